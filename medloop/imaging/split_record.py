@@ -1,0 +1,107 @@
+"""split.json: who is in which split, by pseudonym. Written by the split job, read by training and evaluation. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medloop.errors import DataError
+
+VERSION = 1
+SPLITS = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
+Task = Literal["classification", "segmentation"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Case(_Record):
+    """One image (classification) or one subject's volume with its label (segmentation)."""
+
+    path: str
+    """Relative to the split's own folder: `<class>/<file>.png`, or the subject's folder. Holds pseudonyms only."""
+    split: Split
+    classes: list[str]
+    """The image's class, or the names or values of the labels that occur in the volume."""
+
+
+class Patient(_Record):
+    """One patient, known by a keyed hash alone."""
+
+    stratum: str
+    attributes: dict[str, str] = {}
+    """The further columns of patients.csv: sex, age, site, scanner."""
+    cases: list[Case]
+
+
+class Leakage(_Record):
+    """Whether one patient is on both sides of a split."""
+
+    status: Literal["none", "found", "unknown"]
+    num_patients: int | None
+    """Patients in more than one split; None where patients are not known."""
+    note: str
+
+
+class Quarantined(_Record):
+    """A case that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+class SplitCounts(_Record):
+    """What one split holds."""
+
+    num_patients: int
+    num_cases: int
+    classes: dict[str, int]
+
+
+class SplitRecord(_Record):
+    """The whole of split.json."""
+
+    version: int = VERSION
+    task: Task
+    seed: int
+    classes: list[str]
+    """Classification: class names, sorted. Segmentation: class name by label value, the background first."""
+    presplit: bool
+    identifiers: Literal["patients.csv", "none"]
+    patients: dict[str, Patient]
+    counts: dict[Split, SplitCounts]
+    leakage: Leakage
+    quarantined: list[Quarantined] = Field(default_factory=list)
+    data_digest: str
+    """SHA-256 over the sorted (path, content digest) pairs of the data that was split."""
+
+    def pseudonyms(self, split: Split) -> list[str]:
+        """Patients with at least one case in this split, sorted."""
+        return sorted(p for p, patient in self.patients.items() if any(c.split == split for c in patient.cases))
+
+    def patient_of(self, split: Split) -> dict[str, str]:
+        """Case path (relative to the split's folder) to pseudonym."""
+        return {c.path: name for name, p in self.patients.items() for c in p.cases if c.split == split}
+
+
+def read_split_record(path: Path) -> SplitRecord:
+    """Read split.json.
+
+    Raises:
+        DataError: The file is absent, malformed, or of a newer version than this code knows.
+    """
+    try:
+        record = SplitRecord.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path.name}: can't be read ({error.strerror}); give the split step's output") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path.name}: {field or 'content'}: {first['msg']}; run the split step again") from None
+    if record.version > VERSION:
+        raise DataError(f"{path.name}: version {record.version} is newer than {VERSION}; update medloop")
+    return record

@@ -1,0 +1,121 @@
+"""model.json: all that inference needs beside the weights. Written by training, read by evaluation and serving. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medloop.errors import DataError
+
+VERSION = 1
+RECORD_FILE = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+HISTORY_FILE = "history.csv"
+Triple = tuple[float, float, float]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Network(_Record):
+    """A network's name and the arguments that build it (`medloop.imaging.networks.build`)."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class ImagePreprocessing(_Record):
+    """How a 2D image becomes the network's input: decode, channels, resize, scale to 0..1, standardise."""
+
+    kind: Literal["image"] = "image"
+    image_size: int
+    channels: Literal[1, 3]
+    mean: float
+    std: float
+
+
+class Intensity(_Record):
+    """How voxel values are scaled. zscore: by the volume itself; window, dataset: clip to [low, high], then (x - mean) / std."""
+
+    rule: Literal["zscore", "window", "dataset"]
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    std: float | None = None
+
+
+class VolumePreprocessing(_Record):
+    """How a volume becomes the network's input: RAS, resample (spacing) or resize (size), scale."""
+
+    kind: Literal["volume"] = "volume"
+    mode: Literal["resize", "patch"]
+    size: tuple[int, int, int] | None
+    spacing: Triple | None
+    intensity: Intensity
+
+
+class Inference(_Record):
+    """Sliding-window rule; `patch_size` is None where the whole volume goes through at once."""
+
+    patch_size: tuple[int, int, int] | None = None
+    overlap: float = 0.5
+    blending: Literal["gaussian"] = "gaussian"
+    mirroring: bool = False
+
+
+class TrainedOn(_Record):
+    """Pseudonyms of the patients that the weights have seen, those of `weights` included."""
+
+    train: list[str]
+    val: list[str]
+
+
+class Best(_Record):
+    """The checkpoint that was kept."""
+
+    epoch: int
+    metric: str
+    value: float
+
+
+class ModelRecord(_Record):
+    """The whole of model.json."""
+
+    version: int = VERSION
+    task: Literal["classification", "segmentation"]
+    network: Network
+    classes: list[str]
+    """Class names by output index; segmentation: the background first."""
+    preprocessing: Annotated[ImagePreprocessing | VolumePreprocessing, Field(discriminator="kind")]
+    inference: Inference | None = None
+    temperature: float | None = None
+    operating_point: float | None = None
+    patients: TrainedOn
+    best: Best
+    hyperparameters: dict[str, Any]
+    data_digest: str
+    code_digest: str
+    versions: dict[str, str]
+
+
+def read_model_record(folder: Path) -> ModelRecord:
+    """Read model.json of a model folder.
+
+    Raises:
+        DataError: The file is absent, malformed, or of a newer version than this code knows.
+    """
+    path = folder / RECORD_FILE
+    try:
+        record = ModelRecord.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{RECORD_FILE}: can't be read ({error.strerror}); give the training job's model") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{RECORD_FILE}: {field or 'content'}: {first['msg']}; give the training job's own file") from None
+    if record.version > VERSION:
+        raise DataError(f"{RECORD_FILE}: version {record.version} is newer than {VERSION}; update medloop")
+    return record

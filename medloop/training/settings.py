@@ -1,0 +1,150 @@
+"""Hyperparameters of both tasks: one model each, used by `steps/` (which writes them) and by the jobs (which read them).
+
+On the wire every hyperparameter is a string that holds JSON (SageMaker's CreateTrainingJob accepts strings only). Torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medloop.errors import SettingError
+
+RESERVED_PREFIXES = ("_tuning_", "sagemaker_")
+"""Hyperparameters that begin so are added by the service and are not ours."""
+
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+ClassificationNetwork = Literal["densenet121", "vit", "resnet18", "resnet50"]
+SegmentationNetwork = Literal["segresnet", "unet", "swinunetr"]
+
+
+class Hyperparameters(BaseModel):
+    """What every training run has, whatever its task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup_fraction: Fraction = 0.1
+    """Share of all optimiser steps in which the learning rate rises linearly; a cosine follows."""
+    val_interval: int = Field(default=1, ge=1)
+    """Epochs between two validations."""
+    patience: int = Field(default=10, ge=0)
+    """Validations without a better score before training stops early; 0 never stops early."""
+    seed: int = Field(default=0, ge=0)
+    num_workers: int = Field(default=0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast on a GPU that supports it, fp32 elsewhere."""
+    max_minutes: PositiveFloat | None = None
+    """Training ends after the epoch that passes this limit, with the best checkpoint so far."""
+
+    @classmethod
+    def from_wire(cls, strings: dict[str, str]) -> Self:
+        """Read a job's hyperparameters.
+
+        Args:
+            strings: Name to JSON text; text that is no JSON stands for itself.
+
+        Raises:
+            SettingError: A name is unknown, or a value has the wrong type; the message names it.
+        """
+        values = {k: _decode(v) for k, v in strings.items() if not k.startswith(RESERVED_PREFIXES)}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingError(_explain(error, cls)) from None
+
+    def to_wire(self) -> dict[str, str]:
+        """Every hyperparameter as JSON text, sorted by name."""
+        values = self.model_dump(mode="json")
+        return {name: json.dumps(values[name]) for name in sorted(values)}
+
+
+class ClassificationHyperparameters(Hyperparameters):
+    """2D image classification."""
+
+    model_name: ClassificationNetwork = "densenet121"
+    image_size: int = Field(default=256, ge=16, le=2048)
+    """Edge of the square, in pixels, that images are resized to."""
+    channels: Literal[1, 3] = 1
+    """1 reads images as grey, 3 as RGB."""
+    class_weights: Literal["none", "balanced"] = "none"
+    augment: bool = True
+    flips: bool = False
+    """Mirror images at random: off where left and right tell classes apart."""
+    dropout: Fraction = 0.0
+    label_smoothing: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _vit_needs_whole_patches(self) -> Self:
+        if self.model_name == "vit" and self.image_size % 16:
+            raise ValueError("image_size must be a multiple of 16 for vit")
+        return self
+
+
+class SegmentationHyperparameters(Hyperparameters):
+    """3D segmentation."""
+
+    model_name: SegmentationNetwork = "segresnet"
+    batch_size: int = Field(default=2, ge=1)
+    learning_rate: PositiveFloat = 1e-4
+    labels: list[str] | None = None
+    """Class names by label value, the background first; None takes them from split.json."""
+    mode: Literal["resize", "patch"] = "patch"
+    """resize: the whole volume, resized to `size`; patch: resampled to `spacing`, trained on patches."""
+    size: tuple[int, int, int] = (128, 128, 64)
+    """Voxels of the resized volume, in RAS order (mode=resize)."""
+    spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    """Voxel size in the volume's own units, mostly mm (mode=patch); None: the median of the training volumes."""
+    patch_size: tuple[int, int, int] = (96, 96, 96)
+    patches_per_volume: int = Field(default=2, ge=1)
+    foreground_ratio: Fraction = 0.67
+    """Share of patches whose centre is a foreground voxel."""
+    intensity: Literal["zscore", "window", "dataset"] = "zscore"
+    """zscore: per volume (MR, ultrasound); window: fixed `window` (CT); dataset: training set's percentiles and z-score (CT)."""
+    window: tuple[float, float] = (-100.0, 500.0)
+    """Lower and upper bound of intensity=window, scaled to 0..1 and clipped."""
+    loss: Literal["dice_ce", "dice"] = "dice_ce"
+    augment: bool = True
+    flips: bool = False
+    """Mirror volumes at random on all axes: off where classes are lateralised."""
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Overlap of neighbouring windows at inference."""
+    mirroring: bool = False
+    """Average predictions over mirrored inputs (only where `flips` is on)."""
+    init_filters: int = Field(default=16, ge=4)
+    """SegResNet's first width."""
+    unet_channels: list[int] = Field(default=[64, 128, 256, 512, 1024], min_length=2)
+    feature_size: int = Field(default=48, ge=12)
+    """SwinUNETR's width."""
+    dropout: Fraction = 0.2
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.window[0] >= self.window[1]:
+            raise ValueError("window must be [lower, upper] with lower < upper")
+        if self.mirroring and not self.flips:
+            raise ValueError("mirroring needs flips: the network must have seen mirrored volumes")
+        if self.labels is not None and len(self.labels) < 2:
+            raise ValueError("labels must name the background and at least one structure")
+        return self
+
+
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "hyperparameters"
+    if first["type"] == "extra_forbidden":
+        return f"hyperparameter {name} is unknown; known: {', '.join(sorted(cls.model_fields))}"
+    return f"hyperparameter {name}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}; mend its value"
