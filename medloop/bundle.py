@@ -1,0 +1,130 @@
+"""Containers' code as content-addressed archives: the same files give the same bytes, and their digest names the image.
+
+A bundle is what `containers/<name>/container.toml` includes, at the archive's root, so that `containers/<name>/main.py` is the
+entry point and `medloop` is importable beside it. The local backend unpacks it; on AWS the image of that tag is built from it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medloop.errors import SettingError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+"""The checkout: `containers/` are files beside the package, not part of it."""
+DIGEST_LENGTH = 40
+_LEFT_OUT = {"__pycache__", ".DS_Store"}
+_LEFT_OUT_SUFFIXES = {".pyc", ".pyo"}
+Kind = Literal["training", "processing", "serving", "lambda"]
+
+
+class ContainerSpec(BaseModel):
+    """A container folder's container.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    kind: Kind
+    base: str
+    """The image that the Dockerfile builds on."""
+    include: list[str]
+    """Repository paths, files or folders, that the job's code consists of."""
+    metrics: dict[str, str] = {}
+    """Metric name to the regular expression that finds it in the log."""
+
+    @property
+    def entry_point(self) -> str:
+        """The bundle's path of the program that the job runs."""
+        return f"containers/{self.name}/main.py"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A container's code, packed."""
+
+    name: str
+    digest: str
+    """The first 40 hexadecimal digits of the SHA-256 of `data`."""
+    data: bytes
+    """A tar.gz."""
+
+    @property
+    def key(self) -> str:
+        """Where the bundle lies in the artefact bucket."""
+        return f"bundles/{self.digest}.tar.gz"
+
+
+def load_container(name: str, root: Path = REPOSITORY) -> ContainerSpec:
+    """Read a container's container.toml.
+
+    Args:
+        name: The folder below `containers/`.
+        root: The checkout.
+
+    Raises:
+        SettingError: There is no such container, or its container.toml is malformed.
+    """
+    path = root / "containers" / name / "container.toml"
+    try:
+        spec = ContainerSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError:
+        raise SettingError(f"container {name}: no containers/{name}/container.toml; name an existing one") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"containers/{name}/container.toml: {error}; mend it") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise SettingError(f"containers/{name}/container.toml: {field}: {first['msg']}; mend it") from None
+    if spec.name != name:
+        raise SettingError(f"containers/{name}/container.toml: name is {spec.name!r}; write {name!r}")
+    return spec
+
+
+def bundle_files(spec: ContainerSpec, root: Path = REPOSITORY) -> list[Path]:
+    """The bundle's files, relative to the checkout, sorted.
+
+    Raises:
+        SettingError: An included path doesn't exist.
+    """
+    files: set[Path] = set()
+    for entry in spec.include:
+        path = root / entry
+        if not path.exists():
+            raise SettingError(f"containers/{spec.name}/container.toml: include {entry!r} doesn't exist; mend the path")
+        found = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        files.update(file.relative_to(root) for file in found if _belongs(file.relative_to(root)))
+    return sorted(files, key=lambda file: file.as_posix())
+
+
+def make_bundle(name: str, root: Path = REPOSITORY) -> Bundle:
+    """Pack a container's code; the same files give the same bytes, whoever packs them and when.
+
+    Raises:
+        SettingError: The container's folder is malformed.
+    """
+    spec = load_container(name, root)
+    packed = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for file in bundle_files(spec, root):
+            content = (root / file).read_bytes()
+            member = tarfile.TarInfo(file.as_posix())
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+    data = packed.getvalue()
+    return Bundle(name, hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH], data)
+
+
+def _belongs(file: Path) -> bool:
+    return not _LEFT_OUT.intersection(file.parts) and file.suffix not in _LEFT_OUT_SUFFIXES

@@ -1,0 +1,71 @@
+"""Command-line arguments of a job: `--name value` pairs, checked by a pydantic model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from medloop.errors import SettingError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_pairs(argv: Sequence[str]) -> dict[str, str]:
+    """Turn `--seed 3 --task=segmentation` into `{"seed": "3", "task": "segmentation"}`.
+
+    Raises:
+        SettingError: An argument is no `--name`, has no value, or comes twice.
+    """
+    pairs: dict[str, str] = {}
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or len(word) == 2:
+            raise SettingError(f"argument {word!r} is not understood; write --name value")
+        name, has_value, value = word[2:].partition("=")
+        if not has_value:
+            if not rest:
+                raise SettingError(f"argument --{name} has no value; write --{name} value")
+            value = rest.pop(0)
+        if name in pairs:
+            raise SettingError(f"argument --{name} is given twice; give it once")
+        pairs[name] = value
+    return pairs
+
+
+def parse_arguments(model: type[Model], arguments: dict[str, str]) -> Model:
+    """Check a job's arguments; values are JSON where the field is no string.
+
+    Args:
+        model: The arguments' names (underscores for hyphens) and types.
+        arguments: As `read_pairs` returns them.
+
+    Raises:
+        SettingError: An argument is unknown, missing or ill-typed; the message names it.
+    """
+    values = {name.replace("-", "_"): _decode(text) for name, text in arguments.items()}
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "arguments"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(f"--{field.replace('_', '-')}" for field in sorted(model.model_fields))
+            raise SettingError(f"argument --{name} is unknown; known: {known}") from None
+        if first["type"] == "missing":
+            raise SettingError(f"argument --{name} is missing; give it") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingError(f"argument --{name}={first['input']!r}: {reason}; mend its value") from None
+
+
+def _decode(text: str) -> Any:
+    """Lists and objects are JSON; scalars stay text, which pydantic converts to the field's type."""
+    if text[:1] not in ("[", "{") and text != "null":
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,38 @@
+"""Where SageMaker puts things inside a container. No other module spells `/opt/ml`.
+
+Source of the layout: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html and
+https://docs.aws.amazon.com/sagemaker/latest/dg/byoc-run-image.html (processing).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PREFIX = "/opt/ml"
+"""The root that the service mounts; pipeline definitions spell paths below it."""
+
+
+def ml_root() -> Path:
+    """The contract's root: `ML_ROOT` where it is set (runs on one machine), else `/opt/ml`."""
+    return Path(os.environ.get("ML_ROOT", PREFIX))
+
+
+def processing_input(name: str) -> str:
+    """A processing input's LocalPath as a pipeline definition spells it."""
+    return f"{PREFIX}/processing/input/{name}"
+
+
+def processing_output(name: str) -> str:
+    """A processing output's LocalPath as a pipeline definition spells it."""
+    return f"{PREFIX}/processing/output/{name}"
+
+
+def failure_file() -> Path:
+    """Where a training job says why it failed; becomes FailureReason."""
+    return ml_root() / "output" / "failure"
+
+
+def message_file() -> Path:
+    """Where a processing job says how it ended; becomes ExitMessage."""
+    return ml_root() / "output" / "message"
