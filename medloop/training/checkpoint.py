@@ -1,0 +1,57 @@
+"""Weights on disk: the best checkpoint of a run, and the finished model's folder. Safetensors only."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from medloop.errors import TargetError
+from medloop.training.model_record import HISTORY_FILE, RECORD_FILE, WEIGHTS_FILE, ModelRecord
+
+BEST_FILE = "best.safetensors"
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's weights; a reader sees the old file or the whole new one.
+
+    Raises:
+        TargetError: The folder can't be written to.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_model(model, str(partial))
+        os.replace(partial, path)
+    except OSError as error:
+        raise TargetError(f"{path}: can't be written ({error.strerror or error}); give a writable folder") from None
+
+
+def restore_weights(model: nn.Module, path: Path) -> None:
+    """Load weights that `save_weights` wrote into the model that they came from."""
+    load_model(model, str(path))
+
+
+def write_model(model_dir: Path, model: nn.Module, record: ModelRecord, history: Sequence[Mapping[str, float]]) -> None:
+    """Write the finished model: weights, history.csv, and model.json last, so that it marks a whole folder.
+
+    Args:
+        model_dir: SageMaker packs this folder as model.tar.gz.
+        model: With the best weights.
+        record: What inference needs beside the weights.
+        history: One row an epoch; rows may lack columns (epochs without validation).
+
+    Raises:
+        TargetError: The folder can't be written to.
+    """
+    save_weights(model, model_dir / WEIGHTS_FILE)
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    with (model_dir / HISTORY_FILE).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(history)
+    (model_dir / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
