@@ -1,7 +1,8 @@
 """Containers' code as content-addressed archives: the same files give the same bytes, and their digest names the image.
 
-A bundle is what `containers/<name>/container.toml` includes, at the archive's root, so that `containers/<name>/main.py` is the
-entry point and `medloop` is importable beside it. The local backend unpacks it; on AWS the image of that tag is built from it.
+A bundle is what `containers/<name>/container.toml` includes, at the archive's root, so that
+`containers/<name>/main.py` is the entry point and `medloop` is importable beside it. The local backend unpacks it;
+on AWS the image of that tag is built from it.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Bundle:
 
     name: str
     digest: str
-    """The first 40 hexadecimal digits of the SHA-256 of `data`."""
+    """The first 40 hexadecimal digits of the SHA-256 of the archive before compression, which differs by zlib."""
     data: bytes
     """A tar.gz."""
 
@@ -113,17 +114,14 @@ def make_bundle(name: str, root: Path = REPOSITORY) -> Bundle:
     """
     spec = load_container(name, root)
     packed = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
-    ):
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for file in bundle_files(spec, root):
             content = (root / file).read_bytes()
             member = tarfile.TarInfo(file.as_posix())
             member.size, member.mode = len(content), 0o644
             archive.addfile(member, io.BytesIO(content))
     data = packed.getvalue()
-    return Bundle(name, hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH], data)
+    return Bundle(name, hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH], gzip.compress(data, mtime=0))
 
 
 def _belongs(file: Path) -> bool:

@@ -1,7 +1,7 @@
 """How a job ends: the failure contract of SageMaker, the same for every container.
 
-An expected error (`MedloopError`) is one line in the failure file and exit code 2 (or its own `exit_code`); anything else
-is a bug: its traceback, the exception first, and exit code 1. The service shows the first 1,024 characters.
+An expected error (`MedloopError`) is one line in the failure file and exit code 2 (or its own `exit_code`); anything
+else is a bug: its traceback, the exception first, and exit code 1. The service shows the first 1,024 characters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""split.json: who is in which split, by pseudonym. Written by the split job, read by training and evaluation. Torch-free."""
+"""split.json: who is in which split, by pseudonym.
+
+Written by the split job, read by training and evaluation. Torch-free.
+"""
 
 from __future__ import annotations
 

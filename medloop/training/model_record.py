@@ -1,4 +1,7 @@
-"""model.json: all that inference needs beside the weights. Written by training, read by evaluation and serving. Torch-free."""
+"""model.json: all that inference needs beside the weights.
+
+Written by training, read by evaluation and serving. Torch-free.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ class ImagePreprocessing(_Record):
 
 
 class Intensity(_Record):
-    """How voxel values are scaled. zscore: by the volume itself; window, dataset: clip to [low, high], then (x - mean) / std."""
+    """How voxel values are scaled.
+
+    zscore: by the volume itself; window, dataset: clip to [low, high], then (x - mean) / std.
+    """
 
     rule: Literal["zscore", "window", "dataset"]
     low: float | None = None
@@ -115,7 +121,7 @@ def read_model_record(folder: Path) -> ModelRecord:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{RECORD_FILE}: {field or 'content'}: {first['msg']}; give the training job's own file") from None
+        raise DataError(f"{RECORD_FILE}: {field or 'content'}: {first['msg']}; give training's own file") from None
     if record.version > VERSION:
         raise DataError(f"{RECORD_FILE}: version {record.version} is newer than {VERSION}; update medloop")
     return record

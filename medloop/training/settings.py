@@ -1,6 +1,6 @@
-"""Hyperparameters of both tasks: one model each, used by `steps/` (which writes them) and by the jobs (which read them).
+"""Hyperparameters of both tasks: one model each, written by `steps/` and read by the jobs. Torch-free.
 
-On the wire every hyperparameter is a string that holds JSON (SageMaker's CreateTrainingJob accepts strings only). Torch-free.
+On the wire every hyperparameter is a string that holds JSON (SageMaker's CreateTrainingJob accepts strings only).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class SegmentationHyperparameters(Hyperparameters):
     foreground_ratio: Fraction = 0.67
     """Share of patches whose centre is a foreground voxel."""
     intensity: Literal["zscore", "window", "dataset"] = "zscore"
-    """zscore: per volume (MR, ultrasound); window: fixed `window` (CT); dataset: training set's percentiles and z-score (CT)."""
+    """zscore: per volume (MR, ultrasound); window: fixed `window` (CT); dataset: the training set's statistics (CT)."""
     window: tuple[float, float] = (-100.0, 500.0)
     """Lower and upper bound of intensity=window, scaled to 0..1 and clipped."""
     loss: Literal["dice_ce", "dice"] = "dice_ce"

