@@ -14,8 +14,10 @@ from tests.architecture.source import ROOT, closure, imports_of, python_files
 
 CONTAINERS = sorted(path.parent.name for path in (ROOT / "containers").glob("*/container.toml"))
 JOB_CODE = ("medloop/container", "medloop/imaging", "medloop/training", "medloop/evaluation", "containers")
-CONTROL_PLANE = ("medloop/cli.py", "medloop/commands", "medloop/local", "medloop/cloud", "medloop/definition", "medloop/samples",
-                 "medloop/settings.py", "medloop/bundle.py", "medloop/errors.py", "pipelines", "steps")  # fmt: skip
+CONTROL_PLANE = (
+    *("medloop/cli.py", "medloop/commands", "medloop/local", "medloop/cloud", "medloop/definition", "medloop/samples"),
+    *("medloop/settings.py", "medloop/bundle.py", "medloop/errors.py", "pipelines", "steps"),
+)
 TORCH_SIDE = ("torch", "torchvision", "monai", "mlflow")
 
 

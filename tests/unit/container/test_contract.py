@@ -126,15 +126,18 @@ class TestArguments:
             read_pairs(argv)
 
 
+EXPECTED = "from medloop.errors import DataError; raise DataError('img.png: broken; mend it')"
+
+
 @pytest.mark.parametrize(
     ("kind", "statement", "code", "name", "begins"),
     [
-        ("training", "from medloop.errors import DataError; raise DataError('img.png: broken; mend it')", 2, "failure", "img.png: broken; mend it"),
+        ("training", EXPECTED, 2, "failure", "img.png: broken; mend it"),
         ("processing", "raise ValueError('boom')", 1, "message", "ValueError: boom\nTraceback"),
         ("training", "raise ValueError('x' * 5000)", 1, "failure", "ValueError: xxx"),
         ("training", "pass", 0, "failure", None),
     ],
-)  # fmt: skip
+)
 def test_failure_contract(tmp_path: Path, kind: str, statement: str, code: int, name: str, begins: str | None) -> None:
     """Expected errors are one line and exit 2; bugs leave their traceback, the exception first, and exit 1."""
     (tmp_path / "output").mkdir()
