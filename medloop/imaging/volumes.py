@@ -1,0 +1,224 @@
+"""How a volume becomes the network's input, and the network's answer a label map on the volume's own grid.
+
+One path for training and prediction: `preprocess` (to RAS, scale intensity, resample) forwards, `label_map` (resample the
+probabilities, argmax) and `from_ras` backwards. Axes are X, Y, Z everywhere; a voxel size is in the header's units.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from nibabel import orientations
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medloop.errors import DataError
+from medloop.imaging import intensity
+from medloop.training.model_record import Triple, VolumePreprocessing
+
+Shape = tuple[int, int, int]
+IMAGE_FILE = "img.nii.gz"
+LABEL_FILE = "label.nii.gz"
+MAX_VOXELS = 2**30
+"""Larger than this, a resampled volume is a header with a wrong voxel size: 4 GiB of float32."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels [X, Y, Z] and the affine [4, 4] that takes voxel indices to world coordinates."""
+
+    voxels: NDArray[Any]
+    affine: NDArray[np.float64]
+
+    @property
+    def spacing(self) -> Triple:
+        """Voxel size along each axis, in the header's units."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)).tolist()
+        return x, y, z
+
+
+def read_image(path: Path) -> Volume:
+    """Read a 3D image.
+
+    Raises:
+        DataError: The file is absent, no NIfTI, truncated, not 3D, or holds voxels that are no finite numbers.
+    """
+    header = _open(path)
+    try:
+        voxels = np.asanyarray(header.dataobj)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{path.name}: voxels can't be read ({error}); copy the file again") from None
+    if not np.isfinite(voxels).all():
+        raise DataError(f"{path.name}: holds NaN or infinite voxels; write the file with finite values")
+    return Volume(voxels, header.affine)
+
+
+def read_label(path: Path, image: Volume, num_classes: int) -> Volume:
+    """Read a label map that belongs to `image`.
+
+    Returns:
+        uint8 voxels, on the image's grid.
+
+    Raises:
+        DataError: The file can't be used, is on another grid, or holds values that are no class.
+    """
+    label = read_image(path)
+    same = label.voxels.shape == image.voxels.shape and np.allclose(label.affine, image.affine, rtol=1e-3, atol=1e-3)
+    if not same:
+        raise DataError(f"{path.name}: is on another grid than its image; resample the label to the image's grid")
+    values = np.unique(label.voxels)
+    wrong = [value for value in values.tolist() if not (value == int(value) and 0 <= value < num_classes)]
+    if wrong:
+        raise DataError(f"{path.name}: holds value {wrong[0]:g}; labels must be whole numbers from 0 to {num_classes - 1}")
+    return Volume(label.voxels.astype(np.uint8), image.affine)
+
+
+def read_case(folder: Path, num_classes: int) -> tuple[Volume, Volume]:
+    """Read `img.nii.gz` and `label.nii.gz` of a subject's folder; both are on one grid.
+
+    Raises:
+        DataError: A file can't be used; the message names it with its folder.
+    """
+    try:
+        image = read_image(folder / IMAGE_FILE)
+        return image, read_label(folder / LABEL_FILE, image, num_classes)
+    except DataError as error:
+        raise DataError(f"{folder.name}/{error}") from None
+
+
+def read_spacing(path: Path) -> Triple:
+    """Voxel size of a file's volume in RAS, from its header alone."""
+    header = _open(path)
+    x, y, z = header.shape
+    return to_ras(Volume(np.broadcast_to(np.uint8(0), (x, y, z)), header.affine)).spacing
+
+
+def _open(path: Path) -> Any:
+    try:
+        header = nib.load(path)
+    except FileNotFoundError:
+        raise DataError(f"{path.name}: is missing; each subject needs {IMAGE_FILE} and {LABEL_FILE}") from None
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path.name}: is no NIfTI file ({error}); convert it to NIfTI") from None
+    if len(header.shape) != 3 or 0 in header.shape:
+        raise DataError(f"{path.name}: has shape {header.shape}; give one 3D volume")
+    return header
+
+
+def to_ras(volume: Volume) -> Volume:
+    """Flip and permute the axes to the closest Right-Anterior-Superior order; no voxel changes its value.
+
+    Raises:
+        DataError: The affine has no orientation (it is singular or not finite).
+    """
+    orientation = _orientation(volume.affine)
+    shape = volume.voxels.shape
+    voxels = np.ascontiguousarray(orientations.apply_orientation(volume.voxels, orientation))
+    return Volume(voxels, volume.affine @ orientations.inv_ornt_aff(orientation, shape))
+
+
+def from_ras(voxels: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
+    """Bring RAS voxels back to the axes of the grid that `affine` describes: the inverse of `to_ras`."""
+    ras = orientations.axcodes2ornt(("R", "A", "S"))
+    back = orientations.ornt_transform(ras, _orientation(affine))
+    return np.ascontiguousarray(orientations.apply_orientation(voxels, back))
+
+
+def _orientation(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    valid = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0
+    orientation: NDArray[np.float64] = nib.io_orientation(affine) if valid else np.full((3, 2), np.nan)
+    if not np.isfinite(orientation).all():
+        raise DataError("the affine is singular: the header gives no orientation; write the file with a valid affine")
+    return orientation
+
+
+def resize_image(image: Tensor, shape: Shape) -> Tensor:
+    """Resample linearly to `shape`, anti-aliased along the axes that get coarser.
+
+    Grids share their outer edges, so the field of view stays. PyTorch's anti-aliased filter is two-dimensional; a linear
+    filter is separable, so two passes (X and Y, then Z) are the trilinear one.
+
+    Args:
+        image: [X, Y, Z], floating point.
+        shape: The new X, Y, Z.
+    """
+    if tuple(image.shape) == shape:
+        return image
+    x, y, z = shape
+    slices = image.permute(2, 0, 1)[None]
+    slices = F.interpolate(slices, size=(x, y), mode="bilinear", antialias=True)
+    columns = slices[0].permute(1, 2, 0)[None]
+    return F.interpolate(columns, size=(y, z), mode="bilinear", antialias=True)[0].contiguous()
+
+
+def resize_label(label: Tensor, shape: Shape) -> Tensor:
+    """Resample to `shape` by the nearest voxel, on the same grid as `resize_image`: no label value is ever invented.
+
+    Args:
+        label: [X, Y, Z], uint8.
+        shape: The new X, Y, Z.
+    """
+    return F.interpolate(label[None, None], size=shape, mode="nearest-exact")[0, 0].contiguous()
+
+
+def target_shape(shape: Shape, spacing: Triple, rule: VolumePreprocessing) -> Shape:
+    """The shape that preprocessing gives a RAS volume: `rule.size`, or what keeps the extent at `rule.spacing`.
+
+    Raises:
+        DataError: The header's voxel size would make the volume enormous.
+    """
+    if rule.mode == "resize":
+        assert rule.size is not None
+        return rule.size
+    assert rule.spacing is not None
+    x, y, z = (max(1, round(n * own / new)) for n, own, new in zip(shape, spacing, rule.spacing, strict=True))
+    if x * y * z > MAX_VOXELS:
+        raise DataError(f"voxels of {_text(spacing)} resampled to {_text(rule.spacing)} make {x} x {y} x {z}; mend the header")
+    return x, y, z
+
+
+def _text(spacing: Triple) -> str:
+    return " x ".join(f"{size:.4g}" for size in spacing)
+
+
+def preprocess(volume: Volume, rule: VolumePreprocessing) -> Tensor:
+    """Turn a volume on its own grid into the network's input: RAS, intensity scaled, resampled.
+
+    Returns:
+        float32 [x, y, z]; `rule` gives its shape.
+
+    Raises:
+        DataError: The affine gives no orientation, or a voxel size that can't be.
+    """
+    ras = to_ras(volume)
+    shape = target_shape(ras.voxels.shape, ras.spacing, rule)
+    scaled = intensity.scale(ras.voxels, rule.intensity)
+    return resize_image(torch.from_numpy(scaled), shape)
+
+
+def label_map(probabilities: Tensor, shape: Shape) -> Tensor:
+    """Resample each class's probability to `shape`, then take the class with the highest.
+
+    One class at a time, so that memory holds two volumes at full resolution, not one a class.
+
+    Args:
+        probabilities: [C, x, y, z], C at most 256.
+        shape: X, Y, Z of the volume in RAS, before it was resampled.
+
+    Returns:
+        uint8 [X, Y, Z], in RAS.
+    """
+    best = resize_image(probabilities[0], shape)
+    labels = torch.zeros(shape, dtype=torch.uint8, device=probabilities.device)
+    for index in range(1, len(probabilities)):
+        candidate = resize_image(probabilities[index], shape)
+        labels[candidate > best] = index
+        best = torch.maximum(best, candidate)
+    return labels
