@@ -1,0 +1,144 @@
+"""Targets: where pipelines run. `local` is this machine, `aws` an account; nothing above this module knows which.
+
+The SDK is imported only when a pipeline is built: it takes seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from medloop.bundle import Bundle, make_bundle
+from medloop.errors import TargetError
+
+if TYPE_CHECKING:
+    from sagemaker.core.workflow.pipeline_context import PipelineSession
+
+TargetName = Literal["local", "aws"]
+LOCAL_ACCOUNT = "000000000000"
+LOCAL_REGION = "us-east-1"
+LOCAL_BUCKET = "medloop-local"
+LOCAL_ROLE = f"arn:aws:iam::{LOCAL_ACCOUNT}:role/medloop-local"
+BUCKET_VARIABLE = "MEDLOOP_BUCKET"
+ROLE_VARIABLE = "MEDLOOP_ROLE_ARN"
+_OPT_OUT = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place to run pipelines, and what a definition needs to know of it."""
+
+    name: TargetName
+    boto: boto3.Session
+    bucket: str
+    """The artefact bucket."""
+    role_arn: str
+    """The role of pipelines and jobs."""
+    account: str
+    region: str
+    _bundles: dict[str, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def bundle(self, container: str) -> Bundle:
+        """A container's code, packed once for this target's lifetime, so that one build sees one state of the files.
+
+        Raises:
+            SettingError: The container's folder is malformed.
+        """
+        if container not in self._bundles:
+            self._bundles[container] = make_bundle(container)
+        return self._bundles[container]
+
+    def code_digest(self, container: str) -> str:
+        """The digest that names a container's code."""
+        return self.bundle(container).digest
+
+    def image(self, container: str) -> str:
+        """The URI of a container's image, whose tag is its code's digest."""
+        registry = f"{self.account}.dkr.ecr.{self.region}.amazonaws.com"
+        return f"{registry}/medloop-{container}:{self.code_digest(container)}"
+
+    def pipeline_session(self) -> PipelineSession:
+        """The SDK's session under which steps are described, not run. Imports the SDK (4 to 9 s the first time)."""
+        _quieten_sdk(self.region)
+        from sagemaker.core.workflow.pipeline_context import PipelineSession
+
+        session = PipelineSession(boto_session=self.boto, default_bucket=self.bucket)
+        # Defaults files of the user's or the machine's own would change the definition behind the settings' back.
+        session.sagemaker_config = {}
+        return session
+
+
+def open_target(name: TargetName, home: Path | None = None) -> Target:
+    """Open a target.
+
+    Args:
+        name: `local` or `aws`.
+        home: Folder of the local backend's state; None takes MEDLOOP_HOME, else `.medloop`.
+
+    Raises:
+        TargetError: The target is unknown, or the account can't be reached or lacks a setting.
+    """
+    if name == "local":
+        from medloop.local.session import local_session
+
+        return Target("local", local_session(home), LOCAL_BUCKET, LOCAL_ROLE, LOCAL_ACCOUNT, LOCAL_REGION)
+    if name == "aws":
+        return _open_aws()
+    raise TargetError(f"target {name!r} is unknown; choose local or aws")
+
+
+@contextlib.contextmanager
+def without_telemetry(session: PipelineSession) -> Iterator[None]:
+    """The SDK's documented opt-out, for the calls that would send telemetry.
+
+    Only around those calls, because each of the SDK's look-ups in a non-empty configuration validates it anew
+    (0.2 s each, 9 s a pipeline).
+    """
+    before = session.sagemaker_config
+    session.sagemaker_config = _OPT_OUT
+    try:
+        yield
+    finally:
+        session.sagemaker_config = before
+
+
+def _open_aws() -> Target:
+    session = boto3.Session()
+    if session.region_name is None:
+        raise TargetError("target aws: no region; set AWS_DEFAULT_REGION")
+    bucket, role = (
+        _required(BUCKET_VARIABLE, "the artefact bucket"),
+        _required(ROLE_VARIABLE, "the pipelines' role ARN"),
+    )
+    try:
+        account = session.client("sts").get_caller_identity()["Account"]
+    except (BotoCoreError, ClientError) as error:
+        raise TargetError(
+            f"target aws: no access to the account ({error}); sign in, then run `aws sts get-caller-identity`"
+        ) from None
+    return Target("aws", session, bucket, role, account, session.region_name)
+
+
+def _required(variable: str, meaning: str) -> str:
+    value = os.environ.get(variable)
+    if not value:
+        raise TargetError(f"target aws: {variable} is not set; set it to {meaning}")
+    return value
+
+
+def _quieten_sdk(region: str) -> None:
+    """What the SDK must find before its import: a region, no IAM simulation, and no permission to chatter."""
+    os.environ.setdefault("AWS_DEFAULT_REGION", region)
+    os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
+    for logger in ("sagemaker", "sagemaker.config", "sagemaker.core", "sagemaker.train", "sagemaker.mlops", "botocore"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="Running within a PipelineSession")

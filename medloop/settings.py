@@ -1,0 +1,347 @@
+"""Build-time settings and run-time parameters of pipelines: where they come from and how they are checked.
+
+Settings: the pipeline's defaults <- its preset's chain (`extends`) <- `--set a.b=c`. They shape the definition.
+Parameters: the definition's own (defaults from settings) <- the preset's `parameters` <- `--param K=V`, at every start.
+
+Pipelines are found by the entry-point group `medloop.pipelines`: this module names none. It loads neither torch nor the SDK.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medloop.errors import SettingError
+from medloop.yaml_text import read_yaml
+
+if TYPE_CHECKING:
+    from sagemaker.mlops.workflow.pipeline import Pipeline
+
+    from medloop.cloud.sessions import Target
+
+GROUP = "medloop.pipelines"
+_MAX_SHOWN = 60
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class RunParameter:
+    """A pipeline parameter: what can be chosen when an execution starts, without a new definition."""
+
+    name: str
+    kind: Literal["String", "Integer", "Float"]
+    help: str
+    setting: str | None = None
+    """The setting that gives its default and whose checks its values must pass; None: every start must give it."""
+    pattern: str | None = None
+    """What a String must match, whole."""
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """A pipeline as the entry point offers it."""
+
+    name: str
+    task: Literal["classification", "segmentation"]
+    settings: type[BaseModel]
+    build: Callable[[Any, Target], Pipeline]
+    """Settings (of the type above) and target to the SDK's pipeline."""
+    containers: tuple[str, ...]
+    """Folders below `containers/` whose code the definition runs."""
+    parameters: tuple[RunParameter, ...]
+
+
+class Preset(BaseModel):
+    """A named choice of settings and parameters: one YAML file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str
+    pipeline: str
+    extends: str | None = None
+    """The preset that this one builds on."""
+    lab: str | None = None
+    """The workshop's lab that it covers."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A pipeline with all its choices made and checked."""
+
+    spec: PipelineSpec
+    preset: str | None
+    settings: BaseModel
+    parameters: dict[str, str]
+    """The parameters that differ from the definition's defaults, as StartPipelineExecution takes them."""
+
+
+def list_pipelines() -> list[str]:
+    """Names of the installed pipelines, sorted; loads none of them."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def load_pipeline(name: str) -> PipelineSpec:
+    """A pipeline by its name.
+
+    Raises:
+        SettingError: No installed pipeline has this name.
+    """
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            spec: PipelineSpec = point.load()
+            return spec
+    raise SettingError(f"pipeline {name!r} is unknown; {_one_of(name, list_pipelines())}")
+
+
+def load_presets() -> dict[str, Preset]:
+    """The shipped presets by name: `presets/*.yaml` beside the modules that the entry points name, sorted.
+
+    Raises:
+        SettingError: A preset's file is malformed.
+    """
+    packages = sorted({_package(point) for point in entry_points(group=GROUP)})
+    found = {}
+    for package in packages:
+        for file in files(package).joinpath("presets").iterdir():
+            if file.name.endswith(".yaml"):
+                found[file.name.removesuffix(".yaml")] = _parse_preset(file.read_text(encoding="utf-8"), file.name)
+    return dict(sorted(found.items()))
+
+
+def read_preset(path: Path) -> Preset:
+    """A preset from a file of the user's own.
+
+    Raises:
+        SettingError: The file can't be read or is malformed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingError(f"preset {path}: can't be read ({error.strerror}); name an existing YAML file") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"preset {path}: is no UTF-8 text; write it as YAML") from None
+    return _parse_preset(text, str(path))
+
+
+def resolve(
+    name: str,
+    preset: str | None = None,
+    sets: Sequence[str] = (),
+    params: Sequence[str] = (),
+) -> Resolved:
+    """Make and check all choices for one pipeline.
+
+    Args:
+        name: The pipeline.
+        preset: A shipped preset's name, or the path of a YAML file (it holds a `/` or ends in .yaml or .yml).
+        sets: Settings as `a.b=c`, the value in YAML; later ones win.
+        params: Pipeline parameters as `K=V`; later ones win.
+
+    Raises:
+        SettingError: Something is unknown, ill-typed or out of range; the message names it.
+    """
+    spec = load_pipeline(name)
+    chosen: dict[str, Any] = {}
+    given: dict[str, str] = {}
+    for _, layer in _preset_chain(preset, name):
+        chosen = _merge(chosen, layer.settings)
+        given |= {key: str(value) for key, value in layer.parameters.items()}
+    settings = _validated(spec, chosen, f"preset {preset}")
+    _check_parameters(spec, settings, given, f"preset {preset}")
+    if sets:
+        for text in sets:
+            chosen = _merge(chosen, _parse_set(text, spec))
+        settings = _validated(spec, chosen, "--set")
+    given |= dict(_parse_param(text, spec) for text in params)
+    _check_parameters(spec, settings, given, "--param")
+    return Resolved(spec, preset, settings, given)
+
+
+def setting_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every setting's dotted path, in the order of declaration."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from setting_paths(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def setting_value(settings: BaseModel, path: str) -> Any:
+    """The value at a dotted path."""
+    value: Any = settings
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _package(point: EntryPoint) -> str:
+    return point.module.partition(".")[0]
+
+
+def _parse_preset(text: str, label: str) -> Preset:
+    content = read_yaml(text, f"preset {label}")
+    if not isinstance(content, dict):
+        raise SettingError(f"preset {label}: must be a mapping with description and pipeline; write `key: value` lines")
+    return _parsed(Preset, content, f"preset {label}")
+
+
+def _preset_chain(preset: str | None, pipeline: str) -> list[tuple[str, Preset]]:
+    """From the preset that extends none to the one that was asked for."""
+    if preset is None:
+        return []
+    shipped = load_presets()
+    chain: list[tuple[str, Preset]] = []
+    label: str | None = preset
+    while label is not None:
+        if label in (seen for seen, _ in chain):
+            raise SettingError(f"preset {label}: extends itself by way of {chain[-1][0]}; remove one `extends`")
+        layer = _find_preset(label, shipped)
+        if layer.pipeline != pipeline:
+            raise SettingError(f"preset {label}: is for pipeline {layer.pipeline!r}, not {pipeline!r}; choose another")
+        chain.insert(0, (label, layer))
+        label = layer.extends
+    return chain
+
+
+def _find_preset(label: str, shipped: Mapping[str, Preset]) -> Preset:
+    if "/" in label or label.endswith((".yaml", ".yml")):
+        return read_preset(Path(label))
+    if label not in shipped:
+        raise SettingError(f"preset {label!r} is unknown; {_one_of(label, list(shipped))}")
+    return shipped[label]
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings merge key by key; everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _parse_set(text: str, spec: PipelineSpec) -> dict[str, Any]:
+    path, value = _split_pair(text, "--set", "a.b=value")
+    if path in (parameter.name for parameter in spec.parameters):
+        raise SettingError(f"--set {path}: is a pipeline parameter; write --param {text}")
+    nested: Any = read_yaml(value, f"--set {path}")
+    for part in reversed(path.split(".")):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def _parse_param(text: str, spec: PipelineSpec) -> tuple[str, str]:
+    name, value = _split_pair(text, "--param", "Name=value")
+    if name in setting_paths(spec.settings):
+        raise SettingError(f"--param {name}: is a setting; write --set {text}")
+    return name, value
+
+
+def _split_pair(text: str, option: str, form: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise SettingError(f"{option} {text}: must be {form}")
+    return key.strip(), value.strip()
+
+
+def _validated(spec: PipelineSpec, chosen: dict[str, Any], source: str) -> BaseModel:
+    return _parsed(spec.settings, chosen, source)
+
+
+def _parsed(model: type[_Model], content: dict[str, Any], source: str) -> _Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise SettingError(_explain(error, model, source)) from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel], source: str) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{source} {name}: no such setting; {_one_of(name, _names(model), _siblings(name, model))}"
+    if first["type"] == "missing":
+        return f"{source}: {name} is missing; add it"
+    reason = first["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(first["input"], dict | BaseModel) else f"={_short(first['input'])}"
+    return f"{source} {name}{shown}: {reason}; mend its value"
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    """Settings and the groups that hold them."""
+    paths = list(setting_paths(model))
+    groups = {path.rpartition(".")[0] for path in paths if "." in path}
+    return paths + sorted(groups | {group.partition(".")[0] for group in groups})
+
+
+def _siblings(name: str, model: type[BaseModel]) -> list[str]:
+    """What the group that would hold this name does hold."""
+    parent = name.rpartition(".")[0]
+    prefix = f"{parent}." if parent else ""
+    inside = (path.removeprefix(prefix).partition(".")[0] for path in setting_paths(model) if path.startswith(prefix))
+    return [prefix + part for part in dict.fromkeys(inside)]
+
+
+def _check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str, str], source: str) -> None:
+    """Refuse unknown parameters and values that the setting behind a parameter would refuse."""
+    known = {parameter.name: parameter for parameter in spec.parameters}
+    chosen = settings.model_dump()
+    for name, text in given.items():
+        if name not in known:
+            raise SettingError(f"{source} {name}: no such pipeline parameter; {_one_of(name, list(known))}")
+        _check_value(known[name], text, source)
+        if (path := known[name].setting) is not None:
+            *parents, last = path.split(".")
+            group = chosen
+            for parent in parents:
+                group = group[parent]
+            group[last] = text
+    try:
+        spec.settings.model_validate(chosen)
+    except ValidationError as error:
+        by_path = {parameter.setting: parameter.name for parameter in spec.parameters}
+        path = ".".join(str(part) for part in error.errors()[0]["loc"])
+        blamed = by_path.get(path) or "; ".join(sorted(given))
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise SettingError(f"{source} {blamed}={_short(given.get(blamed, ''))}: {reason}; mend its value") from None
+
+
+def _check_value(parameter: RunParameter, text: str, source: str) -> None:
+    if parameter.kind == "String":
+        if parameter.pattern is not None and not re.fullmatch(parameter.pattern, text):
+            raise SettingError(f"{source} {parameter.name}={_short(text)}: must be {parameter.help}; mend its value")
+        return
+    try:
+        number = int(text) if parameter.kind == "Integer" else float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        kind = "a whole number" if parameter.kind == "Integer" else "a number"
+        raise SettingError(f"{source} {parameter.name}={_short(text)}: must be {kind}; mend its value")
+
+
+def _one_of(name: str, known: Sequence[str], shown: Sequence[str] | None = None) -> str:
+    """A hint: which of `known` was probably meant, else what there is (`shown`, or all)."""
+    last = name.rpartition(".")[2]
+    near = [path for path in known if path.rpartition(".")[2] == last] or difflib.get_close_matches(name, known, n=1)
+    if not near:
+        tails = {path.rpartition(".")[2]: path for path in known}
+        near = [tails[tail] for tail in difflib.get_close_matches(last, tails, n=1)]
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(shown or known)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if not isinstance(value, str) else value
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."

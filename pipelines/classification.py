@@ -1,0 +1,52 @@
+"""2D image classification: Split -> Train -> Evaluate -> Gate -> Register | Fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medloop.settings import PipelineSpec
+from steps.common import Context, PipelineSettings
+from steps.evaluate import EvaluateSettings, evaluate_step
+from steps.gate import GateSettings, gate_step
+from steps.parameters import PARAMETERS
+from steps.register import RegisterSettings, register_step
+from steps.split import SplitSettings, split_step
+from steps.train import ClassificationTrainSettings, train_step
+
+if TYPE_CHECKING:
+    from sagemaker.mlops.workflow.pipeline import Pipeline
+
+    from medloop.cloud.sessions import Target
+
+
+class ClassificationSettings(PipelineSettings):
+    """All that is chosen when the definition is built."""
+
+    split: SplitSettings = SplitSettings()
+    train: ClassificationTrainSettings = ClassificationTrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    gate: GateSettings = GateSettings(min_score=0.8)
+    registration: RegisterSettings = RegisterSettings()
+
+
+def build(settings: ClassificationSettings, target: Target) -> Pipeline:
+    """The SDK's pipeline."""
+    context = Context.open("classification", "classification", settings, target, PARAMETERS)
+
+    split = split_step(context, settings.split)
+    train = train_step(context, settings.train, "classify", split)
+    evaluate = evaluate_step(context, settings.evaluate, split, train)
+    register = register_step(context, settings.registration, "classify", split, train, evaluate)
+    gate = gate_step(context, evaluate, passed=[register])
+
+    return context.pipeline_of([split, train, evaluate, gate])
+
+
+PIPELINE = PipelineSpec(
+    name="classification",
+    task="classification",
+    settings=ClassificationSettings,
+    build=build,
+    containers=("split", "classify", "evaluate"),
+    parameters=PARAMETERS,
+)

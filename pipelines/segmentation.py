@@ -1,0 +1,53 @@
+"""3D segmentation: Split -> Train -> Evaluate -> Gate -> Register | Fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medloop.settings import PipelineSpec
+from steps.common import Context, PipelineSettings
+from steps.evaluate import EvaluateSettings, evaluate_step
+from steps.gate import GateSettings, gate_step
+from steps.parameters import PARAMETERS
+from steps.register import RegisterSettings, register_step
+from steps.split import DataSettings, SplitSettings, split_step
+from steps.train import SegmentationTrainSettings, train_step
+
+if TYPE_CHECKING:
+    from sagemaker.mlops.workflow.pipeline import Pipeline
+
+    from medloop.cloud.sessions import Target
+
+
+class SegmentationSettings(PipelineSettings):
+    """All that is chosen when the definition is built."""
+
+    data: DataSettings = DataSettings()
+    split: SplitSettings = SplitSettings()
+    train: SegmentationTrainSettings = SegmentationTrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    gate: GateSettings = GateSettings(min_score=0.7)
+    registration: RegisterSettings = RegisterSettings()
+
+
+def build(settings: SegmentationSettings, target: Target) -> Pipeline:
+    """The SDK's pipeline."""
+    context = Context.open("segmentation", "segmentation", settings, target, PARAMETERS)
+
+    split = split_step(context, settings.split, settings.data.labels)
+    train = train_step(context, settings.train, "segment", split)
+    evaluate = evaluate_step(context, settings.evaluate, split, train)
+    register = register_step(context, settings.registration, "segment", split, train, evaluate)
+    gate = gate_step(context, evaluate, passed=[register])
+
+    return context.pipeline_of([split, train, evaluate, gate])
+
+
+PIPELINE = PipelineSpec(
+    name="segmentation",
+    task="segmentation",
+    settings=SegmentationSettings,
+    build=build,
+    containers=("split", "segment", "evaluate"),
+    parameters=PARAMETERS,
+)

@@ -1,0 +1,203 @@
+"""What every step shares: the build's context, places for outputs, retries, caching, tags.
+
+The SDK is imported inside functions: it takes seconds, and settings must be readable without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medloop.settings import RunParameter, setting_value
+
+if TYPE_CHECKING:
+    from sagemaker.core.workflow.functions import Join
+    from sagemaker.core.workflow.parameters import Parameter
+    from sagemaker.core.workflow.pipeline_context import PipelineSession
+    from sagemaker.mlops.workflow.pipeline import Pipeline
+    from sagemaker.mlops.workflow.retry import RetryPolicy
+    from sagemaker.mlops.workflow.steps import CacheConfig, ProcessingStep, Step
+
+    from medloop.cloud.sessions import Target
+
+InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
+S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+/\S+$", max_length=1024)]
+MAX_ATTEMPTS = 3
+"""How often a step is tried when the service, not our code, is at fault."""
+
+
+class Settings(BaseModel):
+    """Base of all build-time settings: an unknown one is an error, and nothing changes after the checks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class ProcessingResources(Settings):
+    """The machine of a processing job."""
+
+    instance_type: InstanceType = "ml.m5.xlarge"
+    volume_gb: int = Field(default=50, ge=1, le=16384)
+    max_runtime_minutes: int = Field(default=120, ge=1, le=7200)
+
+
+class PipelineSettings(Settings):
+    """What every pipeline has beside its steps."""
+
+    cache_days: int = Field(default=30, ge=0, le=365)
+    """How long an equal earlier run of a step is reused; 0 runs every step each time."""
+    tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=40)
+    """Tags of every job, beside medloop's own."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a build hands to each of its steps."""
+
+    pipeline: str
+    task: Literal["classification", "segmentation"]
+    target: Target
+    session: PipelineSession
+    parameters: Mapping[str, Parameter]
+    settings: PipelineSettings
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        task: Literal["classification", "segmentation"],
+        settings: PipelineSettings,
+        target: Target,
+        parameters: Sequence[RunParameter],
+    ) -> Context:
+        """Start a build: open the SDK's session and make the pipeline's parameters."""
+        session = target.pipeline_session()  # First: importing the SDK needs the region that this sets.
+        made = {parameter.name: _make_parameter(parameter, settings) for parameter in parameters}
+        return cls(name, task, target, session, made, settings)
+
+    def pipeline_of(self, steps: Sequence[Step]) -> Pipeline:
+        """The SDK's pipeline of these steps. No experiment: its default asks for permissions that nothing here needs."""
+        from sagemaker.mlops.workflow.pipeline import Pipeline
+
+        return Pipeline(
+            name=self.pipeline,
+            parameters=list(self.parameters.values()),
+            steps=list(steps),
+            sagemaker_session=self.session,
+            pipeline_experiment_config=None,
+        )
+
+    def destination(self, step: str, output: str | None = None) -> Join:
+        """An output's place: of its own for each execution, so that runs never overwrite one another.
+
+        The step cache compares images, inputs, arguments, environment and hyperparameters, never destinations
+        (https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html), so this costs no hit.
+        """
+        from sagemaker.core.workflow.execution_variables import ExecutionVariables
+        from sagemaker.core.workflow.functions import Join
+
+        root = f"s3://{self.target.bucket}/executions/{self.pipeline}"
+        last = [output] if output is not None else []
+        return Join(on="/", values=[root, ExecutionVariables.PIPELINE_EXECUTION_ID, step, *last])
+
+    def tags(self) -> list[dict[str, str]]:
+        """The job's tags in the service's form, sorted by key."""
+        own = {"medloop:pipeline": self.pipeline, "medloop:task": self.task}
+        return [{"Key": key, "Value": value} for key, value in sorted((self.settings.tags | own).items())]
+
+    def cache(self, *, fixed_inputs: bool = True) -> CacheConfig:
+        """The step's caching.
+
+        Args:
+            fixed_inputs: Whether equal arguments mean equal data. A URI that a user gave is compared by name alone,
+                whatever lies there by now: such a step always runs.
+        """
+        from sagemaker.mlops.workflow.steps import CacheConfig
+
+        if not fixed_inputs or self.settings.cache_days == 0:
+            return CacheConfig(enable_caching=False)
+        return CacheConfig(enable_caching=True, expire_after=f"{self.settings.cache_days}d")
+
+
+def service_retries() -> list[RetryPolicy]:
+    """Retries of a step when Pipelines itself fails or is throttled."""
+    from sagemaker.mlops.workflow.retry import StepExceptionTypeEnum, StepRetryPolicy
+
+    types = [StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING]
+    return [StepRetryPolicy(exception_types=types, interval_seconds=10, max_attempts=MAX_ATTEMPTS)]
+
+
+def job_retries() -> list[RetryPolicy]:
+    """Retries of a step that runs a job: also when there is no capacity. A job that fails by itself is not retried."""
+    from sagemaker.mlops.workflow.retry import SageMakerJobExceptionTypeEnum, SageMakerJobStepRetryPolicy
+
+    waiting = SageMakerJobStepRetryPolicy(
+        exception_types=[SageMakerJobExceptionTypeEnum.RESOURCE_LIMIT],
+        failure_reason_types=[
+            SageMakerJobExceptionTypeEnum.INTERNAL_ERROR,
+            SageMakerJobExceptionTypeEnum.CAPACITY_ERROR,
+        ],
+        interval_seconds=60,
+        max_attempts=MAX_ATTEMPTS,
+    )
+    return [*service_retries(), waiting]
+
+
+def output_uri(step: ProcessingStep, name: str) -> Any:
+    """Where a processing step put an output: a property, resolved when the step has run (or was found in the cache)."""
+    return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
+
+
+def processing_input(name: str, uri: Any) -> Any:
+    """The SDK's input object: a prefix, copied whole before the job starts."""
+    from sagemaker.core.shapes import ProcessingInput, ProcessingS3Input
+
+    from medloop.container import paths
+
+    source = ProcessingS3Input(
+        s3_uri=uri,
+        local_path=paths.processing_input(name),
+        s3_data_type="S3Prefix",
+        s3_input_mode="File",
+        s3_data_distribution_type="FullyReplicated",
+        s3_compression_type="None",
+    )
+    return ProcessingInput(input_name=name, s3_input=source)
+
+
+def processing_output(name: str, uri: Any) -> Any:
+    """The SDK's output object, stored when the job ends."""
+    from sagemaker.core.shapes import ProcessingOutput, ProcessingS3Output
+
+    from medloop.container import paths
+
+    place = ProcessingS3Output(s3_uri=uri, local_path=paths.processing_output(name), s3_upload_mode="EndOfJob")
+    return ProcessingOutput(output_name=name, s3_output=place)
+
+
+def make_processor(context: Context, container: str, resources: ProcessingResources) -> Any:
+    """The SDK's Processor for one of our images."""
+    from sagemaker.core.processing import Processor
+
+    return Processor(
+        role=context.target.role_arn,
+        image_uri=context.target.image(container),
+        instance_count=1,
+        instance_type=resources.instance_type,
+        volume_size_in_gb=resources.volume_gb,
+        max_runtime_in_seconds=60 * resources.max_runtime_minutes,
+        env={"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)},
+        tags=context.tags(),
+        sagemaker_session=context.session,
+    )
+
+
+def _make_parameter(parameter: RunParameter, settings: PipelineSettings) -> Parameter:
+    from sagemaker.core.workflow import parameters as sdk
+
+    kinds = {"String": sdk.ParameterString, "Integer": sdk.ParameterInteger, "Float": sdk.ParameterFloat}
+    if parameter.setting is None:
+        return kinds[parameter.kind](name=parameter.name)
+    return kinds[parameter.kind](name=parameter.name, default_value=setting_value(settings, parameter.setting))

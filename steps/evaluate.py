@@ -1,0 +1,64 @@
+"""Evaluate: the model's scores on the test set, as evaluation.json, cases.csv and report.html."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from steps.common import (
+    Context,
+    ProcessingResources,
+    job_retries,
+    make_processor,
+    output_uri,
+    processing_input,
+    processing_output,
+)
+
+if TYPE_CHECKING:
+    from sagemaker.core.workflow.properties import PropertyFile
+    from sagemaker.mlops.workflow.steps import ProcessingStep, TrainingStep
+
+OUTPUT = "evaluation"
+
+
+class EvaluateSettings(ProcessingResources):
+    """The evaluation job."""
+
+    margin: float = Field(default=0.02, ge=0, le=1)
+    """How much worse than the champion a model may be; set before anyone sees the scores."""
+    max_runtime_minutes: int = Field(default=240, ge=1, le=7200)
+
+
+def evaluation_file() -> PropertyFile:
+    """evaluation.json, where the gate and the failure message look."""
+    from sagemaker.core.workflow.properties import PropertyFile
+
+    return PropertyFile(name="evaluation", output_name=OUTPUT, path="evaluation.json")
+
+
+def evaluate_step(
+    context: Context, settings: EvaluateSettings, split: ProcessingStep, train: TrainingStep
+) -> ProcessingStep:
+    """The SDK's step; its output `evaluation` holds evaluation.json, the property file."""
+    from sagemaker.mlops.workflow.steps import ProcessingStep
+
+    inputs = {
+        "model": train.properties.ModelArtifacts.S3ModelArtifacts,
+        "test": output_uri(split, "test"),
+        "split": output_uri(split, "split"),
+    }
+    return ProcessingStep(
+        name="Evaluate",
+        display_name="Evaluate",
+        description="Score the model on the test patients.",
+        step_args=make_processor(context, "evaluate", settings).run(
+            inputs=[processing_input(name, uri) for name, uri in inputs.items()],
+            outputs=[processing_output(OUTPUT, context.destination("Evaluate", OUTPUT))],
+            arguments=["--task", context.task, "--margin", str(settings.margin)],
+        ),
+        property_files=[evaluation_file()],
+        cache_config=context.cache(),
+        retry_policies=job_retries(),
+    )

@@ -1,0 +1,74 @@
+"""Gate: the model goes on if its score reaches MinScore and it is not worse than the champion; else the run fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from steps.common import Context, Settings, output_uri
+from steps.evaluate import OUTPUT, evaluation_file
+
+if TYPE_CHECKING:
+    from sagemaker.mlops.workflow.condition_step import ConditionStep
+    from sagemaker.mlops.workflow.fail_step import FailStep
+    from sagemaker.mlops.workflow.steps import ProcessingStep, Step
+
+SCORE = "score.value"
+MARGIN_LEFT = "gate.margin_left"
+
+
+class GateSettings(Settings):
+    """What a model must reach."""
+
+    min_score: float = Field(ge=0)
+    """Bound of the main score; above 1 no model passes."""
+
+
+def gate_step(context: Context, evaluate: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
+    """The SDK's step: `passed` run when both conditions hold, Fail otherwise."""
+    from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo
+    from sagemaker.mlops.workflow.condition_step import ConditionStep
+
+    return ConditionStep(
+        name="Gate",
+        display_name="Gate",
+        description="Is the score at least MinScore, and the model not worse than the champion by more than the margin?",
+        conditions=[
+            ConditionGreaterThanOrEqualTo(left=_number(evaluate, SCORE), right=context.parameters["MinScore"]),
+            ConditionGreaterThanOrEqualTo(left=_number(evaluate, MARGIN_LEFT), right=0.0),
+        ],
+        if_steps=list(passed),
+        else_steps=[_fail_step(context, evaluate)],
+    )
+
+
+def _fail_step(context: Context, evaluate: ProcessingStep) -> FailStep:
+    """Says the score, the bound, what is left of the margin, and where the report lies."""
+    from sagemaker.core.workflow.functions import Join
+    from sagemaker.mlops.workflow.fail_step import FailStep
+
+    words: list[Any] = [
+        "The gate refused the model. Score ",
+        _number(evaluate, SCORE),
+        " (must be at least MinScore = ",
+        context.parameters["MinScore"],
+        "); margin left against the champion ",
+        _number(evaluate, MARGIN_LEFT),
+        " (must be at least 0). Nothing was registered. Report: ",
+        output_uri(evaluate, OUTPUT),
+        "/report.html",
+    ]
+    return FailStep(
+        name="Fail",
+        display_name="Refused",
+        description="The execution ends as failed, with the score and the bounds as its reason.",
+        error_message=Join(on="", values=words),
+    )
+
+
+def _number(evaluate: ProcessingStep, path: str) -> Any:
+    from sagemaker.core.workflow.functions import JsonGet
+
+    return JsonGet(step_name=evaluate.name, property_file=evaluation_file(), json_path=path)

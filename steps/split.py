@@ -1,0 +1,112 @@
+"""Split: validate the images, divide them by patient, replace names by pseudonyms."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from medloop.cloud.layout import PSEUDONYM_KEY
+from steps.common import (
+    Context,
+    ProcessingResources,
+    S3Uri,
+    Settings,
+    job_retries,
+    make_processor,
+    processing_input,
+    processing_output,
+)
+
+if TYPE_CHECKING:
+    from sagemaker.mlops.workflow.steps import ProcessingStep
+
+OUTPUTS = ("train", "val", "test", "split")
+MAX_ARGUMENT = 256
+"""Characters that the service allows in one argument of a processing job."""
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class DataSettings(Settings):
+    """What a segmentation data set is."""
+
+    labels: Annotated[list[str], Field(min_length=2)] | None = None
+    """Structure by label value, the background first; None names them by their values."""
+
+    @model_validator(mode="after")
+    def _fits_an_argument(self) -> Self:
+        if self.labels is not None and len(_labels_text(self.labels)) > MAX_ARGUMENT:
+            raise ValueError(f"labels are longer than {MAX_ARGUMENT} characters in all; shorten the names")
+        return self
+
+
+class SplitSettings(ProcessingResources):
+    """How patients are divided."""
+
+    train: Share = 0.7
+    val: Share = 0.2
+    test: Share = 0.1
+    seed: int = Field(default=0, ge=0)
+    on_invalid: Literal["fail", "quarantine"] = "fail"
+    """A file that can't be used fails the step, or is left out and named in split.json."""
+    previous: S3Uri | None = None
+    """The `split` output of an earlier execution: its patients keep their places."""
+
+    @model_validator(mode="after")
+    def _shares_make_one(self) -> Self:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train, val and test must sum to 1, not {total:g}")
+        return self
+
+
+def split_step(context: Context, settings: SplitSettings, labels: list[str] | None = None) -> ProcessingStep:
+    """The SDK's step; outputs train, val, test and split (split.json).
+
+    Args:
+        context: The build.
+        settings: How patients are divided.
+        labels: Segmentation: structure by label value; None names them by their values.
+    """
+    from sagemaker.mlops.workflow.steps import ProcessingStep
+
+    inputs = [
+        processing_input("data", context.parameters["InputData"]),
+        processing_input("key", f"s3://{context.target.bucket}/{PSEUDONYM_KEY}"),
+    ]
+    if settings.previous is not None:
+        inputs.append(processing_input("previous", settings.previous))
+    return ProcessingStep(
+        name="Split",
+        display_name="Split",
+        description="Validate the images, divide them by patient, replace names by pseudonyms.",
+        step_args=make_processor(context, "split", settings).run(
+            inputs=inputs,
+            outputs=[processing_output(name, context.destination("Split", name)) for name in OUTPUTS],
+            arguments=_arguments(context, settings, labels),
+        ),
+        cache_config=context.cache(fixed_inputs=settings.previous is None),
+        retry_policies=job_retries(),
+    )
+
+
+def _arguments(context: Context, settings: SplitSettings, labels: list[str] | None) -> list[object]:
+    """Arguments of containers/split; DataVersion is there for the step cache, which compares arguments, not data."""
+    named: dict[str, object] = {
+        "task": context.task,
+        "train": settings.train,
+        "val": settings.val,
+        "test": settings.test,
+        "seed": settings.seed,
+        "on-invalid": settings.on_invalid,
+        "data-version": context.parameters["DataVersion"],
+    }
+    if labels is not None:
+        named["labels"] = _labels_text(labels)
+    texts = {name: value if name == "data-version" else str(value) for name, value in named.items()}
+    return [part for name, value in texts.items() for part in (f"--{name}", value)]
+
+
+def _labels_text(labels: list[str]) -> str:
+    return json.dumps(labels, ensure_ascii=False)
