@@ -1,0 +1,103 @@
+"""The files of a trained model, as strangers may give them: unpacked safely, and nothing unpickled."""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from medloop.errors import DataError
+from medloop.training.model_record import RECORD_FILE, WEIGHTS_FILE
+
+ARCHIVE_FILE = "model.tar.gz"
+"""What SageMaker packs a training job's model folder into."""
+
+
+def unpack_model(folder: Path, into: Path) -> Path:
+    """Return the folder that holds a model's files.
+
+    Args:
+        folder: Holds the files themselves, or model.tar.gz.
+        into: Where the archive is unpacked; unused otherwise.
+
+    Raises:
+        DataError: Neither is there, or the archive is damaged or reaches out of its folder.
+    """
+    if (folder / RECORD_FILE).is_file():
+        return folder
+    archive = folder / ARCHIVE_FILE
+    if not archive.is_file():
+        raise DataError(f"{folder.name}: holds neither {RECORD_FILE} nor {ARCHIVE_FILE}; give a training job's model")
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(into, filter="data")
+    except tarfile.FilterError as error:
+        raise DataError(f"{ARCHIVE_FILE}: unsafe member: {error}; give a training job's own archive") from None
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{ARCHIVE_FILE}: can't be unpacked ({error}); give a training job's own archive") from None
+    if not (into / RECORD_FILE).is_file():
+        raise DataError(f"{ARCHIVE_FILE}: holds no {RECORD_FILE}; give a training job's own archive")
+    return into
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights in a model folder by name, on the CPU.
+
+    Raises:
+        DataError: model.safetensors is absent or damaged, or holds values that are not finite.
+    """
+    try:
+        weights: dict[str, Tensor] = load_file(folder / WEIGHTS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{WEIGHTS_FILE}: can't be read ({error}); give the training job's own file") from None
+    for name, values in weights.items():
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise DataError(f"{WEIGHTS_FILE}: {name} holds values that are not finite; train the model again")
+    return weights
+
+
+def load_weights(network: nn.Module, folder: Path) -> None:
+    """Load a model folder's weights into the network that its model.json describes.
+
+    Raises:
+        DataError: The file can't be read, or doesn't fit the network.
+    """
+    put_weights(network, read_weights(folder))
+
+
+def put_weights(network: nn.Module, weights: Mapping[str, Tensor], fresh: str | None = None) -> None:
+    """Copy weights into a network.
+
+    Args:
+        network: All its weights are set, save the fresh ones.
+        weights: By name.
+        fresh: Weights whose names begin so keep what the network has; None sets all.
+
+    Raises:
+        DataError: A weight is missing, unknown or of another shape; the message names the first.
+    """
+    expected = {name: values.shape for name, values in network.state_dict().items() if not _is_fresh(name, fresh)}
+    given = {name: values for name, values in weights.items() if not _is_fresh(name, fresh)}
+    problem = _first_difference(expected, {name: values.shape for name, values in given.items()})
+    if problem:
+        raise DataError(f"{WEIGHTS_FILE}: {problem}: it doesn't fit the network in {RECORD_FILE}; give both of one job")
+    network.load_state_dict(given, strict=False)
+
+
+def _is_fresh(name: str, fresh: str | None) -> bool:
+    return fresh is not None and name.startswith(fresh)
+
+
+def _first_difference(expected: Mapping[str, Iterable[int]], given: Mapping[str, Iterable[int]]) -> str:
+    for name, shape in expected.items():
+        if name not in given:
+            return f"{name} is missing"
+        if tuple(given[name]) != tuple(shape):
+            return f"{name} has shape {list(given[name])}, not {list(shape)}"
+    unknown = sorted(set(given) - set(expected))
+    return f"{unknown[0]} is unknown" if unknown else ""

@@ -1,0 +1,71 @@
+"""Where a model comes from: what model.json says about data, code and versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Literal
+
+from medloop.imaging.split_record import SplitRecord
+from medloop.training.model_record import (
+    Best,
+    ImagePreprocessing,
+    Inference,
+    ModelRecord,
+    Network,
+    TrainedOn,
+    VolumePreprocessing,
+)
+from medloop.training.settings import Hyperparameters
+
+_PACKAGES = ("medloop", "torch", "torchvision", "monai", "numpy", "nibabel", "pillow", "safetensors")
+
+
+def make_record(
+    *,
+    task: Literal["classification", "segmentation"],
+    network: Network,
+    classes: Sequence[str],
+    preprocessing: ImagePreprocessing | VolumePreprocessing,
+    inference: Inference | None,
+    split: SplitRecord,
+    pretrained: ModelRecord | None,
+    settings: Hyperparameters,
+    best: Best,
+) -> ModelRecord:
+    """model.json of a finished run; patients that `pretrained` has seen count as seen."""
+    return ModelRecord(
+        task=task,
+        network=network,
+        classes=list(classes),
+        preprocessing=preprocessing,
+        inference=inference,
+        patients=patients_seen(split, pretrained),
+        best=best,
+        hyperparameters=settings.model_dump(mode="json"),
+        data_digest=split.data_digest,
+        code_digest=os.environ.get("MEDLOOP_CODE_DIGEST", "unknown"),
+        versions=versions(),
+    )
+
+
+def patients_seen(split: SplitRecord, pretrained: ModelRecord | None) -> TrainedOn:
+    """Pseudonyms of this run's patients, united with those of the weights it started from."""
+    earlier = pretrained.patients if pretrained else TrainedOn(train=[], val=[])
+    return TrainedOn(
+        train=sorted({*split.pseudonyms("train"), *earlier.train}),
+        val=sorted({*split.pseudonyms("val"), *earlier.val}),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on; those not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
