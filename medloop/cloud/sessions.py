@@ -115,16 +115,12 @@ def _open_aws() -> Target:
     session = boto3.Session()
     if session.region_name is None:
         raise TargetError("target aws: no region; set AWS_DEFAULT_REGION")
-    bucket, role = (
-        _required(BUCKET_VARIABLE, "the artefact bucket"),
-        _required(ROLE_VARIABLE, "the pipelines' role ARN"),
-    )
+    bucket = _required(BUCKET_VARIABLE, "the artefact bucket's name")
+    role = _required(ROLE_VARIABLE, "the ARN of the role of pipelines and jobs")
     try:
         account = session.client("sts").get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
-        raise TargetError(
-            f"target aws: no access to the account ({error}); sign in, then run `aws sts get-caller-identity`"
-        ) from None
+        raise TargetError(f"target aws: no access to the account ({error}); sign in first") from None
     return Target("aws", session, bucket, role, account, session.region_name)
 
 

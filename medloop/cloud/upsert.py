@@ -1,0 +1,140 @@
+"""Put a pipeline on a target: its code, the key of pseudonyms, the model group, and the definition itself.
+
+Everything is named by its content or made once, so that doing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from medloop.cloud.layout import PSEUDONYM_KEY
+from medloop.cloud.sessions import Target
+from medloop.definition.validate import validate
+from medloop.errors import SettingError, TargetError
+from medloop.settings import Resolved
+
+KEY_BYTES = 32
+_ABSENT = {"404", "NoSuchKey", "NotFound"}
+
+
+@dataclass(frozen=True)
+class UpsertResult:
+    """What an upsert did."""
+
+    name: str
+    arn: str
+    definition_json: str
+    action: str
+    """created, updated or unchanged."""
+    uploaded: tuple[str, ...]
+    """Keys of the objects that were not there before."""
+
+
+def build_definition(target: Target, resolved: Resolved) -> str:
+    """The definition's JSON text, checked; touches nothing on the target.
+
+    Raises:
+        SettingError: The service would refuse the definition; the message names the step and the member.
+    """
+    definition = str(resolved.spec.build(resolved.settings, target).definition())
+    if problems := validate(definition):
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise SettingError(f"pipeline {resolved.spec.name}: {problems[0]}{more}; mend the setting behind it")
+    return definition
+
+
+def upsert(target: Target, resolved: Resolved) -> UpsertResult:
+    """Create the pipeline on the target, or update it where it differs.
+
+    Raises:
+        SettingError: The service would refuse the definition.
+        TargetError: The target can't be reached, or refuses.
+    """
+    definition = build_definition(target, resolved)
+    try:
+        _check_images(target, resolved)
+        uploaded = [key for key, body in _objects(target, resolved) if _put_once(target, key, body)]
+        _ensure_group(target, f"medloop-{resolved.spec.task}")
+        arn, action = _put_pipeline(target, resolved.spec.name, definition)
+    except (ClientError, BotoCoreError) as error:
+        raise TargetError(f"target {target.name}: pipeline {resolved.spec.name} can't be stored: {error}") from error
+    return UpsertResult(resolved.spec.name, arn, definition, action, tuple(uploaded))
+
+
+def _objects(target: Target, resolved: Resolved) -> list[tuple[str, bytes]]:
+    bundles = [target.bundle(container) for container in resolved.spec.containers]
+    return [*((bundle.key, bundle.data) for bundle in bundles), (PSEUDONYM_KEY, secrets.token_bytes(KEY_BYTES))]
+
+
+def _put_once(target: Target, key: str, body: bytes) -> bool:
+    """Store an object unless it is there; the store itself decides between two who try at once."""
+    s3 = target.boto.client("s3")
+    try:
+        s3.head_object(Bucket=target.bucket, Key=key)
+        return False
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _ABSENT:
+            raise
+    try:
+        s3.put_object(Bucket=target.bucket, Key=key, Body=body, IfNoneMatch="*")
+        return True
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
+            raise
+        return False
+
+
+def _ensure_group(target: Target, group: str) -> None:
+    client = target.boto.client("sagemaker")
+    try:
+        client.describe_model_package_group(ModelPackageGroupName=group)
+    except ClientError as error:
+        if not _says(error, "does not exist", "not found"):
+            raise
+        try:
+            client.create_model_package_group(ModelPackageGroupName=group)
+        except ClientError as race:
+            if not _says(race, "already exists"):
+                raise
+
+
+def _put_pipeline(target: Target, name: str, definition: str) -> tuple[str, str]:
+    """The pipeline's ARN, and what was done. An equal definition is left alone: every update makes a version."""
+    client: Any = target.boto.client("sagemaker")
+    wanted = {"PipelineName": name, "PipelineDefinition": definition, "RoleArn": target.role_arn}
+    try:
+        return str(client.create_pipeline(**wanted)["PipelineArn"]), "created"
+    except ClientError as error:
+        if not _says(error, "must be unique", "already exists"):
+            raise
+    present = client.describe_pipeline(PipelineName=name)
+    same = json.loads(present["PipelineDefinition"]) == json.loads(definition)
+    if same and present.get("RoleArn") == target.role_arn:
+        return str(present["PipelineArn"]), "unchanged"
+    return str(client.update_pipeline(**wanted)["PipelineArn"]), "updated"
+
+
+def _check_images(target: Target, resolved: Resolved) -> None:
+    """On AWS jobs run images, and an execution without its image fails only after minutes: refuse here."""
+    if target.name != "aws":
+        return
+    ecr = target.boto.client("ecr")
+    for container in resolved.spec.containers:
+        tag = target.code_digest(container)
+        try:
+            ecr.describe_images(repositoryName=f"medloop-{container}", imageIds=[{"imageTag": tag}])
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("ImageNotFoundException", "RepositoryNotFoundException"):
+                raise
+            mend = f"build containers/{container}/Dockerfile and push it as {target.image(container)}"
+            raise TargetError(f"target aws: no image of containers/{container} as it is now; {mend}") from None
+
+
+def _says(error: ClientError, *phrases: str) -> bool:
+    message = str(error.response["Error"].get("Message", "")).lower()
+    return any(phrase in message for phrase in phrases) or error.response["Error"].get("Code") == "ResourceNotFound"

@@ -1,0 +1,181 @@
+"""A typed view of a pipeline definition: SageMaker's own JSON, the single truth of what runs.
+
+Schema: https://aws-sagemaker-mlops.github.io/sagemaker-model-building-pipeline-definition-JSON-schema/ (out of date in
+details; `validate` asks botocore instead). No SDK import.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from medloop.errors import SettingError
+
+BRANCHES = {"yes": "IfSteps", "no": "ElseSteps"}
+"""A condition's outcomes and the members of its arguments that hold their steps."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A pipeline parameter."""
+
+    name: str
+    type: str
+    default: str | int | float | bool | None
+    """None: every start must give it."""
+    values: tuple[str, ...] = ()
+    """What a String is restricted to; empty allows all."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Args:
+        name: Unique in the pipeline.
+        type: SageMaker's step type.
+        arguments: The service's request, with expressions in scalar slots; a Condition's without its branches.
+        document: The whole step as the definition has it.
+        needs: Names of the steps that end before it starts: DependsOn, whatever its arguments Get from, its condition.
+        branch: The Condition it belongs to, and `yes` or `no`; None at top level.
+    """
+
+    name: str
+    type: str
+    arguments: dict[str, Any]
+    document: dict[str, Any]
+    needs: frozenset[str]
+    branch: tuple[str, str] | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of a processing step's outputs."""
+        config = self.arguments.get("ProcessingOutputConfig")
+        outputs = mappings(config.get("Outputs")) if isinstance(config, dict) else []
+        return tuple(str(output.get("OutputName")) for output in outputs)
+
+    @property
+    def property_files(self) -> dict[str, str]:
+        """Property file's name to the output that holds it."""
+        files = mappings(self.document.get("PropertyFiles"))
+        return {str(file.get("PropertyFileName")): str(file.get("OutputName")) for file in files}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A whole pipeline definition, its branches' steps after their condition."""
+
+    version: str
+    parameters: tuple[Parameter, ...]
+    steps: tuple[Step, ...]
+
+    def step(self, name: str) -> Step:
+        """The step of this name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
+
+    def in_order(self) -> list[Step]:
+        """Steps in an order in which they could run one by one; ties as in the definition.
+
+        Raises:
+            SettingError: Steps wait for each other.
+        """
+        sorter = TopologicalSorter({step.name: sorted(step.needs) for step in self.steps})
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            raise SettingError(
+                f"pipeline definition: steps wait for each other: {' -> '.join(error.args[1])}"
+            ) from None
+        place = {step.name: index for index, step in enumerate(self.steps)}
+        ordered: list[Step] = []
+        while sorter.is_active():
+            ready = sorter.get_ready()
+            ordered += [self.steps[index] for index in sorted(place[name] for name in ready if name in place)]
+            sorter.done(*ready)
+        return ordered
+
+
+def read_definition(text: str) -> Definition:
+    """Read a definition's JSON text.
+
+    Raises:
+        SettingError: It is no JSON, or not of a definition's shape; the message names the place.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise SettingError(f"pipeline definition: is no JSON ({error}); build it again") from None
+    if not isinstance(document, dict) or not isinstance(document.get("Steps"), list):
+        raise SettingError("pipeline definition: has no list of Steps; build it again")
+    parameters = tuple(_parameter(entry) for entry in document.get("Parameters") or [])
+    return Definition(str(document.get("Version")), parameters, tuple(_steps(document["Steps"], None)))
+
+
+def references(value: Any) -> Iterator[str]:
+    """Every `Get` within a value: `Parameters.X`, `Steps.Y.…` or `Execution.Z`."""
+    if isinstance(value, dict):
+        if set(value) == {"Get"}:
+            yield str(value["Get"])
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for element in value:
+            yield from references(element)
+
+
+def mappings(value: Any) -> list[dict[str, Any]]:
+    """The mappings in a list; empty for anything else."""
+    return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
+
+
+def is_expression(value: Any) -> bool:
+    """Whether a value is computed when the pipeline runs."""
+    return isinstance(value, dict) and set(value) in ({"Get"}, {"Std:Join"}, {"Std:JsonGet"})
+
+
+def _parameter(entry: Any) -> Parameter:
+    if not isinstance(entry, dict) or not isinstance(entry.get("Name"), str):
+        raise SettingError(f"pipeline definition: a parameter has no Name: {_short(entry)}; give it one")
+    values = tuple(str(value) for value in entry.get("EnumValues") or [])
+    return Parameter(entry["Name"], str(entry.get("Type")), entry.get("DefaultValue"), values)
+
+
+def _steps(documents: list[Any], branch: tuple[str, str] | None) -> Iterator[Step]:
+    for document in documents:
+        if not isinstance(document, dict) or not isinstance(document.get("Name"), str):
+            raise SettingError(f"pipeline definition: a step has no Name: {_short(document)}; give it one")
+        name, kind, arguments = document["Name"], str(document.get("Type")), document.get("Arguments") or {}
+        if not isinstance(arguments, dict):
+            raise SettingError(f"pipeline definition: step {name}: Arguments must be a mapping; build it again")
+        inner = {outcome: arguments.get(member) or [] for outcome, member in BRANCHES.items()}
+        own = arguments
+        if kind == "Condition":
+            own = {key: value for key, value in arguments.items() if key not in BRANCHES.values()}
+        yield Step(name, kind, own, document, _needs(own, document, branch), branch)
+        if kind == "Condition":
+            for outcome, steps in inner.items():
+                if not isinstance(steps, list):
+                    raise SettingError(
+                        f"pipeline definition: step {name}: {BRANCHES[outcome]} must be a list; build it again"
+                    )
+                yield from _steps(steps, (name, outcome))
+
+
+def _needs(own: dict[str, Any], document: dict[str, Any], branch: tuple[str, str] | None) -> frozenset[str]:
+    implicit = {reference.split(".")[1] for reference in references(own) if reference.startswith("Steps.")}
+    explicit = {str(name) for name in document.get("DependsOn") or []}
+    return frozenset(implicit | explicit | ({branch[0]} if branch else set()))
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value, default=str)[:80]

@@ -1,0 +1,178 @@
+"""Rules that a pipeline definition must keep, checked before anything costs money.
+
+Each `_check` below yields one line for each fault; `CHECKS` lists them. What AWS would refuse later, or accept and then
+do wrongly, is refused here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from medloop.definition.read import Definition, Step, is_expression, mappings, read_definition, references
+from medloop.definition.requests import OPERATIONS, request_problems
+from medloop.errors import SettingError
+
+STEP_TYPES = {*OPERATIONS, "Condition", "Fail", "Lambda"}
+MAX_NAME = 64
+MAX_CHARACTERS = 1_048_576
+"""Of a definition's JSON text: CreatePipeline's own limit."""
+MAX_STEPS = 50
+"""https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-quotas.html (steps a pipeline)."""
+NAME = re.compile(r"[A-Za-z0-9_-]+")
+PARAMETER_TYPES: dict[str, tuple[type, ...]] = {
+    "String": (str,),
+    "Integer": (int,),
+    "Float": (int, float),
+    "Boolean": (bool,),
+}
+RETRIED = {"Processing", "Training", "Tuning", "Transform", "Model", "RegisterModel"}
+CACHED = {"Processing", "Training", "Tuning", "Transform", "Lambda"}
+CACHE_KEYS = ("AppSpecification", "Environment", "HyperParameters", "ProcessingInputs", "InputDataConfig")
+"""Arguments that the step cache compares: what differs at every execution must stay out of them."""
+COMPARISONS = {"Equals", "GreaterThan", "GreaterThanOrEqualTo", "LessThan", "LessThanOrEqualTo", "In", "Not", "Or"}
+
+
+def validate(text: str) -> list[str]:
+    """Every fault of a definition, one line each; empty if it keeps all rules.
+
+    Args:
+        text: The definition's JSON.
+    """
+    if len(text) > MAX_CHARACTERS:
+        return [f"the definition has {len(text)} characters; {MAX_CHARACTERS} are allowed"]
+    try:
+        definition = read_definition(text)
+    except SettingError as error:
+        return [str(error)]
+    return [problem for check in CHECKS for problem in check(definition)]
+
+
+def _check_names(definition: Definition) -> Iterator[str]:
+    for name, count in Counter(step.name for step in definition.steps).items():
+        if count > 1:
+            yield f"step {name}: the name is used {count} times; names must be unique, in branches too"
+        if len(name) > MAX_NAME:
+            yield f"step {name}: the name has {len(name)} characters; {MAX_NAME} are allowed"
+        elif not NAME.fullmatch(name):
+            yield f"step {name}: names hold letters, digits, - and _ only"
+    if len(definition.steps) > MAX_STEPS:
+        yield f"the pipeline has {len(definition.steps)} steps; {MAX_STEPS} are allowed"
+
+
+def _check_parameters(definition: Definition) -> Iterator[str]:
+    for name, count in Counter(parameter.name for parameter in definition.parameters).items():
+        if count > 1:
+            yield f"parameter {name}: is declared {count} times"
+    for parameter in definition.parameters:
+        kinds = PARAMETER_TYPES.get(parameter.type)
+        if kinds is None:
+            yield f"parameter {parameter.name}: unknown type {parameter.type}; one of {', '.join(PARAMETER_TYPES)}"
+        elif parameter.default is not None and not isinstance(parameter.default, kinds):
+            yield f"parameter {parameter.name}: default {parameter.default!r} is not of type {parameter.type}"
+        elif parameter.values and parameter.default is not None and parameter.default not in parameter.values:
+            yield f"parameter {parameter.name}: default {parameter.default!r} is none of {', '.join(parameter.values)}"
+
+
+def _check_types(definition: Definition) -> Iterator[str]:
+    for step in definition.steps:
+        if step.type not in STEP_TYPES:
+            yield f"step {step.name}: unknown type {step.type}; one of {', '.join(sorted(STEP_TYPES))}"
+        if "RetryPolicies" in step.document and step.type not in RETRIED:
+            yield f"step {step.name}: a {step.type} step takes no retry policies"
+        if "CacheConfig" in step.document and step.type not in CACHED:
+            yield f"step {step.name}: a {step.type} step is never cached"
+
+
+def _check_conditions(definition: Definition) -> Iterator[str]:
+    for step in definition.steps:
+        if step.type != "Condition":
+            continue
+        if step.branch is not None:
+            yield f"step {step.name}: lies within condition {step.branch[0]}; conditions can't be nested"
+        conditions = mappings(step.arguments.get("Conditions"))
+        if not conditions:
+            yield f"step {step.name}: has no conditions"
+        for condition in conditions:
+            if condition.get("Type") not in COMPARISONS:
+                yield f"step {step.name}: unknown condition {condition.get('Type')}"
+
+
+def _check_references(definition: Definition) -> Iterator[str]:
+    parameters = {parameter.name for parameter in definition.parameters}
+    steps = {step.name: step for step in definition.steps}
+    for step in definition.steps:
+        for need in sorted(step.needs - steps.keys()):
+            yield f"step {step.name}: refers to step {need}, which does not exist"
+        for reference in references(step.arguments):
+            kind, _, rest = reference.partition(".")
+            if kind == "Parameters" and rest not in parameters:
+                yield f"step {step.name}: refers to parameter {rest}, which is not declared"
+            elif kind == "Steps" and (other := steps.get(rest.partition(".")[0])) is not None:
+                yield from _check_step_reference(step, other, rest.partition(".")[2])
+            elif kind not in ("Parameters", "Steps", "Execution"):
+                yield f"step {step.name}: {reference} is no reference"
+
+
+def _check_step_reference(step: Step, other: Step, path: str) -> Iterator[str]:
+    if other.type == "Fail":
+        yield f"step {step.name}: refers to Fail step {other.name}, which has no properties"
+    if other.branch is not None and other.branch != step.branch:
+        yield f"step {step.name}: refers to {other.name}, which runs only in a branch of {other.branch[0]}"
+    output = re.match(r"ProcessingOutputConfig\.Outputs\[['\"](.+?)['\"]\]", path)
+    if output and output[1] not in other.outputs:
+        yield f"step {step.name}: refers to output {output[1]} of {other.name}, which has {', '.join(other.outputs)}"
+    file = re.match(r"PropertyFiles\.(.+)", path)
+    if file and file[1] not in other.property_files:
+        yield f"step {step.name}: refers to property file {file[1]} of {other.name}, which has no such file"
+
+
+def _check_property_files(definition: Definition) -> Iterator[str]:
+    for step in definition.steps:
+        for name, output in step.property_files.items():
+            if output not in step.outputs:
+                yield f"step {step.name}: property file {name} lies in output {output}, which the step doesn't have"
+
+
+def _check_order(definition: Definition) -> Iterator[str]:
+    try:
+        definition.in_order()
+    except SettingError as error:
+        yield str(error).removeprefix("pipeline definition: ")
+
+
+def _check_requests(definition: Definition) -> Iterator[str]:
+    parameters = {parameter.name: parameter for parameter in definition.parameters}
+    for step in definition.steps:
+        if step.type in OPERATIONS:
+            for problem in request_problems(step.type, step.arguments, parameters):
+                yield f"step {step.name}: {problem}"
+        elif step.type == "Fail" and not _is_text(step.arguments.get("ErrorMessage")):
+            yield f"step {step.name}: ErrorMessage must be text"
+
+
+def _check_cache_keys(definition: Definition) -> Iterator[str]:
+    for step in definition.steps:
+        for key in CACHE_KEYS:
+            for reference in references(step.arguments.get(key)):
+                if reference.startswith("Execution."):
+                    yield f"step {step.name}: {key} holds {reference}, which differs at every run: it can't be cached"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or is_expression(value)
+
+
+CHECKS: tuple[Callable[[Definition], Iterator[str]], ...] = (
+    _check_names,
+    _check_parameters,
+    _check_types,
+    _check_conditions,
+    _check_references,
+    _check_property_files,
+    _check_order,
+    _check_requests,
+    _check_cache_keys,
+)
