@@ -1,0 +1,32 @@
+"""Evaluate job: score a model on the test set.
+
+By hand, from the repository's root, with folders that the split and training jobs wrote:
+
+    python containers/evaluate/main.py --task classification --input-model MODEL --input-test SPLIT/test \
+        --input-split SPLIT/split --output-evaluation OUT
+
+README.md beside this file tells the contract.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from medloop.container.arguments import parse_arguments
+from medloop.container.processing import ProcessingJob
+from medloop.container.run import run
+from medloop.evaluation.evaluate import EvaluateArguments, evaluate, last_word
+
+
+def main() -> None:
+    """Read the contract, evaluate, say the score."""
+    job = ProcessingJob.read(sys.argv[1:])
+    arguments = parse_arguments(EvaluateArguments, job.arguments)
+    evaluation = evaluate(
+        job.input("model"), job.input("test"), job.input("split"), job.output("evaluation"), arguments
+    )
+    job.say(last_word(evaluation))
+
+
+if __name__ == "__main__":
+    run(main, kind="processing")

@@ -1,0 +1,138 @@
+"""Scoring a classifier of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.evaluation import image_figures
+from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.outcome import Cell, Outcome, Section, Table
+from medloop.evaluation.predictors import ImageModel
+from medloop.evaluation.scores import (
+    CLASSIFICATION_SCORE,
+    OVERALL,
+    Floats,
+    Integers,
+    Metrics,
+    classification_metrics,
+    confusion,
+    resampled_classification,
+)
+from medloop.evaluation.statistics import bootstrap
+
+CHUNK = 64
+"""Images between two lines of progress."""
+MAX_MISTAKES = 12
+
+
+def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known: bool) -> Outcome:
+    """Classify every case and score the answers.
+
+    Args:
+        cases: Of classes that the model knows.
+        model: Gives probabilities in the order of its record's classes.
+        patients_known: Whether the cases' patients may be resampled for intervals.
+
+    Raises:
+        DataError: An image can't be read.
+    """
+    classes = model.record.classes
+    truth = np.array([classes.index(case.class_name) for case in cases])
+    probabilities = _predict(cases, model)
+    metrics = classification_metrics(truth, probabilities, classes)
+    patients = [case.patient for case in cases] if patients_known else []
+    spreads = bootstrap(patients, lambda weights: resampled_classification(truth, probabilities, classes, weights))
+    counts = confusion(truth, probabilities.argmax(axis=1), len(classes))
+
+    def subset_score(mask: NDArray[np.bool_]) -> float:
+        return classification_metrics(truth[mask], probabilities[mask], classes)[CLASSIFICATION_SCORE]
+
+    return Outcome(
+        score_name=CLASSIFICATION_SCORE,
+        metrics=metrics,
+        spreads=spreads,
+        class_counts={name: int(count) for name, count in zip(classes, counts.sum(axis=1), strict=True)},
+        cases=_table(cases, truth, probabilities, classes),
+        subset_score=subset_score,
+        sections=lambda: _sections(cases, truth, probabilities, classes, metrics),
+        confusion={
+            name: {other: int(n) for other, n in zip(classes, row, strict=True)}
+            for name, row in zip(classes, counts, strict=True)
+        },
+        notes=_notes(metrics, classes),
+    )
+
+
+def _predict(cases: Sequence[HeldOut], model: ImageModel) -> Floats:
+    parts = []
+    for start in range(0, len(cases), CHUNK):
+        paths = [case.path for case in cases[start : start + CHUNK]]
+        parts.append(np.asarray(model.probabilities(paths), dtype=np.float64))
+        print(f"classified {start + len(paths)} of {len(cases)} test images", flush=True)
+    return np.concatenate(parts)
+
+
+def _table(cases: Sequence[HeldOut], truth: Integers, probabilities: Floats, classes: Sequence[str]) -> Table:
+    columns = ["patient", "case", "truth", "predicted", *(f"probability_{name}" for name in classes)]
+    predicted = probabilities.argmax(axis=1)
+    rows = [
+        [case.patient, case.name, classes[truth[i]], classes[predicted[i]], *probabilities[i].tolist()]
+        for i, case in enumerate(cases)
+    ]
+    return Table(columns, rows)
+
+
+def _notes(metrics: Metrics, classes: Sequence[str]) -> list[str]:
+    missing = [name for name in classes if np.isnan(metrics[f"auroc_{name}"])]
+    if not missing:
+        return []
+    if len(missing) == len(classes):
+        return ["The test set holds one class only: AUROC is undefined, and the score is given as 0."]
+    return [f"No AUROC for {', '.join(missing)}: the test set has no case of it. The macro average is over the rest."]
+
+
+def _sections(
+    cases: Sequence[HeldOut], truth: Integers, probabilities: Floats, classes: Sequence[str], metrics: Metrics
+) -> list[Section]:
+    counts = confusion(truth, probabilities.argmax(axis=1), len(classes))
+    kinds = ("precision", "recall", "f1", "auroc")
+    per_class: list[list[Cell]] = [
+        [name, int(counts[i].sum()), *(metrics[f"{kind}_{name}"] for kind in kinds)] for i, name in enumerate(classes)
+    ]
+    overall: list[list[Cell]] = [[name.replace("_", " "), metrics[name]] for name in OVERALL]
+    return [
+        Section(
+            "Which class is taken for which",
+            tables=[Table(["class", "cases", "precision", "recall", "F1", "AUROC"], per_class)],
+            figures=[image_figures.confusion_matrix(counts, classes)],
+        ),
+        Section("Overall", tables=[Table(["metric", "value"], overall)]),
+        Section(
+            "ROC curves, one class against the rest",
+            figures=[image_figures.roc_curves(truth, probabilities, classes)],
+        ),
+        _mistakes(cases, truth, probabilities, classes),
+    ]
+
+
+def _mistakes(cases: Sequence[HeldOut], truth: Integers, probabilities: Floats, classes: Sequence[str]) -> Section:
+    """The wrong answers that the model was surest of."""
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != truth)
+    worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:MAX_MISTAKES]
+    if not len(wrong):
+        return Section("Mistakes", "None: every test case got its class.")
+    shown = f"The {len(worst)} that the model was surest of." if len(wrong) > len(worst) else ""
+    text = f"{len(wrong)} of {len(cases)} test cases got another class than their own. {shown}"
+    figures = [
+        image_figures.thumbnail(
+            cases[i].path,
+            f"{classes[truth[i]]} taken for {classes[predicted[i]]} ({probabilities[i, predicted[i]]:.0%})",
+            f"patient {cases[i].patient}",
+        )
+        for i in worst
+    ]
+    return Section("Mistakes", text, figures=figures)

@@ -1,0 +1,226 @@
+"""The evaluate job: score a model on the test set, and write evaluation.json, cases.csv and report.html."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from medloop.container.metrics import report
+from medloop.errors import DataError, TargetError
+from medloop.evaluation.cases import HeldOut, leave_out_seen, list_cases
+from medloop.evaluation.classification import score_images
+from medloop.evaluation.outcome import Outcome
+from medloop.evaluation.page import render
+from medloop.evaluation.predictors import Loader, load_predictor, require_task
+from medloop.evaluation.record import (
+    CASES_FILE,
+    RECORD_FILE,
+    REPORT_FILE,
+    ClassificationMetrics,
+    Data,
+    Evaluation,
+    Gate,
+    Interval,
+    Leakage,
+    Metric,
+    Score,
+    Subgroup,
+)
+from medloop.evaluation.segmentation import score_volumes
+from medloop.evaluation.statistics import LEVEL, MIN_PATIENTS, NUM_DRAWS
+from medloop.evaluation.tables import to_csv
+from medloop.imaging.split_record import SplitRecord, read_split_record
+from medloop.training.model_record import ModelRecord
+
+SPLIT_FILE = "split.json"
+MIN_COMPARED = 20
+"""Test patients with which two models can be compared."""
+MAX_VALUES = 12
+"""An attribute with more values (an age in years) makes no subgroups."""
+
+
+class EvaluateArguments(BaseModel):
+    """The job's arguments."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: Literal["classification", "segmentation"]
+    margin: float = Field(default=0.02, ge=0, le=1, allow_inf_nan=False)
+    """How much worse than the champion is still not worse."""
+    note: str = ""
+    """A caveat that has to stand wherever the score is shown, such as where the data comes from."""
+
+
+def evaluate(
+    model: Path, test: Path, split: Path, output: Path, arguments: EvaluateArguments, *, load: Loader = load_predictor
+) -> Evaluation:
+    """Score a model and write the three files; none is written unless all are ready.
+
+    Args:
+        model: Folder with model.tar.gz, or with its files.
+        test: The split step's test folder.
+        split: Folder with split.json.
+        output: Where evaluation.json, cases.csv and report.html go.
+        arguments: The job's arguments.
+        load: Makes a predictor of a model folder.
+
+    Returns:
+        What evaluation.json holds.
+
+    Raises:
+        DataError: A folder or file can't be used; the message names it.
+        TargetError: `output` can't be written.
+    """
+    record = read_split_record(split / SPLIT_FILE)
+    if record.task != arguments.task:
+        raise DataError(f"{SPLIT_FILE}: task is {record.task}, not {arguments.task}; give the split of this task")
+    predictor = load(model, arguments.task)
+    require_task(predictor.record, arguments.task)
+    cases = list_cases(test, record, predictor.record.classes)
+    kept, leakage = leave_out_seen(cases, record, predictor.record)
+    score = score_images if arguments.task == "classification" else score_volumes
+    outcome = score(kept, predictor, patients_known=record.identifiers != "none")
+    evaluation = _summarise(outcome, kept, leakage, record, predictor.record, arguments)
+    page = render(evaluation, outcome, predictor.record, record)
+    files = {CASES_FILE: to_csv(outcome.cases), REPORT_FILE: page, RECORD_FILE: evaluation.to_json()}
+    _write(output, files)
+    report(**{name: value for name, value in outcome.metrics.items() if math.isfinite(value)})
+    return evaluation
+
+
+def last_word(evaluation: Evaluation) -> str:
+    """One line for the log and the job's ExitMessage: the score, on how much, and what to beware of."""
+    num_cases, num_patients = evaluation.data.num_cases, evaluation.data.num_patients
+    patients = "unknown patients" if num_patients is None else f"{num_patients} test patients"
+    interval = evaluation.score.interval
+    spread = f" ({interval.lower:.3f} to {interval.upper:.3f})" if interval else ""
+    line = f"{evaluation.score.name} {evaluation.score.value:.4f}{spread} on {num_cases} cases of {patients}"
+    return f"{line}. {evaluation.data.leakage.note}"
+
+
+def _summarise(
+    outcome: Outcome,
+    cases: Sequence[HeldOut],
+    leakage: Leakage,
+    split: SplitRecord,
+    model: ModelRecord,
+    arguments: EvaluateArguments,
+) -> Evaluation:
+    known = split.identifiers != "none"
+    num_patients = len({case.patient for case in cases}) if known else 0
+    value = outcome.score if math.isfinite(outcome.score) else 0.0
+    defined = {
+        name: Metric(value=value, standard_deviation=_deviation(outcome, name))
+        for name, value in outcome.metrics.items()
+        if math.isfinite(value)
+    }
+    enough = num_patients >= MIN_COMPARED and math.isfinite(outcome.score)
+    return Evaluation(
+        task=split.task,
+        score=Score.model_validate({"name": outcome.score_name, "value": value, "interval": _interval(outcome)}),
+        gate=Gate(
+            score=value,
+            margin=arguments.margin,
+            margin_left=0.0,
+            sufficient=1 if enough else 0,
+            num_patients=num_patients,
+            champion="",
+        ),
+        multiclass_classification_metrics=_classification(outcome, defined),
+        segmentation_metrics=defined if outcome.confusion is None else None,
+        subgroups=_subgroups(outcome, cases, split),
+        data=Data(
+            test_digest=split.data_digest,
+            training_digest=model.data_digest,
+            code_digest=model.code_digest,
+            num_patients=num_patients if known else None,
+            num_cases=len(cases),
+            classes=outcome.class_counts,
+            num_quarantined=len(split.quarantined),
+            leakage=leakage,
+        ),
+        notes=_notes(outcome, num_patients, split, model, arguments.note),
+    )
+
+
+def _classification(outcome: Outcome, metrics: dict[str, Metric]) -> ClassificationMetrics | None:
+    if outcome.confusion is None:
+        return None
+    return ClassificationMetrics.model_validate({"confusion_matrix": outcome.confusion, **metrics})
+
+
+def _deviation(outcome: Outcome, name: str) -> float:
+    return outcome.spreads[name].standard_deviation if name in outcome.spreads else 0.0
+
+
+def _interval(outcome: Outcome) -> Interval | None:
+    spread = outcome.spreads.get(outcome.score_name)
+    if spread is None:
+        return None
+    method = f"percentile bootstrap over patients, {NUM_DRAWS} draws"
+    return Interval(lower=spread.lower, upper=spread.upper, level=LEVEL, method=method)
+
+
+def _notes(outcome: Outcome, num_patients: int, split: SplitRecord, model: ModelRecord, note: str) -> list[str]:
+    notes = [note] if note else []
+    if split.identifiers == "none":
+        notes.append("The number of patients is not known, so no interval is given: add patients.csv to the data.")
+    elif num_patients < MIN_PATIENTS:
+        number = "1 test patient" if num_patients == 1 else f"{num_patients} test patients"
+        notes.append(
+            f"Only {number}: too few to say how the model does on others. No interval is given "
+            f"with fewer than {MIN_PATIENTS}."
+        )
+    elif outcome.score_name not in outcome.spreads:
+        notes.append("No interval: too many resamples of the test patients leave the score undefined.")
+    if model.data_digest != split.data_digest:
+        notes.append("The model was trained on other data than this split holds: the data digests differ.")
+    return notes + outcome.notes
+
+
+def _subgroups(outcome: Outcome, cases: Sequence[HeldOut], split: SplitRecord) -> list[Subgroup]:
+    """The score by each value of each of the patients' attributes."""
+    subgroups = []
+    attributes = sorted({name for case in cases for name in split.patients[case.patient].attributes})
+    for attribute in attributes:
+        values = [split.patients[case.patient].attributes.get(attribute, "") or "not given" for case in cases]
+        distinct = sorted(set(values))
+        if len(distinct) <= MAX_VALUES:
+            subgroups += [_subgroup(outcome, cases, attribute, value, values) for value in distinct]
+    return subgroups
+
+
+def _subgroup(
+    outcome: Outcome, cases: Sequence[HeldOut], attribute: str, value: str, values: Sequence[str]
+) -> Subgroup:
+    mask = np.array([other == value for other in values])
+    score = outcome.subset_score(mask)
+    return Subgroup(
+        attribute=attribute,
+        value=value,
+        score=score if math.isfinite(score) else None,
+        num_patients=len({case.patient for case, inside in zip(cases, mask, strict=True) if inside}),
+        num_cases=int(mask.sum()),
+    )
+
+
+def _write(output: Path, files: dict[str, str]) -> None:
+    """Write all files under temporary names, then rename: a reader never sees half a file."""
+    parts = {output / f".{name}.part": output / name for name in files}
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for part, text in zip(parts, files.values(), strict=True):
+            part.write_text(text, encoding="utf-8", newline="")
+        for part, path in parts.items():
+            os.replace(part, path)
+    except OSError as error:
+        for part in parts:
+            if part.is_file():
+                part.unlink()
+        raise TargetError(f"{output}: can't be written ({error.strerror}); give another folder") from None

@@ -1,0 +1,79 @@
+"""What evaluation asks of a model, and how a model folder becomes one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from medloop.errors import DataError
+from medloop.imaging.split_record import Task
+from medloop.training.model_record import ModelRecord, read_model_record
+
+
+class ImageModel(Protocol):
+    """A classifier of images; `medloop.imaging.classify_predictor.ImagePredictor` is one."""
+
+    @property
+    def record(self) -> ModelRecord:
+        """model.json."""
+
+    def probabilities(self, paths: Sequence[Path]) -> NDArray[Any]:
+        """[N, C]; rows sum to 1."""
+
+
+class Labels(Protocol):
+    """A label map on its volume's own grid."""
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """[X, Y, Z] label values."""
+
+
+class VolumeModel(Protocol):
+    """A segmentation model; `medloop.imaging.segment_predictor.VolumePredictor` is one."""
+
+    @property
+    def record(self) -> ModelRecord:
+        """model.json."""
+
+    def segment(self, path: Path) -> Labels:
+        """The label map of the volume in a file."""
+
+
+Loader = Callable[[Path, Task], Any]
+"""From a model folder and the task to an ImageModel or a VolumeModel."""
+
+
+def load_predictor(folder: Path, task: Task) -> ImageModel | VolumeModel:
+    """Load the model in a folder that holds model.tar.gz or its files.
+
+    Raises:
+        DataError: The folder holds no such model, or one for the other task.
+    """
+    # torch and MONAI take seconds to import, and whoever brings a predictor of their own needs neither.
+    from medloop.imaging.model_files import unpack_model
+
+    with tempfile.TemporaryDirectory(prefix="medloop-model-") as scratch:
+        unpacked = unpack_model(folder, Path(scratch))
+        require_task(read_model_record(unpacked), task)
+        if task == "classification":
+            from medloop.imaging.classify_predictor import ImagePredictor
+
+            return ImagePredictor.load(unpacked)
+        from medloop.imaging.segment_predictor import VolumePredictor
+
+        return VolumePredictor.load(unpacked)
+
+
+def require_task(record: ModelRecord, task: Task) -> None:
+    """Refuse a model made for the other task.
+
+    Raises:
+        DataError: It was.
+    """
+    if record.task != task:
+        raise DataError(f"model.json: task is {record.task}, not {task}; give a {task} model or --task {record.task}")

@@ -1,0 +1,189 @@
+"""A test set's metrics as one flat mapping, name to value, for either task.
+
+A value that isn't defined (recall of a class that the test set lacks) is NaN here; evaluation.json leaves it out.
+`classification_metrics` is scikit-learn's word. The `resampled_*` functions give the same metrics for many weightings
+of the cases at once, which the bootstrap needs and scikit-learn can't do in reasonable time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Metrics = dict[str, float]
+CLASSIFICATION_SCORE = "macro_auroc"
+SEGMENTATION_SCORE = "mean_foreground_dice"
+OVERALL = (
+    "accuracy",
+    "balanced_accuracy",
+    CLASSIFICATION_SCORE,
+    "macro_f1",
+    "weighted_precision",
+    "weighted_recall",
+    "weighted_f1",
+)
+"""A classifier's metrics over all classes."""
+
+
+def classification_metrics(truth: Integers, probabilities: Floats, classes: Sequence[str]) -> Metrics:
+    """Metrics of a classifier; the prediction is the most probable class.
+
+    AUROC is one class against the rest; `macro_auroc` is the mean over the classes that have cases and other
+    classes' cases in the test set, NaN where there is none.
+
+    Args:
+        truth: [N] class indices.
+        probabilities: [N, C].
+        classes: C names.
+
+    Returns:
+        accuracy, balanced_accuracy, macro_auroc, macro_f1, weighted_{precision,recall,f1} and, per class,
+        {auroc,precision,recall,f1}_CLASS.
+    """
+    predicted = probabilities.argmax(axis=1)
+    labels = range(len(classes))
+    metrics = {f"auroc_{name}": _auroc(truth == i, probabilities[:, i]) for i, name in enumerate(classes)}
+    per_class = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=np.nan)
+    for kind, values in zip(("precision", "recall", "f1"), per_class[:3], strict=True):
+        metrics |= {f"{kind}_{name}": float(value) for name, value in zip(classes, values, strict=True)}
+    weighted = precision_recall_fscore_support(truth, predicted, labels=labels, average="weighted", zero_division=0)
+    return {
+        "accuracy": float(accuracy_score(truth, predicted)),
+        "balanced_accuracy": _mean_of(metrics, "recall", classes),
+        CLASSIFICATION_SCORE: _mean_of(metrics, "auroc", classes),
+        "macro_f1": _mean_of(metrics, "f1", classes),
+        "weighted_precision": float(weighted[0]),
+        "weighted_recall": float(weighted[1]),
+        "weighted_f1": float(weighted[2]),
+        **metrics,
+    }
+
+
+def confusion(truth: Integers, predicted: Integers, num_classes: int) -> Integers:
+    """Counts [C, C]: rows are the true class, columns the predicted one."""
+    counts: Integers = confusion_matrix(truth, predicted, labels=range(num_classes))
+    return counts
+
+
+def resampled_classification(
+    truth: Integers, probabilities: Floats, classes: Sequence[str], weights: Floats
+) -> dict[str, Floats]:
+    """`classification_metrics` for many weightings of the cases.
+
+    Args:
+        truth: [N] class indices.
+        probabilities: [N, C].
+        classes: C names.
+        weights: [B, N], how often each case counts.
+
+    Returns:
+        Name to [B] values; NaN where a draw leaves a metric undefined.
+    """
+    num_classes = len(classes)
+    cells = np.eye(num_classes**2)[truth * num_classes + probabilities.argmax(axis=1)]
+    counts = (weights @ cells).reshape(-1, num_classes, num_classes)
+    hits = np.diagonal(counts, axis1=1, axis2=2)
+    actual, called, total = counts.sum(axis=2), counts.sum(axis=1), counts.sum(axis=(1, 2))
+    share = _ratio(actual, total[:, None])
+    per_class = {
+        "auroc": np.stack([_aurocs(truth == i, probabilities[:, i], weights) for i in range(num_classes)], axis=1),
+        "precision": _ratio(hits, called),
+        "recall": _ratio(hits, actual),
+        "f1": _ratio(2 * hits, actual + called),
+    }
+    values = {
+        "accuracy": _ratio(hits.sum(axis=1), total),
+        "balanced_accuracy": _nan_mean(per_class["recall"]),
+        CLASSIFICATION_SCORE: _nan_mean(per_class["auroc"]),
+        "macro_f1": _nan_mean(per_class["f1"]),
+    }
+    for kind in ("precision", "recall", "f1"):
+        values[f"weighted_{kind}"] = (share * np.nan_to_num(per_class[kind])).sum(axis=1)
+    for kind, table in per_class.items():
+        values |= {f"{kind}_{name}": table[:, i] for i, name in enumerate(classes)}
+    return values
+
+
+def case_means(dice: Floats) -> Floats:
+    """Mean foreground Dice of each case.
+
+    Args:
+        dice: [N, K], NaN where a class is in neither truth nor prediction.
+
+    Returns:
+        [N]; NaN where no class is in either.
+    """
+    return _nan_mean(dice)
+
+
+def segmentation_metrics(dice: Floats, hd95: Floats, classes: Sequence[str], unit: str) -> Metrics:
+    """Metrics of a segmentation model.
+
+    Args:
+        dice: [N, K] per case and foreground class; NaN where both masks are empty.
+        hd95: [N, K]; NaN where both masks are empty, infinity where one is.
+        classes: K names, the background left out.
+        unit: Of `hd95`: mm or voxels.
+
+    Returns:
+        mean_foreground_dice (the mean over cases of each case's mean) and, per class, dice_CLASS, hd95_UNIT_CLASS (the
+        mean over finite distances) and hd95_infinite_CLASS (the number of cases where one mask alone is empty).
+    """
+    resampled = resampled_segmentation(dice, hd95, classes, unit, np.ones((1, len(dice))))
+    counts = {f"hd95_infinite_{name}": float(np.isinf(hd95[:, k]).sum()) for k, name in enumerate(classes)}
+    return {name: float(values[0]) for name, values in resampled.items()} | counts
+
+
+def resampled_segmentation(
+    dice: Floats, hd95: Floats, classes: Sequence[str], unit: str, weights: Floats
+) -> dict[str, Floats]:
+    """`segmentation_metrics` (without the counts) for many weightings [B, N] of the cases: name to [B] values."""
+    values = {SEGMENTATION_SCORE: _weighted_mean(case_means(dice), weights)}
+    for k, name in enumerate(classes):
+        values[f"dice_{name}"] = _weighted_mean(dice[:, k], weights)
+        values[f"hd95_{unit}_{name}"] = _weighted_mean(hd95[:, k], weights)
+    return values
+
+
+def _auroc(positive: NDArray[np.bool_], scores: Floats) -> float:
+    if positive.all() or not positive.any():
+        return float("nan")
+    return float(roc_auc_score(positive, scores))
+
+
+def _aurocs(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
+    """Weighted AUROC, ties counted half: the chance that a positive case scores above a negative one. [B]."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
+    sorted_weights, sorted_positive = weights[:, order], positive[order]
+    positives = np.add.reduceat(sorted_weights * sorted_positive, starts, axis=1)
+    negatives = np.add.reduceat(sorted_weights * ~sorted_positive, starts, axis=1)
+    below = np.cumsum(negatives, axis=1) - negatives / 2
+    return _ratio((positives * below).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1))
+
+
+def _weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Mean over the finite values, for each weighting. [B]."""
+    finite = np.isfinite(values)
+    return _ratio(weights[:, finite] @ values[finite], weights[:, finite].sum(axis=1))
+
+
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
+    ratios: Floats = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
+    np.divide(numerator, denominator, out=ratios, where=denominator > 0)
+    return ratios
+
+
+def _nan_mean(table: Floats) -> Floats:
+    """Mean over the last axis, NaN left out; NaN where nothing is left."""
+    return _ratio(np.nansum(table, axis=-1), np.isfinite(table).sum(axis=-1))
+
+
+def _mean_of(metrics: Metrics, kind: str, classes: Sequence[str]) -> float:
+    return float(_nan_mean(np.array([metrics[f"{kind}_{name}"] for name in classes])))

@@ -1,0 +1,162 @@
+"""Scoring a segmentation model, on each volume's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.evaluation import volume_figures
+from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.grids import Packed, is_millimetres, read_truth
+from medloop.evaluation.outcome import Cell, Outcome, Section, Table
+from medloop.evaluation.predictors import VolumeModel
+from medloop.evaluation.scores import (
+    SEGMENTATION_SCORE,
+    Floats,
+    case_means,
+    resampled_segmentation,
+    segmentation_metrics,
+)
+from medloop.evaluation.statistics import bootstrap
+from medloop.imaging.metrics import per_class
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Every case's scores and what the page needs to draw them."""
+
+    cases: Sequence[HeldOut]
+    classes: Sequence[str]
+    """Foreground classes."""
+    unit: str
+    """Of `hd95`: mm where every header says mm, voxels otherwise."""
+    dice: Floats
+    """[N, K]; NaN where the class is in neither truth nor prediction."""
+    hd95: Floats
+    """[N, K]; NaN as `dice`, infinity where the class is in one of the two."""
+    present: NDArray[np.bool_]
+    """[N, K]: the truth holds the class."""
+    predictions: Sequence[Packed]
+
+
+def score_volumes(cases: Sequence[HeldOut], model: VolumeModel, *, patients_known: bool) -> Outcome:
+    """Segment every case and score the answers.
+
+    Args:
+        cases: Subjects' folders.
+        model: Gives label values in the order of its record's classes.
+        patients_known: Whether the cases' patients may be resampled for intervals.
+
+    Raises:
+        DataError: A file can't be read, image and label differ in grid, or a label value names no class.
+    """
+    scored = _score(cases, model)
+    dice, hd95, classes, unit = scored.dice, scored.hd95, scored.classes, scored.unit
+    patients = [case.patient for case in cases] if patients_known else []
+    return Outcome(
+        score_name=SEGMENTATION_SCORE,
+        metrics=segmentation_metrics(dice, hd95, classes, unit),
+        spreads=bootstrap(patients, lambda weights: resampled_segmentation(dice, hd95, classes, unit, weights)),
+        class_counts={name: int(n) for name, n in zip(classes, scored.present.sum(axis=0), strict=True)},
+        cases=_table(scored),
+        subset_score=lambda mask: segmentation_metrics(dice[mask], hd95[mask], classes, unit)[SEGMENTATION_SCORE],
+        sections=lambda: _sections(scored),
+        notes=_notes(scored),
+    )
+
+
+def _score(cases: Sequence[HeldOut], model: VolumeModel) -> Scored:
+    classes = model.record.classes
+    unit = "mm" if all(is_millimetres(case) for case in cases) else "voxels"
+    shape = (len(cases), len(classes) - 1)
+    dice, hd95, present = np.empty(shape), np.empty(shape), np.zeros(shape, dtype=bool)
+    predictions = []
+    for i, case in enumerate(cases):
+        truth, affine = read_truth(case, len(classes))
+        labels = model.segment(case.path / "img.nii.gz").labels
+        assert labels.shape == truth.shape, f"prediction {labels.shape} is not on the image's grid {truth.shape}"
+        dice[i], hd95[i] = per_class(truth, labels, len(classes), affine[:3, :3] if unit == "mm" else None)
+        present[i] = [bool((truth == label).any()) for label in range(1, len(classes))]
+        predictions.append(Packed.pack(labels))
+        mean = case_means(dice[i : i + 1])[0]
+        print(f"scored {i + 1} of {len(cases)} test volumes: {case.name} mean Dice {mean:.3f}", flush=True)
+    return Scored(cases, classes[1:], unit, dice, hd95, present, predictions)
+
+
+def _table(scored: Scored) -> Table:
+    dice = [f"dice_{name}" for name in scored.classes]
+    hd95 = [f"hd95_{scored.unit}_{name}" for name in scored.classes]
+    columns = ["patient", "case", SEGMENTATION_SCORE, *dice, *hd95]
+    means = case_means(scored.dice)
+    rows: list[list[Cell]] = [
+        [case.patient, case.name, float(means[i]), *scored.dice[i].tolist(), *scored.hd95[i].tolist()]
+        for i, case in enumerate(scored.cases)
+    ]
+    return Table(columns, rows)
+
+
+def _notes(scored: Scored) -> list[str]:
+    notes = []
+    undefined = int(np.isnan(case_means(scored.dice)).sum())
+    if undefined == len(scored.cases):
+        notes.append("No truth or prediction holds any foreground: Dice is undefined, and the score is given as 0.")
+    elif undefined:
+        notes.append(f"{undefined} cases hold no foreground in truth or prediction and are left out of the means.")
+    failures = int(np.isinf(scored.hd95).sum())
+    if failures:
+        notes.append(
+            f"{failures} times a class is in truth or prediction alone: Dice 0, an infinite HD95, "
+            "which the mean HD95 leaves out."
+        )
+    if scored.unit == "voxels":
+        notes.append("Distances are in voxels: not every header says that its lengths are millimetres.")
+    return notes
+
+
+def _sections(scored: Scored) -> list[Section]:
+    captions = f"HD95 in {scored.unit}, the mean over cases where both truth and prediction hold the class."
+    return [
+        Section(
+            "Structures",
+            tables=[Table(_COLUMNS, [_class_row(scored, k) for k in range(len(scored.classes))], captions)],
+            figures=[volume_figures.strip_plot(scored.dice, scored.classes)],
+        ),
+        *_drawn(scored),
+    ]
+
+
+_COLUMNS = ("structure", "cases with it", "mean Dice", "median", "lowest", "mean HD95", "missed or invented")
+
+
+def _class_row(scored: Scored, k: int) -> list[Cell]:
+    dice, hd95 = scored.dice[:, k], scored.hd95[:, k]
+    defined, finite = dice[np.isfinite(dice)], hd95[np.isfinite(hd95)]
+    summary = [float(f(defined)) if len(defined) else None for f in (np.mean, np.median, np.min)]
+    distance = float(finite.mean()) if len(finite) else None
+    return [scored.classes[k], int(scored.present[:, k].sum()), *summary, distance, int(np.isinf(hd95).sum())]
+
+
+def _drawn(scored: Scored) -> list[Section]:
+    """The worst, the median and the best case, each drawn once; the worst first, as an approver asks for it."""
+    means = case_means(scored.dice)
+    order = [int(i) for i in np.argsort(means, kind="stable") if np.isfinite(means[i])]
+    if not order:
+        return []
+    ranks = {"Worst case": order[0], "Median case": order[(len(order) - 1) // 2], "Best case": order[-1]}
+    names: dict[int, list[str]] = {}
+    for title, index in ranks.items():
+        names.setdefault(index, []).append(title)
+    return [_drawn_case(scored, index, " and ".join(titles), float(means[index])) for index, titles in names.items()]
+
+
+def _drawn_case(scored: Scored, index: int, title: str, mean: float) -> Section:
+    case = scored.cases[index]
+    scores = ", ".join(
+        f"{name} Dice {value:.3f}" if np.isfinite(value) else f"{name} in neither"
+        for name, value in zip(scored.classes, scored.dice[index], strict=True)
+    )
+    figure = volume_figures.overlays(case, scored.predictions[index].unpack(), scored.classes)
+    return Section(f"{title}: mean Dice {mean:.3f}", f"Patient {case.patient}. {scores}.", figures=[figure])
