@@ -1,0 +1,95 @@
+"""The command line, `medloop`.
+
+Each group of commands is one module of `medloop.commands`, which imports what is heavy inside its functions:
+`medloop --help` must answer at once. Exit codes: 0 success; 1 an execution ended otherwise than Succeeded; 2 a user's
+error, from inside a job too; 130 interrupted. An expected error is one line on stderr; a bug keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from medloop.commands import data, demo, executions, models, pipelines, presets, run, samples
+from medloop.commands.options import Services
+from medloop.commands.output import print_error
+from medloop.errors import MedloopError, UserError
+
+app = typer.Typer(
+    name="medloop",
+    help="Train, evaluate and register medical-image models with SageMaker Pipelines, on AWS or whole on this machine.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.add_typer(samples.app, name="samples")
+app.add_typer(data.app, name="data")
+app.add_typer(pipelines.app, name="pipelines")
+app.add_typer(executions.app, name="executions")
+app.add_typer(models.app, name="models")
+app.add_typer(presets.app, name="presets")
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None, services: Services | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; None takes the process's own.
+        services: What commands use from outside; None takes the real ones.
+
+    Returns:
+        The exit code.
+    """
+    services = services or Services()
+    try:
+        code = app(args=argv, prog_name="medloop", standalone_mode=False, obj=services)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as error:
+        return _usage_error(services, error)
+    except MedloopError as error:
+        print_error(services.err, str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print_error(services.err, "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _silence_stdout()
+    except Exception as error:
+        return _service_error(services, error)
+
+
+def _usage_error(services: Services, error: typer.TyperException) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message())
+        return 2
+    context = getattr(error, "ctx", None)
+    mend = f"; see `{context.command_path} --help`" if context is not None else ""
+    print_error(services.err, error.format_message().rstrip(".").replace("\n", " ") + mend)
+    return 2
+
+
+def _service_error(services: Services, error: Exception) -> int:
+    """One line for what a service refused; anything else is a bug and keeps its traceback."""
+    if not type(error).__module__.startswith("botocore."):
+        raise error
+    print_error(services.err, " ".join(str(error).split()))
+    return UserError.exit_code
+
+
+def _silence_stdout() -> int:
+    """The reader of a pipe went away: write no more, and let the interpreter's last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Checks of a data set before anything runs: the validator that the split job uses too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from medloop.commands.options import Services
+from medloop.commands.output import print_error
+from medloop.commands.samples import counting
+
+if TYPE_CHECKING:
+    from medloop.imaging.validation import DatasetReport
+
+
+def check(services: Services, folder: Path, task: str, labels: list[str] | None = None) -> DatasetReport:
+    """Check every file of a data set, with progress.
+
+    Raises:
+        DataError: The folder is no data set of this task at all.
+    """
+    from medloop.imaging.validation import check_dataset
+
+    with counting(services.err, "files checked") as progress:
+        return check_dataset(folder, cast(Any, task), labels=labels, progress=progress)
+
+
+def print_problems(services: Services, report: DatasetReport) -> None:
+    """One line for each problem, on stderr."""
+    for problem in report.problems:
+        print_error(services.err, f"{problem.path}: {problem.message}" if problem.path else problem.message)

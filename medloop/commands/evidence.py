@@ -1,0 +1,155 @@
+"""What an execution leaves behind: evaluation.json, report.html and a registered model version."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from medloop.commands.records import Execution, describe_job, pages
+from medloop.errors import UserError
+
+EVALUATION, REPORT = "evaluation.json", "report.html"
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a model does on held-out patients.
+
+    Args:
+        name: Such as `macro_auroc`.
+        value: 0 to 1, more is better.
+        num_patients: Test patients behind it; 0 where patients are not known.
+        num_cases: Test images or volumes.
+        interval: 95 % confidence interval over patients, where there are enough of them.
+    """
+
+    name: str
+    value: float
+    num_patients: int
+    num_cases: int
+    interval: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        """One phrase: name, value, interval, number of patients."""
+        interval = f" (95 % interval {self.interval[0]:.3f} to {self.interval[1]:.3f})" if self.interval else ""
+        patients = f"{self.num_patients} test patient{'' if self.num_patients == 1 else 's'}"
+        behind = patients if self.num_patients else f"{self.num_cases} test cases, patients unknown"
+        return f"{self.name} {self.value:.4f}{interval} on {behind}"
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of `s3://bucket/key`.
+
+    Raises:
+        UserError: It is no such address.
+    """
+    parts = urlparse(uri)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise UserError(f"{uri!r} is no s3://bucket/prefix address")
+    return parts.netloc, uri.split(parts.netloc, 1)[1].lstrip("/")
+
+
+def read_object(target: Any, uri: str) -> bytes:
+    """The content of an object."""
+    bucket, key = split_uri(uri)
+    return bytes(target.boto.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def evaluation_uri(target: Any, execution: Execution) -> str | None:
+    """Where the execution's evaluation.json lies; None where no step wrote one."""
+    sagemaker = target.boto.client("sagemaker")
+    for step in execution.steps:
+        if step.job is None or step.job.kind != "processing" or step.status != "Succeeded":
+            continue
+        outputs = describe_job(sagemaker, step.job).get("ProcessingOutputConfig", {}).get("Outputs", [])
+        for output in outputs:
+            if output["OutputName"] == "evaluation":
+                return str(output["S3Output"]["S3Uri"]).rstrip("/") + "/" + EVALUATION
+    return None
+
+
+def read_evaluation(target: Any, uri: str) -> dict[str, Any]:
+    """The content of an evaluation.json."""
+    return dict(json.loads(read_object(target, uri)))
+
+
+def score_of(evaluation: dict[str, Any]) -> Score:
+    """The main score in an evaluation.json."""
+    score, interval = evaluation["score"], evaluation["score"].get("interval")
+    return Score(
+        name=score["name"],
+        value=float(score["value"]),
+        num_patients=int(evaluation["gate"]["num_patients"]),
+        num_cases=int(evaluation["data"]["num_cases"]),
+        interval=(float(interval["lower"]), float(interval["upper"])) if interval else None,
+    )
+
+
+def sibling(uri: str, name: str) -> str:
+    """The object of this name beside another one."""
+    return f"{uri.rsplit('/', 1)[0]}/{name}"
+
+
+def local_path(target: Any, home: Path, uri: str) -> Path:
+    """An object as a file on this machine, fetched where it isn't one already.
+
+    Raises:
+        UserError: There is no such object.
+    """
+    bucket, key = split_uri(uri)
+    stored = home / "s3" / bucket / key
+    if target.name == "local" and stored.is_file():
+        return stored
+    copy = home / "fetched" / bucket / key
+    content = read_object(target, uri)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(content)
+    return copy
+
+
+def registered_arn(execution: Execution) -> str | None:
+    """The model package that the execution registered, if any."""
+    return next((s.registered for s in execution.steps if s.registered), None)
+
+
+def find_model(sagemaker: Any, wanted: str) -> str:
+    """The ARN of a model package given as ARN, `GROUP/N` or `GROUP` (its newest version).
+
+    Raises:
+        UserError: There is no such version.
+    """
+    if wanted.startswith("arn:"):
+        return wanted
+    group, _, version = wanted.partition("/")
+    versions = list_versions(sagemaker, group)
+    for found in versions:
+        if not version or str(found.get("ModelPackageVersion")) == version:
+            return str(found["ModelPackageArn"])
+    raise UserError(f"there is no model {wanted!r}; `medloop models list` shows those there are")
+
+
+def list_groups(sagemaker: Any) -> list[str]:
+    """Names of all model package groups."""
+    raw = pages(sagemaker.list_model_package_groups, "ModelPackageGroupSummaryList")
+    return sorted(g["ModelPackageGroupName"] for g in raw)
+
+
+def list_versions(sagemaker: Any, group: str) -> list[dict[str, Any]]:
+    """Summaries of a group's versions, the newest first.
+
+    Raises:
+        UserError: There is no such group.
+    """
+    if group not in list_groups(sagemaker):
+        raise UserError(f"there is no model group {group!r}; `medloop models list` shows those there are")
+    raw = pages(sagemaker.list_model_packages, "ModelPackageSummaryList", ModelPackageGroupName=group)
+    return sorted(raw, key=lambda v: v["ModelPackageVersion"], reverse=True)
+
+
+def package_evaluation_uri(package: dict[str, Any]) -> str | None:
+    """Where the evaluation.json of a registered version lies."""
+    statistics = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
+    return statistics.get("S3Uri")

@@ -1,0 +1,160 @@
+"""`medloop executions`: what ran, how far it came, and why it ended."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from medloop.commands.following import LogReader
+from medloop.commands.options import DEFAULT_HOME, HomeOption, JsonOption, TargetName, TargetOption, services
+from medloop.commands.output import duration, print_json, say, table
+from medloop.commands.records import (
+    Execution,
+    Step,
+    execution_id,
+    find_execution,
+    list_executions,
+    read_execution,
+)
+from medloop.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, help="Executions of pipelines.")
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="ARN, id, its unique beginning, or `latest`.")]
+SECONDS_BETWEEN_READS = 1.0
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="Only this pipeline's executions.")] = None,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """List executions, the newest first."""
+    sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
+    rows = [
+        {
+            "id": execution_id(s["PipelineExecutionArn"]),
+            "pipeline": s["PipelineName"],
+            "status": s["PipelineExecutionStatus"],
+            "started": s["StartTime"],
+            "reason": s.get("PipelineExecutionFailureReason", ""),
+            "arn": s["PipelineExecutionArn"],
+        }
+        for s in list_executions(sagemaker, name)
+    ]
+    if json:
+        print_json(rows)
+        return
+    shown = [[row[key] for key in ("id", "pipeline", "status", "started", "reason")] for row in rows]
+    services(ctx).out.print(table(("id", "pipeline", "status", "started", "reason"), shown))
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    execution: IdArgument,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Show an execution: parameters, steps, jobs, and why it failed."""
+    sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
+    found = read_execution(sagemaker, find_execution(sagemaker, execution))
+    if json:
+        print_json(found)
+        return
+    _show(services(ctx).out, found)
+
+
+def _show(out: Console, found: Execution) -> None:
+    facts: list[tuple[str, object]] = [
+        ("execution", found.arn),
+        ("pipeline", found.pipeline),
+        ("status", found.status),
+        ("started", found.started),
+        ("ended", found.ended),
+        ("took", duration(found.seconds)),
+        *([("reason", found.reason)] if found.reason else []),
+        *((f"{name}", value) for name, value in sorted(found.parameters.items())),
+    ]
+    out.print(table(("", ""), facts))
+    say(out, "")
+    rows = [
+        (s.name, s.status, duration(s.seconds), s.job.name if s.job else s.registered, _remark(s)) for s in found.steps
+    ]
+    out.print(table(("step", "state", "time", "job or version", "remark"), rows))
+
+
+def _remark(step: Step) -> str:
+    parts = ["from the cache"] if step.cached else []
+    parts += [f"condition: {step.outcome.lower()}"] if step.outcome else []
+    return "; ".join([*parts, step.reason] if step.reason else parts)
+
+
+@app.command()
+def logs(
+    ctx: typer.Context,
+    execution: IdArgument,
+    step: Annotated[str | None, typer.Argument(help="Only this step's job.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the execution ends.")] = False,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Print the logs of an execution's jobs."""
+    boto = services(ctx).target(target, home).boto
+    sagemaker, reader = boto.client("sagemaker"), LogReader(boto.client("logs"))
+    arn = find_execution(sagemaker, execution)
+    heading = ""
+    while True:
+        found = read_execution(sagemaker, arn)
+        for name, lines in reader.news(_wanted(found, step, follow)).items():
+            heading = _print_lines(services(ctx).out, heading, "" if step else name, lines)
+        if not (follow and found.running):
+            return
+        services(ctx).sleep(SECONDS_BETWEEN_READS)
+
+
+def _print_lines(out: Console, heading: str, name: str, lines: list[str]) -> str:
+    """Print lines under their step's name; returns the heading that now holds."""
+    if lines and name != heading:
+        say(out, f"== {name} ==", "bold")
+    for line in lines:
+        say(out, line)
+    return name if lines else heading
+
+
+def _wanted(found: Execution, step: str | None, follow: bool) -> list[Step]:
+    """The steps whose logs to print.
+
+    Raises:
+        UserError: The execution has no such step, or that step has no job of its own.
+    """
+    if step is None:
+        return found.steps
+    chosen = found.step(step)
+    if chosen is None:
+        if follow and found.running:
+            return []  # not begun yet
+        raise UserError(f"execution {found.id} has no step {step!r}; it has: {', '.join(s.name for s in found.steps)}")
+    if chosen.job is None and not (follow and found.running):
+        why = "was taken from the cache" if chosen.cached else "runs no job"
+        raise UserError(f"step {chosen.name} of execution {found.id} {why}, so it has no log")
+    return [chosen]
+
+
+@app.command()
+def stop(
+    ctx: typer.Context,
+    execution: IdArgument,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Stop a running execution and its jobs."""
+    sagemaker: Any = services(ctx).target(target, home).boto.client("sagemaker")
+    arn = find_execution(sagemaker, execution)
+    sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
+    say(services(ctx).out, f"stopping {execution_id(arn)}; see: medloop executions show {execution_id(arn)}")

@@ -1,0 +1,160 @@
+"""Follow an execution until it ends: a live table on a terminal, one line a change elsewhere.
+
+Following only reads, so it may be interrupted without harm; the execution goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from medloop.commands.logs import METRICS_LINE, JobLog
+from medloop.commands.output import duration, say, table
+from medloop.commands.records import Execution, Step, read_execution
+
+SECONDS_BETWEEN_LOOKS = {"local": 1.0, "aws": 10.0}
+
+
+class Display(Protocol):
+    """Shows an execution's progress."""
+
+    def update(self, execution: Execution, news: dict[str, list[str]]) -> None:
+        """Take the execution as it is now, and the new log lines by step name."""
+
+    def __enter__(self) -> Display:
+        """Begin to show."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the screen as the last update made it."""
+
+
+@dataclass
+class LineDisplay:
+    """One line for each step that changes its state, and for each epoch of a training job."""
+
+    console: Console
+    _states: dict[str, str] = field(default_factory=dict)
+
+    def update(self, execution: Execution, news: dict[str, list[str]]) -> None:
+        """Print what is new."""
+        clock = duration(_elapsed(execution))
+        for step in execution.steps:
+            for line in news.get(step.name, []):
+                if METRICS_LINE.match(line):
+                    say(self.console, f"{clock:>6}  {step.name}: {line}")
+            if self._states.get(step.name) != step.status:
+                self._states[step.name] = step.status
+                say(self.console, f"{clock:>6}  {step.name}: {_state(step)}")
+
+    def __enter__(self) -> LineDisplay:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to put back."""
+
+
+class LiveDisplay:
+    """A table of the steps that is drawn anew in place."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on this console."""
+        self._live = Live(console=console, auto_refresh=False, transient=False)
+        self._last: dict[str, str] = {}
+
+    def update(self, execution: Execution, news: dict[str, list[str]]) -> None:
+        """Draw the table."""
+        for name, lines in news.items():
+            self._last[name] = _most_telling(lines) or self._last.get(name, "")
+        rows = [
+            (s.name, s.status, duration(s.seconds), "" if not _live(s) else self._last.get(s.name, ""))
+            for s in execution.steps
+        ]
+        self._live.update(table(("step", "state", "time", "last said"), rows), refresh=True)
+
+    def __enter__(self) -> LiveDisplay:
+        """Take over the last lines of the screen."""
+        self._live.start()
+        self._live.update(Text("starting ..."), refresh=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the screen back."""
+        self._live.stop()
+
+
+def follow(target: Any, arn: str, console: Console, sleep: Callable[[float], None]) -> Execution:
+    """Show an execution's progress until it ends.
+
+    Args:
+        target: Where it runs.
+        arn: Which execution.
+        console: Where to show it.
+        sleep: Waits between two looks.
+
+    Returns:
+        The execution as it ended.
+    """
+    sagemaker, reader = target.boto.client("sagemaker"), LogReader(target.boto.client("logs"))
+    display: Display = LiveDisplay(console) if console.is_terminal else LineDisplay(console)
+    with display:
+        while True:
+            execution = read_execution(sagemaker, arn)
+            display.update(execution, reader.news(execution.steps))
+            if not execution.running:
+                return execution
+            sleep(SECONDS_BETWEEN_LOOKS[target.name])
+
+
+class LogReader:
+    """Reads on in the logs of an execution's jobs."""
+
+    def __init__(self, client: Any) -> None:
+        """Read through this `logs` client."""
+        self._client = client
+        self._logs: dict[str, JobLog] = {}
+        self._finished: set[str] = set()
+
+    def news(self, steps: Iterable[Step]) -> dict[str, list[str]]:
+        """New log lines by step name; a job that ended is read once more, then left alone."""
+        result = {}
+        for step in steps:
+            if step.job is None or step.cached or step.job.name in self._finished:
+                continue
+            log = self._logs.setdefault(step.job.name, JobLog(self._client, step.job))
+            result[step.name] = list(log.new_lines())
+            if not _live(step):
+                self._finished.add(step.job.name)
+        return result
+
+
+def _elapsed(execution: Execution) -> float:
+    return ((execution.ended or datetime.now(UTC)) - execution.started).total_seconds()
+
+
+def _live(step: Step) -> bool:
+    return step.status in ("Starting", "Executing", "Stopping")
+
+
+def _state(step: Step) -> str:
+    text = step.status
+    if step.cached:
+        text += ", taken from the cache"
+    if step.outcome:
+        text += f", the condition is {step.outcome.lower()}"
+    if not _live(step):
+        text += f" after {duration(step.seconds)}"
+    return f"{text}: {step.reason}" if step.reason else text
+
+
+def _most_telling(lines: list[str]) -> str:
+    """The last epoch's metrics, or else the last line that says anything."""
+    metrics = [line for line in lines if METRICS_LINE.match(line)]
+    spoken = metrics or [line for line in lines if line.strip()]
+    return spoken[-1].strip() if spoken else ""

@@ -1,0 +1,132 @@
+"""From a user's wishes to a started execution: resolve, check, reference, upsert, start."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medloop.commands.checking import check, print_problems
+from medloop.commands.evidence import split_uri
+from medloop.commands.options import Services
+from medloop.commands.output import say
+from medloop.commands.records import pages
+from medloop.errors import DataError, TargetError
+
+if TYPE_CHECKING:
+    from medloop.cloud.sessions import Target
+    from medloop.settings import Resolved
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked to run.
+
+    Args:
+        resolved: The pipeline with its settings and parameters.
+        data: A folder on this machine, or `s3://bucket/prefix`.
+        home: Where local runs keep everything.
+    """
+
+    resolved: Resolved
+    data: str
+    home: Path
+
+    @property
+    def folder(self) -> Path | None:
+        """The data as a folder of this machine; None where it is on S3."""
+        return None if self.data.startswith("s3://") else Path(self.data).expanduser().resolve()
+
+
+def check_data(services: Services, wish: Wish) -> bool:
+    """Check a local data set; print each problem.
+
+    Returns:
+        Whether the data can be used.
+
+    Raises:
+        DataError: The folder is absent, or no data set at all.
+    """
+    folder = wish.folder
+    if folder is None:
+        return True
+    if not folder.is_dir():
+        raise DataError(f"--data {wish.data}: is no folder; give the data set's folder, or s3://bucket/prefix")
+    report = check(services, folder, wish.resolved.spec.task, labels_of(wish.resolved.settings))
+    print_problems(services, report)
+    return not report.problems or quarantines(wish.resolved.settings)
+
+
+def labels_of(settings: Any) -> list[str] | None:
+    """The class names by label value that the settings give, if any."""
+    labels = getattr(getattr(settings, "data", None), "labels", None)
+    return list(labels) if labels else None
+
+
+def quarantines(settings: Any) -> bool:
+    """Whether the split leaves out what can't be used, instead of failing."""
+    return getattr(getattr(settings, "split", None), "on_invalid", "fail") == "quarantine"
+
+
+def start(services: Services, target: Target, wish: Wish) -> str:
+    """Make the data known to the target, update the pipeline, start an execution.
+
+    Returns:
+        The execution's ARN.
+    """
+    uri = input_uri(target, wish)
+    version = data_version(target.boto.client("s3"), uri)
+    say(services.err, f"pipeline: {services.upsert(target, wish.resolved)}", "dim")
+    parameters = {**wish.resolved.parameters, "InputData": uri, "DataVersion": version}
+    answer = target.boto.client("sagemaker").start_pipeline_execution(
+        PipelineName=wish.resolved.spec.name,
+        PipelineParameters=[{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
+    )
+    return str(answer["PipelineExecutionArn"])
+
+
+def input_uri(target: Target, wish: Wish) -> str:
+    """Where the jobs find the data; a local folder is referenced, never copied.
+
+    Raises:
+        TargetError: A folder of this machine was given for AWS.
+    """
+    if wish.folder is None:
+        return wish.data.rstrip("/")
+    if target.name != "local":
+        raise TargetError(
+            f"--data {wish.data}: jobs on AWS can't read this machine; upload it first: "
+            f"aws s3 sync {wish.folder} s3://{target.bucket}/data/{wish.folder.name}"
+        )
+    from medloop.local.home import Home
+    from medloop.local.objects import reference
+
+    return reference(Home.find(wish.home), wish.folder)
+
+
+def data_version(s3: Any, uri: str) -> str:
+    """A digest of what lies under a prefix: SHA-256 over sorted keys (relative to it), sizes and ETags.
+
+    Raises:
+        DataError: Nothing lies there.
+    """
+    bucket, prefix = split_uri(uri)
+    prefix = prefix.rstrip("/") + "/" if prefix else ""
+    listing = pages(_list_objects(s3), "Contents", Bucket=bucket, Prefix=prefix)
+    lines = sorted(f"{o['Key'].removeprefix(prefix)}\t{o['Size']}\t{o['ETag']}\n" for o in listing)
+    if not lines:
+        raise DataError(f"--data {uri}: there are no objects below it; give the prefix of a data set")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _list_objects(s3: Any) -> Any:
+    """ListObjectsV2 with the token spelled as other services do."""
+
+    def call(**arguments: Any) -> dict[str, Any]:
+        token = arguments.pop("NextToken", None)
+        answer = dict(s3.list_objects_v2(**arguments, **({"ContinuationToken": token} if token else {})))
+        answer["NextToken"] = answer.get("NextContinuationToken")
+        return answer
+
+    return call

@@ -1,0 +1,65 @@
+"""Job logs, read through a CloudWatch Logs client of either target."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from medloop.commands.records import Job, pages
+
+GROUPS = {"training": "/aws/sagemaker/TrainingJobs", "processing": "/aws/sagemaker/ProcessingJobs"}
+METRICS_LINE = re.compile(r"^epoch=\d+;")
+
+
+@dataclass
+class JobLog:
+    """The log of one job, read on from where the last reading ended.
+
+    Args:
+        client: A `logs` client.
+        job: Whose log; a job on several instances has one stream each.
+    """
+
+    client: Any
+    job: Job
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """The log group."""
+        return GROUPS[self.job.kind]
+
+    def new_lines(self) -> Iterator[str]:
+        """Lines that were written since the last call, the first call's from the beginning."""
+        from botocore.exceptions import ClientError
+
+        try:
+            for stream in self._streams():
+                yield from self._read(stream)
+        except ClientError as error:
+            if not error.response["Error"]["Code"].startswith("ResourceNotFound"):
+                raise  # a job that has not begun has no log; anything else is an error
+
+    def _streams(self) -> list[str]:
+        found = pages(
+            self.client.describe_log_streams,
+            "logStreams",
+            cursor="nextToken",
+            logGroupName=self.group,
+            logStreamNamePrefix=f"{self.job.name}/",
+        )
+        return [stream["logStreamName"] for stream in found]
+
+    def _read(self, stream: str) -> Iterator[str]:
+        """CloudWatch gives the same token again when there is nothing more."""
+        while True:
+            arguments = {"logGroupName": self.group, "logStreamName": stream, "startFromHead": True}
+            token = self._tokens.get(stream)
+            answer = self.client.get_log_events(**arguments, **({"nextToken": token} if token else {}))
+            for event in answer["events"]:
+                yield event["message"].rstrip("\n")
+            self._tokens[stream] = answer["nextForwardToken"]
+            if answer["nextForwardToken"] == token:
+                return

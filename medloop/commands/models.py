@@ -1,0 +1,166 @@
+"""`medloop models`: registered model versions and the evidence behind them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from medloop.commands.evidence import (
+    REPORT,
+    find_model,
+    list_groups,
+    list_versions,
+    local_path,
+    package_evaluation_uri,
+    read_evaluation,
+    score_of,
+    sibling,
+)
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    TargetName,
+    TargetOption,
+    services,
+    usable_home,
+)
+from medloop.commands.output import print_json, say, table
+from medloop.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, help="Registered model versions.")
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="ARN, GROUP/N, or GROUP for its newest version.")]
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    group: Annotated[str | None, typer.Argument(help="Only this group's versions.")] = None,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """List registered versions, the newest of each group first."""
+    opened = services(ctx).target(target, home)
+    sagemaker = opened.boto.client("sagemaker")
+    groups = [group] if group else list_groups(sagemaker)
+    rows = [_row(opened, sagemaker, name, version) for name in groups for version in list_versions(sagemaker, name)]
+    if json:
+        print_json(rows)
+        return
+    keys = ("model", "approval", "score_name", "score", "created", "arn")
+    shown = [[row[key] for key in keys] for row in rows]
+    services(ctx).out.print(table(("model", "approval", "score", "value", "created", "arn"), shown))
+
+
+def _row(target: Any, sagemaker: Any, group: str, summary: dict[str, Any]) -> dict[str, Any]:
+    arn = summary["ModelPackageArn"]
+    uri = package_evaluation_uri(sagemaker.describe_model_package(ModelPackageName=arn))
+    score = score_of(read_evaluation(target, uri)) if uri else None
+    return {
+        "model": f"{group}/{summary['ModelPackageVersion']}",
+        "approval": summary.get("ModelApprovalStatus"),
+        "score_name": score.name if score else None,
+        "score": score.value if score else None,
+        "created": summary["CreationTime"],
+        "arn": arn,
+    }
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    model: ModelArgument,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Show a version: score, metrics, metadata, artefact, approval."""
+    opened = services(ctx).target(target, home)
+    sagemaker = opened.boto.client("sagemaker")
+    document = _describe(opened, sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model)))
+    if json:
+        print_json(document)
+        return
+    _show(services(ctx).out, document)
+
+
+def _describe(target: Any, package: dict[str, Any]) -> dict[str, Any]:
+    uri = package_evaluation_uri(package)
+    evaluation = read_evaluation(target, uri) if uri else None
+    containers = package.get("InferenceSpecification", {}).get("Containers", [{}])
+    return {
+        "model": f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}",
+        "arn": package["ModelPackageArn"],
+        "approval": package.get("ModelApprovalStatus"),
+        "status": package.get("ModelPackageStatus"),
+        "created": package.get("CreationTime"),
+        "description": package.get("ModelPackageDescription", ""),
+        "artefact": containers[0].get("ModelDataUrl"),
+        "image": containers[0].get("Image"),
+        "report": sibling(uri, REPORT) if uri else None,
+        "metadata": package.get("CustomerMetadataProperties", {}),
+        "evaluation": evaluation,
+    }
+
+
+def _show(out: Console, document: dict[str, Any]) -> None:
+    evaluation = document["evaluation"]
+    keys = ("model", "arn", "approval", "status", "created", "description", "artefact", "image", "report")
+    facts = [(key, document[key]) for key in keys]
+    if evaluation:
+        facts.insert(0, ("score", score_of(evaluation)))
+    facts += sorted(document["metadata"].items())
+    out.print(table(("", ""), facts))
+    if evaluation:
+        say(out, "")
+        out.print(table(("metric", "value", "deviation"), _metric_rows(evaluation)))
+
+
+def _metric_rows(evaluation: dict[str, Any]) -> list[tuple[object, ...]]:
+    """Metrics in SageMaker's shape, those that are one number each."""
+    groups = (evaluation.get(f"{kind}_metrics") or {} for kind in ("multiclass_classification", "segmentation"))
+    return [
+        (name, metric["value"], metric.get("standard_deviation"))
+        for metrics in groups
+        for name, metric in metrics.items()
+        if isinstance(metric.get("value"), int | float)
+    ]
+
+
+@app.command("open")
+def open_(
+    ctx: typer.Context,
+    model: ModelArgument,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Print the path of a version's report; open it in a browser where there is a display."""
+    opened = services(ctx).target(target, home)
+    sagemaker = opened.boto.client("sagemaker")
+    arn = find_model(sagemaker, model)
+    uri = package_evaluation_uri(sagemaker.describe_model_package(ModelPackageName=arn))
+    if uri is None:
+        raise UserError(f"model {model} names no evaluation, so there is no report; `medloop models show {model}`")
+    path = local_path(opened, usable_home(home), sibling(uri, REPORT))
+    if json:
+        print_json({"arn": arn, "report": path})
+        return
+    say(services(ctx).out, str(path))
+    if services(ctx).out.is_terminal and _has_display():
+        _browse(path)
+
+
+def _has_display() -> bool:
+    return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _browse(path: Path) -> None:
+    webbrowser.open(path.as_uri())

@@ -1,0 +1,113 @@
+"""Options that several commands share, and the services that commands get from `medloop.cli.main`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.console import Console
+
+from medloop.commands.output import make_console
+from medloop.errors import TargetError
+
+if TYPE_CHECKING:
+    from medloop.cloud.sessions import Target
+    from medloop.settings import Resolved
+
+
+class TargetName(StrEnum):
+    """Where pipelines run."""
+
+    local = "local"
+    aws = "aws"
+
+
+class Task(StrEnum):
+    """What a data set is for."""
+
+    classification = "classification"
+    segmentation = "segmentation"
+
+
+def _open_target(name: str, home: Path) -> Target:
+    from medloop.cloud.sessions import open_target
+
+    return open_target(cast(Any, name), home)
+
+
+def _upsert(target: Target, resolved: Resolved) -> str:
+    from medloop.cloud.upsert import upsert
+
+    return upsert(target, resolved).arn
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a command needs from outside; tests give their own.
+
+    Args:
+        open_target: Name and home folder to a Target.
+        upsert: Makes or updates the pipeline on the target, with all that it needs there; returns its ARN.
+        sleep: Waits between two looks at an execution.
+        out: Results.
+        err: Progress and errors.
+    """
+
+    open_target: Callable[[str, Path], Target] = _open_target
+    upsert: Callable[[Target, Resolved], str] = _upsert
+    sleep: Callable[[float], None] = time.sleep
+    out: Console = field(default_factory=make_console)
+    err: Console = field(default_factory=lambda: make_console(stderr=True))
+
+    def target(self, name: TargetName, home: Path) -> Target:
+        """Open a target with an absolute home folder.
+
+        Raises:
+            TargetError: The home folder can't be one.
+        """
+        return self.open_target(name.value, usable_home(home))
+
+
+def services(ctx: typer.Context) -> Services:
+    """The services that `main` gave to this command."""
+    return cast(Services, ctx.obj)
+
+
+def usable_home(home: Path) -> Path:
+    """The home folder, absolute; makes nothing.
+
+    Raises:
+        TargetError: It is a file, lies below one, or can't be written.
+    """
+    home = Path(os.path.abspath(home.expanduser()))
+    existing = next(path for path in (home, *home.parents) if path.exists())
+    if not existing.is_dir():
+        raise TargetError(f"--home {home}: {existing} is a file; give a folder")
+    if not os.access(existing, os.W_OK):
+        raise TargetError(f"--home {home}: {existing} can't be written; give another folder or set MEDLOOP_HOME")
+    return home
+
+
+TargetOption = Annotated[
+    TargetName, typer.Option("--target", envvar="MEDLOOP_TARGET", help="Where to run: this machine, or AWS.")
+]
+HomeOption = Annotated[
+    Path, typer.Option("--home", envvar="MEDLOOP_HOME", help="Folder of everything that local runs keep.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+PresetOption = Annotated[str | None, typer.Option("--preset", "-p", help="A named set of settings (`presets list`).")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a build-time setting, such as split.seed=3."),
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="Change a pipeline parameter, such as Epochs=5."),
+]
+DEFAULT_HOME = Path(".medloop")

@@ -1,0 +1,108 @@
+"""How an execution ended, in words: score, report and registered version, or the step that failed and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from medloop.commands.evidence import (
+    REPORT,
+    Score,
+    evaluation_uri,
+    local_path,
+    read_evaluation,
+    registered_arn,
+    score_of,
+    sibling,
+)
+from medloop.commands.output import STATUS_STYLES, duration, print_error, say
+from medloop.commands.records import Execution, exit_code, failed_step, failure_text
+
+if TYPE_CHECKING:
+    from medloop.cloud.sessions import Target
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An ended execution and what it left behind.
+
+    Args:
+        execution: As it ended.
+        exit_code: 0 success; 1 ended otherwise; 2 a job was given wrong input.
+        score: The score on held-out patients, where the evaluation came about.
+        notes: What a reader must know to judge the score.
+        report: The report as a file of this machine.
+        model: `GROUP/N` of the registered version.
+        model_arn: Its ARN.
+        approval: Its approval status.
+        failed: The step that failed.
+        reason: Why.
+    """
+
+    execution: Execution
+    exit_code: int
+    score: Score | None = None
+    notes: tuple[str, ...] = ()
+    report: Path | None = None
+    model: str | None = None
+    model_arn: str | None = None
+    approval: str | None = None
+    failed: str | None = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+
+def read_outcome(target: Target, home: Path, execution: Execution) -> Outcome:
+    """Collect what an ended execution left behind."""
+    sagemaker = target.boto.client("sagemaker")
+    facts: dict[str, Any] = {"execution": execution, "exit_code": exit_code(sagemaker, execution)}
+    if uri := evaluation_uri(target, execution):
+        evaluation = read_evaluation(target, uri)
+        facts |= {"score": score_of(evaluation), "notes": tuple(evaluation.get("notes", ()))}
+        facts["report"] = local_path(target, home, sibling(uri, REPORT))
+    if arn := registered_arn(execution):
+        package = sagemaker.describe_model_package(ModelPackageName=arn)
+        facts["model"] = f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"
+        facts |= {"model_arn": arn, "approval": package.get("ModelApprovalStatus")}
+    if failed := failed_step(execution):
+        facts |= {"failed": failed.name, "reason": failure_text(sagemaker, failed)}
+    elif execution.status != "Succeeded":
+        facts["reason"] = execution.reason
+    return Outcome(**facts)
+
+
+def print_outcome(out: Console, err: Console, outcome: Outcome) -> None:
+    """Print the outcome: results on stdout, the reason of a failure on stderr."""
+    execution = outcome.execution
+    status = (execution.status, STATUS_STYLES.get(execution.status, ""))
+    out.print(Text.assemble("execution ", execution.id, " ", status, f" after {duration(execution.seconds)}"))
+    if outcome.score:
+        say(out, f"  score     {outcome.score}")
+    for note in outcome.notes:
+        say(out, f"  note      {note}")
+    if outcome.report:
+        say(out, f"  report    {outcome.report}")
+    if outcome.model:
+        say(out, f"  model     {outcome.model}  {outcome.approval}")
+        say(out, f"            {outcome.model_arn}")
+        say(out, f"  next      medloop models show {outcome.model}")
+    if execution.status != "Succeeded":
+        _print_failure(out, err, outcome)
+
+
+def _print_failure(out: Console, err: Console, outcome: Outcome) -> None:
+    execution = outcome.execution
+    step = execution.step(outcome.failed) if outcome.failed else None
+    if step and step.job:
+        say(out, f"  log       medloop executions logs {execution.id} {step.name}")
+    else:
+        say(out, f"  see       medloop executions show {execution.id}")
+    where = f"step {outcome.failed}: " if outcome.failed else ""
+    print_error(err, f"{where}{' '.join(outcome.reason.split()) or 'no reason was given'}")

@@ -1,0 +1,104 @@
+"""What the command line prints: results on stdout, progress and errors on stderr.
+
+`--json` prints one JSON document on stdout and nothing else there. Where stdout is no terminal, lines are never wrapped
+and nothing is cut, so that an ARN survives a pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+UNWRAPPED_WIDTH = 8192
+STATUS_STYLES = {
+    "Succeeded": "green",
+    "Completed": "green",
+    "Approved": "green",
+    "Failed": "red",
+    "Rejected": "red",
+    "Stopped": "yellow",
+    "Stopping": "yellow",
+    "Executing": "cyan",
+}
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console on stdout or stderr that neither wraps nor cuts where the stream is no terminal."""
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, highlight=False, soft_wrap=True, width=UNWRAPPED_WIDTH)
+    return console
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout; dates as ISO 8601, dataclasses as objects."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=_encode) + "\n")
+
+
+def _encode(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def say(console: Console, message: str, style: str = "") -> None:
+    """Print one line as it is: brackets in a path are no markup."""
+    console.print(Text(message, style=style))
+
+
+def print_error(console: Console, message: str) -> None:
+    """Print `error: MESSAGE`, the first word red on a terminal."""
+    console.print(Text.assemble(("error: ", "bold red"), message))
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A plain table: no lines, no cut cells; states in their colours."""
+    from rich.table import Table
+
+    shown_header = any(headers)
+    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=shown_header)
+    for header in headers:
+        result.add_column(header, overflow="fold")
+    for row in rows:
+        result.add_row(*(_cell(value) for value in row))
+    return result
+
+
+def _cell(value: object) -> Text:
+    text = shown(value)
+    return Text(text, style=STATUS_STYLES.get(text, ""))
+
+
+def shown(value: object) -> str:
+    """A value as a table shows it: a dash for nothing, local time, four decimals."""
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as `1:02:03` or `2:03`; a dash for nothing."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,82 @@
+"""`medloop pipelines`: the pipelines that are installed and their definitions."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Annotated
+
+import typer
+
+from medloop.commands.options import (
+    JsonOption,
+    PresetOption,
+    SetOption,
+    TargetName,
+    TargetOption,
+    services,
+)
+from medloop.commands.output import print_json, say, table
+
+app = typer.Typer(no_args_is_help=True, help="Pipelines and their definitions.")
+NameArgument = Annotated[str, typer.Argument(help="Pipeline's name (`pipelines list`).")]
+
+
+@app.command("list")
+def list_(ctx: typer.Context, json: JsonOption = False) -> None:
+    """List the installed pipelines."""
+    from medloop.settings import list_pipelines, load_pipeline, load_presets
+
+    specs, presets = [load_pipeline(name) for name in list_pipelines()], load_presets()
+    rows = [
+        {"name": s.name, "task": s.task, "presets": [n for n, preset in presets.items() if preset.pipeline == s.name]}
+        for s in specs
+    ]
+    if json:
+        print_json(rows)
+        return
+    shown = [(row["name"], row["task"], ", ".join(row["presets"])) for row in rows]
+    services(ctx).out.print(table(("pipeline", "task", "presets"), shown))
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    name: NameArgument,
+    preset: PresetOption = None,
+    sets: SetOption = None,
+    target: TargetOption = TargetName.local,
+    json: JsonOption = False,
+) -> None:
+    """Draw a pipeline's steps, and show its parameters."""
+    from medloop.commands.building import definition_text
+    from medloop.definition.draw import draw_text
+    from medloop.definition.read import read_definition
+    from medloop.settings import resolve
+
+    read = read_definition(definition_text(services(ctx), target, resolve(name, preset, sets or ())))
+    if json:
+        steps = [
+            {"name": s.name, "type": s.type, "needs": sorted(s.needs), "branch": s.branch} for s in read.in_order()
+        ]
+        print_json({"name": name, "parameters": read.parameters, "steps": steps})
+        return
+    out = services(ctx).out
+    say(out, draw_text(read))
+    say(out, "")
+    rows = [(p.name, p.type, p.default) for p in read.parameters]
+    out.print(table(("parameter", "type", "default"), rows))
+
+
+@app.command()
+def definition(
+    ctx: typer.Context,
+    name: NameArgument,
+    preset: PresetOption = None,
+    sets: SetOption = None,
+    target: TargetOption = TargetName.local,
+) -> None:
+    """Print a pipeline's definition, the JSON that the service runs."""
+    from medloop.commands.building import definition_text
+    from medloop.settings import resolve
+
+    print_json(json_module.loads(definition_text(services(ctx), target, resolve(name, preset, sets or ()))))

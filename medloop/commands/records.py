@@ -1,0 +1,225 @@
+"""Executions as the service tells of them, read through a SageMaker client of either target."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from medloop.errors import UserError
+
+RUNNING = frozenset({"Executing", "Stopping"})
+USER_ERROR = re.compile(r"exit code:? 2\b|\b(?:DataError|SettingError|TargetError|UserError): ")
+"""How a failure text tells that the job exited 2: the service's own wording, or the error's name that the job wrote."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A step's job.
+
+    Args:
+        kind: `training` or `processing`.
+        name: The job's own name, which its log bears too.
+        arn: The job's ARN.
+    """
+
+    kind: str
+    name: str
+    arn: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an execution; a step that was not reached is not among the service's answer."""
+
+    name: str
+    type: str
+    status: str
+    started: datetime | None
+    ended: datetime | None
+    seconds: float | None
+    reason: str
+    outcome: str
+    cached: bool
+    job: Job | None
+    registered: str | None
+    """ARN of the model package that the step registered."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One execution with its steps in the order in which they started."""
+
+    id: str
+    arn: str
+    pipeline: str
+    status: str
+    started: datetime
+    ended: datetime | None
+    seconds: float
+    reason: str
+    parameters: dict[str, str]
+    steps: list[Step]
+
+    @property
+    def running(self) -> bool:
+        """Whether the execution has not ended."""
+        return self.status in RUNNING
+
+    def step(self, name: str) -> Step | None:
+        """The step of this name, whatever its case."""
+        return next((s for s in self.steps if s.name.lower() == name.lower()), None)
+
+
+def pages(
+    call: Callable[..., dict[str, Any]], key: str, cursor: str = "NextToken", **arguments: Any
+) -> Iterator[dict[str, Any]]:
+    """All items of a paged list call.
+
+    Args:
+        call: A client's list operation.
+        key: The answer's field that holds the items.
+        cursor: How the service spells the token of the next page.
+        arguments: The operation's arguments.
+    """
+    while True:
+        answer = call(**arguments)
+        yield from answer.get(key, [])
+        if not answer.get(cursor):
+            return
+        arguments[cursor] = answer[cursor]
+
+
+def list_executions(sagemaker: Any, pipeline: str | None = None) -> list[dict[str, Any]]:
+    """Summaries of executions, the newest first, each with its `PipelineName`."""
+    names = (
+        [pipeline] if pipeline else [p["PipelineName"] for p in pages(sagemaker.list_pipelines, "PipelineSummaries")]
+    )
+    found = [
+        {**summary, "PipelineName": name}
+        for name in names
+        for summary in pages(sagemaker.list_pipeline_executions, "PipelineExecutionSummaries", PipelineName=name)
+    ]
+    return sorted(found, key=lambda s: s["StartTime"], reverse=True)
+
+
+def find_execution(sagemaker: Any, wanted: str) -> str:
+    """The ARN that a full ARN, an id, the unique beginning of an id, or `latest` stands for.
+
+    Raises:
+        UserError: Nothing, or more than one execution, fits.
+    """
+    if wanted.startswith("arn:"):
+        return wanted
+    arns = [str(s["PipelineExecutionArn"]) for s in list_executions(sagemaker)]
+    if wanted == "latest" and arns:
+        return arns[0]
+    fitting = [arn for arn in arns if execution_id(arn).startswith(wanted)]
+    exact = [arn for arn in fitting if execution_id(arn) == wanted]
+    if len(exact or fitting) == 1:
+        return (exact or fitting)[0]
+    if fitting:
+        ids = ", ".join(execution_id(arn) for arn in fitting[:5])
+        raise UserError(f"execution {wanted!r} is not unique: {ids}; give more letters")
+    raise UserError(f"there is no execution {wanted!r}; `medloop executions list` shows those there are")
+
+
+def execution_id(arn: str) -> str:
+    """The last part of an execution's ARN."""
+    return arn.rsplit("/", 1)[-1]
+
+
+def read_execution(sagemaker: Any, arn: str) -> Execution:
+    """An execution and its steps as they are now."""
+    answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+    status = answer["PipelineExecutionStatus"]
+    started = answer["CreationTime"]
+    ended = None if status in RUNNING else answer.get("LastModifiedTime")
+    raw = pages(sagemaker.list_pipeline_execution_steps, "PipelineExecutionSteps", PipelineExecutionArn=arn)
+    return Execution(
+        id=execution_id(arn),
+        arn=arn,
+        pipeline=arn.split(":pipeline/")[-1].split("/")[0],
+        status=status,
+        started=started,
+        ended=ended,
+        seconds=_seconds(started, ended) or 0.0,
+        reason=answer.get("FailureReason", ""),
+        parameters=read_parameters(sagemaker, arn),
+        steps=sorted((_step(s) for s in raw), key=lambda s: (s.started is None, s.started or started)),
+    )
+
+
+def read_parameters(sagemaker: Any, arn: str) -> dict[str, str]:
+    """The parameters of an execution, by name."""
+    raw = pages(sagemaker.list_pipeline_parameters_for_execution, "PipelineParameters", PipelineExecutionArn=arn)
+    return {p["Name"]: p["Value"] for p in raw}
+
+
+def _step(raw: dict[str, Any]) -> Step:
+    metadata = raw.get("Metadata") or {}
+    kind = next(iter(metadata), "")
+    started, ended = raw.get("StartTime"), raw.get("EndTime")
+    return Step(
+        name=raw["StepName"],
+        type=kind,
+        status=raw["StepStatus"],
+        started=started,
+        ended=ended,
+        seconds=_seconds(started, ended),
+        reason=raw.get("FailureReason", ""),
+        outcome=str(metadata.get("Condition", {}).get("Outcome", "")),
+        cached="CacheHitResult" in raw,
+        job=_job(metadata),
+        registered=metadata.get("RegisterModel", {}).get("Arn"),
+    )
+
+
+def _job(metadata: dict[str, Any]) -> Job | None:
+    for kind, key in (("training", "TrainingJob"), ("processing", "ProcessingJob")):
+        arn = metadata.get(key, {}).get("Arn")
+        if arn:
+            return Job(kind=kind, name=str(arn).rsplit("/", 1)[-1], arn=arn)
+    return None
+
+
+def _seconds(started: datetime | None, ended: datetime | None) -> float | None:
+    return None if started is None else ((ended or datetime.now(UTC)) - started).total_seconds()
+
+
+def describe_job(sagemaker: Any, job: Job) -> dict[str, Any]:
+    """The service's description of a step's job."""
+    if job.kind == "training":
+        return dict(sagemaker.describe_training_job(TrainingJobName=job.name))
+    return dict(sagemaker.describe_processing_job(ProcessingJobName=job.name))
+
+
+def failure_text(sagemaker: Any, step: Step) -> str:
+    """Why a step failed: its own reason, or else what its job left behind."""
+    if step.job is None:
+        return step.reason
+    job = describe_job(sagemaker, step.job)
+    texts = [step.reason, job.get("FailureReason", ""), job.get("ExitMessage", "")]
+    return max(texts, key=lambda text: (bool(USER_ERROR.search(text)), len(text)))
+
+
+def failed_step(execution: Execution) -> Step | None:
+    """The step that ended the execution: the last that failed."""
+    return next((s for s in reversed(execution.steps) if s.status == "Failed"), None)
+
+
+def exit_code(sagemaker: Any, execution: Execution) -> int:
+    """0 where the execution succeeded, 2 where a job was given wrong input, 1 otherwise."""
+    if execution.status == "Succeeded":
+        return 0
+    return 2 if any(_by_user(sagemaker, s) for s in execution.steps if s.status == "Failed") else 1
+
+
+def _by_user(sagemaker: Any, step: Step) -> bool:
+    if step.job is None:
+        return False
+    job = describe_job(sagemaker, step.job)
+    texts = (step.reason, job.get("FailureReason", ""), job.get("ExitMessage", ""))
+    return any(USER_ERROR.search(text) for text in texts)

@@ -1,0 +1,98 @@
+"""`medloop run`: run a pipeline on a data set and follow it to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medloop.commands.following import follow
+from medloop.commands.launching import Wish, check_data, start
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    ParamOption,
+    PresetOption,
+    Services,
+    SetOption,
+    TargetName,
+    TargetOption,
+    services,
+    usable_home,
+)
+from medloop.commands.outcome import Outcome, print_outcome, read_outcome
+from medloop.commands.output import print_json, say
+from medloop.commands.records import execution_id
+
+if TYPE_CHECKING:
+    from medloop.cloud.sessions import Target
+
+INTERRUPTED = 130
+
+
+def run(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Pipeline's name (`pipelines list`).")],
+    data: Annotated[str, typer.Option(metavar="DIR|S3", help="The data set: a folder, or s3://bucket/prefix.")],
+    preset: PresetOption = None,
+    sets: SetOption = None,
+    params: ParamOption = None,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the execution to its end.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; touch nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Check the data set first.")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Run a pipeline on a data set, and follow it to its end."""
+    from medloop.settings import resolve
+
+    resolved = resolve(name, preset, sets or (), params or ())
+    home = usable_home(home)
+    wish = Wish(resolved, data, home)
+    if check and not check_data(services(ctx), wish):
+        raise typer.Exit(2)
+    if dry_run:
+        from medloop.commands.plan import print_plan
+
+        print_plan(services(ctx), target, wish, json=json)
+        return
+    opened = services(ctx).target(target, home)
+    arn = start(services(ctx), opened, wish)
+    if not wait:
+        _print_started(services(ctx), arn, json=json)
+        return
+    outcome = follow_to_end(services(ctx), opened, home, arn)
+    if json:
+        print_json(outcome.to_json())
+    else:
+        print_outcome(services(ctx).out, services(ctx).err, outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+def follow_to_end(services: Services, target: Target, home: Path, arn: str) -> Outcome:
+    """Follow an execution and read what it left behind.
+
+    Raises:
+        typer.Exit: With 130, where the user interrupted; the execution goes on.
+    """
+    identifier = execution_id(arn)
+    say(services.err, f"execution: {arn}", "dim")
+    try:
+        execution = follow(target, arn, services.err, services.sleep)
+    except KeyboardInterrupt:
+        say(services.err, f"interrupted; execution {identifier} goes on. Follow it, look at it, or stop it:", "yellow")
+        for command in (f"logs {identifier} --follow", f"show {identifier}", f"stop {identifier}"):
+            say(services.err, f"  medloop executions {command}")
+        raise typer.Exit(INTERRUPTED) from None
+    return read_outcome(target, home, execution)
+
+
+def _print_started(services: Services, arn: str, *, json: bool) -> None:
+    if json:
+        print_json({"id": execution_id(arn), "arn": arn})
+        return
+    say(services.out, f"execution {arn} started")
+    say(services.out, f"  next      medloop executions show {execution_id(arn)}")

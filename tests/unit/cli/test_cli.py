@@ -1,0 +1,81 @@
+"""The command line as a process: start-up, usage errors, broken pipes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+HEAVY = ("torch", "monai", "sagemaker", "boto3", "botocore", "numpy", "pydantic", "nibabel")
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a fresh interpreter."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """`medloop --help` imports neither torch nor the SDK nor boto3, nor anything else that is slow."""
+    result = run(
+        "import sys; from medloop.cli import main; code = main(['--help']);"
+        f"print('LOADED', [m for m in {HEAVY!r} if m in sys.modules]); sys.exit(code)"
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert "Usage: medloop" in result.stdout
+    assert result.stdout.rstrip().endswith("LOADED []")
+
+
+def test_help_lists_what_there_is(medloop: Any) -> None:
+    """Help names every command group, and none that doesn't exist yet."""
+    assert medloop("--help") == 0
+
+    listed = [line.split()[0] for line in medloop.out.split("Commands:")[1].splitlines() if line.strip()]
+    assert listed == ["demo", "run", "samples", "data", "pipelines", "executions", "models", "presets"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["executions", "show"], "Missing argument"),
+        (["executions", "list", "--target", "mars"], "'mars'"),
+        (["executions", "list", "--colour"], "--colour"),
+    ],
+)
+def test_usage_errors_are_one_line(medloop: Any, arguments: list[str], said: str) -> None:
+    """A wrong command, argument or option: one line that names it and the help, exit code 2."""
+    assert medloop(*arguments) == 2
+
+    assert said in medloop.err
+    assert "--help`" in medloop.err
+    assert medloop.err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(medloop: Any, account: Any) -> None:
+    """What medloop doesn't expect is not dressed up as a user's error."""
+    arn = account.add_execution("aaa", "Succeeded")
+    del account.executions[arn]["PipelineExecutionStatus"]
+
+    with pytest.raises(KeyError):
+        medloop("executions", "show", "aaa")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    """`medloop ... | head` prints no traceback when the pipe closes."""
+    script = (
+        "import sys; from medloop.cli import main; from medloop.commands.output import make_console;"
+        "import medloop.commands.presets as p; sys.exit(main(['presets', 'show', 'plane-demo']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    process.wait(timeout=60)

@@ -1,0 +1,138 @@
+"""`medloop executions` against an in-memory account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def test_list_shows_the_newest_first(medloop: Any, account: Any) -> None:
+    """Executions of all pipelines come as one list, the newest first, with whole ARNs in JSON."""
+    account.add_execution("aaa", "Succeeded")
+    arn = account.add_execution("bbb", "Failed", pipeline="segmentation", PipelineExecutionFailureReason="gate")
+
+    assert medloop("executions", "list", "--json") == 0
+
+    assert [row["id"] for row in medloop.json] == ["bbb", "aaa"]
+    assert medloop.json[0] | {"started": None} == {
+        "id": "bbb",
+        "pipeline": "segmentation",
+        "status": "Failed",
+        "started": None,
+        "reason": "gate",
+        "arn": arn,
+    }
+
+
+def test_list_of_one_pipeline(medloop: Any, account: Any) -> None:
+    """A pipeline's name narrows the list to its executions."""
+    account.add_execution("aaa", "Succeeded")
+    account.add_execution("bbb", "Failed", pipeline="segmentation")
+
+    assert medloop("executions", "list", "classification") == 0
+
+    assert "aaa" in medloop.out
+    assert "bbb" not in medloop.out
+
+
+def test_show_prints_whole_lines_into_a_pipe(medloop: Any, finished: str) -> None:
+    """Where stdout is no terminal nothing is cut or wrapped: the ARN stands on one line."""
+    assert medloop("executions", "show", finished) == 0
+
+    assert finished in medloop.out
+    lines = {line.split()[0]: line for line in medloop.out.splitlines() if line.strip()}
+    assert lines["Epochs"].split() == ["Epochs", "3"]
+    assert lines["Train"].split() == ["Train", "Succeeded", "0:30", "t-1"]
+    assert lines["Gate"].split() == ["Gate", "Succeeded", "0:30", "-", "condition:", "true"]
+    assert "took" in lines
+    assert lines["took"].split() == ["took", "1:35"]
+
+
+def test_show_json_holds_steps_in_order(medloop: Any, finished: str) -> None:
+    """The JSON form tells steps in the order in which they started, with jobs and parameters."""
+    assert medloop("executions", "show", "abc", "--json") == 0
+
+    assert medloop.json["arn"] == finished
+    assert medloop.json["parameters"] == {"Epochs": "3"}
+    assert [s["name"] for s in medloop.json["steps"]] == ["Train", "Evaluate", "Gate", "Register-RegisterModel"]
+    assert medloop.json["steps"][0]["job"]["name"] == "t-1"
+
+
+def test_latest_is_the_newest(medloop: Any, account: Any) -> None:
+    """`latest` stands for the execution that started last."""
+    account.add_execution("aaa", "Succeeded")
+    account.add_execution("bbb", "Failed")
+
+    assert medloop("executions", "show", "latest", "--json") == 0
+
+    assert medloop.json["id"] == "bbb"
+
+
+@pytest.mark.parametrize(("wanted", "said"), [("ab", "not unique: abd, abc"), ("zz", "medloop executions list")])
+def test_an_id_that_fits_not_one_execution_is_refused(medloop: Any, account: Any, wanted: str, said: str) -> None:
+    """An ambiguous or unknown id is one line and exit code 2."""
+    account.add_execution("abc", "Succeeded")
+    account.add_execution("abd", "Succeeded")
+
+    assert medloop("executions", "show", wanted) == 2
+
+    assert said in medloop.err
+    assert medloop.err.count("\n") == 1
+    assert medloop.out == ""
+
+
+def test_logs_of_all_jobs_stand_under_their_steps(medloop: Any, finished: str) -> None:
+    """Without a step, every job's log is printed whole under the step's name."""
+    assert medloop("executions", "logs", "abc") == 0
+
+    assert medloop.out.splitlines() == [
+        "== Train ==",
+        "hello",
+        "epoch=1; val_auroc=0.5;",
+        "epoch=2; val_auroc=0.7;",
+        "== Evaluate ==",
+        "scored",
+    ]
+
+
+def test_logs_of_one_step_are_the_bare_lines(medloop: Any, finished: str) -> None:
+    """With a step, its lines come as they are, whatever the case of the step's name."""
+    assert medloop("executions", "logs", "abc", "evaluate") == 0
+
+    assert medloop.out == "scored\n"
+
+
+@pytest.mark.parametrize(
+    ("step", "said"), [("Trian", "has no step 'Trian'; it has: Train, Evaluate"), ("Gate", "runs no job")]
+)
+def test_logs_of_no_job_are_refused(medloop: Any, finished: str, step: str, said: str) -> None:
+    """A step that doesn't exist or runs no job is named, with exit code 2."""
+    assert medloop("executions", "logs", "abc", step) == 2
+
+    assert said in medloop.err
+
+
+def test_logs_follow_reads_on_until_the_end(medloop: Any, account: Any) -> None:
+    """`--follow` prints each line once, also those that come while it waits, and ends with the execution."""
+    arn = account.add_execution("aaa", "Executing")
+    account.add_step(arn, "Train", "Executing", {"TrainingJob": {"Arn": "x/t-1"}})
+
+    def later() -> None:
+        account.logs.setdefault("t-1/algo-1", []).append(f"line {len(account.logs['t-1/algo-1'])}")
+        if len(account.logs["t-1/algo-1"]) == 3:
+            account.executions[arn]["PipelineExecutionStatus"] = "Succeeded"
+
+    medloop.on_sleep = later
+    assert medloop("executions", "logs", "aaa", "--follow") == 0
+
+    assert medloop.out.splitlines() == ["== Train ==", "line 0", "line 1", "line 2"]
+
+
+def test_stop_asks_the_service(medloop: Any, account: Any) -> None:
+    """`stop` asks the service to stop exactly this execution."""
+    arn = account.add_execution("aaa", "Executing")
+
+    assert medloop("executions", "stop", "aaa") == 0
+
+    assert account.calls == [("stop", {"PipelineExecutionArn": arn})]

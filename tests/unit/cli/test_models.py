@@ -1,0 +1,62 @@
+"""`medloop models` against an in-memory account."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def test_list_shows_scores(medloop: Any, finished: str) -> None:
+    """Each version stands with its approval and the score of its evaluation."""
+    assert medloop("models", "list", "--json") == 0
+
+    (row,) = medloop.json
+    assert (row["model"], row["approval"], row["score"]) == ("g/1", "PendingManualApproval", 0.875)
+
+
+def test_show_tells_score_metrics_and_origin(medloop: Any, finished: str) -> None:
+    """`show` prints the score with its patients, each metric, the metadata and the artefact."""
+    assert medloop("models", "show", "g/1") == 0
+
+    assert "macro_auroc 0.8750 on 2 test patients" in medloop.out
+    assert "s3://bucket/m.tar.gz" in medloop.out
+    rows = [line.split() for line in medloop.out.splitlines()]
+    assert ["accuracy", "0.75", "0.1"] in rows
+    assert ["data_version", "d1"] in rows
+
+
+def test_a_group_alone_is_its_newest_version(medloop: Any, account: Any, finished: str) -> None:
+    """GROUP without a number means the newest version."""
+    second = {**account.packages[0], "ModelPackageVersion": 2, "ModelPackageArn": "arn:two"}
+    account.packages.append(second)
+
+    assert medloop("models", "show", "g", "--json") == 0
+
+    assert medloop.json["model"] == "g/2"
+
+
+def test_unknown_versions_and_groups_are_refused(medloop: Any, finished: str) -> None:
+    """A group or version that isn't there: one line, exit code 2."""
+    assert medloop("models", "show", "g/9") == 2
+    assert "there is no model 'g/9'" in medloop.err
+    assert medloop("models", "list", "nope") == 2
+    assert "there is no model group 'nope'" in medloop.err
+
+
+def test_what_the_service_refuses_is_one_line(medloop: Any, finished: str) -> None:
+    """A ClientError becomes one line with the service's words, without a traceback."""
+    assert medloop("models", "show", "arn:aws:sagemaker:us-east-1:0:model-package/x/1") == 2
+
+    assert medloop.err.startswith("error: An error occurred (ValidationException)")
+    assert medloop.err.count("\n") == 1
+
+
+def test_open_prints_a_file_that_holds_the_report(medloop: Any, finished: str) -> None:
+    """`open` prints the path of a file on this machine; a report on S3 is fetched below the home folder."""
+    assert medloop("models", "open", "g/1") == 0
+
+    path = Path(medloop.out.rstrip("\n"))
+    assert path.read_bytes() == b"<html>report</html>"
+    assert path.is_relative_to(medloop.home)
+    assert medloop("models", "open", "g/1", "--json") == 0
+    assert medloop.json["report"] == str(path)
