@@ -1,7 +1,7 @@
 """`plane`: 2D slices of six real volumes, to be told apart as axial, coronal or sagittal.
 
-The label is exact by construction, each volume is a patient, and the split is by patient: what a network scores on the test
-volumes is what it makes of bodies and scanners that it never saw. Six volumes are few; two of them are the test set.
+The label is exact by construction, each volume is a patient, and the split is by patient: a network's test score is what it
+makes of bodies and scanners that it never saw. Six volumes are few; two of them are the test set.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Progress = Callable[[int, int], None]
 Slice = NDArray[np.float32]
 
 SPLITS: dict[str, tuple[Source, ...]] = {
-    # Fixed before any network was trained: each test volume shows a part of the body that training has seen, of another person,
-    # in another scan; the validation volume shows one in another modality.
+    # Fixed before any network was trained: each test volume shows a part of the body that training has seen, of another
+    # person, in another scan; the validation volume shows one in another modality.
     "train": (MNI_T1, CHEST_CT, SPINE_CT),
     "val": (HEAD_CT,),
     "test": (HEAD_T1, SPINE_MR),
@@ -99,8 +99,8 @@ def _central_indices(voxels: Slice, axis: int, count: int) -> list[int]:
 def _upright_square(volume: Volume, axis: int, index: int) -> Slice:
     """One slice with isotropic pixels, anterior or superior up, cropped to its central square.
 
-    Cropped, because a field of view is a volume's and not a plane's: its proportions would give the answer away in training and
-    mislead on another volume.
+    Cropped, because a field of view is a volume's and not a plane's: its proportions would give the answer away in
+    training and mislead on another volume.
     """
     first, second = (volume.spacing[a] for a in range(3) if a != axis)
     pixels = np.moveaxis(volume.voxels, axis, 0)[index].T[::-1]
@@ -116,8 +116,9 @@ def _readme() -> str:
     lines = [
         "# plane",
         "",
-        "2D slices of six real volumes, 8-bit grey: axial, coronal or sagittal. Each volume is one patient (`patients.csv`), and",
-        "the split is by patient. Two test volumes show whether the pipeline works, not how good a model is on people at large.",
+        "2D slices of six real volumes, 8-bit grey: axial, coronal or sagittal. Each volume is one patient (`patients.csv`),",
+        "and the split is by patient. Two test volumes show whether the pipeline works, not how good a model is on people",
+        "at large.",
         "",
         "| split | patient | what | package and file | licence |",
         "|---|---|---|---|---|",

