@@ -11,7 +11,16 @@ from typing import Annotated
 import typer
 
 from medloop.commands.launching import Wish, start
-from medloop.commands.options import DEFAULT_HOME, HomeOption, JsonOption, Services, TargetName, services, usable_home
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    Services,
+    TargetName,
+    flags,
+    services,
+    usable_home,
+)
 from medloop.commands.outcome import Outcome, print_outcome
 from medloop.commands.output import print_json, say, table
 from medloop.commands.run import follow_to_end
@@ -75,7 +84,7 @@ def demo(
             [{"task": d.pipeline, "caveat": d.caveat, **asdict(o)} for d, o in zip(chosen, outcomes, strict=True)]
         )
     else:
-        _print_summary(services(ctx), chosen, outcomes)
+        _print_summary(services(ctx), home, chosen, outcomes)
     raise typer.Exit(max(o.exit_code for o in outcomes))
 
 
@@ -109,11 +118,11 @@ def _run(services: Services, home: Path, demo: Demo, folder: Path) -> Outcome:
     return follow_to_end(services, target, home, arn)
 
 
-def _print_summary(services: Services, demos: list[Demo], outcomes: list[Outcome]) -> None:
+def _print_summary(services: Services, home: Path, demos: list[Demo], outcomes: list[Outcome]) -> None:
     for demo, outcome in zip(demos, outcomes, strict=True):
         say(services.out, "")
         say(services.out, demo.pipeline, "bold")
-        print_outcome(services.out, services.err, outcome)
+        print_outcome(services.out, services.err, outcome, flags(TargetName.local, home))
     say(services.out, "")
     rows = [
         (

@@ -151,5 +151,5 @@ def list_versions(sagemaker: Any, group: str) -> list[dict[str, Any]]:
 
 def package_evaluation_uri(package: dict[str, Any]) -> str | None:
     """Where the evaluation.json of a registered version lies."""
-    statistics = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
+    statistics: dict[str, str] = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
     return statistics.get("S3Uri")

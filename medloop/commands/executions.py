@@ -8,7 +8,16 @@ import typer
 from rich.console import Console
 
 from medloop.commands.following import LogReader
-from medloop.commands.options import DEFAULT_HOME, HomeOption, JsonOption, TargetName, TargetOption, services
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    TargetName,
+    TargetOption,
+    flags,
+    services,
+    usable_home,
+)
 from medloop.commands.output import duration, print_json, say, table
 from medloop.commands.records import (
     Execution,
@@ -155,6 +164,7 @@ def stop(
 ) -> None:
     """Stop a running execution and its jobs."""
     sagemaker: Any = services(ctx).target(target, home).boto.client("sagemaker")
+    hint = flags(target, usable_home(home))
     arn = find_execution(sagemaker, execution)
     sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
-    say(services(ctx).out, f"stopping {execution_id(arn)}; see: medloop executions show {execution_id(arn)}")
+    say(services(ctx).out, f"stopping {execution_id(arn)}; see: medloop executions show {execution_id(arn)}{hint}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -94,6 +95,15 @@ def usable_home(home: Path) -> Path:
     return home
 
 
+def flags(target: str, home: Path) -> str:
+    """The options that a further command needs to look at the same place: empty where the defaults lead there."""
+    if target == TargetName.aws:
+        return "" if os.environ.get("MEDLOOP_TARGET") == target else " --target aws"
+    default = Path(os.environ.get("MEDLOOP_HOME") or DEFAULT_HOME)
+    return "" if Path(os.path.abspath(default)) == home else f" --home {shlex.quote(str(home))}"
+
+
+DEFAULT_HOME = Path(".medloop")
 TargetOption = Annotated[
     TargetName, typer.Option("--target", envvar="MEDLOOP_TARGET", help="Where to run: this machine, or AWS.")
 ]
@@ -110,4 +120,3 @@ ParamOption = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="Change a pipeline parameter, such as Epochs=5."),
 ]
-DEFAULT_HOME = Path(".medloop")

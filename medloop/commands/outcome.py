@@ -78,8 +78,15 @@ def read_outcome(target: Target, home: Path, execution: Execution) -> Outcome:
     return Outcome(**facts)
 
 
-def print_outcome(out: Console, err: Console, outcome: Outcome) -> None:
-    """Print the outcome: results on stdout, the reason of a failure on stderr."""
+def print_outcome(out: Console, err: Console, outcome: Outcome, flags: str) -> None:
+    """Print the outcome: results on stdout, the reason of a failure on stderr.
+
+    Args:
+        out: Results.
+        err: Errors.
+        outcome: What to print.
+        flags: Options that lead a further command to the same place.
+    """
     execution = outcome.execution
     status = (execution.status, STATUS_STYLES.get(execution.status, ""))
     out.print(Text.assemble("execution ", execution.id, " ", status, f" after {duration(execution.seconds)}"))
@@ -92,17 +99,17 @@ def print_outcome(out: Console, err: Console, outcome: Outcome) -> None:
     if outcome.model:
         say(out, f"  model     {outcome.model}  {outcome.approval}")
         say(out, f"            {outcome.model_arn}")
-        say(out, f"  next      medloop models show {outcome.model}")
+        say(out, f"  next      medloop models show {outcome.model}{flags}")
     if execution.status != "Succeeded":
-        _print_failure(out, err, outcome)
+        _print_failure(out, err, outcome, flags)
 
 
-def _print_failure(out: Console, err: Console, outcome: Outcome) -> None:
+def _print_failure(out: Console, err: Console, outcome: Outcome, flags: str) -> None:
     execution = outcome.execution
     step = execution.step(outcome.failed) if outcome.failed else None
     if step and step.job:
-        say(out, f"  log       medloop executions logs {execution.id} {step.name}")
+        say(out, f"  log       medloop executions logs {execution.id} {step.name}{flags}")
     else:
-        say(out, f"  see       medloop executions show {execution.id}")
+        say(out, f"  see       medloop executions show {execution.id}{flags}")
     where = f"step {outcome.failed}: " if outcome.failed else ""
     print_error(err, f"{where}{' '.join(outcome.reason.split()) or 'no reason was given'}")

@@ -202,7 +202,8 @@ def failure_text(sagemaker: Any, step: Step) -> str:
         return step.reason
     job = describe_job(sagemaker, step.job)
     texts = [step.reason, job.get("FailureReason", ""), job.get("ExitMessage", "")]
-    return max(texts, key=lambda text: (bool(USER_ERROR.search(text)), len(text)))
+    told: str = max(texts, key=lambda text: (bool(USER_ERROR.search(text)), len(text)))
+    return told
 
 
 def failed_step(execution: Execution) -> Step | None:

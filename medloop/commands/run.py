@@ -19,6 +19,7 @@ from medloop.commands.options import (
     SetOption,
     TargetName,
     TargetOption,
+    flags,
     services,
     usable_home,
 )
@@ -62,13 +63,13 @@ def run(
     opened = services(ctx).target(target, home)
     arn = start(services(ctx), opened, wish)
     if not wait:
-        _print_started(services(ctx), arn, json=json)
+        _print_started(services(ctx), arn, flags(target, home), json=json)
         return
     outcome = follow_to_end(services(ctx), opened, home, arn)
     if json:
         print_json(outcome.to_json())
     else:
-        print_outcome(services(ctx).out, services(ctx).err, outcome)
+        print_outcome(services(ctx).out, services(ctx).err, outcome, flags(target, home))
     raise typer.Exit(outcome.exit_code)
 
 
@@ -85,14 +86,14 @@ def follow_to_end(services: Services, target: Target, home: Path, arn: str) -> O
     except KeyboardInterrupt:
         say(services.err, f"interrupted; execution {identifier} goes on. Follow it, look at it, or stop it:", "yellow")
         for command in (f"logs {identifier} --follow", f"show {identifier}", f"stop {identifier}"):
-            say(services.err, f"  medloop executions {command}")
+            say(services.err, f"  medloop executions {command}{flags(target.name, home)}")
         raise typer.Exit(INTERRUPTED) from None
     return read_outcome(target, home, execution)
 
 
-def _print_started(services: Services, arn: str, *, json: bool) -> None:
+def _print_started(services: Services, arn: str, flags: str, *, json: bool) -> None:
     if json:
         print_json({"id": execution_id(arn), "arn": arn})
         return
     say(services.out, f"execution {arn} started")
-    say(services.out, f"  next      medloop executions show {execution_id(arn)}")
+    say(services.out, f"  next      medloop executions show {execution_id(arn)}{flags}")

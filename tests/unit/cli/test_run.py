@@ -192,3 +192,13 @@ def test_a_home_below_a_file_is_refused(medloop: Any, data: str, tmp_path: Any) 
 
     assert f"{file} is a file" in medloop.err
     assert file.read_text() == "x"
+
+
+def test_hints_lead_to_the_same_home(medloop: Any, account: Any, data: str, tmp_path: Any) -> None:
+    """Where --home is not the default, the commands that are proposed bear it, quoted for the shell."""
+    home = tmp_path / "my home"
+
+    assert medloop("run", "classification", "--data", data, "--no-wait", "--home", str(home)) == 0
+    assert f"show fresh0000000 --home '{home}'" in medloop.out
+    assert medloop("run", "classification", "--data", data, "--no-wait") == 0
+    assert "--home" not in medloop.out
