@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -57,16 +58,26 @@ class EvaluateArguments(BaseModel):
     """A caveat that has to stand wherever the score is shown, such as where the data comes from."""
 
 
+@dataclass(frozen=True)
+class Assessment:
+    """A scored model: the record, and what the table and the page are made of."""
+
+    evaluation: Evaluation
+    outcome: Outcome
+    model: ModelRecord
+    split: SplitRecord
+
+
 def evaluate(
     model: Path, test: Path, split: Path, output: Path, arguments: EvaluateArguments, *, load: Loader = load_predictor
 ) -> Evaluation:
-    """Score a model and write the three files; none is written unless all are ready.
+    """Score a model and write evaluation.json, cases.csv and report.html; none is written unless all are ready.
 
     Args:
         model: Folder with model.tar.gz, or with its files.
         test: The split step's test folder.
         split: Folder with split.json.
-        output: Where evaluation.json, cases.csv and report.html go.
+        output: Where the three files go.
         arguments: The job's arguments.
         load: Makes a predictor of a model folder.
 
@@ -77,6 +88,18 @@ def evaluate(
         DataError: A folder or file can't be used; the message names it.
         TargetError: `output` can't be written.
     """
+    found = assess(model, test, split, arguments, load=load)
+    page = render(found.evaluation, found.outcome, found.model, found.split)
+    files = {CASES_FILE: to_csv(found.outcome.cases), REPORT_FILE: page, RECORD_FILE: found.evaluation.to_json()}
+    _write(output, files)
+    report(**{name: value for name, value in found.outcome.metrics.items() if math.isfinite(value)})
+    return found.evaluation
+
+
+def assess(
+    model: Path, test: Path, split: Path, arguments: EvaluateArguments, *, load: Loader = load_predictor
+) -> Assessment:
+    """Score a model; writes nothing. Arguments and errors are those of `evaluate`."""
     record = read_split_record(split / SPLIT_FILE)
     if record.task != arguments.task:
         raise DataError(f"{SPLIT_FILE}: task is {record.task}, not {arguments.task}; give the split of this task")
@@ -87,11 +110,7 @@ def evaluate(
     score = score_images if arguments.task == "classification" else score_volumes
     outcome = score(kept, predictor, patients_known=record.identifiers != "none")
     evaluation = _summarise(outcome, kept, leakage, record, predictor.record, arguments)
-    page = render(evaluation, outcome, predictor.record, record)
-    files = {CASES_FILE: to_csv(outcome.cases), REPORT_FILE: page, RECORD_FILE: evaluation.to_json()}
-    _write(output, files)
-    report(**{name: value for name, value in outcome.metrics.items() if math.isfinite(value)})
-    return evaluation
+    return Assessment(evaluation, outcome, predictor.record, record)
 
 
 def last_word(evaluation: Evaluation) -> str:

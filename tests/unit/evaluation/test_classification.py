@@ -1,0 +1,250 @@
+"""Evaluating a classifier, from folders to files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from medloop.errors import DataError, TargetError
+from medloop.evaluation.evaluate import last_word
+from medloop.evaluation.record import SCHEMA_FILE, Evaluation, read_evaluation
+from tests.unit.evaluation.worlds import World, image_world, model_record
+
+CAVEAT = "Derived from one template: no population."
+
+ANSWERS = {
+    "cat/p1_0.png": (0.9, 0.1),
+    "cat/p1_1.png": (0.4, 0.6),
+    "dog/p2_0.png": (0.3, 0.7),
+    "dog/p2_1.png": (0.2, 0.8),
+}
+
+
+def many_patients(num_patients: int) -> dict[str, tuple[float, float]]:
+    """Two images a patient; every seventh patient's dog is taken for a cat."""
+    answers = {}
+    for i in range(num_patients):
+        answers[f"cat/p{i}_0.png"] = (0.6 + 0.01 * i / num_patients, 0.4 - 0.01 * i / num_patients)
+        answers[f"dog/p{i}_1.png"] = (0.7, 0.3) if i % 7 == 0 else (0.1, 0.9)
+    return answers
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Evaluation]:
+    """Evaluated and written once: two patients, a third that the model has seen, and a caveat."""
+    answers = {**ANSWERS, "cat/aa01_0.png": (0.0, 1.0)}
+    world = image_world(tmp_path_factory.mktemp("written"), answers, options={"note": CAVEAT})
+    return world, world.write()
+
+
+def test_scores(tmp_path: Path) -> None:
+    """Two patients: the right numbers, and no interval."""
+    evaluation = image_world(tmp_path, ANSWERS).score()
+    assert evaluation.score.name == "macro_auroc"
+    assert evaluation.score.value == pytest.approx(1.0)
+    assert evaluation.score.interval is None
+    assert evaluation.gate.model_dump() == {
+        "score": 1.0, "margin": 0.02, "margin_left": 0.0, "sufficient": 0, "num_patients": 2, "champion": "",
+    }  # fmt: skip
+    metrics = evaluation.multiclass_classification_metrics
+    assert metrics is not None
+    assert metrics.confusion_matrix == {"cat": {"cat": 1, "dog": 1}, "dog": {"cat": 0, "dog": 2}}
+    assert metrics.model_dump()["accuracy"] == {"value": 0.75, "standard_deviation": 0.0}
+    assert any(note.startswith("Only 2 test patients") for note in evaluation.notes)
+    assert evaluation.data.leakage.status == "none"
+    assert "macro_auroc 1.0000 on 4 cases of 2 test patients" in last_word(evaluation)
+
+
+def test_evaluation_json(written: tuple[World, Evaluation]) -> None:
+    """The file is what was returned, fits its schema, and no temporary file stays."""
+    world, evaluation = written
+    path = world.output / "evaluation.json"
+    content = json.loads(path.read_text(), parse_constant=pytest.fail)
+    jsonschema.validate(content, json.loads(SCHEMA_FILE.read_text()))
+    assert read_evaluation(path) == evaluation
+    assert "segmentation_metrics" not in content
+    assert sorted(path.name for path in world.output.iterdir()) == ["cases.csv", "evaluation.json", "report.html"]
+
+
+def test_cases_csv(written: tuple[World, Evaluation]) -> None:
+    """One row a scored case: pseudonym, path, truth, prediction, probabilities."""
+    with (written[0].output / "cases.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert rows[1] == {
+        "patient": "p1", "case": "cat/p1_1.png", "truth": "cat", "predicted": "dog",
+        "probability_cat": "0.4", "probability_dog": "0.6",
+    }  # fmt: skip
+
+
+def test_page(written: tuple[World, Evaluation]) -> None:
+    """The page loads nothing, and says the caveat, the leakage and how few patients there are."""
+    page = (written[0].output / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == page.count("src=") >= 3
+    assert "http://" not in page
+    assert "https://" not in page
+    for words in (CAVEAT, "Only 2 test patients", "no interval", "LEAKAGE: the model was trained or validated on 1"):
+        assert words in page
+
+
+def test_seen_patients_are_left_out(written: tuple[World, Evaluation]) -> None:
+    """A test patient that the model was trained on is counted, left out of the score, and said loudly."""
+    evaluation = written[1]
+    assert evaluation.score.value == pytest.approx(1.0)
+    leakage = evaluation.data.leakage
+    assert (leakage.status, leakage.num_patients, leakage.num_cases) == ("found", 1, 1)
+    assert evaluation.data.num_cases == 4
+    assert evaluation.notes[0] == CAVEAT
+    assert "LEAKAGE" in last_word(evaluation)
+
+
+def test_enough_patients_have_an_interval(tmp_path: Path) -> None:
+    """With 20 patients there is an interval around the score, and standard deviations that aren't 0."""
+    evaluation = image_world(tmp_path, many_patients(20)).score()
+    interval = evaluation.score.interval
+    assert interval is not None
+    assert 0 < interval.lower < evaluation.score.value < interval.upper <= 1
+    assert evaluation.gate.sufficient == 1
+    assert evaluation.multiclass_classification_metrics is not None
+    assert evaluation.multiclass_classification_metrics.model_dump()["accuracy"]["standard_deviation"] > 0
+
+
+def test_unknown_patients(tmp_path: Path) -> None:
+    """Without identifiers there is no number of patients, no interval, and leakage is unknown, never 0."""
+    evaluation = image_world(tmp_path, many_patients(20), identifiers="none").score()
+    assert evaluation.data.num_patients is None
+    assert evaluation.score.interval is None
+    assert (evaluation.data.leakage.status, evaluation.data.leakage.num_patients) == ("unknown", None)
+    assert (evaluation.gate.num_patients, evaluation.gate.sufficient) == (0, 0)
+    assert any("not known" in note for note in evaluation.notes)
+
+
+def test_only_seen_patients(tmp_path: Path) -> None:
+    """A test set of patients that were all trained on is refused."""
+    with pytest.raises(DataError, match="trained on every patient"):
+        image_world(tmp_path, {"cat/aa01_0.png": (1, 0), "dog/bb01_0.png": (0, 1)}).score()
+
+
+def test_subgroups(tmp_path: Path) -> None:
+    """Score and counts by each value of each attribute; ages in years make no groups."""
+    answers = many_patients(14)
+    attributes = {f"p{i}": {"sex": "f" if i % 7 == 0 else "m", "age": str(30 + i)} for i in range(14)}
+    groups = {
+        (g.attribute, g.value): g for g in image_world(tmp_path, answers, attributes=attributes).score().subgroups
+    }
+    assert set(groups) == {("sex", "f"), ("sex", "m")}
+    assert (groups["sex", "f"].num_patients, groups["sex", "f"].num_cases) == (2, 4)
+    assert groups["sex", "f"].score == pytest.approx(0.0)
+    assert groups["sex", "m"].score == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+def test_one_class_only(tmp_path: Path) -> None:
+    """A test set of one class leaves the score undefined: 0, with a note, and finite throughout."""
+    world = image_world(tmp_path, {"cat/p1_0.png": (0.9, 0.1), "cat/p2_0.png": (0.8, 0.2)}, attributes={})
+    evaluation = world.write()
+    assert evaluation.score.value == evaluation.gate.score == 0.0
+    assert any("one class only" in note for note in evaluation.notes)
+    json.loads((world.output / "evaluation.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_absent_class_is_named(tmp_path: Path) -> None:
+    """A class that the model knows and the test set lacks is named."""
+    world = image_world(tmp_path, {k: (*v, 0.0) for k, v in ANSWERS.items()}, classes=("cat", "dog", "fox"))
+    evaluation = world.score()
+    assert evaluation.score.value == pytest.approx(1.0)
+    assert any("No AUROC for fox" in note for note in evaluation.notes)
+
+
+def test_all_wrong(tmp_path: Path) -> None:
+    """The worst model scores 0 with finite numbers."""
+    evaluation = image_world(tmp_path, {k: (v[1], v[0]) for k, v in ANSWERS.items()}).score()
+    assert evaluation.score.value == pytest.approx(0.0)
+
+
+@pytest.mark.slow
+def test_repeats(tmp_path: Path) -> None:
+    """Two runs write the same bytes, pictures included."""
+    world = image_world(tmp_path, many_patients(12))
+    world.write()
+    first = {path.name: path.read_bytes() for path in world.output.iterdir()}
+    world.write()
+    assert {path.name: path.read_bytes() for path in world.output.iterdir()} == first
+
+
+@pytest.mark.slow
+def test_names_are_escaped(tmp_path: Path) -> None:
+    """Class names with markup, spaces and formulas stay text, in the page and in the table."""
+    names = ("<script>alert(1)</script>".replace("/", "|"), "=1+1 Größe", "$x_1$")
+    answers = {f"{name}/p{i}_0.png": tuple(float(i == k) for k in range(3)) for i, name in enumerate(names)}
+    answers[f"{names[0]}/p9_0.png"] = (0.0, 1.0, 0.0)
+    world = image_world(tmp_path, answers, classes=names)
+    world.write()
+    page = (world.output / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "=1+1 Größe" in page
+    with (world.output / "cases.csv").open(newline="") as file:
+        assert "'=1+1 Größe" in {row["truth"] for row in csv.DictReader(file)}
+
+
+def test_empty_test_folder(tmp_path: Path) -> None:
+    """An empty test folder is refused in one line."""
+    world = image_world(tmp_path, ANSWERS)
+    for path in world.test.rglob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match="test: the folder holds no cases"):
+        world.score()
+
+
+def test_class_unknown_to_the_model(tmp_path: Path) -> None:
+    """A class folder that the model doesn't know is named."""
+    world = image_world(tmp_path, {**ANSWERS, "cow/p3_0.png": (0.5, 0.5)})
+    with pytest.raises(DataError, match="test/cow: a class that the model does not know"):
+        world.score()
+
+
+def test_image_that_split_json_lacks(tmp_path: Path) -> None:
+    """An image that split.json doesn't name is refused by path, and nothing is written."""
+    world = image_world(tmp_path, ANSWERS)
+    (world.test / "cat" / "stray.png").write_bytes((world.test / "cat" / "p1_0.png").read_bytes())
+    with pytest.raises(DataError, match=r"test/cat/stray\.png: is no test case of split\.json"):
+        world.score()
+    assert not world.output.exists()
+
+
+def test_image_that_the_folder_lacks(tmp_path: Path) -> None:
+    """An image that split.json names and the folder lacks is refused by path."""
+    world = image_world(tmp_path, ANSWERS)
+    (world.test / "dog" / "p2_0.png").unlink()
+    with pytest.raises(DataError, match=r"test/dog/p2_0\.png: is in split\.json but not in the folder"):
+        world.score()
+
+
+def test_model_of_the_other_task(tmp_path: Path) -> None:
+    """A segmentation model can't be evaluated as a classifier."""
+    world = image_world(tmp_path, ANSWERS)
+    world.model.record = model_record("segmentation", ("background", "cat"))
+    with pytest.raises(DataError, match=r"model\.json: task is segmentation, not classification"):
+        world.score()
+
+
+@pytest.mark.slow
+def test_target_below_a_file(tmp_path: Path) -> None:
+    """An output folder that can't be made is named, with the mend."""
+    world = image_world(tmp_path, ANSWERS)
+    world.output.write_text("a file")
+    with pytest.raises(TargetError, match="can't be written"):
+        world.write()
+
+
+def test_newer_record_is_refused_by_name(tmp_path: Path) -> None:
+    """An evaluation.json of a later version is refused as such, whatever else it holds."""
+    path = tmp_path / "evaluation.json"
+    path.write_text('{"version": 99, "novelty": 1}')
+    with pytest.raises(DataError, match=r"evaluation\.json: of a newer version"):
+        read_evaluation(path)
