@@ -22,7 +22,7 @@ from medloop.commands.options import (
     usable_home,
 )
 from medloop.commands.outcome import Outcome, print_outcome
-from medloop.commands.output import print_json, say, table
+from medloop.commands.output import print_json, print_table, say
 from medloop.commands.run import follow_to_end
 from medloop.commands.samples import counting
 
@@ -135,6 +135,6 @@ def _print_summary(services: Services, home: Path, demos: list[Demo], outcomes: 
         for demo, outcome in zip(demos, outcomes, strict=True)
     ]
     headers = ("task", "model version", "score on held-out patients", "test patients", "report")
-    services.out.print(table(headers, rows))
+    print_table(services.out, headers, rows)
     for demo in demos:
         say(services.out, demo.caveat)

@@ -18,7 +18,7 @@ from medloop.commands.options import (
     services,
     usable_home,
 )
-from medloop.commands.output import duration, print_json, say, table
+from medloop.commands.output import duration, print_json, print_table, say
 from medloop.commands.records import (
     Execution,
     Step,
@@ -59,7 +59,7 @@ def list_(
         print_json(rows)
         return
     shown = [[row[key] for key in ("id", "pipeline", "status", "started", "reason")] for row in rows]
-    services(ctx).out.print(table(("id", "pipeline", "status", "started", "reason"), shown))
+    print_table(services(ctx).out, ("id", "pipeline", "status", "started", "reason"), shown)
 
 
 @app.command()
@@ -90,12 +90,12 @@ def _show(out: Console, found: Execution) -> None:
         *([("reason", found.reason)] if found.reason else []),
         *((f"{name}", value) for name, value in sorted(found.parameters.items())),
     ]
-    out.print(table(("", ""), facts))
+    print_table(out, ("", ""), facts)
     say(out, "")
     rows = [
         (s.name, s.status, duration(s.seconds), s.job.name if s.job else s.registered, _remark(s)) for s in found.steps
     ]
-    out.print(table(("step", "state", "time", "job or version", "remark"), rows))
+    print_table(out, ("step", "state", "time", "job or version", "remark"), rows)
 
 
 def _remark(step: Step) -> str:

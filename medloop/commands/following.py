@@ -76,7 +76,9 @@ class LiveDisplay:
             (s.name, s.status, duration(s.seconds), "" if not _live(s) else self._last.get(s.name, ""))
             for s in execution.steps
         ]
-        self._live.update(table(("step", "state", "time", "last said"), rows), refresh=True)
+        made = table(("step", "state", "time", "last said"), rows)
+        made.columns[-1].no_wrap, made.columns[-1].overflow = True, "ellipsis"
+        self._live.update(made, refresh=True)
 
     def __enter__(self) -> LiveDisplay:
         """Take over the last lines of the screen."""

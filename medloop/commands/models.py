@@ -31,7 +31,7 @@ from medloop.commands.options import (
     services,
     usable_home,
 )
-from medloop.commands.output import print_json, say, table
+from medloop.commands.output import print_json, print_table, say
 from medloop.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Registered model versions.")
@@ -56,7 +56,7 @@ def list_(
         return
     keys = ("model", "approval", "score_name", "score", "created", "arn")
     shown = [[row[key] for key in keys] for row in rows]
-    services(ctx).out.print(table(("model", "approval", "score", "value", "created", "arn"), shown))
+    print_table(services(ctx).out, ("model", "approval", "score", "value", "created", "arn"), shown)
 
 
 def _row(target: Any, sagemaker: Any, group: str, summary: dict[str, Any]) -> dict[str, Any]:
@@ -117,10 +117,10 @@ def _show(out: Console, document: dict[str, Any]) -> None:
     if evaluation:
         facts.insert(0, ("score", score_of(evaluation)))
     facts += sorted(document["metadata"].items())
-    out.print(table(("", ""), facts))
+    print_table(out, ("", ""), facts)
     if evaluation:
         say(out, "")
-        out.print(table(("metric", "value", "deviation"), _metric_rows(evaluation)))
+        print_table(out, ("metric", "value", "deviation"), _metric_rows(evaluation))
 
 
 def _metric_rows(evaluation: dict[str, Any]) -> list[tuple[object, ...]]:

@@ -66,6 +66,18 @@ def print_error(console: Console, message: str) -> None:
     console.print(Text.assemble(("error: ", "bold red"), message))
 
 
+def print_table(console: Console, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; into a pipe without the spaces that would fill the last column."""
+    made = table(headers, rows)
+    if console.is_terminal:
+        console.print(made)
+        return
+    with console.capture() as capture:
+        console.print(made)
+    for line in capture.get().splitlines():
+        say(console, line.rstrip())
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A plain table: no lines, no cut cells; states in their colours."""
     from rich.table import Table

@@ -15,7 +15,7 @@ from medloop.commands.options import (
     TargetOption,
     services,
 )
-from medloop.commands.output import print_json, say, table
+from medloop.commands.output import print_json, print_table, say
 
 app = typer.Typer(no_args_is_help=True, help="Pipelines and their definitions.")
 NameArgument = Annotated[str, typer.Argument(help="Pipeline's name (`pipelines list`).")]
@@ -35,7 +35,7 @@ def list_(ctx: typer.Context, json: JsonOption = False) -> None:
         print_json(rows)
         return
     shown = [(row["name"], row["task"], ", ".join(row["presets"])) for row in rows]
-    services(ctx).out.print(table(("pipeline", "task", "presets"), shown))
+    print_table(services(ctx).out, ("pipeline", "task", "presets"), shown)
 
 
 @app.command()
@@ -64,7 +64,7 @@ def show(
     say(out, draw_text(read))
     say(out, "")
     rows = [(p.name, p.type, p.default) for p in read.parameters]
-    out.print(table(("parameter", "type", "default"), rows))
+    print_table(out, ("parameter", "type", "default"), rows)
 
 
 @app.command()

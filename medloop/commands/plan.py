@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medloop.commands.building import definition_text
 from medloop.commands.launching import Wish
 from medloop.commands.options import Services, TargetName
-from medloop.commands.output import print_json, say, table
+from medloop.commands.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from medloop.definition.read import Definition, Step
@@ -50,9 +50,9 @@ def print_plan(services: Services, target: TargetName, wish: Wish, *, json: bool
     out = services.out
     say(out, f"dry run: pipeline {wish.resolved.spec.name} on {target.value}; nothing is uploaded or started")
     rows = [(s.name, s.type, s.when, s.instance, ", ".join(s.inputs)) for s in steps]
-    out.print(table(("step", "type", "when", "instances", "inputs"), rows))
+    print_table(out, ("step", "type", "when", "instances", "inputs"), rows)
     say(out, "")
-    out.print(table(("parameter", "value"), sorted(values.items())))
+    print_table(out, ("parameter", "value"), sorted(values.items()))
     if target is TargetName.local:
         say(out, "On this machine instance types are records only: every job runs as a process here.")
 

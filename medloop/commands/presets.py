@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medloop.commands.options import JsonOption, services
-from medloop.commands.output import print_json, say, table
+from medloop.commands.output import print_json, print_table, say
 from medloop.errors import SettingError
 
 app = typer.Typer(no_args_is_help=True, help="Named sets of settings.")
@@ -23,7 +23,7 @@ def list_(ctx: typer.Context, json: JsonOption = False) -> None:
         print_json([{"name": name, **preset.model_dump()} for name, preset in presets.items()])
         return
     rows = [(name, preset.pipeline, preset.lab, preset.description) for name, preset in presets.items()]
-    services(ctx).out.print(table(("preset", "pipeline", "lab", "description"), rows))
+    print_table(services(ctx).out, ("preset", "pipeline", "lab", "description"), rows)
 
 
 @app.command()

@@ -1,0 +1,65 @@
+"""A tiny data set, and the command line as a user has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@dataclass
+class CommandLine:
+    """`medloop` as a process, with a home folder of its own."""
+
+    home: Path
+    out: str = field(default="", init=False)
+    err: str = field(default="", init=False)
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        environment = {**os.environ, "MEDLOOP_HOME": str(self.home), "OMP_NUM_THREADS": "2"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "medloop.cli", *argv],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def __call__(self, *argv: str) -> int:
+        """Run a command to its end; keeps what it printed."""
+        process = self.start(*argv)
+        self.out, self.err = process.communicate(timeout=300)
+        return process.returncode
+
+    def json(self, *argv: str) -> Any:
+        """Run a command that must succeed, with --json; its document."""
+        assert self(*argv, "--json") == 0, self.err
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="module")
+def medloop(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """The command line with a home whose name holds a space and a letter beyond ASCII."""
+    return CommandLine(tmp_path_factory.mktemp("home") / "größe 1" / ".medloop")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty-four noise images of 32 pixels in two classes that a network tells apart at once."""
+    root = tmp_path_factory.mktemp("data") / "Bilder für alle"
+    rng = np.random.default_rng(0)
+    for name, level in (("dark", 50), ("bright", 180)):
+        (root / name).mkdir(parents=True)
+        for index in range(12):
+            pixels = rng.integers(level, level + 40, (32, 32), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"patient {index}.png")
+    return root

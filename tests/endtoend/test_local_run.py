@@ -1,0 +1,169 @@
+"""A whole classification run on this machine, through the command line; gates, bad input, interruptions and kills."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SMALL = (
+    *("--set", "train.hyperparameters.image_size=32", "--set", "train.hyperparameters.augment=false"),
+    *("--param", "ModelName=resnet18", "--param", "Epochs=1", "--param", "BatchSize=8"),
+)
+"""The smallest classification run."""
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait until a condition gives something true; its value."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("waited in vain")
+
+
+def engine_of(arn: str) -> psutil.Process | None:
+    """The process that runs an execution."""
+    for process in psutil.process_iter(["cmdline"]):
+        if arn in (process.info["cmdline"] or ()) and "medloop.local.engine" in process.info["cmdline"]:
+            return process
+    return None
+
+
+def job_of(arn: str, container: str) -> psutil.Process | None:
+    """The process of an execution's job that runs this container's main.py."""
+    engine = engine_of(arn)
+    children = engine.children(recursive=True) if engine else []
+    return next((p for p in children if any(container in part for part in p.cmdline())), None)
+
+
+def training(medloop: Any, arn: str) -> bool:
+    """Whether the execution's training job runs."""
+    steps = {s["name"]: s["status"] for s in medloop.json("executions", "show", arn)["steps"]}
+    return steps.get("Train") == "Executing" and job_of(arn, "classify") is not None
+
+
+@pytest.fixture(scope="module")
+def trained(medloop: Any, images: Path) -> dict[str, Any]:
+    """The outcome of a run that succeeded."""
+    code = medloop("run", "classification", "--data", str(images), *SMALL, "--param", "MinScore=0", "--json")
+    assert code == 0, medloop.err
+    return dict(json.loads(medloop.out))
+
+
+def test_a_killed_job_fails_its_execution(medloop: Any, images: Path) -> None:
+    """Ctrl-C leaves the execution running; kill -9 of its job makes it Failed, with the signal as the reason."""
+    follower = medloop.start("run", "classification", "--data", str(images), *SMALL)
+    (execution,) = wait_for(lambda: medloop.json("executions", "list"))
+    wait_for(lambda: training(medloop, execution["arn"]))
+
+    follower.send_signal(signal.SIGINT)
+    _, said = follower.communicate(timeout=30)
+    assert follower.returncode == 130
+    assert f"medloop executions logs {execution['id']} --follow" in said
+
+    job = job_of(execution["arn"], "classify")
+    assert job is not None, "the interrupt ended the job"
+    job.kill()
+    shown = wait_for(lambda: ended(medloop, execution["arn"]))
+    assert shown["status"] == "Failed"
+    (train,) = [s for s in shown["steps"] if s["name"] == "Train"]
+    assert train["status"] == "Failed"
+    assert "signal 9" in train["reason"] or "SIGKILL" in train["reason"] or "137" in train["reason"]
+
+
+def ended(medloop: Any, arn: str) -> dict[str, Any] | None:
+    """The execution as shown, once it has ended."""
+    shown: dict[str, Any] = medloop.json("executions", "show", arn)
+    return None if shown["status"] in ("Executing", "Stopping") else shown
+
+
+def test_a_killed_engine_is_told(medloop: Any, images: Path) -> None:
+    """Kill -9 of the engine: the next look says Failed and why, and the job is ended."""
+    arn = medloop.json("run", "classification", "--data", str(images), *SMALL, "--no-wait")["arn"]
+    wait_for(lambda: training(medloop, arn))
+    engine, job = engine_of(arn), job_of(arn, "classify")
+    assert engine is not None
+    assert job is not None
+
+    engine.kill()
+
+    shown = wait_for(lambda: ended(medloop, arn))
+    assert shown["status"] == "Failed"
+    assert "engine" in shown["reason"]
+    assert all(s["status"] != "Executing" for s in shown["steps"])
+    wait_for(lambda: not job.is_running() or job.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_run_ends_in_a_registered_version(medloop: Any, trained: dict[str, Any]) -> None:
+    """After those kills a new run works: score, report, and a version that waits for approval."""
+    assert trained["exit_code"] == 0
+    assert trained["score"]["name"] == "macro_auroc"
+    assert 0 <= trained["score"]["value"] <= 1
+    assert Path(trained["report"]).read_text(encoding="utf-8").lstrip().startswith("<")
+    (version,) = medloop.json("models", "list", "medloop-classification")
+    assert version["arn"] == trained["model_arn"]
+    assert version["approval"] == "PendingManualApproval"
+    assert version["score"] == trained["score"]["value"]
+
+
+def test_its_records_can_be_looked_at(medloop: Any, trained: dict[str, Any]) -> None:
+    """Steps, logs and evidence of the run are there to be read."""
+    shown = medloop.json("executions", "show", trained["execution"]["id"])
+    assert [(s["name"], s["status"]) for s in shown["steps"]][:4] == [
+        (name, "Succeeded") for name in ("Split", "Train", "Evaluate", "Gate")
+    ]
+    assert shown["parameters"]["Epochs"] == "1"
+    assert medloop("executions", "logs", "latest", "Train") == 0
+    assert "epoch=1;" in medloop.out
+    assert medloop("models", "show", trained["model"]) == 0
+    assert "accuracy" in medloop.out
+    assert medloop.json("models", "open", trained["model"])["report"] == trained["report"]
+
+
+def test_an_impossible_bound_refuses(medloop: Any, images: Path, trained: dict[str, Any]) -> None:
+    """With MinScore=1.5 the run fails with score, bound and reason, exit code 1, and registers nothing."""
+    code = medloop("run", "classification", "--data", str(images), *SMALL, "--param", "MinScore=1.5")
+
+    assert code == 1
+    reason = medloop.err.splitlines()[-1]
+    assert reason.startswith("error: step Fail: The gate refused the model.")
+    assert "MinScore = 1.5" in reason
+    assert f"macro_auroc {trained['score']['value']:.4f}" in medloop.out
+    assert len(medloop.json("models", "list")) == 1
+
+
+def test_dry_run_touches_nothing(medloop: Any, images: Path, tmp_path: Path) -> None:
+    """`--dry-run` names steps, machines, inputs and parameters, and makes no home folder."""
+    home = tmp_path / "home"
+    command = ("run", "classification", "--data", str(images), *SMALL, "--dry-run", "--home", str(home))
+
+    plan = medloop.json(*command)
+
+    steps = {s["name"]: s for s in plan["steps"]}
+    assert list(steps) == ["Split", "Train", "Evaluate", "Gate", "Register", "Fail"]
+    assert steps["Split"]["inputs"][0] == f"data from {images}"
+    assert steps["Register"]["when"] == "Gate: yes"
+    assert plan["parameters"]["ModelName"] == "resnet18"
+    assert not home.exists()
+
+
+def test_a_users_error_inside_a_job_exits_2(medloop: Any, images: Path, tmp_path: Path) -> None:
+    """Unchecked bad data fails in the split job: exit code 2, the file named, in one line."""
+    bad = tmp_path / "one class"
+    (bad / "only").mkdir(parents=True)
+    (bad / "only" / "image.png").write_text("no image")
+
+    assert medloop("run", "classification", "--data", str(bad), *SMALL, "--no-check") == 2
+
+    assert medloop.err.splitlines()[-1].startswith("error: step Split: ")
+    assert "Traceback" not in medloop.err

@@ -1,0 +1,36 @@
+"""Following an execution on a terminal."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+from rich.console import Console
+
+from medloop.commands.following import follow
+
+
+def test_a_terminal_gets_a_table_that_ends_as_the_execution(account: Any, finished: str) -> None:
+    """On a terminal the steps stand in a table; the running step's last metrics beside it, at the end each state."""
+    account.executions[finished]["PipelineExecutionStatus"] = "Executing"
+    whole = account.steps[finished]
+    account.steps[finished] = [{**whole[0], "StepStatus": "Executing"}]
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None)
+    during = []
+
+    def later(seconds: float) -> None:
+        during.append(screen.getvalue())
+        account.steps[finished] = whole
+        account.executions[finished]["PipelineExecutionStatus"] = "Succeeded"
+
+    target: Any = SimpleNamespace(name="local", boto=SimpleNamespace(client=lambda service: account))
+    execution = follow(target, finished, console, later)
+
+    assert execution.status == "Succeeded"
+    assert "Executing" in during[0]
+    assert "epoch=2; val_auroc=0.7;" in during[0]
+    last = screen.getvalue().removeprefix(during[0])
+    assert "epoch=2" not in last
+    assert {tuple(line.split()[:2]) for line in last.splitlines() if "Gate" in line} == {("Gate", "Succeeded")}
