@@ -2,8 +2,8 @@
 
 zscore    by the volume itself: MR and ultrasound have no unit
 window    clip to fixed bounds, scale to 0..1: CT in Hounsfield units
-dataset   clip to the training set's 0.5 and 99.5 percentiles of foreground voxels, then subtract their mean and divide by their
-          standard deviation (nnU-Net's rule for CT: Isensee et al. 2021, Nature Methods 18)
+dataset   clip to the 0.5 and 99.5 percentiles of the training set's foreground voxels, then subtract their mean and
+          divide by their standard deviation (nnU-Net's rule for CT: Isensee et al. 2021, Nature Methods 18)
 """
 
 from __future__ import annotations
@@ -33,15 +33,18 @@ def scale(voxels: NDArray[Any], rule: Intensity) -> NDArray[np.float32]:
 
     Returns:
         float32, same shape.
+
+    Raises:
+        DataError: model.json's rule lacks a number.
     """
     values = voxels.astype(np.float32)
     if rule.rule == "zscore":
         mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    elif rule.low is None or rule.high is None or rule.mean is None or rule.std is None:
+        raise DataError(
+            f"model.json: intensity rule {rule.rule} needs low, high, mean and std; give training's own file"
+        )
     else:
-        assert rule.low is not None
-        assert rule.high is not None
-        assert rule.mean is not None
-        assert rule.std is not None
         np.clip(values, rule.low, rule.high, out=values)
         mean, std = rule.mean, rule.std
     values -= np.float32(mean)
@@ -72,13 +75,15 @@ def _dataset_statistics(cases: Iterable[tuple[NDArray[Any], NDArray[Any]]], seed
     samples = [_foreground_sample(voxels, label, generator) for voxels, label in cases]
     values = np.concatenate(samples) if samples else np.empty(0)
     if values.size == 0:
-        raise DataError("channel train: no label holds foreground, so intensity=dataset has nothing to measure; mend labels")
+        raise DataError("channel train: no label holds foreground for intensity=dataset to measure; mend the labels")
     low, high = np.percentile(values, (0.5, 99.5)).tolist()
     std = max(float(values.std()), SMALLEST_STD)
     return Intensity(rule="dataset", low=low, high=high, mean=float(values.mean()), std=std)
 
 
-def _foreground_sample(voxels: NDArray[Any], label: NDArray[Any], generator: np.random.Generator) -> NDArray[np.float64]:
+def _foreground_sample(
+    voxels: NDArray[Any], label: NDArray[Any], generator: np.random.Generator
+) -> NDArray[np.float64]:
     foreground = voxels[label > 0].astype(np.float64)
     if foreground.size <= VOXELS_PER_CASE:
         return foreground

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from medloop.imaging.volumes import Shape
 
@@ -45,7 +45,7 @@ def training_volume(image: Tensor, label: Tensor, patch: Shape, generator: Gener
         generator: Draws the candidates where a class has more voxels than are kept.
     """
     padding = _padding(tuple(image.shape), patch)
-    image, label = F.pad(image, padding), F.pad(label, padding)
+    image, label = functional.pad(image, padding), functional.pad(label, padding)
     centres = []
     for value in torch.unique(label[label > 0]).tolist():
         voxels = torch.nonzero(label == value)
@@ -55,7 +55,7 @@ def training_volume(image: Tensor, label: Tensor, patch: Shape, generator: Gener
 
 
 def _padding(shape: Sequence[int], patch: Shape) -> list[int]:
-    """torch's order: last axis first; the odd voxel behind, as in MONAI's sliding windows."""
+    """Last axis first, which is torch's order; the odd voxel behind, as in MONAI's sliding windows."""
     missing = [max(0, wanted - own) for own, wanted in zip(shape, patch, strict=True)]
     return [side for total in reversed(missing) for side in (total // 2, total - total // 2)]
 

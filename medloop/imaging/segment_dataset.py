@@ -49,9 +49,10 @@ class Subjects:
         """
         for folder in self.folders:
             try:
-                yield read_case(folder, self.num_classes)
+                case = read_case(folder, self.num_classes)
             except DataError as error:
                 raise DataError(f"channel {self.channel}: {error}") from None
+            yield case
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,8 @@ def fit_preprocessing(subjects: Subjects, settings: SegmentationHyperparameters)
 
 
 def _median_spacing(subjects: Subjects) -> Triple:
-    x, y, z = (
-        float(median(sizes)) for sizes in zip(*(read_spacing(folder / IMAGE_FILE) for folder in subjects.folders), strict=True)
-    )
+    spacings = [read_spacing(folder / IMAGE_FILE) for folder in subjects.folders]
+    x, y, z = (float(median(sizes)) for sizes in zip(*spacings, strict=True))
     return x, y, z
 
 

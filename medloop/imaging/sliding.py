@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations
 
 import torch
@@ -17,8 +18,8 @@ SPATIAL = (2, 3, 4)
 def infer_logits(model: nn.Module, image: Tensor, rule: Inference) -> Tensor:
     """Run the network over a preprocessed volume.
 
-    Logits are blended, not probabilities: so they serve the loss too, and confident windows weigh more. Where a volume is
-    smaller than the patch it is padded with zeros, as in training.
+    Logits are blended, not probabilities: so they serve the loss too, and confident windows weigh more. A volume
+    smaller than the patch is padded with zeros, as in training.
 
     Args:
         model: Takes [N, 1, x, y, z], gives [N, C, x, y, z].
@@ -41,10 +42,14 @@ def infer_logits(model: nn.Module, image: Tensor, rule: Inference) -> Tensor:
 def _infer(model: nn.Module, batch: Tensor, rule: Inference) -> Tensor:
     if rule.patch_size is None:
         return _forward(model, batch)
-    logits = sliding_window_inference(
-        batch, rule.patch_size, WINDOWS_AT_ONCE, lambda windows: _forward(model, windows), rule.overlap, rule.blending
+    logits: Tensor = sliding_window_inference(
+        batch,
+        rule.patch_size,
+        WINDOWS_AT_ONCE,
+        partial(_forward, model),
+        overlap=rule.overlap,
+        mode=rule.blending,
     )
-    assert isinstance(logits, Tensor)
     return logits
 
 

@@ -1,7 +1,7 @@
 """Random changes of a batch of volumes, image and label together, on the device that holds the batch.
 
-Every change is drawn per sample. Intensities change in units of the sample's own standard deviation, so that one set of ranges
-suits each intensity rule. The ranges are nnU-Net's kinds of change (Isensee et al. 2021) with smaller angles: patients lie straight.
+Every change is drawn per sample. Intensities change in units of the sample's own standard deviation, so that one set
+of ranges suits each intensity rule. The kinds of change are nnU-Net's (Isensee et al. 2021), with smaller angles.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from medloop.training.model_record import Triple
 
@@ -58,20 +58,20 @@ class VolumeAugmentation:
         if not len(chosen):
             return images, labels
         matrices = self._matrices(len(chosen), tuple(images.shape[2:]))
-        grid = F.affine_grid(matrices, [len(chosen), *images.shape[1:]], align_corners=False)
-        moved = F.grid_sample(images[chosen], grid, mode="bilinear", align_corners=False)
-        nearest = F.grid_sample(labels[chosen].to(images.dtype), grid, mode="nearest", align_corners=False)
+        grid = functional.affine_grid(matrices, [len(chosen), *images.shape[1:]], align_corners=False)
+        moved = functional.grid_sample(images[chosen], grid, mode="bilinear", align_corners=False)
+        nearest = functional.grid_sample(labels[chosen].to(images.dtype), grid, mode="nearest", align_corners=False)
         return images.index_copy(0, chosen, moved), labels.index_copy(0, chosen, nearest.to(labels.dtype))
 
     def _matrices(self, count: int, shape: tuple[int, ...]) -> Tensor:
-        """[count, 3, 4] for `affine_grid`, whose axes run z, y, x from -1 to 1: hence the half extents on both sides."""
+        """[count, 3, 4] for `affine_grid`, whose axes run z, y, x from -1 to 1: hence the extents on both sides."""
         half = [size * voxel / 2 for size, voxel in zip(shape, self.spacing, strict=True)]
         extent = torch.tensor(half[::-1], device=self.generator.device)
         a, b, c = self._uniform((3, count), -MAX_ANGLE, MAX_ANGLE)
         zero = torch.zeros_like(a)
         skew = torch.stack([zero, -c, b, c, zero, -a, -b, a, zero], dim=1).view(count, 3, 3)
         linear = torch.matrix_exp(skew) * self._uniform((count, 1, 1), *ZOOM)
-        return F.pad(linear * extent[None, None, :] / extent[None, :, None], (0, 1))
+        return functional.pad(linear * extent[None, None, :] / extent[None, :, None], (0, 1))
 
     def _flip(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         for axis in (2, 3, 4):

@@ -1,7 +1,7 @@
 """How a volume becomes the network's input, and the network's answer a label map on the volume's own grid.
 
-One path for training and prediction: `preprocess` (to RAS, scale intensity, resample) forwards, `label_map` (resample the
-probabilities, argmax) and `from_ras` backwards. Axes are X, Y, Z everywhere; a voxel size is in the header's units.
+One path for training and prediction: `preprocess` (to RAS, scale intensity, resample) forwards, `label_map` (resample
+the probabilities, argmax) and `from_ras` backwards. Axes are X, Y, Z; a voxel size is in the header's units.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-import torch.nn.functional as F
 from nibabel import orientations
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from medloop.errors import DataError
 from medloop.imaging import intensity
@@ -76,7 +76,8 @@ def read_label(path: Path, image: Volume, num_classes: int) -> Volume:
     values = np.unique(label.voxels)
     wrong = [value for value in values.tolist() if not (value == int(value) and 0 <= value < num_classes)]
     if wrong:
-        raise DataError(f"{path.name}: holds value {wrong[0]:g}; labels must be whole numbers from 0 to {num_classes - 1}")
+        known = f"whole numbers from 0 to {num_classes - 1}"
+        raise DataError(f"{path.name}: holds value {wrong[0]:g}; labels must be {known}")
     return Volume(label.voxels.astype(np.uint8), image.affine)
 
 
@@ -142,8 +143,8 @@ def _orientation(affine: NDArray[np.float64]) -> NDArray[np.float64]:
 def resize_image(image: Tensor, shape: Shape) -> Tensor:
     """Resample linearly to `shape`, anti-aliased along the axes that get coarser.
 
-    Grids share their outer edges, so the field of view stays. PyTorch's anti-aliased filter is two-dimensional; a linear
-    filter is separable, so two passes (X and Y, then Z) are the trilinear one.
+    Grids share their outer edges, so the field of view stays. PyTorch's anti-aliased filter is two-dimensional; a
+    linear filter is separable, so two passes (X and Y, then Z) are the trilinear one.
 
     Args:
         image: [X, Y, Z], floating point.
@@ -153,9 +154,9 @@ def resize_image(image: Tensor, shape: Shape) -> Tensor:
         return image
     x, y, z = shape
     slices = image.permute(2, 0, 1)[None]
-    slices = F.interpolate(slices, size=(x, y), mode="bilinear", antialias=True)
+    slices = functional.interpolate(slices, size=(x, y), mode="bilinear", antialias=True)
     columns = slices[0].permute(1, 2, 0)[None]
-    return F.interpolate(columns, size=(y, z), mode="bilinear", antialias=True)[0].contiguous()
+    return functional.interpolate(columns, size=(y, z), mode="bilinear", antialias=True)[0].contiguous()
 
 
 def resize_label(label: Tensor, shape: Shape) -> Tensor:
@@ -165,22 +166,23 @@ def resize_label(label: Tensor, shape: Shape) -> Tensor:
         label: [X, Y, Z], uint8.
         shape: The new X, Y, Z.
     """
-    return F.interpolate(label[None, None], size=shape, mode="nearest-exact")[0, 0].contiguous()
+    return functional.interpolate(label[None, None], size=shape, mode="nearest-exact")[0, 0].contiguous()
 
 
 def target_shape(shape: Shape, spacing: Triple, rule: VolumePreprocessing) -> Shape:
     """The shape that preprocessing gives a RAS volume: `rule.size`, or what keeps the extent at `rule.spacing`.
 
     Raises:
-        DataError: The header's voxel size would make the volume enormous.
+        DataError: The header's voxel size would make the volume enormous, or model.json's rule lacks a number.
     """
-    if rule.mode == "resize":
-        assert rule.size is not None
+    if rule.mode == "resize" and rule.size is not None:
         return rule.size
-    assert rule.spacing is not None
+    if rule.spacing is None:
+        raise DataError(f"model.json: mode {rule.mode} lacks its size or spacing; give training's own file")
     x, y, z = (max(1, round(n * own / new)) for n, own, new in zip(shape, spacing, rule.spacing, strict=True))
     if x * y * z > MAX_VOXELS:
-        raise DataError(f"voxels of {_text(spacing)} resampled to {_text(rule.spacing)} make {x} x {y} x {z}; mend the header")
+        sizes = f"voxels of {_text(spacing)}, resampled to {_text(rule.spacing)}, are {x} x {y} x {z}"
+        raise DataError(f"{sizes}: too many; mend the header's voxel size")
     return x, y, z
 
 

@@ -44,12 +44,14 @@ def volume_in(orientation: np.ndarray, spacing: tuple[float, float, float] = (0.
 
 
 def rule(**changes: object) -> VolumePreprocessing:
+    """Intensity left as it is between 0 and 1."""
     values: dict[str, object] = {"mode": "patch", "size": None, "spacing": (1.0, 1.0, 1.0)}
     values["intensity"] = Intensity(rule="window", low=0, high=1, mean=0, std=1)
     return VolumePreprocessing.model_validate(values | changes)
 
 
 def world(affine: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """World coordinates of a voxel index."""
     return affine[:3, :3] @ index + affine[:3, 3]
 
 
@@ -105,7 +107,7 @@ class TestResampling:
         assert torch.equal(resize_image(image, SHAPE), image)
 
     def test_a_ramp_stays_a_ramp(self) -> None:
-        """Finer sampling of values linear in world coordinates gives the values at the new voxel centres, on each axis."""
+        """Values linear in world coordinates stay so at the new voxel centres, on each axis."""
         for axis in range(3):
             shape = [4, 4, 4]
             shape[axis] = 8
@@ -146,7 +148,8 @@ class TestResampling:
     def test_spacing_to_shape(self) -> None:
         """The shape keeps the extent: 10 voxels of 3 mm are 30 of 1 mm."""
         assert target_shape((10, 20, 5), (3.0, 0.5, 1.0), rule()) == (30, 10, 5)
-        assert target_shape((10, 20, 5), (3.0, 0.5, 1.0), rule(mode="resize", size=(8, 8, 8), spacing=None)) == (8, 8, 8)
+        whole = rule(mode="resize", size=(8, 8, 8), spacing=None)
+        assert target_shape((10, 20, 5), (3.0, 0.5, 1.0), whole) == (8, 8, 8)
 
     def test_absurd_voxel_size(self) -> None:
         """A header that would make a volume of a terabyte is refused before memory is taken."""
@@ -187,6 +190,7 @@ class TestPreprocess:
 
 
 def write_case(folder: Path, image: np.ndarray, label: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    """A subject's folder."""
     folder.mkdir(parents=True)
     nib.save(nib.Nifti1Image(image, np.eye(4)), folder / "img.nii.gz")
     nib.save(nib.Nifti1Image(label, np.eye(4) if affine is None else affine), folder / "label.nii.gz")
@@ -228,8 +232,8 @@ class TestReading:
         with pytest.raises(DataError, match=r"img.nii.gz: .*(read|NIfTI)"):
             read_case(folder, 2)
         image.write_text("hello")
-        with pytest.raises(DataError, match="s/img.nii.gz: is no NIfTI"):
+        with pytest.raises(DataError, match=r"s/img.nii.gz: is no NIfTI"):
             read_case(folder, 2)
         image.unlink()
-        with pytest.raises(DataError, match="s/img.nii.gz: is missing"):
+        with pytest.raises(DataError, match=r"s/img.nii.gz: is missing"):
             read_case(folder, 2)

@@ -1,0 +1,91 @@
+"""Segmentation of one volume with a trained model, on the volume's own grid: what evaluation and serving use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medloop.errors import DataError
+from medloop.imaging import networks
+from medloop.imaging.model_files import load_weights
+from medloop.imaging.sliding import infer_logits
+from medloop.imaging.volumes import Volume, from_ras, label_map, preprocess, read_image, to_ras
+from medloop.training.model_record import Inference, ModelRecord, VolumePreprocessing, read_model_record
+from medloop.training.seeding import autocast, pick_device
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Label values uint8 [X, Y, Z] (indices of model.json's classes), and the affine of the volume they describe."""
+
+    labels: NDArray[np.uint8]
+    affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class VolumePredictor:
+    """A model ready to segment. `load` makes one.
+
+    Args:
+        record: The model's model.json.
+        model: In eval mode, on `device`.
+        preprocessing: The record's.
+        inference: The record's.
+        device: Where the model is.
+    """
+
+    record: ModelRecord
+    model: nn.Module
+    preprocessing: VolumePreprocessing
+    inference: Inference
+    device: torch.device
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto") -> Self:
+        """Read model.json and model.safetensors of an unpacked model folder.
+
+        Args:
+            folder: What the training job wrote.
+            device: `auto` (the first GPU where there is one), `cpu` or `cuda`.
+
+        Raises:
+            DataError: A file is absent or broken, or the model is no segmentation model.
+        """
+        record = read_model_record(folder)
+        if not isinstance(record.preprocessing, VolumePreprocessing) or record.inference is None:
+            raise DataError(f"model.json: task is {record.task}; give the model of a segmentation training")
+        where = pick_device(device)
+        model = networks.build(record.network)
+        load_weights(model, folder)
+        return cls(record, model.to(where).eval(), record.preprocessing, record.inference, where)
+
+    def segment(self, path: Path) -> LabelMap:
+        """Segment a NIfTI file.
+
+        Raises:
+            DataError: The file is no finite 3D NIfTI volume with an orientation; the message names it.
+        """
+        volume = read_image(path)
+        try:
+            return self.segment_volume(volume)
+        except DataError as error:
+            raise DataError(f"{path.name}: {error}") from None
+
+    def segment_volume(self, volume: Volume) -> LabelMap:
+        """Segment a volume: probabilities are resampled to its own grid, then the likeliest class is taken.
+
+        Raises:
+            DataError: The affine gives no orientation, or an absurd voxel size.
+        """
+        image = preprocess(volume, self.preprocessing).to(self.device)
+        with torch.no_grad(), autocast(self.device, "auto"):
+            logits = infer_logits(self.model, image, self.inference)
+        x, y, z = to_ras(volume).voxels.shape
+        labels = label_map(logits.softmax(dim=0), (x, y, z)).cpu().numpy()
+        return LabelMap(from_ras(labels, volume.affine), volume.affine)
