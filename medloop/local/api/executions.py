@@ -1,0 +1,154 @@
+"""SageMaker's operations on executions of pipelines."""
+
+from __future__ import annotations
+
+from medloop.local import executions, processes
+from medloop.local.api.paging import created_between, page, pick
+from medloop.local.api.pipelines import find
+from medloop.local.backend import Backend
+from medloop.local.errors import invalid
+from medloop.local.executions import RUNNING, reap
+from medloop.local.graph import read_graph, typed_parameters
+from medloop.local.home import new_id, now
+from medloop.local.packages import CREATED_BY
+from medloop.local.step_types import STEP_TYPES
+from medloop.local.store import Document, Table, Transaction
+
+_SUMMARY = (
+    "PipelineExecutionArn",
+    "PipelineExecutionStatus",
+    "PipelineExecutionDescription",
+    "PipelineExecutionDisplayName",
+)
+
+
+def start(backend: Backend, params: Document) -> Document:
+    """StartPipelineExecution: records the execution and starts its engine, detached; a repeated token starts nothing.
+
+    The engine is started within the transaction and waits for its record: a caller that dies here leaves neither.
+    """
+    with backend.store.write() as write:
+        pipeline = find(write, params["PipelineName"])
+        token = f"{pipeline['PipelineName']}/{params['ClientRequestToken']}"
+        known = write.get(Table.TOKENS, token)
+        if known:
+            return known
+        document = _new_execution(pipeline, params)
+        arn = document["PipelineExecutionArn"]
+        document["_engine"] = processes.spawn_module(backend.home, "medloop.local.engine", arn)
+        name = pipeline["PipelineName"]
+        write.put(Table.EXECUTIONS, arn, document, parent=name)
+        write.put(Table.TOKENS, token, {"PipelineExecutionArn": arn}, parent=arn)
+        write.put(Table.PIPELINES, name, {**pipeline, "LastRunTime": document["CreationTime"]})
+    return {"PipelineExecutionArn": arn}
+
+
+def _new_execution(pipeline: Document, params: Document) -> Document:
+    given = {item["Name"]: item["Value"] for item in params.get("PipelineParameters") or []}
+    graph = read_graph(pipeline["PipelineDefinition"], STEP_TYPES)
+    values = typed_parameters(graph.parameters, given)
+    if params.get("SelectiveExecutionConfig"):
+        raise invalid("SelectiveExecutionConfig is not known to the local backend; start without it.")
+    identifier, time = new_id(), now()
+    document = pick(params, "PipelineExecutionDescription", "ParallelismConfiguration")
+    if "ParallelismConfiguration" in pipeline:
+        document.setdefault("ParallelismConfiguration", pipeline["ParallelismConfiguration"])
+    return document | {
+        "PipelineArn": pipeline["PipelineArn"],
+        "PipelineExecutionArn": f"{pipeline['PipelineArn']}/execution/{identifier}",
+        "PipelineExecutionDisplayName": params.get("PipelineExecutionDisplayName", f"execution-{int(time * 1000)}"),
+        "PipelineExecutionStatus": "Executing",
+        "PipelineVersionId": pipeline["_version"],
+        "RoleArn": params.get("RoleArn", pipeline["RoleArn"]),
+        "CreationTime": time,
+        "LastModifiedTime": time,
+        "CreatedBy": CREATED_BY,
+        "LastModifiedBy": CREATED_BY,
+        "_definition": pipeline["PipelineDefinition"],
+        "_parameters": {name: _text(value) for name, value in values.items()},
+    }
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _read(backend: Backend, params: Document) -> Document:
+    with backend.store.read() as read:
+        document = executions.read(read, params["PipelineExecutionArn"])
+    return reap(backend, document)
+
+
+def describe(backend: Backend, params: Document) -> Document:
+    """DescribePipelineExecution."""
+    return _read(backend, params)
+
+
+def list_(backend: Backend, params: Document) -> Document:
+    """ListPipelineExecutions."""
+    with backend.store.read() as read:
+        pipeline = find(read, params["PipelineName"])
+        found = read.select(Table.EXECUTIONS, pipeline["PipelineName"])
+    found = [item for item in found if created_between(item, params, "CreatedAfter", "CreatedBefore")]
+    shown = [_summary(reap(backend, item)) for item in found]
+    by = "PipelineExecutionArn" if params.get("SortBy") == "PipelineExecutionArn" else "StartTime"
+    sort = lambda item: (item[by], item["PipelineExecutionArn"])  # noqa: E731 (one expression, used once)
+    return page(shown, params, member="PipelineExecutionSummaries", sort=sort)
+
+
+def _summary(document: Document) -> Document:
+    summary = pick(document, *_SUMMARY) | {"StartTime": document["CreationTime"]}
+    if "FailureReason" in document:
+        summary["PipelineExecutionFailureReason"] = document["FailureReason"]
+    return summary
+
+
+def list_steps(backend: Backend, params: Document) -> Document:
+    """ListPipelineExecutionSteps: those that have started, in that order."""
+    arn = _read(backend, params)["PipelineExecutionArn"]
+    with backend.store.read() as read:
+        steps = read.select(Table.STEPS, arn)
+    return page(
+        steps, params, member="PipelineExecutionSteps", sort=lambda step: (step.get("StartTime", 0), step["StepName"])
+    )
+
+
+def list_parameters(backend: Backend, params: Document) -> Document:
+    """ListPipelineParametersForExecution: given ones and defaults."""
+    values = _read(backend, params)["_parameters"]
+    items = [{"Name": name, "Value": value} for name, value in values.items()]
+    return page(items, params, member="PipelineParameters", sort=lambda item: (item["Name"],))
+
+
+def describe_definition(backend: Backend, params: Document) -> Document:
+    """DescribePipelineDefinitionForExecution: the definition as it was at the start."""
+    document = _read(backend, params)
+    return {"PipelineDefinition": document["_definition"], "CreationTime": document["CreationTime"]}
+
+
+def stop(backend: Backend, params: Document) -> Document:
+    """StopPipelineExecution: the engine sees it within a fraction of a second and ends its jobs."""
+    document = _read(backend, params)
+    if document["PipelineExecutionStatus"] not in RUNNING:
+        status = document["PipelineExecutionStatus"]
+        raise invalid(f"Pipeline execution {params['PipelineExecutionArn']} can't be stopped: it has ended ({status}).")
+    return _change(backend, params, PipelineExecutionStatus="Stopping")
+
+
+def update(backend: Backend, params: Document) -> Document:
+    """UpdatePipelineExecution: its display name and description."""
+    changes = pick(params, "PipelineExecutionDisplayName", "PipelineExecutionDescription")
+    with backend.store.write() as write:
+        document = executions.read(write, params["PipelineExecutionArn"])
+        _put(write, {**document, **changes, "LastModifiedTime": now()})
+    return {"PipelineExecutionArn": params["PipelineExecutionArn"]}
+
+
+def _put(write: Transaction, document: Document) -> None:
+    write.put(Table.EXECUTIONS, document["PipelineExecutionArn"], document)
+
+
+def _change(backend: Backend, params: Document, **fields: object) -> Document:
+    with backend.store.write() as write:
+        executions.change(write, params["PipelineExecutionArn"], **fields)
+    return {"PipelineExecutionArn": params["PipelineExecutionArn"]}

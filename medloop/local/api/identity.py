@@ -1,0 +1,37 @@
+"""What STS and IAM answer about the local account's one role."""
+
+from __future__ import annotations
+
+import datetime
+
+from medloop.local.backend import Backend
+from medloop.local.errors import ServiceError
+from medloop.local.home import ACCOUNT, ROLE_ARN, ROLE_NAME
+from medloop.local.store import Document
+
+
+def get_caller_identity(backend: Backend, params: Document) -> Document:
+    """GetCallerIdentity."""
+    return {
+        "UserId": "AROALOCAL:medloop",
+        "Account": ACCOUNT,
+        "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE_NAME}/medloop",
+    }
+
+
+def get_role(backend: Backend, params: Document) -> Document:
+    """GetRole: the local role, which SageMaker may assume."""
+    if params["RoleName"] != ROLE_NAME:
+        raise ServiceError("NoSuchEntity", f"The role with name {params['RoleName']} cannot be found.", 404)
+    services = {"Service": ["sagemaker.amazonaws.com"]}
+    statement = {"Effect": "Allow", "Principal": services, "Action": "sts:AssumeRole"}
+    return {
+        "Role": {
+            "Path": "/",
+            "RoleName": ROLE_NAME,
+            "RoleId": "AROALOCAL",
+            "Arn": ROLE_ARN,
+            "CreateDate": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
+            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+        }
+    }

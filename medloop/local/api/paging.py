@@ -1,0 +1,81 @@
+"""Lists as the service gives them: filtered, sorted, and in pages whose tokens stay true when records are added."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from medloop.local.errors import invalid
+from medloop.local.store import Document
+
+_DEFAULT_PAGE = 10
+_MAX_PAGE = 100
+
+
+def page(
+    items: Iterable[Document],
+    params: Document,
+    *,
+    member: str,
+    sort: Callable[[Document], tuple[Any, ...]],
+    max_page: int = _MAX_PAGE,
+) -> Document:
+    """One page of a list.
+
+    Args:
+        items: All items that the request's filters leave.
+        params: The request: SortOrder (Ascending by default), MaxResults (10 by default) and NextToken.
+        member: The response's field for the items.
+        sort: Sort key of an item, unique among them (its last part is an ARN or a name).
+        max_page: The most items that a page may have.
+
+    Raises:
+        ServiceError: ValidationException for a token that isn't one.
+    """
+    descending = params.get("SortOrder") == "Descending"
+    ordered = sorted(items, key=sort, reverse=descending)
+    if params.get("NextToken"):
+        last = _decode(params["NextToken"])
+        ordered = [item for item in ordered if (sort(item) < last if descending else sort(item) > last)]
+    count = min(params.get("MaxResults", _DEFAULT_PAGE), max_page)
+    response: Document = {member: ordered[:count]}
+    if len(ordered) > count:
+        response["NextToken"] = _encode(sort(ordered[count - 1]))
+    return response
+
+
+def epoch(time: Any) -> float:
+    """A request's time stamp (datetime, number or ISO text) in seconds since the epoch."""
+    if isinstance(time, int | float):
+        return float(time)
+    parsed = time if isinstance(time, datetime.datetime) else datetime.datetime.fromisoformat(str(time))
+    return parsed.timestamp()
+
+
+def created_between(document: Document, params: Document, after: str, before: str) -> bool:
+    """Whether a record's CreationTime lies in the interval that the request asks for, if it does."""
+    time: float = document["CreationTime"]
+    return not (
+        (params.get(after) is not None and time <= epoch(params[after]))
+        or (params.get(before) is not None and time >= epoch(params[before]))
+    )
+
+
+def pick(document: Document, *names: str) -> Document:
+    """The fields of a record that a summary shows, where it has them."""
+    return {name: document[name] for name in names if name in document}
+
+
+def _encode(key: tuple[Any, ...]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+
+
+def _decode(token: str) -> tuple[Any, ...]:
+    try:
+        return tuple(json.loads(base64.urlsafe_b64decode(token)))
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise invalid("The provided NextToken is invalid.") from error

@@ -1,0 +1,134 @@
+"""SageMaker's operations on pipelines."""
+
+from __future__ import annotations
+
+from medloop.local.api.paging import created_between, page, pick
+from medloop.local.api.tags import put_tags
+from medloop.local.backend import Backend
+from medloop.local.errors import ServiceError, in_use, invalid, not_found
+from medloop.local.executions import RUNNING, reap
+from medloop.local.graph import read_graph
+from medloop.local.home import arn, now
+from medloop.local.packages import CREATED_BY
+from medloop.local.step_types import STEP_TYPES
+from medloop.local.store import Document, Table, Transaction
+
+_SUMMARY = ("PipelineArn", "PipelineName", "PipelineDisplayName", "PipelineDescription", "RoleArn", "CreationTime")
+
+
+def pipeline_name(name_or_arn: str) -> str:
+    """A pipeline's name out of its name or ARN."""
+    return name_or_arn.rpartition("/")[2]
+
+
+def find(transaction: Transaction, name_or_arn: str) -> Document:
+    """A pipeline's record.
+
+    Raises:
+        ServiceError: ResourceNotFound.
+    """
+    name = pipeline_name(name_or_arn)
+    document = transaction.get(Table.PIPELINES, name)
+    if document is None:
+        raise not_found(f"Pipeline '{arn(f'pipeline/{name}')}' does not exist.")
+    return document
+
+
+def create(backend: Backend, params: Document) -> Document:
+    """CreatePipeline."""
+    name, time = params["PipelineName"], now()
+    document = pick(params, "PipelineName", "PipelineDescription", "RoleArn", "ParallelismConfiguration")
+    document |= {
+        "PipelineArn": arn(f"pipeline/{name}"),
+        "PipelineDisplayName": params.get("PipelineDisplayName", name),
+        "PipelineDefinition": _definition(backend, params),
+        "PipelineStatus": "Active",
+        "CreationTime": time,
+        "LastModifiedTime": time,
+        "CreatedBy": CREATED_BY,
+        "LastModifiedBy": CREATED_BY,
+        "_version": 1,
+        "_token": params["ClientRequestToken"],
+    }
+    with backend.store.write() as write:
+        existing = write.get(Table.PIPELINES, name)
+        if existing and existing["_token"] != params["ClientRequestToken"]:
+            raise invalid(
+                "Pipeline names must be unique within an AWS account and region. "
+                f"Pipeline with name ({name}) already exists."
+            )
+        if not existing:
+            write.put(Table.PIPELINES, name, document)
+            put_tags(write, document["PipelineArn"], params.get("Tags") or [])
+    return {"PipelineArn": document["PipelineArn"]}
+
+
+def update(backend: Backend, params: Document) -> Document:
+    """UpdatePipeline."""
+    changes = pick(params, "PipelineDisplayName", "PipelineDescription", "RoleArn", "ParallelismConfiguration")
+    if "PipelineDefinition" in params or "PipelineDefinitionS3Location" in params:
+        changes["PipelineDefinition"] = _definition(backend, params)
+    with backend.store.write() as write:
+        document = find(write, params["PipelineName"])
+        document |= {**changes, "LastModifiedTime": now(), "_version": document["_version"] + 1}
+        write.put(Table.PIPELINES, document["PipelineName"], document)
+    return {"PipelineArn": document["PipelineArn"], "PipelineVersionId": document["_version"]}
+
+
+def describe(backend: Backend, params: Document) -> Document:
+    """DescribePipeline (its newest version; older ones aren't kept)."""
+    with backend.store.read() as read:
+        document = find(read, params["PipelineName"])
+    if params.get("PipelineVersionId", document["_version"]) != document["_version"]:
+        raise not_found(f"The local backend keeps version {document['_version']} of this pipeline only.")
+    return document
+
+
+def delete(backend: Backend, params: Document) -> Document:
+    """DeletePipeline, with the records of its executions; refused while one runs."""
+    with backend.store.read() as read:
+        document = find(read, params["PipelineName"])
+        executions = read.select(Table.EXECUTIONS, document["PipelineName"])
+    if any(reap(backend, execution)["PipelineExecutionStatus"] in RUNNING for execution in executions):
+        raise in_use(f"Pipeline {document['PipelineArn']} has an execution that runs; stop it first.")
+    with backend.store.write() as write:
+        write.delete(Table.PIPELINES, document["PipelineName"])
+        write.delete(Table.TAGS, document["PipelineArn"])
+    return {"PipelineArn": document["PipelineArn"]}
+
+
+def list_(backend: Backend, params: Document) -> Document:
+    """ListPipelines."""
+    with backend.store.read() as read:
+        found = [
+            document
+            for document in read.select(Table.PIPELINES)
+            if document["PipelineName"].startswith(params.get("PipelineNamePrefix", ""))
+            and created_between(document, params, "CreatedAfter", "CreatedBefore")
+        ]
+    by = "PipelineName" if params.get("SortBy") == "Name" else "CreationTime"
+    shown = [_summary(document) for document in found]
+    return page(shown, params, member="PipelineSummaries", sort=lambda item: (item[by], item["PipelineName"]))
+
+
+def _summary(document: Document) -> Document:
+    summary = pick(document, *_SUMMARY, "LastModifiedTime")
+    if "LastRunTime" in document:
+        summary["LastExecutionTime"] = document["LastRunTime"]
+    return summary
+
+
+def _definition(backend: Backend, params: Document) -> str:
+    """The request's definition, inline or in S3, checked."""
+    if "PipelineDefinition" in params:
+        text = str(params["PipelineDefinition"])
+    elif "PipelineDefinitionS3Location" in params:
+        place = params["PipelineDefinitionS3Location"]
+        try:
+            text = backend.objects.read(f"s3://{place['Bucket']}/{place['ObjectKey']}").decode()
+        except ServiceError as error:
+            raise invalid(f"PipelineDefinitionS3Location can't be read: {error.message}") from error
+    else:
+        raise invalid("Either PipelineDefinition or PipelineDefinitionS3Location must be given.")
+    read_graph(text, STEP_TYPES)
+    return text

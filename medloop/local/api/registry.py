@@ -1,0 +1,158 @@
+"""SageMaker's operations on model package groups and model packages."""
+
+from __future__ import annotations
+
+from medloop.local import packages
+from medloop.local.api.paging import created_between, page, pick
+from medloop.local.api.tags import put_tags
+from medloop.local.backend import Backend
+from medloop.local.errors import ServiceError, invalid
+from medloop.local.home import arn, now
+from medloop.local.packages import APPROVALS, CREATED_BY, group_name
+from medloop.local.store import Document, Table, Transaction
+
+_GROUP_SUMMARY = (
+    "ModelPackageGroupName",
+    "ModelPackageGroupArn",
+    "ModelPackageGroupDescription",
+    "CreationTime",
+    "ModelPackageGroupStatus",
+)
+_PACKAGE_SUMMARY = (
+    "ModelPackageName",
+    "ModelPackageGroupName",
+    "ModelPackageVersion",
+    "ModelPackageArn",
+    "ModelPackageDescription",
+    "CreationTime",
+    "ModelPackageStatus",
+    "ModelApprovalStatus",
+)
+_MAX_METADATA = 50
+
+
+def create_group(backend: Backend, params: Document) -> Document:
+    """CreateModelPackageGroup."""
+    with backend.store.write() as write:
+        document = packages.create_group(write, params)
+        put_tags(write, document["ModelPackageGroupArn"], params.get("Tags") or [])
+    return pick(document, "ModelPackageGroupArn")
+
+
+def describe_group(backend: Backend, params: Document) -> Document:
+    """DescribeModelPackageGroup."""
+    with backend.store.read() as read:
+        return _group(read, params["ModelPackageGroupName"])
+
+
+def list_groups(backend: Backend, params: Document) -> Document:
+    """ListModelPackageGroups."""
+    with backend.store.read() as read:
+        found = [
+            pick(group, *_GROUP_SUMMARY)
+            for group in read.select(Table.GROUPS)
+            if params.get("NameContains", "") in group["ModelPackageGroupName"]
+            and created_between(group, params, "CreationTimeAfter", "CreationTimeBefore")
+        ]
+    by = "ModelPackageGroupName" if params.get("SortBy") == "Name" else "CreationTime"
+    return page(
+        found,
+        params,
+        member="ModelPackageGroupSummaryList",
+        sort=lambda group: (group[by], group["ModelPackageGroupName"]),
+    )
+
+
+def delete_group(backend: Backend, params: Document) -> Document:
+    """DeleteModelPackageGroup; refused while it has versions."""
+    with backend.store.write() as write:
+        group = _group(write, params["ModelPackageGroupName"])
+        if write.select(Table.PACKAGES, group["ModelPackageGroupName"]):
+            message = f"{group['ModelPackageGroupArn']} has model packages; delete them first"
+            raise ServiceError("ConflictException", message)
+        write.delete(Table.GROUPS, group["ModelPackageGroupName"])
+        write.delete(Table.TAGS, group["ModelPackageGroupArn"])
+    return {}
+
+
+def create(backend: Backend, params: Document) -> Document:
+    """CreateModelPackage."""
+    with backend.store.write() as write:
+        document = packages.create_package(write, params)
+        put_tags(write, document["ModelPackageArn"], params.get("Tags") or [])
+    return pick(document, "ModelPackageArn")
+
+
+def describe(backend: Backend, params: Document) -> Document:
+    """DescribeModelPackage."""
+    with backend.store.read() as read:
+        return _package(read, params["ModelPackageName"])
+
+
+def list_(backend: Backend, params: Document) -> Document:
+    """ListModelPackages."""
+    group = params.get("ModelPackageGroupName")
+    with backend.store.read() as read:
+        if group is not None:
+            group = _group(read, group)["ModelPackageGroupName"]
+        found = [
+            pick(package, *_PACKAGE_SUMMARY)
+            for package in read.select(Table.PACKAGES, group)
+            if params.get("ModelApprovalStatus", package["ModelApprovalStatus"]) == package["ModelApprovalStatus"]
+            and params.get("NameContains", "") in package["ModelPackageName"]
+            and created_between(package, params, "CreationTimeAfter", "CreationTimeBefore")
+        ]
+    by = "ModelPackageName" if params.get("SortBy") == "Name" else "CreationTime"
+    return page(
+        found,
+        params,
+        member="ModelPackageSummaryList",
+        sort=lambda item: (item[by], item["ModelPackageVersion"], item["ModelPackageArn"]),
+    )
+
+
+def update(backend: Backend, params: Document) -> Document:
+    """UpdateModelPackage."""
+    names = ("ModelApprovalStatus", "ApprovalDescription", "InferenceSpecification", "SourceUri", "ModelCard")
+    changes = pick(params, *names, "ModelLifeCycle")
+    if changes.get("ModelApprovalStatus", APPROVALS[0]) not in APPROVALS:
+        raise invalid(f"ModelApprovalStatus must be one of {', '.join(APPROVALS)}")
+    with backend.store.write() as write:
+        package = _package(write, params["ModelPackageArn"])
+        metadata = package.get("CustomerMetadataProperties", {}) | params.get("CustomerMetadataProperties", {})
+        for key in params.get("CustomerMetadataPropertiesToRemove", []):
+            metadata.pop(key, None)
+        if len(metadata) > _MAX_METADATA:
+            raise invalid(f"CustomerMetadataProperties has {len(metadata)} entries; the service allows {_MAX_METADATA}")
+        added = params.get("AdditionalInferenceSpecificationsToAdd", [])
+        if added:
+            changes["AdditionalInferenceSpecifications"] = package.get("AdditionalInferenceSpecifications", []) + added
+        if metadata or "CustomerMetadataProperties" in package:
+            changes["CustomerMetadataProperties"] = metadata
+        package |= {**changes, "LastModifiedTime": now(), "LastModifiedBy": CREATED_BY}
+        write.put(Table.PACKAGES, package["ModelPackageArn"], package)
+    return pick(package, "ModelPackageArn")
+
+
+def delete(backend: Backend, params: Document) -> Document:
+    """DeleteModelPackage; its version number stays used."""
+    with backend.store.write() as write:
+        package = _package(write, params["ModelPackageName"])
+        write.delete(Table.PACKAGES, package["ModelPackageArn"])
+        write.delete(Table.TAGS, package["ModelPackageArn"])
+    return {}
+
+
+def _group(transaction: Transaction, name_or_arn: str) -> Document:
+    name = group_name(name_or_arn)
+    group = transaction.get(Table.GROUPS, name)
+    if group is None:
+        raise invalid(f"ModelPackageGroup {arn(f'model-package-group/{name}')} does not exist.")
+    return group
+
+
+def _package(transaction: Transaction, name: str) -> Document:
+    package = transaction.get(Table.PACKAGES, name)
+    if package is None:
+        raise invalid(f"ModelPackage {name} does not exist.")
+    return package

@@ -1,0 +1,42 @@
+"""SageMaker's operations on tags."""
+
+from __future__ import annotations
+
+from medloop.local.api.paging import page
+from medloop.local.backend import Backend
+from medloop.local.store import Document, Table, Transaction
+
+
+def put_tags(write: Transaction, arn: str, tags: list[Document]) -> Document:
+    """Add tags to a resource, within a transaction; returns all of its tags by key."""
+    known = (write.get(Table.TAGS, arn) or {}) | {tag["Key"]: tag["Value"] for tag in tags}
+    if known:
+        write.put(Table.TAGS, arn, known)
+    return known
+
+
+def add(backend: Backend, params: Document) -> Document:
+    """AddTags."""
+    with backend.store.write() as write:
+        return {"Tags": _listed(put_tags(write, params["ResourceArn"], params["Tags"]))}
+
+
+def delete(backend: Backend, params: Document) -> Document:
+    """DeleteTags."""
+    with backend.store.write() as write:
+        known = write.get(Table.TAGS, params["ResourceArn"]) or {}
+        left = {key: value for key, value in known.items() if key not in params["TagKeys"]}
+        write.put(Table.TAGS, params["ResourceArn"], left)
+    return {}
+
+
+def list_(backend: Backend, params: Document) -> Document:
+    """ListTags."""
+    with backend.store.read() as read:
+        known = read.get(Table.TAGS, params["ResourceArn"]) or {}
+    # All tags of a resource (50 at most) fit into one page of the service.
+    return page(_listed(known), {"MaxResults": 50, **params}, member="Tags", sort=lambda tag: (tag["Key"],))
+
+
+def _listed(tags: Document) -> list[Document]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]

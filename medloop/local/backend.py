@@ -1,0 +1,31 @@
+"""What every part of the local backend works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medloop.local.home import Home
+from medloop.local.objects import Objects
+from medloop.local.store import Store
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One home's records and objects."""
+
+    home: Home
+    store: Store
+    objects: Objects
+
+    @classmethod
+    def open(cls, home: Path | None = None) -> Backend:
+        """The backend of a home (see `Home.find`), made when missing.
+
+        Raises:
+            TargetError: The home can't be written.
+        """
+        found = Home.find(home)
+        found.folder()
+        store = Store(found.database)
+        return cls(found, store, Objects(found, store))

@@ -1,0 +1,190 @@
+"""Runs one execution: `python -m medloop.local.engine <execution ARN>`, started detached by StartPipelineExecution.
+
+A step starts when all that it refers to or depends on has succeeded, and its Condition has taken its branch;
+independent steps run at once. When a step fails, those that run go on to their end and nothing new starts, as SageMaker
+has it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import sys
+import threading
+import traceback
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from medloop.local import executions
+from medloop.local.backend import Backend
+from medloop.local.expressions import Scope
+from medloop.local.graph import Graph, Step, read_graph, typed_parameters
+from medloop.local.home import HOME_VARIABLE, now
+from medloop.local.runner import wait_for
+from medloop.local.step_types import STEP_TYPES, StepResult, StepRun, run_step
+from medloop.local.store import Document, Table
+
+_POLL_SECONDS = 0.1
+_MAX_REASON = 1300
+_FAILED = "Step failure: One or multiple steps failed"
+
+
+class Engine:
+    """One execution in the making.
+
+    Args:
+        backend: The backend.
+        execution: The execution's record, whose engine is this process.
+        stop: Set from outside to stop the execution.
+    """
+
+    def __init__(self, backend: Backend, execution: Document, stop: threading.Event) -> None:
+        self.backend = backend
+        self.arn: str = execution["PipelineExecutionArn"]
+        self.graph: Graph = read_graph(execution["_definition"], STEP_TYPES)
+        self.scope = _scope(backend, execution, self.graph)
+        self.limit = _limit(execution)
+        self.stop = stop
+        self.results: dict[str, StepResult] = {}
+        self.left_out: set[str] = set()
+        self.running: dict[Future[StepResult], Step] = {}
+
+    def run(self) -> None:
+        """Run all steps, then record how the execution ended."""
+        with ThreadPoolExecutor(self.limit) as pool:
+            while True:
+                self._see_stop()
+                self._leave_out()
+                for step in self._startable():
+                    self._start(pool, step)
+                if not self.running:
+                    break
+                for future in wait(self.running, _POLL_SECONDS, FIRST_COMPLETED).done:
+                    self._end(self.running.pop(future), future.result())
+        status, reason = self._outcome()
+        with self.backend.store.write() as write:
+            fields = {"FailureReason": reason[:_MAX_REASON]} if reason else {}
+            executions.change(write, self.arn, PipelineExecutionStatus=status, **fields)
+
+    def _see_stop(self) -> None:
+        with self.backend.store.read() as read:
+            status = executions.read(read, self.arn)["PipelineExecutionStatus"]
+        if status != "Executing" and not self.stop.is_set():
+            self.stop.set()
+        if self.stop.is_set():
+            with self.backend.store.write() as write:
+                executions.change(write, self.arn, PipelineExecutionStatus="Stopping")
+                for step in self.running.values():
+                    executions.change_step(write, self.arn, step.name, StepStatus="Stopping")
+
+    def _leave_out(self) -> None:
+        """Leave out the steps of branches not taken, and what waits for them."""
+        pending = [step for step in self.graph.steps.values() if self._is_pending(step)]
+        found = {step.name for step in pending if step.needs & self.left_out or self._is_off(step)}
+        self.left_out |= found
+        if found:
+            self._leave_out()
+
+    def _is_pending(self, step: Step) -> bool:
+        return step.name not in self.results and step.name not in self.left_out and step not in self.running.values()
+
+    def _is_off(self, step: Step) -> bool:
+        if step.branch is None or step.branch[0] not in self.results:
+            return False
+        condition, outcome = step.branch
+        return self.results[condition].properties.get("Outcome") != outcome
+
+    def _startable(self) -> list[Step]:
+        if self.stop.is_set() or any(result.status != "Succeeded" for result in self.results.values()):
+            return []
+        pending = [step for step in self.graph.steps.values() if self._is_pending(step)]
+        ready = [step for step in pending if step.needs <= set(self.results)]
+        return ready[: self.limit - len(self.running)]
+
+    def _start(self, pool: ThreadPoolExecutor, step: Step) -> None:
+        fields: dict[str, Any] = {"StepStatus": "Executing", "StartTime": now(), "AttemptCount": 1}
+        fields |= {
+            f"Step{name}": step.document[name] for name in ("DisplayName", "Description") if name in step.document
+        }
+        with self.backend.store.write() as write:
+            executions.change_step(write, self.arn, step.name, **fields)
+        run = StepRun(self.backend, self.arn, step, self.scope, self.stop)
+        self.running[pool.submit(run_step, run)] = step
+
+    def _end(self, step: Step, result: StepResult) -> None:
+        self.results[step.name] = result
+        self.scope.steps[step.name] = result.properties
+        for name, uri in result.property_files.items():
+            self.scope.property_files[step.name, name] = uri
+        fields: dict[str, Any] = {"StepStatus": result.status, "EndTime": now(), "Metadata": result.metadata}
+        if result.reason:
+            fields["FailureReason"] = result.reason
+        with self.backend.store.write() as write:
+            executions.change_step(write, self.arn, step.name, **fields)
+
+    def _outcome(self) -> tuple[str, str]:
+        failed = [f"{name}: {result.reason}" for name, result in self.results.items() if result.status == "Failed"]
+        if self.stop.is_set():
+            return "Stopped", ""
+        if failed:
+            return "Failed", f"{_FAILED}. {' '.join(failed)}"
+        return "Succeeded", ""
+
+
+def _scope(backend: Backend, execution: Document, graph: Graph) -> Scope:
+    arn, pipeline = execution["PipelineExecutionArn"], execution["PipelineArn"]
+    started = datetime.datetime.fromtimestamp(execution["CreationTime"], datetime.UTC).isoformat()
+    variables = {
+        "PipelineExecutionArn": arn,
+        "PipelineExecutionId": arn.rpartition("/")[2],
+        "PipelineArn": pipeline,
+        "PipelineName": pipeline.rpartition("/")[2],
+        "StartDateTime": started,
+        "CurrentDateTime": started,
+    }
+    return Scope(typed_parameters(graph.parameters, execution["_parameters"]), variables, backend.objects.read)
+
+
+def _limit(execution: Document) -> int:
+    """Steps at once: what the execution asks for, but no more than there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    asked: int = execution.get("ParallelismConfiguration", {}).get("MaxParallelExecutionSteps", cores)
+    return max(1, min(asked, cores))
+
+
+def run_execution(backend: Backend, arn: str, stop: threading.Event) -> None:
+    """Run a recorded execution; a bug in here ends it as Failed and says so, before it is raised."""
+    with backend.store.read() as read:
+        execution = executions.read(read, arn)
+    try:
+        Engine(backend, execution, stop).run()
+    except BaseException as error:
+        reason = f"InternalServerError: {type(error).__name__}: {error}"
+        with backend.store.write() as write:
+            executions.change(write, arn, PipelineExecutionStatus="Failed", FailureReason=reason[:_MAX_REASON])
+        raise
+
+
+def main(argv: list[str]) -> None:
+    """Run the execution whose ARN is given, under `MEDLOOP_HOME`."""
+    backend = Backend.open(Path(os.environ[HOME_VARIABLE]))
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if wait_for(lambda: _is_ours(backend, argv[0])):
+        run_execution(backend, argv[0], stop)
+
+
+def _is_ours(backend: Backend, arn: str) -> bool:
+    with backend.store.read() as read:
+        execution = read.get(Table.EXECUTIONS, arn)
+    return execution is not None and execution["_engine"]["pid"] == os.getpid()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)

@@ -1,0 +1,65 @@
+"""Executions and their steps as records; an execution whose engine is gone is told from one that runs."""
+
+from __future__ import annotations
+
+from medloop.local import jobs, processes
+from medloop.local.backend import Backend
+from medloop.local.errors import not_found
+from medloop.local.home import now
+from medloop.local.store import Document, Table, Transaction
+
+RUNNING = frozenset({"Executing", "Stopping"})
+STEP_RUNNING = frozenset({"Starting", "Executing", "Stopping"})
+ENGINE_DIED = "engine died (the process that ran the execution is gone); start a new execution"
+
+
+def read(transaction: Transaction, arn: str) -> Document:
+    """An execution's record.
+
+    Raises:
+        ServiceError: ResourceNotFound.
+    """
+    document = transaction.get(Table.EXECUTIONS, arn)
+    if document is None:
+        raise not_found(f"Pipeline execution '{arn}' does not exist.")
+    return document
+
+
+def change(write: Transaction, arn: str, **fields: object) -> Document:
+    """Change an execution that hasn't ended."""
+    document = read(write, arn)
+    if document["PipelineExecutionStatus"] in RUNNING:
+        document |= {**fields, "LastModifiedTime": now()}
+        write.put(Table.EXECUTIONS, arn, document)
+    return document
+
+
+def change_step(write: Transaction, arn: str, name: str, **fields: object) -> Document:
+    """Make a step's record, or change it while the step runs."""
+    key = f"{arn}/{name}"
+    document = write.get(Table.STEPS, key) or {"StepName": name, "StepStatus": "Starting"}
+    if document["StepStatus"] in STEP_RUNNING:
+        document |= fields
+        write.put(Table.STEPS, key, document, parent=arn)
+    return document
+
+
+def reap(backend: Backend, document: Document) -> Document:
+    """Record the end of an execution whose engine is gone, and end its jobs; any other is returned as it is.
+
+    Its jobs come first, so that a reader that dies here leaves the rest to the next one.
+    """
+    if document["PipelineExecutionStatus"] not in RUNNING or processes.alive(document["_engine"]):
+        return document
+    arn = document["PipelineExecutionArn"]
+    for kind in jobs.KINDS.values():
+        with backend.store.read() as transaction:
+            left = [job for job in transaction.select(kind.table) if job.get("_execution") == arn]
+        for job in left:
+            jobs.reap(backend, kind, job)
+    with backend.store.write() as write:
+        for step in write.select(Table.STEPS, arn):
+            if step["StepStatus"] in STEP_RUNNING:
+                ending = {"StepStatus": "Failed", "FailureReason": ENGINE_DIED, "EndTime": now()}
+                change_step(write, arn, step["StepName"], **ending)
+        return change(write, arn, PipelineExecutionStatus="Failed", FailureReason=ENGINE_DIED)

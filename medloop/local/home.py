@@ -1,0 +1,96 @@
+"""Where the local backend keeps everything, and the names it answers with."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import string
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from medloop.errors import TargetError
+
+ACCOUNT = "000000000000"
+REGION = "us-east-1"
+BUCKET = "medloop-local"
+ROLE_NAME = "medloop-local"
+ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE_NAME}"
+HOME_VARIABLE = "MEDLOOP_HOME"
+
+_NOT_A_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENAMETOOLONG}
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that holds the local backend's state (`MEDLOOP_HOME`, default `.medloop`).
+
+    Args:
+        root: Absolute path; made on first use.
+    """
+
+    root: Path
+
+    @classmethod
+    def find(cls, home: Path | None = None) -> Home:
+        """The home asked for, else `MEDLOOP_HOME`, else `.medloop` in the current folder.
+
+        Raises:
+            TargetError: The path lies below something that isn't a folder.
+        """
+        root = Path(home or os.environ.get(HOME_VARIABLE) or ".medloop").expanduser().absolute()
+        existing = next(path for path in (root, *root.parents) if os.path.lexists(path))
+        if not existing.is_dir():
+            raise TargetError(f"{root}: can't be written, because {existing} is not a folder; set {HOME_VARIABLE}")
+        return cls(root)
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file of all records."""
+        return self.root / "medloop.db"
+
+    @property
+    def buckets(self) -> Path:
+        """The folder whose subfolders are the buckets."""
+        return self.root / "s3"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of job logs: `<group>/<stream>`."""
+        return self.root / "logs"
+
+    def job(self, name: str) -> Path:
+        """The folder in which a running job is staged."""
+        return self.root / "jobs" / name
+
+    def folder(self, *parts: str) -> Path:
+        """A folder below home, made when missing.
+
+        Raises:
+            TargetError: It can't be made.
+        """
+        path = self.root.joinpath(*parts)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in _NOT_A_PLACE:
+                raise
+            reason = os.strerror(error.errno or 0)
+            raise TargetError(f"{path}: can't be written ({reason}); set {HOME_VARIABLE} to another folder") from error
+        return path
+
+
+def arn(resource: str) -> str:
+    """The ARN of a SageMaker resource of the local account."""
+    return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{resource}"
+
+
+def new_id(length: int = 12) -> str:
+    """A random identifier as SageMaker forms them: lower-case letters and digits."""
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(length))
+
+
+def now() -> float:
+    """Seconds since the epoch, to the millisecond, as the service's time stamps are."""
+    return round(time.time(), 3)

@@ -1,0 +1,177 @@
+"""Processing and training jobs as records: made, changed, and ended when the process that ran them is gone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from medloop.local import processes
+from medloop.local.backend import Backend
+from medloop.local.errors import in_use, invalid, not_found
+from medloop.local.home import arn, now
+from medloop.local.store import Document, Table, Transaction
+
+MAX_REASON = 1024
+ENDED = frozenset({"Completed", "Failed", "Stopped"})
+ENGINE_DIED = "InternalServerError: engine died (the process that ran the job is gone); start it again"
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """How one kind of job spells its fields.
+
+    Args:
+        name: `TrainingJob` or `ProcessingJob`; begins its fields.
+        verb: Begins its time stamps: `TrainingStartTime`.
+        table: Where its records are.
+        log_group: CloudWatch's group of its logs.
+    """
+
+    name: str
+    verb: str
+    table: Table
+    log_group: str
+
+    def arn(self, name: str) -> str:
+        """The ARN of the job of that name."""
+        return arn(f"{'training' if self.verb == 'Training' else 'processing'}-job/{name}")
+
+    @property
+    def status(self) -> str:
+        """The field of the job's status."""
+        return f"{self.name}Status"
+
+
+TRAINING = JobKind("TrainingJob", "Training", Table.TRAINING_JOBS, "/aws/sagemaker/TrainingJobs")
+PROCESSING = JobKind("ProcessingJob", "Processing", Table.PROCESSING_JOBS, "/aws/sagemaker/ProcessingJobs")
+KINDS = {kind.name: kind for kind in (TRAINING, PROCESSING)}
+
+
+def create(write: Transaction, kind: JobKind, request: Document, start: Callable[[], processes.Identity]) -> Document:
+    """Record a new job.
+
+    Args:
+        write: The transaction.
+        kind: The kind of job.
+        request: The Create request, checked against the service's model.
+        start: Names the process that will run it; called once the request is found to be in order.
+
+    Raises:
+        ServiceError: ResourceInUse when the name is taken; ValidationException for a bad metric definition.
+    """
+    name = request[f"{kind.name}Name"]
+    if write.get(kind.table, name):
+        raise in_use(f"{kind.name} with name {name} already exists; job names must be unique")
+    for metric in request.get("AlgorithmSpecification", {}).get("MetricDefinitions") or []:
+        try:
+            re.compile(metric["Regex"])
+        except re.error as error:
+            raise invalid(f"The regular expression of the metric {metric['Name']} is malformed: {error}") from error
+    time = now()
+    document = {key: value for key, value in request.items() if key not in ("Tags", "SessionChainingConfig")}
+    document |= {f"{kind.name}Arn": kind.arn(name), kind.status: "InProgress", "CreationTime": time}
+    document |= {"LastModifiedTime": time, "_supervisor": start()}
+    if kind is TRAINING:
+        document |= {"SecondaryStatus": "Starting", "SecondaryStatusTransitions": [_transition("Starting", time)]}
+    write.put(kind.table, name, document)
+    return document
+
+
+def change(backend: Backend, kind: JobKind, name: str, **fields: Any) -> Document:
+    """Change a job's record, unless it has ended already (as when a reader has found its engine dead)."""
+    with backend.store.write() as write:
+        return change_within(write, kind, name, **fields)
+
+
+def change_within(write: Transaction, kind: JobKind, name: str, **fields: Any) -> Document:
+    """As `change`, within a transaction of the caller."""
+    document = read(write, kind, name)
+    if document[kind.status] in ENDED:
+        return document
+    document |= {**fields, "LastModifiedTime": now()}
+    if "SecondaryStatus" in fields:
+        _move_on(document)
+    write.put(kind.table, name, document)
+    return document
+
+
+def end(backend: Backend, kind: JobKind, name: str, status: str, **fields: Any) -> Document:
+    """Record that a job ended.
+
+    Args:
+        backend: The backend.
+        kind: The kind of job.
+        name: The job.
+        status: Completed, Failed or Stopped.
+        fields: What else is known: FailureReason, ModelArtifacts, ...
+    """
+    with backend.store.write() as write:
+        return _end_within(write, kind, name, status, **fields)
+
+
+def _end_within(write: Transaction, kind: JobKind, name: str, status: str, **fields: Any) -> Document:
+    fields |= {kind.status: status, f"{kind.verb}EndTime": now()}
+    if kind is TRAINING:
+        fields.setdefault("SecondaryStatus", status)
+    return change_within(write, kind, name, **fields)
+
+
+def read(transaction: Transaction, kind: JobKind, name: str) -> Document:
+    """A job's record.
+
+    Raises:
+        ServiceError: There is none.
+    """
+    document = transaction.get(kind.table, name)
+    if document is None:
+        if kind is TRAINING:
+            raise invalid(f"Requested resource not found: training job {name}")
+        raise not_found(f"Could not find requested job with name: {name}")
+    return document
+
+
+def reap(backend: Backend, kind: JobKind, document: Document) -> Document:
+    """End a job whose supervisor is gone: record it as Failed, then kill its processes and clear its folder."""
+    if document[kind.status] in ENDED or processes.alive(document["_supervisor"]):
+        return document
+    name = document[f"{kind.name}Name"]
+    ended = end(backend, kind, name, "Failed", FailureReason=ENGINE_DIED)
+    processes.signal_group(ended.get("_process"), signal.SIGKILL)
+    folder = backend.home.job(name)
+    processes.kill_strays(folder / "ml")
+    shutil.rmtree(folder, ignore_errors=True)
+    return ended
+
+
+def num_running(backend: Backend) -> int:
+    """How many jobs run on this machine under this home."""
+    with backend.store.read() as transaction:
+        jobs = [(kind, job) for kind in KINDS.values() for job in transaction.select(kind.table)]
+    return sum(job[kind.status] not in ENDED and processes.alive(job["_supervisor"]) for kind, job in jobs)
+
+
+def _transition(status: str, time: float) -> Document:
+    return {"Status": status, "StartTime": time, "StatusMessage": _MESSAGES.get(status, status)}
+
+
+def _move_on(document: Document) -> None:
+    transitions, status = document["SecondaryStatusTransitions"], document["SecondaryStatus"]
+    transitions[-1]["EndTime"] = document["LastModifiedTime"]
+    transitions.append(_transition(status, document["LastModifiedTime"]))
+    if status in ENDED or status == "MaxRuntimeExceeded":
+        transitions[-1]["EndTime"] = document["LastModifiedTime"]
+
+
+_MESSAGES = {
+    "Starting": "Preparing the job's folders",
+    "Downloading": "Linking input data",
+    "Training": "Training in progress",
+    "Uploading": "Packing and storing the model",
+    "Stopping": "Stopping the training job",
+    "Completed": "Training job completed",
+    "MaxRuntimeExceeded": "The training job ran longer than MaxRuntimeInSeconds",
+}

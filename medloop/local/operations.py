@@ -1,0 +1,64 @@
+"""Every operation that the local backend answers, by service and name. Whatever isn't here is refused."""
+
+from __future__ import annotations
+
+from medloop.local.api import executions, identity, jobs, logs, pipelines, registry, s3, tags
+from medloop.local.api.jobs import Handler
+from medloop.local.jobs import KINDS
+
+_SAGEMAKER: dict[str, Handler] = {
+    "CreatePipeline": pipelines.create,
+    "UpdatePipeline": pipelines.update,
+    "DescribePipeline": pipelines.describe,
+    "DeletePipeline": pipelines.delete,
+    "ListPipelines": pipelines.list_,
+    "StartPipelineExecution": executions.start,
+    "DescribePipelineExecution": executions.describe,
+    "UpdatePipelineExecution": executions.update,
+    "StopPipelineExecution": executions.stop,
+    "ListPipelineExecutions": executions.list_,
+    "ListPipelineExecutionSteps": executions.list_steps,
+    "ListPipelineParametersForExecution": executions.list_parameters,
+    "DescribePipelineDefinitionForExecution": executions.describe_definition,
+    "CreateModelPackageGroup": registry.create_group,
+    "DescribeModelPackageGroup": registry.describe_group,
+    "ListModelPackageGroups": registry.list_groups,
+    "DeleteModelPackageGroup": registry.delete_group,
+    "CreateModelPackage": registry.create,
+    "DescribeModelPackage": registry.describe,
+    "ListModelPackages": registry.list_,
+    "UpdateModelPackage": registry.update,
+    "DeleteModelPackage": registry.delete,
+    "AddTags": tags.add,
+    "DeleteTags": tags.delete,
+    "ListTags": tags.list_,
+}
+for _kind in KINDS.values():
+    _SAGEMAKER |= jobs.operations(_kind)
+
+_S3: dict[str, Handler] = {
+    "CreateBucket": s3.create_bucket,
+    "HeadBucket": s3.head_bucket,
+    "GetBucketLocation": s3.get_bucket_location,
+    "PutObject": s3.put_object,
+    "HeadObject": s3.head_object,
+    "GetObject": s3.get_object,
+    "CopyObject": s3.copy_object,
+    "DeleteObject": s3.delete_object,
+    "DeleteObjects": s3.delete_objects,
+    "ListObjectsV2": s3.list_objects,
+    "CreateMultipartUpload": s3.create_upload,
+    "UploadPart": s3.upload_part,
+    "CompleteMultipartUpload": s3.complete_upload,
+    "AbortMultipartUpload": s3.abort_upload,
+}
+
+OPERATIONS: dict[tuple[str, str], Handler] = {
+    **{("sagemaker", name): handler for name, handler in _SAGEMAKER.items()},
+    **{("s3", name): handler for name, handler in _S3.items()},
+    ("sts", "GetCallerIdentity"): identity.get_caller_identity,
+    ("iam", "GetRole"): identity.get_role,
+    ("logs", "DescribeLogStreams"): logs.describe_streams,
+    ("logs", "GetLogEvents"): logs.get_events,
+    ("logs", "FilterLogEvents"): logs.filter_events,
+}

@@ -1,0 +1,64 @@
+"""Model packages: versions of a model within a group, registered by a pipeline or by a client."""
+
+from __future__ import annotations
+
+from medloop.local.errors import invalid
+from medloop.local.home import ROLE_NAME, arn, now
+from medloop.local.store import Document, Table, Transaction
+
+APPROVALS = ("Approved", "Rejected", "PendingManualApproval")
+CREATED_BY = {"UserProfileName": ROLE_NAME}
+
+
+def create_group(write: Transaction, request: Document) -> Document:
+    """Record a new group.
+
+    Raises:
+        ServiceError: ValidationException when it exists.
+    """
+    name = request["ModelPackageGroupName"]
+    if write.get(Table.GROUPS, name):
+        raise invalid(f"Model Package Group already exists: {arn(f'model-package-group/{name}')}")
+    document = {key: value for key, value in request.items() if key != "Tags"}
+    document |= {"ModelPackageGroupArn": arn(f"model-package-group/{name}"), "CreationTime": now()}
+    document |= {"CreatedBy": CREATED_BY, "ModelPackageGroupStatus": "Completed", "_last_version": 0}
+    write.put(Table.GROUPS, name, document)
+    return document
+
+
+def group_name(name_or_arn: str) -> str:
+    """A group's name out of its name or ARN."""
+    return name_or_arn.rpartition("/")[2]
+
+
+def create_package(write: Transaction, request: Document) -> Document:
+    """Record the next version in a group; a version's number is never used again.
+
+    Raises:
+        ServiceError: ValidationException when the group doesn't exist, or a field is missing.
+    """
+    name = group_name(request.get("ModelPackageGroupName", ""))
+    if not name:
+        raise invalid("ModelPackageGroupName is required: the local backend keeps versioned packages only")
+    group = write.get(Table.GROUPS, name)
+    if group is None:
+        raise invalid(f"Model Package Group {arn(f'model-package-group/{name}')} does not exist.")
+    version, time = group["_last_version"] + 1, now()
+    write.put(Table.GROUPS, name, {**group, "_last_version": version})
+    document = {key: value for key, value in request.items() if key not in ("Tags", "ClientToken")}
+    document |= {
+        "ModelPackageName": name,
+        "ModelPackageGroupName": name,
+        "ModelPackageVersion": version,
+        "ModelPackageArn": arn(f"model-package/{name}/{version}"),
+        "ModelPackageStatus": "Completed",
+        "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
+        "ModelApprovalStatus": request.get("ModelApprovalStatus", "PendingManualApproval"),
+        "CreationTime": time,
+        "LastModifiedTime": time,
+        "CreatedBy": CREATED_BY,
+    }
+    if document["ModelApprovalStatus"] not in APPROVALS:
+        raise invalid(f"ModelApprovalStatus must be one of {', '.join(APPROVALS)}")
+    write.put(Table.PACKAGES, document["ModelPackageArn"], document, parent=name)
+    return document

@@ -1,0 +1,116 @@
+"""A boto3 session whose every call is answered by the local backend, or refused: none ever leaves the machine.
+
+botocore asks the handlers of `before-call` before it sends anything; what a handler returns takes the response's place.
+By then the request has been checked against the service's own model, as for AWS.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.model import ListShape, OperationModel, Shape, StructureShape
+
+from medloop.local.backend import Backend
+from medloop.local.errors import ServiceError
+from medloop.local.home import REGION, Home
+from medloop.local.operations import OPERATIONS
+from medloop.local.store import Document
+
+_PARAMS = "medloop_params"
+
+
+def local_session(home: Path | None = None) -> boto3.Session:
+    """A session of the local account.
+
+    Args:
+        home: Where the backend keeps everything: by default `MEDLOOP_HOME`, else `.medloop` in the current folder.
+
+    Raises:
+        TargetError: The home can't be written.
+    """
+    core = botocore.session.Session(session_vars=_own_variables())
+    answer = _Answers(Home.find(home).root)
+    events = core.get_component("event_emitter")
+    events.register("before-parameter-build", answer.keep_params)
+    events.register("before-call", answer.answer)
+    return boto3.Session(
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106 (signs nothing: no call is sent)
+        region_name=REGION,
+        botocore_session=core,
+    )
+
+
+def _own_variables() -> dict[str, tuple[None, None, Any, None]]:
+    """Settings that must not come from the developer's own environment or configuration files."""
+    return {
+        "profile": (None, None, None, None),
+        "config_file": (None, None, os.devnull, None),
+        "credentials_file": (None, None, os.devnull, None),
+        "defaults_mode": (None, None, "legacy", None),
+        "ca_bundle": (None, None, None, None),
+    }
+
+
+class _Answers:
+    """Answers the calls of one session's clients.
+
+    Args:
+        home: Made when the first call comes.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.backend: Backend | None = None
+
+    def keep_params(self, params: Document, context: Document, **_: Any) -> None:
+        """Keep the request's parameters: at before-call they are serialised already."""
+        context[_PARAMS] = params
+
+    def answer(
+        self, model: OperationModel, params: Document, context: Document, **_: Any
+    ) -> tuple[AWSResponse, Document]:
+        """The response to a call, as botocore's parser would give it."""
+        service, operation = model.service_model.service_name, model.name
+        request = dict(context.get(_PARAMS) or {})
+        if "Body" in request:
+            request["Body"] = params["body"]
+        try:
+            handler = OPERATIONS.get((service, operation))
+            if handler is None:
+                raise ServiceError("NotImplemented", f"The local backend doesn't answer {service}:{operation}", 501)
+            self.backend = self.backend or Backend.open(self.home)
+            return _response(present(handler(self.backend, request), model.output_shape), 200)
+        except ServiceError as error:
+            return _response({"Error": {"Code": error.code, "Message": error.message}}, error.status)
+
+
+def present(document: Any, shape: Shape | None) -> Any:
+    """A record as a response: without fields of our own (`_...`), time stamps as datetimes where the shape has them."""
+    if isinstance(shape, StructureShape) and isinstance(document, dict):
+        return {
+            name: present(value, shape.members.get(name))
+            for name, value in document.items()
+            if not name.startswith("_")
+        }
+    if isinstance(shape, ListShape) and isinstance(document, list):
+        return [present(item, shape.member) for item in document]
+    if shape is not None and shape.type_name == "timestamp" and isinstance(document, int | float):
+        return datetime.datetime.fromtimestamp(document, datetime.UTC)
+    return document
+
+
+def _response(parsed: Document, status: int) -> tuple[AWSResponse, Document]:
+    identifier = str(uuid.uuid4())
+    metadata = {"RequestId": identifier, "HTTPStatusCode": status, "HTTPHeaders": {}, "RetryAttempts": 0}
+    # A body of None tells botocore's after-call handlers that there is nothing to parse once more.
+    response = AWSResponse("local", status, HTTPHeaders(), None)
+    return response, {**parsed, "ResponseMetadata": metadata}

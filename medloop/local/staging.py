@@ -1,0 +1,275 @@
+"""The folders and the command of a job, as SageMaker's container contract has them, below `<home>/jobs/<job>`.
+
+`ml` stands for `/opt/ml` (the job is told by ML_ROOT), `code` is the unpacked bundle, `site` holds what every Python
+process of the job runs first. Input folders are real; the files in them are links to stored objects or to the user's.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import medloop
+from medloop.container.paths import PREFIX
+from medloop.local import job_site
+from medloop.local.backend import Backend
+from medloop.local.errors import ServiceError
+from medloop.local.home import BUCKET, REGION
+from medloop.local.jobs import TRAINING, JobKind, num_running
+from medloop.local.objects import Object, split_uri
+from medloop.local.store import Document
+
+PACKAGES = ("medloop", "pipelines", "steps", "infra")
+"""Top-level packages of this project: a job gets them from its bundle or not at all."""
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+_IMAGE = re.compile(r".*/medloop-([a-z0-9-]+):([A-Za-z0-9_.-]+)")
+_PREFIX = re.compile(rf"(?<![\w./-]){re.escape(PREFIX)}(?=/|$|[\s,;:'\"])")
+
+
+class StagingError(Exception):
+    """A request that SageMaker would accept and fail later; the message becomes the FailureReason."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a staged job is started."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: Path
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A job's staged folder.
+
+    Args:
+        root: `<home>/jobs/<job>`.
+    """
+
+    root: Path
+
+    @property
+    def ml(self) -> Path:
+        """What the job sees as /opt/ml."""
+        return self.root / "ml"
+
+    def local(self, path: str) -> Path:
+        """The staged place of a path that a request spells below /opt/ml.
+
+        Raises:
+            StagingError: The path lies elsewhere.
+        """
+        relative = Path(path.removeprefix(PREFIX).strip("/"))
+        if not (path == PREFIX or path.startswith(f"{PREFIX}/")) or ".." in relative.parts:
+            raise StagingError(f"LocalPath '{path}' must lie below {PREFIX}")
+        return self.ml / relative
+
+    def rewrite(self, text: str) -> str:
+        """Text with /opt/ml replaced by the staged folder."""
+        return _PREFIX.sub(lambda _: str(self.ml), text)
+
+
+def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launch]:
+    """Make a job's folders.
+
+    Raises:
+        StagingError: Its image, its inputs or its settings can't be used here.
+    """
+    folder = Folder(backend.home.job(job[f"{kind.name}Name"]))
+    for name in ("ml", "code", "site", "tmp"):
+        backend.home.folder(*folder.root.relative_to(backend.home.root).parts, name)
+    container = _unpack(backend, _image(kind, job), folder.root / "code")
+    staged = list(_training(backend, job, folder) if kind is TRAINING else _processing(backend, job, folder))
+    _write_site(backend, folder, staged, _checkpoints(backend, job, folder))
+    argv = _command(kind, job, container, folder)
+    return folder, Launch(argv, _environment(backend, kind, job, folder), folder.root / "code")
+
+
+def _image(kind: JobKind, job: Document) -> str:
+    if kind is TRAINING:
+        return str(job.get("AlgorithmSpecification", {}).get("TrainingImage", ""))
+    return str(job["AppSpecification"]["ImageUri"])
+
+
+def _unpack(backend: Backend, image: str, code: Path) -> str:
+    """Unpack the bundle that an image's tag names; returns the container's name."""
+    match = _IMAGE.fullmatch(image)
+    if match is None:
+        raise StagingError(f"the image '{image}' is not medloop-<container>:<digest>, all that the local backend runs")
+    try:
+        data = backend.objects.read(f"s3://{BUCKET}/bundles/{match[2]}.tar.gz")
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+            archive.extractall(code, filter="data")
+    except ServiceError as error:
+        raise StagingError(f"the image '{image}' has no bundle; upsert the pipeline again") from error
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise StagingError(f"the bundle of the image '{image}' can't be unpacked: {error}") from error
+    return match[1]
+
+
+def _training(backend: Backend, job: Document, folder: Folder) -> Iterator[Object]:
+    for name in ("model", "output/data", "checkpoints", "input/config", "input/data"):
+        (folder.ml / name).mkdir(parents=True, exist_ok=True)
+    resources = job.get("ResourceConfig", {})
+    config = folder.ml / "input" / "config"
+    _write_json(config / "hyperparameters.json", job.get("HyperParameters", {}))
+    _write_json(config / "resourceconfig.json", _resources(resources))
+    channels = job.get("InputDataConfig") or []
+    _write_json(config / "inputdataconfig.json", {channel["ChannelName"]: _channel(channel) for channel in channels})
+    if job["OutputDataConfig"].get("CompressionType", "GZIP") != "GZIP":
+        raise StagingError("OutputDataConfig.CompressionType must be GZIP on the local backend")
+    for channel in channels:
+        source = channel["DataSource"].get("S3DataSource")
+        if source is None:
+            raise StagingError(f"the channel {channel['ChannelName']} has no S3DataSource")
+        yield from _link(backend, source, folder.ml / "input" / "data" / channel["ChannelName"])
+
+
+def _channel(channel: Document) -> dict[str, str]:
+    source = channel["DataSource"].get("S3DataSource", {})
+    return {
+        "TrainingInputMode": channel.get("InputMode", "File"),
+        "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
+        "RecordWrapperType": channel.get("RecordWrapperType", "None"),
+        **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
+    }
+
+
+def _processing(backend: Backend, job: Document, folder: Folder) -> Iterator[Object]:
+    (folder.ml / "output").mkdir(parents=True, exist_ok=True)
+    config = folder.ml / "config"
+    config.mkdir(exist_ok=True)
+    _write_json(config / "resourceconfig.json", _resources(job["ProcessingResources"]["ClusterConfig"]))
+    shown = {key: value for key, value in job.items() if not key.startswith("_")}
+    _write_json(config / "processingjobconfig.json", shown)
+    for output in job.get("ProcessingOutputConfig", {}).get("Outputs") or []:
+        folder.local(output["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
+    for source in job.get("ProcessingInputs") or []:
+        if "S3Input" not in source:
+            raise StagingError(f"the input {source['InputName']} has no S3Input")
+        yield from _link(backend, source["S3Input"], folder.local(source["S3Input"]["LocalPath"]))
+
+
+def _resources(cluster: Document) -> Document:
+    if cluster.get("InstanceCount", 1) != 1:
+        count = cluster["InstanceCount"]
+        raise StagingError(f"InstanceCount is {count}, but the local backend runs a job on one instance; set it to 1")
+    group = {"instance_group_name": "homogeneousCluster", "hosts": ["algo-1"]}
+    instance = cluster.get("InstanceType", "local")
+    return {
+        "current_host": "algo-1",
+        "current_instance_type": instance,
+        "current_group_name": "homogeneousCluster",
+        "hosts": ["algo-1"],
+        "instance_groups": [{**group, "instance_type": instance}],
+        "network_interface_name": "lo",
+    }
+
+
+def _link(backend: Backend, source: Document, folder: Path) -> list[Object]:
+    """Link the objects of an S3Prefix below a folder; returns them."""
+    uri = source["S3Uri"]
+    if source["S3DataType"] != "S3Prefix":
+        raise StagingError(f"S3DataType {source['S3DataType']} of {uri} must be S3Prefix on the local backend")
+    bucket, prefix = split_uri(uri)
+    found = list(backend.objects.walk(bucket, prefix))
+    if not found:
+        raise StagingError(
+            f'Data download failed:No S3 objects found under S3 URL "{uri}" given in input data source. '
+            f"Please ensure that the bucket exists in the selected region ({REGION}) and that objects exist under it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in found:
+        link = folder / _relative(item.key, prefix)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if link.is_symlink():
+            raise StagingError(f"two objects under {uri} have the same place: {link.relative_to(folder)}")
+        link.symlink_to(item.path.resolve())
+    return found
+
+
+def _relative(key: str, prefix: str) -> str:
+    """Where an object of a prefix appears: below a folder's prefix, else by its name after the prefix's last slash."""
+    if key.startswith(prefix.rstrip("/") + "/"):
+        return key[len(prefix.rstrip("/")) + 1 :]
+    return key[prefix.rfind("/") + 1 :]
+
+
+def _checkpoints(backend: Backend, job: Document, folder: Folder) -> list[Path]:
+    """Link the checkpoint folder to the store's own, which the job may write; returns that folder."""
+    config = job.get("CheckpointConfig")
+    if not config:
+        return []
+    stored = backend.objects.folder(*split_uri(config["S3Uri"]))
+    link = folder.local(config.get("LocalPath", f"{PREFIX}/checkpoints"))
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_dir():
+        link.rmdir()
+    link.symlink_to(stored, target_is_directory=True)
+    return [stored]
+
+
+def _write_site(backend: Backend, folder: Folder, staged: list[Object], owned: list[Path]) -> None:
+    """Stage the start-up module with what it protects: the store, and the folders that linked files really lie in."""
+    site = folder.root / "site"
+    shutil.copyfile(job_site.__file__, site / "sitecustomize.py")
+    settings = {
+        "packages": PACKAGES,
+        "code": str(folder.root / "code"),
+        "checkout": os.path.realpath(Path(medloop.__file__).parents[1]),
+        "protected": _protected(os.path.realpath(backend.home.buckets), staged),
+        "allowed": [os.path.realpath(path) for path in [folder.root, *owned]],
+    }
+    _write_json(site / "job_site.json", settings)
+
+
+def _protected(store: str, staged: list[Object]) -> list[str]:
+    """The store, the user's folders registered in it, and where else their links lead."""
+    roots = {store}
+    for item in staged:
+        roots.update(os.path.realpath(parent) for parent in item.path.parents if parent.is_symlink())
+        folder = os.path.dirname(os.path.realpath(item.path))
+        if not any(folder == root or folder.startswith(root + os.sep) for root in roots):
+            roots.add(folder)
+    return sorted(roots)
+
+
+def _command(kind: JobKind, job: Document, container: str, folder: Folder) -> list[str]:
+    spec = job.get("AlgorithmSpecification", {}) if kind is TRAINING else job["AppSpecification"]
+    entry = spec.get("ContainerEntrypoint") or [sys.executable, f"containers/{container}/main.py"]
+    arguments = spec.get("ContainerArguments") or (["train"] if kind is TRAINING else [])
+    program = sys.executable if Path(entry[0]).name in ("python", "python3") else entry[0]
+    return [program, *(folder.rewrite(str(word)) for word in [*entry[1:], *arguments])]
+
+
+def _environment(backend: Backend, kind: JobKind, job: Document, folder: Folder) -> dict[str, str]:
+    """The request's environment over a small base; nothing else of ours, above all no credentials."""
+    threads = str(max(1, len(os.sched_getaffinity(0)) // max(1, num_running(backend))))
+    base = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    base |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
+    asked = {name: folder.rewrite(value) for name, value in (job.get("Environment") or {}).items()}
+    paths = [str(folder.root / "site"), str(folder.root / "code"), asked.pop("PYTHONPATH", "")]
+    fixed = {
+        "PATH": os.pathsep.join(filter(None, [str(Path(sys.executable).parent), base.get("PATH", "")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONUNBUFFERED": "1",
+        "ML_ROOT": str(folder.ml),
+        "TMPDIR": str(folder.root / "tmp"),
+        f"{kind.verb.upper()}_JOB_NAME": job[f"{kind.name}Name"],
+        f"{kind.verb.upper()}_JOB_ARN": job[f"{kind.name}Arn"],
+    }
+    return {**base, **asked, **fixed}
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document), encoding="utf-8")

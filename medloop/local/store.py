@@ -1,0 +1,166 @@
+"""The records of the local backend: JSON documents in SQLite tables.
+
+Several processes (commands, engines, job runners) use one file at once. Every change is one transaction, in WAL mode
+with full synchronisation: what a caller was told is on disk; a process that dies in mid-change leaves nothing of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from medloop.errors import TargetError
+
+SCHEMA_VERSION = 1
+_BUSY_SECONDS = 30.0
+
+Document = dict[str, Any]
+
+
+class Table(StrEnum):
+    """What is recorded; `_PARENTS` names the table that a record belongs to, and is deleted with."""
+
+    PIPELINES = "pipelines"
+    EXECUTIONS = "executions"
+    STEPS = "steps"
+    PROCESSING_JOBS = "processing_jobs"
+    TRAINING_JOBS = "training_jobs"
+    GROUPS = "package_groups"
+    PACKAGES = "packages"
+    TAGS = "tags"
+    TOKENS = "tokens"
+    ETAGS = "etags"
+
+
+_PARENTS = {
+    Table.EXECUTIONS: Table.PIPELINES,
+    Table.STEPS: Table.EXECUTIONS,
+    Table.TOKENS: Table.EXECUTIONS,
+    Table.PACKAGES: Table.GROUPS,
+}
+
+
+def _schema() -> Iterator[str]:
+    for table in Table:
+        owner = _PARENTS.get(table)
+        parent = f"parent TEXT NOT NULL REFERENCES {owner} (key) ON DELETE CASCADE" if owner else "parent TEXT"
+        yield f"CREATE TABLE {table} (key TEXT PRIMARY KEY, {parent}, document TEXT NOT NULL) STRICT"
+        yield f"CREATE INDEX {table}_parent ON {table} (parent)"
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """All reads and writes of one transaction; table names come from `Table` alone, values are bound."""
+
+    db: sqlite3.Connection
+
+    def get(self, table: Table, key: str) -> Document | None:
+        """The document under this key, or None."""
+        row = self.db.execute(f"SELECT document FROM {table} WHERE key = ?", (key,)).fetchone()  # noqa: S608 (Table)
+        return json.loads(row[0]) if row else None
+
+    def select(self, table: Table, parent: str | None = None) -> list[Document]:
+        """All documents, or those of one parent, in the order they were first put."""
+        where, values = ("WHERE parent = ?", (parent,)) if parent is not None else ("", ())
+        rows = self.db.execute(f"SELECT document FROM {table} {where} ORDER BY rowid", values)  # noqa: S608 (Table)
+        return [json.loads(row[0]) for row in rows]
+
+    def put(self, table: Table, key: str, document: Document, parent: str | None = None) -> None:
+        """Write a document; a record that exists keeps its parent and its place in the order."""
+        text = json.dumps(document, ensure_ascii=False)
+        done = self.db.execute(f"UPDATE {table} SET document = ? WHERE key = ?", (text, key))  # noqa: S608 (Table)
+        if done.rowcount == 0:
+            insert = f"INSERT INTO {table} (key, parent, document) VALUES (?, ?, ?)"  # noqa: S608 (Table)
+            self.db.execute(insert, (key, parent, text))
+
+    def delete(self, table: Table, key: str) -> None:
+        """Delete a record, and all records that belong to it."""
+        self.db.execute(f"DELETE FROM {table} WHERE key = ?", (key,))  # noqa: S608 (Table)
+
+
+class Store:
+    """Opens transactions on the database file, which is made on first use.
+
+    Args:
+        path: The SQLite file; its folder exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._prepared = False
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A consistent view of all records."""
+        with self._transaction("BEGIN") as transaction:
+            yield transaction
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """The one writer's transaction: committed at the end of the block, undone by an exception."""
+        with self._transaction("BEGIN IMMEDIATE") as transaction:
+            yield transaction
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Transaction]:
+        if not self._prepared:
+            self._prepare()
+        db = self._connect()
+        try:
+            db.execute(begin)
+            yield Transaction(db)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        finally:
+            db.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise TargetError(f"{self.path}: can't be opened ({error}); set MEDLOOP_HOME to another folder") from error
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    def _prepare(self) -> None:
+        db = self._connect()
+        try:
+            _enter_wal(db)
+            db.execute("BEGIN IMMEDIATE")
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > SCHEMA_VERSION:
+                raise TargetError(f"{self.path}: made by a newer medloop (schema {version}); update medloop")
+            if version == 0:
+                for statement in _schema():
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            db.execute("COMMIT")
+            self._prepared = True
+        except sqlite3.DatabaseError as error:
+            raise TargetError(f"{self.path}: is not a medloop database ({error}); move it away") from error
+        finally:
+            db.close()
+
+
+def _enter_wal(db: sqlite3.Connection) -> None:
+    """Switch to WAL; two processes that switch at once are told "locked" without SQLite's own wait."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
