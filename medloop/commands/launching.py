@@ -74,9 +74,14 @@ def start(services: Services, target: Target, wish: Wish) -> str:
 
     Returns:
         The execution's ARN.
+
+    Raises:
+        DataError: There is no data.
     """
     uri = input_uri(target, wish)
     version = data_version(target.boto.client("s3"), uri)
+    if version is None:
+        raise DataError(f"--data {wish.data}: there is no file below it; give the folder or prefix of a data set")
     say(services.err, f"pipeline: {services.upsert(target, wish.resolved)}", "dim")
     parameters = {**wish.resolved.parameters, "InputData": uri, "DataVersion": version}
     answer = target.boto.client("sagemaker").start_pipeline_execution(
@@ -105,19 +110,16 @@ def input_uri(target: Target, wish: Wish) -> str:
     return reference(Home.find(wish.home), wish.folder)
 
 
-def data_version(s3: Any, uri: str) -> str:
+def data_version(s3: Any, uri: str) -> str | None:
     """A digest of what lies under a prefix: SHA-256 over sorted keys (relative to it), sizes and ETags.
 
-    Raises:
-        DataError: Nothing lies there.
+    None where nothing lies there.
     """
     bucket, prefix = split_uri(uri)
     prefix = prefix.rstrip("/") + "/" if prefix else ""
     listing = pages(_list_objects(s3), "Contents", Bucket=bucket, Prefix=prefix)
     lines = sorted(f"{o['Key'].removeprefix(prefix)}\t{o['Size']}\t{o['ETag']}\n" for o in listing)
-    if not lines:
-        raise DataError(f"--data {uri}: there are no objects below it; give the prefix of a data set")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else None
 
 
 def _list_objects(s3: Any) -> Any:

@@ -54,6 +54,9 @@ def list_(
     if json:
         print_json(rows)
         return
+    if not rows:
+        say(services(ctx).err, "no models yet; a `medloop run` that passes its gate registers one")
+        return
     keys = ("model", "approval", "score_name", "score", "created", "arn")
     shown = [[row[key] for key in keys] for row in rows]
     print_table(services(ctx).out, ("model", "approval", "score", "value", "created", "arn"), shown)

@@ -153,7 +153,7 @@ def test_json_is_the_only_thing_on_stdout(medloop: Any, account: Any, data: str,
     [
         (["nonsense", "--data", "s3://bucket/data"], "pipeline 'nonsense' is unknown"),
         (["classification"], "Missing option '--data'"),
-        (["classification", "--data", "s3://bucket/none"], "--data s3://bucket/none: there are no objects"),
+        (["classification", "--data", "s3://bucket/none"], "--data s3://bucket/none: there is no file"),
         (["classification", "--data", "/nowhere/at all"], "--data /nowhere/at all: is no folder"),
         (["classification", "--data", "s3://bucket/data", "--set", "train.epoch=3"], "--set train.epoch"),
         (["classification", "--data", "s3://bucket/data", "--set", "Epochs=3"], "write --param Epochs=3"),
