@@ -3,7 +3,8 @@
 Settings: the pipeline's defaults <- its preset's chain (`extends`) <- `--set a.b=c`. They shape the definition.
 Parameters: the definition's own (defaults from settings) <- the preset's `parameters` <- `--param K=V`, at every start.
 
-Pipelines are found by the entry-point group `medloop.pipelines`: this module names none. It loads neither torch nor the SDK.
+Pipelines are found by the entry-point group `medloop.pipelines`: this module names none.
+It loads neither torch nor the SDK.
 """
 
 from __future__ import annotations
@@ -157,15 +158,49 @@ def resolve(
     for _, layer in _preset_chain(preset, name):
         chosen = _merge(chosen, layer.settings)
         given |= {key: str(value) for key, value in layer.parameters.items()}
-    settings = _validated(spec, chosen, f"preset {preset}")
-    _check_parameters(spec, settings, given, f"preset {preset}")
+    settings = _parsed(spec.settings, chosen, f"preset {preset}")
+    check_parameters(spec, settings, given, f"preset {preset}")
     if sets:
         for text in sets:
             chosen = _merge(chosen, _parse_set(text, spec))
-        settings = _validated(spec, chosen, "--set")
+        settings = _parsed(spec.settings, chosen, "--set")
     given |= dict(_parse_param(text, spec) for text in params)
-    _check_parameters(spec, settings, given, "--param")
+    check_parameters(spec, settings, given, "--param")
     return Resolved(spec, preset, settings, given)
+
+
+def check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str, str], source: str) -> None:
+    """Refuse unknown parameters, and values that the setting behind a parameter would refuse.
+
+    Args:
+        spec: The pipeline.
+        settings: Its settings, whose values the other parameters have.
+        given: Parameter to its value, as text.
+        source: Where they come from, to begin the error with.
+
+    Raises:
+        SettingError: The message names the parameter.
+    """
+    known = {parameter.name: parameter for parameter in spec.parameters}
+    chosen = settings.model_dump()
+    for name, text in given.items():
+        if name not in known:
+            raise SettingError(f"{source} {name}: no such pipeline parameter; {_one_of(name, list(known))}")
+        _check_value(known[name], text, source)
+        if (path := known[name].setting) is not None:
+            *parents, last = path.split(".")
+            group = chosen
+            for parent in parents:
+                group = group[parent]
+            group[last] = text
+    try:
+        spec.settings.model_validate(chosen)
+    except ValidationError as error:
+        by_path = {parameter.setting: parameter.name for parameter in spec.parameters}
+        path = ".".join(str(part) for part in error.errors()[0]["loc"])
+        blamed = by_path.get(path) or "; ".join(sorted(given))
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise SettingError(f"{source} {blamed}={_short(given.get(blamed, ''))}: {reason}; mend its value") from None
 
 
 def setting_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -256,10 +291,6 @@ def _split_pair(text: str, option: str, form: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _validated(spec: PipelineSpec, chosen: dict[str, Any], source: str) -> BaseModel:
-    return _parsed(spec.settings, chosen, source)
-
-
 def _parsed(model: type[_Model], content: dict[str, Any], source: str) -> _Model:
     try:
         return model.model_validate(content)
@@ -292,30 +323,6 @@ def _siblings(name: str, model: type[BaseModel]) -> list[str]:
     prefix = f"{parent}." if parent else ""
     inside = (path.removeprefix(prefix).partition(".")[0] for path in setting_paths(model) if path.startswith(prefix))
     return [prefix + part for part in dict.fromkeys(inside)]
-
-
-def _check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str, str], source: str) -> None:
-    """Refuse unknown parameters and values that the setting behind a parameter would refuse."""
-    known = {parameter.name: parameter for parameter in spec.parameters}
-    chosen = settings.model_dump()
-    for name, text in given.items():
-        if name not in known:
-            raise SettingError(f"{source} {name}: no such pipeline parameter; {_one_of(name, list(known))}")
-        _check_value(known[name], text, source)
-        if (path := known[name].setting) is not None:
-            *parents, last = path.split(".")
-            group = chosen
-            for parent in parents:
-                group = group[parent]
-            group[last] = text
-    try:
-        spec.settings.model_validate(chosen)
-    except ValidationError as error:
-        by_path = {parameter.setting: parameter.name for parameter in spec.parameters}
-        path = ".".join(str(part) for part in error.errors()[0]["loc"])
-        blamed = by_path.get(path) or "; ".join(sorted(given))
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise SettingError(f"{source} {blamed}={_short(given.get(blamed, ''))}: {reason}; mend its value") from None
 
 
 def _check_value(parameter: RunParameter, text: str, source: str) -> None:

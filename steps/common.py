@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medloop.cloud.sessions import Target
 
 InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
-S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+/\S+$", max_length=1024)]
+S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]*/\S+$", max_length=1024)]
 MAX_ATTEMPTS = 3
 """How often a step is tried when the service, not our code, is at fault."""
 
@@ -78,7 +78,7 @@ class Context:
         return cls(name, task, target, session, made, settings)
 
     def pipeline_of(self, steps: Sequence[Step]) -> Pipeline:
-        """The SDK's pipeline of these steps. No experiment: its default asks for permissions that nothing here needs."""
+        """The SDK's pipeline of these steps; no experiment, whose default asks for permissions that nothing needs."""
         from sagemaker.mlops.workflow.pipeline import Pipeline
 
         return Pipeline(

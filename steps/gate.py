@@ -34,7 +34,7 @@ def gate_step(context: Context, evaluate: ProcessingStep, passed: Sequence[Step]
     return ConditionStep(
         name="Gate",
         display_name="Gate",
-        description="Is the score at least MinScore, and the model not worse than the champion by more than the margin?",
+        description="Is the score at least MinScore, and the model no worse than the champion by more than the margin?",
         conditions=[
             ConditionGreaterThanOrEqualTo(left=_number(evaluate, SCORE), right=context.parameters["MinScore"]),
             ConditionGreaterThanOrEqualTo(left=_number(evaluate, MARGIN_LEFT), right=0.0),

@@ -22,7 +22,7 @@ class RegisterSettings(Settings):
     """How a version enters the group."""
 
     approval_status: Literal["PendingManualApproval", "Approved", "Rejected"] = "PendingManualApproval"
-    inference_instances: list[InstanceType] = ["ml.m5.xlarge", "ml.g5.xlarge"]
+    inference_instances: tuple[InstanceType, ...] = ("ml.m5.xlarge", "ml.g5.xlarge")
     """Machines that the version may be served on."""
 
 
@@ -50,7 +50,7 @@ def register_step(
         ],
         content_types=CONTENT_TYPES[context.task],
         response_types=RESPONSE_TYPES[context.task],
-        inference_instances=settings.inference_instances,
+        inference_instances=list(settings.inference_instances),
         model_package_group_name=f"medloop-{context.task}",
         model_metrics=_model_metrics(evaluate),
         customer_metadata_properties=_metadata(context, container, split, evaluate),

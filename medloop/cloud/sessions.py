@@ -69,6 +69,9 @@ class Target:
     def pipeline_session(self) -> PipelineSession:
         """The SDK's session under which steps are described, not run. Imports the SDK (4 to 9 s the first time)."""
         _quieten_sdk(self.region)
+        # The SDK falls back to boto3's default session in places; a local run must not reach AWS with a developer's
+        # own credentials. It is faster too: one session loads each service's model once.
+        boto3.DEFAULT_SESSION = self.boto
         from sagemaker.core.workflow.pipeline_context import PipelineSession
 
         session = PipelineSession(boto_session=self.boto, default_bucket=self.bucket)

@@ -94,7 +94,7 @@ def _ensure_group(target: Target, group: str) -> None:
     try:
         client.describe_model_package_group(ModelPackageGroupName=group)
     except ClientError as error:
-        if not _says(error, "does not exist", "not found"):
+        if error.response["Error"]["Code"] != "ResourceNotFound" and not _says(error, "does not exist"):
             raise
         try:
             client.create_model_package_group(ModelPackageGroupName=group)
@@ -137,4 +137,4 @@ def _check_images(target: Target, resolved: Resolved) -> None:
 
 def _says(error: ClientError, *phrases: str) -> bool:
     message = str(error.response["Error"].get("Message", "")).lower()
-    return any(phrase in message for phrase in phrases) or error.response["Error"].get("Code") == "ResourceNotFound"
+    return any(phrase in message for phrase in phrases)

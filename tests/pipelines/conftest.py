@@ -1,0 +1,46 @@
+"""Both pipelines, built once: importing the SDK takes seconds."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import pytest
+
+from medloop.cloud.sessions import Target
+from medloop.definition.read import Definition, read_definition
+from medloop.settings import resolve
+from tests.pipelines.world import unreachable_target
+
+
+@dataclass(frozen=True)
+class Built:
+    """A pipeline's definition, built twice, and the calls to AWS that it took."""
+
+    text: str
+    again: str
+    calls: tuple[str, ...]
+
+    @property
+    def definition(self) -> Definition:
+        """The definition as read."""
+        return read_definition(self.text)
+
+
+@pytest.fixture(scope="session")
+def target() -> Target:
+    """A target that reaches nothing, for builds whose calls don't matter."""
+    return unreachable_target([])
+
+
+@pytest.fixture(scope="session", params=["classification", "segmentation"])
+def built(request: pytest.FixtureRequest) -> Built:
+    """One pipeline with its default settings."""
+    calls: list[str] = []
+    resolved = resolve(request.param)
+    target = unreachable_target(calls)
+    texts = [resolved.spec.build(resolved.settings, target).definition() for _ in range(2)]
+    for thread in threading.enumerate():
+        if thread.name == "sagemaker-telemetry":
+            thread.join(timeout=10)
+    return Built(texts[0], texts[1], tuple(calls))

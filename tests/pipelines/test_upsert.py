@@ -1,0 +1,97 @@
+"""What upsert leaves on an account: code, key, group and pipeline, each once (moto stands for AWS)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from medloop.cloud.layout import PSEUDONYM_KEY
+from medloop.cloud.sessions import LOCAL_BUCKET, LOCAL_REGION, LOCAL_ROLE, Target
+from medloop.cloud.upsert import upsert
+from medloop.errors import SettingError, TargetError
+from medloop.settings import Resolved, resolve
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
+    """A target on an empty account with a bucket."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "none")
+    with mock_aws():
+        session = boto3.Session(region_name=LOCAL_REGION)
+        session.client("s3").create_bucket(Bucket=LOCAL_BUCKET)
+        yield Target("local", session, LOCAL_BUCKET, LOCAL_ROLE, "123456789012", LOCAL_REGION)
+
+
+@pytest.fixture
+def resolved() -> Resolved:
+    """The classification pipeline with its defaults."""
+    return resolve("classification")
+
+
+def stored(target: Target, key: str) -> bytes:
+    """An object's bytes."""
+    return bytes(target.boto.client("s3").get_object(Bucket=target.bucket, Key=key)["Body"].read())
+
+
+def test_first_upsert_stores_everything_that_a_run_needs(account: Target, resolved: Resolved) -> None:
+    """Three bundles, the key, the group, and the definition as it was built."""
+    result = upsert(account, resolved)
+    bundles = [account.bundle(container) for container in resolved.spec.containers]
+    assert set(result.uploaded) == {*(bundle.key for bundle in bundles), PSEUDONYM_KEY}
+    assert all(stored(account, bundle.key) == bundle.data for bundle in bundles)
+    assert len(stored(account, PSEUDONYM_KEY)) == 32
+    client = account.boto.client("sagemaker")
+    assert client.describe_model_package_group(ModelPackageGroupName="medloop-classification")
+    pipeline = client.describe_pipeline(PipelineName="classification")
+    assert (pipeline["PipelineArn"], result.action) == (result.arn, "created")
+    assert json.loads(pipeline["PipelineDefinition"]) == json.loads(result.definition_json)
+
+
+def test_second_upsert_changes_nothing(account: Target, resolved: Resolved) -> None:
+    """The key above all: another one would give every patient a new pseudonym."""
+    first = upsert(account, resolved)
+    key = stored(account, PSEUDONYM_KEY)
+    second = upsert(account, resolved)
+    assert (second.arn, second.action, second.uploaded) == (first.arn, "unchanged", ())
+    assert stored(account, PSEUDONYM_KEY) == key
+
+
+def test_changed_settings_update_the_pipeline(account: Target, resolved: Resolved) -> None:
+    """The same pipeline, another definition."""
+    first = upsert(account, resolved)
+    second = upsert(account, resolve("classification", None, ["gate.min_score=0.9"]))
+    assert (second.arn, second.action) == (first.arn, "updated")
+    definition = json.loads(
+        account.boto.client("sagemaker").describe_pipeline(PipelineName="classification")["PipelineDefinition"]
+    )
+    assert {"Name": "MinScore", "Type": "Float", "DefaultValue": 0.9} in definition["Parameters"]
+
+
+def test_refused_definition_stores_nothing(account: Target) -> None:
+    """The definition is checked first."""
+    with pytest.raises(SettingError, match="is none of the service's values"):
+        upsert(account, resolve("classification", None, ["split.instance_type=ml.toaster.xlarge"]))
+    assert "Contents" not in account.boto.client("s3").list_objects_v2(Bucket=account.bucket)
+
+
+def test_bucket_that_does_not_exist_is_named(account: Target, resolved: Resolved) -> None:
+    """One line for the user, not a traceback."""
+    with pytest.raises(TargetError, match="NoSuchBucket"):
+        upsert(replace(account, bucket="no-such-bucket"), resolved)
+
+
+def test_aws_without_the_image_is_refused_with_the_mend(account: Target, resolved: Resolved) -> None:
+    """An execution would fail only after its first job had been queued."""
+    with pytest.raises(TargetError, match=r"no image of containers/split .* build containers/split/Dockerfile"):
+        upsert(replace(account, name="aws"), resolved)
+    with pytest.raises(ClientError):
+        account.boto.client("sagemaker").describe_pipeline(PipelineName="classification")

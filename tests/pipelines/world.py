@@ -1,0 +1,29 @@
+"""A target that reaches nothing: every call that the SDK would make to AWS is recorded and refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+
+from medloop.cloud.sessions import LOCAL_ACCOUNT, LOCAL_BUCKET, LOCAL_REGION, LOCAL_ROLE, Target
+
+
+class CallRefusedError(Exception):
+    """Raised in place of any call."""
+
+
+def unreachable_target(calls: list[str]) -> Target:
+    """A local-like target.
+
+    Args:
+        calls: Receives the names of the operations that were tried.
+    """
+    session = boto3.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name=LOCAL_REGION)  # noqa: S106
+
+    def refuse(model: Any, **_: Any) -> None:
+        calls.append(model.name)
+        raise CallRefusedError(model.name)
+
+    session.events.register("before-call", refuse)
+    return Target("local", session, LOCAL_BUCKET, LOCAL_ROLE, LOCAL_ACCOUNT, LOCAL_REGION)
