@@ -102,20 +102,24 @@ def _sections(
     per_class: list[list[Cell]] = [
         [name, int(counts[i].sum()), *(metrics[f"{kind}_{name}"] for kind in kinds)] for i, name in enumerate(classes)
     ]
-    overall: list[list[Cell]] = [[name.replace("_", " "), metrics[name]] for name in OVERALL]
+    overall: list[list[Cell]] = [[_title(name), metrics[name]] for name in OVERALL]
     return [
         Section(
             "Which class is taken for which",
             tables=[Table(["class", "cases", "precision", "recall", "F1", "AUROC"], per_class)],
             figures=[image_figures.confusion_matrix(counts, classes)],
         ),
-        Section("Overall", tables=[Table(["metric", "value"], overall)]),
         Section(
-            "ROC curves, one class against the rest",
+            "All classes together, and each against the rest",
+            tables=[Table(["metric", "value"], overall)],
             figures=[image_figures.roc_curves(truth, probabilities, classes)],
         ),
         _mistakes(cases, truth, probabilities, classes),
     ]
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize().replace("auroc", "AUROC").replace("f1", "F1")
 
 
 def _mistakes(cases: Sequence[HeldOut], truth: Integers, probabilities: Floats, classes: Sequence[str]) -> Section:

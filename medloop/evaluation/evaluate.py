@@ -42,8 +42,8 @@ from medloop.training.model_record import ModelRecord
 SPLIT_FILE = "split.json"
 MIN_COMPARED = 20
 """Test patients with which two models can be compared."""
-MAX_VALUES = 12
-"""An attribute with more values (an age in years) makes no subgroups."""
+MAX_VALUES, MAX_NUMBERS = 12, 5
+"""An attribute with more values, or with more distinct numbers (an age in years), makes no subgroups."""
 
 
 class EvaluateArguments(BaseModel):
@@ -210,9 +210,17 @@ def _subgroups(outcome: Outcome, cases: Sequence[HeldOut], split: SplitRecord) -
     for attribute in attributes:
         values = [split.patients[case.patient].attributes.get(attribute, "") or "not given" for case in cases]
         distinct = sorted(set(values))
-        if len(distinct) <= MAX_VALUES:
+        if len(distinct) <= (MAX_NUMBERS if all(_is_number(value) for value in distinct) else MAX_VALUES):
             subgroups += [_subgroup(outcome, cases, attribute, value, values) for value in distinct]
     return subgroups
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _subgroup(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from medloop.evaluation.drawing import canvas, colour, data_uri, png_uri, styled
 from medloop.evaluation.outcome import Figure
 from medloop.evaluation.scores import Floats, Integers
+from medloop.imaging.formats import read_image
 
 THUMBNAIL = 160
 """Longest edge, in pixels."""
@@ -72,18 +75,14 @@ def roc_curves(truth: Integers, probabilities: Floats, classes: Sequence[str]) -
 
 def thumbnail(path: Path, text: str, caption: str) -> Figure:
     """A small copy of an image file, 16-bit grey stretched to its own range."""
-    with Image.open(path) as opened:
-        image = opened if opened.mode in ("L", "RGB") else _as_grey(opened)
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
+    pixels = read_image(path)
+    image = Image.fromarray(pixels if pixels.dtype == np.uint8 else _stretched(pixels))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
     return Figure(data_uri(buffer.getvalue()), text, caption, small=True)
 
 
-def _as_grey(image: Image.Image) -> Image.Image:
-    if not image.mode.startswith(("I", "F")):
-        return image.convert("RGB")
-    values = np.asarray(image, dtype=np.float64)
-    low, high = values.min(), values.max()
-    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return Image.fromarray((scaled * 255).astype(np.uint8))
+def _stretched(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    low, high = int(pixels.min()), int(pixels.max())
+    return ((pixels.astype(np.float64) - low) * 255 / max(high - low, 1)).astype(np.uint8)

@@ -69,16 +69,17 @@ def _subgroup_table(evaluation: Evaluation) -> Table:
 def _data_table(evaluation: Evaluation, split: SplitRecord) -> Table:
     """Who is where: patients and cases by split and class."""
     known = split.identifiers != "none"
+    shown = split.classes if split.task == "classification" else split.classes[1:]
     rows: list[list[Cell]] = []
     for name in ("train", "val", "test"):
         counts = split.counts.get(name)
         if counts is not None:
-            per_class = [counts.classes.get(label, 0) for label in split.classes]
+            per_class = [counts.classes.get(label, 0) for label in shown]
             rows.append([name, counts.num_patients if known else None, counts.num_cases, *per_class])
     caption = f"{evaluation.data.num_quarantined} cases were quarantined as unusable. " if split.quarantined else ""
     if split.presplit:
         caption += "The data came already split."
-    return Table(["split", "patients", "cases", *split.classes], rows, caption)
+    return Table(["split", "patients", "cases", *shown], rows, caption)
 
 
 def _origin_table(evaluation: Evaluation, model: ModelRecord) -> Table:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.errors import DataError
 from medloop.evaluation import volume_figures
-from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.cases import IMAGE_FILE, HeldOut
 from medloop.evaluation.grids import Packed, is_millimetres, read_truth
 from medloop.evaluation.outcome import Cell, Outcome, Section, Table
 from medloop.evaluation.predictors import VolumeModel
@@ -75,15 +77,21 @@ def _score(cases: Sequence[HeldOut], model: VolumeModel) -> Scored:
     dice, hd95, present = np.empty(shape), np.empty(shape), np.zeros(shape, dtype=bool)
     predictions = []
     for i, case in enumerate(cases):
-        truth, affine = read_truth(case, len(classes))
-        labels = model.segment(case.path / "img.nii.gz").labels
-        assert labels.shape == truth.shape, f"prediction {labels.shape} is not on the image's grid {truth.shape}"
-        dice[i], hd95[i] = per_class(truth, labels, len(classes), affine[:3, :3] if unit == "mm" else None)
-        present[i] = [bool((truth == label).any()) for label in range(1, len(classes))]
+        truth, labels = read_truth(case, len(classes)), _segment(case, model)
+        scale = truth.affine[:3, :3] if unit == "mm" else None
+        dice[i], hd95[i] = per_class(truth.voxels, labels, len(classes), scale)
+        present[i] = [bool((truth.voxels == label).any()) for label in range(1, len(classes))]
         predictions.append(Packed.pack(labels))
         mean = case_means(dice[i : i + 1])[0]
         print(f"scored {i + 1} of {len(cases)} test volumes: {case.name} mean Dice {mean:.3f}", flush=True)
     return Scored(cases, classes[1:], unit, dice, hd95, present, predictions)
+
+
+def _segment(case: HeldOut, model: VolumeModel) -> NDArray[Any]:
+    try:
+        return model.segment(case.path / IMAGE_FILE).labels
+    except DataError as error:
+        raise DataError(f"test/{case.name}/{error}") from None
 
 
 def _table(scored: Scored) -> Table:

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from nibabel.affines import voxel_sizes
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
-from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.cases import IMAGE_FILE, LABEL_FILE, HeldOut
 from medloop.evaluation.drawing import PREDICTION, TRUTH, canvas, colour, png_uri, styled
-from medloop.evaluation.grids import read_image
+from medloop.evaluation.grids import read
 from medloop.evaluation.outcome import Figure
 from medloop.evaluation.scores import Floats
 
@@ -92,13 +92,11 @@ _CAPTION = "Slices with most of the true structures, as a radiologist looks at t
 
 def _reoriented(case: HeldOut, prediction: NDArray[Any]) -> tuple[Any, Any, Any, tuple[float, ...]]:
     """Image, truth and prediction in RAS order, and the voxel size."""
-    source = read_image(case)
-    image = nib.as_closest_canonical(source)
-    truth = nib.as_closest_canonical(nib.load(case.path / "label.nii.gz"))
-    predicted = nib.as_closest_canonical(nib.Nifti1Image(prediction, source.affine))
-    voxels = np.nan_to_num(image.get_fdata(dtype=np.float32))
-    spacing = tuple(float(size) for size in voxel_sizes(image.affine))
-    return voxels, np.asanyarray(truth.dataobj), np.asanyarray(predicted.dataobj), spacing
+    image, truth = read(case, IMAGE_FILE), read(case, LABEL_FILE)
+    orientation = io_orientation(image.affine)
+    ras = [apply_orientation(voxels, orientation) for voxels in (image.voxels, truth.voxels, prediction)]
+    sizes = voxel_sizes(image.affine @ inv_ornt_aff(orientation, image.voxels.shape))
+    return ras[0], ras[1], ras[2], tuple(float(size) for size in sizes)
 
 
 def _busiest(mask: NDArray[np.bool_], axis: int) -> int:

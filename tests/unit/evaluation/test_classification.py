@@ -132,7 +132,7 @@ def test_only_seen_patients(tmp_path: Path) -> None:
 def test_subgroups(tmp_path: Path) -> None:
     """Score and counts by each value of each attribute; ages in years make no groups."""
     answers = many_patients(14)
-    attributes = {f"p{i}": {"sex": "f" if i % 7 == 0 else "m", "age": str(30 + i)} for i in range(14)}
+    attributes = {f"p{i}": {"sex": "f" if i % 7 == 0 else "m", "age": str(30 + i % 6)} for i in range(14)}
     groups = {
         (g.attribute, g.value): g for g in image_world(tmp_path, answers, attributes=attributes).score().subgroups
     }
