@@ -42,8 +42,10 @@ class Task(Protocol):
     """Name of the validation score that chooses the checkpoint, such as `val_dice`; higher is better."""
     unit: str
     """What is counted: `images` or `volumes`; names the throughput metric."""
-    steps_per_epoch: int
-    """How many batches `batches` yields."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches `batches` yields."""
 
     def batches(self, epoch: int) -> Iterable[Batch]:
         """Augmented training batches, on the device; `epoch` counts from 1."""
@@ -111,6 +113,8 @@ class _Run:
     device: torch.device
     checkpoint: Path
     best: Best | None = None
+    best_key: tuple[float, float] | None = None
+    """The best score, and the negative of its val_loss."""
     num_stale: int = 0
     """Validations since the best one."""
     history: list[dict[str, float]] = field(default_factory=list)
@@ -190,11 +194,12 @@ class _Run:
             scores = self.task.validate(self.model)
         value = scores[self.task.metric]
         self._check(value, self.task.metric)
-        if self.best is None or value > self.best.value:
-            self.best, self.num_stale = Best(epoch=epoch, metric=self.task.metric, value=value), 0
+        # Small validation splits tie often (AUROC 1): the lower loss decides, without renewing the patience.
+        key = (value, -scores.get("val_loss", 0.0))
+        self.num_stale = 0 if self.best is None or value > self.best.value else self.num_stale + 1
+        if self.best_key is None or key > self.best_key:
+            self.best_key, self.best = key, Best(epoch=epoch, metric=self.task.metric, value=value)
             save_weights(self.model, self.checkpoint)
-        else:
-            self.num_stale += 1
         return scores
 
     def _check(self, value: float, what: str) -> None:

@@ -1,0 +1,76 @@
+"""A trained classifier, ready to score image files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medloop.errors import DataError
+from medloop.imaging.images import load_images, standardise
+from medloop.imaging.model_files import load_weights
+from medloop.imaging.networks import build
+from medloop.training.model_record import ImagePreprocessing, ModelRecord, read_model_record
+from medloop.training.seeding import pick_device
+
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class ImagePredictor:
+    """A classifier with its own preprocessing; make one with `load`."""
+
+    record: ModelRecord
+    network: nn.Module
+    device: torch.device
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto") -> Self:
+        """Load a model folder (`medloop.imaging.model_files.unpack_model` makes one of an archive).
+
+        Args:
+            folder: Holds model.json and model.safetensors.
+            device: `auto`, `cpu`, `cuda`, ...
+
+        Raises:
+            DataError: A file is absent or damaged, the two don't fit each other, or it is no classifier.
+        """
+        record = read_model_record(folder)
+        if not isinstance(record.preprocessing, ImagePreprocessing) or record.task != "classification":
+            raise DataError(f"model.json: task is {record.task}; give a classification model")
+        network = build(record.network)
+        load_weights(network, folder)
+        target = pick_device(device)
+        return cls(record, network.to(target).eval(), target)
+
+    def probabilities(self, paths: Sequence[Path]) -> NDArray[np.float32]:
+        """Class probabilities of images.
+
+        Args:
+            paths: PNG or JPEG files.
+
+        Returns:
+            [N, C] float32 in the order of `record.classes`; rows sum to 1.
+
+        Raises:
+            DataError: A file is no readable image; the message names it.
+        """
+        chunks = [self._score(paths[start : start + BATCH_SIZE]) for start in range(0, len(paths), BATCH_SIZE)]
+        return np.concatenate(chunks) if chunks else np.empty((0, len(self.record.classes)), dtype=np.float32)
+
+    def _score(self, paths: Sequence[Path]) -> NDArray[np.float32]:
+        rule = self.record.preprocessing
+        assert isinstance(rule, ImagePreprocessing)  # noqa: S101 - `load` has checked it
+        images = load_images(paths, rule.image_size, rule.channels).to(self.device)
+        with torch.inference_mode():
+            logits = self.network(standardise(images, rule)).float()
+        if logits.shape[1] != len(self.record.classes):
+            raise DataError(f"model.json: {len(self.record.classes)} classes, but the network has {logits.shape[1]}")
+        probabilities: NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()
+        return probabilities

@@ -1,0 +1,144 @@
+"""2D images as a network takes them: the same function prepares them for training and for prediction.
+
+An image is decoded, made grey or RGB, scaled to 0..1 and resized once, and kept as float16 (half the memory, and 11
+significant bits at any brightness). Batches are then augmented and standardised as tensors on the device.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from medloop.imaging.formats import read_image
+from medloop.training.model_record import ImagePreprocessing
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+MAX_ROTATION = math.radians(15)
+MAX_SHIFT = 0.1
+"""Share of the image's edge."""
+SCALES = (0.85, 1.15)
+MAX_BRIGHTNESS = 0.1
+CONTRASTS = (0.75, 1.25)
+GAMMAS = (0.7, 1.4)
+MAX_NOISE = 0.05
+"""Standard deviation, of values in 0..1."""
+
+
+def prepare(pixels: NDArray[Any], image_size: int, channels: int) -> Tensor:
+    """Turn pixels into a square tensor.
+
+    Args:
+        pixels: [H, W] grey or [H, W, 3] RGB, uint8 or uint16; the type's own range becomes 0..1.
+        image_size: Edge of the square in pixels; the image is resized with antialiasing, its aspect is not kept.
+        channels: 1 makes grey, 3 makes RGB.
+
+    Returns:
+        [channels, image_size, image_size], float16 in 0..1.
+    """
+    scale = float(np.iinfo(pixels.dtype).max)
+    image = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32) / np.float32(scale))
+    image = image[None] if image.ndim == 2 else image.permute(2, 0, 1)
+    if channels == 1 and len(image) == 3:
+        image = (image * torch.tensor(LUMA)[:, None, None]).sum(dim=0, keepdim=True)
+    image = image.expand(channels, -1, -1)[None]
+    if image.shape[-2:] != (image_size, image_size):
+        image = functional.interpolate(image, (image_size, image_size), mode="bilinear", antialias=True)
+    return image[0].clamp(0, 1).half().contiguous()
+
+
+def load_images(paths: Sequence[Path], image_size: int, channels: int, num_workers: int = 0) -> Tensor:
+    """Decode and prepare many images.
+
+    Args:
+        paths: At least one.
+        image_size: See `prepare`.
+        channels: See `prepare`.
+        num_workers: Threads; 0 takes one a core.
+
+    Returns:
+        [N, channels, image_size, image_size], float16 in 0..1, on the CPU.
+
+    Raises:
+        DataError: A file is no readable image; the message names it.
+    """
+    images = torch.empty((len(paths), channels, image_size, image_size), dtype=torch.float16)
+
+    def load(index: int) -> None:
+        images[index] = prepare(read_image(paths[index]), image_size, channels)
+
+    with ThreadPoolExecutor(num_workers or len(os.sched_getaffinity(0))) as pool:
+        for _ in pool.map(load, range(len(paths))):
+            pass
+    return images
+
+
+def fit_preprocessing(images: Tensor, image_size: int, channels: int) -> ImagePreprocessing:
+    """The rule that standardises by the mean and standard deviation over all of a training set's pixels."""
+    means = torch.stack([image.double().mean() for image in images])
+    squares = torch.stack([image.double().square().mean() for image in images])
+    mean = float(means.mean())
+    variance = max(0.0, float(squares.mean()) - mean**2)
+    std = math.sqrt(variance) if variance > 1e-12 else 1.0
+    return ImagePreprocessing(image_size=image_size, channels=1 if channels == 1 else 3, mean=mean, std=std)
+
+
+def standardise(images: Tensor, rule: ImagePreprocessing) -> Tensor:
+    """The last step before the network: (x - mean) / std, as float32."""
+    return (images.float() - rule.mean) / rule.std
+
+
+@dataclass(frozen=True)
+class ImageAugmentation:
+    """Random changes that leave an image's class as it is; each image of a batch gets its own.
+
+    Args:
+        flips: Mirror left and right, and top and bottom: only where sides don't tell classes apart.
+        generator: On the device of the images.
+    """
+
+    flips: bool
+    generator: Generator
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """[N, C, S, S] in 0..1 to the same as float32: moved, then changed in brightness, contrast, gamma and noise."""
+        return self._change_intensity(self._move(images.float()))
+
+    def _move(self, images: Tensor) -> Tensor:
+        num = len(images)
+        angle, scale = self._uniform(num, -MAX_ROTATION, MAX_ROTATION), self._uniform(num, *SCALES)
+        # affine_grid's shifts are in units of half an edge.
+        shift = self._uniform(2 * num, -2 * MAX_SHIFT, 2 * MAX_SHIFT).view(num, 2, 1)
+        cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+        matrix = torch.stack([cos, -sin, sin, cos], dim=1).view(num, 2, 2)
+        if self.flips:
+            matrix = matrix * self._signs(2 * num).view(num, 1, 2)
+        grid = functional.affine_grid(torch.cat([matrix, shift], dim=2), list(images.shape), align_corners=False)
+        return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+    def _change_intensity(self, images: Tensor) -> Tensor:
+        num = len(images)
+        column: Callable[[Tensor], Tensor] = lambda values: values.view(num, 1, 1, 1)  # noqa: E731
+        images = images.clamp(0, 1) ** column(self._uniform(num, *GAMMAS))
+        centre = images.mean(dim=(1, 2, 3), keepdim=True)
+        images = (images - centre) * column(self._uniform(num, *CONTRASTS)) + centre
+        images = images + column(self._uniform(num, -MAX_BRIGHTNESS, MAX_BRIGHTNESS))
+        noise = torch.randn(images.shape, generator=self.generator, device=images.device)
+        return images + noise * column(self._uniform(num, 0, MAX_NOISE))
+
+    def _uniform(self, num: int, low: float, high: float) -> Tensor:
+        return torch.rand(num, generator=self.generator, device=self.generator.device) * (high - low) + low
+
+    def _signs(self, num: int) -> Tensor:
+        return self._uniform(num, -1, 1).sign()
