@@ -87,7 +87,7 @@ class PatchSampler:
         """Yield (images float32 [N, 1, x, y, z], labels uint8 [N, 1, x, y, z])."""
         visits = torch.arange(len(self.volumes)).repeat(self.patches_per_volume)
         order = visits[torch.randperm(len(visits), generator=generator)]
-        for indices in order.split(self.batch_size):
+        for indices in torch.split(order, self.batch_size):
             samples = [self._sample(self.volumes[i], generator) for i in indices.tolist()]
             images, labels = zip(*samples, strict=True)
             yield torch.stack(images)[:, None], torch.stack(labels)[:, None]

@@ -179,7 +179,9 @@ def _check_shape(settings: SegmentationHyperparameters, multiple: int) -> None:
         )
 
 
-def _load(job: TrainingJob, settings: SegmentationHyperparameters, split: SplitRecord, num_classes: int) -> _Data:
+def _load(
+    job: TrainingJob, settings: SegmentationHyperparameters, split: SplitRecord, num_classes: int, multiple: int
+) -> _Data:
     train = segment_dataset.list_subjects(job.channel("train"), "train", split, num_classes)
     val = segment_dataset.list_subjects(job.channel("val"), "val", split, num_classes)
     rule = segment_dataset.fit_preprocessing(train, settings)
@@ -191,7 +193,7 @@ def _load(job: TrainingJob, settings: SegmentationHyperparameters, split: SplitR
     sampler = PatchSampler(
         volumes, shape, settings.patches_per_volume if patches else 1, settings.foreground_ratio, settings.batch_size
     )
-    num_bytes = sum(volume.num_bytes for volume in [*volumes, *validation])
+    num_bytes = sum(v.num_bytes for v in volumes) + sum(v.num_bytes for v in validation)
     counts = f"{len(volumes)} training and {len(validation)} validation volumes"
     print(f"{counts} take {num_bytes / 2**20:.0f} MiB of memory", flush=True)
     inference = Inference(patch_size=shape if patches else None, overlap=settings.overlap, mirroring=settings.mirroring)
