@@ -1,15 +1,83 @@
-"""Image files: read with the checks that a stranger's file needs, written without what names a patient. Torch-free."""
+"""Image files: read with the checks that a stranger's file needs, written without what names a patient. Torch-free.
+
+2D: PNG and JPEG, as pixels. 3D: NIfTI-1 and NIfTI-2 (`medloop.imaging.nifti`).
+"""
 
 from __future__ import annotations
 
-import gzip
+import hashlib
+import struct
+import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from medloop.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_PIXELS = 100_000_000
+"""Of one image: more is a mistake or a decompression bomb."""
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_GREY = ("1", "L", "LA", "La")
+
+
+class FileError(DataError):
+    """One file that can't be used.
+
+    Attributes:
+        path: The file.
+        reason: What is wrong and how to mend it, without any name: it may appear where names may not.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        """Say the file's name, then the reason."""
+        super().__init__(f"{path.name}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def require_regular_file(path: Path) -> None:
+    """Refuse what would fail or block when opened: a folder, a pipe, a broken link, an empty file.
+
+    Raises:
+        FileError: It is no regular file with content.
+    """
+    try:
+        if not path.is_file():
+            raise FileError(path, "is no regular file; put the file itself there")
+        if path.stat().st_size == 0:
+            raise FileError(path, "is empty; copy it again or remove it")
+    except OSError as error:
+        raise FileError(path, f"can't be read ({error.strerror}); check its permissions") from None
+
+
+def read_image(path: Path) -> NDArray[Any]:
+    """Read a PNG or JPEG, turned upright as its EXIF orientation says.
+
+    Returns:
+        [H, W] uint8 or uint16 (grey), or [H, W, 3] uint8 (colour). Transparency is dropped.
+
+    Raises:
+        FileError: No PNG or JPEG, damaged, more than one frame, or more than `MAX_PIXELS`.
+    """
+    require_regular_file(path)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of a bomb where this function refuses it.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG")) as picture:
+                _check_picture(path, picture)
+                return _pixels(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError:
+        raise FileError(path, "is no PNG or JPEG image, whatever its name says; replace or remove it") from None
+    except Image.DecompressionBombError:
+        raise FileError(path, f"has more than {MAX_PIXELS} pixels; make it smaller or remove it") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error):
+        raise FileError(path, "is truncated or damaged; copy it again or remove it") from None
 
 
 def write_png(path: Path, pixels: NDArray[Any]) -> None:
@@ -23,20 +91,30 @@ def write_png(path: Path, pixels: NDArray[Any]) -> None:
     Image.fromarray(np.ascontiguousarray(pixels)).save(path, format="PNG", compress_level=6)
 
 
-def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64]) -> None:
-    """Write a NIfTI-1 volume (`.nii.gz`) with empty text fields; the same volume gives the same bytes.
-
-    Args:
-        path: Its folder is made where it is missing.
-        voxels: [X, Y, Z], stored in its own type.
-        affine: Voxel index to mm, 4x4; written as the sform and, as far as it can be, the qform.
-    """
-    image = nib.Nifti1Image(voxels, affine)
-    image.header.set_xyzt_units("mm")
-    _write_gzip(path, image.to_bytes())
+def pixel_digest(pixels: NDArray[Any]) -> str:
+    """SHA-256 of what an image shows: a colour image whose channels agree equals its grey twin."""
+    if pixels.ndim == 3 and pixels.dtype == np.uint8 and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    return array_digest(pixels)
 
 
-def _write_gzip(path: Path, content: bytes) -> None:
-    """Compress without a file name or a time in the gzip header."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
+def array_digest(values: NDArray[Any]) -> str:
+    """SHA-256 of an array's shape and values, in C order and little-endian."""
+    plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{plain.dtype.str}{plain.shape}".encode())
+    digest.update(plain.tobytes())
+    return digest.hexdigest()
+
+
+def _check_picture(path: Path, picture: Image.Image) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise FileError(path, f"has more than {MAX_PIXELS} pixels; make it smaller or remove it")
+    if getattr(picture, "n_frames", 1) > 1:
+        raise FileError(path, "is an animation; give one file for each image")
+
+
+def _pixels(picture: Image.Image) -> NDArray[Any]:
+    if picture.mode in _SIXTEEN_BITS:
+        return np.asarray(picture).astype(np.uint16)
+    return np.array(picture.convert("L" if picture.mode in _GREY else "RGB"))

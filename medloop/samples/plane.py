@@ -1,7 +1,7 @@
 """`plane`: 2D slices of six real volumes, to be told apart as axial, coronal or sagittal.
 
-The label is exact by construction, each volume is a patient, and the split is by patient: a network's test score is what it
-makes of bodies and scanners that it never saw. Six volumes are few; two of them are the test set.
+The label is exact by construction, each volume is a patient, and the split is by patient: a network's test score is
+what it makes of bodies and scanners that it never saw. Six volumes are few; two of them are the test set.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ def _readme() -> str:
     lines = [
         "# plane",
         "",
-        "2D slices of six real volumes, 8-bit grey: axial, coronal or sagittal. Each volume is one patient (`patients.csv`),",
-        "and the split is by patient. Two test volumes show whether the pipeline works, not how good a model is on people",
-        "at large.",
+        "2D slices of six real volumes, 8-bit grey: axial, coronal or sagittal. Each volume is one patient",
+        "(`patients.csv`), and the split is by patient. Two test volumes show whether the pipeline works, not how good",
+        "a model is on people at large.",
         "",
         "| split | patient | what | package and file | licence |",
         "|---|---|---|---|---|",

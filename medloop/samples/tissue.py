@@ -1,12 +1,12 @@
 """`brain-tissue`: 3D volumes with 0 background, 1 grey matter, 2 white matter.
 
-One real T1 template and its tissue maps give N subjects: each is the template under a random smooth deformation (image and
-label together), sampled on a grid of its own, with a random contrast, bias field and noise. A score on it says that a pipeline
-learns and measures as it should; it says nothing about a population.
+One real T1 template and its tissue maps give N subjects: each is the template under a random smooth deformation (image
+and label together), sampled on a grid of its own, with a random contrast, bias field and noise. A score on it says that
+a pipeline learns and measures as it should; it says nothing about a population.
 
-Difficulty is set so that k-means on intensities (three classes, brain voxels only) reaches about 0.74 mean foreground Dice
-(benchmarks/kmeans_tissue.py) where the undegraded template gives it above 0.9: the bias field is as strong as the contrast
-between grey and white matter, so that an intensity alone does not tell a tissue and a place beside it does.
+Difficulty is set so that k-means on intensities (three classes, brain voxels only) reaches about 0.74 mean foreground
+Dice (benchmarks/kmeans_tissue.py) where the undegraded template gives it above 0.9: the bias field is as strong as the
+contrast between grey and white matter, so that an intensity alone does not tell the tissue, but its surroundings do.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
 from medloop.errors import SettingError
-from medloop.imaging.formats import write_nifti
 from medloop.imaging.new_folder import new_folder
+from medloop.imaging.nifti import write_nifti
 from medloop.samples.plane import write_table
 from medloop.samples.sources import MNI_T1, MNI_TISSUES, read_volume
 
@@ -104,7 +104,7 @@ def make_brain_tissue(
 
 def _read_template() -> Template:
     def read(file: str) -> Floats:
-        return read_volume(MNI_T1.package, file).voxels / 255
+        return (read_volume(MNI_T1.package, file).voxels / 255).astype(np.float32)
 
     image, grey, white = read(MNI_T1.file), read(MNI_TISSUES["grey"]), read(MNI_TISSUES["white"])
     boxes = ndimage.find_objects((image > 0.1).astype(np.uint8))[0]
@@ -146,7 +146,7 @@ def _deformed_grid(
     turn = _rotation(np.deg2rad(rng.uniform(-rules.rotation, rules.rotation, size=3))) * rng.uniform(*rules.scale)
     centre = (shape - 1).reshape(3, 1, 1, 1) / 2
     shift = np.stack([_smooth_field(size, rng) for _ in range(3)]) * rules.displacement
-    return np.einsum("ij,jxyz->ixyz", turn, centred) + centre + shift
+    return np.asarray(np.einsum("ij,jxyz->ixyz", turn, centred) + centre + shift)
 
 
 def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,7 +173,7 @@ def _degrade(image: Floats, noise: float, rng: np.random.Generator, rules: Diffi
     field = _smooth_field(image.shape, rng, points=4)
     gain = np.exp(field / np.abs(field).max() * rng.uniform(*rules.bias))
     parts = rng.standard_normal((2, *image.shape)) * noise
-    return np.hypot(contrast * gain + parts[0], parts[1])
+    return np.asarray(np.hypot(contrast * gain + parts[0], parts[1]))
 
 
 def _readme(rules: Difficulty) -> str:
@@ -181,9 +181,9 @@ def _readme(rules: Difficulty) -> str:
         [
             "# brain-tissue",
             "",
-            "3D volumes with labels 0 background, 1 grey matter, 2 white matter. **Derived from one template: no population.**",
-            "Each subject is the template under a random smooth deformation of image and label, with a random contrast, bias",
-            "field, noise and voxel size. `patients.csv` says whether a subject's noise is low or high.",
+            "3D volumes with labels 0 background, 1 grey matter, 2 white matter. **Derived from one template: no",
+            "population.** Each subject is the template under a random smooth deformation of image and label, with a",
+            "random contrast, bias field, noise and voxel size. `patients.csv` says whether its noise is low or high.",
             "",
             f"- Origin: {MNI_T1.origin} (`{MNI_T1.file}` and its tissue maps)",
             f"- Licence: {MNI_T1.licence}",

@@ -1,0 +1,62 @@
+"""Patients' pseudonyms: keyed hashes, the same for the same patient as long as the key is the same. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from medloop.errors import DataError
+
+KEY_FILE = "pseudonyms.key"
+KEY_BYTES = 32
+_DIGITS = 12
+"""Of the hash: 48 bits. Two patients who share one would count as one, which never leaks."""
+
+
+def read_key(folder: Path) -> bytes:
+    """Read the key that upsert made.
+
+    Raises:
+        DataError: There is none, or it is too short to keep a secret.
+    """
+    path = folder / KEY_FILE
+    try:
+        key = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{KEY_FILE}: can't be read ({error.strerror}); give the folder that holds it") from None
+    if len(key) < KEY_BYTES:
+        raise DataError(f"{KEY_FILE}: has {len(key)} bytes; give {KEY_BYTES} random ones")
+    return key
+
+
+def random_key() -> bytes:
+    """A key of this moment: pseudonyms made with it can't be made again."""
+    return secrets.token_bytes(KEY_BYTES)
+
+
+def pseudonym(key: bytes, name: str) -> str:
+    """`p` and 12 hexadecimal digits of HMAC-SHA256 over a patient's name or number."""
+    return "p" + hmac.new(key, name.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:_DIGITS]
+
+
+def path_renamer(key: bytes, known: Collection[str]) -> Callable[[str], str]:
+    """Make a function that hides names in a path: each part that isn't `known` becomes its pseudonym, the suffix kept.
+
+    Args:
+        key: Of the pseudonyms.
+        known: Parts of paths that name no patient: splits, classes, `img.nii.gz`, `patients.csv`.
+    """
+
+    def rename(path: str) -> str:
+        return "/".join(part if part in known else _rename_part(key, part) for part in path.split("/"))
+
+    return rename
+
+
+def _rename_part(key: bytes, part: str) -> str:
+    stem, dot, suffix = part.rpartition(".")
+    kept = dot + suffix if stem and suffix.isalnum() and len(suffix) <= 4 and not suffix.isdigit() else ""
+    return pseudonym(key, part) + kept

@@ -1,0 +1,205 @@
+"""NIfTI volumes: checked before anything big is allocated, copied without the header's free text. Torch-free.
+
+Source of the format: https://nifti.nimh.nih.gov/nifti-1 (and nifti-2). Where a header has both transforms, the sform
+holds.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from medloop.imaging.formats import FileError, require_regular_file
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+MAX_VOXELS = 2**29
+"""Of one volume (512 x 512 x 2048): more is a damaged header."""
+MAX_EXTENSIONS = 2**24
+"""Bytes between header and voxels."""
+MAX_DEFLATE_RATIO = 1032
+"""zlib.net/zlib_tech.html: no deflate stream holds more than this many times its own size."""
+SINGLE_FILE = b"n+"
+"""How the header's magic begins where header and voxels share a file."""
+TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+FREE_TEXT = ("descrip", "aux_file", "intent_name", "db_name", "data_type", "unused_str")
+"""Header fields of either version that hold what an operator or an exporter typed."""
+DAMAGED = "is truncated or damaged; copy it again or remove it"
+_HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+
+
+@dataclass(frozen=True)
+class NiftiVolume:
+    """One 3D volume.
+
+    Attributes:
+        voxels: [X, Y, Z], in the file's order; integers as stored, scaled values where the header gives a scale.
+        affine: Voxel index to the file's units (mostly mm), 4x4.
+        spacing: Voxel edges along the array's axes.
+    """
+
+    voxels: NDArray[Any]
+    affine: NDArray[np.float64]
+    spacing: tuple[float, float, float]
+
+
+def read_nifti(path: Path) -> NiftiVolume:
+    """Read a `.nii` or `.nii.gz`; axes of length one after the third are dropped.
+
+    Raises:
+        FileError: No NIfTI, truncated, not 3D, of a type that holds no grey values, without a usable geometry, or with
+            voxels that are not finite.
+    """
+    header, body = _read(path)
+    stored = np.frombuffer(body, dtype=header.get_data_dtype()).reshape(_shape(header), order="F")
+    voxels = _scaled(path, header, stored)
+    if not np.isfinite(voxels).all():
+        raise FileError(path, "has voxels that are NaN or infinite; replace them or remove the file")
+    x, y, z = (float(edge) for edge in header.get_zooms()[:3])
+    return NiftiVolume(voxels, np.asarray(header.get_best_affine(), dtype=np.float64), (x, y, z))
+
+
+def copy_nifti(source: Path, target: Path) -> None:
+    """Copy a volume as `.nii.gz` with its geometry and voxel bytes, without free text, extensions and trailing bytes.
+
+    Raises:
+        FileError: As `read_nifti`, but for the voxels' values, which are not looked at.
+    """
+    header, body = _read(source)
+    clean = header.copy()
+    for field in FREE_TEXT:
+        if field in clean.keys():  # noqa: SIM118 (a header is no mapping)
+            clean[field] = b""
+    clean["dim"][0] = 3
+    clean.set_data_offset(len(header.binaryblock) + 4)
+    write_gzip(target, clean.binaryblock + bytes(4) + body)
+
+
+def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Write a NIfTI-1 volume (`.nii.gz`) with empty text fields; the same volume gives the same bytes.
+
+    Args:
+        path: Its folder is made where it is missing.
+        voxels: [X, Y, Z], stored in its own type.
+        affine: Voxel index to mm, 4x4; written as the sform and, as far as it can be, the qform.
+    """
+    image = nib.Nifti1Image(voxels, affine)
+    image.header.set_xyzt_units("mm")
+    write_gzip(path, image.to_bytes())
+
+
+def write_gzip(path: Path, content: bytes) -> None:
+    """Compress without a file name or a time in the gzip header; the folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
+
+
+def _read(path: Path) -> tuple[Any, bytes]:
+    """The checked header and the voxels' bytes."""
+    require_regular_file(path)
+    try:
+        with _open(path) as file:
+            header = _parse_header(path, file.read(544))
+            _check_header(path, header)
+            start = int(header.get_data_offset())
+            size = int(np.prod(_shape(header), dtype=np.int64)) * header.get_data_dtype().itemsize
+            _check_size(path, start + size)
+            file.seek(start)
+            body = file.read(size)
+            # To the end, so that a compressed file's checksum is verified.
+            while file.read(2**20):
+                pass
+    except (OSError, EOFError, zlib.error):
+        raise FileError(path, DAMAGED) from None
+    if len(body) < size:
+        raise FileError(path, DAMAGED)
+    return header, body
+
+
+def _open(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path, "rb") if compressed else path.open("rb"))
+
+
+def _parse_header(path: Path, start: bytes) -> Any:
+    sizes = {int.from_bytes(start[:4], order) for order in ("little", "big")}
+    kind = next((_HEADERS[size] for size in sizes if size in _HEADERS), None)
+    if kind is None:
+        raise FileError(path, "is no NIfTI file, whatever its name says; replace or remove it")
+    length = kind.template_dtype.itemsize
+    if len(start) < length:
+        raise FileError(path, DAMAGED)
+    try:
+        return kind(start[:length], check=False)
+    except HeaderDataError:
+        raise FileError(path, DAMAGED) from None
+
+
+def _check_header(path: Path, header: Any) -> None:
+    if not bytes(header["magic"]).startswith(SINGLE_FILE):
+        raise FileError(path, "is half of a header/image pair; save the volume as one .nii.gz file")
+    dims = [int(edge) for edge in header["dim"]]
+    if not 3 <= dims[0] <= 7 or min(dims[1 : dims[0] + 1]) < 1:
+        raise FileError(path, f"has {dims[0]} dimensions or an empty one; give one 3D volume")
+    if any(edge != 1 for edge in dims[4 : dims[0] + 1]):
+        raise FileError(path, f"has {dims[0]} dimensions; give one 3D volume")
+    if int(np.prod(dims[1:4], dtype=object)) > MAX_VOXELS:
+        raise FileError(path, f"its header asks for more than {MAX_VOXELS} voxels; save it again or remove it")
+    if not _known_type(header):
+        raise FileError(path, "its voxels are no plain numbers (complex, colour or unknown); save them as float32")
+    if not 0 <= float(header["vox_offset"]) <= MAX_EXTENSIONS:
+        raise FileError(path, DAMAGED)
+    _check_geometry(path, header)
+
+
+def _known_type(header: Any) -> bool:
+    try:
+        return header.get_data_dtype().newbyteorder("=").name in TYPES
+    except (HeaderDataError, KeyError):
+        return False
+
+
+def _check_geometry(path: Path, header: Any) -> None:
+    """The voxel-to-world transform and the voxel sizes must be finite, and the transform invertible."""
+    edges = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    try:
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    except (HeaderDataError, ValueError):
+        affine = np.zeros((4, 4))
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    usable = np.isfinite(affine).all() and np.isfinite(edges).all() and (edges > 0).all() and (lengths > 0).all()
+    if not usable or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
+        raise FileError(path, "its geometry (pixdim, sform, qform) is not usable; save it again with voxel sizes")
+
+
+def _check_size(path: Path, needed: int) -> None:
+    """Refuse a header that promises more than the file can hold, before memory is set aside for it."""
+    held = path.stat().st_size
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    if held * (MAX_DEFLATE_RATIO if compressed else 1) < needed:
+        raise FileError(path, DAMAGED)
+
+
+def _shape(header: Any) -> tuple[int, int, int]:
+    x, y, z = (int(edge) for edge in header["dim"][1:4])
+    return x, y, z
+
+
+def _scaled(path: Path, header: Any, stored: NDArray[Any]) -> NDArray[Any]:
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError:
+        raise FileError(path, "its scale (scl_slope, scl_inter) is not usable; save it again") from None
+    if slope is None or (slope == 1 and not intercept):
+        return stored
+    scaled: NDArray[Any] = stored.astype(np.float64) * slope + (intercept or 0.0)
+    return scaled

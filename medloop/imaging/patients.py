@@ -1,0 +1,150 @@
+"""patients.csv: which file or folder belongs to which patient, and what else is known of the patient. Torch-free."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from medloop.imaging.problems import Problem
+
+PATIENTS_FILE = "patients.csv"
+REQUIRED = ("path", "patient")
+IDENTIFYING = frozenset(
+    ["name", "first_name", "last_name", "surname", "forename", "patient_name", "patientname", "patient_id"]
+    + ["mrn", "ssn", "birth_date", "birthdate", "date_of_birth", "dob", "birthday", "address", "phone", "email"]
+)
+"""Columns that would carry a person's identity into records and reports."""
+MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class PatientRow:
+    """One line: everything under `path` is of `patient`."""
+
+    number: int
+    path: str
+    patient: str
+    attributes: dict[str, str]
+
+
+@dataclass
+class PatientTable:
+    """The table, by normalised path, and what is wrong with it."""
+
+    rows: dict[str, PatientRow] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    present: bool = False
+
+    def find(self, path: str) -> PatientRow | None:
+        """The row of a case: its own, or that of the nearest folder above it."""
+        parts = PurePosixPath(normalise(path)).parts
+        candidates = ("/".join(parts[:length]) for length in range(len(parts), 0, -1))
+        return next((self.rows[name] for name in candidates if name in self.rows), None)
+
+    def check_paths(self, known: Iterable[str]) -> None:
+        """Note the rows whose path is none of the known files and folders."""
+        names = {normalise(path) for path in known}
+        for row in self.rows.values():
+            if normalise(row.path) not in names:
+                self._note(row.number, "column path names no file or folder of the data set; mend or remove the row")
+
+    def check_attributes(self) -> None:
+        """Note patients whose attributes differ from row to row."""
+        first: dict[str, PatientRow] = {}
+        for row in self.rows.values():
+            if first.setdefault(row.patient, row).attributes != row.attributes:
+                message = f"other attributes than row {first[row.patient].number} of the same patient; make them agree"
+                self._note(row.number, message)
+
+    def _note(self, number: int, message: str) -> None:
+        self.problems.append(Problem(PATIENTS_FILE, f"row {number}: {message}"))
+
+
+def normalise(path: str) -> str:
+    """A relative path for comparing: forward slashes, no `./`, composed letters (file systems differ in those)."""
+    return unicodedata.normalize("NFC", PurePosixPath(path.strip().replace("\\", "/")).as_posix())
+
+
+def read_patients(root: Path) -> PatientTable:
+    """Read `patients.csv` in a data set's root; an absent file gives an empty table."""
+    table = PatientTable()
+    path = root / PATIENTS_FILE
+    if not path.exists():
+        return table
+    table.present = True
+    text = _read_text(path, table)
+    if text is None:
+        return table
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        table.problems.append(Problem(PATIENTS_FILE, f"is no comma-separated table ({error}); save it as CSV"))
+        return table
+    header = [name.strip() for name in lines[0]] if lines else []
+    if _check_header(header, table):
+        for number, line in enumerate(lines[1:], 2):
+            if any(cell.strip() for cell in line):
+                _add_row(table, number, header, line)
+        table.check_attributes()
+    return table
+
+
+def _read_text(path: Path, table: PatientTable) -> str | None:
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            table.problems.append(Problem(PATIENTS_FILE, f"is no file below {MAX_BYTES} bytes; save the table again"))
+            return None
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        table.problems.append(Problem(PATIENTS_FILE, f"can't be read ({error.strerror}); check its permissions"))
+        return None
+    except UnicodeDecodeError:
+        table.problems.append(Problem(PATIENTS_FILE, "is not in UTF-8; save it as UTF-8"))
+        return None
+    return text
+
+
+def _check_header(header: list[str], table: PatientTable) -> bool:
+    missing = [name for name in REQUIRED if name not in header]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    identifying = [name for name in header if name.lower().replace(" ", "_").replace("-", "_") in IDENTIFYING]
+    if missing:
+        message = f"has no column {' and no column '.join(missing)}; its first line must be path,patient,..."
+    elif "" in header:
+        message = "has a column without a name; name it"
+    elif repeated:
+        message = f"has column {repeated[0]!r} twice; rename one"
+    elif identifying:
+        message = f"column {identifying[0]} may tell who a patient is and would enter reports; remove it"
+    else:
+        return True
+    table.problems.append(Problem(PATIENTS_FILE, message))
+    return False
+
+
+def _add_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> None:
+    message = _row_fault(table, header, line)
+    if message:
+        table.problems.append(Problem(PATIENTS_FILE, f"row {number}: {message}"))
+        return
+    values = {name: cell.strip() for name, cell in zip(header, line, strict=True)}
+    path, patient = values.pop("path"), values.pop("patient")
+    table.rows[normalise(path)] = PatientRow(number, path, patient, {k: v for k, v in values.items() if v})
+
+
+def _row_fault(table: PatientTable, header: list[str], line: list[str]) -> str:
+    if len(line) != len(header):
+        return f"has {len(line)} cells where the first line has {len(header)}; quote cells that hold commas"
+    values = dict(zip(header, line, strict=True))
+    path = PurePosixPath(values["path"].strip().replace("\\", "/"))
+    if not values["path"].strip() or path.is_absolute() or ".." in path.parts or "\0" in values["path"]:
+        return "column path leaves the data set or is empty; give a path relative to its root"
+    if not values["patient"].strip():
+        return "column patient is empty; give every file its patient"
+    if normalise(values["path"]) in table.rows:
+        return f"column path repeats row {table.rows[normalise(values['path'])].number}; remove one"
+    return ""

@@ -1,0 +1,36 @@
+"""What is wrong with a data set, one problem at a time. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that keeps a data set from being used.
+
+    Attributes:
+        path: File or folder relative to the data set's root, in POSIX form; "" for the data set as a whole.
+        message: What is wrong and how to mend it. `{related}` stands for the other file; no other name appears in it.
+        case: The case (or stray file) that can be left out to be rid of it; None where leaving out doesn't help.
+        related: The other file that the message speaks of, as `path`.
+    """
+
+    path: str
+    message: str
+    case: str | None = None
+    related: str = ""
+
+    @property
+    def line(self) -> str:
+        """The problem in one line, names included: for the data's owner."""
+        return self.hide(lambda path: path)
+
+    def hide(self, rename: Callable[[str], str]) -> str:
+        """The problem in one line, with every path renamed: for logs and failure texts."""
+        return f"{rename(self.path) if self.path else 'data set'}: {self.reason(rename)}"
+
+    def reason(self, rename: Callable[[str], str]) -> str:
+        """The message, with the related path renamed."""
+        return self.message.replace("{related}", rename(self.related) if self.related else "")

@@ -1,0 +1,139 @@
+"""Who trains, who validates, who tests: whole patients, stratified, seeded, stable where asked. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.errors import DataError, SettingError
+from medloop.imaging.split_record import SPLITS, Split
+
+Fractions = Mapping[Split, float]
+
+
+def quotas(num_patients: int, fractions: Fractions) -> dict[Split, int]:
+    """Share patients among splits by largest remainder, with at least one in each.
+
+    Args:
+        num_patients: At least as many as there are splits.
+        fractions: Positive; they need not add up to 1.
+
+    Raises:
+        DataError: Fewer patients than splits.
+        SettingError: A fraction is not positive.
+    """
+    names = list(fractions)
+    if num_patients < len(names):
+        raise DataError(f"data set: has {num_patients} patients for {len(names)} splits; add patients")
+    shares = np.array([fractions[name] for name in names], dtype=np.float64)
+    if not (np.isfinite(shares).all() and (shares > 0).all()):
+        raise SettingError("train, val and test must each be above 0; mend the fractions")
+    exact = shares / shares.sum() * num_patients
+    counts = np.floor(exact + 1e-9).astype(int)
+    # Stable sort: of equal remainders the earlier split wins.
+    for index in np.argsort(counts - exact, kind="stable")[: num_patients - counts.sum()]:
+        counts[index] += 1
+    while (counts == 0).any():
+        counts[np.argmax(counts)] -= 1
+        counts[np.argmin(counts)] += 1
+    return dict(zip(names, counts.tolist(), strict=True))
+
+
+def assign(
+    strata: Mapping[str, str], fractions: Fractions, seed: int, previous: Mapping[str, Split] | None = None
+) -> dict[str, Split]:
+    """Give each patient a split.
+
+    The quotas over all patients are met exactly where no `previous` stands against it. Within them each stratum gets its
+    own share: first the whole part, then patient by patient where a stratum lacks most of a split that still has room.
+    Of a stratum's patients the next is the one whose hash, keyed by the seed, comes first.
+
+    Args:
+        strata: Class profile of each patient, by pseudonym.
+        fractions: Of the splits that take part.
+        seed: Changes who is next, never how many go where.
+        previous: Split of patients seen before: they keep it.
+
+    Raises:
+        DataError: Fewer patients than splits, or a split stays empty because of `previous`.
+    """
+    names = list(fractions)
+    places = {patient: split for patient, split in (previous or {}).items() if patient in strata and split in names}
+    room = np.array(list(quotas(len(strata), fractions).values()))
+    kinds = sorted(set(strata.values()))
+    row = {kind: index for index, kind in enumerate(kinds)}
+    have = np.zeros((len(kinds), len(names)))
+    for patient, split in places.items():
+        have[row[strata[patient]], names.index(split)] += 1
+    waiting: list[list[str]] = [[] for _ in kinds]
+    # Last first, as the next is popped from the end.
+    for patient in sorted(strata.keys() - places.keys(), key=lambda name: _order(seed, name), reverse=True):
+        waiting[row[strata[patient]]].append(patient)
+    wanted = _wanted(kinds, strata, fractions)
+    places |= _fill(names, waiting, wanted, have, room - have.sum(axis=0))
+    empty = [name for name in names if name not in places.values()]
+    if empty:
+        raise DataError(f"previous: leaves no patient for {empty[0]}; split without previous")
+    return {patient: places[patient] for patient in strata}
+
+
+def _fill(
+    names: Sequence[Split],
+    waiting: list[list[str]],
+    wanted: NDArray[np.float64],
+    have: NDArray[np.float64],
+    room: NDArray[np.float64],
+) -> dict[str, Split]:
+    """Place the waiting patients, one after another, where a stratum lacks most of a split with room."""
+    places: dict[str, Split] = {}
+    left = np.array([len(patients) for patients in waiting])
+    while left.any():
+        lack = np.where((left[:, None] > 0) & (room[None, :] > 0), wanted - have, -np.inf)
+        kind, split = np.unravel_index(np.argmax(lack), lack.shape)
+        # A run of whole patients at once: what the next step would choose again anyway.
+        run = int(max(1, min(np.floor(lack[kind, split]), left[kind], room[split])))
+        for _ in range(run):
+            places[waiting[kind].pop()] = names[int(split)]
+        have[kind, split] += run
+        room[split] -= run
+        left[kind] -= run
+    return places
+
+
+def _wanted(kinds: list[str], strata: Mapping[str, str], fractions: Fractions) -> NDArray[np.float64]:
+    """Exact share of each stratum (rows) in each split (columns)."""
+    counts = Counter(strata.values())
+    sizes = np.array([counts[kind] for kind in kinds], dtype=np.float64)
+    shares = np.array(list(fractions.values()), dtype=np.float64)
+    return np.outer(sizes, shares / shares.sum())
+
+
+def _order(seed: int, patient: str) -> str:
+    return hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()
+
+
+def complete(
+    given: Mapping[str, set[Split]], strata: Mapping[str, str], fractions: Fractions, seed: int
+) -> dict[str, Split]:
+    """Take the missing splits of a data set that was split already out of its training patients.
+
+    Args:
+        given: Splits in which each patient lies.
+        strata: Class profile of each patient.
+        fractions: Of all three splits.
+        seed: As in `assign`.
+
+    Returns:
+        The new place of each patient that lies in train alone; empty where no split is missing.
+    """
+    present = {split for splits in given.values() for split in splits}
+    missing = [split for split in SPLITS if split not in present]
+    if not missing:
+        return {}
+    movable = {patient: strata[patient] for patient, splits in given.items() if splits == {"train"}}
+    shares: dict[Split, float] = {split: fractions[split] for split in SPLITS if split == "train" or split in missing}
+    return assign(movable, shares, seed)

@@ -1,0 +1,249 @@
+"""The one validator of data sets: `medloop data check`, the split job and serving ask here. Torch-free.
+
+Every file is opened and decoded. What is found is a list of problems, each in one line that names the file or field and
+the mend; nothing is raised for a bad file.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.imaging.formats import FileError, array_digest, pixel_digest, read_image
+from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, FoundCase, Layout, find_cases, find_volume
+from medloop.imaging.nifti import NiftiVolume, read_nifti
+from medloop.imaging.problems import Problem
+from medloop.imaging.split_record import SPLITS, Task
+
+Progress = Callable[[int, int], None]
+MAX_LABEL = 255
+GRID_TOLERANCE = 1e-3
+"""Largest difference of two affines, in voxel edges."""
+
+
+@dataclass(frozen=True)
+class CheckedCase:
+    """A case whose files can be used.
+
+    Attributes:
+        found: Where it is and whose.
+        image_digest: SHA-256 of the decoded pixels or voxels.
+        label_digest: SHA-256 of the label volume; "" in classification.
+        values: Label values that occur in the volume, sorted; () in classification.
+    """
+
+    found: FoundCase
+    image_digest: str
+    label_digest: str = ""
+    values: tuple[int, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Relative to the data set's root, POSIX."""
+        return self.found.path
+
+
+@dataclass
+class DatasetReport:
+    """What a data set holds, and what is wrong with it.
+
+    Attributes:
+        task: The task it was read for.
+        cases: Those that can be used, sorted by path.
+        problems: All that was found; the data set is usable when there are none.
+        classes: Class names, sorted (classification), or by label value (segmentation).
+        patients: Patient of each usable case, by path: as patients.csv says; else cases with the same pixels share one.
+        presplit: Whether it lies in train, val and test folders.
+        identified: Whether patients.csv is there.
+    """
+
+    task: Task
+    cases: list[CheckedCase]
+    problems: list[Problem]
+    classes: list[str]
+    patients: dict[str, str]
+    presplit: bool
+    identified: bool
+    counts: dict[str, int] = field(default_factory=dict)
+    """Usable cases of each class; in segmentation, those in which the class occurs."""
+
+    @property
+    def num_patients(self) -> int:
+        """How many patients the usable cases have."""
+        return len(set(self.patients.values()))
+
+
+def check_dataset(
+    root: Path, task: Task, labels: Sequence[str] | None = None, progress: Progress | None = None
+) -> DatasetReport:
+    """Check every file of a data set, and the set as a whole.
+
+    Args:
+        root: The data set's folder.
+        task: Which of the two layouts it has.
+        labels: Segmentation: class names by label value, the background first; None takes the values found.
+        progress: Called with (cases done, cases in all).
+
+    Raises:
+        DataError: The root is no folder or can't be listed; every other fault is a problem in the report.
+    """
+    layout = find_cases(root, task)
+    problems = list(layout.problems)
+    checked: list[CheckedCase] = []
+    for done, case in enumerate(layout.cases, 1):
+        try:
+            checked.append(_check_image(root, case) if task == "classification" else _check_subject(root, case, labels))
+        except FileError as error:
+            path = error.path.relative_to(root).as_posix() if error.path.is_relative_to(root) else case.path
+            problems.append(Problem(path, error.reason, case=case.path))
+        if progress:
+            progress(done, len(layout.cases))
+    problems += _find_twins(checked, task, layout.identified)
+    unusable = {problem.case for problem in problems}
+    usable = [case for case in checked if case.path not in unusable]
+    return _judge(layout, usable, problems, labels)
+
+
+def _judge(
+    layout: Layout, usable: list[CheckedCase], problems: list[Problem], labels: Sequence[str] | None
+) -> DatasetReport:
+    """The report: classes, patients, counts, and what is wrong with the usable cases as a whole."""
+    segmentation = layout.task == "segmentation"
+    classes = _label_names(usable, labels) if segmentation else sorted({case.found.group for case in usable})
+    report = DatasetReport(
+        layout.task, usable, problems, classes, _patients(usable), layout.presplit, layout.identified
+    )
+    for case in usable:
+        for name in case_classes(case, classes):
+            report.counts[name] = report.counts.get(name, 0) + 1
+    report.problems += [Problem("", message) for message in _whole_faults(report, labels)]
+    return report
+
+
+def case_classes(case: CheckedCase, classes: Sequence[str]) -> list[str]:
+    """The class of an image, or the names of the labels that occur in a volume."""
+    return [classes[value] for value in case.values] if case.values else [case.found.group]
+
+
+def _check_image(root: Path, case: FoundCase) -> CheckedCase:
+    return CheckedCase(case, pixel_digest(read_image(root / case.path)))
+
+
+def _check_subject(root: Path, case: FoundCase, labels: Sequence[str] | None) -> CheckedCase:
+    folder = root / case.path
+    image_path, label_path = (_require_volume(folder, stem) for stem in (IMAGE, LABEL))
+    image, label = read_nifti(image_path), read_nifti(label_path)
+    fault = _grid_fault(image, label)
+    if fault:
+        raise FileError(label_path, f"{fault}; resample the label onto the image's grid, nearest neighbour")
+    if (image.voxels == image.voxels.flat[0]).all():
+        raise FileError(image_path, "holds one value everywhere; replace or remove it")
+    values = _label_values(label_path, label.voxels, labels)
+    return CheckedCase(case, array_digest(image.voxels), array_digest(label.voxels.astype(np.uint8)), values)
+
+
+def _require_volume(folder: Path, stem: str) -> Path:
+    path = find_volume(folder, stem)
+    if path is None:
+        raise FileError(folder / f"{stem}.nii.gz", "is missing; add it or remove the subject's folder")
+    return path
+
+
+def _grid_fault(image: NiftiVolume, label: NiftiVolume) -> str:
+    if image.voxels.shape != label.voxels.shape:
+        return f"has shape {label.voxels.shape} where its image has {image.voxels.shape}"
+    apart = float(np.abs(image.affine[:3] - label.affine[:3]).max())
+    if apart > GRID_TOLERANCE * min(image.spacing):
+        return f"lies on another grid than its image (their affines differ by {apart:.3g})"
+    return ""
+
+
+def _label_values(path: Path, voxels: NDArray[np.generic], labels: Sequence[str] | None) -> tuple[int, ...]:
+    values = np.unique(voxels)
+    bound = len(labels) - 1 if labels else MAX_LABEL
+    outside = values[(values < 0) | (values > bound) | (values != np.round(values))]
+    if outside.size:
+        shown = ", ".join(f"{value:g}" for value in outside[:5])
+        names = f"0 to {bound}" + (f" ({', '.join(labels)})" if labels else "")
+        raise FileError(path, f"has label values {shown}, which are no whole numbers from {names}; renumber the labels")
+    return tuple(int(value) for value in values)
+
+
+def _label_names(cases: list[CheckedCase], labels: Sequence[str] | None) -> list[str]:
+    if labels:
+        return list(labels)
+    highest = max((value for case in cases for value in case.values), default=0)
+    return ["background", *(f"label {value}" for value in range(1, highest + 1))]
+
+
+def _patients(cases: list[CheckedCase]) -> dict[str, str]:
+    """Patient by case path. Unnamed cases are each their own patient, twins one: they must not meet across a split."""
+    first: dict[str, str] = {}
+    return {
+        case.path: case.found.patient or first.setdefault(case.image_digest, case.path)
+        for case in cases
+    }  # fmt: skip
+
+
+def _find_twins(cases: list[CheckedCase], task: Task, identified: bool) -> list[Problem]:
+    """The same pixels in two classes, under two patients, or in two subjects of an unnamed set."""
+    groups: dict[str, list[CheckedCase]] = defaultdict(list)
+    for case in cases:
+        groups[case.image_digest].append(case)
+    problems = []
+    for twins in (group for group in groups.values() if len(group) > 1):
+        if len({case.found.group for case in twins}) > 1:
+            message = "shows the same pixels as {related} of another class; remove the wrong one"
+        elif identified and len({case.found.patient for case in twins}) > 1:
+            message = "shows the same pixels as {related} of another patient; remove one or mend patients.csv"
+        elif task == "segmentation" and not identified:
+            message = "shows the same voxels as {related}; remove one, or give both one patient in patients.csv"
+        else:
+            continue
+        for case in twins:
+            other = twins[0] if case is not twins[0] else twins[1]
+            problems.append(Problem(case.path, message, case=case.path, related=other.path))
+    return problems
+
+
+def _whole_faults(report: DatasetReport, labels: Sequence[str] | None) -> list[str]:
+    if not report.cases:
+        return [f"holds no case that can be used; a {report.task} data set has {LAYOUTS[report.task]}"]
+    faults = _class_faults(report) if report.task == "classification" else _label_faults(report, labels)
+    if report.presplit:
+        missing = [split for split in SPLITS if split not in {case.found.split for case in report.cases}]
+        trained = {report.patients[case.path] for case in report.cases if case.found.split == "train"}
+        if len(trained) < 1 + len(missing):
+            needed = f"needs {1 + len(missing)} patients, as {' and '.join(missing) or 'training'} is taken from it"
+            faults.append(f"folder train has {len(trained)} patients and {needed}; add patients")
+    elif report.num_patients < len(SPLITS):
+        faults.append(f"has {report.num_patients} patients for {len(SPLITS)} splits; add patients")
+    return faults
+
+
+def _class_faults(report: DatasetReport) -> list[str]:
+    faults = []
+    if len(report.classes) < 2:
+        faults.append(f"has one class only ({report.classes[0]}); add a folder with images of another class")
+    if report.presplit:
+        trained = {case.found.group for case in report.cases if case.found.split == "train"}
+        unseen = sorted(set(report.classes) - trained)
+        if unseen:
+            faults.append(f"class {unseen[0]} has no image in folder train; add some or remove the class")
+    return faults
+
+
+def _label_faults(report: DatasetReport, labels: Sequence[str] | None) -> list[str]:
+    found = {value for case in report.cases for value in case.values}
+    if not found - {0}:
+        return ["every label is empty; label at least one structure"]
+    gaps = sorted(set(range(max(found) + 1)) - found)
+    if gaps and not labels:
+        listed = ", ".join(map(str, sorted(found)))
+        return [f"label values {listed} leave gaps; renumber them 0, 1, 2, ..., or name all in labels"]
+    return []
