@@ -47,6 +47,7 @@ class Engine:
         self.scope = _scope(backend, execution, self.graph)
         self.limit = _limit(execution)
         self.stop = stop
+        self.stopping = False
         self.results: dict[str, StepResult] = {}
         self.left_out: set[str] = set()
         self.running: dict[Future[StepResult], Step] = {}
@@ -71,9 +72,10 @@ class Engine:
     def _see_stop(self) -> None:
         with self.backend.store.read() as read:
             status = executions.read(read, self.arn)["PipelineExecutionStatus"]
-        if status != "Executing" and not self.stop.is_set():
+        if status != "Executing":
             self.stop.set()
-        if self.stop.is_set():
+        if self.stop.is_set() and not self.stopping:
+            self.stopping = True
             with self.backend.store.write() as write:
                 executions.change(write, self.arn, PipelineExecutionStatus="Stopping")
                 for step in self.running.values():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class ServiceError(Exception):
     """What the service would answer to a wrong request.
@@ -22,6 +24,17 @@ class ServiceError(Exception):
 def invalid(message: str) -> ServiceError:
     """A request that the service refuses."""
     return ServiceError("ValidationException", message)
+
+
+def check_name(field: str, name: str, length: int) -> None:
+    """Check a resource's name as the service does: letters, digits and inner hyphens.
+
+    Raises:
+        ServiceError: ValidationException that names the field.
+    """
+    if len(name) > length or not re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9])*", name):
+        rule = f"1 to {length} letters, digits and hyphens between them"
+        raise invalid(f"1 validation error detected: Value '{name}' at '{field}' must be {rule}")
 
 
 def not_found(message: str) -> ServiceError:

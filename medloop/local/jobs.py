@@ -11,7 +11,7 @@ from typing import Any
 
 from medloop.local import processes
 from medloop.local.backend import Backend
-from medloop.local.errors import in_use, invalid, not_found
+from medloop.local.errors import check_name, in_use, invalid, not_found
 from medloop.local.home import arn, now
 from medloop.local.store import Document, Table, Transaction
 
@@ -64,6 +64,7 @@ def create(write: Transaction, kind: JobKind, request: Document, start: Callable
         ServiceError: ResourceInUse when the name is taken; ValidationException for a bad metric definition.
     """
     name = request[f"{kind.name}Name"]
+    check_name(f"{kind.name}Name", name, 63)
     if write.get(kind.table, name):
         raise in_use(f"{kind.name} with name {name} already exists; job names must be unique")
     for metric in request.get("AlgorithmSpecification", {}).get("MetricDefinitions") or []:
@@ -143,7 +144,9 @@ def reap(backend: Backend, kind: JobKind, document: Document) -> Document:
     processes.signal_group(ended.get("_process"), signal.SIGKILL)
     folder = backend.home.job(name)
     processes.kill_strays(folder / "ml")
-    shutil.rmtree(folder, ignore_errors=True)
+    for left in (folder, ended.get("_temporary")):
+        if left:
+            shutil.rmtree(left, ignore_errors=True)
     return ended
 
 

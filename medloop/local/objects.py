@@ -124,7 +124,9 @@ class Objects:
         # The home itself is no data, even where it lies in a folder registered by reference.
         hidden = frozenset({os.path.realpath(self.home.root)})
         found = _walk(base, f"{folder}/" if folder else "", stem, hidden)
-        yield from (Object.at(bucket, key, path) for key, path in sorted(found, key=lambda pair: pair[0].encode()))
+        for key, path in sorted(found, key=lambda pair: os.fsencode(pair[0])):
+            with suppress(FileNotFoundError):  # deleted since it was found
+                yield Object.at(bucket, key, path)
 
     def etags(self, objects: Iterable[Object]) -> dict[str, str]:
         """ETag by key; a file is read again only when its time, size or inode changed."""
@@ -156,12 +158,12 @@ class Objects:
         temporary = self.home.folder("tmp") / uuid.uuid4().hex
         try:
             etag = _write(temporary, body)
+            stamp = Object.at(bucket, key, temporary).stamp  # a rename keeps it; another writer's file has its own
             _place(temporary, path, key, if_absent=if_absent)
         finally:
             temporary.unlink(missing_ok=True)
-        placed = Object.at(bucket, key, path)
         with self.store.write() as write:
-            write.put(Table.ETAGS, str(path), {"stamp": placed.stamp, "etag": etag})
+            write.put(Table.ETAGS, str(path), {"stamp": stamp, "etag": etag})
         return etag
 
     def adopt(self, bucket: str, key: str, file: Path) -> None:

@@ -46,6 +46,7 @@ _S3: dict[str, Handler] = {
     "CopyObject": s3.copy_object,
     "DeleteObject": s3.delete_object,
     "DeleteObjects": s3.delete_objects,
+    "ListObjects": s3.list_objects_v1,
     "ListObjectsV2": s3.list_objects,
     "CreateMultipartUpload": s3.create_upload,
     "UploadPart": s3.upload_part,

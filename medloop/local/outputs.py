@@ -21,10 +21,15 @@ def store_training(backend: Backend, job: Document, folder: Folder) -> str:
     """Pack the model (and output/data when it holds anything); returns the model archive's S3 URI."""
     bucket, prefix = split_uri(f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job['TrainingJobName']}/output")
     data = folder.ml / "output" / "data"
-    if any(_files(data)):
+    if not is_empty(data):
         _pack(backend, data, bucket, f"{prefix}/output.tar.gz")
     _pack(backend, folder.ml / "model", bucket, f"{prefix}/model.tar.gz")
     return f"s3://{bucket}/{prefix}/model.tar.gz"
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds no file, or doesn't exist."""
+    return not any(_files(folder))
 
 
 def store_processing(backend: Backend, job: Document, folder: Folder) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medloop.local.errors import invalid
+from medloop.local.errors import check_name, invalid
 from medloop.local.home import ROLE_NAME, arn, now
 from medloop.local.store import Document, Table, Transaction
 
@@ -17,6 +17,7 @@ def create_group(write: Transaction, request: Document) -> Document:
         ServiceError: ValidationException when it exists.
     """
     name = request["ModelPackageGroupName"]
+    check_name("ModelPackageGroupName", name, 63)
     if write.get(Table.GROUPS, name):
         raise invalid(f"Model Package Group already exists: {arn(f'model-package-group/{name}')}")
     document = {key: value for key, value in request.items() if key != "Tags"}

@@ -103,9 +103,10 @@ def run_job(
     """
     job = jobs.change(backend, kind, name, **({"SecondaryStatus": "Downloading"} if kind is TRAINING else {}))
     log = JobLog.of(backend, kind, job)
-    root = backend.home.job(name)
+    root, temporary = backend.home.job(name), ""
     try:
         folder, launch = stage(backend, kind, job)
+        temporary = launch.env["TMPDIR"]
         ending = _run_process(backend, kind, name, launch, log, _asked_to_stop(backend, kind, name, stop), grace)
         return _finish(backend, kind, name, folder, ending, log)
     except (StagingError, ServiceError) as error:
@@ -118,6 +119,7 @@ def run_job(
     finally:
         processes.kill_strays(root / "ml")
         shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _asked_to_stop(backend: Backend, kind: JobKind, name: str, stop: threading.Event) -> Callable[[], bool]:
@@ -161,7 +163,8 @@ def _run_process(
         )
     except OSError as error:
         raise StagingError(f"{launch.argv[0]} can't be started: {error.strerror}") from error
-    started = {"_process": processes.identity(process.pid), f"{kind.verb}StartTime": now()}
+    started: dict[str, Any] = {"_process": processes.identity(process.pid), "_temporary": launch.env["TMPDIR"]}
+    started |= {f"{kind.verb}StartTime": now()}
     job = jobs.change(backend, kind, name, **started, **({"SecondaryStatus": "Training"} if kind is TRAINING else {}))
     limit = (job.get("StoppingCondition") or {}).get("MaxRuntimeInSeconds", _DEFAULT_RUNTIME)
     assert process.stdout is not None  # noqa: S101 (an invariant of PIPE)
@@ -229,7 +232,7 @@ def _store(backend: Backend, kind: JobKind, name: str, folder: Folder, *, stoppe
         outputs.store_processing(backend, job, folder)
         return {}
     job = jobs.change(backend, kind, name, SecondaryStatus="Uploading")
-    if stopped and not any((folder.ml / "model").iterdir()):
+    if stopped and outputs.is_empty(folder.ml / "model"):
         return {}
     return {"ModelArtifacts": {"S3ModelArtifacts": outputs.store_training(backend, job, folder)}}
 

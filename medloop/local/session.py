@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 import uuid
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import boto3
 import botocore.session
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.loaders import Loader, create_loader
 from botocore.model import ListShape, OperationModel, Shape, StructureShape
 
 from medloop.local.backend import Backend
@@ -37,6 +39,7 @@ def local_session(home: Path | None = None) -> boto3.Session:
         TargetError: The home can't be written.
     """
     core = botocore.session.Session(session_vars=_own_variables())
+    core.register_component("data_loader", _service_models())
     answer = _Answers(Home.find(home).root)
     events = core.get_component("event_emitter")
     events.register("before-parameter-build", answer.keep_params)
@@ -47,6 +50,12 @@ def local_session(home: Path | None = None) -> boto3.Session:
         region_name=REGION,
         botocore_session=core,
     )
+
+
+@cache
+def _service_models() -> Loader:
+    """Service models, parsed once for all sessions of the process."""
+    return create_loader()
 
 
 def _own_variables() -> dict[str, tuple[None, None, Any, None]]:

@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launc
         StagingError: Its image, its inputs or its settings can't be used here.
     """
     folder = Folder(backend.home.job(job[f"{kind.name}Name"]))
-    for name in ("ml", "code", "site", "tmp"):
+    for name in ("ml", "code", "site"):
         backend.home.folder(*folder.root.relative_to(backend.home.root).parts, name)
     container = _unpack(backend, _image(kind, job), folder.root / "code")
     staged = list(_training(backend, job, folder) if kind is TRAINING else _processing(backend, job, folder))
@@ -153,11 +154,17 @@ def _processing(backend: Backend, job: Document, folder: Folder) -> Iterator[Obj
     shown = {key: value for key, value in job.items() if not key.startswith("_")}
     _write_json(config / "processingjobconfig.json", shown)
     for output in job.get("ProcessingOutputConfig", {}).get("Outputs") or []:
-        folder.local(output["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
+        folder.local(_local_path(output, "S3Output", output["OutputName"])).mkdir(parents=True, exist_ok=True)
     for source in job.get("ProcessingInputs") or []:
-        if "S3Input" not in source:
-            raise StagingError(f"the input {source['InputName']} has no S3Input")
-        yield from _link(backend, source["S3Input"], folder.local(source["S3Input"]["LocalPath"]))
+        place = folder.local(_local_path(source, "S3Input", source["InputName"]))
+        yield from _link(backend, source["S3Input"], place)
+
+
+def _local_path(channel: Document, member: str, name: str) -> str:
+    path = channel.get(member, {}).get("LocalPath")
+    if path is None:
+        raise StagingError(f"{name} has no {member} with a LocalPath, which the local backend needs")
+    return str(path)
 
 
 def _resources(cluster: Document) -> Document:
@@ -264,7 +271,8 @@ def _environment(backend: Backend, kind: JobKind, job: Document, folder: Folder)
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTHONUNBUFFERED": "1",
         "ML_ROOT": str(folder.ml),
-        "TMPDIR": str(folder.root / "tmp"),
+        # Short: sockets are made in it, and their paths have 107 bytes at most.
+        "TMPDIR": tempfile.mkdtemp(prefix="medloop-"),
         f"{kind.verb.upper()}_JOB_NAME": job[f"{kind.name}Name"],
         f"{kind.verb.upper()}_JOB_ARN": job[f"{kind.name}Arn"],
     }

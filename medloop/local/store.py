@@ -148,7 +148,7 @@ class Store:
             db.execute("COMMIT")
             self._prepared = True
         except sqlite3.DatabaseError as error:
-            raise TargetError(f"{self.path}: is not a medloop database ({error}); move it away") from error
+            raise TargetError(f"{self.path}: can't be used as medloop's database ({error}); move it away") from error
         finally:
             db.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from medloop.local.api.paging import created_between, page, pick
 from medloop.local.api.tags import put_tags
 from medloop.local.backend import Backend
-from medloop.local.errors import ServiceError, in_use, invalid, not_found
+from medloop.local.errors import ServiceError, check_name, in_use, invalid, not_found
 from medloop.local.executions import RUNNING, reap
 from medloop.local.graph import read_graph
 from medloop.local.home import arn, now
@@ -37,6 +37,7 @@ def find(transaction: Transaction, name_or_arn: str) -> Document:
 def create(backend: Backend, params: Document) -> Document:
     """CreatePipeline."""
     name, time = params["PipelineName"], now()
+    check_name("PipelineName", name, 256)
     document = pick(params, "PipelineName", "PipelineDescription", "RoleArn", "ParallelismConfiguration")
     document |= {
         "PipelineArn": arn(f"pipeline/{name}"),

@@ -8,6 +8,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 from urllib.parse import unquote
@@ -98,13 +99,21 @@ def delete_objects(backend: Backend, params: Document) -> Document:
     return {name: items for name, items in response.items() if items}
 
 
+def list_objects_v1(backend: Backend, params: Document) -> Document:
+    """ListObjects, the older form: the same list, with Marker and NextMarker."""
+    response = list_objects(backend, {**params, "StartAfter": params.get("Marker")})
+    token = response.pop("NextContinuationToken", None)
+    del response["KeyCount"]
+    return {**response, **({"NextMarker": token} if token else {})}
+
+
 def list_objects(backend: Backend, params: Document) -> Document:
     """ListObjectsV2, with Prefix, Delimiter, MaxKeys, StartAfter; the ContinuationToken is the last key of a page."""
     prefix, delimiter = params.get("Prefix") or "", params.get("Delimiter") or ""
     after = params.get("ContinuationToken") or params.get("StartAfter") or ""
     count = min(params.get("MaxKeys", _MAX_KEYS), _MAX_KEYS)
     rows = _rows(backend.objects.walk(params["Bucket"], prefix), prefix, delimiter, after)
-    listed = [row for row, _ in zip(rows, range(count), strict=False)]
+    listed = list(islice(rows, count))
     more = count > 0 and next(rows, None) is not None
     objects = [row for row in listed if isinstance(row, Object)]
     etags = backend.objects.etags(objects)
