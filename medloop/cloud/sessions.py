@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from sagemaker.core.workflow.pipeline_context import PipelineSession
 
 TargetName = Literal["local", "aws"]
-LOCAL_ACCOUNT = "000000000000"
-LOCAL_REGION = "us-east-1"
-LOCAL_BUCKET = "medloop-local"
-LOCAL_ROLE = f"arn:aws:iam::{LOCAL_ACCOUNT}:role/medloop-local"
 BUCKET_VARIABLE = "MEDLOOP_BUCKET"
 ROLE_VARIABLE = "MEDLOOP_ROLE_ARN"
 _OPT_OUT = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
@@ -91,9 +87,10 @@ def open_target(name: TargetName, home: Path | None = None) -> Target:
         TargetError: The target is unknown, or the account can't be reached or lacks a setting.
     """
     if name == "local":
+        from medloop.local.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
         from medloop.local.session import local_session
 
-        return Target("local", local_session(home), LOCAL_BUCKET, LOCAL_ROLE, LOCAL_ACCOUNT, LOCAL_REGION)
+        return Target("local", local_session(home), BUCKET, ROLE_ARN, ACCOUNT, REGION)
     if name == "aws":
         return _open_aws()
     raise TargetError(f"target {name!r} is unknown; choose local or aws")

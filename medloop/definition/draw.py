@@ -80,7 +80,15 @@ def _title(step: Step) -> str:
 
 
 def _condition(condition: dict[str, Any]) -> str:
-    sign = _SIGNS.get(str(condition.get("Type")), str(condition.get("Type")))
+    kind = str(condition.get("Type"))
+    if kind == "Or":
+        return "(" + " or ".join(_condition(inner) for inner in mappings(condition.get("Conditions"))) + ")"
+    if kind == "Not":
+        return f"not ({_condition(condition.get('Condition') or {})})"
+    if kind == "In":
+        values = ", ".join(describe_value(value) for value in condition.get("Values") or [])
+        return f"{describe_value(condition.get('QueryValue'))} in ({values})"
+    sign = _SIGNS.get(kind, kind)
     return f"{describe_value(condition.get('LeftValue'))} {sign} {describe_value(condition.get('RightValue'))}"
 
 

@@ -146,6 +146,7 @@ def test_hyperparameters_decode_to_the_settings(built: Built) -> None:
     task = task_of(built)
     settings = setting_value(resolve(task).settings, "train.hyperparameters")
     wire = built.definition.step("Train").arguments["HyperParameters"]
+    assert set(wire) == set(HYPERPARAMETERS[task].model_fields)
     defaults = {parameter.name: parameter.default for parameter in built.definition.parameters}
     read = {name: str(substituted(value, defaults)) for name, value in wire.items()}
     assert HYPERPARAMETERS[task].from_wire(read) == settings

@@ -12,9 +12,10 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from medloop.cloud.layout import PSEUDONYM_KEY
-from medloop.cloud.sessions import LOCAL_BUCKET, LOCAL_REGION, LOCAL_ROLE, Target
+from medloop.cloud.sessions import Target
 from medloop.cloud.upsert import upsert
 from medloop.errors import SettingError, TargetError
+from medloop.local.home import BUCKET, REGION, ROLE_ARN
 from medloop.settings import Resolved, resolve
 
 pytestmark = pytest.mark.slow
@@ -26,9 +27,9 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(variable, "none")
     with mock_aws():
-        session = boto3.Session(region_name=LOCAL_REGION)
-        session.client("s3").create_bucket(Bucket=LOCAL_BUCKET)
-        yield Target("local", session, LOCAL_BUCKET, LOCAL_ROLE, "123456789012", LOCAL_REGION)
+        session = boto3.Session(region_name=REGION)
+        session.client("s3").create_bucket(Bucket=BUCKET)
+        yield Target("local", session, BUCKET, ROLE_ARN, "123456789012", REGION)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from typing import Any
 
 import boto3
 
-from medloop.cloud.sessions import LOCAL_ACCOUNT, LOCAL_BUCKET, LOCAL_REGION, LOCAL_ROLE, Target
+from medloop.cloud.sessions import Target
+from medloop.local.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
 
 
 class CallRefusedError(Exception):
@@ -19,11 +20,11 @@ def unreachable_target(calls: list[str]) -> Target:
     Args:
         calls: Receives the names of the operations that were tried.
     """
-    session = boto3.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name=LOCAL_REGION)  # noqa: S106
+    session = boto3.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name=REGION)  # noqa: S106
 
     def refuse(model: Any, **_: Any) -> None:
         calls.append(model.name)
         raise CallRefusedError(model.name)
 
     session.events.register("before-call", refuse)
-    return Target("local", session, LOCAL_BUCKET, LOCAL_ROLE, LOCAL_ACCOUNT, LOCAL_REGION)
+    return Target("local", session, BUCKET, ROLE_ARN, ACCOUNT, REGION)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from medloop.definition.draw import describe_value, draw_mermaid, draw_text
+from medloop.definition.draw import describe_conditions, describe_value, draw_mermaid, draw_text
 from medloop.definition.read import Definition, read_definition
 from medloop.errors import SettingError
 from tests.unit.definition.documents import get, small_definition
@@ -74,6 +74,17 @@ def test_mermaid_drawing_has_each_step_and_only_direct_edges() -> None:
         assert f"    {step.name}" in drawing
     assert "Gate -->|yes| Register" in drawing
     assert "Train --> Register" not in drawing
+
+
+def test_composite_conditions_in_words() -> None:
+    """Or, Not and In read as a person would say them."""
+    equal = {"Type": "Equals", "LeftValue": get("Parameters.Data"), "RightValue": "x"}
+    among = {"Type": "In", "QueryValue": get("Parameters.Data"), "Values": ["x", "y"]}
+    document = small_definition()
+    gate = document["Steps"][2]["Arguments"]
+    gate["Conditions"] = [{"Type": "Or", "Conditions": [{"Type": "Not", "Condition": equal}, among]}]
+    step = read_definition(json.dumps(document)).step("Gate")
+    assert describe_conditions(step) == "(not (Data = x) or Data in (x, y))"
 
 
 def test_expressions_in_words() -> None:
