@@ -3,8 +3,8 @@
     python benchmarks/kmeans_tissue.py DIR [SUBJECT ...]
 
 DIR holds `<subject>/{img,label}.nii.gz` (made by `medloop samples brain-tissue DIR`, or a split's test folder).
-Clusters are named as the truth would have it (the best of all permutations), so that the baseline is never undersold. Prints the
-Dice of each subject and the means: what a network has to beat by 0.05.
+Clusters are named as the truth would have it (the best of all permutations), so that the baseline is never undersold.
+Prints the Dice of each subject and the means: what a network has to beat by 0.05.
 """
 
 from __future__ import annotations

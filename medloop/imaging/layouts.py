@@ -1,8 +1,8 @@
 """How data sets lie in folders, and what of it is a case. Nothing is decoded here. Torch-free.
 
 Classification: `<class>/<image>.png|jpg`. Segmentation: `<subject>/{img,label}.nii.gz`. Either may lie below `train`,
-`val` (or `valid`) and `test`, and is then split already. `patients.csv` in the root names the patients. Hidden files are
-not seen. Links are followed, at these depths only; nothing is ever written through them.
+`val` (or `valid`) and `test`, and is then split already. `patients.csv` in the root names the patients. Hidden files
+are not seen. Links are followed, at these depths only; nothing is ever written through them.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from medloop.imaging.problems import Problem
 PATIENTS_FILE = "patients.csv"
 REQUIRED = ("path", "patient")
 IDENTIFYING = frozenset(
-    ["name", "first_name", "last_name", "surname", "forename", "patient_name", "patientname", "patient_id"]
-    + ["mrn", "ssn", "birth_date", "birthdate", "date_of_birth", "dob", "birthday", "address", "phone", "email"]
+    {"name", "first_name", "last_name", "surname", "forename", "patient_name", "patientname", "patient_id", "mrn"}
+    | {"ssn", "birth_date", "birthdate", "date_of_birth", "dob", "birthday", "address", "phone", "email"}
 )
 """Columns that would carry a person's identity into records and reports."""
 MAX_BYTES = 64 * 2**20

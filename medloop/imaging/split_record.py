@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medloop.errors import DataError
 
 VERSION = 1
-SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Task = Literal["classification", "segmentation"]
 
 
@@ -80,7 +80,7 @@ class SplitRecord(_Record):
     leakage: Leakage
     quarantined: list[Quarantined] = Field(default_factory=list)
     data_digest: str
-    """SHA-256 over the sorted (path, content digest) pairs of the data that was split."""
+    """SHA-256 over the sorted (class, content digests) of the cases that were split: no name or key changes it."""
 
     def pseudonyms(self, split: Split) -> list[str]:
         """Patients with at least one case in this split, sorted."""

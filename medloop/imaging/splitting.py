@@ -44,18 +44,23 @@ def quotas(num_patients: int, fractions: Fractions) -> dict[Split, int]:
 
 
 def assign(
-    strata: Mapping[str, str], fractions: Fractions, seed: int, previous: Mapping[str, Split] | None = None
+    strata: Mapping[str, str],
+    fractions: Fractions,
+    seed: int,
+    turns: Mapping[str, str],
+    previous: Mapping[str, Split] | None = None,
 ) -> dict[str, Split]:
     """Give each patient a split.
 
-    The quotas over all patients are met exactly where no `previous` stands against it. Within them each stratum gets its
-    own share: first the whole part, then patient by patient where a stratum lacks most of a split that still has room.
-    Of a stratum's patients the next is the one whose hash, keyed by the seed, comes first.
+    The quotas over all patients are met exactly where no `previous` stands against it. Within them each stratum gets
+    its own share: first the whole part, then patient by patient where a stratum lacks most of a split that still has
+    room. Of a stratum's patients the next is the one whose turn, hashed with the seed, comes first.
 
     Args:
         strata: Class profile of each patient, by pseudonym.
         fractions: Of the splits that take part.
         seed: Changes who is next, never how many go where.
+        turns: A text of each patient that doesn't change with names or keys: a digest of the images.
         previous: Split of patients seen before: they keep it.
 
     Raises:
@@ -71,7 +76,9 @@ def assign(
         have[row[strata[patient]], names.index(split)] += 1
     waiting: list[list[str]] = [[] for _ in kinds]
     # Last first, as the next is popped from the end.
-    for patient in sorted(strata.keys() - places.keys(), key=lambda name: _order(seed, name), reverse=True):
+    for patient in sorted(
+        strata.keys() - places.keys(), key=lambda name: _order(seed, turns[name], name), reverse=True
+    ):
         waiting[row[strata[patient]]].append(patient)
     wanted = _wanted(kinds, strata, fractions)
     places |= _fill(names, waiting, wanted, have, room - have.sum(axis=0))
@@ -112,12 +119,16 @@ def _wanted(kinds: list[str], strata: Mapping[str, str], fractions: Fractions) -
     return np.outer(sizes, shares / shares.sum())
 
 
-def _order(seed: int, patient: str) -> str:
-    return hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()
+def _order(seed: int, turn: str, patient: str) -> tuple[str, str]:
+    return hashlib.sha256(f"{seed}:{turn}".encode()).hexdigest(), patient
 
 
 def complete(
-    given: Mapping[str, set[Split]], strata: Mapping[str, str], fractions: Fractions, seed: int
+    given: Mapping[str, set[Split]],
+    strata: Mapping[str, str],
+    fractions: Fractions,
+    seed: int,
+    turns: Mapping[str, str],
 ) -> dict[str, Split]:
     """Take the missing splits of a data set that was split already out of its training patients.
 
@@ -126,6 +137,7 @@ def complete(
         strata: Class profile of each patient.
         fractions: Of all three splits.
         seed: As in `assign`.
+        turns: As in `assign`.
 
     Returns:
         The new place of each patient that lies in train alone; empty where no split is missing.
@@ -136,4 +148,4 @@ def complete(
         return {}
     movable = {patient: strata[patient] for patient, splits in given.items() if splits == {"train"}}
     shares: dict[Split, float] = {split: fractions[split] for split in SPLITS if split == "train" or split in missing}
-    return assign(movable, shares, seed)
+    return assign(movable, shares, seed, turns)

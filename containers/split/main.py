@@ -1,0 +1,49 @@
+"""Split job: check a data set, give every patient a split, write pseudonymised copies and split.json.
+
+By hand, from the repository's root:
+
+    python containers/split/main.py --task segmentation --input-data DATA --input-key KEYS \
+        --output-train OUT/train --output-val OUT/val --output-test OUT/test --output-split OUT/split
+
+DATA holds `<class>/<image>.png|jpg` or `<subject>/{img,label}.nii.gz`; KEYS holds `pseudonyms.key`, 32 random bytes.
+README.md beside this file tells the contract.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from medloop.container.arguments import parse_arguments
+from medloop.container.processing import ProcessingJob
+from medloop.container.run import run
+from medloop.imaging.identity import random_key, read_key
+from medloop.imaging.split_job import RECORD_FILE, SplitOutputs, SplitSettings, split_dataset, summary
+from medloop.imaging.split_record import read_split_record
+
+
+def main() -> None:
+    """Read the contract, split, say who went where."""
+    job = ProcessingJob.read(sys.argv[1:])
+    settings = parse_arguments(SplitSettings, job.arguments)
+    data = job.input("data")
+    outputs = SplitOutputs(job.output("train"), job.output("val"), job.output("test"), job.output("split"))
+    previous = job.input("previous") / RECORD_FILE if job.has_input("previous") else None
+    record = split_dataset(
+        data,
+        _key(job),
+        settings,
+        outputs,
+        read_split_record(previous) if previous and previous.exists() else None,
+    )
+    job.say(summary(record))
+
+
+def _key(job: ProcessingJob) -> bytes:
+    if job.has_input("key"):
+        return read_key(job.input("key"))
+    print("warning: no input key: pseudonyms are made with a random key and can't be made again", flush=True)
+    return random_key()
+
+
+if __name__ == "__main__":
+    run(main, kind="processing")

@@ -1,0 +1,304 @@
+"""The split job: check the data, give every patient a split, write pseudonymised copies and split.json. Torch-free.
+
+Nothing that this module prints, raises or writes holds a file's or a patient's name; `medloop data check` shows those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from medloop.errors import DataError, TargetError
+from medloop.imaging.formats import FileError, read_image, write_png
+from medloop.imaging.identity import path_renamer, pseudonym
+from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES, find_volume
+from medloop.imaging.nifti import copy_nifti
+from medloop.imaging.problems import Problem
+from medloop.imaging.split_record import (
+    SPLITS,
+    Case,
+    Leakage,
+    Patient,
+    Quarantined,
+    Split,
+    SplitCounts,
+    SplitRecord,
+    Task,
+)
+from medloop.imaging.splitting import assign, complete
+from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes, check_dataset
+
+RECORD_FILE = "split.json"
+MEND = "run `medloop data check DIR` to see the names"
+MAX_LISTED = 600
+"""Characters of problems in the failure text; all of them are in the log."""
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SplitSettings(BaseModel):
+    """The split job's arguments."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Task
+    train: Fraction = 0.7
+    val: Fraction = 0.2
+    test: Fraction = 0.1
+    seed: int = Field(default=0, ge=0)
+    on_invalid: Literal["fail", "quarantine"] = "fail"
+    labels: Annotated[list[str], Field(min_length=2)] | None = None
+    """Segmentation: class names by label value, the background first."""
+    data_version: str = ""
+    """Digest of the input's listing: makes the step's cache notice new data; nothing else reads it."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if abs(self.train + self.val + self.test - 1) > 1e-6:
+            raise ValueError("train, val and test must add up to 1")
+        return self
+
+    @property
+    def fractions(self) -> dict[Split, float]:
+        """Share of the patients by split."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+@dataclass(frozen=True)
+class SplitOutputs:
+    """Folders that the job fills; each is empty or missing before."""
+
+    train: Path
+    val: Path
+    test: Path
+    split: Path
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A case with its patient's pseudonym, its split, and its path below the split's folder."""
+
+    case: CheckedCase
+    pseudonym: str
+    split: Split
+    path: str
+
+
+def split_dataset(
+    data: Path, key: bytes, settings: SplitSettings, outputs: SplitOutputs, previous: SplitRecord | None = None
+) -> SplitRecord:
+    """Check, split and copy a data set.
+
+    Args:
+        data: The raw folder, in either layout.
+        key: Of the pseudonyms.
+        settings: The job's arguments.
+        outputs: Where the copies and split.json go: all of it or, when anything fails, nothing.
+        previous: The last split.json; its patients keep their place.
+
+    Raises:
+        DataError: The data can't be used; the message names files by pseudonym.
+        TargetError: An output folder holds something already or can't be written.
+    """
+    report = check_dataset(data, settings.task, settings.labels)
+    rename = path_renamer(key, SAFE_NAMES | _class_folders(report))
+    left_out = _quarantine(report, rename, settings.on_invalid)
+    strata = _strata(report, key)
+    places = _places(report, key, strata, settings, previous)
+    placed = _name_cases(report, key, places)
+    record = _record(report, placed, strata, settings, left_out)
+    _write(data, settings.task, placed, record, outputs)
+    return record
+
+
+def summary(record: SplitRecord) -> str:
+    """The job's last word: patients and cases of each split, what was left out, and leakage."""
+    parts = [f"{split} {count.num_patients} patients {count.num_cases} cases" for split, count in record.counts.items()]
+    if record.quarantined:
+        parts.append(f"{len(record.quarantined)} left out")
+    return f"{'; '.join(parts)}; leakage: {record.leakage.note}"
+
+
+def _class_folders(report: DatasetReport) -> set[str]:
+    """Names of class folders; a folder with fewer than two images might as well be a patient's."""
+    if report.task == "segmentation":
+        return set()
+    return {name for name, count in report.counts.items() if count > 1}
+
+
+def _quarantine(report: DatasetReport, rename: Callable[[str], str], on_invalid: str) -> list[Quarantined]:
+    """Log all problems; leave bad cases out where that is asked for and mends everything, refuse otherwise."""
+    for problem in report.problems:
+        print(f"problem: {problem.hide(rename)}", flush=True)
+    fatal = [problem for problem in report.problems if on_invalid == "fail" or problem.case is None]
+    if fatal:
+        raise DataError(_refusal(fatal, rename))
+    return [Quarantined(path=rename(p.case or p.path), reason=p.reason(rename)) for p in report.problems]
+
+
+def _refusal(problems: list[Problem], rename: Callable[[str], str]) -> str:
+    listed: list[str] = []
+    for problem in problems:
+        listed.append(problem.hide(rename))
+        if sum(map(len, listed)) > MAX_LISTED:
+            break
+    more = f"; and {len(problems) - len(listed)} more in the log" if len(listed) < len(problems) else ""
+    return f"{'; '.join(listed)}{more}; {MEND}"
+
+
+def _pseudonym(report: DatasetReport, key: bytes, case: CheckedCase) -> str:
+    # A patient's name and a path may be the same text and are not the same thing.
+    kind = "patient" if report.identified else "path"
+    return pseudonym(key, f"{kind}:{report.patients[case.path]}")
+
+
+def _strata(report: DatasetReport, key: bytes) -> dict[str, str]:
+    """Class profile of each patient: the classes of all its cases."""
+    classes: dict[str, set[str]] = defaultdict(set)
+    for case in report.cases:
+        classes[_pseudonym(report, key, case)].update(case_classes(case, report.classes))
+    return {name: "+".join(sorted(found)) for name, found in classes.items()}
+
+
+def _turns(report: DatasetReport, key: bytes) -> dict[str, str]:
+    """What decides whose turn it is: the patient's images, so that neither names nor the key change a split."""
+    turns: dict[str, str] = {}
+    for case in report.cases:
+        name = _pseudonym(report, key, case)
+        turns[name] = min(turns.get(name, case.image_digest), case.image_digest)
+    return turns
+
+
+def _places(
+    report: DatasetReport,
+    key: bytes,
+    strata: Mapping[str, str],
+    settings: SplitSettings,
+    previous: SplitRecord | None,
+) -> Callable[[CheckedCase, str], Split]:
+    """Where a case of a patient goes: as its folder says, or as the patient was assigned."""
+    if not report.presplit:
+        known = {name: split for split in SPLITS for name in previous.pseudonyms(split)} if previous else None
+        assigned = assign(strata, settings.fractions, settings.seed, _turns(report, key), known)
+        return lambda case, name: assigned[name]
+    given: dict[str, set[Split]] = defaultdict(set)
+    for case in report.cases:
+        given[_pseudonym(report, key, case)].add(case.found.split or "train")
+    moved = complete(given, strata, settings.fractions, settings.seed, _turns(report, key))
+    return lambda case, name: moved.get(name, case.found.split or "train")
+
+
+def _name_cases(report: DatasetReport, key: bytes, place: Callable[[CheckedCase, str], Split]) -> list[Placed]:
+    """Number each patient's cases, in the order of their content: file names may hold dates."""
+    by_patient: dict[str, list[CheckedCase]] = defaultdict(list)
+    for case in report.cases:
+        by_patient[_pseudonym(report, key, case)].append(case)
+    placed = []
+    for name, cases in sorted(by_patient.items()):
+        for number, case in enumerate(sorted(cases, key=lambda c: (c.image_digest, c.path))):
+            if report.task == "classification":
+                path = f"{case.found.group}/{name}_{number:04d}.png"
+            else:
+                path = name if len(cases) == 1 else f"{name}_{number}"
+            placed.append(Placed(case, name, place(case, name), path))
+    return placed
+
+
+def _record(
+    report: DatasetReport,
+    placed: list[Placed],
+    strata: Mapping[str, str],
+    settings: SplitSettings,
+    left_out: list[Quarantined],
+) -> SplitRecord:
+    patients: dict[str, Patient] = {}
+    for item in placed:
+        patient = patients.setdefault(
+            item.pseudonym,
+            Patient(stratum=strata[item.pseudonym], attributes=item.case.found.attributes, cases=[]),
+        )
+        classes = case_classes(item.case, report.classes)
+        patient.cases.append(Case(path=item.path, split=item.split, classes=classes))
+    return SplitRecord(
+        task=settings.task,
+        seed=settings.seed,
+        classes=report.classes,
+        presplit=report.presplit,
+        identifiers="patients.csv" if report.identified else "none",
+        patients=patients,
+        counts={split: _count(split, placed, report.classes) for split in SPLITS},
+        leakage=_leakage(patients, report),
+        quarantined=left_out,
+        data_digest=data_digest(report.cases),
+    )
+
+
+def _count(split: Split, placed: list[Placed], classes: list[str]) -> SplitCounts:
+    items = [item for item in placed if item.split == split]
+    counts = {name: 0 for name in classes}
+    for item in items:
+        for name in case_classes(item.case, classes):
+            counts[name] += 1
+    return SplitCounts(num_patients=len({i.pseudonym for i in items}), num_cases=len(items), classes=counts)
+
+
+def _leakage(patients: Mapping[str, Patient], report: DatasetReport) -> Leakage:
+    """Patients (or, where none are named, the same pixels) in more than one split."""
+    astride = sum(len({case.split for case in patient.cases}) > 1 for patient in patients.values())
+    if astride:
+        what = "patients" if report.identified else "images"
+        note = f"FOUND: {astride} {what} in more than one split; scores on them mean nothing"
+        print(f"warning: leakage {note}", flush=True)
+        return Leakage(status="found", num_patients=astride, note=note)
+    if report.identified:
+        return Leakage(status="none", num_patients=0, note="none: every patient is in one split")
+    return Leakage(status="unknown", num_patients=None, note="unknown: no patient identifiers")
+
+
+def data_digest(cases: list[CheckedCase]) -> str:
+    """SHA-256 over the sorted classes and content digests: the same images give the same, whatever their names."""
+    lines = sorted(f"{case.found.group} {case.image_digest} {case.label_digest}" for case in cases)
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _write(data: Path, task: Task, placed: list[Placed], record: SplitRecord, outputs: SplitOutputs) -> None:
+    """Write everything beside the outputs first, and move it in when it is whole."""
+    targets = {"train": outputs.train, "val": outputs.val, "test": outputs.test, "split": outputs.split}
+    try:
+        for name, target in targets.items():
+            target.mkdir(parents=True, exist_ok=True)
+            if any(target.iterdir()):
+                raise TargetError(f"output {name}: folder is not empty; give a new or an empty one")
+        with tempfile.TemporaryDirectory(prefix=".split-", dir=outputs.split) as scratch:
+            for name in targets:
+                (Path(scratch) / name).mkdir()
+            for item in placed:
+                _copy(data / item.case.path, Path(scratch) / item.split / item.path, item.path, task)
+            (Path(scratch) / "split" / RECORD_FILE).write_text(
+                record.model_dump_json(indent=1) + "\n", encoding="utf-8"
+            )
+            for name, target in targets.items():
+                for entry in sorted((Path(scratch) / name).iterdir()):
+                    shutil.move(entry, target / entry.name)
+    except OSError as error:
+        raise TargetError(f"output: can't be written ({os.strerror(error.errno or 5)}); give other folders") from error
+
+
+def _copy(source: Path, target: Path, name: str, task: Task) -> None:
+    """Copy one case; `name` stands for it where it changed since it was checked."""
+    try:
+        if task == "classification":
+            write_png(target, read_image(source))
+            return
+        for stem in (IMAGE, LABEL):
+            copy_nifti(find_volume(source, stem) or source / stem, target / f"{stem}.nii.gz")
+    except FileError as error:
+        raise DataError(f"{name}: {error.reason}; {MEND}") from None
