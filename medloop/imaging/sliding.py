@@ -6,7 +6,6 @@ from functools import partial
 from itertools import combinations
 
 import torch
-from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 from medloop.training.model_record import Inference
@@ -42,6 +41,8 @@ def infer_logits(model: nn.Module, image: Tensor, rule: Inference) -> Tensor:
 def _infer(model: nn.Module, batch: Tensor, rule: Inference) -> Tensor:
     if rule.patch_size is None:
         return _forward(model, batch)
+    from monai.inferers import sliding_window_inference  # seconds to import
+
     logits: Tensor = sliding_window_inference(
         batch,
         rule.patch_size,

@@ -57,14 +57,22 @@ class VolumeAugmentation:
         chosen = self._chance(len(images), AFFINE_PROBABILITY).nonzero()[:, 0]
         if not len(chosen):
             return images, labels
-        matrices = self._matrices(len(chosen), tuple(images.shape[2:]))
+        matrices = self.matrices(len(chosen), tuple(images.shape[2:]))
         grid = functional.affine_grid(matrices, [len(chosen), *images.shape[1:]], align_corners=False)
         moved = functional.grid_sample(images[chosen], grid, mode="bilinear", align_corners=False)
         nearest = functional.grid_sample(labels[chosen].to(images.dtype), grid, mode="nearest", align_corners=False)
         return images.index_copy(0, chosen, moved), labels.index_copy(0, chosen, nearest.to(labels.dtype))
 
-    def _matrices(self, count: int, shape: tuple[int, ...]) -> Tensor:
-        """[count, 3, 4] for `affine_grid`, whose axes run z, y, x from -1 to 1: hence the extents on both sides."""
+    def matrices(self, count: int, shape: tuple[int, ...]) -> Tensor:
+        """Draw rotations with one zoom each.
+
+        Args:
+            count: How many.
+            shape: x, y, z of the volumes.
+
+        Returns:
+            [count, 3, 4] for `affine_grid`, whose axes run z, y, x from -1 to 1: hence the extents on both sides.
+        """
         half = [size * voxel / 2 for size, voxel in zip(shape, self.spacing, strict=True)]
         extent = torch.tensor(half[::-1], device=self.generator.device)
         a, b, c = self._uniform((3, count), -MAX_ANGLE, MAX_ANGLE)

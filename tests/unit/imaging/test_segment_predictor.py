@@ -1,0 +1,122 @@
+"""Prediction of volumes: on their own grid, with the preprocessing that training had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medloop.errors import DataError
+from medloop.imaging.segment_dataset import Subjects, load_training
+from medloop.imaging.segment_predictor import VolumePredictor
+from medloop.training.model_record import (
+    Best,
+    Inference,
+    Intensity,
+    ModelRecord,
+    Network,
+    TrainedOn,
+    VolumePreprocessing,
+)
+
+SHAPE = (30, 26, 12)
+OBLIQUE = np.array([[0.0, 0.9, 0.2, 5.0], [-1.0, 0.0, 0.0, 7.0], [0.0, -0.2, 2.6, -9.0], [0.0, 0.0, 0.0, 1.0]])
+PREPROCESSING = VolumePreprocessing(
+    mode="patch",
+    size=None,
+    spacing=(1.2, 1.2, 1.2),
+    intensity=Intensity(rule="window", low=0, high=200, mean=0, std=200),
+)
+
+
+class Threshold(nn.Module):
+    """A pointwise network: foreground where its input is above 0.5. Remembers its last input."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, 1, x, y, z] to logits [N, 2, x, y, z]."""
+        self.seen = images
+        return torch.cat([torch.zeros_like(images), 20 * (images - 0.5)], dim=1)
+
+
+def predictor(preprocessing: VolumePreprocessing = PREPROCESSING) -> VolumePredictor:
+    """A predictor around `Threshold`."""
+    record = ModelRecord(
+        task="segmentation",
+        network=Network(name="threshold", arguments={}),
+        classes=["background", "ball"],
+        preprocessing=preprocessing,
+        inference=Inference(),
+        patients=TrainedOn(train=[], val=[]),
+        best=Best(epoch=1, metric="val_dice", value=1.0),
+        hyperparameters={},
+        data_digest="",
+        code_digest="",
+        versions={},
+    )
+    return VolumePredictor(record, Threshold(), preprocessing, Inference(), torch.device("cpu"))
+
+
+def write_ball(folder: Path, affine: np.ndarray = OBLIQUE) -> np.ndarray:
+    """A bright ball in world coordinates, as img.nii.gz and label.nii.gz; returns the label."""
+    indices = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij"), axis=-1)
+    offset = (indices - np.array([13, 15, 6])) @ affine[:3, :3].T
+    ball = (np.linalg.norm(offset, axis=-1) < 9).astype(np.uint8)
+    folder.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(ball.astype(np.int16) * 180 + 10, affine), folder / "img.nii.gz")
+    nib.save(nib.Nifti1Image(ball, affine), folder / "label.nii.gz")
+    return ball
+
+
+def test_on_the_volumes_own_grid(tmp_path: Path) -> None:
+    """An oblique, flipped, anisotropic volume gets labels on its own grid: shape, affine and place."""
+    truth = write_ball(tmp_path / "scan")
+    answer = predictor().segment(tmp_path / "scan" / "img.nii.gz")
+    assert answer.labels.shape == SHAPE
+    assert answer.labels.dtype == np.uint8
+    np.testing.assert_allclose(answer.affine, OBLIQUE, atol=1e-5)
+    overlap = 2 * (answer.labels & truth).sum() / (answer.labels.sum() + truth.sum())
+    assert overlap > 0.93
+
+
+def test_whole_volume(tmp_path: Path) -> None:
+    """The resize mode gives its answer on the volume's own grid too."""
+    truth = write_ball(tmp_path / "scan")
+    rule = PREPROCESSING.model_copy(update={"mode": "resize", "size": (40, 40, 40), "spacing": None})
+    answer = predictor(rule).segment(tmp_path / "scan" / "img.nii.gz")
+    assert 2 * (answer.labels & truth).sum() / (answer.labels.sum() + truth.sum()) > 0.93
+
+
+@pytest.mark.parametrize("rule", ["zscore", "window"])
+def test_preprocessing_is_trainings(rule: str, tmp_path: Path) -> None:
+    """The network sees in prediction, bit for bit, what it saw in training."""
+    write_ball(tmp_path / "scan")
+    scaled = PREPROCESSING if rule == "window" else PREPROCESSING.model_copy(update={"intensity": Intensity(rule=rule)})
+    [(image, label)] = load_training(Subjects("train", [tmp_path / "scan"], 2), scaled)
+    model = predictor(scaled)
+    model.segment(tmp_path / "scan" / "img.nii.gz")
+    assert isinstance(model.model, Threshold)
+    assert torch.equal(model.model.seen[0, 0], image)
+    assert label.shape == image.shape
+
+
+def test_hostile_files(tmp_path: Path) -> None:
+    """Files that are no finite 3D volume with an orientation are refused in one line that names them."""
+    values = np.ones(SHAPE, np.float32)
+    nan = values.copy()
+    nan[0] = np.nan
+    huge = np.diag([1e5, 1e5, 1e5, 1.0])
+    bad = {"nan": (nan, np.eye(4)), "flat": (values[0], np.eye(4)), "huge": (values, huge)}
+    for name, (voxels, affine) in bad.items():
+        nib.save(nib.Nifti1Image(voxels, affine), tmp_path / f"{name}.nii.gz")
+    singular = nib.Nifti1Image(values, None)
+    singular.header.set_sform(np.zeros((4, 4)), code=2)
+    nib.save(singular, tmp_path / "singular.nii.gz")
+    (tmp_path / "text.nii.gz").write_text("no volume")
+    for name in (*bad, "singular", "text", "absent"):
+        with pytest.raises(DataError, match=rf"^{name}\.nii\.gz: ") as caught:
+            predictor().segment(tmp_path / f"{name}.nii.gz")
+        assert "\n" not in str(caught.value)
