@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +11,7 @@ from medloop.commands.output import print_error
 from medloop.commands.samples import counting
 
 if TYPE_CHECKING:
+    from medloop.imaging.problems import Problem
     from medloop.imaging.validation import DatasetReport
 
 
@@ -25,7 +27,12 @@ def check(services: Services, folder: Path, task: str, labels: list[str] | None 
         return check_dataset(folder, cast(Any, task), labels=labels, progress=progress)
 
 
-def print_problems(services: Services, report: DatasetReport) -> None:
+def print_problems(services: Services, folder: Path, problems: Iterable[Problem]) -> None:
     """One line for each problem, on stderr."""
-    for problem in report.problems:
-        print_error(services.err, f"{problem.path}: {problem.message}" if problem.path else problem.message)
+    for problem in problems:
+        print_error(services.err, problem_line(folder, problem))
+
+
+def problem_line(folder: Path, problem: Problem) -> str:
+    """A problem in one line; what is wrong with the data set as a whole names its folder."""
+    return problem.line if problem.path else f"{folder}: {problem.reason(str)}"

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from medloop.commands.checking import check as check_folder
-from medloop.commands.checking import print_problems
+from medloop.commands.checking import print_problems, problem_line
 from medloop.commands.options import JsonOption, Task, services
+from medloop.commands.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from medloop.imaging.validation import DatasetReport
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
+
+
+@app.callback()
+def group() -> None:
+    """Data sets."""
 
 
 @app.command()
@@ -28,6 +38,47 @@ def check(
     """Check every file of a data set as the split job does; exit code 2 where something is wrong."""
     names = [name.strip() for name in labels.split(",")] if labels else None
     report = check_folder(services(ctx), folder, task.value, names)
-    print_problems(services(ctx), report)
-    if report.problems:
-        raise typer.Exit(2)
+    if json:
+        print_json(_document(folder, report))
+    else:
+        _print_counts(services(ctx).out, folder, report)
+        print_problems(services(ctx), folder, report.problems)
+    raise typer.Exit(2 if report.problems else 0)
+
+
+def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
+    return {
+        "folder": folder,
+        "task": report.task,
+        "presplit": report.presplit,
+        "patients_known": report.identified,
+        "num_cases": len(report.cases),
+        "num_patients": report.num_patients,
+        "classes": [
+            {"name": name, "num_cases": num_cases, "num_patients": num_patients}
+            for name, num_cases, num_patients in _class_rows(report)
+        ],
+        "problems": [{"path": p.path, "line": problem_line(folder, p)} for p in report.problems],
+    }
+
+
+def _class_rows(report: DatasetReport) -> list[tuple[str, int, int]]:
+    """Name, usable cases and patients of each class; in segmentation, those in which it occurs."""
+    from medloop.imaging.validation import case_classes
+
+    patients: dict[str, set[str]] = {name: set() for name in report.classes}
+    for case in report.cases:
+        for name in case_classes(case, report.classes):
+            patients[name].add(report.patients[case.path])
+    return [(name, report.counts.get(name, 0), len(patients[name])) for name in report.classes]
+
+
+def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
+    known = f"{report.num_patients} patients" if report.identified else "patients unknown (no patients.csv)"
+    split = ", already split" if report.presplit else ""
+    say(out, f"{folder}: {report.task}, {len(report.cases)} usable cases, {known}{split}")
+    if report.classes:
+        heading = "patients" if report.identified else "cases as patients"
+        print_table(out, ("class", "cases", heading), _class_rows(report))
+    num = len(report.problems)
+    say(out, "no problems" if num == 0 else f"{num} problem{'' if num == 1 else 's'}")

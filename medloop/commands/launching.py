@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.checking import check, print_problems
+from medloop.commands.checking import check, print_problems, problem_line
 from medloop.commands.evidence import split_uri
 from medloop.commands.options import Services
 from medloop.commands.output import say
@@ -54,8 +54,13 @@ def check_data(services: Services, wish: Wish) -> bool:
     if not folder.is_dir():
         raise DataError(f"--data {wish.data}: is no folder; give the data set's folder, or s3://bucket/prefix")
     report = check(services, folder, wish.resolved.spec.task, labels_of(wish.resolved.settings))
-    print_problems(services, report)
-    return not report.problems or quarantines(wish.resolved.settings)
+    quarantining = quarantines(wish.resolved.settings)
+    left_out = [p for p in report.problems if quarantining and p.case is not None]
+    for problem in left_out:
+        say(services.err, f"will be left out: {problem_line(folder, problem)}", "yellow")
+    fatal = [p for p in report.problems if p not in left_out]
+    print_problems(services, folder, fatal)
+    return not fatal
 
 
 def labels_of(settings: Any) -> list[str] | None:

@@ -1,0 +1,73 @@
+"""`medloop data check` on small folders of real files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Two classes of three images, of four patients."""
+    rng = np.random.default_rng(1)
+    rows = ["path,patient"]
+    for name in ("cyst", "naïve class"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(3):
+            pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{index}.png")
+            rows.append(f"{name}/{index}.png,{name[0]}{min(index, 1)}")
+    (tmp_path / "set" / "patients.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return tmp_path / "set"
+
+
+def test_counts_by_class_and_patient(medloop: Any, images: Path) -> None:
+    """A good data set: exit code 0, cases and patients of each class."""
+    assert medloop("data", "check", str(images), "--task", "classification", "--json") == 0
+
+    assert (medloop.json["num_cases"], medloop.json["num_patients"]) == (6, 4)
+    assert medloop.json["classes"] == [
+        {"name": "cyst", "num_cases": 3, "num_patients": 2},
+        {"name": "naïve class", "num_cases": 3, "num_patients": 2},
+    ]
+    assert medloop.json["problems"] == []
+    assert medloop("data", "check", str(images), "--task", "classification") == 0
+    assert ["naïve", "class", "3", "2"] in [line.split() for line in medloop.out.splitlines()]
+
+
+def test_problems_are_one_line_each(medloop: Any, images: Path) -> None:
+    """Each bad file is a line of its own on stderr; the exit code is 2, with --json too."""
+    (images / "cyst" / "0.png").write_text("text")
+    (images / "cyst" / "1.png").write_bytes(b"")
+
+    assert medloop("data", "check", str(images), "--task", "classification") == 2
+    lines = medloop.err.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["cyst/0.png", "cyst/1.png"]
+
+    assert medloop("data", "check", str(images), "--task", "classification", "--json") == 2
+    assert [p["path"] for p in medloop.json["problems"]] == ["cyst/0.png", "cyst/1.png"]
+    assert medloop.err == ""
+
+
+def test_a_folder_that_is_not_there(medloop: Any, tmp_path: Path) -> None:
+    """An absent folder is named in one line."""
+    assert medloop("data", "check", str(tmp_path / "no where"), "--task", "segmentation") == 2
+
+    assert "no where" in medloop.err
+    assert medloop.err.count("\n") == 1
+
+
+def test_quarantining_runs_leave_bad_files_out(medloop: Any, images: Path, account: Any) -> None:
+    """With on_invalid=quarantine a bad file is told and doesn't stop the run; without, it does."""
+    (images / "cyst" / "0.png").write_text("text")
+    command = ("run", "classification", "--data", str(images), "--target", "aws")
+
+    assert medloop(*command) == 2
+    assert medloop.err.startswith("error: cyst/0.png: ")
+    assert medloop(*command, "--set", "split.on_invalid=quarantine") == 2
+    assert medloop.err.splitlines()[0].startswith("will be left out: cyst/0.png: ")
+    assert "aws s3 sync" in medloop.err
