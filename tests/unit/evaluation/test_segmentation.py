@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from medloop.errors import DataError
+from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.record import SCHEMA_FILE
-from tests.unit.evaluation.worlds import ball, volume_world
+from medloop.evaluation.volume_figures import overlays
+from tests.unit.evaluation.worlds import ball, volume_world, write_subject
 
 SHAPE = (20, 22, 14)
 TRUTH = ball(SHAPE, 5, (10, 11, 7)).astype(np.uint8)
@@ -134,3 +136,21 @@ def test_bad_label(tmp_path: Path, change: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         world.score()
     assert not world.output.exists()
+
+
+@pytest.mark.slow
+def test_overlays_do_not_depend_on_the_file_s_axes(tmp_path: Path) -> None:
+    """The same anatomy stored in another axis order and direction is drawn pixel for pixel the same."""
+    truth = TRUTH.copy()
+    truth[2:6, 4, 5] = 1
+    affine = np.diag([1.0, 1.5, 2.0, 1.0])
+    stored = nib.Nifti1Image(truth, affine)
+    target = nib.orientations.axcodes2ornt(("P", "I", "R"))
+    turned = stored.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(affine), target))
+    sources = []
+    for name, image in (("ras", stored), ("pir", turned)):
+        voxels = np.asanyarray(image.dataobj)
+        write_subject(tmp_path / name, voxels, image.affine, noise=0.0)
+        case = HeldOut(tmp_path / name, "case", "patient")
+        sources.append(overlays(case, np.ascontiguousarray(voxels), ["gland"]).source)
+    assert sources[0] == sources[1]

@@ -187,15 +187,16 @@ def image_world(
     )
 
 
-def write_subject(folder: Path, truth: np.ndarray, affine: np.ndarray, unit: str | None = "mm") -> None:
+def write_subject(
+    folder: Path, truth: np.ndarray, affine: np.ndarray, unit: str | None = "mm", noise: float = 0.3
+) -> None:
     """img.nii.gz and label.nii.gz of one subject; the image is the truth with noise."""
     folder.mkdir(parents=True)
-    noise = np.random.default_rng(1).normal(0, 0.3, truth.shape)
-    pairs = {"img": (truth + noise).astype(np.float32), "label": truth.astype(np.uint8)}
-    for name, voxels in pairs.items():
-        image = nib.Nifti1Image(voxels, affine)
-        image.header.set_xyzt_units(unit)
-        nib.save(image, folder / f"{name}.nii.gz")
+    image = truth + np.random.default_rng(1).normal(0, noise, truth.shape)
+    for name, voxels in {"img": image.astype(np.float32), "label": truth.astype(np.uint8)}.items():
+        volume = nib.Nifti1Image(voxels, affine)
+        volume.header.set_xyzt_units(unit)
+        nib.save(volume, folder / f"{name}.nii.gz")
 
 
 def ball(shape: tuple[int, int, int], radius: float, centre: tuple[float, float, float]) -> np.ndarray:

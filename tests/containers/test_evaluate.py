@@ -1,0 +1,102 @@
+"""The evaluate container's main.py as a process, with real models, untrained."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medloop.container.arguments import parse_arguments
+from medloop.errors import SettingError
+from medloop.evaluation.evaluate import EvaluateArguments, evaluate
+from medloop.evaluation.record import read_evaluation
+from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
+from tests.unit.evaluation.worlds import World, ball, image_world, volume_world
+
+MAIN = Path(__file__).parents[2] / "containers" / "evaluate" / "main.py"
+
+
+def run_main(ml: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the job below `ml` as the service would."""
+    (ml / "output").mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "ML_ROOT": str(ml), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, str(MAIN), *words], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def stage(world: World, ml: Path, *, archive: bool) -> None:
+    """Lay out a processing job's inputs: an untrained model of the fake's record, test folder and split.json."""
+    # torch takes seconds to import, which the quick test has no use for.
+    from medloop.imaging import networks
+    from medloop.training.checkpoint import write_model
+
+    small = {"init_filters": 8} if world.task == "segmentation" else {"image_size": 32}
+    kind = SegmentationHyperparameters if world.task == "segmentation" else ClassificationHyperparameters
+    settings = kind.model_validate({"model_name": world.model.record.network.name, **small})
+    network = networks.describe(settings, len(world.model.record.classes))
+    inputs = ml / "processing" / "input"
+    model = inputs / "model"
+    model.mkdir(parents=True)
+    write_model(model, networks.build(network), world.model.record.model_copy(update={"network": network}), [])
+    if archive:
+        files = sorted(model.iterdir())
+        with tarfile.open(model / "model.tar.gz", "w:gz") as tar:
+            for file in files:
+                tar.add(file, file.name)
+        for file in files:
+            file.unlink()
+    (inputs / "test").symlink_to(world.test)
+    (inputs / "split").mkdir()
+    (inputs / "split" / "split.json").write_text(world.split.model_dump_json(), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_classifier_from_an_archive(tmp_path: Path) -> None:
+    """A model.tar.gz is unpacked and scored; the last word is in output/message."""
+    answers = {f"{name}/p{i} é_{n}.png": () for i, name in enumerate(("cat", "dog")) for n in range(2)}
+    world = image_world(tmp_path / "world", answers)
+    stage(world, tmp_path / "ml", archive=True)
+    done = run_main(tmp_path / "ml", "--task", "classification", "--margin", "0.05")
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "ml" / "processing" / "output" / "evaluation"
+    evaluation = read_evaluation(output / "evaluation.json")
+    assert (evaluation.data.num_patients, evaluation.data.num_cases, evaluation.gate.margin) == (2, 4, 0.05)
+    assert "macro_auroc=" in done.stdout
+    message = (tmp_path / "ml" / "output" / "message").read_text()
+    assert message.startswith(f"macro_auroc {evaluation.score.value:.4f} on 4 cases of 2 test patients")
+
+
+@pytest.mark.slow
+def test_segmentation_model(tmp_path: Path) -> None:
+    """A segmentation model's files are scored on the volumes' own grid, whichever way its axes run."""
+    shape = (20, 18, 12)
+    truths = {f"p{i}": ball(shape, 4 + i, (10, 9, 6)).astype(np.uint8) for i in range(2)}
+    world = volume_world(tmp_path / "world", truths, lambda truth, _: truth, spacing=(-1.0, 1.5, 2.0))
+    stage(world, tmp_path / "ml", archive=False)
+    inputs, output = tmp_path / "ml" / "processing" / "input", tmp_path / "evaluation"
+    arguments = EvaluateArguments(task="segmentation")
+    evaluation = evaluate(inputs / "model", inputs / "test", inputs / "split", output, arguments)
+    assert 0 <= evaluation.score.value < 0.9
+    assert len((output / "cases.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"task": "detection"}, r"argument --task='detection'"),
+        ({"task": "classification", "margin": "much"}, r"argument --margin='much'"),
+        ({"task": "classification", "margin": "nan"}, r"argument --margin"),
+        ({"task": "classification", "threshold": "1"}, r"argument --threshold is unknown"),
+        ({}, r"argument --task is missing"),
+    ],
+)
+def test_bad_arguments(words: dict[str, str], message: str) -> None:
+    """A wrong, unknown or missing argument is refused by name."""
+    with pytest.raises(SettingError, match=message):
+        parse_arguments(EvaluateArguments, words)
