@@ -127,10 +127,10 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         try:
             db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-        except sqlite3.OperationalError as error:
+            db.execute("PRAGMA foreign_keys = ON")
+            db.execute("PRAGMA synchronous = FULL")
+        except sqlite3.DatabaseError as error:
             raise TargetError(f"{self.path}: can't be opened ({error}); set MEDLOOP_HOME to another folder") from error
-        db.execute("PRAGMA foreign_keys = ON")
-        db.execute("PRAGMA synchronous = FULL")
         return db
 
     def _prepare(self) -> None:

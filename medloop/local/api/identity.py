@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 
 from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
@@ -32,6 +33,6 @@ def get_role(backend: Backend, params: Document) -> Document:
             "RoleId": "AROALOCAL",
             "Arn": ROLE_ARN,
             "CreateDate": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
-            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+            "AssumeRolePolicyDocument": json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
         }
     }

@@ -1,0 +1,98 @@
+"""Model package groups and versions, as the service keeps them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+SPECIFICATION = {
+    "Containers": [{"Image": "image", "ModelDataUrl": "s3://b/model.tar.gz"}],
+    "SupportedContentTypes": ["image/png"],
+    "SupportedResponseMIMETypes": ["application/json"],
+}
+
+
+def add(local: Any, group: str = "g", **more: Any) -> str:
+    """Register a version; returns its ARN."""
+    request = {"ModelPackageGroupName": group, "InferenceSpecification": SPECIFICATION, **more}
+    return str(local.sagemaker.create_model_package(**request)["ModelPackageArn"])
+
+
+def test_versions_count_up_and_are_never_used_again(local: Any) -> None:
+    """A deleted version's number stays used."""
+    local.sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    arns = [add(local), add(local)]
+    local.sagemaker.delete_model_package(ModelPackageName=arns[1])
+    assert [arn.rpartition("/")[2] for arn in (*arns, add(local))] == ["1", "2", "3"]
+
+
+def test_version_waits_for_approval_and_records_the_decision(local: Any) -> None:
+    """A version is PendingManualApproval until UpdateModelPackage says otherwise."""
+    local.sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    arn = add(local, CustomerMetadataProperties={"code": "abc", "gone": "x"})
+    assert (
+        local.sagemaker.describe_model_package(ModelPackageName=arn)["ModelApprovalStatus"] == "PendingManualApproval"
+    )
+    local.sagemaker.update_model_package(
+        ModelPackageArn=arn,
+        ModelApprovalStatus="Approved",
+        ApprovalDescription="good",
+        CustomerMetadataProperties={"who": "me"},
+        CustomerMetadataPropertiesToRemove=["gone"],
+    )
+    found = local.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert (found["ModelApprovalStatus"], found["ApprovalDescription"]) == ("Approved", "good")
+    assert found["CustomerMetadataProperties"] == {"code": "abc", "who": "me"}
+    with pytest.raises(ClientError, match="ModelApprovalStatus"):
+        local.sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Perhaps")
+
+
+def test_versions_are_listed_by_group_and_approval_in_pages(local: Any) -> None:
+    """Filters, order and pages of ListModelPackages."""
+    for group in ("g", "h"):
+        local.sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    for number in range(5):
+        add(local, ModelApprovalStatus="Approved" if number % 2 else "Rejected")
+    add(local, "h")
+    pages = local.sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageGroupName="g", SortOrder="Descending", PaginationConfig={"PageSize": 2}
+    )
+    found = [[item["ModelPackageVersion"] for item in page["ModelPackageSummaryList"]] for page in pages]
+    assert found == [[5, 4], [3, 2], [1]]
+    approved = local.sagemaker.list_model_packages(ModelPackageGroupName="g", ModelApprovalStatus="Approved")
+    assert [item["ModelPackageVersion"] for item in approved["ModelPackageSummaryList"]] == [2, 4]
+    groups = local.sagemaker.list_model_package_groups(SortBy="Name", SortOrder="Descending")
+    assert [item["ModelPackageGroupName"] for item in groups["ModelPackageGroupSummaryList"]] == ["h", "g"]
+
+
+def test_page_token_stays_true_when_a_version_is_added(local: Any) -> None:
+    """The second page of the newest first doesn't repeat what the first showed."""
+    local.sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    for _ in range(3):
+        add(local)
+    request = {"ModelPackageGroupName": "g", "SortOrder": "Descending", "MaxResults": 2}
+    token = local.sagemaker.list_model_packages(**request)["NextToken"]
+    add(local)
+    rest = local.sagemaker.list_model_packages(**request, NextToken=token)
+    assert [item["ModelPackageVersion"] for item in rest["ModelPackageSummaryList"]] == [1]
+    with pytest.raises(ClientError, match="NextToken"):
+        local.sagemaker.list_model_packages(**request, NextToken="nonsense")
+
+
+def test_group_is_refused_twice_missing_or_while_it_has_versions(local: Any) -> None:
+    """The service's own errors about groups."""
+    with pytest.raises(ClientError, match="does not exist"):
+        add(local)
+    local.sagemaker.create_model_package_group(ModelPackageGroupName="g", Tags=[{"Key": "task", "Value": "x"}])
+    with pytest.raises(ClientError, match="already exists"):
+        local.sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    arn = add(local)
+    with pytest.raises(ClientError, match="ConflictException"):
+        local.sagemaker.delete_model_package_group(ModelPackageGroupName="g")
+    local.sagemaker.delete_model_package(ModelPackageName=arn)
+    group = local.sagemaker.describe_model_package_group(ModelPackageGroupName="g")["ModelPackageGroupArn"]
+    assert local.sagemaker.list_tags(ResourceArn=group)["Tags"] == [{"Key": "task", "Value": "x"}]
+    local.sagemaker.delete_model_package_group(ModelPackageGroupName="g")
+    assert local.sagemaker.list_tags(ResourceArn=group)["Tags"] == []

@@ -1,0 +1,107 @@
+"""Records outlive processes, belong together, and are written by several at once."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medloop.errors import TargetError
+from medloop.local.store import SCHEMA_VERSION, Store, Table
+
+WRITER = """
+import sys
+from pathlib import Path
+from medloop.local.store import Store, Table
+store = Store(Path(sys.argv[1]))
+for number in range(60):
+    with store.write() as write:
+        count = (write.get(Table.TAGS, "count") or {"n": 0})["n"]
+        write.put(Table.TAGS, "count", {"n": count + 1})
+        write.put(Table.TAGS, f"{sys.argv[2]}-{number}", {})
+    print(number, flush=True)
+"""
+
+
+def writer(path: Path, name: str) -> subprocess.Popen[str]:
+    """A process that counts up in the store, and says what it was told is stored."""
+    return subprocess.Popen([sys.executable, "-c", WRITER, str(path), name], stdout=subprocess.PIPE, text=True)
+
+
+def test_record_keeps_place_and_parent_when_it_changes(tmp_path: Path) -> None:
+    """A second put changes the document only."""
+    store = Store(tmp_path / "db")
+    with store.write() as write:
+        write.put(Table.GROUPS, "g", {})
+        for name in ("b", "a"):
+            write.put(Table.PACKAGES, name, {"name": name}, parent="g")
+        write.put(Table.PACKAGES, "b", {"name": "b2"})
+    with Store(tmp_path / "db").read() as read:
+        assert read.select(Table.PACKAGES, "g") == [{"name": "b2"}, {"name": "a"}]
+
+
+def test_record_goes_with_its_parent_and_needs_one(tmp_path: Path) -> None:
+    """Deleting a pipeline deletes its executions and their steps; an orphan can't be made."""
+    store = Store(tmp_path / "db")
+    with store.write() as write:
+        write.put(Table.PIPELINES, "p", {})
+        write.put(Table.EXECUTIONS, "e", {}, parent="p")
+        write.put(Table.STEPS, "s", {}, parent="e")
+        write.delete(Table.PIPELINES, "p")
+    with store.read() as read:
+        assert read.get(Table.STEPS, "s") is None
+    with pytest.raises(sqlite3.IntegrityError), store.write() as write:
+        write.put(Table.EXECUTIONS, "e", {}, parent="none")
+
+
+def test_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """An exception in the block undoes all of it."""
+    store = Store(tmp_path / "db")
+
+    def fail() -> None:
+        with store.write() as write:
+            write.put(Table.TAGS, "a", {})
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with store.read() as read:
+        assert read.get(Table.TAGS, "a") is None
+
+
+def test_newer_database_and_no_database_are_refused_by_name(tmp_path: Path) -> None:
+    """A file of a newer medloop, or one that is no database, is a user's error that names it."""
+    with sqlite3.connect(tmp_path / "new") as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    (tmp_path / "text").write_text("no database, but long enough to be read as one" * 50)
+    for name in ("new", "text"):
+        with pytest.raises(TargetError, match=name), Store(tmp_path / name).read():
+            pass
+
+
+@pytest.mark.slow
+def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Three processes that begin with no database count to the sum of their steps."""
+    writers = [writer(tmp_path / "db", name) for name in "abc"]
+    assert [process.wait(60) for process in writers] == [0, 0, 0]
+    with Store(tmp_path / "db").read() as read:
+        assert read.get(Table.TAGS, "count") == {"n": 180}
+        assert len(read.select(Table.TAGS)) == 181
+
+
+@pytest.mark.slow
+def test_killed_writer_loses_nothing_it_was_told(tmp_path: Path) -> None:
+    """After kill -9 everything acknowledged is there, whole transactions only, and others write on."""
+    process = writer(tmp_path / "db", "a")
+    assert process.stdout is not None
+    told = [int(process.stdout.readline()) for _ in range(20)][-1]
+    process.kill()
+    process.wait()
+    with Store(tmp_path / "db").write() as write:
+        count = (write.get(Table.TAGS, "count") or {})["n"]
+        assert count > told
+        assert len(write.select(Table.TAGS)) == count + 1
+        assert write.get(Table.TAGS, f"a-{count - 1}") == {}
