@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from monai.losses import DiceCELoss, DiceLoss
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
@@ -103,6 +102,8 @@ def make_loss(name: str) -> nn.Module:
 
     Dice is taken over the batch: a patch without a class would else add pure noise.
     """
+    from monai.losses import DiceCELoss, DiceLoss  # seconds to import
+
     loss = {"dice_ce": DiceCELoss, "dice": DiceLoss}[name]
     module: nn.Module = loss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
     return module
