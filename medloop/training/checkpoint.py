@@ -49,9 +49,14 @@ def write_model(model_dir: Path, model: nn.Module, record: ModelRecord, history:
         TargetError: The folder can't be written to.
     """
     save_weights(model, model_dir / WEIGHTS_FILE)
+    write_history(model_dir / HISTORY_FILE, history)
+    (model_dir / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write a table with one row an epoch; what a row lacks stays blank."""
     columns = list(dict.fromkeys(name for row in history for name in row))
-    with (model_dir / HISTORY_FILE).open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(history)
-    (model_dir / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

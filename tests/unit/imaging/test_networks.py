@@ -1,0 +1,96 @@
+"""Networks: the workshop's sizes, their heads, and how a wrong model.json is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medloop.errors import DataError
+from medloop.imaging.networks import build, count_parameters, describe, head_prefix, shape_multiple
+from medloop.training.model_record import Network
+from medloop.training.settings import (
+    ClassificationHyperparameters,
+    Hyperparameters,
+    SegmentationHyperparameters,
+)
+
+CLASSIFIERS = ("densenet121", "vit", "resnet18", "resnet50")
+SEGMENTERS = ("segresnet", "unet", "swinunetr")
+
+
+def settings_of(name: str, **more: object) -> Hyperparameters:
+    """Default hyperparameters of the task that the network belongs to."""
+    model = ClassificationHyperparameters if name in CLASSIFIERS else SegmentationHyperparameters
+    return model.model_validate({"model_name": name, **more})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "num_classes", "millions"),
+    [
+        ("densenet121", 8, 6.96),
+        ("vit", 8, 85.4),
+        ("resnet18", 8, 11.17),
+        ("resnet50", 8, 23.5),
+        ("segresnet", 1, 4.70),
+        ("unet", 1, 31.6),
+    ],
+)
+def test_sizes_are_the_workshops(name: str, num_classes: int, millions: float) -> None:
+    """Counted on the meta device: nothing is allocated."""
+    with torch.device("meta"):
+        network = build(describe(settings_of(name), num_classes))
+    assert count_parameters(network) / 1e6 == pytest.approx(millions, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_swinunetr_has_the_size_that_the_workshop_advertises() -> None:
+    """Its constructor reads values, which the meta device doesn't have: it is built for real."""
+    assert count_parameters(build(describe(settings_of("swinunetr"), 2))) / 1e6 == pytest.approx(62.2, rel=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "segresnet", "unet"])
+def test_only_the_head_depends_on_the_classes(name: str) -> None:
+    """Fine-tuning replaces what begins with `head_prefix`, and nothing else has another shape."""
+    with torch.device("meta"):
+        two, five = (build(describe(settings_of(name), n)).state_dict() for n in (2, 5))
+    assert two.keys() == five.keys()
+    differing = {key for key in two if two[key].shape != five[key].shape}
+    assert differing
+    assert differing == {key for key in two if key.startswith(head_prefix(name)) and two[key].ndim}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["densenet121", "vit", "resnet18", "resnet50"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_classifiers_return_logits(name: str, channels: int) -> None:
+    """[N, channels, S, S] to [N, classes], grey or colour."""
+    with torch.device("meta"):
+        network = build(describe(settings_of(name, channels=channels, image_size=64), 4))
+        assert network(torch.rand(2, channels, 64, 64)).shape == (2, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_segmenters_keep_shapes_of_the_multiple(name: str) -> None:
+    """[1, 1, x, y, z] to [1, classes, x, y, z] for the smallest edges but one; small widths keep it quick."""
+    small = {"feature_size": 12, "unet_channels": [4, 8, 16], "init_filters": 8}
+    network = describe(settings_of(name, **small), 3)
+    edges = (2 * shape_multiple(network),) * 3
+    with torch.inference_mode():
+        assert build(network).eval()(torch.rand(1, 1, *edges)).shape == (1, 3, *edges)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Network(name="lenet", arguments={}), "network lenet is unknown; known: densenet121"),
+        (Network(name="resnet18", arguments={"classes": 2}), "network resnet18 can't be built: .*channels"),
+        (Network(name="resnet18", arguments={"channels": 1, "classes": -2, "dropout": 0}), "can't be built"),
+    ],
+)
+def test_a_network_that_can_not_be_built_is_refused(network: Network, message: str) -> None:
+    """model.json from a stranger: the network and the reason are named."""
+    with pytest.raises(DataError, match=rf"model\.json: {message}" if "unknown" in message else message):
+        build(network)

@@ -1,0 +1,48 @@
+"""Hyperparameters on the wire: strings that hold JSON."""
+
+from __future__ import annotations
+
+import pytest
+
+from medloop.errors import SettingError
+from medloop.training.settings import ClassificationHyperparameters as Classification
+from medloop.training.settings import SegmentationHyperparameters as Segmentation
+
+
+@pytest.mark.parametrize("settings", [Classification(epochs=3, flips=True), Segmentation(labels=["air", "organ"])])
+def test_the_wire_gives_back_what_was_written(settings: Classification | Segmentation) -> None:
+    """Steps write every value as JSON; the job reads the same values."""
+    wire = settings.to_wire()
+    assert all(isinstance(value, str) for value in wire.values())
+    assert type(settings).from_wire(wire) == settings
+
+
+def test_bare_text_stands_for_itself() -> None:
+    """A pipeline parameter arrives without quotes."""
+    settings = Classification.from_wire({"model_name": "resnet18", "learning_rate": "1e-3"})
+    assert (settings.model_name, settings.learning_rate) == ("resnet18", 0.001)
+
+
+def test_what_the_service_adds_is_ignored() -> None:
+    """Tuning adds hyperparameters of its own; they are no reason to fail."""
+    wire = {"_tuning_objective_metric": "val_auroc", "sagemaker_job_name": '"x"', "epochs": "2"}
+    assert Classification.from_wire(wire).epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("wire", "message"),
+    [
+        ({"learning_rte": "0.1"}, "hyperparameter learning_rte is unknown; known: .*learning_rate"),
+        ({"epochs": '"many"'}, "hyperparameter epochs='many': .*integer"),
+        ({"epochs": "0"}, "hyperparameter epochs=0: .*greater than or equal to 1"),
+        ({"learning_rate": "NaN"}, "hyperparameter learning_rate=nan"),
+        ({"model_name": "resnet19"}, "hyperparameter model_name='resnet19': .*resnet18"),
+        ({"model_name": "vit", "image_size": "100"}, "image_size must be a multiple of 16 for vit"),
+        ({"channels": "2"}, "hyperparameter channels=2"),
+    ],
+)
+def test_a_wrong_hyperparameter_is_named(wire: dict[str, str], message: str) -> None:
+    """One line: which hyperparameter, its value, and what it may be."""
+    with pytest.raises(SettingError, match=message) as caught:
+        Classification.from_wire(wire)
+    assert "\n" not in str(caught.value)

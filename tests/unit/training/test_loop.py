@@ -1,0 +1,180 @@
+"""The training loop, through `fit`, on a network of two weights."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medloop.errors import SettingError
+from medloop.training.loop import FitResult, fit
+from medloop.training.settings import Hyperparameters
+
+CPU = torch.device("cpu")
+
+
+class LineTask:
+    """Fit y = x with batches of the given sizes; scores by epoch are scripted, or the negative error."""
+
+    metric = "val_dice"
+    unit = "volumes"
+
+    def __init__(self, sizes: tuple[int, ...] = (4, 4), scores: list[float] | None = None) -> None:
+        self.sizes, self.scores = sizes, scores
+        self.losses = [0.0] * 100
+        self.seen: list[Tensor] = []
+        self.weights: list[Tensor] = []
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """As many as there are sizes."""
+        return len(self.sizes)
+
+    def batches(self, epoch: int) -> Iterator[Tensor]:
+        """Inputs [size, 1], remembered in `seen`."""
+        for size in self.sizes:
+            self.seen.append(torch.randn(size, 1))
+            yield self.seen[-1]
+
+    def loss(self, model: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
+        """Mean squared error."""
+        return (model(batch) - batch).square().mean(), len(batch)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Remember the weight in `weights`, and score."""
+        assert not model.training
+        assert not torch.is_grad_enabled()
+        self.weights.append(model.weight.detach().clone())
+        index = len(self.weights) - 1
+        score = self.scores[index] if self.scores else -float((model.weight - 1).abs().detach())
+        return {"val_dice": score, "val_loss": self.losses[index]}
+
+
+def train(task: LineTask, folder: Path, **settings: object) -> tuple[FitResult, nn.Linear]:
+    """Fit a seeded line; return the result and the model."""
+    torch.manual_seed(0)
+    model = nn.Linear(1, 1)
+    hyperparameters = Hyperparameters.model_validate({"learning_rate": 0.05, **settings})
+    result = fit(
+        model, task, hyperparameters, device=CPU, checkpoint_dir=folder / "checkpoints", tensorboard_dir=folder / "tb"
+    )
+    return result, model
+
+
+def test_the_model_ends_with_the_best_weights(tmp_path: Path) -> None:
+    """The second of four epochs scored best: its weights come back, and `best` names it."""
+    task = LineTask(scores=[0.1, 0.9, 0.3, 0.2])
+    result, model = train(task, tmp_path, epochs=4)
+    assert (result.best.epoch, result.best.metric, result.best.value) == (2, "val_dice", 0.9)
+    assert torch.equal(model.weight, task.weights[1])
+    assert not torch.equal(model.weight, task.weights[3])
+
+
+def test_equal_scores_are_decided_by_the_loss(tmp_path: Path) -> None:
+    """A small validation split reaches its best score early; the epoch with the lowest loss is the better one."""
+    task = LineTask(scores=[1.0, 1.0, 1.0])
+    task.losses = [0.5, 0.2, 0.4]
+    assert train(task, tmp_path, epochs=3)[0].best.epoch == 2
+
+
+def test_patience_counts_validations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two validations without a better score end the run, and the log says why."""
+    task = LineTask(scores=[0.5, 0.6, 0.6, 0.1, 0.9])
+    result, _ = train(task, tmp_path, epochs=5, patience=2)
+    assert [row["epoch"] for row in result.history] == [1, 2, 3, 4]
+    assert "stopped early: no better val_dice in 2 validations" in capsys.readouterr().out
+
+
+def test_patience_zero_never_stops(tmp_path: Path) -> None:
+    """With patience 0 every epoch runs, however bad."""
+    assert len(train(LineTask(scores=[0.9] + [0.1] * 14), tmp_path, epochs=15, patience=0)[0].history) == 15
+
+
+def test_validates_at_the_interval_and_at_the_end(tmp_path: Path) -> None:
+    """The last epoch is validated even where the interval would pass it over."""
+    result, _ = train(LineTask(), tmp_path, epochs=5, val_interval=2)
+    assert [row["epoch"] for row in result.history if "val_dice" in row] == [2, 4, 5]
+
+
+def test_max_minutes_ends_after_the_epoch_with_a_validation(tmp_path: Path) -> None:
+    """Time runs out in the first epoch: it is validated although not due, and there is a model."""
+    result, _ = train(LineTask(), tmp_path, epochs=50, val_interval=10, max_minutes=1e-9)
+    assert len(result.history) == 1
+    assert result.best.epoch == 1
+
+
+def test_loss_is_a_mean_over_samples(tmp_path: Path) -> None:
+    """A batch of one counts a seventh of a batch of seven."""
+    task = LineTask(sizes=(7, 1))
+    result, _ = train(task, tmp_path, epochs=1, learning_rate=1e-12)
+    torch.manual_seed(0)
+    model = nn.Linear(1, 1)
+    samples = torch.cat(task.seen)
+    expected = float((model(samples) - samples).square().mean().detach())
+    assert result.history[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_learning_rate_warms_up_then_falls_as_a_cosine(tmp_path: Path) -> None:
+    """Ten steps, one an epoch, four of them warm-up."""
+    result, _ = train(LineTask(sizes=(2,)), tmp_path, epochs=10, warmup_fraction=0.4, learning_rate=1.0)
+    rates = [row["learning_rate"] for row in result.history]
+    cosine = [0.5 * (1 + math.cos(math.pi * k / 6)) for k in range(6)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, *cosine])
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
+    """Data drawn from torch's generator and weights repeat with the seed, and differ with another."""
+    runs = [train(LineTask(), tmp_path / str(k), epochs=3, seed=seed) for k, seed in enumerate((5, 5, 6))]
+    first, again, other = ([row["train_loss"] for row in result.history] for result, _ in runs)
+    assert first == again
+    assert torch.equal(runs[0][1].weight, runs[1][1].weight)
+    assert first != other
+
+
+@pytest.mark.parametrize("learning_rate", [1e30])
+def test_divergence_names_the_learning_rate(tmp_path: Path, learning_rate: float) -> None:
+    """A loss that is no number ends the run with the mend, not with a useless model."""
+    with pytest.raises(SettingError, match=r"training loss became (nan|inf).*lower learning_rate \(now 1e\+30\)"):
+        train(LineTask(), tmp_path, epochs=5, warmup_fraction=0, learning_rate=learning_rate)
+
+
+def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    """A checkpoint can't be chosen by NaN."""
+    with pytest.raises(SettingError, match="val_dice became nan"):
+        train(LineTask(scores=[math.nan]), tmp_path, epochs=1)
+
+
+def test_metrics_are_printed_each_epoch_and_the_best_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tuning reads the last value of the objective: it must be the best one, not the last epoch's."""
+    train(LineTask(scores=[0.7, 0.2]), tmp_path, epochs=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith("epoch=2; train_loss=")
+    assert "volumes_per_second=" in lines[1]
+    assert lines[2] == "val_dice=0.7;"
+
+
+def test_tensorboard_gets_event_files(tmp_path: Path) -> None:
+    """Every run leaves event files with the epoch's scores."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result, _ = train(LineTask(), tmp_path, epochs=3)
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    assert [e.value for e in events.Scalars("val_dice")] == pytest.approx([r["val_dice"] for r in result.history])
+
+
+def test_history_csv_leaves_blank_what_was_not_validated(tmp_path: Path) -> None:
+    """One row an epoch; columns of scores are empty where the epoch wasn't validated."""
+    from medloop.training.checkpoint import write_history
+
+    result, _ = train(LineTask(), tmp_path, epochs=2, val_interval=2)
+    write_history(tmp_path / "history.csv", result.history)
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [row["val_dice"] == "" for row in rows] == [True, False]
+    assert float(rows[0]["train_loss"]) == result.history[0]["train_loss"]
