@@ -17,7 +17,7 @@ class _PlainLoader(yaml.SafeLoader):
     """Safe tags only, no aliases (they grow exponentially when expanded), no key twice."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", mark)
         return super().compose_node(parent, index)
@@ -46,7 +46,7 @@ def read_yaml(text: str, label: str) -> Any:
     loader = None
     try:
         loader = _PlainLoader(text)
-        return loader.get_single_data()  # type: ignore[no-untyped-call]
+        return loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise SettingError(f"{label}: {where}{error.problem}; mend the YAML") from None
@@ -56,4 +56,4 @@ def read_yaml(text: str, label: str) -> Any:
         raise SettingError(f"{label}: {error}; mend the YAML") from None
     finally:
         if loader is not None:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
