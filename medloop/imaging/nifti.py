@@ -66,6 +66,22 @@ def read_nifti(path: Path) -> NiftiVolume:
     return NiftiVolume(voxels, np.asarray(header.get_best_affine(), dtype=np.float64), (x, y, z))
 
 
+def read_geometry(path: Path) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Shape and affine of a volume, from its header alone.
+
+    Raises:
+        FileError: The header can't be used.
+    """
+    require_regular_file(path)
+    try:
+        with _open(path) as file:
+            header = _parse_header(path, file.read(544))
+    except (OSError, EOFError, zlib.error):
+        raise FileError(path, DAMAGED) from None
+    _check_header(path, header)
+    return _shape(header), np.asarray(header.get_best_affine(), dtype=np.float64)
+
+
 def copy_nifti(source: Path, target: Path) -> None:
     """Copy a volume as `.nii.gz` with its geometry and voxel bytes, without free text, extensions and trailing bytes.
 

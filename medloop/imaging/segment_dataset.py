@@ -20,7 +20,6 @@ from medloop.imaging import intensity
 from medloop.imaging.patches import TrainingVolume, training_volume
 from medloop.imaging.split_record import Split, SplitRecord
 from medloop.imaging.volumes import (
-    IMAGE_FILE,
     Shape,
     Volume,
     preprocess,
@@ -39,7 +38,7 @@ class Subjects:
 
     channel: Split
     folders: Sequence[Path]
-    num_classes: int
+    classes: Sequence[str]
 
     def read(self) -> Iterator[tuple[Volume, Volume]]:
         """Yield (image, label), both on the subject's own grid, checked; one subject in memory at a time.
@@ -49,7 +48,7 @@ class Subjects:
         """
         for folder in self.folders:
             try:
-                case = read_case(folder, self.num_classes)
+                case = read_case(folder, self.classes)
             except DataError as error:
                 raise DataError(f"channel {self.channel}: {error}") from None
             yield case
@@ -75,26 +74,26 @@ class ValidationVolume:
         return sum(t.numel() * t.element_size() for t in (self.image, self.label, self.truth))
 
 
-def list_subjects(root: Path, channel: Split, split: SplitRecord, num_classes: int) -> Subjects:
+def list_subjects(root: Path, channel: Split, split: SplitRecord, classes: Sequence[str]) -> Subjects:
     """Find a channel's subjects.
 
     Args:
         root: The channel's folder.
         channel: `train` or `val`.
         split: Says which subjects belong here.
-        num_classes: Label values must be below it.
+        classes: Names by label value, the background first.
 
     Raises:
         DataError: The channel holds no subject, or another set of subjects than split.json says.
     """
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
         raise DataError(f"channel {channel} holds no subject; give <subject>/img.nii.gz and <subject>/label.nii.gz")
     found, known = {path.name for path in folders}, set(split.patient_of(channel))
     for name in sorted(found ^ known):
         where = "is in the channel, not in split.json" if name in found else "is in split.json, not in the channel"
         raise DataError(f"channel {channel}: {name} {where}; give the outputs of one split step")
-    return Subjects(channel, folders, num_classes)
+    return Subjects(channel, folders, classes)
 
 
 def fit_preprocessing(subjects: Subjects, settings: SegmentationHyperparameters) -> VolumePreprocessing:
@@ -111,7 +110,7 @@ def fit_preprocessing(subjects: Subjects, settings: SegmentationHyperparameters)
 
 
 def _median_spacing(subjects: Subjects) -> Triple:
-    spacings = [read_spacing(folder / IMAGE_FILE) for folder in subjects.folders]
+    spacings = [read_spacing(folder) for folder in subjects.folders]
     x, y, z = (float(median(sizes)) for sizes in zip(*spacings, strict=True))
     return x, y, z
 
@@ -129,10 +128,10 @@ def load_training(subjects: Subjects, rule: VolumePreprocessing) -> list[tuple[T
     for image, label in subjects.read():
         pairs.append(_preprocess_pair(image, to_ras(label).voxels, rule))
     seen = {value for _, label in pairs for value in torch.unique(label).tolist()}
-    missing = sorted(set(range(1, subjects.num_classes)) - seen)
+    missing = sorted(set(range(1, len(subjects.classes))) - seen)
     if missing:
-        values = ", ".join(str(value) for value in missing)
-        raise DataError(f"channel {subjects.channel}: no label holds value {values}; mend `labels` or the label files")
+        names = ", ".join(f"{value} ({subjects.classes[value]})" for value in missing)
+        raise DataError(f"channel {subjects.channel}: no label holds value {names}; mend `labels` or the label files")
     return pairs
 
 

@@ -15,7 +15,7 @@ from medloop.errors import DataError
 from medloop.imaging import networks
 from medloop.imaging.model_files import load_weights
 from medloop.imaging.sliding import infer_logits
-from medloop.imaging.volumes import Volume, from_ras, label_map, preprocess, read_image, to_ras
+from medloop.imaging.volumes import Volume, from_ras, label_map, preprocess, read_volume, to_ras
 from medloop.training.model_record import Inference, ModelRecord, VolumePreprocessing, read_model_record
 from medloop.training.seeding import autocast, pick_device
 
@@ -71,7 +71,7 @@ class VolumePredictor:
         Raises:
             DataError: The file is no finite 3D NIfTI volume with an orientation; the message names it.
         """
-        volume = read_image(path)
+        volume = read_volume(path)
         try:
             return self.segment_volume(volume)
         except DataError as error:

@@ -48,6 +48,15 @@ class CheckedCase:
         return self.found.path
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A subject's volumes, on one grid, and the label values that occur, sorted."""
+
+    image: NiftiVolume
+    label: NiftiVolume
+    values: tuple[int, ...]
+
+
 @dataclass
 class DatasetReport:
     """What a data set holds, and what is wrong with it.
@@ -135,19 +144,37 @@ def _check_image(root: Path, case: FoundCase) -> CheckedCase:
 
 
 def _check_subject(root: Path, case: FoundCase, labels: Sequence[str] | None) -> CheckedCase:
-    folder = root / case.path
-    image_path, label_path = (_require_volume(folder, stem) for stem in (IMAGE, LABEL))
+    subject = read_subject(root / case.path, labels)
+    label = subject.label.voxels.astype(np.uint8)
+    return CheckedCase(case, array_digest(subject.image.voxels), array_digest(label), subject.values)
+
+
+def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:
+    """Read `img.nii.gz` and `label.nii.gz` of a subject's folder; the split, training and evaluation read them so.
+
+    Args:
+        folder: The subject's.
+        labels: Class names by label value, the background first; None takes any up to MAX_LABEL.
+
+    Raises:
+        FileError: A file is missing or can't be used, the two are on different grids, or a label value has no name.
+    """
+    image_path, label_path = (require_volume(folder, stem) for stem in (IMAGE, LABEL))
     image, label = read_nifti(image_path), read_nifti(label_path)
     fault = _grid_fault(image, label)
     if fault:
         raise FileError(label_path, f"{fault}; resample the label onto the image's grid, nearest neighbour")
     if (image.voxels == image.voxels.flat[0]).all():
         raise FileError(image_path, "holds one value everywhere; replace or remove it")
-    values = _label_values(label_path, label.voxels, labels)
-    return CheckedCase(case, array_digest(image.voxels), array_digest(label.voxels.astype(np.uint8)), values)
+    return Subject(image, label, _label_values(label_path, label.voxels, labels))
 
 
-def _require_volume(folder: Path, stem: str) -> Path:
+def require_volume(folder: Path, stem: str) -> Path:
+    """The path of a subject's `img` or `label`.
+
+    Raises:
+        FileError: It isn't there.
+    """
     path = find_volume(folder, stem)
     if path is None:
         raise FileError(folder / f"{stem}.nii.gz", "is missing; add it or remove the subject's folder")

@@ -6,7 +6,7 @@ the probabilities, argmax) and `from_ras` backwards. Axes are X, Y, Z; a voxel s
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from torch.nn import functional
 
 from medloop.errors import DataError
 from medloop.imaging import intensity
+from medloop.imaging.layouts import IMAGE
+from medloop.imaging.nifti import read_geometry, read_nifti
+from medloop.imaging.validation import read_subject, require_volume
 from medloop.training.model_record import Triple, VolumePreprocessing
 
 Shape = tuple[int, int, int]
-IMAGE_FILE = "img.nii.gz"
-LABEL_FILE = "label.nii.gz"
 MAX_VOXELS = 2**30
 """Larger than this, a resampled volume is a header with a wrong voxel size: 4 GiB of float32."""
 
@@ -44,73 +45,41 @@ class Volume:
         return x, y, z
 
 
-def read_image(path: Path) -> Volume:
-    """Read a 3D image.
+def read_volume(path: Path) -> Volume:
+    """Read a NIfTI image.
 
     Raises:
-        DataError: The file is absent, no NIfTI, truncated, not 3D, or holds voxels that are no finite numbers.
+        DataError: It is no finite 3D volume with a geometry; the message names it.
     """
-    header = _open(path)
-    try:
-        voxels = np.asanyarray(header.dataobj)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path.name}: voxels can't be read ({error}); copy the file again") from None
-    if not np.isfinite(voxels).all():
-        raise DataError(f"{path.name}: holds NaN or infinite voxels; write the file with finite values")
-    return Volume(voxels, header.affine)
+    volume = read_nifti(path)
+    return Volume(volume.voxels, volume.affine)
 
 
-def read_label(path: Path, image: Volume, num_classes: int) -> Volume:
-    """Read a label map that belongs to `image`.
-
-    Returns:
-        uint8 voxels, on the image's grid.
-
-    Raises:
-        DataError: The file can't be used, is on another grid, or holds values that are no class.
-    """
-    label = read_image(path)
-    same = label.voxels.shape == image.voxels.shape and np.allclose(label.affine, image.affine, rtol=1e-3, atol=1e-3)
-    if not same:
-        raise DataError(f"{path.name}: is on another grid than its image; resample the label to the image's grid")
-    values = np.unique(label.voxels)
-    wrong = [value for value in values.tolist() if not (value == int(value) and 0 <= value < num_classes)]
-    if wrong:
-        known = f"whole numbers from 0 to {num_classes - 1}"
-        raise DataError(f"{path.name}: holds value {wrong[0]:g}; labels must be {known}")
-    return Volume(label.voxels.astype(np.uint8), image.affine)
-
-
-def read_case(folder: Path, num_classes: int) -> tuple[Volume, Volume]:
-    """Read `img.nii.gz` and `label.nii.gz` of a subject's folder; both are on one grid.
+def read_case(folder: Path, classes: Sequence[str]) -> tuple[Volume, Volume]:
+    """Read a subject's image and label (as uint8), which are on one grid.
 
     Raises:
         DataError: A file can't be used; the message names it with its folder.
     """
     try:
-        image = read_image(folder / IMAGE_FILE)
-        return image, read_label(folder / LABEL_FILE, image, num_classes)
+        subject = read_subject(folder, classes)
     except DataError as error:
         raise DataError(f"{folder.name}/{error}") from None
+    image = Volume(subject.image.voxels, subject.image.affine)
+    return image, Volume(subject.label.voxels.astype(np.uint8), image.affine)
 
 
-def read_spacing(path: Path) -> Triple:
-    """Voxel size of a file's volume in RAS, from its header alone."""
-    header = _open(path)
-    x, y, z = header.shape
-    return to_ras(Volume(np.broadcast_to(np.uint8(0), (x, y, z)), header.affine)).spacing
+def read_spacing(folder: Path) -> Triple:
+    """Voxel size of a subject's image in RAS, from its header alone.
 
-
-def _open(path: Path) -> Any:
+    Raises:
+        DataError: The header can't be used; the message names the file with its folder.
+    """
     try:
-        header = nib.load(path)
-    except FileNotFoundError:
-        raise DataError(f"{path.name}: is missing; each subject needs {IMAGE_FILE} and {LABEL_FILE}") from None
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path.name}: is no NIfTI file ({error}); convert it to NIfTI") from None
-    if len(header.shape) != 3 or 0 in header.shape:
-        raise DataError(f"{path.name}: has shape {header.shape}; give one 3D volume")
-    return header
+        shape, affine = read_geometry(require_volume(folder, IMAGE))
+    except DataError as error:
+        raise DataError(f"{folder.name}/{error}") from None
+    return to_ras(Volume(np.broadcast_to(np.uint8(0), shape), affine)).spacing
 
 
 def to_ras(volume: Volume) -> Volume:

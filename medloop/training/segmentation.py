@@ -136,7 +136,7 @@ def train_segmenter(job: TrainingJob, settings: SegmentationHyperparameters) -> 
     _check_shape(settings, multiple)
     model = networks.build(network)
     pretrained = load_pretrained(job, model, network, classes)
-    data = _load(job, settings, split, len(classes), multiple)
+    data = _load(job, settings, split, classes, multiple)
     device = pick_device()
     result = fit(
         model,
@@ -181,10 +181,10 @@ def _check_shape(settings: SegmentationHyperparameters, multiple: int) -> None:
 
 
 def _load(
-    job: TrainingJob, settings: SegmentationHyperparameters, split: SplitRecord, num_classes: int, multiple: int
+    job: TrainingJob, settings: SegmentationHyperparameters, split: SplitRecord, classes: list[str], multiple: int
 ) -> _Data:
-    train = segment_dataset.list_subjects(job.channel("train"), "train", split, num_classes)
-    val = segment_dataset.list_subjects(job.channel("val"), "val", split, num_classes)
+    train = segment_dataset.list_subjects(job.channel("train"), "train", split, classes)
+    val = segment_dataset.list_subjects(job.channel("val"), "val", split, classes)
     rule = segment_dataset.fit_preprocessing(train, settings)
     pairs = segment_dataset.load_training(train, rule)
     validation = segment_dataset.load_validation(val, rule)

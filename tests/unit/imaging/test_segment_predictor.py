@@ -95,7 +95,7 @@ def test_preprocessing_is_trainings(rule: str, tmp_path: Path) -> None:
     """The network sees in prediction, bit for bit, what it saw in training."""
     write_ball(tmp_path / "scan")
     scaled = PREPROCESSING if rule == "window" else PREPROCESSING.model_copy(update={"intensity": Intensity(rule=rule)})
-    [(image, label)] = load_training(Subjects("train", [tmp_path / "scan"], 2), scaled)
+    [(image, label)] = load_training(Subjects("train", [tmp_path / "scan"], ["background", "ball"]), scaled)
     model = predictor(scaled)
     model.segment(tmp_path / "scan" / "img.nii.gz")
     assert isinstance(model.model, Threshold)

@@ -26,6 +26,7 @@ from medloop.imaging.volumes import (
 from medloop.training.model_record import Intensity, VolumePreprocessing
 
 SHAPE = (7, 9, 11)
+CLASSES = ["background", "ball"]
 ALL_48 = [
     np.array(list(zip(axes, signs, strict=True)), dtype=float)
     for axes in permutations(range(3))
@@ -205,7 +206,7 @@ class TestReading:
 
     def test_reads(self, tmp_path: Path) -> None:
         """Labels stored as floating point are whole numbers afterwards."""
-        image, label = read_case(write_case(tmp_path / "Jürgen 1", self.IMAGE, self.LABEL.astype(np.float64)), 2)
+        image, label = read_case(write_case(tmp_path / "Jürgen 1", self.IMAGE, self.LABEL.astype(np.float64)), CLASSES)
         np.testing.assert_array_equal(image.voxels, self.IMAGE)
         assert label.voxels.dtype == np.uint8
 
@@ -214,26 +215,30 @@ class TestReading:
         nan = self.IMAGE.copy()
         nan[0, 0, 0] = np.nan
         cases = {
-            "img.nii.gz: holds NaN": (nan, self.LABEL, None),
-            "label.nii.gz: holds value 3; labels must be whole numbers from 0 to 1": (self.IMAGE, self.LABEL * 3, None),
-            "label.nii.gz: holds value 0.5": (self.IMAGE, self.LABEL * 0.5, None),
-            "label.nii.gz: is on another grid": (self.IMAGE, self.LABEL, np.diag([2.0, 1.0, 1.0, 1.0])),
-            "img.nii.gz: has shape": (self.IMAGE[0], self.LABEL, None),
+            "img.nii.gz: has voxels that are NaN": (nan, self.LABEL, None),
+            "label.nii.gz: has label values 3, which are no whole numbers from 0 to 1": (
+                self.IMAGE,
+                self.LABEL * 3,
+                None,
+            ),
+            "label.nii.gz: has label values 0.5": (self.IMAGE, self.LABEL * 0.5, None),
+            "label.nii.gz: lies on another grid": (self.IMAGE, self.LABEL, np.diag([2.0, 1.0, 1.0, 1.0])),
+            "img.nii.gz: has 2 dim": (self.IMAGE[0], self.LABEL, None),
         }
         for number, (message, arrays) in enumerate(cases.items()):
             with pytest.raises(DataError, match=f"s{number}/{message}"):
-                read_case(write_case(tmp_path / f"s{number}", *arrays), 2)
+                read_case(write_case(tmp_path / f"s{number}", *arrays), CLASSES)
 
     def test_bad_files(self, tmp_path: Path) -> None:
         """A truncated file, a text file and a missing one are refused."""
         folder = write_case(tmp_path / "s", self.IMAGE, self.LABEL)
         image = folder / "img.nii.gz"
         image.write_bytes(image.read_bytes()[:-20])
-        with pytest.raises(DataError, match=r"img.nii.gz: .*(read|NIfTI)"):
-            read_case(folder, 2)
+        with pytest.raises(DataError, match=r"s/img.nii.gz: is truncated"):
+            read_case(folder, CLASSES)
         image.write_text("hello")
         with pytest.raises(DataError, match=r"s/img.nii.gz: is no NIfTI"):
-            read_case(folder, 2)
+            read_case(folder, CLASSES)
         image.unlink()
         with pytest.raises(DataError, match=r"s/img.nii.gz: is missing"):
-            read_case(folder, 2)
+            read_case(folder, CLASSES)

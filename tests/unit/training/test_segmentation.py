@@ -95,7 +95,7 @@ def train(job: TrainingJob, **changes: object) -> FitResult:
 def held_out_dice(job: TrainingJob) -> float:
     """Dice of the written model on the subject that training never saw."""
     folder = job.channels["train"].parent / "test" / "p8"
-    _, truth = read_case(folder, len(CLASSES))
+    _, truth = read_case(folder, CLASSES)
     answer = VolumePredictor.load(job.model_dir).segment(folder / "img.nii.gz")
     return mean_dice(truth.voxels, answer.labels, len(CLASSES))
 
@@ -129,7 +129,7 @@ class TestTraining:
         result = train(job, epochs=2, val_interval=1, spacing=[1.5, 1.5, 1.5])
         scores = []
         for folder in sorted(job.channels["val"].iterdir()):
-            _, truth = read_case(folder, 3)
+            _, truth = read_case(folder, CLASSES)
             answer = VolumePredictor.load(job.model_dir).segment(folder / "img.nii.gz")
             scores.append(np.mean([dice(truth.voxels == k, answer.labels == k) for k in (1, 2)]))
         assert result.best.value == pytest.approx(np.mean(scores), abs=1e-6)
@@ -242,7 +242,7 @@ REFUSED: list[tuple[Callable[[TrainingJob], None], dict[str, Any], type[UserErro
         spoil_label,
         {},
         DataError,
-        "channel train: p2/label.nii.gz: holds value 4; labels must be whole numbers from 0 to 2",
+        "channel train: p2/label.nii.gz: has label values 4",
     ),
     (truncate_image, {}, DataError, "channel val: p6/img.nii.gz: "),
     (empty_channel, {}, DataError, "channel train holds no subject"),
