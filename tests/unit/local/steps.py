@@ -57,12 +57,13 @@ def training(name: str, image: str, channels: dict[str, Any] | None = None, **re
         "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/models"},
         "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 10},
         "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
-        "InputDataConfig": [
-            {"ChannelName": key, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}}
-            for key, uri in (channels or {}).items()
-        ],
         **request,
     }
+    if channels:  # the service refuses an empty list
+        arguments["InputDataConfig"] = [
+            {"ChannelName": key, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}}
+            for key, uri in channels.items()
+        ]
     return {"Name": name, "Type": "Training", "Arguments": arguments, **step}
 
 

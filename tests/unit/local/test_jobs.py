@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_failed_jobs_say_why_and_leave_nothing(local: Any) -> None:
         (training("S", "x/medloop-tiny:abc"), "has no bundle"),
         (training("S", "tiny", {"train": "s3://medloop-local/none"}), "No S3 objects found under S3 URL"),
         (training("S", "tiny", ResourceConfig={"InstanceCount": 2, "VolumeSizeInGB": 1}), "InstanceCount is 2"),
-        (processing("S", "tiny", arguments=[]) | {"hostile": True}, "can't be unpacked"),
+        (processing("S", "tiny") | {"hostile": True}, "can't be unpacked"),
     ],
     ids=["foreign image", "no bundle", "empty prefix", "two instances", "hostile archive"],
 )
@@ -288,8 +289,12 @@ def pid_of_job(local: Any) -> int:
 
 def processes_of(local: Any) -> list[psutil.Process]:
     """Living processes that belong to jobs of this home."""
-    living = [process for process in psutil.process_iter() if process.status() != psutil.STATUS_ZOMBIE]
-    return [p for p in living if str(local.home / "jobs") in p.environ().get("ML_ROOT", "")]
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # another user's, or one that has just ended
+            if process.environ().get("ML_ROOT", "").startswith(str(local.home)):
+                found.append(process)
+    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_killed_job_fails_its_step_naming_the_signal(local: Any) -> None:
