@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ class CommandLine:
     err: str = field(default="", init=False)
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
-        """Start a command."""
+        """Start a command, which takes Ctrl-C even where the tests run in the background (shells ignore it there)."""
         environment = {**os.environ, "MEDLOOP_HOME": str(self.home), "OMP_NUM_THREADS": "2"}
         return subprocess.Popen(
             [sys.executable, "-m", "medloop.cli", *argv],
@@ -32,12 +33,13 @@ class CommandLine:
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def __call__(self, *argv: str) -> int:
         """Run a command to its end; keeps what it printed."""
         process = self.start(*argv)
-        self.out, self.err = process.communicate(timeout=300)
+        self.out, self.err = process.communicate(timeout=600)
         return process.returncode
 
     def json(self, *argv: str) -> Any:

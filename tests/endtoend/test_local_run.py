@@ -21,7 +21,7 @@ SMALL = (
 """The smallest classification run."""
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 180) -> Any:
     """Wait until a condition gives something true; its value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
