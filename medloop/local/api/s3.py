@@ -120,6 +120,7 @@ def list_objects(backend: Backend, params: Document) -> Document:
     response: Document = {
         "Name": params["Bucket"],
         "Prefix": prefix,
+        "Delimiter": delimiter or None,
         "MaxKeys": count,
         "KeyCount": len(listed),
         "IsTruncated": more,
