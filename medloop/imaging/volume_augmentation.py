@@ -14,10 +14,12 @@ from torch.nn import functional
 
 from medloop.training.model_record import Triple
 
-AFFINE_PROBABILITY = 0.4
+AFFINE_PROBABILITY = 0.7
 MAX_ANGLE = 0.26
 """Radians about each axis: 15 degrees."""
 ZOOM = (0.85, 1.18)
+MAX_TRANSLATION = 0.1
+"""Share of the edge: a patch as large as its volume would else never see it elsewhere."""
 INTENSITY_PROBABILITY = 0.3
 CONTRAST = (0.75, 1.25)
 MAX_SHIFT = 0.2
@@ -53,18 +55,21 @@ class VolumeAugmentation:
         return self._recolour(images), labels
 
     def _move(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotate and zoom; what comes from outside is zero and background, as the padding of small volumes is."""
+        """Rotate, zoom and shift; image and label go on beyond the border as they are at it."""
         chosen = self._chance(len(images), AFFINE_PROBABILITY).nonzero()[:, 0]
         if not len(chosen):
             return images, labels
         matrices = self.matrices(len(chosen), tuple(images.shape[2:]))
         grid = functional.affine_grid(matrices, [len(chosen), *images.shape[1:]], align_corners=False)
-        moved = functional.grid_sample(images[chosen], grid, mode="bilinear", align_corners=False)
-        nearest = functional.grid_sample(labels[chosen].to(images.dtype), grid, mode="nearest", align_corners=False)
+        moved = functional.grid_sample(
+            images[chosen], grid, mode="bilinear", padding_mode="border", align_corners=False
+        )
+        values = labels[chosen].to(images.dtype)
+        nearest = functional.grid_sample(values, grid, mode="nearest", padding_mode="border", align_corners=False)
         return images.index_copy(0, chosen, moved), labels.index_copy(0, chosen, nearest.to(labels.dtype))
 
     def matrices(self, count: int, shape: tuple[int, ...]) -> Tensor:
-        """Draw rotations with one zoom each.
+        """Draw rotations, each with a zoom and a shift.
 
         Args:
             count: How many.
@@ -79,7 +84,8 @@ class VolumeAugmentation:
         zero = torch.zeros_like(a)
         skew = torch.stack([zero, -c, b, c, zero, -a, -b, a, zero], dim=1).view(count, 3, 3)
         linear = torch.matrix_exp(skew) * self._uniform((count, 1, 1), *ZOOM)
-        return functional.pad(linear * extent[None, None, :] / extent[None, :, None], (0, 1))
+        shift = self._uniform((count, 3, 1), -MAX_TRANSLATION, MAX_TRANSLATION) * 2  # coordinates span 2
+        return torch.cat([linear * extent[None, None, :] / extent[None, :, None], shift], dim=2)
 
     def _flip(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         for axis in (2, 3, 4):

@@ -128,13 +128,13 @@ class TestResampling:
     def test_no_aliasing(self) -> None:
         """A pattern finer than the new grid becomes its mean, on each axis, not one of its phases."""
         for axis in range(3):
-            shape = [16, 16, 16]
-            shape[axis] = 4
+            shape = [15, 15, 15]
+            shape[axis] = 5
             view = [1, 1, 1]
-            view[axis] = 16
-            stripes = torch.tensor([0.0, 1.0]).repeat(8).view(view).expand(16, 16, 16)
+            view[axis] = 15
+            stripes = (torch.arange(15) % 2).float().view(view).expand(15, 15, 15)
             coarse = resize_image(stripes, (shape[0], shape[1], shape[2]))
-            assert float((coarse - 0.5).abs().max()) < 0.1
+            assert float((coarse - 0.5).abs().max()) < 0.15
 
     def test_image_and_label_lie_on_one_grid(self) -> None:
         """A sphere's mask, resampled as an image and as a label, agrees: neither is shifted."""
