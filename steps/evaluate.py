@@ -28,6 +28,8 @@ class EvaluateSettings(ProcessingResources):
 
     margin: float = Field(default=0.02, ge=0, le=1)
     """How much worse than the champion a model may be; set before anyone sees the scores."""
+    note: str = Field(default="", max_length=200)
+    """A caveat that has to stand wherever the score is shown, such as where the data comes from."""
     max_runtime_minutes: int = Field(default=240, ge=1, le=7200)
 
 
@@ -56,9 +58,14 @@ def evaluate_step(
         step_args=make_processor(context, "evaluate", settings).run(
             inputs=[processing_input(name, uri) for name, uri in inputs.items()],
             outputs=[processing_output(OUTPUT, context.destination("Evaluate", OUTPUT))],
-            arguments=["--task", context.task, "--margin", str(settings.margin)],
+            arguments=_arguments(context, settings),
         ),
         property_files=[evaluation_file()],
         cache_config=context.cache(),
         retry_policies=job_retries(),
     )
+
+
+def _arguments(context: Context, settings: EvaluateSettings) -> list[str]:
+    arguments = ["--task", context.task, "--margin", str(settings.margin)]
+    return [*arguments, "--note", settings.note] if settings.note else arguments

@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.errors import DataError
+from medloop.records import read_record
 
 VERSION = 1
 RECORD_FILE = "evaluation.json"
@@ -122,29 +122,13 @@ class Evaluation(_Record):
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-class _Version(BaseModel):
-    """Read before the rest: a newer file may hold fields that this code doesn't know."""
-
-    version: int
-
-
 def read_evaluation(path: Path) -> Evaluation:
     """Read evaluation.json.
 
     Raises:
         DataError: The file is absent, malformed, or of a newer version than this code knows.
     """
-    try:
-        content = path.read_bytes()
-        if _Version.model_validate_json(content).version > VERSION:
-            raise DataError(f"{path.name}: of a newer version than {VERSION}; update medloop")
-        return Evaluation.model_validate_json(content)
-    except OSError as error:
-        raise DataError(f"{path.name}: can't be read ({error.strerror}); give the evaluate step's output") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path.name}: {field or 'content'}: {first['msg']}; run the evaluate step again") from None
+    return read_record(Evaluation, path, version=VERSION, mend="run the evaluate step again")
 
 
 def json_schema() -> dict[str, Any]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.errors import DataError
+from medloop.records import read_record
 
 VERSION = 1
 Split = Literal["train", "val", "test"]
@@ -97,14 +97,4 @@ def read_split_record(path: Path) -> SplitRecord:
     Raises:
         DataError: The file is absent, malformed, or of a newer version than this code knows.
     """
-    try:
-        record = SplitRecord.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path.name}: can't be read ({error.strerror}); give the split step's output") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path.name}: {field or 'content'}: {first['msg']}; run the split step again") from None
-    if record.version > VERSION:
-        raise DataError(f"{path.name}: version {record.version} is newer than {VERSION}; update medloop")
-    return record
+    return read_record(SplitRecord, path, version=VERSION, mend="run the split step again")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.errors import DataError
+from medloop.records import read_record
 
 VERSION = 1
 RECORD_FILE = "model.json"
@@ -113,15 +113,5 @@ def read_model_record(folder: Path) -> ModelRecord:
     Raises:
         DataError: The file is absent, malformed, or of a newer version than this code knows.
     """
-    path = folder / RECORD_FILE
-    try:
-        record = ModelRecord.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{RECORD_FILE}: can't be read ({error.strerror}); give the training job's model") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{RECORD_FILE}: {field or 'content'}: {first['msg']}; give training's own file") from None
-    if record.version > VERSION:
-        raise DataError(f"{RECORD_FILE}: version {record.version} is newer than {VERSION}; update medloop")
-    return record
+    mend = "give the folder that a training job wrote"
+    return read_record(ModelRecord, folder / RECORD_FILE, version=VERSION, mend=mend)
