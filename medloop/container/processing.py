@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medloop.container.arguments import read_pairs
 from medloop.container.paths import message_file, ml_root
-from medloop.errors import DataError
+from medloop.errors import DataError, TargetError
 
 _INPUT, _OUTPUT = "input-", "output-"
 
@@ -40,9 +40,16 @@ class ProcessingJob:
         return (self.inputs.get(name) or ml_root() / "processing" / "input" / name).is_dir()
 
     def output(self, name: str) -> Path:
-        """The folder of an output, made where it doesn't exist."""
+        """The folder of an output, made where it doesn't exist.
+
+        Raises:
+            TargetError: It can't be made.
+        """
         folder = self.outputs.get(name) or ml_root() / "processing" / "output" / name
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TargetError(f"output {name}: can't be written ({error.strerror}); give another folder") from None
         return folder
 
     def say(self, message: str) -> None:

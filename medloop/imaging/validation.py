@@ -256,7 +256,7 @@ def _whole_faults(report: DatasetReport, labels: Sequence[str] | None) -> list[s
 def _class_faults(report: DatasetReport) -> list[str]:
     faults = []
     if len(report.classes) < 2:
-        faults.append(f"has one class only ({report.classes[0]}); add a folder with images of another class")
+        faults.append("has one class only; add a folder with images of another class")
     if report.presplit:
         trained = {case.found.group for case in report.cases if case.found.split == "train"}
         unseen = sorted(set(report.classes) - trained)

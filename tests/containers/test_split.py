@@ -1,0 +1,303 @@
+"""The split container, as a job runs it: folders in, folders out, exit code and message."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medloop.imaging.formats import read_image
+from medloop.imaging.identity import pseudonym
+from medloop.imaging.nifti import read_nifti
+from medloop.imaging.split_job import RECORD_FILE
+from medloop.imaging.split_record import SplitRecord, read_split_record
+from tests.unit.imaging.datasets import write_classes, write_image, write_patients, write_subject, write_subjects
+
+ROOT = Path(__file__).parents[2]
+MAIN = ROOT / "containers" / "split" / "main.py"
+KEY = b"k" * 32
+
+
+class Ended(NamedTuple):
+    """How a job ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Job:
+    """A processing job's root; `run` runs main.py in it, in this process: twenty interpreters take their time."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root = folder / "ml"
+        self.data = self.input("data")
+        (self.input("key") / "pseudonyms.key").write_bytes(KEY)
+        (self.root / "output").mkdir()
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def input(self, name: str) -> Path:
+        """An input's folder, made."""
+        path = self.root / "processing" / "input" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def output(self, name: str) -> Path:
+        """An output's folder."""
+        return self.root / "processing" / "output" / name
+
+    def run(self, *arguments: str) -> Ended:
+        """Run the job to its end."""
+        self._monkeypatch.setenv("ML_ROOT", str(self.root))
+        self._monkeypatch.setattr(sys, "argv", [str(MAIN), *arguments])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(MAIN), run_name="__main__")
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Ended(code, *self._capsys.readouterr())
+
+    @property
+    def message(self) -> str:
+        """What the service shows as ExitMessage."""
+        return (self.root / "output" / "message").read_text(encoding="utf-8")
+
+    @property
+    def record(self) -> SplitRecord:
+        """split.json."""
+        return read_split_record(self.output("split") / RECORD_FILE)
+
+    def written(self) -> list[str]:
+        """All files in the outputs."""
+        root = self.root / "processing" / "output"
+        return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+    def everything_said(self, done: Ended) -> str:
+        """Log, message, file names and records: all that others see."""
+        record = self.output("split") / RECORD_FILE
+        text = record.read_text(encoding="utf-8") if record.exists() else ""
+        return done.stdout + done.stderr + self.message + "\n".join(self.written()) + text
+
+
+@pytest.fixture
+def new_job(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Path], Job]:
+    """Makes a job without data in a folder."""
+    return lambda folder: Job(folder, monkeypatch, capsys)
+
+
+@pytest.fixture
+def job(tmp_path: Path, new_job: Callable[[Path], Job]) -> Job:
+    """A job without data."""
+    return new_job(tmp_path)
+
+
+def test_images_are_split_by_patient_and_pseudonymised(job: Job) -> None:
+    """Twenty patients with two images each: 14/4/2, pixels kept, one patient in one split, no name anywhere."""
+    rows = []
+    for index in range(40):
+        name = ("Zyste ü", "normal")[index % 2]
+        write_image(job.data / name / f"Hans Müller {index} x.jpg", index)
+        rows.append(f"{name}/Hans Müller {index} x.jpg,Müller-{index % 20},{'fm'[index % 20 % 2]}")
+    write_patients(job.data, rows, "path,patient,sex")
+    done = job.run("--task", "classification", "--data-version", "abc", "--seed", "3")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    record = job.record
+    assert {split: count.num_patients for split, count in record.counts.items()} == {"train": 14, "val": 4, "test": 2}
+    assert job.message.startswith("train 14 patients 28 cases; val 4 patients 8 cases; test 2 patients 4 cases; leak")
+    assert (record.leakage.status, record.leakage.num_patients) == ("none", 0)
+    assert record.patients[pseudonym(KEY, "patient:Müller-7")].attributes == {"sex": "m"}
+    assert "Müller" not in job.everything_said(done)
+    for split in ("train", "val", "test"):
+        files = {path.relative_to(job.output(split)).as_posix() for path in job.output(split).rglob("*.png")}
+        assert files == set(record.patient_of(split))
+        assert {Path(name).name[:13] for name in files} == set(record.pseudonyms(split))
+    sources = {read_image(path).tobytes() for path in job.data.rglob("*.jpg")}
+    copies = {read_image(path).tobytes() for path in (job.root / "processing" / "output").rglob("*.png")}
+    assert copies == sources
+
+
+def test_volumes_keep_voxels_and_geometry(job: Job) -> None:
+    """Copies of volumes: the same voxels and affine, no free text; without patients.csv leakage is unknown, not 0."""
+    write_subjects(job.data, 5)
+    path = job.data / "Müller 3" / "img.nii.gz"
+    image = nib.load(path)
+    image.header["descrip"] = b"Hans Mueller"
+    nib.save(image, path)
+    done = job.run("--task", "segmentation", "--labels", '["background", "gland"]')
+
+    assert done.returncode == 0
+    record = job.record
+    name = pseudonym(KEY, "path:Müller 3")
+    split = record.patients[name].cases[0].split
+    copy = job.output(split) / name / "img.nii.gz"
+    np.testing.assert_array_equal(read_nifti(copy).voxels, read_nifti(path).voxels)
+    np.testing.assert_array_equal(read_nifti(copy).affine, read_nifti(path).affine)
+    assert nib.load(copy).header["descrip"].tobytes().strip(b"\0") == b""
+    assert (record.leakage.status, record.leakage.num_patients) == ("unknown", None)
+    assert "leakage: unknown: no patient identifiers" in job.message
+    assert record.classes == ["background", "gland"]
+    assert "ller" not in job.everything_said(done)
+
+
+def _bytes(job: Job) -> dict[str, bytes]:
+    return {name: (job.root / "processing" / "output" / name).read_bytes() for name in job.written()}
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path, new_job: Callable[[Path], Job]) -> None:
+    """The same data, key and seed: every output file is the same; another key: the same images in the same splits."""
+    jobs = [new_job(tmp_path / name) for name in "abc"]
+    (jobs[2].input("key") / "pseudonyms.key").write_bytes(b"other" * 8)
+    for job in jobs:
+        write_subjects(job.data, 4)
+        assert job.run("--task", "segmentation").returncode == 0
+
+    assert _bytes(jobs[0]) == _bytes(jobs[1])
+    assert jobs[0].written() != jobs[2].written()
+    assert jobs[0].record.data_digest == jobs[2].record.data_digest
+    for split in ("train", "val", "test"):
+        contents = [sorted(p.read_bytes() for p in job.output(split).rglob("img.nii.gz")) for job in (jobs[0], jobs[2])]
+        assert contents[0] == contents[1]
+
+
+def test_bad_files_fail_the_job_and_leave_nothing(job: Job) -> None:
+    """Every bad file is listed by pseudonym, with its reason and the command that shows names; nothing is written."""
+    write_subjects(job.data, 5)
+    (job.data / "Müller 1" / "img.nii.gz").write_bytes(b"text")
+    (job.data / "Müller 2" / "label.nii.gz").unlink()
+    done = job.run("--task", "segmentation")
+
+    assert done.returncode == 2
+    names = [pseudonym(KEY, f"Müller {index}") for index in (1, 2)]
+    assert f"{names[0]}/img.nii.gz: is truncated" in job.message or f"{names[0]}/img.nii.gz: is no NIfTI" in job.message
+    assert f"{names[1]}/label.nii.gz: is missing" in job.message
+    assert "medloop data check" in job.message
+    assert "\n" not in job.message.strip()
+    assert "Müller" not in job.everything_said(done)
+    assert job.written() == []
+
+
+def test_quarantine_leaves_bad_files_out(job: Job) -> None:
+    """on_invalid=quarantine: the rest is split, and split.json says what is missing and why, by pseudonym."""
+    write_classes(job.data)
+    (job.data / "cyst" / "scan 0.png").write_text("text")
+    (job.data / "cyst" / "Müller.dcm").write_text("text")
+    done = job.run("--task", "classification", "--on-invalid", "quarantine")
+
+    assert done.returncode == 0
+    left_out = {entry.path: entry.reason for entry in job.record.quarantined}
+    assert left_out.keys() == {f"cyst/{pseudonym(KEY, 'scan 0.png')}.png", f"cyst/{pseudonym(KEY, 'Müller.dcm')}.dcm"}
+    assert "is no PNG or JPEG" in left_out[f"cyst/{pseudonym(KEY, 'scan 0.png')}.png"]
+    assert "2 left out" in job.message
+    assert sum(count.num_cases for count in job.record.counts.values()) == 9
+
+
+def test_quarantine_cannot_mend_the_whole(job: Job) -> None:
+    """What leaving out doesn't mend fails the job all the same."""
+    write_classes(job.data, classes=("cyst",))
+
+    assert job.run("--task", "classification", "--on-invalid", "quarantine").returncode == 2
+    assert "data set: has one class only" in job.message
+    assert job.written() == []
+
+
+def test_previous_keeps_places(job: Job, tmp_path: Path, new_job: Callable[[Path], Job]) -> None:
+    """With the last split.json, known patients stay where they were, new ones come in."""
+    write_classes(job.data, 10)
+    assert job.run("--task", "classification").returncode == 0
+    before = {split: set(job.record.pseudonyms(split)) for split in ("train", "val", "test")}
+
+    again = new_job(tmp_path / "again")
+    (again.input("previous") / RECORD_FILE).write_text((job.output("split") / RECORD_FILE).read_text())
+    write_classes(again.data, 15)
+    assert again.run("--task", "classification", "--seed", "9").returncode == 0
+    assert all(before[split] <= set(again.record.pseudonyms(split)) for split in before)
+    assert {split: count.num_patients for split, count in again.record.counts.items()} == {
+        "train": 21, "val": 6, "test": 3,
+    }  # fmt: skip
+
+
+def test_presplit_leakage_is_said_loudly(job: Job) -> None:
+    """One patient in train and test: taken as it is, and found, in the record, the log and the last word."""
+    rows = []
+    for index, split in enumerate(("train", "train", "valid", "test")):
+        for group, name in enumerate(("cyst", "normal")):
+            write_image(job.data / split / name / f"{index}.png", 10 * index + group)
+            rows.append(f"{split}/{name}/{index}.png,{'abca'[index]}")
+    write_patients(job.data, rows)
+    done = job.run("--task", "classification")
+
+    assert done.returncode == 0
+    assert job.record.presplit
+    assert (job.record.leakage.status, job.record.leakage.num_patients) == ("found", 1)
+    assert "warning: leakage FOUND: 1 patients in more than one split" in done.stdout
+    assert "FOUND" in job.message
+
+
+def test_presplit_without_val_takes_it_out_of_train(job: Job) -> None:
+    """Ready train and test folders: the test folder stays, val comes out of train."""
+    write_classes(job.data / "train", 9)
+    write_image(job.data / "test" / "cyst" / "a.png", 5000)
+    write_image(job.data / "test" / "normal" / "b.png", 5001)
+
+    assert job.run("--task", "classification").returncode == 0
+    assert {split: count.num_cases for split, count in job.record.counts.items()} == {"train": 14, "val": 4, "test": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--task", "detection"], "argument --task='detection'"),
+        ([], "argument --task is missing"),
+        (["--task", "segmentation", "--sed", "3"], "argument --sed is unknown"),
+        (["--task", "segmentation", "--seed", "three"], "argument --seed='three'"),
+        (["--task", "segmentation", "--train", "0.9"], "train, val and test must add up to 1"),
+    ],
+)
+def test_wrong_arguments(job: Job, arguments: list[str], reason: str) -> None:
+    """An unknown, missing or ill-typed argument is named; exit code 2."""
+    assert job.run(*arguments).returncode == 2
+    assert reason in job.message
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    """Folders as arguments, no key: it works, and warns that the pseudonyms are of this run alone."""
+    write_subjects(tmp_path / "data", 3)
+    write_subject(tmp_path / "data" / "another", 60)
+    outputs = [
+        text for name in ("train", "val", "test", "split") for text in (f"--output-{name}", tmp_path / "o" / name)
+    ]
+    command: list[Any] = [sys.executable, MAIN, "--task", "segmentation"]
+    command += ["--input-data", tmp_path / "data", *outputs]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "ML_ROOT": str(tmp_path / "none")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    assert done.returncode == 0
+    assert "random key" in done.stdout
+    assert len(json.loads((tmp_path / "o" / "split" / RECORD_FILE).read_text())["patients"]) == 4
+
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert "output train: folder is not empty" in done.stderr
+
+
+def test_output_below_a_file(tmp_path: Path) -> None:
+    """An output path below a regular file is refused in one line."""
+    write_subjects(tmp_path / "data", 3)
+    (tmp_path / "file").touch()
+    command: list[Any] = [sys.executable, MAIN, "--task", "segmentation"]
+    command += ["--input-data", tmp_path / "data", "--output-train", tmp_path / "file" / "train"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "ML_ROOT": str(tmp_path / "none")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == "error: output train: can't be written (Not a directory); give another folder\n"

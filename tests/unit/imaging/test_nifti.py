@@ -1,0 +1,149 @@
+"""NIfTI: what is read, what is refused, and what a copy loses."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.nifti1 import Nifti1Extension
+
+from medloop.imaging.formats import FileError
+from medloop.imaging.nifti import FREE_TEXT, copy_nifti, read_nifti, write_nifti
+
+VOXELS = np.random.default_rng(0).integers(0, 1000, (7, 6, 5)).astype(np.int16)
+AFFINE = np.array([[0, -2.0, 0, 11], [1.5, 0, 0, -3], [0, 0, 4, 7], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_reads_as_nibabel_does(tmp_path: Path, kind: type, name: str, order: str) -> None:
+    """Both versions, plain and compressed, of either byte order: nibabel's voxels, affine and spacing."""
+    image = kind(VOXELS, AFFINE, kind.header_class(endianness=order))
+    nib.save(image, tmp_path / name)
+
+    volume = read_nifti(tmp_path / name)
+    np.testing.assert_array_equal(volume.voxels, VOXELS)
+    np.testing.assert_allclose(volume.affine, AFFINE)
+    np.testing.assert_allclose(volume.spacing, (1.5, 2, 4))
+
+
+def test_scale_and_trailing_axes(tmp_path: Path) -> None:
+    """The header's slope and intercept hold; axes of length one after the third go."""
+    image = nib.Nifti1Image(VOXELS[..., None], AFFINE)
+    image.header.set_slope_inter(0.5, -10)
+    nib.save(image, tmp_path / "a.nii.gz")
+
+    stored = np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj)[..., 0]
+    np.testing.assert_allclose(read_nifti(tmp_path / "a.nii.gz").voxels, stored)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_copy_loses_text_and_keeps_the_rest(tmp_path: Path, kind: type) -> None:
+    """Free text, extensions and trailing bytes go; geometry fields and voxel bytes stay, and the bytes repeat."""
+    image = kind(VOXELS, AFFINE)
+    image.set_qform(AFFINE, code=1)
+    texts = [field for field in FREE_TEXT if field in image.header.keys()]  # noqa: SIM118 (a header is no mapping)
+    for field in texts:
+        image.header[field] = b"Hans"
+    image.header.extensions.append(Nifti1Extension("comment", b"Hans Mueller, born 1950"))
+    nib.save(image, tmp_path / "a.nii")
+    with (tmp_path / "a.nii").open("ab") as file:
+        file.write(b"Hans at the end")
+    copy_nifti(tmp_path / "a.nii", tmp_path / "new" / "b.nii.gz")
+    copy_nifti(tmp_path / "a.nii", tmp_path / "c.nii.gz")
+
+    content = gzip.decompress((tmp_path / "new" / "b.nii.gz").read_bytes())
+    assert b"Hans" not in content
+    assert len(content) < (tmp_path / "a.nii").stat().st_size - 15
+    copy, source = nib.load(tmp_path / "new" / "b.nii.gz"), nib.load(tmp_path / "a.nii")
+    assert copy.dataobj.get_unscaled().tobytes() == source.dataobj.get_unscaled().tobytes()
+    for field in ("pixdim", "qform_code", "sform_code", "quatern_b", "qoffset_x", "srow_x", "srow_y", "srow_z"):
+        assert copy.header[field].tobytes() == source.header[field].tobytes()
+    assert (tmp_path / "new" / "b.nii.gz").read_bytes() == (tmp_path / "c.nii.gz").read_bytes()
+
+
+def _patched(path: Path, fields: str | list[str], values: object) -> None:
+    """A sound volume with a field or some fields of its header changed."""
+    header = nib.Nifti1Image(VOXELS, AFFINE).header
+    header.set_data_offset(352)
+    header["magic"] = b"n+1"
+    for field, value in zip(fields, values, strict=True) if isinstance(fields, list) else [(fields, values)]:
+        header[field] = value
+    path.write_bytes(gzip.compress(header.binaryblock + bytes(4) + VOXELS.tobytes(order="F")))
+
+
+def _cut(path: Path) -> None:
+    write_nifti(path, VOXELS, AFFINE)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _cut_plain(path: Path) -> None:
+    path.write_bytes(nib.Nifti1Image(VOXELS, AFFINE).to_bytes()[:-40])
+
+
+def _flipped_bit(path: Path) -> None:
+    write_nifti(path, VOXELS, AFFINE)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # the gzip stream's checksum
+    path.write_bytes(bytes(content))
+
+
+def _nan(path: Path) -> None:
+    voxels = VOXELS.astype(np.float32)
+    voxels[3, 3, 3] = np.nan
+    write_nifti(path, voxels, AFFINE)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.write_text("text " * 200), "no NIfTI"),
+        (lambda path: path.write_bytes(b""), "empty"),
+        (lambda path: path.write_bytes(gzip.compress(b"")), "no NIfTI"),
+        (lambda path: path.write_bytes(gzip.compress((348).to_bytes(4, "little"))), "truncated"),
+        (_cut, "truncated"),
+        (_cut_plain, "truncated"),
+        (_flipped_bit, "truncated or damaged"),
+        (_nan, "NaN"),
+        (lambda path: _patched(path, "dim", [3, 30000, 30000, 30000, 1, 1, 1, 1]), "asks for more"),
+        (lambda path: _patched(path, "dim", [3, 512, 512, 500, 1, 1, 1, 1]), "truncated"),
+        (lambda path: _patched(path, "dim", [3, 7, -6, 5, 1, 1, 1, 1]), "dimensions"),
+        (lambda path: _patched(path, "dim", [4, 7, 6, 1, 5, 1, 1, 1]), "4 dimensions"),
+        (lambda path: _patched(path, "dim", [2, 7, 30, 1, 1, 1, 1, 1]), "2 dimensions"),
+        (lambda path: _patched(path, "datatype", 32), "plain numbers"),
+        (lambda path: _patched(path, "datatype", 77), "plain numbers"),
+        (lambda path: _patched(path, "srow_x", [np.nan, 0, 0, 0]), "geometry"),
+        (lambda path: _patched(path, "srow_x", [0, 0, 0, 0]), "geometry"),
+        (lambda path: _patched(path, "pixdim", [1, 0, 2, 4, 0, 0, 0, 0]), "geometry"),
+        (lambda path: _patched(path, ["scl_slope", "scl_inter"], [2.0, np.inf]), "scale"),
+        (lambda path: _patched(path, "magic", b"ni1"), "half of"),
+        (lambda path: _patched(path, "vox_offset", 1e12), "truncated or damaged"),
+        (lambda path: _patched(path, "vox_offset", np.nan), "truncated or damaged"),
+    ],
+)
+def test_refused(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
+    """Whatever is wrong, it is one line that begins with the file's name."""
+    path = tmp_path / "img.nii.gz"
+    make(path)
+
+    with pytest.raises(FileError, match=reason) as refused:
+        read_nifti(path)
+    assert str(refused.value).startswith("img.nii.gz: ")
+
+
+def test_a_header_that_lies_costs_no_memory(tmp_path: Path) -> None:
+    """A kilobyte that promises 262 MB of voxels is refused before they are allocated."""
+    _patched(tmp_path / "img.nii.gz", "dim", [3, 512, 512, 500, 1, 1, 1, 1])
+
+    tracemalloc.start()
+    with pytest.raises(FileError, match="truncated"):
+        read_nifti(tmp_path / "img.nii.gz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000

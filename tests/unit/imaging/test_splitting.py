@@ -1,0 +1,127 @@
+"""The split: properties that hold for any patients, strata, fractions and seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medloop.errors import DataError, SettingError
+from medloop.imaging.split_record import SPLITS, Split
+from medloop.imaging.splitting import assign, complete, quotas
+
+FRACTIONS: dict[Split, float] = {"train": 0.7, "val": 0.2, "test": 0.1}
+fractions = st.tuples(*[st.floats(0.05, 1)] * 3).map(lambda shares: dict(zip(SPLITS, shares, strict=True)))
+worlds = st.lists(st.sampled_from("abc"), min_size=3, max_size=60).map(
+    lambda kinds: {f"p{index}": kind for index, kind in enumerate(kinds)}
+)
+
+
+def split(strata: dict[str, str], shares: dict[Split, float], seed: int = 0, **previous: Split) -> dict[str, Split]:
+    """Assign with the patients' own names as turns."""
+    return assign(strata, shares, seed, {name: name for name in strata}, previous)
+
+
+@given(st.integers(3, 500), fractions)
+def test_quotas_are_rounded_shares(num_patients: int, shares: dict[Split, float]) -> None:
+    """They add up, none is 0, and none is a patient or more from its share but to fill an empty split."""
+    counts = quotas(num_patients, shares)
+
+    assert sum(counts.values()) == num_patients
+    assert min(counts.values()) >= 1
+    total = sum(shares.values())
+    exact = {name: share / total * num_patients for name, share in shares.items()}
+    if min(exact.values()) >= 1:
+        assert all(abs(counts[name] - exact[name]) < 1 for name in shares)
+
+
+def test_quotas_of_the_default() -> None:
+    """70/20/10 of 16 patients is 11/3/2; of three, one each; 27 give 19/5/3."""
+    assert quotas(16, FRACTIONS) == {"train": 11, "val": 3, "test": 2}
+    assert quotas(3, FRACTIONS) == {"train": 1, "val": 1, "test": 1}
+    assert quotas(27, FRACTIONS) == {"train": 19, "val": 5, "test": 3}
+
+
+@given(worlds, fractions, st.integers(0, 5))
+@settings(deadline=None)
+def test_everybody_has_one_place_and_quotas_hold(strata: dict[str, str], shares: dict[Split, float], seed: int) -> None:
+    """Every patient is placed once, quotas are exact, and the same seed places them again alike, in any order."""
+    places = split(strata, shares, seed)
+
+    assert places.keys() == strata.keys()
+    assert dict(Counter(places.values())) == quotas(len(strata), shares)
+    assert split(dict(reversed(strata.items())), shares, seed) == places
+
+
+def test_strata_are_shared_out() -> None:
+    """Two classes of 100 and 20 patients: each split has them in the same proportion."""
+    strata = {f"a{i}": "a" for i in range(100)} | {f"b{i}": "b" for i in range(20)}
+    counts = Counter((strata[name], place) for name, place in split(strata, FRACTIONS).items())
+
+    assert counts == {
+        ("a", "train"): 70, ("a", "val"): 20, ("a", "test"): 10,
+        ("b", "train"): 14, ("b", "val"): 4, ("b", "test"): 2,
+    }  # fmt: skip
+
+
+def test_seed_changes_who_not_how_many() -> None:
+    """Two seeds: the same counts, other patients."""
+    strata = {f"p{i}": "ab"[i % 2] for i in range(40)}
+    first, second = split(strata, FRACTIONS, 0), split(strata, FRACTIONS, 1)
+
+    assert first != second
+    assert Counter(first.values()) == Counter(second.values())
+
+
+@given(worlds, worlds, fractions)
+@settings(deadline=None)
+def test_known_patients_keep_their_place(
+    strata: dict[str, str], more: dict[str, str], shares: dict[Split, float]
+) -> None:
+    """New patients join, known ones stay, whatever the new ones are; no split is empty."""
+    before = split(strata, shares)
+    grown = strata | {f"new {name}": kind for name, kind in more.items()}
+    after = split(grown, shares, 7, **before)
+
+    assert {name: after[name] for name in strata} == before
+    assert set(after.values()) == set(SPLITS)
+
+
+def test_new_patients_go_where_their_stratum_lacks_most() -> None:
+    """A previous split without b in test: the next b goes there before another goes to train."""
+    strata = {f"a{i}": "a" for i in range(16)} | {f"b{i}": "b" for i in range(10)}
+    previous: dict[str, Split] = {f"a{i}": "train" for i in range(12)}
+    previous |= {"a12": "val", "a13": "val", "a14": "val", "a15": "test"}
+    previous |= {f"b{i}": "train" for i in range(7)}
+
+    places = split(strata, FRACTIONS, 0, **previous)
+    assert sorted(places[f"b{i}"] for i in range(7, 10)) == ["test", "val", "val"]
+
+
+def test_a_split_that_previous_leaves_empty() -> None:
+    """Test patients are gone and nobody is new: said, instead of an empty test set."""
+    strata = dict.fromkeys("abcd", "x")
+    with pytest.raises(DataError, match="leaves no patient for test"):
+        split(strata, FRACTIONS, 0, a="train", b="train", c="train", d="val")
+
+
+def test_too_few_patients_and_odd_fractions() -> None:
+    """Two patients, or a fraction of nothing, are refused."""
+    with pytest.raises(DataError, match="2 patients for 3 splits"):
+        split(dict.fromkeys("ab", "x"), FRACTIONS)
+    with pytest.raises(SettingError, match="above 0"):
+        quotas(5, {"train": 1, "val": 0, "test": 0.5})
+
+
+def test_missing_splits_come_out_of_train() -> None:
+    """Ready train and test folders: val is carved out of patients who are in train alone."""
+    given: dict[str, set[Split]] = {f"p{i}": {"train"} for i in range(9)}
+    given |= {"q": {"test"}, "both": {"train", "test"}}
+    strata = dict.fromkeys(given, "x")
+    moved = complete(given, strata, FRACTIONS, 0, {name: name for name in given})
+
+    assert set(moved) == {f"p{i}" for i in range(9)}
+    assert Counter(moved.values()) == {"train": 7, "val": 2}
+    assert complete(given | {"r": {"val"}}, strata, FRACTIONS, 0, {}) == {}

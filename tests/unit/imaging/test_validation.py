@@ -1,0 +1,251 @@
+"""The validator: sound data sets pass, each fault is one line that names the file or field and the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medloop.errors import DataError
+from medloop.imaging.validation import DatasetReport, check_dataset
+from tests.unit.imaging.datasets import write_classes, write_image, write_patients, write_subject, write_subjects
+
+Task = Literal["classification", "segmentation"]
+
+
+def lines(report: DatasetReport) -> list[str]:
+    """All problems, names included."""
+    return [problem.line for problem in report.problems]
+
+
+def test_sound_images(tmp_path: Path) -> None:
+    """Class folders with spaces and non-ASCII letters, PNG and JPEG, hidden files and documents: no problem."""
+    write_classes(tmp_path, classes=("Zyste, gutartig", "ohne Befund ü"))
+    write_image(tmp_path / "ohne Befund ü" / "aufnahme ß.JPG".replace("JPG", "jpg"), 77)
+    for name in (".DS_Store", "README.md", "ohne Befund ü/.hidden.png", "ohne Befund ü/Thumbs.db"):
+        (tmp_path / name).write_text("x")
+    seen: list[tuple[int, int]] = []
+    report = check_dataset(tmp_path, "classification", progress=lambda done, total: seen.append((done, total)))
+
+    assert lines(report) == []
+    assert report.counts == {"Zyste, gutartig": 5, "ohne Befund ü": 6}
+    assert (report.num_patients, report.presplit, report.identified) == (11, False, False)
+    assert seen[-1] == (11, 11)
+
+
+def test_sound_volumes(tmp_path: Path) -> None:
+    """Subject folders: classes come from the label values, or have the names given."""
+    write_subjects(tmp_path)
+    write_subject(tmp_path / "with two", 50, (0, 1, 2))
+
+    report = check_dataset(tmp_path, "segmentation")
+    assert lines(report) == []
+    assert report.classes == ["background", "label 1", "label 2"]
+    assert report.counts == {"background": 5, "label 1": 5, "label 2": 1}
+    assert check_dataset(tmp_path, "segmentation", ["none", "grey", "white"]).counts["white"] == 1
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    """A data set of links (as jobs get their inputs) reads as the files do; a broken link is a problem."""
+    write_subjects(tmp_path / "real", 3)
+    (tmp_path / "links").symlink_to(tmp_path / "real")
+    assert lines(check_dataset(tmp_path / "links", "segmentation")) == []
+
+    (tmp_path / "real" / "Müller 0" / "img.nii.gz").unlink()
+    (tmp_path / "real" / "Müller 0" / "img.nii.gz").symlink_to(tmp_path / "nowhere")
+    assert "Müller 0/img.nii.gz: is missing" in lines(check_dataset(tmp_path / "links", "segmentation"))[0]
+
+
+def _regrid(root: Path, label: np.ndarray, affine: np.ndarray) -> None:
+    nib.save(nib.Nifti1Image(label, affine), root / "Müller 1" / "label.nii.gz")
+
+
+GRID = np.diag([2.0, 2.0, 3.0, 1.0])
+SHIFTED = GRID + np.eye(4, k=3) * 0.5
+LABEL = np.resize(np.array([0, 1], dtype=np.float32), (6, 5, 4))
+
+
+def _all_empty(root: Path) -> None:
+    for index in range(4):
+        write_subject(root / f"Müller {index}", index, (0,))
+
+
+def _twin_subject(root: Path) -> None:
+    write_subject(root / "Schmidt", 1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda root: (root / "Müller 1" / "img.nii.gz").write_bytes(b"\x1f\x8b cut"), "Müller 1/img.nii.gz: is trunc"),
+        (lambda root: (root / "Müller 1" / "label.nii.gz").unlink(), "Müller 1/label.nii.gz: is missing"),
+        (lambda root: _regrid(root, LABEL[:5], GRID), "Müller 1/label.nii.gz: has shape (5, 5, 4) where"),
+        (lambda root: _regrid(root, LABEL, SHIFTED), "Müller 1/label.nii.gz: lies on another grid"),
+        (lambda root: _regrid(root, LABEL * 0.5, GRID), "Müller 1/label.nii.gz: has label values 0.5"),
+        (lambda root: _regrid(root, LABEL * -1, GRID), "Müller 1/label.nii.gz: has label values -1"),
+        (lambda root: _regrid(root, LABEL * 300, GRID), "Müller 1/label.nii.gz: has label values 300"),
+        (lambda root: _regrid(root, LABEL * np.nan, GRID), "Müller 1/label.nii.gz: has voxels that are NaN"),
+        (lambda root: _regrid(root, LABEL * 7, GRID), "data set: label values 0, 1, 7 leave gaps"),
+        (_all_empty, "data set: every label is empty"),
+        (_twin_subject, "Müller 1: shows the same voxels as Schmidt"),
+        (lambda root: (root / "loose.nii.gz").write_bytes(b"x"), "loose.nii.gz: lies outside a subject's folder"),
+    ],
+)
+def test_spoilt_volumes(tmp_path: Path, spoil: Callable[[Path], object], expected: str) -> None:
+    """Each fault of a segmentation data set is told first, by name."""
+    write_subjects(tmp_path)
+    spoil(tmp_path)
+
+    assert expected in lines(check_dataset(tmp_path, "segmentation"))[0]
+
+
+def test_labels_outside_the_named_classes(tmp_path: Path) -> None:
+    """With names given, a value beyond them is refused."""
+    write_subjects(tmp_path)
+    write_subject(tmp_path / "odd", 50, (0, 2))
+
+    report = check_dataset(tmp_path, "segmentation", ["background", "gland"])
+    assert lines(report) == [
+        "odd/label.nii.gz: has label values 2, which are no whole numbers from 0 to 1 (background, gland); "
+        "renumber the labels"
+    ]
+    assert report.problems[0].case == "odd"
+
+
+def _twin_class(root: Path) -> None:
+    write_image(root / "normal" / "twin.png", 0)
+
+
+def _unsplit_beside(root: Path) -> None:
+    write_image(root / "train" / "cyst" / "a.png", 500)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda root: (root / "cyst" / "scan 0.png").write_text("text"), "cyst/scan 0.png: is no PNG or JPEG"),
+        (lambda root: (root / "cyst" / "scan.dcm").write_text("x"), "cyst/scan.dcm: is no .png or .jpg file"),
+        (lambda root: (root / "cyst" / "more").mkdir(), "cyst/more: is a folder inside a class folder"),
+        (lambda root: (root / "benign").mkdir(), "benign: class folder is empty"),
+        (lambda root: write_image(root / "loose.png", 9), "loose.png: lies outside a class folder"),
+        (_twin_class, "cyst/scan 0.png: shows the same pixels as normal/twin.png of another class"),
+        (_unsplit_beside, "cyst: lies beside the folder train"),
+    ],
+)
+def test_spoilt_images(tmp_path: Path, spoil: Callable[[Path], object], expected: str) -> None:
+    """Each fault of a classification data set is told first, by name."""
+    write_classes(tmp_path)
+    spoil(tmp_path)
+
+    assert expected in lines(check_dataset(tmp_path, "classification"))[0]
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_empty_folder(tmp_path: Path, task: Task) -> None:
+    """An empty folder says what should be in it; an absent one or a file is refused."""
+    assert "holds no case that can be used" in lines(check_dataset(tmp_path, task))[0]
+    (tmp_path / "file").touch()
+    for name in ("absent", "file"):
+        with pytest.raises(DataError, match="is no folder"):
+            check_dataset(tmp_path / name, task)
+
+
+def test_one_class_and_few_patients(tmp_path: Path) -> None:
+    """One class can't be told from nothing; two patients can't fill three splits."""
+    write_classes(tmp_path, classes=("cyst",))
+    assert lines(check_dataset(tmp_path, "classification")) == [
+        "data set: has one class only; add a folder with images of another class"
+    ]
+
+    write_classes(tmp_path)
+    write_patients(tmp_path, ["cyst,anna", "normal,bert"])
+    assert lines(check_dataset(tmp_path, "classification")) == ["data set: has 2 patients for 3 splits; add patients"]
+
+
+def test_same_pixels_under_two_patients(tmp_path: Path) -> None:
+    """Both files are named; the same pixels twice of one patient, or unnamed in one class, are no fault."""
+    write_classes(tmp_path)
+    write_image(tmp_path / "cyst" / "twin.png", 0)
+    report = check_dataset(tmp_path, "classification")
+    assert lines(report) == []
+    assert report.num_patients == 10
+    assert report.patients["cyst/twin.png"] == report.patients["cyst/scan 0.png"]
+
+    rows = [f"{case.path},{case.path}" for case in report.cases]
+    write_patients(tmp_path, rows)
+    assert [line.split(";")[0] for line in lines(check_dataset(tmp_path, "classification"))] == [
+        "cyst/scan 0.png: shows the same pixels as cyst/twin.png of another patient",
+        "cyst/twin.png: shows the same pixels as cyst/scan 0.png of another patient",
+    ]
+
+
+def test_presplit_folders(tmp_path: Path) -> None:
+    """train, valid and test are taken as they are; a class that training lacks is a fault."""
+    for index, split in enumerate(("train", "valid", "test")):
+        write_image(tmp_path / split / "cyst" / "a.png", 10 * index)
+        write_image(tmp_path / split / "normal" / "b.png", 10 * index + 1)
+    report = check_dataset(tmp_path, "classification")
+    assert lines(report) == []
+    assert [case.found.split for case in report.cases] == ["test", "test", "train", "train", "val", "val"]
+
+    write_image(tmp_path / "test" / "benign" / "c.png", 99)
+    assert lines(check_dataset(tmp_path, "classification")) == [
+        "data set: class benign has no image in folder train; add some or remove the class"
+    ]
+    (tmp_path / "val").mkdir()
+    assert "valid: folders val and valid are both there; keep one" in lines(check_dataset(tmp_path, "classification"))
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("file,patient\ncyst,a\n", "has no column path"),
+        ("path;patient\ncyst;a\n", "has no column path and no column patient"),
+        ("", "has no column path"),
+        ("path,patient,sex,sex\n", "column 'sex' twice"),
+        ("path,patient,\n", "column without a name"),
+        ("path,patient,Birth Date\n", "column Birth Date may tell who"),
+        ("path,patient\n../other,a\n", "row 2: column path leaves the data set"),
+        ("path,patient\n/etc/passwd,a\n", "row 2: column path leaves the data set"),
+        ("path,patient\ncyst,a\ncyst/,b\n", "row 3: column path repeats row 2"),
+        ("path,patient\ncyst, \n", "row 2: column patient is empty"),
+        ("path,patient\ncyst\n", "row 2: has 1 cells"),
+        ("path,patient\ncyst,a\nnormal,b\nother,c\n", "row 4: column path names no file"),
+        ("path,patient,sex\ncyst,a,f\nnormal,a,m\n", "row 3: other attributes than row 2"),
+        ('path,patient\n"cyst,a\n', "is no comma-separated table"),
+        ("path,patient\ncyst,Jürgen\n".encode("latin-1"), "is not in UTF-8"),
+    ],
+)
+def test_hostile_patients_csv(tmp_path: Path, table: str | bytes, expected: str) -> None:
+    """A faulty table is told by column and row, and names nobody."""
+    write_classes(tmp_path)
+    (tmp_path / "patients.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+
+    told = [line for line in lines(check_dataset(tmp_path, "classification")) if line.startswith("patients.csv")]
+    assert expected in told[0]
+    assert "passwd" not in told[0]
+
+
+def test_patients_csv_of_folders_and_files(tmp_path: Path) -> None:
+    """Rows name files or folders, the nearest one holds; byte-order mark, back slashes, blank lines don't matter."""
+    write_classes(tmp_path)
+    text = "\ufeffpath,patient,sex\r\ncyst,anna,f\r\ncyst\\scan 1.png,bert,m\r\n\r\n./normal,carla,\r\n"
+    (tmp_path / "patients.csv").write_bytes(text.encode())
+
+    report = check_dataset(tmp_path, "classification")
+    assert lines(report) == []
+    assert report.patients["cyst/scan 0.png"] == "anna"
+    assert report.patients["cyst/scan 1.png"] == "bert"
+    assert {case.found.patient: case.found.attributes for case in report.cases}["carla"] == {}
+
+    subjects = tmp_path / "subjects"
+    write_subjects(subjects, 3)
+    decomposed = "Mu\u0308ller"
+    write_patients(subjects, [f"{decomposed} 0/img.nii.gz,a", "Müller 1,b", "Müller 2/label.nii.gz,c"])
+    report = check_dataset(subjects, "segmentation")
+    assert report.patients == {"Müller 0": "a", "Müller 1": "b"}
+    assert lines(report)[0] == "Müller 2: has no row in patients.csv; add one"
