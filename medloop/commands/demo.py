@@ -43,7 +43,7 @@ class Demo:
         pipeline: The pipeline's name.
         preset: Its settings, small enough for a laptop.
         sample: The sample data set's name.
-        caveat: What the score does not mean.
+        caveat: What the score does not mean; {num_patients} stands for the number of test patients.
     """
 
     pipeline: str
@@ -57,7 +57,7 @@ DEMOS = (
         "classification",
         "plane-demo",
         "plane",
-        "plane: so few test patients, each one volume, prove little, so no interval is given",
+        "plane: {num_patients} test patients, each one volume, prove little, so no interval is given",
     ),
     Demo(
         "segmentation",
@@ -81,7 +81,7 @@ def demo(
     outcomes = [_run(services(ctx), home, d, folder) for d, folder in zip(chosen, folders, strict=True)]
     if json:
         print_json(
-            [{"task": d.pipeline, "caveat": d.caveat, **asdict(o)} for d, o in zip(chosen, outcomes, strict=True)]
+            [{"task": d.pipeline, "caveat": _caveat(d, o), **asdict(o)} for d, o in zip(chosen, outcomes, strict=True)]
         )
     else:
         _print_summary(services(ctx), home, chosen, outcomes)
@@ -136,5 +136,9 @@ def _print_summary(services: Services, home: Path, demos: list[Demo], outcomes: 
     ]
     headers = ("task", "model version", "score on held-out patients", "test patients", "report")
     print_table(services.out, headers, rows)
-    for demo in demos:
-        say(services.out, demo.caveat)
+    for demo, outcome in zip(demos, outcomes, strict=True):
+        say(services.out, _caveat(demo, outcome))
+
+
+def _caveat(demo: Demo, outcome: Outcome) -> str:
+    return demo.caveat.format(num_patients=outcome.score.num_patients if outcome.score else "the few")

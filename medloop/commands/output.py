@@ -97,13 +97,13 @@ def _cell(value: object) -> Text:
 
 
 def shown(value: object) -> str:
-    """A value as a table shows it: a dash for nothing, local time, four decimals."""
+    """A value as a table shows it: a dash for nothing, local time, four decimals or digits."""
     if value is None:
         return "-"
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4f}" if abs(value) >= 0.1 else f"{value:.4g}"
     return str(value)
 
 

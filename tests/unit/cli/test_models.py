@@ -21,7 +21,7 @@ def test_show_tells_score_metrics_and_origin(medloop: Any, finished: str) -> Non
     assert "macro_auroc 0.8750 on 2 test patients" in medloop.out
     assert "s3://bucket/m.tar.gz" in medloop.out
     rows = [line.split() for line in medloop.out.splitlines()]
-    assert ["accuracy", "0.75", "0.1"] in rows
+    assert ["accuracy", "0.7500", "0.1000"] in rows
     assert ["data_version", "d1"] in rows
 
 
