@@ -16,6 +16,10 @@ from medloop.errors import SettingError
 
 BRANCHES = {"yes": "IfSteps", "no": "ElseSteps"}
 """A condition's outcomes and the members of its arguments that hold their steps."""
+OUTCOMES = {"yes": "True", "no": "False"}
+"""The same outcomes in the service's words: a Condition step's property and metadata `Outcome`."""
+PREFIX = "pipeline definition: "
+"""How every error of this module begins; callers with a lead of their own take it off."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,7 @@ class Definition:
         try:
             sorter.prepare()
         except CycleError as error:
-            raise SettingError(
-                f"pipeline definition: steps wait for each other: {' -> '.join(error.args[1])}"
-            ) from None
+            raise SettingError(f"{PREFIX}steps wait for each other: {' -> '.join(error.args[1])}") from None
         place = {step.name: index for index, step in enumerate(self.steps)}
         ordered: list[Step] = []
         while sorter.is_active():
@@ -114,9 +116,9 @@ def read_definition(text: str) -> Definition:
     try:
         document = json.loads(text)
     except ValueError as error:
-        raise SettingError(f"pipeline definition: is no JSON ({error}); build it again") from None
+        raise SettingError(f"{PREFIX}is no JSON ({error}); build it again") from None
     if not isinstance(document, dict) or not isinstance(document.get("Steps"), list):
-        raise SettingError("pipeline definition: has no list of Steps; build it again")
+        raise SettingError(f"{PREFIX}has no list of Steps; build it again")
     parameters = tuple(_parameter(entry) for entry in document.get("Parameters") or [])
     return Definition(str(document.get("Version")), parameters, tuple(_steps(document["Steps"], None)))
 
@@ -145,7 +147,7 @@ def is_expression(value: Any) -> bool:
 
 def _parameter(entry: Any) -> Parameter:
     if not isinstance(entry, dict) or not isinstance(entry.get("Name"), str):
-        raise SettingError(f"pipeline definition: a parameter has no Name: {_short(entry)}; give it one")
+        raise SettingError(f"{PREFIX}a parameter has no Name: {_short(entry)}; give it one")
     values = tuple(str(value) for value in entry.get("EnumValues") or [])
     return Parameter(entry["Name"], str(entry.get("Type")), entry.get("DefaultValue"), values)
 
@@ -153,10 +155,10 @@ def _parameter(entry: Any) -> Parameter:
 def _steps(documents: list[Any], branch: tuple[str, str] | None) -> Iterator[Step]:
     for document in documents:
         if not isinstance(document, dict) or not isinstance(document.get("Name"), str):
-            raise SettingError(f"pipeline definition: a step has no Name: {_short(document)}; give it one")
+            raise SettingError(f"{PREFIX}a step has no Name: {_short(document)}; give it one")
         name, kind, arguments = document["Name"], str(document.get("Type")), document.get("Arguments") or {}
         if not isinstance(arguments, dict):
-            raise SettingError(f"pipeline definition: step {name}: Arguments must be a mapping; build it again")
+            raise SettingError(f"{PREFIX}step {name}: Arguments must be a mapping; build it again")
         inner = {outcome: arguments.get(member) or [] for outcome, member in BRANCHES.items()}
         own = arguments
         if kind == "Condition":
@@ -165,9 +167,7 @@ def _steps(documents: list[Any], branch: tuple[str, str] | None) -> Iterator[Ste
         if kind == "Condition":
             for outcome, steps in inner.items():
                 if not isinstance(steps, list):
-                    raise SettingError(
-                        f"pipeline definition: step {name}: {BRANCHES[outcome]} must be a list; build it again"
-                    )
+                    raise SettingError(f"{PREFIX}step {name}: {BRANCHES[outcome]} must be a list; build it again")
                 yield from _steps(steps, (name, outcome))
 
 

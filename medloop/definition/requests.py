@@ -9,9 +9,12 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medloop.definition.read import Parameter, is_expression
+
+if TYPE_CHECKING:
+    from botocore.model import ServiceModel
 
 OPERATIONS = {
     "Processing": "CreateProcessingJob",
@@ -60,12 +63,13 @@ def request_problems(
         arguments: The step's own.
         parameters: The pipeline's, by name.
     """
-    shape = _service_model().operation_model(OPERATIONS[step_type]).input_shape
+    shape: Any = service_model().operation_model(OPERATIONS[step_type]).input_shape
     yield from _structure(shape, arguments, "", parameters)
 
 
 @functools.cache
-def _service_model() -> Any:
+def service_model() -> ServiceModel:
+    """The installed botocore's model of SageMaker. Cached: it takes a quarter of a second to read."""
     import botocore.session
 
     return botocore.session.get_session().get_service_model("sagemaker")

@@ -11,17 +11,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from medloop.definition.read import Definition, Step, is_expression, mappings, read_definition, references
+from medloop.definition.read import PREFIX, Definition, Step, is_expression, mappings, read_definition, references
 from medloop.definition.requests import OPERATIONS, request_problems
+from medloop.definition.structure import (
+    MAX_NAME,
+    absent_steps,
+    is_name,
+    outer_condition,
+    repeated_names,
+    undeclared_parameters,
+)
 from medloop.errors import SettingError
 
 STEP_TYPES = {*OPERATIONS, "Condition", "Fail", "Lambda"}
-MAX_NAME = 64
 MAX_CHARACTERS = 1_048_576
 """Of a definition's JSON text: CreatePipeline's own limit."""
 MAX_STEPS = 50
 """https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-quotas.html (steps a pipeline)."""
-NAME = re.compile(r"[A-Za-z0-9_-]+")
 PARAMETER_TYPES: dict[str, tuple[type, ...]] = {
     "String": (str,),
     "Integer": (int,),
@@ -51,12 +57,12 @@ def validate(text: str) -> list[str]:
 
 
 def _check_names(definition: Definition) -> Iterator[str]:
-    for name, count in Counter(step.name for step in definition.steps).items():
-        if count > 1:
-            yield f"step {name}: the name is used {count} times; names must be unique, in branches too"
+    for name, count in repeated_names(definition).items():
+        yield f"step {name}: the name is used {count} times; names must be unique, in branches too"
+    for name in dict.fromkeys(step.name for step in definition.steps):
         if len(name) > MAX_NAME:
             yield f"step {name}: the name has {len(name)} characters; {MAX_NAME} are allowed"
-        elif not NAME.fullmatch(name):
+        elif not is_name(name):
             yield f"step {name}: names hold letters, digits, - and _ only"
     if len(definition.steps) > MAX_STEPS:
         yield f"the pipeline has {len(definition.steps)} steps; {MAX_STEPS} are allowed"
@@ -90,8 +96,8 @@ def _check_conditions(definition: Definition) -> Iterator[str]:
     for step in definition.steps:
         if step.type != "Condition":
             continue
-        if step.branch is not None:
-            yield f"step {step.name}: lies within condition {step.branch[0]}; conditions can't be nested"
+        if (outer := outer_condition(step)) is not None:
+            yield f"step {step.name}: lies within condition {outer}; conditions can't be nested"
         conditions = mappings(step.arguments.get("Conditions"))
         if not conditions:
             yield f"step {step.name}: has no conditions"
@@ -101,16 +107,15 @@ def _check_conditions(definition: Definition) -> Iterator[str]:
 
 
 def _check_references(definition: Definition) -> Iterator[str]:
-    parameters = {parameter.name for parameter in definition.parameters}
     steps = {step.name: step for step in definition.steps}
     for step in definition.steps:
-        for need in sorted(step.needs - steps.keys()):
+        for need in absent_steps(definition, step):
             yield f"step {step.name}: refers to step {need}, which does not exist"
+        for name in undeclared_parameters(definition, step):
+            yield f"step {step.name}: refers to parameter {name}, which is not declared"
         for reference in references(step.arguments):
             kind, _, rest = reference.partition(".")
-            if kind == "Parameters" and rest not in parameters:
-                yield f"step {step.name}: refers to parameter {rest}, which is not declared"
-            elif kind == "Steps" and (other := steps.get(rest.partition(".")[0])) is not None:
+            if kind == "Steps" and (other := steps.get(rest.partition(".")[0])) is not None:
                 yield from _check_step_reference(step, other, rest.partition(".")[2])
             elif kind not in ("Parameters", "Steps", "Execution"):
                 yield f"step {step.name}: {reference} is no reference"
@@ -140,7 +145,7 @@ def _check_order(definition: Definition) -> Iterator[str]:
     try:
         definition.in_order()
     except SettingError as error:
-        yield str(error).removeprefix("pipeline definition: ")
+        yield str(error).removeprefix(PREFIX)
 
 
 def _check_requests(definition: Definition) -> Iterator[str]:

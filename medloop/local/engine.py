@@ -17,10 +17,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+from medloop.definition.read import OUTCOMES, Definition, Step
 from medloop.local import executions
 from medloop.local.backend import Backend
 from medloop.local.expressions import Scope
-from medloop.local.graph import Graph, Step, read_graph, typed_parameters
+from medloop.local.graph import read_graph, typed_parameters
 from medloop.local.home import HOME_VARIABLE, now
 from medloop.local.runner import wait_for
 from medloop.local.step_types import STEP_TYPES, StepResult, StepRun, run_step
@@ -43,8 +44,8 @@ class Engine:
     def __init__(self, backend: Backend, execution: Document, stop: threading.Event) -> None:
         self.backend = backend
         self.arn: str = execution["PipelineExecutionArn"]
-        self.graph: Graph = read_graph(execution["_definition"], STEP_TYPES)
-        self.scope = _scope(backend, execution, self.graph)
+        self.definition: Definition = read_graph(execution["_definition"], STEP_TYPES)
+        self.scope = _scope(backend, execution, self.definition)
         self.limit = _limit(execution)
         self.stop = stop
         self.stopping = False
@@ -83,7 +84,7 @@ class Engine:
 
     def _leave_out(self) -> None:
         """Leave out the steps of branches not taken, and what waits for them."""
-        pending = [step for step in self.graph.steps.values() if self._is_pending(step)]
+        pending = [step for step in self.definition.steps if self._is_pending(step)]
         found = {step.name for step in pending if step.needs & self.left_out or self._is_off(step)}
         self.left_out |= found
         if found:
@@ -96,12 +97,12 @@ class Engine:
         if step.branch is None or step.branch[0] not in self.results:
             return False
         condition, outcome = step.branch
-        return self.results[condition].properties.get("Outcome") != outcome
+        return self.results[condition].properties.get("Outcome") != OUTCOMES[outcome]
 
     def _startable(self) -> list[Step]:
         if self.stop.is_set() or any(result.status != "Succeeded" for result in self.results.values()):
             return []
-        pending = [step for step in self.graph.steps.values() if self._is_pending(step)]
+        pending = [step for step in self.definition.steps if self._is_pending(step)]
         ready = [step for step in pending if step.needs <= set(self.results)]
         return ready[: self.limit - len(self.running)]
 
@@ -135,7 +136,7 @@ class Engine:
         return "Succeeded", ""
 
 
-def _scope(backend: Backend, execution: Document, graph: Graph) -> Scope:
+def _scope(backend: Backend, execution: Document, definition: Definition) -> Scope:
     arn, pipeline = execution["PipelineExecutionArn"], execution["PipelineArn"]
     started = datetime.datetime.fromtimestamp(execution["CreationTime"], datetime.UTC).isoformat()
     variables = {
@@ -146,7 +147,7 @@ def _scope(backend: Backend, execution: Document, graph: Graph) -> Scope:
         "StartDateTime": started,
         "CurrentDateTime": started,
     }
-    return Scope(typed_parameters(graph.parameters, execution["_parameters"]), variables, backend.objects.read)
+    return Scope(typed_parameters(definition.parameters, execution["_parameters"]), variables, backend.objects.read)
 
 
 def _limit(execution: Document) -> int:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from medloop.definition.read import is_expression
+
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]|\[(['\"])(.*?)\3\]")
 _MEMBER_NAMES = ("OutputName", "InputName", "ChannelName", "MetricName", "Name")
-_FUNCTIONS = ("Get", "Std:Join", "Std:JsonGet")
 
 
 class ExpressionError(Exception):
@@ -40,11 +41,6 @@ class Scope:
     property_files: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def is_expression(value: Any) -> bool:
-    """Whether a definition's value is an expression rather than a plain document."""
-    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in _FUNCTIONS
-
-
 def resolve(value: Any, scope: Scope) -> Any:
     """A copy of a document with every expression in it replaced by its value.
 
@@ -63,18 +59,6 @@ def resolve(value: Any, scope: Scope) -> Any:
     if function == "Std:Join":
         return str(argument.get("On", "")).join(_text(resolve(item, scope)) for item in argument["Values"])
     return _json_get(argument, scope)
-
-
-def references(value: Any) -> Iterator[str]:
-    """Every reference (`Parameters.X`, `Steps.Train.ModelArtifacts...`) in a document."""
-    if isinstance(value, list):
-        for item in value:
-            yield from references(item)
-    elif isinstance(value, dict):
-        if set(value) == {"Get"} and isinstance(value["Get"], str):
-            yield value["Get"]
-        for item in value.values():
-            yield from references(item)
 
 
 def holds(condition: dict[str, Any], scope: Scope) -> bool:

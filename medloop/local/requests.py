@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-
-import botocore.session
-from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
+from medloop.definition.requests import service_model
 from medloop.local.errors import invalid
 from medloop.local.store import Document
-
-
-@cache
-def sagemaker_model() -> ServiceModel:
-    """The service model of SageMaker that the installed botocore has."""
-    return botocore.session.get_session().get_service_model("sagemaker")
 
 
 def check_request(operation: str, request: Document) -> None:
@@ -24,7 +15,7 @@ def check_request(operation: str, request: Document) -> None:
     Raises:
         ServiceError: ValidationException that names the fields.
     """
-    shape = sagemaker_model().operation_model(operation).input_shape
+    shape = service_model().operation_model(operation).input_shape
     assert shape is not None  # noqa: S101 (every Create operation has a request)
     report = ParamValidator().validate(request, shape)
     if report.has_errors():

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from medloop.definition.read import OUTCOMES, Step
 from medloop.local import executions, jobs, packages, processes
 from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
 from medloop.local.expressions import ExpressionError, Scope, holds, resolve
-from medloop.local.graph import Step
 from medloop.local.home import new_id
 from medloop.local.jobs import MAX_REASON, PROCESSING, TRAINING, JobKind
 from medloop.local.requests import check_request
@@ -106,7 +106,7 @@ def _job(run: StepRun, kind: JobKind) -> StepResult:
 def _job_name(base: str, execution_id: str, step: str) -> str:
     """A job's name as the service forms it: unique, and the step's name recognisable in it."""
     ending = f"-{new_id(10)}"
-    begin = f"{base[:20]}-{execution_id}-{step}"
+    begin = f"{base[:20]}-{execution_id}-{step.replace('_', '-')}"
     return begin[: _MAX_JOB_NAME - len(ending)].rstrip("-") + ending
 
 
@@ -121,8 +121,8 @@ def _property_files(declared: list[Document], job: Document) -> dict[str, str]:
 
 
 def _condition(run: StepRun) -> StepResult:
-    conditions = run.step.arguments["Conditions"] or []
-    outcome = "True" if all(holds(condition, run.scope) for condition in conditions) else "False"
+    conditions = run.step.arguments.get("Conditions") or []
+    outcome = OUTCOMES["yes" if all(holds(condition, run.scope) for condition in conditions) else "no"]
     return StepResult("Succeeded", {"Outcome": outcome}, {"Condition": {"Outcome": outcome}})
 
 

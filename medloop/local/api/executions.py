@@ -45,8 +45,8 @@ def start(backend: Backend, params: Document) -> Document:
 
 def _new_execution(pipeline: Document, params: Document) -> Document:
     given = {item["Name"]: item["Value"] for item in params.get("PipelineParameters") or []}
-    graph = read_graph(pipeline["PipelineDefinition"], STEP_TYPES)
-    values = typed_parameters(graph.parameters, given)
+    definition = read_graph(pipeline["PipelineDefinition"], STEP_TYPES)
+    values = typed_parameters(definition.parameters, given)
     if params.get("SelectiveExecutionConfig"):
         raise invalid("SelectiveExecutionConfig is not known to the local backend; start without it.")
     identifier, time = new_id(), now()

@@ -89,6 +89,13 @@ def test_step_waits_for_what_it_depends_on_and_failure_starts_nothing_new(local:
     assert {name: step["StepStatus"] for name, step in found.items()} == {"Slow": "Succeeded", "Bad": "Failed"}
 
 
+def test_underscore_in_a_steps_name_is_a_hyphen_in_its_jobs(local: Any) -> None:
+    """A step's name may hold underscores and a job's may not: the job runs all the same."""
+    _, steps = local.run([processing("Score_it", local.image("print('scored')"))])
+    assert steps["Score_it"]["StepStatus"] == "Succeeded"
+    assert "-Score-it-" in steps["Score_it"]["Metadata"]["ProcessingJob"]["Arn"]
+
+
 def test_execution_can_be_stopped(local: Any) -> None:
     """StopPipelineExecution ends the job and the execution, both Stopped; stopping again is refused."""
     arn = local.start([training("Train", local.image(SLEEPING)), training("Next", "never", DependsOn=["Train"])])

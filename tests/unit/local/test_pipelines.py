@@ -168,6 +168,8 @@ def test_definition_may_lie_in_s3(local: Any) -> None:
         ([condition("A", yes=[condition("B")])], "'B' lies within"),
         ([condition("A", yes=[{"Name": "T", "Type": "Tuning"}])], "'T' has the type 'Tuning'"),
         ([{"Name": "", "Type": "Fail"}], "no valid Name"),
+        ([fail("A" * 65, "x")], "no valid Name"),
+        ([{**fail("A", "x"), "Arguments": []}, {**fail("B", "x"), "Arguments": ["x"]}], "Step B: Arguments"),
         ("none", "no list of Steps"),
     ],
 )
