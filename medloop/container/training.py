@@ -67,7 +67,7 @@ class TrainingJob:
         root = ml_root()
         defaults = {"model-dir": "model", "output-dir": "output/data", "checkpoint-dir": "checkpoints"}
         folders = {
-            name: Path(pairs.pop(name, None) or env.get(variable) or root / defaults[name])
+            name: Path(pairs.pop(name, "") or env.get(variable) or root / defaults[name])
             for name, variable in _FOLDERS.items()
         }
         channels = _stored_channels(root) | _script_mode_channels(env) | _given_channels(pairs)
