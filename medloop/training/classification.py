@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -185,7 +185,14 @@ def _check_counts(files: dict[str, list[tuple[Path, int]]], classes: list[str]) 
 def _load(files: list[tuple[Path, int]], settings: ClassificationHyperparameters) -> LabelledImages:
     paths = [path for path, _ in files]
     images = load_images(paths, settings.image_size, settings.channels, settings.num_workers)
-    return LabelledImages(images, torch.from_numpy(np.array([index for _, index in files], dtype=np.int64)))
+    labels = torch.tensor([index for _, index in files])
+    # By content: files are named by pseudonyms, and another key must not give another order, hence another model.
+    order = torch.tensor(sorted(range(len(files)), key=lambda k: _digest(images[k])))
+    return LabelledImages(images[order], labels[order])
+
+
+def _digest(image: Tensor) -> bytes:
+    return hashlib.sha256(image.numpy().tobytes()).digest()
 
 
 def _place(train: LabelledImages, val: LabelledImages, device: torch.device) -> tuple[LabelledImages, LabelledImages]:
