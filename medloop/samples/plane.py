@@ -17,7 +17,18 @@ from PIL import Image
 from medloop.errors import SettingError
 from medloop.imaging.formats import write_png
 from medloop.imaging.new_folder import new_folder
-from medloop.samples.sources import CHEST_CT, HEAD_CT, HEAD_T1, MNI_T1, SPINE_CT, SPINE_MR, Source, Volume, read_volume
+from medloop.samples.sources import (
+    CHEST_CT,
+    HEAD_CT,
+    HEAD_T1,
+    MNI_T1,
+    SPINE_CT,
+    SPINE_MR,
+    Source,
+    Volume,
+    read_volume,
+    without_face,
+)
 
 Progress = Callable[[int, int], None]
 Slice = NDArray[np.float32]
@@ -80,6 +91,7 @@ def _named_slices(split: str, source: Source, per_plane: int) -> Iterator[tuple[
     volume = read_volume(source.package, source.file)
     low, high = source.window or np.percentile(volume.voxels, [0.5, 99.5])
     grey = Volume(np.clip((volume.voxels - low) / (high - low), 0, 1), volume.affine, volume.spacing)
+    grey = without_face(grey, source)
     for name, axis in AXES.items():
         for index in _central_indices(grey.voxels, axis, per_plane):
             pixels = _upright_square(grey, axis, index)

