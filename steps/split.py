@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
 from medloop.cloud.layout import PSEUDONYM_KEY
+from medloop.imaging.split_rule import SplitRule
 from steps.common import (
     Context,
     ProcessingResources,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 OUTPUTS = ("train", "val", "test", "split")
 MAX_ARGUMENT = 256
 """Characters that the service allows in one argument of a processing job."""
-Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class DataSettings(Settings):
@@ -41,24 +41,11 @@ class DataSettings(Settings):
         return self
 
 
-class SplitSettings(ProcessingResources):
+class SplitSettings(SplitRule, ProcessingResources):
     """How patients are divided."""
 
-    train: Share = 0.7
-    val: Share = 0.2
-    test: Share = 0.1
-    seed: int = Field(default=0, ge=0)
-    on_invalid: Literal["fail", "quarantine"] = "fail"
-    """A file that can't be used fails the step, or is left out and named in split.json."""
     previous: S3Uri | None = None
     """The `split` output of an earlier execution: its patients keep their places."""
-
-    @model_validator(mode="after")
-    def _shares_make_one(self) -> Self:
-        total = self.train + self.val + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"train, val and test must sum to 1, not {total:g}")
-        return self
 
 
 def split_step(context: Context, settings: SplitSettings, labels: list[str] | None = None) -> ProcessingStep:

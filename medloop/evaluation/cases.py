@@ -11,7 +11,6 @@ from medloop.evaluation.record import Leakage
 from medloop.imaging.split_record import SplitRecord
 from medloop.training.model_record import ModelRecord
 
-IMAGE_FILE, LABEL_FILE = "img.nii.gz", "label.nii.gz"
 _MEND = "give the test folder and the split.json of one split step"
 
 

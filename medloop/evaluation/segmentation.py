@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from medloop.errors import DataError
 from medloop.evaluation import volume_figures
-from medloop.evaluation.cases import IMAGE_FILE, HeldOut
-from medloop.evaluation.grids import Packed, is_millimetres, read_truth
+from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.grids import Packed, is_millimetres, read_case
 from medloop.evaluation.outcome import Cell, Outcome, Section, Table
 from medloop.evaluation.predictors import VolumeModel
 from medloop.evaluation.scores import (
@@ -23,7 +23,9 @@ from medloop.evaluation.scores import (
     segmentation_metrics,
 )
 from medloop.evaluation.statistics import bootstrap
+from medloop.imaging.layouts import IMAGE
 from medloop.imaging.metrics import per_class
+from medloop.imaging.validation import require_volume
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def _score(cases: Sequence[HeldOut], model: VolumeModel) -> Scored:
     dice, hd95, present = np.empty(shape), np.empty(shape), np.zeros(shape, dtype=bool)
     predictions = []
     for i, case in enumerate(cases):
-        truth, labels = read_truth(case, len(classes)), _segment(case, model)
+        truth, labels = read_case(case, classes).label, _segment(case, model)
         scale = truth.affine[:3, :3] if unit == "mm" else None
         dice[i], hd95[i] = per_class(truth.voxels, labels, len(classes), scale)
         present[i] = [bool((truth.voxels == label).any()) for label in range(1, len(classes))]
@@ -89,7 +91,7 @@ def _score(cases: Sequence[HeldOut], model: VolumeModel) -> Scored:
 
 def _segment(case: HeldOut, model: VolumeModel) -> NDArray[Any]:
     try:
-        return model.segment(case.path / IMAGE_FILE).labels
+        return model.segment(require_volume(case.path, IMAGE)).labels
     except DataError as error:
         raise DataError(f"test/{case.name}/{error}") from None
 

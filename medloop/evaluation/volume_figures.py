@@ -15,9 +15,9 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
-from medloop.evaluation.cases import IMAGE_FILE, LABEL_FILE, HeldOut
+from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.drawing import PREDICTION, TRUTH, canvas, colour, png_uri, styled
-from medloop.evaluation.grids import read
+from medloop.evaluation.grids import read_case
 from medloop.evaluation.outcome import Figure
 from medloop.evaluation.scores import Floats
 
@@ -92,7 +92,8 @@ _CAPTION = "Slices with most of the true structures, as a radiologist looks at t
 
 def _reoriented(case: HeldOut, prediction: NDArray[Any]) -> tuple[Any, Any, Any, tuple[float, ...]]:
     """Image, truth and prediction in RAS order, and the voxel size."""
-    image, truth = read(case, IMAGE_FILE), read(case, LABEL_FILE)
+    subject = read_case(case)
+    image, truth = subject.image, subject.label
     orientation = io_orientation(image.affine)
     ras = [apply_orientation(voxels, orientation) for voxels in (image.voxels, truth.voxels, prediction)]
     sizes = voxel_sizes(image.affine @ inv_ornt_aff(orientation, image.voxels.shape))

@@ -72,14 +72,20 @@ def read_geometry(path: Path) -> tuple[tuple[int, int, int], NDArray[np.float64]
     Raises:
         FileError: The header can't be used.
     """
-    require_regular_file(path)
-    try:
-        with _open(path) as file:
-            header = _parse_header(path, file.read(544))
-    except (OSError, EOFError, zlib.error):
-        raise FileError(path, DAMAGED) from None
-    _check_header(path, header)
+    header = _read_header(path)
     return _shape(header), np.asarray(header.get_best_affine(), dtype=np.float64)
+
+
+def read_unit(path: Path) -> str:
+    """Unit of a volume's lengths, from its header alone: `mm`, `meter`, `micron` or `unknown`.
+
+    Raises:
+        FileError: The header can't be used.
+    """
+    try:
+        return str(_read_header(path).get_xyzt_units()[0])
+    except KeyError:  # a code that the format doesn't have
+        return "unknown"
 
 
 def copy_nifti(source: Path, target: Path) -> None:
@@ -115,6 +121,18 @@ def write_gzip(path: Path, content: bytes) -> None:
     """Compress without a file name or a time in the gzip header; the folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
+
+
+def _read_header(path: Path) -> Any:
+    """The checked header; the voxels are not looked at."""
+    require_regular_file(path)
+    try:
+        with _open(path) as file:
+            header = _parse_header(path, file.read(544))
+    except (OSError, EOFError, zlib.error):
+        raise FileError(path, DAMAGED) from None
+    _check_header(path, header)
+    return header
 
 
 def _read(path: Path) -> tuple[Any, bytes]:

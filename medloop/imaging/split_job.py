@@ -13,9 +13,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from medloop.errors import DataError, TargetError
 from medloop.imaging.formats import FileError, read_image, write_png
@@ -34,6 +34,7 @@ from medloop.imaging.split_record import (
     SplitRecord,
     Task,
 )
+from medloop.imaging.split_rule import SplitRule
 from medloop.imaging.splitting import assign, complete
 from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes, check_dataset
 
@@ -41,30 +42,18 @@ RECORD_FILE = "split.json"
 MEND = "run `medloop data check DIR` to see the names"
 MAX_LISTED = 600
 """Characters of problems in the failure text; all of them are in the log."""
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
-class SplitSettings(BaseModel):
+class SplitSettings(SplitRule):
     """The split job's arguments."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Task
-    train: Fraction = 0.7
-    val: Fraction = 0.2
-    test: Fraction = 0.1
-    seed: int = Field(default=0, ge=0)
-    on_invalid: Literal["fail", "quarantine"] = "fail"
     labels: Annotated[list[str], Field(min_length=2)] | None = None
     """Segmentation: class names by label value, the background first."""
     data_version: str = ""
     """Digest of the input's listing: makes the step's cache notice new data; nothing else reads it."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if abs(self.train + self.val + self.test - 1) > 1e-6:
-            raise ValueError("train, val and test must add up to 1")
-        return self
 
     @property
     def fractions(self) -> dict[Split, float]:

@@ -260,7 +260,7 @@ def test_presplit_without_val_takes_it_out_of_train(job: Job) -> None:
         ([], "argument --task is missing"),
         (["--task", "segmentation", "--sed", "3"], "argument --sed is unknown"),
         (["--task", "segmentation", "--seed", "three"], "argument --seed='three'"),
-        (["--task", "segmentation", "--train", "0.9"], "train, val and test must add up to 1"),
+        (["--task", "segmentation", "--train", "0.9"], "train, val and test must sum to 1, not 1.2"),
     ],
 )
 def test_wrong_arguments(job: Job, arguments: list[str], reason: str) -> None:

@@ -114,11 +114,11 @@ def test_interval_over_patients(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("shape", r"test/p1: img\.nii\.gz has 20x22x14 voxels and label\.nii\.gz 20x22x13"),
-        ("affine", r"test/p1: image and label have different affines"),
-        ("value", r"test/p1/label\.nii\.gz: value 7 is no class of the model \(0 to 1\)"),
+        ("shape", r"test/p1/label\.nii\.gz: has shape \(20, 22, 13\) where its image has \(20, 22, 14\)"),
+        ("affine", r"test/p1/label\.nii\.gz: lies on another grid than its image"),
+        ("value", r"test/p1/label\.nii\.gz: has label values 7, which are no whole numbers from 0 to 1"),
         ("truncated", r"test/p1/label\.nii\.gz: is truncated or damaged"),
-        ("missing", r"test/p1: label\.nii\.gz is missing"),
+        ("missing", r"test/p1/label\.nii\.gz: is missing"),
     ],
 )
 def test_bad_label(tmp_path: Path, change: str, message: str) -> None:

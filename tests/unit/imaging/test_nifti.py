@@ -13,7 +13,7 @@ import pytest
 from nibabel.nifti1 import Nifti1Extension
 
 from medloop.imaging.formats import FileError
-from medloop.imaging.nifti import FREE_TEXT, copy_nifti, read_nifti, write_nifti
+from medloop.imaging.nifti import FREE_TEXT, copy_nifti, read_nifti, read_unit, write_nifti
 
 VOXELS = np.random.default_rng(0).integers(0, 1000, (7, 6, 5)).astype(np.int16)
 AFFINE = np.array([[0, -2.0, 0, 11], [1.5, 0, 0, -3], [0, 0, 4, 7], [0, 0, 0, 1]])
@@ -41,6 +41,16 @@ def test_scale_and_trailing_axes(tmp_path: Path) -> None:
 
     stored = np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj)[..., 0]
     np.testing.assert_allclose(read_nifti(tmp_path / "a.nii.gz").voxels, stored)
+
+
+@pytest.mark.parametrize(("code", "unit"), [(2, "mm"), (3, "micron"), (0, "unknown"), (5, "unknown")])
+def test_unit_of_lengths(tmp_path: Path, code: int, unit: str) -> None:
+    """The header's unit by name; a code that the format doesn't have is no unit."""
+    image = nib.Nifti1Image(VOXELS, AFFINE)
+    image.header["xyzt_units"] = code
+    nib.save(image, tmp_path / "a.nii.gz")
+
+    assert read_unit(tmp_path / "a.nii.gz") == unit
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])

@@ -1,0 +1,27 @@
+"""How patients are divided, as the split step is set and the split job is told. Light: settings are read at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SplitRule(BaseModel):
+    """Shares of the patients, and what happens to a file that can't be used."""
+
+    train: Share = 0.7
+    val: Share = 0.2
+    test: Share = 0.1
+    seed: int = Field(default=0, ge=0)
+    on_invalid: Literal["fail", "quarantine"] = "fail"
+    """A file that can't be used fails the step, or is left out and named in split.json."""
+
+    @model_validator(mode="after")
+    def _shares_make_one(self) -> Self:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train, val and test must sum to 1, not {total:g}")
+        return self
