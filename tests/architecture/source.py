@@ -45,6 +45,13 @@ def module_file(module: str) -> Path | None:
     return None
 
 
+@cache
+def neighbours(path: Path) -> frozenset[Path]:
+    """Our files that a file imports, with the packages they lie in."""
+    names = {".".join(name.split(".")[: i + 1]) for name in imports_of(path) for i in range(name.count(".") + 1)}
+    return frozenset(file for name in names if (file := module_file(name)))
+
+
 def closure(start: Path) -> set[Path]:
     """Our files that running `start` may import, directly or through others, packages' `__init__` included."""
     seen: set[Path] = set()
@@ -54,8 +61,5 @@ def closure(start: Path) -> set[Path]:
         if path in seen:
             continue
         seen.add(path)
-        for name in imports_of(path):
-            parts = name.split(".")
-            prefixes = [".".join(parts[: i + 1]) for i in range(len(parts))]
-            todo += [file for prefix in prefixes if (file := module_file(prefix))]
+        todo += neighbours(path)
     return seen
