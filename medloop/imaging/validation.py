@@ -197,7 +197,7 @@ def _label_values(path: Path, voxels: NDArray[np.generic], labels: Sequence[str]
     if outside.size:
         shown = ", ".join(f"{value:g}" for value in outside[:5])
         names = f"0 to {bound}" + (f" ({', '.join(labels)})" if labels else "")
-        raise FileError(path, f"has label values {shown}, which are no whole numbers from {names}; renumber the labels")
+        raise FileError(path, f"has label values {shown} that are no whole numbers from {names}; renumber the labels")
     return tuple(int(value) for value in values)
 
 

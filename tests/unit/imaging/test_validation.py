@@ -110,7 +110,7 @@ def test_labels_outside_the_named_classes(tmp_path: Path) -> None:
 
     report = check_dataset(tmp_path, "segmentation", ["background", "gland"])
     assert lines(report) == [
-        "odd/label.nii.gz: has label values 2, which are no whole numbers from 0 to 1 (background, gland); "
+        "odd/label.nii.gz: has label values 2 that are no whole numbers from 0 to 1 (background, gland); "
         "renumber the labels"
     ]
     assert report.problems[0].case == "odd"

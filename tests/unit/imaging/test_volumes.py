@@ -216,7 +216,7 @@ class TestReading:
         nan[0, 0, 0] = np.nan
         cases = {
             "img.nii.gz: has voxels that are NaN": (nan, self.LABEL, None),
-            "label.nii.gz: has label values 3, which are no whole numbers from 0 to 1": (
+            "label.nii.gz: has label values 3 that are no whole numbers from 0 to 1": (
                 self.IMAGE,
                 self.LABEL * 3,
                 None,
