@@ -127,10 +127,10 @@ def _show(out: Console, document: dict[str, Any]) -> None:
 
 
 def _metric_rows(evaluation: dict[str, Any]) -> list[tuple[object, ...]]:
-    """Metrics in SageMaker's shape, those that are one number each."""
+    """Metrics in SageMaker's shape, those that are one number each; a deviation of 0 was not estimated."""
     groups = (evaluation.get(f"{kind}_metrics") or {} for kind in ("multiclass_classification", "segmentation"))
     return [
-        (name, metric["value"], metric.get("standard_deviation"))
+        (name, metric["value"], metric.get("standard_deviation") or None)
         for metrics in groups
         for name, metric in metrics.items()
         if isinstance(metric.get("value"), int | float)
