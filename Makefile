@@ -23,6 +23,9 @@ install: $(STAMP) ## make .venv with everything
 demo: $(STAMP) ## train, evaluate and register both tasks on real images, on this machine
 	$(BIN)/medloop demo
 
+# Two workers with two spinning threads each would wait for one another; jobs that tests start get their own setting.
+test test-fast soak: export OMP_NUM_THREADS := 1
+
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak'
 

@@ -163,10 +163,12 @@ def fit_patch(wanted: Shape, pairs: Sequence[tuple[Tensor, Tensor]], multiple: i
     Args:
         wanted: The settings' patch_size.
         pairs: Preprocessed training volumes.
-        multiple: The network takes edges that are multiples of it.
+        multiple: The network takes edges that are multiples of it, and more than one of them in all.
     """
     largest = (max(image.shape[axis] for image, _ in pairs) for axis in range(3))
     x, y, z = (min(edge, -(-size // multiple) * multiple) for edge, size in zip(wanted, largest, strict=True))
+    if x == y == z == multiple:
+        return wanted
     return x, y, z
 
 

@@ -178,6 +178,11 @@ def _check_shape(settings: SegmentationHyperparameters, multiple: int) -> None:
         raise SettingError(
             f"hyperparameter {name}={list(shape)}: {settings.model_name} takes multiples of {multiple}; try {nearest}"
         )
+    if all(edge == multiple for edge in shape):  # normalisation over a single voxel is undefined
+        raise SettingError(
+            f"hyperparameter {name}={list(shape)}: leaves one voxel at the deepest level of {settings.model_name}; "
+            f"try {[2 * multiple] * 3}"
+        )
 
 
 def _load(

@@ -221,3 +221,15 @@ class TestTraining:
 
 def _bytes(job: TrainingJob) -> bytes:
     return Path(job.model_dir / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["densenet121", "vit", "resnet50"])
+def test_every_network_trains_and_predicts(make_job: MakeJob, name: str) -> None:
+    """Gradients reach the weights, and the written model gives each class a probability."""
+    job = make_job()
+    result = train_classifier(job, TINY.model_copy(update={"model_name": name, "epochs": 3, "learning_rate": 3e-4}))
+    losses = [epoch["train_loss"] for epoch in result.history]
+    assert losses[-1] < losses[0]
+    paths = sorted(job.channels["val"].glob("*/*.png"))
+    assert ImagePredictor.load(job.model_dir).probabilities(paths).sum(axis=1) == pytest.approx(1, abs=1e-5)

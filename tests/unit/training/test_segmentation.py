@@ -156,6 +156,25 @@ class TestTraining:
         assert losses[0] != losses[2]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"model_name": "segresnet", "init_filters": 8},
+        {"model_name": "swinunetr", "feature_size": 12, "patch_size": [32, 32, 64], "spacing": [1.5, 1.5, 1.5]},
+    ],
+)
+def test_every_network_trains_and_predicts(job: TrainingJob, network: dict[str, object]) -> None:
+    """Gradients reach the weights, and the written model labels a new volume on its own grid."""
+    result = train(job, **({"epochs": 3, "patches_per_volume": 1, "val_interval": 3} | network))
+    losses = [epoch["train_loss"] for epoch in result.history]
+    assert losses[-1] < losses[0]
+    image = job.channels["train"].parent / "test" / "p8" / "img.nii.gz"
+    answer = VolumePredictor.load(job.model_dir).segment(image)
+    assert answer.labels.shape == nib.load(image).shape
+    assert read_model_record(job.model_dir).network.name == network["model_name"]
+
+
 class Pointwise(nn.Module):
     """Logits of each voxel by its own value."""
 
@@ -254,6 +273,12 @@ REFUSED: list[tuple[Callable[[TrainingJob], None], dict[str, Any], type[UserErro
         {"patch_size": [30, 32, 32]},
         SettingError,
         "hyperparameter patch_size=[30, 32, 32]: unet takes multiples of 4",
+    ),
+    (
+        nothing,
+        {"model_name": "swinunetr", "patch_size": [32, 32, 32]},
+        SettingError,
+        "hyperparameter patch_size=[32, 32, 32]: leaves one voxel at the deepest level of swinunetr; try [64, 64, 64]",
     ),
     (nothing, {"mode": "resize", "size": [2, 8, 8]}, SettingError, "hyperparameter size=[2, 8, 8]: unet takes"),
 ]
