@@ -60,6 +60,15 @@ def reap(backend: Backend, document: Document) -> Document:
     with backend.store.write() as write:
         for step in write.select(Table.STEPS, arn):
             if step["StepStatus"] in STEP_RUNNING:
-                ending = {"StepStatus": "Failed", "FailureReason": ENGINE_DIED, "EndTime": now()}
-                change_step(write, arn, step["StepName"], **ending)
+                change_step(write, arn, step["StepName"], **_ending(write, step), EndTime=now())
         return change(write, arn, PipelineExecutionStatus="Failed", FailureReason=ENGINE_DIED)
+
+
+def _ending(transaction: Transaction, step: Document) -> dict[str, str]:
+    """How a step ended that a dead engine left running: as its job did, when that came first."""
+    for name, kind in jobs.KINDS.items():
+        known = step.get("Metadata", {}).get(name)
+        job = transaction.get(kind.table, known["Arn"].rpartition("/")[2]) if known else None
+        if job and job[kind.status] == "Completed":
+            return {"StepStatus": "Succeeded"}
+    return {"StepStatus": "Failed", "FailureReason": ENGINE_DIED}

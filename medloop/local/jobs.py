@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,8 @@ from medloop.local.store import Document, Table, Transaction
 
 MAX_REASON = 1024
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
+STORED = "stored.json"
+"""In a job's folder: `[bucket, key, stamp]` of each output, written before the first of them is stored."""
 ENGINE_DIED = "InternalServerError: engine died (the process that ran the job is gone); start it again"
 
 
@@ -136,18 +140,40 @@ def read(transaction: Transaction, kind: JobKind, name: str) -> Document:
 
 
 def reap(backend: Backend, kind: JobKind, document: Document) -> Document:
-    """End a job whose supervisor is gone: record it as Failed, then kill its processes and clear its folder."""
-    if document[kind.status] in ENDED or processes.alive(document["_supervisor"]):
-        return document
+    """End a job whose supervisor is gone: kill its processes, clear what it left, then record it as Failed.
+
+    The record comes last, so that a reader that dies here leaves the rest to the next one; a job that had ended but
+    whose folder is still there is cleared as well.
+    """
     name = document[f"{kind.name}Name"]
-    ended = end(backend, kind, name, "Failed", FailureReason=ENGINE_DIED)
-    processes.signal_group(ended.get("_process"), signal.SIGKILL)
     folder = backend.home.job(name)
+    if document[kind.status] in ENDED and not folder.exists():
+        return document
+    if processes.alive(document["_supervisor"]):
+        return document
+    with backend.store.read() as transaction:
+        document = read(transaction, kind, name)  # the supervisor may have changed it before it died
+    processes.signal_group(document.get("_process"), signal.SIGKILL)
+    if document[kind.status] not in ENDED:
+        withdraw(backend, name)
+    clear(backend, kind, document)
+    return end(backend, kind, name, "Failed", FailureReason=ENGINE_DIED)
+
+
+def clear(backend: Backend, kind: JobKind, document: Document) -> None:
+    """Kill what a job left running and delete its folders; the one by which it is known comes last."""
+    folder = backend.home.job(document[f"{kind.name}Name"])
     processes.kill_strays(folder / "ml")
-    for left in (folder, ended.get("_temporary")):
-        if left:
-            shutil.rmtree(left, ignore_errors=True)
-    return ended
+    if document.get("_temporary"):
+        shutil.rmtree(document["_temporary"], ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def withdraw(backend: Backend, name: str) -> None:
+    """Take back the outputs that a job which now fails has stored already."""
+    with suppress(OSError, ValueError):  # not written, or not to its end: nothing was stored
+        for bucket, key, stamp in json.loads((backend.home.job(name) / STORED).read_text(encoding="utf-8")):
+            backend.objects.withdraw(bucket, key, stamp)
 
 
 def num_running(backend: Backend) -> int:

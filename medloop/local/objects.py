@@ -193,6 +193,12 @@ class Objects:
             except OSError:
                 return
 
+    def withdraw(self, bucket: str, key: str, stamp: str) -> None:
+        """Delete an object that still is the file of this stamp; any other under its key stays."""
+        with suppress(ServiceError):
+            if self.head(bucket, key).stamp == stamp:
+                self.delete(bucket, key)
+
     def folder(self, bucket: str, prefix: str) -> Path:
         """The stored folder of a prefix, made when missing (a job's checkpoints live in it)."""
         path = self._writable(bucket, prefix.strip("/"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import tarfile
 import uuid
@@ -10,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medloop.local.backend import Backend
-from medloop.local.objects import split_uri
+from medloop.local.jobs import STORED
+from medloop.local.objects import Object, split_uri
 from medloop.local.staging import Folder
 from medloop.local.store import Document
 
@@ -20,10 +22,14 @@ _MAX_TEXT = 1024
 def store_training(backend: Backend, job: Document, folder: Folder) -> str:
     """Pack the model (and output/data when it holds anything); returns the model archive's S3 URI."""
     bucket, prefix = split_uri(f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job['TrainingJobName']}/output")
-    data = folder.ml / "output" / "data"
-    if not is_empty(data):
-        _pack(backend, data, bucket, f"{prefix}/output.tar.gz")
-    _pack(backend, folder.ml / "model", bucket, f"{prefix}/model.tar.gz")
+    sources = {"output": folder.ml / "output" / "data", "model": folder.ml / "model"}
+    if is_empty(sources["output"]):
+        del sources["output"]
+    _store(
+        backend,
+        folder,
+        [(bucket, f"{prefix}/{name}.tar.gz", _pack(folder, source)) for name, source in sources.items()],
+    )
     return f"s3://{bucket}/{prefix}/model.tar.gz"
 
 
@@ -34,16 +40,26 @@ def is_empty(folder: Path) -> bool:
 
 def store_processing(backend: Backend, job: Document, folder: Folder) -> None:
     """Move the files of every output below its S3 URI."""
+    planned: list[tuple[str, str, Path]] = []
     for output in job.get("ProcessingOutputConfig", {}).get("Outputs") or []:
         bucket, prefix = split_uri(output["S3Output"]["S3Uri"].rstrip("/"))
         source = folder.local(output["S3Output"]["LocalPath"])
-        for file in list(_files(source)):
-            key = f"{prefix}/{file.relative_to(source).as_posix()}".lstrip("/")
-            if file.is_symlink():  # what it points to is the user's, or the store's: copied, never moved
-                with file.open("rb") as body:
-                    backend.objects.put(bucket, key, body)
-            else:
-                backend.objects.adopt(bucket, key, file)
+        planned += [
+            (bucket, f"{prefix}/{file.relative_to(source).as_posix()}".lstrip("/"), file) for file in _files(source)
+        ]
+    _store(backend, folder, planned)
+
+
+def _store(backend: Backend, folder: Folder, planned: list[tuple[str, str, Path]]) -> None:
+    """Store files under buckets and keys; which ones is written down first (see `jobs.withdraw`)."""
+    stamps = [(bucket, key, Object.at(bucket, key, file).stamp) for bucket, key, file in planned]
+    (folder.root / STORED).write_text(json.dumps(stamps), encoding="utf-8")
+    for bucket, key, file in planned:
+        if file.is_symlink():  # what it points to is the user's, or the store's: copied, never moved
+            with file.open("rb") as body:
+                backend.objects.put(bucket, key, body)
+        else:
+            backend.objects.adopt(bucket, key, file)
 
 
 def read_text(path: Path) -> str:
@@ -62,21 +78,18 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (path for name in sorted(names) if (path := Path(directory) / name).is_file())
 
 
-def _pack(backend: Backend, source: Path, bucket: str, key: str) -> None:
-    """Pack a folder as a tar.gz whose bytes depend on names and contents only."""
-    temporary = backend.home.folder("tmp") / uuid.uuid4().hex
-    try:
-        # Weights hardly compress, so the fastest level loses nothing.
-        with (
-            temporary.open("xb") as raw,
-            gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as packed,
-            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
-        ):
-            for path in _files(source):
-                member = tarfile.TarInfo(path.relative_to(source).as_posix())
-                member.size, member.mode = path.stat().st_size, 0o644
-                with path.open("rb") as file:
-                    archive.addfile(member, file)
-        backend.objects.adopt(bucket, key, temporary)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _pack(folder: Folder, source: Path) -> Path:
+    """Pack a folder as a tar.gz, in the job's own, whose bytes depend on names and contents only."""
+    target = folder.root / f"{uuid.uuid4().hex}.tar.gz"
+    # Weights hardly compress, so the fastest level loses nothing.
+    with (
+        target.open("xb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for path in _files(source):
+            member = tarfile.TarInfo(path.relative_to(source).as_posix())
+            member.size, member.mode = path.stat().st_size, 0o644
+            with path.open("rb") as file:
+                archive.addfile(member, file)
+    return target

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 from medloop.local import jobs, outputs, processes
 from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
-from medloop.local.home import now
+from medloop.local.home import new_id, now
 from medloop.local.jobs import MAX_REASON, TRAINING, JobKind
 from medloop.local.staging import Folder, Launch, StagingError, stage
 from medloop.local.store import Document
@@ -101,25 +101,26 @@ def run_job(
     Returns:
         The job's last record.
     """
-    job = jobs.change(backend, kind, name, **({"SecondaryStatus": "Downloading"} if kind is TRAINING else {}))
+    # Recorded before it is made, so that whoever finds this process dead can delete it.
+    fields = {"_temporary": str(Path(tempfile.gettempdir(), f"medloop-{new_id()}"))}
+    fields |= {"SecondaryStatus": "Downloading"} if kind is TRAINING else {}
+    job = jobs.change(backend, kind, name, **fields)
     log = JobLog.of(backend, kind, job)
-    root, temporary = backend.home.job(name), ""
     try:
         folder, launch = stage(backend, kind, job)
-        temporary = launch.env["TMPDIR"]
         ending = _run_process(backend, kind, name, launch, log, _asked_to_stop(backend, kind, name, stop), grace)
         return _finish(backend, kind, name, folder, ending, log)
     except (StagingError, ServiceError) as error:
+        jobs.withdraw(backend, name)
         log.say(f"ClientError: {error}")
         return jobs.end(backend, kind, name, "Failed", FailureReason=f"ClientError: {error}"[:MAX_REASON])
     except Exception as error:
+        jobs.withdraw(backend, name)
         log.say(traceback.format_exc())
         reason = f"InternalServerError: {type(error).__name__}: {error}"
         return jobs.end(backend, kind, name, "Failed", FailureReason=reason[:MAX_REASON])
     finally:
-        processes.kill_strays(root / "ml")
-        shutil.rmtree(root, ignore_errors=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        jobs.clear(backend, kind, job)
 
 
 def _asked_to_stop(backend: Backend, kind: JobKind, name: str, stop: threading.Event) -> Callable[[], bool]:
@@ -163,7 +164,7 @@ def _run_process(
         )
     except OSError as error:
         raise StagingError(f"{launch.argv[0]} can't be started: {error.strerror}") from error
-    started: dict[str, Any] = {"_process": processes.identity(process.pid), "_temporary": launch.env["TMPDIR"]}
+    started: dict[str, Any] = {"_process": processes.identity(process.pid)}
     started |= {f"{kind.verb}StartTime": now()}
     job = jobs.change(backend, kind, name, **started, **({"SecondaryStatus": "Training"} if kind is TRAINING else {}))
     limit = (job.get("StoppingCondition") or {}).get("MaxRuntimeInSeconds", _DEFAULT_RUNTIME)

@@ -13,7 +13,6 @@ import re
 import shutil
 import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,6 +262,7 @@ def _environment(backend: Backend, kind: JobKind, job: Document, folder: Folder)
     """The request's environment over a small base; nothing else of ours, above all no credentials."""
     threads = str(max(1, len(os.sched_getaffinity(0)) // max(1, num_running(backend))))
     base = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    Path(job["_temporary"]).mkdir(mode=0o700)
     base |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
     asked = {name: folder.rewrite(value) for name, value in (job.get("Environment") or {}).items()}
     paths = [str(folder.root / "site"), str(folder.root / "code"), asked.pop("PYTHONPATH", "")]
@@ -272,7 +272,7 @@ def _environment(backend: Backend, kind: JobKind, job: Document, folder: Folder)
         "PYTHONUNBUFFERED": "1",
         "ML_ROOT": str(folder.ml),
         # Short: sockets are made in it, and their paths have 107 bytes at most.
-        "TMPDIR": tempfile.mkdtemp(prefix="medloop-"),
+        "TMPDIR": job["_temporary"],
         f"{kind.verb.upper()}_JOB_NAME": job[f"{kind.name}Name"],
         f"{kind.verb.upper()}_JOB_ARN": job[f"{kind.name}Arn"],
     }

@@ -14,7 +14,7 @@ from medloop.local import executions, jobs, packages, processes
 from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
 from medloop.local.expressions import ExpressionError, Scope, holds, resolve
-from medloop.local.home import new_id
+from medloop.local.home import new_id, now
 from medloop.local.jobs import MAX_REASON, PROCESSING, TRAINING, JobKind
 from medloop.local.requests import check_request
 from medloop.local.runner import run_job
@@ -135,9 +135,13 @@ def _register(run: StepRun) -> StepResult:
             if group and write.get(Table.GROUPS, group) is None:  # a pipeline makes its group by itself
                 packages.create_group(write, {"ModelPackageGroupName": group})
             package = packages.create_package(write, request)
+            metadata = {"RegisterModel": {"Arn": package["ModelPackageArn"]}}
+            # One transaction: an engine that dies next leaves no package whose step says that it failed.
+            ending = {"StepStatus": "Succeeded", "EndTime": now(), "Metadata": metadata}
+            executions.change_step(write, run.execution, run.step.name, **ending)
     except ServiceError as error:
         return StepResult("Failed", reason=_refused("CreateModelPackage", error))
-    return StepResult("Succeeded", package, {"RegisterModel": {"Arn": package["ModelPackageArn"]}})
+    return StepResult("Succeeded", package, metadata)
 
 
 def _fail(run: StepRun) -> StepResult:
