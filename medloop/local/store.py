@@ -137,8 +137,11 @@ class Store:
         db = self._connect()
         try:
             _enter_wal(db)
+            if _version(db) == SCHEMA_VERSION:  # a reader need not wait for a writer
+                self._prepared = True
+                return
             db.execute("BEGIN IMMEDIATE")
-            (version,) = db.execute("PRAGMA user_version").fetchone()
+            version = _version(db)
             if version > SCHEMA_VERSION:
                 raise TargetError(f"{self.path}: made by a newer medloop (schema {version}); update medloop")
             if version == 0:
@@ -148,9 +151,16 @@ class Store:
             db.execute("COMMIT")
             self._prepared = True
         except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname == "SQLITE_BUSY":
+                raise TargetError(f"{self.path}: another process holds it; try again when that has ended") from error
             raise TargetError(f"{self.path}: can't be used as medloop's database ({error}); move it away") from error
         finally:
             db.close()
+
+
+def _version(db: sqlite3.Connection) -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 def _enter_wal(db: sqlite3.Connection) -> None:

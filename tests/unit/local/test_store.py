@@ -82,6 +82,18 @@ def test_newer_database_and_no_database_are_refused_by_name(tmp_path: Path) -> N
             pass
 
 
+def test_a_fresh_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    """Another process's first look at the records comes at once while a transaction is open."""
+    store = Store(tmp_path / "db")
+    with store.write() as write:
+        write.put(Table.TAGS, "seen", {})
+    with store.write() as write:
+        write.put(Table.TAGS, "unseen", {})
+        with Store(tmp_path / "db").read() as read:
+            assert read.get(Table.TAGS, "seen") == {}
+            assert read.get(Table.TAGS, "unseen") is None
+
+
 @pytest.mark.slow
 def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     """Three processes that begin with no database count to the sum of their steps."""
