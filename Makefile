@@ -9,8 +9,9 @@ STAMP := .venv/.installed
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-# The stamp follows what decides the environment: its own name in `make -n` tells whether an install is due.
+# The stamp follows what decides the environment: `make -n` tells whether an install is due.
 $(STAMP): pyproject.toml constraints.txt requirements-samples.txt
+	@echo "making .venv: 5.5 GB, nearly all of it torch; some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
