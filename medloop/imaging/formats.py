@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +65,8 @@ def read_image(path: Path) -> NDArray[Any]:
     require_regular_file(path)
     try:
         with warnings.catch_warnings():
-            # Pillow warns of a bomb where this function refuses it.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns of a bomb where this function refuses it, and of damage in metadata that nobody keeps.
+            warnings.simplefilter("ignore")
             with Image.open(path, formats=("PNG", "JPEG")) as picture:
                 _check_picture(path, picture)
                 return _pixels(ImageOps.exif_transpose(picture))
@@ -76,7 +74,9 @@ def read_image(path: Path) -> NDArray[Any]:
         raise FileError(path, "is no PNG or JPEG image, whatever its name says; replace or remove it") from None
     except Image.DecompressionBombError:
         raise FileError(path, f"has more than {MAX_PIXELS} pixels; make it smaller or remove it") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error):
+    except FileError:
+        raise
+    except Exception:  # a stranger's bytes make Pillow raise nearly anything
         raise FileError(path, "is truncated or damaged; copy it again or remove it") from None
 
 

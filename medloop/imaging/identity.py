@@ -12,6 +12,12 @@ from medloop.errors import DataError
 
 KEY_FILE = "pseudonyms.key"
 KEY_BYTES = 32
+KEPT_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"),
+    *(".dcm", ".nii", ".nii.gz", ".nrrd", ".mha", ".zip", ".gz"),
+    *(".md", ".txt", ".csv", ".json", ".pdf", ".html", ".yaml", ".yml"),
+)
+"""File types, kept in renamed paths; any other text after a dot may be a name (`Doe.Jane`)."""
 _DIGITS = 12
 """Of the hash: 48 bits. Two patients who share one would count as one, which never leaks."""
 
@@ -57,6 +63,5 @@ def path_renamer(key: bytes, known: Collection[str]) -> Callable[[str], str]:
 
 
 def _rename_part(key: bytes, part: str) -> str:
-    stem, dot, suffix = part.rpartition(".")
-    kept = dot + suffix if stem and suffix.isalnum() and len(suffix) <= 4 and not suffix.isdigit() else ""
+    kept = max((end for end in KEPT_SUFFIXES if part.lower().endswith(end)), key=len, default="")
     return pseudonym(key, part) + kept

@@ -84,9 +84,9 @@ def find_cases(root: Path, task: Task) -> Layout:
     return layout
 
 
-def find_volume(subject: Path, stem: str) -> Path | None:
-    """`img.nii.gz` or `img.nii` (or `label`) in a subject's folder."""
-    return next((subject / (stem + end) for end in NIFTI_SUFFIXES if (subject / (stem + end)).exists()), None)
+def find_volumes(subject: Path, stem: str) -> list[Path]:
+    """`img.nii.gz` and `img.nii` (or `label`) in a subject's folder: those that are there; more than one is a fault."""
+    return [subject / (stem + end) for end in NIFTI_SUFFIXES if (subject / (stem + end)).exists()]
 
 
 def _is_presplit(root: Path, layout: Layout) -> bool:

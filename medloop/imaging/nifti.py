@@ -62,6 +62,8 @@ def read_nifti(path: Path) -> NiftiVolume:
     voxels = _scaled(path, header, stored)
     if not np.isfinite(voxels).all():
         raise FileError(path, "has voxels that are NaN or infinite; replace them or remove the file")
+    if voxels.dtype.itemsize == 8 and np.abs(voxels).max() > np.finfo(np.float32).max:
+        raise FileError(path, "has voxels that are too large for float32; replace them or remove the file")
     x, y, z = (float(edge) for edge in header.get_zooms()[:3])
     return NiftiVolume(voxels, np.asarray(header.get_best_affine(), dtype=np.float64), (x, y, z))
 

@@ -14,10 +14,14 @@ from medloop.imaging.problems import Problem
 PATIENTS_FILE = "patients.csv"
 REQUIRED = ("path", "patient")
 IDENTIFYING = frozenset(
-    {"name", "first_name", "last_name", "surname", "forename", "patient_name", "patientname", "patient_id", "mrn"}
-    | {"ssn", "birth_date", "birthdate", "date_of_birth", "dob", "birthday", "address", "phone", "email"}
+    {"name", "first_name", "given_name", "last_name", "family_name", "full_name", "surname", "forename", "initials"}
+    | {"patient_name", "patients_name", "patient_id", "patient_number", "subject_name", "medical_record_number", "mrn"}
+    | {"ssn", "social_security_number", "national_id", "nhs_number", "insurance_number", "accession_number"}
+    | {"birth_date", "birthdate", "date_of_birth", "patient_birth_date", "dob", "birthday"}
+    | {"address", "street", "phone", "phone_number", "telephone", "email", "e_mail"}
 )
-"""Columns that would carry a person's identity into records and reports."""
+"""Columns that would carry a person's identity into records and reports; case and punctuation don't matter."""
+_IDENTIFYING = frozenset(name.replace("_", "") for name in IDENTIFYING)
 MAX_BYTES = 64 * 2**20
 
 
@@ -111,7 +115,7 @@ def _read_text(path: Path, table: PatientTable) -> str | None:
 def _check_header(header: list[str], table: PatientTable) -> bool:
     missing = [name for name in REQUIRED if name not in header]
     repeated = sorted({name for name in header if header.count(name) > 1})
-    identifying = [name for name in header if name.lower().replace(" ", "_").replace("-", "_") in IDENTIFYING]
+    identifying = [name for name in header if "".join(filter(str.isalnum, name.lower())) in _IDENTIFYING]
     if missing:
         message = f"has no column {' and no column '.join(missing)}; its first line must be path,patient,..."
     elif "" in header:

@@ -63,6 +63,7 @@ class VolumePredictor:
         where = pick_device(device)
         model = networks.build(record.network)
         load_weights(model, folder)
+        _require_fitting_edges(record)
         return cls(record, model.to(where).eval(), record.preprocessing, record.inference, where)
 
     def segment(self, path: Path) -> LabelMap:
@@ -86,6 +87,20 @@ class VolumePredictor:
         image = preprocess(volume, self.preprocessing).to(self.device)
         with torch.no_grad(), autocast(self.device, "auto"):
             logits = infer_logits(self.model, image, self.inference)
+        if len(logits) != len(self.record.classes):
+            raise DataError(f"model.json: {len(self.record.classes)} classes, but the network has {len(logits)}")
         x, y, z = to_ras(volume).voxels.shape
         labels = label_map(logits.softmax(dim=0), (x, y, z)).cpu().numpy()
         return LabelMap(from_ras(labels, volume.affine), volume.affine)
+
+
+def _require_fitting_edges(record: ModelRecord) -> None:
+    """Refuse a model.json whose input's edges its network can't take."""
+    assert isinstance(record.preprocessing, VolumePreprocessing)  # noqa: S101 - `load` has checked it
+    edges = (record.inference.patch_size if record.inference else None) or record.preprocessing.size or ()
+    multiple = networks.shape_multiple(record.network)
+    if any(edge % multiple for edge in edges):
+        raise DataError(
+            f"model.json: input of {list(edges)}, but {record.network.name} takes multiples of {multiple}; "
+            "give training's own file"
+        )

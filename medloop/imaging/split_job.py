@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field
 from medloop.errors import DataError, TargetError
 from medloop.imaging.formats import FileError, read_image, write_png
 from medloop.imaging.identity import path_renamer, pseudonym
-from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES, find_volume
+from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
 from medloop.imaging.nifti import copy_nifti
 from medloop.imaging.problems import Problem
 from medloop.imaging.split_record import (
@@ -36,7 +36,7 @@ from medloop.imaging.split_record import (
 )
 from medloop.imaging.split_rule import SplitRule
 from medloop.imaging.splitting import assign, complete
-from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes, check_dataset
+from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes, check_dataset, require_volume
 
 RECORD_FILE = "split.json"
 MEND = "run `medloop data check DIR` to see the names"
@@ -97,6 +97,8 @@ def split_dataset(
         DataError: The data can't be used; the message names files by pseudonym.
         TargetError: An output folder holds something already or can't be written.
     """
+    if previous and previous.task != settings.task:
+        raise DataError(f"previous: its task is {previous.task}, not {settings.task}; give this task's last split.json")
     report = check_dataset(data, settings.task, settings.labels)
     rename = path_renamer(key, SAFE_NAMES | _class_folders(report))
     left_out = _quarantine(report, rename, settings.on_invalid)
@@ -130,7 +132,10 @@ def _quarantine(report: DatasetReport, rename: Callable[[str], str], on_invalid:
     fatal = [problem for problem in report.problems if on_invalid == "fail" or problem.case is None]
     if fatal:
         raise DataError(_refusal(fatal, rename))
-    return [Quarantined(path=rename(p.case or p.path), reason=p.reason(rename)) for p in report.problems]
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for problem in report.problems:
+        reasons[problem.case or problem.path].append(problem.reason(rename))
+    return [Quarantined(path=rename(case), reason="; ".join(told)) for case, told in reasons.items()]
 
 
 def _refusal(problems: list[Problem], rename: Callable[[str], str]) -> str:
@@ -176,6 +181,8 @@ def _places(
     """Where a case of a patient goes: as its folder says, or as the patient was assigned."""
     if not report.presplit:
         known = {name: split for split in SPLITS for name in previous.pseudonyms(split)} if previous else None
+        if known and not known.keys() & strata.keys():
+            print("warning: previous: knows none of these patients; was another key or patients.csv used?", flush=True)
         assigned = assign(strata, settings.fractions, settings.seed, _turns(report, key), known)
         return lambda case, name: assigned[name]
     given: dict[str, set[Split]] = defaultdict(set)
@@ -288,6 +295,6 @@ def _copy(source: Path, target: Path, name: str, task: Task) -> None:
             write_png(target, read_image(source))
             return
         for stem in (IMAGE, LABEL):
-            copy_nifti(find_volume(source, stem) or source / stem, target / f"{stem}.nii.gz")
+            copy_nifti(require_volume(source, stem), target / f"{stem}.nii.gz")
     except FileError as error:
         raise DataError(f"{name}: {error.reason}; {MEND}") from None

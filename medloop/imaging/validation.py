@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medloop.imaging.formats import FileError, array_digest, pixel_digest, read_image
-from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, FoundCase, Layout, find_cases, find_volume
+from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, FoundCase, Layout, find_cases, find_volumes
 from medloop.imaging.nifti import NiftiVolume, read_nifti
 from medloop.imaging.problems import Problem
 from medloop.imaging.split_record import SPLITS, Task
@@ -173,19 +173,22 @@ def require_volume(folder: Path, stem: str) -> Path:
     """The path of a subject's `img` or `label`.
 
     Raises:
-        FileError: It isn't there.
+        FileError: It isn't there, or is there twice.
     """
-    path = find_volume(folder, stem)
-    if path is None:
+    paths = find_volumes(folder, stem)
+    if not paths:
         raise FileError(folder / f"{stem}.nii.gz", "is missing; add it or remove the subject's folder")
-    return path
+    if len(paths) > 1:
+        raise FileError(paths[0], f"lies beside {paths[1].name}, and only one can be meant; remove the other")
+    return paths[0]
 
 
 def _grid_fault(image: NiftiVolume, label: NiftiVolume) -> str:
     if image.voxels.shape != label.voxels.shape:
         return f"has shape {label.voxels.shape} where its image has {image.voxels.shape}"
     apart = float(np.abs(image.affine[:3] - label.affine[:3]).max())
-    if apart > GRID_TOLERANCE * min(image.spacing):
+    # Of the affine itself: pixdim may say something else, and then doesn't count.
+    if apart > GRID_TOLERANCE * float(np.linalg.norm(image.affine[:3, :3], axis=0).min()):
         return f"lies on another grid than its image (their affines differ by {apart:.3g})"
     return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +96,8 @@ class ClassificationTask:
         chunks = torch.split(self.val.images, EVAL_BATCH_SIZE)
         logits = torch.cat([model(standardise(chunk.to(self.device), self.rule)).float() for chunk in chunks])
         loss = float(self._cross_entropy(logits, self.val.labels.to(self.device), 0.0))
+        if not math.isfinite(loss):  # scikit-learn refuses NaN; the loop says what it means
+            return {"val_loss": loss, "val_auroc": math.nan, "val_accuracy": math.nan}
         probabilities = logits.double().softmax(dim=1).cpu().numpy()
         metrics = classification_metrics(self.val.labels.cpu().numpy(), probabilities, self.classes)
         return {"val_loss": loss, "val_auroc": metrics["macro_auroc"], "val_accuracy": metrics["accuracy"]}

@@ -118,6 +118,8 @@ class _Run:
     num_stale: int = 0
     """Validations since the best one."""
     history: list[dict[str, float]] = field(default_factory=list)
+    late: bool = False
+    """Whether the time was used up when the last epoch had been trained."""
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -131,14 +133,16 @@ class _Run:
         row: dict[str, float] = {"epoch": epoch, "train_loss": loss, "learning_rate": learning_rate}
         row[f"{self.task.unit}_per_second"] = throughput
         due = epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
-        if due or self._is_late():
+        # Asked once an epoch: the time must not run out between here and `is_over`, on an epoch not validated.
+        self.late = self._is_late()
+        if due or self.late:
             row |= self._validate(epoch)
         self.history.append(row)
         return row
 
     def is_over(self) -> bool:
         """Whether training ends here, and say why."""
-        if self._is_late():
+        if self.late:
             print(f"stopped: max_minutes={self.settings.max_minutes:g} is used up", flush=True)
             return True
         if self.settings.patience and self.num_stale >= self.settings.patience:
@@ -179,6 +183,8 @@ class _Run:
                 self._check(float(total), "the training loss")
         mean = float(total) / max(1, num_samples)
         self._check(mean, "the training loss")
+        # The last step comes after the last look at the loss.
+        self._check(_largest_weight(self.model), "a weight")
         return mean, num_samples / max(1e-9, time.monotonic() - started)
 
     def _step(self, loss: Tensor) -> None:
@@ -194,6 +200,7 @@ class _Run:
             scores = self.task.validate(self.model)
         value = scores[self.task.metric]
         self._check(value, self.task.metric)
+        self._check(scores.get("val_loss", 0.0), "val_loss")
         # Small validation splits tie often (AUROC 1): the lower loss decides, without renewing the patience.
         key = (value, -scores.get("val_loss", 0.0))
         self.num_stale = 0 if self.best is None or value > self.best.value else self.num_stale + 1
@@ -206,6 +213,13 @@ class _Run:
         if not math.isfinite(value):
             rate = self.settings.learning_rate
             raise SettingError(f"{what} became {value}: training diverged; lower learning_rate (now {rate:g})")
+
+
+@torch.no_grad()
+def _largest_weight(model: nn.Module) -> float:
+    """Magnitude of the largest weight or running statistic; NaN where one is NaN."""
+    values = [value.abs().max().float() for value in model.state_dict().values() if value.is_floating_point()]
+    return float(torch.stack(values).max())
 
 
 @contextmanager

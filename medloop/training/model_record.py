@@ -17,6 +17,10 @@ RECORD_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 HISTORY_FILE = "history.csv"
 Triple = tuple[float, float, float]
+MAX_EDGE = 4096
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Edge = Annotated[int, Field(ge=1, le=MAX_EDGE)]
 
 
 class _Record(BaseModel):
@@ -34,10 +38,10 @@ class ImagePreprocessing(_Record):
     """How a 2D image becomes the network's input: decode, channels, resize, scale to 0..1, standardise."""
 
     kind: Literal["image"] = "image"
-    image_size: int
+    image_size: int = Field(ge=1, le=MAX_EDGE)
     channels: Literal[1, 3]
-    mean: float
-    std: float
+    mean: Finite
+    std: Positive
 
 
 class Intensity(_Record):
@@ -47,10 +51,10 @@ class Intensity(_Record):
     """
 
     rule: Literal["zscore", "window", "dataset"]
-    low: float | None = None
-    high: float | None = None
-    mean: float | None = None
-    std: float | None = None
+    low: Finite | None = None
+    high: Finite | None = None
+    mean: Finite | None = None
+    std: Positive | None = None
 
 
 class VolumePreprocessing(_Record):
@@ -58,16 +62,16 @@ class VolumePreprocessing(_Record):
 
     kind: Literal["volume"] = "volume"
     mode: Literal["resize", "patch"]
-    size: tuple[int, int, int] | None
-    spacing: Triple | None
+    size: tuple[Edge, Edge, Edge] | None
+    spacing: tuple[Positive, Positive, Positive] | None
     intensity: Intensity
 
 
 class Inference(_Record):
     """Sliding-window rule; `patch_size` is None where the whole volume goes through at once."""
 
-    patch_size: tuple[int, int, int] | None = None
-    overlap: float = 0.5
+    patch_size: tuple[Edge, Edge, Edge] | None = None
+    overlap: float = Field(default=0.5, ge=0, lt=1)
     blending: Literal["gaussian"] = "gaussian"
     mirroring: bool = False
 

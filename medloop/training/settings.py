@@ -17,6 +17,8 @@ RESERVED_PREFIXES = ("_tuning_", "sagemaker_")
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 ClassificationNetwork = Literal["densenet121", "vit", "resnet18", "resnet50"]
 SegmentationNetwork = Literal["segresnet", "unet", "swinunetr"]
 
@@ -29,14 +31,14 @@ class Hyperparameters(BaseModel):
     epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=16, ge=1)
     learning_rate: PositiveFloat = 1e-3
-    weight_decay: float = Field(default=1e-4, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
     warmup_fraction: Fraction = 0.1
     """Share of all optimiser steps in which the learning rate rises linearly; a cosine follows."""
     val_interval: int = Field(default=1, ge=1)
     """Epochs between two validations."""
     patience: int = Field(default=10, ge=0)
     """Validations without a better score before training stops early; 0 never stops early."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     num_workers: int = Field(default=0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast on a GPU that supports it, fp32 elsewhere."""
@@ -77,13 +79,23 @@ class ClassificationHyperparameters(Hyperparameters):
     augment: bool = True
     flips: bool = False
     """Mirror images at random: off where left and right tell classes apart."""
-    dropout: Fraction = 0.0
+    dropout: Dropout = 0.0
     label_smoothing: Fraction = 0.0
 
     @model_validator(mode="after")
     def _vit_needs_whole_patches(self) -> Self:
         if self.model_name == "vit" and self.image_size % 16:
             raise ValueError("image_size must be a multiple of 16 for vit")
+        return self
+
+    @model_validator(mode="after")
+    def _images_large_enough(self) -> Self:
+        """Batch normalisation can't take a single value a channel: one image, one pixel left at the deepest level."""
+        if self.model_name == "densenet121" and self.image_size < 32:
+            raise ValueError("image_size must be at least 32 for densenet121")
+        smallest = {"densenet121": 64, "resnet18": 33, "resnet50": 33}.get(self.model_name, 0)
+        if self.batch_size == 1 and self.image_size < smallest:
+            raise ValueError(f"batch_size=1 needs image_size of at least {smallest} for {self.model_name}")
         return self
 
 
@@ -107,7 +119,7 @@ class SegmentationHyperparameters(Hyperparameters):
     """Share of patches whose centre is a foreground voxel."""
     intensity: Literal["zscore", "window", "dataset"] = "zscore"
     """zscore: per volume (MR, ultrasound); window: fixed `window` (CT); dataset: the training set's statistics (CT)."""
-    window: tuple[float, float] = (-100.0, 500.0)
+    window: tuple[Finite, Finite] = (-100.0, 500.0)
     """Lower and upper bound of intensity=window, scaled to 0..1 and clipped."""
     loss: Literal["dice_ce", "dice"] = "dice_ce"
     augment: bool = True
@@ -117,12 +129,12 @@ class SegmentationHyperparameters(Hyperparameters):
     """Overlap of neighbouring windows at inference."""
     mirroring: bool = False
     """Average predictions over mirrored inputs (only where `flips` is on)."""
-    init_filters: int = Field(default=16, ge=4)
-    """SegResNet's first width."""
-    unet_channels: list[int] = Field(default=[64, 128, 256, 512, 1024], min_length=2)
-    feature_size: int = Field(default=48, ge=12)
+    init_filters: int = Field(default=16, ge=8, multiple_of=8)
+    """SegResNet's first width; its group normalisation has 8 groups."""
+    unet_channels: list[Annotated[int, Field(ge=1)]] = Field(default=[64, 128, 256, 512, 1024], min_length=2)
+    feature_size: int = Field(default=48, ge=12, multiple_of=12)
     """SwinUNETR's width."""
-    dropout: Fraction = 0.2
+    dropout: Dropout = 0.2
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -201,6 +201,19 @@ def test_quarantine_leaves_bad_files_out(job: Job) -> None:
     assert sum(count.num_cases for count in job.record.counts.values()) == 9
 
 
+def test_a_case_with_two_faults_is_left_out_once(job: Job) -> None:
+    """Without a row in patients.csv and without a label: one case less, with both reasons."""
+    write_subjects(job.data, 5)
+    write_patients(job.data, [f"Müller {index},{index}" for index in range(4)])
+    (job.data / "Müller 4" / "label.nii.gz").unlink()
+    assert job.run("--task", "segmentation", "--on-invalid", "quarantine").returncode == 0
+
+    [left_out] = job.record.quarantined
+    assert "has no row in patients.csv" in left_out.reason
+    assert "is missing" in left_out.reason
+    assert "1 left out" in job.message
+
+
 def test_quarantine_cannot_mend_the_whole(job: Job) -> None:
     """What leaving out doesn't mend fails the job all the same."""
     write_classes(job.data, classes=("cyst",))
@@ -224,6 +237,30 @@ def test_previous_keeps_places(job: Job, tmp_path: Path, new_job: Callable[[Path
     assert {split: count.num_patients for split, count in again.record.counts.items()} == {
         "train": 21, "val": 6, "test": 3,
     }  # fmt: skip
+
+
+def test_previous_of_other_pseudonyms_is_said_loudly(job: Job, tmp_path: Path, new_job: Callable[[Path], Job]) -> None:
+    """Under another key nobody is known, and a patient trained on may become a test patient: the log warns."""
+    write_classes(job.data, 10)
+    assert job.run("--task", "classification").returncode == 0
+    again = new_job(tmp_path / "again")
+    (again.input("previous") / RECORD_FILE).write_text((job.output("split") / RECORD_FILE).read_text())
+    (again.input("key") / "pseudonyms.key").write_bytes(b"l" * 32)
+    write_classes(again.data, 10)
+
+    assert "warning: previous: knows none of these patients" in again.run("--task", "classification").stdout
+
+
+def test_previous_of_the_other_task_is_refused(job: Job, tmp_path: Path, new_job: Callable[[Path], Job]) -> None:
+    """The split.json of another task says nothing about these patients."""
+    write_classes(job.data, 10)
+    assert job.run("--task", "classification").returncode == 0
+    again = new_job(tmp_path / "again")
+    (again.input("previous") / RECORD_FILE).write_text((job.output("split") / RECORD_FILE).read_text())
+    write_subjects(again.data)
+
+    assert again.run("--task", "segmentation").returncode == 2
+    assert "previous: its task is classification, not segmentation" in again.message
 
 
 def test_presplit_leakage_is_said_loudly(job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Callable
@@ -133,3 +134,19 @@ def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(FileError, match="no regular file"):
         read_image(tmp_path / "pipe.png")
+
+
+def test_damaged_metadata_raises_nothing_but_file_errors(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """An EXIF rational stored as text makes Pillow raise TypeError, other damage makes it warn: neither gets out."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0  # orientation and horizontal resolution
+    Image.fromarray(GREY).save(tmp_path / "whole.jpg", exif=exif)
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    entry = whole.index(struct.pack(">HH", 0x011A, 5))
+    for kind in range(1, 14):
+        for count in (0, 1, 2, 255):
+            damaged = whole[: entry + 2] + struct.pack(">HI", kind, count) + whole[entry + 8 :]
+            (tmp_path / "damaged.jpg").write_bytes(damaged)
+            with contextlib.suppress(FileError):
+                read_image(tmp_path / "damaged.jpg")
+    assert not recwarn.list

@@ -27,6 +27,8 @@ def test_paths_keep_known_parts_and_suffixes() -> None:
     assert re.fullmatch(r"train/p\w{12}/img\.nii\.gz", rename("train/Hans Müller/img.nii.gz"))
     assert re.fullmatch(r"p\w{12}\.png", rename("Hans.png"))
     assert re.fullmatch(r"p\w{12}", rename("Hans.1950"))
+    assert re.fullmatch(r"p\w{12}", rename("Doe.Jane"))
+    assert re.fullmatch(r"p\w{12}\.NII\.GZ|p\w{12}\.nii\.gz", rename("Hans.NII.GZ"))
 
 
 def test_key_file(tmp_path: Path) -> None:

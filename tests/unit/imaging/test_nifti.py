@@ -157,3 +157,10 @@ def test_a_header_that_lies_costs_no_memory(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
+
+
+def test_values_beyond_float32_are_refused(tmp_path: Path) -> None:
+    """Training computes in float32, where they would be infinite, and blame the learning rate."""
+    nib.save(nib.Nifti1Image(np.full((3, 3, 3), -1e300), np.eye(4)), tmp_path / "huge.nii.gz")
+    with pytest.raises(FileError, match="too large for float32"):
+        read_nifti(tmp_path / "huge.nii.gz")

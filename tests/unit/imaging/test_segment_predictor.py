@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -11,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from medloop.errors import DataError
+from medloop.imaging.networks import build
 from medloop.imaging.segment_dataset import Subjects, load_training
 from medloop.imaging.segment_predictor import VolumePredictor
+from medloop.training.checkpoint import save_weights
 from medloop.training.model_record import (
     Best,
     Inference,
@@ -120,3 +124,33 @@ def test_hostile_files(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=rf"^{name}\.nii\.gz: ") as caught:
             predictor().segment(tmp_path / f"{name}.nii.gz")
         assert "\n" not in str(caught.value)
+
+
+def test_a_network_with_other_outputs_than_classes(tmp_path: Path) -> None:
+    """A model.json that names three classes beside a network of two is refused, not scored one class short."""
+    write_ball(tmp_path / "scan")
+    sound = predictor()
+    record = sound.record.model_copy(update={"classes": ["background", "ball", "rim"]})
+    with pytest.raises(DataError, match=r"model\.json: 3 classes, but the network has 2"):
+        replace(sound, record=record).segment(tmp_path / "scan" / "img.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inference": {"patch_size": [24, 24, 20]}}, r"input of \[24, 24, 20\], but segresnet takes multiples of 8"),
+        ({"inference": {"patch_size": [0, 8, 8]}}, r"inference\.patch_size\.0: .*greater than or equal to 1"),
+        ({"inference": {"overlap": 1.0}}, r"inference\.overlap: .*less than 1"),
+        ({"preprocessing": {"spacing": [1, 0, 1]}}, r"spacing\.1: .*greater than 0"),
+    ],
+)
+def test_hostile_model_json(tmp_path: Path, change: dict[str, dict[str, object]], message: str) -> None:
+    """Numbers with which a network can't run are refused by their field."""
+    network = Network(name="segresnet", arguments={"classes": 2, "dropout": 0.0, "init_filters": 8})
+    content = predictor().record.model_copy(update={"network": network}).model_dump(mode="json")
+    for part, values in change.items():
+        content[part] |= values
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    save_weights(build(network), tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match=message):
+        VolumePredictor.load(tmp_path)

@@ -74,6 +74,10 @@ def _all_empty(root: Path) -> None:
         write_subject(root / f"Müller {index}", index, (0,))
 
 
+def _twice(path: Path) -> None:
+    nib.save(nib.Nifti1Image(LABEL, GRID), path)
+
+
 def _twin_subject(root: Path) -> None:
     write_subject(root / "Schmidt", 1)
 
@@ -83,6 +87,7 @@ def _twin_subject(root: Path) -> None:
     [
         (lambda root: (root / "Müller 1" / "img.nii.gz").write_bytes(b"\x1f\x8b cut"), "Müller 1/img.nii.gz: is trunc"),
         (lambda root: (root / "Müller 1" / "label.nii.gz").unlink(), "Müller 1/label.nii.gz: is missing"),
+        (lambda root: _twice(root / "Müller 1" / "img.nii"), "Müller 1/img.nii.gz: lies beside img.nii"),
         (lambda root: _regrid(root, LABEL[:5], GRID), "Müller 1/label.nii.gz: has shape (5, 5, 4) where"),
         (lambda root: _regrid(root, LABEL, SHIFTED), "Müller 1/label.nii.gz: lies on another grid"),
         (lambda root: _regrid(root, LABEL * 0.5, GRID), "Müller 1/label.nii.gz: has label values 0.5"),
@@ -209,6 +214,8 @@ def test_presplit_folders(tmp_path: Path) -> None:
         ("path,patient,sex,sex\n", "column 'sex' twice"),
         ("path,patient,\n", "column without a name"),
         ("path,patient,Birth Date\n", "column Birth Date may tell who"),
+        ("path,patient,PatientID\n", "column PatientID may tell who"),
+        ("path,patient,Patient's Name\n", "column Patient's Name may tell who"),
         ("path,patient\n../other,a\n", "row 2: column path leaves the data set"),
         ("path,patient\n/etc/passwd,a\n", "row 2: column path leaves the data set"),
         ("path,patient\ncyst,a\ncyst/,b\n", "row 3: column path repeats row 2"),

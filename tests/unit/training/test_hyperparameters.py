@@ -39,6 +39,15 @@ def test_what_the_service_adds_is_ignored() -> None:
         ({"model_name": "resnet19"}, "hyperparameter model_name='resnet19': .*resnet18"),
         ({"model_name": "vit", "image_size": "100"}, "image_size must be a multiple of 16 for vit"),
         ({"channels": "2"}, "hyperparameter channels=2"),
+        ({"weight_decay": "Infinity"}, "hyperparameter weight_decay=inf"),
+        ({"seed": str(2**64)}, "hyperparameter seed=18446744073709551616"),
+        ({"dropout": "1.0"}, "hyperparameter dropout=1.0"),
+        ({"image_size": "16"}, "image_size must be at least 32 for densenet121"),
+        ({"image_size": "32", "batch_size": "1"}, "batch_size=1 needs image_size of at least 64 for densenet121"),
+        (
+            {"model_name": "resnet18", "image_size": "32", "batch_size": "1"},
+            "batch_size=1 needs image_size of at least 33 for resnet18",
+        ),
     ],
 )
 def test_a_wrong_hyperparameter_is_named(wire: dict[str, str], message: str) -> None:
@@ -46,3 +55,18 @@ def test_a_wrong_hyperparameter_is_named(wire: dict[str, str], message: str) -> 
     with pytest.raises(SettingError, match=message) as caught:
         Classification.from_wire(wire)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wire", "message"),
+    [
+        ({"init_filters": "12"}, "hyperparameter init_filters=12: .*multiple of 8"),
+        ({"feature_size": "13"}, "hyperparameter feature_size=13: .*multiple of 12"),
+        ({"unet_channels": "[0, 8]"}, r"hyperparameter unet_channels\.0=0: "),
+        ({"window": "[NaN, 1]"}, r"hyperparameter window\.0=nan: "),
+    ],
+)
+def test_widths_that_no_network_takes_are_named(wire: dict[str, str], message: str) -> None:
+    """Refused by the hyperparameter's name before anything is built, not as a fault of a model.json."""
+    with pytest.raises(SettingError, match=message):
+        Segmentation.from_wire(wire)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,3 +180,39 @@ def test_history_csv_leaves_blank_what_was_not_validated(tmp_path: Path) -> None
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
     assert [row["val_dice"] == "" for row in rows] == [True, False]
     assert float(rows[0]["train_loss"]) == result.history[0]["train_loss"]
+
+
+class LastStep(LineTask):
+    """One batch, whose loss is finite and whose step is not."""
+
+    def loss(self, model: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
+        """A finite value with an infinite gradient."""
+        value = model(batch).mean()
+        return (value - value.detach()).mul(1e30).mul(1e30), len(batch)
+
+
+def test_weights_that_diverge_in_the_last_step_are_no_model(tmp_path: Path) -> None:
+    """The last step comes after the last loss: weights of NaN must not become the best checkpoint."""
+    with pytest.raises(SettingError, match="a weight became nan: training diverged; lower learning_rate"):
+        train(LastStep((4,), scores=[0.5]), tmp_path, epochs=1)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_validation_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    """A Dice is finite even where every logit is NaN; the loss is not."""
+    task = LineTask(scores=[0.5])
+    task.losses[0] = math.nan
+    with pytest.raises(SettingError, match="val_loss became nan"):
+        train(task, tmp_path, epochs=1)
+
+
+def test_time_that_runs_out_between_two_looks_ends_after_a_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock passes the limit after an epoch that was not due for validation: the next one is validated."""
+    start, looks = time.monotonic(), itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: start + next(looks))
+    for limit in range(1, 12):
+        looks = itertools.count()
+        result, _ = train(LineTask(), tmp_path / str(limit), epochs=9, val_interval=9, max_minutes=(limit + 0.5) / 60)
+        assert "val_dice" in result.history[-1]
