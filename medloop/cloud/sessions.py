@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 TargetName = Literal["local", "aws"]
 BUCKET_VARIABLE = "MEDLOOP_BUCKET"
 ROLE_VARIABLE = "MEDLOOP_ROLE_ARN"
+_OWN_SETTINGS: dict[str, str | None] = {
+    "AWS_PROFILE": None,
+    "AWS_DEFAULT_PROFILE": None,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 _OPT_OUT = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
 
 
@@ -111,8 +118,36 @@ def without_telemetry(session: PipelineSession) -> Iterator[None]:
         session.sagemaker_config = before
 
 
+@contextlib.contextmanager
+def isolated(target: Target) -> Iterator[None]:
+    """For a local target, an environment without the developer's own AWS settings.
+
+    The SDK opens sessions of its own at import, which fail over a profile that doesn't exist.
+    """
+    if target.name != "local":
+        yield
+        return
+    before = {name: os.environ.get(name) for name in _OWN_SETTINGS}
+    _put_environment(_OWN_SETTINGS)
+    try:
+        yield
+    finally:
+        _put_environment(before)
+
+
+def _put_environment(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 def _open_aws() -> Target:
-    session = boto3.Session()
+    try:
+        session = boto3.Session()
+    except BotoCoreError as error:
+        raise TargetError(f"target aws: {error}; mend AWS_PROFILE or your AWS configuration") from None
     if session.region_name is None:
         raise TargetError("target aws: no region; set AWS_DEFAULT_REGION")
     bucket = _required(BUCKET_VARIABLE, "the artefact bucket's name")

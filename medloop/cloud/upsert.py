@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from medloop.cloud.layout import PSEUDONYM_KEY
-from medloop.cloud.sessions import Target
+from medloop.cloud.sessions import Target, isolated
 from medloop.definition.validate import validate
 from medloop.errors import SettingError, TargetError
 from medloop.settings import Resolved
@@ -41,7 +41,8 @@ def build_definition(target: Target, resolved: Resolved) -> str:
     Raises:
         SettingError: The service would refuse the definition; the message names the step and the member.
     """
-    definition = str(resolved.spec.build(resolved.settings, target).definition())
+    with isolated(target):
+        definition = str(resolved.spec.build(resolved.settings, target).definition())
     if problems := validate(definition):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise SettingError(f"pipeline {resolved.spec.name}: {problems[0]}{more}; mend the setting behind it")

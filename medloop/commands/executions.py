@@ -59,7 +59,8 @@ def list_(
         print_json(rows)
         return
     if not rows:
-        say(services(ctx).err, "no executions yet; start one with `medloop run`, or see `medloop demo`")
+        of = f" of pipeline {name!r}" if name else ""
+        say(services(ctx).err, f"no executions{of} yet; start one with `medloop run`, or see `medloop demo`")
         return
     shown = [[row[key] for key in ("id", "pipeline", "status", "started", "reason")] for row in rows]
     print_table(services(ctx).out, ("id", "pipeline", "status", "started", "reason"), shown)

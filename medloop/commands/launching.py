@@ -99,11 +99,13 @@ def start(services: Services, target: Target, wish: Wish) -> str:
 def input_uri(target: Target, wish: Wish) -> str:
     """Where the jobs find the data; a local folder is referenced, never copied.
 
+    It ends in a slash: a job's S3Prefix is a plain prefix of keys, and `data/x` would take in `data/x2` too.
+
     Raises:
         TargetError: A folder of this machine was given for AWS.
     """
     if wish.folder is None:
-        return wish.data.rstrip("/")
+        return wish.data.rstrip("/") + "/"
     if target.name != "local":
         raise TargetError(
             f"--data {wish.data}: jobs on AWS can't read this machine; upload it first: "
@@ -112,7 +114,7 @@ def input_uri(target: Target, wish: Wish) -> str:
     from medloop.local.home import Home
     from medloop.local.objects import reference
 
-    return reference(Home.find(wish.home), wish.folder)
+    return reference(Home.find(wish.home), wish.folder) + "/"
 
 
 def data_version(s3: Any, uri: str) -> str | None:

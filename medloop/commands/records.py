@@ -93,10 +93,9 @@ def pages(
 
 
 def list_executions(sagemaker: Any, pipeline: str | None = None) -> list[dict[str, Any]]:
-    """Summaries of executions, the newest first, each with its `PipelineName`."""
-    names = (
-        [pipeline] if pipeline else [p["PipelineName"] for p in pages(sagemaker.list_pipelines, "PipelineSummaries")]
-    )
+    """Summaries of executions, the newest first, each with its `PipelineName`; none of a pipeline that never ran."""
+    names = [p["PipelineName"] for p in pages(sagemaker.list_pipelines, "PipelineSummaries")]
+    names = [name for name in names if pipeline in (None, name)]
     found = [
         {**summary, "PipelineName": name}
         for name in names
@@ -111,6 +110,8 @@ def find_execution(sagemaker: Any, wanted: str) -> str:
     Raises:
         UserError: Nothing, or more than one execution, fits.
     """
+    if not wanted:
+        raise UserError("the execution's id is empty; `medloop executions list` shows those there are")
     if wanted.startswith("arn:"):
         return wanted
     arns = [str(s["PipelineExecutionArn"]) for s in list_executions(sagemaker)]

@@ -69,10 +69,14 @@ def request_problems(
 
 @functools.cache
 def service_model() -> ServiceModel:
-    """The installed botocore's model of SageMaker. Cached: it takes a quarter of a second to read."""
-    import botocore.session
+    """The installed botocore's model of SageMaker. Cached: it takes a quarter of a second to read.
 
-    return botocore.session.get_session().get_service_model("sagemaker")
+    Read without a session: that would read the user's AWS settings, and fail over a profile that doesn't exist.
+    """
+    from botocore.loaders import create_loader
+    from botocore.model import ServiceModel
+
+    return ServiceModel(create_loader().load_service_model("sagemaker", "service-2"), "sagemaker")
 
 
 def _value(shape: Any, value: Any, path: str, parameters: Mapping[str, Parameter]) -> Iterator[str]:

@@ -20,12 +20,11 @@ class Backend:
 
     @classmethod
     def open(cls, home: Path | None = None) -> Backend:
-        """The backend of a home (see `Home.find`), made when missing.
+        """The backend of a home (see `Home.find`), which is made when something is first written.
 
         Raises:
-            TargetError: The home can't be written.
+            TargetError: The home can't be one.
         """
         found = Home.find(home)
-        found.folder()
-        store = Store(found.database)
+        store = Store(found.database, found.folder)
         return cls(found, store, Objects(found, store))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,15 @@ from medloop.errors import TargetError
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 30.0
+_MOVE_AWAY = "move it away, or set MEDLOOP_HOME to another folder"
+_MENDS = {
+    "SQLITE_BUSY": "another process holds it; try again when that has ended",
+    "SQLITE_FULL": "free some space, or set MEDLOOP_HOME to a folder on another disk",
+    "SQLITE_IOERR": "the disk may be full; free some space, or set MEDLOOP_HOME to a folder on another disk",
+    "SQLITE_READONLY": "make it writable, or set MEDLOOP_HOME to another folder",
+    "SQLITE_CANTOPEN": "set MEDLOOP_HOME to another folder",
+}
+"""What to do, by the beginning of SQLite's name for the error."""
 
 Document = dict[str, Any]
 
@@ -86,25 +95,35 @@ class Transaction:
 
 
 class Store:
-    """Opens transactions on the database file, which is made on first use.
+    """Opens transactions on the database file, which is made when something is first written.
 
     Args:
-        path: The SQLite file; its folder exists.
+        path: The SQLite file.
+        make_folder: Makes the file's folder; by default it exists.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, make_folder: Callable[[], object] = lambda: None) -> None:
         self.path = path
+        self.make_folder = make_folder
         self._prepared = False
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """A consistent view of all records."""
+        """A consistent view of all records; makes nothing where nothing was ever written."""
+        if not self.path.exists():
+            with closing(sqlite3.connect(":memory:")) as empty:
+                for statement in _schema():
+                    empty.execute(statement)
+                yield Transaction(empty)
+            return
         with self._transaction("BEGIN") as transaction:
             yield transaction
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """The one writer's transaction: committed at the end of the block, undone by an exception."""
+        if not self._prepared:
+            self.make_folder()
         with self._transaction("BEGIN IMMEDIATE") as transaction:
             yield transaction
 
@@ -112,30 +131,39 @@ class Store:
     def _transaction(self, begin: str) -> Iterator[Transaction]:
         if not self._prepared:
             self._prepare()
-        db = self._connect()
-        try:
-            db.execute(begin)
-            yield Transaction(db)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        finally:
-            db.close()
+        with self._told(), closing(self._connect()) as db:
+            try:
+                db.execute(begin)
+                yield Transaction(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
 
     def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
         try:
-            db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
             db.execute("PRAGMA foreign_keys = ON")
             db.execute("PRAGMA synchronous = FULL")
-        except sqlite3.DatabaseError as error:
-            raise TargetError(f"{self.path}: can't be opened ({error}); set MEDLOOP_HOME to another folder") from error
+        except BaseException:
+            db.close()
+            raise
         return db
 
-    def _prepare(self) -> None:
-        db = self._connect()
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What SQLite can't do because of the file or its disk, as an error with its mend; a bug stays as it is."""
         try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                raise
+            mend = next((m for name, m in _MENDS.items() if error.sqlite_errorname.startswith(name)), _MOVE_AWAY)
+            raise TargetError(f"{self.path}: can't be used as medloop's database ({error}); {mend}") from error
+
+    def _prepare(self) -> None:
+        with self._told(), closing(self._connect()) as db:
             _enter_wal(db)
             if _version(db) == SCHEMA_VERSION:  # a reader need not wait for a writer
                 self._prepared = True
@@ -150,12 +178,6 @@ class Store:
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             db.execute("COMMIT")
             self._prepared = True
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorname == "SQLITE_BUSY":
-                raise TargetError(f"{self.path}: another process holds it; try again when that has ended") from error
-            raise TargetError(f"{self.path}: can't be used as medloop's database ({error}); move it away") from error
-        finally:
-            db.close()
 
 
 def _version(db: sqlite3.Connection) -> int:

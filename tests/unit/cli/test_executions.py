@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from medloop.cli import main
 
 
 def test_list_shows_the_newest_first(medloop: Any, account: Any) -> None:
@@ -34,6 +37,24 @@ def test_list_of_one_pipeline(medloop: Any, account: Any) -> None:
 
     assert "aaa" in medloop.out
     assert "bbb" not in medloop.out
+
+
+def test_list_of_a_pipeline_that_never_ran_is_empty(medloop: Any, account: Any) -> None:
+    """It is no error, on stdout an empty list, and the name is told, for it may be misspelt."""
+    account.add_execution("aaa", "Succeeded", pipeline="segmentation")
+
+    assert medloop("executions", "list", "classification", "--json") == 0
+    assert medloop.json == []
+    assert medloop("executions", "list", "classification") == 0
+    assert "no executions of pipeline 'classification' yet" in medloop.err
+
+
+def test_looking_makes_no_home(tmp_path: Path) -> None:
+    """`executions list`, `executions show` and `models list` in a fresh folder leave no trace."""
+    home = tmp_path / "home"
+    looks = {"executions list": 0, "executions show latest": 2, "models list": 0}
+    assert {look: main([*look.split(), "--home", str(home)]) for look in looks} == looks
+    assert not home.exists()
 
 
 def test_show_prints_whole_lines_into_a_pipe(medloop: Any, finished: str) -> None:
@@ -69,7 +90,14 @@ def test_latest_is_the_newest(medloop: Any, account: Any) -> None:
     assert medloop.json["id"] == "bbb"
 
 
-@pytest.mark.parametrize(("wanted", "said"), [("ab", "not unique: abd, abc"), ("zz", "medloop executions list")])
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("ab", "not unique: abd, abc"),
+        ("zz", "medloop executions list"),
+        ("", "id is empty"),
+    ],
+)
 def test_an_id_that_fits_not_one_execution_is_refused(medloop: Any, account: Any, wanted: str, said: str) -> None:
     """An ambiguous or unknown id is one line and exit code 2."""
     account.add_execution("abc", "Succeeded")

@@ -32,9 +32,22 @@ def test_no_wait_upserts_then_starts(medloop: Any, account: Any, data: str) -> N
     assert code == 0
     assert [call for call, _ in account.calls] == ["upsert", "start"]
     parameters = started(account)
-    assert (parameters["InputData"], parameters["Epochs"]) == (data, "2")
+    assert (parameters["InputData"], parameters["Epochs"]) == (f"{data}/", "2")
     assert len(parameters["DataVersion"]) == 64
     assert medloop.json["id"] == "fresh0000000"
+
+
+@pytest.mark.parametrize("ending", ["", "/", "//"])
+def test_sibling_prefix_is_no_part_of_the_data(medloop: Any, account: Any, data: str, ending: str) -> None:
+    """`data` takes in no `data2`: DataVersion ignores it, and InputData ends in a slash, for jobs read key prefixes."""
+    versions = []
+    for _ in range(2):
+        account.calls.clear()
+        assert medloop("run", "classification", "--data", data + ending, "--no-wait") == 0
+        assert started(account)["InputData"] == "s3://bucket/data/"
+        versions.append(started(account)["DataVersion"])
+        account.objects["s3://bucket/data2/c.png"] = b"c"
+    assert versions[0] == versions[1]
 
 
 def test_data_version_follows_content_not_order(medloop: Any, account: Any, data: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import boto3
 import pytest
 
-from medloop.cloud.sessions import open_target, without_telemetry
+from medloop.cloud.sessions import Target, isolated, open_target, without_telemetry
 from medloop.errors import TargetError
 
 
@@ -39,6 +42,27 @@ def test_aws_says_what_is_missing(environment: dict[str, str], missing: str, mon
         monkeypatch.setenv(name, value)
     with pytest.raises(TargetError, match=missing):
         open_target("aws")
+
+
+def test_aws_names_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile that no configuration file has is a user's error."""
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with pytest.raises(TargetError, match=r"no-such-profile.*mend AWS_PROFILE"):
+        open_target("aws")
+
+
+def test_a_local_build_sees_none_of_the_developers_own_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The SDK's own sessions at import find no profile and no file; afterwards the environment is as it was."""
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    before = dict(os.environ)
+    with isolated(open_target("local", tmp_path)):
+        assert boto3.Session().profile_name == "default"
+    assert dict(os.environ) == before
+    aws = Target("aws", cast(Any, None), "b", "r", "a", "eu-west-1")
+    with isolated(aws):
+        assert dict(os.environ) == before
 
 
 def test_telemetry_is_opted_out_of_only_where_asked() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from medloop.definition.requests import service_model
 from medloop.definition.validate import validate
 from tests.unit.definition.documents import get, processing, registering, small_definition
 
@@ -24,6 +25,13 @@ def spec(document: dict[str, Any]) -> dict[str, Any]:
     """The processing step's application."""
     found: dict[str, Any] = arguments(document, 0)["AppSpecification"]
     return found
+
+
+def test_the_users_own_aws_settings_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile that doesn't exist keeps nobody from checking a definition: no session is opened."""
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    service_model.cache_clear()
+    assert validate(json.dumps(small_definition())) == []
 
 
 def test_the_unbroken_definition_is_accepted() -> None:

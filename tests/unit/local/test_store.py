@@ -82,6 +82,47 @@ def test_newer_database_and_no_database_are_refused_by_name(tmp_path: Path) -> N
             pass
 
 
+def test_database_that_is_damaged_behind_its_first_pages_is_refused_by_name(tmp_path: Path) -> None:
+    """What a read meets only later is a user's error too, and names the file and the mend."""
+    path = tmp_path / "db"
+    with Store(path).write() as write:
+        write.put(Table.TAGS, "a", {"text": "x" * 20_000})
+    content = path.read_bytes()
+    path.write_bytes(content[:8192] + b"A" * (len(content) - 8192))
+    with pytest.raises(TargetError, match=r"db: can't be used.*move it away"), Store(path).read() as read:
+        read.select(Table.TAGS)
+
+
+def test_full_database_says_so(tmp_path: Path) -> None:
+    """Without room the write is refused, and what was there stays readable."""
+    store = Store(tmp_path / "db")
+    with store.write() as write:
+        write.put(Table.TAGS, "a", {"n": 1})
+
+    def fill() -> None:
+        with store.write() as write:
+            write.db.execute("PRAGMA max_page_count = 1")
+            write.put(Table.TAGS, "b", {"text": "x" * 200_000})
+
+    with pytest.raises(TargetError, match=r"full.*free some space"):
+        fill()
+    with store.read() as read:
+        assert (read.get(Table.TAGS, "a"), read.get(Table.TAGS, "b")) == ({"n": 1}, None)
+
+
+def test_reading_makes_nothing(tmp_path: Path) -> None:
+    """Before the first write there are no records, no file and no folder."""
+    store = Store(tmp_path / "home" / "db", (tmp_path / "home").mkdir)
+    with store.read() as read:
+        assert read.select(Table.PIPELINES) == []
+        assert read.get(Table.TAGS, "a") is None
+    assert list(tmp_path.iterdir()) == []
+    with store.write() as write:
+        write.put(Table.TAGS, "a", {})
+    with store.read() as read:
+        assert read.get(Table.TAGS, "a") == {}
+
+
 def test_a_fresh_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     """Another process's first look at the records comes at once while a transaction is open."""
     store = Store(tmp_path / "db")
