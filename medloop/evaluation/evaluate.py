@@ -155,7 +155,7 @@ def _summarise(
         segmentation_metrics=defined if outcome.confusion is None else None,
         subgroups=_subgroups(outcome, cases, split),
         data=Data(
-            test_digest=split.data_digest,
+            split_digest=split.data_digest,
             training_digest=model.data_digest,
             code_digest=model.code_digest,
             num_patients=num_patients if known else None,

@@ -88,7 +88,7 @@ def _origin_table(evaluation: Evaluation, model: ModelRecord) -> Table:
         ["patients trained on", len(model.patients.train)],
         ["patients validated on", len(model.patients.val)],
         ["checkpoint kept", f"epoch {model.best.epoch}, {model.best.metric} {model.best.value:.4f}"],
-        ["data of this test set", evaluation.data.test_digest],
+        ["data that was split", evaluation.data.split_digest],
         ["data trained on", evaluation.data.training_digest],
         ["training code", evaluation.data.code_digest],
     ]

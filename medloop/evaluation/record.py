@@ -92,7 +92,7 @@ class Leakage(_Record):
 class Data(_Record):
     """What was scored."""
 
-    test_digest: str = Field(description="split.json's digest of the data")
+    split_digest: str = Field(description="split.json's digest of the data")
     training_digest: str = Field(description="The digest of the data that the model was trained on")
     code_digest: str
     num_patients: int | None = Field(description="null where patients are not known")
