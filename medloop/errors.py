@@ -5,7 +5,6 @@ MedloopError              anything that medloop says on purpose: one line, with 
         DataError         an image, a table or a folder of the data set is wrong
         SettingError      a setting, a parameter or a hyperparameter is wrong
         TargetError       a place to write to, or an account to talk to, can't be used
-    ExecutionError        the pipeline execution ended otherwise than Succeeded: exit code 1
 
 Everything else that is raised is a bug and keeps its traceback.
 """
@@ -43,7 +42,3 @@ class SettingError(UserError):
 
 class TargetError(UserError):
     """A place to write to, or a service to talk to, that can't be used."""
-
-
-class ExecutionError(MedloopError):
-    """A pipeline execution that did not end as Succeeded."""

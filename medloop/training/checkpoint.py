@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -27,8 +28,8 @@ def save_weights(model: nn.Module, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_model(model, str(partial))
         os.replace(partial, path)
-    except OSError as error:
-        raise TargetError(f"{path}: can't be written ({error.strerror or error}); give a writable folder") from None
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk or a bad path in its own error
+        raise TargetError(f"{path}: can't be written ({error}); free the disk or give another folder") from None
 
 
 def restore_weights(model: nn.Module, path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medloop.errors import SettingError
+from medloop.errors import SettingError, TargetError
 from medloop.training.loop import FitResult, fit
 from medloop.training.settings import Hyperparameters
 
@@ -216,3 +216,10 @@ def test_time_that_runs_out_between_two_looks_ends_after_a_validation(
         looks = itertools.count()
         result, _ = train(LineTask(), tmp_path / str(limit), epochs=9, val_interval=9, max_minutes=(limit + 0.5) / 60)
         assert "val_dice" in result.history[-1]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """A folder in the file's place (as good as a full disk) is a user's error that names the checkpoint."""
+    (tmp_path / "checkpoints" / ".best.safetensors.partial").mkdir(parents=True)
+    with pytest.raises(TargetError, match=r"best\.safetensors: can't be written"):
+        train(LineTask(), tmp_path, epochs=1)
