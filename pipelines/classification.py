@@ -11,7 +11,7 @@ from steps.gate import GateSettings, gate_step
 from steps.parameters import PARAMETERS
 from steps.register import RegisterSettings, register_step
 from steps.split import SplitSettings, split_step
-from steps.train import ClassificationTrainSettings, train_step
+from steps.train import ClassificationTrainSettings, artefact, train_step
 
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.pipeline import Pipeline
@@ -35,8 +35,8 @@ def build(settings: ClassificationSettings, target: Target) -> Pipeline:
 
     split = split_step(context, settings.split)
     train = train_step(context, settings.train, "classify", split)
-    evaluate = evaluate_step(context, settings.evaluate, split, train)
-    register = register_step(context, settings.registration, "classify", split, train, evaluate)
+    evaluate = evaluate_step(context, settings.evaluate, split, artefact(train))
+    register = register_step(context, settings.registration, "classify", split, artefact(train), evaluate)
     gate = gate_step(context, evaluate, passed=[register])
 
     return context.pipeline_of([split, train, evaluate, gate])

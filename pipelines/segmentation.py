@@ -11,7 +11,7 @@ from steps.gate import GateSettings, gate_step
 from steps.parameters import PARAMETERS
 from steps.register import RegisterSettings, register_step
 from steps.split import DataSettings, SplitSettings, split_step
-from steps.train import SegmentationTrainSettings, train_step
+from steps.train import SegmentationTrainSettings, artefact, train_step
 
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.pipeline import Pipeline
@@ -36,8 +36,8 @@ def build(settings: SegmentationSettings, target: Target) -> Pipeline:
 
     split = split_step(context, settings.split, settings.data.labels)
     train = train_step(context, settings.train, "segment", split)
-    evaluate = evaluate_step(context, settings.evaluate, split, train)
-    register = register_step(context, settings.registration, "segment", split, train, evaluate)
+    evaluate = evaluate_step(context, settings.evaluate, split, artefact(train))
+    register = register_step(context, settings.registration, "segment", split, artefact(train), evaluate)
     gate = gate_step(context, evaluate, passed=[register])
 
     return context.pipeline_of([split, train, evaluate, gate])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from steps.common import (
 
 if TYPE_CHECKING:
     from sagemaker.core.workflow.properties import PropertyFile
-    from sagemaker.mlops.workflow.steps import ProcessingStep, TrainingStep
+    from sagemaker.mlops.workflow.steps import ProcessingStep
 
 OUTPUT = "evaluation"
 
@@ -40,14 +40,19 @@ def evaluation_file() -> PropertyFile:
     return PropertyFile(name="evaluation", output_name=OUTPUT, path="evaluation.json")
 
 
-def evaluate_step(
-    context: Context, settings: EvaluateSettings, split: ProcessingStep, train: TrainingStep
-) -> ProcessingStep:
-    """The SDK's step; its output `evaluation` holds evaluation.json, the property file."""
+def evaluate_step(context: Context, settings: EvaluateSettings, split: ProcessingStep, model: Any) -> ProcessingStep:
+    """The SDK's step; its output `evaluation` holds evaluation.json, the property file.
+
+    Args:
+        context: The build.
+        settings: The evaluation job.
+        split: Where the test set comes from.
+        model: The candidate's model.tar.gz.
+    """
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
     inputs = {
-        "model": train.properties.ModelArtifacts.S3ModelArtifacts,
+        "model": model,
         "test": output_uri(split, "test"),
         "split": output_uri(split, "split"),
     }

@@ -10,7 +10,7 @@ from steps.evaluate import OUTPUT
 
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.model_step import ModelStep
-    from sagemaker.mlops.workflow.steps import ProcessingStep, TrainingStep
+    from sagemaker.mlops.workflow.steps import ProcessingStep
 
 CONTENT_TYPES = {"classification": ["image/png", "image/jpeg"], "segmentation": ["application/x-nifti"]}
 RESPONSE_TYPES = {"classification": ["application/json"], "segmentation": ["application/x-nifti", "application/json"]}
@@ -31,10 +31,10 @@ def register_step(
     settings: RegisterSettings,
     container: str,
     split: ProcessingStep,
-    train: TrainingStep,
+    model: Any,
     evaluate: ProcessingStep,
 ) -> ModelStep:
-    """The SDK's step: a model package in the group `medloop-<task>`."""
+    """The SDK's step: a model package in the group `medloop-<task>`; `model` is the candidate's model.tar.gz."""
     from sagemaker.core.model_registry import create_model_package_from_containers
     from sagemaker.mlops.workflow.model_step import ModelStep
 
@@ -45,7 +45,7 @@ def register_step(
         containers=[
             {
                 "Image": context.target.image(container),
-                "ModelDataUrl": train.properties.ModelArtifacts.S3ModelArtifacts,
+                "ModelDataUrl": model,
             }
         ],
         content_types=CONTENT_TYPES[context.task],

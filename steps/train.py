@@ -78,6 +78,11 @@ def train_step(
     )
 
 
+def artefact(train: TrainingStep) -> Any:
+    """The trained model's model.tar.gz: a property, resolved when the step has run (or was found in the cache)."""
+    return train.properties.ModelArtifacts.S3ModelArtifacts
+
+
 def _trainer(
     context: Context, settings: ClassificationTrainSettings | SegmentationTrainSettings, container: str
 ) -> Any:

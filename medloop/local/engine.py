@@ -24,7 +24,8 @@ from medloop.local.expressions import Scope
 from medloop.local.graph import read_graph, typed_parameters
 from medloop.local.home import HOME_VARIABLE, now
 from medloop.local.runner import wait_for
-from medloop.local.step_types import STEP_TYPES, StepResult, StepRun, run_step
+from medloop.local.step_runs.base import StepResult, StepRun
+from medloop.local.step_runs.table import STEP_TYPES, run_step
 from medloop.local.store import Document, Table
 
 _POLL_SECONDS = 0.1

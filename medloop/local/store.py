@@ -18,7 +18,7 @@ from typing import Any
 
 from medloop.errors import TargetError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_SECONDS = 30.0
 _MOVE_AWAY = "move it away, or set MEDLOOP_HOME to another folder"
 _MENDS = {
@@ -41,6 +41,16 @@ class Table(StrEnum):
     STEPS = "steps"
     PROCESSING_JOBS = "processing_jobs"
     TRAINING_JOBS = "training_jobs"
+    TUNING_JOBS = "tuning_jobs"
+    TRANSFORM_JOBS = "transform_jobs"
+    FUNCTIONS = "functions"
+    MODELS = "models"
+    ENDPOINT_CONFIGS = "endpoint_configs"
+    ENDPOINTS = "endpoints"
+    CARDS = "model_cards"
+    SCHEDULES = "schedules"
+    CACHE = "step_cache"
+    VERSIONS = "pipeline_versions"
     GROUPS = "package_groups"
     PACKAGES = "packages"
     TAGS = "tags"
@@ -53,6 +63,7 @@ _PARENTS = {
     Table.STEPS: Table.EXECUTIONS,
     Table.TOKENS: Table.EXECUTIONS,
     Table.PACKAGES: Table.GROUPS,
+    Table.VERSIONS: Table.PIPELINES,
 }
 
 
@@ -60,8 +71,8 @@ def _schema() -> Iterator[str]:
     for table in Table:
         owner = _PARENTS.get(table)
         parent = f"parent TEXT NOT NULL REFERENCES {owner} (key) ON DELETE CASCADE" if owner else "parent TEXT"
-        yield f"CREATE TABLE {table} (key TEXT PRIMARY KEY, {parent}, document TEXT NOT NULL) STRICT"
-        yield f"CREATE INDEX {table}_parent ON {table} (parent)"
+        yield f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, {parent}, document TEXT NOT NULL) STRICT"
+        yield f"CREATE INDEX IF NOT EXISTS {table}_parent ON {table} (parent)"
 
 
 @dataclass(frozen=True)
@@ -172,7 +183,7 @@ class Store:
             version = _version(db)
             if version > SCHEMA_VERSION:
                 raise TargetError(f"{self.path}: made by a newer medloop (schema {version}); update medloop")
-            if version == 0:
+            if version < SCHEMA_VERSION:  # so far a newer schema has more tables, and no other ones
                 for statement in _schema():
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -10,7 +10,7 @@ from medloop.local.executions import RUNNING, reap
 from medloop.local.graph import read_graph
 from medloop.local.home import arn, now
 from medloop.local.packages import CREATED_BY
-from medloop.local.step_types import STEP_TYPES
+from medloop.local.step_runs.table import STEP_TYPES
 from medloop.local.store import Document, Table, Transaction
 
 _SUMMARY = ("PipelineArn", "PipelineName", "PipelineDisplayName", "PipelineDescription", "RoleArn", "CreationTime")

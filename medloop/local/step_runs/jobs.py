@@ -1,0 +1,71 @@
+"""Processing and Training steps: a job of their own, run to its end."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from medloop.local import jobs, processes
+from medloop.local.errors import ServiceError
+from medloop.local.expressions import resolve
+from medloop.local.home import new_id
+from medloop.local.jobs import PROCESSING, TRAINING, JobKind
+from medloop.local.requests import check_request
+from medloop.local.runner import run_job
+from medloop.local.step_runs.base import StepResult, StepRun, refused
+from medloop.local.store import Document
+
+_MAX_JOB_NAME = 63
+
+
+def processing(run: StepRun) -> StepResult:
+    """A Processing step."""
+    return _job(run, PROCESSING)
+
+
+def training(run: StepRun) -> StepResult:
+    """A Training step."""
+    return _job(run, TRAINING)
+
+
+def _job(run: StepRun, kind: JobKind) -> StepResult:
+    name_field = f"{kind.name}Name"
+    execution_id = run.execution.rpartition("/")[2]
+    name = job_name(str(run.step.arguments.get(name_field) or "pipelines"), execution_id, run.step.name)
+    scope = replace(run.scope, execution={**run.scope.execution, name_field: name})
+    request = resolve({**run.step.arguments, name_field: name}, scope)
+    try:
+        check_request(f"Create{kind.name}", request)
+        with run.backend.store.write() as write:
+            job = jobs.create(write, kind, request, lambda: processes.identity(os.getpid()))
+            write.put(kind.table, name, {**job, "_execution": run.execution})
+    except ServiceError as error:
+        return StepResult("Failed", reason=refused(f"Create{kind.name}", error))
+    metadata = {kind.name: {"Arn": kind.arn(name)}}
+    run.show(Metadata=metadata)
+    ended = run_job(run.backend, kind, name, run.stop)
+    files = _property_files(run.step.document.get("PropertyFiles") or [], ended)
+    if ended[kind.status] == "Completed":
+        return StepResult("Succeeded", ended, metadata, property_files=files)
+    if ended[kind.status] == "Stopped" and run.stop.is_set():
+        return StepResult("Stopped", ended, metadata)
+    stopped = f"ClientError: {name} was stopped ({ended.get('SecondaryStatus', 'Stopped')})"
+    reason = ended.get("FailureReason") or stopped
+    return StepResult("Failed", ended, metadata, reason)
+
+
+def job_name(base: str, execution_id: str, step: str) -> str:
+    """A job's name as the service forms it: unique, and the step's name recognisable in it."""
+    ending = f"-{new_id(10)}"
+    begin = f"{base[:20]}-{execution_id}-{step.replace('_', '-')}"
+    return begin[: _MAX_JOB_NAME - len(ending)].rstrip("-") + ending
+
+
+def _property_files(declared: list[Document], job: Document) -> dict[str, str]:
+    outputs = job.get("ProcessingOutputConfig", {}).get("Outputs") or []
+    places = {output["OutputName"]: output["S3Output"]["S3Uri"].rstrip("/") for output in outputs}
+    return {
+        file["PropertyFileName"]: f"{places[file['OutputName']]}/{file['FilePath']}"
+        for file in declared
+        if file["OutputName"] in places
+    }
