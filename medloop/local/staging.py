@@ -88,9 +88,9 @@ def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launc
     folder = Folder(backend.home.job(job[f"{kind.name}Name"]))
     for name in ("ml", "code", "site"):
         backend.home.folder(*folder.root.relative_to(backend.home.root).parts, name)
-    container = _unpack(backend, _image(kind, job), folder.root / "code")
+    container = unpack_image(backend, _image(kind, job), folder.root / "code")
     staged = list(_training(backend, job, folder) if kind is TRAINING else _processing(backend, job, folder))
-    _write_site(backend, folder, staged, _checkpoints(backend, job, folder))
+    write_site(backend, folder, staged, _checkpoints(backend, job, folder))
     argv = _command(kind, job, container, folder)
     return folder, Launch(argv, _environment(backend, kind, job, folder), folder.root / "code")
 
@@ -101,8 +101,12 @@ def _image(kind: JobKind, job: Document) -> str:
     return str(job["AppSpecification"]["ImageUri"])
 
 
-def _unpack(backend: Backend, image: str, code: Path) -> str:
-    """Unpack the bundle that an image's tag names; returns the container's name."""
+def unpack_image(backend: Backend, image: str, code: Path) -> str:
+    """Unpack the bundle that an image's tag names; returns the container's name.
+
+    Raises:
+        StagingError: It is no image of ours, or its bundle is not there or damaged.
+    """
     match = _IMAGE.fullmatch(image)
     if match is None:
         raise StagingError(f"the image '{image}' is not medloop-<container>:<digest>, all that the local backend runs")
@@ -225,7 +229,7 @@ def _checkpoints(backend: Backend, job: Document, folder: Folder) -> list[Path]:
     return [stored]
 
 
-def _write_site(backend: Backend, folder: Folder, staged: list[Object], owned: list[Path]) -> None:
+def write_site(backend: Backend, folder: Folder, staged: list[Object], owned: list[Path]) -> None:
     """Stage the start-up module with what it protects: the store, and the folders that linked files really lie in."""
     site = folder.root / "site"
     shutil.copyfile(job_site.__file__, site / "sitecustomize.py")
@@ -259,24 +263,37 @@ def _command(kind: JobKind, job: Document, container: str, folder: Folder) -> li
 
 
 def _environment(backend: Backend, kind: JobKind, job: Document, folder: Folder) -> dict[str, str]:
-    """The request's environment over a small base; nothing else of ours, above all no credentials."""
-    threads = str(max(1, len(os.sched_getaffinity(0)) // max(1, num_running(backend))))
+    """A job's environment, its own name and ARN in it."""
+    threads = max(1, len(os.sched_getaffinity(0)) // max(1, num_running(backend)))
+    own = {
+        f"{kind.verb.upper()}_JOB_NAME": job[f"{kind.name}Name"],
+        f"{kind.verb.upper()}_JOB_ARN": job[f"{kind.name}Arn"],
+    }
+    return environment(folder, job["_temporary"], job.get("Environment") or {}, threads) | own
+
+
+def environment(folder: Folder, temporary: str, asked: dict[str, str], threads: int) -> dict[str, str]:
+    """The request's environment over a small base; nothing else of ours, above all no credentials.
+
+    Args:
+        folder: The staged folder.
+        temporary: The process's own TMPDIR, made here. Short: sockets' paths have 107 bytes at most.
+        asked: What the request sets.
+        threads: Threads that one process may use.
+    """
     base = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    Path(job["_temporary"]).mkdir(mode=0o700)
-    base |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
-    asked = {name: folder.rewrite(value) for name, value in (job.get("Environment") or {}).items()}
-    paths = [str(folder.root / "site"), str(folder.root / "code"), asked.pop("PYTHONPATH", "")]
+    Path(temporary).mkdir(mode=0o700)
+    base |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+    given = {name: folder.rewrite(value) for name, value in asked.items()}
+    paths = [str(folder.root / "site"), str(folder.root / "code"), given.pop("PYTHONPATH", "")]
     fixed = {
         "PATH": os.pathsep.join(filter(None, [str(Path(sys.executable).parent), base.get("PATH", "")])),
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTHONUNBUFFERED": "1",
         "ML_ROOT": str(folder.ml),
-        # Short: sockets are made in it, and their paths have 107 bytes at most.
-        "TMPDIR": job["_temporary"],
-        f"{kind.verb.upper()}_JOB_NAME": job[f"{kind.name}Name"],
-        f"{kind.verb.upper()}_JOB_ARN": job[f"{kind.name}Arn"],
+        "TMPDIR": temporary,
     }
-    return {**base, **asked, **fixed}
+    return {**base, **given, **fixed}
 
 
 def _write_json(path: Path, document: Any) -> None:
