@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 
 class ServiceError(Exception):
@@ -12,13 +13,15 @@ class ServiceError(Exception):
         code: The service's error code, such as `ValidationException`.
         message: The service's message.
         status: HTTP status.
+        fields: What the service's model of this error has beside its message.
     """
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(self, code: str, message: str, status: int = 400, fields: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
+        self.fields = fields or {}
 
 
 def invalid(message: str) -> ServiceError:

@@ -42,7 +42,7 @@ class JobKind:
 
     def arn(self, name: str) -> str:
         """The ARN of the job of that name."""
-        return arn(f"{'training' if self.verb == 'Training' else 'processing'}-job/{name}")
+        return arn(f"{re.sub(r'(?<!^)(?=[A-Z])', '-', self.name).lower()}/{name}")
 
     @property
     def status(self) -> str:

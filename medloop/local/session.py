@@ -99,7 +99,7 @@ class _Answers:
             self.backend = self.backend or Backend.open(self.home)
             return _response(present(handler(self.backend, request), model.output_shape), 200)
         except ServiceError as error:
-            return _response({"Error": {"Code": error.code, "Message": error.message}}, error.status)
+            return _response({"Error": {"Code": error.code, "Message": error.message}, **error.fields}, error.status)
 
 
 def present(document: Any, shape: Shape | None) -> Any:
