@@ -120,3 +120,7 @@ ParamOption = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="Change a pipeline parameter, such as Epochs=5."),
 ]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="USD", help="Refuse what could cost more than this on AWS (`pipelines cost`)."),
+]

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from medloop.commands.options import (
+    BudgetOption,
     JsonOption,
+    ParamOption,
     PresetOption,
     SetOption,
     TargetName,
@@ -80,3 +82,40 @@ def definition(
     from medloop.settings import resolve
 
     print_json(json_module.loads(definition_text(services(ctx), target, resolve(name, preset, sets or ()))))
+
+
+@app.command()
+def cost(
+    ctx: typer.Context,
+    name: NameArgument,
+    preset: PresetOption = None,
+    sets: SetOption = None,
+    params: ParamOption = None,
+    hours: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STEP=HOURS", help="How long a step runs, such as Train=1.5: adds an estimate."),
+    ] = None,
+    prices: Annotated[
+        list[str] | None,
+        typer.Option("--price", metavar="TYPE=USD", help="An instance type's price an hour, where yours differs."),
+    ] = None,
+    budget: BudgetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Price an execution on AWS before it starts: at most, and at the hours that you know."""
+    from medloop.commands.building import definition_text
+    from medloop.commands.costing import check_budget, default_values, price_lines, print_cost
+    from medloop.definition.cost import load_prices
+    from medloop.definition.read import read_definition
+    from medloop.settings import resolve
+
+    resolved = resolve(name, preset, sets or (), params or ())
+    read = read_definition(definition_text(services(ctx), TargetName.local, resolved))
+    lines = price_lines(read, default_values(read, resolved.parameters), hours or (), prices or ())
+    if json:
+        listed = load_prices()
+        print_json({"pipeline": name, "steps": lines, "as_of": listed.as_of, "source": listed.source})
+    else:
+        print_cost(services(ctx).out, lines)
+    if budget is not None:
+        check_budget(lines, budget)

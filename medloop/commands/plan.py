@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medloop.commands.building import definition_text
+from medloop.commands.costing import price_lines, print_cost
 from medloop.commands.launching import Wish
 from medloop.commands.options import Services, TargetName
 from medloop.commands.output import print_json, print_table, say
+from medloop.definition.draw import value_in_words
 
 if TYPE_CHECKING:
     from medloop.definition.read import Definition, Step
@@ -43,9 +45,10 @@ def print_plan(services: Services, target: TargetName, wish: Wish, *, json: bool
     definition = read_definition(definition_text(services, target, wish.resolved))
     values = parameter_values(definition, wish)
     steps = [planned_step(step, values) for step in definition.in_order()]
+    lines = price_lines(definition, values)
     if json:
         plan = {"pipeline": wish.resolved.spec.name, "target": target.value, "data": wish.data}
-        print_json({**plan, "parameters": values, "steps": steps})
+        print_json({**plan, "parameters": values, "steps": steps, "cost": lines})
         return
     out = services.out
     say(out, f"dry run: pipeline {wish.resolved.spec.name} on {target.value}; nothing is uploaded or started")
@@ -54,7 +57,10 @@ def print_plan(services: Services, target: TargetName, wish: Wish, *, json: bool
     say(out, "")
     print_table(out, ("parameter", "value"), sorted(values.items()))
     if target is TargetName.local:
-        say(out, "On this machine instance types are records only: every job runs as a process here.")
+        say(out, "On this machine instance types are records only: jobs are processes, and cost nothing.")
+        return
+    say(out, "")
+    print_cost(out, lines)
 
 
 def parameter_values(definition: Definition, wish: Wish) -> dict[str, str]:
@@ -78,7 +84,7 @@ def _instance(arguments: dict[str, Any], values: dict[str, str]) -> str:
     cluster = arguments.get("ProcessingResources", {}).get("ClusterConfig") or arguments.get("ResourceConfig")
     if not cluster:
         return ""
-    return f"{_value(cluster['InstanceCount'], values)} x {_value(cluster['InstanceType'], values)}"
+    return f"{value_in_words(cluster['InstanceCount'], values)} x {value_in_words(cluster['InstanceType'], values)}"
 
 
 def _inputs(arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -93,12 +99,4 @@ def _source(uri: Any, values: dict[str, str]) -> str:
     from medloop.definition.read import references
 
     step = next((r.split(".")[1] for r in references(uri) if r.startswith("Steps.")), None)
-    return step or _value(uri, values)
-
-
-def _value(value: Any, values: dict[str, str]) -> str:
-    """A scalar in words, parameters replaced by their values."""
-    from medloop.definition.draw import describe_value
-
-    words = describe_value(value)
-    return values.get(words, words) if isinstance(value, dict) else words
+    return step or value_in_words(uri, values)

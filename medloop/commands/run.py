@@ -11,6 +11,7 @@ from medloop.commands.following import follow
 from medloop.commands.launching import Wish, check_data, start
 from medloop.commands.options import (
     DEFAULT_HOME,
+    BudgetOption,
     HomeOption,
     JsonOption,
     ParamOption,
@@ -44,6 +45,7 @@ def run(
     home: HomeOption = DEFAULT_HOME,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the execution to its end.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; touch nothing.")] = False,
+    budget: BudgetOption = None,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Check the data set first.")] = True,
     json: JsonOption = False,
 ) -> None:
@@ -60,6 +62,8 @@ def run(
 
         print_plan(services(ctx), target, wish, json=json)
         return
+    if budget is not None and target is TargetName.aws:  # here a run costs nothing
+        _keep_to(budget, services(ctx), wish)
     opened = services(ctx).target(target, home)
     arn = start(services(ctx), opened, wish)
     if not wait:
@@ -89,6 +93,16 @@ def follow_to_end(services: Services, target: Target, home: Path, arn: str) -> O
             say(services.err, f"  medloop executions {command}{flags(target.name, home)}")
         raise typer.Exit(INTERRUPTED) from None
     return read_outcome(target, home, execution)
+
+
+def _keep_to(budget: float, services: Services, wish: Wish) -> None:
+    """Refuse a run on AWS that could cost more than the budget, before anything is uploaded."""
+    from medloop.commands.building import definition_text
+    from medloop.commands.costing import check_budget, default_values, price_lines
+    from medloop.definition.read import read_definition
+
+    definition = read_definition(definition_text(services, TargetName.local, wish.resolved))
+    check_budget(price_lines(definition, default_values(definition, wish.resolved.parameters)), budget)
 
 
 def _print_started(services: Services, arn: str, flags: str, *, json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from medloop.definition.read import Definition, Step, mappings
@@ -65,6 +66,12 @@ def describe_value(value: Any) -> str:
         join = value["Std:Join"]
         return str(join.get("On", "")).join(describe_value(part) for part in join.get("Values") or [])
     return f"{{{value.get('Get')}}}" if not _is_parameter(value) else str(value["Get"]).removeprefix("Parameters.")
+
+
+def value_in_words(value: Any, values: Mapping[str, str]) -> str:
+    """A scalar in words, parameters replaced by their values."""
+    words = describe_value(value)
+    return values.get(words, words) if isinstance(value, dict) else words
 
 
 def _line(step: Step, width: int, lead: str) -> str:

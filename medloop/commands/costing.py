@@ -1,0 +1,110 @@
+"""What a plan costs, as the command line shows it, and the budget that refuses it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from medloop.commands.output import duration, print_table, say
+from medloop.definition.cost import CostLine, ceiling, load_prices, price_definition
+from medloop.errors import SettingError, UserError
+
+if TYPE_CHECKING:
+    from medloop.definition.read import Definition
+
+
+def default_values(definition: Definition, given: dict[str, str]) -> dict[str, str]:
+    """Every pipeline parameter's value: the given one, else its default."""
+    return {p.name: "" if p.default is None else str(p.default) for p in definition.parameters} | given
+
+
+def price_lines(
+    definition: Definition, values: dict[str, str], hours: Sequence[str] = (), prices: Sequence[str] = ()
+) -> list[CostLine]:
+    """Price a definition.
+
+    Args:
+        definition: The definition.
+        values: Pipeline parameters by name.
+        hours: Texts `STEP=HOURS`.
+        prices: Texts `TYPE=USD`.
+
+    Raises:
+        SettingError: A text is malformed, or names nothing; the message says which.
+    """
+    listed = load_prices().with_prices(_numbers(prices, "--price", "TYPE=USD"))
+    return price_definition(definition, values, listed, _numbers(hours, "--hours", "STEP=HOURS"))
+
+
+def print_cost(out: Console, lines: list[CostLine]) -> None:
+    """Print what each step costs, the sum, and what the figures mean."""
+    estimated = any(line.estimate_usd is not None for line in lines)
+    jobs = [line for line in lines if line.usd_per_month is None]
+    headers = ("step", "instances", "USD/h", "at most", "USD at most") + (("hours", "USD estimate") * estimated)
+    print_table(out, headers, [_row(line, estimated=estimated) for line in jobs])
+    say(out, "")
+    priced = [line for line in lines if line.ceiling_usd is not None]
+    rest = "" if len(priced) == len(lines) else " and what has no price (--price TYPE=USD)"
+    say(out, f"An execution costs at most {_usd(sum(line.ceiling_usd or 0 for line in priced))}{rest}: every job ends")
+    say(out, "at its max_runtime_minutes. Steps found in the cache cost nothing.")
+    if estimated:
+        known = [line for line in jobs if line.estimate_usd is not None]
+        names = ", ".join(line.step for line in known)
+        say(out, f"At the hours given ({names}): {_usd(sum(line.estimate_usd or 0 for line in known))}.")
+    for line in lines:
+        if line.usd_per_month is not None:
+            say(out, f"{line.what}: {_usd(line.usd_per_month)} a month until it is deleted.")
+    listed = load_prices()
+    say(
+        out,
+        f"List prices of {listed.region}, {listed.as_of}; S3 {listed.s3_usd_per_gb_month} USD a GB and month.",
+        "dim",
+    )
+
+
+def check_budget(lines: list[CostLine], budget: float) -> None:
+    """Refuse a plan that could cost more than the budget.
+
+    Raises:
+        UserError: It could; the message names the step that weighs most.
+        SettingError: An instance type has no price.
+    """
+    total = ceiling(lines)
+    if total <= budget:
+        return
+    most = max(lines, key=lambda line: line.ceiling_usd or 0.0)
+    raise UserError(
+        f"--budget {budget:g}: the execution could cost {_usd(total)}, {most.step} alone {_usd(most.ceiling_usd or 0)} "
+        f"({most.what}, {duration(3600 * most.max_hours)} at most); lower its max_runtime_minutes, choose a cheaper "
+        "instance type, or raise the budget"
+    )
+
+
+def _row(line: CostLine, *, estimated: bool) -> tuple[object, ...]:
+    rate = None if line.usd_per_hour is None else f"{line.usd_per_hour:.3f}"
+    most = None if line.ceiling_usd is None else f"{line.ceiling_usd:.2f}"
+    row = (line.step, line.what, rate, duration(3600 * line.max_hours), most)
+    if not estimated:
+        return row
+    return (*row, line.hours, None if line.estimate_usd is None else f"{line.estimate_usd:.2f}")
+
+
+def _usd(value: float) -> str:
+    return f"{value:,.2f} USD"
+
+
+def _numbers(texts: Sequence[str], option: str, form: str) -> dict[str, float]:
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not name or not math.isfinite(number) or number < 0:
+            raise SettingError(f"{option} {text}: must be {form}, the number at least 0")
+        found[name] = number
+    return found

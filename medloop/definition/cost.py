@@ -1,0 +1,232 @@
+"""What a pipeline's plan costs on AWS, read from its definition before anything starts.
+
+The ceiling is what an execution can cost at most: every job runs until its own MaxRuntimeInSeconds ends it. The
+estimate takes hours that the user knows. Prices are data (`prices.json`); spot is billed at the going price, never
+above the on-demand price, so the ceiling takes the latter.
+
+Not counted: requests and transfers of S3, CloudWatch, Lambda (cents), and taxes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from medloop.definition.draw import value_in_words
+from medloop.definition.read import Definition, Step
+from medloop.errors import SettingError
+
+PRICES_FILE = Path(__file__).with_name("prices.json")
+HOURS_A_MONTH = 730
+_DEFAULT_RUNTIME = 86_400
+"""SageMaker's own limit of a job that names none, in seconds."""
+
+
+class Instance(BaseModel):
+    """A machine type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vcpus: int
+    memory_gb: float
+    gpus: int
+    gpu: str
+    gpu_memory_gb: float
+    """Of all GPUs together."""
+    usd_per_hour: float
+
+
+class Prices(BaseModel):
+    """The price list, in US dollars."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    as_of: str
+    region: str
+    storage_usd_per_gb_month: float
+    s3_usd_per_gb_month: float
+    serverless_usd_per_gb_second: float
+    spot_saving: float
+    """The largest share that spot saves, as AWS advertises it."""
+    instances: dict[str, Instance]
+
+    def with_prices(self, given: Mapping[str, float]) -> Prices:
+        """The list with some prices an hour replaced or added."""
+        blank = Instance(vcpus=0, memory_gb=0, gpus=0, gpu="", gpu_memory_gb=0, usd_per_hour=0)
+        own = {
+            name: self.instances.get(name, blank).model_copy(update={"usd_per_hour": price})
+            for name, price in given.items()
+        }
+        return self.model_copy(update={"instances": self.instances | own})
+
+
+@dataclass(frozen=True)
+class CostLine:
+    """What one step costs.
+
+    Args:
+        step: The step's name.
+        instance: The machine type; empty for a serverless endpoint.
+        what: Instances, and how they are bought, in words.
+        usd_per_hour: Of all instances at once; None where the type has no price.
+        max_hours: Billed hours at most, over all jobs of the step.
+        ceiling_usd: What the step costs at most; None where the type has no price.
+        hours: Hours that were given for the step.
+        estimate_usd: At those hours, spot taken at its largest saving; None where none were given.
+        usd_per_month: What goes on after the execution: an endpoint.
+    """
+
+    step: str
+    instance: str
+    what: str
+    usd_per_hour: float | None
+    max_hours: float
+    ceiling_usd: float | None
+    hours: float | None = None
+    estimate_usd: float | None = None
+    usd_per_month: float | None = None
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """Machines of one job of a step."""
+
+    instance: str
+    count: int
+    max_hours: float
+    volume_gb: int
+    jobs: int = 1
+    spot: bool = False
+    warm_hours: float = 0.0
+
+
+@cache
+def load_prices() -> Prices:
+    """The shipped price list."""
+    return Prices.model_validate(json.loads(PRICES_FILE.read_text(encoding="utf-8")))
+
+
+def price_definition(
+    definition: Definition, values: Mapping[str, str], prices: Prices, hours: Mapping[str, float] | None = None
+) -> list[CostLine]:
+    """Price every step that costs something.
+
+    Args:
+        definition: The pipeline's definition.
+        values: Pipeline parameters as the run would set them.
+        prices: The price list.
+        hours: Hours of a step's job (all its jobs together, for a tuning), by the step's name.
+
+    Raises:
+        SettingError: `hours` names no step that costs something.
+    """
+    hours = hours or {}
+    lines = [line for step in definition.in_order() for line in _lines(step, values, prices, hours.get(step.name))]
+    if unknown := sorted(set(hours) - {line.step for line in lines}):
+        known = ", ".join(line.step for line in lines)
+        raise SettingError(f"--hours {unknown[0]}: no step of that name is billed by the hour; known: {known}")
+    return lines
+
+
+def ceiling(lines: list[CostLine]) -> float:
+    """What an execution costs at most, without what goes on after it.
+
+    Raises:
+        SettingError: An instance type has no price.
+    """
+    for line in lines:
+        if line.ceiling_usd is None:
+            name = line.instance
+            raise SettingError(f"step {line.step}: {name} has no price in the list; give one: --price {name}=USD")
+    return sum(line.ceiling_usd or 0.0 for line in lines)
+
+
+def _lines(step: Step, values: Mapping[str, str], prices: Prices, hours: float | None) -> Iterator[CostLine]:
+    if step.type == "EndpointConfig":
+        yield from _endpoint_lines(step, values, prices)
+        return
+    cluster = _cluster(step, values)
+    if cluster is None:
+        return
+    instance = prices.instances.get(cluster.instance)
+    what = f"{cluster.count} x {cluster.instance}{_terms(cluster)}"
+    max_hours = cluster.jobs * cluster.max_hours + cluster.warm_hours
+    if instance is None:
+        yield CostLine(step.name, cluster.instance, what, None, max_hours, None, hours)
+        return
+    disk = cluster.count * cluster.volume_gb * prices.storage_usd_per_gb_month / HOURS_A_MONTH
+    rate = cluster.count * instance.usd_per_hour
+    paid = rate * (1 - prices.spot_saving) if cluster.spot else rate
+    estimate = None if hours is None else hours * (paid + disk) + cluster.warm_hours * (rate + disk)
+    yield CostLine(step.name, cluster.instance, what, rate, max_hours, max_hours * (rate + disk), hours, estimate)
+
+
+def _terms(cluster: _Cluster) -> str:
+    terms = [f", {cluster.jobs} jobs"] if cluster.jobs > 1 else []
+    terms += [", spot"] if cluster.spot else []
+    terms += [f", kept warm {60 * cluster.warm_hours:g} min"] if cluster.warm_hours else []
+    return "".join(terms)
+
+
+def _cluster(step: Step, values: Mapping[str, str]) -> _Cluster | None:
+    arguments = step.arguments
+    if step.type == "Processing":
+        config = arguments.get("ProcessingResources", {}).get("ClusterConfig")
+        return _of(config, arguments, values) if config else None
+    if step.type == "Training":
+        return _of(arguments.get("ResourceConfig"), arguments, values)
+    if step.type == "Tuning":
+        job = arguments.get("TrainingJobDefinition", {})
+        limits = arguments.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {})
+        jobs = _number(limits.get("MaxNumberOfTrainingJobs"), values, 1)
+        return _of(job.get("ResourceConfig"), job, values, jobs=int(jobs))
+    if step.type == "Transform":
+        return _of(arguments.get("TransformResources"), arguments, values)
+    return None
+
+
+def _of(config: Any, job: dict[str, Any], values: Mapping[str, str], jobs: int = 1) -> _Cluster | None:
+    if not isinstance(config, dict) or "InstanceType" not in config:
+        return None
+    seconds = _number((job.get("StoppingCondition") or {}).get("MaxRuntimeInSeconds"), values, _DEFAULT_RUNTIME)
+    return _Cluster(
+        instance=value_in_words(config["InstanceType"], values),
+        count=int(_number(config.get("InstanceCount"), values, 1)),
+        max_hours=seconds / 3600,
+        volume_gb=int(_number(config.get("VolumeSizeInGB"), values, 0)),
+        jobs=jobs,
+        spot=job.get("EnableManagedSpotTraining") is True,
+        warm_hours=_number(config.get("KeepAlivePeriodInSeconds"), values, 0) / 3600,
+    )
+
+
+def _endpoint_lines(step: Step, values: Mapping[str, str], prices: Prices) -> Iterator[CostLine]:
+    """What an endpoint costs a month once it is there; a serverless one costs nothing while nobody calls it."""
+    for variant in step.arguments.get("ProductionVariants") or []:
+        if "InstanceType" not in variant:
+            yield CostLine(step.name, "", "serverless endpoint", 0.0, 0.0, 0.0, usd_per_month=0.0)
+            continue
+        kind = value_in_words(variant["InstanceType"], values)
+        count = int(_number(variant.get("InitialInstanceCount"), values, 1))
+        instance = prices.instances.get(kind)
+        rate = None if instance is None else count * instance.usd_per_hour
+        month = None if rate is None else rate * HOURS_A_MONTH
+        cost = 0.0 if instance else None
+        yield CostLine(step.name, kind, f"{count} x {kind}, endpoint", rate, 0.0, cost, usd_per_month=month)
+
+
+def _number(value: Any, values: Mapping[str, str], default: float) -> float:
+    if value is None:
+        return default
+    words = value_in_words(value, values)
+    try:
+        return float(words)
+    except ValueError:
+        raise SettingError(f"the plan has {words!r} where a number belongs; give the parameter a value") from None
