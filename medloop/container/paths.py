@@ -1,7 +1,8 @@
 """Where SageMaker puts things inside a container. No other module spells `/opt/ml`.
 
 Source of the layout: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html and
-https://docs.aws.amazon.com/sagemaker/latest/dg/byoc-run-image.html (processing).
+https://docs.aws.amazon.com/sagemaker/latest/dg/byoc-run-image.html (processing),
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html (hosting).
 """
 
 from __future__ import annotations
@@ -26,6 +27,16 @@ def processing_input(name: str) -> str:
 def processing_output(name: str) -> str:
     """A processing output's LocalPath as a pipeline definition spells it."""
     return f"{PREFIX}/processing/output/{name}"
+
+
+def model_folder() -> Path:
+    """Where hosting unpacks model.tar.gz for a serving container."""
+    return ml_root() / "model"
+
+
+def is_local() -> bool:
+    """Whether this is a run on one machine, not a container of the service."""
+    return "ML_ROOT" in os.environ
 
 
 def failure_file() -> Path:

@@ -16,7 +16,7 @@ from medloop.container.paths import failure_file, message_file
 from medloop.errors import MedloopError
 
 MAX_REASON = 1024
-Kind = Literal["training", "processing"]
+Kind = Literal["training", "processing", "serving"]
 
 
 def run(main: Callable[[], None], *, kind: Kind) -> NoReturn:
@@ -24,9 +24,10 @@ def run(main: Callable[[], None], *, kind: Kind) -> NoReturn:
 
     Args:
         main: The job.
-        kind: Training jobs say why they failed in `output/failure`, processing jobs in `output/message`.
+        kind: Training jobs say why they failed in `output/failure`, processing jobs in `output/message`; hosting
+            reads no file, only the log.
     """
-    path = failure_file() if kind == "training" else message_file()
+    path = {"training": failure_file(), "processing": message_file(), "serving": None}[kind]
     try:
         main()
     except MedloopError as error:
@@ -40,8 +41,8 @@ def run(main: Callable[[], None], *, kind: Kind) -> NoReturn:
     sys.exit(0)
 
 
-def _leave(path: Path, reason: str) -> None:
+def _leave(path: Path | None, reason: str) -> None:
     """Write the reason where the service reads it; by hand, without the contract's root, standard error is enough."""
-    if path.parent.parent.is_dir():
+    if path and path.parent.parent.is_dir():
         path.parent.mkdir(exist_ok=True)
         path.write_text(reason[:MAX_REASON], encoding="utf-8")

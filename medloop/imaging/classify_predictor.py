@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from medloop.errors import DataError
-from medloop.imaging.images import load_images, standardise
+from medloop.imaging.images import load_images, prepare, standardise
 from medloop.imaging.model_files import load_weights
 from medloop.imaging.networks import build
 from medloop.training.model_record import ImagePreprocessing, ModelRecord, read_model_record
@@ -61,15 +61,35 @@ class ImagePredictor:
         Raises:
             DataError: A file is no readable image; the message names it.
         """
-        chunks = [self._score(paths[start : start + BATCH_SIZE]) for start in range(0, len(paths), BATCH_SIZE)]
+        rule = self._rule
+        chunks = [
+            self._score(load_images(paths[start : start + BATCH_SIZE], rule.image_size, rule.channels))
+            for start in range(0, len(paths), BATCH_SIZE)
+        ]
         return np.concatenate(chunks) if chunks else np.empty((0, len(self.record.classes)), dtype=np.float32)
 
-    def _score(self, paths: Sequence[Path]) -> NDArray[np.float32]:
+    def score_pixels(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """Class probabilities of one decoded image.
+
+        Args:
+            pixels: As `medloop.imaging.images.prepare` takes them.
+
+        Returns:
+            [C] float32; sums to 1.
+        """
+        image = prepare(pixels, self._rule.image_size, self._rule.channels)
+        scores: NDArray[np.float32] = self._score(image[None])[0]
+        return scores
+
+    @property
+    def _rule(self) -> ImagePreprocessing:
         rule = self.record.preprocessing
         assert isinstance(rule, ImagePreprocessing)  # noqa: S101 - `load` has checked it
-        images = load_images(paths, rule.image_size, rule.channels).to(self.device)
+        return rule
+
+    def _score(self, images: Tensor) -> NDArray[np.float32]:
         with torch.inference_mode():
-            logits = self.network(standardise(images, rule)).float()
+            logits = self.network(standardise(images.to(self.device), self._rule)).float()
         if logits.shape[1] != len(self.record.classes):
             raise DataError(f"model.json: {len(self.record.classes)} classes, but the network has {logits.shape[1]}")
         probabilities: NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()

@@ -40,14 +40,15 @@ def prepare(pixels: NDArray[Any], image_size: int, channels: int) -> Tensor:
     """Turn pixels into a square tensor.
 
     Args:
-        pixels: [H, W] grey or [H, W, 3] RGB, uint8 or uint16; the type's own range becomes 0..1.
+        pixels: [H, W] grey or [H, W, 3] RGB; the range of uint8 or uint16 becomes 0..1, floating-point pixels are
+            in 0..1 already.
         image_size: Edge of the square in pixels; the image is resized with antialiasing, its aspect is not kept.
         channels: 1 makes grey, 3 makes RGB.
 
     Returns:
         [channels, image_size, image_size], float16 in 0..1.
     """
-    scale = float(np.iinfo(pixels.dtype).max)
+    scale = 1.0 if np.issubdtype(pixels.dtype, np.floating) else float(np.iinfo(pixels.dtype).max)
     image = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32) / np.float32(scale))
     image = image[None] if image.ndim == 2 else image.permute(2, 0, 1)
     if channels == 1 and len(image) == 3:

@@ -12,12 +12,19 @@ from medloop.bundle import bundle_files, load_container
 from tests.architecture.source import ROOT, closure, imports_of, python_files
 
 CONTAINERS = sorted(path.parent.name for path in (ROOT / "containers").glob("*/container.toml"))
-JOB_CODE = ("medloop/container", "medloop/imaging", "medloop/training", "medloop/evaluation", "containers")
+JOB_CODE = (
+    "medloop/container",
+    "medloop/imaging",
+    "medloop/training",
+    "medloop/evaluation",
+    "medloop/serving",
+    "containers",
+)
 CONTROL_PLANE = (
     *("medloop/cli.py", "medloop/commands", "medloop/local", "medloop/cloud", "medloop/definition", "medloop/samples"),
     *("medloop/settings.py", "medloop/bundle.py", "medloop/errors.py", "medloop/records.py", "pipelines", "steps"),
 )
-TORCH_SIDE = ("torch", "torchvision", "monai", "mlflow")
+TORCH_SIDE = ("torch", "torchvision", "monai", "mlflow", "fastapi", "uvicorn")
 
 
 def offenders(folders: tuple[str, ...], forbidden: tuple[str, ...]) -> list[str]:

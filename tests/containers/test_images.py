@@ -73,10 +73,11 @@ class TestDockerfile:
         lay_out(name, tmp_path / "opt")
         ml = tmp_path / "ml"
         (ml / "output").mkdir(parents=True)
-        words = ["train"] if load_container(name).kind == "training" else ["--task", "segmentation"]
+        started = {"training": ["train"], "serving": ["serve", "--port", "0"]}
+        words = started.get(load_container(name).kind, ["--task", "segmentation"])
         done = run_isolated(tmp_path / "opt", load_container(name).entry_point, words, {"ML_ROOT": str(ml)})
         assert done.returncode == 2, done.stderr
-        assert re.search(r"error: (channel|input) \w+ is missing", done.stderr)
+        assert re.search(r"error: (channel|input|model folder) \w+ is missing", done.stderr)
 
     def test_pins_agree_with_the_constraints(self, name: str) -> None:
         """What runs in an image is what was tested here; the base image brings torch."""

@@ -1,0 +1,86 @@
+"""NumPy's `.npy` files of strangers: checked before anything big is allocated, and nothing unpickled. Torch-free.
+
+Source of the format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from medloop.imaging.formats import MAX_PIXELS, FileError, InMemory, TooLargeError
+from medloop.imaging.nifti import DAMAGED, MAX_VOXELS, TYPES
+
+MAX_HEADER = 4096
+"""Bytes of the text that names type and shape: a literal that Python parses."""
+_PIXEL_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
+
+
+def read_npy_image(source: InMemory, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+    """Read an image's pixels.
+
+    Returns:
+        [H, W] grey or [H, W, 3] RGB; uint8, uint16, or floating point in 0..1.
+
+    Raises:
+        FileError: The file is none, or (`TooLargeError`) has more than `max_pixels`.
+    """
+    pixels = read_npy(source, 3 * max_pixels)
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        raise FileError(source, "is an array of another shape; give an image of [H, W] or [H, W, 3]")
+    if pixels.shape[0] * pixels.shape[1] > max_pixels:
+        raise TooLargeError(source, f"has more than {max_pixels} pixels; make it smaller")
+    if pixels.dtype.name not in _PIXEL_TYPES:
+        raise FileError(source, "holds numbers of another type; give uint8, uint16, or floating point in 0..1")
+    if pixels.dtype.kind == "f" and not bool(((pixels >= 0) & (pixels <= 1)).all()):
+        raise FileError(source, "has floating-point pixels outside 0..1 or NaN; scale them to 0..1, or give uint8")
+    return pixels
+
+
+def read_npy_volume(source: InMemory, max_voxels: int = MAX_VOXELS) -> NDArray[Any]:
+    """Read a volume's voxels, [X, Y, Z], finite real numbers.
+
+    Raises:
+        FileError: The file holds none, or (`TooLargeError`) has more than `max_voxels`.
+    """
+    voxels = read_npy(source, max_voxels)
+    if voxels.ndim != 3:
+        raise FileError(source, "is an array of another shape; give one volume of [X, Y, Z]")
+    if voxels.dtype.name not in (*TYPES, "float16"):
+        raise FileError(source, "holds no plain numbers; give integers or floating point")
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise FileError(source, "has voxels that are NaN or infinite; replace them")
+    if voxels.dtype == np.float64 and np.abs(voxels).max() > np.finfo(np.float32).max:
+        raise FileError(source, "has voxels that are too large for float32; replace them")
+    return voxels
+
+
+def read_npy(source: InMemory, max_values: int) -> NDArray[Any]:
+    """Read an array, in this machine's byte order.
+
+    Raises:
+        FileError: No `.npy`, truncated, empty, of Python objects, or (`TooLargeError`) of more than `max_values`.
+    """
+    file = io.BytesIO(source.content)
+    try:
+        version = npy_format.read_magic(file)
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
+    except Exception:  # a stranger's header makes NumPy's parser raise nearly anything
+        raise FileError(source, DAMAGED) from None
+    if dtype.hasobject or dtype.fields or dtype.subdtype or not dtype.itemsize or min(shape, default=1) < 1:
+        raise FileError(source, "holds no plain numbers or none at all; give an array of integers or floating point")
+    count = math.prod(shape)
+    if count > max_values:
+        raise TooLargeError(source, f"has more than {max_values} values; make it smaller")
+    start = file.tell()
+    if len(source.content) - start < count * dtype.itemsize:
+        raise FileError(source, DAMAGED)
+    values = np.frombuffer(source.content, dtype=dtype, count=count, offset=start)
+    values = values.reshape(shape, order="F" if fortran else "C")
+    return values.astype(dtype.newbyteorder("="), copy=False)

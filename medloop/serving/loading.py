@@ -1,0 +1,39 @@
+"""From a model folder to a service, warmed up. Imports torch."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from medloop.errors import DataError
+from medloop.imaging.model_files import unpack_model
+from medloop.serving.service import ImageService, Service
+from medloop.serving.settings import ServeSettings
+from medloop.training.model_record import read_model_record
+
+
+def load_service(settings: ServeSettings) -> Service:
+    """Load the model and run it once: the first request is as quick as the others, and a misfit is found now.
+
+    Of the folder, model.json and model.safetensors are read and nothing else.
+
+    Raises:
+        DataError: The folder holds no model, or one that can't be used; the message names the file.
+    """
+    if not settings.model_dir.is_dir():
+        raise DataError(f"model folder {settings.model_dir.name} is missing; by hand, give --model-dir DIR")
+    with tempfile.TemporaryDirectory(prefix="medloop-model-") as scratch:
+        folder = unpack_model(settings.model_dir, Path(scratch))
+        if read_model_record(folder).task == "classification":
+            return _load_images(folder, settings)
+        raise DataError("model.json: task is segmentation")
+
+
+def _load_images(folder: Path, settings: ServeSettings) -> Service:
+    from medloop.imaging.classify_predictor import ImagePredictor
+
+    predictor = ImagePredictor.load(folder, settings.device)
+    predictor.score_pixels(np.zeros((8, 8), np.uint8))
+    return ImageService(predictor, settings)

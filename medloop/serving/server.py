@@ -1,0 +1,90 @@
+"""The serving process: it listens at once, loads the model meanwhile, and ends gracefully."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import uvicorn
+
+from medloop.errors import TargetError
+from medloop.serving.app import Endpoint, make_app
+from medloop.serving.service import Service
+from medloop.serving.settings import ServeSettings
+
+GRACE = 25
+"""Seconds for requests at work after SIGTERM: hosting kills five later."""
+Loader = Callable[[ServeSettings], Service]
+
+
+def serve(settings: ServeSettings, load: Loader | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: Where to listen, what to load, and the limits.
+        load: Makes the model; default: `medloop.serving.loading.load_service`.
+
+    Raises:
+        TargetError: The port can't be listened on.
+        DataError: The model can't be loaded.
+    """
+    listener = _listen(settings)
+    endpoint = Endpoint(settings)
+    config = uvicorn.Config(
+        make_app(endpoint), log_level="warning", access_log=False, server_header=False,
+        timeout_graceful_shutdown=GRACE, timeout_keep_alive=75, lifespan="off",
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    _end_gracefully(server)
+    failures: list[Exception] = []
+
+    def prepare() -> None:
+        start = time.monotonic()
+        try:
+            endpoint.service = (load or _load)(settings)
+            print(f"ready in {time.monotonic() - start:.1f} s: {_title(endpoint.service)}", flush=True)
+        except Exception as error:
+            failures.append(error)
+            server.should_exit = True
+
+    loading = threading.Thread(target=prepare, name="load")
+    loading.start()
+    host, port = listener.getsockname()[:2]
+    print(f"listening on {host}:{port}", flush=True)
+    server.run(sockets=[listener])
+    loading.join()
+    if failures:
+        raise failures[0]
+
+
+def _end_gracefully(server: uvicorn.Server) -> None:
+    """Before uvicorn handles signals, and after its graceful end, when it raises them again, they only ask to end."""
+
+    def ask(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+
+
+def _load(settings: ServeSettings) -> Service:
+    from medloop.serving.loading import load_service  # torch: seconds, while /ping answers already
+
+    return load_service(settings)
+
+
+def _listen(settings: ServeSettings) -> socket.socket:
+    try:
+        return socket.create_server((settings.host, settings.port), backlog=2048)
+    except OSError as error:
+        raise TargetError(
+            f"port {settings.port} of {settings.host}: can't be listened on ({error.strerror}); give another --port"
+        ) from None
+
+
+def _title(service: Service) -> str:
+    record = service.record
+    return f"{record.task} with {record.network.name}, {len(record.classes)} classes"

@@ -1,0 +1,116 @@
+"""What an endpoint asks of a model, and the one for images. From a request's bytes to an answer's."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from medloop.imaging.formats import InMemory, read_image
+from medloop.imaging.npy import read_npy_image
+from medloop.imaging.split_record import Task
+from medloop.serving.media import JSON, choose, kind_of
+from medloop.serving.refusals import RefusalError
+from medloop.serving.settings import ServeSettings
+from medloop.training.model_record import ModelRecord
+
+if TYPE_CHECKING:
+    from medloop.imaging.classify_predictor import ImagePredictor
+
+BODY = "body"
+"""What error messages call a request's file, which has no name."""
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """A request, read whole.
+
+    Attributes:
+        body: One file.
+        content_type: The header; "" where there is none.
+        accept: Likewise.
+        attributes: X-Amzn-SageMaker-Custom-Attributes, likewise.
+    """
+
+    body: bytes
+    content_type: str = ""
+    accept: str = ""
+    attributes: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction.
+
+    Attributes:
+        body: In the form that the client chose.
+        content_type: Of the body.
+        attributes: For X-Amzn-SageMaker-Custom-Attributes; "" sends none.
+    """
+
+    body: bytes
+    content_type: str
+    attributes: str = ""
+
+
+class Service(Protocol):
+    """A loaded model that answers requests; `answer` is called from worker threads."""
+
+    @property
+    def record(self) -> ModelRecord:
+        """model.json."""
+
+    def answer(self, inquiry: Inquiry) -> Answer:
+        """Predict.
+
+        Raises:
+            DataError: The request can't be answered; a `RefusalError` brings its status, a `TooLargeError` means 413.
+        """
+
+
+@dataclass(frozen=True)
+class ImageService:
+    """A classifier behind `/invocations`."""
+
+    predictor: ImagePredictor
+    settings: ServeSettings
+
+    @property
+    def record(self) -> ModelRecord:
+        """model.json."""
+        return self.predictor.record
+
+    def answer(self, inquiry: Inquiry) -> Answer:
+        """Class probabilities of one image, as JSON."""
+        task: Task = "classification"
+        form = choose(inquiry.accept, [JSON])
+        kind = kind_of(inquiry.body, inquiry.content_type, task)
+        source = InMemory(BODY, inquiry.body)
+        read = read_npy_image if kind == "npy" else read_image
+        scores = self.predictor.score_pixels(read(source, self.settings.max_pixels)).tolist()
+        if not all(math.isfinite(score) for score in scores):
+            raise RefusalError(400, "the network gives no finite answer to this image; check its values")
+        classes = self.record.classes
+        content = {
+            "classes": classes,
+            "probabilities": dict(zip(classes, scores, strict=True)),
+            "predicted": classes[scores.index(max(scores))],
+            "model": describe(self.record),
+        }
+        return Answer(as_json(content), form)
+
+
+def describe(record: ModelRecord) -> dict[str, Any]:
+    """Which model answered."""
+    return {
+        "task": record.task,
+        "network": record.network.name,
+        "data_digest": record.data_digest,
+        "code_digest": record.code_digest,
+    }
+
+
+def as_json(content: dict[str, Any]) -> bytes:
+    """Standard JSON: no NaN, no infinity."""
+    return json.dumps(content, allow_nan=False).encode()
