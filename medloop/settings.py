@@ -1,6 +1,7 @@
 """Build-time settings and run-time parameters of pipelines: where they come from and how they are checked.
 
-Settings: the pipeline's defaults <- its preset's chain (`extends`) <- `--set a.b=c`. They shape the definition.
+Settings: the pipeline's defaults <- its preset's chain (`extends`) <- the pipeline's smoke preset, where smoke=true is
+set <- `--set a.b=c`. They shape the definition.
 Parameters: the definition's own (defaults from settings) <- the preset's `parameters` <- `--param K=V`, at every start.
 
 Pipelines are found by the entry-point group `medloop.pipelines`: this module names none.
@@ -59,6 +60,8 @@ class PipelineSpec:
     containers: tuple[str, ...]
     """Folders below `containers/` whose code the definition runs."""
     parameters: tuple[RunParameter, ...]
+    smoke: str | None = None
+    """The preset that `--set smoke=true` lays over any other: sizes that prove a run in a minute, and no model."""
 
 
 class Preset(BaseModel):
@@ -161,9 +164,13 @@ def resolve(
     settings = _parsed(spec.settings, chosen, f"preset {preset}")
     check_parameters(spec, settings, given, f"preset {preset}")
     if sets:
+        wanted: dict[str, Any] = {}
         for text in sets:
-            chosen = _merge(chosen, _parse_set(text, spec))
-        settings = _parsed(spec.settings, chosen, "--set")
+            wanted = _merge(wanted, _parse_set(text, spec))
+        if wanted.get("smoke") is True and spec.smoke is not None:
+            for _, layer in _preset_chain(spec.smoke, name):
+                chosen = _merge(chosen, layer.settings)
+        settings = _parsed(spec.settings, _merge(chosen, wanted), "--set")
     given |= dict(_parse_param(text, spec) for text in params)
     check_parameters(spec, settings, given, "--param")
     return Resolved(spec, preset, settings, given)

@@ -49,4 +49,5 @@ PIPELINE = PipelineSpec(
     build=build,
     containers=("split", "classify", "evaluate"),
     parameters=PARAMETERS,
+    smoke="smoke-classification",
 )

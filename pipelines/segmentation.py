@@ -50,4 +50,5 @@ PIPELINE = PipelineSpec(
     build=build,
     containers=("split", "segment", "evaluate"),
     parameters=PARAMETERS,
+    smoke="smoke-segmentation",
 )

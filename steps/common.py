@@ -9,9 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from medloop.settings import RunParameter, setting_value
+from steps.base import InstanceType as InstanceType
+from steps.base import S3Uri as S3Uri
+from steps.base import Settings as Settings
+from steps.network import NetworkSettings
 
 if TYPE_CHECKING:
     from sagemaker.core.workflow.functions import Join
@@ -23,16 +27,8 @@ if TYPE_CHECKING:
 
     from medloop.cloud.sessions import Target
 
-InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
-S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]*/\S+$", max_length=1024)]
 MAX_ATTEMPTS = 3
 """How often a step is tried when the service, not our code, is at fault."""
-
-
-class Settings(BaseModel):
-    """Base of all build-time settings: an unknown one is an error, and nothing changes after the checks."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class ProcessingResources(Settings):
@@ -50,6 +46,9 @@ class PipelineSettings(Settings):
     """How long an equal earlier run of a step is reused; 0 runs every step each time."""
     tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=40)
     """Tags of every job, beside medloop's own."""
+    network: NetworkSettings = NetworkSettings()
+    smoke: bool = False
+    """Lays sizes over every preset that prove a whole run in a minute or two, and make no useful model."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +180,7 @@ def make_processor(context: Context, container: str, resources: ProcessingResour
     """The SDK's Processor for one of our images."""
     from sagemaker.core.processing import Processor
 
+    network = context.settings.network
     return Processor(
         role=context.target.role_arn,
         image_uri=context.target.image(container),
@@ -190,6 +190,9 @@ def make_processor(context: Context, container: str, resources: ProcessingResour
         max_runtime_in_seconds=60 * resources.max_runtime_minutes,
         env={"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)},
         tags=context.tags(),
+        volume_kms_key=network.volume_key(resources.instance_type),
+        output_kms_key=network.kms_key,
+        network_config=network.of_processing(),
         sagemaker_session=context.session,
     )
 

@@ -169,3 +169,21 @@ def test_resolving_loads_neither_sdk_nor_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_smoke_lays_small_sizes_over_any_preset_and_yields_to_set() -> None:
+    """smoke=true makes the lab small and keeps what it is about; `--set` has the last word, in whatever order."""
+    lab = resolve("classification", "lab-00-baseline").settings.train.hyperparameters
+    smoke = resolve("classification", "lab-00-baseline", ["smoke=true"]).settings.train.hyperparameters
+    assert (lab.epochs, lab.image_size) == (3, 256)
+    assert (smoke.epochs, smoke.image_size, smoke.model_name) == (1, 64, lab.model_name)
+    for sets in (["smoke=true", "train.hyperparameters.epochs=2"], ["train.hyperparameters.epochs=2", "smoke=true"]):
+        assert resolve("classification", "lab-00-baseline", sets).settings.train.hyperparameters.epochs == 2
+
+
+@pytest.mark.parametrize("name", load_presets())
+@pytest.mark.parametrize("sets", [[], ["smoke=true"]])
+def test_every_shipped_preset_resolves_also_in_smoke_size(name: str, sets: list[str]) -> None:
+    """No shipped preset names a setting that doesn't exist, or a value out of range."""
+    preset = load_presets()[name]
+    assert resolve(preset.pipeline, name, sets).preset == name
