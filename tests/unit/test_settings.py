@@ -59,15 +59,6 @@ def test_extending_in_a_circle_is_refused(tmp_path: Path) -> None:
         resolve("classification", str(one))
 
 
-@pytest.mark.parametrize("name", ["classification", "segmentation"])
-def test_every_shipped_preset_resolves(name: str) -> None:
-    """A preset that ships fits its pipeline, and every pipeline has one."""
-    fitting = [preset for preset, content in load_presets().items() if content.pipeline == name]
-    assert fitting
-    for preset in fitting:
-        assert resolve(name, preset).settings
-
-
 def test_parameters_take_their_defaults_from_existing_settings() -> None:
     """A parameter's `setting` is a path that the pipeline's settings have."""
     for name in list_pipelines():
@@ -87,7 +78,7 @@ REFUSED = {
     "last part alone": (("classification", None, ["epochs=3"]), "did you mean train.hyperparameters.epochs?"),
     "misspelt group": (("classification", None, ["trian.weights=1"]), "trian: no such setting; did you mean train?"),
     "misspelt setting": (("classification", None, ["split.sed=1"]), "did you mean split.seed?"),
-    "nothing near": (("classification", None, ["zzz=1"]), "known: cache_days, tags, split, train"),
+    "nothing near": (("classification", None, ["zzz=1"]), "zzz: no such setting; known: cache_days, tags,"),
     "no equals sign": (("classification", None, ["split.seed"]), "--set split.seed: must be a.b=value"),
     "ill-typed": (("classification", None, ["train.hyperparameters.epochs=many"]), "train.hyperparameters.epochs=many"),
     "out of range": (("classification", None, ["train.hyperparameters.epochs=0"]), "greater than or equal to 1"),
