@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from medloop.definition.read import OUTCOMES, Definition, Step
-from medloop.local import executions
+from medloop.local import executions, step_cache
+from medloop.local.attempts import Attempted, attempt
 from medloop.local.backend import Backend
 from medloop.local.expressions import Scope
 from medloop.local.graph import read_graph, typed_parameters
 from medloop.local.home import HOME_VARIABLE, now
+from medloop.local.results import recorded
 from medloop.local.runner import wait_for
 from medloop.local.step_runs.base import StepResult, StepRun
-from medloop.local.step_runs.table import STEP_TYPES, run_step
+from medloop.local.step_runs.table import STEP_TYPES
 from medloop.local.store import Document, Table
 
 _POLL_SECONDS = 0.1
@@ -52,7 +54,19 @@ class Engine:
         self.stopping = False
         self.results: dict[str, StepResult] = {}
         self.left_out: set[str] = set()
-        self.running: dict[Future[StepResult], Step] = {}
+        self.running: dict[Future[Attempted], Step] = {}
+        self.attempts: dict[str, int] = execution.get("_attempts", {})
+        self._take_over(execution)
+
+    def _take_over(self, execution: Document) -> None:
+        """Begin with what has succeeded: before a retry, or in the execution that a selective one refers to."""
+        with self.backend.store.read() as read:
+            for record in read.select(Table.STEPS, self.arn):
+                if record["StepStatus"] == "Succeeded":
+                    self._know(record["StepName"], recorded(read, execution, record))
+        if selective := execution.get("SelectiveExecutionConfig"):
+            selected = {step["StepName"] for step in selective["SelectedSteps"]}
+            self.left_out = {step.name for step in self.definition.steps} - selected - set(self.results)
 
     def run(self) -> None:
         """Run all steps, then record how the execution ended."""
@@ -108,25 +122,28 @@ class Engine:
         return ready[: self.limit - len(self.running)]
 
     def _start(self, pool: ThreadPoolExecutor, step: Step) -> None:
-        fields: dict[str, Any] = {"StepStatus": "Executing", "StartTime": now(), "AttemptCount": 1}
+        fields: dict[str, Any] = {"StepStatus": "Executing", "StartTime": now()}
+        fields["AttemptCount"] = self.attempts.get(step.name, 0) + 1
         fields |= {
             f"Step{name}": step.document[name] for name in ("DisplayName", "Description") if name in step.document
         }
         with self.backend.store.write() as write:
             executions.change_step(write, self.arn, step.name, **fields)
         run = StepRun(self.backend, self.arn, step, self.scope, self.stop)
-        self.running[pool.submit(run_step, run)] = step
+        self.running[pool.submit(attempt, run)] = step
 
-    def _end(self, step: Step, result: StepResult) -> None:
-        self.results[step.name] = result
-        self.scope.steps[step.name] = result.properties
-        for name, uri in result.property_files.items():
-            self.scope.property_files[step.name, name] = uri
-        fields: dict[str, Any] = {"StepStatus": result.status, "EndTime": now(), "Metadata": result.metadata}
-        if result.reason:
-            fields["FailureReason"] = result.reason
+    def _end(self, step: Step, attempted: Attempted) -> None:
+        self._know(step.name, attempted.result)
         with self.backend.store.write() as write:
-            executions.change_step(write, self.arn, step.name, **fields)
+            executions.change_step(write, self.arn, step.name, **attempted.result.ending())
+            if attempted.cache_entry:
+                step_cache.remember(write, attempted.cache_key, attempted.cache_entry)
+
+    def _know(self, name: str, result: StepResult) -> None:
+        self.results[name] = result
+        self.scope.steps[name] = result.properties
+        for file, uri in result.property_files.items():
+            self.scope.property_files[name, file] = uri
 
     def _outcome(self) -> tuple[str, str]:
         failed = [f"{name}: {result.reason}" for name, result in self.results.items() if result.status == "Failed"]

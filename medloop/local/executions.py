@@ -10,7 +10,7 @@ from medloop.local.store import Document, Table, Transaction
 
 RUNNING = frozenset({"Executing", "Stopping"})
 STEP_RUNNING = frozenset({"Starting", "Executing", "Stopping"})
-ENGINE_DIED = "engine died (the process that ran the execution is gone); start a new execution"
+ENGINE_DIED = "engine died (the process that ran the execution is gone); go on with `medloop executions retry`"
 
 
 def read(transaction: Transaction, arn: str) -> Document:
@@ -23,6 +23,11 @@ def read(transaction: Transaction, arn: str) -> Document:
     if document is None:
         raise not_found(f"Pipeline execution '{arn}' does not exist.")
     return document
+
+
+def pipeline_of(arn: str) -> str:
+    """The name of an execution's pipeline."""
+    return arn.rpartition(":pipeline/")[2].partition("/")[0]
 
 
 def change(write: Transaction, arn: str, **fields: object) -> Document:
@@ -44,6 +49,15 @@ def change_step(write: Transaction, arn: str, name: str, **fields: object) -> Do
     return document
 
 
+def begin_attempt(write: Transaction, arn: str, name: str) -> None:
+    """Record that a running step's next attempt begins: the count goes up, and the last one's failure is gone."""
+    key = f"{arn}/{name}"
+    document = write.get(Table.STEPS, key)
+    if document and document["StepStatus"] in STEP_RUNNING:
+        document.pop("FailureReason", None)
+        write.put(Table.STEPS, key, {**document, "AttemptCount": document["AttemptCount"] + 1})
+
+
 def reap(backend: Backend, document: Document) -> Document:
     """Record the end of an execution whose engine is gone, and end its jobs; any other is returned as it is.
 
@@ -58,6 +72,8 @@ def reap(backend: Backend, document: Document) -> Document:
         for job in left:
             jobs.reap(backend, kind, job)
     with backend.store.write() as write:
+        if (current := read(write, arn))["_engine"] != document["_engine"]:
+            return current  # retried since this was read: another engine has it
         for step in write.select(Table.STEPS, arn):
             if step["StepStatus"] in STEP_RUNNING:
                 change_step(write, arn, step["StepName"], **_ending(write, step), EndTime=now())

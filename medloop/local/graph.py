@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from medloop.definition.caching import max_age
 from medloop.definition.read import PREFIX, Definition, Parameter, Step, read_definition
+from medloop.definition.retrying import read_policies
 from medloop.definition.structure import (
     MAX_NAME,
     absent_steps,
@@ -59,6 +61,8 @@ def _check(step: Step, definition: Definition, known_types: Collection[str]) -> 
         raise _malformed(f"Step '{step.name}' refers to '{need}', which is no step")
     for name in undeclared_parameters(definition, step):
         raise _malformed(f"Step '{step.name}' refers to Parameters.{name}, which is not declared")
+    max_age(step)
+    read_policies(step)
 
 
 def typed_parameters(declared: Iterable[Parameter], given: dict[str, str]) -> dict[str, Any]:

@@ -64,6 +64,7 @@ _PARENTS = {
     Table.TOKENS: Table.EXECUTIONS,
     Table.PACKAGES: Table.GROUPS,
     Table.VERSIONS: Table.PIPELINES,
+    Table.CACHE: Table.PIPELINES,
 }
 
 

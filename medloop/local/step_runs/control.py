@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from medloop.definition.read import OUTCOMES
-from medloop.local import executions, packages
+from medloop.local import packages
 from medloop.local.errors import ServiceError
 from medloop.local.expressions import holds, resolve
-from medloop.local.home import now
 from medloop.local.requests import check_request
 from medloop.local.step_runs.base import StepResult, StepRun, refused
 from medloop.local.store import Table
@@ -30,12 +29,11 @@ def register(run: StepRun) -> StepResult:
                 packages.create_group(write, {"ModelPackageGroupName": group})
             package = packages.create_package(write, request)
             metadata = {"RegisterModel": {"Arn": package["ModelPackageArn"]}}
-            # One transaction: an engine that dies next leaves no package whose step says that it failed.
-            ending = {"StepStatus": "Succeeded", "EndTime": now(), "Metadata": metadata}
-            executions.change_step(write, run.execution, run.step.name, **ending)
+            result = StepResult("Succeeded", package, metadata)
+            run.end(write, result)
+            return result
     except ServiceError as error:
         return StepResult("Failed", reason=refused("CreateModelPackage", error))
-    return StepResult("Succeeded", package, metadata)
 
 
 def fail(run: StepRun) -> StepResult:

@@ -11,9 +11,9 @@ from medloop.local.expressions import resolve
 from medloop.local.home import new_id
 from medloop.local.jobs import PROCESSING, TRAINING, JobKind
 from medloop.local.requests import check_request
-from medloop.local.runner import run_job
+from medloop.local.results import property_files
+from medloop.local.runner import JobLog, run_job
 from medloop.local.step_runs.base import StepResult, StepRun, refused
-from medloop.local.store import Document
 
 _MAX_JOB_NAME = 63
 
@@ -43,8 +43,10 @@ def _job(run: StepRun, kind: JobKind) -> StepResult:
         return StepResult("Failed", reason=refused(f"Create{kind.name}", error))
     metadata = {kind.name: {"Arn": kind.arn(name)}}
     run.show(Metadata=metadata)
+    if run.note:
+        JobLog.of(run.backend, kind, job).say(run.note)
     ended = run_job(run.backend, kind, name, run.stop)
-    files = _property_files(run.step.document.get("PropertyFiles") or [], ended)
+    files = property_files(run.step.document.get("PropertyFiles") or [], ended)
     if ended[kind.status] == "Completed":
         return StepResult("Succeeded", ended, metadata, property_files=files)
     if ended[kind.status] == "Stopped" and run.stop.is_set():
@@ -59,13 +61,3 @@ def job_name(base: str, execution_id: str, step: str) -> str:
     ending = f"-{new_id(10)}"
     begin = f"{base[:20]}-{execution_id}-{step.replace('_', '-')}"
     return begin[: _MAX_JOB_NAME - len(ending)].rstrip("-") + ending
-
-
-def _property_files(declared: list[Document], job: Document) -> dict[str, str]:
-    outputs = job.get("ProcessingOutputConfig", {}).get("Outputs") or []
-    places = {output["OutputName"]: output["S3Output"]["S3Uri"].rstrip("/") for output in outputs}
-    return {
-        file["PropertyFileName"]: f"{places[file['OutputName']]}/{file['FilePath']}"
-        for file in declared
-        if file["OutputName"] in places
-    }

@@ -1,0 +1,94 @@
+"""The step cache's rules: which arguments are compared, and how long an earlier run counts.
+
+AWS's own: https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html and pipelines-caching.html.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from medloop.definition.read import Step
+from medloop.errors import SettingError
+
+_TUNED = (
+    "AlgorithmSpecification",
+    "HyperParameterRanges",
+    "InputDataConfig",
+    "StaticHyperParameters",
+    "TuningObjective",
+)
+COMPARED: dict[str, tuple[str, ...]] = {
+    "Processing": ("AppSpecification", "Environment", "ProcessingInputs"),
+    "Training": (
+        "AlgorithmSpecification",
+        "CheckpointConfig",
+        "DebugHookConfig",
+        "DebugRuleConfigurations",
+        "Environment",
+        "HyperParameters",
+        "InputDataConfig",
+    ),
+    "Tuning": (
+        "HyperParameterTuningJobConfig",
+        *(f"TrainingJobDefinition.{member}" for member in _TUNED),
+        "TrainingJobDefinitions",
+    ),
+    "Transform": ("DataProcessing", "Environment", "ModelName", "TransformInput"),
+}
+"""By step type, the members of its arguments that are compared; never destinations, instances, job names or tags.
+
+Of a Lambda, which has no such list, all arguments and the function are compared.
+"""
+CACHED = {*COMPARED, "Lambda"}
+_UNITS = {"y": 365 * 86400, "mo": 30 * 86400, "w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
+_DATE = re.compile(r"(?:(\d+)y)?(?:(\d+)m)?(?:(\d+)w)?(?:(\d+)d)?")
+_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def is_cached(step: Step) -> bool:
+    """Whether the step's CacheConfig turns the cache on."""
+    config = step.document.get("CacheConfig")
+    return isinstance(config, dict) and config.get("Enabled") is True
+
+
+def compared(step: Step) -> dict[str, Any]:
+    """The parts of a step that a cache hit must share, expressions unresolved; absent ones are left out."""
+    if step.type == "Lambda":
+        return {"Arguments": step.arguments, "FunctionArn": step.document.get("FunctionArn")}
+    found: dict[str, Any] = {}
+    for path in COMPARED.get(step.type, ()):
+        value: Any = step.arguments
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            found[path] = value
+    return found
+
+
+def max_age(step: Step) -> float | None:
+    """Seconds after which an earlier run counts no longer; None: it always does.
+
+    Raises:
+        SettingError: ExpireAfter is no duration.
+    """
+    config = step.document.get("CacheConfig")
+    text = config.get("ExpireAfter") if isinstance(config, dict) else None
+    try:
+        return None if text is None else seconds_of(str(text))
+    except SettingError as error:
+        raise SettingError(f"step {step.name}: {error}") from None
+
+
+def seconds_of(text: str) -> float:
+    """A duration such as `30d`, `T16m`, `30dT5h` or `P1DT12H` in seconds; a year has 365 days, a month 30.
+
+    Raises:
+        SettingError: It is none.
+    """
+    date, _, time = text.strip().lower().removeprefix("p").partition("t")
+    days, hours = _DATE.fullmatch(date), _TIME.fullmatch(time)
+    if days is None or hours is None or not (date or time):
+        raise SettingError(f"ExpireAfter {text!r} is no duration; write it as 30d, T16m or 30dT5h")
+    counts = [*zip(("y", "mo", "w", "d"), days.groups(), strict=True), *zip("hms", hours.groups(), strict=True)]
+    return float(sum(int(count) * _UNITS[unit] for unit, count in counts if count))
