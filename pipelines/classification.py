@@ -11,7 +11,8 @@ from steps.gate import GateSettings, gate_step
 from steps.parameters import PARAMETERS
 from steps.register import RegisterSettings, register_step
 from steps.split import SplitSettings, split_step
-from steps.train import ClassificationTrainSettings, artefact, train_step
+from steps.train import artefact, train_step
+from steps.trainer import ClassificationTrainSettings
 
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.pipeline import Pipeline

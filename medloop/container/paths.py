@@ -12,6 +12,13 @@ from pathlib import Path
 
 PREFIX = "/opt/ml"
 """The root that the service mounts; pipeline definitions spell paths below it."""
+CHECKPOINTS = f"{PREFIX}/checkpoints"
+"""The folder that the service keeps equal with a prefix of S3 while a training job runs."""
+SCRIPT_CODE = f"{PREFIX}/input/data/code"
+"""Where script mode's drivers unpack the job's code."""
+WARM_POOL_PIP_CACHE = f"{PREFIX}/sagemaker/warmpoolcache/pip"
+"""On the volume that outlives a job in a warm pool
+(https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools-persistent-cache.html)."""
 
 
 def ml_root() -> Path:

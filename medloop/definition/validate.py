@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from medloop.definition.job_rules import check_jobs
 from medloop.definition.read import PREFIX, Definition, Step, is_expression, mappings, read_definition, references
 from medloop.definition.requests import OPERATIONS, request_problems
 from medloop.definition.structure import (
@@ -180,4 +181,5 @@ CHECKS: tuple[Callable[[Definition], Iterator[str]], ...] = (
     _check_order,
     _check_requests,
     _check_cache_keys,
+    check_jobs,
 )

@@ -1,0 +1,85 @@
+"""Rules of jobs beyond a request's shape: what AWS refuses when a job starts, or accepts and does wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from medloop.definition.read import Definition, Step, mappings
+
+DRIVERS = "sm_drivers"
+"""The channel that makes a training job one of script mode."""
+_W_AND_B_OFFLINE = {"offline", "disabled", "dryrun"}
+
+
+def check_jobs(definition: Definition) -> Iterator[str]:
+    """Each fault of a training, tuning or processing step as one line."""
+    defaults = {parameter.name: parameter.default for parameter in definition.parameters}
+    for step in definition.steps:
+        for job in _training_requests(step):
+            yield from (f"step {step.name}: {problem}" for problem in _spot(job))
+            isolated = job.get("EnableNetworkIsolation") is True
+            yield from (f"step {step.name}: {problem}" for problem in _isolation(job, isolated, defaults))
+        if step.type == "Processing":
+            isolated = _mapping(step.arguments.get("NetworkConfig")).get("EnableNetworkIsolation") is True
+            yield from (f"step {step.name}: {p}" for p in _isolation(step.arguments, isolated, defaults))
+
+
+def _training_requests(step: Step) -> list[Mapping[str, Any]]:
+    """The training jobs that a step asks for: its own, or those of a tuning job."""
+    if step.type == "Training":
+        return [step.arguments]
+    if step.type == "Tuning":
+        one = step.arguments.get("TrainingJobDefinition")
+        return [_mapping(one), *mappings(step.arguments.get("TrainingJobDefinitions"))]
+    return []
+
+
+def _spot(job: Mapping[str, Any]) -> Iterator[str]:
+    stopping, resources = _mapping(job.get("StoppingCondition")), _mapping(job.get("ResourceConfig"))
+    running, waiting = stopping.get("MaxRuntimeInSeconds"), stopping.get("MaxWaitTimeInSeconds")
+    if not job.get("EnableManagedSpotTraining"):
+        if waiting is not None:
+            yield "MaxWaitTimeInSeconds is for EnableManagedSpotTraining only"
+        return
+    if waiting is None:
+        yield "EnableManagedSpotTraining needs a MaxWaitTimeInSeconds"
+    elif isinstance(running, int) and isinstance(waiting, int) and waiting < running:
+        yield f"MaxWaitTimeInSeconds is {waiting}, less than MaxRuntimeInSeconds, {running}, which it includes"
+    if resources.get("KeepAlivePeriodInSeconds"):
+        yield "EnableManagedSpotTraining and a warm pool (KeepAlivePeriodInSeconds) exclude each other"
+    if not job.get("CheckpointConfig"):
+        yield "EnableManagedSpotTraining without a CheckpointConfig starts again from nothing at each interruption"
+    if _is_script_mode(job):
+        yield "EnableManagedSpotTraining in script mode: its shell hides the signal that the machine is taken"
+
+
+def _isolation(job: Mapping[str, Any], isolated: bool, defaults: Mapping[str, Any]) -> Iterator[str]:
+    """What needs the network in a job that has none."""
+    if not isolated:
+        return
+    environment = _mapping(job.get("Environment"))
+    if _is_script_mode(job):
+        yield "network isolation in script mode, whose requirements are installed from the network; take container"
+    if _given(environment.get("MLFLOW_TRACKING_URI"), defaults):
+        yield "network isolation with an MLflow server (MLFLOW_TRACKING_URI), which the job could not reach"
+    keys = [name for name in environment if name.startswith("WANDB_") and "KEY" in name]
+    mode = environment.get("WANDB_MODE", "online" if keys else "offline")
+    if mode not in _W_AND_B_OFFLINE:
+        yield "network isolation with Weights & Biases online (WANDB_MODE); log offline, or not at all"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A member that should be a mapping; its form is checked against the request's shape."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _given(value: Any, defaults: Mapping[str, Any]) -> bool:
+    """Whether a value is set: a parameter counts by its default, another expression does."""
+    if isinstance(value, Mapping) and str(value.get("Get", "")).startswith("Parameters."):
+        return bool(defaults.get(str(value["Get"]).removeprefix("Parameters.")))
+    return bool(value)
+
+
+def _is_script_mode(job: Mapping[str, Any]) -> bool:
+    return any(channel.get("ChannelName") == DRIVERS for channel in mappings(job.get("InputDataConfig")))

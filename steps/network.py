@@ -1,0 +1,90 @@
+"""Where jobs run in the network, and which key encrypts what they store; the same settings for every job.
+
+What each of them does on AWS, and what it asks of the account: docs/security.md.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from steps.base import Settings
+
+if TYPE_CHECKING:
+    from sagemaker.core.network import NetworkConfig
+    from sagemaker.core.training.configs import Networking
+
+SubnetId = Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")]
+SecurityGroupId = Annotated[str, Field(pattern=r"^sg-[0-9a-f]{8,17}$")]
+KmsKey = Annotated[
+    str,
+    Field(
+        pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/)?(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"
+    ),
+]
+"""A key's id or ARN. The service takes no alias for the volumes of training jobs, so none is taken anywhere."""
+_LOCAL_STORAGE = re.compile(r"ml\.([a-z]+\d+[a-z]*dn?e?|p4de|p5|p5e|p5en|p6[a-z0-9-]*|g4dn|g5|g6e?|gr6|trn1n?|trn2)\.")
+"""Instances whose volume is a disk of their own, encrypted by its hardware: they take no key of ours.
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html (VolumeKmsKeyId).
+"""
+
+
+class NetworkSettings(Settings):
+    """Network and encryption of all jobs."""
+
+    subnets: Annotated[tuple[SubnetId, ...], Field(max_length=16)] = ()
+    """Private subnets that jobs are attached to; empty: outside any VPC of yours."""
+    security_group_ids: Annotated[tuple[SecurityGroupId, ...], Field(max_length=5)] = ()
+    kms_key: KmsKey | None = None
+    """Encrypts jobs' outputs, and their volumes where the machine allows a key of yours."""
+    isolation: bool = False
+    """No job can open a connection; SageMaker moves inputs and outputs for it."""
+    encrypt_inter_container: bool = False
+    """Encrypt the traffic between the machines of one job (slower)."""
+
+    @model_validator(mode="after")
+    def _vpc_is_whole(self) -> Self:
+        if bool(self.subnets) != bool(self.security_group_ids):
+            raise ValueError("subnets and security_group_ids are given together or not at all")
+        return self
+
+    def vpc_config(self) -> dict[str, list[str]] | None:
+        """The service's VpcConfig; None outside any VPC."""
+        if not self.subnets:
+            return None
+        return {"SecurityGroupIds": list(self.security_group_ids), "Subnets": list(self.subnets)}
+
+    def volume_key(self, instance_type: str) -> str | None:
+        """The key of a job's volume; None without one, and for machines that the service refuses it for."""
+        return None if _LOCAL_STORAGE.match(instance_type) else self.kms_key
+
+    def of_training(self) -> Networking | None:
+        """The SDK's object for training jobs; None where nothing is asked for, so that the definition stays short."""
+        from sagemaker.core.training.configs import Networking
+
+        if not (self.subnets or self.isolation or self.encrypt_inter_container):
+            return None
+        return Networking(
+            subnets=list(self.subnets) or None,
+            security_group_ids=list(self.security_group_ids) or None,
+            enable_network_isolation=self.isolation,
+            enable_inter_container_traffic_encryption=self.encrypt_inter_container,
+        )
+
+    def of_processing(self) -> NetworkConfig | None:
+        """The SDK's object for processing jobs; None where nothing is asked for."""
+        from sagemaker.core.network import NetworkConfig
+
+        if not (self.subnets or self.isolation or self.encrypt_inter_container):
+            return None
+        given: dict[str, Any] = {}
+        if self.subnets:
+            given = {"subnets": list(self.subnets), "security_group_ids": list(self.security_group_ids)}
+        return NetworkConfig(
+            enable_network_isolation=self.isolation,
+            encrypt_inter_container_traffic=self.encrypt_inter_container,
+            **given,
+        )

@@ -1,0 +1,198 @@
+"""The SDK's ModelTrainer for one of our training containers, with every option: Train runs it, Tune varies it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from medloop.bundle import load_container
+from medloop.container import paths
+from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
+from steps.base import InstanceType, S3Uri, Settings
+from steps.common import Context, output_uri
+
+if TYPE_CHECKING:
+    from sagemaker.core.shapes import StoppingCondition
+    from sagemaker.core.training.configs import Compute, InputData
+    from sagemaker.mlops.workflow.steps import ProcessingStep
+    from sagemaker.train import ModelTrainer
+
+CHANNELS = ("train", "val", "split")
+NUMBERS = {"epochs": "Epochs", "batch_size": "BatchSize", "learning_rate": "LearningRate"}
+"""Hyperparameters that are pipeline parameters of a numeric type."""
+MAX_KEEP_ALIVE_MINUTES = 360
+
+
+class TrainSettings(Settings):
+    """The training job."""
+
+    mode: Literal["container", "script"] = "container"
+    """Our own image, or the same code in SageMaker's PyTorch image, its requirements installed at every start."""
+    instance_type: InstanceType = "ml.g5.xlarge"
+    instance_count: int = Field(default=1, ge=1, le=64)
+    volume_gb: int = Field(default=100, ge=1, le=16384)
+    max_runtime_minutes: int = Field(default=1440, ge=1, le=40320)
+    spot: bool = False
+    """Spare machines at a discount, taken back at any time; training goes on from its last checkpoint."""
+    max_wait_minutes: int | None = Field(default=None, ge=1, le=80640)
+    """With spot: for running and waiting together; None is twice max_runtime_minutes."""
+    checkpoints: bool = False
+    """Keep checkpoints in the artefact bucket while the job runs; spot does so always."""
+    keep_alive_minutes: int = Field(default=0, ge=0, le=MAX_KEEP_ALIVE_MINUTES)
+    """Keep the machines for the next job (a warm pool; billed meanwhile)."""
+    pip_cache: bool = False
+    """Script mode in a warm pool: keep what pip downloaded on the pool's volume."""
+    weights: S3Uri | None = None
+    """An earlier model (folder or model.tar.gz) to go on from."""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.spot and self.keep_alive_minutes:
+            raise ValueError("spot and keep_alive_minutes exclude each other: spot machines make no warm pool")
+        if self.spot and self.mode == "script":
+            raise ValueError("spot needs mode=container: script mode's shell hides the signal that a machine is taken")
+        if self.max_wait_minutes is not None and not self.spot:
+            raise ValueError("max_wait_minutes is for spot; set spot=true or leave it out")
+        if self.max_wait_minutes is not None and self.max_wait_minutes < self.max_runtime_minutes:
+            raise ValueError("max_wait_minutes counts the running too; it must be at least max_runtime_minutes")
+        if self.pip_cache and (self.mode != "script" or not self.keep_alive_minutes):
+            raise ValueError("pip_cache needs mode=script and keep_alive_minutes: it lies on the warm pool's volume")
+        return self
+
+
+class ClassificationTrainSettings(TrainSettings):
+    """Training of an image classifier."""
+
+    hyperparameters: ClassificationHyperparameters = ClassificationHyperparameters()
+
+
+class SegmentationTrainSettings(TrainSettings):
+    """Training of a volume segmenter."""
+
+    hyperparameters: SegmentationHyperparameters = SegmentationHyperparameters()
+
+
+AnyTrainSettings = ClassificationTrainSettings | SegmentationTrainSettings
+
+
+def make_trainer(context: Context, settings: AnyTrainSettings, container: str, *, step: str = "Train") -> ModelTrainer:
+    """The trainer with all options of the settings, under the build's pipeline session.
+
+    Args:
+        context: The build; its network settings hold for the job.
+        settings: The training job.
+        container: Its folder below `containers/`.
+        step: The step that runs it: names the places of outputs and checkpoints.
+    """
+    from sagemaker.core.shapes import MetricDefinition, OutputDataConfig, Tag
+    from sagemaker.train import ModelTrainer
+
+    target, network = context.target, context.settings.network
+    trainer = ModelTrainer(
+        training_image=target.image(container),
+        sagemaker_session=context.session,
+        role=target.role_arn,
+        base_job_name=f"medloop-{context.task}",
+        compute=_compute(context, settings),
+        networking=network.of_training(),
+        stopping_condition=_stopping_condition(settings),
+        checkpoint_config=_checkpoint_config(context, settings, container, step),
+        output_data_config=OutputDataConfig(
+            s3_output_path=context.destination(step),
+            **({"kms_key_id": network.kms_key} if network.kms_key else {}),
+        ),
+        hyperparameters=hyperparameters(context, settings.hyperparameters),
+        environment=environment(context, settings, container),
+        tags=[Tag(key=tag["Key"], value=tag["Value"]) for tag in context.tags()],
+    )
+    metrics = sorted(load_container(container).metrics.items())
+    return trainer.with_metric_definitions([MetricDefinition(name=name, regex=regex) for name, regex in metrics])
+
+
+def channels(settings: TrainSettings, split: ProcessingStep) -> list[InputData]:
+    """The job's input channels, as the SDK's objects.
+
+    Args:
+        settings: The training job.
+        split: Where the data comes from.
+    """
+    from sagemaker.core.training.configs import InputData
+
+    uris: dict[str, Any] = {name: output_uri(split, name) for name in CHANNELS}
+    if settings.weights is not None:
+        uris["weights"] = settings.weights
+    return [InputData(channel_name=name, data_source=uri) for name, uri in uris.items()]
+
+
+def hyperparameters(context: Context, settings: Hyperparameters) -> dict[str, Any]:
+    """Every hyperparameter as JSON text, but those that are pipeline parameters.
+
+    A parameter's value arrives as bare text: a number is JSON as it stands, and the job takes text that is no JSON
+    (the network's name) for itself.
+    """
+    wire: dict[str, Any] = dict(settings.to_wire())
+    wire |= {name: context.parameters[parameter].to_string() for name, parameter in NUMBERS.items()}
+    wire["model_name"] = context.parameters["ModelName"]
+    return wire
+
+
+def environment(context: Context, settings: TrainSettings, container: str) -> dict[str, Any]:
+    """The training job's environment."""
+    given: dict[str, Any] = {"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)}
+    if settings.pip_cache:
+        given["PIP_CACHE_DIR"] = paths.WARM_POOL_PIP_CACHE
+    return given
+
+
+def _compute(context: Context, settings: TrainSettings) -> Compute:
+    from sagemaker.core.training.configs import Compute
+
+    asked: dict[str, Any] = {
+        "volume_kms_key_id": context.settings.network.volume_key(settings.instance_type),
+        "keep_alive_period_in_seconds": 60 * settings.keep_alive_minutes or None,
+        "enable_managed_spot_training": settings.spot or None,
+    }
+    return Compute(
+        instance_type=context.parameters["TrainInstanceType"],
+        instance_count=context.parameters["TrainInstanceCount"],
+        volume_size_in_gb=settings.volume_gb,
+        **{name: value for name, value in asked.items() if value is not None},
+    )
+
+
+def _stopping_condition(settings: TrainSettings) -> StoppingCondition:
+    from sagemaker.core.shapes import StoppingCondition
+
+    running = 60 * settings.max_runtime_minutes
+    if not settings.spot:
+        return StoppingCondition(max_runtime_in_seconds=running)
+    waiting = 2 * running if settings.max_wait_minutes is None else 60 * settings.max_wait_minutes
+    return StoppingCondition(max_runtime_in_seconds=running, max_wait_time_in_seconds=waiting)
+
+
+def _checkpoint_config(context: Context, settings: AnyTrainSettings, container: str, step: str) -> Any:
+    """Where checkpoints lie: the same place for jobs that would train the same, another for all others.
+
+    A job that was stopped or lost its machine is followed by one that finds what it left. The execution's id can't be
+    in it: the step cache compares this place. What shapes the model is: code, settings, data and the run's parameters.
+    """
+    from sagemaker.core.shapes import CheckpointConfig
+    from sagemaker.core.workflow.functions import Join
+
+    if not (settings.spot or settings.checkpoints):
+        return None
+    whole = context.settings.model_dump(mode="json")
+    shaping: Mapping[str, Any] = {
+        "code": [context.target.code_digest(name) for name in ("split", container)],
+        "settings": [whole.get(name) for name in ("split", "data")],
+        "train": [settings.hyperparameters.to_wire(), settings.weights],
+    }
+    digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:20]
+    root = f"s3://{context.target.bucket}/checkpoints/{context.pipeline}/{step}/{digest}"
+    numbers = [context.parameters[name].to_string() for name in NUMBERS.values()]
+    values = [root, context.parameters["DataVersion"], context.parameters["ModelName"], *numbers]
+    return CheckpointConfig(s3_uri=Join(on="/", values=values), local_path=paths.CHECKPOINTS)
