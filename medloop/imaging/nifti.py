@@ -17,13 +17,22 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from medloop.imaging.formats import FileError, require_regular_file
+from medloop.imaging.formats import (
+    FileError,
+    Source,
+    TooLargeError,
+    open_source,
+    require_regular_file,
+    source_size,
+)
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 MAX_VOXELS = 2**29
 """Of one volume (512 x 512 x 2048): more is a damaged header."""
 MAX_EXTENSIONS = 2**24
 """Bytes between header and voxels."""
+MAX_TRAILING = 2**24
+"""Bytes after the voxels, decompressed: more is a decompression bomb, or voxels that the header doesn't tell of."""
 MAX_DEFLATE_RATIO = 1032
 """zlib.net/zlib_tech.html: no deflate stream holds more than this many times its own size."""
 SINGLE_FILE = b"n+"
@@ -32,6 +41,13 @@ TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64
 FREE_TEXT = ("descrip", "aux_file", "intent_name", "db_name", "data_type", "unused_str")
 """Header fields of either version that hold what an operator or an exporter typed."""
 DAMAGED = "is truncated or damaged; copy it again or remove it"
+GEOMETRY = (
+    *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z"),
+)
+"""Header fields of either version that, with pixdim and the units, say where voxels are."""
+SPATIAL_UNIT = 7
+"""The bits of xyzt_units that tell the unit of lengths."""
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 
 
@@ -50,14 +66,18 @@ class NiftiVolume:
     spacing: tuple[float, float, float]
 
 
-def read_nifti(path: Path) -> NiftiVolume:
+def read_nifti(path: Source, max_voxels: int = MAX_VOXELS) -> NiftiVolume:
     """Read a `.nii` or `.nii.gz`; axes of length one after the third are dropped.
 
+    Args:
+        path: The file, or its content.
+        max_voxels: More are refused before memory is set aside for them.
+
     Raises:
-        FileError: No NIfTI, truncated, not 3D, of a type that holds no grey values, without a usable geometry, or with
-            voxels that are not finite.
+        FileError: No NIfTI, truncated, not 3D, of a type that holds no grey values, without a usable geometry, with
+            voxels that are not finite, or (`TooLargeError`) with more than `max_voxels`.
     """
-    header, body = _read(path)
+    header, body = _read(path, max_voxels)
     stored = np.frombuffer(body, dtype=header.get_data_dtype()).reshape(_shape(header), order="F")
     voxels = _scaled(path, header, stored)
     if not np.isfinite(voxels).all():
@@ -78,7 +98,7 @@ def read_geometry(path: Path) -> tuple[tuple[int, int, int], NDArray[np.float64]
     return _shape(header), np.asarray(header.get_best_affine(), dtype=np.float64)
 
 
-def read_unit(path: Path) -> str:
+def read_unit(path: Source) -> str:
     """Unit of a volume's lengths, from its header alone: `mm`, `meter`, `micron` or `unknown`.
 
     Raises:
@@ -88,6 +108,31 @@ def read_unit(path: Path) -> str:
         return str(_read_header(path).get_xyzt_units()[0])
     except KeyError:  # a code that the format doesn't have
         return "unknown"
+
+
+def labels_on_grid(source: Source, labels: NDArray[np.uint8]) -> bytes:
+    """A label map on a volume's own grid, as the content of a `.nii.gz`.
+
+    The geometry's fields are the volume's, bit by bit; nothing else of its header is taken over.
+
+    Args:
+        source: The volume that was segmented.
+        labels: uint8 [X, Y, Z], in the order of the volume's axes.
+
+    Raises:
+        FileError: The header can't be used.
+    """
+    given = _read_header(source)
+    header = type(given)()
+    for field in GEOMETRY:
+        header[field] = given[field]
+    header["dim"] = [3, *labels.shape, 1, 1, 1, 1]
+    header["pixdim"] = [*given["pixdim"][:4], 1, 1, 1, 1]
+    header["xyzt_units"] = int(given["xyzt_units"]) & SPATIAL_UNIT
+    header.set_data_dtype(np.uint8)
+    header["scl_slope"] = 1
+    header.set_data_offset(len(header.binaryblock) + 4)
+    return gzip_bytes(header.binaryblock + bytes(4) + labels.tobytes(order="F"))
 
 
 def copy_nifti(source: Path, target: Path) -> None:
@@ -122,10 +167,15 @@ def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64]) -
 def write_gzip(path: Path, content: bytes) -> None:
     """Compress without a file name or a time in the gzip header; the folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
+    path.write_bytes(gzip_bytes(content))
 
 
-def _read_header(path: Path) -> Any:
+def gzip_bytes(content: bytes) -> bytes:
+    """Compress without a file name or a time."""
+    return gzip.compress(content, compresslevel=6, mtime=0)
+
+
+def _read_header(path: Source) -> Any:
     """The checked header; the voxels are not looked at."""
     require_regular_file(path)
     try:
@@ -137,21 +187,24 @@ def _read_header(path: Path) -> Any:
     return header
 
 
-def _read(path: Path) -> tuple[Any, bytes]:
+def _read(path: Source, max_voxels: int = MAX_VOXELS) -> tuple[Any, bytes]:
     """The checked header and the voxels' bytes."""
     require_regular_file(path)
     try:
         with _open(path) as file:
             header = _parse_header(path, file.read(544))
-            _check_header(path, header)
+            _check_header(path, header, max_voxels)
             start = int(header.get_data_offset())
             size = int(np.prod(_shape(header), dtype=np.int64)) * header.get_data_dtype().itemsize
             _check_size(path, start + size)
             file.seek(start)
             body = file.read(size)
             # To the end, so that a compressed file's checksum is verified.
-            while file.read(2**20):
-                pass
+            trailing = 0
+            while chunk := file.read(2**20):
+                trailing += len(chunk)
+                if trailing > MAX_TRAILING:
+                    raise FileError(path, "holds much more than its header tells of; save it again or remove it")
     except (OSError, EOFError, zlib.error):
         raise FileError(path, DAMAGED) from None
     if len(body) < size:
@@ -159,13 +212,18 @@ def _read(path: Path) -> tuple[Any, bytes]:
     return header, body
 
 
-def _open(path: Path) -> BinaryIO:
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path, "rb") if compressed else path.open("rb"))
+def _open(path: Source) -> BinaryIO:
+    if not _is_compressed(path):
+        return open_source(path)
+    return cast(BinaryIO, gzip.open(path if isinstance(path, Path) else open_source(path), "rb"))
 
 
-def _parse_header(path: Path, start: bytes) -> Any:
+def _is_compressed(path: Source) -> bool:
+    with open_source(path) as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _parse_header(path: Source, start: bytes) -> Any:
     sizes = {int.from_bytes(start[:4], order) for order in ("little", "big")}
     kind = next((_HEADERS[size] for size in sizes if size in _HEADERS), None)
     if kind is None:
@@ -179,7 +237,7 @@ def _parse_header(path: Path, start: bytes) -> Any:
         raise FileError(path, DAMAGED) from None
 
 
-def _check_header(path: Path, header: Any) -> None:
+def _check_header(path: Source, header: Any, max_voxels: int = MAX_VOXELS) -> None:
     if not bytes(header["magic"]).startswith(SINGLE_FILE):
         raise FileError(path, "is half of a header/image pair; save the volume as one .nii.gz file")
     dims = [int(edge) for edge in header["dim"]]
@@ -187,8 +245,8 @@ def _check_header(path: Path, header: Any) -> None:
         raise FileError(path, f"has {dims[0]} dimensions or an empty one; give one 3D volume")
     if any(edge != 1 for edge in dims[4 : dims[0] + 1]):
         raise FileError(path, f"has {dims[0]} dimensions; give one 3D volume")
-    if int(np.prod(dims[1:4], dtype=object)) > MAX_VOXELS:
-        raise FileError(path, f"its header asks for more than {MAX_VOXELS} voxels; save it again or remove it")
+    if int(np.prod(dims[1:4], dtype=object)) > max_voxels:
+        raise TooLargeError(path, f"its header asks for more than {max_voxels} voxels; save it again or remove it")
     if not _known_type(header):
         raise FileError(path, "its voxels are no plain numbers (complex, colour or unknown); save them as float32")
     if not 0 <= float(header["vox_offset"]) <= MAX_EXTENSIONS:
@@ -203,7 +261,7 @@ def _known_type(header: Any) -> bool:
         return False
 
 
-def _check_geometry(path: Path, header: Any) -> None:
+def _check_geometry(path: Source, header: Any) -> None:
     """The voxel-to-world transform and the voxel sizes must be finite, and the transform invertible."""
     edges = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     try:
@@ -216,12 +274,9 @@ def _check_geometry(path: Path, header: Any) -> None:
         raise FileError(path, "its geometry (pixdim, sform, qform) is not usable; save it again with voxel sizes")
 
 
-def _check_size(path: Path, needed: int) -> None:
+def _check_size(path: Source, needed: int) -> None:
     """Refuse a header that promises more than the file can hold, before memory is set aside for it."""
-    held = path.stat().st_size
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    if held * (MAX_DEFLATE_RATIO if compressed else 1) < needed:
+    if source_size(path) * (MAX_DEFLATE_RATIO if _is_compressed(path) else 1) < needed:
         raise FileError(path, DAMAGED)
 
 
@@ -230,7 +285,7 @@ def _shape(header: Any) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _scaled(path: Path, header: Any, stored: NDArray[Any]) -> NDArray[Any]:
+def _scaled(path: Source, header: Any, stored: NDArray[Any]) -> NDArray[Any]:
     try:
         slope, intercept = header.get_slope_inter()
     except HeaderDataError:

@@ -82,13 +82,15 @@ class VolumePredictor:
         """Segment a volume: probabilities are resampled to its own grid, then the likeliest class is taken.
 
         Raises:
-            DataError: The affine gives no orientation, or an absurd voxel size.
+            DataError: The affine gives no orientation, or an absurd voxel size, or the network's answer is not finite.
         """
         image = preprocess(volume, self.preprocessing).to(self.device)
         with torch.no_grad(), autocast(self.device, "auto"):
             logits = infer_logits(self.model, image, self.inference)
         if len(logits) != len(self.record.classes):
             raise DataError(f"model.json: {len(self.record.classes)} classes, but the network has {len(logits)}")
+        if not bool(logits.isfinite().all()):
+            raise DataError("the network gives no finite answer; check the voxels' values")
         x, y, z = to_ras(volume).voxels.shape
         labels = label_map(logits.softmax(dim=0), (x, y, z)).cpu().numpy()
         return LabelMap(from_ras(labels, volume.affine), volume.affine)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.imaging.formats import FileError, array_digest, pixel_digest, read_image
+from medloop.imaging.formats import FileError, Source, array_digest, pixel_digest, read_image
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, FoundCase, Layout, find_cases, find_volumes
 from medloop.imaging.nifti import NiftiVolume, read_nifti
 from medloop.imaging.problems import Problem
@@ -164,9 +164,18 @@ def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:
     fault = _grid_fault(image, label)
     if fault:
         raise FileError(label_path, f"{fault}; resample the label onto the image's grid, nearest neighbour")
-    if (image.voxels == image.voxels.flat[0]).all():
-        raise FileError(image_path, "holds one value everywhere; replace or remove it")
+    require_contrast(image_path, image.voxels)
     return Subject(image, label, _label_values(label_path, label.voxels, labels))
+
+
+def require_contrast(path: Source, voxels: NDArray[np.generic]) -> None:
+    """Refuse a volume that shows nothing.
+
+    Raises:
+        FileError: All its voxels have one value.
+    """
+    if (voxels == voxels.flat[0]).all():
+        raise FileError(path, "holds one value everywhere; replace or remove it")
 
 
 def require_volume(folder: Path, stem: str) -> Path:

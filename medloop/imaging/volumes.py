@@ -6,6 +6,7 @@ the probabilities, argmax) and `from_ras` backwards. Axes are X, Y, Z; a voxel s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from medloop.errors import DataError
-from medloop.imaging import intensity
+from medloop.imaging import intensity, nifti
+from medloop.imaging.formats import Source
 from medloop.imaging.layouts import IMAGE
 from medloop.imaging.nifti import read_geometry, read_nifti
 from medloop.imaging.validation import read_subject, require_volume
@@ -45,13 +47,17 @@ class Volume:
         return x, y, z
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Source, max_voxels: int = nifti.MAX_VOXELS) -> Volume:
     """Read a NIfTI image.
 
+    Args:
+        path: The file, or its content.
+        max_voxels: More are refused.
+
     Raises:
-        DataError: It is no finite 3D volume with a geometry; the message names it.
+        DataError: It is no finite 3D volume with a geometry, or too large; the message names it.
     """
-    volume = read_nifti(path)
+    volume = read_nifti(path, max_voxels)
     return Volume(volume.voxels, volume.affine)
 
 
@@ -148,14 +154,16 @@ def target_shape(shape: Shape, spacing: Triple, rule: VolumePreprocessing) -> Sh
         return rule.size
     if rule.spacing is None:
         raise DataError(f"model.json: mode {rule.mode} lacks its size or spacing; give training's own file")
-    x, y, z = (max(1, round(n * own / new)) for n, own, new in zip(shape, spacing, rule.spacing, strict=True))
-    if x * y * z > MAX_VOXELS:
-        sizes = f"voxels of {_text(spacing)}, resampled to {_text(rule.spacing)}, are {x} x {y} x {z}"
+    edges = [n * own / new for n, own, new in zip(shape, spacing, rule.spacing, strict=True)]
+    # One edge at a time first: a header's voxel size may be anything, infinity included.
+    if not all(edge <= MAX_VOXELS for edge in edges) or math.prod(max(1, round(edge)) for edge in edges) > MAX_VOXELS:
+        sizes = f"voxels of {_text(spacing)}, resampled to {_text(rule.spacing)}, are {_text(edges)}"
         raise DataError(f"{sizes}: too many; mend the header's voxel size")
+    x, y, z = (max(1, round(edge)) for edge in edges)
     return x, y, z
 
 
-def _text(spacing: Triple) -> str:
+def _text(spacing: Sequence[float]) -> str:
     return " x ".join(f"{size:.4g}" for size in spacing)
 
 

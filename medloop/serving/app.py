@@ -93,13 +93,18 @@ async def _invoke(endpoint: Endpoint, request: Request) -> Response:
         return _refuse(400, str(error))
     except ClientDisconnect:
         return _refuse(400, "the client went away")
-    except MemoryError:
-        return _refuse(413, "takes more memory than this endpoint has; make it smaller")
     except Exception as error:
+        if _is_out_of_memory(error):
+            return _refuse(413, "the file takes more memory than this endpoint has; make it smaller")
         # A bug. Its message is left out of the log: it may quote the file.
         frames = "".join(traceback.format_tb(error.__traceback__))
         print(f"error: {type(error).__name__} in\n{frames}", file=sys.stderr, flush=True)
         return _refuse(500, "a fault of the endpoint's own; its log says where")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """NumPy raises MemoryError; torch says it in a RuntimeError, on the CPU without a class of its own."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
 
 
 async def _predict(endpoint: Endpoint, request: Request) -> Response:

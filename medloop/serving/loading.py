@@ -28,7 +28,7 @@ def load_service(settings: ServeSettings) -> Service:
         folder = unpack_model(settings.model_dir, Path(scratch))
         if read_model_record(folder).task == "classification":
             return _load_images(folder, settings)
-        raise DataError("model.json: task is segmentation")
+        return _load_volumes(folder, settings)
 
 
 def _load_images(folder: Path, settings: ServeSettings) -> Service:
@@ -37,3 +37,13 @@ def _load_images(folder: Path, settings: ServeSettings) -> Service:
     predictor = ImagePredictor.load(folder, settings.device)
     predictor.score_pixels(np.zeros((8, 8), np.uint8))
     return ImageService(predictor, settings)
+
+
+def _load_volumes(folder: Path, settings: ServeSettings) -> Service:
+    from medloop.imaging.segment_predictor import VolumePredictor
+    from medloop.imaging.volumes import Volume
+    from medloop.serving.volume_service import VolumeService
+
+    predictor = VolumePredictor.load(folder, settings.device)
+    predictor.segment_volume(Volume(np.zeros((8, 8, 8), np.uint8), np.eye(4)))
+    return VolumeService(predictor, settings)
