@@ -69,6 +69,10 @@ class Target:
         registry = f"{self.account}.dkr.ecr.{self.region}.amazonaws.com"
         return f"{registry}/medloop-{container}:{self.code_digest(container)}"
 
+    def function_arn(self, container: str) -> str:
+        """The ARN of a container's Lambda function."""
+        return f"arn:aws:lambda:{self.region}:{self.account}:function:medloop-{container}"
+
     def pipeline_session(self) -> PipelineSession:
         """The SDK's session under which steps are described, not run. Imports the SDK (4 to 9 s the first time)."""
         _quieten_sdk(self.region)

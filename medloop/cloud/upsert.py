@@ -12,14 +12,17 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from medloop.cloud.layout import PSEUDONYM_KEY
+from medloop.bundle import load_container
+from medloop.cloud.functions import put_function, require_functions
+from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
 from medloop.cloud.sessions import Target, isolated
 from medloop.definition.validate import validate
 from medloop.errors import SettingError, TargetError
 from medloop.settings import Resolved
 
 KEY_BYTES = 32
-_ABSENT = {"404", "NoSuchKey", "NotFound"}
+_NO_MODEL = b"No version is Approved yet: there is no model to compare with.\n"
+_ABSENT = {"404", "NoSuchKey", "NotFound", "ResourceNotFound", "ResourceNotFoundException"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def upsert(target: Target, resolved: Resolved) -> UpsertResult:
     try:
         _check_images(target, resolved)
         uploaded = [key for key, body in _objects(target, resolved) if _put_once(target, key, body)]
+        _put_functions(target, resolved, definition)
         _ensure_group(target, f"medloop-{resolved.spec.task}")
         arn, action = _put_pipeline(target, resolved.spec.name, definition)
     except (ClientError, BotoCoreError) as error:
@@ -67,9 +71,34 @@ def upsert(target: Target, resolved: Resolved) -> UpsertResult:
     return UpsertResult(resolved.spec.name, arn, definition, action, tuple(uploaded))
 
 
+def stored_definition(target: Target, name: str) -> str | None:
+    """The definition's JSON text as the target has it; None where it has no such pipeline.
+
+    Raises:
+        TargetError: The target can't be reached, or refuses.
+    """
+    try:
+        return str(target.boto.client("sagemaker").describe_pipeline(PipelineName=name)["PipelineDefinition"])
+    except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] in _ABSENT:
+            return None
+        raise TargetError(f"target {target.name}: pipeline {name} can't be read: {error}") from error
+
+
 def _objects(target: Target, resolved: Resolved) -> list[tuple[str, bytes]]:
     bundles = [target.bundle(container) for container in resolved.spec.containers]
-    return [*((bundle.key, bundle.data) for bundle in bundles), (PSEUDONYM_KEY, secrets.token_bytes(KEY_BYTES))]
+    made_once = [(PSEUDONYM_KEY, secrets.token_bytes(KEY_BYTES)), (NO_MODEL_FILE, _NO_MODEL)]
+    return [*((bundle.key, bundle.data) for bundle in bundles), *made_once]
+
+
+def _put_functions(target: Target, resolved: Resolved, definition: str) -> None:
+    """Functions of the local backend are made of the bundles; those of an account are infra's, and must be there."""
+    if target.name == "aws":
+        require_functions(target, definition)
+        return
+    for container in resolved.spec.containers:
+        if load_container(container).kind == "lambda":
+            put_function(target, container)
 
 
 def _put_once(target: Target, key: str, body: bytes) -> bool:
@@ -126,6 +155,8 @@ def _check_images(target: Target, resolved: Resolved) -> None:
         return
     ecr = target.boto.client("ecr")
     for container in resolved.spec.containers:
+        if load_container(container).kind == "lambda":
+            continue
         tag = target.code_digest(container)
         try:
             ecr.describe_images(repositoryName=f"medloop-{container}", imageIds=[{"imageTag": tag}])

@@ -18,7 +18,5 @@ def definition_text(services: Services, target: TargetName, resolved: Resolved) 
     A definition doesn't depend on the home folder, so a temporary one serves: the user's own is neither made nor
     changed.
     """
-    from medloop.cloud.upsert import build_definition as build
-
     with tempfile.TemporaryDirectory(prefix="medloop-") as scratch:
-        return build(services.open_target(target.value, Path(scratch)), resolved)
+        return services.build(services.open_target(target.value, Path(scratch)), resolved)

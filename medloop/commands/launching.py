@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medloop.commands.changes import confirm_changes
 from medloop.commands.checking import check, print_problems, problem_line
 from medloop.commands.evidence import split_uri
 from medloop.commands.options import Services
@@ -74,8 +75,14 @@ def quarantines(settings: Any) -> bool:
     return getattr(getattr(settings, "split", None), "on_invalid", "fail") == "quarantine"
 
 
-def start(services: Services, target: Target, wish: Wish) -> str:
+def start(services: Services, target: Target, wish: Wish, *, yes: bool = False) -> str:
     """Make the data known to the target, update the pipeline, start an execution.
+
+    Args:
+        services: What commands use from outside.
+        target: Where to run.
+        wish: What to run.
+        yes: Change the pipeline on AWS without asking.
 
     Returns:
         The execution's ARN.
@@ -87,6 +94,7 @@ def start(services: Services, target: Target, wish: Wish) -> str:
     version = data_version(target.boto.client("s3"), uri)
     if version is None:
         raise DataError(f"--data {wish.data}: there is no file below it; give the folder or prefix of a data set")
+    confirm_changes(services, target, wish.resolved, yes=yes)
     say(services.err, f"pipeline: {services.upsert(target, wish.resolved)}", "dim")
     parameters = {**wish.resolved.parameters, "InputData": uri, "DataVersion": version}
     answer = target.boto.client("sagemaker").start_pipeline_execution(

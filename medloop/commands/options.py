@@ -48,6 +48,12 @@ def _upsert(target: Target, resolved: Resolved) -> str:
     return upsert(target, resolved).arn
 
 
+def _build(target: Target, resolved: Resolved) -> str:
+    from medloop.cloud.upsert import build_definition
+
+    return build_definition(target, resolved)
+
+
 @dataclass(frozen=True)
 class Services:
     """What a command needs from outside; tests give their own.
@@ -55,6 +61,7 @@ class Services:
     Args:
         open_target: Name and home folder to a Target.
         upsert: Makes or updates the pipeline on the target, with all that it needs there; returns its ARN.
+        build: Builds the definition's JSON text for the target; touches nothing there.
         sleep: Waits between two looks at an execution.
         out: Results.
         err: Progress and errors.
@@ -62,6 +69,7 @@ class Services:
 
     open_target: Callable[[str, Path], Target] = _open_target
     upsert: Callable[[Target, Resolved], str] = _upsert
+    build: Callable[[Target, Resolved], str] = _build
     sleep: Callable[[float], None] = time.sleep
     out: Console = field(default_factory=make_console)
     err: Console = field(default_factory=lambda: make_console(stderr=True))
@@ -111,6 +119,7 @@ HomeOption = Annotated[
     Path, typer.Option("--home", envvar="MEDLOOP_HOME", help="Folder of everything that local runs keep.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Change the pipeline on AWS without asking.")]
 PresetOption = Annotated[str | None, typer.Option("--preset", "-p", help="A named set of settings (`presets list`).")]
 SetOption = Annotated[
     list[str] | None,

@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from medloop.commands.options import (
+    DEFAULT_HOME,
     BudgetOption,
+    HomeOption,
     JsonOption,
     ParamOption,
     PresetOption,
     SetOption,
     TargetName,
     TargetOption,
+    YesOption,
     services,
 )
 from medloop.commands.output import print_json, print_table, say
@@ -82,6 +85,53 @@ def definition(
     from medloop.settings import resolve
 
     print_json(json_module.loads(definition_text(services(ctx), target, resolve(name, preset, sets or ()))))
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    name: NameArgument,
+    preset: PresetOption = None,
+    sets: SetOption = None,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Show what an upsert would change in the pipeline that the target has."""
+    from medloop.commands.changes import pending_changes, print_changes
+    from medloop.settings import resolve
+
+    opened = services(ctx).target(target, home)
+    changes = pending_changes(services(ctx), opened, resolve(name, preset, sets or ()))
+    if json:
+        print_json({"pipeline": name, "new": changes is None, "changes": changes or []})
+        return
+    print_changes(services(ctx).out, name, opened, changes)
+
+
+@app.command()
+def upsert(
+    ctx: typer.Context,
+    name: NameArgument,
+    preset: PresetOption = None,
+    sets: SetOption = None,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Put a pipeline on the target, with the code that it runs; on AWS, show the changes and ask."""
+    from medloop.commands.changes import confirm_changes
+    from medloop.settings import resolve
+
+    resolved = resolve(name, preset, sets or ())
+    opened = services(ctx).target(target, home)
+    confirm_changes(services(ctx), opened, resolved, yes=yes)
+    arn = services(ctx).upsert(opened, resolved)
+    if json:
+        print_json({"pipeline": name, "arn": arn})
+        return
+    say(services(ctx).out, f"pipeline {arn}")
 
 
 @app.command()

@@ -20,6 +20,7 @@ from medloop.commands.options import (
     SetOption,
     TargetName,
     TargetOption,
+    YesOption,
     flags,
     services,
     usable_home,
@@ -46,6 +47,7 @@ def run(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the execution to its end.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; touch nothing.")] = False,
     budget: BudgetOption = None,
+    yes: YesOption = False,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Check the data set first.")] = True,
     json: JsonOption = False,
 ) -> None:
@@ -65,7 +67,7 @@ def run(
     if budget is not None and target is TargetName.aws:  # here a run costs nothing
         _keep_to(budget, services(ctx), wish)
     opened = services(ctx).target(target, home)
-    arn = start(services(ctx), opened, wish)
+    arn = start(services(ctx), opened, wish, yes=yes)
     if not wait:
         _print_started(services(ctx), arn, flags(target, home), json=json)
         return

@@ -44,6 +44,12 @@ class Account:
     objects: dict[str, bytes] = field(default_factory=dict)
     logs: dict[str, list[str]] = field(default_factory=dict)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    definitions: dict[str, str] = field(default_factory=dict)
+
+    def describe_pipeline(self, PipelineName: str) -> dict[str, Any]:
+        if PipelineName not in self.definitions:
+            raise _refusal("ResourceNotFound", "DescribePipeline", f"Pipeline '{PipelineName}' does not exist.")
+        return {"PipelineDefinition": self.definitions[PipelineName]}
 
     def add_execution(self, identifier: str, status: str, pipeline: str = "classification", **more: Any) -> str:
         """An execution, each an hour younger than the one before; returns its ARN."""
@@ -163,13 +169,19 @@ class CommandLine:
     home: Path
     capsys: pytest.CaptureFixture[str]
     on_sleep: Callable[[], None] = lambda: None
+    built: str = '{"Version": "2020-12-01", "Parameters": [], "Steps": []}'
     out: str = ""
     err: str = ""
     opened: list[tuple[str, Path]] = field(default_factory=list)
 
     def __call__(self, *argv: str) -> int:
         """Run one command; keeps what it printed."""
-        services = Services(open_target=self._open, upsert=self._upsert, sleep=lambda seconds: self.on_sleep())
+        services = Services(
+            open_target=self._open,
+            upsert=self._upsert,
+            build=lambda target, resolved: self.built,
+            sleep=lambda seconds: self.on_sleep(),
+        )
         code = main([*argv], services)
         self.out, self.err = self.capsys.readouterr()
         return code

@@ -1,0 +1,62 @@
+"""What an upsert would change on the target, shown before it happens."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from medloop.commands.options import Services
+from medloop.commands.output import print_table, say
+from medloop.definition.diff import Change, diff_definitions
+from medloop.errors import UserError
+
+if TYPE_CHECKING:
+    from medloop.cloud.sessions import Target
+    from medloop.settings import Resolved
+
+
+def pending_changes(services: Services, target: Target, resolved: Resolved) -> list[Change] | None:
+    """What an upsert would change; None where the target has no such pipeline yet.
+
+    Raises:
+        SettingError: The settings make no valid definition, or the stored one is no JSON.
+        TargetError: The target can't be reached.
+    """
+    from medloop.cloud.upsert import stored_definition
+
+    stored = stored_definition(target, resolved.spec.name)
+    return None if stored is None else diff_definitions(stored, services.build(target, resolved))
+
+
+def print_changes(console: Console, name: str, target: Target, changes: list[Change] | None) -> None:
+    """Print changes, or that there are none."""
+    if changes is None:
+        say(console, f"pipeline {name}: new on {target.name}")
+    elif not changes:
+        say(console, f"pipeline {name}: nothing changes on {target.name}")
+    else:
+        say(console, f"pipeline {name}: {len(changes)} changes on {target.name}")
+        rows = [(change.kind, change.path, change.before or None, change.after or None) for change in changes]
+        print_table(console, ("", "where", "now", "then"), rows)
+
+
+def confirm_changes(services: Services, target: Target, resolved: Resolved, *, yes: bool) -> None:
+    """On AWS, show what an upsert would change, and ask; here, where a pipeline is one's own, nothing is asked.
+
+    Raises:
+        UserError: There is no terminal to ask at, and `yes` wasn't given.
+        typer.Exit: With 1, where the answer is no.
+    """
+    if target.name != "aws":
+        return
+    changes = pending_changes(services, target, resolved)
+    print_changes(services.err, resolved.spec.name, target, changes)
+    if yes or changes == []:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"pipeline {resolved.spec.name} would change on aws; look at the changes above, then add --yes")
+    if not typer.confirm("Put this pipeline on aws?", err=True):
+        raise typer.Exit(1)

@@ -1,0 +1,86 @@
+"""What changes between two definitions, in words: steps, parameters and members by name. No SDK import."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from medloop.errors import SettingError
+
+_KEYS = ("Name", "InputName", "OutputName", "ChannelName", "PropertyFileName", "Key", "VariantName", "MetricName")
+"""What names an element of a list, so that an insertion isn't a change of all that follow."""
+_MAX_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference.
+
+    Args:
+        kind: `added`, `removed` or `changed`.
+        path: Where, such as `Steps.Train.Arguments.ResourceConfig.InstanceType`.
+        before: The stored value, shortened; empty for what is added.
+        after: The new value, shortened; empty for what is removed.
+    """
+
+    kind: str
+    path: str
+    before: str
+    after: str
+
+
+def diff_definitions(before: str, after: str) -> list[Change]:
+    """The differences between two definitions' JSON texts, in the order of the first, then of the second.
+
+    Raises:
+        SettingError: One of them is no JSON.
+    """
+    try:
+        one, two = json.loads(before), json.loads(after)
+    except ValueError as error:
+        raise SettingError(f"pipeline definition: is no JSON ({error}); upsert the pipeline again") from None
+    return list(_changes("", one, two))
+
+
+def _changes(path: str, before: Any, after: Any) -> Iterator[Change]:
+    if isinstance(before, list) and isinstance(after, list):
+        one, two = _named(before), _named(after)
+        if (one is not None or not before) and (two is not None or not after):
+            before, after = one or {}, two or {}
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        if before != after:
+            yield Change("changed", path, _short(before), _short(after))
+        return
+    for key in [*before, *(key for key in after if key not in before)]:
+        inner = f"{path}.{key}" if path else str(key)
+        if key not in after:
+            yield Change("removed", inner, _short(before[key]), "")
+        elif key not in before:
+            yield Change("added", inner, "", _short(after[key]))
+        else:
+            yield from _changes(inner, before[key], after[key])
+
+
+def _named(elements: list[Any]) -> dict[str, Any] | None:
+    """A list's elements by their names; None where they have none, or not one each.
+
+    The arguments of a processing job are pairs `--name value` in one list, and are read as such.
+    """
+    if elements and all(isinstance(element, dict) for element in elements):
+        for key in _KEYS:
+            names = [element.get(key) for element in elements]
+            if all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
+                return dict(zip(names, elements, strict=True))
+        return None
+    options = elements[::2]
+    pairs = len(elements) % 2 == 0 and all(isinstance(o, str) and o.startswith("--") for o in options)
+    if elements and pairs and len(set(options)) == len(options):
+        return dict(zip(options, elements[1::2], strict=True))
+    return None
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."

@@ -1,0 +1,77 @@
+"""The difference of two definitions, as `pipelines diff` shows it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from medloop.definition.diff import Change, diff_definitions
+from medloop.errors import SettingError
+from tests.unit.definition.documents import small_definition
+
+
+def changes(**edits: Any) -> list[Change]:
+    """What changes when the small definition is edited: `edit` gets the document."""
+    before = small_definition()
+    after = copy.deepcopy(before)
+    edits["edit"](after)
+    return diff_definitions(json.dumps(before), json.dumps(after))
+
+
+def test_equal_definitions_differ_in_nothing() -> None:
+    """Whatever the white space."""
+    document = small_definition()
+    assert diff_definitions(json.dumps(document), json.dumps(document, indent=4)) == []
+
+
+def test_a_changed_member_is_named_by_step_and_path() -> None:
+    """Both values are shown."""
+
+    def edit(document: dict[str, Any]) -> None:
+        document["Steps"][0]["Arguments"]["ProcessingResources"]["ClusterConfig"]["InstanceType"] = "ml.g5.xlarge"
+
+    path = "Steps.Score.Arguments.ProcessingResources.ClusterConfig.InstanceType"
+    assert changes(edit=edit) == [Change("changed", path, "ml.m5.xlarge", "ml.g5.xlarge")]
+
+
+def test_a_step_put_first_changes_no_other() -> None:
+    """Steps are compared by name, not by place."""
+
+    def edit(document: dict[str, Any]) -> None:
+        document["Steps"].insert(0, {"Name": "New", "Type": "Fail", "Arguments": {}})
+
+    (change,) = changes(edit=edit)
+    assert (change.kind, change.path, change.before) == ("added", "Steps.New", "")
+
+
+def test_a_parameter_taken_away_is_removed() -> None:
+    """Its stored value is shown."""
+
+    def edit(document: dict[str, Any]) -> None:
+        document["Parameters"] = [p for p in document["Parameters"] if p["Name"] != "Bound"]
+
+    (change,) = changes(edit=edit)
+    assert (change.kind, change.path, change.after) == ("removed", "Parameters.Bound", "")
+    assert "0.5" in change.before
+
+
+def test_arguments_of_a_job_are_compared_by_option() -> None:
+    """`--task x` to `--seed 3 --task y`: one added, one changed."""
+
+    def edit(document: dict[str, Any]) -> None:
+        document["Steps"][0]["Arguments"]["AppSpecification"]["ContainerArguments"] = ["--seed", "3", "--task", "y"]
+
+    prefix = "Steps.Score.Arguments.AppSpecification.ContainerArguments"
+    assert changes(edit=edit) == [
+        Change("changed", f"{prefix}.--task", "x", "y"),
+        Change("added", f"{prefix}.--seed", "", "3"),
+    ]
+
+
+def test_a_stored_definition_that_is_no_json_is_one_line() -> None:
+    """Somebody else may have written it."""
+    with pytest.raises(SettingError, match="is no JSON .* upsert the pipeline again"):
+        diff_definitions("{", "{}")
