@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medloop.local import executions, processes
+from medloop.definition.read import Definition
+from medloop.local import executions, processes, versions
 from medloop.local.api.paging import created_between, page, pick
 from medloop.local.api.pipelines import find
 from medloop.local.backend import Backend
@@ -11,6 +12,7 @@ from medloop.local.executions import RUNNING, reap
 from medloop.local.graph import read_graph, typed_parameters
 from medloop.local.home import new_id, now
 from medloop.local.packages import CREATED_BY
+from medloop.local.selection import Selection
 from medloop.local.step_runs.table import STEP_TYPES
 from medloop.local.store import Document, Table, Transaction
 
@@ -33,22 +35,66 @@ def start(backend: Backend, params: Document) -> Document:
         known = write.get(Table.TOKENS, token)
         if known:
             return known
-        document = _new_execution(pipeline, params)
-        arn = document["PipelineExecutionArn"]
+        version = versions.find(write, pipeline, params.get("PipelineVersionId"))
+        definition = read_graph(version["PipelineDefinition"], STEP_TYPES)
+        document = _new_execution(version, definition, params)
+        arn, name = document["PipelineExecutionArn"], pipeline["PipelineName"]
+        reused: list[Document] = []
+        if config := params.get("SelectiveExecutionConfig"):
+            reused = Selection.of(config).reused(write, name, definition)
+            document["SelectiveExecutionConfig"] = config
         document["_engine"] = processes.spawn_module(backend.home, "medloop.local.engine", arn)
-        name = pipeline["PipelineName"]
         write.put(Table.EXECUTIONS, arn, document, parent=name)
+        for step in reused:
+            write.put(Table.STEPS, f"{arn}/{step['StepName']}", step, parent=arn)
         write.put(Table.TOKENS, token, {"PipelineExecutionArn": arn}, parent=arn)
         write.put(Table.PIPELINES, name, {**pipeline, "LastRunTime": document["CreationTime"]})
+        versions.keep(write, pipeline)
+        versions.change(write, pipeline, version["_version"], LastExecutionPipelineExecutionArn=arn)
     return {"PipelineExecutionArn": arn}
 
 
-def _new_execution(pipeline: Document, params: Document) -> Document:
+def retry(backend: Backend, params: Document) -> Document:
+    """RetryPipelineExecution: the same execution goes on from what failed or was stopped; what succeeded stays.
+
+    The engine is started as by `start`. An execution whose engine died is ended first, and so can be retried.
+    """
+    arn = _read(backend, params)["PipelineExecutionArn"]
+    with backend.store.write() as write:
+        token = f"{arn}/{params['ClientRequestToken']}"
+        if write.get(Table.TOKENS, token):
+            return {"PipelineExecutionArn": arn}
+        document, steps = executions.read(write, arn), write.select(Table.STEPS, arn)
+        _check_retry(document, steps)
+        again = [step for step in steps if step["StepStatus"] != "Succeeded"]
+        for step in again:
+            write.delete(Table.STEPS, f"{arn}/{step['StepName']}")
+        document.pop("FailureReason", None)
+        document |= pick(params, "ParallelismConfiguration")
+        attempts = {step["StepName"]: step.get("AttemptCount", 1) for step in again}
+        document |= {"PipelineExecutionStatus": "Executing", "LastModifiedTime": now()}
+        document["_attempts"] = document.get("_attempts", {}) | attempts
+        document["_engine"] = processes.spawn_module(backend.home, "medloop.local.engine", arn)
+        write.put(Table.EXECUTIONS, arn, document)
+        write.put(Table.TOKENS, token, {"PipelineExecutionArn": arn}, parent=arn)
+    return {"PipelineExecutionArn": arn}
+
+
+def _check_retry(execution: Document, steps: list[Document]) -> None:
+    arn, status = execution["PipelineExecutionArn"], execution["PipelineExecutionStatus"]
+    if status not in ("Failed", "Stopped"):
+        raise invalid(
+            f"Only pipeline executions with 'Failed' or 'Stopped' status can be retried; the status of {arn} is {status}"
+        )
+    if ended_by := next((step["StepName"] for step in steps if "Fail" in (step.get("Metadata") or {})), None):
+        raise invalid(
+            f"Pipeline execution {arn} was ended by its Fail step {ended_by} and can't be retried; start a new execution"
+        )
+
+
+def _new_execution(pipeline: Document, definition: Definition, params: Document) -> Document:
     given = {item["Name"]: item["Value"] for item in params.get("PipelineParameters") or []}
-    definition = read_graph(pipeline["PipelineDefinition"], STEP_TYPES)
     values = typed_parameters(definition.parameters, given)
-    if params.get("SelectiveExecutionConfig"):
-        raise invalid("SelectiveExecutionConfig is not known to the local backend; start without it.")
     identifier, time = new_id(), now()
     document = pick(params, "PipelineExecutionDescription", "ParallelismConfiguration")
     if "ParallelismConfiguration" in pipeline:
@@ -131,7 +177,7 @@ def stop(backend: Backend, params: Document) -> Document:
     document = _read(backend, params)
     if document["PipelineExecutionStatus"] not in RUNNING:
         status = document["PipelineExecutionStatus"]
-        raise invalid(f"Pipeline execution {params['PipelineExecutionArn']} can't be stopped: it has ended ({status}).")
+        raise invalid(f"Only pipelines with 'Executing' status can be stopped: it has ended ({status}).")
     return _change(backend, params, PipelineExecutionStatus="Stopping")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medloop.local import versions
 from medloop.local.api.paging import created_between, page, pick
 from medloop.local.api.tags import put_tags
 from medloop.local.backend import Backend
@@ -14,6 +15,14 @@ from medloop.local.step_runs.table import STEP_TYPES
 from medloop.local.store import Document, Table, Transaction
 
 _SUMMARY = ("PipelineArn", "PipelineName", "PipelineDisplayName", "PipelineDescription", "RoleArn", "CreationTime")
+_VERSION_SUMMARY = (
+    "PipelineArn",
+    "PipelineVersionId",
+    "CreationTime",
+    "PipelineVersionDisplayName",
+    "PipelineVersionDescription",
+    "LastExecutionPipelineExecutionArn",
+)
 
 
 def pipeline_name(name_or_arn: str) -> str:
@@ -60,29 +69,52 @@ def create(backend: Backend, params: Document) -> Document:
             )
         if not existing:
             write.put(Table.PIPELINES, name, document)
+            versions.keep(write, document)
             put_tags(write, document["PipelineArn"], params.get("Tags") or [])
     return {"PipelineArn": document["PipelineArn"]}
 
 
 def update(backend: Backend, params: Document) -> Document:
-    """UpdatePipeline."""
+    """UpdatePipeline: makes a version."""
     changes = pick(params, "PipelineDisplayName", "PipelineDescription", "RoleArn", "ParallelismConfiguration")
     if "PipelineDefinition" in params or "PipelineDefinitionS3Location" in params:
         changes["PipelineDefinition"] = _definition(backend, params)
     with backend.store.write() as write:
         document = find(write, params["PipelineName"])
+        versions.keep(write, document)
         document |= {**changes, "LastModifiedTime": now(), "_version": document["_version"] + 1}
         write.put(Table.PIPELINES, document["PipelineName"], document)
+        versions.keep(write, document)
     return {"PipelineArn": document["PipelineArn"], "PipelineVersionId": document["_version"]}
 
 
 def describe(backend: Backend, params: Document) -> Document:
-    """DescribePipeline (its newest version; older ones aren't kept)."""
+    """DescribePipeline: the newest version, or the one asked for."""
     with backend.store.read() as read:
-        document = find(read, params["PipelineName"])
-    if params.get("PipelineVersionId", document["_version"]) != document["_version"]:
-        raise not_found(f"The local backend keeps version {document['_version']} of this pipeline only.")
-    return document
+        return versions.find(read, find(read, params["PipelineName"]), params.get("PipelineVersionId"))
+
+
+def list_versions(backend: Backend, params: Document) -> Document:
+    """ListPipelineVersions."""
+    with backend.store.read() as read:
+        found = versions.of(read, find(read, params["PipelineName"]))
+    found = [version for version in found if created_between(version, params, "CreatedAfter", "CreatedBefore")]
+    shown = [pick(version, *_VERSION_SUMMARY) for version in found]
+    return page(shown, params, member="PipelineVersionSummaries", sort=lambda version: (version["PipelineVersionId"],))
+
+
+def update_version(backend: Backend, params: Document) -> Document:
+    """UpdatePipelineVersion: its display name and description; aliases aren't kept."""
+    if "PipelineVersionAliasOperations" in params:
+        raise invalid("The local backend keeps no aliases of pipeline versions.")
+    number = params["PipelineVersionId"]
+    with backend.store.write() as write:
+        pipeline = find(write, params["PipelineArn"])
+        versions.find(write, pipeline, number)
+        versions.keep(write, pipeline)
+        fields = pick(params, "PipelineVersionDisplayName", "PipelineVersionDescription")
+        versions.change(write, pipeline, number, **fields)
+    return {"PipelineArn": pipeline["PipelineArn"], "PipelineVersionId": number}
 
 
 def delete(backend: Backend, params: Document) -> Document:
