@@ -98,7 +98,7 @@ def run(
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch, redirect_stdout(StringIO()):
         task = ClassificationTask(together, volumes[val], classes, rule, settings, CPU)
-        result = fit(model, task, settings, device=CPU, checkpoint_dir=Path(scratch), tensorboard_dir=None)
+        result = fit(model, task, settings, device=CPU, checkpoint_dir=Path(scratch))
     seconds = time.monotonic() - started
     with torch.inference_mode():
         scores = ClassificationTask(together, volumes[test], classes, rule, settings, CPU).validate(model)

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
@@ -21,9 +23,12 @@ from medloop.imaging.split_record import read_split_record
 from medloop.training.loop import FitResult, fit, write_model
 from medloop.training.model_record import ImagePreprocessing
 from medloop.training.pretrained import load_pretrained
-from medloop.training.provenance import make_record
+from medloop.training.provenance import make_record, run_info
 from medloop.training.seeding import pick_device, seed_everything
 from medloop.training.settings import ClassificationHyperparameters
+from medloop.training.tracking.base import Picture
+from medloop.training.tracking.open import tracking
+from medloop.training.tracking.pictures import confusion_panel, sample_indices, samples_panel
 
 EVAL_BATCH_SIZE = 256
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -70,6 +75,7 @@ class ClassificationTask:
         self._augment = ImageAugmentation(self.settings.flips, Generator(self.device).manual_seed(seed))
         balanced = self.settings.class_weights == "balanced"
         self._weights = balanced_weights(self.train.labels, len(self.classes)).to(self.device) if balanced else None
+        self._predicted: NDArray[np.int64] = np.zeros(0, np.int64)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -99,8 +105,19 @@ class ClassificationTask:
         if not math.isfinite(loss):  # scikit-learn refuses NaN; the loop says what it means
             return {"val_loss": loss, "val_auroc": math.nan, "val_accuracy": math.nan}
         probabilities = logits.double().softmax(dim=1).cpu().numpy()
+        self._predicted = probabilities.argmax(axis=1)
         metrics = classification_metrics(self.val.labels.cpu().numpy(), probabilities, self.classes)
         return {"val_loss": loss, "val_auroc": metrics["macro_auroc"], "val_accuracy": metrics["accuracy"]}
+
+    def pictures(self) -> dict[str, Picture]:
+        """A dozen validation images with class and prediction, and the confusion matrix."""
+        truth, chosen = self.val.labels.cpu().numpy(), sample_indices(len(self.val))
+        images = [self.val.images[k].float().cpu().numpy() for k in chosen]
+        found = {
+            "samples": samples_panel(images, truth[chosen].tolist(), self._predicted[chosen].tolist(), self.classes)
+        }
+        matrix = confusion_panel(truth, self._predicted, self.classes)
+        return found if matrix is None else {**found, "confusion": matrix}
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         """A mean over images; torch's own divides by the batch's sum of weights, which differs between batches."""
@@ -136,15 +153,14 @@ def train_classifier(job: TrainingJob, settings: ClassificationHyperparameters) 
     train, val = (_load(files[name], settings) for name in ("train", "val"))
     rule = fit_preprocessing(train.images, settings.image_size, settings.channels)
     task = ClassificationTask(*_place(train, val, device), split.classes, rule, settings, device)
-    result = fit(
-        model, task, settings, device=device, checkpoint_dir=job.checkpoint_dir,
-        tensorboard_dir=job.output_dir / "tensorboard",
-    )  # fmt: skip
-    record = make_record(
-        task="classification", network=network, classes=split.classes, preprocessing=rule, inference=None,
-        split=split, pretrained=pretrained, settings=settings, best=result.best,
-    )  # fmt: skip
-    write_model(job.model_dir, model, record, result.history)
+    with tracking(run_info("classification", settings, split), job.output_dir) as run:
+        result = fit(model, task, settings, device=device, checkpoint_dir=job.checkpoint_dir, tracking=run)
+        record = make_record(
+            task="classification", network=network, classes=split.classes, preprocessing=rule, inference=None,
+            split=split, pretrained=pretrained, settings=settings, best=result.best, tracking=run.runs(),
+        )  # fmt: skip
+        write_model(job.model_dir, model, record, result.history)
+        run.model(job.model_dir)
     return result
 
 

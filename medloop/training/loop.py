@@ -1,22 +1,20 @@
 """The training loop of both tasks.
 
 `fit` runs epochs of a `Task` (which knows its data, its loss and its score), keeps the checkpoint with the best
-validation score, stops early, and reports every epoch to the log, to TensorBoard and to the history.
+validation score, stops early, and reports every epoch to the log, to the trackers and to the history.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from medloop.container.metrics import report
@@ -26,6 +24,8 @@ from medloop.training.model_record import Best
 from medloop.training.optimisation import make_optimiser, make_schedule
 from medloop.training.seeding import autocast, seed_everything
 from medloop.training.settings import Hyperparameters
+from medloop.training.tracking.base import Picture
+from medloop.training.tracking.open import Tracking
 
 __all__ = ["Batch", "FitResult", "Task", "fit", "write_model"]
 
@@ -56,6 +56,9 @@ class Task(Protocol):
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Scores on the validation split, `metric` among them; the loop has set eval mode and no-grad."""
 
+    def pictures(self) -> Mapping[str, Picture]:
+        """Pictures by name of what `validate` saw last; asked for only where the score was the best so far."""
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -73,7 +76,7 @@ def fit(
     *,
     device: torch.device,
     checkpoint_dir: Path,
-    tensorboard_dir: Path | None,
+    tracking: Tracking | None = None,
 ) -> FitResult:
     """Train until the epochs, the patience or the time are used up; the model ends with the best weights.
 
@@ -83,7 +86,7 @@ def fit(
         settings: Epochs, learning rate, patience, seed and so on.
         device: Where the task's batches are.
         checkpoint_dir: The best checkpoint is kept here.
-        tensorboard_dir: Event files go here; None writes none.
+        tracking: The run on its trackers; None tracks nothing.
 
     Raises:
         SettingError: The loss or the score is no finite number; the message names `learning_rate`.
@@ -91,13 +94,12 @@ def fit(
     """
     seed_everything(settings.seed)
     run = _Run(model.to(device), task, settings, device, checkpoint_dir / BEST_FILE)
-    with _tensorboard(tensorboard_dir) as writer:
-        for epoch in range(1, settings.epochs + 1):
-            row = run.epoch(epoch)
-            report(**row)
-            _write_scalars(writer, row)
-            if run.is_over():
-                break
+    for epoch in range(1, settings.epochs + 1):
+        row = run.epoch(epoch)
+        report(**row)
+        _track(tracking or Tracking(), run, row, epoch)
+        if run.is_over():
+            break
     best = run.finish()
     report(**{best.metric: best.value})
     return FitResult(best, run.history)
@@ -222,18 +224,10 @@ def _largest_weight(model: nn.Module) -> float:
     return float(torch.stack(values).max())
 
 
-@contextmanager
-def _tensorboard(folder: Path | None) -> Iterator[SummaryWriter | None]:
-    if folder is None:
-        yield None
-        return
-    with SummaryWriter(str(folder)) as writer:
-        yield writer
-
-
-def _write_scalars(writer: SummaryWriter | None, row: dict[str, float]) -> None:
-    if writer is None:
-        return
-    for name, value in row.items():
-        if name != "epoch":
-            writer.add_scalar(name, value, int(row["epoch"]))
+def _track(tracking: Tracking, run: _Run, row: Mapping[str, float], epoch: int) -> None:
+    numbers = {name: value for name, value in row.items() if name != "epoch"}
+    if run.best is not None:
+        numbers[f"best_{run.best.metric}"] = run.best.value
+    tracking.metrics(numbers, epoch)
+    if run.best is not None and run.best.epoch == epoch:
+        tracking.pictures(run.task.pictures, epoch)

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medloop.records import read_record
 
-VERSION = 1
+VERSION = 2
+"""2 added `tracking`. Older files are read as they are."""
 RECORD_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 HISTORY_FILE = "history.csv"
@@ -91,6 +92,17 @@ class Best(_Record):
     value: float
 
 
+class TrackingRun(_Record):
+    """How a training run is found on an experiment tracker. No address: that may hold a password."""
+
+    tracker: Literal["mlflow", "wandb"]
+    kind: str
+    """mlflow: `sqlite`, `http`, `https` or `arn`; wandb: `online` or `offline`."""
+    experiment: str
+    """MLflow's experiment, or W&B's project."""
+    run_id: str
+
+
 class ModelRecord(_Record):
     """The whole of model.json."""
 
@@ -109,6 +121,8 @@ class ModelRecord(_Record):
     data_digest: str
     code_digest: str
     versions: dict[str, str]
+    tracking: list[TrackingRun] = Field(default_factory=list)
+    """The run on each tracker that could be reached, TensorBoard aside."""
 
 
 def read_model_record(folder: Path) -> ModelRecord:

@@ -15,10 +15,12 @@ from medloop.training.model_record import (
     Inference,
     ModelRecord,
     Network,
+    TrackingRun,
     TrainedOn,
     VolumePreprocessing,
 )
 from medloop.training.settings import Hyperparameters
+from medloop.training.tracking.base import RunInfo
 
 _PACKAGES = ("medloop", "torch", "torchvision", "monai", "numpy", "nibabel", "pillow", "safetensors")
 
@@ -34,6 +36,7 @@ def make_record(
     pretrained: ModelRecord | None,
     settings: Hyperparameters,
     best: Best,
+    tracking: Sequence[TrackingRun] = (),
 ) -> ModelRecord:
     """model.json of a finished run; patients that `pretrained` has seen count as seen."""
     return ModelRecord(
@@ -46,9 +49,20 @@ def make_record(
         best=best,
         hyperparameters=settings.model_dump(mode="json"),
         data_digest=split.data_digest,
-        code_digest=os.environ.get("MEDLOOP_CODE_DIGEST", "unknown"),
+        code_digest=code_digest(),
         versions=versions(),
+        tracking=list(tracking),
     )
+
+
+def run_info(task: Literal["classification", "segmentation"], settings: Hyperparameters, split: SplitRecord) -> RunInfo:
+    """What a run tells its trackers, before its first epoch."""
+    return RunInfo(task, settings.model_dump(mode="json"), code_digest(), split.data_digest, dict(os.environ))
+
+
+def code_digest() -> str:
+    """Names the bundle that this job runs; `unknown` by hand."""
+    return os.environ.get("MEDLOOP_CODE_DIGEST", "unknown")
 
 
 def patients_seen(split: SplitRecord, pretrained: ModelRecord | None) -> TrainedOn:

@@ -24,9 +24,12 @@ from medloop.imaging.volumes import Shape, label_map
 from medloop.training.loop import FitResult, fit, write_model
 from medloop.training.model_record import Inference, VolumePreprocessing
 from medloop.training.pretrained import load_pretrained
-from medloop.training.provenance import make_record
+from medloop.training.provenance import make_record, run_info
 from medloop.training.seeding import pick_device, seed_everything
 from medloop.training.settings import SegmentationHyperparameters
+from medloop.training.tracking.base import Picture
+from medloop.training.tracking.open import tracking
+from medloop.training.tracking.pictures import NUM_CASES, busiest_slice, slice_panel
 
 MAX_CLASSES = 256
 """Labels are kept as uint8."""
@@ -58,6 +61,8 @@ class SegmentationTask:
     generator: Generator
     metric: str = field(default="val_dice", init=False)
     unit: str = field(default="volumes", init=False)
+    _drawn: list[NDArray[np.uint8]] = field(default_factory=list, init=False, repr=False)
+    """[x, y, z] predictions on the preprocessed grid of the first validation cases, as last validated."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -78,6 +83,7 @@ class SegmentationTask:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Loss on the preprocessed grid, and Dice at the original resolution, both as means over cases."""
+        self._drawn.clear()
         results = [self._validate_case(model, case) for case in self.validation]
         losses, scores = zip(*results, strict=True)
         return {"val_loss": float(np.mean(losses)), "val_dice": float(np.nanmean(scores))}
@@ -87,7 +93,22 @@ class SegmentationTask:
         loss = float(self.loss_function(logits[None], case.label.to(self.device).long()[None, None]))
         x, y, z = case.truth.shape
         prediction = label_map(logits.softmax(dim=0), (x, y, z)).cpu().numpy()
+        if len(self._drawn) < NUM_CASES:
+            self._drawn.append(logits.argmax(dim=0).to(torch.uint8).cpu().numpy())
         return loss, mean_dice(case.truth.numpy(), prediction, self.num_classes)
+
+    def pictures(self) -> dict[str, Picture]:
+        """For the first validation cases: the slice with most of the structures, with truth and prediction."""
+        return {
+            f"case_{number}": _panel(case, predicted)
+            for number, (case, predicted) in enumerate(zip(self.validation, self._drawn, strict=False), start=1)
+        }
+
+
+def _panel(case: ValidationVolume, predicted: NDArray[np.uint8]) -> Picture:
+    image, label = case.image.float().numpy(), case.label.numpy()
+    z = busiest_slice(label, predicted)
+    return slice_panel(image[..., z], label[..., z], predicted[..., z])
 
 
 def mean_dice(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], num_classes: int) -> float:
@@ -138,26 +159,16 @@ def train_segmenter(job: TrainingJob, settings: SegmentationHyperparameters) -> 
     pretrained = load_pretrained(job, model, network, classes)
     data = _load(job, settings, split, classes, multiple)
     device = pick_device()
-    result = fit(
-        model,
-        _make_task(settings, data, len(classes), device),
-        settings,
-        device=device,
-        checkpoint_dir=job.checkpoint_dir,
-        tensorboard_dir=job.output_dir / "tensorboard",
-    )
-    record = make_record(
-        task="segmentation",
-        network=network,
-        classes=classes,
-        preprocessing=data.preprocessing,
-        inference=data.inference,
-        split=split,
-        pretrained=pretrained,
-        settings=settings,
-        best=result.best,
-    )
-    write_model(job.model_dir, model, record, result.history)
+    task = _make_task(settings, data, len(classes), device)
+    with tracking(run_info("segmentation", settings, split), job.output_dir) as run:
+        result = fit(model, task, settings, device=device, checkpoint_dir=job.checkpoint_dir, tracking=run)
+        record = make_record(
+            task="segmentation", network=network, classes=classes, preprocessing=data.preprocessing,
+            inference=data.inference, split=split, pretrained=pretrained, settings=settings, best=result.best,
+            tracking=run.runs(),
+        )  # fmt: skip
+        write_model(job.model_dir, model, record, result.history)
+        run.model(job.model_dir)
     return result
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from medloop.container.keys import refuse_keys
 from medloop.errors import SettingError
 
 RESERVED_PREFIXES = ("_tuning_", "sagemaker_")
@@ -55,6 +56,7 @@ class Hyperparameters(BaseModel):
         Raises:
             SettingError: A name is unknown, or a value has the wrong type; the message names it.
         """
+        refuse_keys(strings, "hyperparameter")
         values = {k: _decode(v) for k, v in strings.items() if not k.startswith(RESERVED_PREFIXES)}
         try:
             return cls.model_validate(values)

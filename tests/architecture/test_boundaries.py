@@ -44,9 +44,13 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+MAY_ASK_AWS = {"containers/champion/main.py imports boto3", "medloop/training/tracking/secrets.py imports boto3"}
+"""The Lambda, and the one module that reads secrets, where one is named."""
+
+
 def test_job_code_reaches_neither_boto3_nor_the_sdk() -> None:
     """A job runs without AWS credentials, and anywhere."""
-    assert offenders(JOB_CODE, ("boto3", "botocore", "sagemaker", "pipelines", "steps")) == []
+    assert {*offenders(JOB_CODE, ("boto3", "botocore", "sagemaker", "pipelines", "steps"))} <= MAY_ASK_AWS
 
 
 def test_job_code_does_not_reach_the_control_plane() -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from medloop.errors import SettingError, TargetError
 from medloop.training.loop import FitResult, fit
 from medloop.training.settings import Hyperparameters
+from medloop.training.tracking.base import Picture, RunInfo
+from medloop.training.tracking.open import tracking
 
 CPU = torch.device("cpu")
 
@@ -56,15 +59,19 @@ class LineTask:
         score = self.scores[index] if self.scores else -float((model.weight - 1).abs().detach())
         return {"val_dice": score, "val_loss": self.losses[index]}
 
+    def pictures(self) -> dict[str, Picture]:
+        """One dot."""
+        return {"dot": np.zeros((2, 2, 3), np.uint8)}
+
 
 def train(task: LineTask, folder: Path, **settings: object) -> tuple[FitResult, nn.Linear]:
     """Fit a seeded line; return the result and the model."""
     torch.manual_seed(0)
     model = nn.Linear(1, 1)
     hyperparameters = Hyperparameters.model_validate({"learning_rate": 0.05, **settings})
-    result = fit(
-        model, task, hyperparameters, device=CPU, checkpoint_dir=folder / "checkpoints", tensorboard_dir=folder / "tb"
-    )
+    info = RunInfo("segmentation", {}, "code", "data", {"MEDLOOP_TENSORBOARD_DIR": str(folder / "tb")})
+    with tracking(info, folder) as run:
+        result = fit(model, task, hyperparameters, device=CPU, checkpoint_dir=folder / "checkpoints", tracking=run)
     return result, model
 
 

@@ -1,0 +1,137 @@
+"""MLflow, through its client: nothing global, nothing pickled.
+
+The model is logged as files (safetensors, model.json), not by `mlflow.pytorch.log_model`, which pickles.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from medloop.training.model_record import TrackingRun
+from medloop.training.tracking.base import Picture, RunInfo, Status
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_QUIET: Final = {
+    # A server that is down costs seconds, not the default's quarter of an hour.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_SQLITE: Final = "sqlite:///"
+_LOCK_SECONDS: Final = 45.0
+"""How long the store's first opening (its tables are made then) is waited for, when another job does it."""
+_MAX_VALUE: Final = 500
+"""Characters of a parameter's value; the oldest servers take no more."""
+_STATUS: Final[dict[Status, str]] = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+
+
+class MlflowTracker:
+    """A run on an MLflow store: a SQLite file, a server, or SageMaker's managed server by its ARN.
+
+    Args:
+        uri: `sqlite:///...`, `http(s)://...`, or an ARN (through the plugin sagemaker-mlflow).
+        experiment: Made when absent.
+    """
+
+    name = "MLflow"
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        self._uri, self._experiment = uri, experiment
+        for variable, value in _QUIET.items():
+            os.environ.setdefault(variable, value)
+        # Here, not in `start`: two threads that import the same packages can meet half-made modules.
+        import mlflow  # noqa: F401 (2 to 4 s)
+
+    def start(self, info: RunInfo) -> TrackingRun:
+        """Open the run with its parameters and tags."""
+        from mlflow.entities import Param
+
+        with _alone(self._uri):
+            self._client = _open(self._uri)
+            identifier = _experiment_id(self._client, self._uri, self._experiment)
+        run = self._client.create_run(identifier, run_name=info.name, tags={**info.tags, "mlflow.source.type": "JOB"})
+        self._run: str = run.info.run_id
+        params = [Param(name, str(value)[:_MAX_VALUE]) for name, value in info.hyperparameters.items()]
+        self._client.log_batch(self._run, params=params)
+        kind = "arn" if self._uri.startswith("arn:") else self._uri.partition(":")[0]
+        return TrackingRun(tracker="mlflow", kind=kind, experiment=self._experiment, run_id=self._run)
+
+    def metrics(self, row: Mapping[str, float], step: int) -> None:
+        """One request an epoch."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        values = [Metric(name, float(value), now, step) for name, value in row.items()]
+        self._client.log_batch(self._run, metrics=values)
+
+    def picture(self, name: str, image: Picture, step: int) -> None:
+        """As `panels/<name>/epoch_0007.png`."""
+        self._client.log_image(self._run, image, artifact_file=f"panels/{name}/epoch_{step:04}.png")
+
+    def artefact(self, path: Path) -> None:
+        """At the top of the run's artefacts."""
+        self._client.log_artifact(self._run, str(path))
+
+    def model(self, folder: Path) -> None:
+        """As the folder `model` of the run's artefacts."""
+        self._client.log_artifacts(self._run, str(folder), "model")
+
+    def finish(self, status: Status) -> None:
+        """Close the run."""
+        self._client.set_terminated(self._run, _STATUS[status])
+
+
+def _open(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    if uri.startswith(_SQLITE):
+        Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    """The experiment's identifier; of two jobs that make it at once, one finds the other's."""
+    from mlflow.exceptions import MlflowException
+
+    if found := client.get_experiment_by_name(name):
+        return str(found.experiment_id)
+    # Without a server in between, the client would put artefacts below the job's own folder.
+    place: dict[str, Any] = {}
+    if uri.startswith(_SQLITE):
+        place["artifact_location"] = Path(uri.removeprefix(_SQLITE)).parent.joinpath("artifacts", name).as_uri()
+    try:
+        return str(client.create_experiment(name, **place))
+    except MlflowException:
+        if found := client.get_experiment_by_name(name):
+            return str(found.experiment_id)
+        raise
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """For a SQLite store, one process at a time: the first one makes its tables, and two can't do it at once."""
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    database = Path(uri.removeprefix(_SQLITE))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_suffix(".lock").open("a") as file:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"another job has been opening the store for {_LOCK_SECONDS:g} s") from None
+                time.sleep(0.1)
+        yield
