@@ -11,6 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from medloop.commands.approval import ModelArgument, approve, document_of, name_of, reject
+from medloop.commands.card import card_of, card_rows
+from medloop.commands.decisions import decisions_of, is_decision_entry
 from medloop.commands.evidence import (
     REPORT,
     find_model,
@@ -33,9 +36,11 @@ from medloop.commands.options import (
 )
 from medloop.commands.output import print_json, print_table, say
 from medloop.errors import UserError
+from medloop.metadata import decode
 
 app = typer.Typer(no_args_is_help=True, help="Registered model versions.")
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="ARN, GROUP/N, or GROUP for its newest version.")]
+app.command("approve")(approve)
+app.command("reject")(reject)
 
 
 @app.command("list")
@@ -98,35 +103,55 @@ def _describe(target: Any, package: dict[str, Any]) -> dict[str, Any]:
     uri = package_evaluation_uri(package)
     evaluation = read_evaluation(target, uri) if uri else None
     containers = package.get("InferenceSpecification", {}).get("Containers", [{}])
+    metadata = package.get("CustomerMetadataProperties", {})
     return {
-        "model": f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}",
+        "model": name_of(package),
         "arn": package["ModelPackageArn"],
         "approval": package.get("ModelApprovalStatus"),
+        "approval_description": package.get("ApprovalDescription"),
+        "decisions": [document_of(decision) for decision in decisions_of(package)],
         "status": package.get("ModelPackageStatus"),
         "created": package.get("CreationTime"),
         "description": package.get("ModelPackageDescription", ""),
         "artefact": containers[0].get("ModelDataUrl"),
         "image": containers[0].get("Image"),
         "report": sibling(uri, REPORT) if uri else None,
-        "metadata": package.get("CustomerMetadataProperties", {}),
+        "metadata": {key: decode(value) for key, value in metadata.items() if not is_decision_entry(key)},
+        "card": card_of(package),
         "evaluation": evaluation,
     }
 
 
 def _show(out: Console, document: dict[str, Any]) -> None:
+    """Facts, decisions, card and metrics; the ARN on a line of its own, so that no narrow terminal folds it."""
     evaluation = document["evaluation"]
-    keys = ("model", "arn", "approval", "status", "created", "description", "artefact", "image", "report")
-    facts = [(key, document[key]) for key in keys]
+    say(out, document["arn"])
+    facts = [(key, document[key]) for key in ("model", "approval", "status", "created", "artefact", "image", "report")]
+    if document["description"]:
+        facts.append(("description", document["description"]))
     if evaluation:
-        facts.insert(0, ("score", score_of(evaluation)))
-    facts += sorted(document["metadata"].items())
-    print_table(out, ("", ""), facts)
+        facts.insert(1, ("score", score_of(evaluation)))
+    print_table(out, ("", ""), [*facts, *sorted(document["metadata"].items())])
+    if document["decisions"] or document["approval_description"]:
+        _section(out, "decisions")
+        for said in document["decisions"]:
+            say(out, f"{said['at']:%Y-%m-%d %H:%M:%S} UTC  {said['status']} by {said['by']}: {said['reason']}")
+        if not document["decisions"]:
+            say(out, document["approval_description"])
+    if document["card"]:
+        _section(out, f"model card ({document['card']['status']})")
+        print_table(out, ("", ""), card_rows(document["card"]["content"]))
     if evaluation:
-        say(out, "")
-        print_table(out, ("metric", "value", "deviation"), _metric_rows(evaluation))
+        _section(out, "metrics")
+        print_table(out, ("metric", "value", "deviation"), metric_rows(evaluation))
 
 
-def _metric_rows(evaluation: dict[str, Any]) -> list[tuple[object, ...]]:
+def _section(out: Console, title: str) -> None:
+    say(out, "")
+    say(out, title, style="bold")
+
+
+def metric_rows(evaluation: dict[str, Any]) -> list[tuple[object, ...]]:
     """Metrics in SageMaker's shape, those that are one number each; a deviation of 0 was not estimated."""
     groups = (evaluation.get(f"{kind}_metrics") or {} for kind in ("multiclass_classification", "segmentation"))
     return [

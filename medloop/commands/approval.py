@@ -1,0 +1,191 @@
+"""`medloop models approve | reject`: a person's decision about a model version, with its reason."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medloop.commands.decisions import Decision, Outcome, Status, current_decision, new_decision, record
+from medloop.commands.evidence import find_model, list_versions
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    Services,
+    TargetName,
+    TargetOption,
+    flags,
+    services,
+    usable_home,
+)
+from medloop.commands.output import print_json, say
+from medloop.errors import MedloopError, UserError
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="ARN, GROUP/N, or GROUP for its newest version.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, 1,024 characters at most; kept with the version.")]
+AsOption = Annotated[str | None, typer.Option("--as", help="Local target: who decides (default: user@host).")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Go on where the version was decided upon, or superseded.")]
+
+
+class OvertakenError(MedloopError):
+    """Someone else's decision, made at the same time, stands instead."""
+
+
+def approve(
+    ctx: typer.Context,
+    model: ModelArgument,
+    reason: ReasonOption,
+    who: AsOption = None,
+    yes: YesOption = False,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Approve a version: it becomes the champion, and may be deployed."""
+    _decide(services(ctx), "Approved", model, reason, who, yes, target, home, json)
+
+
+def reject(
+    ctx: typer.Context,
+    model: ModelArgument,
+    reason: ReasonOption,
+    who: AsOption = None,
+    yes: YesOption = False,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Reject a version, or take an approval back; endpoints that serve it go on until they are changed."""
+    _decide(services(ctx), "Rejected", model, reason, who, yes, target, home, json)
+
+
+def _decide(
+    opened: Services,
+    status: Status,
+    model: str,
+    reason: str,
+    who: str | None,
+    yes: bool,
+    target: TargetName,
+    home: Path,
+    json: bool,
+) -> str:
+    """Record a decision; returns the version's ARN."""
+    place = opened.target(target, home)
+    sagemaker = place.boto.client("sagemaker")
+    package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
+    decision = new_decision(status, _approver(place, who), reason, package)
+    _require_decidable(package)
+    for doubt in _doubts(sagemaker, package, status):
+        _confirm(opened, doubt, yes)
+    outcome = record(sagemaker, package, decision)
+    if json:
+        print_json(_document(package, outcome))
+    _report(opened, package, outcome, f"{flags(target, usable_home(home))}", quiet=json)
+    return str(package["ModelPackageArn"])
+
+
+def _approver(place: Any, given: str | None) -> str:
+    """The caller's identity on AWS; the user, or the name given, on this machine."""
+    if place.name == "aws":
+        if given is not None:
+            raise UserError("--as is for --target local; on AWS the caller's own identity is recorded")
+        return str(place.boto.client("sts").get_caller_identity()["Arn"])
+    who = f"{getpass.getuser()}@{socket.gethostname()}" if given is None else " ".join(given.split())
+    if not who or not who.isprintable():
+        raise UserError("--as is empty or has control characters; give the approver's name")
+    return who
+
+
+def _require_decidable(package: dict[str, Any]) -> None:
+    if package.get("ModelPackageStatus") != "Completed":
+        raise UserError(
+            f"{name_of(package)} is {package.get('ModelPackageStatus')}, not Completed; only a complete version can be "
+            "decided upon"
+        )
+
+
+def _doubts(sagemaker: Any, package: dict[str, Any], status: Status) -> list[str]:
+    """What an approver should know before this decision, each a sentence; nothing for a version that waits."""
+    doubts, name = [], name_of(package)
+    before, known = package.get("ModelApprovalStatus"), current_decision(package)
+    told = str(known) if known else f"{before}: {package.get('ApprovalDescription') or 'no reason was recorded'}"
+    if before == status:
+        doubts.append(f"{name} is {status} already ({told})")
+    elif before == "Rejected":
+        doubts.append(f"{name} was rejected before ({told})")
+    elif before == "Approved":
+        doubts.append(f"{name} is Approved ({told}); endpoints that serve it go on until they are changed")
+    if status == "Approved" and (newer := newest_approved(sagemaker, package)) is not None:
+        doubts.append(
+            f"{name} is superseded: {newer} is newer and Approved, and stays the champion that others are compared with"
+        )
+    return doubts
+
+
+def newest_approved(sagemaker: Any, package: dict[str, Any]) -> str | None:
+    """The newest version of the group that is Approved and newer than this one."""
+    group, version = package["ModelPackageGroupName"], package["ModelPackageVersion"]
+    for other in list_versions(sagemaker, group):
+        if other["ModelPackageVersion"] > version and other.get("ModelApprovalStatus") == "Approved":
+            return f"{group}/{other['ModelPackageVersion']}"
+    return None
+
+
+def _confirm(opened: Services, doubt: str, yes: bool) -> None:
+    if yes:
+        say(opened.err, f"{doubt}; going on (--yes)", style="yellow")
+        return
+    if not (sys.stdin.isatty() and opened.err.is_terminal):
+        raise UserError(f"{doubt}; nothing was changed. Give --yes to decide all the same")
+    say(opened.err, f"{doubt}.", style="yellow")
+    if not typer.confirm("Decide all the same?", err=True):
+        raise UserError("nothing was changed")
+
+
+def name_of(package: dict[str, Any]) -> str:
+    """`GROUP/N`."""
+    return f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"
+
+
+def document_of(decision: Decision) -> dict[str, Any]:
+    """A decision as JSON."""
+    return {"status": decision.status, "by": decision.who, "at": decision.at, "reason": decision.reason}
+
+
+def _document(package: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    return {
+        "model": name_of(package),
+        "arn": package["ModelPackageArn"],
+        "before": package.get("ModelApprovalStatus"),
+        "approval": outcome.current.status,
+        "decision": document_of(outcome.decision),
+        "stands": outcome.current == outcome.decision,
+        "at_the_same_time": [document_of(other) for other in outcome.others],
+    }
+
+
+def _report(opened: Services, package: dict[str, Any], outcome: Outcome, options: str, *, quiet: bool) -> None:
+    """Say what happened.
+
+    Raises:
+        OvertakenError: The version's status is not what was asked for.
+    """
+    name, decision = name_of(package), outcome.decision
+    for other in outcome.others:
+        say(opened.err, f"{name} was at the same time {other}", style="yellow")
+    if outcome.current.status != decision.status:
+        raise OvertakenError(
+            f"{name} is {outcome.current.status}: of an approval and a rejection at once the rejection stands. "
+            f"Both are recorded; look with `medloop models show {name}{options}`"
+        )
+    if quiet:
+        return
+    say(opened.out, f"{name} is {decision.status} (was {package.get('ModelApprovalStatus')}), {decision}")
+    if decision.status == "Approved":
+        say(opened.err, f"deploy it: medloop endpoints deploy {name}{options}")

@@ -1,0 +1,204 @@
+"""What approvers decided about a model version: recorded in the version itself, so that nothing decided is ever lost.
+
+Each decision adds entries of its own to CustomerMetadataProperties, under a name that no other decision has:
+`decision_<time>_<random>` says what and who, `..._reason` why. UpdateModelPackage has no condition, so two decisions at
+once are told apart by looking again after writing: an entry that was not there before is a decision that this one did
+not know of. Of an approval and a rejection made at once, the rejection stands: the safe one.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from medloop.errors import UserError
+from medloop.metadata import MAX_ENTRIES, MAX_VALUE, decode, encode, pieces
+
+Status = Literal["Approved", "Rejected"]
+MAX_REASON = 1024
+"""Characters of ApprovalDescription, the service's own limit."""
+CURRENT = "decision"
+"""The entry that names the decision in force; `decided_by` and `decided_at` stand beside it for other readers."""
+_ENTRY = re.compile(r"decision_(\d{8}T\d{6}\.\d{6}Z_[0-9a-f]{6})")
+_VALUE = re.compile(r"(Approved|Rejected)(?: after (\S+))? by (.+)")
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision.
+
+    Args:
+        identifier: Time and a random part; the order of identifiers is the order of decisions.
+        status: What was decided.
+        who: The approver.
+        reason: Why.
+        after: The decision that was in force when this one was made, and is overruled by it; "" if there was none.
+    """
+
+    identifier: str
+    status: Status
+    who: str
+    reason: str
+    after: str = ""
+
+    @property
+    def at(self) -> datetime:
+        """When, in UTC."""
+        return datetime.strptime(self.identifier.partition("_")[0], _TIME).replace(tzinfo=UTC)
+
+    def __str__(self) -> str:
+        """One phrase."""
+        return f"{self.status.lower()} by {self.who} at {self.at:%Y-%m-%d %H:%M:%S} UTC: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a decision led to.
+
+    Args:
+        decision: The decision that was recorded.
+        current: The decision in force now.
+        others: Decisions made at the same time, of which the approver could not know.
+    """
+
+    decision: Decision
+    current: Decision
+    others: tuple[Decision, ...]
+
+
+def new_decision(status: Status, who: str, reason: str, package: Mapping[str, Any]) -> Decision:
+    """A decision of now, by someone who saw the version as `package` describes it.
+
+    Raises:
+        UserError: The reason is empty, of several lines or too long for the service, or the name too long.
+    """
+    reason = reason.strip()
+    if not reason:
+        raise UserError("--reason is empty; say why, for those who read the record later")
+    if len(reason) > MAX_REASON:
+        raise UserError(f"--reason has {len(reason)} characters; the service keeps {MAX_REASON}: shorten it")
+    if any(not (character.isprintable() or character.isspace()) for character in reason) or "\n" in reason:
+        raise UserError("--reason has several lines or control characters; give it as one line of text")
+    identifier = f"{datetime.now(UTC).strftime(_TIME)}_{secrets.token_hex(3)}"
+    decision = Decision(identifier, status, who, reason, _named(package))
+    if len(_value(decision)) > MAX_VALUE:
+        raise UserError(f"the approver's name has {len(who)} characters, too many for the record; give a shorter one")
+    return decision
+
+
+def decisions_of(package: Mapping[str, Any]) -> list[Decision]:
+    """All decisions about a version, the oldest first."""
+    metadata: Mapping[str, str] = package.get("CustomerMetadataProperties") or {}
+    found = []
+    for key, value in metadata.items():
+        name, said = _ENTRY.fullmatch(key), _VALUE.fullmatch(value)
+        if name and said:
+            status: Status = "Approved" if said[1] == "Approved" else "Rejected"
+            found.append(Decision(name[1], status, decode(said[3]), _reason(metadata, key), said[2] or ""))
+    return sorted(found, key=lambda decision: decision.identifier)
+
+
+def current_decision(package: Mapping[str, Any]) -> Decision | None:
+    """The decision in force; None where medloop recorded none, or the status was changed by other means since."""
+    found = next((d for d in decisions_of(package) if d.identifier == _named(package)), None)
+    return found if found and found.status == package.get("ModelApprovalStatus") else None
+
+
+def is_decision_entry(key: str) -> bool:
+    """Whether a metadata entry belongs to the record of decisions."""
+    return key.startswith("decision_") or key in (CURRENT, "decided_by", "decided_at")
+
+
+def record(sagemaker: Any, package: Mapping[str, Any], decision: Decision) -> Outcome:
+    """Write a decision into a version, and settle it with those that were made at the same time.
+
+    Args:
+        sagemaker: The client.
+        package: The version as the approver saw it.
+        decision: What they decided.
+
+    Raises:
+        UserError: The version's metadata has no room for it, or others kept overwriting it.
+    """
+    arn, known = package["ModelPackageArn"], {d.identifier for d in decisions_of(package)}
+    now, standing = package, decision
+    for _ in range(_ATTEMPTS):
+        _write(sagemaker, now, decision, standing)
+        now = sagemaker.describe_model_package(ModelPackageName=arn)
+        present = decisions_of(now)
+        others = [d for d in present if d.identifier not in known | {decision.identifier}]
+        if decision not in present:  # Another write, by a service that replaces entries, took ours away.
+            continue
+        standing = _standing(decision, others, now)
+        if _in_force(now, standing):
+            return Outcome(decision, standing, tuple(others))
+    raise UserError(f"{arn} is being decided upon by others; look with `medloop models show`, then try again")
+
+
+def _standing(decision: Decision, others: list[Decision], package: Mapping[str, Any]) -> Decision:
+    """The decision that stands.
+
+    One that was overruled by someone who knew it does not; of the rest a rejection stands before an approval, and of
+    equals the one that the version itself names.
+    """
+    overruled = {d.after for d in (decision, *others)}
+    rivals = [d for d in (decision, *others) if d.identifier not in overruled]
+    rivals = [d for d in rivals if d.status == "Rejected"] or rivals
+    named = _named(package)
+    return next((d for d in rivals if d.identifier == named), max(rivals, key=lambda d: d.identifier))
+
+
+def _in_force(package: Mapping[str, Any], decision: Decision) -> bool:
+    return package.get("ModelApprovalStatus") == decision.status and _named(package) == decision.identifier
+
+
+def _named(package: Mapping[str, Any]) -> str:
+    """The identifier of the decision that the version names as in force; "" if none."""
+    return str((package.get("CustomerMetadataProperties") or {}).get(CURRENT, ""))
+
+
+def _write(sagemaker: Any, package: Mapping[str, Any], decision: Decision, standing: Decision) -> None:
+    """One UpdateModelPackage: status, description and entries change together or not at all."""
+    metadata = dict(package.get("CustomerMetadataProperties") or {})
+    metadata |= _entries(decision)
+    metadata |= {
+        CURRENT: standing.identifier,
+        "decided_by": encode(standing.who),
+        "decided_at": f"{standing.at:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    if len(metadata) > MAX_ENTRIES:
+        raise UserError(
+            f"the record would take {len(metadata)} entries of metadata and the service keeps {MAX_ENTRIES}: "
+            "give a shorter reason, or register the model again"
+        )
+    sagemaker.update_model_package(
+        ModelPackageArn=package["ModelPackageArn"],
+        ModelApprovalStatus=standing.status,
+        ApprovalDescription=standing.reason,
+        # All entries, not the new ones alone: should the service replace the map, nothing is lost.
+        CustomerMetadataProperties=metadata,
+    )
+
+
+def _entries(decision: Decision) -> dict[str, str]:
+    key = f"decision_{decision.identifier}"
+    reasons = enumerate(pieces(decision.reason), start=1)
+    return {key: _value(decision)} | {f"{key}_reason_{n}": text for n, text in reasons}
+
+
+def _value(decision: Decision) -> str:
+    after = f" after {decision.after}" if decision.after else ""
+    return f"{decision.status}{after} by {encode(decision.who)}"
+
+
+def _reason(metadata: Mapping[str, str], key: str) -> str:
+    parts = []
+    while (part := metadata.get(f"{key}_reason_{len(parts) + 1}")) is not None:
+        parts.append(decode(part))
+    return "".join(parts)

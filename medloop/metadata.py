@@ -1,0 +1,44 @@
+"""Values of a model package's customer metadata: 256 characters of a restricted set (CreateModelPackage's own limits).
+
+The service takes letters, digits, spaces and `_ . : / = + - @`. Text with anything else is written as in a
+quoted-printable mail: `=` and two hexadecimal digits for each byte of its UTF-8 form. Nothing is ever cut.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MAX_VALUE = 256
+"""Characters of one value."""
+MAX_ENTRIES = 50
+"""Entries of one version, CustomerMetadataMap's own limit."""
+_SIGNS = frozenset("_.:/+-@")
+_ESCAPE = re.compile(r"(?:=[0-9A-F]{2})+")
+
+
+def encode(text: str) -> str:
+    """The text in the service's set of characters; `decode` gives it back."""
+    return "".join(map(_encode, text))
+
+
+def decode(text: str) -> str:
+    """The text that was encoded; a value that nothing encoded comes back as it is, where it holds no escapes."""
+    return _ESCAPE.sub(lambda found: bytes.fromhex(found[0].replace("=", "")).decode("utf-8", "replace"), text)
+
+
+def pieces(text: str) -> list[str]:
+    """The encoded text in as many values as it takes; each decodes alone, and all of them joined give the text."""
+    found = [""]
+    for character in text:
+        written = _encode(character)
+        if len(found[-1]) + len(written) > MAX_VALUE:
+            found.append("")
+        found[-1] += written
+    return found
+
+
+def _encode(character: str) -> str:
+    if character in _SIGNS or character == " " or unicodedata.category(character)[0] in "LN":
+        return character
+    return "".join(f"={byte:02X}" for byte in character.encode())
