@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from medloop.local.api import executions, identity, jobs, logs, pipelines, registry, s3, tags
+from medloop.local.api import (
+    endpoints,
+    executions,
+    functions,
+    identity,
+    jobs,
+    logs,
+    models,
+    pipelines,
+    registry,
+    runtime,
+    s3,
+    tags,
+    tuning,
+)
 from medloop.local.api.jobs import Handler
 from medloop.local.jobs import KINDS
 
@@ -32,6 +46,24 @@ _SAGEMAKER: dict[str, Handler] = {
     "ListModelPackages": registry.list_,
     "UpdateModelPackage": registry.update,
     "DeleteModelPackage": registry.delete,
+    "CreateModel": models.create,
+    "DescribeModel": models.describe,
+    "ListModels": models.list_,
+    "DeleteModel": models.delete,
+    "CreateEndpointConfig": models.create_config,
+    "DescribeEndpointConfig": models.describe_config,
+    "ListEndpointConfigs": models.list_configs,
+    "DeleteEndpointConfig": models.delete_config,
+    "CreateEndpoint": endpoints.create,
+    "UpdateEndpoint": endpoints.update,
+    "DescribeEndpoint": endpoints.describe,
+    "ListEndpoints": endpoints.list_,
+    "DeleteEndpoint": endpoints.delete,
+    "CreateHyperParameterTuningJob": tuning.create,
+    "DescribeHyperParameterTuningJob": tuning.describe,
+    "ListHyperParameterTuningJobs": tuning.list_,
+    "ListTrainingJobsForHyperParameterTuningJob": tuning.list_trials,
+    "StopHyperParameterTuningJob": tuning.stop,
     "AddTags": tags.add,
     "DeleteTags": tags.delete,
     "ListTags": tags.list_,
@@ -57,9 +89,21 @@ _S3: dict[str, Handler] = {
     "AbortMultipartUpload": s3.abort_upload,
 }
 
+_LAMBDA: dict[str, Handler] = {
+    "CreateFunction": functions.create,
+    "GetFunction": functions.get,
+    "ListFunctions": functions.list_,
+    "UpdateFunctionCode": functions.update_code,
+    "DeleteFunction": functions.delete,
+    "Invoke": functions.invoke,
+}
+
 OPERATIONS: dict[tuple[str, str], Handler] = {
     **{("sagemaker", name): handler for name, handler in _SAGEMAKER.items()},
     **{("s3", name): handler for name, handler in _S3.items()},
+    **{("lambda", name): handler for name, handler in _LAMBDA.items()},
+    ("sagemaker-runtime", "InvokeEndpoint"): runtime.invoke,
+    ("sagemaker-runtime", "InvokeEndpointAsync"): runtime.invoke_async,
     ("sts", "GetCallerIdentity"): identity.get_caller_identity,
     ("iam", "GetRole"): identity.get_role,
     ("logs", "DescribeLogStreams"): logs.describe_streams,

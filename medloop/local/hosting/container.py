@@ -1,0 +1,279 @@
+"""One serving container as a process: staged like a job's, started on a loopback port, asked by /ping, and retired."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from medloop.local import processes
+from medloop.local.backend import Backend
+from medloop.local.errors import ServiceError
+from medloop.local.home import new_id
+from medloop.local.objects import split_uri
+from medloop.local.runner import JobLog
+from medloop.local.staging import Folder, StagingError, environment, unpack_image, write_site
+from medloop.local.store import Document
+
+MAX_MODEL_BYTES = 30 << 30
+"""What an unpacked model may take: the volume that the service gives to most instances."""
+MAX_MODEL_FILES = 10_000
+DRAIN_SECONDS = 65.0
+"""How long a container that is replaced may still answer what it has begun: an invocation has 60 s."""
+_PING_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+_GRACE_SECONDS = 10.0
+_IN_USE = "in-use"
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class StartError(Exception):
+    """A container that doesn't come up; the message becomes the FailureReason."""
+
+
+class GivenUpError(Exception):
+    """Nobody waits for the container any longer."""
+
+
+@dataclass
+class Container:
+    """A running container.
+
+    Args:
+        plan: What it runs: image, data, environment, variant.
+        folder: Where it is staged.
+        process: Its first process.
+        port: Where it listens.
+        log: What it prints goes there.
+        temporary: Its TMPDIR.
+    """
+
+    plan: Document
+    folder: Folder
+    process: subprocess.Popen[str]
+    port: int
+    log: JobLog
+    temporary: str
+
+    @classmethod
+    def start(cls, backend: Backend, place: Path, plan: Document, log: JobLog) -> Container:
+        """Stage a container below a folder and start it.
+
+        Raises:
+            StartError: Its image or its model can't be used here.
+        """
+        folder = Folder(place / new_id(8))
+        temporary = str(Path(tempfile.gettempdir(), f"medloop-{new_id()}"))
+        try:
+            argv, env = _stage(backend, folder, plan, temporary)
+            port = _free_port()
+            env["SAGEMAKER_BIND_TO_PORT"] = str(port)
+            process = subprocess.Popen(  # noqa: S603 (the container's own program is what it is for)
+                argv,
+                cwd=folder.root / "code",
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        except (StagingError, ServiceError, OSError) as error:
+            _clear(folder, temporary)
+            raise StartError(str(error)) from error
+        assert process.stdout is not None  # noqa: S101 (an invariant of PIPE)
+        threading.Thread(target=log.follow, args=(process.stdout,), daemon=True).start()
+        return cls(plan, folder, process, port, log, temporary)
+
+    @property
+    def variant(self) -> str:
+        """The name of the variant that it serves."""
+        return str(self.plan["variant"]["VariantName"])
+
+    @property
+    def address(self) -> Document:
+        """What a client needs to reach it, and to know that it is still this one."""
+        return {
+            "process": processes.identity(self.process.pid),
+            "port": self.port,
+            "in_use": str(self.folder.root / _IN_USE),
+        }
+
+    @property
+    def running(self) -> bool:
+        """Whether its first process runs."""
+        return self.process.poll() is None
+
+    def wait_healthy(self, meanwhile: Callable[[], bool]) -> None:
+        """Wait until it answers /ping with 200.
+
+        Args:
+            meanwhile: Called at every look; False gives up.
+
+        Raises:
+            StartError: It ended, or never answered.
+            GivenUpError: `meanwhile` said so.
+        """
+        deadline = time.monotonic() + self.plan["startup"]
+        while not self.healthy():
+            if not self.running:
+                raise StartError(f"{self._did_not_pass()} The container exited with code {self.process.returncode}.")
+            if not meanwhile():
+                raise GivenUpError
+            if time.monotonic() > deadline:
+                raise StartError(self._did_not_pass())
+            time.sleep(_POLL_SECONDS)
+
+    def healthy(self) -> bool:
+        """Whether /ping answers 200, and it is this container that answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PING_SECONDS)
+        try:
+            connection.request("GET", "/ping")
+            return connection.getresponse().status == 200 and self._listens()
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def busy(self) -> bool:
+        """Whether somebody waits for its answer."""
+        try:
+            with (self.folder.root / _IN_USE).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:  # somebody deleted the home
+            return False
+        return False
+
+    def retire(self, seconds: float = DRAIN_SECONDS) -> None:
+        """End it when it has answered what it has begun: nobody begins anything new once the record names another."""
+        deadline = time.monotonic() + seconds
+        while self.running and self.busy() and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        self.end()
+
+    def end(self) -> None:
+        """End it and all that it started, and delete its folders."""
+        if self.running:
+            processes.signal_own_group(self.process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_GRACE_SECONDS)
+        if self.running:
+            processes.signal_own_group(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        _clear(self.folder, self.temporary)
+
+    def _did_not_pass(self) -> str:
+        said = _last_line(self.log.path)
+        return (
+            f"The primary container for production variant {self.variant} did not pass the ping health check. "
+            f"Please check CloudWatch logs for this endpoint.{f' Its last line: {said}' if said else ''}"
+        )
+
+    def _listens(self) -> bool:
+        """Whether the port is this container's: another process may have taken it between two looks."""
+        with suppress(psutil.Error):
+            first = psutil.Process(self.process.pid)
+            for process in [first, *first.children(recursive=True)]:
+                for connection in process.net_connections(kind="tcp"):
+                    if connection.status == psutil.CONN_LISTEN and connection.laddr.port == self.port:
+                        return True
+        return False
+
+
+def clear_place(place: Path) -> None:
+    """End whatever an earlier supervisor left below an endpoint's folder."""
+    for folder in place.glob("*"):
+        temporary = folder / "temporary"
+        _clear(Folder(folder), temporary.read_text() if temporary.is_file() else "")
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def unpack_model(backend: Backend, url: str, target: Path) -> None:
+    """Unpack a model.tar.gz: plain files inside the folder only, within limits of size and number.
+
+    Raises:
+        StagingError: It is not there, is damaged or dangerous, or is too large.
+    """
+    size = count = 0
+    try:
+        with tarfile.open(backend.objects.head(*split_uri(url)).path, mode="r:gz") as archive:
+            for member in archive:
+                size, count = size + member.size, count + 1
+                if size > MAX_MODEL_BYTES or count > MAX_MODEL_FILES:
+                    limit = f"{MAX_MODEL_BYTES >> 30} GiB in {MAX_MODEL_FILES} files"
+                    raise StagingError(f"the model {url} is larger than {limit} when unpacked")
+                archive.extract(member, target, filter="data")
+    except ServiceError as error:
+        raise StagingError(f"Could not find model data at {url}") from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StagingError("no space left on the disk while the model was unpacked; free some") from error
+        raise StagingError(f"the model {url} can't be unpacked: {error}") from error
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise StagingError(f"the model {url} can't be unpacked: {error}") from error
+
+
+def _stage(backend: Backend, folder: Folder, plan: Document, temporary: str) -> tuple[list[str], dict[str, str]]:
+    for name in ("ml/model", "code", "site"):
+        (folder.root / name).mkdir(parents=True)
+    (folder.root / "temporary").write_text(temporary)
+    (folder.root / _IN_USE).touch()
+    name = unpack_image(backend, plan["image"], folder.root / "code")
+    if plan["data"]:
+        unpack_model(backend, plan["data"], folder.ml / "model")
+    write_site(backend, folder, [], [])
+    asked = {key: str(value) for key, value in plan["environment"].items()}
+    env = environment(folder, temporary, asked, max(1, len(os.sched_getaffinity(0))))
+    return [sys.executable, f"containers/{name}/main.py", "serve"], env
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _die_with_parent() -> None:
+    """Linux ends this process when the supervisor's thread that started it ends, even by SIGKILL."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _clear(folder: Folder, temporary: str) -> None:
+    processes.kill_strays(folder.ml)
+    if temporary:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(folder.root, ignore_errors=True)
+
+
+def _last_line(path: Path) -> str:
+    time.sleep(_POLL_SECONDS)  # the thread that follows the process may be a moment behind
+    try:
+        lines: list[Any] = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return str(lines[-1]).partition(" ")[2][:300] if lines else ""

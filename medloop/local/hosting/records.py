@@ -1,0 +1,256 @@
+"""Models, endpoint configurations and endpoints as records.
+
+An endpoint keeps a copy of all that it runs (`_plan`, while it is updated `_next` too): as on AWS it goes on when its
+model or its configuration is deleted. Its supervisor alone changes `_plan` and `_processes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from medloop.local import processes
+from medloop.local.backend import Backend
+from medloop.local.errors import ServiceError, check_name, invalid
+from medloop.local.home import arn, now
+from medloop.local.objects import split_uri
+from medloop.local.store import Document, Table, Transaction
+
+MAX_NAME = 63
+IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+SERVING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
+"""States in which an endpoint answers."""
+STARTUP_SECONDS = 480
+"""How long a container may take to answer its first ping, unless its variant says otherwise: the service's default."""
+SUPERVISOR = "medloop.local.hosting.supervisor"
+_SERVERLESS_MEMORY = range(1024, 6145, 1024)
+_MAX_CONCURRENCY = 200
+
+
+def create_model(write: Transaction, backend: Backend, request: Document) -> Document:
+    """Record a model.
+
+    Raises:
+        ServiceError: ValidationException when the name is taken, or its container can't be used.
+    """
+    name = request["ModelName"]
+    check_name("ModelName", name, MAX_NAME)
+    if write.get(Table.MODELS, name):
+        raise invalid(f'Cannot create already existing model "{arn(f"model/{name}")}".')
+    if "ExecutionRoleArn" not in request:
+        raise invalid("ExecutionRoleArn is required")
+    document = {key: value for key, value in request.items() if key != "Tags"}
+    document |= {"ModelArn": arn(f"model/{name}"), "CreationTime": now(), "EnableNetworkIsolation": False}
+    document |= {"_container": _container(write, backend, request)}
+    document |= {key: request[key] for key in ("EnableNetworkIsolation",) if key in request}
+    write.put(Table.MODELS, name, document)
+    return document
+
+
+def _container(write: Transaction, backend: Backend, request: Document) -> Document:
+    """The one container of a model: image, artefact, environment, and the package that it is of."""
+    given = [*([request["PrimaryContainer"]] if "PrimaryContainer" in request else []), *request.get("Containers", [])]
+    if len(given) != 1:
+        raise invalid(f"The local backend serves models of one container; this one has {len(given)}")
+    definition: Document = given[0]
+    package = definition.get("ModelPackageName")
+    source = _approved(write, package) if package else definition
+    if "Image" not in source:
+        raise invalid("A container must have an Image or a ModelPackageName")
+    if "ModelDataSource" in source and "ModelDataUrl" not in source:
+        raise invalid("The local backend reads ModelDataUrl (a model.tar.gz), not ModelDataSource")
+    url = source.get("ModelDataUrl")
+    if url:
+        _check_data(backend, url)
+    environment = {**source.get("Environment", {}), **definition.get("Environment", {})}
+    return {"image": source["Image"], "data": url, "environment": environment, "package": package}
+
+
+def _approved(write: Transaction, name: str) -> Document:
+    package = write.get(Table.PACKAGES, name)
+    if package is None:
+        raise invalid(f"ModelPackage {name} does not exist.")
+    approval = package["ModelApprovalStatus"]
+    if approval != "Approved":
+        raise invalid(f"Cannot create a model from {name}: its approval status is {approval}, and must be Approved")
+    containers = package.get("InferenceSpecification", {}).get("Containers") or []
+    if len(containers) != 1:
+        raise invalid(f"{name} has {len(containers)} containers; the local backend serves models of one container")
+    return dict(containers[0])
+
+
+def _check_data(backend: Backend, url: str) -> None:
+    try:
+        backend.objects.head(*split_uri(url))
+    except ServiceError as error:
+        raise invalid(f"Could not find model data at {url}.") from error
+
+
+def read_model(transaction: Transaction, name: str) -> Document:
+    """A model's record. Raises ServiceError."""
+    return _read(transaction, Table.MODELS, name, "model", "model")
+
+
+def create_config(write: Transaction, request: Document) -> Document:
+    """Record an endpoint configuration.
+
+    Raises:
+        ServiceError: ValidationException when the name is taken, or a variant can't be used.
+    """
+    name = request["EndpointConfigName"]
+    check_name("EndpointConfigName", name, MAX_NAME)
+    if write.get(Table.ENDPOINT_CONFIGS, name):
+        raise invalid(f'Cannot create already existing endpoint configuration "{arn(f"endpoint-config/{name}")}".')
+    variants = request["ProductionVariants"]
+    names = [variant["VariantName"] for variant in variants]
+    if len(set(names)) != len(names):
+        raise invalid(f"Variant names must be unique: {', '.join(names)}")
+    for variant in variants:
+        _check_variant(write, variant, serves_queue="AsyncInferenceConfig" in request)
+    document = {key: value for key, value in request.items() if key != "Tags"}
+    document |= {"EndpointConfigArn": arn(f"endpoint-config/{name}"), "CreationTime": now()}
+    document["ProductionVariants"] = [{"InitialVariantWeight": 1.0, **variant} for variant in variants]
+    write.put(Table.ENDPOINT_CONFIGS, name, document)
+    return document
+
+
+def _check_variant(write: Transaction, variant: Document, *, serves_queue: bool) -> None:
+    name = variant["VariantName"]
+    check_name("VariantName", name, MAX_NAME)
+    if "ModelName" not in variant:
+        raise invalid(f"Variant {name} has no ModelName, which the local backend needs")
+    read_model(write, variant["ModelName"])
+    serverless = variant.get("ServerlessConfig")
+    if serverless is None:
+        if "InstanceType" not in variant:
+            raise invalid(f"Variant {name} needs InstanceType, or a ServerlessConfig")
+        return
+    if "InstanceType" in variant or "InitialInstanceCount" in variant:
+        raise invalid(f"Variant {name} has a ServerlessConfig and an instance; give one of the two")
+    if serves_queue:
+        raise invalid("AsyncInferenceConfig can't be used with a serverless variant")
+    if serverless["MemorySizeInMB"] not in _SERVERLESS_MEMORY:
+        raise invalid(f"MemorySizeInMB of variant {name} must be one of {', '.join(map(str, _SERVERLESS_MEMORY))}")
+    if not 1 <= serverless["MaxConcurrency"] <= _MAX_CONCURRENCY:
+        raise invalid(f"MaxConcurrency of variant {name} must be 1 to {_MAX_CONCURRENCY}")
+
+
+def read_config(transaction: Transaction, name: str) -> Document:
+    """An endpoint configuration's record. Raises ServiceError."""
+    return _read(transaction, Table.ENDPOINT_CONFIGS, name, "endpoint configuration", "endpoint-config")
+
+
+def create_endpoint(write: Transaction, request: Document, start: Callable[[], processes.Identity]) -> Document:
+    """Record an endpoint in the making.
+
+    Args:
+        write: The transaction.
+        request: CreateEndpoint's.
+        start: Starts its supervisor; called once the request is found to be in order.
+
+    Raises:
+        ServiceError: ValidationException when the name is taken, or there is no such configuration.
+    """
+    name = request["EndpointName"]
+    check_name("EndpointName", name, MAX_NAME)
+    if write.get(Table.ENDPOINTS, name):
+        raise invalid(f'Cannot create already existing endpoint "{endpoint_arn(name)}".')
+    plan, time = _plan(write, request["EndpointConfigName"]), now()
+    document = {
+        "EndpointName": name,
+        "EndpointArn": endpoint_arn(name),
+        "EndpointConfigName": plan["config"],
+        "EndpointStatus": "Creating",
+        "CreationTime": time,
+        "LastModifiedTime": time,
+        "_plan": plan,
+        "_next": None,
+        "_processes": {},
+        "_supervisor": start(),
+    }
+    write.put(Table.ENDPOINTS, name, document)
+    return document
+
+
+def update_endpoint(write: Transaction, request: Document) -> Document:
+    """Record that an endpoint is to run another configuration.
+
+    Raises:
+        ServiceError: ValidationException when it doesn't exist, is in the midst of a change, or failed.
+    """
+    name = request["EndpointName"]
+    document = read_endpoint(write, name)
+    if document["EndpointStatus"] in IN_PROGRESS:
+        raise invalid(f'Cannot update in-progress endpoint "{endpoint_arn(name)}".')
+    if document["EndpointStatus"] != "InService":
+        status = document["EndpointStatus"]
+        raise invalid(
+            f'Cannot update endpoint "{endpoint_arn(name)}" in status {status}; delete it and create it again'
+        )
+    document |= {"_next": _plan(write, request["EndpointConfigName"]), "EndpointStatus": "Updating"}
+    return put_endpoint(write, document)
+
+
+def delete_endpoint(write: Transaction, name: str) -> Document:
+    """Record that an endpoint is to end.
+
+    Raises:
+        ServiceError: ValidationException when it doesn't exist or is in the midst of a change.
+    """
+    document = read_endpoint(write, name)
+    if document["EndpointStatus"] in IN_PROGRESS:
+        raise invalid(f'Cannot update in-progress endpoint "{endpoint_arn(name)}".')
+    return put_endpoint(write, {**document, "EndpointStatus": "Deleting"})
+
+
+def read_endpoint(transaction: Transaction, name: str) -> Document:
+    """An endpoint's record. Raises ServiceError."""
+    return _read(transaction, Table.ENDPOINTS, name, "endpoint", "endpoint")
+
+
+def put_endpoint(write: Transaction, document: Document, **fields: Any) -> Document:
+    """Write an endpoint's changed record."""
+    document |= {**fields, "LastModifiedTime": now()}
+    write.put(Table.ENDPOINTS, document["EndpointName"], document)
+    return document
+
+
+def endpoint_arn(name: str) -> str:
+    """The ARN of the endpoint of that name; the service writes it in lower case."""
+    return arn(f"endpoint/{name.lower()}")
+
+
+def revive(backend: Backend, document: Document) -> Document:
+    """Start the supervisor of an endpoint that should have one again, where it is found dead."""
+    if document["EndpointStatus"] == "Failed" or processes.alive(document["_supervisor"]):
+        return document
+    with backend.store.write() as write:
+        found = write.get(Table.ENDPOINTS, document["EndpointName"])
+        if found is None or processes.alive(found["_supervisor"]):  # another reader was first
+            return found or document
+        found["_supervisor"] = spawn_supervisor(backend, found["EndpointName"])
+        write.put(Table.ENDPOINTS, found["EndpointName"], found)
+    return found
+
+
+def spawn_supervisor(backend: Backend, name: str) -> processes.Identity:
+    """Start an endpoint's supervisor; it waits until it finds itself in the record."""
+    return processes.spawn_module(backend.home, SUPERVISOR, f"endpoint/{name}")
+
+
+def _plan(write: Transaction, config_name: str) -> Document:
+    """All that is needed to run a configuration."""
+    config = read_config(write, config_name)
+    variants = []
+    for variant in config["ProductionVariants"]:
+        model = read_model(write, variant["ModelName"])
+        startup = variant.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP_SECONDS)
+        variants.append({**model["_container"], "variant": variant, "model": model["ModelName"], "startup": startup})
+    return {"config": config_name, "variants": variants, "async": config.get("AsyncInferenceConfig")}
+
+
+def _read(transaction: Transaction, table: Table, name: str, what: str, resource: str) -> Document:
+    document = transaction.get(table, name)
+    if document is None:
+        raise invalid(f'Could not find {what} "{arn(f"{resource}/{name}")}".')
+    return document

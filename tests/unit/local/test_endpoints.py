@@ -1,0 +1,238 @@
+"""Endpoints: models served by processes of their own, replaced and restarted without anyone waiting in vain."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.unit.local.conftest import Local, wait_until
+from tests.unit.local.hosting import Hosting, archive
+
+
+@pytest.fixture
+def hosting(local: Local) -> Iterator[Hosting]:
+    """A backend that can serve; nothing runs when the test has ended."""
+    made = Hosting.on(local)
+    yield made
+    made.close()
+
+
+def code(error: Any) -> str:
+    """The service's code of an error."""
+    return str(error.value.response["Error"]["Code"])
+
+
+def test_endpoint_answers_with_its_model(hosting: Hosting) -> None:
+    """Model, configuration, endpoint; the request's headers and the environment reach the container."""
+    hosting.endpoint("one")
+    answer = json.loads(hosting.ask(b"12345", ContentType="image/png", Accept="application/json"))
+    assert (answer["word"], answer["size"], answer["asked"]) == ("one", 5, "yes")
+    assert (answer["type"], answer["accept"]) == ("image/png", "application/json")
+    described = hosting.describe()
+    assert described["EndpointStatus"] == "InService"
+    assert described["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"] == hosting.image
+    logs = hosting.local.boto.client("logs")
+    group = "/aws/sagemaker/Endpoints/live"
+    events = logs.filter_log_events(logGroupName=group)["events"]
+    assert [event["message"] for event in events] == ["serving one"]
+
+
+def test_update_never_stops_answering(hosting: Hosting) -> None:
+    """Clients that ask all the time, slowly or not, are all answered while the model is replaced; old folders go."""
+    hosting.endpoint("one")
+    hosting.config(hosting.model("two"))
+    answers: list[Any] = []
+    done = threading.Event()
+
+    def ask(body: bytes) -> None:
+        while not done.is_set():
+            try:
+                answers.append(json.loads(hosting.ask(body))["word"])
+            except ClientError as error:
+                answers.append(error)
+
+    threads = [threading.Thread(target=ask, args=(body,)) for body in (b"a", b"b", b"sleep 0.4")]
+    for thread in threads:
+        thread.start()
+    hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName="two")
+    described = hosting.settle()
+    wait_until(lambda: answers[-20:].count("two") == 20)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert described["EndpointConfigName"] == "two"
+    assert set(answers) == {"one", "two"}
+    wait_until(lambda: len(hosting.containers()) == 1)
+
+
+def test_update_that_fails_leaves_the_old_model(hosting: Hosting) -> None:
+    """The endpoint stays in service as it was, and says why."""
+    hosting.endpoint("one")
+    hosting.config(hosting.model("broken"))
+    hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName="broken")
+    with pytest.raises(ClientError) as second:
+        hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName="one")
+    described = hosting.settle()
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "one")
+    assert "did not pass the ping health check" in described["FailureReason"]
+    assert "the model is broken" in described["FailureReason"]
+    assert json.loads(hosting.ask(b""))["word"] == "one"
+    assert code(second) == "ValidationException"
+    assert "Cannot update in-progress endpoint" in str(second.value)
+
+
+def test_endpoint_that_never_comes_up_fails(hosting: Hosting) -> None:
+    """Failed, with the reason; it can't be asked or updated, only deleted."""
+    hosting.endpoint("broken")
+    described = hosting.describe()
+    assert described["EndpointStatus"] == "Failed"
+    assert "the model is broken" in described["FailureReason"]
+    with pytest.raises(ClientError, match="not found") as asked:
+        hosting.ask(b"")
+    assert code(asked) == "ValidationError"
+    with pytest.raises(ClientError, match="in status Failed"):
+        hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName="broken")
+
+
+@pytest.mark.parametrize("victim", ["container", "supervisor", "both"])
+def test_killed_processes_come_back(hosting: Hosting, victim: str) -> None:
+    """Whatever is killed, the next invocation is answered, by one container alone."""
+    hosting.endpoint("one")
+    before = json.loads(hosting.ask(b""))["pid"]
+    if victim in ("supervisor", "both"):
+        for process in hosting.supervisors():
+            process.kill()
+            process.wait()
+    if victim in ("container", "both"):
+        for process in hosting.containers():
+            process.kill()
+    wait_until(lambda: not any(process.pid == before for process in hosting.containers()))
+    after = json.loads(hosting.ask(b""))
+    assert (after["word"], after["pid"] != before) == ("one", True)
+    assert len(hosting.containers()) == len(hosting.supervisors()) == 1
+
+
+def test_supervisor_killed_in_an_update_is_replaced(hosting: Hosting) -> None:
+    """The next to look goes on with the update."""
+    hosting.endpoint("one")
+    hosting.config(hosting.model("two"))
+    hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName="two")
+    for process in hosting.supervisors():
+        process.kill()
+        process.wait()
+    assert hosting.settle()["EndpointConfigName"] == "two"
+    assert json.loads(hosting.ask(b""))["word"] == "two"
+
+
+def test_what_the_container_refuses_or_fails_in_is_a_model_error(hosting: Hosting) -> None:
+    """ModelError with the container's own status and words; a crash is one too, and the next request is answered."""
+    hosting.endpoint("one")
+    with pytest.raises(hosting.runtime.exceptions.ModelError) as refused:
+        hosting.ask(b"bad")
+    assert refused.value.response["OriginalStatusCode"] == 400
+    assert refused.value.response["OriginalMessage"] == '{"error": "no image"}'
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 424
+    with pytest.raises(hosting.runtime.exceptions.ModelError) as crashed:
+        hosting.ask(b"crash")
+    assert crashed.value.response["OriginalStatusCode"] == 500
+    assert json.loads(hosting.ask(b""))["word"] == "one"
+
+
+def test_limits_of_the_service_hold(hosting: Hosting) -> None:
+    """6,291,456 bytes each way; an endpoint that doesn't exist is not found."""
+    hosting.endpoint("one")
+    assert json.loads(hosting.ask(b"x" * 6_291_456))["size"] == 6_291_456
+    with pytest.raises(ClientError, match="less than or equal to 6291456") as large:
+        hosting.ask(b"x" * 6_291_457)
+    assert code(large) == "ValidationError"
+    with pytest.raises(hosting.runtime.exceptions.ModelError, match="more than 6291456"):
+        hosting.ask(b"large 6291457")
+    with pytest.raises(ClientError, match="Endpoint none of account 000000000000 not found"):
+        hosting.ask(b"", name="none")
+
+
+def test_serverless_limits_hold(hosting: Hosting) -> None:
+    """4 MB a request, and no more than MaxConcurrency at once."""
+    hosting.endpoint("one", variant={"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}})
+    with pytest.raises(ClientError, match="4194304"):
+        hosting.ask(b"x" * 4_194_305)
+    seen: list[str] = []
+
+    def hold() -> None:
+        with suppress(ClientError):  # the other came first: so it was throttled itself
+            hosting.ask(b"sleep 1")
+            return
+        hold()
+
+    slow = threading.Thread(target=hold)
+    slow.start()
+
+    def throttled() -> bool:
+        try:
+            hosting.ask(b"")
+        except ClientError as error:
+            seen.append(error.response["Error"]["Code"])
+        return bool(seen)
+
+    wait_until(throttled, 5)
+    slow.join()
+    assert set(seen) == {"ThrottlingException"}
+    assert json.loads(hosting.ask(b""))["word"] == "one"
+
+
+def test_asynchronous_endpoint_answers_in_s3(hosting: Hosting) -> None:
+    """The answer lies at OutputLocation, a failure at FailureLocation; a real-time call is refused."""
+    places = {"S3OutputPath": "s3://medloop-local/async/out", "S3FailurePath": "s3://medloop-local/async/failed"}
+    hosting.endpoint("one", AsyncInferenceConfig={"OutputConfig": places})
+    large = hosting.store("large", b"x" * 7_000_000)
+    good = hosting.runtime.invoke_endpoint_async(EndpointName="live", InputLocation=large, ContentType="a/b")
+    bad = hosting.runtime.invoke_endpoint_async(EndpointName="live", InputLocation=hosting.store("bad", b"bad"))
+
+    def stored(uri: str) -> bytes | None:
+        try:
+            return hosting.local.read(uri)
+        except ClientError:
+            return None
+
+    wait_until(lambda: stored(good["OutputLocation"]) and stored(bad["FailureLocation"]))
+    answer = json.loads(stored(good["OutputLocation"]) or b"")
+    assert (answer["size"], answer["type"]) == (7_000_000, "a/b")
+    assert b"no image" in (stored(bad["FailureLocation"]) or b"")
+    with pytest.raises(ClientError, match="InvokeEndpointAsync"):
+        hosting.ask(b"")
+    with pytest.raises(ClientError, match="does not exist"):
+        hosting.runtime.invoke_endpoint_async(EndpointName="live", InputLocation="s3://medloop-local/none")
+
+
+def test_delete_ends_everything(hosting: Hosting) -> None:
+    """Processes, folders and record go; the name can be used again."""
+    hosting.endpoint("one")
+    hosting.local.sagemaker.delete_endpoint(EndpointName="live")
+    wait_until(hosting.gone)
+    wait_until(lambda: not hosting.containers() and not hosting.supervisors())
+    hosting.local.sagemaker.create_endpoint(EndpointName="live", EndpointConfigName="one")
+    assert hosting.settle()["EndpointStatus"] == "InService"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"no archive", "can't be unpacked"),
+        (archive({"../../outside": b"x"}), "can't be unpacked"),
+        (b"", "can't be unpacked"),
+    ],
+)
+def test_hostile_model_archives_fail_the_endpoint(hosting: Hosting, content: bytes, says: str) -> None:
+    """What is no archive, or leads outside the folder, is never served."""
+    hosting.config(hosting.model("odd", content))
+    hosting.local.sagemaker.create_endpoint(EndpointName="live", EndpointConfigName="odd")
+    described = hosting.settle()
+    assert described["EndpointStatus"] == "Failed"
+    assert says in described["FailureReason"]
+    assert not (hosting.local.home / "endpoints" / "outside").exists()
