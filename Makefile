@@ -1,6 +1,6 @@
 # medloop. `make` alone lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast soak check format lock clean
+.PHONY: help install demo test test-fast soak check format lock build-and-push clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -48,6 +48,9 @@ format: $(STAMP) ## put the code into the house's style
 lock: $(STAMP) ## pin every dependency anew in constraints.txt
 	$(BIN)/uv pip compile pyproject.toml --extra jobs --extra infra --extra dev --python-version 3.11 \
 		--python-platform x86_64-unknown-linux-gnu --no-annotate --no-header --upgrade --output-file constraints.txt
+
+build-and-push: $(STAMP) ## build the containers' images with Docker, push them to ECR (MEDLOOP_BUCKET, MEDLOOP_ROLE_ARN)
+	$(BIN)/medloop images push
 
 clean: ## remove the environment, caches and local runs
 	rm -rf .venv .medloop .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info

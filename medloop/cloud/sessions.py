@@ -6,8 +6,11 @@ The SDK is imported only when a pipeline is built: it takes seconds.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from medloop.bundle import Bundle, make_bundle
+from medloop.bundle import DIGEST_LENGTH, Bundle, load_container, make_bundle
 from medloop.errors import TargetError
 
 if TYPE_CHECKING:
@@ -49,6 +52,9 @@ class Target:
     account: str
     region: str
     _bundles: dict[str, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _images: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    kept: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Objects by key that definitions built so far refer to, beside the bundles; upsert stores them."""
 
     def bundle(self, container: str) -> Bundle:
         """A container's code, packed once for this target's lifetime, so that one build sees one state of the files.
@@ -65,13 +71,46 @@ class Target:
         return self.bundle(container).digest
 
     def image(self, container: str) -> str:
-        """The URI of a container's image, whose tag is its code's digest."""
-        registry = f"{self.account}.dkr.ecr.{self.region}.amazonaws.com"
-        return f"{registry}/medloop-{container}:{self.code_digest(container)}"
+        """The URI of a container's image: by ECR's digest where it has been pushed; else the tag, its code's digest.
+
+        Raises:
+            TargetError: On AWS, ECR can't be read.
+        """
+        from medloop.cloud.images import digest_uri, find_digest, tagged_uri
+
+        if self.name == "aws" and container not in self._images:
+            self._images[container] = find_digest(self, container)
+        digest = self._images.get(container)
+        return digest_uri(self, container, digest) if digest else tagged_uri(self, container)
 
     def function_arn(self, container: str) -> str:
         """The ARN of a container's Lambda function."""
         return f"arn:aws:lambda:{self.region}:{self.account}:function:medloop-{container}"
+
+    def base_image(self, container: str) -> str:
+        """The URI of the image that a container builds on, in this target's region.
+
+        Raises:
+            SettingError: The container's folder is malformed.
+        """
+        return re.sub(r"(?<=\.dkr\.ecr\.)[a-z0-9-]+(?=\.)", self.region, load_container(container).base)
+
+    def keep_folder(self, prefix: str, folder: Path) -> str:
+        """Note a folder's files for upsert; returns the S3 URI of their prefix, which their contents name.
+
+        Args:
+            prefix: Where in the artefact bucket, without a slash at the end.
+            folder: Any folder; Python's caches in it are left out.
+        """
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        listing = json.dumps([(name, hashlib.sha256(data).hexdigest()) for name, data in files.items()])
+        place = f"{prefix}/{hashlib.sha256(listing.encode()).hexdigest()[:DIGEST_LENGTH]}"
+        self.kept.update({f"{place}/{name}": data for name, data in files.items()})
+        return f"s3://{self.bucket}/{place}"
 
     def pipeline_session(self) -> PipelineSession:
         """The SDK's session under which steps are described, not run. Imports the SDK (4 to 9 s the first time)."""

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from medloop.bundle import load_container
 from medloop.cloud.functions import put_function, require_functions
+from medloop.cloud.images import find_digest
 from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
 from medloop.cloud.sessions import Target, isolated
 from medloop.definition.validate import validate
@@ -88,7 +89,7 @@ def stored_definition(target: Target, name: str) -> str | None:
 def _objects(target: Target, resolved: Resolved) -> list[tuple[str, bytes]]:
     bundles = [target.bundle(container) for container in resolved.spec.containers]
     made_once = [(PSEUDONYM_KEY, secrets.token_bytes(KEY_BYTES)), (NO_MODEL_FILE, _NO_MODEL)]
-    return [*((bundle.key, bundle.data) for bundle in bundles), *made_once]
+    return [*((bundle.key, bundle.data) for bundle in bundles), *target.kept.items(), *made_once]
 
 
 def _put_functions(target: Target, resolved: Resolved, definition: str) -> None:
@@ -153,18 +154,10 @@ def _check_images(target: Target, resolved: Resolved) -> None:
     """On AWS jobs run images, and an execution without its image fails only after minutes: refuse here."""
     if target.name != "aws":
         return
-    ecr = target.boto.client("ecr")
     for container in resolved.spec.containers:
-        if load_container(container).kind == "lambda":
-            continue
-        tag = target.code_digest(container)
-        try:
-            ecr.describe_images(repositoryName=f"medloop-{container}", imageIds=[{"imageTag": tag}])
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                raise
-            mend = f"build containers/{container}/Dockerfile and push it as {target.image(container)}"
-            raise TargetError(f"target aws: no image of containers/{container} as it is now; {mend}") from None
+        if load_container(container).kind != "lambda" and find_digest(target, container) is None:
+            mend = f"`medloop images push {container}` builds and pushes it"
+            raise TargetError(f"target aws: no image of containers/{container} as it is now; {mend}")
 
 
 def _says(error: ClientError, *phrases: str) -> bool:

@@ -1,0 +1,61 @@
+"""`medloop images`: the containers' images in ECR."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medloop.commands.options import DEFAULT_HOME, JsonOption, TargetName, services
+from medloop.commands.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from medloop.cloud.images import Image
+
+app = typer.Typer(no_args_is_help=True, help="Container images on AWS.")
+NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[CONTAINER]...", help="All, when none is named.")]
+
+
+@app.command("list")
+def list_(ctx: typer.Context, json: JsonOption = False) -> None:
+    """List the images that pipelines run on AWS: which are pushed, and what their scan found."""
+    from medloop.cloud.images import find_image
+
+    target = services(ctx).target(TargetName.aws, DEFAULT_HOME)
+    _print(ctx, [find_image(target, name) for name in _containers()], json=json)
+
+
+@app.command()
+def push(ctx: typer.Context, names: NamesArgument = None, json: JsonOption = False) -> None:
+    """Build with Docker, and push, the images that aren't there yet."""
+    from medloop.cloud.images import push_image
+
+    target = services(ctx).target(TargetName.aws, DEFAULT_HOME)
+    pushed = []
+    for name in names or _containers():
+        say(services(ctx).err, f"image of containers/{name}", "dim")
+        pushed.append(push_image(target, name))
+    _print(ctx, pushed, json=json)
+
+
+def _containers() -> list[str]:
+    """Every container that runs as an image, of all installed pipelines."""
+    from medloop.bundle import load_container
+    from medloop.settings import list_pipelines, load_pipeline
+
+    names = sorted({name for pipeline in list_pipelines() for name in load_pipeline(pipeline).containers})
+    return [name for name in names if load_container(name).kind != "lambda"]
+
+
+def _print(ctx: typer.Context, images: list[Image], *, json: bool) -> None:
+    if json:
+        print_json(images)
+        return
+    rows = [(image.container, image.tag, image.digest or "not pushed", _words(image.findings)) for image in images]
+    print_table(services(ctx).out, ("container", "tag (digest of the code)", "image", "scan"), rows)
+
+
+def _words(findings: dict[str, Any] | None) -> str | None:
+    if findings is None:
+        return None
+    return ", ".join(f"{count} {severity.lower()}" for severity, count in sorted(findings.items())) or "nothing found"
