@@ -84,11 +84,11 @@ def _check_retry(execution: Document, steps: list[Document]) -> None:
     arn, status = execution["PipelineExecutionArn"], execution["PipelineExecutionStatus"]
     if status not in ("Failed", "Stopped"):
         raise invalid(
-            f"Only pipeline executions with 'Failed' or 'Stopped' status can be retried; the status of {arn} is {status}"
+            f"Only pipeline executions with 'Failed' or 'Stopped' status can be retried; {arn} has the status {status}"
         )
     if ended_by := next((step["StepName"] for step in steps if "Fail" in (step.get("Metadata") or {})), None):
         raise invalid(
-            f"Pipeline execution {arn} was ended by its Fail step {ended_by} and can't be retried; start a new execution"
+            f"Pipeline execution {arn} ended by its Fail step {ended_by} and can't be retried; start a new execution"
         )
 
 
