@@ -1,0 +1,86 @@
+"""SageMaker's operations on hyperparameter tuning jobs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from medloop.local import processes
+from medloop.local.api.paging import created_between, epoch, page, pick
+from medloop.local.backend import Backend
+from medloop.local.errors import invalid
+from medloop.local.jobs import ENDED
+from medloop.local.store import Document, Table
+from medloop.local.tuning import records
+from medloop.local.tuning.records import ARN, CONFIG, NAME, OBJECTIVE, STATUS
+
+
+def create(backend: Backend, params: Document) -> Document:
+    """CreateHyperParameterTuningJob: records it and starts its process, detached."""
+    with backend.store.write() as write:
+        name = params[NAME]
+        spawn = partial(processes.spawn_module, backend.home, "medloop.local.tuning.running", records.tuning_arn(name))
+        return pick(records.create(write, params, spawn), ARN)
+
+
+def describe(backend: Backend, params: Document) -> Document:
+    """DescribeHyperParameterTuningJob."""
+    return records.describe(backend, _read(backend, params))
+
+
+def stop(backend: Backend, params: Document) -> Document:
+    """StopHyperParameterTuningJob: its process sees it within a fraction of a second and ends the trials."""
+    document = _read(backend, params)
+    if document[STATUS] in ENDED:
+        raise invalid(f"The request was rejected because the tuning job is in status {document[STATUS]}.")
+    records.change(backend, document[NAME], **{STATUS: "Stopping"})
+    return {}
+
+
+def list_(backend: Backend, params: Document) -> Document:
+    """ListHyperParameterTuningJobs."""
+    with backend.store.read() as transaction:
+        found = transaction.select(Table.TUNING_JOBS)
+    wanted = [job for job in (records.reap(backend, job) for job in found) if _wanted(job, params)]
+    shown = [_summary(records.describe(backend, job)) for job in wanted]
+    by = {"Name": NAME, "Status": STATUS}.get(params.get("SortBy", ""), "CreationTime")
+    member = "HyperParameterTuningJobSummaries"
+    return page(shown, params, member=member, sort=lambda job: (job[by], job[NAME]))
+
+
+def list_trials(backend: Backend, params: Document) -> Document:
+    """ListTrainingJobsForHyperParameterTuningJob."""
+    document = _read(backend, params)
+    shown = [records.summary(document, job) for job in records.trials(backend, document[NAME])]
+    if "StatusEquals" in params:
+        shown = [item for item in shown if item["TrainingJobStatus"] == params["StatusEquals"]]
+    member, by = "TrainingJobSummaries", params.get("SortBy", "Name")
+    if by == "FinalObjectiveMetricValue":  # as the service: only those that have one
+        shown = [item for item in shown if OBJECTIVE in item]
+        sort = lambda item: (item[OBJECTIVE]["Value"], item["TrainingJobName"])  # noqa: E731 (one of two, used once)
+        return page(shown, params, member=member, sort=sort)
+    field = {"CreationTime": "CreationTime", "Status": "TrainingJobStatus"}.get(by, "TrainingJobName")
+    return page(shown, params, member=member, sort=lambda item: (item[field], item["TrainingJobName"]))
+
+
+def _read(backend: Backend, params: Document) -> Document:
+    with backend.store.read() as transaction:
+        document = records.read(transaction, params[NAME])
+    return records.reap(backend, document)
+
+
+def _summary(document: Document) -> Document:
+    shown = pick(document, NAME, ARN, STATUS, "CreationTime", "HyperParameterTuningEndTime", "LastModifiedTime")
+    shown |= pick(document, "TrainingJobStatusCounters", "ObjectiveStatusCounters")
+    config = document[CONFIG]
+    return shown | {"Strategy": config["Strategy"], "ResourceLimits": config["ResourceLimits"]}
+
+
+def _wanted(job: Document, params: Document) -> bool:
+    modified = job["LastModifiedTime"]
+    return (
+        params.get("NameContains", "") in job[NAME]
+        and params.get("StatusEquals", job[STATUS]) == job[STATUS]
+        and created_between(job, params, "CreationTimeAfter", "CreationTimeBefore")
+        and not ("LastModifiedTimeAfter" in params and modified <= epoch(params["LastModifiedTimeAfter"]))
+        and not ("LastModifiedTimeBefore" in params and modified >= epoch(params["LastModifiedTimeBefore"]))
+    )

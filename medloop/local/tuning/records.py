@@ -1,0 +1,280 @@
+"""Tuning jobs as records: made, changed, described with their trials, and ended when the process that ran them is gone.
+
+A trial is a training job whose record names its tuning job (`TuningJobArn`) and the hyperparameters that were tuned
+(`_tuned`). The tuning job's own record holds no copy of what its trials' records say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from medloop.local import jobs, processes
+from medloop.local.api.paging import pick
+from medloop.local.api.tags import put_tags
+from medloop.local.backend import Backend
+from medloop.local.errors import check_name, in_use, invalid, not_found
+from medloop.local.home import arn, now
+from medloop.local.jobs import ENDED, TRAINING
+from medloop.local.requests import check_request
+from medloop.local.store import Document, Table, Transaction
+from medloop.local.tuning.ranges import Interval, read_ranges
+from medloop.local.tuning.search import Known, grid, max_resource
+
+NAME = "HyperParameterTuningJobName"
+ARN = "HyperParameterTuningJobArn"
+STATUS = "HyperParameterTuningJobStatus"
+CONFIG = "HyperParameterTuningJobConfig"
+OBJECTIVE = "FinalHyperParameterTuningJobObjectiveMetric"
+MAX_NAME = 32
+_NOT_OF_A_TRIAL = ("DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters")
+_UNKNOWN = ("TrainingJobDefinitions", "Autotune")
+_STRANGE = ("HyperParameterTuningResourceConfig",)
+
+
+def tuning_arn(name: str) -> str:
+    """The ARN of the tuning job of that name."""
+    return arn(f"hyper-parameter-tuning-job/{name}")
+
+
+def create(write: Transaction, request: Document, start: Callable[[], processes.Identity]) -> Document:
+    """Record a new tuning job.
+
+    Args:
+        write: The transaction.
+        request: CreateHyperParameterTuningJob's, checked against the service's model.
+        start: Names the process that will run it; called once the request is found to be in order.
+
+    Raises:
+        ServiceError: ResourceInUse when the name is taken; ValidationException that names what can't be.
+    """
+    name = request[NAME]
+    check_name(NAME, name, MAX_NAME)
+    if write.get(Table.TUNING_JOBS, name):
+        raise in_use(f"Hyperparameter tuning job with name {name} already exists; names must be unique")
+    _check(write, request)
+    time = now()
+    document = {key: value for key, value in request.items() if key != "Tags"}
+    document |= {ARN: tuning_arn(name), STATUS: "InProgress", "CreationTime": time, "LastModifiedTime": time}
+    document["_supervisor"] = start()
+    write.put(Table.TUNING_JOBS, name, document)
+    put_tags(write, document[ARN], request.get("Tags") or [])
+    return document
+
+
+def trial_request(document: Document, number: int, hyperparameters: dict[str, str], suffix: str) -> Document:
+    """The CreateTrainingJob request of a trial.
+
+    Args:
+        document: The tuning job.
+        number: The trial's, from 1.
+        hyperparameters: The tuned ones.
+        suffix: Makes the name unique, as the service does.
+    """
+    definition = document["TrainingJobDefinition"]
+    name = f"{document[NAME]}-{number:03d}-{suffix}"
+    request = {key: value for key, value in definition.items() if key not in _NOT_OF_A_TRIAL}
+    objective = document[CONFIG]["HyperParameterTuningJobObjective"]["MetricName"]
+    own = {"_tuning_objective_metric": objective}
+    request |= {
+        "TrainingJobName": name,
+        "HyperParameters": {**definition.get("StaticHyperParameters", {}), **hyperparameters, **own},
+    }
+    if "CheckpointConfig" in request:  # trials must not go on from one another's checkpoints
+        config = request["CheckpointConfig"]
+        request["CheckpointConfig"] = {**config, "S3Uri": f"{config['S3Uri'].rstrip('/')}/{name}"}
+    return request
+
+
+def read(transaction: Transaction, name: str) -> Document:
+    """A tuning job's record.
+
+    Raises:
+        ServiceError: There is none.
+    """
+    document = transaction.get(Table.TUNING_JOBS, name)
+    if document is None:
+        raise not_found(f"Amazon SageMaker can't find a tuning job with name {name}")
+    return document
+
+
+def change(backend: Backend, name: str, **fields: Any) -> Document:
+    """Change a tuning job's record, unless it has ended already."""
+    with backend.store.write() as write:
+        document = read(write, name)
+        if document[STATUS] not in ENDED:
+            document |= {**fields, "LastModifiedTime": now()}
+            write.put(Table.TUNING_JOBS, name, document)
+        return document
+
+
+def end(backend: Backend, name: str, status: str, reason: str = "") -> Document:
+    """Record that a tuning job ended: Completed, Failed or Stopped."""
+    fields = {"FailureReason": reason[: jobs.MAX_REASON]} if reason else {}
+    return change(backend, name, **{STATUS: status}, HyperParameterTuningEndTime=now(), **fields)
+
+
+def trials(backend: Backend, name: str) -> list[Document]:
+    """The training jobs of a tuning job, in the order of their numbers; one whose process is gone is ended first."""
+    with backend.store.read() as transaction:
+        found = [job for job in transaction.select(Table.TRAINING_JOBS) if job.get("TuningJobArn") == tuning_arn(name)]
+    return sorted((jobs.reap(backend, TRAINING, job) for job in found), key=lambda job: job["TrainingJobName"])
+
+
+def reap(backend: Backend, document: Document) -> Document:
+    """End a tuning job whose process is gone, its trials first; any other is returned as it is."""
+    if document[STATUS] in ENDED or processes.alive(document["_supervisor"]):
+        return document
+    trials(backend, document[NAME])
+    return end(backend, document[NAME], "Failed", jobs.ENGINE_DIED)
+
+
+def reap_execution(backend: Backend, execution: str) -> None:
+    """End the tuning jobs of an execution whose engine is gone."""
+    with backend.store.read() as transaction:
+        left = [job for job in transaction.select(Table.TUNING_JOBS) if job.get("_execution") == execution]
+    for job in left:
+        reap(backend, job)
+
+
+def objective(document: Document, job: Document) -> Document | None:
+    """A trial's objective as its log last told it; None where it told none."""
+    wanted = document[CONFIG]["HyperParameterTuningJobObjective"]
+    found = [m for m in job.get("FinalMetricDataList") or [] if m["MetricName"] == wanted["MetricName"]]
+    return {**wanted, "Value": found[-1]["Value"]} if found else None
+
+
+def summary(document: Document, job: Document) -> Document:
+    """A trial as ListTrainingJobsForHyperParameterTuningJob shows it."""
+    shown = pick(
+        job,
+        "TrainingJobName",
+        "TrainingJobArn",
+        "CreationTime",
+        "TrainingStartTime",
+        "TrainingEndTime",
+        "TrainingJobStatus",
+        "FailureReason",
+    )
+    shown |= {"TuningJobName": document[NAME], "TunedHyperParameters": job.get("_tuned", {})}
+    value = objective(document, job)
+    if value is not None and job["TrainingJobStatus"] in ("Completed", "Stopped"):
+        return shown | {OBJECTIVE: value, "ObjectiveStatus": "Succeeded"}
+    return shown | {"ObjectiveStatus": "Failed" if job["TrainingJobStatus"] in ENDED else "Pending"}
+
+
+def best(document: Document, summaries: list[Document]) -> Document | None:
+    """The completed trial with the best objective, the first of equal ones; None where none completed with one."""
+    done = [item for item in summaries if item["TrainingJobStatus"] == "Completed" and OBJECTIVE in item]
+    sign = 1 if document[CONFIG]["HyperParameterTuningJobObjective"]["Type"] == "Maximize" else -1
+    return max(done, key=lambda item: sign * item[OBJECTIVE]["Value"], default=None)
+
+
+def describe(backend: Backend, document: Document) -> Document:
+    """DescribeHyperParameterTuningJob's answer."""
+    found = [summary(document, job) for job in trials(backend, document[NAME])]
+    status = [item["TrainingJobStatus"] for item in found]
+    states = [item["ObjectiveStatus"] for item in found]
+    counters = {
+        "Completed": status.count("Completed"),
+        "InProgress": sum(item not in ENDED for item in status),
+        "RetryableError": 0,
+        "NonRetryableError": status.count("Failed"),
+        "Stopped": status.count("Stopped"),
+    }
+    shown = {
+        **document,
+        "TrainingJobStatusCounters": counters,
+        "ObjectiveStatusCounters": {name: states.count(name) for name in ("Succeeded", "Pending", "Failed")},
+    }
+    if (winner := best(document, found)) is not None:
+        shown["BestTrainingJob"] = winner
+        if document.get("WarmStartConfig", {}).get("WarmStartType") == "IdenticalDataAndAlgorithm":
+            shown["OverallBestTrainingJob"] = best(document, [*found, *_parents_best(backend, document)])
+    return shown
+
+
+def known_trials(backend: Backend, document: Document) -> list[Known]:
+    """The trials of the parents that a warm start names, those with an objective."""
+    known = []
+    for parent in _parents(backend, document):
+        for job in trials(backend, parent[NAME]):
+            value = objective(parent, job)
+            if value is not None and job["TrainingJobStatus"] in ("Completed", "Stopped"):
+                known.append(Known({**job.get("HyperParameters", {})}, value["Value"]))
+    return known
+
+
+def _parents(backend: Backend, document: Document) -> list[Document]:
+    with backend.store.read() as transaction:
+        return [read(transaction, name) for name in _parent_names(document)]
+
+
+def _parents_best(backend: Backend, document: Document) -> list[Document]:
+    found = []
+    for parent in _parents(backend, document):
+        winner = best(parent, [summary(parent, job) for job in trials(backend, parent[NAME])])
+        found += [winner] if winner else []
+    return found
+
+
+def _parent_names(request: Document) -> list[str]:
+    config = request.get("WarmStartConfig") or {}
+    return [item[NAME] for item in config.get("ParentHyperParameterTuningJobs") or []]
+
+
+def _check(transaction: Transaction, request: Document) -> None:
+    """Refuse what the service refuses, and what this backend can't do."""
+    for name in _UNKNOWN:
+        if request.get(name):
+            raise invalid(f"{name} is not known to the local backend; give one TrainingJobDefinition with ranges.")
+    if not request.get("TrainingJobDefinition"):
+        raise invalid("TrainingJobDefinition is missing.")
+    config, definition = request[CONFIG], request["TrainingJobDefinition"]
+    for name in _STRANGE:
+        if definition.get(name):
+            raise invalid(f"TrainingJobDefinition.{name} is not known to the local backend; give ResourceConfig.")
+    if config.get("TuningJobCompletionCriteria"):
+        raise invalid("TuningJobCompletionCriteria are not known to the local backend; limit the number of jobs.")
+    _check_objective(config, definition)
+    static = definition.get("StaticHyperParameters") or {}
+    _check_strategy(config, static)
+    both = {item.name for item in read_ranges(config)} & set(static)
+    if both:
+        raise invalid(f"The hyperparameter {min(both)} is both static and tuned.")
+    for name in _parent_names(request):
+        if read(transaction, name)[STATUS] not in ENDED:
+            raise invalid(f"The parent tuning job {name} has not ended.")
+    check_request("CreateTrainingJob", trial_request(request, 1, {}, "check"))
+
+
+def _check_objective(config: Document, definition: Document) -> None:
+    objective = config.get("HyperParameterTuningJobObjective")
+    if not objective:
+        raise invalid("HyperParameterTuningJobObjective is missing.")
+    metrics = {item["Name"] for item in definition["AlgorithmSpecification"].get("MetricDefinitions") or []}
+    if objective["MetricName"] not in metrics:
+        raise invalid(f"The objective metric {objective['MetricName']} is none of the metric definitions.")
+
+
+def _check_strategy(config: Document, static: dict[str, str]) -> None:
+    strategy, limits, ranges = config["Strategy"], config["ResourceLimits"], read_ranges(config)
+    jobs_asked = limits.get("MaxNumberOfTrainingJobs")
+    if strategy == "Grid":
+        intervals = [item.name for item in ranges if isinstance(item, Interval)]
+        if intervals:
+            raise invalid(f"Grid takes categorical hyperparameters only; {intervals[0]} is none.")
+        if jobs_asked not in (None, len(grid(ranges))):
+            raise invalid(f"MaxNumberOfTrainingJobs must be the grid's size, {len(grid(ranges))}, or absent.")
+    elif jobs_asked is None:
+        raise invalid("MaxNumberOfTrainingJobs is missing.")
+    if jobs_asked is not None and limits["MaxParallelTrainingJobs"] > jobs_asked:
+        raise invalid("MaxParallelTrainingJobs must not be greater than MaxNumberOfTrainingJobs.")
+    if strategy != "Hyperband":
+        if config.get("StrategyConfig"):
+            raise invalid(f"StrategyConfig is for Hyperband; the strategy is {strategy}.")
+        return
+    if config.get("TrainingJobEarlyStoppingType", "Off") != "Off":
+        raise invalid("Hyperband stops training jobs by itself: TrainingJobEarlyStoppingType must be Off.")
+    if max_resource(config, static) is None:
+        raise invalid("Hyperband needs MaxResource, or a static hyperparameter named epochs.")

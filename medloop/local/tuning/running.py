@@ -1,0 +1,199 @@
+"""Runs one tuning job: rounds of parallel trials until its limits are reached.
+
+`python -m medloop.local.tuning.running <tuning job ARN>` runs one that belongs to no pipeline; the engine runs those of
+its Tuning steps in threads. Trials run in threads of the same process, each job in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medloop.local import jobs, processes
+from medloop.local.backend import Backend
+from medloop.local.errors import ServiceError
+from medloop.local.home import new_id
+from medloop.local.jobs import TRAINING
+from medloop.local.runner import JobLog, run_job, wait_for
+from medloop.local.store import Document, Table
+from medloop.local.tuning import records
+from medloop.local.tuning.search import Search, Trial, grid
+from medloop.log_metrics import find_metrics, metric_patterns
+
+_POLL_SECONDS = 0.2
+_BARREN = 5
+"""So many trials without an objective fail the tuning job, as on SageMaker."""
+
+
+@dataclass
+class Run:
+    """A trial with its job.
+
+    Args:
+        trial: The search's.
+        job: The training job's record when it was made.
+        patterns: The objective's regular expression by its name.
+    """
+
+    trial: Trial
+    job: Document
+    log: Path
+    patterns: dict[str, re.Pattern[str]]
+    stop: threading.Event = field(default_factory=threading.Event)
+    _read: int = 0
+
+    def news(self) -> list[float]:
+        """The objective's values that the log has got since the last call."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(self._read)
+                text = file.read()
+        except OSError:
+            return []
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read += len(whole)
+        lines = whole.decode("utf-8", errors="replace").splitlines()
+        return [value for line in lines for _, value in find_metrics(line.partition(" ")[2], self.patterns)]
+
+
+class Tuning:
+    """One tuning job in the making.
+
+    Args:
+        backend: The backend.
+        document: Its record, whose supervisor is this process.
+        stop: Set from outside to stop it.
+    """
+
+    def __init__(self, backend: Backend, document: Document, stop: threading.Event) -> None:
+        self.backend = backend
+        self.document = document
+        self.name: str = document[records.NAME]
+        self.stop = stop
+        config, definition = document[records.CONFIG], document["TrainingJobDefinition"]
+        self.search = Search(
+            config, definition.get("StaticHyperParameters") or {}, records.known_trials(backend, document)
+        )
+        limits = config["ResourceLimits"]
+        self.max_jobs: int = limits.get("MaxNumberOfTrainingJobs") or len(grid(self.search.ranges))
+        self.parallel: int = limits["MaxParallelTrainingJobs"]
+        runtime = limits.get("MaxRuntimeInSeconds")
+        self.deadline = time.monotonic() + runtime if runtime else None
+        metric = config["HyperParameterTuningJobObjective"]["MetricName"]
+        patterns = metric_patterns(definition["AlgorithmSpecification"].get("MetricDefinitions"))
+        self.patterns = {metric: patterns[metric]}
+        self.objectives: list[float | None] = []
+        self.reason = ""
+
+    def run(self) -> Document:
+        """Run all rounds; returns the record as it ended."""
+        while len(self.objectives) < self.max_jobs and not self._is_over() and not self._is_barren():
+            asked = self.search.ask(min(self.parallel, self.max_jobs - len(self.objectives)))
+            if not asked:
+                break
+            self._round(asked)
+        if self.stop.is_set() or self._asked_to_stop():
+            return records.end(self.backend, self.name, "Stopped")
+        if all(value is None for value in self.objectives):
+            return records.end(self.backend, self.name, "Failed", self._failure())
+        return records.end(self.backend, self.name, "Completed")
+
+    def _round(self, asked: list[Trial]) -> None:
+        with ThreadPoolExecutor(len(asked)) as pool:
+            runs = [self._start(trial) for trial in asked]
+            futures: list[Future[Document]] = [
+                pool.submit(run_job, self.backend, TRAINING, run.job["TrainingJobName"], run.stop) for run in runs
+            ]
+            while not all(future.done() for future in futures):
+                wait(futures, _POLL_SECONDS)
+                over = self._is_over()
+                for run in runs:
+                    if over or self._is_behind(run):
+                        run.stop.set()
+        values = []
+        for run, future in zip(runs, futures, strict=True):
+            job = future.result()
+            self._is_behind(run)  # what came between the last look and the end
+            told = records.objective(self.document, job)
+            completed = job["TrainingJobStatus"] in ("Completed", "Stopped") and told is not None
+            values.append(told["Value"] if completed and told else None)
+            self.reason = self.reason or job.get("FailureReason", "")
+        self.search.tell(asked, values)
+        self.objectives += values
+
+    def _start(self, trial: Trial) -> Run:
+        request = records.trial_request(self.document, trial.place, trial.hyperparameters, new_id(8))
+        with self.backend.store.write() as write:
+            job = jobs.create(write, TRAINING, request, lambda: processes.identity(os.getpid()))
+            job |= {"TuningJobArn": self.document[records.ARN], "_tuned": trial.hyperparameters}
+            job |= {key: self.document[key] for key in ("_execution",) if key in self.document}
+            write.put(Table.TRAINING_JOBS, job["TrainingJobName"], job)
+        return Run(trial, job, JobLog.of(self.backend, TRAINING, job).path, self.patterns)
+
+    def _is_behind(self, run: Run) -> bool:
+        return any([self.search.report(run.trial, value) for value in run.news()]) or run.trial.stopped
+
+    def _is_over(self) -> bool:
+        late = self.deadline is not None and time.monotonic() > self.deadline
+        return late or self.stop.is_set() or self._asked_to_stop()
+
+    def _asked_to_stop(self) -> bool:
+        with self.backend.store.read() as transaction:
+            return bool(records.read(transaction, self.name)[records.STATUS] == "Stopping")
+
+    def _is_barren(self) -> bool:
+        return len(self.objectives) >= _BARREN and all(value is None for value in self.objectives)
+
+    def _failure(self) -> str:
+        if self.reason:
+            return f"All training jobs failed. The first one: {self.reason}"
+        return (
+            f"No objective metrics found after running {len(self.objectives)} training jobs. Please ensure that the "
+            f"algorithm is emitting the objective metric as defined by the regular expression provided."
+        )
+
+
+def run_tuning(backend: Backend, name: str, stop: threading.Event) -> Document:
+    """Run a recorded tuning job to its end; whatever happens, the record says how it ended.
+
+    Args:
+        backend: The backend.
+        name: A tuning job in progress whose supervisor is this process.
+        stop: Ends it, and its trials, when set.
+    """
+    with backend.store.read() as transaction:
+        document = records.read(transaction, name)
+    try:
+        return Tuning(backend, document, stop).run()
+    except ServiceError as error:
+        return records.end(backend, name, "Failed", f"ClientError: {error}")
+    except BaseException as error:
+        records.end(backend, name, "Failed", f"InternalServerError: {type(error).__name__}: {error}")
+        raise
+
+
+def main(argv: list[str]) -> None:
+    """Run the tuning job whose ARN is given."""
+    name = argv[0].rpartition("/")[2]
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    backend = Backend.open()
+    if wait_for(lambda: _recorded(backend, name)):
+        run_tuning(backend, name, stop)
+
+
+def _recorded(backend: Backend, name: str) -> bool:
+    with backend.store.read() as transaction:
+        document = transaction.get(Table.TUNING_JOBS, name)
+    return document is not None and document["_supervisor"]["pid"] == os.getpid()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
