@@ -42,7 +42,7 @@ class Docker:
         if command[:3] == ["docker", "buildx", "build"] and self.code == 0:
             root = Path(command[-1])
             self.context = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-            name, _, tag = command[command.index("--tag") + 1].rpartition("/")[2].partition(":")
+            name, tag = command[command.index("--tag") + 1].rpartition("/")[2].split(":")
             manifest = json.dumps(MANIFEST | {"config": {"digest": f"sha256:{tag}"}})
             self.target.boto.client("ecr").put_image(repositoryName=name, imageTag=tag, imageManifest=manifest)
         return subprocess.CompletedProcess(command, self.code)
