@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from medloop.bundle import load_container
 from medloop.container import paths
 from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
+from steps import script_mode
 from steps.base import InstanceType, S3Uri, Settings
 from steps.common import Context, output_uri
 
@@ -92,8 +93,15 @@ def make_trainer(context: Context, settings: AnyTrainSettings, container: str, *
     from sagemaker.train import ModelTrainer
 
     target, network = context.target, context.settings.network
-    trainer = ModelTrainer(
-        training_image=target.image(container),
+    kind, own = ModelTrainer, {"training_image": target.image(container)}
+    if settings.mode == "script":
+        kind = script_mode.trainer_type(context)
+        own = {
+            "training_image": target.base_image(container),
+            "source_code": script_mode.source_code(context, container),
+        }
+    trainer = kind(
+        **own,
         sagemaker_session=context.session,
         role=target.role_arn,
         base_job_name=f"medloop-{context.task}",
@@ -143,6 +151,8 @@ def hyperparameters(context: Context, settings: Hyperparameters) -> dict[str, An
 def environment(context: Context, settings: TrainSettings, container: str) -> dict[str, Any]:
     """The training job's environment."""
     given: dict[str, Any] = {"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)}
+    if settings.mode == "script":
+        given |= script_mode.environment()
     if settings.pip_cache:
         given["PIP_CACHE_DIR"] = paths.WARM_POOL_PIP_CACHE
     return given

@@ -50,7 +50,7 @@ def _spot(job: Mapping[str, Any]) -> Iterator[str]:
         yield "EnableManagedSpotTraining and a warm pool (KeepAlivePeriodInSeconds) exclude each other"
     if not job.get("CheckpointConfig"):
         yield "EnableManagedSpotTraining without a CheckpointConfig starts again from nothing at each interruption"
-    if _is_script_mode(job):
+    if is_script_mode(job):
         yield "EnableManagedSpotTraining in script mode: its shell hides the signal that the machine is taken"
 
 
@@ -59,7 +59,7 @@ def _isolation(job: Mapping[str, Any], isolated: bool, defaults: Mapping[str, An
     if not isolated:
         return
     environment = _mapping(job.get("Environment"))
-    if _is_script_mode(job):
+    if is_script_mode(job):
         yield "network isolation in script mode, whose requirements are installed from the network; take container"
     if _given(environment.get("MLFLOW_TRACKING_URI"), defaults):
         yield "network isolation with an MLflow server (MLFLOW_TRACKING_URI), which the job could not reach"
@@ -81,5 +81,6 @@ def _given(value: Any, defaults: Mapping[str, Any]) -> bool:
     return bool(value)
 
 
-def _is_script_mode(job: Mapping[str, Any]) -> bool:
+def is_script_mode(job: Mapping[str, Any]) -> bool:
+    """Whether a training job's code comes in by the SDK's drivers."""
     return any(channel.get("ChannelName") == DRIVERS for channel in mappings(job.get("InputDataConfig")))

@@ -14,16 +14,20 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import medloop
 from medloop.container.paths import PREFIX
-from medloop.local import job_site
+from medloop.definition.job_rules import is_script_mode
+from medloop.local import job_site, script_mode
 from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
-from medloop.local.home import BUCKET, REGION
+from medloop.local.folders import Folder as Folder
+from medloop.local.folders import Launch as Launch
+from medloop.local.folders import StagingError as StagingError
+from medloop.local.home import BUCKET
+from medloop.local.inputs import link_inputs
 from medloop.local.jobs import TRAINING, JobKind, num_running
 from medloop.local.objects import Object, split_uri
 from medloop.local.store import Document
@@ -32,51 +36,6 @@ PACKAGES = ("medloop", "pipelines", "steps", "infra")
 """Top-level packages of this project: a job gets them from its bundle or not at all."""
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _IMAGE = re.compile(r".*/medloop-([a-z0-9-]+):([A-Za-z0-9_.-]+)")
-_PREFIX = re.compile(rf"(?<![\w./-]){re.escape(PREFIX)}(?=/|$|[\s,;:'\"])")
-
-
-class StagingError(Exception):
-    """A request that SageMaker would accept and fail later; the message becomes the FailureReason."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How a staged job is started."""
-
-    argv: list[str]
-    env: dict[str, str]
-    cwd: Path
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A job's staged folder.
-
-    Args:
-        root: `<home>/jobs/<job>`.
-    """
-
-    root: Path
-
-    @property
-    def ml(self) -> Path:
-        """What the job sees as /opt/ml."""
-        return self.root / "ml"
-
-    def local(self, path: str) -> Path:
-        """The staged place of a path that a request spells below /opt/ml.
-
-        Raises:
-            StagingError: The path lies elsewhere.
-        """
-        relative = Path(path.removeprefix(PREFIX).strip("/"))
-        if not (path == PREFIX or path.startswith(f"{PREFIX}/")) or ".." in relative.parts:
-            raise StagingError(f"LocalPath '{path}' must lie below {PREFIX}")
-        return self.ml / relative
-
-    def rewrite(self, text: str) -> str:
-        """Text with /opt/ml replaced by the staged folder."""
-        return _PREFIX.sub(lambda _: str(self.ml), text)
 
 
 def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launch]:
@@ -88,11 +47,19 @@ def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launc
     folder = Folder(backend.home.job(job[f"{kind.name}Name"]))
     for name in ("ml", "code", "site"):
         backend.home.folder(*folder.root.relative_to(backend.home.root).parts, name)
-    container = unpack_image(backend, _image(kind, job), folder.root / "code")
+    code = folder.root / "code"
+    if kind is TRAINING and is_script_mode(job):
+        container, code = "", script_mode.code(folder)
+    else:
+        container = unpack_image(backend, _image(kind, job), code)
     staged = list(_training(backend, job, folder) if kind is TRAINING else _processing(backend, job, folder))
-    write_site(backend, folder, staged, _checkpoints(backend, job, folder))
-    argv = _command(kind, job, container, folder)
-    return folder, Launch(argv, _environment(backend, kind, job, folder), folder.root / "code")
+    write_site(backend, folder, staged, _checkpoints(backend, job, folder), code)
+    env = _environment(backend, kind, job, folder)
+    alias = None
+    if not container:
+        alias = script_mode.stage_drivers(folder, Path(job["_temporary"]))
+        env |= script_mode.ENVIRONMENT
+    return folder, Launch(_command(kind, job, container, folder, alias), env, folder.root / "code")
 
 
 def _image(kind: JobKind, job: Document) -> str:
@@ -136,7 +103,7 @@ def _training(backend: Backend, job: Document, folder: Folder) -> Iterator[Objec
         source = channel["DataSource"].get("S3DataSource")
         if source is None:
             raise StagingError(f"the channel {channel['ChannelName']} has no S3DataSource")
-        yield from _link(backend, source, folder.ml / "input" / "data" / channel["ChannelName"])
+        yield from link_inputs(backend, source, folder.ml / "input" / "data" / channel["ChannelName"])
 
 
 def _channel(channel: Document) -> dict[str, str]:
@@ -160,7 +127,7 @@ def _processing(backend: Backend, job: Document, folder: Folder) -> Iterator[Obj
         folder.local(_local_path(output, "S3Output", output["OutputName"])).mkdir(parents=True, exist_ok=True)
     for source in job.get("ProcessingInputs") or []:
         place = folder.local(_local_path(source, "S3Input", source["InputName"]))
-        yield from _link(backend, source["S3Input"], place)
+        yield from link_inputs(backend, source["S3Input"], place)
 
 
 def _local_path(channel: Document, member: str, name: str) -> str:
@@ -186,35 +153,6 @@ def _resources(cluster: Document) -> Document:
     }
 
 
-def _link(backend: Backend, source: Document, folder: Path) -> list[Object]:
-    """Link the objects of an S3Prefix below a folder; returns them."""
-    uri = source["S3Uri"]
-    if source["S3DataType"] != "S3Prefix":
-        raise StagingError(f"S3DataType {source['S3DataType']} of {uri} must be S3Prefix on the local backend")
-    bucket, prefix = split_uri(uri)
-    found = list(backend.objects.walk(bucket, prefix))
-    if not found:
-        raise StagingError(
-            f'Data download failed:No S3 objects found under S3 URL "{uri}" given in input data source. '
-            f"Please ensure that the bucket exists in the selected region ({REGION}) and that objects exist under it"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    for item in found:
-        link = folder / _relative(item.key, prefix)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if link.is_symlink():
-            raise StagingError(f"two objects under {uri} have the same place: {link.relative_to(folder)}")
-        link.symlink_to(item.path.resolve())
-    return found
-
-
-def _relative(key: str, prefix: str) -> str:
-    """Where an object of a prefix appears: below a folder's prefix, else by its name after the prefix's last slash."""
-    if key.startswith(prefix.rstrip("/") + "/"):
-        return key[len(prefix.rstrip("/")) + 1 :]
-    return key[prefix.rfind("/") + 1 :]
-
-
 def _checkpoints(backend: Backend, job: Document, folder: Folder) -> list[Path]:
     """Link the checkpoint folder to the store's own, which the job may write; returns that folder."""
     config = job.get("CheckpointConfig")
@@ -229,13 +167,23 @@ def _checkpoints(backend: Backend, job: Document, folder: Folder) -> list[Path]:
     return [stored]
 
 
-def write_site(backend: Backend, folder: Folder, staged: list[Object], owned: list[Path]) -> None:
-    """Stage the start-up module with what it protects: the store, and the folders that linked files really lie in."""
+def write_site(
+    backend: Backend, folder: Folder, staged: list[Object], owned: list[Path], code: Path | None = None
+) -> None:
+    """Stage the start-up module with what it protects: the store, and the folders that linked files really lie in.
+
+    Args:
+        backend: The backend.
+        folder: The staged folder.
+        staged: The linked inputs.
+        owned: Folders outside the staged one that the process may write.
+        code: Where this project's packages come from; the unpacked bundle where it isn't given.
+    """
     site = folder.root / "site"
     shutil.copyfile(job_site.__file__, site / "sitecustomize.py")
     settings = {
         "packages": PACKAGES,
-        "code": str(folder.root / "code"),
+        "code": str(code or folder.root / "code"),
         "checkout": os.path.realpath(Path(medloop.__file__).parents[1]),
         "protected": _protected(os.path.realpath(backend.home.buckets), staged),
         "allowed": [os.path.realpath(path) for path in [folder.root, *owned]],
@@ -254,12 +202,12 @@ def _protected(store: str, staged: list[Object]) -> list[str]:
     return sorted(roots)
 
 
-def _command(kind: JobKind, job: Document, container: str, folder: Folder) -> list[str]:
+def _command(kind: JobKind, job: Document, container: str, folder: Folder, alias: Path | None) -> list[str]:
     spec = job.get("AlgorithmSpecification", {}) if kind is TRAINING else job["AppSpecification"]
     entry = spec.get("ContainerEntrypoint") or [sys.executable, f"containers/{container}/main.py"]
     arguments = spec.get("ContainerArguments") or (["train"] if kind is TRAINING else [])
     program = sys.executable if Path(entry[0]).name in ("python", "python3") else entry[0]
-    return [program, *(folder.rewrite(str(word)) for word in [*entry[1:], *arguments])]
+    return [program, *(folder.rewrite(str(word), alias) for word in [*entry[1:], *arguments])]
 
 
 def _environment(backend: Backend, kind: JobKind, job: Document, folder: Folder) -> dict[str, str]:
