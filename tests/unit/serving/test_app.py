@@ -1,0 +1,175 @@
+"""The hosting contract: what is answered when, whatever the model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from medloop.serving.app import Endpoint, make_app
+from medloop.serving.service import Answer, Inquiry
+from medloop.serving.settings import MIB, ServeSettings
+from medloop.training.model_record import ModelRecord
+from tests.unit.serving.worlds import SMALL, client, image_service, png
+
+
+@dataclass
+class Held:
+    """A model that answers with the number of bytes it got, as soon as it may."""
+
+    go: threading.Event = field(default_factory=threading.Event)
+    began: threading.Event = field(default_factory=threading.Event)
+    error: Exception | None = None
+    record: ModelRecord = field(default_factory=lambda: image_service().record)
+    answered: int = 0
+
+    def answer(self, inquiry: Inquiry) -> Answer:
+        """Wait, then answer or raise."""
+        self.began.set()
+        assert self.go.wait(30)
+        if self.error:
+            raise self.error
+        self.answered += 1
+        return Answer(str(len(inquiry.body)).encode(), "text/plain")
+
+
+def open_client(service: object, settings: ServeSettings = SMALL) -> httpx.AsyncClient:
+    """A client that can send several requests at once."""
+    app = make_app(Endpoint(settings, service))  # type: ignore[arg-type]
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://endpoint")
+
+
+def free(error: Exception | None = None) -> Held:
+    """A model that answers, or fails, at once."""
+    held = Held(error=error)
+    held.go.set()
+    return held
+
+
+def test_ping_says_whether_the_model_is_loaded() -> None:
+    """503 before, 200 after; a request before is asked to come again."""
+    endpoint = Endpoint(SMALL)
+    from fastapi.testclient import TestClient
+
+    caller = TestClient(make_app(endpoint))
+    assert caller.get("/ping").status_code == 503
+    early = caller.post("/invocations", content=png())
+    assert (early.status_code, early.headers["retry-after"]) == (503, "1")
+    endpoint.service = image_service()
+    assert caller.get("/ping").status_code == 200
+    assert caller.post("/invocations", content=png()).status_code == 200
+
+
+def test_what_batch_transform_asks() -> None:
+    """One file a request, no larger than what is taken."""
+    content = client(image_service()).get("/execution-parameters").json()
+    assert content == {"MaxConcurrentTransforms": 2, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 1}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/invocations", 405), ("POST", "/ping", 405), ("GET", "/docs", 404)],
+)
+def test_nothing_else_is_there(method: str, path: str, status: int) -> None:
+    """Refused in the same form as a bad request."""
+    answer = client(image_service()).request(method, path)
+    assert answer.status_code == status
+    assert "POST /invocations" in answer.json()["error"]
+
+
+def test_busy_endpoint_answers_ping_and_refuses_what_it_cannot_hold() -> None:
+    """One at work and `queue` waiting; the next gets 503 with Retry-After; when the line is through, it works again."""
+
+    async def scene() -> None:
+        held = Held()
+        async with open_client(held) as caller:
+            waiting = [asyncio.create_task(caller.post("/invocations", content=b"abc")) for _ in range(5)]
+            await asyncio.to_thread(held.began.wait, 30)
+            assert (await caller.get("/ping")).status_code == 200
+            refused = await caller.post("/invocations", content=b"abc")
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert "busy" in refused.json()["error"]
+            held.go.set()
+            assert [(await task).text for task in waiting] == ["3"] * 5
+            assert (await caller.post("/invocations", content=b"abcd")).text == "4"
+
+    asyncio.run(scene())
+
+
+def test_bytes_of_the_line_are_bounded() -> None:
+    """However many places are left; what is answered makes room."""
+    settings = SMALL.model_copy(update={"max_waiting_mib": 1, "queue": 100})
+    body = b"x" * (MIB // 2)
+
+    async def scene() -> None:
+        held = Held()
+        async with open_client(held, settings) as caller:
+            waiting = [asyncio.create_task(caller.post("/invocations", content=body)) for _ in range(2)]
+            await asyncio.to_thread(held.began.wait, 30)
+            while (refused := await caller.post("/invocations", content=body)).status_code == 200:
+                pass
+            assert refused.status_code == 503
+            held.go.set()
+            assert [(await task).status_code for task in waiting] == [200, 200]
+            assert (await caller.post("/invocations", content=body)).status_code == 200
+
+    asyncio.run(scene())
+
+
+def test_a_body_that_is_too_long() -> None:
+    """413, by its Content-Length, or when it has come that far; exactly the limit is taken."""
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(5):
+            yield b"x" * (MIB // 4)
+
+    caller = client(free())
+    assert caller.post("/invocations", content=b"x" * MIB).text == str(MIB)
+    for content in (b"x" * (MIB + 1), chunks()):
+        answer = caller.post("/invocations", content=content)
+        assert (answer.status_code, "1048576 bytes" in answer.json()["error"]) == (413, True)
+
+
+def test_a_body_that_does_not_arrive() -> None:
+    """408, and the line's room is given back."""
+    settings = SMALL.model_copy(update={"body_seconds": 0.1, "max_waiting_mib": 1})
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * MIB
+        await asyncio.sleep(30)
+
+    async def scene() -> None:
+        async with open_client(free(), settings) as caller:
+            assert (await caller.post("/invocations", content=slow())).status_code == 408
+            assert (await caller.post("/invocations", content=b"x" * MIB)).status_code == 200
+
+    asyncio.run(asyncio.wait_for(scene(), 25))
+
+
+def test_a_compressed_transfer_is_refused() -> None:
+    """Nothing is decompressed that isn't counted."""
+    answer = client(free()).post("/invocations", content=b"abc", headers={"content-encoding": "gzip"})
+    assert (answer.status_code, "Content-Encoding" in answer.json()["error"]) == (415, True)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+def test_too_large_for_the_memory(error: Exception) -> None:
+    """Is the file's size, not a fault of the endpoint, which goes on."""
+    answer = client(free(error)).post("/invocations", content=b"abc")
+    assert (answer.status_code, "memory" in answer.json()["error"]) == (413, True)
+
+
+def test_a_bug_is_logged_without_its_message(capsys: pytest.CaptureFixture[str]) -> None:
+    """A message may quote the file; where it happened is enough to find it."""
+    answer = client(free(KeyError("DOE^JANE"))).post("/invocations", content=b"abc")
+    assert answer.status_code == 500
+    logged = capsys.readouterr()
+    assert "KeyError" in logged.err
+    assert "test_app.py" in logged.err
+    assert "JANE" not in logged.out + logged.err + answer.text

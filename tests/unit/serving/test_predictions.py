@@ -1,0 +1,209 @@
+"""From a request's bytes to an answer, for both tasks."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import PngImagePlugin
+from torch import Tensor, nn
+
+from medloop.imaging.images import load_images
+from medloop.imaging.segment_dataset import Subjects, load_training
+from medloop.serving.volume_service import MAX_ATTRIBUTES
+from medloop.training.classification import ClassificationTask, LabelledImages
+from medloop.training.model_record import ImagePreprocessing, Intensity
+from medloop.training.settings import ClassificationHyperparameters
+from tests.unit.imaging.test_segment_predictor import PREPROCESSING, Threshold, write_ball
+from tests.unit.serving.worlds import (
+    Brightness,
+    ball,
+    client,
+    image_service,
+    nifti,
+    npy,
+    png,
+    read_map,
+    volume_service,
+)
+
+RESIZE = PREPROCESSING.model_copy(update={"mode": "resize", "size": (24, 24, 24), "spacing": None})
+JSON = {"accept": "application/json"}
+
+
+class Widened(nn.Module):
+    """A network with more classes, none of which is ever the likeliest."""
+
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.network, self.num_classes = network, num_classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, 1, x, y, z] to logits."""
+        logits = self.network(images)
+        shape = (1, self.num_classes - logits.shape[1], *logits.shape[2:])
+        return torch.cat([logits, torch.full(shape, -1e4)], dim=1)
+
+
+class TestImages:
+    """Classification."""
+
+    def test_answer(self) -> None:
+        """Classes, their probabilities, the likeliest, and which model said so."""
+        for level, expected in ((0, "dark"), (255, "bright")):
+            answer = client(image_service()).post("/invocations", content=png(np.full((9, 9), level, np.uint8)))
+            assert answer.status_code == 200
+            assert answer.headers["content-type"] == "application/json"
+            content = answer.json()
+            assert content["classes"] == ["dark", "bright"]
+            assert content["predicted"] == expected
+            assert sum(content["probabilities"].values()) == pytest.approx(1)
+            assert content["probabilities"][expected] > 0.8
+            assert content["model"] == {
+                "task": "classification", "network": "brightness", "data_digest": "data", "code_digest": "code",
+            }  # fmt: skip
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (16, 16)])
+    def test_preprocessing_is_trainings(self, channels: int, shape: tuple[int, ...], tmp_path: Path) -> None:
+        """The network sees, bit for bit, what training's batches hold: of a file, and of its pixels as an array."""
+        rule = ImagePreprocessing(image_size=16, channels=channels, mean=0.4, std=0.2)  # type: ignore[arg-type]
+        pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        (tmp_path / "scan.png").write_bytes(png(pixels))
+        images = LabelledImages(load_images([tmp_path / "scan.png"], 16, channels), torch.zeros(1, dtype=torch.int64))
+        settings = ClassificationHyperparameters(augment=False, batch_size=1, image_size=64)
+        task = ClassificationTask(images, images, ["dark", "bright"], rule, settings, torch.device("cpu"))
+        [(trained, _)] = task.batches(1)
+        service = image_service(rule=rule)
+        network = service.predictor.network
+        assert isinstance(network, Brightness)
+        for content in (png(pixels), npy(pixels)):
+            assert client(service).post("/invocations", content=content).status_code == 200
+            assert network.seen.dtype == trained.dtype
+            assert network.seen.numpy().tobytes() == trained.numpy().tobytes()
+
+    def test_arrays_in_unit_range(self) -> None:
+        """Floating-point pixels are in 0..1 already: within float16 of the same image in whole numbers."""
+        pixels = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+        whole, unit = (
+            client(image_service()).post("/invocations", content=npy(values)).json()["probabilities"]["bright"]
+            for values in (pixels, pixels / 255)
+        )
+        assert unit == pytest.approx(whole, abs=1e-6)
+
+    def test_no_text_of_a_file_comes_back(self) -> None:
+        """Nor out of one that is refused."""
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Patient", "DOE^JANE")
+        content = png(pnginfo=text)
+        for body in (content, content[:-30]):
+            answer = client(image_service()).post("/invocations", content=body, headers={"content-type": "image/png"})
+            assert b"DOE" not in answer.content
+
+
+class TestVolumes:
+    """Segmentation."""
+
+    @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+    @pytest.mark.parametrize("compressed", [True, False])
+    def test_label_map_on_the_volumes_own_grid(self, kind: Any, compressed: bool) -> None:
+        """Shape and geometry are the input's, bit by bit; no text is."""
+        body = nifti(kind=kind, compressed=compressed, descrip=b"DOE^JANE", qform_code=1, intent_name=b"JANE")
+        answer = client(volume_service()).post("/invocations", content=body)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-nifti")
+        given, found = kind.from_bytes(nifti(kind=kind, compressed=False)), read_map(answer.content, kind)
+        assert found.shape == given.shape
+        assert found.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(found.affine, given.affine)
+        assert found.header["qform_code"] == 1
+        assert found.header.get_xyzt_units()[0] == "mm"
+        assert b"JANE" not in found.to_bytes()
+        truth = ball() > 100
+        labels = np.asarray(found.dataobj)
+        assert 2 * (truth & (labels == 1)).sum() / (truth.sum() + labels.sum()) > 0.9
+
+    def test_summary(self) -> None:
+        """Volumes in ml by the header's voxel size; the map's own header holds them too."""
+        body = nifti(affine=np.diag([2.0, 2.0, 2.5, 1.0]))
+        answer = client(volume_service()).post("/invocations", content=body, headers=JSON)
+        content = answer.json()
+        assert (content["unit"], content["spacing_unit"], content["shape"]) == ("ml", "mm", [20, 18, 12])
+        voxels = content["voxels"]["ball"]
+        assert content["volumes"] == {"ball": pytest.approx(voxels * 10 / 1000)}
+        mapped = client(volume_service()).post("/invocations", content=body)
+        assert np.asarray(read_map(mapped.content).dataobj).sum() == voxels
+        header = json.loads(mapped.headers["x-amzn-sagemaker-custom-attributes"])
+        assert header == {"unit": "ml", "volumes": {"ball": pytest.approx(voxels / 100)}}
+
+    @pytest.mark.parametrize(
+        ("unit", "edge", "name", "factor"),
+        [("unknown", 1.0, "voxels", 1), ("meter", 1e-3, "ml", 1e-3), ("micron", 1e3, "ml", 1e-3)],
+    )
+    def test_units(self, unit: str, edge: float, name: str, factor: float) -> None:
+        """Where the header names no unit, voxels are counted, and never called ml."""
+        body = nifti(affine=np.diag([edge, edge, edge, 1.0]), unit=unit)
+        content = client(volume_service(RESIZE)).post("/invocations", content=body, headers=JSON).json()
+        assert content["unit"] == name
+        assert content["volumes"]["ball"] == pytest.approx(content["voxels"]["ball"] * factor, rel=1e-5)
+
+    @pytest.mark.parametrize("rule", ["zscore", "window"])
+    def test_preprocessing_is_trainings(self, rule: str, tmp_path: Path) -> None:
+        """The network sees, bit for bit, what training's loader gives."""
+        write_ball(tmp_path / "scan")
+        scaled = (
+            PREPROCESSING if rule == "window" else PREPROCESSING.model_copy(update={"intensity": Intensity(rule=rule)})
+        )
+        [(image, _)] = load_training(Subjects("train", [tmp_path / "scan"], ["background", "ball"]), scaled)
+        service = volume_service(scaled)
+        body = (tmp_path / "scan" / "img.nii.gz").read_bytes()
+        assert client(service).post("/invocations", content=body).status_code == 200
+        network = service.predictor.model
+        assert isinstance(network, Threshold)
+        assert network.seen[0, 0].numpy().tobytes() == image.numpy().tobytes()
+
+    def test_arrays(self) -> None:
+        """With a voxel size they equal the same volume as NIfTI in RAS; without, some models can take them."""
+        affine = np.diag([1.0, 1.0, 2.0, 1.0])
+        with_size = {"x-amzn-sagemaker-custom-attributes": "trace=7; spacing=1,1,2"}
+        wanted = client(volume_service()).post("/invocations", content=nifti(affine=affine))
+        found = client(volume_service()).post("/invocations", content=npy(ball()), headers=with_size)
+        np.testing.assert_array_equal(read_map(found.content).dataobj, read_map(wanted.content).dataobj)
+        np.testing.assert_array_equal(read_map(found.content).affine, affine)
+        bare = client(volume_service()).post("/invocations", content=npy(ball()))
+        assert (bare.status_code, "spacing=X,Y,Z" in bare.json()["error"]) == (400, True)
+        unsized = client(volume_service(RESIZE)).post("/invocations", content=npy(ball()), headers=JSON).json()
+        assert (unsized["unit"], unsized["spacing_unit"]) == ("voxels", "unknown")
+
+    def test_map_as_an_array(self) -> None:
+        """In the order of the input's axes."""
+        headers = {"accept": "application/x-npy"}
+        answer = client(volume_service()).post("/invocations", content=nifti(), headers=headers)
+        labels = np.load(io.BytesIO(answer.content), allow_pickle=False)
+        mapped = client(volume_service()).post("/invocations", content=nifti())
+        np.testing.assert_array_equal(labels, read_map(mapped.content).dataobj)
+
+    @pytest.mark.parametrize("text", ["spacing=1,1", "spacing=1,1,0", "spacing=a,b,c", "spacing=", "spacing=1,1,inf"])
+    def test_a_wrong_voxel_size(self, text: str) -> None:
+        """Is refused, not guessed."""
+        headers = {"x-amzn-sagemaker-custom-attributes": text}
+        answer = client(volume_service()).post("/invocations", content=npy(ball()), headers=headers)
+        assert (answer.status_code, "spacing=1,1,2.5" in answer.json()["error"]) == (400, True)
+
+    def test_many_structures(self) -> None:
+        """The header has room for 1,024 characters, and never holds half a line of JSON."""
+        service = volume_service()
+        names = ["background", "ball", *(f"structure ü {n}" for n in range(60))]
+        record = service.record.model_copy(update={"classes": names})
+        widened = replace(service.predictor, record=record, model=Widened(service.predictor.model, len(names)))
+        answer = client(replace(service, predictor=widened)).post("/invocations", content=nifti())
+        assert answer.status_code == 200
+        attributes = answer.headers["x-amzn-sagemaker-custom-attributes"]
+        assert len(attributes) <= MAX_ATTRIBUTES
+        assert json.loads(attributes)["omitted"]
