@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medloop.container.keys import refuse_keys
 from medloop.errors import SettingError
 from medloop.yaml_text import read_yaml
 
@@ -236,6 +237,7 @@ def _parse_preset(text: str, label: str) -> Preset:
     content = read_yaml(text, f"preset {label}")
     if not isinstance(content, dict):
         raise SettingError(f"preset {label}: must be a mapping with description and pipeline; write `key: value` lines")
+    refuse_keys(content, f"preset {label}")
     return _parsed(Preset, content, f"preset {label}")
 
 
@@ -293,6 +295,7 @@ def _parse_param(text: str, spec: PipelineSpec) -> tuple[str, str]:
 
 def _split_pair(text: str, option: str, form: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
+    refuse_keys({key.strip(): value}, option)
     if not equals or not key.strip():
         raise SettingError(f"{option} {text}: must be {form}")
     return key.strip(), value.strip()

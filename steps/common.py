@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medloop.settings import RunParameter, setting_value
 from steps.base import InstanceType as InstanceType
 from steps.base import S3Uri as S3Uri
 from steps.base import Settings as Settings
 from steps.network import NetworkSettings
+from steps.tracking import TrackingSettings
 
 if TYPE_CHECKING:
     from sagemaker.core.workflow.functions import Join
@@ -47,8 +48,15 @@ class PipelineSettings(Settings):
     tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=40)
     """Tags of every job, beside medloop's own."""
     network: NetworkSettings = NetworkSettings()
+    tracking: TrackingSettings = TrackingSettings()
     smoke: bool = False
     """Lays sizes over every preset that prove a whole run in a minute or two, and make no useful model."""
+
+    @model_validator(mode="after")
+    def _isolated_jobs_track_nothing_far(self) -> Self:
+        if self.network.isolation and (culprit := self.tracking.needs_network()):
+            raise ValueError(f"{culprit} needs the network, which network.isolation closes; switch one of them off")
+        return self
 
 
 @dataclass(frozen=True)

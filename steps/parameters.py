@@ -32,4 +32,5 @@ PARAMETERS = (
     RunParameter("TrainInstanceCount", "Integer", "machines of the training job", setting="train.instance_count"),
     RunParameter("MinScore", "Float", "the score that a model must reach", setting="gate.min_score"),
     RunParameter("ApprovalStatus", "String", "a new version's status", setting="registration.approval_status"),
+    RunParameter("TrackingUri", "String", "an MLflow store: local, an address or an ARN", setting="tracking.mlflow"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from steps.common import Context, job_retries
+from steps.tracking import watch_events
 from steps.trainer import AnyTrainSettings, channels, make_trainer
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def train_step(context: Context, settings: AnyTrainSettings, container: str, spl
 
     from medloop.cloud.sessions import without_telemetry
 
-    trainer = make_trainer(context, settings, container)
+    trainer = watch_events(context, make_trainer(context, settings, container))
     with without_telemetry(context.session):
         arguments = trainer.train(input_data_config=channels(settings, split))
     return TrainingStep(

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from medloop.bundle import load_container
 from medloop.container import paths
 from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
-from steps import script_mode
+from steps import script_mode, tracking
 from steps.base import InstanceType, S3Uri, Settings
 from steps.common import Context, output_uri
 
@@ -151,6 +151,7 @@ def hyperparameters(context: Context, settings: Hyperparameters) -> dict[str, An
 def environment(context: Context, settings: TrainSettings, container: str) -> dict[str, Any]:
     """The training job's environment."""
     given: dict[str, Any] = {"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)}
+    given |= tracking.environment(context)
     if settings.mode == "script":
         given |= script_mode.environment()
     if settings.pip_cache:

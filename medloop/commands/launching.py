@@ -12,8 +12,8 @@ from medloop.commands.checking import check, print_problems, problem_line
 from medloop.commands.evidence import split_uri
 from medloop.commands.options import Services
 from medloop.commands.output import say
-from medloop.commands.records import pages
-from medloop.errors import DataError, TargetError
+from medloop.commands.records import find_execution, list_executions, pages
+from medloop.errors import DataError, TargetError, UserError
 
 if TYPE_CHECKING:
     from medloop.cloud.sessions import Target
@@ -75,7 +75,34 @@ def quarantines(settings: Any) -> bool:
     return getattr(getattr(settings, "split", None), "on_invalid", "fail") == "quarantine"
 
 
-def start(services: Services, target: Target, wish: Wish, *, yes: bool = False) -> str:
+def select(target: Target, pipeline: str, only: list[str] | None, source: str | None) -> dict[str, Any] | None:
+    """The service's SelectiveExecutionConfig; None where every step is to run.
+
+    Args:
+        target: Where to run.
+        pipeline: The pipeline's name.
+        only: Names of the steps that shall run; None or empty for all.
+        source: The execution that gives the other steps' results; None for the pipeline's newest, as the SDK has it.
+
+    Raises:
+        UserError: There is no such execution, or a source without a selection.
+    """
+    if not only:
+        if source is not None:
+            raise UserError("--from goes with --only; name the steps that shall run")
+        return None
+    sagemaker = target.boto.client("sagemaker")
+    if source is None:
+        arns = [s["PipelineExecutionArn"] for s in list_executions(sagemaker, pipeline)][:1]
+    else:
+        arns = [find_execution(sagemaker, source)]
+    config: dict[str, Any] = {"SelectedSteps": [{"StepName": name} for name in only]}
+    return config | ({"SourcePipelineExecutionArn": arns[0]} if arns else {})
+
+
+def start(
+    services: Services, target: Target, wish: Wish, *, yes: bool = False, selection: dict[str, Any] | None = None
+) -> str:
     """Make the data known to the target, update the pipeline, start an execution.
 
     Args:
@@ -83,6 +110,7 @@ def start(services: Services, target: Target, wish: Wish, *, yes: bool = False) 
         target: Where to run.
         wish: What to run.
         yes: Change the pipeline on AWS without asking.
+        selection: The SelectiveExecutionConfig, where only some steps shall run.
 
     Returns:
         The execution's ARN.
@@ -90,6 +118,7 @@ def start(services: Services, target: Target, wish: Wish, *, yes: bool = False) 
     Raises:
         DataError: There is no data.
     """
+    check_store(target, wish)
     uri = input_uri(target, wish)
     version = data_version(target.boto.client("s3"), uri)
     if version is None:
@@ -100,8 +129,23 @@ def start(services: Services, target: Target, wish: Wish, *, yes: bool = False) 
     answer = target.boto.client("sagemaker").start_pipeline_execution(
         PipelineName=wish.resolved.spec.name,
         PipelineParameters=[{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
+        **({"SelectiveExecutionConfig": selection} if selection else {}),
     )
     return str(answer["PipelineExecutionArn"])
+
+
+def check_store(target: Target, wish: Wish) -> None:
+    """Refuse MLflow's store of this machine for jobs on AWS.
+
+    Raises:
+        TargetError: It is asked for.
+    """
+    uri = wish.resolved.parameters.get("TrackingUri", "")
+    if target.name != "local" and uri.startswith(("local", "sqlite:")):
+        raise TargetError(
+            f"--param TrackingUri={uri}: jobs on AWS can't reach a store on this machine; "
+            "give a tracking server's ARN or address"
+        )
 
 
 def input_uri(target: Target, wish: Wish) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import medloop
 from medloop.container.paths import PREFIX
 from medloop.definition.job_rules import is_script_mode
-from medloop.local import job_site, script_mode
+from medloop.local import job_site, script_mode, tracking
 from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
 from medloop.local.folders import Folder as Folder
@@ -53,7 +53,8 @@ def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launc
     else:
         container = unpack_image(backend, _image(kind, job), code)
     staged = list(_training(backend, job, folder) if kind is TRAINING else _processing(backend, job, folder))
-    write_site(backend, folder, staged, _checkpoints(backend, job, folder), code)
+    owned = [*_checkpoints(backend, job, folder), *tracking.link_events(backend.objects, job, folder.ml)]
+    write_site(backend, folder, staged, owned, code)
     env = _environment(backend, kind, job, folder)
     alias = None
     if not container:
@@ -217,7 +218,8 @@ def _environment(backend: Backend, kind: JobKind, job: Document, folder: Folder)
         f"{kind.verb.upper()}_JOB_NAME": job[f"{kind.name}Name"],
         f"{kind.verb.upper()}_JOB_ARN": job[f"{kind.name}Arn"],
     }
-    return environment(folder, job["_temporary"], job.get("Environment") or {}, threads) | own
+    asked = tracking.environment(backend.home, job.get("Environment") or {})
+    return environment(folder, job["_temporary"], asked, threads) | own
 
 
 def environment(folder: Folder, temporary: str, asked: dict[str, str], threads: int) -> dict[str, str]:

@@ -1,0 +1,100 @@
+"""Experiment tracking of the training jobs: what the settings choose, and the environment that tells the jobs.
+
+Nothing of it is a hyperparameter; no key stands in any of it. What each tracker gets: docs/tracking.md.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from medloop.cloud.layout import TENSORBOARD
+from medloop.container import paths
+from medloop.errors import SettingError
+from steps.base import Settings
+
+if TYPE_CHECKING:
+    from sagemaker.train import ModelTrainer
+
+    from steps.common import Context
+
+MLFLOW_URI = (
+    r"|local|sqlite:////\S+|https?://[^\s@]+"
+    r"|arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{12}:(mlflow-tracking-server|mlflow-app)/[A-Za-z0-9-]+"
+)
+"""Empty, or where an MLflow store is; never with a password in it."""
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_ .:/-]+$", max_length=128)]
+
+
+class TrackingSettings(Settings):
+    """MLflow and Weights & Biases; TensorBoard is always on."""
+
+    mlflow: Annotated[str, Field(max_length=500)] = ""
+    """`local` (a store below MEDLOOP_HOME), an http(s) address, or a SageMaker tracking server's ARN; empty: off."""
+    experiment: _Name | None = None
+    """MLflow's experiment; None is medloop-<task>."""
+    wandb: Literal["off", "online", "offline"] = "off"
+    wandb_project: _Name | None = None
+    """None is medloop-<task>."""
+    wandb_entity: _Name | None = None
+    wandb_secret: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/+=.@:-]+$", max_length=512)] | None = None
+    """Name or ARN of the secret in Secrets Manager that holds the key; None: WANDB_API_KEY of the job's environment."""
+
+    @field_validator("mlflow")
+    @classmethod
+    def _is_a_store(cls, value: str) -> str:
+        if "@" in urlsplit(value).netloc:
+            raise ValueError("holds a user or a password, which everyone who may read the definition would see")
+        if not re.fullmatch(MLFLOW_URI, value):
+            raise ValueError("must be local, sqlite:////path, http(s)://..., or a tracking server's ARN")
+        return value
+
+    @field_validator("wandb", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: Any) -> Any:
+        """YAML reads `off` as false."""
+        return "off" if value is False else value
+
+    def needs_network(self) -> str | None:
+        """The setting that opens connections; None where none does."""
+        if self.wandb == "online":
+            return "tracking.wandb=online"
+        return "tracking.mlflow (the parameter TrackingUri)" if self.mlflow.startswith(("http", "arn:")) else None
+
+
+def environment(context: Context) -> dict[str, Any]:
+    """What training jobs are told of the trackers, for Train and Tune alike.
+
+    Raises:
+        SettingError: A store on this machine is asked for on AWS.
+    """
+    settings, group = context.settings.tracking, f"medloop-{context.task}"
+    if context.target.name != "local" and settings.mlflow.startswith(("local", "sqlite:")):
+        raise SettingError(
+            f"tracking.mlflow={settings.mlflow}: jobs on AWS can't reach a store on this machine; "
+            "give a tracking server's ARN or address"
+        )
+    told = {"MLFLOW_TRACKING_URI": context.parameters["TrackingUri"]}
+    told["MLFLOW_EXPERIMENT_NAME"] = settings.experiment or group
+    if settings.wandb != "off":
+        told |= {"WANDB_MODE": settings.wandb, "WANDB_PROJECT": settings.wandb_project or group}
+        told |= {"WANDB_ENTITY": settings.wandb_entity} if settings.wandb_entity else {}
+        told |= {"MEDLOOP_WANDB_SECRET": settings.wandb_secret} if settings.wandb_secret else {}
+    return told
+
+
+def watch_events(context: Context, trainer: ModelTrainer) -> ModelTrainer:
+    """Have TensorBoard's event files copied to the bucket while the job runs, each job to a folder of its own.
+
+    Not for tuning: its jobs' definition has no such member, and their event files are in output.tar.gz.
+    """
+    from sagemaker.core.shapes import TensorBoardOutputConfig
+
+    trainer.environment = {**(trainer.environment or {}), "MEDLOOP_TENSORBOARD_DIR": paths.TENSORBOARD}
+    place = f"s3://{context.target.bucket}/{TENSORBOARD}/{context.pipeline}"
+    return trainer.with_tensorboard_output_config(
+        TensorBoardOutputConfig(s3_output_path=place, local_path=paths.TENSORBOARD)
+    )
