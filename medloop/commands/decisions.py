@@ -198,7 +198,7 @@ def _value(decision: Decision) -> str:
 
 
 def _reason(metadata: Mapping[str, str], key: str) -> str:
-    parts = []
+    parts: list[str] = []
     while (part := metadata.get(f"{key}_reason_{len(parts) + 1}")) is not None:
         parts.append(decode(part))
     return "".join(parts)

@@ -19,7 +19,7 @@ from medloop.commands.options import Services
 from medloop.errors import UserError
 from medloop.local.session import local_session
 
-REASON = "AUROC 0.93 (n=40); better than v1 – für „alle“ Gruppen, 100 % gesehen"
+REASON = "AUROC 0.93 (n=40); better than v1: für „alle“ Gruppen, 100 % gesehen"
 SPECIFICATION = {
     "Containers": [{"Image": "image", "ModelDataUrl": "s3://b/model.tar.gz"}],
     "SupportedContentTypes": ["image/png"],

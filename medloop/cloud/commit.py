@@ -1,0 +1,34 @@
+"""The commit that a definition is built from."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from medloop.bundle import REPOSITORY
+
+UNKNOWN = "none"
+DIRTY = "-dirty"
+
+
+def checkout_commit(root: Path = REPOSITORY) -> str:
+    """The commit's full hash, with `-dirty` where files differ from it or were added; `none` outside a checkout.
+
+    Args:
+        root: The checkout's own root: a folder within another project's checkout has no commit of its own.
+    """
+    top = _git(root, "rev-parse", "--show-toplevel")
+    commit = _git(root, "rev-parse", "--verify", "HEAD")
+    if top is None or commit is None or Path(top).resolve() != root.resolve():
+        return UNKNOWN
+    return commit + (DIRTY if _git(root, "status", "--porcelain") != "" else "")
+
+
+def _git(root: Path, *words: str) -> str | None:
+    """What git prints; None where there is no git, or it fails."""
+    try:
+        command = ["git", "-C", str(root), *words]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None
