@@ -14,6 +14,7 @@ from medloop.local.api import (
     registry,
     runtime,
     s3,
+    schedules,
     tags,
     tuning,
 )
@@ -98,10 +99,18 @@ _LAMBDA: dict[str, Handler] = {
     "Invoke": functions.invoke,
 }
 
+_SCHEDULER: dict[str, Handler] = {
+    "CreateSchedule": schedules.create,
+    "GetSchedule": schedules.get,
+    "ListSchedules": schedules.list_,
+    "DeleteSchedule": schedules.delete,
+}
+
 OPERATIONS: dict[tuple[str, str], Handler] = {
     **{("sagemaker", name): handler for name, handler in _SAGEMAKER.items()},
     **{("s3", name): handler for name, handler in _S3.items()},
     **{("lambda", name): handler for name, handler in _LAMBDA.items()},
+    **{("scheduler", name): handler for name, handler in _SCHEDULER.items()},
     ("sagemaker-runtime", "InvokeEndpoint"): runtime.invoke,
     ("sagemaker-runtime", "InvokeEndpointAsync"): runtime.invoke_async,
     ("sts", "GetCallerIdentity"): identity.get_caller_identity,

@@ -1,0 +1,98 @@
+"""`medloop schedules`: retraining by the clock."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    ParamOption,
+    TargetName,
+    TargetOption,
+    services,
+)
+from medloop.commands.output import print_json, print_table, say
+from medloop.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, help="Retraining by the clock.")
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+NEVER_FIRED = "on this machine schedules are recorded and never fire; on AWS EventBridge starts the pipeline"
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    name: NameArgument,
+    pipeline: Annotated[str, typer.Option(help="The pipeline to start.")],
+    data: Annotated[str, typer.Option(metavar="S3", help="The data set: s3://bucket/prefix.")],
+    when: Annotated[str, typer.Option(help="'rate(7 days)', 'cron(0 3 ? * SUN *)' or 'at(2027-01-31T03:00:00)'.")],
+    timezone: Annotated[str, typer.Option(help="Time zone of a cron expression.")] = "UTC",
+    role: Annotated[
+        str | None, typer.Option(envvar="MEDLOOP_SCHEDULER_ROLE_ARN", help="Role that may start the pipeline.")
+    ] = None,
+    params: ParamOption = None,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Start a pipeline by the clock, on the data that is there then."""
+    from medloop.cloud.schedules import create_schedule
+    from medloop.cloud.upsert import stored_definition
+    from medloop.settings import resolve
+
+    if not data.startswith("s3://"):
+        raise UserError(f"--data {data}: a schedule needs data that is there later: s3://bucket/prefix")
+    given = resolve(pipeline, params=[*(params or ()), f"InputData={data.rstrip('/')}/"]).parameters
+    opened = services(ctx).target(target, home)
+    if stored_definition(opened, pipeline) is None:
+        raise UserError(
+            f"pipeline {pipeline}: isn't on {target.value} yet; `medloop pipelines upsert {pipeline}` first"
+        )
+    made = create_schedule(opened, name, pipeline, when, timezone, given, role or opened.role_arn)
+    if json:
+        print_json(made)
+        return
+    say(services(ctx).out, f"schedule {name}: {made.expression} ({made.timezone}) starts pipeline {pipeline}")
+    _remind(ctx, target)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """List the schedules that start pipelines."""
+    from medloop.cloud.schedules import list_schedules
+
+    found = list_schedules(services(ctx).target(target, home))
+    if json:
+        print_json(found)
+        return
+    if not found:
+        say(services(ctx).err, "no schedules yet; `medloop schedules create` makes one")
+        return
+    rows = [(s.name, s.pipeline, s.expression, s.timezone, s.state, s.parameters.get("InputData")) for s in found]
+    print_table(services(ctx).out, ("schedule", "pipeline", "when", "time zone", "state", "data"), rows)
+    _remind(ctx, target)
+
+
+@app.command()
+def delete(
+    ctx: typer.Context, name: NameArgument, target: TargetOption = TargetName.local, home: HomeOption = DEFAULT_HOME
+) -> None:
+    """Delete a schedule; what it started goes on."""
+    from medloop.cloud.schedules import delete_schedule
+
+    delete_schedule(services(ctx).target(target, home), name)
+    say(services(ctx).out, f"schedule {name}: deleted")
+
+
+def _remind(ctx: typer.Context, target: TargetName) -> None:
+    if target is TargetName.local:
+        say(services(ctx).err, NEVER_FIRED, "dim")
