@@ -14,6 +14,7 @@ from medloop.commands.options import (
     JsonOption,
     TargetName,
     TargetOption,
+    WaitOption,
     flags,
     services,
     usable_home,
@@ -103,7 +104,8 @@ def _show(out: Console, found: Execution) -> None:
 
 
 def _remark(step: Step) -> str:
-    parts = ["from the cache"] if step.cached else []
+    parts = [step.origin] if step.origin else []
+    parts += [f"attempt {step.attempts}"] if step.attempts > 1 else []
     parts += [f"condition: {step.outcome.lower()}"] if step.outcome else []
     return "; ".join([*parts, step.reason] if step.reason else parts)
 
@@ -116,19 +118,25 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the execution ends.")] = False,
     target: TargetOption = TargetName.local,
     home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
 ) -> None:
-    """Print the logs of an execution's jobs."""
+    """Print the logs of an execution's jobs; as JSON, the lines by step."""
     boto = services(ctx).target(target, home).boto
     sagemaker, reader = boto.client("sagemaker"), LogReader(boto.client("logs"))
     arn = find_execution(sagemaker, execution)
-    heading = ""
+    heading, collected = "", dict[str, list[str]]()
     while True:
         found = read_execution(sagemaker, arn)
         for name, lines in reader.news(_wanted(found, step, follow)).items():
-            heading = _print_lines(services(ctx).out, heading, "" if step else name, lines)
+            if json:
+                collected.setdefault(name, []).extend(lines)
+            else:
+                heading = _print_lines(services(ctx).out, heading, "" if step else name, lines)
         if not (follow and found.running):
-            return
+            break
         services(ctx).sleep(SECONDS_BETWEEN_READS)
+    if json:
+        print_json(collected)
 
 
 def _print_lines(out: Console, heading: str, name: str, lines: list[str]) -> str:
@@ -154,8 +162,12 @@ def _wanted(found: Execution, step: str | None, follow: bool) -> list[Step]:
             return []  # not begun yet
         raise UserError(f"execution {found.id} has no step {step!r}; it has: {', '.join(s.name for s in found.steps)}")
     if chosen.job is None and not (follow and found.running):
-        why = "was taken from the cache" if chosen.cached else "runs no job"
-        raise UserError(f"step {chosen.name} of execution {found.id} {why}, so it has no log")
+        raise UserError(f"step {chosen.name} of execution {found.id} runs no job, so it has no log")
+    if chosen.source:
+        raise UserError(
+            f"step {chosen.name} of execution {found.id} ran no job ({chosen.origin}); "
+            f"see: medloop executions logs {chosen.source} {chosen.name}"
+        )
     return [chosen]
 
 
@@ -165,10 +177,34 @@ def stop(
     execution: IdArgument,
     target: TargetOption = TargetName.local,
     home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
 ) -> None:
     """Stop a running execution and its jobs."""
     sagemaker: Any = services(ctx).target(target, home).boto.client("sagemaker")
     hint = flags(target, usable_home(home))
     arn = find_execution(sagemaker, execution)
     sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
+    if json:
+        print_json({"id": execution_id(arn), "arn": arn})
+        return
     say(services(ctx).out, f"stopping {execution_id(arn)}; see: medloop executions show {execution_id(arn)}{hint}")
+
+
+@app.command()
+def retry(
+    ctx: typer.Context,
+    execution: IdArgument,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    wait: WaitOption = True,
+    json: JsonOption = False,
+) -> None:
+    """Let an execution that failed, was stopped, or lost its engine go on; what succeeded is kept."""
+    from medloop.commands.run import finish
+
+    home = usable_home(home)
+    opened = services(ctx).target(target, home)
+    sagemaker: Any = opened.boto.client("sagemaker")
+    arn = find_execution(sagemaker, execution)
+    sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
+    finish(services(ctx), opened, home, arn, wait=wait, json=json)

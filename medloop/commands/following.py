@@ -48,8 +48,8 @@ class LineDisplay:
             for line in news.get(step.name, []):
                 if METRICS_LINE.match(line):
                     say(self.console, f"{clock:>6}  {step.name}: {line}")
-            if self._states.get(step.name) != step.status:
-                self._states[step.name] = step.status
+            if self._states.get(step.name) != (now := f"{step.status} {step.reason}"):
+                self._states[step.name] = now
                 say(self.console, f"{clock:>6}  {step.name}: {_state(step)}")
 
     def __enter__(self) -> LineDisplay:
@@ -127,7 +127,7 @@ class LogReader:
         """New log lines by step name; a job that ended is read once more, then left alone."""
         result = {}
         for step in steps:
-            if step.job is None or step.cached or step.job.name in self._finished:
+            if step.job is None or step.source or step.job.name in self._finished:
                 continue
             log = self._logs.setdefault(step.job.name, JobLog(self._client, step.job))
             result[step.name] = list(log.new_lines())
@@ -146,8 +146,10 @@ def _live(step: Step) -> bool:
 
 def _state(step: Step) -> str:
     text = step.status
-    if step.cached:
-        text += ", taken from the cache"
+    if step.origin:
+        text += f", {step.origin}"
+    if step.attempts > 1:
+        text += f", attempt {step.attempts}"
     if step.outcome:
         text += f", the condition is {step.outcome.lower()}"
     if not _live(step):

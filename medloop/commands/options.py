@@ -115,9 +115,26 @@ DEFAULT_HOME = Path(".medloop")
 TargetOption = Annotated[
     TargetName, typer.Option("--target", envvar="MEDLOOP_TARGET", help="Where to run: this machine, or AWS.")
 ]
+
+
+def _folder(text: str) -> Path:
+    """The folder that an option names; an empty one would be the current folder."""
+    if not str(text).strip():
+        raise typer.BadParameter("is empty; give a folder")
+    return Path(text)
+
+
 HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="MEDLOOP_HOME", help="Folder of everything that local runs keep.")
+    Path,
+    typer.Option(
+        "--home",
+        envvar="MEDLOOP_HOME",
+        metavar="DIR",
+        parser=_folder,
+        help="Folder of everything that local runs keep.",
+    ),
 ]
+WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the execution to its end.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Change the pipeline on AWS without asking.")]
 PresetOption = Annotated[str | None, typer.Option("--preset", "-p", help="A named set of settings (`presets list`).")]

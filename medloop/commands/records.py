@@ -46,6 +46,16 @@ class Step:
     job: Job | None
     registered: str | None
     """ARN of the model package that the step registered."""
+    source: str = ""
+    """Id of the earlier execution whose result this is: from the step cache, or of a step that wasn't selected."""
+    attempts: int = 1
+
+    @property
+    def origin(self) -> str:
+        """Where a result came from that this execution didn't make, in words; empty for its own."""
+        if self.cached:
+            return f"from the cache of execution {self.source}"
+        return f"not selected: as in execution {self.source}" if self.source else ""
 
 
 @dataclass(frozen=True)
@@ -93,9 +103,18 @@ def pages(
 
 
 def list_executions(sagemaker: Any, pipeline: str | None = None) -> list[dict[str, Any]]:
-    """Summaries of executions, the newest first, each with its `PipelineName`; none of a pipeline that never ran."""
-    names = [p["PipelineName"] for p in pages(sagemaker.list_pipelines, "PipelineSummaries")]
-    names = [name for name in names if pipeline in (None, name)]
+    """Summaries of executions, the newest first, each with its `PipelineName`; none of a pipeline that never ran.
+
+    Raises:
+        UserError: There is no pipeline of that name, neither on the target nor installed.
+    """
+    known = [p["PipelineName"] for p in pages(sagemaker.list_pipelines, "PipelineSummaries")]
+    if pipeline is not None and pipeline not in known:
+        from medloop.settings import list_pipelines
+
+        if pipeline not in (names := sorted({*known, *list_pipelines()})):
+            raise UserError(f"there is no pipeline {pipeline!r}; there are: {', '.join(names)}")
+    names = [name for name in known if pipeline in (None, name)]
     found = [
         {**summary, "PipelineName": name}
         for name in names
@@ -163,6 +182,7 @@ def _step(raw: dict[str, Any]) -> Step:
     metadata = raw.get("Metadata") or {}
     kind = next(iter(metadata), "")
     started, ended = raw.get("StartTime"), raw.get("EndTime")
+    source = raw.get("CacheHitResult") or raw.get("SelectiveExecutionResult") or {}
     return Step(
         name=raw["StepName"],
         type=kind,
@@ -175,6 +195,8 @@ def _step(raw: dict[str, Any]) -> Step:
         cached="CacheHitResult" in raw,
         job=_job(metadata),
         registered=metadata.get("RegisterModel", {}).get("Arn"),
+        source=execution_id(source.get("SourcePipelineExecutionArn", "")),
+        attempts=raw.get("AttemptCount", 1),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medloop.commands.following import follow
-from medloop.commands.launching import Wish, check_data, start
+from medloop.commands.launching import Wish, check_data, select, start
 from medloop.commands.options import (
     DEFAULT_HOME,
     BudgetOption,
@@ -20,6 +20,7 @@ from medloop.commands.options import (
     SetOption,
     TargetName,
     TargetOption,
+    WaitOption,
     YesOption,
     flags,
     services,
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
     from medloop.cloud.sessions import Target
 
 INTERRUPTED = 130
+OnlyOption = Annotated[
+    list[str] | None, typer.Option("--only", metavar="STEP", help="Run this step alone (repeat for more).")
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="ID", help="With --only: the execution that gives the other steps' results."),
+]
 
 
 def run(
@@ -44,7 +52,9 @@ def run(
     params: ParamOption = None,
     target: TargetOption = TargetName.local,
     home: HomeOption = DEFAULT_HOME,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the execution to its end.")] = True,
+    wait: WaitOption = True,
+    only: OnlyOption = None,
+    source: FromOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; touch nothing.")] = False,
     budget: BudgetOption = None,
     yes: YesOption = False,
@@ -67,15 +77,25 @@ def run(
     if budget is not None and target is TargetName.aws:  # here a run costs nothing
         _keep_to(budget, services(ctx), wish)
     opened = services(ctx).target(target, home)
-    arn = start(services(ctx), opened, wish, yes=yes)
+    selection = select(opened, name, only, source)
+    arn = start(services(ctx), opened, wish, yes=yes, selection=selection)
+    finish(services(ctx), opened, home, arn, wait=wait, json=json)
+
+
+def finish(services: Services, target: Target, home: Path, arn: str, *, wait: bool, json: bool) -> None:
+    """Follow a started execution to its end and print what it left behind, or only say that it runs.
+
+    Raises:
+        typer.Exit: With the code that the outcome stands for.
+    """
     if not wait:
-        _print_started(services(ctx), arn, flags(target, home), json=json)
+        _print_started(services, arn, flags(target.name, home), json=json)
         return
-    outcome = follow_to_end(services(ctx), opened, home, arn)
+    outcome = follow_to_end(services, target, home, arn)
     if json:
         print_json(outcome.to_json())
     else:
-        print_outcome(services(ctx).out, services(ctx).err, outcome, flags(target, home))
+        print_outcome(services.out, services.err, outcome, flags(target.name, home))
     raise typer.Exit(outcome.exit_code)
 
 

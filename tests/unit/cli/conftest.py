@@ -99,6 +99,11 @@ class Account:
         self.calls.append(("stop", request))
         return {}
 
+    def retry_pipeline_execution(self, PipelineExecutionArn: str) -> dict[str, Any]:
+        self.calls.append(("retry", {"PipelineExecutionArn": PipelineExecutionArn}))
+        self.executions[PipelineExecutionArn]["PipelineExecutionStatus"] = "Executing"
+        return {"PipelineExecutionArn": PipelineExecutionArn}
+
     def describe_training_job(self, TrainingJobName: str) -> dict[str, Any]:
         return self.jobs[TrainingJobName]
 

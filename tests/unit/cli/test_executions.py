@@ -49,6 +49,24 @@ def test_list_of_a_pipeline_that_never_ran_is_empty(medloop: Any, account: Any) 
     assert "no executions of pipeline 'classification' yet" in medloop.err
 
 
+def test_list_of_a_misspelt_pipeline_names_those_there_are(medloop: Any, account: Any) -> None:
+    """A name that is neither on the target nor installed is a user's error; one that was only upserted is none."""
+    account.add_execution("aaa", "Succeeded", pipeline="of-mine")
+
+    assert medloop("executions", "list", "clasification", "--json") == 2
+
+    assert "no pipeline 'clasification'; there are: classification, of-mine, segmentation" in medloop.err
+    assert medloop.out == ""
+    assert medloop("executions", "list", "of-mine") == 0
+
+
+def test_an_empty_home_is_refused(medloop: Any) -> None:
+    """An empty --home (an unset variable in a script) isn't the current folder."""
+    assert medloop("executions", "list", "--home", "") == 2
+    assert "'--home'" in medloop.err
+    assert "is empty; give a folder" in medloop.err
+
+
 def test_looking_makes_no_home(tmp_path: Path) -> None:
     """`executions list`, `executions show` and `models list` in a fresh folder leave no trace."""
     home = tmp_path / "home"
@@ -164,3 +182,48 @@ def test_stop_asks_the_service(medloop: Any, account: Any) -> None:
     assert medloop("executions", "stop", "aaa") == 0
 
     assert account.calls == [("stop", {"PipelineExecutionArn": arn})]
+
+
+def test_stop_and_logs_as_json(medloop: Any, account: Any, finished: str) -> None:
+    """`--json` gives the lines by step, and what was stopped."""
+    assert medloop("executions", "logs", "abc", "--json") == 0
+    train = ["hello", "epoch=1; val_auroc=0.5;", "epoch=2; val_auroc=0.7;"]
+    assert medloop.json == {"Train": train, "Evaluate": ["scored"]}
+    arn = account.add_execution("xyz", "Executing")
+    assert medloop("executions", "stop", "xyz", "--json") == 0
+    assert medloop.json == {"id": "xyz", "arn": arn}
+
+
+def test_retry_asks_the_service_and_follows(medloop: Any, account: Any) -> None:
+    """`retry` lets exactly this execution go on, and ends as it does; `--no-wait` leaves it to itself."""
+    arn = account.add_execution("aaa", "Failed")
+    medloop.on_sleep = lambda: account.executions[arn].update(PipelineExecutionStatus="Succeeded")
+
+    assert medloop("executions", "retry", "aaa") == 0
+
+    assert account.calls == [("retry", {"PipelineExecutionArn": arn})]
+    assert "execution aaa Succeeded" in medloop.out
+    assert medloop("executions", "retry", "aaa", "--no-wait", "--json") == 0
+    assert medloop.json == {"id": "aaa", "arn": arn}
+
+
+def test_results_of_earlier_executions_are_told(medloop: Any, account: Any) -> None:
+    """A cached or unselected step names its source, also where its log is asked for; retries are counted."""
+    arn = account.add_execution("aaa", "Succeeded")
+    source = {"SourcePipelineExecutionArn": f"{arn[:-3]}old"}
+    job = {"TrainingJob": {"Arn": "x/t-1"}}
+    account.add_step(arn, "Split", "Succeeded", job, SelectiveExecutionResult=source)
+    account.add_step(arn, "Train", "Succeeded", job, CacheHitResult=source)
+    account.add_step(arn, "Evaluate", "Succeeded", AttemptCount=3)
+    account.logs["t-1/algo-1"] = ["of the earlier run"]
+
+    assert medloop("executions", "show", "aaa") == 0
+
+    lines = {line.split()[0]: line for line in medloop.out.splitlines() if line.strip()}
+    assert lines["Split"].endswith("not selected: as in execution old")
+    assert lines["Train"].endswith("from the cache of execution old")
+    assert lines["Evaluate"].endswith("attempt 3")
+    assert medloop("executions", "logs", "aaa", "train") == 2
+    assert "medloop executions logs old Train" in medloop.err
+    assert medloop("executions", "logs", "aaa") == 0
+    assert medloop.out == ""

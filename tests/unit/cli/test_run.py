@@ -215,3 +215,22 @@ def test_hints_lead_to_the_same_home(medloop: Any, account: Any, data: str, tmp_
     assert f"show fresh0000000 --home '{home}'" in medloop.out
     assert medloop("run", "classification", "--data", data, "--no-wait") == 0
     assert "--home" not in medloop.out
+
+
+def test_only_some_steps_run_on_another_executions_results(medloop: Any, account: Any, data: str) -> None:
+    """--only selects steps; their source is the newest execution of this pipeline, or the one that --from names."""
+    old = account.add_execution("old", "Failed")
+    new = account.add_execution("new", "Succeeded")
+    account.add_execution("other", "Succeeded", pipeline="segmentation")
+    for source, expected in (((), new), (("--from", "old"), old)):
+        account.calls.clear()
+        argv = ("--only", "Evaluate", "--only", "Gate", *source, "--no-wait")
+        assert medloop("run", "classification", "--data", data, *argv) == 0
+        (request,) = [request for call, request in account.calls if call == "start"]
+        assert request["SelectiveExecutionConfig"] == {
+            "SelectedSteps": [{"StepName": "Evaluate"}, {"StepName": "Gate"}],
+            "SourcePipelineExecutionArn": expected,
+        }
+        account.executions.pop(f"{new.rpartition('/')[0]}/fresh0000000")
+    assert medloop("run", "classification", "--data", data, "--from", "old") == 2
+    assert "--from goes with --only" in medloop.err
