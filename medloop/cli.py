@@ -13,7 +13,19 @@ from collections.abc import Sequence
 
 import typer
 
-from medloop.commands import data, demo, executions, images, models, pipelines, presets, run, samples, schedules
+from medloop.commands import (
+    data,
+    demo,
+    endpoints,
+    executions,
+    images,
+    models,
+    pipelines,
+    presets,
+    run,
+    samples,
+    schedules,
+)
 from medloop.commands.options import Services
 from medloop.commands.output import print_error
 from medloop.errors import MedloopError, UserError
@@ -33,6 +45,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(executions.app, name="executions")
 app.add_typer(models.app, name="models")
+app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(images.app, name="images")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(presets.app, name="presets")

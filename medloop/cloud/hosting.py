@@ -1,0 +1,80 @@
+"""How a model is served, in the service's own words: one place for pipelines' steps and for `medloop endpoints`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["realtime", "serverless", "async"]
+VARIANT = "AllTraffic"
+MAX_NAME = 63
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """The machine behind an endpoint.
+
+    Args:
+        kind: `realtime` and `async` run on instances, `serverless` on memory by the request.
+        instance_type: Of realtime and async.
+        instance_count: Of realtime and async.
+        memory_mb: Of serverless: 1024 to 6144 in steps of 1024.
+        max_concurrency: Of serverless: invocations at once.
+        max_concurrent: Of async: invocations at once on an instance.
+        vpc: The service's VpcConfig of the model.
+        isolation: Whether the container can open no connection.
+        volume_key: KMS key of the instances' volumes.
+        output_key: KMS key of asynchronous answers.
+    """
+
+    kind: Kind = "realtime"
+    instance_type: str = "ml.m5.xlarge"
+    instance_count: int = 1
+    memory_mb: int = 4096
+    max_concurrency: int = 5
+    max_concurrent: int = 4
+    vpc: dict[str, list[str]] | None = None
+    isolation: bool = False
+    volume_key: str | None = None
+    output_key: str | None = None
+
+    def variant(self, model: Any) -> dict[str, Any]:
+        """The one production variant; `model` is a name, or a pipeline's expression of one."""
+        shown = {"VariantName": VARIANT, "ModelName": model}
+        if self.kind == "serverless":
+            memory = {"MemorySizeInMB": self.memory_mb, "MaxConcurrency": self.max_concurrency}
+            return {**shown, "ServerlessConfig": memory}
+        machine = {"InstanceType": self.instance_type, "InitialInstanceCount": self.instance_count}
+        return {**shown, **machine, "InitialVariantWeight": 1.0}
+
+    def asynchronous(self, place: str) -> dict[str, Any] | None:
+        """The AsyncInferenceConfig of an asynchronous endpoint, None of any other; `place` holds what it answers."""
+        if self.kind != "async":
+            return None
+        output = {"S3OutputPath": f"{place}/output", "S3FailurePath": f"{place}/failed"}
+        key = {"KmsKeyId": self.output_key} if self.output_key else {}
+        clients = {"MaxConcurrentInvocationsPerInstance": self.max_concurrent}
+        return {"ClientConfig": clients, "OutputConfig": {**output, **key}}
+
+
+def model_request(hosting: Hosting, package: str, role: str) -> dict[str, Any]:
+    """CreateModel's request for a registered version, but for the name."""
+    request: dict[str, Any] = {"PrimaryContainer": {"ModelPackageName": package}, "ExecutionRoleArn": role}
+    request |= {"EnableNetworkIsolation": True} if hosting.isolation else {}
+    return request | ({"VpcConfig": hosting.vpc} if hosting.vpc else {})
+
+
+def config_request(hosting: Hosting, model: str, place: str) -> dict[str, Any]:
+    """CreateEndpointConfig's request, but for the name."""
+    queue = hosting.asynchronous(place)
+    request: dict[str, Any] = {"ProductionVariants": [hosting.variant(model)]}
+    request |= {"AsyncInferenceConfig": queue} if queue else {}
+    return request | ({"KmsKeyId": hosting.volume_key} if hosting.volume_key and hosting.kind != "serverless" else {})
+
+
+def content_name(begin: str, request: dict[str, Any]) -> str:
+    """A name that equal requests share and others don't, within the service's 63 characters."""
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:10]
+    return f"{begin[: MAX_NAME - len(digest) - 1].rstrip('-')}-{digest}"

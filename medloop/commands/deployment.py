@@ -1,0 +1,227 @@
+"""Put a registered version on an endpoint: made, updated in place, or found as it should be.
+
+Model and configuration bear names made of their content, so that deploying the same version twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from medloop.cloud.hosting import Hosting, config_request, content_name, model_request
+from medloop.cloud.sessions import Target
+from medloop.commands.options import Services
+from medloop.commands.output import duration, say
+from medloop.commands.records import pages
+from medloop.errors import MedloopError, SettingError, UserError
+
+IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+_POLL_SECONDS = 0.5
+_REMIND_SECONDS = 30.0
+
+
+class DeploymentError(MedloopError):
+    """The endpoint doesn't serve what it was asked to."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What was done.
+
+    Args:
+        endpoint: Its name.
+        model: `GROUP/N`.
+        action: created, updated or unchanged.
+        seconds: How long it took.
+    """
+
+    endpoint: str
+    model: str
+    action: str
+    seconds: float
+
+
+def deploy_model(
+    services: Services,
+    target: Target,
+    arn: str,
+    *,
+    name: str | None = None,
+    hosting: Hosting | None = None,
+    flags: str = "",
+) -> Deployment:
+    """Serve a registered version, and wait until it answers; progress goes to stderr.
+
+    Args:
+        services: Where progress is told, and how to wait.
+        target: Where.
+        arn: The version's ARN.
+        name: The endpoint; by default the version's group.
+        hosting: On what; by default that of the pipeline's settings.
+        flags: Options that a further command needs (`options.flags`), for the errors' mends.
+
+    Raises:
+        UserError: The version isn't Approved, or the endpoint is in the midst of a change.
+        DeploymentError: The endpoint came up with an error, or kept its old model.
+    """
+    sagemaker = target.boto.client("sagemaker")
+    package = sagemaker.describe_model_package(ModelPackageName=arn)
+    model = require_approved(package, flags)
+    hosting = hosting or default_hosting(package)
+    name = name or str(package["ModelPackageGroupName"])
+    config = _ensure_config(target, sagemaker, hosting, package, name)
+    began = time.monotonic()
+    action = _start(services, sagemaker, name, config)
+    if action != "unchanged":
+        say(services.err, f"endpoint {name}: {action} with {model} ({_on(hosting)})")
+        _follow(services, sagemaker, name, config)
+    done = {"create": "created", "update": "updated"}.get(action, action)
+    return Deployment(name, model, done, time.monotonic() - began)
+
+
+def require_approved(package: dict[str, Any], flags: str = "") -> str:
+    """`GROUP/N` of a version that may be served.
+
+    Raises:
+        UserError: It isn't Approved; the message holds the command that approves it.
+    """
+    model = f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"
+    status = package.get("ModelApprovalStatus")
+    if status != "Approved":
+        mend = f"medloop models approve {model} --reason TEXT{flags}"
+        raise UserError(f"{model} is {status}, and only an Approved version is deployed; `{mend}`")
+    return model
+
+
+def default_hosting(package: dict[str, Any], preset: str | None = None, sets: tuple[str, ...] = ()) -> Hosting:
+    """What the settings of the version's pipeline say (`deploy`, `network`).
+
+    Raises:
+        SettingError: A setting can't be used.
+    """
+    from medloop.settings import list_pipelines, resolve
+
+    task = str(package["ModelPackageGroupName"]).removeprefix("medloop-")
+    if task not in list_pipelines():
+        if preset or sets:
+            raise SettingError(
+                f"group {package['ModelPackageGroupName']} is of no pipeline; leave --preset and --set out"
+            )
+        return Hosting()
+    settings: Any = resolve(task, preset, sets).settings
+    hosting: Hosting = settings.deploy.hosting(settings.network)
+    return hosting
+
+
+def remove_endpoint(services: Services, sagemaker: Any, name: str) -> None:
+    """Delete an endpoint and wait until it is gone.
+
+    Raises:
+        UserError: There is none, or it is in the midst of a change.
+    """
+    _require_settled(find_endpoint(sagemaker, name))
+    sagemaker.delete_endpoint(EndpointName=name)
+    _watch(services, name, lambda: _status(sagemaker, name), lambda status: status is None)
+
+
+def find_endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
+    """An endpoint's description.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = _describe(sagemaker, name)
+    if found is None:
+        known = sorted(item["EndpointName"] for item in pages(sagemaker.list_endpoints, "Endpoints"))
+        raise UserError(f"there is no endpoint {name!r}; there are: {', '.join(known) or 'none'}")
+    return found
+
+
+def _ensure_config(target: Target, sagemaker: Any, hosting: Hosting, package: dict[str, Any], name: str) -> str:
+    """Make model and configuration where they aren't there yet; returns the configuration's name."""
+    begin = f"{package['ModelPackageGroupName']}-{package['ModelPackageVersion']}"
+    model = model_request(hosting, package["ModelPackageArn"], target.role_arn)
+    model_name = content_name(begin, model)
+    _create_once(lambda: sagemaker.create_model(ModelName=model_name, **model))
+    config = config_request(hosting, model_name, f"s3://{target.bucket}/endpoints/{name}")
+    config_name = content_name(begin, config)
+    _create_once(lambda: sagemaker.create_endpoint_config(EndpointConfigName=config_name, **config))
+    return config_name
+
+
+def _create_once(create: Callable[[], Any]) -> None:
+    try:
+        create()
+    except ClientError as error:
+        if "already exist" not in error.response["Error"].get("Message", "").lower():
+            raise
+
+
+def _start(services: Services, sagemaker: Any, name: str, config: str) -> str:
+    """Ask for what is needed: create, update or nothing (unchanged)."""
+    found = _describe(sagemaker, name)
+    if found is not None and found["EndpointStatus"] == "Failed":
+        say(services.err, f"endpoint {name} had failed ({found.get('FailureReason', 'no reason')}); it is made anew")
+        remove_endpoint(services, sagemaker, name)
+        found = None
+    if found is None:
+        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
+        return "create"
+    _require_settled(found)
+    if found["EndpointConfigName"] == config:
+        return "unchanged"
+    sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
+    return "update"
+
+
+def _require_settled(found: dict[str, Any]) -> None:
+    if found["EndpointStatus"] in IN_PROGRESS:
+        raise UserError(f"endpoint {found['EndpointName']} is {found['EndpointStatus']}; try again when that has ended")
+
+
+def _follow(services: Services, sagemaker: Any, name: str, config: str) -> None:
+    _watch(services, name, lambda: _status(sagemaker, name), lambda status: status not in IN_PROGRESS)
+    found = _describe(sagemaker, name) or {"EndpointStatus": "gone"}
+    if found["EndpointStatus"] == "InService" and found.get("EndpointConfigName") == config:
+        return
+    reason = found.get("FailureReason", "no reason given")
+    kept = "; it goes on with its old model" if found["EndpointStatus"] == "InService" else ""
+    raise DeploymentError(f"endpoint {name} is {found['EndpointStatus']}{kept}: {reason}")
+
+
+def _watch(services: Services, name: str, look: Callable[[], str | None], ended: Callable[[str | None], bool]) -> None:
+    """Tell every change of state, and every half minute that it still lasts, until `ended` holds."""
+    began = told_at = time.monotonic()
+    told = ""
+    while True:
+        status = look()
+        if (status or "gone") != told or time.monotonic() - told_at > _REMIND_SECONDS:
+            told, told_at = status or "gone", time.monotonic()
+            say(services.err, f"endpoint {name}: {told} ({duration(told_at - began)})")
+        if ended(status):
+            return
+        services.sleep(_POLL_SECONDS)
+
+
+def _status(sagemaker: Any, name: str) -> str | None:
+    found = _describe(sagemaker, name)
+    return None if found is None else str(found["EndpointStatus"])
+
+
+def _describe(sagemaker: Any, name: str) -> dict[str, Any] | None:
+    try:
+        return dict(sagemaker.describe_endpoint(EndpointName=name))
+    except ClientError as error:
+        if "could not find" not in error.response["Error"].get("Message", "").lower():
+            raise
+        return None
+
+
+def _on(hosting: Hosting) -> str:
+    if hosting.kind == "serverless":
+        return f"serverless, {hosting.memory_mb} MB"
+    return f"{hosting.kind}, {hosting.instance_count} x {hosting.instance_type}"

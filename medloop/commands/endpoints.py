@@ -1,0 +1,203 @@
+"""`medloop endpoints`: approved versions at work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    TargetName,
+    TargetOption,
+    flags,
+    services,
+    usable_home,
+)
+from medloop.commands.output import duration, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from medloop.commands.invoking import Prediction
+
+app = typer.Typer(no_args_is_help=True, help="Approved versions at work.")
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name.")]
+
+
+class KindName(StrEnum):
+    """How an endpoint runs."""
+
+    realtime = "realtime"
+    serverless = "serverless"
+    asynchronous = "async"
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """List endpoints: state, the version that each serves, and on what."""
+    from medloop.commands.records import pages
+
+    sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
+    names = sorted(item["EndpointName"] for item in pages(sagemaker.list_endpoints, "Endpoints"))
+    rows = [_row(sagemaker, name) for name in names]
+    if json:
+        print_json(rows)
+        return
+    if not rows:
+        say(services(ctx).err, "no endpoints; `medloop endpoints deploy MODEL` makes one")
+        return
+    keys = ("endpoint", "status", "model", "kind", "machine", "image", "changed", "reason")
+    print_table(services(ctx).out, keys, [[row[key] for key in keys] for row in rows])
+
+
+def _row(sagemaker: Any, name: str) -> dict[str, Any]:
+    from botocore.exceptions import ClientError
+
+    from medloop.commands.invoking import kind_of
+
+    found = sagemaker.describe_endpoint(EndpointName=name)
+    variant: dict[str, Any] = (found.get("ProductionVariants") or [{}])[0]
+    model = machine = None
+    try:
+        config = sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
+        machine = _machine(config["ProductionVariants"][0])
+        model = _served(sagemaker, config["ProductionVariants"][0]["ModelName"])
+    except (ClientError, KeyError):
+        pass  # an endpoint goes on when its configuration or model is deleted
+    images = variant.get("DeployedImages") or [{}]
+    return {
+        "endpoint": name,
+        "status": found["EndpointStatus"],
+        "model": model,
+        "kind": kind_of(found),
+        "machine": machine,
+        "image": str(images[0].get("SpecifiedImage", "")).rpartition("/")[2] or None,
+        "config": found.get("EndpointConfigName"),
+        "changed": found["LastModifiedTime"],
+        "reason": found.get("FailureReason"),
+        "arn": found["EndpointArn"],
+    }
+
+
+def _machine(variant: dict[str, Any]) -> str:
+    serverless = variant.get("ServerlessConfig")
+    if serverless:
+        return f"{serverless['MemorySizeInMB']} MB, {serverless['MaxConcurrency']} at once"
+    return f"{variant.get('InitialInstanceCount', 1)} x {variant['InstanceType']}"
+
+
+def _served(sagemaker: Any, name: str) -> str:
+    """`GROUP/N` of a version; the model's own name where it is of none."""
+    model = sagemaker.describe_model(ModelName=name)
+    definition = model.get("PrimaryContainer") or (model.get("Containers") or [{}])[0]
+    package = str(definition.get("ModelPackageName", ""))
+    return package.partition(":model-package/")[2] or name
+
+
+@app.command()
+def deploy(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An Approved version: ARN, GROUP/N, or GROUP.")],
+    name: Annotated[str | None, typer.Option("--name", help="The endpoint; by default the model group's name.")] = None,
+    kind: Annotated[KindName | None, typer.Option("--kind", help="By default the setting deploy.kind.")] = None,
+    instance_type: Annotated[str | None, typer.Option("--instance-type", help="Of realtime and async.")] = None,
+    instance_count: Annotated[int | None, typer.Option("--instance-count", min=1)] = None,
+    preset: PresetOption = None,
+    sets: SetOption = None,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Serve a version: make the endpoint, or update it in place while it goes on answering."""
+    from medloop.commands.deployment import default_hosting, deploy_model
+    from medloop.commands.evidence import find_model
+
+    opened = services(ctx).target(target, home)
+    sagemaker = opened.boto.client("sagemaker")
+    arn = find_model(sagemaker, model)
+    hosting = default_hosting(sagemaker.describe_model_package(ModelPackageName=arn), preset, tuple(sets or ()))
+    given = {"kind": kind and kind.value, "instance_type": instance_type, "instance_count": instance_count}
+    hosting = replace(hosting, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    options = flags(target, usable_home(home))
+    done = deploy_model(services(ctx), opened, arn, name=name, hosting=hosting, flags=options)
+    if json:
+        print_json(done)
+        return
+    took = "nothing changed" if done.action == "unchanged" else f"{done.action} in {duration(done.seconds)}"
+    say(services(ctx).out, f"endpoint {done.endpoint} serves {done.model}: {took}")
+    say(services(ctx).err, f"ask it: medloop endpoints invoke {done.endpoint} FILE{options}")
+
+
+@app.command()
+def invoke(
+    ctx: typer.Context,
+    name: NameArgument,
+    file: Annotated[Path, typer.Argument(help="A PNG, JPEG, NIfTI (.nii, .nii.gz) or .npy file.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the answer here: .json, .nii.gz, .nii, .npy.")
+    ] = None,
+    accept: Annotated[str | None, typer.Option("--accept", help="Media type of the answer.")] = None,
+    by_queue: Annotated[bool, typer.Option("--async", help="By the queue of an asynchronous endpoint.")] = False,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Predict one image or volume: probabilities or volumes as a table, a label map to --out."""
+    from medloop.commands.invoking import accept_for, write_answer
+    from medloop.commands.invoking import invoke as send
+
+    opened = services(ctx).target(target, home)
+    form = accept_for(out, accept)
+    options = flags(target, usable_home(home))
+    answer = send(opened, name, file, accept=form, by_queue=by_queue, sleep=services(ctx).sleep, mend=options)
+    if out is not None:
+        write_answer(answer, out)
+    if json:
+        print_json({"endpoint": name, "content_type": answer.content_type or form, "out": out, **answer.summary})
+        return
+    _show(services(ctx), answer, out)
+
+
+def _show(opened: Any, answer: Prediction, out: Path | None) -> None:
+    summary = answer.summary
+    if "probabilities" in summary:
+        ranked = sorted(summary["probabilities"].items(), key=lambda pair: -pair[1])
+        print_table(opened.out, ("class", "probability"), ranked)
+    elif "volumes" in summary:
+        print_table(opened.out, ("structure", f"volume ({summary['unit']})"), list(summary["volumes"].items()))
+    elif summary:
+        print_table(opened.out, ("", ""), list(summary.items()))
+    if out is not None:
+        say(opened.out, str(out))
+    elif not summary:
+        say(opened.err, f"the answer has {len(answer.body)} bytes and is no JSON; give --out FILE to keep it")
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    name: NameArgument,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Delete an endpoint; the version that it served stays registered."""
+    from medloop.commands.deployment import remove_endpoint
+
+    opened = services(ctx).target(target, home)
+    remove_endpoint(services(ctx), opened.boto.client("sagemaker"), name)
+    if json:
+        print_json({"endpoint": name, "deleted": True})
+        return
+    say(services(ctx).out, f"endpoint {name} is deleted")

@@ -1,0 +1,228 @@
+"""One prediction of an endpoint: the file's media type, the service's limits, and the answer as a person reads it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from medloop.cloud.sessions import Target
+from medloop.commands.deployment import find_endpoint
+from medloop.commands.evidence import split_uri
+from medloop.errors import DataError, MedloopError, SettingError, UserError
+
+MAX_BYTES = {"realtime": 6_291_456, "serverless": 4 << 20, "async": 1 << 30}
+"""What one request may hold: botocore's model of InvokeEndpoint, and the service's quotas.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html#serverless-endpoints-how-it-works and
+https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference.html
+"""
+JSON, NIFTI, NPY = "application/json", "application/x-nifti", "application/x-npy"
+CONTENT_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".nii": NIFTI,
+    ".nii.gz": NIFTI,
+    ".npy": NPY,
+}
+_ASYNC_SECONDS = 3600.0
+_READ_SECONDS = 70
+"""What the service's documentation asks of a client: an invocation may take 60 s."""
+_GZIP = b"\x1f\x8b"
+
+
+class PredictionError(MedloopError):
+    """The model failed in a request that was in order."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An endpoint's answer.
+
+    Args:
+        content_type: Of the body; empty where the answer came from S3, which doesn't keep it.
+        body: What the model answered.
+        attributes: Unit and volumes beside a label map.
+    """
+
+    content_type: str
+    body: bytes
+    attributes: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the answer says in words: the JSON answer, or what came beside a label map."""
+        for text in (self.body if self.content_type in ("", JSON) else b"", self.attributes.encode()):
+            try:
+                found = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                return found
+        return {}
+
+
+def kind_of(endpoint: dict[str, Any]) -> str:
+    """realtime, serverless or async."""
+    if "AsyncInferenceConfig" in endpoint:
+        return "async"
+    variants = endpoint.get("ProductionVariants") or []
+    return "serverless" if any("CurrentServerlessConfig" in variant for variant in variants) else "realtime"
+
+
+def media_type(file: Path) -> str:
+    """The Content-Type of a file, by its name.
+
+    Raises:
+        DataError: It is of no kind that a model takes.
+    """
+    for suffix in sorted(CONTENT_TYPES, key=len, reverse=True):
+        if file.name.lower().endswith(suffix):
+            return CONTENT_TYPES[suffix]
+    raise DataError(f"{file}: is no image or volume that a model takes; give one of {', '.join(CONTENT_TYPES)}")
+
+
+def accept_for(out: Path | None, asked: str | None) -> str:
+    """The form of answer: what was asked for, else by the output file's name, else JSON.
+
+    Raises:
+        SettingError: The output file's name tells no form.
+    """
+    if asked:
+        return asked
+    if out is None or out.name.endswith(".json"):
+        return JSON
+    if out.name.endswith((".nii", ".nii.gz")):
+        return NIFTI
+    if out.name.endswith(".npy"):
+        return NPY
+    raise SettingError(f"--out {out}: name it .json, .nii.gz, .nii or .npy, or say the form by --accept")
+
+
+def invoke(
+    target: Target, name: str, file: Path, *, accept: str, by_queue: bool, sleep: Callable[[float], None], mend: str
+) -> Prediction:
+    """Send a file to an endpoint.
+
+    Args:
+        target: Where.
+        name: The endpoint.
+        file: The image or volume.
+        accept: The form of answer.
+        by_queue: Whether the asynchronous way was asked for.
+        sleep: Waits between two looks for an asynchronous answer.
+        mend: Options that a further command needs.
+
+    Raises:
+        UserError: The endpoint, the file or its size can't be used; the model refuses it.
+        PredictionError: The model failed.
+    """
+    content_type = media_type(file)
+    try:
+        body = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: can't be read ({error.strerror}); give an image or a volume") from None
+    sagemaker = target.boto.client("sagemaker")
+    kind = kind_of(find_endpoint(sagemaker, name))
+    if by_queue and kind != "async":
+        raise UserError(f"endpoint {name} is {kind}, and --async needs an asynchronous one; {_way(name, mend)}")
+    if len(body) > MAX_BYTES[kind]:
+        way = "cut it into parts" if kind == "async" else _way(name, mend)
+        raise DataError(f"{file}: has {len(body):,} bytes, and a {kind} endpoint takes {MAX_BYTES[kind]:,}; {way}")
+    client = target.boto.client("sagemaker-runtime", config=Config(read_timeout=_READ_SECONDS))
+    try:
+        if kind == "async":
+            return _by_queue(target, client, name, file, content_type, accept, sleep)
+        answer = client.invoke_endpoint(EndpointName=name, Body=body, ContentType=content_type, Accept=accept)
+    except ClientError as error:
+        raise _told(error, file, name) from error
+    return Prediction(answer.get("ContentType", ""), answer["Body"].read(), answer.get("CustomAttributes", ""))
+
+
+def write_answer(prediction: Prediction, out: Path) -> None:
+    """Write the answer to a file, compressed or not as its name says.
+
+    Raises:
+        SettingError: It can't be written.
+    """
+    body = prediction.body
+    if out.name.endswith(".nii") and body.startswith(_GZIP):
+        body = gzip.decompress(body)
+    elif out.name.endswith(".gz") and not body.startswith(_GZIP):
+        body = gzip.compress(body, mtime=0)
+    try:
+        out.write_bytes(body)
+    except OSError as error:
+        raise SettingError(
+            f"--out {out}: can't be written ({error.strerror}); give a file in a folder of yours"
+        ) from None
+
+
+def _way(name: str, mend: str) -> str:
+    deploy = f"medloop endpoints deploy MODEL --name {name}-async --kind async{mend}"
+    return f"deploy an asynchronous one (`{deploy}`) and ask it by `--async`"
+
+
+def _told(error: ClientError, file: Path, name: str) -> Exception:
+    """The model's own words: a refusal is the user's to mend, a failure is not."""
+    if error.response["Error"]["Code"] != "ModelError":
+        return error
+    status, text = error.response.get("OriginalStatusCode"), str(error.response.get("OriginalMessage", ""))
+    try:
+        said = json.loads(text)
+        text = str(said.get("error") or said.get("detail") or text) if isinstance(said, dict) else text
+    except ValueError:
+        pass
+    if isinstance(status, int) and 400 <= status < 500:
+        return DataError(f"{file}: the model refuses it ({status}): {text}")
+    return PredictionError(f"endpoint {name} failed ({status}): {text}; see the endpoint's log")
+
+
+def _by_queue(
+    target: Target,
+    client: Any,
+    name: str,
+    file: Path,
+    content_type: str,
+    accept: str,
+    sleep: Callable[[float], None],
+) -> Prediction:
+    """Upload, ask, and wait until the answer or the failure lies in S3."""
+    s3 = target.boto.client("s3")
+    suffix = next(end for end in sorted(CONTENT_TYPES, key=len, reverse=True) if file.name.lower().endswith(end))
+    # Under a name of its own: the user's may tell who the patient is.
+    key = f"endpoints/{name}/input/{uuid.uuid4()}{suffix}"
+    s3.upload_file(str(file), target.bucket, key)
+    asked = client.invoke_endpoint_async(
+        EndpointName=name, InputLocation=f"s3://{target.bucket}/{key}", ContentType=content_type, Accept=accept
+    )
+    waited = 0.0
+    while waited < _ASYNC_SECONDS:
+        if (body := _stored(s3, asked["OutputLocation"])) is not None:
+            return Prediction("", body, "")
+        if (failure := _stored(s3, asked.get("FailureLocation", ""))) is not None:
+            raise DataError(f"{file}: the endpoint failed in it: {failure.decode('utf-8', errors='replace')}")
+        pause = min(5.0, 0.2 + waited / 10)
+        sleep(pause)
+        waited += pause
+    raise PredictionError(f"endpoint {name} has not answered; the answer will lie at {asked['OutputLocation']}")
+
+
+def _stored(s3: Any, uri: str) -> bytes | None:
+    if not uri:
+        return None
+    bucket, key = split_uri(uri)
+    try:
+        return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
+            raise
+        return None
