@@ -7,6 +7,7 @@ from medloop.local.backend import Backend
 from medloop.local.errors import not_found
 from medloop.local.home import now
 from medloop.local.store import Document, Table, Transaction
+from medloop.local.tuning import records as tuning
 
 RUNNING = frozenset({"Executing", "Stopping"})
 STEP_RUNNING = frozenset({"Starting", "Executing", "Stopping"})
@@ -71,6 +72,7 @@ def reap(backend: Backend, document: Document) -> Document:
             left = [job for job in transaction.select(kind.table) if job.get("_execution") == arn]
         for job in left:
             jobs.reap(backend, kind, job)
+    tuning.reap_execution(backend, arn)
     with backend.store.write() as write:
         if (current := read(write, arn))["_engine"] != document["_engine"]:
             return current  # retried since this was read: another engine has it
@@ -87,4 +89,6 @@ def _ending(transaction: Transaction, step: Document) -> dict[str, str]:
         job = transaction.get(kind.table, known["Arn"].rpartition("/")[2]) if known else None
         if job and job[kind.status] == "Completed":
             return {"StepStatus": "Succeeded"}
+    if tuning.is_completed(transaction, step.get("Metadata", {})):
+        return {"StepStatus": "Succeeded"}
     return {"StepStatus": "Failed", "FailureReason": ENGINE_DIED}

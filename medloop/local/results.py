@@ -6,6 +6,7 @@ from medloop.definition.read import read_definition
 from medloop.local import jobs
 from medloop.local.step_runs.base import StepResult
 from medloop.local.store import Document, Table, Transaction
+from medloop.local.tuning import records as tuning
 
 
 def property_files(declared: list[Document], job: Document) -> dict[str, str]:
@@ -42,6 +43,9 @@ def recorded(transaction: Transaction, execution: Document, record: Document) ->
             step = read_definition(execution["_definition"]).step(record["StepName"])
             files = property_files(step.document.get("PropertyFiles") or [], job)
             return StepResult("Succeeded", job, metadata, property_files=files)
+    if tuning.is_completed(transaction, metadata):
+        document = tuning.read(transaction, tuning.name_of(metadata))
+        return StepResult("Succeeded", tuning.properties(transaction, document), metadata)
     if "RegisterModel" in metadata:
         arn = metadata["RegisterModel"]["Arn"]
         return StepResult("Succeeded", transaction.get(Table.PACKAGES, arn) or {"ModelPackageArn": arn}, metadata)

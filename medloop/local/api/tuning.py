@@ -24,7 +24,9 @@ def create(backend: Backend, params: Document) -> Document:
 
 def describe(backend: Backend, params: Document) -> Document:
     """DescribeHyperParameterTuningJob."""
-    return records.describe(backend, _read(backend, params))
+    document = _read(backend, params)
+    with backend.store.read() as transaction:
+        return records.describe(transaction, document)
 
 
 def stop(backend: Backend, params: Document) -> Document:
@@ -41,7 +43,8 @@ def list_(backend: Backend, params: Document) -> Document:
     with backend.store.read() as transaction:
         found = transaction.select(Table.TUNING_JOBS)
     wanted = [job for job in (records.reap(backend, job) for job in found) if _wanted(job, params)]
-    shown = [_summary(records.describe(backend, job)) for job in wanted]
+    with backend.store.read() as transaction:
+        shown = [_summary(records.describe(transaction, job)) for job in wanted]
     by = {"Name": NAME, "Status": STATUS}.get(params.get("SortBy", ""), "CreationTime")
     member = "HyperParameterTuningJobSummaries"
     return page(shown, params, member=member, sort=lambda job: (job[by], job[NAME]))
@@ -50,7 +53,8 @@ def list_(backend: Backend, params: Document) -> Document:
 def list_trials(backend: Backend, params: Document) -> Document:
     """ListTrainingJobsForHyperParameterTuningJob."""
     document = _read(backend, params)
-    shown = [records.summary(document, job) for job in records.trials(backend, document[NAME])]
+    with backend.store.read() as transaction:
+        shown = records.summaries(transaction, document)
     if "StatusEquals" in params:
         shown = [item for item in shown if item["TrainingJobStatus"] == params["StatusEquals"]]
     member, by = "TrainingJobSummaries", params.get("SortBy", "Name")

@@ -10,14 +10,12 @@ from medloop.local.expressions import resolve
 from medloop.local.home import new_id
 from medloop.local.requests import check_request
 from medloop.local.step_runs.base import StepResult, StepRun, refused
-from medloop.local.store import Document, Table
+from medloop.local.store import Table
 from medloop.local.tuning import records
 from medloop.local.tuning.records import NAME, STATUS
 from medloop.local.tuning.running import run_tuning
 
 _OPERATION = "CreateHyperParameterTuningJob"
-_MAX_SUMMARIES = 50
-"""So many of the best trials are the step's properties."""
 
 
 def tuning(run: StepRun) -> StepResult:
@@ -35,24 +33,12 @@ def tuning(run: StepRun) -> StepResult:
     run.show(Metadata=metadata)
     ended = run_tuning(run.backend, name, run.stop)
     if ended[STATUS] == "Completed":
-        return StepResult("Succeeded", properties(run, ended), metadata)
+        with run.backend.store.read() as transaction:
+            return StepResult("Succeeded", records.properties(transaction, ended), metadata)
     if ended[STATUS] == "Stopped" and run.stop.is_set():
         return StepResult("Stopped", metadata=metadata)
     reason = ended.get("FailureReason") or f"ClientError: {name} was stopped"
     return StepResult("Failed", metadata=metadata, reason=reason)
-
-
-def properties(run: StepRun, document: Document) -> Document:
-    """What later steps may refer to: the Describe answer, and the best trials' summaries, the best first.
-
-    https://docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-properties.html (Tuning step)
-    """
-    summaries = [records.summary(document, job) for job in records.trials(run.backend, document[NAME])]
-    ordered: list[Document] = []
-    while len(ordered) < _MAX_SUMMARIES and (winner := records.best(document, summaries)) is not None:
-        ordered.append(winner)
-        summaries.remove(winner)
-    return {**records.describe(run.backend, document), "TrainingJobSummaries": ordered}
 
 
 def _name(run: StepRun) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from medloop.local.errors import ServiceError, invalid
 from medloop.local.store import Document
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 Position = str | int | float
+Scaling = Literal["Linear", "Logarithmic", "ReverseLogarithmic"]
 _WIDE = 100.0
 """Auto searches a range logarithmically whose ends are this many times apart."""
 
@@ -60,7 +61,7 @@ class Interval:
     kind: Literal["Integer", "Continuous"]
     low: float
     high: float
-    scaling: Literal["Linear", "Logarithmic", "ReverseLogarithmic"]
+    scaling: Scaling
 
     def distribution(self) -> BaseDistribution:
         """What Optuna draws from."""
@@ -132,7 +133,7 @@ def _interval(item: Document, kind: Literal["Integer", "Continuous"]) -> Interva
         raise invalid(
             f"The range of the hyperparameter {name}: ReverseLogarithmic scaling needs continuous values, 0 <= x < 1."
         )
-    return Interval(name, kind, low, high, scaling)
+    return Interval(name, kind, low, high, cast(Scaling, scaling))
 
 
 def _number(item: Document, field: str, kind: str) -> float:

@@ -29,6 +29,7 @@ OBJECTIVE = "FinalHyperParameterTuningJobObjectiveMetric"
 MAX_NAME = 32
 _NOT_OF_A_TRIAL = ("DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters")
 _UNKNOWN = ("TrainingJobDefinitions", "Autotune")
+_MAX_SUMMARIES = 50
 _STRANGE = ("HyperParameterTuningResourceConfig",)
 
 
@@ -114,18 +115,20 @@ def end(backend: Backend, name: str, status: str, reason: str = "") -> Document:
     return change(backend, name, **{STATUS: status}, HyperParameterTuningEndTime=now(), **fields)
 
 
-def trials(backend: Backend, name: str) -> list[Document]:
-    """The training jobs of a tuning job, in the order of their numbers; one whose process is gone is ended first."""
-    with backend.store.read() as transaction:
-        found = [job for job in transaction.select(Table.TRAINING_JOBS) if job.get("TuningJobArn") == tuning_arn(name)]
-    return sorted((jobs.reap(backend, TRAINING, job) for job in found), key=lambda job: job["TrainingJobName"])
+def trials(transaction: Transaction, name: str) -> list[Document]:
+    """The training jobs of a tuning job, in the order of their numbers."""
+    found = [job for job in transaction.select(Table.TRAINING_JOBS) if job.get("TuningJobArn") == tuning_arn(name)]
+    return sorted(found, key=lambda job: str(job["TrainingJobName"]))
 
 
 def reap(backend: Backend, document: Document) -> Document:
     """End a tuning job whose process is gone, its trials first; any other is returned as it is."""
     if document[STATUS] in ENDED or processes.alive(document["_supervisor"]):
         return document
-    trials(backend, document[NAME])
+    with backend.store.read() as transaction:
+        left = trials(transaction, document[NAME])
+    for job in left:
+        jobs.reap(backend, TRAINING, job)
     return end(backend, document[NAME], "Failed", jobs.ENGINE_DIED)
 
 
@@ -135,6 +138,17 @@ def reap_execution(backend: Backend, execution: str) -> None:
         left = [job for job in transaction.select(Table.TUNING_JOBS) if job.get("_execution") == execution]
     for job in left:
         reap(backend, job)
+
+
+def name_of(metadata: Document) -> str:
+    """The tuning job that a step's metadata names; empty where it names none."""
+    return str(metadata.get("TuningJob", {}).get("Arn", "")).rpartition("/")[2]
+
+
+def is_completed(transaction: Transaction, metadata: Document) -> bool:
+    """Whether a step's metadata names a tuning job that completed."""
+    document = transaction.get(Table.TUNING_JOBS, name_of(metadata))
+    return document is not None and document[STATUS] == "Completed"
 
 
 def objective(document: Document, job: Document) -> Document | None:
@@ -170,9 +184,14 @@ def best(document: Document, summaries: list[Document]) -> Document | None:
     return max(done, key=lambda item: sign * item[OBJECTIVE]["Value"], default=None)
 
 
-def describe(backend: Backend, document: Document) -> Document:
+def summaries(transaction: Transaction, document: Document) -> list[Document]:
+    """The summaries of a tuning job's trials, in the order of their numbers."""
+    return [summary(document, job) for job in trials(transaction, document[NAME])]
+
+
+def describe(transaction: Transaction, document: Document) -> Document:
     """DescribeHyperParameterTuningJob's answer."""
-    found = [summary(document, job) for job in trials(backend, document[NAME])]
+    found = summaries(transaction, document)
     status = [item["TrainingJobStatus"] for item in found]
     states = [item["ObjectiveStatus"] for item in found]
     counters = {
@@ -190,32 +209,36 @@ def describe(backend: Backend, document: Document) -> Document:
     if (winner := best(document, found)) is not None:
         shown["BestTrainingJob"] = winner
         if document.get("WarmStartConfig", {}).get("WarmStartType") == "IdenticalDataAndAlgorithm":
-            shown["OverallBestTrainingJob"] = best(document, [*found, *_parents_best(backend, document)])
+            earlier = [item for parent in _parents(transaction, document) for item in summaries(transaction, parent)]
+            shown["OverallBestTrainingJob"] = best(document, [*found, *earlier])
     return shown
 
 
-def known_trials(backend: Backend, document: Document) -> list[Known]:
+def properties(transaction: Transaction, document: Document) -> Document:
+    """What steps after a Tuning step may refer to: the Describe answer, and the best trials, the best first.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-properties.html (Tuning step)
+    """
+    left, ordered = summaries(transaction, document), list[Document]()
+    while len(ordered) < _MAX_SUMMARIES and (winner := best(document, left)) is not None:
+        ordered.append(winner)
+        left.remove(winner)
+    return {**describe(transaction, document), "TrainingJobSummaries": ordered}
+
+
+def known_trials(transaction: Transaction, document: Document) -> list[Known]:
     """The trials of the parents that a warm start names, those with an objective."""
     known = []
-    for parent in _parents(backend, document):
-        for job in trials(backend, parent[NAME]):
+    for parent in _parents(transaction, document):
+        for job in trials(transaction, parent[NAME]):
             value = objective(parent, job)
             if value is not None and job["TrainingJobStatus"] in ("Completed", "Stopped"):
-                known.append(Known({**job.get("HyperParameters", {})}, value["Value"]))
+                known.append(Known(job.get("HyperParameters", {}), value["Value"]))
     return known
 
 
-def _parents(backend: Backend, document: Document) -> list[Document]:
-    with backend.store.read() as transaction:
-        return [read(transaction, name) for name in _parent_names(document)]
-
-
-def _parents_best(backend: Backend, document: Document) -> list[Document]:
-    found = []
-    for parent in _parents(backend, document):
-        winner = best(parent, [summary(parent, job) for job in trials(backend, parent[NAME])])
-        found += [winner] if winner else []
-    return found
+def _parents(transaction: Transaction, document: Document) -> list[Document]:
+    return [read(transaction, name) for name in _parent_names(document)]
 
 
 def _parent_names(request: Document) -> list[str]:

@@ -78,9 +78,9 @@ class Tuning:
         self.name: str = document[records.NAME]
         self.stop = stop
         config, definition = document[records.CONFIG], document["TrainingJobDefinition"]
-        self.search = Search(
-            config, definition.get("StaticHyperParameters") or {}, records.known_trials(backend, document)
-        )
+        with backend.store.read() as transaction:
+            known = records.known_trials(transaction, document)
+        self.search = Search(config, definition.get("StaticHyperParameters") or {}, known)
         limits = config["ResourceLimits"]
         self.max_jobs: int = limits.get("MaxNumberOfTrainingJobs") or len(grid(self.search.ranges))
         self.parallel: int = limits["MaxParallelTrainingJobs"]
