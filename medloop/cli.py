@@ -25,6 +25,7 @@ from medloop.commands import (
     run,
     samples,
     schedules,
+    tracking,
 )
 from medloop.commands.options import Services
 from medloop.commands.output import print_error
@@ -48,6 +49,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(images.app, name="images")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(tracking.app, name="tracking")
 app.add_typer(presets.app, name="presets")
 
 INTERRUPTED = 130

@@ -17,7 +17,7 @@ from medloop.training.model_record import TrackingRun
 from medloop.training.tracking.base import Picture, RunInfo, Status, Tracker
 
 MAX_FAILURES: Final = 3
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 90.0
 """From the start on; a tracker that hasn't answered by then is off. Nothing waits for it but the end of the run."""
 FINISH_SECONDS: Final = 120.0
 """At the end, for what is still queued: above all the model's upload."""

@@ -6,6 +6,7 @@ The model is logged as files (safetensors, model.json), not by `mlflow.pytorch.l
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ _QUIET: Final = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _SQLITE: Final = "sqlite:///"
-_LOCK_SECONDS: Final = 45.0
+_LOCK_SECONDS: Final = 75.0
 """How long the store's first opening (its tables are made then) is waited for, when another job does it."""
 _MAX_VALUE: Final = 500
 """Characters of a parameter's value; the oldest servers take no more."""
@@ -50,6 +51,9 @@ class MlflowTracker:
             os.environ.setdefault(variable, value)
         # Here, not in `start`: two threads that import the same packages can meet half-made modules.
         import mlflow  # noqa: F401 (2 to 4 s)
+
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
 
     def start(self, info: RunInfo) -> TrackingRun:
         """Open the run with its parameters and tags."""

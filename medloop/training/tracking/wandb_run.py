@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,6 +13,7 @@ from medloop.training.tracking.base import Picture, RunInfo, Status
 
 Mode = Literal["online", "offline"]
 INIT_SECONDS: Final = 30
+_QUIET: Final = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
 
 
 class WandbTracker:
@@ -30,6 +33,8 @@ class WandbTracker:
         if mode == "online" and key is None:
             raise ValueError("no key; set WANDB_API_KEY, or tracking.wandb_secret")
         self._mode, self._project, self._entity, self._folder, self._key = mode, project, entity, folder, key
+        for variable, value in _QUIET.items():
+            os.environ.setdefault(variable, value)
         import wandb  # noqa: F401 (a second; here for the reason that MLflow's is)
 
     def start(self, info: RunInfo) -> TrackingRun:
@@ -61,11 +66,14 @@ class WandbTracker:
         self._run.log({name: wandb.Image(image)}, step=step)
 
     def artefact(self, path: Path) -> None:
-        """Among the run's files."""
-        self._run.save(str(path), base_path=str(path.parent), policy="now")
+        """Among the run's files; a copy, since W&B would keep a link."""
+        copy = shutil.copy(path, self._run.dir)
+        self._run.save(str(copy), base_path=str(self._run.dir), policy="now")
 
     def model(self, folder: Path) -> None:
-        """As an artefact of type `model`."""
+        """As an artefact of type `model`; online only, as an offline run remembers where the files lay."""
+        if self._mode == "offline":
+            return
         import wandb
 
         artefact = wandb.Artifact(f"model-{self._run.id}", type="model")
@@ -73,8 +81,11 @@ class WandbTracker:
         self._run.log_artifact(artefact)
 
     def finish(self, status: Status) -> None:
-        """Close the run and send what is left."""
-        self._run.finish(exit_code=0 if status == "finished" else 1, quiet=True)
+        """Close the run and send what is left; W&B's links to its logs would lead nowhere in output.tar.gz."""
+        self._run.finish(exit_code=0 if status == "finished" else 1)
+        for path in self._folder.joinpath("wandb").rglob("*"):
+            if path.is_symlink():
+                path.unlink()
 
 
 def _settings(key: str | None) -> Any:
