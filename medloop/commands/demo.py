@@ -1,12 +1,12 @@
-"""`medloop demo`: sample data, pipeline, evidence and a registered model, for each task, on this machine."""
+"""`medloop demo`: sample data, pipeline, evidence, approval, endpoint, prediction, for each task, on this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,9 @@ from medloop.commands.outcome import Outcome, print_outcome
 from medloop.commands.output import print_json, print_table, say
 from medloop.commands.run import follow_to_end
 from medloop.commands.samples import counting
+
+if TYPE_CHECKING:
+    from medloop.commands.demo_prediction import Served
 
 
 class DemoTask(StrEnum):
@@ -52,6 +55,15 @@ class Demo:
     caveat: str
 
 
+@dataclass(frozen=True)
+class End:
+    """What came of a demonstration; `served` is None where the gate let nothing through."""
+
+    demo: Demo
+    outcome: Outcome
+    served: Served | None
+
+
 DEMOS = (
     Demo(
         "classification",
@@ -74,18 +86,16 @@ def demo(
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
-    """Run both pipelines on sample data, here."""
+    """Run both pipelines on sample data, here, up to endpoints that answer."""
     home = usable_home(home)
     chosen = [d for d in DEMOS if task.value in ("all", d.pipeline)]
     folders = [sample_folder(services(ctx), home, d.sample) for d in chosen]
-    outcomes = [_run(services(ctx), home, d, folder) for d, folder in zip(chosen, folders, strict=True)]
+    ends = [_run(services(ctx), home, d, folder) for d, folder in zip(chosen, folders, strict=True)]
     if json:
-        print_json(
-            [{"task": d.pipeline, "caveat": _caveat(d, o), **asdict(o)} for d, o in zip(chosen, outcomes, strict=True)]
-        )
+        print_json([{"task": e.demo.pipeline, "caveat": _caveat(e), **asdict(e)} for e in ends])
     else:
-        _print_summary(services(ctx), home, chosen, outcomes)
-    raise typer.Exit(max(o.exit_code for o in outcomes))
+        _print_summary(services(ctx), home, ends)
+    raise typer.Exit(max(e.outcome.exit_code for e in ends))
 
 
 def sample_folder(services: Services, home: Path, sample: str) -> Path:
@@ -109,36 +119,55 @@ def _make(sample: str) -> Callable[..., Path]:
     return make_brain_tissue
 
 
-def _run(services: Services, home: Path, demo: Demo, folder: Path) -> Outcome:
+def _run(services: Services, home: Path, demo: Demo, folder: Path) -> End:
     from medloop.settings import resolve
 
     say(services.err, f"{demo.pipeline}: pipeline on {folder}, preset {demo.preset}", "bold")
     target = services.target(TargetName.local, home)
     arn = start(services, target, Wish(resolve(demo.pipeline, demo.preset), str(folder), home))
-    return follow_to_end(services, target, home, arn)
+    outcome = follow_to_end(services, target, home, arn)
+    if outcome.model_arn is None:
+        return End(demo, outcome, None)
+    from medloop.commands.demo_prediction import approve_and_predict
+
+    served = approve_and_predict(services, target, home, demo.pipeline, outcome.execution, outcome.model_arn)
+    return End(demo, replace(outcome, approval="Approved"), served)
 
 
-def _print_summary(services: Services, home: Path, demos: list[Demo], outcomes: list[Outcome]) -> None:
-    for demo, outcome in zip(demos, outcomes, strict=True):
+def _print_summary(services: Services, home: Path, ends: list[End]) -> None:
+    options = flags(TargetName.local, home)
+    for end in ends:
         say(services.out, "")
-        say(services.out, demo.pipeline, "bold")
-        print_outcome(services.out, services.err, outcome, flags(TargetName.local, home))
+        say(services.out, end.demo.pipeline, "bold")
+        print_outcome(services.out, services.err, end.outcome, options)
+        if end.served:
+            _print_served(services, end.served, options)
     say(services.out, "")
     rows = [
         (
-            demo.pipeline,
-            outcome.model or outcome.execution.status,
-            f"{outcome.score.name} {outcome.score.value:.3f}" if outcome.score else None,
-            outcome.score.num_patients if outcome.score else None,
-            outcome.report,
+            end.demo.pipeline,
+            end.outcome.model or end.outcome.execution.status,
+            f"{end.outcome.score.name} {end.outcome.score.value:.3f}" if end.outcome.score else None,
+            end.outcome.score.num_patients if end.outcome.score else None,
+            end.served.endpoint if end.served else None,
         )
-        for demo, outcome in zip(demos, outcomes, strict=True)
+        for end in ends
     ]
-    headers = ("task", "model version", "score on held-out patients", "test patients", "report")
+    headers = ("task", "model version", "score on held-out patients", "test patients", "endpoint")
     print_table(services.out, headers, rows)
-    for demo, outcome in zip(demos, outcomes, strict=True):
-        say(services.out, _caveat(demo, outcome))
+    for end in ends:
+        say(services.out, _caveat(end))
+    if names := [end.served.endpoint for end in ends if end.served]:
+        say(services.out, "The endpoints go on answering. When you are done:")
+        for name in names:
+            say(services.out, f"  medloop endpoints delete {name}{options}")
 
 
-def _caveat(demo: Demo, outcome: Outcome) -> str:
-    return demo.caveat.format(num_patients=outcome.score.num_patients if outcome.score else "the few")
+def _print_served(services: Services, served: Served, options: str) -> None:
+    say(services.out, f"  endpoint  {served.endpoint} answers; medloop endpoints list{options}")
+    say(services.out, f"  unseen    {served.case}: {served.predicted}, in {served.seconds:.1f} s")
+    say(services.out, f"  picture   {served.picture}")
+
+
+def _caveat(end: End) -> str:
+    return end.demo.caveat.format(num_patients=end.outcome.score.num_patients if end.outcome.score else "the few")

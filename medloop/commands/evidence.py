@@ -58,17 +58,22 @@ def read_object(target: Any, uri: str) -> bytes:
     return bytes(target.boto.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
-def evaluation_uri(target: Any, execution: Execution) -> str | None:
-    """Where the execution's evaluation.json lies; None where no step wrote one."""
+def output_uri(target: Any, execution: Execution, name: str) -> str | None:
+    """Where an output of the execution's processing jobs lies, without a slash at its end; None where none wrote it."""
     sagemaker = target.boto.client("sagemaker")
     for step in execution.steps:
         if step.job is None or step.job.kind != "processing" or step.status != "Succeeded":
             continue
-        outputs = describe_job(sagemaker, step.job).get("ProcessingOutputConfig", {}).get("Outputs", [])
-        for output in outputs:
-            if output["OutputName"] == "evaluation":
-                return str(output["S3Output"]["S3Uri"]).rstrip("/") + "/" + EVALUATION
+        for output in describe_job(sagemaker, step.job).get("ProcessingOutputConfig", {}).get("Outputs", []):
+            if output["OutputName"] == name:
+                return str(output["S3Output"]["S3Uri"]).rstrip("/")
     return None
+
+
+def evaluation_uri(target: Any, execution: Execution) -> str | None:
+    """Where the execution's evaluation.json lies; None where no step wrote one."""
+    folder = output_uri(target, execution, "evaluation")
+    return f"{folder}/{EVALUATION}" if folder else None
 
 
 def read_evaluation(target: Any, uri: str) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""The demo's second half: approve the version, serve it, and draw what it says of a case that it never saw."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medloop.commands.decisions import new_decision, record
+from medloop.commands.deployment import deploy_model
+from medloop.commands.evidence import local_path, output_uri, split_uri
+from medloop.commands.invoking import Prediction, accept_for, invoke, write_answer
+from medloop.commands.options import Services
+from medloop.commands.output import say
+from medloop.commands.records import Execution
+from medloop.errors import DataError
+
+if TYPE_CHECKING:
+    from medloop.cloud.sessions import Target
+
+APPROVER = "medloop demo"
+REASON = "Demonstration on sample data: approved by the demo itself, looked at by no one"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version that answers.
+
+    Args:
+        endpoint: Its endpoint.
+        case: The test case that was sent, by its pseudonym.
+        truth: Its class, or its structures.
+        predicted: What the endpoint said of it, in words.
+        picture: The prediction beside the truth.
+        seconds: How long the endpoint took to answer.
+    """
+
+    endpoint: str
+    case: str
+    truth: str
+    predicted: str
+    picture: Path
+    seconds: float
+
+
+def approve_and_predict(
+    services: Services, target: Target, home: Path, task: str, execution: Execution, arn: str
+) -> Served:
+    """Approve a version, deploy it, and send it one of the test cases.
+
+    Args:
+        services: Where progress is told.
+        target: The local target.
+        home: The home folder; the picture goes to `<home>/demo`.
+        task: classification or segmentation.
+        execution: The execution that made the version.
+        arn: The version.
+
+    Raises:
+        MedloopError: Approval, deployment or prediction failed.
+    """
+    sagemaker = target.boto.client("sagemaker")
+    package = sagemaker.describe_model_package(ModelPackageName=arn)
+    record(sagemaker, package, new_decision("Approved", APPROVER, REASON, package))
+    say(services.err, f"{task}: version approved ({REASON.lower()})", "dim")
+    endpoint = deploy_model(services, target, arn).endpoint
+    uri = output_uri(target, execution, "test")
+    if uri is None:
+        raise DataError(f"execution {execution.id}: no step left the test cases; run the demo again")
+    predict = _predict_volume if task == "segmentation" else _predict_image
+    return predict(services, target, home, endpoint, uri)
+
+
+def _predict_image(services: Services, target: Target, home: Path, endpoint: str, uri: str) -> Served:
+    from medloop.evaluation.prediction_figures import image_prediction, write_png
+
+    key = _first_object(target, uri, (".png", ".jpg"))
+    file = local_path(target, home, key)
+    answer, seconds = _ask(services, target, endpoint, file, home / "demo" / "classification.json")
+    summary, truth = answer.summary, file.parent.name
+    figure = image_prediction(file, truth, summary["probabilities"])
+    picture = write_png(figure, home / "demo" / "classification.png")
+    words = f"{summary['predicted']} ({summary['probabilities'][summary['predicted']]:.2f})"
+    return Served(endpoint, f"{truth}/{file.name}", truth, words, picture, seconds)
+
+
+def _predict_volume(services: Services, target: Target, home: Path, endpoint: str, uri: str) -> Served:
+    from medloop.evaluation.cases import HeldOut
+    from medloop.evaluation.prediction_figures import write_png
+    from medloop.evaluation.volume_figures import overlays
+    from medloop.imaging.volumes import read_volume
+
+    key = _first_object(target, uri, ("/img.nii.gz",))
+    file, label = (local_path(target, home, f"{key.rpartition('/')[0]}/{name}.nii.gz") for name in ("img", "label"))
+    out = home / "demo" / "segmentation.nii.gz"
+    answer, seconds = _ask(services, target, endpoint, file, out)
+    volumes: dict[str, float] = answer.summary["volumes"]
+    case = HeldOut(label.parent, label.parent.name, label.parent.name)
+    labels = read_volume(out).voxels.round().astype("uint8")
+    picture = write_png(overlays(case, labels, list(volumes)), home / "demo" / "segmentation.png")
+    words = ", ".join(f"{name} {volume:.0f} {answer.summary['unit']}" for name, volume in volumes.items())
+    return Served(endpoint, case.name, ", ".join(volumes), words, picture, seconds)
+
+
+def _ask(services: Services, target: Target, endpoint: str, file: Path, out: Path) -> tuple[Prediction, float]:
+    began = time.monotonic()
+    accept = accept_for(out, None)
+    answer = invoke(target, endpoint, file, accept=accept, by_queue=False, sleep=services.sleep, mend="")
+    seconds = time.monotonic() - began
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_answer(answer, out)
+    return answer, seconds
+
+
+def _first_object(target: Target, uri: str, endings: tuple[str, ...]) -> str:
+    """The first object below an address whose key ends so.
+
+    Raises:
+        DataError: There is none.
+    """
+    bucket, prefix = split_uri(uri.rstrip("/") + "/")
+    s3: Any = target.boto.client("s3")
+    for item in s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", []):
+        if item["Key"].endswith(endings):
+            return f"s3://{bucket}/{item['Key']}"
+    raise DataError(f"{uri}: holds no test case; run the demo again")
