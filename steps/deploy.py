@@ -160,5 +160,4 @@ def _config_step(context: Context, hosting: Hosting, made: Any, name: Any) -> En
             kms_key=hosting.volume_key if hosting.kind != "serverless" else None,
             async_inference_config_dict=hosting.asynchronous(place),
         ),
-        retry_policies=service_retries(),
     )

@@ -60,7 +60,7 @@ def deploy_model(
         services: Where progress is told, and how to wait.
         target: Where.
         arn: The version's ARN.
-        name: The endpoint; by default the version's group.
+        name: The endpoint; by default that which the version's execution named, or else its group.
         hosting: On what; by default that of the pipeline's settings.
         flags: Options that a further command needs (`options.flags`), for the errors' mends.
 
@@ -72,7 +72,8 @@ def deploy_model(
     package = sagemaker.describe_model_package(ModelPackageName=arn)
     model = require_approved(package, flags)
     hosting = hosting or default_hosting(package)
-    name = name or str(package["ModelPackageGroupName"])
+    metadata = package.get("CustomerMetadataProperties", {})
+    name = name or str(metadata.get("endpoint") or package["ModelPackageGroupName"])
     config = _ensure_config(target, sagemaker, hosting, package, name)
     began = time.monotonic()
     action = _start(services, sagemaker, name, config)

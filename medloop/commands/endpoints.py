@@ -109,7 +109,7 @@ def _served(sagemaker: Any, name: str) -> str:
 def deploy(
     ctx: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An Approved version: ARN, GROUP/N, or GROUP.")],
-    name: Annotated[str | None, typer.Option("--name", help="The endpoint; by default the model group's name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The endpoint; by default what EndpointName said.")] = None,
     kind: Annotated[KindName | None, typer.Option("--kind", help="By default the setting deploy.kind.")] = None,
     instance_type: Annotated[str | None, typer.Option("--instance-type", help="Of realtime and async.")] = None,
     instance_count: Annotated[int | None, typer.Option("--instance-count", min=1)] = None,

@@ -7,14 +7,19 @@ from collections.abc import Callable
 
 from medloop.local.expressions import ExpressionError
 from medloop.local.jobs import MAX_REASON
-from medloop.local.step_runs import control, jobs
+from medloop.local.step_runs import control, hosting, jobs, lambda_, tuning
 from medloop.local.step_runs.base import StepResult, StepRun
 
 STEP_TYPES: dict[str, Callable[[StepRun], StepResult]] = {
     "Processing": jobs.processing,
     "Training": jobs.training,
+    "Tuning": tuning.tuning,
+    "Lambda": lambda_.function,
     "Condition": control.condition,
     "RegisterModel": control.register,
+    "Model": hosting.model,
+    "EndpointConfig": hosting.endpoint_config,
+    "Endpoint": hosting.endpoint,
     "Fail": control.fail,
 }
 
