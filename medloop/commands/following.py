@@ -18,7 +18,7 @@ from medloop.commands.logs import METRICS_LINE, JobLog
 from medloop.commands.output import duration, say, table
 from medloop.commands.records import Execution, Step, read_execution
 
-SECONDS_BETWEEN_LOOKS = {"local": 1.0, "aws": 10.0}
+SECONDS_BETWEEN_LOOKS = {"local": 0.5, "aws": 10.0}
 
 
 class Display(Protocol):
