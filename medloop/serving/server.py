@@ -80,9 +80,9 @@ def _listen(settings: ServeSettings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), backlog=2048)
     except OSError as error:
-        raise TargetError(
-            f"port {settings.port} of {settings.host}: can't be listened on ({error.strerror}); give another --port"
-        ) from None
+        reason = str(error.strerror or error).partition(" (")[0]  # Python appends the address
+        place = f"port {settings.port} of {settings.host}"
+        raise TargetError(f"{place}: can't be listened on ({reason}); give another --port") from None
 
 
 def _title(service: Service) -> str:

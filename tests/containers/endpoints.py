@@ -1,0 +1,152 @@
+"""The serve container's main.py as a process, real models for it, and many clients at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import torch
+
+from medloop.imaging import networks
+from medloop.imaging.split_record import Task
+from medloop.training.checkpoint import write_model
+from medloop.training.model_record import Best, ImagePreprocessing, Inference, ModelRecord, TrainedOn
+from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
+from tests.unit.imaging.test_segment_predictor import PREPROCESSING
+
+MAIN = Path(__file__).parents[2] / "containers" / "serve" / "main.py"
+LISTENING = re.compile(r"listening on ([\d.]+):(\d+)")
+RULES = {
+    "classification": ImagePreprocessing(image_size=32, channels=1, mean=0.4, std=0.2),
+    "segmentation": PREPROCESSING,
+}
+
+
+def write_untrained(folder: Path, task: Task) -> Path:
+    """A small network with the random weights of a seed, as training writes it."""
+    torch.manual_seed(0)
+    names = ["dark", "bright"] if task == "classification" else ["background", "ball"]
+    settings = (
+        ClassificationHyperparameters(model_name="resnet18", image_size=32, channels=1)
+        if task == "classification"
+        else SegmentationHyperparameters(model_name="segresnet", init_filters=8)
+    )
+    network = networks.describe(settings, len(names))
+    record = ModelRecord(
+        task=task, network=network, classes=names, preprocessing=RULES[task],
+        inference=Inference(patch_size=(16, 16, 16)) if task == "segmentation" else None,
+        patients=TrainedOn(train=[], val=[]), best=Best(epoch=1, metric="val", value=0.5),
+        hyperparameters={}, data_digest="data", code_digest="code", versions={},
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    write_model(folder, networks.build(network), record, [])
+    return folder
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running endpoint."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+
+def spawn(log: Path, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+    """Start the container's program; its output goes to `log`."""
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, str(MAIN), *words], stdout=file, stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )  # fmt: skip
+
+
+@contextmanager
+def serving(model: Path, log: Path, *words: str, seconds: float = 120) -> Iterator[Server]:
+    """An endpoint that is ready, on a free port; it is ended afterwards."""
+    process = spawn(log, "serve", "--model-dir", str(model), "--port", "0", *words)
+    try:
+        yield Server(process, _await_ready(process, log, time.monotonic() + seconds), log)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _await_ready(process: subprocess.Popen[bytes], log: Path, deadline: float) -> str:
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        found = LISTENING.search(log.read_text())
+        if found:
+            url = f"http://{found[1]}:{found[2]}"
+            if httpx.get(f"{url}/ping", timeout=30).status_code == 200:
+                return url
+        time.sleep(0.1)
+    raise AssertionError(f"not ready: {log.read_text()}")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A request, and what must come back: a body, or None for any 4xx with a reason."""
+
+    body: bytes
+    expected: bytes | None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def hammer(server: Server, shots: Sequence[Shot], *, clients: int, rounds: int) -> tuple[list[str], float]:
+    """Send from many clients at once, each its own turn of the shots, over and over.
+
+    Returns:
+        What went wrong, and the largest memory of the endpoint's process in MiB.
+    """
+    wrong: list[str] = []
+    peak = [0.0]
+    done = threading.Event()
+
+    def fire(start: int) -> None:
+        with httpx.Client(base_url=server.url, timeout=300) as client:
+            for turn in range(rounds):
+                shot = shots[(start + turn) % len(shots)]
+                try:
+                    answer = client.post("/invocations", content=shot.body, headers=dict(shot.headers))
+                except httpx.HTTPError as error:
+                    wrong.append(f"{type(error).__name__}: {error}")
+                    continue
+                wrong.extend(_faults(shot, answer))
+
+    def watch() -> None:
+        process = psutil.Process(server.process.pid)
+        while not done.wait(0.05):
+            peak[0] = max(peak[0], process.memory_info().rss / 2**20)
+            ping = time.monotonic()
+            if httpx.get(f"{server.url}/ping", timeout=30).status_code != 200 or time.monotonic() - ping > 2:
+                wrong.append("ping: slow or not 200")
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    threads = [threading.Thread(target=fire, args=(7 * number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    watcher.join()
+    return wrong, peak[0]
+
+
+def _faults(shot: Shot, answer: httpx.Response) -> list[str]:
+    if shot.expected is None:
+        sound = 400 <= answer.status_code < 500 and answer.json()["error"]
+    else:
+        sound = answer.status_code == 200 and answer.content == shot.expected
+    return [] if sound else [f"status {answer.status_code}: {answer.content[:200]!r}"]
