@@ -11,8 +11,8 @@ from steps.gate import GateSettings, gate_step
 from steps.parameters import PARAMETERS
 from steps.register import RegisterSettings, register_step
 from steps.split import SplitSettings, split_step
-from steps.train import artefact, train_step
 from steps.trainer import ClassificationTrainSettings
+from steps.tune import TuneSettings, train_or_tune
 
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.pipeline import Pipeline
@@ -25,6 +25,7 @@ class ClassificationSettings(PipelineSettings):
 
     split: SplitSettings = SplitSettings()
     train: ClassificationTrainSettings = ClassificationTrainSettings()
+    tune: TuneSettings = TuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings(min_score=0.8)
     registration: RegisterSettings = RegisterSettings()
@@ -35,9 +36,9 @@ def build(settings: ClassificationSettings, target: Target) -> Pipeline:
     context = Context.open("classification", "classification", settings, target, PARAMETERS)
 
     split = split_step(context, settings.split)
-    train = train_step(context, settings.train, "classify", split)
-    evaluate = evaluate_step(context, settings.evaluate, split, artefact(train))
-    register = register_step(context, settings.registration, "classify", split, artefact(train), evaluate)
+    train, model = train_or_tune(context, settings.train, settings.tune, "classify", split)
+    evaluate = evaluate_step(context, settings.evaluate, split, model)
+    register = register_step(context, settings.registration, "classify", split, model, evaluate)
     gate = gate_step(context, evaluate, passed=[register])
 
     return context.pipeline_of([split, train, evaluate, gate])

@@ -11,8 +11,8 @@ from steps.gate import GateSettings, gate_step
 from steps.parameters import PARAMETERS
 from steps.register import RegisterSettings, register_step
 from steps.split import DataSettings, SplitSettings, split_step
-from steps.train import artefact, train_step
 from steps.trainer import SegmentationTrainSettings
+from steps.tune import TuneSettings, train_or_tune
 
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.pipeline import Pipeline
@@ -26,6 +26,7 @@ class SegmentationSettings(PipelineSettings):
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
     train: SegmentationTrainSettings = SegmentationTrainSettings()
+    tune: TuneSettings = TuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings(min_score=0.7)
     registration: RegisterSettings = RegisterSettings()
@@ -36,9 +37,9 @@ def build(settings: SegmentationSettings, target: Target) -> Pipeline:
     context = Context.open("segmentation", "segmentation", settings, target, PARAMETERS)
 
     split = split_step(context, settings.split, settings.data.labels)
-    train = train_step(context, settings.train, "segment", split)
-    evaluate = evaluate_step(context, settings.evaluate, split, artefact(train))
-    register = register_step(context, settings.registration, "segment", split, artefact(train), evaluate)
+    train, model = train_or_tune(context, settings.train, settings.tune, "segment", split)
+    evaluate = evaluate_step(context, settings.evaluate, split, model)
+    register = register_step(context, settings.registration, "segment", split, model, evaluate)
     gate = gate_step(context, evaluate, passed=[register])
 
     return context.pipeline_of([split, train, evaluate, gate])
