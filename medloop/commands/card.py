@@ -32,23 +32,23 @@ def card_of(package: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def card_rows(content: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """The card as rows of name and value, in the order of SageMaker's sections."""
+def card_rows(content: Mapping[str, Any]) -> list[tuple[str, str, object]]:
+    """The card as rows of section, name and value, in the order of SageMaker's sections."""
     order = [*(name for name in _NAMES if name in content), *(name for name in content if name not in _NAMES)]
-    return [row for name in order for row in _rows(_NAMES.get(name, name), content[name])]
+    return [(_NAMES.get(name, name), *row) for name in order for row in _rows(name, content[name])]
 
 
 def _rows(name: str, value: Any) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         if "name" in value and "value" in value:
-            yield f"{name} {value['name']}", value["value"]
+            yield str(value["name"]), value["value"]
             return
         for key, inner in value.items():
-            yield from _rows(f"{name} {key.replace('_', ' ')}", inner)
+            yield from _rows(str(key), inner)
     elif isinstance(value, list) and any(isinstance(inner, Mapping | list) for inner in value):
         for inner in value:
             yield from _rows(name, inner)
     elif isinstance(value, list):
-        yield name, ", ".join(map(str, value))
+        yield name.replace("_", " "), ", ".join(map(str, value))
     elif value not in (None, ""):
-        yield name, value
+        yield name.replace("_", " "), value

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from medloop.commands.approval import ModelArgument, approve, document_of, name_of, reject
 from medloop.commands.card import card_of, card_rows
+from medloop.commands.comparing import compare, metric_rows
 from medloop.commands.decisions import decisions_of, is_decision_entry
 from medloop.commands.evidence import (
     REPORT,
@@ -41,6 +42,7 @@ from medloop.metadata import decode
 app = typer.Typer(no_args_is_help=True, help="Registered model versions.")
 app.command("approve")(approve)
 app.command("reject")(reject)
+app.command("compare")(compare)
 
 
 @app.command("list")
@@ -62,9 +64,10 @@ def list_(
     if not rows:
         say(services(ctx).err, "no models yet; a `medloop run` that passes its gate registers one")
         return
-    keys = ("model", "approval", "score_name", "score", "created", "arn")
-    shown = [[row[key] for key in keys] for row in rows]
-    print_table(services(ctx).out, ("model", "approval", "score", "value", "created", "arn"), shown)
+    headers = {"model": "model", "approval": "approval", "score_name": "score", "score": "value", "created": "created"}
+    if not services(ctx).out.is_terminal:  # A terminal would fold it; GROUP/N names a version as well.
+        headers["arn"] = "arn"
+    print_table(services(ctx).out, tuple(headers.values()), [[row[key] for key in headers] for row in rows])
 
 
 def _row(target: Any, sagemaker: Any, group: str, summary: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +143,7 @@ def _show(out: Console, document: dict[str, Any]) -> None:
             say(out, document["approval_description"])
     if document["card"]:
         _section(out, f"model card ({document['card']['status']})")
-        print_table(out, ("", ""), card_rows(document["card"]["content"]))
+        print_table(out, ("", "", ""), card_rows(document["card"]["content"]))
     if evaluation:
         _section(out, "metrics")
         print_table(out, ("metric", "value", "deviation"), metric_rows(evaluation))
@@ -149,17 +152,6 @@ def _show(out: Console, document: dict[str, Any]) -> None:
 def _section(out: Console, title: str) -> None:
     say(out, "")
     say(out, title, style="bold")
-
-
-def metric_rows(evaluation: dict[str, Any]) -> list[tuple[object, ...]]:
-    """Metrics in SageMaker's shape, those that are one number each; a deviation of 0 was not estimated."""
-    groups = (evaluation.get(f"{kind}_metrics") or {} for kind in ("multiclass_classification", "segmentation"))
-    return [
-        (name, metric["value"], metric.get("standard_deviation") or None)
-        for metrics in groups
-        for name, metric in metrics.items()
-        if isinstance(metric.get("value"), int | float)
-    ]
 
 
 @app.command("open")

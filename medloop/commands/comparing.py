@@ -1,0 +1,153 @@
+"""`medloop models compare A B`: two versions side by side, and whether their scores may be compared at all."""
+
+from __future__ import annotations
+
+import json as json_
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from botocore.exceptions import ClientError
+
+from medloop.commands.approval import ModelArgument, name_of
+from medloop.commands.evidence import find_model, package_evaluation_uri, read_evaluation, read_object, score_of
+from medloop.commands.options import DEFAULT_HOME, HomeOption, JsonOption, TargetName, TargetOption, services
+from medloop.commands.output import print_json, print_table, say
+from medloop.errors import UserError
+from medloop.metadata import decode
+
+PROVENANCE = {
+    "data": "data",
+    "data version": "data_version",
+    "data digest": "data_digest",
+    "code": "code_digest",
+    "commit": "git_commit",
+    "network": "network",
+    "train": "split_train",
+    "val": "split_val",
+    "test": "split_test",
+    "leakage": "leakage",
+    "evidence": "evidence",
+    "champion then": "champion",
+    "test uses": "test_uses",
+    "execution": "execution",
+}
+"""What leads back to where a version came from: name shown, and the metadata entry."""
+
+
+def compare(
+    ctx: typer.Context,
+    first: ModelArgument,
+    second: ModelArgument,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Compare two versions: scores, metrics, and what differs in data, code and commit."""
+    opened = services(ctx).target(target, home)
+    sagemaker = opened.boto.client("sagemaker")
+    packages = [sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, m)) for m in (first, second)]
+    document = comparison(*(_Version(opened, package) for package in packages))
+    if json:
+        print_json(document)
+        return
+    out, names = services(ctx).out, document["models"]
+    print_table(out, ("", *names), [(row["name"], row["a"], row["b"]) for row in document["facts"]])
+    say(out, "")
+    headers = ("metric", *names, "difference")
+    print_table(out, headers, [(row["name"], row["a"], row["b"], row["difference"]) for row in document["metrics"]])
+    say(out, "")
+    say(out, document["verdict"], style="" if document["comparable"] else "yellow")
+
+
+class _Version:
+    """A version with its evaluation, where that can be read."""
+
+    def __init__(self, target: Any, package: Mapping[str, Any]) -> None:
+        self.name = name_of(dict(package))
+        self.arn = package["ModelPackageArn"]
+        self.approval = package.get("ModelApprovalStatus")
+        self.created = package.get("CreationTime")
+        self.metadata = {k: decode(v) for k, v in (package.get("CustomerMetadataProperties") or {}).items()}
+        self._target = target
+        uri = package_evaluation_uri(dict(package))
+        self.evaluation: dict[str, Any] = read_evaluation(target, uri) if uri else {}
+        self.metrics = {name: float(value) for name, value, _ in metric_rows(self.evaluation)}
+        self.score = score_of(self.evaluation) if self.evaluation else None
+
+    def test_set(self) -> tuple[str, frozenset[tuple[str, str]]] | None:
+        """The digest of the data, and the test cases by patient and path; None where split.json can't be read.
+
+        The digest alone says too little: it is one of all cases, however they were divided.
+        """
+        place = self.metadata.get("split", "").rstrip("/")
+        try:
+            split = json_.loads(read_object(self._target, f"{place}/split.json"))
+            cases = frozenset(
+                (patient, case["path"])
+                for patient, found in split["patients"].items()
+                for case in found["cases"]
+                if case["split"] == "test"
+            )
+            return str(split["data_digest"]), cases
+        except (ClientError, UserError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+
+
+def comparison(first: _Version, second: _Version) -> dict[str, Any]:
+    """Both versions side by side; differences are the second's value less the first's."""
+    facts: list[dict[str, Any]] = [_row("approval", first.approval, second.approval)]
+    facts.append(_row("created", first.created, second.created))
+    for name, key in PROVENANCE.items():
+        if key in first.metadata or key in second.metadata:
+            facts.append(_row(name, first.metadata.get(key), second.metadata.get(key)))
+    metrics = []
+    for name in dict.fromkeys([*first.metrics, *second.metrics]):
+        a, b = first.metrics.get(name), second.metrics.get(name)
+        metrics.append({**_row(name, a, b), "difference": b - a if a is not None and b is not None else None})
+    comparable, verdict = _verdict(first, second)
+    return {
+        "models": [first.name, second.name],
+        "arns": [first.arn, second.arn],
+        "facts": facts,
+        "metrics": metrics,
+        "comparable": comparable,
+        "verdict": verdict,
+    }
+
+
+def metric_rows(evaluation: Mapping[str, Any]) -> list[tuple[str, float, float | None]]:
+    """Metrics in SageMaker's shape, those that are one number each; a deviation of 0 was not estimated."""
+    groups = (evaluation.get(f"{kind}_metrics") or {} for kind in ("multiclass_classification", "segmentation"))
+    return [
+        (name, metric["value"], metric.get("standard_deviation") or None)
+        for metrics in groups
+        for name, metric in metrics.items()
+        if isinstance(metric.get("value"), int | float)
+    ]
+
+
+def _row(name: str, a: Any, b: Any) -> dict[str, Any]:
+    return {"name": name, "a": a, "b": b, "same": a == b}
+
+
+def _verdict(first: _Version, second: _Version) -> tuple[bool, str]:
+    """Whether the main scores stand on the same test set, and what to think of their difference."""
+    a, b = first.score, second.score
+    if a is None or b is None:
+        without = " and ".join(version.name for version in (first, second) if version.score is None)
+        return False, f"Not comparable: {without} without an evaluation."
+    if a.name != b.name:
+        return False, f"Not comparable: {a.name} and {b.name} are different scores."
+    ours, theirs = first.test_set(), second.test_set()
+    if ours is None or theirs is None:
+        return False, "Not known to be comparable: split.json of a version can't be read, so the test sets may differ."
+    if ours != theirs:
+        return False, (
+            f"Not comparable: different test sets, of {a.num_cases} and {b.num_cases} cases. A run compares its "
+            "candidate with the champion on the same patients; that comparison stands in the report."
+        )
+    difference = b.value - a.value
+    better = second.name if difference > 0 else first.name
+    told = f"{better} has the higher {a.name}, by {abs(difference):.4f}" if difference else f"Equal in {a.name}"
+    return True, f"{told}, on the same test set. The difference has no interval: whether it holds is the gate's to say."

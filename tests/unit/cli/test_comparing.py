@@ -1,0 +1,72 @@
+"""`medloop models compare` against an in-memory account."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.conftest import EVALUATION
+
+
+def split(test: str = "p2", digest: str = "d") -> bytes:
+    """split.json with one test patient."""
+    case = {"path": f"a/{test}.png", "split": "test", "classes": ["a"]}
+    return json.dumps({"data_digest": digest, "patients": {test: {"cases": [case]}}}).encode()
+
+
+@pytest.fixture
+def pair(account: Any, finished: str) -> Any:
+    """g/1, and g/2 with a better score on the same test set; the account that holds them."""
+    first = account.packages[0]
+    second = copy.deepcopy(first) | {"ModelPackageVersion": 2, "ModelPackageArn": f"{first['ModelPackageArn']}2"}
+    second["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] = "s3://bucket/e2/evaluation.json"
+    first["CustomerMetadataProperties"] = {"split": "s3://bucket/s1", "git_commit": "aaa", "data_version": "d1"}
+    second["CustomerMetadataProperties"] = {"split": "s3://bucket/s2", "git_commit": "bbb", "data_version": "d1"}
+    evaluation: dict[str, Any] = copy.deepcopy(EVALUATION)
+    evaluation["score"]["value"] = 0.9
+    account.objects["s3://bucket/e2/evaluation.json"] = json.dumps(evaluation).encode()
+    account.objects |= {f"s3://bucket/s{number}/split.json": split() for number in (1, 2)}
+    account.packages.append(second)
+    return account
+
+
+def test_scores_metrics_and_origin_stand_side_by_side(medloop: Any, pair: Any) -> None:
+    """Metrics with their differences, facts that differ, and that the test set is one."""
+    assert medloop("models", "compare", "g/1", "g/2", "--json") == 0
+    found = medloop.json
+    assert found["comparable"] is True
+    assert "g/2 has the higher macro_auroc, by 0.0250, on the same test set" in found["verdict"]
+    facts = {row["name"]: (row["a"], row["b"], row["same"]) for row in found["facts"]}
+    assert facts["commit"] == ("aaa", "bbb", False)
+    assert facts["data version"] == ("d1", "d1", True)
+    (accuracy,) = found["metrics"]
+    assert (accuracy["name"], accuracy["difference"]) == ("accuracy", 0.0)
+    assert medloop("models", "compare", "g/1", "g/2") == 0
+    assert "on the same test set" in medloop.out
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (split("p3"), "different test sets"),
+        (split(digest="e"), "different test sets"),
+        (b"[]", "can't be read"),
+        (b"{", "can't be read"),
+    ],
+)
+def test_scores_of_other_test_sets_are_not_compared(medloop: Any, pair: Any, other: bytes, says: str) -> None:
+    """Other patients, other images, or a split that can't be read: the verdict says so."""
+    pair.objects["s3://bucket/s2/split.json"] = other
+    assert medloop("models", "compare", "g/1", "g/2", "--json") == 0
+    assert medloop.json["comparable"] is False
+    assert says in medloop.json["verdict"]
+
+
+def test_a_version_without_an_evaluation_is_shown_and_not_compared(medloop: Any, pair: Any) -> None:
+    """A version that another tool registered has no scores."""
+    del pair.packages[1]["ModelMetrics"]
+    assert medloop("models", "compare", "g/1", "g/2") == 0
+    assert "Not comparable: g/2 without an evaluation" in medloop.out
