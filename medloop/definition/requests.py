@@ -67,6 +67,11 @@ def request_problems(
     yield from _structure(shape, arguments, "", parameters)
 
 
+def operation_problems(operation: str, request: Mapping[str, Any]) -> Iterator[str]:
+    """What the service would refuse in a request of its own: limits and patterns too, which botocore leaves to it."""
+    yield from _structure(service_model().operation_model(operation).input_shape, request, "", {})
+
+
 @functools.cache
 def service_model() -> ServiceModel:
     """The installed botocore's model of SageMaker. Cached: it takes a quarter of a second to read.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from medloop.local.errors import check_name, invalid
 from medloop.local.home import ROLE_NAME, arn, now
+from medloop.local.requests import check_limits
 from medloop.local.store import Document, Table, Transaction
 
-APPROVALS = ("Approved", "Rejected", "PendingManualApproval")
 CREATED_BY = {"UserProfileName": ROLE_NAME}
 
 
@@ -36,8 +36,9 @@ def create_package(write: Transaction, request: Document) -> Document:
     """Record the next version in a group; a version's number is never used again.
 
     Raises:
-        ServiceError: ValidationException when the group doesn't exist, or a field is missing.
+        ServiceError: ValidationException when the group doesn't exist, or a field is missing or beyond its limits.
     """
+    check_limits("CreateModelPackage", request)
     name = group_name(request.get("ModelPackageGroupName", ""))
     if not name:
         raise invalid("ModelPackageGroupName is required: the local backend keeps versioned packages only")
@@ -59,7 +60,5 @@ def create_package(write: Transaction, request: Document) -> Document:
         "LastModifiedTime": time,
         "CreatedBy": CREATED_BY,
     }
-    if document["ModelApprovalStatus"] not in APPROVALS:
-        raise invalid(f"ModelApprovalStatus must be one of {', '.join(APPROVALS)}")
     write.put(Table.PACKAGES, document["ModelPackageArn"], document, parent=name)
     return document

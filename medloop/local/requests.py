@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from botocore.validate import ParamValidator
 
-from medloop.definition.requests import service_model
+from medloop.definition.requests import operation_problems, service_model
 from medloop.local.errors import invalid
 from medloop.local.store import Document
 
@@ -20,3 +20,15 @@ def check_request(operation: str, request: Document) -> None:
     report = ParamValidator().validate(request, shape)
     if report.has_errors():
         raise invalid(report.generate_report())
+
+
+def check_limits(operation: str, request: Document) -> None:
+    """Check lengths, counts, patterns and values of a request, which botocore leaves to the service.
+
+    Raises:
+        ServiceError: ValidationException that names the first field, in the service's manner.
+    """
+    problems = list(operation_problems(operation, request))
+    if problems:
+        count = f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} detected"
+        raise invalid(f"{count}: {problems[0]}")

@@ -8,7 +8,8 @@ from medloop.local.api.tags import put_tags
 from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError, invalid
 from medloop.local.home import arn, now
-from medloop.local.packages import APPROVALS, CREATED_BY, group_name
+from medloop.local.packages import CREATED_BY, group_name
+from medloop.local.requests import check_limits
 from medloop.local.store import Document, Table, Transaction
 
 _GROUP_SUMMARY = (
@@ -27,6 +28,8 @@ _PACKAGE_SUMMARY = (
     "CreationTime",
     "ModelPackageStatus",
     "ModelApprovalStatus",
+    "ModelLifeCycle",
+    "ModelPackageRegistrationType",
 )
 _MAX_METADATA = 50
 
@@ -90,8 +93,10 @@ def describe(backend: Backend, params: Document) -> Document:
 
 
 def list_(backend: Backend, params: Document) -> Document:
-    """ListModelPackages."""
+    """ListModelPackages. Without a group the service lists versions only when asked for (Versioned or Both)."""
     group = params.get("ModelPackageGroupName")
+    if group is None and params.get("ModelPackageType", "Unversioned") == "Unversioned":
+        return {"ModelPackageSummaryList": []}
     with backend.store.read() as read:
         if group is not None:
             group = _group(read, group)["ModelPackageGroupName"]
@@ -114,11 +119,15 @@ def list_(backend: Backend, params: Document) -> Document:
 def update(backend: Backend, params: Document) -> Document:
     """UpdateModelPackage."""
     names = ("ModelApprovalStatus", "ApprovalDescription", "InferenceSpecification", "SourceUri", "ModelCard")
-    changes = pick(params, *names, "ModelLifeCycle")
-    if changes.get("ModelApprovalStatus", APPROVALS[0]) not in APPROVALS:
-        raise invalid(f"ModelApprovalStatus must be one of {', '.join(APPROVALS)}")
+    changes = pick(params, *names, "ModelLifeCycle", "ModelPackageRegistrationType")
+    check_limits("UpdateModelPackage", params)
     with backend.store.write() as write:
         package = _package(write, params["ModelPackageArn"])
+        card = package.get("ModelCard") or {}
+        if "ModelCard" in changes:
+            if card.get("ModelCardStatus") == "Archived" and "ModelCardContent" in changes["ModelCard"]:
+                raise invalid("Model Card is in Archived state.")
+            changes["ModelCard"] = card | changes["ModelCard"]
         metadata = package.get("CustomerMetadataProperties", {}) | params.get("CustomerMetadataProperties", {})
         for key in params.get("CustomerMetadataPropertiesToRemove", []):
             metadata.pop(key, None)

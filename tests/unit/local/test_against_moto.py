@@ -36,11 +36,30 @@ def _pipelines(sagemaker: Any, s3: Any) -> list[Callable[[], Any]]:
 
 def _registry(sagemaker: Any, s3: Any) -> list[Callable[[], Any]]:
     version = {"ModelPackageGroupName": "g", "InferenceSpecification": SPECIFICATION}
+    decision = {
+        "ModelApprovalStatus": "Approved",
+        "ApprovalDescription": "good",
+        "CustomerMetadataProperties": {"decided_by": "me"},
+    }
+
+    def arn() -> str:
+        return str(
+            sagemaker.list_model_packages(ModelPackageGroupName="g")["ModelPackageSummaryList"][0]["ModelPackageArn"]
+        )
+
     return [
         lambda: sagemaker.create_model_package_group(ModelPackageGroupName="g"),
         lambda: sagemaker.describe_model_package_group(ModelPackageGroupName="g"),
         lambda: sagemaker.create_model_package(**version),
         lambda: sagemaker.list_model_packages(ModelPackageGroupName="g")["ModelPackageSummaryList"][0],
+        lambda: sagemaker.list_model_packages(),
+        lambda: sagemaker.update_model_package(ModelPackageArn=arn(), **decision),
+        lambda: sagemaker.update_model_package(ModelPackageArn=arn(), ModelApprovalStatus="Perhaps"),
+        lambda: sagemaker.update_model_package(ModelPackageArn=f"{arn()}9", ModelApprovalStatus="Approved"),
+        lambda: sagemaker.describe_model_package(ModelPackageName=arn()),
+        lambda: sagemaker.list_model_packages(ModelPackageGroupName="g", ModelApprovalStatus="Approved")[
+            "ModelPackageSummaryList"
+        ][0],
         lambda: sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"][0],
     ]
 

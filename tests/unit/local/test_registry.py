@@ -96,3 +96,66 @@ def test_group_is_refused_twice_missing_or_while_it_has_versions(local: Any) -> 
     assert local.sagemaker.list_tags(ResourceArn=group)["Tags"] == [{"Key": "task", "Value": "x"}]
     local.sagemaker.delete_model_package_group(ModelPackageGroupName="g")
     assert local.sagemaker.list_tags(ResourceArn=group)["Tags"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"ApprovalDescription": "x" * 1025}, "ApprovalDescription: 1025 characters is more than the maximum 1024"),
+        ({"CustomerMetadataProperties": {"k": "v" * 257}}, "257 characters is more than the maximum 256"),
+        ({"CustomerMetadataProperties": {"k": "no; never"}}, "does not match"),
+        ({"CustomerMetadataProperties": {"k" * 129: "v"}}, "129 characters"),
+        ({"ModelApprovalStatus": "Perhaps"}, "none of the service's values"),
+        ({"ModelCard": {"ModelCardStatus": "Done"}}, "none of the service's values"),
+    ],
+)
+def test_limits_of_the_service_hold(local: Any, change: dict[str, Any], says: str) -> None:
+    """What AWS refuses is refused here, when a version is made and when it is changed; nothing is kept of it."""
+    local.sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    arn = add(local)
+    with pytest.raises(ClientError, match=says):
+        local.sagemaker.update_model_package(ModelPackageArn=arn, **change)
+    if "ApprovalDescription" not in change:  # CreateModelPackage knows no such field
+        with pytest.raises(ClientError, match=says):
+            add(local, **change)
+    assert "CustomerMetadataProperties" not in local.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert len(local.sagemaker.list_model_packages(ModelPackageGroupName="g")["ModelPackageSummaryList"]) == 1
+
+
+def test_metadata_holds_fifty_entries_in_all(local: Any) -> None:
+    """Old and new entries count together; those that the same call removes don't."""
+    local.sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    arn = add(local, CustomerMetadataProperties={f"k{n}": "v" for n in range(50)})
+    with pytest.raises(ClientError, match="51 entries"):
+        local.sagemaker.update_model_package(ModelPackageArn=arn, CustomerMetadataProperties={"more": "v"})
+    local.sagemaker.update_model_package(
+        ModelPackageArn=arn, CustomerMetadataProperties={"more": "v"}, CustomerMetadataPropertiesToRemove=["k0"]
+    )
+    found = local.sagemaker.describe_model_package(ModelPackageName=arn)["CustomerMetadataProperties"]
+    assert len(found) == 50
+    assert "more" in found
+
+
+def test_card_source_and_life_cycle_are_kept(local: Any) -> None:
+    """A card's status changes alone; an archived card's content doesn't change."""
+    local.sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    arn = add(local, ModelCard={"ModelCardContent": "{}", "ModelCardStatus": "Draft"})
+    life = {"Stage": "Staging", "StageStatus": "Approved"}
+    local.sagemaker.update_model_package(
+        ModelPackageArn=arn, ModelCard={"ModelCardStatus": "Archived"}, ModelLifeCycle=life, SourceUri="s3://b/x"
+    )
+    found = local.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert found["ModelCard"] == {"ModelCardContent": "{}", "ModelCardStatus": "Archived"}
+    assert (found["ModelLifeCycle"], found["SourceUri"]) == (life, "s3://b/x")
+    (listed,) = local.sagemaker.list_model_packages(ModelPackageGroupName="g")["ModelPackageSummaryList"]
+    assert listed["ModelLifeCycle"] == life
+    with pytest.raises(ClientError, match="Archived"):
+        local.sagemaker.update_model_package(ModelPackageArn=arn, ModelCard={"ModelCardContent": "[]"})
+
+
+def test_versions_of_all_groups_are_listed_when_asked_for(local: Any) -> None:
+    """Without a group and a type the service lists what has no versions: nothing here."""
+    local.sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    add(local)
+    assert local.sagemaker.list_model_packages()["ModelPackageSummaryList"] == []
+    assert len(local.sagemaker.list_model_packages(ModelPackageType="Both")["ModelPackageSummaryList"]) == 1
