@@ -116,7 +116,8 @@ def serve(services: Services, page: Page) -> None:
             env={**os.environ, **_TOLD},
             start_new_session=True,  # its workers end with it, and Ctrl-C reaches us alone
         )
-        before = signal.signal(signal.SIGTERM, _interrupt)
+        # SIGINT too: a shell that starts commands in the background has them ignore it.
+        before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             _wait_for_start(page, process, log)
             say(services.out, f"{page.name}: http://{HOST}:{page.port}  (Ctrl-C ends it)")
@@ -125,8 +126,9 @@ def serve(services: Services, page: Page) -> None:
         except KeyboardInterrupt:
             say(services.err, f"{page.name} ended", "dim")
         finally:
-            signal.signal(signal.SIGTERM, before)
             _end(process)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _interrupt(*_: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -35,6 +36,7 @@ class WandbTracker:
         self._mode, self._project, self._entity, self._folder, self._key = mode, project, entity, folder, key
         for variable, value in _QUIET.items():
             os.environ.setdefault(variable, value)
+        os.environ.setdefault("WANDB_CACHE_DIR", str(Path(tempfile.gettempdir(), "wandb")))
         import wandb  # noqa: F401 (a second; here for the reason that MLflow's is)
 
     def start(self, info: RunInfo) -> TrackingRun:

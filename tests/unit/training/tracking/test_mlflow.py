@@ -7,9 +7,8 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,14 +79,20 @@ def test_a_run_that_fails_says_so(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    with pytest.raises(RuntimeError, match="diverged"), tracking(info(uri), tmp_path) as run:
-        (found,) = run.runs()
-        raise RuntimeError("diverged")
-    assert MlflowClient(tracking_uri=uri).get_run(found.run_id).info.status == "FAILED"
+    found = []
+
+    def diverge() -> None:
+        with tracking(info(uri), tmp_path) as run:
+            found.extend(run.runs())
+            raise RuntimeError("diverged")
+
+    with pytest.raises(RuntimeError, match="diverged"):
+        diverge()
+    assert MlflowClient(tracking_uri=uri).get_run(found[0].run_id).info.status == "FAILED"
 
 
 def test_several_jobs_begin_one_store_at_once(tmp_path: Path) -> None:
-    """Four processes, none of which finds the store made: four runs in one experiment, each with its metric."""
+    """Three processes, none of which finds the store made: three runs in one experiment, each with its metric."""
     from mlflow import MlflowClient
 
     script = tmp_path / "trial.py"
@@ -97,29 +102,23 @@ def test_several_jobs_begin_one_store_at_once(tmp_path: Path) -> None:
         from pathlib import Path
         from medloop.training.tracking.base import RunInfo
         from medloop.training.tracking.open import tracking
-        with tracking(RunInfo("classification", {"k": sys.argv[1]}, "c", "d", dict(os.environ)), Path(sys.argv[2])) as run:
+        info = RunInfo("classification", {"k": sys.argv[1]}, "c", "d", dict(os.environ))
+        with tracking(info, Path(sys.argv[2])) as run:
             run.metrics({"score": float(sys.argv[1])}, 1)
         """)
     )
     uri = f"sqlite:///{tmp_path}/store/mlflow.db"
     env = {**os.environ, "MLFLOW_TRACKING_URI": uri}
     trials = [
-        subprocess.Popen([sys.executable, str(script), str(k), str(tmp_path / f"out{k}")], env=env) for k in range(4)
+        subprocess.Popen([sys.executable, str(script), str(k), str(tmp_path / f"out{k}")], env=env) for k in range(3)
     ]
-    assert [trial.wait(240) for trial in trials] == [0] * 4
+    assert [trial.wait(240) for trial in trials] == [0] * 3
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("medloop-classification")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
-    assert {run.data.metrics["score"] for run in runs} == {0.0, 1.0, 2.0, 3.0}
+    assert {run.data.metrics["score"] for run in runs} == {0.0, 1.0, 2.0}
     assert {run.info.status for run in runs} == {"FINISHED"}
-
-
-@pytest.fixture
-def black_hole() -> Iterator[str]:
-    """A server that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 def closed_port(_: Path) -> str:
