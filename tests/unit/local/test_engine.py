@@ -63,14 +63,14 @@ def test_gate_reads_the_property_file_both_ways(local: Any) -> None:
     assert list(steps) == ["Evaluate", "Gate", "Register"]
     ended, steps = local.run(gated(local), PARAMETERS, Score="0.25")
     assert ended["FailureReason"].endswith("Stop: score 0.25 is below 0.5")
-    assert len(local.sagemaker.list_model_packages()["ModelPackageSummaryList"]) == 1
+    assert len(local.sagemaker.list_model_packages(ModelPackageType="Both")["ModelPackageSummaryList"]) == 1
 
 
 def test_two_executions_at_once_both_end_well(local: Any) -> None:
     """Two engines share one home and lose nothing of each other."""
     arns = [local.start(gated(local), PARAMETERS) for _ in range(2)]
     assert [local.finish(arn)["PipelineExecutionStatus"] for arn in arns] == ["Succeeded", "Succeeded"]
-    assert len(local.sagemaker.list_model_packages()["ModelPackageSummaryList"]) == 2
+    assert len(local.sagemaker.list_model_packages(ModelPackageType="Both")["ModelPackageSummaryList"]) == 2
     assert all(list(local.steps(arn)) == ["Evaluate", "Gate", "Register"] for arn in arns)
 
 

@@ -110,7 +110,7 @@ def test_fail_step_ends_the_execution_with_its_message(local: Any) -> None:
     assert ended["FailureReason"] == "Step failure: One or multiple steps failed. Stop: score 1 below 2"
     assert (steps["Stop"]["FailureReason"], steps["Stop"]["StepStatus"]) == ("score 1 below 2", "Failed")
     assert (steps["Gate"]["Metadata"]["Condition"]["Outcome"], "R" in steps) == ("False", False)
-    assert local.sagemaker.list_model_packages()["ModelPackageSummaryList"] == []
+    assert local.sagemaker.list_model_packages(ModelPackageType="Both")["ModelPackageSummaryList"] == []
 
 
 def test_refused_request_fails_its_step_with_the_reason(local: Any) -> None:

@@ -173,7 +173,7 @@ def test_selected_steps_run_on_the_results_of_another_execution(local: Any) -> N
     assert local.steps(further)["Make"]["SelectiveExecutionResult"] == {"SourcePipelineExecutionArn": source}
     again = select(local, further, "Register")  # its condition was taken in the source
     assert local.finish(again)["PipelineExecutionStatus"] == "Succeeded"
-    assert len(local.sagemaker.list_model_packages()["ModelPackageSummaryList"]) == 2
+    assert len(local.sagemaker.list_model_packages(ModelPackageType="Both")["ModelPackageSummaryList"]) == 2
 
 
 @pytest.mark.slow
