@@ -1,0 +1,41 @@
+"""All ten labs of the workshop, whole and in their smoke sizes, on the sample data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medloop.samples.plane import make_plane
+from medloop.samples.tissue import make_brain_tissue
+from tests.endtoend.conftest import CommandLine
+from tests.endtoend.labs import LABS, run_lab
+
+pytestmark = pytest.mark.soak
+
+
+@pytest.fixture(scope="module")
+def medloop(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """The command line with one home for all labs, as a user has it."""
+    return CommandLine(tmp_path_factory.mktemp("labs") / ".medloop")
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A sample data set for each task."""
+    folder = tmp_path_factory.mktemp("samples")
+    brain = make_brain_tissue(folder / "brain", num_subjects=8)
+    return {"classification": make_plane(folder / "plane"), "segmentation": brain}
+
+
+def test_there_are_ten_labs() -> None:
+    """Five of classification, five of segmentation."""
+    assert sorted(preset.pipeline for preset in LABS.values()) == ["classification"] * 5 + ["segmentation"] * 5
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_a_lab_runs_whole(medloop: Any, samples: dict[str, Path], name: str) -> None:
+    """From the data to a registered version with a report."""
+    outcome = run_lab(medloop, name, samples[LABS[name].pipeline])
+    assert Path(outcome["report"]).is_file()
