@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +29,7 @@ from medloop.commands.records import (
     list_executions,
     read_execution,
 )
+from medloop.commands.trials import Tuning, read_tunings, trial_rows
 from medloop.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Executions of pipelines.")
@@ -78,10 +80,13 @@ def show(
     """Show an execution: parameters, steps, jobs, and why it failed."""
     sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
     found = read_execution(sagemaker, find_execution(sagemaker, execution))
+    tunings = read_tunings(sagemaker, found)
     if json:
-        print_json(found)
+        print_json({**asdict(found), "tunings": tunings})
         return
     _show(services(ctx).out, found)
+    for tuning in tunings:
+        _show_trials(services(ctx).out, tuning)
 
 
 def _show(out: Console, found: Execution) -> None:
@@ -101,6 +106,14 @@ def _show(out: Console, found: Execution) -> None:
         (s.name, s.status, duration(s.seconds), s.job.name if s.job else s.registered, _remark(s)) for s in found.steps
     ]
     print_table(out, ("step", "state", "time", "job or version", "remark"), rows)
+
+
+def _show_trials(out: Console, tuning: Tuning) -> None:
+    goal = "maximise" if tuning.maximise else "minimise"
+    say(out, "")
+    say(out, f"{tuning.step}: {tuning.strategy} tuning job {tuning.job}, {goal} {tuning.metric}")
+    headers = ("trial", "state", "hyperparameters", tuning.metric, "time", "remark")
+    print_table(out, headers, trial_rows(tuning))
 
 
 def _remark(step: Step) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 from medloop.commands.records import Job, pages
 
-GROUPS = {"training": "/aws/sagemaker/TrainingJobs", "processing": "/aws/sagemaker/ProcessingJobs"}
-METRICS_LINE = re.compile(r"^epoch=\d+;")
+_TRAINING = "/aws/sagemaker/TrainingJobs"
+GROUPS = {"training": _TRAINING, "tuning": _TRAINING, "processing": "/aws/sagemaker/ProcessingJobs"}
+METRICS_LINE = re.compile(r"^(\[\d+\] )?epoch=\d+;")
+"""A line that reports an epoch, behind its trial's number where it was tuned."""
 
 
 @dataclass
@@ -19,7 +21,7 @@ class JobLog:
 
     Args:
         client: A `logs` client.
-        job: Whose log; a job on several instances has one stream each.
+        job: Whose log; a job on several instances has one stream each, a tuning job those of its training jobs.
     """
 
     client: Any
@@ -48,18 +50,20 @@ class JobLog:
             "logStreams",
             cursor="nextToken",
             logGroupName=self.group,
-            logStreamNamePrefix=f"{self.job.name}/",
+            logStreamNamePrefix=f"{self.job.name}-" if self.job.kind == "tuning" else f"{self.job.name}/",
         )
         return [stream["logStreamName"] for stream in found]
 
     def _read(self, stream: str) -> Iterator[str]:
         """CloudWatch gives the same token again when there is nothing more."""
+        # A trial's name is its tuning job's, its number, and something that makes it unique.
+        lead = f"[{stream[len(self.job.name) + 1 :].partition('-')[0]}] " if self.job.kind == "tuning" else ""
         while True:
             arguments = {"logGroupName": self.group, "logStreamName": stream, "startFromHead": True}
             token = self._tokens.get(stream)
             answer = self.client.get_log_events(**arguments, **({"nextToken": token} if token else {}))
             for event in answer["events"]:
-                yield event["message"].rstrip("\n")
+                yield lead + event["message"].rstrip("\n")
             self._tokens[stream] = answer["nextForwardToken"]
             if answer["nextForwardToken"] == token:
                 return

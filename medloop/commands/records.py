@@ -20,7 +20,7 @@ class Job:
     """A step's job.
 
     Args:
-        kind: `training` or `processing`.
+        kind: `training`, `processing` or `tuning`.
         name: The job's own name, which its log bears too.
         arn: The job's ARN.
     """
@@ -201,7 +201,7 @@ def _step(raw: dict[str, Any]) -> Step:
 
 
 def _job(metadata: dict[str, Any]) -> Job | None:
-    for kind, key in (("training", "TrainingJob"), ("processing", "ProcessingJob")):
+    for kind, key in (("training", "TrainingJob"), ("processing", "ProcessingJob"), ("tuning", "TuningJob")):
         arn = metadata.get(key, {}).get("Arn")
         if arn:
             return Job(kind=kind, name=str(arn).rsplit("/", 1)[-1], arn=arn)
@@ -214,6 +214,8 @@ def _seconds(started: datetime | None, ended: datetime | None) -> float | None:
 
 def describe_job(sagemaker: Any, job: Job) -> dict[str, Any]:
     """The service's description of a step's job."""
+    if job.kind == "tuning":
+        return dict(sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job.name))
     if job.kind == "training":
         return dict(sagemaker.describe_training_job(TrainingJobName=job.name))
     return dict(sagemaker.describe_processing_job(ProcessingJobName=job.name))

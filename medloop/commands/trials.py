@@ -1,0 +1,123 @@
+"""A tuning job and its trials as the service tells of them, read through a SageMaker client of either target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from medloop.commands.output import duration
+from medloop.commands.records import Execution, Job, pages
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training job of a tuning job."""
+
+    number: int
+    job: str
+    status: str
+    hyperparameters: dict[str, str]
+    """The tuned ones, as the job was given them."""
+    objective: float | None
+    started: datetime | None
+    seconds: float | None
+    best: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A Tuning step's job.
+
+    Args:
+        step: The step's name.
+        job: The tuning job's name.
+        status: The tuning job's.
+        strategy: Bayesian, Random, Grid or Hyperband.
+        metric: The objective.
+        maximise: Whether more of it is better.
+        scaling: By numeric hyperparameter, the scale of its range.
+        trials: In the order of their numbers.
+    """
+
+    step: str
+    job: str
+    status: str
+    strategy: str
+    metric: str
+    maximise: bool
+    scaling: dict[str, str]
+    trials: list[Trial]
+
+
+def read_tunings(sagemaker: Any, execution: Execution) -> list[Tuning]:
+    """The tuning jobs of an execution."""
+    return [
+        read_tuning(sagemaker, step.name, step.job)
+        for step in execution.steps
+        if step.job is not None and step.job.kind == "tuning"
+    ]
+
+
+def read_tuning(sagemaker: Any, step: str, job: Job) -> Tuning:
+    """A tuning job and its trials as they are now."""
+    found = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job.name)
+    config = found["HyperParameterTuningJobConfig"]
+    best = found.get("BestTrainingJob", {}).get("TrainingJobName")
+    raw = pages(
+        sagemaker.list_training_jobs_for_hyper_parameter_tuning_job,
+        "TrainingJobSummaries",
+        HyperParameterTuningJobName=job.name,
+        SortBy="CreationTime",
+        SortOrder="Ascending",
+        MaxResults=100,
+    )
+    ranges = config.get("ParameterRanges", {})
+    numeric = [*ranges.get("IntegerParameterRanges", []), *ranges.get("ContinuousParameterRanges", [])]
+    objective = config.get("HyperParameterTuningJobObjective", {})
+    return Tuning(
+        step=step,
+        job=job.name,
+        status=found["HyperParameterTuningJobStatus"],
+        strategy=config["Strategy"],
+        metric=objective.get("MetricName", ""),
+        maximise=objective.get("Type") == "Maximize",
+        scaling={item["Name"]: item.get("ScalingType", "Auto") for item in numeric},
+        trials=sorted((_trial(job.name, item, best) for item in raw), key=lambda trial: trial.number),
+    )
+
+
+def trial_rows(tuning: Tuning) -> Iterable[tuple[object, ...]]:
+    """The rows of a table of trials: number, state, hyperparameters, objective, time, remark."""
+    for trial in tuning.trials:
+        given = ", ".join(f"{name}={short(value)}" for name, value in sorted(trial.hyperparameters.items()))
+        remark = "best" if trial.best else " ".join(trial.reason.split())
+        yield trial.number, trial.status, given, trial.objective, duration(trial.seconds), remark
+
+
+def short(value: str) -> str:
+    """A hyperparameter's value as a reader wants it: four digits of a fraction, anything else as it is."""
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return value if number.is_integer() else f"{number:.4g}"
+
+
+def _trial(tuning: str, raw: dict[str, Any], best: str | None) -> Trial:
+    name, started, ended = raw["TrainingJobName"], raw.get("TrainingStartTime"), raw.get("TrainingEndTime")
+    number = name.removeprefix(f"{tuning}-").partition("-")[0]
+    value = raw.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value")
+    return Trial(
+        number=int(number) if number.isdecimal() else 0,
+        job=name,
+        status=raw["TrainingJobStatus"],
+        hyperparameters=dict(raw.get("TunedHyperParameters", {})),
+        objective=None if value is None else float(value),
+        started=started,
+        seconds=(ended - started).total_seconds() if started and ended else None,
+        best=name == best,
+        reason=raw.get("FailureReason", ""),
+    )
