@@ -157,8 +157,8 @@ def output_uri(step: ProcessingStep, name: str) -> Any:
     return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
 
 
-def processing_input(name: str, uri: Any) -> Any:
-    """The SDK's input object: a prefix, copied whole before the job starts."""
+def processing_input(name: str, uri: Any, data_type: Literal["S3Prefix", "ManifestFile"] = "S3Prefix") -> Any:
+    """The SDK's input object: a prefix, or the files that a manifest lists; copied before the job starts."""
     from sagemaker.core.shapes import ProcessingInput, ProcessingS3Input
 
     from medloop.container import paths
@@ -166,7 +166,7 @@ def processing_input(name: str, uri: Any) -> Any:
     source = ProcessingS3Input(
         s3_uri=uri,
         local_path=paths.processing_input(name),
-        s3_data_type="S3Prefix",
+        s3_data_type=data_type,
         s3_input_mode="File",
         s3_data_distribution_type="FullyReplicated",
         s3_compression_type="None",

@@ -15,6 +15,7 @@ from steps.common import (
     processing_input,
     processing_output,
 )
+from steps.split import split_data
 
 if TYPE_CHECKING:
     from sagemaker.core.workflow.properties import PropertyFile
@@ -53,7 +54,6 @@ def evaluate_step(context: Context, settings: EvaluateSettings, split: Processin
 
     inputs = {
         "model": model,
-        "test": output_uri(split, "test"),
         "split": output_uri(split, "split"),
     }
     return ProcessingStep(
@@ -61,7 +61,10 @@ def evaluate_step(context: Context, settings: EvaluateSettings, split: Processin
         display_name="Evaluate",
         description="Score the model on the test patients.",
         step_args=make_processor(context, "evaluate", settings).run(
-            inputs=[processing_input(name, uri) for name, uri in inputs.items()],
+            inputs=[
+                *(processing_input(name, uri) for name, uri in inputs.items()),
+                processing_input("test", *split_data(context, split, "test")),
+            ],
             outputs=[processing_output(OUTPUT, context.destination("Evaluate", OUTPUT))],
             arguments=_arguments(context, settings),
         ),

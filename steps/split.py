@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from medloop.cloud.layout import PSEUDONYM_KEY
+from medloop.imaging.split_record import MANIFEST_FILE
 from medloop.imaging.split_rule import SplitRule
 from steps.common import (
     Context,
@@ -16,6 +17,7 @@ from steps.common import (
     Settings,
     job_retries,
     make_processor,
+    output_uri,
     processing_input,
     processing_output,
 )
@@ -78,6 +80,22 @@ def split_step(context: Context, settings: SplitSettings, labels: list[str] | No
     )
 
 
+def split_data(context: Context, split: ProcessingStep, name: str) -> tuple[Any, Literal["S3Prefix", "ManifestFile"]]:
+    """Where one of Split's outputs is read from: the URI, and what it is to S3.
+
+    Args:
+        context: The build; its settings say how the split is laid out.
+        split: The step.
+        name: `train`, `val`, `test` or `split`.
+    """
+    from sagemaker.core.workflow.functions import Join
+
+    settings = getattr(context.settings, "split", None)
+    if name == "split" or not isinstance(settings, SplitSettings) or settings.layout == "copy":
+        return output_uri(split, name), "S3Prefix"
+    return Join(on="/", values=[output_uri(split, name), MANIFEST_FILE]), "ManifestFile"
+
+
 def _arguments(context: Context, settings: SplitSettings, labels: list[str] | None) -> list[object]:
     """Arguments of containers/split; DataVersion is there for the step cache, which compares arguments, not data."""
     named: dict[str, object] = {
@@ -91,7 +109,9 @@ def _arguments(context: Context, settings: SplitSettings, labels: list[str] | No
     }
     if labels is not None:
         named["labels"] = _labels_text(labels)
-    texts = {name: value if name == "data-version" else str(value) for name, value in named.items()}
+    if settings.layout == "manifest":
+        named |= {"layout": "manifest", "data-uri": context.parameters["InputData"]}
+    texts = {name: value if name in ("data-version", "data-uri") else str(value) for name, value in named.items()}
     return [part for name, value in texts.items() for part in (f"--{name}", value)]
 
 

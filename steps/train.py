@@ -27,7 +27,7 @@ def train_step(context: Context, settings: AnyTrainSettings, container: str, spl
 
     trainer = watch_events(context, make_trainer(context, settings, container))
     with without_telemetry(context.session):
-        arguments = trainer.train(input_data_config=channels(settings, split))
+        arguments = trainer.train(input_data_config=channels(context, settings, split))
     return TrainingStep(
         name="Train",
         display_name="Train",

@@ -14,7 +14,8 @@ from medloop.container import paths
 from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
 from steps import script_mode, tracking
 from steps.base import InstanceType, S3Uri, Settings
-from steps.common import Context, output_uri
+from steps.common import Context
+from steps.split import split_data
 
 if TYPE_CHECKING:
     from sagemaker.core.shapes import StoppingCondition
@@ -121,19 +122,25 @@ def make_trainer(context: Context, settings: AnyTrainSettings, container: str, *
     return trainer.with_metric_definitions([MetricDefinition(name=name, regex=regex) for name, regex in metrics])
 
 
-def channels(settings: TrainSettings, split: ProcessingStep) -> list[InputData]:
+def channels(context: Context, settings: TrainSettings, split: ProcessingStep) -> list[InputData]:
     """The job's input channels, as the SDK's objects.
 
     Args:
+        context: The build.
         settings: The training job.
         split: Where the data comes from.
     """
+    from sagemaker.core.shapes import S3DataSource
     from sagemaker.core.training.configs import InputData
 
-    uris: dict[str, Any] = {name: output_uri(split, name) for name in CHANNELS}
+    sources: dict[str, Any] = {}
+    for name in CHANNELS:
+        uri, data_type = split_data(context, split, name)
+        manifest = {"s3_data_type": data_type, "s3_uri": uri, "s3_data_distribution_type": "FullyReplicated"}
+        sources[name] = uri if data_type == "S3Prefix" else S3DataSource(**manifest)
     if settings.weights is not None:
-        uris["weights"] = settings.weights
-    return [InputData(channel_name=name, data_source=uri) for name, uri in uris.items()]
+        sources["weights"] = settings.weights
+    return [InputData(channel_name=name, data_source=source) for name, source in sources.items()]
 
 
 def hyperparameters(context: Context, settings: Hyperparameters) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from medloop.evaluation.record import (
 from medloop.evaluation.segmentation import score_volumes
 from medloop.evaluation.statistics import LEVEL, MIN_PATIENTS, NUM_DRAWS
 from medloop.evaluation.tables import to_csv
+from medloop.imaging.manifest import channel_folder
 from medloop.imaging.split_record import SplitRecord, read_split_record
 from medloop.training.model_record import ModelRecord
 
@@ -105,7 +106,7 @@ def assess(
         raise DataError(f"{SPLIT_FILE}: task is {record.task}, not {arguments.task}; give the split of this task")
     predictor = load(model, arguments.task)
     require_task(predictor.record, arguments.task)
-    cases = list_cases(test, record, predictor.record.classes)
+    cases = list_cases(channel_folder(test, split, "test"), record, predictor.record.classes)
     kept, leakage = leave_out_seen(cases, record, predictor.record)
     score = score_images if arguments.task == "classification" else score_volumes
     outcome = score(kept, predictor, patients_known=record.identifiers != "none")

@@ -13,14 +13,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from medloop.errors import DataError, TargetError
 from medloop.imaging.formats import FileError, read_image, write_png
 from medloop.imaging.identity import path_renamer, pseudonym
 from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
+from medloop.imaging.manifest import write_manifests
 from medloop.imaging.nifti import copy_nifti
 from medloop.imaging.problems import Problem
 from medloop.imaging.split_record import (
@@ -54,6 +55,14 @@ class SplitSettings(SplitRule):
     """Segmentation: class names by label value, the background first."""
     data_version: str = ""
     """Digest of the input's listing: makes the step's cache notice new data; nothing else reads it."""
+    data_uri: str = ""
+    """S3 URI of the raw data: what manifests refer to."""
+
+    @model_validator(mode="after")
+    def _manifest_has_a_prefix(self) -> Self:
+        if self.layout == "manifest" and not self.data_uri.startswith("s3://"):
+            raise ValueError("the layout manifest needs --data-uri s3://..., where the raw data lies")
+        return self
 
     @property
     def fractions(self) -> dict[Split, float]:
@@ -104,9 +113,9 @@ def split_dataset(
     left_out = _quarantine(report, rename, settings.on_invalid)
     strata = _strata(report, key)
     places = _places(report, key, strata, settings, previous)
-    placed = _name_cases(report, key, places)
+    placed = _name_cases(report, key, places, settings.layout)
     record = _record(report, placed, strata, settings, left_out)
-    _write(data, settings.task, placed, record, outputs)
+    _write(data, settings, placed, record, outputs)
     return record
 
 
@@ -192,8 +201,10 @@ def _places(
     return lambda case, name: moved.get(name, case.found.split or "train")
 
 
-def _name_cases(report: DatasetReport, key: bytes, place: Callable[[CheckedCase, str], Split]) -> list[Placed]:
-    """Number each patient's cases, in the order of their content: file names may hold dates."""
+def _name_cases(
+    report: DatasetReport, key: bytes, place: Callable[[CheckedCase, str], Split], layout: str
+) -> list[Placed]:
+    """Number each patient's cases, in the order of their content: file names may hold dates. Copies are PNG files."""
     by_patient: dict[str, list[CheckedCase]] = defaultdict(list)
     for case in report.cases:
         by_patient[_pseudonym(report, key, case)].append(case)
@@ -201,7 +212,8 @@ def _name_cases(report: DatasetReport, key: bytes, place: Callable[[CheckedCase,
     for name, cases in sorted(by_patient.items()):
         for number, case in enumerate(sorted(cases, key=lambda c: (c.image_digest, c.path))):
             if report.task == "classification":
-                path = f"{case.found.group}/{name}_{number:04d}.png"
+                suffix = ".png" if layout == "copy" else Path(case.path).suffix.lower()
+                path = f"{case.found.group}/{name}_{number:04d}{suffix}"
             else:
                 path = name if len(cases) == 1 else f"{name}_{number}"
             placed.append(Placed(case, name, place(case, name), path))
@@ -265,7 +277,9 @@ def data_digest(cases: list[CheckedCase]) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _write(data: Path, task: Task, placed: list[Placed], record: SplitRecord, outputs: SplitOutputs) -> None:
+def _write(
+    data: Path, settings: SplitSettings, placed: list[Placed], record: SplitRecord, outputs: SplitOutputs
+) -> None:
     """Write everything beside the outputs first, and move it in when it is whole."""
     targets = {"train": outputs.train, "val": outputs.val, "test": outputs.test, "split": outputs.split}
     try:
@@ -276,8 +290,12 @@ def _write(data: Path, task: Task, placed: list[Placed], record: SplitRecord, ou
         with tempfile.TemporaryDirectory(prefix=".split-", dir=outputs.split) as scratch:
             for name in targets:
                 (Path(scratch) / name).mkdir()
-            for item in placed:
-                _copy(data / item.case.path, Path(scratch) / item.split / item.path, item.path, task)
+            if settings.layout == "manifest":
+                folders = {name: Path(scratch) / name for name in targets}
+                write_manifests(settings.data_uri, _sources(data, placed, settings.task), folders)
+            else:
+                for item in placed:
+                    _copy(data / item.case.path, Path(scratch) / item.split / item.path, item.path, settings.task)
             (Path(scratch) / "split" / RECORD_FILE).write_text(
                 record.model_dump_json(indent=1) + "\n", encoding="utf-8"
             )
@@ -286,6 +304,26 @@ def _write(data: Path, task: Task, placed: list[Placed], record: SplitRecord, ou
                     shutil.move(entry, target / entry.name)
     except OSError as error:
         raise TargetError(f"output: can't be written ({os.strerror(error.errno or 5)}); give other folders") from error
+
+
+def _sources(data: Path, placed: list[Placed], task: Task) -> dict[Split, dict[str, str]]:
+    """Each file of each case, by split: where the split's folder has it, and where the raw data has it."""
+    files: dict[Split, dict[str, str]] = {split: {} for split in SPLITS}
+    for item in placed:
+        if task == "classification":
+            files[item.split][item.path] = item.case.path
+            continue
+        for stem in (IMAGE, LABEL):
+            volume = _volume(data / item.case.path, stem, item.path)
+            files[item.split][f"{item.path}/{volume}"] = f"{item.case.path}/{volume}"
+    return files
+
+
+def _volume(folder: Path, stem: str, name: str) -> str:
+    try:
+        return require_volume(folder, stem).name
+    except FileError as error:
+        raise DataError(f"{name}: {error.reason}; {MEND}") from None
 
 
 def _copy(source: Path, target: Path, name: str, task: Task) -> None:

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from medloop.records import read_record
 
 VERSION = 1
+MANIFEST_FILE = "manifest.json"
+"""In the folder of each split, where the layout is `manifest` (`medloop.imaging.manifest`)."""
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Task = Literal["classification", "segmentation"]

@@ -18,6 +18,8 @@ class SplitRule(BaseModel):
     seed: int = Field(default=0, ge=0)
     on_invalid: Literal["fail", "quarantine"] = "fail"
     """A file that can't be used fails the step, or is left out and named in split.json."""
+    layout: Literal["copy", "manifest"] = "copy"
+    """Write pseudonymised copies; or manifests alone, which name the raw files as they are named."""
 
     @model_validator(mode="after")
     def _shares_make_one(self) -> Self:

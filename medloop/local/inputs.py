@@ -40,7 +40,8 @@ def link_inputs(backend: Backend, source: Document, folder: Path) -> list[Object
         link = folder / place
         link.parent.mkdir(parents=True, exist_ok=True)
         if link.is_symlink():
-            raise StagingError(f"two objects under {uri} have the same place: {link.relative_to(folder)}")
+            where = f": {link.relative_to(folder)}" if kind == "S3Prefix" else ""
+            raise StagingError(f"two objects under {uri} have the same place{where}")
         link.symlink_to(item.path.resolve())
     return [item for _, item in found]
 
@@ -69,15 +70,13 @@ def _of_manifest(backend: Backend, uri: str) -> Iterator[tuple[str, Object]]:
     if not _is_manifest(document):
         raise StagingError(f'Data download failed:the manifest {uri} must be [{{"prefix": "s3://..."}}, "name", ...]')
     bucket, prefix = split_uri(document[0]["prefix"])
-    for name in document[1:]:
+    for index, name in enumerate(document[1:], 1):  # a name may be a patient's: entries are told by number
         if ".." in name.split("/") or name.startswith("/"):
-            raise StagingError(f"Data download failed:the manifest {uri} names {name!r}, which leaves its folder")
+            raise StagingError(f"Data download failed:entry {index} of the manifest {uri} leaves its folder")
         try:
-            yield name, backend.objects.get(bucket, prefix + name)
-        except ServiceError as error:
-            raise StagingError(
-                f"Data download failed:{document[0]['prefix']}{name} of the manifest {uri}: {error}"
-            ) from error
+            yield name, backend.objects.head(bucket, prefix + name)
+        except ServiceError:
+            raise StagingError(f"Data download failed:no object is at entry {index} of the manifest {uri}") from None
 
 
 def _is_manifest(document: object) -> bool:

@@ -19,6 +19,7 @@ from medloop.errors import DataError
 from medloop.evaluation.scores import classification_metrics
 from medloop.imaging import networks
 from medloop.imaging.images import ImageAugmentation, fit_preprocessing, load_images, standardise
+from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
 from medloop.imaging.split_record import read_split_record
 from medloop.training.loop import FitResult, fit, write_model
 from medloop.training.model_record import ImagePreprocessing
@@ -145,7 +146,8 @@ def train_classifier(job: TrainingJob, settings: ClassificationHyperparameters) 
     split = read_split_record(job.channel("split") / "split.json")
     if split.task != "classification":
         raise DataError(f"split.json: its task is {split.task}; give the output of a classification split")
-    files = {name: list_images(job.channel(name), name, split.classes) for name in ("train", "val")}
+    folders = {name: channel_folder(job.channel(name), job.channel("split"), name) for name in TRAINING_SPLITS}
+    files = {name: list_images(folder, name, split.classes) for name, folder in folders.items()}
     _check_counts(files, split.classes)
     network = networks.describe(settings, len(split.classes))
     model = networks.build(network)

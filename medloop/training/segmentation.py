@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from medloop.container.training import TrainingJob
 from medloop.errors import DataError, SettingError
 from medloop.imaging import networks, segment_dataset
+from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
 from medloop.imaging.metrics import dice
 from medloop.imaging.patches import PatchSampler
 from medloop.imaging.segment_dataset import ValidationVolume
@@ -199,8 +200,12 @@ def _check_shape(settings: SegmentationHyperparameters, multiple: int) -> None:
 def _load(
     job: TrainingJob, settings: SegmentationHyperparameters, split: SplitRecord, classes: list[str], multiple: int
 ) -> _Data:
-    train = segment_dataset.list_subjects(job.channel("train"), "train", split, classes)
-    val = segment_dataset.list_subjects(job.channel("val"), "val", split, classes)
+    train, val = (
+        segment_dataset.list_subjects(
+            channel_folder(job.channel(name), job.channel("split"), name), name, split, classes
+        )
+        for name in TRAINING_SPLITS
+    )
     rule = segment_dataset.fit_preprocessing(train, settings)
     pairs = segment_dataset.load_training(train, rule)
     validation = segment_dataset.load_validation(val, rule)

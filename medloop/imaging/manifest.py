@@ -1,0 +1,89 @@
+"""The layout `manifest`: a split that copies nothing. Torch-free.
+
+The split job writes, for each split, a manifest of SageMaker's (`[{"prefix": "s3://..."}, "name", ...]`) that picks its
+files out of the raw data, and beside split.json `sources.json`, which says which case each file is. A job that reads a
+channel through a manifest gets the files under the names that they were given, so these two files hold names; the job
+itself goes on with links that carry pseudonyms, and nothing that it prints or writes holds another.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from medloop.errors import DataError
+from medloop.imaging.split_record import MANIFEST_FILE, SPLITS, Split
+from medloop.records import read_record
+
+SOURCES_FILE = "sources.json"
+VERSION = 1
+TRAINING_SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
+"""The splits that a training job reads."""
+_MEND = "run the split step again"
+
+
+class Sources(BaseModel):
+    """The whole of sources.json."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1] = VERSION
+    files: dict[Split, dict[str, str]]
+    """By split: path below the split's folder, as in split.json, to path below the raw data."""
+
+
+def write_manifests(prefix: str, files: Mapping[Split, Mapping[str, str]], outputs: Mapping[str, Path]) -> None:
+    """Write each split's manifest.json, and sources.json beside split.json.
+
+    Args:
+        prefix: S3 URI of the raw data.
+        files: As in `Sources`.
+        outputs: Folder by output: `train`, `val`, `test`, `split`.
+
+    Raises:
+        DataError: A name can't be written in JSON, hence can't be a key in S3.
+    """
+    try:
+        for split in SPLITS:
+            manifest = [{"prefix": f"{prefix.rstrip('/')}/"}, *sorted(files[split].values())]
+            text = json.dumps(manifest, ensure_ascii=False, indent=1)
+            (outputs[split] / MANIFEST_FILE).write_text(text, encoding="utf-8")
+        sources = {"version": VERSION, "files": files}
+        text = json.dumps(sources, ensure_ascii=False, indent=1)
+        (outputs["split"] / SOURCES_FILE).write_text(text, encoding="utf-8")
+    except UnicodeEncodeError:
+        raise DataError("data: a file's name is not in UTF-8; rename it, or set split.layout=copy") from None
+
+
+def channel_folder(channel: Path, split: Path, name: Split) -> Path:
+    """The folder with a split's cases under their pseudonyms: the channel itself, or links to what a manifest gave.
+
+    Args:
+        channel: The channel's folder.
+        split: The folder of split.json.
+        name: The split.
+
+    Raises:
+        DataError: sources.json is malformed, or a file that it names isn't in the channel.
+    """
+    if not (split / SOURCES_FILE).exists():
+        return channel
+    sources = read_record(Sources, split / SOURCES_FILE, version=VERSION, mend=_MEND)
+    view = Path(tempfile.mkdtemp(prefix="medloop-"))
+    atexit.register(shutil.rmtree, view, ignore_errors=True)
+    for place, source in sources.files.get(name, {}).items():
+        if any(".." in PurePosixPath(path).parts or path.startswith("/") for path in (place, source)):
+            raise DataError(f"{SOURCES_FILE}: names a path outside its folder; {_MEND}")
+        file = channel / source
+        if not file.is_file():
+            raise DataError(f"{name}/{place}: is not in the channel's manifest; {_MEND}")
+        (view / place).parent.mkdir(parents=True, exist_ok=True)
+        (view / place).symlink_to(file.resolve())
+    return view
