@@ -1,4 +1,4 @@
-"""Processing and training jobs as records: made, changed, and ended when the process that ran them is gone."""
+"""Jobs (processing, training, transform) as records: made, changed, and ended when the process that ran them is gone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from medloop.local import processes
 from medloop.local.backend import Backend
 from medloop.local.errors import check_name, in_use, invalid, not_found
 from medloop.local.home import arn, now
+from medloop.local.hosting.records import read_model
 from medloop.local.store import Document, Table, Transaction
 
 MAX_REASON = 1024
@@ -29,7 +30,7 @@ class JobKind:
     """How one kind of job spells its fields.
 
     Args:
-        name: `TrainingJob` or `ProcessingJob`; begins its fields.
+        name: `TrainingJob`, `ProcessingJob` or `TransformJob`; begins its fields.
         verb: Begins its time stamps: `TrainingStartTime`.
         table: Where its records are.
         log_group: CloudWatch's group of its logs.
@@ -52,7 +53,8 @@ class JobKind:
 
 TRAINING = JobKind("TrainingJob", "Training", Table.TRAINING_JOBS, "/aws/sagemaker/TrainingJobs")
 PROCESSING = JobKind("ProcessingJob", "Processing", Table.PROCESSING_JOBS, "/aws/sagemaker/ProcessingJobs")
-KINDS = {kind.name: kind for kind in (TRAINING, PROCESSING)}
+TRANSFORM = JobKind("TransformJob", "Transform", Table.TRANSFORM_JOBS, "/aws/sagemaker/TransformJobs")
+KINDS = {kind.name: kind for kind in (TRAINING, PROCESSING, TRANSFORM)}
 
 
 def create(write: Transaction, kind: JobKind, request: Document, start: Callable[[], processes.Identity]) -> Document:
@@ -78,6 +80,8 @@ def create(write: Transaction, kind: JobKind, request: Document, start: Callable
             raise invalid(f"The regular expression of the metric {metric['Name']} is malformed: {error}") from error
     time = now()
     document = {key: value for key, value in request.items() if key not in ("Tags", "SessionChainingConfig")}
+    if kind is TRANSFORM:
+        document["_container"] = read_model(write, request["ModelName"])["_container"]
     document |= {f"{kind.name}Arn": kind.arn(name), kind.status: "InProgress", "CreationTime": time}
     document |= {"LastModifiedTime": time, "_supervisor": start()}
     if kind is TRAINING:

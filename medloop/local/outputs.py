@@ -25,7 +25,7 @@ def store_training(backend: Backend, job: Document, folder: Folder) -> str:
     sources = {"output": folder.ml / "output" / "data", "model": folder.ml / "model"}
     if is_empty(sources["output"]):
         del sources["output"]
-    _store(
+    store_files(
         backend,
         folder,
         [(bucket, f"{prefix}/{name}.tar.gz", _pack(folder, source)) for name, source in sources.items()],
@@ -47,10 +47,10 @@ def store_processing(backend: Backend, job: Document, folder: Folder) -> None:
         planned += [
             (bucket, f"{prefix}/{file.relative_to(source).as_posix()}".lstrip("/"), file) for file in _files(source)
         ]
-    _store(backend, folder, planned)
+    store_files(backend, folder, planned)
 
 
-def _store(backend: Backend, folder: Folder, planned: list[tuple[str, str, Path]]) -> None:
+def store_files(backend: Backend, folder: Folder, planned: list[tuple[str, str, Path]]) -> None:
     """Store files under buckets and keys; which ones is written down first (see `jobs.withdraw`)."""
     stamps = [(bucket, key, Object.at(bucket, key, file).stamp) for bucket, key, file in planned]
     (folder.root / STORED).write_text(json.dumps(stamps), encoding="utf-8")

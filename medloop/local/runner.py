@@ -23,7 +23,7 @@ from medloop.local import jobs, outputs, processes
 from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
 from medloop.local.home import new_id, now
-from medloop.local.jobs import MAX_REASON, TRAINING, JobKind
+from medloop.local.jobs import MAX_REASON, TRAINING, TRANSFORM, JobKind
 from medloop.local.staging import Folder, Launch, StagingError, stage
 from medloop.local.store import Document
 
@@ -108,7 +108,7 @@ def run_job(
     log = JobLog.of(backend, kind, job)
     try:
         folder, launch = stage(backend, kind, job)
-        ending = _run_process(backend, kind, name, launch, log, _asked_to_stop(backend, kind, name, stop), grace)
+        ending = _run_process(backend, kind, name, launch, log, asked_to_stop(backend, kind, name, stop), grace)
         return _finish(backend, kind, name, folder, ending, log)
     except (StagingError, ServiceError) as error:
         jobs.withdraw(backend, name)
@@ -123,7 +123,7 @@ def run_job(
         jobs.clear(backend, kind, job)
 
 
-def _asked_to_stop(backend: Backend, kind: JobKind, name: str, stop: threading.Event) -> Callable[[], bool]:
+def asked_to_stop(backend: Backend, kind: JobKind, name: str, stop: threading.Event) -> Callable[[], bool]:
     """Whether the job is to stop; asks the store no more often than needed."""
     asked_at = 0.0
 
@@ -254,7 +254,13 @@ def main(argv: list[str]) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     backend = Backend.open()
-    if wait_for(lambda: _recorded(backend, kind, name)):
+    if not wait_for(lambda: _recorded(backend, kind, name)):
+        return
+    if kind is TRANSFORM:
+        from medloop.local.hosting.transform import run_transform  # which needs this module
+
+        run_transform(backend, name, stop)
+    else:
         run_job(backend, kind, name, stop)
 
 

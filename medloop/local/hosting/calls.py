@@ -44,7 +44,7 @@ class Answer:
     variant: str
 
 
-class _NotSentError(Exception):
+class NotSentError(Exception):
     """The container is gone or replaced, and has seen nothing of the request."""
 
 
@@ -106,7 +106,7 @@ def send(
         chosen = plan["variant"]["VariantName"]
         address = record["_processes"].get(chosen)
         if address and processes.alive(address["process"]):
-            with ExitStack() as held, suppress(_NotSentError):
+            with ExitStack() as held, suppress(NotSentError):
                 _hold(held, backend, name, plan, address)
                 return _answer(name, chosen, _post_told(name, address["port"], body, headers, seconds), max_response)
         time.sleep(_POLL_SECONDS)
@@ -118,11 +118,11 @@ def _hold(held: ExitStack, backend: Backend, name: str, plan: Document, address:
     try:
         file: IO[Any] = Path(address["in_use"]).open("rb")  # noqa: SIM115 (closed by `held`)
     except FileNotFoundError:
-        raise _NotSentError from None  # already retired
+        raise NotSentError from None  # already retired
     held.enter_context(file)
     fcntl.flock(file, fcntl.LOCK_SH)
     if read_serving(backend, name)["_processes"].get(plan["variant"]["VariantName"]) != address:
-        raise _NotSentError
+        raise NotSentError
     _take_slot(held, plan, Path(address["in_use"]).parent)
 
 
@@ -130,7 +130,7 @@ def _post_told(
     name: str, port: int, body: bytes, headers: Mapping[str, str], seconds: float
 ) -> tuple[int, dict[str, str], bytes]:
     try:
-        return _post(port, body, headers, seconds)
+        return post(port, body, headers, seconds)
     except TooLateError:
         raise _model_error(name, 0, _TIMED_OUT) from None
     except BrokenError as error:
@@ -191,7 +191,12 @@ def _take_slot(held: ExitStack, plan: Document, folder: Path) -> None:
     raise ServiceError("ThrottlingException", "Rate exceeded: all MaxConcurrency invocations are running", 429)
 
 
-def _post(port: int, body: bytes, headers: Mapping[str, str], seconds: float) -> tuple[int, dict[str, str], bytes]:
+def post(port: int, body: bytes, headers: Mapping[str, str], seconds: float) -> tuple[int, dict[str, str], bytes]:
+    """Send one request to a container's /invocations; returns status, headers (in lower case) and body.
+
+    Raises:
+        NotSentError, TooLateError, BrokenError: There is no answer.
+    """
     deadline = time.monotonic() + seconds
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
@@ -209,7 +214,7 @@ def _post(port: int, body: bytes, headers: Mapping[str, str], seconds: float) ->
             raise BrokenError(f"{response.length} bytes of the answer are missing")
         return response.status, {key.lower(): value for key, value in response.getheaders()}, b"".join(chunks)
     except ConnectionRefusedError as error:
-        raise _NotSentError from error
+        raise NotSentError from error
     except TimeoutError as error:
         raise TooLateError from error
     except (OSError, http.client.HTTPException) as error:

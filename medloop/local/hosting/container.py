@@ -75,14 +75,22 @@ class Container:
     temporary: str
 
     @classmethod
-    def start(cls, backend: Backend, place: Path, plan: Document, log: JobLog) -> Container:
-        """Stage a container below a folder and start it.
+    def start(
+        cls, backend: Backend, folder: Folder, plan: Document, log: JobLog, temporary: str | None = None
+    ) -> Container:
+        """Stage a container in a new folder and start it.
+
+        Args:
+            backend: The backend.
+            folder: Deleted when the container has ended.
+            plan: What it runs.
+            log: What it prints goes there.
+            temporary: Its TMPDIR, made here; None thinks of one.
 
         Raises:
             StartError: Its image or its model can't be used here.
         """
-        folder = Folder(place / new_id(8))
-        temporary = str(Path(tempfile.gettempdir(), f"medloop-{new_id()}"))
+        temporary = temporary or str(Path(tempfile.gettempdir(), f"medloop-{new_id()}"))
         try:
             argv, env = _stage(backend, folder, plan, temporary)
             port = _free_port()

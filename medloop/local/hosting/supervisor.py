@@ -16,12 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from medloop.local.backend import Backend
+from medloop.local.home import new_id
 from medloop.local.hosting import records
 from medloop.local.hosting.calls import LOG_GROUP
 from medloop.local.hosting.container import Container, GivenUpError, StartError, clear_place
 from medloop.local.hosting.queue import Queue
 from medloop.local.jobs import MAX_REASON
 from medloop.local.runner import JobLog, wait_for
+from medloop.local.staging import Folder
 from medloop.local.store import Document, Table
 
 _POLL_SECONDS = 0.1
@@ -146,7 +148,8 @@ class Supervisor:
 
     def _start(self, plan: Document) -> Container:
         """Start a container and wait until it answers."""
-        container = Container.start(self.backend, self.place, plan, self._log(plan["variant"]["VariantName"]))
+        log = self._log(plan["variant"]["VariantName"])
+        container = Container.start(self.backend, Folder(self.place / new_id(8)), plan, log)
         try:
             container.wait_healthy(self._may_go_on)
         except BaseException:

@@ -1,4 +1,4 @@
-"""Processing and Training steps: a job of their own, run to its end."""
+"""Processing, Training and Transform steps: a job of their own, run to its end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from medloop.local import jobs, processes
 from medloop.local.errors import ServiceError
 from medloop.local.expressions import resolve
 from medloop.local.home import new_id
-from medloop.local.jobs import PROCESSING, TRAINING, JobKind
+from medloop.local.hosting.transform import run_transform
+from medloop.local.jobs import PROCESSING, TRAINING, TRANSFORM, JobKind
 from medloop.local.requests import check_request
 from medloop.local.results import property_files
 from medloop.local.runner import JobLog, run_job
@@ -26,6 +27,11 @@ def processing(run: StepRun) -> StepResult:
 def training(run: StepRun) -> StepResult:
     """A Training step."""
     return _job(run, TRAINING)
+
+
+def transform(run: StepRun) -> StepResult:
+    """A Transform step."""
+    return _job(run, TRANSFORM)
 
 
 def _job(run: StepRun, kind: JobKind) -> StepResult:
@@ -45,7 +51,8 @@ def _job(run: StepRun, kind: JobKind) -> StepResult:
     run.show(Metadata=metadata)
     if run.note:
         JobLog.of(run.backend, kind, job).say(run.note)
-    ended = run_job(run.backend, kind, name, run.stop)
+    backend, stop = run.backend, run.stop
+    ended = run_transform(backend, name, stop) if kind is TRANSFORM else run_job(backend, kind, name, stop)
     files = property_files(run.step.document.get("PropertyFiles") or [], ended)
     if ended[kind.status] == "Completed":
         return StepResult("Succeeded", ended, metadata, property_files=files)

@@ -13,6 +13,7 @@ from medloop.local.step_runs.base import StepResult, StepRun
 STEP_TYPES: dict[str, Callable[[StepRun], StepResult]] = {
     "Processing": jobs.processing,
     "Training": jobs.training,
+    "Transform": jobs.transform,
     "Tuning": tuning.tuning,
     "Lambda": lambda_.function,
     "Condition": control.condition,
