@@ -1,4 +1,4 @@
-"""Jobs (processing, training, transform) as records: made, changed, and ended when the process that ran them is gone."""
+"""Jobs (processing, training, transform) as records: made, changed, and ended when what ran them is gone."""
 
 from __future__ import annotations
 
