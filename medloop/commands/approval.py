@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,9 @@ from medloop.errors import MedloopError, UserError
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="ARN, GROUP/N, or GROUP for its newest version.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, 1,024 characters at most; kept with the version.")]
 AsOption = Annotated[str | None, typer.Option("--as", help="Local target: who decides (default: user@host).")]
+DeployOption = Annotated[
+    bool, typer.Option("--deploy", help="Then serve it on its endpoint, as `endpoints deploy` does.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Go on where the version was decided upon, or superseded.")]
 
 
@@ -42,12 +46,13 @@ def approve(
     reason: ReasonOption,
     who: AsOption = None,
     yes: YesOption = False,
+    deploy: DeployOption = False,
     target: TargetOption = TargetName.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
     """Approve a version: it becomes the champion, and may be deployed."""
-    _decide(services(ctx), "Approved", model, reason, who, yes, target, home, json)
+    _decide(services(ctx), "Approved", model, reason, _Choices(who, yes, target, home, json, deploy))
 
 
 def reject(
@@ -61,33 +66,56 @@ def reject(
     json: JsonOption = False,
 ) -> None:
     """Reject a version, or take an approval back; endpoints that serve it go on until they are changed."""
-    _decide(services(ctx), "Rejected", model, reason, who, yes, target, home, json)
+    _decide(services(ctx), "Rejected", model, reason, _Choices(who, yes, target, home, json))
 
 
-def _decide(
-    opened: Services,
-    status: Status,
-    model: str,
-    reason: str,
-    who: str | None,
-    yes: bool,
-    target: TargetName,
-    home: Path,
-    json: bool,
-) -> str:
-    """Record a decision; returns the version's ARN."""
-    place = opened.target(target, home)
+@dataclass(frozen=True)
+class _Choices:
+    """The options of one decision."""
+
+    who: str | None
+    yes: bool
+    target: TargetName
+    home: Path
+    json: bool
+    deploy: bool = False
+
+
+def _decide(opened: Services, status: Status, model: str, reason: str, choices: _Choices) -> None:
+    place = opened.target(choices.target, choices.home)
     sagemaker = place.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
-    decision = new_decision(status, _approver(place, who), reason, package)
+    decision = new_decision(status, _approver(place, choices.who), reason, package)
     _require_decidable(package)
     for doubt in _doubts(sagemaker, package, status):
-        _confirm(opened, doubt, yes)
+        _confirm(opened, doubt, choices.yes)
     outcome = record(sagemaker, package, decision)
-    if json:
-        print_json(_document(package, outcome))
-    _report(opened, package, outcome, f"{flags(target, usable_home(home))}", quiet=json)
-    return str(package["ModelPackageArn"])
+    options, document = flags(choices.target, usable_home(choices.home)), _document(package, outcome)
+    stands = outcome.current.status == status
+    if not choices.json:
+        _report(opened, package, outcome)
+    if stands and choices.deploy:
+        document["endpoint"] = _deploy(opened, place, package, options, quiet=choices.json)
+    elif stands and status == "Approved":
+        say(opened.err, f"deploy it: medloop endpoints deploy {name_of(package)}{options}")
+    if choices.json:
+        print_json(document)
+    if not stands:
+        name = name_of(package)
+        raise OvertakenError(
+            f"{name} is {outcome.current.status}: of an approval and a rejection at once the rejection stands. "
+            f"Both are recorded; look with `medloop models show {name}{options}`"
+        )
+
+
+def _deploy(opened: Services, place: Any, package: dict[str, Any], options: str, *, quiet: bool) -> str:
+    """Serve the version; returns the endpoint's name. The approval stands whatever becomes of it."""
+    from medloop.commands.deployment import deploy_model
+
+    done = deploy_model(opened, place, package["ModelPackageArn"], flags=options)
+    if not quiet:
+        say(opened.out, f"endpoint {done.endpoint} serves {done.model}: {done.action}")
+    return str(done.endpoint)
 
 
 def _approver(place: Any, given: str | None) -> str:
@@ -170,22 +198,10 @@ def _document(package: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _report(opened: Services, package: dict[str, Any], outcome: Outcome, options: str, *, quiet: bool) -> None:
-    """Say what happened.
-
-    Raises:
-        OvertakenError: The version's status is not what was asked for.
-    """
+def _report(opened: Services, package: dict[str, Any], outcome: Outcome) -> None:
+    """Say what was decided, by others at the same time too."""
     name, decision = name_of(package), outcome.decision
     for other in outcome.others:
         say(opened.err, f"{name} was at the same time {other}", style="yellow")
-    if outcome.current.status != decision.status:
-        raise OvertakenError(
-            f"{name} is {outcome.current.status}: of an approval and a rejection at once the rejection stands. "
-            f"Both are recorded; look with `medloop models show {name}{options}`"
-        )
-    if quiet:
-        return
-    say(opened.out, f"{name} is {decision.status} (was {package.get('ModelApprovalStatus')}), {decision}")
-    if decision.status == "Approved":
-        say(opened.err, f"deploy it: medloop endpoints deploy {name}{options}")
+    if outcome.current.status == decision.status:
+        say(opened.out, f"{name} is {decision.status} (was {package.get('ModelApprovalStatus')}), {decision}")
