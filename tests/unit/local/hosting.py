@@ -152,9 +152,11 @@ class Hosting:
 
     def close(self) -> None:
         """End all endpoints; none may leave a process."""
-        for item in self.local.sagemaker.list_endpoints(MaxResults=100)["Endpoints"]:
-            self.settle(item["EndpointName"])
-            self.local.sagemaker.delete_endpoint(EndpointName=item["EndpointName"])
+        names = [item["EndpointName"] for item in self.local.sagemaker.list_endpoints(MaxResults=100)["Endpoints"]]
+        for name in names:
+            self.settle(name)
+            self.local.sagemaker.delete_endpoint(EndpointName=name)
+        wait_until(lambda: all(self.gone(name) for name in names))
         wait_until(lambda: not self.supervisors() and not self.containers())
         left = self.local.home / "endpoints"
         assert not left.exists() or os.listdir(left) == []
