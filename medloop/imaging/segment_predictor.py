@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from medloop.errors import DataError
 from medloop.imaging import networks
@@ -78,15 +80,19 @@ class VolumePredictor:
         except DataError as error:
             raise DataError(f"{path.name}: {error}") from None
 
-    def segment_volume(self, volume: Volume) -> LabelMap:
+    def segment_volume(self, volume: Volume, proceed: Callable[[], None] | None = None) -> LabelMap:
         """Segment a volume: probabilities are resampled to its own grid, then the likeliest class is taken.
+
+        Args:
+            volume: On its own grid.
+            proceed: Called before each run of the network; what it raises ends the segmentation.
 
         Raises:
             DataError: The affine gives no orientation, or an absurd voxel size, or the network's answer is not finite.
         """
         image = preprocess(volume, self.preprocessing).to(self.device)
         with torch.no_grad(), autocast(self.device, "auto"):
-            logits = infer_logits(self.model, image, self.inference)
+            logits = infer_logits(partial(_run, self.model, proceed), image, self.inference)
         if len(logits) != len(self.record.classes):
             raise DataError(f"model.json: {len(self.record.classes)} classes, but the network has {len(logits)}")
         if not bool(logits.isfinite().all()):
@@ -94,6 +100,13 @@ class VolumePredictor:
         x, y, z = to_ras(volume).voxels.shape
         labels = label_map(logits.softmax(dim=0), (x, y, z)).cpu().numpy()
         return LabelMap(from_ras(labels, volume.affine), volume.affine)
+
+
+def _run(model: nn.Module, proceed: Callable[[], None] | None, batch: Tensor) -> Tensor:
+    if proceed:
+        proceed()
+    logits: Tensor = model(batch)
+    return logits
 
 
 def _require_fitting_edges(record: ModelRecord) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import combinations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medloop.training.model_record import Inference
 
 WINDOWS_AT_ONCE = 4
 SPATIAL = (2, 3, 4)
+Network = Callable[[Tensor], Tensor]
 
 
-def infer_logits(model: nn.Module, image: Tensor, rule: Inference) -> Tensor:
+def infer_logits(model: Network, image: Tensor, rule: Inference) -> Tensor:
     """Run the network over a preprocessed volume.
 
     Logits are blended, not probabilities: so they serve the loss too, and confident windows weigh more. A volume
@@ -38,7 +40,7 @@ def infer_logits(model: nn.Module, image: Tensor, rule: Inference) -> Tensor:
     return logits[0] / (len(mirrors) + 1)
 
 
-def _infer(model: nn.Module, batch: Tensor, rule: Inference) -> Tensor:
+def _infer(model: Network, batch: Tensor, rule: Inference) -> Tensor:
     if rule.patch_size is None:
         return _forward(model, batch)
     from monai.inferers import sliding_window_inference  # seconds to import
@@ -54,6 +56,6 @@ def _infer(model: nn.Module, batch: Tensor, rule: Inference) -> Tensor:
     return logits
 
 
-def _forward(model: nn.Module, batch: Tensor) -> Tensor:
+def _forward(model: Network, batch: Tensor) -> Tensor:
     logits: Tensor = model(batch)
     return logits.to(torch.float32)

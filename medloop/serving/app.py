@@ -30,6 +30,9 @@ ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 DRAINED = 64 * MIB
 """Of a refused body, this much is read and dropped, so that a client that is still sending gets to read the refusal."""
 
+WATCH = 1.0
+"""Seconds between two looks whether a client is still there."""
+
 
 @dataclass
 class Endpoint:
@@ -113,14 +116,25 @@ async def _predict(endpoint: Endpoint, request: Request) -> Response:
         raise RefusalError(503, "the model is still loading; send the request again in a second")
     body = await _read_body(endpoint, request)
     try:
-        inquiry = Inquiry(body, *(request.headers.get(name, "") for name in ("content-type", "accept", ATTRIBUTES)))
+        kind, accept, attributes = (request.headers.get(name, "") for name in ("content-type", "accept", ATTRIBUTES))
+        inquiry = Inquiry(body, kind, accept, attributes)
         async with endpoint.line.turn():
             if await request.is_disconnected():
                 raise ClientDisconnect
-            answer = await endpoint.line.work(lambda: service.answer(inquiry))
+            answer = await _watch(endpoint, request, inquiry, service)
     finally:
         endpoint.line.hold(-len(body))
     return _respond(answer)
+
+
+async def _watch(endpoint: Endpoint, request: Request, inquiry: Inquiry, service: Service) -> Answer:
+    """Have a worker answer; tell it to stop when the client is gone (hosting gives up after a time), or time is up."""
+    end = time.monotonic() + endpoint.settings.predict_seconds
+    work = asyncio.ensure_future(endpoint.line.work(lambda: service.answer(inquiry)))
+    while not (await asyncio.wait({work}, timeout=min(WATCH, endpoint.settings.predict_seconds)))[0]:
+        if time.monotonic() > end or await request.is_disconnected():
+            inquiry.stop.set()
+    return work.result()
 
 
 async def _read_body(endpoint: Endpoint, request: Request) -> bytes:

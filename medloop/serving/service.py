@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from medloop.imaging.formats import InMemory, read_image
@@ -31,12 +32,23 @@ class Inquiry:
         content_type: The header; "" where there is none.
         accept: Likewise.
         attributes: X-Amzn-SageMaker-Custom-Attributes, likewise.
+        stop: Set when nobody waits for the answer any more, or it has taken too long.
     """
 
     body: bytes
     content_type: str = ""
     accept: str = ""
     attributes: str = ""
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def proceed(self) -> None:
+        """Go on, or don't.
+
+        Raises:
+            RefusalError: 413: told to stop.
+        """
+        if self.stop.is_set():
+            raise RefusalError(413, "the prediction takes too long here; cut the volume, or raise --predict-seconds")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ class ServeSettings(BaseModel):
     """Of one volume, decoded, and of the same volume on the network's grid."""
     body_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120
     """A body that takes longer to arrive is answered 408."""
+    predict_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
+    """A prediction that takes longer is ended between two windows; one hour is an asynchronous invocation's maximum."""
 
 
 def read_settings(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> ServeSettings:

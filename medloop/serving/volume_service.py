@@ -63,7 +63,7 @@ class VolumeService:
         form = choose(inquiry.accept, [NIFTI, JSON, NPY])
         scan = self._read(inquiry)
         self._require_grid(scan.volume)
-        labels = self.predictor.segment_volume(scan.volume).labels
+        labels = self.predictor.segment_volume(scan.volume, inquiry.proceed).labels
         summary = summarise(scan, labels, self.record)
         if form == JSON:
             return Answer(as_json(summary), JSON)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 
 from medloop.serving.app import Endpoint, make_app
+from medloop.serving.refusals import RefusalError
 from medloop.serving.service import Answer, Inquiry
 from medloop.serving.settings import MIB, ServeSettings
 from medloop.training.model_record import ModelRecord
-from tests.unit.serving.worlds import SMALL, client, image_service, png
+from tests.unit.serving.worlds import SMALL, client, image_service, nifti, png, volume_service
 
 
 @dataclass
@@ -53,8 +57,6 @@ def free(error: Exception | None = None) -> Held:
 def test_ping_says_whether_the_model_is_loaded() -> None:
     """503 before, 200 after; a request before is asked to come again."""
     endpoint = Endpoint(SMALL)
-    from fastapi.testclient import TestClient
-
     caller = TestClient(make_app(endpoint))
     assert caller.get("/ping").status_code == 503
     early = caller.post("/invocations", content=png())
@@ -148,6 +150,59 @@ def test_a_body_that_does_not_arrive() -> None:
             assert (await caller.post("/invocations", content=b"x" * MIB)).status_code == 200
 
     asyncio.run(asyncio.wait_for(scene(), 25))
+
+
+@dataclass
+class Endless(Held):
+    """A model that works until it is told to stop."""
+
+    def answer(self, inquiry: Inquiry) -> Answer:
+        """Look every now and then."""
+        self.began.set()
+        for _ in range(3000):
+            inquiry.proceed()
+            time.sleep(0.01)
+        raise AssertionError("never stopped")
+
+
+def test_a_prediction_that_takes_too_long() -> None:
+    """Is ended, and the worker is free again."""
+    settings = SMALL.model_copy(update={"predict_seconds": 0.2})
+    endpoint = Endpoint(settings, Endless())
+    caller = TestClient(make_app(endpoint))
+    answer = caller.post("/invocations", content=b"abc")
+    assert (answer.status_code, "takes too long" in answer.json()["error"]) == (413, True)
+
+
+def test_a_client_that_goes_away() -> None:
+    """Its prediction is ended: hosting gives up after a minute, and the next client shall not wait for nothing."""
+    model = Endless()
+    inbox = iter([{"type": "http.request", "body": b"abc"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        message = next(inbox, None)
+        if message is None:
+            while not model.began.is_set():
+                await asyncio.sleep(0.01)
+        return message or {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": [], "query_string": b""}
+    asyncio.run(asyncio.wait_for(make_app(Endpoint(SMALL, model))(scope, receive, send), 20))
+    assert sent[0]["status"] == 413
+
+
+def test_a_segmentation_is_ended_between_two_windows() -> None:
+    """The network isn't run for a request that was told to stop."""
+    service = volume_service()
+    inquiry = Inquiry(nifti())
+    inquiry.stop.set()
+    with pytest.raises(RefusalError, match="takes too long"):
+        service.answer(inquiry)
+    assert not hasattr(service.predictor.model, "seen")
 
 
 def test_a_compressed_transfer_is_refused() -> None:
