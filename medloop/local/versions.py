@@ -5,6 +5,7 @@ from __future__ import annotations
 from medloop.local.errors import not_found
 from medloop.local.store import Document, Table, Transaction
 
+_SAID = ("PipelineVersionDisplayName", "PipelineVersionDescription")
 _KEPT = ("PipelineDefinition", "PipelineDescription", "PipelineDisplayName", "RoleArn", "ParallelismConfiguration")
 
 
@@ -50,7 +51,7 @@ def find(transaction: Transaction, pipeline: Document, number: int | None) -> Do
     if version is None:
         raise not_found(f"Pipeline version {wanted} of '{pipeline['PipelineArn']}' does not exist.")
     rest = {name: value for name, value in pipeline.items() if name not in _KEPT}
-    return rest | {**version, "CreationTime": pipeline["CreationTime"], "_version": wanted}
+    return rest | {name: version[name] for name in (*_KEPT, *_SAID) if name in version} | {"_version": wanted}
 
 
 def of(transaction: Transaction, pipeline: Document) -> list[Document]:

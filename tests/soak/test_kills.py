@@ -146,7 +146,7 @@ def jobs_of(reader: Local, identifier: str) -> dict[str, str]:
 
 def packages_of(reader: Local, identifier: str) -> int:
     """How many model packages an execution registered."""
-    found = pages(reader.sagemaker, "list_model_packages", "ModelPackageSummaryList")
+    found = pages(reader.sagemaker, "list_model_packages", "ModelPackageSummaryList", ModelPackageType="Both")
     return sum(package["ModelPackageDescription"] == identifier for package in found)
 
 

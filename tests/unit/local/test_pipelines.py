@@ -92,6 +92,8 @@ def _check_the_lists(local: Any, arn: str) -> None:
     call(local, "DescribePipelineDefinitionForExecution", PipelineExecutionArn=arn)
     assert "LastRunTime" in call(local, "DescribePipeline", PipelineName="p")
     assert len(call(local, "ListPipelineExecutions", PipelineName="p")["PipelineExecutionSummaries"]) == 1
+    (version,) = call(local, "ListPipelineVersions", PipelineName="p")["PipelineVersionSummaries"]
+    assert (version["PipelineVersionId"], version["LastExecutionPipelineExecutionArn"]) == (1, arn)
     assert "LastExecutionTime" in call(local, "ListPipelines")["PipelineSummaries"][0]
     for operation in ("ListModelPackages", "ListModelPackageGroups", "ListTrainingJobs", "ListProcessingJobs"):
         call(local, operation)
@@ -166,7 +168,7 @@ def test_definition_may_lie_in_s3(local: Any) -> None:
         ([fail("A", {"Get": "Parameters.X"})], "Parameters.X"),
         ([{**fail("A", "x"), "DependsOn": ["B"]}, {**fail("B", "x"), "DependsOn": ["A"]}], "wait for each other"),
         ([condition("A", yes=[condition("B")])], "'B' lies within"),
-        ([condition("A", yes=[{"Name": "T", "Type": "Tuning"}])], "'T' has the type 'Tuning'"),
+        ([condition("A", yes=[{"Name": "T", "Type": "EMR"}])], "'T' has the type 'EMR'"),
         ([{"Name": "", "Type": "Fail"}], "no valid Name"),
         ([fail("A" * 65, "x")], "no valid Name"),
         ([{**fail("A", "x"), "Arguments": []}, {**fail("B", "x"), "Arguments": ["x"]}], "Step B: Arguments"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -82,6 +83,21 @@ def test_changed_argument_runs_again_and_the_change_goes_on_downstream(local: An
     assert [source_of(step) for step in found.values()] == [None, None]
     _, again = local.run(steps, PARAMETERS)
     assert None not in [source_of(step) for step in again.values()]
+
+
+@pytest.mark.slow
+def test_changed_image_runs_again_and_the_older_result_stays(local: Any) -> None:
+    """Another code bundle is another image: the step runs; with the first image, the first result is there still."""
+    first, _ = local.run(chain(local)[:1], PARAMETERS)
+    name = first["PipelineExecutionArn"].rpartition(":pipeline/")[2].partition("/")[0]
+    client = local.sagemaker
+    old = client.describe_pipeline(PipelineName=name)["PipelineDefinition"]
+    new = json.dumps({"Version": "2020-12-01", "Parameters": PARAMETERS, "Steps": chain(local, MAKE + "# new")[:1]})
+    for definition, expected in ((new, None), (old, first["PipelineExecutionArn"])):
+        client.update_pipeline(PipelineName=name, PipelineDefinition=definition)
+        arn = client.start_pipeline_execution(PipelineName=name)["PipelineExecutionArn"]
+        assert local.finish(arn)["PipelineExecutionStatus"] == "Succeeded"
+        assert source_of(local.steps(arn)["Make"]) == expected
 
 
 @pytest.mark.slow
