@@ -28,6 +28,8 @@ _QUIET: Final = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _SQLITE: Final = "sqlite:///"
+_TRAINING: Final = {"mlflow.experimentKind": "custom_model_development"}
+"""Has MLflow's page show runs and their curves; it would begin with traces of language models."""
 _LOCK_SECONDS: Final = 75.0
 """How long the store's first opening (its tables are made then) is waited for, when another job does it."""
 _MAX_VALUE: Final = 500
@@ -113,7 +115,7 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     if uri.startswith(_SQLITE):
         place["artifact_location"] = Path(uri.removeprefix(_SQLITE)).parent.joinpath("artifacts", name).as_uri()
     try:
-        return str(client.create_experiment(name, **place))
+        return str(client.create_experiment(name, tags=_TRAINING, **place))
     except MlflowException:
         if found := client.get_experiment_by_name(name):
             return str(found.experiment_id)
