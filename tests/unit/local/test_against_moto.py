@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from medloop.local.home import BUCKET, ROLE_ARN
+from tests.unit.local.conftest import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +81,40 @@ def _objects(sagemaker: Any, s3: Any) -> list[Callable[[], Any]]:
     ]
 
 
+def _hosting(sagemaker: Any, s3: Any) -> list[Callable[[], Any]]:
+    model = {"ModelName": "m", "PrimaryContainer": {"Image": "image"}, "ExecutionRoleArn": ROLE_ARN}
+    variant = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m4.xlarge"}
+    config = {"EndpointConfigName": "c", "ProductionVariants": [variant]}
+    endpoint = {"EndpointName": "e", "EndpointConfigName": "c"}
+    return [
+        lambda: sagemaker.describe_model(ModelName="m"),
+        lambda: sagemaker.create_model(**model),
+        lambda: sagemaker.describe_model(ModelName="m"),
+        lambda: sagemaker.list_models()["Models"][0],
+        lambda: sagemaker.describe_endpoint_config(EndpointConfigName="c"),
+        lambda: sagemaker.create_endpoint_config(**config),
+        lambda: sagemaker.describe_endpoint_config(EndpointConfigName="c"),
+        lambda: sagemaker.list_endpoint_configs()["EndpointConfigs"][0],
+        lambda: sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="none"),
+        lambda: sagemaker.describe_endpoint(EndpointName="e"),
+        lambda: sagemaker.create_endpoint(**endpoint),
+        lambda: sagemaker.describe_endpoint(EndpointName="e"),
+        lambda: sagemaker.list_endpoints()["Endpoints"][0],
+        lambda: _ended(sagemaker),
+        lambda: sagemaker.delete_endpoint(EndpointName="e"),
+        lambda: sagemaker.delete_endpoint_config(EndpointConfigName="c"),
+        lambda: sagemaker.describe_endpoint_config(EndpointConfigName="c"),
+        lambda: sagemaker.delete_model(ModelName="m"),
+        lambda: sagemaker.delete_model(ModelName="m"),
+    ]
+
+
+def _ended(sagemaker: Any) -> dict[str, Any]:
+    """Wait until an endpoint is in no change: no image of ours is behind it, so that here it fails."""
+    wait_until(lambda: sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] != "Creating")
+    return {}
+
+
 def answers(calls: list[Callable[[], Any]]) -> list[Any]:
     """For each call the error code, or the response's fields, with values that are the same wherever one runs."""
     found = []
@@ -94,7 +129,7 @@ def answers(calls: list[Callable[[], Any]]) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("script", [_pipelines, _registry, _objects])
+@pytest.mark.parametrize("script", [_pipelines, _registry, _objects, _hosting])
 def test_local_backend_answers_as_moto_does(local: Any, monkeypatch: pytest.MonkeyPatch, script: Any) -> None:
     """Error codes agree; a response has moto's fields, but for those that moto fills with nothing or adds."""
     from moto import mock_aws

@@ -138,8 +138,10 @@ def test_what_the_container_refuses_or_fails_in_is_a_model_error(hosting: Hostin
     assert refused.value.response["OriginalStatusCode"] == 400
     assert refused.value.response["OriginalMessage"] == '{"error": "no image"}'
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 424
+    (crashing,) = hosting.containers()
     with pytest.raises(hosting.runtime.exceptions.ModelError) as crashed:
         hosting.ask(b"crash")
+    crashing.wait(10)
     assert crashed.value.response["OriginalStatusCode"] == 500
     assert json.loads(hosting.ask(b""))["word"] == "one"
 
