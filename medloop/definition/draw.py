@@ -44,7 +44,7 @@ def draw_mermaid(definition: Definition) -> str:
         shape = f'{{"{_title(step)}"}}' if step.type == "Condition" else f'["{_title(step)}"]'
         lines.append(f"    {step.name}{shape}")
     for step in definition.in_order():
-        for need in _direct_needs(step, definition):
+        for need in direct_needs(step, definition):
             outcome = f"|{step.branch[1]}|" if step.branch is not None and step.branch[0] == need else ""
             lines.append(f"    {need} -->{outcome} {step.name}")
     return "\n".join(lines)
@@ -103,8 +103,8 @@ def _is_parameter(value: dict[str, Any]) -> bool:
     return str(value.get("Get", "")).startswith("Parameters.")
 
 
-def _direct_needs(step: Step, definition: Definition) -> list[str]:
-    """Needs that no other need already waits for; a branch's step hangs from its condition alone."""
+def direct_needs(step: Step, definition: Definition) -> list[str]:
+    """Names of the needs that no other need already waits for; a branch's step hangs from its condition alone."""
     if step.branch is not None and step.needs:
         inner = {other.name for other in definition.steps if other.branch == step.branch}
         return sorted(step.needs & inner) or [step.branch[0]]
