@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -16,6 +16,9 @@ from medloop.training.model_record import RECORD_FILE, WEIGHTS_FILE
 
 ARCHIVE_FILE = "model.tar.gz"
 """What SageMaker packs a training job's model folder into."""
+MAX_BYTES = 8 * 2**30
+"""Of all files in an archive: thirty times the largest network here."""
+MAX_FILES = 10_000
 
 
 def unpack_model(folder: Path, into: Path) -> Path:
@@ -26,7 +29,7 @@ def unpack_model(folder: Path, into: Path) -> Path:
         into: Where the archive is unpacked; unused otherwise.
 
     Raises:
-        DataError: Neither is there, or the archive is damaged or reaches out of its folder.
+        DataError: Neither is there, or the archive is damaged, reaches out of its folder or is larger than any model.
     """
     if (folder / RECORD_FILE).is_file():
         return folder
@@ -35,7 +38,7 @@ def unpack_model(folder: Path, into: Path) -> Path:
         raise DataError(f"{folder.name}: holds neither {RECORD_FILE} nor {ARCHIVE_FILE}; give a training job's model")
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(into, filter="data")
+            tar.extractall(into, filter=_limited())
     except tarfile.FilterError as error:
         raise DataError(f"{ARCHIVE_FILE}: unsafe member: {error}; give a training job's own archive") from None
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
@@ -43,6 +46,21 @@ def unpack_model(folder: Path, into: Path) -> Path:
     if not (into / RECORD_FILE).is_file():
         raise DataError(f"{ARCHIVE_FILE}: holds no {RECORD_FILE}; give a training job's own archive")
     return into
+
+
+def _limited() -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo | None]:
+    """tarfile's own filter `data`, which also stops an archive that would fill the disk: a few bytes can hold it."""
+    total = num = 0
+
+    def check(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+        nonlocal total, num
+        total, num = total + member.size, num + 1
+        if total > MAX_BYTES or num > MAX_FILES:
+            limit = f"{MAX_BYTES >> 30} GiB and {MAX_FILES} files"
+            raise DataError(f"{ARCHIVE_FILE}: holds more than {limit}; give a training job's own archive")
+        return tarfile.data_filter(member, path)
+
+    return check
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from medloop.errors import DataError
-from medloop.imaging.model_files import load_weights, unpack_model
+from medloop.imaging.model_files import MAX_BYTES, MAX_FILES, load_weights, unpack_model
 
 
 def archive(path: Path, members: dict[str, bytes]) -> None:
@@ -54,6 +54,18 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
         tar.addfile(link)
     with pytest.raises(DataError, match="unsafe member"):
+        unpack_model(tmp_path, tmp_path / "scratch")
+
+
+@pytest.mark.parametrize(("num", "size"), [(1, MAX_BYTES + 1), (MAX_FILES + 1, 0)])
+def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, num: int, size: int) -> None:
+    """A few bytes can unpack to anything: what the headers promise is counted before it is written."""
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz", compresslevel=1) as tar:
+        for index in range(num):
+            member = tarfile.TarInfo(f"{index}")
+            member.size = size
+            tar.addfile(member, None if size else io.BytesIO())
+    with pytest.raises(DataError, match=r"model\.tar\.gz: holds more than 8 GiB and 10000 files"):
         unpack_model(tmp_path, tmp_path / "scratch")
 
 
