@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from medloop.local.session import local_session
+
 pytestmark = pytest.mark.slow
 
 SMALL = (
@@ -128,6 +130,19 @@ def test_its_records_can_be_looked_at(medloop: Any, trained: dict[str, Any]) -> 
     assert medloop("models", "show", trained["model"]) == 0
     assert "accuracy" in medloop.out
     assert medloop.json("models", "open", trained["model"])["report"] == trained["report"]
+
+
+def test_a_second_run_with_nothing_changed_runs_no_job(medloop: Any, images: Path, trained: dict[str, Any]) -> None:
+    """Every job's step comes from the cache of the first run; a version is registered all the same, and withdrawn."""
+    again = medloop.json("run", "classification", "--data", str(images), *SMALL, "--param", "MinScore=0")
+    steps = {s["name"]: s for s in again["execution"]["steps"]}
+    assert {s["name"] for s in steps.values() if s["job"]} == {"Split", "Train", "Evaluate"}
+    for name in ("Split", "Train", "Evaluate"):
+        assert (steps[name]["cached"], steps[name]["source"]) == (True, trained["execution"]["id"])
+    assert again["model"] != trained["model"]
+    assert again["report"] == trained["report"]
+    client = local_session(medloop.home).client("sagemaker")
+    client.delete_model_package(ModelPackageName=again["model_arn"])  # the tests around this one count versions
 
 
 def test_an_impossible_bound_refuses(medloop: Any, images: Path, trained: dict[str, Any]) -> None:

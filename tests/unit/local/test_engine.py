@@ -108,6 +108,18 @@ def test_execution_can_be_stopped(local: Any) -> None:
         local.sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken="u" * 32)
 
 
+def test_stop_ends_all_branches_that_run(local: Any) -> None:
+    """Two jobs at once: both are Stopped, their processes gone, and what waits for them never starts."""
+    image = local.image(SLEEPING)
+    steps = [training(name, image) for name in ("One", "Two")]
+    arn = local.start([*steps, training("Next", "never", DependsOn=["One", "Two"])])
+    wait_until(lambda: len([process for process in processes_of(local) if process.children()]) >= 2)
+    local.sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken="t" * 32)
+    assert local.finish(arn)["PipelineExecutionStatus"] == "Stopped"
+    assert {name: step["StepStatus"] for name, step in local.steps(arn).items()} == {"One": "Stopped", "Two": "Stopped"}
+    wait_until(lambda: processes_of(local) == [])
+
+
 def test_killed_engine_is_told_by_the_next_reader(local: Any) -> None:
     """After kill -9 of the engine, execution, step and job are Failed and its processes gone; a new run works."""
     arn = local.start([training("Train", local.image(SLEEPING))])

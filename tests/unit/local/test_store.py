@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,27 @@ def test_record_goes_with_its_parent_and_needs_one(tmp_path: Path) -> None:
         assert read.get(Table.STEPS, "s") is None
     with pytest.raises(sqlite3.IntegrityError), store.write() as write:
         write.put(Table.EXECUTIONS, "e", {}, parent="none")
+
+
+def test_home_of_an_older_schema_opens(tmp_path: Path) -> None:
+    """Schema 1 had fewer tables: its records stay, the new tables are there, and it is schema 2 from then on."""
+    tables = ("pipelines", "executions", "steps", "processing_jobs", "training_jobs")
+    parents = {"executions": "pipelines", "steps": "executions"}
+    with closing(sqlite3.connect(tmp_path / "db")) as db:
+        for table in tables:
+            owner = parents.get(table)
+            parent = f"TEXT NOT NULL REFERENCES {owner} (key) ON DELETE CASCADE" if owner else "TEXT"
+            db.execute(f"CREATE TABLE {table} (key TEXT PRIMARY KEY, parent {parent}, document TEXT NOT NULL) STRICT")
+        db.execute("INSERT INTO pipelines VALUES ('p', NULL, '{\"PipelineName\": \"p\"}')")
+        db.execute("PRAGMA user_version = 1")
+        db.commit()
+    with Store(tmp_path / "db").read() as read:
+        assert read.select(Table.PIPELINES) == [{"PipelineName": "p"}]
+        assert read.select(Table.CACHE) == []
+    with Store(tmp_path / "db").write() as write:
+        write.put(Table.VERSIONS, "p/1", {"PipelineVersionId": 1}, parent="p")
+    with closing(sqlite3.connect(tmp_path / "db")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
 def test_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
