@@ -99,7 +99,9 @@ def stored_definition(target: Target, name: str) -> str | None:
     try:
         return str(target.boto.client("sagemaker").describe_pipeline(PipelineName=name)["PipelineDefinition"])
     except (ClientError, BotoCoreError) as error:
-        if isinstance(error, ClientError) and error.response["Error"]["Code"] in _ABSENT:
+        if isinstance(error, ClientError) and (
+            error.response["Error"]["Code"] in _ABSENT or _says(error, "does not exist", "could not find")
+        ):
             return None
         raise TargetError(f"target {target.name}: pipeline {name} can't be read: {error}") from error
 

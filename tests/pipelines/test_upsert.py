@@ -92,7 +92,7 @@ def test_bucket_that_does_not_exist_is_named(account: Target, resolved: Resolved
 
 def test_aws_without_the_image_is_refused_with_the_mend(account: Target, resolved: Resolved) -> None:
     """An execution would fail only after its first job had been queued."""
-    with pytest.raises(TargetError, match=r"no image of containers/split .* build containers/split/Dockerfile"):
+    with pytest.raises(TargetError, match=r"no image of containers/split .*`medloop images push split`"):
         upsert(replace(account, name="aws"), resolved)
     with pytest.raises(ClientError):
         account.boto.client("sagemaker").describe_pipeline(PipelineName="classification")
