@@ -78,10 +78,9 @@ def deploy_model(
     began = time.monotonic()
     action = _start(services, sagemaker, name, config)
     if action != "unchanged":
-        say(services.err, f"endpoint {name}: {action} with {model} ({_on(hosting)})")
+        say(services.err, f"endpoint {name}: to be {action} with {model} ({_on(hosting)})")
         _follow(services, sagemaker, name, config)
-    done = {"create": "created", "update": "updated"}.get(action, action)
-    return Deployment(name, model, done, time.monotonic() - began)
+    return Deployment(name, model, action, time.monotonic() - began)
 
 
 def require_approved(package: dict[str, Any], flags: str = "") -> str:
@@ -163,7 +162,7 @@ def _create_once(create: Callable[[], Any]) -> None:
 
 
 def _start(services: Services, sagemaker: Any, name: str, config: str) -> str:
-    """Ask for what is needed: create, update or nothing (unchanged)."""
+    """Ask for what is needed; returns what the endpoint is to be: created, updated or unchanged."""
     found = _describe(sagemaker, name)
     if found is not None and found["EndpointStatus"] == "Failed":
         say(services.err, f"endpoint {name} had failed ({found.get('FailureReason', 'no reason')}); it is made anew")
@@ -171,12 +170,12 @@ def _start(services: Services, sagemaker: Any, name: str, config: str) -> str:
         found = None
     if found is None:
         sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
-        return "create"
+        return "created"
     _require_settled(found)
     if found["EndpointConfigName"] == config:
         return "unchanged"
     sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
-    return "update"
+    return "updated"
 
 
 def _require_settled(found: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Approved versions at work.")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name.")]
+
+
+_IMAGE_DIGEST = re.compile(r"(:[0-9a-f]{12})[0-9a-f]+$")
+"""A table shows the first twelve digits, as git does; --json has them all."""
 
 
 class KindName(StrEnum):
@@ -58,7 +63,8 @@ def list_(
         say(services(ctx).err, "no endpoints; `medloop endpoints deploy MODEL` makes one")
         return
     keys = ("endpoint", "status", "model", "kind", "machine", "image", "changed", "reason")
-    print_table(services(ctx).out, keys, [[row[key] for key in keys] for row in rows])
+    shown = [{**row, "image": row["image"] and _IMAGE_DIGEST.sub(r"\1", row["image"])} for row in rows]
+    print_table(services(ctx).out, keys, [[row[key] for key in keys] for row in shown])
 
 
 def _row(sagemaker: Any, name: str) -> dict[str, Any]:

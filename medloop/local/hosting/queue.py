@@ -47,6 +47,10 @@ class Queue:
         temporary.write_text(json.dumps(request), encoding="utf-8")
         temporary.replace(folder / f"{time.time_ns():020}-{uuid.uuid4().hex}.json")
 
+    def waiting(self) -> bool:
+        """Whether there is a request that nothing works on."""
+        return any(path.name not in self.running for path in self.folder.glob("*.json"))
+
     def work(self, config: Document) -> None:
         """Start on as many requests as may run at once; returns at once."""
         self.running = {key: thread for key, thread in self.running.items() if thread.is_alive()}

@@ -26,7 +26,7 @@ from medloop.local.runner import JobLog, wait_for
 from medloop.local.staging import Folder
 from medloop.local.store import Document, Table
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS, _REST_SECONDS = 0.1, 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
@@ -55,7 +55,7 @@ class Supervisor:
             clear_place(self.place)
             with suppress(GivenUpError):
                 while (record := self._record()) is not None and not self.stop.is_set() and self._follow(record):
-                    self.stop.wait(_POLL_SECONDS)
+                    self._rest()
         finally:
             for container in self.containers.values():
                 container.end()
@@ -67,6 +67,21 @@ class Supervisor:
         with self.backend.store.read() as read:
             record = read.get(Table.ENDPOINTS, self.name)
         return record if record is not None and record["_supervisor"]["pid"] == os.getpid() else None
+
+    def _rest(self) -> None:
+        """Wait for something to do: a look at the records is dear, so they are read when their file has changed."""
+        began, seen = time.monotonic(), self._stamp()
+        while not self.stop.wait(_POLL_SECONDS) and time.monotonic() - began < _REST_SECONDS:
+            ended = any(not container.running for container in self.containers.values())
+            if ended or self._stamp() != seen or self.queue.waiting():
+                return
+
+    def _stamp(self) -> list[int]:
+        stamps = []
+        for path in (self.backend.home.database, self.backend.home.database.with_suffix(".db-wal")):
+            with suppress(OSError):
+                stamps.append(path.stat().st_mtime_ns)
+        return stamps
 
     def _follow(self, record: Document) -> bool:
         """One look; False when nothing is left to do."""
