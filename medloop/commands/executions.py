@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from medloop.commands.execution_page import render_execution, write_page
 from medloop.commands.following import LogReader
 from medloop.commands.options import (
     DEFAULT_HOME,
@@ -31,6 +33,7 @@ from medloop.commands.records import (
 )
 from medloop.commands.trials import Tuning, read_tunings, trial_rows
 from medloop.errors import UserError
+from medloop.local.home import Home
 
 app = typer.Typer(no_args_is_help=True, help="Executions of pipelines.")
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="ARN, id, its unique beginning, or `latest`.")]
@@ -121,6 +124,24 @@ def _remark(step: Step) -> str:
     parts += [f"attempt {step.attempts}"] if step.attempts > 1 else []
     parts += [f"condition: {step.outcome.lower()}"] if step.outcome else []
     return "; ".join([*parts, step.reason] if step.reason else parts)
+
+
+@app.command("open")
+def open_(
+    ctx: typer.Context,
+    execution: IdArgument,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the page to this file.")] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it; by default on a terminal.")] = True,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Draw an execution as one HTML page: graph, states, metrics, tuning, the ends of the logs."""
+    boto = services(ctx).target(target, home).boto
+    arn = find_execution(boto.client("sagemaker"), execution)
+    page = write_page(Home.find(usable_home(home)), execution_id(arn), render_execution(boto, arn), out)
+    say(services(ctx).out, str(page))
+    if browser and services(ctx).out.is_terminal:
+        typer.launch(page.as_uri())
 
 
 @app.command()

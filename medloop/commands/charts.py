@@ -1,0 +1,189 @@
+"""Small charts as inline SVG: lines, points, and axes that are linear, logarithmic or of names. No script, no network.
+
+All text is escaped here; what is returned may stand in a page as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+WIDTH, HEIGHT = 420.0, 250.0
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 14.0, 12.0, 40.0
+COLOURS = ("#0b5cad", "#d97706", "#2d8a4e", "#7c3aed", "#c01f1f", "#0e7490")
+_MAX_NAME = 14
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Numbers from low to high.
+
+    Args:
+        title: What they are.
+        low: Where the axis begins.
+        high: Where it ends; more than `low`.
+        scale: linear, log, or reverse (logarithmic in 1 - x).
+        whole: Whether only whole numbers are marked.
+    """
+
+    title: str
+    low: float
+    high: float
+    scale: str = "linear"
+    whole: bool = False
+
+    def place(self, value: float) -> float:
+        """Where a value lies: 0 at the axis' begin, 1 at its end."""
+        low, high, at = (self._bend(number) for number in (self.low, self.high, value))
+        return (at - low) / (high - low)
+
+    def marks(self) -> list[tuple[float, str]]:
+        """Places and texts of the marks."""
+        values = _decades(self.low, self.high) if self.scale == "log" else _round(self.low, self.high, self.whole)
+        return [(self.place(value), f"{value:.6g}") for value in values]
+
+    def _bend(self, value: float) -> float:
+        if self.scale == "log":
+            return math.log10(value)
+        return -math.log10(max(1 - value, 1e-12)) if self.scale == "reverse" else value
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names side by side."""
+
+    title: str
+    names: tuple[str, ...]
+
+    def place(self, value: float) -> float:
+        """Where the name of this index lies."""
+        return (value + 0.5) / len(self.names)
+
+    def marks(self) -> list[tuple[float, str]]:
+        """Places and texts of the marks; long names are cut."""
+        cut = [name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…" for name in self.names]
+        return [(self.place(index), name) for index, name in enumerate(cut)]
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is drawn.
+
+    Args:
+        name: Shown in the legend; empty for none.
+        points: x and y.
+        colour: Of the line and the points.
+        style: line, steps, points, or rings (points that stand out).
+        faint: Drawn thin and pale.
+        notes: A text for each point, shown when it is pointed at.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    colour: str = COLOURS[0]
+    style: str = "line"
+    faint: bool = False
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart with its caption and legend."""
+
+    title: str
+    svg: str
+    legend: list[tuple[str, str]] = field(default_factory=list)
+    """Names and colours."""
+
+
+def draw(title: str, x: Axis | Names, y: Axis, series: Sequence[Series]) -> Chart:
+    """Draw a chart."""
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(title)}">',
+        *_frame(x, y),
+        *(part for item in series for part in _series(item, x, y)),
+        "</svg>",
+    ]
+    legend = [(item.name, item.colour) for item in series if item.name]
+    return Chart(title, "".join(parts), legend if len(legend) > 1 else [])
+
+
+def span(values: Sequence[float], title: str, *, scale: str = "linear", whole: bool = False) -> Axis:
+    """An axis that holds all values, with some room at both ends."""
+    low, high = min(values), max(values)
+    if whole:
+        return Axis(title, low, high if high > low else low + 1, "linear", whole=True)
+    if scale == "log" and low > 0:
+        room = (high / low) ** 0.06 if high > low else 2.0
+        return Axis(title, low / room, high * room, "log")
+    if scale == "reverse" and high < 1:
+        return Axis(title, 1 - (1 - low) * 1.1, 1 - (1 - high) / 1.1, "reverse")
+    room = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05
+    return Axis(title, low - room, high + room)
+
+
+def _frame(x: Axis | Names, y: Axis) -> list[str]:
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    parts = []
+    for place, text in y.marks():
+        at = _y(place)
+        parts.append(f'<line class="grid" x1="{LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{escape(text)}</text>')
+    parts.append(f'<line class="axis" x1="{LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}"/>')
+    for place, text in x.marks():
+        at = _x(place)
+        parts.append(f'<line class="axis" x1="{at:.1f}" y1="{bottom}" x2="{at:.1f}" y2="{bottom + 4}"/>')
+        parts.append(f'<text x="{at:.1f}" y="{bottom + 17}" text-anchor="middle">{escape(text)}</text>')
+    middle = (LEFT + right) / 2
+    parts.append(
+        f'<text class="title" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x.title)}</text>'
+        f'<text class="title" x="12" y="{TOP + (bottom - TOP) / 2}" text-anchor="middle" '
+        f'transform="rotate(-90 12 {TOP + (bottom - TOP) / 2})">{escape(y.title)}</text>'
+    )
+    return parts
+
+
+def _series(item: Series, x: Axis | Names, y: Axis) -> list[str]:
+    at = [(_x(x.place(a)), _y(y.place(b))) for a, b in item.points]
+    parts = []
+    if item.style in ("line", "steps") and at:
+        path = f"M{at[0][0]:.1f} {at[0][1]:.1f}"
+        path += "".join(f"H{a:.1f}V{b:.1f}" if item.style == "steps" else f"L{a:.1f} {b:.1f}" for a, b in at[1:])
+        look = 'stroke-width="1" opacity=".35"' if item.faint else 'stroke-width="2"'
+        parts.append(f'<path d="{path}" fill="none" stroke="{item.colour}" {look}/>')
+    if item.style != "steps" and not (item.faint and item.style == "line"):
+        for index, (a, b) in enumerate(at):
+            note = escape(item.notes[index]) if index < len(item.notes) else ""
+            radius, fill = (7, "none") if item.style == "rings" else (3.5 if item.style == "points" else 2, item.colour)
+            ring = f' stroke="{item.colour}" stroke-width="2"' if item.style == "rings" else ""
+            parts.append(
+                f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{radius}" fill="{fill}"{ring}><title>{note}</title></circle>'
+            )
+    return parts
+
+
+def _x(place: float) -> float:
+    return LEFT + place * (WIDTH - LEFT - RIGHT)
+
+
+def _y(place: float) -> float:
+    return HEIGHT - BOTTOM - place * (HEIGHT - BOTTOM - TOP)
+
+
+def _round(low: float, high: float, whole: bool) -> list[float]:
+    """Four to eight round numbers."""
+    rough = (high - low) / 5
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
+    step = max(1.0, round(step)) if whole else step
+    first = math.ceil(low / step)
+    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Powers of ten, with 2 and 5 between them where there are few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1,) if len(powers) > 4 else (1, 2, 5) if len(powers) <= 2 else (1, 3)
+    return [value for power in powers for factor in factors if low <= (value := factor * 10.0**power) <= high]
