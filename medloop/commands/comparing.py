@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import typer
-from botocore.exceptions import ClientError
 
 from medloop.commands.approval import ModelArgument, name_of
 from medloop.commands.evidence import find_model, package_evaluation_uri, read_evaluation, read_object, score_of
@@ -80,6 +79,8 @@ class _Version:
 
         The digest alone says too little: it is one of all cases, however they were divided.
         """
+        from botocore.exceptions import ClientError
+
         place = self.metadata.get("split", "").rstrip("/")
         try:
             split = json_.loads(read_object(self._target, f"{place}/split.json"))

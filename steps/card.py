@@ -1,0 +1,183 @@
+"""The model card that a version carries: SageMaker's model package card, filled in while the pipeline runs.
+
+ModelCardContent is one JSON text, of which the settings are known when the definition is built and the results when it
+runs. `Std:Join` puts them together: what it inserts are registration.json's texts, URIs and parameters, all of
+characters that JSON never escapes, so that the text is valid JSON whatever the run finds.
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-details.html#model-card-schema
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from medloop.evaluation.registration import HYPERPARAMETERS
+from steps.common import Context, Settings, output_uri
+
+if TYPE_CHECKING:
+    from sagemaker.mlops.workflow.steps import ProcessingStep
+
+LongText = Annotated[str, Field(max_length=2048)]
+ShortText = Annotated[str, Field(max_length=1024)]
+"""The schema's own limits."""
+
+
+class CardSettings(Settings):
+    """What a person knows about the model, and no pipeline finds out."""
+
+    purpose: LongText = ""
+    """What the model is for."""
+    intended_use: LongText = ""
+    """Who uses it, where in the course of care, and what for; what it must not be used for."""
+    population: ShortText = ""
+    """The patients whom the data stand for."""
+    exclusions: ShortText = ""
+    """Who was left out, or must be."""
+    reference_standard: ShortText = ""
+    """How the truth was found."""
+    annotators: ShortText = ""
+    """Who drew or read it, and with which training."""
+    limits: LongText = ""
+    """What is known to go wrong."""
+    ethics: LongText = ""
+    """Ethical considerations."""
+    owner: ShortText = ""
+    """Who answers for the model."""
+    risk_rating: Literal["High", "Medium", "Low", "Unknown"] = "Unknown"
+    risk_explained: LongText = ""
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A JSON string that the run fills in."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A JSON number that the run fills in, from a text that is one."""
+
+    value: Any
+
+
+def joined(card: Any) -> list[Any]:
+    """A card's JSON in parts, texts and expressions in turn, for `Std:Join`."""
+    parts: list[Any] = []
+    for part in _json(card):
+        if isinstance(part, str) and parts and isinstance(parts[-1], str):
+            parts[-1] += part
+        else:
+            parts.append(part)
+    return parts
+
+
+def _json(value: Any) -> Iterator[Any]:
+    if isinstance(value, _Text):
+        yield from ('"', value.value, '"')
+    elif isinstance(value, _Number):
+        yield value.value
+    elif isinstance(value, dict):
+        for index, (name, member) in enumerate(value.items()):
+            yield f"{', ' if index else '{'}{json.dumps(name)}: "
+            yield from _json(member)
+        yield "}" if value else "{}"
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield ", " if index else "["
+            yield from _json(member)
+        yield "]" if value else "[]"
+    else:
+        yield json.dumps(value, ensure_ascii=False)
+
+
+def model_card(
+    context: Context,
+    settings: CardSettings,
+    found: Callable[[str], Any],
+    *,
+    split: ProcessingStep,
+    evaluation: Any,
+    model: Any,
+) -> dict[str, Any]:
+    """The request's ModelCard, a draft until someone reviews it.
+
+    Args:
+        context: The build.
+        settings: What a person wrote.
+        found: An expression for a text of registration.json, by its name.
+        split: Where train and test come from.
+        evaluation: The evaluation's S3 prefix.
+        model: The artefact's S3 URI.
+    """
+    from sagemaker.core.workflow.functions import Join
+
+    card = {
+        "model_overview": {"model_creator": settings.owner or "medloop", "model_artifact": [_Text(model)]},
+        "intended_uses": _given(
+            purpose_of_model=settings.purpose,
+            intended_uses=settings.intended_use,
+            factors_affecting_model_efficiency=settings.limits,
+            risk_rating=settings.risk_rating,
+            explanations_for_risk_rating=settings.risk_explained,
+        ),
+        "training_details": _training(context, found),
+        "evaluation_details": [_evaluation(found, split, evaluation)],
+        "additional_information": _given(
+            ethical_considerations=settings.ethics,
+            caveats_and_recommendations=settings.limits,
+            custom_details=_given(
+                task=context.task,
+                population=settings.population,
+                exclusions=settings.exclusions,
+                reference_standard=settings.reference_standard,
+                annotators=settings.annotators,
+            ),
+        ),
+    }
+    return {"ModelCardContent": Join(on="", values=joined(card)), "ModelCardStatus": "Draft"}
+
+
+def _training(context: Context, found: Callable[[str], Any]) -> dict[str, Any]:
+    best = {"name": _Text(found("best_name")), "value": _Number(found("best_value"))}
+    names = {"network": "network", **{name: name for name in HYPERPARAMETERS}}
+    return {
+        "training_job_details": {
+            "training_datasets": [_Text(context.parameters["InputData"])],
+            "user_provided_training_metrics": [best],
+            "user_provided_hyper_parameters": [
+                {"name": name, "value": _Text(found(key))} for name, key in names.items()
+            ],
+        }
+    }
+
+
+def _evaluation(found: Callable[[str], Any], split: ProcessingStep, evaluation: Any) -> dict[str, Any]:
+    metrics = {"score_value": found("score_name"), "margin_left": "margin left against the champion"}
+    notes = ("split_train", "split_val", "split_test", "leakage", "quarantined", "evidence", "champion", "test_uses")
+    return {
+        "name": "held-out patients",
+        "datasets": [_Text(output_uri(split, "test"))],
+        "metadata": {name: _Text(found(name)) for name in notes} | {"report": _Text(evaluation)},
+        "metric_groups": [
+            {
+                "name": "gate",
+                "metric_data": [
+                    {
+                        "name": name if isinstance(name, str) else _Text(name),
+                        "type": "number",
+                        "value": _Number(found(key)),
+                    }
+                    for key, name in metrics.items()
+                ],
+            }
+        ],
+    }
+
+
+def _given(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value}
