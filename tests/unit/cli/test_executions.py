@@ -207,6 +207,19 @@ def test_retry_asks_the_service_and_follows(medloop: Any, account: Any) -> None:
     assert medloop.json == {"id": "aaa", "arn": arn}
 
 
+@pytest.mark.parametrize(("metadata", "told"), [({"TrainingJob": {"Arn": "x/t-1"}}, True), ({"Fail": {}}, False)])
+def test_what_can_go_on_is_told(medloop: Any, account: Any, metadata: Any, told: bool) -> None:
+    """A failed execution's outcome names `executions retry`, unless a Fail step ended it."""
+    arn = account.add_execution("aaa", "Failed")
+    account.add_step(arn, "Last", "Failed", metadata, FailureReason="AlgorithmError: bad")
+    account.jobs["t-1"] = {}
+    medloop.on_sleep = lambda: account.executions[arn].update(PipelineExecutionStatus="Failed")
+
+    assert medloop("executions", "retry", "aaa") == 1
+
+    assert ("medloop executions retry aaa" in medloop.out) == told
+
+
 def test_results_of_earlier_executions_are_told(medloop: Any, account: Any) -> None:
     """A cached or unselected step names its source, also where its log is asked for; retries are counted."""
     arn = account.add_execution("aaa", "Succeeded")
