@@ -60,14 +60,17 @@ def endpoint(run: StepRun) -> StepResult:
 
 
 def _put(run: StepRun, request: Document) -> str:
-    """Create or update; returns the operation."""
-    name = request["EndpointName"]
+    """Create or update; returns the operation. What an engine began that died since is gone on with."""
+    name, config = request["EndpointName"], request["EndpointConfigName"]
     with run.backend.store.write() as write:
-        if write.get(Table.ENDPOINTS, name) is None:
+        found = write.get(Table.ENDPOINTS, name)
+        if found is None:
             records.create_endpoint(write, request, lambda: records.spawn_supervisor(run.backend, name))
             return "CreateEndpoint"
-        changed = records.update_endpoint(write, request)
-    records.revive(run.backend, changed)
+        coming = (found["_next"] or found["_plan"])["config"]
+        if found["EndpointStatus"] == "Failed" or coming != config:
+            found = records.update_endpoint(write, request)
+    records.revive(run.backend, found)
     return "UpdateEndpoint"
 
 

@@ -79,6 +79,7 @@ def file(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.mark.slow
 def test_a_version_is_deployed_asked_replaced_and_deleted(endpoints: World, file: Callable[..., Path]) -> None:
     """The way of a user, with what is said at each step; the same version twice changes nothing."""
     assert endpoints("deploy", GROUP) == 0
@@ -112,6 +113,7 @@ def test_only_an_approved_version_is_deployed(endpoints: World) -> None:
     assert endpoints.json == []
 
 
+@pytest.mark.slow
 def test_a_version_that_fails_leaves_the_old_one(endpoints: World, file: Callable[..., Path]) -> None:
     """Exit code 1, the container's own words, and the endpoint answers as before."""
     assert endpoints("deploy", GROUP) == 0
@@ -127,6 +129,7 @@ def test_a_version_that_fails_leaves_the_old_one(endpoints: World, file: Callabl
     assert "had failed" in endpoints.err
 
 
+@pytest.mark.slow
 def test_payloads_beyond_the_limit_go_by_the_queue(endpoints: World, file: Callable[..., Path]) -> None:
     """Refused before it is sent, with the way; the asynchronous endpoint takes it."""
     large = file("large.nii", b"x" * 6_291_457)

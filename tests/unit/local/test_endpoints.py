@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from medloop.local.backend import Backend
+from medloop.local.errors import ServiceError
+from medloop.local.hosting.calls import INVOCATION_SECONDS, send
 from tests.unit.local.conftest import Local, wait_until
 from tests.unit.local.hosting import Hosting, archive
 
@@ -157,6 +160,17 @@ def test_limits_of_the_service_hold(hosting: Hosting) -> None:
         hosting.ask(b"large 6291457")
     with pytest.raises(ClientError, match="Endpoint none of account 000000000000 not found"):
         hosting.ask(b"", name="none")
+
+
+def test_an_invocation_that_takes_too_long_is_the_models_error(hosting: Hosting) -> None:
+    """As the service says it, with status 0; here after less than the service's 60 s. The endpoint goes on."""
+    hosting.endpoint("one")
+    backend = Backend.open(hosting.local.home)
+    with pytest.raises(ServiceError, match="timed out") as late:
+        send(backend, "live", b"sleep 5", {}, seconds=0.3)
+    assert (late.value.code, late.value.fields["OriginalStatusCode"]) == ("ModelError", 0)
+    assert INVOCATION_SECONDS == 60
+    assert json.loads(hosting.ask(b""))["word"] == "one"
 
 
 def test_serverless_limits_hold(hosting: Hosting) -> None:

@@ -89,6 +89,7 @@ def test_transform_can_be_stopped_and_needs_a_model(hosting: Hosting) -> None:
     assert "Contents" not in hosting.local.s3.list_objects_v2(Bucket=BUCKET, Prefix="out/")
 
 
+@pytest.mark.slow
 def test_pipeline_makes_and_updates_an_endpoint(hosting: Hosting) -> None:
     """Model, EndpointConfig, Endpoint and Transform steps; a second execution updates the endpoint in place."""
     put(hosting, a=b"1")
