@@ -13,6 +13,8 @@ from medloop.local.executions import pipeline_of, read
 from medloop.local.results import recorded
 from medloop.local.store import Document, Table, Transaction
 
+_OWN = ("AttemptCount", "CacheHitResult", "FailureReason")
+"""What a step's record says of its own execution only."""
 _ENDED = ("Failed", "Succeeded", "Stopped")
 
 
@@ -115,7 +117,7 @@ class Selection:
     def _reuse(self, transaction: Transaction, source: Document, step: Document) -> Document:
         result = recorded(transaction, source, step)
         origin = step.get("SelectiveExecutionResult", {}).get("SourcePipelineExecutionArn", self.source)
-        shown = {key: value for key, value in step.items() if key not in ("CacheHitResult", "FailureReason")}
+        shown = {key: value for key, value in step.items() if key not in _OWN}
         kept = {"_properties": result.properties, "_property_files": result.property_files}
         return {**shown, **kept, "SelectiveExecutionResult": {"SourcePipelineExecutionArn": origin}}
 
