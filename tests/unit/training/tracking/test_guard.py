@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medloop.training.tracking.base import Picture
 from medloop.training.tracking.guard import QUEUE_LENGTH, Guarded
 from medloop.training.tracking.open import Tracking
 from tests.unit.training.tracking.fakes import INFO, RUN, Remembering
@@ -71,7 +72,8 @@ def test_a_tracker_that_hangs_is_left(hanging: str, reason: str) -> None:
 
 def test_calls_do_not_wait() -> None:
     """A slow tracker falls behind alone; one that falls too far behind is off."""
-    tracker, said = Remembering(hanging=("metrics",)), []
+    tracker = Remembering(hanging=("metrics",))
+    said: list[str] = []
     guarded = Guarded(tracker, said.append)
     guarded.start(INFO)
     begun = time.monotonic()
@@ -84,13 +86,17 @@ def test_calls_do_not_wait() -> None:
     tracker.release.set()
 
 
+def _cannot() -> dict[str, Picture]:
+    raise KeyError(0)
+
+
 def test_pictures_that_cannot_be_drawn_are_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Drawing is for the trackers: it fails like them. With no tracker nothing is drawn."""
     tracker = Remembering()
     guarded = Guarded(tracker)
     guarded.start(INFO)
-    Tracking([guarded]).pictures(lambda: {}[0], 1)
+    Tracking([guarded]).pictures(_cannot, 1)
     assert "tracking: no pictures (KeyError: 0)" in capsys.readouterr().out
-    Tracking().pictures(lambda: {}[0], 1)
+    Tracking().pictures(_cannot, 1)
     guarded.finish("finished")
     assert tracker.calls == ["start", "finish finished"]
