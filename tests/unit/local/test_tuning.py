@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from medloop.local.home import BUCKET, ROLE_ARN
 from tests.unit.local.conftest import Local, wait_until
+from tests.unit.local.steps import processing
 
 SCORER = """
     import json, os, pathlib, time
@@ -275,3 +276,75 @@ def test_requests_that_the_service_refuses(local: Local, case: str) -> None:
     with pytest.raises(ClientError, match=message):
         local.sagemaker.create_hyper_parameter_tuning_job(**request("image", **changes))
     assert local.sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"] == []
+
+
+def tuning_step(image: str, **changes: Any) -> dict[str, Any]:
+    """A Tuning step."""
+    return {"Name": "Tune", "Type": "Tuning", "Arguments": request(image, None, **changes)}
+
+
+def test_a_tuning_step_hands_on_its_best_model(local: Local) -> None:
+    """The step's properties are the Describe answer, and its trials the best first."""
+    root = {"Get": "Steps.Tune.TrainingJobDefinition.OutputDataConfig.S3OutputPath"}
+    names = ("Steps.Tune.BestTrainingJob.TrainingJobName", "Steps.Tune.TrainingJobSummaries[0].TrainingJobName")
+    uris = [{"Std:Join": {"On": "/", "Values": [root, {"Get": name}, "output", "model.tar.gz"]}} for name in names]
+    copy = """
+        import os, pathlib, shutil
+        root = pathlib.Path(os.environ["ML_ROOT"], "processing")
+        for name in ("best", "first"):
+            shutil.copytree(root / "input" / name, root / "output" / "copy" / name)
+    """
+    step = processing(
+        "Copy",
+        local.image(copy),
+        inputs=dict(zip(("best", "first"), uris, strict=True)),
+        outputs={"copy": f"s3://{BUCKET}/copy"},
+    )
+    ended, steps = local.run([tuning_step(local.image(SCORER), jobs=3), step])
+    assert ended["PipelineExecutionStatus"] == "Succeeded", ended
+    name = steps["Tune"]["Metadata"]["TuningJob"]["Arn"].rpartition("/")[2]
+    assert len(name) <= 32
+    best = describe(local, name)["BestTrainingJob"]["TrainingJobName"]
+    model = local.read(f"s3://{BUCKET}/models/{best}/output/model.tar.gz")
+    assert local.read(f"s3://{BUCKET}/copy/best/model.tar.gz") == model
+    assert local.read(f"s3://{BUCKET}/copy/first/model.tar.gz") == model
+
+
+def test_stopping_an_execution_stops_its_tuning(local: Local) -> None:
+    """The tuning job, its trial and the step say so."""
+    arn = local.start([tuning_step(local.image(SCORER), static={"pause": "60"})])
+    wait_until(lambda: local.steps(arn).get("Tune", {}).get("Metadata"))
+    name = local.steps(arn)["Tune"]["Metadata"]["TuningJob"]["Arn"].rpartition("/")[2]
+    wait_until(lambda: [t for t in trials(local, name) if "TrainingStartTime" in t])
+    local.sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
+    assert local.finish(arn)["PipelineExecutionStatus"] == "Stopped"
+    assert local.steps(arn)["Tune"]["StepStatus"] == "Stopped"
+    assert describe(local, name)["HyperParameterTuningJobStatus"] == "Stopped"
+    assert [trial["TrainingJobStatus"] for trial in trials(local, name)] == ["Stopped"]
+
+
+def test_a_killed_engine_ends_its_tuning_and_a_retry_runs_it_again(local: Local) -> None:
+    """Nothing is left running, and the execution goes on with a new tuning job."""
+    arn = local.start([tuning_step(local.image(SCORER), jobs=2, static={"pause": "1.5"})])
+    wait_until(lambda: local.steps(arn).get("Tune", {}).get("Metadata"))
+    name = local.steps(arn)["Tune"]["Metadata"]["TuningJob"]["Arn"].rpartition("/")[2]
+    wait_until(lambda: [t for t in trials(local, name) if "TrainingStartTime" in t])
+    (engine,) = [p for p in psutil.process_iter(["cmdline"]) if arn in (p.info["cmdline"] or [])]
+    os.kill(engine.pid, signal.SIGKILL)
+    wait_until(lambda: local.describe(arn)["PipelineExecutionStatus"] == "Failed")
+    assert describe(local, name)["HyperParameterTuningJobStatus"] == "Failed"
+    assert {trial["TrainingJobStatus"] for trial in trials(local, name)} <= {"Failed", "Completed"}
+    local.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
+    assert local.finish(arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert not local.steps(arn)["Tune"]["Metadata"]["TuningJob"]["Arn"].endswith(name)
+
+
+def test_a_failed_tuning_fails_its_step_with_the_reason(local: Local) -> None:
+    """So that the command line can tell a user's error."""
+    broken = {
+        "ranges": {"CategoricalParameterRanges": [{"Name": "filters", "Values": ["8"]}]},
+        "static": {"broken": "8"},
+    }
+    ended, steps = local.run([tuning_step(local.image(SCORER), jobs=1, **broken)])
+    assert ended["PipelineExecutionStatus"] == "Failed"
+    assert "SettingError: no such filters" in steps["Tune"]["FailureReason"]
