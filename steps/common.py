@@ -196,7 +196,6 @@ def make_processor(context: Context, container: str, resources: ProcessingResour
         instance_type=resources.instance_type,
         volume_size_in_gb=resources.volume_gb,
         max_runtime_in_seconds=60 * resources.max_runtime_minutes,
-        env={"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)},
         tags=context.tags(),
         volume_kms_key=network.volume_key(resources.instance_type),
         output_kms_key=network.kms_key,

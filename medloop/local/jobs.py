@@ -126,7 +126,19 @@ def _end_within(write: Transaction, kind: JobKind, name: str, status: str, **fie
     fields |= {kind.status: status, f"{kind.verb}EndTime": now()}
     if kind is TRAINING:
         fields.setdefault("SecondaryStatus", status)
+        fields |= _accounts(read(write, kind, name), fields["TrainingEndTime"])
     return change_within(write, kind, name, **fields)
+
+
+def _accounts(job: Document, ended: float) -> Document:
+    """What Describe says of a training job's time. Nothing is billed here; spot saves nothing, a warm pool keeps none."""
+    found: Document = {}
+    if "TrainingStartTime" in job:
+        seconds = max(1, round(ended - job["TrainingStartTime"]))
+        found = {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+    if job.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
+        found["WarmPoolStatus"] = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
+    return found
 
 
 def read(transaction: Transaction, kind: JobKind, name: str) -> Document:

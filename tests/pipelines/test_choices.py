@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from medloop.bundle import load_container
 from medloop.cloud.sessions import Target
 from medloop.cloud.upsert import build_definition
-from medloop.definition.read import Definition, read_definition
+from medloop.definition.read import Definition, read_definition, references
 from medloop.errors import SettingError
 from medloop.settings import resolve
+from tests.pipelines.world import unreachable_target
 
 pytestmark = pytest.mark.slow
 
@@ -55,3 +58,110 @@ def test_what_the_service_would_refuse_is_refused_at_build(target: Target) -> No
         built_with(target, "classification", ["split.instance_type=ml.toaster.xlarge"])
     with pytest.raises(SettingError, match=r"step Split: .*Tags.*'a\*b' does not match"):
         built_with(target, "classification", ["tags.owner='a*b'"])
+
+
+NETWORK = (
+    "network.subnets=[subnet-0123456789abcdef0]",
+    "network.security_group_ids=[sg-0123456789abcdef0]",
+    "network.kms_key=12345678-1234-1234-1234-123456789012",
+    "network.isolation=true",
+    "network.encrypt_inter_container=true",
+)
+
+
+def test_network_and_keys_hold_for_every_job(target: Target) -> None:
+    """The same VPC, key, isolation and encryption in processing and training, each where its request has it."""
+    definition = built_with(target, "segmentation", [*NETWORK, "train.instance_type=ml.m5.xlarge"])
+    vpc = {"SecurityGroupIds": ["sg-0123456789abcdef0"], "Subnets": ["subnet-0123456789abcdef0"]}
+    key = "12345678-1234-1234-1234-123456789012"
+    for name in ("Split", "Evaluate"):
+        asked = definition.step(name).arguments
+        assert asked["NetworkConfig"] == {
+            "EnableNetworkIsolation": True,
+            "EnableInterContainerTrafficEncryption": True,
+            "VpcConfig": vpc,
+        }
+        assert asked["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == key
+        assert asked["ProcessingOutputConfig"]["KmsKeyId"] == key
+    train = definition.step("Train").arguments
+    assert (train["EnableNetworkIsolation"], train["EnableInterContainerTrafficEncryption"]) == (True, True)
+    assert train["VpcConfig"] == vpc
+    assert train["OutputDataConfig"]["KmsKeyId"] == train["ResourceConfig"]["VolumeKmsKeyId"] == key
+
+
+def test_spot_waits_and_keeps_checkpoints_where_the_same_training_finds_them(target: Target) -> None:
+    """The place depends on all that shapes the model and on nothing that differs from run to run."""
+    small = ["train.spot=true", "train.max_runtime_minutes=60"]
+    train = built_with(target, "classification", small).step("Train").arguments
+    assert train["EnableManagedSpotTraining"]
+    assert train["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
+    place = train["CheckpointConfig"]
+    assert place["LocalPath"] == "/opt/ml/checkpoints"
+    used = set(references(place))
+    assert used == {f"Parameters.{n}" for n in ("DataVersion", "ModelName", "Epochs", "BatchSize", "LearningRate")}
+
+    def root(*more: str) -> str:
+        other = built_with(target, "classification", [*small, *more]).step("Train").arguments
+        return str(other["CheckpointConfig"]["S3Uri"]["Std:Join"]["Values"][0])
+
+    assert root("train.hyperparameters.seed=1") != root() != root("split.seed=1")
+    assert root("gate.min_score=0.5", "train.instance_type=ml.g4dn.xlarge") == root()
+
+
+def test_a_warm_pool_is_asked_for(target: Target) -> None:
+    """Minutes become the service's seconds."""
+    train = built_with(target, "classification", ["train.keep_alive_minutes=30"]).step("Train").arguments
+    assert train["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 1800
+
+
+SCRIPT = ("train.mode=script", "train.keep_alive_minutes=30", "train.pip_cache=true")
+
+
+def test_script_mode_is_stable_and_uploads_nothing_while_building() -> None:
+    """Two builds are byte-identical: code and drivers lie where their contents say, stored by upsert alone."""
+    calls: list[str] = []
+    builds = [(world := unreachable_target(calls), build_definition(world, resolve("classification", None, SCRIPT)))]
+    builds += [(world := unreachable_target(calls), build_definition(world, resolve("classification", None, SCRIPT)))]
+    assert builds[0][1] == builds[1][1]
+    assert calls == []
+    target, text = builds[0]
+    train = read_definition(text).step("Train").arguments
+    sources = {c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in train["InputDataConfig"]}
+    assert sources["code"] == f"s3://{target.bucket}/{target.bundle('classify').key}"
+    prefix = sources["sm_drivers"].removeprefix(f"s3://{target.bucket}/")
+    assert f"{prefix}/sm_train.sh" in target.kept
+    assert all(key.startswith(prefix) and "__pycache__" not in key for key in target.kept)
+    script = target.kept[f"{prefix}/sm_train.sh"].decode()
+    assert "containers/classify/requirements.txt" in script
+    assert train["AlgorithmSpecification"]["TrainingImage"] == load_container("classify").base
+    assert train["Environment"]["PIP_CACHE_DIR"] == "/opt/ml/sagemaker/warmpoolcache/pip"
+    assert train["Environment"]["PYTHONPATH"] == "/opt/ml/input/data/code"
+
+
+def test_script_mode_takes_the_image_of_the_targets_region() -> None:
+    """Deep learning containers are pulled within the region."""
+    frankfurt = replace(unreachable_target([]), region="eu-central-1")
+    assert ".dkr.ecr.eu-central-1.amazonaws.com/" in frankfurt.base_image("segment")
+
+
+def test_script_mode_needs_the_network(target: Target) -> None:
+    """Its requirements are installed when the job starts."""
+    with pytest.raises(SettingError, match=r"train\.mode=script installs its requirements from the network"):
+        built_with(target, "classification", ["train.mode=script", "network.isolation=true"])
+
+
+def test_manifests_are_read_in_place_of_copies(target: Target) -> None:
+    """Split is told where the data lies; the channels and the test input are what its manifests list."""
+    definition = built_with(target, "segmentation", ["split.layout=manifest"])
+    arguments = definition.step("Split").arguments["AppSpecification"]["ContainerArguments"]
+    assert arguments[arguments.index("--layout") + 1] == "manifest"
+    assert arguments[arguments.index("--data-uri") + 1] == {"Get": "Parameters.InputData"}
+    channels = {
+        channel["ChannelName"]: channel["DataSource"]["S3DataSource"]
+        for channel in definition.step("Train").arguments["InputDataConfig"]
+    }
+    inputs = {i["InputName"]: i["S3Input"] for i in definition.step("Evaluate").arguments["ProcessingInputs"]}
+    for name, source in {**channels, "test": inputs["test"]}.items():
+        listed = name in ("train", "val", "test")
+        assert source["S3DataType"] == ("ManifestFile" if listed else "S3Prefix")
+        assert not listed or source["S3Uri"]["Std:Join"]["Values"][-1] == "manifest.json"
