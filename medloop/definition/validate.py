@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from medloop.definition.caching import CACHED, compared, max_age
 from medloop.definition.job_rules import check_jobs
 from medloop.definition.read import PREFIX, Definition, Step, is_expression, mappings, read_definition, references
 from medloop.definition.requests import OPERATIONS, request_problems
+from medloop.definition.retrying import read_policies
 from medloop.definition.structure import (
     MAX_NAME,
     absent_steps,
@@ -36,9 +38,6 @@ PARAMETER_TYPES: dict[str, tuple[type, ...]] = {
     "Boolean": (bool,),
 }
 RETRIED = {"Processing", "Training", "Tuning", "Transform", "Model", "RegisterModel"}
-CACHED = {"Processing", "Training", "Tuning", "Transform", "Lambda"}
-CACHE_KEYS = ("AppSpecification", "Environment", "HyperParameters", "ProcessingInputs", "InputDataConfig")
-"""Arguments that the step cache compares: what differs at every execution must stay out of them."""
 COMPARISONS = {"Equals", "GreaterThan", "GreaterThanOrEqualTo", "LessThan", "LessThanOrEqualTo", "In", "Not", "Or"}
 
 
@@ -161,10 +160,19 @@ def _check_requests(definition: Definition) -> Iterator[str]:
 
 def _check_cache_keys(definition: Definition) -> Iterator[str]:
     for step in definition.steps:
-        for key in CACHE_KEYS:
-            for reference in references(step.arguments.get(key)):
+        for key, value in compared(step).items():
+            for reference in references(value):
                 if reference.startswith("Execution."):
                     yield f"step {step.name}: {key} holds {reference}, which differs at every run: it can't be cached"
+
+
+def _check_policies(definition: Definition) -> Iterator[str]:
+    for step in definition.steps:
+        for read in (max_age, read_policies):
+            try:
+                read(step)
+            except SettingError as error:
+                yield str(error)
 
 
 def _is_text(value: Any) -> bool:
@@ -181,5 +189,6 @@ CHECKS: tuple[Callable[[Definition], Iterator[str]], ...] = (
     _check_order,
     _check_requests,
     _check_cache_keys,
+    _check_policies,
     check_jobs,
 )

@@ -186,6 +186,14 @@ BROKEN: dict[str, tuple[Edit, str]] = {
         lambda d: d["Steps"][2]["Arguments"]["ElseSteps"][0].update(RetryPolicies=[]),
         "step Stop: a Fail step takes no retry policies",
     ),
+    "a cache's duration that is none": (
+        lambda d: d["Steps"][0].update(CacheConfig={"Enabled": True, "ExpireAfter": "soon"}),
+        "ExpireAfter 'soon' is no duration",
+    ),
+    "a retry policy without an end": (
+        lambda d: d["Steps"][0].update(RetryPolicies=[{"ExceptionType": ["Step.THROTTLING"]}]),
+        "a retry policy is wrong: must have either MaxAttempts or ExpireAfterMin",
+    ),
     "caching of a condition": (
         lambda d: d["Steps"][2].update(CacheConfig={"Enabled": True}),
         "step Gate: a Condition step is never cached",
