@@ -89,7 +89,7 @@ def _predict_volume(services: Services, target: Target, home: Path, endpoint: st
     from medloop.evaluation.cases import HeldOut
     from medloop.evaluation.prediction_figures import write_png
     from medloop.evaluation.volume_figures import overlays
-    from medloop.imaging.volumes import read_volume
+    from medloop.imaging.nifti import read_nifti
 
     key = _first_object(target, uri, ("/img.nii.gz",))
     file, label = (local_path(target, home, f"{key.rpartition('/')[0]}/{name}.nii.gz") for name in ("img", "label"))
@@ -97,7 +97,7 @@ def _predict_volume(services: Services, target: Target, home: Path, endpoint: st
     answer, seconds = _ask(services, target, endpoint, file, out)
     volumes: dict[str, float] = answer.summary["volumes"]
     case = HeldOut(label.parent, label.parent.name, label.parent.name)
-    labels = read_volume(out).voxels.round().astype("uint8")
+    labels = read_nifti(out).voxels
     picture = write_png(overlays(case, labels, list(volumes)), home / "demo" / "segmentation.png")
     words = ", ".join(f"{name} {volume:.0f} {answer.summary['unit']}" for name, volume in volumes.items())
     return Served(endpoint, case.name, ", ".join(volumes), words, picture, seconds)
