@@ -10,7 +10,12 @@ from typing import Any
 from medloop.commands.records import Job, pages
 
 _TRAINING = "/aws/sagemaker/TrainingJobs"
-GROUPS = {"training": _TRAINING, "tuning": _TRAINING, "processing": "/aws/sagemaker/ProcessingJobs"}
+GROUPS = {
+    "training": _TRAINING,
+    "tuning": _TRAINING,
+    "processing": "/aws/sagemaker/ProcessingJobs",
+    "transform": "/aws/sagemaker/TransformJobs",
+}
 METRICS_LINE = re.compile(r"^(\[\d+\] )?epoch=\d+;")
 """A line that reports an epoch, behind its trial's number where it was tuned."""
 

@@ -20,7 +20,7 @@ class Job:
     """A step's job.
 
     Args:
-        kind: `training`, `processing` or `tuning`.
+        kind: `training`, `processing`, `tuning` or `transform`.
         name: The job's own name, which its log bears too.
         arn: The job's ARN.
     """
@@ -201,7 +201,12 @@ def _step(raw: dict[str, Any]) -> Step:
 
 
 def _job(metadata: dict[str, Any]) -> Job | None:
-    for kind, key in (("training", "TrainingJob"), ("processing", "ProcessingJob"), ("tuning", "TuningJob")):
+    for kind, key in (
+        ("training", "TrainingJob"),
+        ("processing", "ProcessingJob"),
+        ("tuning", "TuningJob"),
+        ("transform", "TransformJob"),
+    ):
         arn = metadata.get(key, {}).get("Arn")
         if arn:
             return Job(kind=kind, name=str(arn).rsplit("/", 1)[-1], arn=arn)
@@ -218,6 +223,8 @@ def describe_job(sagemaker: Any, job: Job) -> dict[str, Any]:
         return dict(sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job.name))
     if job.kind == "training":
         return dict(sagemaker.describe_training_job(TrainingJobName=job.name))
+    if job.kind == "transform":
+        return dict(sagemaker.describe_transform_job(TransformJobName=job.name))
     return dict(sagemaker.describe_processing_job(ProcessingJobName=job.name))
 
 
