@@ -99,7 +99,7 @@ def _retried(run: StepRun, runner: Callable[[StepRun], StepResult]) -> StepResul
     begin = time.monotonic()
     while True:
         result = runner(run)
-        policy = _policy_for(result, policies)
+        policy = _policy_for(run.step.type, result, policies)
         wait = policy.wait(retries[policy], time.monotonic() - begin) if policy else None
         if policy is None or wait is None or run.stop.is_set():
             return result
@@ -110,6 +110,8 @@ def _retried(run: StepRun, runner: Callable[[StepRun], StepResult]) -> StepResul
         run.begin_again()
 
 
-def _policy_for(result: StepResult, policies: tuple[RetryPolicy, ...]) -> RetryPolicy | None:
+def _policy_for(step_type: str, result: StepResult, policies: tuple[RetryPolicy, ...]) -> RetryPolicy | None:
     kind = exception_type(result) if result.status == "Failed" else None
+    if step_type == "Tuning" and kind == JOB_INTERNAL_ERROR:
+        return None  # the service leaves that to the tuning job's own retry strategy
     return next((policy for policy in policies if kind in policy.exceptions), None)

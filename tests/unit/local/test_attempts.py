@@ -65,12 +65,16 @@ def backend(tmp_path: Any) -> Backend:
 
 
 def run(
-    backend: Backend, results: list[StepResult], clock: Clock, policies: list[Any] | None = None
+    backend: Backend,
+    results: list[StepResult],
+    clock: Clock,
+    policies: list[Any] | None = None,
+    step_type: str = "Training",
 ) -> tuple[StepResult, dict[str, Any]]:
     """A step whose attempts end as given; its result and its record."""
     document = {"Name": "Train", "Type": "Training", "RetryPolicies": POLICIES if policies is None else policies}
     arn = "arn:aws:sagemaker:us-east-1:000000000000:pipeline/p/execution/e"
-    step = Step("Train", "Training", {}, document, frozenset())
+    step = Step("Train", step_type, {}, document, frozenset())
     left: Iterator[StepResult] = iter(results)
     ended = attempt(StepRun(backend, arn, step, Scope({}, {}, lambda uri: b""), clock), lambda _: next(left)).result
     assert list(left) == []
@@ -97,6 +101,12 @@ def test_attempts_end_where_the_policy_says(backend: Backend) -> None:
     results = [failed(f"InternalServerError: {number}", JOB) for number in range(4)]
     ended, record = run(backend, results, Clock())
     assert (ended.reason, record["AttemptCount"]) == ("InternalServerError: 3", 4)
+
+
+def test_a_tuning_job_is_left_to_its_own_retries(backend: Backend) -> None:
+    """The service doesn't retry a Tuning step for JOB_INTERNAL_ERROR, whatever its policies say."""
+    ended, record = run(backend, [failed("InternalServerError: x", JOB)], Clock(), step_type="Tuning")
+    assert (ended.status, record["AttemptCount"]) == ("Failed", 1)
 
 
 def test_no_retry_begins_after_the_policy_has_expired(backend: Backend) -> None:

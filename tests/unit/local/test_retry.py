@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -100,6 +101,29 @@ def test_retry_goes_on_from_the_failed_step(local: Any) -> None:
     assert ended["CreationTime"] < after["Train"]["StartTime"]
     with pytest.raises(ClientError, match=r"'Failed' or 'Stopped' status can be retried; .* has the status Succeeded"):
         retry(local, arn, "s")
+
+
+@pytest.mark.slow
+def test_of_two_retries_at_once_one_is_refused(local: Any) -> None:
+    """Two people retry the same execution: one engine goes on, the other is told that it runs."""
+    arn = local.start(chain(local), PARAMETERS)
+    assert local.finish(arn)["PipelineExecutionStatus"] == "Failed"
+    switch_on(local)
+
+    def try_it(letter: str) -> str:
+        try:
+            retry(local, arn, letter)
+        except ClientError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(2) as pool:
+        refusals = sorted(pool.map(try_it, "ab"))
+    assert refusals[0] == ""
+    assert "has the status Executing" in refusals[1]
+    assert local.finish(arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert {name: step["AttemptCount"] for name, step in local.steps(arn).items()}["Train"] == 2
+    assert len(local.sagemaker.list_training_jobs()["TrainingJobSummaries"]) == 2
 
 
 @pytest.mark.slow
