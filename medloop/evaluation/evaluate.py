@@ -33,6 +33,7 @@ from medloop.evaluation.record import (
     Score,
     Subgroup,
 )
+from medloop.evaluation.registration import REGISTRATION_FILE, registration, to_json
 from medloop.evaluation.segmentation import score_volumes
 from medloop.evaluation.statistics import LEVEL, MIN_PATIENTS, NUM_DRAWS
 from medloop.evaluation.tables import to_csv
@@ -41,6 +42,8 @@ from medloop.imaging.split_record import SplitRecord, read_split_record
 from medloop.training.model_record import ModelRecord
 
 SPLIT_FILE = "split.json"
+NOBODY = "none"
+"""The ARN of no version."""
 MIN_COMPARED = 20
 """Test patients with which two models can be compared."""
 MAX_VALUES, MAX_NUMBERS = 12, 5
@@ -55,6 +58,14 @@ class EvaluateArguments(BaseModel):
     task: Literal["classification", "segmentation"]
     margin: float = Field(default=0.02, ge=0, le=1, allow_inf_nan=False)
     """How much worse than the champion is still not worse."""
+    deploy_mode: Literal["approval", "pipeline"] = "approval"
+    """Who sees the model before it is deployed: an approver, or nobody."""
+    champion_arn: str = NOBODY
+    """The newest Approved version, whose files the input `champion` holds."""
+    first_arn: str = NOBODY
+    """The oldest Approved version, where it is another; its files are in the input `first`."""
+    test_uses: int | None = Field(default=None, ge=1)
+    """How many candidates were scored on this test set, this one included."""
     note: str = ""
     """A caveat that has to stand wherever the score is shown, such as where the data comes from."""
 
@@ -91,7 +102,12 @@ def evaluate(
     """
     found = assess(model, test, split, arguments, load=load)
     page = render(found.evaluation, found.outcome, found.model, found.split)
-    files = {CASES_FILE: to_csv(found.outcome.cases), REPORT_FILE: page, RECORD_FILE: found.evaluation.to_json()}
+    record = found.evaluation.to_json()
+    texts = registration(
+        found.evaluation, found.split, found.model, record=record, report=page, test_uses=arguments.test_uses
+    )
+    files = {CASES_FILE: to_csv(found.outcome.cases), REPORT_FILE: page, REGISTRATION_FILE: to_json(texts)}
+    files[RECORD_FILE] = record
     _write(output, files)
     report(**{name: value for name, value in found.outcome.metrics.items() if math.isfinite(value)})
     return found.evaluation

@@ -1,0 +1,32 @@
+"""Champion function: which Approved versions a candidate is compared with, and how often its test set has been used.
+
+By hand, from the repository's root, with the credentials of the shell (README.md beside this file has an event):
+
+    PYTHONPATH=. python containers/champion/main.py < event.json
+
+README.md tells the contract.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import boto3
+
+from medloop.champion import answer
+from medloop.errors import MedloopError
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, str]:
+    """Lambda's entry point; the default session may be another than the account's own, as on the local backend."""
+    return answer(event, boto3.client("sagemaker"), boto3.client("s3"))
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(handler(json.load(sys.stdin), None), indent=2))
+    except MedloopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,215 @@
+"""Who a candidate is compared with (the newest and the oldest Approved version), and the uses of its test set.
+
+Runs as a function (containers/champion) with clients that are handed in. Standard library only: the function's
+runtime brings boto3 and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medloop.errors import DataError, SettingError, TargetError
+
+SPLIT_FILE = "split.json"
+DIGEST_LENGTH = 40
+NOBODY = "none"
+"""The ARN of no version: an argument's text that no shell or service drops, as it might an empty one."""
+_ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
+_TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the pipeline's step asks, all of it text."""
+
+    group: str
+    """Model package group."""
+    model: str
+    """s3:// URI of the candidate's model.tar.gz."""
+    split: str
+    """s3:// folder that holds split.json."""
+    none: str
+    """s3:// folder that stands for a model where there is none."""
+    uses: str
+    """s3:// folder of the records of test sets' uses."""
+
+    @classmethod
+    def read(cls, event: Mapping[str, Any]) -> Question:
+        """Read the step's inputs.
+
+        Raises:
+            SettingError: One is missing or is no text.
+        """
+        names = tuple(cls.__dataclass_fields__)
+        for name in names:
+            if not isinstance(event.get(name), str) or not event[name]:
+                raise SettingError(f"{name}: is missing among the step's inputs; upsert the pipeline again")
+        return cls(**{name: event[name] for name in names})
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that a candidate can be compared with."""
+
+    arn: str
+    model: str
+    """s3:// URI of its model.tar.gz."""
+
+
+def answer(event: Mapping[str, Any], sagemaker: Any, s3: Any) -> dict[str, str]:
+    """Find the competitors, and record that the test set is used for this candidate.
+
+    Args:
+        event: `Question`'s fields.
+        sagemaker: SageMaker client.
+        s3: S3 client.
+
+    Returns:
+        champion_arn, champion_model: the newest Approved version; NOBODY and `none` where there is no other than the
+        candidate itself. first_arn, first_model: the oldest one, where it is another than the champion. test_uses: how
+        many candidates this test set was used for, this one included; the same however often it is asked.
+
+    Raises:
+        SettingError: An input is missing.
+        DataError: split.json can't be used, or an Approved version has no artefact.
+        TargetError: The group can't be listed.
+    """
+    question = Question.read(event)
+    digest = digest_of_test(_read_split(s3, question.split))
+    versions = approved_versions(sagemaker, question.group, question.model)
+    nobody = Version(NOBODY, question.none)
+    champion = versions[-1] if versions else nobody
+    first = versions[0] if len(versions) > 1 else nobody
+    for version in {champion, first} - {nobody}:
+        _require_artefact(s3, version)
+    return {
+        "champion_arn": champion.arn,
+        "champion_model": champion.model,
+        "first_arn": first.arn,
+        "first_model": first.model,
+        "test_uses": str(count_use(s3, question.uses, digest, question.model)),
+    }
+
+
+def approved_versions(sagemaker: Any, group: str, candidate: str) -> list[Version]:
+    """The group's Approved versions, oldest first, without those whose artefact is the candidate's.
+
+    A version's number is never given twice, so the highest number is the newest version, whenever it was approved.
+
+    Raises:
+        TargetError: The group can't be listed.
+        DataError: An Approved version names no artefact.
+    """
+    request: dict[str, Any] = {"ModelPackageGroupName": group, "ModelApprovalStatus": "Approved", "MaxResults": 100}
+    try:
+        pages = sagemaker.get_paginator("list_model_packages").paginate(**request)
+        summaries = [summary for page in pages for summary in page["ModelPackageSummaryList"]]
+    except Exception as error:
+        if _code(error) is None:
+            raise
+        raise TargetError(f"model group {group}: can't be listed ({error}); upsert the pipeline again") from error
+    summaries.sort(key=lambda summary: int(summary["ModelPackageVersion"]))
+    found = (_version(sagemaker, str(summary["ModelPackageArn"])) for summary in summaries)
+    return [version for version in found if version.model != candidate]
+
+
+def digest_of_test(split: Mapping[str, Any]) -> str:
+    """What names a test set: SHA-256 over its sorted cases, each with its patient's pseudonym.
+
+    The pseudonyms' key is one for all splits of a bucket, so the same images of the same patients give the same digest.
+
+    Raises:
+        DataError: split.json names no test case.
+    """
+    try:
+        cases = [
+            [pseudonym, case["path"]]
+            for pseudonym, patient in split["patients"].items()
+            for case in patient["cases"]
+            if case["split"] == "test"
+        ]
+    except (KeyError, TypeError, AttributeError):
+        raise DataError(f"{SPLIT_FILE}: patients: are not as the split step writes them; run it again") from None
+    if not cases:
+        raise DataError(f"{SPLIT_FILE}: names no test case; run the split step again")
+    return _digest(json.dumps(sorted(cases)))
+
+
+def count_use(s3: Any, uses: str, test: str, candidate: str) -> int:
+    """Record that a test set is used for a candidate, once, and count the uses up to this one.
+
+    Args:
+        s3: S3 client.
+        uses: s3:// folder of the records.
+        test: The test set's digest.
+        candidate: URI of the candidate's artefact.
+    """
+    bucket, folder = _split_uri(f"{uses.rstrip('/')}/{test}/")
+    key = folder + _digest(candidate)
+    body = json.dumps({"candidate": candidate}).encode()
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*")
+    except Exception as error:
+        if _code(error) not in _TAKEN:
+            raise
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder)
+    # Stored records never change, so neither does the order of those up to this one.
+    recorded = sorted((item["LastModified"], item["Key"]) for page in pages for item in page.get("Contents", ()))
+    return [name for _, name in recorded].index(key) + 1
+
+
+def _version(sagemaker: Any, arn: str) -> Version:
+    package = sagemaker.describe_model_package(ModelPackageName=arn)
+    containers = package.get("InferenceSpecification", {}).get("Containers") or [{}]
+    model = containers[0].get("ModelDataUrl")
+    if not model:
+        raise DataError(f"{arn}: is Approved and names no model.tar.gz; reject it, or approve a version that has one")
+    return Version(arn, str(model))
+
+
+def _require_artefact(s3: Any, version: Version) -> None:
+    bucket, key = _split_uri(version.model)
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except Exception as error:
+        if _code(error) not in _ABSENT:
+            raise
+        mend = "restore it, or reject the version"
+        raise DataError(f"{version.arn}: is Approved and its artefact {version.model} is gone; {mend}") from None
+
+
+def _read_split(s3: Any, folder: str) -> dict[str, Any]:
+    bucket, key = _split_uri(f"{folder.rstrip('/')}/{SPLIT_FILE}")
+    try:
+        document = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except ValueError:
+        raise DataError(f"s3://{bucket}/{key}: is no JSON; run the split step again") from None
+    except Exception as error:
+        if _code(error) not in _ABSENT:
+            raise
+        raise DataError(f"s3://{bucket}/{key}: is absent; run the split step again") from None
+    if not isinstance(document, dict):
+        raise DataError(f"s3://{bucket}/{key}: is no split.json; run the split step again")
+    return document
+
+
+def _split_uri(uri: str) -> tuple[str, str]:
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket or not key:
+        raise SettingError(f"{uri!r}: is no s3:// URI; upsert the pipeline again")
+    return bucket, key
+
+
+def _code(error: Exception) -> str | None:
+    """A client error's code; None of any other error. botocore isn't imported for it."""
+    response: Any = getattr(error, "response", None)
+    return str(response["Error"].get("Code")) if isinstance(response, dict) and "Error" in response else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]

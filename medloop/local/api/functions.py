@@ -1,0 +1,100 @@
+"""Lambda's operations: functions whose code is a bundle in S3, run when they are invoked."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+from botocore.response import StreamingBody
+
+from medloop.local import functions
+from medloop.local.api.paging import pick
+from medloop.local.backend import Backend
+from medloop.local.errors import ServiceError
+from medloop.local.store import Document, Table
+
+_CONFIGURATION = (
+    *("FunctionName", "FunctionArn", "Runtime", "Role", "Handler", "CodeSize", "Description", "Timeout", "MemorySize"),
+    *("CodeSha256", "Version", "PackageType", "State", "Environment"),
+)
+
+
+def create(backend: Backend, params: Document) -> Document:
+    """CreateFunction."""
+    code = _code(backend, params["Code"])
+    with backend.store.write() as write:
+        return _shown(functions.create(write, params, code))
+
+
+def get(backend: Backend, params: Document) -> Document:
+    """GetFunction."""
+    function = _read(backend, params)
+    place = {"RepositoryType": "S3", "Location": function["_code"]}
+    return {"Configuration": _shown(function), "Code": place}
+
+
+def list_(backend: Backend, params: Document) -> Document:
+    """ListFunctions, all in one answer."""
+    with backend.store.read() as read:
+        found = read.select(Table.FUNCTIONS)
+    return {"Functions": [_shown(function) for function in sorted(found, key=lambda item: str(item["FunctionName"]))]}
+
+
+def update_code(backend: Backend, params: Document) -> Document:
+    """UpdateFunctionCode."""
+    code = _code(backend, params)
+    with backend.store.write() as write:
+        return _shown(functions.update_code(write, params, code))
+
+
+def delete(backend: Backend, params: Document) -> Document:
+    """DeleteFunction."""
+    with backend.store.write() as write:
+        write.delete(Table.FUNCTIONS, functions.read(write, params["FunctionName"])["FunctionName"])
+    return {}
+
+
+def invoke(backend: Backend, params: Document) -> Document:
+    """Invoke, waiting for the answer."""
+    if params.get("InvocationType", "RequestResponse") != "RequestResponse":
+        raise ServiceError("NotImplemented", "The local backend invokes functions with RequestResponse alone", 501)
+    function = _read(backend, params)
+    try:
+        event = json.loads(_bytes(params.get("Payload") or b"null"))
+    except ValueError as error:
+        raise ServiceError(
+            "InvalidRequestContentException", f"Could not parse request body into json: {error}"
+        ) from error
+    answer = functions.run(backend, function, event)
+    said = json.dumps(answer.value if answer.error is None else answer.error).encode()
+    failed = {} if answer.error is None else {"FunctionError": "Unhandled"}
+    payload = StreamingBody(io.BytesIO(said), len(said))
+    return {"StatusCode": 200, "ExecutedVersion": "$LATEST", "Payload": payload, **failed}
+
+
+def _bytes(payload: Any) -> bytes:
+    found = payload.read() if hasattr(payload, "read") else payload
+    return found.encode() if isinstance(found, str) else bytes(found)
+
+
+def _read(backend: Backend, params: Document) -> Document:
+    with backend.store.read() as read:
+        return functions.read(read, params["FunctionName"])
+
+
+def _code(backend: Backend, place: Document) -> bytes:
+    if not place.get("S3Bucket") or not place.get("S3Key"):
+        raise ServiceError(
+            "InvalidParameterValueException", "The local backend takes code from S3Bucket and S3Key alone"
+        )
+    try:
+        return backend.objects.read(f"s3://{place['S3Bucket']}/{place['S3Key']}")
+    except ServiceError as error:
+        raise ServiceError(
+            "InvalidParameterValueException", f"Error occurred while GetObject. {error.message}"
+        ) from error
+
+
+def _shown(function: Document) -> Document:
+    return pick(function, *_CONFIGURATION)
