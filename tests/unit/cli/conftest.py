@@ -110,6 +110,17 @@ class Account:
     def describe_processing_job(self, ProcessingJobName: str) -> dict[str, Any]:
         return self.jobs[ProcessingJobName]
 
+    def describe_hyper_parameter_tuning_job(self, HyperParameterTuningJobName: str) -> dict[str, Any]:
+        return self.jobs[HyperParameterTuningJobName]
+
+    def list_training_jobs_for_hyper_parameter_tuning_job(
+        self, HyperParameterTuningJobName: str, SortBy: str, SortOrder: str, MaxResults: int, **page: Any
+    ) -> dict[str, Any]:
+        return _page("TrainingJobSummaries", self.jobs[HyperParameterTuningJobName]["trials"], page)
+
+    def describe_pipeline_definition_for_execution(self, PipelineExecutionArn: str) -> dict[str, Any]:
+        return {"PipelineDefinition": self.definitions[PipelineExecutionArn]}
+
     def list_model_package_groups(self, **page: Any) -> dict[str, Any]:
         names = sorted({p["ModelPackageGroupName"] for p in self.packages})
         return _page("ModelPackageGroupSummaryList", [{"ModelPackageGroupName": name} for name in names], page)
