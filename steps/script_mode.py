@@ -57,7 +57,7 @@ def trainer_type(context: Context) -> type[ModelTrainer]:
 
     target = context.target
 
-    class ScriptTrainer(ModelTrainer):
+    class ScriptTrainer(ModelTrainer):  # type: ignore[misc]  # the SDK has no types here
         """A ModelTrainer whose channels are named by their contents; upsert stores them."""
 
         def create_input_data_channel(self, channel_name: str, data_source: Any, *args: Any, **options: Any) -> Any:

@@ -34,7 +34,7 @@ class Sources(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[1] = VERSION
+    version: int = VERSION
     files: dict[Split, dict[str, str]]
     """By split: path below the split's folder, as in split.json, to path below the raw data."""
 
