@@ -61,12 +61,22 @@ class Engine:
     def _take_over(self, execution: Document) -> None:
         """Begin with what has succeeded: before a retry, or in the execution that a selective one refers to."""
         with self.backend.store.read() as read:
-            for record in read.select(Table.STEPS, self.arn):
-                if record["StepStatus"] == "Succeeded":
-                    self._know(record["StepName"], recorded(read, execution, record))
+            done = [step for step in read.select(Table.STEPS, self.arn) if step["StepStatus"] == "Succeeded"]
+            for record in done:
+                self._know(record["StepName"], recorded(read, execution, record))
+        for name in [record["StepName"] for record in done if "_properties" not in record]:
+            self._remember(self.definition.step(name))
         if selective := execution.get("SelectiveExecutionConfig"):
             selected = {step["StepName"] for step in selective["SelectedSteps"]}
             self.left_out = {step.name for step in self.definition.steps} - selected - set(self.results)
+
+    def _remember(self, step: Step) -> None:
+        """Do for a step whose job was done when its engine died what that engine could not."""
+        key, result = step_cache.key_of(self.arn, step, self.scope), self.results[step.name]
+        if key:
+            entry = step_cache.entry_of(self.backend, self.arn, result)
+            with self.backend.store.write() as write:
+                step_cache.remember(write, key, entry)
 
     def run(self) -> None:
         """Run all steps, then record how the execution ended."""

@@ -48,7 +48,7 @@ def look_up(backend: Backend, execution: str, step: Step, scope: Scope) -> Looku
         step: The step.
         scope: What its expressions may refer to.
     """
-    key = _key(execution, step, scope) if is_cached(step) else ""
+    key = key_of(execution, step, scope)
     if not key:
         return Lookup()
     with backend.store.read() as read:
@@ -81,8 +81,10 @@ def remember(write: Transaction, key: str, entry: Document) -> None:
     write.put(Table.CACHE, key, entry, parent=executions.pipeline_of(entry["execution"]))
 
 
-def _key(execution: str, step: Step, scope: Scope) -> str:
-    """Pipeline, step and a digest of what is compared; empty where that differs at every run, or has no value."""
+def key_of(execution: str, step: Step, scope: Scope) -> str:
+    """Pipeline, step and a digest of what is compared; empty where the step isn't cached, or a value is missing."""
+    if not is_cached(step):
+        return ""
     try:
         arguments = resolve(compared(step), scope)
     except ExpressionError:
