@@ -1,11 +1,13 @@
-"""2D image classification: Split -> Train -> Evaluate -> Gate -> Register | Fail."""
+"""2D image classification: Split -> Train -> Champion -> Evaluate -> Gate -> Register | Fail."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from medloop.settings import PipelineSpec
+from steps.champion import ChampionSettings, champion_step
 from steps.common import Context, PipelineSettings
+from steps.deploy import ClassificationDeploySettings, deploy_steps
 from steps.evaluate import EvaluateSettings, evaluate_step
 from steps.gate import GateSettings, gate_step
 from steps.parameters import PARAMETERS
@@ -26,9 +28,11 @@ class ClassificationSettings(PipelineSettings):
     split: SplitSettings = SplitSettings()
     train: ClassificationTrainSettings = ClassificationTrainSettings()
     tune: TuneSettings = TuneSettings()
+    champion: ChampionSettings = ChampionSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings(min_score=0.8)
     registration: RegisterSettings = RegisterSettings()
+    deploy: ClassificationDeploySettings = ClassificationDeploySettings()
 
 
 def build(settings: ClassificationSettings, target: Target) -> Pipeline:
@@ -37,11 +41,13 @@ def build(settings: ClassificationSettings, target: Target) -> Pipeline:
 
     split = split_step(context, settings.split)
     train, model = train_or_tune(context, settings.train, settings.tune, "classify", split)
-    evaluate = evaluate_step(context, settings.evaluate, split, model)
-    register = register_step(context, settings.registration, "classify", split, model, evaluate)
-    gate = gate_step(context, evaluate, passed=[register])
+    champion = champion_step(context, settings.champion, split, model)
+    evaluate = evaluate_step(context, settings.evaluate, split, model, champion)
+    register = register_step(context, settings.registration, split, model, evaluate)
+    deploy = deploy_steps(context, settings.deploy, model)
+    gate = gate_step(context, evaluate, passed=[register, *deploy])
 
-    return context.pipeline_of([split, train, evaluate, gate])
+    return context.pipeline_of([split, train, champion, evaluate, gate])
 
 
 PIPELINE = PipelineSpec(
@@ -49,7 +55,7 @@ PIPELINE = PipelineSpec(
     task="classification",
     settings=ClassificationSettings,
     build=build,
-    containers=("split", "classify", "evaluate"),
+    containers=("split", "classify", "champion", "evaluate", "serve"),
     parameters=PARAMETERS,
     smoke="smoke-classification",
 )

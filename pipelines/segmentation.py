@@ -1,11 +1,13 @@
-"""3D segmentation: Split -> Train -> Evaluate -> Gate -> Register | Fail."""
+"""3D segmentation: Split -> Train -> Champion -> Evaluate -> Gate -> Register | Fail."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from medloop.settings import PipelineSpec
+from steps.champion import ChampionSettings, champion_step
 from steps.common import Context, PipelineSettings
+from steps.deploy import SegmentationDeploySettings, deploy_steps
 from steps.evaluate import EvaluateSettings, evaluate_step
 from steps.gate import GateSettings, gate_step
 from steps.parameters import PARAMETERS
@@ -27,9 +29,11 @@ class SegmentationSettings(PipelineSettings):
     split: SplitSettings = SplitSettings()
     train: SegmentationTrainSettings = SegmentationTrainSettings()
     tune: TuneSettings = TuneSettings()
+    champion: ChampionSettings = ChampionSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings(min_score=0.7)
     registration: RegisterSettings = RegisterSettings()
+    deploy: SegmentationDeploySettings = SegmentationDeploySettings()
 
 
 def build(settings: SegmentationSettings, target: Target) -> Pipeline:
@@ -38,11 +42,13 @@ def build(settings: SegmentationSettings, target: Target) -> Pipeline:
 
     split = split_step(context, settings.split, settings.data.labels)
     train, model = train_or_tune(context, settings.train, settings.tune, "segment", split)
-    evaluate = evaluate_step(context, settings.evaluate, split, model)
-    register = register_step(context, settings.registration, "segment", split, model, evaluate)
-    gate = gate_step(context, evaluate, passed=[register])
+    champion = champion_step(context, settings.champion, split, model)
+    evaluate = evaluate_step(context, settings.evaluate, split, model, champion)
+    register = register_step(context, settings.registration, split, model, evaluate)
+    deploy = deploy_steps(context, settings.deploy, model)
+    gate = gate_step(context, evaluate, passed=[register, *deploy])
 
-    return context.pipeline_of([split, train, evaluate, gate])
+    return context.pipeline_of([split, train, champion, evaluate, gate])
 
 
 PIPELINE = PipelineSpec(
@@ -50,7 +56,7 @@ PIPELINE = PipelineSpec(
     task="segmentation",
     settings=SegmentationSettings,
     build=build,
-    containers=("split", "segment", "evaluate"),
+    containers=("split", "segment", "champion", "evaluate", "serve"),
     parameters=PARAMETERS,
     smoke="smoke-segmentation",
 )

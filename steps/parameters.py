@@ -32,5 +32,12 @@ PARAMETERS = (
     RunParameter("TrainInstanceCount", "Integer", "machines of the training job", setting="train.instance_count"),
     RunParameter("MinScore", "Float", "the score that a model must reach", setting="gate.min_score"),
     RunParameter("ApprovalStatus", "String", "a new version's status", setting="registration.approval_status"),
+    RunParameter(
+        "EndpointName",
+        "String",
+        "the endpoint that is to serve the model: letters, digits and inner hyphens",
+        setting="deploy.endpoint_name",
+        pattern=r"(?=.{1,63}$)[A-Za-z0-9](-*[A-Za-z0-9])*",
+    ),
     RunParameter("TrackingUri", "String", "an MLflow store: local, an address or an ARN", setting="tracking.mlflow"),
 )

@@ -1,35 +1,64 @@
-"""Register: a new version in the model group, with its evidence."""
+"""Register: a new version in the model group, with its evidence and its model card."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from steps.common import Context, InstanceType, Settings, output_uri, service_retries
-from steps.evaluate import OUTPUT
+from pydantic import Field
+
+from medloop.cloud.commit import checkout_commit
+from steps.card import CardSettings, model_card
+from steps.common import Context, InstanceType, output_uri, service_retries
+from steps.evaluate import OUTPUT, registration_file
 
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.model_step import ModelStep
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
-CONTENT_TYPES = {"classification": ["image/png", "image/jpeg"], "segmentation": ["application/x-nifti"]}
+CONTAINER = "serve"
+CONTENT_TYPES = {
+    "classification": ["image/png", "image/jpeg", "application/x-npy"],
+    "segmentation": ["application/x-nifti", "application/gzip", "application/x-npy"],
+}
 RESPONSE_TYPES = {"classification": ["application/json"], "segmentation": ["application/x-nifti", "application/json"]}
 TASKS = {"classification": "IMAGE_CLASSIFICATION", "segmentation": "IMAGE_SEGMENTATION"}
 """The service's own words for ours."""
+FOUND = (
+    "score",
+    "evidence",
+    "margin_left",
+    "champion",
+    "test_uses",
+    "split_train",
+    "split_val",
+    "split_test",
+    "leakage",
+    "quarantined",
+    "data_digest",
+    "code_digest",
+    "network",
+    "tracking_run",
+    "evaluation_digest",
+    "report_digest",
+)
+"""Texts of registration.json that stand in the metadata under the same names."""
+Instances = Annotated[tuple[InstanceType, ...], Field(min_length=1)]
 
 
-class RegisterSettings(Settings):
-    """How a version enters the group."""
+class RegisterSettings(CardSettings):
+    """How a version enters the group, and what its model card says."""
 
     approval_status: Literal["PendingManualApproval", "Approved", "Rejected"] = "PendingManualApproval"
-    inference_instances: tuple[InstanceType, ...] = ("ml.m5.xlarge", "ml.g5.xlarge")
+    inference_instances: Instances = ("ml.m5.xlarge", "ml.g5.xlarge")
     """Machines that the version may be served on."""
+    transform_instances: Instances = ("ml.m5.xlarge", "ml.g5.xlarge")
+    """Machines that a batch transform of it may use."""
 
 
 def register_step(
     context: Context,
     settings: RegisterSettings,
-    container: str,
     split: ProcessingStep,
     model: Any,
     evaluate: ProcessingStep,
@@ -42,21 +71,25 @@ def register_step(
     session.init_model_step_arguments(SimpleNamespace(sagemaker_session=session))
     create_model_package_from_containers(
         session,
-        containers=[
-            {
-                "Image": context.target.image(container),
-                "ModelDataUrl": model,
-            }
-        ],
+        containers=[{"Image": context.target.image(CONTAINER), "ModelDataUrl": model}],
         content_types=CONTENT_TYPES[context.task],
         response_types=RESPONSE_TYPES[context.task],
         inference_instances=list(settings.inference_instances),
+        transform_instances=list(settings.transform_instances),
         model_package_group_name=f"medloop-{context.task}",
         model_metrics=_model_metrics(evaluate),
-        customer_metadata_properties=_metadata(context, container, split, evaluate),
+        customer_metadata_properties=_metadata(context, split, evaluate),
         approval_status=context.parameters["ApprovalStatus"],
         domain="COMPUTER_VISION",
         task=TASKS[context.task],
+        model_card=model_card(
+            context,
+            settings,
+            lambda name: _found(evaluate, name),
+            split=split,
+            evaluation=output_uri(evaluate, OUTPUT),
+            model=model,
+        ),
     )
     arguments, session.context = session.context, None
     return ModelStep(
@@ -69,22 +102,32 @@ def register_step(
 
 
 def _model_metrics(evaluate: ProcessingStep) -> dict[str, Any]:
-    """evaluation.json as the version's model quality, which Studio draws."""
+    """evaluation.json as the version's model quality, which Studio draws, and its digest."""
     from sagemaker.core.workflow.functions import Join
 
     uri = Join(on="/", values=[output_uri(evaluate, OUTPUT), "evaluation.json"])
-    return {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": uri}}}
+    digest = _found(evaluate, "evaluation_digest")
+    return {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": uri, "ContentDigest": digest}}}
 
 
-def _metadata(context: Context, container: str, split: ProcessingStep, evaluate: ProcessingStep) -> dict[str, Any]:
+def _metadata(context: Context, split: ProcessingStep, evaluate: ProcessingStep) -> dict[str, Any]:
     """What leads from the version back to its data, code and evidence; values of 256 characters at most."""
     from sagemaker.core.workflow.execution_variables import ExecutionVariables
 
     return {
         "data": context.parameters["InputData"],
         "data_version": context.parameters["DataVersion"],
-        "code_digest": context.target.code_digest(container),
+        "git_commit": checkout_commit(),
         "split": output_uri(split, "split"),
         "evaluation": output_uri(evaluate, OUTPUT),
         "execution": ExecutionVariables.PIPELINE_EXECUTION_ARN,
+        "endpoint": context.parameters["EndpointName"],
+        **{name: _found(evaluate, name) for name in FOUND},
     }
+
+
+def _found(evaluate: ProcessingStep, name: str) -> Any:
+    """A text of registration.json."""
+    from sagemaker.core.workflow.functions import JsonGet
+
+    return JsonGet(step_name=evaluate.name, property_file=registration_file(), json_path=name)
