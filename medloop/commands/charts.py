@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 420.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 14.0, 12.0, 40.0
 COLOURS = ("#0b5cad", "#d97706", "#2d8a4e", "#7c3aed", "#c01f1f", "#0e7490")
 _MAX_NAME = 14
+_NINES = (0.0, 0.5, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9999, 0.99999)
+"""The marks of an axis that is logarithmic in 1 - x."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,12 @@ class Axis:
 
     def marks(self) -> list[tuple[float, str]]:
         """Places and texts of the marks."""
-        values = _decades(self.low, self.high) if self.scale == "log" else _round(self.low, self.high, self.whole)
+        if self.scale == "log":
+            values = _decades(self.low, self.high)
+        elif self.scale == "reverse":
+            values = [value for value in _NINES if self.low <= value <= self.high]
+        else:
+            values = _round(self.low, self.high, self.whole)
         return [(self.place(value), f"{value:.6g}") for value in values]
 
     def _bend(self, value: float) -> float:

@@ -157,6 +157,7 @@ def test_reverse_logarithmic_values_stay_within_their_range(local: Local) -> Non
     assert sum(value > 0.9 for value in values) >= 3
 
 
+@pytest.mark.slow
 def test_a_trial_behind_the_median_is_stopped_early(local: Local) -> None:
     """SageMaker's median rule on the values in the log; the best model is that of a trial that completed."""
     ranges = {"CategoricalParameterRanges": [{"Name": "rate", "Values": ["0.01", "0.0101", "0.0102", "0.9"]}]}
@@ -169,6 +170,7 @@ def test_a_trial_behind_the_median_is_stopped_early(local: Local) -> None:
     assert ended["BestTrainingJob"]["TunedHyperParameters"] == {"rate": "0.01"}
 
 
+@pytest.mark.slow
 def test_hyperband_ends_jobs_that_lie_behind(local: Local) -> None:
     """Of nine jobs some are stopped at a rung; one that completed is the best."""
     limits = {"StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 1}}, "jobs": 6}
@@ -179,6 +181,7 @@ def test_hyperband_ends_jobs_that_lie_behind(local: Local) -> None:
     assert ended["BestTrainingJob"]["TrainingJobStatus"] == "Completed"
 
 
+@pytest.mark.slow
 def test_a_warm_start_goes_on_from_earlier_trials(local: Local) -> None:
     """What the parent found guides the search, and the overall best is taken over both."""
     image = local.image(SCORER)
@@ -323,6 +326,7 @@ def test_stopping_an_execution_stops_its_tuning(local: Local) -> None:
     assert [trial["TrainingJobStatus"] for trial in trials(local, name)] == ["Stopped"]
 
 
+@pytest.mark.slow
 def test_a_killed_engine_ends_its_tuning_and_a_retry_runs_it_again(local: Local) -> None:
     """Nothing is left running, and the execution goes on with a new tuning job."""
     arn = local.start([tuning_step(local.image(SCORER), jobs=2, static={"pause": "1.5"})])
