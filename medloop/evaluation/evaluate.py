@@ -157,14 +157,16 @@ def _summarise(
         if math.isfinite(value)
     }
     enough = num_patients >= MIN_COMPARED and math.isfinite(outcome.score)
+    # Not scored here yet: what was not compared is no evidence, and a pipeline deploys nothing on it.
+    rivalled = arguments.champion_arn != NOBODY
     return Evaluation(
         task=split.task,
         score=Score.model_validate({"name": outcome.score_name, "value": value, "interval": _interval(outcome)}),
         gate=Gate(
             score=value,
             margin=arguments.margin,
-            margin_left=0.0,
-            sufficient=1 if enough else 0,
+            margin_left=-1.0 if rivalled and arguments.deploy_mode == "pipeline" else 0.0,
+            sufficient=1 if enough and not rivalled else 0,
             num_patients=num_patients,
             champion="",
         ),
@@ -181,7 +183,7 @@ def _summarise(
             num_quarantined=len(split.quarantined),
             leakage=leakage,
         ),
-        notes=_notes(outcome, num_patients, split, model, arguments.note),
+        notes=_notes(outcome, num_patients, split, model, _caveats(arguments)),
     )
 
 
@@ -203,8 +205,19 @@ def _interval(outcome: Outcome) -> Interval | None:
     return Interval(lower=spread.lower, upper=spread.upper, level=LEVEL, method=method)
 
 
-def _notes(outcome: Outcome, num_patients: int, split: SplitRecord, model: ModelRecord, note: str) -> list[str]:
-    notes = [note] if note else []
+def _caveats(arguments: EvaluateArguments) -> list[str]:
+    caveats = [arguments.note] if arguments.note else []
+    if arguments.champion_arn != NOBODY:
+        caveats.append(
+            f"NOT COMPARED with the newest Approved version, {arguments.champion_arn}: the gate knows no more."
+        )
+    return caveats
+
+
+def _notes(
+    outcome: Outcome, num_patients: int, split: SplitRecord, model: ModelRecord, caveats: list[str]
+) -> list[str]:
+    notes = [*caveats]
     if split.identifiers == "none":
         notes.append("The number of patients is not known, so no interval is given: add patients.csv to the data.")
     elif num_patients < MIN_PATIENTS:
