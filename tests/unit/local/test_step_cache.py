@@ -143,6 +143,24 @@ def test_old_failed_and_foreign_runs_do_not_count(local: Any) -> None:
     assert [source_of(local.run(bad)[1]["Bad"]) for _ in range(2)] == [None, None]
 
 
+@pytest.mark.slow
+def test_job_that_outlived_its_engine_enters_the_cache_with_the_retry(local: Any) -> None:
+    """A reader ends such a step as Succeeded, without its result; the retry reads it from the job and remembers it."""
+    bad = processing("Bad", local.image("import sys; sys.exit(3)"), DependsOn=["Make"])
+    steps = [chain(local)[0], bad]
+    first, _ = local.run(steps, PARAMETERS)
+    arn = first["PipelineExecutionArn"]
+    with Store(local.home / "medloop.db").write() as write:
+        record = write.get(Table.STEPS, f"{arn}/Make") or {}
+        kept = {key: value for key, value in record.items() if not key.startswith("_")}
+        write.put(Table.STEPS, f"{arn}/Make", kept)
+        write.db.execute("DELETE FROM step_cache")
+    local.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
+    local.finish(arn)
+    _, found = local.run(steps, PARAMETERS)
+    assert source_of(found["Make"]) == arn
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("30d", 2_592_000), ("T16m", 960), ("30dT5h", 2_610_000), ("PT1H", 3600), ("P1Y", 31_536_000), ("2w", 1_209_600)],
