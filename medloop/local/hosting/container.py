@@ -40,7 +40,8 @@ DRAIN_SECONDS = 65.0
 """How long a container that is replaced may still answer what it has begun: an invocation has 60 s."""
 _PING_SECONDS = 2.0
 _POLL_SECONDS = 0.05
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 3.0
+"""Between SIGTERM and SIGKILL: nothing is under way any more, and an interpreter with torch takes its time to end."""
 _IN_USE = "in-use"
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
