@@ -80,7 +80,7 @@ def upsert(target: Target, resolved: Resolved) -> UpsertResult:
     """
     definition = build_definition(target, resolved)
     try:
-        _check_images(target, resolved)
+        _check_images(target, resolved, definition)
         uploaded = [key for key, body in _objects(target, resolved) if _put_once(target, key, body)]
         _put_functions(target, resolved, definition)
         _ensure_group(target, f"medloop-{resolved.spec.task}")
@@ -170,12 +170,16 @@ def _put_pipeline(target: Target, name: str, definition: str) -> tuple[str, str]
     return str(client.update_pipeline(**wanted)["PipelineArn"]), "updated"
 
 
-def _check_images(target: Target, resolved: Resolved) -> None:
-    """On AWS jobs run images, and an execution without its image fails only after minutes: refuse here."""
+def _check_images(target: Target, resolved: Resolved, definition: str) -> None:
+    """On AWS jobs run images, and an execution without its image fails only after minutes: refuse here.
+
+    Only images that the definition names are needed: script mode trains in SageMaker's own.
+    """
     if target.name != "aws":
         return
     for container in resolved.spec.containers:
-        if load_container(container).kind != "lambda" and find_digest(target, container) is None:
+        named = any(f"/medloop-{container}{end}" in definition for end in ":@")
+        if named and find_digest(target, container) is None:
             mend = f"`medloop images push {container}` builds and pushes it"
             raise TargetError(f"target aws: no image of containers/{container} as it is now; {mend}")
 
