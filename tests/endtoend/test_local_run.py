@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,29 @@ def test_a_second_run_with_nothing_changed_runs_no_job(medloop: Any, images: Pat
     assert again["report"] == trained["report"]
     client = local_session(medloop.home).client("sagemaker")
     client.delete_model_package(ModelPackageName=again["model_arn"])  # the tests around this one count versions
+
+
+def weights_of(medloop: Any, outcome: dict[str, Any]) -> bytes:
+    """model.safetensors of the model that a run trained."""
+    evidence = medloop.home / "s3" / "medloop-local" / "executions" / "classification"
+    (archive,) = (evidence / outcome["execution"]["id"] / "Train").rglob("model.tar.gz")
+    with tarfile.open(archive) as tar:
+        file = tar.extractfile("model.safetensors")
+        assert file is not None
+        return file.read()
+
+
+def test_script_mode_on_raw_files_gives_the_same_model(medloop: Any, images: Path, trained: dict[str, Any]) -> None:
+    """The SDK's drivers and a manifest in place of our image and copies: the same bytes, and no name is shown."""
+    choices = ("--set", "train.mode=script", "--set", "split.layout=manifest")
+    outcome = medloop.json("run", "classification", "--data", str(images), *SMALL, *choices, "--param", "MinScore=0")
+    assert weights_of(medloop, outcome) == weights_of(medloop, trained)
+    folder = Path(outcome["report"]).parent
+    assert folder.is_dir()
+    assert not [path for path in folder.iterdir() if b"patient 1" in path.read_bytes()]
+    assert medloop("executions", "logs", outcome["execution"]["id"]) == 0
+    assert "Running Basic Script driver" in medloop.out
+    assert "patient 1" not in medloop.out
 
 
 def test_an_impossible_bound_refuses(medloop: Any, images: Path, trained: dict[str, Any]) -> None:
