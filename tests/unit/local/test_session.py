@@ -35,7 +35,7 @@ def _no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
         ("s3", "list_buckets", {}),
         ("sts", "assume_role", {"RoleArn": ROLE_ARN, "RoleSessionName": "me"}),
         ("iam", "list_roles", {}),
-        ("scheduler", "list_schedules", {}),
+        ("scheduler", "list_schedule_groups", {}),
         ("secretsmanager", "get_secret_value", {"SecretId": "key"}),
     ],
 )
