@@ -103,7 +103,7 @@ def run(
     with torch.inference_mode():
         scores = ClassificationTask(together, volumes[test], classes, rule, settings, CPU).validate(model)
     kept = {"auroc": scores["val_auroc"], "accuracy": scores["val_accuracy"]}
-    return kept | {"epoch": result.best.epoch, "seconds": seconds}
+    return kept | {"val_auroc": result.best.value, "epoch": result.best.epoch, "seconds": seconds}
 
 
 if __name__ == "__main__":
