@@ -14,6 +14,7 @@ from medloop.commands.options import Services
 from medloop.commands.output import say
 from medloop.commands.records import find_execution, list_executions, pages
 from medloop.errors import DataError, TargetError, UserError
+from medloop.metadata import MAX_VALUE, encode
 
 if TYPE_CHECKING:
     from medloop.cloud.sessions import Target
@@ -155,9 +156,10 @@ def input_uri(target: Target, wish: Wish) -> str:
 
     Raises:
         TargetError: A folder of this machine was given for AWS.
+        DataError: The service couldn't record the prefix.
     """
     if wish.folder is None:
-        return wish.data.rstrip("/") + "/"
+        return recordable(wish.data.rstrip("/") + "/")
     if target.name != "local":
         raise TargetError(
             f"--data {wish.data}: jobs on AWS can't read this machine; upload it first: "
@@ -167,6 +169,20 @@ def input_uri(target: Target, wish: Wish) -> str:
     from medloop.local.objects import reference
 
     return reference(Home.find(wish.home), wish.folder) + "/"
+
+
+def recordable(uri: str) -> str:
+    """The prefix, which the version's metadata and model card repeat as it is.
+
+    Raises:
+        DataError: CreateModelPackage would refuse it, after all jobs have run.
+    """
+    if len(uri) > MAX_VALUE:
+        raise DataError(f"--data {uri}: has {len(uri)} characters; a version records {MAX_VALUE}: use a shorter one")
+    # `=` is in the service's set, though `encode` needs it for itself: dt=2026-11-24/ is a usual prefix.
+    if strange := sorted({sign for sign in uri if sign != "=" and encode(sign) != sign}):
+        raise DataError(f"--data {uri}: a version can't record {' '.join(strange)}; use a prefix without")
+    return uri
 
 
 def data_version(s3: Any, uri: str) -> str | None:

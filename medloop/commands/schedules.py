@@ -42,11 +42,12 @@ def create(
     """Start a pipeline by the clock, on the data that is there then."""
     from medloop.cloud.schedules import create_schedule
     from medloop.cloud.upsert import stored_definition
+    from medloop.commands.launching import recordable
     from medloop.settings import resolve
 
     if not data.startswith("s3://"):
         raise UserError(f"--data {data}: a schedule needs data that is there later: s3://bucket/prefix")
-    given = resolve(pipeline, params=[*(params or ()), f"InputData={data.rstrip('/')}/"]).parameters
+    given = resolve(pipeline, params=[*(params or ()), f"InputData={recordable(data.rstrip('/') + '/')}"]).parameters
     opened = services(ctx).target(target, home)
     if stored_definition(opened, pipeline) is None:
         raise UserError(
