@@ -107,7 +107,8 @@ async def _invoke(endpoint: Endpoint, request: Request) -> Response:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """NumPy raises MemoryError; torch says it in a RuntimeError, on the CPU without a class of its own."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
+    words = ("out of memory", "allocate memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
 
 async def _predict(endpoint: Endpoint, request: Request) -> Response:
