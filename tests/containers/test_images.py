@@ -14,7 +14,10 @@ import pytest
 from medloop.bundle import REPOSITORY, bundle_files, load_container, make_bundle
 from medloop.errors import SettingError
 
-CONTAINERS = sorted(path.parent.name for path in (REPOSITORY / "containers").glob("*/container.toml"))
+ALL = sorted(path.parent.name for path in (REPOSITORY / "containers").glob("*/container.toml"))
+CONTAINERS = [name for name in ALL if load_container(name).kind != "lambda"]
+"""Those that become images; a Lambda function's code is its bundle."""
+FUNCTIONS = sorted(set(ALL) - set(CONTAINERS))
 BROUGHT_BY_BASE = {"torch", "torchvision"}
 
 
@@ -91,6 +94,23 @@ class TestDockerfile:
     def test_metric_definitions_are_regular_expressions(self, name: str) -> None:
         """SageMaker takes the first group of a match as the metric's value."""
         assert all(re.compile(regex).groups == 1 for regex in load_container(name).metrics.values())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_functions_bundle_imports_what_lambda_has_alone(name: str, tmp_path: Path) -> None:
+    """Lambda brings the standard library and boto3; the bundle must hold everything else."""
+    for file in bundle_files(load_container(name)):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / file, tmp_path / file)
+    module = load_container(name).entry_point.removesuffix(".py").replace("/", ".")
+    code = (
+        "import sys, types; sys.modules['boto3'] = types.ModuleType('boto3')\n"
+        f"sys.path[:] = [{str(tmp_path)!r}] + [p for p in sys.path if 'site-packages' not in p and p]\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in getattr(f, '__module__', str(f)).lower()]\n"
+        f"from {module} import handler; print(callable(handler))"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.strip() == "True", done.stderr
 
 
 def lay_out(name: str, folder: Path) -> None:

