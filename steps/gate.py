@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SCORE = "score.value"
 MARGIN_LEFT = "gate.margin_left"
+VERDICT = "gate.verdict"
+"""One line of evaluation.json on the comparison, 500 characters at most."""
 
 
 class GateSettings(Settings):
@@ -36,8 +38,8 @@ def gate_step(context: Context, evaluate: ProcessingStep, passed: Sequence[Step]
         display_name="Gate",
         description="Is the score at least MinScore, and the model no worse than the champion by more than the margin?",
         conditions=[
-            ConditionGreaterThanOrEqualTo(left=_number(evaluate, SCORE), right=context.parameters["MinScore"]),
-            ConditionGreaterThanOrEqualTo(left=_number(evaluate, MARGIN_LEFT), right=0.0),
+            ConditionGreaterThanOrEqualTo(left=_found(evaluate, SCORE), right=context.parameters["MinScore"]),
+            ConditionGreaterThanOrEqualTo(left=_found(evaluate, MARGIN_LEFT), right=0.0),
         ],
         if_steps=list(passed),
         else_steps=[_fail_step(context, evaluate)],
@@ -45,18 +47,20 @@ def gate_step(context: Context, evaluate: ProcessingStep, passed: Sequence[Step]
 
 
 def _fail_step(context: Context, evaluate: ProcessingStep) -> FailStep:
-    """Says the score, the bound, what is left of the margin, and where the report lies."""
+    """Says the score, the bound, what is left of the margin, the comparison, and where the report lies."""
     from sagemaker.core.workflow.functions import Join
     from sagemaker.mlops.workflow.fail_step import FailStep
 
     words: list[Any] = [
         "The gate refused the model. Score ",
-        _number(evaluate, SCORE),
+        _found(evaluate, SCORE),
         " (must be at least MinScore = ",
         context.parameters["MinScore"],
         "); margin left against the champion ",
-        _number(evaluate, MARGIN_LEFT),
-        " (must be at least 0). Nothing was registered. Report: ",
+        _found(evaluate, MARGIN_LEFT),
+        " (must be at least 0). ",
+        _found(evaluate, VERDICT),
+        " Nothing was registered. Report: ",
         output_uri(evaluate, OUTPUT),
         "/report.html",
     ]
@@ -68,7 +72,7 @@ def _fail_step(context: Context, evaluate: ProcessingStep) -> FailStep:
     )
 
 
-def _number(evaluate: ProcessingStep, path: str) -> Any:
+def _found(evaluate: ProcessingStep, path: str) -> Any:
     from sagemaker.core.workflow.functions import JsonGet
 
     return JsonGet(step_name=evaluate.name, property_file=evaluation_file(), json_path=path)

@@ -22,8 +22,9 @@ def main() -> None:
     """Read the contract, evaluate, say the score."""
     job = ProcessingJob.read(sys.argv[1:])
     arguments = parse_arguments(EvaluateArguments, job.arguments)
+    rivals = {name: job.input(name) for name in ("champion", "first") if job.has_input(name)}
     evaluation = evaluate(
-        job.input("model"), job.input("test"), job.input("split"), job.output("evaluation"), arguments
+        job.input("model"), job.input("test"), job.input("split"), job.output("evaluation"), arguments, **rivals
     )
     job.say(last_word(evaluation))
 

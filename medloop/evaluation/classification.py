@@ -41,7 +41,7 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
     """
     classes = model.record.classes
     truth = np.array([classes.index(case.class_name) for case in cases])
-    probabilities = _predict(cases, model)
+    probabilities = predict_images(cases, model)
     metrics = classification_metrics(truth, probabilities, classes)
     patients = [case.patient for case in cases] if patients_known else []
     spreads = bootstrap(patients, lambda weights: resampled_classification(truth, probabilities, classes, weights))
@@ -58,6 +58,7 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
         cases=_table(cases, truth, probabilities, classes),
         subset_score=subset_score,
         sections=lambda: _sections(cases, truth, probabilities, classes, metrics),
+        answers=probabilities,
         confusion={
             name: {other: int(n) for other, n in zip(classes, row, strict=True)}
             for name, row in zip(classes, counts, strict=True)
@@ -66,7 +67,12 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
     )
 
 
-def _predict(cases: Sequence[HeldOut], model: ImageModel) -> Floats:
+def predict_images(cases: Sequence[HeldOut], model: ImageModel) -> Floats:
+    """Probabilities [N, C] of every case.
+
+    Raises:
+        DataError: An image can't be read.
+    """
     parts = []
     for start in range(0, len(cases), CHUNK):
         paths = [case.path for case in cases[start : start + CHUNK]]

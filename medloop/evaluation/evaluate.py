@@ -16,6 +16,7 @@ from medloop.container.metrics import report
 from medloop.errors import DataError, TargetError
 from medloop.evaluation.cases import HeldOut, leave_out_seen, list_cases
 from medloop.evaluation.classification import score_images
+from medloop.evaluation.compare import Rival, Scored, compare, comparison_notes, make_gate
 from medloop.evaluation.outcome import Outcome
 from medloop.evaluation.page import render
 from medloop.evaluation.predictors import Loader, load_predictor, require_task
@@ -24,9 +25,9 @@ from medloop.evaluation.record import (
     RECORD_FILE,
     REPORT_FILE,
     ClassificationMetrics,
+    Comparison,
     Data,
     Evaluation,
-    Gate,
     Interval,
     Leakage,
     Metric,
@@ -44,8 +45,6 @@ from medloop.training.model_record import ModelRecord
 SPLIT_FILE = "split.json"
 NOBODY = "none"
 """The ARN of no version."""
-MIN_COMPARED = 20
-"""Test patients with which two models can be compared."""
 MAX_VALUES, MAX_NUMBERS = 12, 5
 """An attribute with more values, or with more distinct numbers (an age in years), makes no subgroups."""
 
@@ -81,7 +80,15 @@ class Assessment:
 
 
 def evaluate(
-    model: Path, test: Path, split: Path, output: Path, arguments: EvaluateArguments, *, load: Loader = load_predictor
+    model: Path,
+    test: Path,
+    split: Path,
+    output: Path,
+    arguments: EvaluateArguments,
+    *,
+    champion: Path | None = None,
+    first: Path | None = None,
+    load: Loader = load_predictor,
 ) -> Evaluation:
     """Score a model and write evaluation.json, cases.csv and report.html; none is written unless all are ready.
 
@@ -91,6 +98,8 @@ def evaluate(
         split: Folder with split.json.
         output: Where the three files go.
         arguments: The job's arguments.
+        champion: Folder of the version `champion_arn`.
+        first: Folder of the version `first_arn`.
         load: Makes a predictor of a model folder.
 
     Returns:
@@ -100,7 +109,7 @@ def evaluate(
         DataError: A folder or file can't be used; the message names it.
         TargetError: `output` can't be written.
     """
-    found = assess(model, test, split, arguments, load=load)
+    found = assess(model, test, split, arguments, champion=champion, first=first, load=load)
     page = render(found.evaluation, found.outcome, found.model, found.split)
     record = found.evaluation.to_json()
     texts = registration(
@@ -114,9 +123,16 @@ def evaluate(
 
 
 def assess(
-    model: Path, test: Path, split: Path, arguments: EvaluateArguments, *, load: Loader = load_predictor
+    model: Path,
+    test: Path,
+    split: Path,
+    arguments: EvaluateArguments,
+    *,
+    champion: Path | None = None,
+    first: Path | None = None,
+    load: Loader = load_predictor,
 ) -> Assessment:
-    """Score a model; writes nothing. Arguments and errors are those of `evaluate`."""
+    """Score a model, and approved versions beside it; writes nothing. Arguments and errors are those of `evaluate`."""
     record = read_split_record(split / SPLIT_FILE)
     if record.task != arguments.task:
         raise DataError(f"{SPLIT_FILE}: task is {record.task}, not {arguments.task}; give the split of this task")
@@ -126,8 +142,18 @@ def assess(
     kept, leakage = leave_out_seen(cases, record, predictor.record)
     score = score_images if arguments.task == "classification" else score_volumes
     outcome = score(kept, predictor, patients_known=record.identifiers != "none")
-    evaluation = _summarise(outcome, kept, leakage, record, predictor.record, arguments)
-    return Assessment(evaluation, outcome, predictor.record, record)
+    scored = Scored(kept, outcome, predictor.record.classes, record)
+    candidate = predictor.record
+    del predictor  # two networks at once are not needed
+    comparisons = [compare(rival, scored, load) for rival in _rivals(arguments, champion, first)]
+    evaluation = _summarise(scored, leakage, candidate, arguments, comparisons)
+    return Assessment(evaluation, outcome, candidate, record)
+
+
+def _rivals(arguments: EvaluateArguments, champion: Path | None, first: Path | None) -> list[Rival]:
+    """Approved versions to compare with; the word `none` is no version."""
+    named = [Rival("champion", arguments.champion_arn, champion), Rival("first", arguments.first_arn, first)]
+    return [rival for rival in named if rival.arn != NOBODY]
 
 
 def last_word(evaluation: Evaluation) -> str:
@@ -141,13 +167,13 @@ def last_word(evaluation: Evaluation) -> str:
 
 
 def _summarise(
-    outcome: Outcome,
-    cases: Sequence[HeldOut],
+    scored: Scored,
     leakage: Leakage,
-    split: SplitRecord,
     model: ModelRecord,
     arguments: EvaluateArguments,
+    comparisons: list[Comparison],
 ) -> Evaluation:
+    outcome, cases, split = scored.outcome, scored.cases, scored.split
     known = split.identifiers != "none"
     num_patients = len({case.patient for case in cases}) if known else 0
     value = outcome.score if math.isfinite(outcome.score) else 0.0
@@ -156,19 +182,14 @@ def _summarise(
         for name, value in outcome.metrics.items()
         if math.isfinite(value)
     }
-    enough = num_patients >= MIN_COMPARED and math.isfinite(outcome.score)
-    # Not scored here yet: what was not compared is no evidence, and a pipeline deploys nothing on it.
-    rivalled = arguments.champion_arn != NOBODY
+    champion = next((found for found in comparisons if found.role == "champion"), None)
+    test_uses = arguments.test_uses or 1
+    caveats = ([arguments.note] if arguments.note else []) + comparison_notes(comparisons, test_uses)
     return Evaluation(
         task=split.task,
         score=Score.model_validate({"name": outcome.score_name, "value": value, "interval": _interval(outcome)}),
-        gate=Gate(
-            score=value,
-            margin=arguments.margin,
-            margin_left=-1.0 if rivalled and arguments.deploy_mode == "pipeline" else 0.0,
-            sufficient=1 if enough and not rivalled else 0,
-            num_patients=num_patients,
-            champion="",
+        gate=make_gate(
+            outcome.score, arguments.margin, arguments.deploy_mode, champion, num_patients, outcome.score_name
         ),
         multiclass_classification_metrics=_classification(outcome, defined),
         segmentation_metrics=defined if outcome.confusion is None else None,
@@ -183,7 +204,9 @@ def _summarise(
             num_quarantined=len(split.quarantined),
             leakage=leakage,
         ),
-        notes=_notes(outcome, num_patients, split, model, _caveats(arguments)),
+        comparisons=comparisons,
+        test_uses=test_uses,
+        notes=_notes(outcome, num_patients, split, model, caveats),
     )
 
 
@@ -203,15 +226,6 @@ def _interval(outcome: Outcome) -> Interval | None:
         return None
     method = f"percentile bootstrap over patients, {NUM_DRAWS} draws"
     return Interval(lower=spread.lower, upper=spread.upper, level=LEVEL, method=method)
-
-
-def _caveats(arguments: EvaluateArguments) -> list[str]:
-    caveats = [arguments.note] if arguments.note else []
-    if arguments.champion_arn != NOBODY:
-        caveats.append(
-            f"NOT COMPARED with the newest Approved version, {arguments.champion_arn}: the gate knows no more."
-        )
-    return caveats
 
 
 def _notes(

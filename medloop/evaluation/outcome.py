@@ -61,6 +61,8 @@ class Outcome:
     """The main score of the cases [N] that a mask names; NaN where undefined."""
     sections: Callable[[], list[Section]]
     """The task's own part of the page, drawn when asked for."""
+    answers: NDArray[np.float64]
+    """What a comparison with another model needs: probabilities [N, C], or Dice [N, K] by case and structure."""
     confusion: dict[str, dict[str, int]] | None = None
     notes: list[str] = field(default_factory=list)
 

@@ -43,6 +43,7 @@ def render(evaluation: Evaluation, outcome: Outcome, model: ModelRecord, split: 
         score_title=SCORE_TITLES[evaluation.score.name],
         min_patients=MIN_PATIENTS,
         sections=outcome.sections(),
+        comparisons=_comparison_table(evaluation),
         subgroups=_subgroup_table(evaluation),
         data=_data_table(evaluation, split),
         origin=_origin_table(evaluation, model),
@@ -56,6 +57,16 @@ def show_cell(cell: Cell) -> str:
     if isinstance(cell, float):
         return "\N{INFINITY}" if math.isinf(cell) else f"{cell:.3f}"
     return str(cell)
+
+
+def _comparison_table(evaluation: Evaluation) -> Table:
+    classes = sorted({name for found in evaluation.comparisons for name in found.classes})
+    rows: list[list[Cell]] = []
+    for found in evaluation.comparisons:
+        numbers = [found.score_candidate, found.score_model, found.difference, found.lower_bound, found.num_patients]
+        rows.append([f"{found.role} {found.model}", *numbers, *(found.classes.get(name) for name in classes)])
+    columns = ["version", "this model", "that version", "difference", "lower bound", "patients"]
+    return Table([*columns, *(f"difference, {name}" for name in classes)], rows)
 
 
 def _subgroup_table(evaluation: Evaluation) -> Table:

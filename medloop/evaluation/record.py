@@ -50,8 +50,26 @@ class Gate(_Record):
     margin: float = Field(ge=0, description="How much worse than the champion is still not worse, set beforehand")
     margin_left: float = Field(description="What is left above -margin in the comparison; 0 with no champion")
     sufficient: Literal[0, 1] = Field(description="1: enough test patients (20) for a comparison of two models")
-    num_patients: int = Field(ge=0, description="Test patients that were scored; 0 where patients are not known")
-    champion: str = Field(description="ARN of the approved version compared with, or empty")
+    num_patients: int = Field(
+        ge=0, description="Test patients compared, or scored where no champion is; 0 where patients are not known"
+    )
+    champion: str = Field(description="ARN of the newest approved version, or empty")
+    verdict: str = Field(default="", max_length=500, description="The comparison with the champion in one line")
+
+
+class Comparison(_Record):
+    """The candidate beside an approved version, on test patients that neither was trained on."""
+
+    role: Literal["champion", "first"] = Field(description="The newest approved version, or the oldest")
+    model: str = Field(description="ARN")
+    score_candidate: float | None = Field(default=None, description="null where nothing was compared; `note` says why")
+    score_model: float | None = None
+    difference: float | None = Field(default=None, description="Candidate less model; Dice: mean over patients")
+    lower_bound: float | None = Field(default=None, description="One-sided, 95 %, over patients")
+    num_patients: int = Field(ge=0, description="Patients compared")
+    num_cases: int = Field(ge=0, description="Their cases")
+    classes: dict[str, float] = Field(default={}, description="Difference by class, where it is defined")
+    note: str = Field(default="", description="Why nothing was compared")
 
 
 class Metric(_Record):
@@ -113,6 +131,8 @@ class Evaluation(_Record):
     segmentation_metrics: dict[str, Metric] | None = None
     subgroups: list[Subgroup]
     data: Data
+    comparisons: list[Comparison] = Field(default=[], description="With the champion, and with the first version")
+    test_uses: int = Field(default=1, ge=1, description="Candidates scored on this test set, this one included")
     notes: list[str] = Field(description="What a reader must know to judge the numbers")
 
     def to_json(self) -> str:

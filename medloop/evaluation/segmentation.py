@@ -24,6 +24,7 @@ from medloop.evaluation.scores import (
 )
 from medloop.evaluation.statistics import bootstrap
 from medloop.imaging.layouts import IMAGE
+from medloop.imaging.metrics import dice as dice_of
 from medloop.imaging.metrics import per_class
 from medloop.imaging.validation import require_volume
 
@@ -68,8 +69,24 @@ def score_volumes(cases: Sequence[HeldOut], model: VolumeModel, *, patients_know
         cases=_table(scored),
         subset_score=lambda mask: segmentation_metrics(dice[mask], hd95[mask], classes, unit)[SEGMENTATION_SCORE],
         sections=lambda: _sections(scored),
+        answers=dice,
         notes=_notes(scored),
     )
+
+
+def dice_of_volumes(cases: Sequence[HeldOut], model: VolumeModel) -> Floats:
+    """Dice alone, [N, K] by case and structure; NaN where truth and prediction are both empty.
+
+    Raises:
+        DataError: A file can't be read or segmented.
+    """
+    classes = model.record.classes
+    found = np.empty((len(cases), len(classes) - 1))
+    for i, case in enumerate(cases):
+        truth, labels = read_case(case, classes).label.voxels, _segment(case, model)
+        found[i] = [dice_of(truth == label, labels == label) for label in range(1, len(classes))]
+        print(f"segmented {i + 1} of {len(cases)} test volumes", flush=True)
+    return found
 
 
 def _score(cases: Sequence[HeldOut], model: VolumeModel) -> Scored:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from medloop.evaluation.evaluate import EvaluateArguments, assess, evaluate
+from medloop.evaluation.predictors import load_predictor
 from medloop.evaluation.record import Evaluation
 from medloop.imaging.split_record import Case, Leakage, Patient, SplitCounts, SplitRecord, Task
 from medloop.training.model_record import (
@@ -88,6 +89,8 @@ class World:
     split: SplitRecord
     task: Task
     options: dict[str, Any] = field(default_factory=dict)
+    rivals: dict[str, Any] = field(default_factory=dict)
+    """Approved versions: champion, first. One that is named in the options alone is a folder with a marker file."""
 
     @property
     def test(self) -> Path:
@@ -101,17 +104,28 @@ class World:
 
     def score(self) -> Evaluation:
         """Evaluate, without writing (drawing the page takes a second)."""
-        return assess(self.root, self.test, self._split(), self._arguments(), load=self._load).evaluation
+        folders = self._folders()
+        return assess(self.root, self.test, self._split(), self._arguments(), load=self._load, **folders).evaluation
 
     def write(self) -> Evaluation:
         """Evaluate and write the three files."""
-        return evaluate(self.root, self.test, self._split(), self.output, self._arguments(), load=self._load)
+        folders = self._folders()
+        return evaluate(self.root, self.test, self._split(), self.output, self._arguments(), load=self._load, **folders)
 
     def _arguments(self) -> EvaluateArguments:
         return EvaluateArguments(task=self.task, **self.options)
 
     def _load(self, folder: Path, task: Task) -> Any:
-        return self.model
+        if folder == self.root:
+            return self.model
+        return self.rivals[folder.name] if folder.name in self.rivals else load_predictor(folder, task)
+
+    def _folders(self) -> dict[str, Path]:
+        folders = {name: self.root / name for name in ("champion", "first")}
+        for folder in folders.values():
+            folder.mkdir(exist_ok=True)
+            (folder / "none").touch()
+        return folders
 
     def _split(self) -> Path:
         folder = self.root / "split"

@@ -1,0 +1,178 @@
+"""The candidate beside approved versions, on test patients that neither was trained on, and the gate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from medloop.errors import DataError
+from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.classification import predict_images
+from medloop.evaluation.outcome import Outcome
+from medloop.evaluation.paired import Paired, lower_bound, pair_auroc, pair_dice
+from medloop.evaluation.predictors import Loader, require_task
+from medloop.evaluation.record import Comparison, Gate
+from medloop.evaluation.segmentation import dice_of_volumes
+from medloop.imaging.split_record import SplitRecord
+
+MIN_COMPARED = 20
+"""Test patients with which two models can be compared."""
+MAX_NOTE = 200
+DeployMode = Literal["approval", "pipeline"]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """An approved version."""
+
+    role: Literal["champion", "first"]
+    arn: str
+    folder: Path | None
+    """Holds model.tar.gz or its files; None where the job was started without it."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The candidate, scored."""
+
+    cases: Sequence[HeldOut]
+    """Those that it wasn't trained on."""
+    outcome: Outcome
+    classes: Sequence[str]
+    split: SplitRecord
+
+
+def compare(rival: Rival, scored: Scored, load: Loader) -> Comparison:
+    """Score an approved version on the test cases that neither model has seen, and compare by patients.
+
+    An old model that can't be used is no reason to lose the candidate's scores: `note` says why it wasn't compared.
+    """
+    try:
+        found = _compare(rival, scored, load)
+    except Exception as error:
+        # Whatever an old model's files bring about (a missing key, another library's format) is its own fault: the
+        # candidate's answers to the same cases are there already.
+        reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        print(f"{_name(rival)} can't be compared: {reason}", flush=True)
+        return _not_compared(rival, " ".join(reason.split()))
+    print(_sentence(found), flush=True)
+    return found
+
+
+def _compare(rival: Rival, scored: Scored, load: Loader) -> Comparison:
+    split = scored.split
+    if split.identifiers == "none":
+        return _not_compared(rival, "the data has no patient identifiers; add patients.csv")
+    if rival.folder is None:
+        return _not_compared(rival, f"input {rival.role} is missing; upsert the pipeline again")
+    model = load(rival.folder, split.task)
+    require_task(model.record, split.task)
+    if list(model.record.classes) != list(scored.classes):
+        return _not_compared(rival, f"its classes are others ({', '.join(model.record.classes)})")
+    seen = set(model.record.patients.train) | set(model.record.patients.val)
+    kept = [i for i, case in enumerate(scored.cases) if case.patient not in seen]
+    if not kept:
+        return _not_compared(rival, "it was trained on every test patient")
+    cases = [scored.cases[i] for i in kept]
+    own, patients = scored.outcome.answers[kept], [case.patient for case in cases]
+    if split.task == "classification":
+        truth = np.array([scored.classes.index(case.class_name) for case in cases])
+        pair = pair_auroc(truth, own, predict_images(cases, model), patients, scored.classes)
+    else:
+        pair = pair_dice(own, dice_of_volumes(cases, model), patients, scored.classes[1:])
+    if pair is None:
+        return _not_compared(rival, "too few test patients leave the score undefined", len(set(patients)), len(cases))
+    return _compared(rival, pair, len(cases))
+
+
+def _compared(rival: Rival, pair: Paired, num_cases: int) -> Comparison:
+    return Comparison(
+        role=rival.role,
+        model=rival.arn,
+        score_candidate=pair.candidate,
+        score_model=pair.model,
+        difference=pair.difference,
+        lower_bound=lower_bound(pair.values),
+        num_patients=len(pair.values),
+        num_cases=num_cases,
+        classes=pair.per_class,
+    )
+
+
+def _not_compared(rival: Rival, reason: str, num_patients: int = 0, num_cases: int = 0) -> Comparison:
+    note = reason if len(reason) <= MAX_NOTE else reason[: MAX_NOTE - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return Comparison(role=rival.role, model=rival.arn, num_patients=num_patients, num_cases=num_cases, note=note)
+
+
+def make_gate(
+    score: float, margin: float, mode: DeployMode, champion: Comparison | None, num_patients: int, task_score: str
+) -> Gate:
+    """What the condition step compares.
+
+    Args:
+        score: The candidate's; NaN where undefined.
+        margin: How much worse than the champion is still not worse.
+        mode: Where the evidence is insufficient, an approver decides (margin_left 0), a pipeline refuses (-1).
+        champion: The comparison with the champion, if there is one.
+        num_patients: Test patients scored, 0 where not known.
+        task_score: The score's name.
+    """
+    value = score if math.isfinite(score) else 0.0
+    common = {"score": value, "margin": margin}
+    if champion is None:
+        enough = num_patients >= MIN_COMPARED and math.isfinite(score)
+        text = f"{task_score} {value:.4f}; no approved version to compare with."
+        evidence = {"margin_left": 0.0, "sufficient": int(enough), "num_patients": num_patients, "champion": ""}
+        return Gate.model_validate({**common, **evidence, "verdict": text})
+    bound = champion.lower_bound
+    enough = bound is not None and champion.num_patients >= MIN_COMPARED and math.isfinite(score)
+    left = bound + margin if enough and bound is not None else (-1.0 if mode == "pipeline" else 0.0)
+    text = f"{task_score} {value:.4f}. {_sentence(champion)}"
+    if not enough:
+        decides = "nothing is deployed on it" if mode == "pipeline" else "a person decides"
+        text += f" Insufficient evidence (fewer than {MIN_COMPARED} patients compared): {decides}."
+    evidence = {"margin_left": left, "sufficient": int(enough), "num_patients": champion.num_patients}
+    return Gate.model_validate({**common, **evidence, "champion": champion.model, "verdict": text[:500]})
+
+
+def comparison_notes(comparisons: Sequence[Comparison], test_uses: int) -> list[str]:
+    """What a reader must know of the comparisons."""
+    notes = []
+    for found in comparisons:
+        if found.lower_bound is None:
+            notes.append(f"INSUFFICIENT EVIDENCE. {_sentence(found)}")
+        elif found.num_patients < MIN_COMPARED:
+            notes.append(
+                f"INSUFFICIENT EVIDENCE: {found.num_patients} patients are too few to compare with {_title(found)}; "
+                f"{MIN_COMPARED} are needed."
+            )
+    if test_uses > 1:
+        chance = 1 - 0.95**test_uses
+        notes.append(
+            f"This test set has been used {test_uses} times; at 5 % each, the chance that a worse model passed at "
+            f"least once is {chance:.0%}."
+        )
+    return notes
+
+
+def _sentence(found: Comparison) -> str:
+    """One line on a comparison."""
+    if found.difference is None or found.lower_bound is None:
+        return f"NOT COMPARED with {_title(found)} {found.model}: {found.note}."
+    return (
+        f"Difference from {_title(found)} {found.model}: {found.difference:+.4f}, one-sided 95 % lower bound "
+        f"{found.lower_bound:+.4f}, over {found.num_patients} patients that neither was trained on."
+    )
+
+
+def _title(found: Comparison) -> str:
+    return "the champion" if found.role == "champion" else "the first approved version"
+
+
+def _name(rival: Rival) -> str:
+    return f"{rival.role} {rival.arn}"
