@@ -98,8 +98,16 @@ def _service_error(services: Services, error: Exception) -> int:
     """One line for what a service refused; anything else is a bug and keeps its traceback."""
     if not type(error).__module__.startswith("botocore."):
         raise error
-    print_error(services.err, " ".join(str(error).split()))
+    print_error(services.err, " ".join(_words(error).split()))
     return UserError.exit_code
+
+
+def _words(error: Exception) -> str:
+    """The service's own words first, then the call that it refused and its code; as they are without a response."""
+    response = getattr(error, "response", {}).get("Error", {})
+    if not response.get("Message"):
+        return str(error)
+    return f"{response['Message']} ({getattr(error, 'operation_name', '')}: {response.get('Code', '')})"
 
 
 def _silence_stdout() -> int:

@@ -9,6 +9,7 @@ import contextlib
 import gc
 import json
 import secrets
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -62,11 +63,13 @@ def _uncollected() -> Iterator[None]:
 
     It saves a quarter of the seconds that a build takes.
     """
-    was_on = gc.isenabled()
+    was_on, imported = gc.isenabled(), "sagemaker.core.workflow.pipeline_context" in sys.modules
     gc.disable()
     try:
         yield
     finally:
+        if not imported:
+            gc.freeze()  # nor are they searched later, the process's end included
         if was_on:
             gc.enable()
 

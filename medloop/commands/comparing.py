@@ -45,7 +45,10 @@ def compare(
     """Compare two versions: scores, metrics, and what differs in data, code and commit."""
     opened = services(ctx).target(target, home)
     sagemaker = opened.boto.client("sagemaker")
-    packages = [sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, m)) for m in (first, second)]
+    arns = [find_model(sagemaker, m) for m in (first, second)]
+    if arns[0] == arns[1]:
+        raise UserError(f"{first} is named twice; give two versions, see `medloop models list`")
+    packages = [sagemaker.describe_model_package(ModelPackageName=arn) for arn in arns]
     document = comparison(*(_Version(opened, package) for package in packages))
     if json:
         print_json(document)

@@ -29,6 +29,7 @@ from medloop.commands.options import (
 from medloop.commands.outcome import Outcome, print_outcome, read_outcome
 from medloop.commands.output import print_json, say
 from medloop.commands.records import execution_id
+from medloop.errors import DataError
 
 if TYPE_CHECKING:
     from medloop.cloud.sessions import Target
@@ -64,6 +65,8 @@ def run(
     """Run a pipeline on a data set, and follow it to its end."""
     from medloop.settings import resolve
 
+    if not data.strip():  # an empty path would be the current folder
+        raise DataError("--data is empty; give the data set's folder, or s3://bucket/prefix")
     resolved = resolve(name, preset, sets or (), params or ())
     home = usable_home(home)
     wish = Wish(resolved, data, home)

@@ -48,6 +48,12 @@ def test_scores_metrics_and_origin_stand_side_by_side(medloop: Any, pair: Any) -
     assert "on the same test set" in medloop.out
 
 
+def test_a_version_is_not_compared_with_itself(medloop: Any, pair: Any) -> None:
+    """The same version twice, however it is named, is a slip: one line, exit code 2."""
+    assert medloop("models", "compare", "g/1", pair.packages[0]["ModelPackageArn"]) == 2
+    assert "g/1 is named twice" in medloop.err
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [
