@@ -11,14 +11,16 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from medloop.cloud.layout import PSEUDONYM_KEY
+from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
 from medloop.cloud.sessions import Target
 from medloop.cloud.upsert import upsert
 from medloop.errors import SettingError, TargetError
-from medloop.local.home import BUCKET, REGION, ROLE_ARN
+from medloop.local.home import BUCKET, REGION
 from medloop.settings import Resolved, resolve
 
 pytestmark = pytest.mark.slow
+ACCOUNT = "123456789012"
+"""moto's."""
 
 
 @pytest.fixture
@@ -26,10 +28,12 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
     """A target on an empty account with a bucket."""
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(variable, "none")
-    with mock_aws():
+    with mock_aws(config={"lambda": {"use_docker": False}}):
         session = boto3.Session(region_name=REGION)
         session.client("s3").create_bucket(Bucket=BUCKET)
-        yield Target("local", session, BUCKET, ROLE_ARN, "123456789012", REGION)
+        trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+        role = session.client("iam").create_role(RoleName="medloop", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        yield Target("local", session, BUCKET, role, ACCOUNT, REGION)
 
 
 @pytest.fixture
@@ -44,10 +48,10 @@ def stored(target: Target, key: str) -> bytes:
 
 
 def test_first_upsert_stores_everything_that_a_run_needs(account: Target, resolved: Resolved) -> None:
-    """Three bundles, the key, the group, and the definition as it was built."""
+    """Every bundle, the key, the marker of "no champion", the function, the group, the definition as built."""
     result = upsert(account, resolved)
     bundles = [account.bundle(container) for container in resolved.spec.containers]
-    assert set(result.uploaded) == {*(bundle.key for bundle in bundles), PSEUDONYM_KEY}
+    assert set(result.uploaded) == {*(bundle.key for bundle in bundles), PSEUDONYM_KEY, NO_MODEL_FILE}
     assert all(stored(account, bundle.key) == bundle.data for bundle in bundles)
     assert len(stored(account, PSEUDONYM_KEY)) == 32
     client = account.boto.client("sagemaker")
