@@ -1,0 +1,209 @@
+"""The champion function's answer, on the local backend and on moto."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medloop.bundle import REPOSITORY
+from medloop.champion import NOBODY, answer
+from medloop.errors import DataError, SettingError, TargetError
+from medloop.local.home import BUCKET
+from medloop.local.session import local_session
+
+GROUP = "medloop-classification"
+SPLIT = f"s3://{BUCKET}/executions/p/e/Split/split"
+NONE = f"s3://{BUCKET}/champion/none/"
+EVENT = {"group": GROUP, "split": SPLIT, "none": NONE, "uses": f"s3://{BUCKET}/test-uses/classification"}
+DOCUMENT = {"patients": {"p1": {"cases": [{"path": "a.png", "split": "test"}, {"path": "b.png", "split": "train"}]}}}
+"""As much of split.json as the function reads."""
+
+
+@dataclass
+class World:
+    """A model group and a bucket, and the calls that were made."""
+
+    sagemaker: Any
+    s3: Any
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def artefact(self, name: str) -> str:
+        """Store a model.tar.gz; returns its URI."""
+        self.s3.put_object(Bucket=BUCKET, Key=f"executions/p/{name}/model.tar.gz", Body=name.encode())
+        return f"s3://{BUCKET}/executions/p/{name}/model.tar.gz"
+
+    def version(self, name: str, status: str = "Approved") -> tuple[str, str]:
+        """Register a version; returns its ARN and its model's URI."""
+        model = self.artefact(name)
+        specification = {
+            "Containers": [{"Image": "image", "ModelDataUrl": model}],
+            "SupportedContentTypes": ["image/png"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        }
+        request = {"ModelPackageGroupName": GROUP, "InferenceSpecification": specification}
+        made = self.sagemaker.create_model_package(**request, ModelApprovalStatus=status)
+        return str(made["ModelPackageArn"]), model
+
+    def split(self, document: Any) -> None:
+        """Store split.json."""
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.s3.put_object(Bucket=BUCKET, Key=f"{SPLIT.removeprefix(f's3://{BUCKET}/')}/split.json", Body=body)
+
+    def ask(self, candidate: str, **more: str) -> dict[str, str]:
+        """What the function answers for a candidate's artefact."""
+        return answer({**EVENT, "model": candidate, **more}, self.sagemaker, self.s3)
+
+
+@pytest.fixture(params=["local", "moto"])
+def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A split is there, and a group without versions."""
+    if request.param == "local":
+        session = local_session(tmp_path / "home")
+        yield _made(World(session.client("sagemaker"), session.client("s3")))
+        return
+    import boto3
+    from moto import mock_aws
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        clients = [boto3.Session(region_name="us-east-1").client(service) for service in ("sagemaker", "s3")]
+        clients[1].create_bucket(Bucket=BUCKET)
+        yield _made(World(*clients))
+
+
+def _made(world: World) -> World:
+    world.sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
+    world.split(DOCUMENT)
+    for client in (world.sagemaker, world.s3):
+        events = client.meta.events
+        events.register("before-parameter-build", lambda params, model, **_: world.calls.append((model.name, params)))
+    return world
+
+
+def test_without_an_approved_version_there_is_nobody(world: World) -> None:
+    """Pending and rejected versions are no competitors."""
+    world.version("pending", "PendingManualApproval")
+    world.version("rejected", "Rejected")
+    said = world.ask(world.artefact("candidate"))
+    nobody = {"champion_arn": NOBODY, "champion_model": NONE, "first_arn": NOBODY, "first_model": NONE}
+    assert said == {**nobody, "test_uses": "1"}
+
+
+def test_newest_and_oldest_of_more_than_ten_versions(world: World) -> None:
+    """Numbers count as numbers (10 is newer than 9), and the versions that wait or were refused are skipped."""
+    world.version("v1", "Rejected")
+    first = world.version("v2")
+    for number in range(3, 12):
+        world.version(f"v{number}")
+    newest = world.version("v12")
+    world.version("v13", "PendingManualApproval")
+    said = world.ask(world.artefact("candidate"))
+    assert (said["champion_arn"], said["champion_model"]) == newest
+    assert (said["first_arn"], said["first_model"]) == first
+
+
+def test_candidates_own_version_is_no_competitor(world: World) -> None:
+    """An unchanged run of an approved model meets the one before it, which is champion and first alike."""
+    before = world.version("before")
+    _, own = world.version("own")
+    said = world.ask(own)
+    assert (said["champion_arn"], said["champion_model"]) == before
+    assert (said["first_arn"], said["first_model"]) == (NOBODY, NONE)
+
+
+def test_a_version_whose_artefact_is_gone_is_named(world: World) -> None:
+    """Before any job is paid for."""
+    arn, model = world.version("lost")
+    world.s3.delete_object(Bucket=BUCKET, Key=model.removeprefix(f"s3://{BUCKET}/"))
+    with pytest.raises(DataError, match=r"is gone; restore it, or reject the version") as caught:
+        world.ask(world.artefact("candidate"))
+    assert arn in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("document", "word"),
+    [
+        (b"{", "is no JSON"),
+        ([], "is no split.json"),
+        ({"patients": []}, "patients: are not"),
+        ({"patients": {}}, "names no test case"),
+    ],
+)
+def test_a_broken_split_is_refused(world: World, document: Any, word: str) -> None:
+    """One line that names the file."""
+    world.split(document)
+    with pytest.raises(DataError, match=r"split\.json") as caught:
+        world.ask(world.artefact("candidate"))
+    assert word in str(caught.value)
+
+
+def test_an_absent_split_input_or_group_is_refused(world: World) -> None:
+    """Each by its name."""
+    with pytest.raises(DataError, match=r"other/split\.json: is absent"):
+        world.ask("s3://b/m", split=f"s3://{BUCKET}/other")
+    with pytest.raises(SettingError, match="uses: is missing"):
+        world.ask("s3://b/m", uses="")
+
+
+def test_a_group_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
+    """An unknown group: moto answers it group with an empty list, so this is the local backend's alone."""
+    session = local_session(tmp_path / "home")
+    world = _made(World(session.client("sagemaker"), session.client("s3")))
+    with pytest.raises(TargetError, match="model group nowhere: can't be listed"):
+        world.ask("s3://b/m", group="nowhere")
+
+
+def test_uses_of_a_test_set_are_counted_once_a_candidate(world: World) -> None:
+    """Asking again changes no record; another test set has its own count."""
+    assert [world.ask("s3://b/one")["test_uses"] for _ in range(3)] == ["1", "1", "1"]
+    world.ask("s3://b/two")
+    world.ask("s3://b/two")
+    assert len(_records(world)) == 2
+    world.split({"patients": {"p2": {"cases": [{"path": "a.png", "split": "test"}]}}})
+    assert world.ask("s3://b/one")["test_uses"] == "1"
+    assert len(_records(world)) == 3
+
+
+def test_two_at_once_leave_one_record_a_candidate(world: World) -> None:
+    """Whoever comes second finds the record taken, and fails not."""
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(world.ask, ["s3://b/one", "s3://b/one", "s3://b/two", "s3://b/two"]))
+    assert {item["test_uses"] for item in said} <= {"1", "2"}
+    assert len(_records(world)) == 2
+
+
+def test_calls_are_those_that_the_readme_asks_permission_for(world: World) -> None:
+    """Each operation on the resources of README.md's table, and no other."""
+    world.version("v1")
+    candidate = world.artefact("candidate")
+    world.calls.clear()
+    world.ask(candidate)
+    assert {name for name, _ in world.calls} == {
+        *("ListModelPackages", "DescribeModelPackage"),
+        *("GetObject", "HeadObject", "PutObject", "ListObjectsV2"),
+    }
+    for name, params in world.calls:
+        if name in ("GetObject", "HeadObject"):  # s3:GetObject allows both
+            assert params["Key"].startswith("executions/")
+        elif name == "PutObject":
+            assert params["Key"].startswith("test-uses/")
+        elif name == "ListObjectsV2":
+            assert params["Prefix"].startswith("test-uses/")
+        elif name == "DescribeModelPackage":
+            assert f":model-package/{GROUP}/" in params["ModelPackageName"]
+    readme = (REPOSITORY / "containers" / "champion" / "README.md").read_text(encoding="utf-8")
+    allowed = {"sagemaker:ListModelPackages", "sagemaker:DescribeModelPackage"}
+    for action in allowed | {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}:
+        assert f"`{action}`" in readme
+
+
+def _records(world: World) -> list[str]:
+    found = world.s3.list_objects_v2(Bucket=BUCKET, Prefix="test-uses/classification/")
+    return [item["Key"] for item in found.get("Contents", ())]
