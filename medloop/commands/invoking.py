@@ -181,6 +181,8 @@ def _told(error: ClientError, file: Path, name: str) -> Exception:
         text = str(said.get("error") or said.get("detail") or text) if isinstance(said, dict) else text
     except ValueError:
         pass
+    if status == 406:  # --out's name chose the form
+        return SettingError(f"{file}: the model gives no answer in the form of --out or --accept ({status}): {text}")
     if isinstance(status, int) and 400 <= status < 500:
         return DataError(f"{file}: the model refuses it ({status}): {text}")
     return PredictionError(f"endpoint {name} failed ({status}): {text}; see the endpoint's log")
