@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from medloop.evaluation.paired import Floats, hall_bound, lower_bound, student_bound
+from medloop.evaluation.paired import hall_bound, lower_bound, student_bound
+from medloop.evaluation.scores import Floats
 
 MARGIN = 0.02
 DRAWS = 4000

@@ -22,9 +22,14 @@ def main() -> None:
     """Read the contract, evaluate, say the score."""
     job = ProcessingJob.read(sys.argv[1:])
     arguments = parse_arguments(EvaluateArguments, job.arguments)
-    rivals = {name: job.input(name) for name in ("champion", "first") if job.has_input(name)}
     evaluation = evaluate(
-        job.input("model"), job.input("test"), job.input("split"), job.output("evaluation"), arguments, **rivals
+        job.input("model"),
+        job.input("test"),
+        job.input("split"),
+        job.output("evaluation"),
+        arguments,
+        champion=job.input("champion") if job.has_input("champion") else None,
+        first=job.input("first") if job.has_input("first") else None,
     )
     job.say(last_word(evaluation))
 
