@@ -131,7 +131,7 @@ def _end_within(write: Transaction, kind: JobKind, name: str, status: str, **fie
 
 
 def _accounts(job: Document, ended: float) -> Document:
-    """What Describe says of a training job's time. Nothing is billed here; spot saves nothing, a warm pool keeps none."""
+    """What Describe says of a training job's time; nothing is billed here, spot saves nothing, no pool is kept."""
     found: Document = {}
     if "TrainingStartTime" in job:
         seconds = max(1, round(ended - job["TrainingStartTime"]))

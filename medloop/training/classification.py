@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -188,7 +189,7 @@ def list_images(folder: Path, channel: str, classes: list[str]) -> list[tuple[Pa
     return found
 
 
-def _check_counts(files: dict[str, list[tuple[Path, int]]], classes: list[str]) -> None:
+def _check_counts(files: Mapping[Literal["train", "val"], list[tuple[Path, int]]], classes: list[str]) -> None:
     """Refuse what can't be learnt or scored, before a network is built; say which classes go unscored."""
     present = {name: {index for _, index in found} for name, found in files.items()}
     absent = {name: [c for i, c in enumerate(classes) if i not in present[name]] for name in files}
