@@ -122,8 +122,8 @@ def test_a_run_ends_in_a_registered_version(medloop: Any, trained: dict[str, Any
 def test_its_records_can_be_looked_at(medloop: Any, trained: dict[str, Any]) -> None:
     """Steps, logs and evidence of the run are there to be read."""
     shown = medloop.json("executions", "show", trained["execution"]["id"])
-    assert [(s["name"], s["status"]) for s in shown["steps"]][:4] == [
-        (name, "Succeeded") for name in ("Split", "Train", "Evaluate", "Gate")
+    assert [(s["name"], s["status"]) for s in shown["steps"]][:5] == [
+        (name, "Succeeded") for name in ("Split", "Train", "Champion", "Evaluate", "Gate")
     ]
     assert shown["parameters"]["Epochs"] == "1"
     assert medloop("executions", "logs", "latest", "Train") == 0
@@ -189,7 +189,7 @@ def test_dry_run_touches_nothing(medloop: Any, images: Path, tmp_path: Path) -> 
     plan = medloop.json(*command)
 
     steps = {s["name"]: s for s in plan["steps"]}
-    assert list(steps) == ["Split", "Train", "Evaluate", "Gate", "Register", "Fail"]
+    assert list(steps) == ["Split", "Train", "Champion", "Evaluate", "Gate", "Register", "Fail"]
     assert steps["Split"]["inputs"][0] == f"data from {images}"
     assert steps["Register"]["when"] == "Gate: yes"
     assert plan["parameters"]["ModelName"] == "resnet18"
