@@ -1,8 +1,8 @@
 """One run of a function: `python -m medloop.local.function_runner HOME FOLDER HANDLER ARN`.
 
 FOLDER holds `code` (the unpacked bundle) and event.json, and receives answer.json. The handler's modules come from the
-bundle alone; boto3's default session is the local backend's, whose modules come from the checkout under the same names:
-the handler is imported first, and its modules put aside.
+bundle alone, whenever they are imported; boto3's default session is the local backend's, whose modules come from the
+checkout under the same names: they are loaded first, and forgotten by name.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
+
 import medloop
 from medloop.local.job_site import BundleFinder, leave_checkout
+from medloop.local.session import local_session
 
 PACKAGES = ("medloop", "pipelines", "steps", "infra")
 Handler = Callable[[Any, Any], Any]
@@ -31,33 +34,26 @@ class Context:
 
 
 def load_handler(code: Path, handler: str) -> Handler:
-    """Import a handler so that of this project it sees the bundle alone.
+    """Import a handler so that of this project it sees the bundle alone, from here to the process's end.
 
     Args:
         code: The unpacked bundle.
         handler: `path/to/module.function`, as Lambda writes it.
     """
     module, _, function = handler.rpartition(".")
-    path, finders, own = list(sys.path), list(sys.meta_path), _project_modules()
     checkout = str(Path(medloop.__file__).resolve().parents[1])
-    try:
-        for name in own:
-            del sys.modules[name]
-        leave_checkout(checkout, sys.path, sys.meta_path)
-        sys.meta_path.insert(0, BundleFinder(PACKAGES, str(code)))
-        spec = importlib.util.spec_from_file_location("function_main", code / f"{module}.py")
-        if spec is None or spec.loader is None:
-            raise ModuleNotFoundError(f"No module named {module!r}")
-        loaded = importlib.util.module_from_spec(spec)
-        sys.modules["function_main"] = loaded
-        spec.loader.exec_module(loaded)
-        found: Handler = getattr(loaded, function)
-        return found
-    finally:
-        for name in _project_modules():
-            del sys.modules[name]
-        sys.modules.update(own)
-        sys.path[:], sys.meta_path[:] = path, finders
+    for name in _project_modules():
+        del sys.modules[name]
+    leave_checkout(checkout, sys.path, sys.meta_path)
+    sys.meta_path.insert(0, BundleFinder(PACKAGES, str(code)))
+    spec = importlib.util.spec_from_file_location("function_main", code / f"{module}.py")
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {module!r}")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules["function_main"] = loaded
+    spec.loader.exec_module(loaded)
+    found: Handler = getattr(loaded, function)
+    return found
 
 
 def _project_modules() -> dict[str, Any]:
@@ -67,12 +63,8 @@ def _project_modules() -> dict[str, Any]:
 def run(home: Path, folder: Path, handler: str, arn: str) -> dict[str, Any]:
     """Call the handler; `value`, or `error` in Lambda's own shape."""
     try:
-        function = load_handler(folder / "code", handler)
-        import boto3
-
-        from medloop.local.session import local_session
-
         boto3.DEFAULT_SESSION = local_session(home)
+        function = load_handler(folder / "code", handler)
         value = function(json.loads((folder / "event.json").read_text(encoding="utf-8")), Context(arn))
         json.dumps(value)
     except Exception as error:

@@ -93,7 +93,6 @@ def test_a_handler_sees_its_bundle_alone_and_its_exception_is_told(local: Local)
     assert (said["errorType"], said["errorMessage"], failed) == ("ValueError", "no good", "Unhandled")
 
 
-@pytest.mark.xfail(reason="what a handler imports while it runs comes from the checkout", strict=True)
 def test_a_handler_imports_from_its_bundle_while_it_runs_too(local: Local) -> None:
     """An import within a function, as on Lambda."""
     assert invoked(made(local), {"do": "import"}) == ([], None)
