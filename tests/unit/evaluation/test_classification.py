@@ -68,7 +68,18 @@ def test_evaluation_json(written: tuple[World, Evaluation]) -> None:
     jsonschema.validate(content, json.loads(SCHEMA_FILE.read_text()))
     assert read_evaluation(path) == evaluation
     assert "segmentation_metrics" not in content
-    assert sorted(path.name for path in world.output.iterdir()) == ["cases.csv", "evaluation.json", "report.html"]
+    names = ["cases.csv", "evaluation.json", "registration.json", "report.html"]
+    assert sorted(path.name for path in world.output.iterdir()) == names
+
+
+def test_an_older_file_is_read(written: tuple[World, Evaluation], tmp_path: Path) -> None:
+    """One from before there were comparisons."""
+    content = json.loads((written[0].output / "evaluation.json").read_text())
+    del content["comparisons"], content["test_uses"], content["gate"]["verdict"]
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(content))
+    found = read_evaluation(path)
+    assert (found.comparisons, found.test_uses, found.gate.verdict) == ([], 1, "")
 
 
 def test_cases_csv(written: tuple[World, Evaluation]) -> None:

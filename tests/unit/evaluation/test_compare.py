@@ -54,7 +54,8 @@ def test_the_same_model_twice_is_not_worse(tmp_path: Path, mode: str) -> None:
     assert (only(found).difference, only(found).lower_bound) == (0.0, 0.0)
     assert only(found).score_candidate == only(found).score_model == pytest.approx(found.score.value)
     gate = found.gate
-    assert (gate.margin_left, gate.sufficient, gate.num_patients) == (pytest.approx(0.02), 1, 20)
+    assert gate.margin_left == pytest.approx(0.02)
+    assert (gate.sufficient, gate.num_patients) == (1, 20)
     assert gate.champion == only(found).model == CHAMPION
 
 
