@@ -39,7 +39,7 @@ class TrainSettings(Settings):
     volume_gb: int = Field(default=100, ge=1, le=16384)
     max_runtime_minutes: int = Field(default=1440, ge=1, le=40320)
     spot: bool = False
-    """Spare machines at a discount, taken back at any time; checkpoints are kept, though training begins anew so far."""
+    """Spare machines at a discount, taken back at any time; checkpoints are kept, and training begins anew so far."""
     max_wait_minutes: int | None = Field(default=None, ge=1, le=80640)
     """With spot: for running and waiting together; None is twice max_runtime_minutes."""
     checkpoints: bool = False
