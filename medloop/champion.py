@@ -7,6 +7,7 @@ runtime brings boto3 and nothing else.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,7 +141,10 @@ def digest_of_test(split: Mapping[str, Any]) -> str:
 
 
 def count_use(s3: Any, uses: str, test: str, candidate: str) -> int:
-    """Record that a test set is used for a candidate, once, and count the uses up to this one.
+    """Record that a test set is used for a candidate, once; the number of its record among those of the test set.
+
+    Records are numbered, and a number is taken by whoever writes its object first: so a candidate's number never
+    changes, whatever the clock of the bucket (whole seconds) says of who came first.
 
     Args:
         s3: S3 client.
@@ -149,17 +153,23 @@ def count_use(s3: Any, uses: str, test: str, candidate: str) -> int:
         candidate: URI of the candidate's artefact.
     """
     bucket, folder = _split_uri(f"{uses.rstrip('/')}/{test}/")
-    key = folder + _digest(candidate)
     body = json.dumps({"candidate": candidate}).encode()
+    for number in itertools.count(1):
+        place = {"Bucket": bucket, "Key": f"{folder}{number:06d}"}
+        if _take(s3, place, body) or s3.get_object(**place)["Body"].read() == body:
+            return number
+    raise AssertionError("numbers never end")
+
+
+def _take(s3: Any, place: Mapping[str, str], body: bytes) -> bool:
+    """Write an object that isn't there yet; whether it wasn't."""
     try:
-        s3.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*")
+        s3.put_object(**place, Body=body, IfNoneMatch="*")
+        return True
     except Exception as error:
         if _code(error) not in _TAKEN:
             raise
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder)
-    # Stored records never change, so neither does the order of those up to this one.
-    recorded = sorted((item["LastModified"], item["Key"]) for page in pages for item in page.get("Contents", ()))
-    return [name for _, name in recorded].index(key) + 1
+        return False
 
 
 def _version(sagemaker: Any, arn: str) -> Version:
