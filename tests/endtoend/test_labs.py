@@ -26,8 +26,9 @@ def test_lab_5_tunes_and_registers_the_best_segmenter(medloop: Any, tmp_path: Pa
     """Two trials, each with its own hyperparameters; the better one's model goes on."""
     outcome = run_lab(medloop, "lab-5-tuning", make_brain_tissue(tmp_path / "brain", num_subjects=6))
     shown = medloop.json("executions", "show", outcome["execution"]["id"])
-    trials = shown["trials"]
-    assert len(trials) == 2
-    best = max(trials, key=lambda trial: trial["objective"])
+    (tuning,) = shown["tunings"]
+    assert len(tuning["trials"]) == 2
+    (best,) = [trial for trial in tuning["trials"] if trial["best"]]
+    assert best["objective"] == max(trial["objective"] for trial in tuning["trials"])
     version = medloop.json("models", "show", outcome["model"])
     assert best["job"] in version["artefact"]

@@ -54,7 +54,7 @@ class Cloud:
         return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def account() -> Iterator[Target]:
     """An account that infra has prepared: bucket, data, pushed images, the champion's function."""
     with pytest.MonkeyPatch.context() as patch, mock_aws(config={"lambda": {"use_docker": False}}):
