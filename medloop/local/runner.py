@@ -26,6 +26,7 @@ from medloop.local.home import new_id, now
 from medloop.local.jobs import MAX_REASON, TRAINING, TRANSFORM, JobKind
 from medloop.local.staging import Folder, Launch, StagingError, stage
 from medloop.local.store import Document
+from medloop.log_metrics import find_metrics, metric_patterns
 
 STOP_GRACE_SECONDS: Final = 120.0
 """What SageMaker gives a job between SIGTERM and SIGKILL."""
@@ -52,7 +53,7 @@ class JobLog:
         """The log of a job, its folder made."""
         folder = backend.home.folder("logs", kind.log_group.strip("/"), job[f"{kind.name}Name"])
         definitions = job.get("AlgorithmSpecification", {}).get("MetricDefinitions") or []
-        return cls(folder / "algo-1", {item["Name"]: re.compile(item["Regex"]) for item in definitions})
+        return cls(folder / "algo-1", metric_patterns(definitions))
 
     def follow(self, stream: IO[str]) -> None:
         """Write every line of a stream until it ends."""
@@ -60,22 +61,13 @@ class JobLog:
             for line in stream:
                 file.write(f"{int(time.time() * 1000)} {line.rstrip()}\n")
                 file.flush()
-                self._measure(line)
+                for name, value in find_metrics(line, self.patterns):
+                    self.metrics[name] = {"MetricName": name, "Value": value, "Timestamp": now()}
 
     def say(self, text: str) -> None:
         """Add lines of the backend's own."""
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(f"{int(time.time() * 1000)} {line}\n" for line in text.splitlines())
-
-    def _measure(self, line: str) -> None:
-        for name, pattern in self.patterns.items():
-            match = pattern.search(line)
-            try:
-                value = float(match[1]) if match else None
-            except (ValueError, IndexError):
-                continue
-            if value is not None:
-                self.metrics[name] = {"MetricName": name, "Value": value, "Timestamp": now()}
 
 
 @dataclass(frozen=True)
