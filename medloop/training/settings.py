@@ -40,11 +40,50 @@ class Hyperparameters(BaseModel):
     patience: int = Field(default=10, ge=0)
     """Validations without a better score before training stops early; 0 never stops early."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    num_workers: int = Field(default=0, ge=0)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast on a GPU that supports it, fp32 elsewhere."""
     max_minutes: PositiveFloat | None = None
     """Training ends after the epoch that passes this limit, with the best checkpoint so far."""
+
+    accumulation: int = Field(default=1, ge=1)
+    """Parts that a batch is computed in, one after the other: less memory, the same number of samples a step."""
+    clip_norm: PositiveFloat | None = None
+    """Longest gradient; a longer one is scaled down to it. None leaves gradients as they are."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay, a step, of an average of the weights, which is then validated and kept; 0 takes the weights themselves."""
+    deterministic: bool = False
+    """Bit-identical weights on the same machine, at some cost in speed on a GPU."""
+
+    strategy: Literal["single", "ddp", "fsdp"] = "single"
+    """single: one process; ddp: each process has the whole network; fsdp: network and optimiser are divided."""
+    processes: int = Field(default=0, ge=0, le=1024)
+    """Processes on each host with ddp and fsdp; 0: one a GPU, two on a host without. A batch is divided among all."""
+    num_workers: int = Field(default=0, ge=0)
+    """Threads that decode and prepare data; 0: as many as this process has cores."""
+    data_device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where prepared data lies; auto: on the GPU where it takes less than half of what is free there."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 autocast on a GPU that supports it, fp16 with a scaled loss on other GPUs, fp32 on the CPU."""
+    channels_last: bool | Literal["auto"] = "auto"
+    """Layout of activations; auto: what was measured to be faster for the network."""
+    compile: bool | Literal["auto"] = "auto"
+    """torch.compile; auto: on a GPU, once the time that is left, as measured, pays for compiling."""
+    activation_checkpointing: bool = False
+    """Compute activations anew in the backward pass: about a third more time for much less memory."""
+    auto_batch: bool = False
+    """Raise batch_size to the largest that fits the GPU; one that doesn't fit is accumulated in parts."""
+    checkpoint_minutes: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    """Minutes between two checkpoints to resume from; 0 writes one after every step."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Checkpoints to resume from that are kept, the newest."""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.processes > 1 and self.strategy == "single":
+            raise ValueError("processes is for strategy=ddp and strategy=fsdp; set one of them, or leave it out")
+        if self.strategy == "fsdp" and self.precision == "fp16":
+            raise ValueError("precision=fp16 can't be combined with strategy=fsdp; take bf16 or fp32")
+        if self.accumulation > self.batch_size:
+            raise ValueError(f"accumulation={self.accumulation} needs a batch_size of at least that many samples")
+        return self
 
     @classmethod
     def from_wire(cls, strings: dict[str, str]) -> Self:
