@@ -23,6 +23,8 @@ NONE = f"s3://{BUCKET}/champion/none/"
 EVENT = {"group": GROUP, "split": SPLIT, "none": NONE, "uses": f"s3://{BUCKET}/test-uses/classification"}
 DOCUMENT = {"patients": {"p1": {"cases": [{"path": "a.png", "split": "test"}, {"path": "b.png", "split": "train"}]}}}
 """As much of split.json as the function reads."""
+PAGE = 100
+"""The most versions that the service puts on one page of ListModelPackages."""
 
 
 @dataclass
@@ -105,6 +107,21 @@ def test_newest_and_oldest_of_more_than_ten_versions(world: World) -> None:
     newest = world.version("v12")
     world.version("v13", "PendingManualApproval")
     said = world.ask(world.artefact("candidate"))
+    assert (said["champion_arn"], said["champion_model"]) == newest
+    assert (said["first_arn"], said["first_model"]) == first
+
+
+def test_newest_and_oldest_when_the_list_pages(world: World) -> None:
+    """More Approved versions than a page holds: the oldest is on the first page, the newest on the last."""
+    first = world.version("v1")
+    for number in range(2, PAGE + 1):
+        world.version(f"v{number}")
+    newest = world.version(f"v{PAGE + 1}")
+    world.version(f"v{PAGE + 2}", "Rejected")
+    candidate = world.artefact("candidate")
+    world.calls.clear()
+    said = world.ask(candidate)
+    assert [name for name, _ in world.calls].count("ListModelPackages") == 2
     assert (said["champion_arn"], said["champion_model"]) == newest
     assert (said["first_arn"], said["first_model"]) == first
 

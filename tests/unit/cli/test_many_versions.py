@@ -1,0 +1,105 @@
+"""`medloop models` on a group whose list takes more than one page, on the local backend and on moto."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from medloop.local.session import local_session
+from tests.unit.cli.test_approval import Desk, register
+
+PAGES = {"local": 10, "aws": 100}
+"""Versions on a page, where the request names no number: the service's ten; moto gives a hundred."""
+
+
+class Counted:
+    """A client that counts the pages of versions that were read."""
+
+    def __init__(self, sagemaker: Any) -> None:
+        """Wrap a client."""
+        self._sagemaker, self.pages = sagemaker, 0
+
+    def __getattr__(self, name: str) -> Any:
+        """Every other operation."""
+        return getattr(self._sagemaker, name)
+
+    def list_model_packages(self, **request: Any) -> Any:
+        """ListModelPackages."""
+        self.pages += 1
+        return self._sagemaker.list_model_packages(**request)
+
+
+class CountedSession:
+    """A session that gives one counted client of SageMaker."""
+
+    def __init__(self, session: Any) -> None:
+        """Wrap a session."""
+        self._session, self.sagemaker = session, Counted(session.client("sagemaker"))
+
+    def client(self, service: str) -> Any:
+        """A client."""
+        return self.sagemaker if service == "sagemaker" else self._session.client(service)
+
+
+@pytest.fixture(params=["local", "aws"])
+def crowded(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[Desk, int]]:
+    """A desk, and the number of the newest version: Approved, and on the second page; between it and 1 all wait."""
+    monkeypatch.setenv("MEDLOOP_HOME", str(tmp_path / "home"))
+    newest = PAGES[request.param] + 1
+    if request.param == "local":
+        yield _filled(Desk(*_opened(local_session(tmp_path / "home")), capsys), newest), newest
+        return
+    from moto import mock_aws
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        yield _filled(Desk(*_opened(boto3.Session(region_name="us-east-1")), capsys, "aws"), newest), newest
+
+
+def _opened(session: Any) -> tuple[CountedSession, Counted]:
+    counted = CountedSession(session)
+    return counted, counted.sagemaker
+
+
+def _filled(desk: Desk, newest: int) -> Desk:
+    register(desk.sagemaker, newest - 1)
+    register(desk.sagemaker, ModelApprovalStatus="Approved")
+    return desk
+
+
+def test_list_shows_the_versions_of_every_page(crowded: tuple[Desk, int]) -> None:
+    """Newest first, so the Approved one stands at the top, whatever page it was on."""
+    desk, newest = crowded
+    assert desk("models", "list", "g", "--json") == 0
+    assert desk.sagemaker.pages == 2
+    rows = json.loads(desk.out)
+    assert [row["model"] for row in rows] == [f"g/{number}" for number in range(newest, 0, -1)]
+    assert [row["model"] for row in rows if row["approval"] == "Approved"] == [f"g/{newest}"]
+
+
+def test_compare_finds_versions_of_either_page(crowded: tuple[Desk, int]) -> None:
+    """By number, and the newest by the group's name alone."""
+    desk, newest = crowded
+    assert desk("models", "compare", "g/1", "g", "--json") == 0
+    document = json.loads(desk.out)
+    assert document["models"] == ["g/1", f"g/{newest}"]
+    (approval,) = [row for row in document["facts"] if row["name"] == "approval"]
+    assert (approval["a"], approval["b"]) == ("PendingManualApproval", "Approved")
+
+
+def test_an_old_version_is_known_as_superseded(crowded: tuple[Desk, int]) -> None:
+    """Approving an old one tells of the champion on the other page."""
+    desk, newest = crowded
+    assert desk("models", "approve", "g/1", "--reason", "back to the first") == 2
+    assert f"g/1 is superseded: g/{newest} is newer and Approved" in desk.err
