@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional
 
+from medloop.imaging.draws import Draws
 from medloop.imaging.formats import read_image
+from medloop.imaging.grids import affine_grid
+from medloop.imaging.transfer import to_device
 from medloop.training.model_record import ImagePreprocessing
 
 LUMA = (0.299, 0.587, 0.114)
@@ -96,8 +99,12 @@ def fit_preprocessing(images: Tensor, image_size: int, channels: int) -> ImagePr
 
 
 def standardise(images: Tensor, rule: ImagePreprocessing) -> Tensor:
-    """The last step before the network: (x - mean) / std, as float32."""
-    return (images.float() - rule.mean) / rule.std
+    """The last step before the network: (x - mean) / std, as float32 (float64 stays)."""
+    return (_computable(images) - rule.mean) / rule.std
+
+
+def _computable(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.float64 else images.float()
 
 
 @dataclass(frozen=True)
@@ -106,40 +113,44 @@ class ImageAugmentation:
 
     Args:
         flips: Mirror left and right, and top and bottom: only where sides don't tell classes apart.
-        generator: On the device of the images.
     """
 
     flips: bool
-    generator: Generator
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """[N, C, S, S] in 0..1 to the same as float32: moved, then changed in brightness, contrast, gamma and noise."""
-        return self._change_intensity(self._move(images.float()))
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        """Move the images, then change brightness, contrast, gamma and noise.
 
-    def _move(self, images: Tensor) -> Tensor:
-        num = len(images)
-        angle, scale = self._uniform(num, -MAX_ROTATION, MAX_ROTATION), self._uniform(num, *SCALES)
-        # affine_grid's shifts are in units of half an edge.
-        shift = self._uniform(2 * num, -2 * MAX_SHIFT, 2 * MAX_SHIFT).view(num, 2, 1)
+        Parameters are drawn on the CPU; but for a reduction's rounding an image's result doesn't depend on its batch.
+
+        Args:
+            images: [N, C, S, S] in 0..1, of any floating-point type, on any device.
+            draws: The batch's random numbers.
+
+        Returns:
+            The same shape, as float32 (float64 stays).
+        """
+        return self._change_intensity(self._move(_computable(images), draws), draws)
+
+    def _move(self, images: Tensor, draws: Draws) -> Tensor:
+        angle = draws.uniform(-MAX_ROTATION, MAX_ROTATION).double()[:, 0]
+        scale = draws.uniform(*SCALES).double()[:, 0]
+        # A grid's coordinates are in units of half an edge.
+        shift = draws.uniform(-2 * MAX_SHIFT, 2 * MAX_SHIFT, 2).double()[:, :, None]
         cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-        matrix = torch.stack([cos, -sin, sin, cos], dim=1).view(num, 2, 2)
+        matrix = torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
         if self.flips:
-            matrix = matrix * self._signs(2 * num).view(num, 1, 2)
-        grid = functional.affine_grid(torch.cat([matrix, shift], dim=2), list(images.shape), align_corners=False)
+            matrix = matrix * draws.uniform(-1, 1, 2).sign()[:, None, :]
+        matrices = to_device(torch.cat([matrix, shift], dim=2), images.device, images.dtype)
+        grid = affine_grid(matrices, images.shape[2:])
         return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
-    def _change_intensity(self, images: Tensor) -> Tensor:
-        num = len(images)
-        column: Callable[[Tensor], Tensor] = lambda values: values.view(num, 1, 1, 1)  # noqa: E731
-        images = images.clamp(0, 1) ** column(self._uniform(num, *GAMMAS))
+    def _change_intensity(self, images: Tensor, draws: Draws) -> Tensor:
+        drawn = [draws.uniform(low, high) for low, high in (GAMMAS, CONTRASTS, (-MAX_BRIGHTNESS, MAX_BRIGHTNESS))]
+        drawn.append(draws.uniform(0, MAX_NOISE))
+        columns = to_device(torch.cat(drawn, dim=1), images.device, images.dtype)[:, :, None, None, None]
+        gamma, contrast, brightness, strength = columns.unbind(1)
+        images = images.clamp(0, 1) ** gamma
         centre = images.mean(dim=(1, 2, 3), keepdim=True)
-        images = (images - centre) * column(self._uniform(num, *CONTRASTS)) + centre
-        images = images + column(self._uniform(num, -MAX_BRIGHTNESS, MAX_BRIGHTNESS))
-        noise = torch.randn(images.shape, generator=self.generator, device=images.device)
-        return images + noise * column(self._uniform(num, 0, MAX_NOISE))
-
-    def _uniform(self, num: int, low: float, high: float) -> Tensor:
-        return torch.rand(num, generator=self.generator, device=self.generator.device) * (high - low) + low
-
-    def _signs(self, num: int) -> Tensor:
-        return self._uniform(num, -1, 1).sign()
+        images = (images - centre) * contrast + centre + brightness
+        noise = draws.normal(images.shape[1:], images.device).to(images.dtype)
+        return images + noise * strength

@@ -13,7 +13,7 @@ from statistics import median
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Tensor
 
 from medloop.errors import DataError
 from medloop.imaging import intensity
@@ -174,5 +174,4 @@ def fit_patch(wanted: Shape, pairs: Sequence[tuple[Tensor, Tensor]], multiple: i
 
 def prepare_training(pairs: Sequence[tuple[Tensor, Tensor]], patch: Shape, seed: int) -> list[TrainingVolume]:
     """Pad training volumes to the patch and draw their candidate centres."""
-    generator = Generator().manual_seed(seed)
-    return [training_volume(image, label, patch, generator) for image, label in pairs]
+    return [training_volume(image, label, patch, seed) for image, label in pairs]

@@ -1,17 +1,23 @@
 """Random changes of a batch of volumes, image and label together, on the device that holds the batch.
 
-Every change is drawn per sample. Intensities change in units of the sample's own standard deviation, so that one set
-of ranges suits each intensity rule. The kinds of change are nnU-Net's (Isensee et al. 2021), with smaller angles.
+Every change is drawn per sample, on the CPU, so that which samples it is for is known without waiting for the device;
+but for a reduction's rounding a sample's result doesn't depend on its batch. Intensities change in units of the
+sample's own standard deviation, so that one set of ranges suits each intensity rule. The kinds of change are nnU-Net's
+(Isensee et al. 2021), with smaller angles.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional
 
+from medloop.imaging.draws import Draws
+from medloop.imaging.grids import affine_grid
+from medloop.imaging.transfer import to_device
 from medloop.training.model_record import Triple
 
 AFFINE_PROBABILITY = 0.7
@@ -35,32 +41,35 @@ class VolumeAugmentation:
     Args:
         spacing: Voxel size, so that a rotation keeps lengths where voxels are no cubes.
         flips: Mirror at random on each axis.
-        generator: On the batch's device.
     """
 
     spacing: Triple
     flips: bool
-    generator: Generator
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Change a batch.
 
         Args:
-            images: float32 [N, 1, x, y, z].
-            labels: uint8 [N, 1, x, y, z].
-        """
-        images, labels = self._move(images, labels)
-        if self.flips:
-            images, labels = self._flip(images, labels)
-        return self._recolour(images), labels
+            images: [N, 1, x, y, z], float32 or float64, on any device.
+            labels: uint8 [N, 1, x, y, z], on the same device.
+            draws: The batch's random numbers.
 
-    def _move(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        Returns:
+            As it was given: same shapes, types and device.
+        """
+        images, labels = self._move(images, labels, draws)
+        if self.flips:
+            images, labels = self._flip(images, labels, draws)
+        return self._recolour(images, draws), labels
+
+    def _move(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Rotate, zoom and shift; image and label go on beyond the border as they are at it."""
-        chosen = self._chance(len(images), AFFINE_PROBABILITY).nonzero()[:, 0]
+        chosen = draws.chance(AFFINE_PROBABILITY).nonzero()[:, 0]
+        matrices = self.matrices(draws, tuple(images.shape[2:]))[chosen]
         if not len(chosen):
             return images, labels
-        matrices = self.matrices(len(chosen), tuple(images.shape[2:]))
-        grid = functional.affine_grid(matrices, [len(chosen), *images.shape[1:]], align_corners=False)
+        grid = affine_grid(to_device(matrices, images.device, images.dtype), images.shape[2:])
+        chosen = to_device(chosen, images.device)
         moved = functional.grid_sample(
             images[chosen], grid, mode="bilinear", padding_mode="border", align_corners=False
         )
@@ -68,63 +77,64 @@ class VolumeAugmentation:
         nearest = functional.grid_sample(values, grid, mode="nearest", padding_mode="border", align_corners=False)
         return images.index_copy(0, chosen, moved), labels.index_copy(0, chosen, nearest.to(labels.dtype))
 
-    def matrices(self, count: int, shape: tuple[int, ...]) -> Tensor:
+    def matrices(self, draws: Draws, shape: tuple[int, ...]) -> Tensor:
         """Draw rotations, each with a zoom and a shift.
 
         Args:
-            count: How many.
+            draws: The batch's random numbers.
             shape: x, y, z of the volumes.
 
         Returns:
-            [count, 3, 4] for `affine_grid`, whose axes run z, y, x from -1 to 1: hence the extents on both sides.
+            float64 [N, 3, 4] for `affine_grid`, whose axes run z, y, x from -1 to 1: hence the extents on both sides.
         """
         half = [size * voxel / 2 for size, voxel in zip(shape, self.spacing, strict=True)]
-        extent = torch.tensor(half[::-1], device=self.generator.device)
-        a, b, c = self._uniform((3, count), -MAX_ANGLE, MAX_ANGLE)
+        extent = torch.tensor(half[::-1], dtype=torch.float64)
+        a, b, c = draws.uniform(-MAX_ANGLE, MAX_ANGLE, 3).double().unbind(1)
         zero = torch.zeros_like(a)
-        skew = torch.stack([zero, -c, b, c, zero, -a, -b, a, zero], dim=1).view(count, 3, 3)
-        linear = torch.matrix_exp(skew) * self._uniform((count, 1, 1), *ZOOM)
-        shift = self._uniform((count, 3, 1), -MAX_TRANSLATION, MAX_TRANSLATION) * 2  # coordinates span 2
+        skew = torch.stack([zero, -c, b, c, zero, -a, -b, a, zero], dim=1).view(-1, 3, 3)
+        linear = torch.matrix_exp(skew) * draws.uniform(*ZOOM).double()[:, :, None]
+        shift = draws.uniform(-MAX_TRANSLATION, MAX_TRANSLATION, 3).double()[:, :, None] * 2  # coordinates span 2
         return torch.cat([linear * extent[None, None, :] / extent[None, :, None], shift], dim=2)
 
-    def _flip(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _flip(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         for axis in (2, 3, 4):
-            mirrored = self._chance(len(images), 0.5).view(-1, 1, 1, 1, 1)
+            mirrored = to_device(draws.chance(0.5).view(-1, 1, 1, 1, 1), images.device)
             images = torch.where(mirrored, images.flip(axis), images)
             labels = torch.where(mirrored, labels.flip(axis), labels)
         return images, labels
 
-    def _recolour(self, images: Tensor) -> Tensor:
-        count = len(images)
+    def _recolour(self, images: Tensor, draws: Draws) -> Tensor:
         std, mean = torch.std_mean(images, dim=SPATIAL, keepdim=True)
-        contrast = self._sometimes(count, *CONTRAST, neutral=1.0)
-        shift = self._sometimes(count, -MAX_SHIFT, MAX_SHIFT, neutral=0.0)
-        images = self._gamma((images - mean) * contrast + mean + shift * std)
-        noise = self._sometimes(count, 0.0, MAX_NOISE, neutral=0.0) * std
-        noisy = (noise.flatten() > 0).nonzero()[:, 0]
+        contrast = to_device(_sometimes(draws, *CONTRAST, neutral=1.0), images.device, images.dtype)
+        shift = to_device(_sometimes(draws, -MAX_SHIFT, MAX_SHIFT, neutral=0.0), images.device, images.dtype)
+        images = self._gamma((images - mean) * contrast + mean + shift * std, draws)
+        noise = _sometimes(draws, 0.0, MAX_NOISE, neutral=0.0)
+        noisy = noise.flatten().nonzero()[:, 0]
         if not len(noisy):
             return images
-        grain = torch.randn(images[noisy].shape, generator=self.generator, device=images.device)
-        return images.index_add(0, noisy, grain * noise[noisy])
+        grain = draws.normal(images.shape[1:], images.device, noisy.tolist()).to(images.dtype)
+        strength = to_device(noise[noisy], images.device, images.dtype)
+        noisy = to_device(noisy, images.device)
+        return images.index_add(0, noisy, grain * strength * std[noisy])
 
-    def _gamma(self, images: Tensor) -> Tensor:
+    def _gamma(self, images: Tensor, draws: Draws) -> Tensor:
         """Raise the sample, scaled to 0..1 for it, to a power."""
-        chosen = self._chance(len(images), INTENSITY_PROBABILITY).nonzero()[:, 0]
+        chosen = draws.chance(INTENSITY_PROBABILITY).nonzero()[:, 0]
+        powers = draws.uniform(math.log(GAMMA[0]), math.log(GAMMA[1])).exp()[chosen]
         if not len(chosen):
             return images
-        samples = images[chosen]
+        chosen = to_device(chosen, images.device)
+        samples, power = images[chosen], to_device(_column(powers), images.device, images.dtype)
         low, high = samples.amin(SPATIAL, keepdim=True), samples.amax(SPATIAL, keepdim=True)
-        power = torch.exp(self._uniform((len(chosen), 1, 1, 1, 1), *torch.tensor(GAMMA).log().tolist()))
         scale = (high - low).clamp_min(1e-8)
         return images.index_copy(0, chosen, ((samples - low) / scale) ** power * scale + low)
 
-    def _sometimes(self, count: int, low: float, high: float, *, neutral: float) -> Tensor:
-        drawn = self._uniform((count,), low, high)
-        values = torch.where(self._chance(count, INTENSITY_PROBABILITY), drawn, torch.full_like(drawn, neutral))
-        return values.view(-1, 1, 1, 1, 1)
 
-    def _chance(self, count: int, probability: float) -> Tensor:
-        return self._uniform((count,), 0.0, 1.0) < probability
+def _sometimes(draws: Draws, low: float, high: float, *, neutral: float) -> Tensor:
+    drawn = draws.uniform(low, high)
+    chosen = draws.chance(INTENSITY_PROBABILITY)[:, None]
+    return _column(torch.where(chosen, drawn, torch.full_like(drawn, neutral)))
 
-    def _uniform(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
-        return torch.rand(shape, generator=self.generator, device=self.generator.device) * (high - low) + low
+
+def _column(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1, 1)

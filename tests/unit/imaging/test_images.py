@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,18 @@ import pytest
 import torch
 
 from medloop.errors import DataError
+from medloop.imaging.draws import Draws
 from medloop.imaging.formats import write_png
 from medloop.imaging.images import ImageAugmentation, fit_preprocessing, load_images, prepare, standardise
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 
-def augment(images: torch.Tensor, seed: int = 0, flips: bool = False) -> torch.Tensor:
-    """Augment with a fresh generator."""
-    return ImageAugmentation(flips, torch.Generator().manual_seed(seed))(images)
+def augment(
+    images: torch.Tensor, seed: int = 0, flips: bool = False, samples: Sequence[int] | None = None
+) -> torch.Tensor:
+    """Augment a batch of the first samples, or of those."""
+    return ImageAugmentation(flips)(images, Draws(seed, 1, range(len(images)) if samples is None else samples))
 
 
 def test_the_types_own_range_becomes_0_to_1() -> None:
@@ -80,13 +84,32 @@ def test_a_text_file_named_png_is_named(tmp_path: Path) -> None:
         load_images([path], 8, 1)
 
 
-def test_augmentation_repeats_with_its_generator() -> None:
+def test_augmentation_repeats_with_its_seed() -> None:
     """The same seed gives the same images, another seed others; each image of a batch is changed differently."""
     images = torch.rand(1, 1, 16, 16).repeat(4, 1, 1, 1)
     assert torch.equal(augment(images), augment(images))
     assert not torch.equal(augment(images), augment(images, seed=1))
     first, second = augment(images)[:2]
     assert not torch.equal(first, second)
+
+
+def test_an_image_depends_on_nothing_but_itself() -> None:
+    """The same result whatever else the batch holds, to a reduction's rounding."""
+    images = torch.rand(9, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    together = augment(images, flips=True)
+    for samples in ([3], [7, 3], [8, 0, 2]):
+        alone = augment(images[samples], flips=True, samples=samples)
+        torch.testing.assert_close(alone, together[samples], atol=1e-5, rtol=1e-5)
+
+
+def test_float64_stays_and_half_becomes_float32() -> None:
+    """The same images come out, to rounding; a network's input is float32 unless it computes in float64."""
+    images = torch.rand(4, 1, 12, 12, generator=torch.Generator().manual_seed(0)).half()
+    near, exact = augment(images), augment(images.double())
+    assert (near.dtype, exact.dtype) == (torch.float32, torch.float64)
+    torch.testing.assert_close(near.double(), exact, atol=1e-5, rtol=1e-4)
+    rule = fit_preprocessing(images, 12, 1)
+    assert (standardise(near, rule).dtype, standardise(exact, rule).dtype) == (torch.float32, torch.float64)
 
 
 def test_without_flips_sides_stay() -> None:
