@@ -18,9 +18,10 @@ TENSORBOARD = f"{PREFIX}/output/tensorboard"
 """The folder that the service copies to S3 while a training job runs, where it is asked to."""
 SCRIPT_CODE = f"{PREFIX}/input/data/code"
 """Where script mode's drivers unpack the job's code."""
-WARM_POOL_PIP_CACHE = f"{PREFIX}/sagemaker/warmpoolcache/pip"
-"""On the volume that outlives a job in a warm pool
+WARM_POOL = f"{PREFIX}/sagemaker/warmpoolcache"
+"""The volume that outlives a job in a warm pool
 (https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools-persistent-cache.html)."""
+WARM_POOL_PIP_CACHE = f"{WARM_POOL}/pip"
 
 
 def ml_root() -> Path:
@@ -46,6 +47,12 @@ def model_folder() -> Path:
 def is_local() -> bool:
     """Whether this is a run on one machine, not a container of the service."""
     return "ML_ROOT" in os.environ
+
+
+def warm_pool_cache() -> Path | None:
+    """Where prepared data outlives a job in a warm pool; None outside one."""
+    volume = ml_root() / "sagemaker" / "warmpoolcache"
+    return volume / "medloop" if volume.is_dir() else None
 
 
 def failure_file() -> Path:

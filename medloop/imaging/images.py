@@ -88,12 +88,21 @@ def load_images(paths: Sequence[Path], image_size: int, channels: int, num_worke
     return images
 
 
+def moments(image: Tensor) -> Tensor:
+    """Mean and mean square of an image's pixels: float64 [2]."""
+    exact = image.double()
+    return torch.stack([exact.mean(), exact.square().mean()])
+
+
 def fit_preprocessing(images: Tensor, image_size: int, channels: int) -> ImagePreprocessing:
     """The rule that standardises by the mean and standard deviation over all of a training set's pixels."""
-    means = torch.stack([image.double().mean() for image in images])
-    squares = torch.stack([image.double().square().mean() for image in images])
-    mean = float(means.mean())
-    variance = max(0.0, float(squares.mean()) - mean**2)
+    return make_rule(torch.stack([moments(image) for image in images]), image_size, channels)
+
+
+def make_rule(measured: Tensor, image_size: int, channels: int) -> ImagePreprocessing:
+    """The same from each image's moments, [N, 2]."""
+    mean, square = (float(values.mean()) for values in measured.unbind(1))
+    variance = max(0.0, square - mean**2)
     std = math.sqrt(variance) if variance > 1e-12 else 1.0
     return ImagePreprocessing(image_size=image_size, channels=1 if channels == 1 else 3, mean=mean, std=std)
 
