@@ -39,6 +39,8 @@ class UpsertResult:
     definition_json: str
     action: str
     """created, updated or unchanged."""
+    version: int | None
+    """The definition's number among the pipeline's versions; None where the service doesn't tell it."""
     uploaded: tuple[str, ...]
     """Keys of the objects that were not there before."""
 
@@ -87,10 +89,10 @@ def upsert(target: Target, resolved: Resolved) -> UpsertResult:
         uploaded = [key for key, body in _objects(target, resolved) if _put_once(target, key, body)]
         _put_functions(target, resolved, definition)
         _ensure_group(target, f"medloop-{resolved.spec.task}")
-        arn, action = _put_pipeline(target, resolved.spec.name, definition)
+        arn, action, version = _put_pipeline(target, resolved.spec.name, definition)
     except (ClientError, BotoCoreError) as error:
         raise TargetError(f"target {target.name}: pipeline {resolved.spec.name} can't be stored: {error}") from error
-    return UpsertResult(resolved.spec.name, arn, definition, action, tuple(uploaded))
+    return UpsertResult(resolved.spec.name, arn, definition, action, version, tuple(uploaded))
 
 
 def stored_definition(target: Target, name: str) -> str | None:
@@ -157,20 +159,42 @@ def _ensure_group(target: Target, group: str) -> None:
                 raise
 
 
-def _put_pipeline(target: Target, name: str, definition: str) -> tuple[str, str]:
-    """The pipeline's ARN, and what was done. An equal definition is left alone: every update makes a version."""
+def _put_pipeline(target: Target, name: str, definition: str) -> tuple[str, str, int | None]:
+    """The pipeline's ARN, what was done, and the definition's version.
+
+    An equal definition is left alone: every update makes a version.
+    """
     client: Any = target.boto.client("sagemaker")
     wanted = {"PipelineName": name, "PipelineDefinition": definition, "RoleArn": target.role_arn}
     try:
-        return str(client.create_pipeline(**wanted)["PipelineArn"]), "created"
+        arn = str(client.create_pipeline(**wanted)["PipelineArn"])
+        return arn, "created", _find_version(client, name, definition)
     except ClientError as error:
         if not _says(error, "must be unique", "already exists"):
             raise
     present = client.describe_pipeline(PipelineName=name)
     same = json.loads(present["PipelineDefinition"]) == json.loads(definition)
     if same and present.get("RoleArn") == target.role_arn:
-        return str(present["PipelineArn"]), "unchanged"
-    return str(client.update_pipeline(**wanted)["PipelineArn"]), "updated"
+        return str(present["PipelineArn"]), "unchanged", _find_version(client, name, definition)
+    updated = client.update_pipeline(**wanted)
+    return str(updated["PipelineArn"]), "updated", updated.get("PipelineVersionId")
+
+
+def _find_version(client: Any, name: str, definition: str) -> int | None:
+    """The newest version of a pipeline that has this definition; someone else may have put another one since.
+
+    None where it isn't among the newest ten, or the account lets its caller not list them.
+    """
+    try:
+        listed = client.list_pipeline_versions(PipelineName=name, SortOrder="Descending", MaxResults=10)
+        for number in (int(version["PipelineVersionId"]) for version in listed["PipelineVersionSummaries"]):
+            present = client.describe_pipeline(PipelineName=name, PipelineVersionId=number)
+            if json.loads(present["PipelineDefinition"]) == json.loads(definition):
+                return number
+    except ClientError as error:
+        if "AccessDenied" not in error.response["Error"]["Code"]:
+            raise
+    return None
 
 
 def _check_images(target: Target, resolved: Resolved, definition: str) -> None:

@@ -76,29 +76,43 @@ def quarantines(settings: Any) -> bool:
     return getattr(getattr(settings, "split", None), "on_invalid", "fail") == "quarantine"
 
 
-def select(target: Target, pipeline: str, only: list[str] | None, source: str | None) -> dict[str, Any] | None:
+def select(
+    services: Services, target: Target, resolved: Resolved, only: list[str] | None, source: str | None
+) -> dict[str, Any] | None:
     """The service's SelectiveExecutionConfig; None where every step is to run.
 
     Args:
+        services: What commands use from outside.
         target: Where to run.
-        pipeline: The pipeline's name.
+        resolved: The pipeline.
         only: Names of the steps that shall run; None or empty for all.
         source: The execution that gives the other steps' results; None for the pipeline's newest, as the SDK has it.
 
     Raises:
-        UserError: There is no such execution, or a source without a selection.
+        UserError: There is no such step or execution, or a source without a selection.
     """
     if not only:
         if source is not None:
             raise UserError("--from goes with --only; name the steps that shall run")
         return None
+    _require_steps(services, target, resolved, only)
     sagemaker = target.boto.client("sagemaker")
     if source is None:
-        arns = [s["PipelineExecutionArn"] for s in list_executions(sagemaker, pipeline)][:1]
+        arns = [s["PipelineExecutionArn"] for s in list_executions(sagemaker, resolved.spec.name)][:1]
     else:
         arns = [find_execution(sagemaker, source)]
     config: dict[str, Any] = {"SelectedSteps": [{"StepName": name} for name in only]}
     return config | ({"SourcePipelineExecutionArn": arns[0]} if arns else {})
+
+
+def _require_steps(services: Services, target: Target, resolved: Resolved, only: list[str]) -> None:
+    """Refuse a name that is no step's: the service would do so too, but only once the pipeline has been updated."""
+    from medloop.definition.read import read_definition
+
+    known = [step.name for step in read_definition(services.build(target, resolved)).in_order()]
+    if unknown := [name for name in only if name not in known]:
+        told = f"pipeline {resolved.spec.name} has no such step; it has: {', '.join(known)}"
+        raise UserError(f"--only {', '.join(unknown)}: {told}")
 
 
 def start(
@@ -125,11 +139,14 @@ def start(
     if version is None:
         raise DataError(f"--data {wish.data}: there is no file below it; give the folder or prefix of a data set")
     confirm_changes(services, target, wish.resolved, yes=yes)
-    say(services.err, f"pipeline: {services.upsert(target, wish.resolved)}", "dim")
+    put = services.upsert(target, wish.resolved)
+    say(services.err, f"pipeline: {put.arn}", "dim")
     parameters = {**wish.resolved.parameters, "InputData": uri, "DataVersion": version}
     answer = target.boto.client("sagemaker").start_pipeline_execution(
         PipelineName=wish.resolved.spec.name,
         PipelineParameters=[{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
+        # Another run's definition may have become the newest meanwhile.
+        **({"PipelineVersionId": put.version} if put.version is not None else {}),
         **({"SelectiveExecutionConfig": selection} if selection else {}),
     )
     return str(answer["PipelineExecutionArn"])

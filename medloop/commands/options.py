@@ -19,6 +19,7 @@ from medloop.errors import TargetError
 
 if TYPE_CHECKING:
     from medloop.cloud.sessions import Target
+    from medloop.cloud.upsert import UpsertResult
     from medloop.settings import Resolved
 
 
@@ -42,10 +43,10 @@ def _open_target(name: str, home: Path) -> Target:
     return open_target(cast(Any, name), home)
 
 
-def _upsert(target: Target, resolved: Resolved) -> str:
+def _upsert(target: Target, resolved: Resolved) -> UpsertResult:
     from medloop.cloud.upsert import upsert
 
-    return upsert(target, resolved).arn
+    return upsert(target, resolved)
 
 
 def _build(target: Target, resolved: Resolved) -> str:
@@ -60,7 +61,7 @@ class Services:
 
     Args:
         open_target: Name and home folder to a Target.
-        upsert: Makes or updates the pipeline on the target, with all that it needs there; returns its ARN.
+        upsert: Makes or updates the pipeline on the target, with all that it needs there.
         build: Builds the definition's JSON text for the target; touches nothing there.
         sleep: Waits between two looks at an execution.
         out: Results.
@@ -68,7 +69,7 @@ class Services:
     """
 
     open_target: Callable[[str, Path], Target] = _open_target
-    upsert: Callable[[Target, Resolved], str] = _upsert
+    upsert: Callable[[Target, Resolved], UpsertResult] = _upsert
     build: Callable[[Target, Resolved], str] = _build
     sleep: Callable[[float], None] = time.sleep
     out: Console = field(default_factory=make_console)

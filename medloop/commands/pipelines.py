@@ -127,7 +127,7 @@ def upsert(
     resolved = resolve(name, preset, sets or ())
     opened = services(ctx).target(target, home)
     confirm_changes(services(ctx), opened, resolved, yes=yes)
-    arn = services(ctx).upsert(opened, resolved)
+    arn = services(ctx).upsert(opened, resolved).arn
     if json:
         print_json({"pipeline": name, "arn": arn})
         return

@@ -80,7 +80,7 @@ def run(
     if budget is not None and target is TargetName.aws:  # here a run costs nothing
         _keep_to(budget, services(ctx), wish)
     opened = services(ctx).target(target, home)
-    selection = select(opened, name, only, source)
+    selection = select(services(ctx), opened, resolved, only, source)
     arn = start(services(ctx), opened, wish, yes=yes, selection=selection)
     finish(services(ctx), opened, home, arn, wait=wait, json=json)
 

@@ -21,6 +21,7 @@ from medloop.cloud.sessions import Target
 from medloop.commands.options import Services
 from medloop.definition.read import read_definition
 from medloop.settings import load_pipeline
+from tests.pipelines.world import keep_versions
 
 pytestmark = pytest.mark.slow
 REGION, ACCOUNT, BUCKET = "eu-west-1", "123456789012", "artefacts"
@@ -61,6 +62,7 @@ def account() -> Iterator[Target]:
         for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(variable, "none")
         session = boto3.Session(region_name=REGION)
+        keep_versions(session)
         trust = {"Version": "2012-10-17", "Statement": []}
         role = session.client("iam").create_role(RoleName="medloop", AssumeRolePolicyDocument=json.dumps(trust))
         target = Target("aws", session, BUCKET, role["Role"]["Arn"], ACCOUNT, REGION)
@@ -112,6 +114,7 @@ def test_run_uploads_upserts_and_starts_in_that_order_and_once(cloud: Cloud) -> 
         "sagemaker:StartPipelineExecution",
     ]  # fmt: skip
     given = {item["Name"]: item["Value"] for item in cloud.request("StartPipelineExecution")["PipelineParameters"]}
+    assert cloud.request("StartPipelineExecution")["PipelineVersionId"] == 1
     assert (given["InputData"], given["Epochs"], len(given["DataVersion"])) == (f"s3://{BUCKET}/data/", "2", 64)
     assert cloud(*run) == 0, cloud.err
     assert "nothing changes on aws" in cloud.err

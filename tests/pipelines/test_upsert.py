@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -12,11 +14,12 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
-from medloop.cloud.sessions import Target
+from medloop.cloud.sessions import Target, open_target
 from medloop.cloud.upsert import upsert
 from medloop.errors import SettingError, TargetError
 from medloop.local.home import BUCKET, REGION
 from medloop.settings import Resolved, resolve
+from tests.pipelines.world import keep_versions
 
 pytestmark = pytest.mark.slow
 ACCOUNT = "123456789012"
@@ -30,6 +33,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
         monkeypatch.setenv(variable, "none")
     with mock_aws(config={"lambda": {"use_docker": False}}):
         session = boto3.Session(region_name=REGION)
+        keep_versions(session)
         session.client("s3").create_bucket(Bucket=BUCKET)
         trust = json.dumps({"Version": "2012-10-17", "Statement": []})
         role = session.client("iam").create_role(RoleName="medloop", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
@@ -79,6 +83,34 @@ def test_changed_settings_update_the_pipeline(account: Target, resolved: Resolve
         account.boto.client("sagemaker").describe_pipeline(PipelineName="classification")["PipelineDefinition"]
     )
     assert {"Name": "MinScore", "Type": "Float", "DefaultValue": 0.9} in definition["Parameters"]
+
+
+def test_versions_are_those_of_the_definitions_put(tmp_path: Path, resolved: Resolved) -> None:
+    """On the local backend: a new definition has a new number, an equal one keeps its own."""
+    target, other = open_target("local", tmp_path), resolve("classification", None, ["gate.min_score=0.9"])
+    done = [upsert(target, wanted) for wanted in (resolved, resolved, other, other, resolved)]
+    assert [(result.action, result.version) for result in done] == [
+        *(("created", 1), ("unchanged", 1), ("updated", 2), ("unchanged", 2), ("updated", 3)),
+    ]
+
+
+def test_a_version_is_ones_own_though_another_became_the_newest(tmp_path: Path, resolved: Resolved) -> None:
+    """Someone else updates the pipeline at once: the number still leads to the definition that was put."""
+    target, other = open_target("local", tmp_path), open_target("local", tmp_path)
+    changed = json.loads(upsert(other, resolve("classification", None, ["gate.min_score=0.9"])).definition_json)
+    client = other.boto.client("sagemaker")
+    client.delete_pipeline(PipelineName="classification")
+
+    def update(**_: Any) -> None:
+        client.update_pipeline(PipelineName="classification", PipelineDefinition=json.dumps(changed))
+
+    target.boto.events.register("after-call.sagemaker.CreatePipeline", update)
+    result = upsert(target, resolved)
+    assert (result.action, result.version) == ("created", 1)
+    newest = client.describe_pipeline(PipelineName="classification")["PipelineDefinition"]
+    found = client.describe_pipeline(PipelineName="classification", PipelineVersionId=1)["PipelineDefinition"]
+    assert json.loads(newest) == changed
+    assert json.loads(found) == json.loads(result.definition_json) != changed
 
 
 def test_refused_definition_stores_nothing(account: Target) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -28,3 +29,12 @@ def unreachable_target(calls: list[str]) -> Target:
 
     session.events.register("before-call", refuse)
     return Target("local", session, BUCKET, ROLE_ARN, ACCOUNT, REGION)
+
+
+def keep_versions(session: boto3.Session) -> None:
+    """Let moto, which knows no versions of pipelines, list one: the first, of whatever definition it holds."""
+
+    def answer(**_: Any) -> tuple[Any, dict[str, Any]]:
+        return SimpleNamespace(status_code=200), {"PipelineVersionSummaries": [{"PipelineVersionId": 1}]}
+
+    session.events.register("before-call.sagemaker.ListPipelineVersions", answer)

@@ -186,6 +186,7 @@ class CommandLine:
     capsys: pytest.CaptureFixture[str]
     on_sleep: Callable[[], None] = lambda: None
     built: str = '{"Version": "2020-12-01", "Parameters": [], "Steps": []}'
+    version: int | None = 7
     out: str = ""
     err: str = ""
     opened: list[tuple[str, Path]] = field(default_factory=list)
@@ -212,9 +213,9 @@ class CommandLine:
         boto = SimpleNamespace(client=lambda service: self.account)
         return SimpleNamespace(name=name, boto=boto, bucket="bucket")
 
-    def _upsert(self, target: Any, resolved: Any) -> str:
+    def _upsert(self, target: Any, resolved: Any) -> Any:
         self.account.calls.append(("upsert", {"name": resolved.spec.name}))
-        return f"{ARN}:pipeline/{resolved.spec.name}"
+        return SimpleNamespace(arn=f"{ARN}:pipeline/{resolved.spec.name}", version=self.version)
 
 
 @pytest.fixture

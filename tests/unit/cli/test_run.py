@@ -10,6 +10,17 @@ import pytest
 
 DATA = {"s3://bucket/data/b.png": b"bb", "s3://bucket/data/a.png": b"a"}
 TRAINING = {"TrainingJob": {"Arn": "x/t-1"}}
+STEPS = json.dumps(
+    {
+        "Version": "2020-12-01",
+        "Parameters": [],
+        "Steps": [
+            {"Name": "Evaluate", "Type": "Processing", "Arguments": {}},
+            {"Name": "Gate", "Type": "Condition", "Arguments": {"Conditions": [], "IfSteps": [], "ElseSteps": []}},
+        ],
+    }
+)
+"""A definition of two steps."""
 
 
 @pytest.fixture
@@ -35,6 +46,17 @@ def test_no_wait_upserts_then_starts(medloop: Any, account: Any, data: str) -> N
     assert (parameters["InputData"], parameters["Epochs"]) == (f"{data}/", "2")
     assert len(parameters["DataVersion"]) == 64
     assert medloop.json["id"] == "fresh0000000"
+
+
+def test_the_version_that_was_put_is_started(medloop: Any, account: Any, data: str) -> None:
+    """Not the newest, which may be another run's by now; where the service tells no version, its newest."""
+    asked = []
+    for medloop.version in (7, None):
+        account.calls.clear()
+        assert medloop("run", "classification", "--data", data, "--no-wait") == 0
+        (request,) = [request for call, request in account.calls if call == "start"]
+        asked.append(request.get("PipelineVersionId", "newest"))
+    assert asked == [7, "newest"]
 
 
 @pytest.mark.parametrize("ending", ["", "/", "//"])
@@ -224,6 +246,7 @@ def test_only_some_steps_run_on_another_executions_results(medloop: Any, account
     old = account.add_execution("old", "Failed")
     new = account.add_execution("new", "Succeeded")
     account.add_execution("other", "Succeeded", pipeline="segmentation")
+    medloop.built = STEPS
     for source, expected in (((), new), (("--from", "old"), old)):
         account.calls.clear()
         argv = ("--only", "Evaluate", "--only", "Gate", *source, "--no-wait")
@@ -236,3 +259,14 @@ def test_only_some_steps_run_on_another_executions_results(medloop: Any, account
         account.executions.pop(f"{new.rpartition('/')[0]}/fresh0000000")
     assert medloop("run", "classification", "--data", data, "--from", "old") == 2
     assert "--from goes with --only" in medloop.err
+
+
+def test_a_step_that_there_is_not_is_refused_before_anything_changes(medloop: Any, account: Any, data: str) -> None:
+    """One line that names the steps there are; the pipeline is neither updated nor started."""
+    account.add_execution("old", "Succeeded")
+    medloop.built = STEPS
+    assert medloop("run", "classification", "--data", data, "--only", "Evaluate", "--only", "Nope", "--no-wait") == 2
+    assert medloop.err.splitlines()[-1] == (
+        "error: --only Nope: pipeline classification has no such step; it has: Evaluate, Gate"
+    )
+    assert account.calls == []
