@@ -1,12 +1,13 @@
 """Segmentation channels (`<subject>/{img,label}.nii.gz`), checked and turned into what training and validation take.
 
-Deterministic work is done once, here; what comes out are plain tensors that stay in memory for the whole run.
+Deterministic work is done once, here, and kept in a cache whose keys are the files' content and the rule: a later run
+on the same files unpacks and resamples nothing. What comes out are plain tensors, mapped from the cache's files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -17,8 +18,12 @@ from torch import Tensor
 
 from medloop.errors import DataError
 from medloop.imaging import intensity
+from medloop.imaging.cache import Cache, Tensors, file_digest, make_key
+from medloop.imaging.layouts import IMAGE, LABEL
 from medloop.imaging.patches import TrainingVolume, training_volume
+from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_threads, no_barrier, prepare
 from medloop.imaging.split_record import Split, SplitRecord
+from medloop.imaging.validation import require_volume
 from medloop.imaging.volumes import (
     Shape,
     Volume,
@@ -28,8 +33,13 @@ from medloop.imaging.volumes import (
     resize_label,
     to_ras,
 )
-from medloop.training.model_record import Triple, VolumePreprocessing
+from medloop.training.model_record import Intensity, Triple, VolumePreprocessing
 from medloop.training.settings import SegmentationHyperparameters
+
+PREPARATION = 1
+"""Version of what reading, checking and preprocessing make of a subject; raise it when that changes."""
+IN_MEMORY = Cache(None, 0)
+"""Keeps nothing on disk."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +49,31 @@ class Subjects:
     channel: Split
     folders: Sequence[Path]
     classes: Sequence[str]
+    _digests: list[str | None] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def read(self) -> Iterator[tuple[Volume, Volume]]:
-        """Yield (image, label), both on the subject's own grid, checked; one subject in memory at a time.
+    def read(self, folder: Path) -> tuple[Volume, Volume]:
+        """One subject's (image, label), both on its own grid, checked.
 
         Raises:
             DataError: A file can't be used; the message names channel, subject and file.
         """
-        for folder in self.folders:
-            try:
-                case = read_case(folder, self.classes)
-            except DataError as error:
-                raise DataError(f"channel {self.channel}: {error}") from None
-            yield case
+        try:
+            return read_case(folder, self.classes)
+        except DataError as error:
+            raise DataError(f"channel {self.channel}: {error}") from None
+
+    def digests(self, num_workers: int = 0) -> list[str | None]:
+        """A digest of each subject's files; None where one can't be read, which `read` will explain."""
+        if not self._digests:
+            self._digests.extend(in_threads(_digest, self.folders, num_workers))
+        return self._digests
+
+
+def _digest(folder: Path) -> str | None:
+    try:
+        return make_key(*(file_digest(require_volume(folder, stem)) for stem in (IMAGE, LABEL)))
+    except (DataError, OSError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -96,17 +118,65 @@ def list_subjects(root: Path, channel: Split, split: SplitRecord, classes: Seque
     return Subjects(channel, folders, classes)
 
 
-def fit_preprocessing(subjects: Subjects, settings: SegmentationHyperparameters) -> VolumePreprocessing:
+def fit_preprocessing(
+    subjects: Subjects,
+    settings: SegmentationHyperparameters,
+    cache: Cache = IN_MEMORY,
+    num_workers: int = 0,
+    share: Share = ALONE,
+    barrier: Callable[[], None] = no_barrier,
+) -> VolumePreprocessing:
     """Measure on the training volumes what the settings leave open: spacing and intensity statistics.
+
+    Args:
+        subjects: Of the training split.
+        settings: The run's.
+        cache: Keeps what was measured.
+        num_workers: Threads; 0 takes the cores this process may use, divided among the host's processes.
+        share: (this process's place among the host's, their number): the first measures.
+        barrier: Waits for the others.
 
     Raises:
         DataError: A file can't be used.
     """
-    rule = intensity.fit(settings, ((image.voxels, label.voxels) for image, label in subjects.read()))
+    workers = count_workers(num_workers, share)
+    rule = intensity.fit(settings, []) if settings.intensity != "dataset" else None
+    items = []
+    if rule is None:
+        items.append(
+            _measured(
+                subjects, "statistics", 4, workers, lambda: _statistics(subjects, settings, workers), settings.seed
+            )
+        )
+    if settings.mode == "patch" and settings.spacing is None:
+        items.append(_measured(subjects, "spacing", 3, workers, lambda: _median_spacing(subjects)))
+    found = [entry["numbers"].tolist() for entry in prepare(items, cache, num_workers=1, share=share, barrier=barrier)]
+    if rule is None:
+        low, high, mean, std = found.pop(0)
+        rule = Intensity(rule="dataset", low=low, high=high, mean=mean, std=std)
     if settings.mode == "resize":
         return VolumePreprocessing(mode="resize", size=settings.size, spacing=None, intensity=rule)
-    spacing = settings.spacing or _median_spacing(subjects)
+    spacing = tuple(found.pop()) if found else settings.spacing
     return VolumePreprocessing(mode="patch", size=None, spacing=spacing, intensity=rule)
+
+
+def _measured(
+    subjects: Subjects, what: str, count: int, num_workers: int, measure: Callable[[], Sequence[float]], *also: int
+) -> Item:
+    """Numbers that follow from all subjects' files."""
+    digests = subjects.digests(num_workers)
+    key = make_key(what, PREPARATION, list(subjects.classes), digests, *also) if all(digests) else None
+
+    def check(tensors: Mapping[str, Tensor]) -> bool:
+        return _forms(tensors) == {"numbers": (torch.float64, 1)} and len(tensors["numbers"]) == count
+
+    return Item(key, lambda: {"numbers": torch.tensor(measure(), dtype=torch.float64)}, check)
+
+
+def _statistics(subjects: Subjects, settings: SegmentationHyperparameters, num_workers: int) -> Sequence[float]:
+    cases = in_threads(subjects.read, subjects.folders, num_workers)
+    rule = intensity.fit(settings, ((image.voxels, label.voxels) for image, label in cases))
+    return [float(value) for value in (rule.low, rule.high, rule.mean, rule.std) if value is not None]
 
 
 def _median_spacing(subjects: Subjects) -> Triple:
@@ -115,8 +185,24 @@ def _median_spacing(subjects: Subjects) -> Triple:
     return x, y, z
 
 
-def load_training(subjects: Subjects, rule: VolumePreprocessing) -> list[tuple[Tensor, Tensor]]:
-    """Read and preprocess the training volumes.
+def load_training(
+    subjects: Subjects,
+    rule: VolumePreprocessing,
+    cache: Cache = IN_MEMORY,
+    num_workers: int = 0,
+    share: Share = ALONE,
+    barrier: Callable[[], None] = no_barrier,
+) -> list[tuple[Tensor, Tensor]]:
+    """Read and preprocess the training volumes, or map them where that was done before.
+
+    Args:
+        subjects: Of the training split.
+        rule: From `fit_preprocessing`.
+        cache: Keeps the prepared volumes.
+        num_workers: Threads, each with one subject at a time; 0 takes the cores this process may use, divided among
+            the host's processes.
+        share: (this process's place among the host's, their number): each prepares its part, and maps all.
+        barrier: Waits for the others.
 
     Returns:
         (image float32 [x, y, z], label uint8 [x, y, z]) of each subject.
@@ -124,31 +210,77 @@ def load_training(subjects: Subjects, rule: VolumePreprocessing) -> list[tuple[T
     Raises:
         DataError: A file can't be used, or a class occurs in no label.
     """
-    pairs = []
-    for image, label in subjects.read():
-        pairs.append(_preprocess_pair(image, to_ras(label).voxels, rule))
-    seen = {value for _, label in pairs for value in torch.unique(label).tolist()}
+    found = _load(subjects, rule, "train", cache, num_workers, share, barrier)
+    seen = {value for entry in found for value in entry["values"].tolist()}
     missing = sorted(set(range(1, len(subjects.classes))) - seen)
     if missing:
         names = ", ".join(f"{value} ({subjects.classes[value]})" for value in missing)
         raise DataError(f"channel {subjects.channel}: no label holds value {names}; mend `labels` or the label files")
-    return pairs
+    return [(entry["image"], entry["label"]) for entry in found]
 
 
-def load_validation(subjects: Subjects, rule: VolumePreprocessing) -> list[ValidationVolume]:
-    """Read and preprocess the validation volumes, and keep their truth as it is.
+def load_validation(
+    subjects: Subjects,
+    rule: VolumePreprocessing,
+    cache: Cache = IN_MEMORY,
+    num_workers: int = 0,
+    share: Share = ALONE,
+    barrier: Callable[[], None] = no_barrier,
+) -> list[ValidationVolume]:
+    """Read and preprocess the validation volumes, and keep their truth as it is; see `load_training`.
 
     Raises:
         DataError: A file can't be used, or no label holds foreground.
     """
-    volumes = []
-    for image, label in subjects.read():
-        truth = to_ras(label).voxels
-        prepared = _preprocess_pair(image, truth, rule)
-        volumes.append(ValidationVolume(*prepared, torch.from_numpy(truth)))
-    if not any(bool(volume.truth.any()) for volume in volumes):
+    found = _load(subjects, rule, "val", cache, num_workers, share, barrier)
+    if not any(bool(entry["values"].any()) for entry in found):
         raise DataError(f"channel {subjects.channel}: no label holds foreground, so there is no Dice; mend the labels")
-    return volumes
+    return [ValidationVolume(entry["image"], entry["label"], entry["truth"]) for entry in found]
+
+
+def _load(
+    subjects: Subjects,
+    rule: VolumePreprocessing,
+    kind: Split,
+    cache: Cache,
+    num_workers: int,
+    share: Share,
+    barrier: Callable[[], None],
+) -> list[Tensors]:
+    workers = count_workers(num_workers, share)
+    digests = subjects.digests(workers)
+    items = [_item(subjects, rule, kind, *pair) for pair in zip(subjects.folders, digests, strict=True)]
+    title = f"{kind} volumes"
+    return prepare(items, cache, num_workers=workers, share=share, barrier=barrier, title=title)
+
+
+def _item(subjects: Subjects, rule: VolumePreprocessing, kind: Split, folder: Path, digest: str | None) -> Item:
+    """An entry holds `image`, `label` and the `values` that occur; of a validation subject the original `truth` too."""
+    recipe = ("volume", kind, PREPARATION, rule.model_dump(mode="json"), list(subjects.classes))
+    forms = {"image": (torch.float32, 3), "label": (torch.uint8, 3), "values": (torch.uint8, 1)}
+    forms |= {"truth": (torch.uint8, 3)} if kind == "val" else {}
+
+    def make() -> Tensors:
+        image, label = subjects.read(folder)
+        truth = to_ras(label).voxels
+        prepared = dict(zip(("image", "label"), _preprocess_pair(image, truth, rule), strict=True))
+        whole = torch.from_numpy(truth)
+        # What training can draw from is the resampled label.
+        values = torch.unique(whole if kind == "val" else prepared["label"])
+        return prepared | {"values": values} | ({"truth": whole} if kind == "val" else {})
+
+    def check(tensors: Mapping[str, Tensor]) -> bool:
+        if _forms(tensors) != forms or tensors["image"].shape != tensors["label"].shape:
+            return False
+        labels = [tensor for tensor in tensors.values() if tensor.dtype == torch.uint8]
+        # A value without a class would be an index out of bounds on the GPU.
+        return all(tensor.numel() and int(tensor.max()) < len(subjects.classes) for tensor in labels)
+
+    return Item(None if digest is None else make_key(*recipe, digest), make, check)
+
+
+def _forms(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, int]]:
+    return {name: (tensor.dtype, tensor.ndim) for name, tensor in tensors.items()}
 
 
 def _preprocess_pair(image: Volume, truth: NDArray[np.uint8], rule: VolumePreprocessing) -> tuple[Tensor, Tensor]:
@@ -172,6 +304,8 @@ def fit_patch(wanted: Shape, pairs: Sequence[tuple[Tensor, Tensor]], multiple: i
     return x, y, z
 
 
-def prepare_training(pairs: Sequence[tuple[Tensor, Tensor]], patch: Shape, seed: int) -> list[TrainingVolume]:
-    """Pad training volumes to the patch and draw their candidate centres."""
-    return [training_volume(image, label, patch, seed) for image, label in pairs]
+def prepare_training(
+    pairs: Sequence[tuple[Tensor, Tensor]], patch: Shape, seed: int, num_workers: int = 0
+) -> list[TrainingVolume]:
+    """Pad training volumes to the patch and draw their candidate centres, in threads."""
+    return list(in_threads(lambda pair: training_volume(*pair, patch, seed), pairs, num_workers))
