@@ -63,6 +63,8 @@ class PipelineSpec:
     parameters: tuple[RunParameter, ...]
     smoke: str | None = None
     """The preset that `--set smoke=true` lays over any other: sizes that prove a run in a minute, and no model."""
+    overruled: Callable[[Any], Mapping[str, str]] = lambda settings: {}
+    """Settings to the parameters that they leave without effect, each with the setting that decides in their place."""
 
 
 class Preset(BaseModel):
@@ -172,7 +174,13 @@ def resolve(
             for _, layer in _preset_chain(spec.smoke, name):
                 chosen = _merge(chosen, layer.settings)
         settings = _parsed(spec.settings, _merge(chosen, wanted), "--set")
-    given |= dict(_parse_param(text, spec) for text in params)
+    asked = dict(_parse_param(text, spec) for text in params)
+    for key in asked:
+        if place := spec.overruled(settings).get(key):
+            raise SettingError(
+                f"--param {key}: has no effect, {place} decides; change that with --set, or leave it out"
+            )
+    given |= asked
     check_parameters(spec, settings, given, "--param")
     return Resolved(spec, preset, settings, given)
 

@@ -6,7 +6,12 @@ or find results of other data in the step cache.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from medloop.settings import RunParameter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _ALLOWED = "of letters, digits and _ . : / = + @ - alone"
 """Register writes both into the version's metadata, where the service takes nothing else, hours after the start."""
@@ -41,3 +46,11 @@ PARAMETERS = (
     ),
     RunParameter("TrackingUri", "String", "an MLflow store: local, an address or an ARN", setting="tracking.mlflow"),
 )
+
+
+def tuned(settings: Any) -> Mapping[str, str]:
+    """The parameters whose hyperparameters a tuning job varies, each with the range that decides in its place."""
+    if not settings.tune.enabled:
+        return {}
+    names = {parameter.name: (parameter.setting or "").rpartition(".")[2] for parameter in PARAMETERS}
+    return {name: f"tune.ranges.{key}" for name, key in names.items() if key in settings.tune.ranges}

@@ -59,6 +59,25 @@ def test_extending_in_a_circle_is_refused(tmp_path: Path) -> None:
         resolve("classification", str(one))
 
 
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_a_tuned_parameter_is_refused_with_its_range_named(task: str) -> None:
+    """It would have no effect; what isn't tuned, and the same one without tuning, is taken."""
+    tuning = ["tune.enabled=true", "tune.ranges={batch_size: {values: [2, 4]}}"]
+    with pytest.raises(SettingError) as refused:
+        resolve(task, None, tuning, ["BatchSize=8"])
+    assert str(refused.value) == (
+        "--param BatchSize: has no effect, tune.ranges.batch_size decides; change that with --set, or leave it out"
+    )
+    assert resolve(task, None, tuning, ["LearningRate=0.01"]).parameters == {"LearningRate": "0.01"}
+    assert resolve(task, None, tuning[1:], ["BatchSize=8"]).parameters == {"BatchSize": "8"}
+
+
+def test_a_presets_own_parameter_may_be_tuned(tmp_path: Path) -> None:
+    """The preset was written for training; tuning it needs no other preset."""
+    preset = preset_file(tmp_path, "description: x\npipeline: segmentation\nparameters: {LearningRate: 0.01}\n")
+    assert resolve("segmentation", preset, ["tune.enabled=true"]).parameters == {"LearningRate": "0.01"}
+
+
 def test_parameters_take_their_defaults_from_existing_settings() -> None:
     """A parameter's `setting` is a path that the pipeline's settings have."""
     for name in list_pipelines():
