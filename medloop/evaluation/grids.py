@@ -36,7 +36,7 @@ class Packed:
 
 
 def is_millimetres(case: HeldOut) -> bool:
-    """Whether the label's header says that its lengths are millimetres.
+    """Whether the label's header tells its lengths' unit: what is read is in millimetres then.
 
     Raises:
         DataError: The header can't be read.

@@ -48,6 +48,9 @@ GEOMETRY = (
 """Header fields of either version that, with pixdim and the units, say where voxels are."""
 SPATIAL_UNIT = 7
 """The bits of xyzt_units that tell the unit of lengths."""
+UNKNOWN = "unknown"
+MILLIMETRES = {"mm": 1.0, "meter": 1e3, "micron": 1e-3, UNKNOWN: 1.0}
+"""In one unit, by its name in NIfTI; where the header tells none, its numbers are taken as they stand."""
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 
 
@@ -57,13 +60,15 @@ class NiftiVolume:
 
     Attributes:
         voxels: [X, Y, Z], in the file's order; integers as stored, scaled values where the header gives a scale.
-        affine: Voxel index to the file's units (mostly mm), 4x4.
-        spacing: Voxel edges along the array's axes.
+        affine: Voxel index to mm, 4x4; to lengths of no known unit where the header tells none.
+        spacing: Voxel edges along the array's axes, in the same unit.
+        unit: What the header tells of its own lengths: `mm`, `meter`, `micron` or `unknown`.
     """
 
     voxels: NDArray[Any]
     affine: NDArray[np.float64]
     spacing: tuple[float, float, float]
+    unit: str = UNKNOWN
 
 
 def read_nifti(path: Source, max_voxels: int = MAX_VOXELS) -> NiftiVolume:
@@ -84,30 +89,43 @@ def read_nifti(path: Source, max_voxels: int = MAX_VOXELS) -> NiftiVolume:
         raise FileError(path, "has voxels that are NaN or infinite; replace them or remove the file")
     if voxels.dtype.itemsize == 8 and np.abs(voxels).max() > np.finfo(np.float32).max:
         raise FileError(path, "has voxels that are too large for float32; replace them or remove the file")
-    x, y, z = (float(edge) for edge in header.get_zooms()[:3])
-    return NiftiVolume(voxels, np.asarray(header.get_best_affine(), dtype=np.float64), (x, y, z))
+    unit = _unit(header)
+    x, y, z = (float(edge) * MILLIMETRES[unit] for edge in header.get_zooms()[:3])
+    return NiftiVolume(voxels, _affine(header), (x, y, z), unit)
 
 
 def read_geometry(path: Path) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
-    """Shape and affine of a volume, from its header alone.
+    """Shape and affine (as `read_nifti` gives it) of a volume, from its header alone.
 
     Raises:
         FileError: The header can't be used.
     """
     header = _read_header(path)
-    return _shape(header), np.asarray(header.get_best_affine(), dtype=np.float64)
+    return _shape(header), _affine(header)
 
 
 def read_unit(path: Source) -> str:
-    """Unit of a volume's lengths, from its header alone: `mm`, `meter`, `micron` or `unknown`.
+    """Unit of a volume's lengths as `read_nifti` gives them, from its header alone: `mm`, or `unknown`.
 
     Raises:
         FileError: The header can't be used.
     """
+    return UNKNOWN if _unit(_read_header(path)) == UNKNOWN else "mm"
+
+
+def _unit(header: Any) -> str:
+    """The unit of the header's own lengths."""
     try:
-        return str(_read_header(path).get_xyzt_units()[0])
+        return str(header.get_xyzt_units()[0])
     except KeyError:  # a code that the format doesn't have
-        return "unknown"
+        return UNKNOWN
+
+
+def _affine(header: Any) -> NDArray[np.float64]:
+    """Voxel index to mm; to the header's own lengths where it tells no unit."""
+    affine = np.array(header.get_best_affine(), dtype=np.float64)
+    affine[:3] *= MILLIMETRES[_unit(header)]
+    return affine
 
 
 def labels_on_grid(source: Source, labels: NDArray[np.uint8]) -> bytes:

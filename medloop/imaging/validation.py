@@ -163,7 +163,8 @@ def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:
     image, label = read_nifti(image_path), read_nifti(label_path)
     fault = _grid_fault(image, label)
     if fault:
-        raise FileError(label_path, f"{fault}; resample the label onto the image's grid, nearest neighbour")
+        units = "" if image.unit == label.unit else ", or mend the unit in a header (xyzt_units)"
+        raise FileError(label_path, f"{fault}; resample the label onto the image's grid, nearest neighbour{units}")
     require_contrast(image_path, image.voxels)
     return Subject(image, label, _label_values(label_path, label.voxels, labels))
 
@@ -198,7 +199,8 @@ def _grid_fault(image: NiftiVolume, label: NiftiVolume) -> str:
     apart = float(np.abs(image.affine[:3] - label.affine[:3]).max())
     # Of the affine itself: pixdim may say something else, and then doesn't count.
     if apart > GRID_TOLERANCE * float(np.linalg.norm(image.affine[:3, :3], axis=0).min()):
-        return f"lies on another grid than its image (their affines differ by {apart:.3g})"
+        units = "" if image.unit == label.unit else f"; their units are {image.unit} and {label.unit}"
+        return f"lies on another grid than its image (their affines differ by {apart:.3g}{units})"
     return ""
 
 

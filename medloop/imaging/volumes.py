@@ -1,7 +1,8 @@
 """How a volume becomes the network's input, and the network's answer a label map on the volume's own grid.
 
 One path for training and prediction: `preprocess` (to RAS, scale intensity, resample) forwards, `label_map` (resample
-the probabilities, argmax) and `from_ras` backwards. Axes are X, Y, Z; a voxel size is in the header's units.
+the probabilities, argmax) and `from_ras` backwards. Axes are X, Y, Z; a voxel size is in
+mm, or without a unit where the header tells none.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Volume:
 
     @property
     def spacing(self) -> Triple:
-        """Voxel size along each axis, in the header's units."""
+        """Voxel size along each axis, in the affine's unit."""
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)).tolist()
         return x, y, z
 

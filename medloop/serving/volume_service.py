@@ -24,8 +24,8 @@ from medloop.serving.service import BODY, Answer, Inquiry, as_json, describe
 from medloop.serving.settings import ServeSettings
 from medloop.training.model_record import ModelRecord, Triple
 
-MILLILITRES = {"mm": 1e-3, "meter": 1e6, "micron": 1e-12}
-"""Of a cube whose edge is one unit, by the unit's name in NIfTI."""
+MILLILITRES = 1e-3
+"""Of a cube whose edge is one mm."""
 MAX_ATTRIBUTES = 1024
 """Characters of X-Amzn-SageMaker-Custom-Attributes, by InvokeEndpoint's reference."""
 MAX_NIFTI1_EDGE = 32767
@@ -37,7 +37,7 @@ class Scan:
 
     Attributes:
         volume: Voxels and affine.
-        unit: Of the affine's lengths, as NIfTI names it; `unknown` where nobody said.
+        unit: Of the affine's lengths: `mm`, or `unknown` where nobody said.
         source: The NIfTI content; None where the volume came as a bare array.
     """
 
@@ -126,7 +126,7 @@ def summarise(scan: Scan, labels: NDArray[np.uint8], record: ModelRecord) -> dic
     """How large each structure is: in ml where the lengths' unit is known, else in voxels."""
     counts = np.bincount(labels.ravel(), minlength=len(record.classes))[: len(record.classes)].tolist()
     voxels = dict(zip(record.classes[1:], counts[1:], strict=True))
-    factor = MILLILITRES.get(scan.unit)
+    factor = MILLILITRES if scan.unit == "mm" else None
     edge = abs(float(np.linalg.det(scan.volume.affine[:3, :3])))
     volumes = voxels if factor is None else {name: count * edge * factor for name, count in voxels.items()}
     return {

@@ -13,7 +13,7 @@ import pytest
 from nibabel.nifti1 import Nifti1Extension
 
 from medloop.imaging.formats import FileError
-from medloop.imaging.nifti import FREE_TEXT, copy_nifti, read_nifti, read_unit, write_nifti
+from medloop.imaging.nifti import FREE_TEXT, copy_nifti, read_geometry, read_nifti, read_unit, write_nifti
 
 VOXELS = np.random.default_rng(0).integers(0, 1000, (7, 6, 5)).astype(np.int16)
 AFFINE = np.array([[0, -2.0, 0, 11], [1.5, 0, 0, -3], [0, 0, 4, 7], [0, 0, 0, 1]])
@@ -43,14 +43,24 @@ def test_scale_and_trailing_axes(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_nifti(tmp_path / "a.nii.gz").voxels, stored)
 
 
-@pytest.mark.parametrize(("code", "unit"), [(2, "mm"), (3, "micron"), (0, "unknown"), (5, "unknown")])
-def test_unit_of_lengths(tmp_path: Path, code: int, unit: str) -> None:
-    """The header's unit by name; a code that the format doesn't have is no unit."""
+@pytest.mark.parametrize(
+    ("code", "unit", "factor"),
+    [(2, "mm", 1), (1, "mm", 1000), (3, "mm", 0.001), (0, "unknown", 1), (5, "unknown", 1)],
+    ids=["mm", "meter", "micron", "none", "no code of the format"],
+)
+def test_lengths_are_read_in_mm(tmp_path: Path, code: int, unit: str, factor: float) -> None:
+    """Whatever unit the header tells; where it tells none, its numbers are left as they are."""
     image = nib.Nifti1Image(VOXELS, AFFINE)
     image.header["xyzt_units"] = code
-    nib.save(image, tmp_path / "a.nii.gz")
+    path = tmp_path / "a.nii.gz"
+    nib.save(image, path)
 
-    assert read_unit(tmp_path / "a.nii.gz") == unit
+    assert read_unit(path) == unit
+    volume, (_, affine) = read_nifti(path), read_geometry(path)
+    scaled = np.vstack([AFFINE[:3] * factor, AFFINE[3:]])
+    np.testing.assert_allclose(volume.affine, scaled)
+    np.testing.assert_allclose(affine, scaled)
+    np.testing.assert_allclose(volume.spacing, np.array([1.5, 2, 4]) * factor)
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])

@@ -107,6 +107,25 @@ def test_preprocessing_is_trainings(rule: str, tmp_path: Path) -> None:
     assert label.shape == image.shape
 
 
+@pytest.mark.parametrize(("unit", "factor"), [("meter", 1e-3), ("micron", 1e3)])
+def test_a_header_in_another_unit_is_the_same_volume(tmp_path: Path, unit: str, factor: float) -> None:
+    """A model of voxels in mm sees a volume whose header is in metres as it sees the one in mm, and labels it so."""
+    write_ball(tmp_path / "scan")
+    plain = nib.load(tmp_path / "scan" / "img.nii.gz")
+    other = nib.Nifti1Image(np.asarray(plain.dataobj), np.vstack([OBLIQUE[:3] * factor, OBLIQUE[3:]]))
+    other.header.set_xyzt_units(unit)
+    nib.save(other, tmp_path / "other.nii.gz")
+
+    seen, labels = [], []
+    for path in (tmp_path / "scan" / "img.nii.gz", tmp_path / "other.nii.gz"):
+        model = predictor()
+        labels.append(model.segment(path).labels)
+        assert isinstance(model.model, Threshold)
+        seen.append(model.model.seen)
+    torch.testing.assert_close(seen[1], seen[0])
+    np.testing.assert_array_equal(labels[1], labels[0])
+
+
 def test_hostile_files(tmp_path: Path) -> None:
     """Files that are no finite 3D volume with an orientation are refused in one line that names them."""
     values = np.ones(SHAPE, np.float32)

@@ -69,6 +69,39 @@ SHIFTED = GRID + np.eye(4, k=3) * 0.5
 LABEL = np.resize(np.array([0, 1], dtype=np.float32), (6, 5, 4))
 
 
+def _set_units(root: Path, image: str, label: str) -> None:
+    """Give the first subject's headers units; the grid stays as it is in mm, or as its numbers are."""
+    for stem, unit in (("img", image), ("label", label)):
+        path = root / "Müller 1" / f"{stem}.nii.gz"
+        old = nib.load(path)
+        factor = {"micron": 1e3, "meter": 1e-3}.get(unit, 1)
+        new = nib.Nifti1Image(np.asarray(old.dataobj), np.vstack([GRID[:3] * factor, GRID[3:]]))
+        new.header.set_xyzt_units(unit)
+        nib.save(new, path)
+
+
+@pytest.mark.parametrize("units", [("mm", "micron"), ("meter", "mm"), ("mm", "unknown"), ("unknown", "mm")])
+def test_one_grid_in_two_units(tmp_path: Path, units: tuple[str, str]) -> None:
+    """Image and label lie on one grid, whatever unit each tells it in; none is taken for the other's numbers in mm."""
+    write_subjects(tmp_path)
+    _set_units(tmp_path, *units)
+    assert lines(check_dataset(tmp_path, "segmentation")) == []
+
+
+def test_a_grid_whose_unit_one_header_lacks(tmp_path: Path) -> None:
+    """Metres beside no unit: which of the two is right can't be known."""
+    write_subjects(tmp_path)
+    _set_units(tmp_path, "meter", "meter")
+    path = tmp_path / "Müller 1" / "label.nii.gz"
+    label = nib.load(path)
+    label.header.set_xyzt_units("unknown")
+    nib.save(nib.Nifti1Image(np.asarray(label.dataobj), None, label.header), path)
+    line = lines(check_dataset(tmp_path, "segmentation"))[0]
+    assert line.startswith("Müller 1/label.nii.gz: lies on another grid than its image (their affines differ by")
+    assert "; their units are meter and unknown)" in line
+    assert line.endswith("or mend the unit in a header (xyzt_units)")
+
+
 def _all_empty(root: Path) -> None:
     for index in range(4):
         write_subject(root / f"Müller {index}", index, (0,))

@@ -151,6 +151,9 @@ class TestVolumes:
         body = nifti(affine=np.diag([edge, edge, edge, 1.0]), unit=unit)
         content = client(volume_service(RESIZE)).post("/invocations", content=body, headers=JSON).json()
         assert content["unit"] == name
+        in_mm = {"meter": 1e3, "micron": 1e-3}.get(unit, 1) * edge
+        assert content["spacing"] == pytest.approx([in_mm] * 3)
+        assert content["spacing_unit"] == ("mm" if name == "ml" else "unknown")
         assert content["volumes"]["ball"] == pytest.approx(content["voxels"]["ball"] * factor, rel=1e-5)
 
     @pytest.mark.parametrize("rule", ["zscore", "window"])
