@@ -5,6 +5,7 @@ MedloopError              anything that medloop says on purpose: one line, with 
         DataError         an image, a table or a folder of the data set is wrong
         SettingError      a setting, a parameter or a hyperparameter is wrong
         TargetError       a place to write to, or an account to talk to, can't be used
+    Terminated            SIGTERM came: exit code 143
 
 Everything else that is raised is a bug and keeps its traceback.
 """
@@ -42,3 +43,9 @@ class SettingError(UserError):
 
 class TargetError(UserError):
     """A place to write to, or a service to talk to, that can't be used."""
+
+
+class Terminated(MedloopError):
+    """The process was asked to end by SIGTERM, and did so in good order."""
+
+    exit_code = 143

@@ -7,6 +7,7 @@ imported only by the networks that come from them: importing MONAI costs a job 5
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -17,6 +18,19 @@ from medloop.training.model_record import Network
 from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
 
 VIT_PATCH = 16
+
+
+@dataclass(frozen=True)
+class Traits:
+    """How a network is best computed.
+
+    Args:
+        blocks: Class names of its repeated parts: what FSDP gathers at a time, and activations are recomputed by.
+        channels_last: Whether that layout was measured to be faster (docs/measurements.md).
+    """
+
+    blocks: tuple[str, ...] = ()
+    channels_last: bool = False
 
 
 def describe(settings: Hyperparameters, num_classes: int) -> Network:
@@ -51,6 +65,11 @@ def build(network: Network) -> nn.Module:
         return builder(**network.arguments)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise DataError(f"model.json: network {network.name} can't be built: {error}; mend its arguments") from None
+
+
+def traits(name: str | None) -> Traits:
+    """How the network of that name is best computed; of an unknown one nothing is known."""
+    return _TRAITS.get(name or "", Traits())
 
 
 def head_prefix(name: str) -> str:
@@ -176,6 +195,15 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "segresnet": _segresnet,
     "unet": _unet,
     "swinunetr": _swinunetr,
+}
+_TRAITS = {
+    "densenet121": Traits(("_DenseLayer",), channels_last=True),
+    "vit": Traits(("TransformerBlock",)),
+    "resnet18": Traits(("BasicBlock",), channels_last=True),
+    "resnet50": Traits(("Bottleneck",), channels_last=True),
+    "segresnet": Traits(("ResBlock",), channels_last=True),
+    "unet": Traits(("Convolution", "ResidualUnit")),
+    "swinunetr": Traits(("SwinTransformerBlock", "PatchMerging", "UnetResBlock")),
 }
 _HEADS = {
     "densenet121": "class_layers.out.",

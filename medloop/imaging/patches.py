@@ -114,7 +114,7 @@ class PatchSampler:
             where they are on the CPU and there is a GPU.
         """
         device, shape = self.volumes[0].image.device, (len(samples), 1, *self.patch)
-        images = empty_batch(shape, torch.float32, device)
+        images = empty_batch(shape, self.volumes[0].image.dtype, device)
         labels = empty_batch(shape, torch.uint8, device)
         foreground = draws.chance(self.foreground_ratio).tolist()
         for index, sample in enumerate(samples):

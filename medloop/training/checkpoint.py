@@ -1,20 +1,34 @@
-"""Weights on disk: the best checkpoint of a run, and the finished model's folder. Safetensors only."""
+"""Weights on disk: the best of a run so far, and the finished model's folder. Safetensors only."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_file, save_file, save_model
+from torch import Tensor, nn
 
 from medloop.errors import TargetError
 from medloop.training.model_record import HISTORY_FILE, RECORD_FILE, WEIGHTS_FILE, ModelRecord
 
-BEST_FILE = "best.safetensors"
+BEST_FILES = "best-*.safetensors"
+
+
+def best_file(folder: Path, epoch: int) -> Path:
+    """Where the best weights so far lie, named by epoch: an older checkpoint's stay what they were."""
+    return folder / f"best-{epoch:05d}.safetensors"
+
+
+def save_state(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights by name; a reader sees the old file or the whole new one.
+
+    Raises:
+        TargetError: The folder can't be written to.
+    """
+    _write(path, lambda partial: save_file({name: value.cpu().contiguous() for name, value in state.items()}, partial))
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -23,18 +37,22 @@ def save_weights(model: nn.Module, path: Path) -> None:
     Raises:
         TargetError: The folder can't be written to.
     """
+    _write(path, lambda partial: save_model(model, str(partial)))
+
+
+def _write(path: Path, save: Callable[[Path], None]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_model(model, str(partial))
+        save(partial)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk or a bad path in its own error
         raise TargetError(f"{path}: can't be written ({error}); free the disk or give another folder") from None
 
 
 def restore_weights(model: nn.Module, path: Path) -> None:
-    """Load weights that `save_weights` wrote into the model that they came from."""
-    load_model(model, str(path))
+    """Load weights that `save_state` wrote into the model that they came from."""
+    model.load_state_dict(load_file(path))
 
 
 def write_model(model_dir: Path, model: nn.Module, record: ModelRecord, history: Sequence[Mapping[str, float]]) -> None:

@@ -36,13 +36,3 @@ def make_optimiser(model: nn.Module, settings: Hyperparameters, device: torch.de
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=device.type == "cuda")
-
-
-def make_schedule(
-    optimiser: torch.optim.Optimizer, settings: Hyperparameters, steps_per_epoch: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """The schedule that `learning_rate_factor` describes, over all epochs."""
-    num_steps = settings.epochs * steps_per_epoch
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: learning_rate_factor(step, num_steps, settings.warmup_fraction)
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -58,6 +59,12 @@ def make_record(
 def run_info(task: Literal["classification", "segmentation"], settings: Hyperparameters, split: SplitRecord) -> RunInfo:
     """What a run tells its trackers, before its first epoch."""
     return RunInfo(task, settings.model_dump(mode="json"), code_digest(), split.data_digest, dict(os.environ))
+
+
+def run_identity(network: Network, classes: Sequence[str], split: SplitRecord, pretrained: ModelRecord | None) -> str:
+    """What a run is beside its hyperparameters: a checkpoint of another one isn't gone on from."""
+    weights = pretrained.model_dump_json() if pretrained else None
+    return json.dumps([network.model_dump(mode="json"), list(classes), split.data_digest, weights], sort_keys=True)
 
 
 def code_digest() -> str:

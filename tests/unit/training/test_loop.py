@@ -6,7 +6,7 @@ import csv
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from medloop.errors import SettingError, TargetError
+from medloop.imaging.draws import Draws
 from medloop.training.loop import FitResult, fit
+from medloop.training.losses import Share
 from medloop.training.settings import Hyperparameters
 from medloop.training.tracking.base import Picture, RunInfo
 from medloop.training.tracking.open import tracking
@@ -24,31 +26,26 @@ CPU = torch.device("cpu")
 
 
 class LineTask:
-    """Fit y = x with batches of the given sizes; scores by epoch are scripted, or the negative error."""
+    """Fit y = x; scores by epoch are scripted, or the negative error."""
 
     metric = "val_dice"
     unit = "volumes"
+    fewest = 1
 
-    def __init__(self, sizes: tuple[int, ...] = (4, 4), scores: list[float] | None = None) -> None:
-        self.sizes, self.scores = sizes, scores
+    def __init__(self, num_samples: int = 8, scores: list[float] | None = None, seed: int = 0) -> None:
+        self.num_samples, self.scores, self.seed = num_samples, scores, seed
         self.losses = [0.0] * 100
         self.seen: list[Tensor] = []
         self.weights: list[Tensor] = []
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """As many as there are sizes."""
-        return len(self.sizes)
+    def batch(self, samples: Sequence[int], epoch: int) -> Tensor:
+        """Inputs [N, 1], remembered in `seen`."""
+        self.seen.append(Draws(self.seed, epoch, samples).normal((1,), CPU))
+        return self.seen[-1]
 
-    def batches(self, epoch: int) -> Iterator[Tensor]:
-        """Inputs [size, 1], remembered in `seen`."""
-        for size in self.sizes:
-            self.seen.append(torch.randn(size, 1))
-            yield self.seen[-1]
-
-    def loss(self, model: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
+    def loss(self, model: nn.Module, batch: Tensor, share: Share) -> Tensor:
         """Mean squared error."""
-        return (model(batch) - batch).square().mean(), len(batch)
+        return share.mean((model(batch) - batch).square()[:, 0])
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Remember the weight in `weights`, and score."""
@@ -68,7 +65,8 @@ def train(task: LineTask, folder: Path, **settings: object) -> tuple[FitResult, 
     """Fit a seeded line; return the result and the model."""
     torch.manual_seed(0)
     model = nn.Linear(1, 1)
-    hyperparameters = Hyperparameters.model_validate({"learning_rate": 0.05, **settings})
+    hyperparameters = Hyperparameters.model_validate({"learning_rate": 0.05, "batch_size": 4, **settings})
+    task.seed = hyperparameters.seed
     info = RunInfo("segmentation", {}, "code", "data", {"MEDLOOP_TENSORBOARD_DIR": str(folder / "tb")})
     with tracking(info, folder) as run:
         result = fit(model, task, hyperparameters, device=CPU, checkpoint_dir=folder / "checkpoints", tracking=run)
@@ -119,8 +117,8 @@ def test_max_minutes_ends_after_the_epoch_with_a_validation(tmp_path: Path) -> N
 
 def test_loss_is_a_mean_over_samples(tmp_path: Path) -> None:
     """A batch of one counts a seventh of a batch of seven."""
-    task = LineTask(sizes=(7, 1))
-    result, _ = train(task, tmp_path, epochs=1, learning_rate=1e-12)
+    task = LineTask(8)
+    result, _ = train(task, tmp_path, epochs=1, batch_size=7, learning_rate=1e-12)
     torch.manual_seed(0)
     model = nn.Linear(1, 1)
     samples = torch.cat(task.seen)
@@ -130,14 +128,14 @@ def test_loss_is_a_mean_over_samples(tmp_path: Path) -> None:
 
 def test_learning_rate_warms_up_then_falls_as_a_cosine(tmp_path: Path) -> None:
     """Ten steps, one an epoch, four of them warm-up."""
-    result, _ = train(LineTask(sizes=(2,)), tmp_path, epochs=10, warmup_fraction=0.4, learning_rate=1.0)
+    result, _ = train(LineTask(2), tmp_path, epochs=10, warmup_fraction=0.4, learning_rate=1.0)
     rates = [row["learning_rate"] for row in result.history]
     cosine = [0.5 * (1 + math.cos(math.pi * k / 6)) for k in range(6)]
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, *cosine])
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
-    """Data drawn from torch's generator and weights repeat with the seed, and differ with another."""
+    """Data and weights repeat with the seed, and differ with another."""
     runs = [train(LineTask(), tmp_path / str(k), epochs=3, seed=seed) for k, seed in enumerate((5, 5, 6))]
     first, again, other = ([row["train_loss"] for row in result.history] for result, _ in runs)
     assert first == again
@@ -192,16 +190,16 @@ def test_history_csv_leaves_blank_what_was_not_validated(tmp_path: Path) -> None
 class LastStep(LineTask):
     """One batch, whose loss is finite and whose step is not."""
 
-    def loss(self, model: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
+    def loss(self, model: nn.Module, batch: Tensor, share: Share) -> Tensor:
         """A finite value with an infinite gradient."""
         value = model(batch).mean()
-        return (value - value.detach()).mul(1e30).mul(1e30), len(batch)
+        return (value - value.detach()).mul(1e30).mul(1e30)
 
 
 def test_weights_that_diverge_in_the_last_step_are_no_model(tmp_path: Path) -> None:
     """The last step comes after the last loss: weights of NaN must not become the best checkpoint."""
     with pytest.raises(SettingError, match="a weight became nan: training diverged; lower learning_rate"):
-        train(LastStep((4,), scores=[0.5]), tmp_path, epochs=1)
+        train(LastStep(4, scores=[0.5]), tmp_path, epochs=1)
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -227,6 +225,6 @@ def test_time_that_runs_out_between_two_looks_ends_after_a_validation(
 
 def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """A folder in the file's place (as good as a full disk) is a user's error that names the checkpoint."""
-    (tmp_path / "checkpoints" / ".best.safetensors.partial").mkdir(parents=True)
-    with pytest.raises(TargetError, match=r"best\.safetensors: can't be written"):
+    (tmp_path / "checkpoints" / ".best-00001.safetensors.partial").mkdir(parents=True)
+    with pytest.raises(TargetError, match=r"best-00001\.safetensors: can't be written"):
         train(LineTask(), tmp_path, epochs=1)

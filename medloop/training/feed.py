@@ -1,0 +1,127 @@
+"""Batches made ahead of the steps that take them, in one background thread."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def feed(make: Callable[[int], T], steps: Iterable[int], device: torch.device, depth: int = 2) -> Iterator[T]:
+    """Yield `make(step)` for each step, in order; the next ones are made meanwhile.
+
+    On a GPU the thread has a stream of its own, so that batches are copied and augmented beside the network.
+
+    Args:
+        make: Called in another thread, one step at a time. Its result may hold tensors in tuples, lists, mappings and
+            dataclasses.
+        steps: What it is called with.
+        device: Where its tensors are.
+        depth: Results that wait at most, the one in the making among them; 0 makes each when it is asked for.
+
+    Raises:
+        BaseException: Whatever `make` raised, at its step's turn.
+    """
+    if depth <= 0:
+        yield from map(make, steps)
+        return
+    worker = _Worker(make, steps, device, depth)
+    try:
+        yield from worker.results()
+    finally:
+        # The reader may leave early: with the thread alive, the data it reads would be, too.
+        worker.stop()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made(Generic[T]):
+    value: T
+    ready: torch.cuda.Event | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failed:
+    error: BaseException
+
+
+_END = object()
+
+
+class _Worker(Generic[T]):
+    def __init__(self, make: Callable[[int], T], steps: Iterable[int], device: torch.device, depth: int) -> None:
+        self._make, self._steps, self._device = make, steps, device
+        self._room = threading.Semaphore(depth)
+        self._stopped = threading.Event()
+        self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stream = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)
+            # What the data itself still waits for: copies to the GPU that were begun before.
+            self._stream.wait_stream(torch.cuda.current_stream(device))
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread.start()
+
+    def results(self) -> Iterator[T]:
+        while True:
+            item = self._results.get()
+            if item is _END:
+                return
+            if isinstance(item, _Failed):
+                raise item.error
+            self._room.release()
+            if item.ready is not None:
+                _hand_over(item.value, item.ready, torch.cuda.current_stream(self._device))
+            yield item.value
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._room.release()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():
+                for step in self._steps:
+                    self._room.acquire()
+                    if self._stopped.is_set():
+                        return
+                    value = self._make(step)
+                    self._results.put(_Made(value, self._stream.record_event() if self._stream else None))
+                    # The reader's alone: on a GPU one more batch would else stay until the next is made.
+                    del value
+            self._results.put(_END)
+        # KeyboardInterrupt and SystemExit too: the reader would wait for ever.
+        except BaseException as error:
+            self._results.put(_Failed(error))
+
+
+def _hand_over(value: Any, ready: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
+    """Let the reader's stream wait for a result, and the allocator for the reader."""
+    stream.wait_event(ready)
+    for tensor in tensors_in(value):
+        if tensor.is_cuda:
+            tensor.record_stream(stream)
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in tuples, lists, mappings and dataclasses, however deep."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    parts: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        parts = value.values()
+    elif isinstance(value, tuple | list):
+        parts = value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    for part in parts:
+        yield from tensors_in(part)

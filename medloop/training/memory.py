@@ -1,0 +1,100 @@
+"""Memory that runs out: what to change, cheapest first; and the largest batch that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from medloop.errors import SettingError
+from medloop.training.settings import Hyperparameters, SegmentationHyperparameters
+
+
+@contextmanager
+def explained(settings: Hyperparameters, device: torch.device) -> Iterator[None]:
+    """Turn an allocation that failed into what to change.
+
+    Raises:
+        SettingError: Memory ran out within.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SettingError(f"{_where(device)} ran out of memory; {advice(settings)}") from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on a GPU or on the CPU, which has no exception type of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def advice(settings: Hyperparameters) -> str:
+    """What to change, in the order of what it costs; only what isn't changed already."""
+    steps = []
+    if settings.accumulation < settings.batch_size:
+        parts = min(settings.batch_size, 2 * settings.accumulation)
+        steps.append(f"accumulation={parts} (the same batch in more parts)")
+    if settings.batch_size > 1:
+        steps.append(f"batch_size={settings.batch_size // 2}")
+    if isinstance(settings, SegmentationHyperparameters):
+        name = "patch_size" if settings.mode == "patch" else "size"
+        steps.append(f"a smaller {name} than {list(getattr(settings, name))}")
+    else:
+        steps.append("a smaller image_size")
+    if not settings.activation_checkpointing:
+        steps.append("activation_checkpointing=true (a third slower)")
+    if settings.strategy != "fsdp":
+        steps.append("strategy=fsdp on several GPUs")
+    auto = "" if settings.auto_batch or settings.strategy == "fsdp" else "; or let auto_batch=true find what fits"
+    return f"try in this order: {', then '.join(steps)}{auto}"
+
+
+def _where(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "this machine"
+    total = torch.cuda.get_device_properties(device).total_memory
+    return f"the GPU ({total / 2**30:.0f} GiB)"
+
+
+def largest_that_fits(attempt: Callable[[int], None], limit: int) -> int:
+    """The largest number of rows that `attempt` computes without running out of memory.
+
+    Doubles from 1, then halves the interval that is left, to within an eighth.
+
+    Args:
+        attempt: Computes that many rows.
+        limit: More are not tried.
+
+    Returns:
+        1 to `limit`.
+
+    Raises:
+        torch.OutOfMemoryError: Not even one fits.
+    """
+    attempt(1)
+    fits, fails = 1, limit + 1
+    while fails - fits > max(1, fits // 8):
+        rows = min(2 * fits, limit) if fails > limit else (fits + fails) // 2
+        if _fits(attempt, rows):
+            fits = rows
+        else:
+            fails = rows
+        if fits == limit:
+            break
+    return fits
+
+
+def _fits(attempt: Callable[[int], None], rows: int) -> bool:
+    try:
+        attempt(rows)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return True

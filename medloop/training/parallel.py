@@ -1,0 +1,185 @@
+"""The one place that knows how a network is spread over processes: not at all, DDP, or FSDP2.
+
+Networks and tasks know one device. DDP keeps the whole network in each process and adds gradients; FSDP2
+(`fully_shard`, block by block) divides weights, gradients and optimiser among them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from medloop.imaging.networks import Traits
+from medloop.training.compute import blocks
+from medloop.training.ranks import Ranks
+from medloop.training.settings import Hyperparameters
+
+FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
+
+
+@dataclass
+class Parallel:
+    """A network as one process trains it. `parallelise` makes one.
+
+    Args:
+        model: What is called in training.
+        bare: The network itself, of whose weights FSDP leaves a process its part.
+        ranks: The processes.
+        plain: A whole copy on the CPU, where `bare` isn't whole or its weights aren't what is validated; else None.
+        device: Where training runs.
+    """
+
+    model: nn.Module
+    bare: nn.Module
+    ranks: Ranks
+    plain: nn.Module | None
+    device: torch.device
+    parameters: list[nn.Parameter] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parameters = [weight for weight in self.bare.parameters() if weight.requires_grad]
+
+    @contextmanager
+    def last_part(self, last: bool) -> Iterator[None]:
+        """Exchange gradients in this backward pass only where it is a batch's last."""
+        if isinstance(self.model, FSDPModule):
+            self.model.set_requires_gradient_sync(last)
+            yield
+        elif isinstance(self.model, DistributedDataParallel) and not last:
+            with self.model.no_sync():
+                yield
+        else:
+            yield
+
+    def scale(self, loss: Tensor) -> Tensor:
+        """DDP and FSDP average gradients over processes; a loss over all of them wants their sum."""
+        return loss * self.ranks.size
+
+    def clip(self, longest: float) -> None:
+        """Scale gradients down to a length over all weights, whoever holds them."""
+        torch.nn.utils.clip_grad_norm_(self.parameters, longest)
+
+    @torch.no_grad()
+    def share_statistics(self) -> None:
+        """Average running statistics over processes, so that all of them validate the same network."""
+        if self.ranks.size == 1:
+            return
+        for module in self.bare.modules():
+            if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
+                for buffer in (module.running_mean, module.running_var):
+                    if buffer is not None:
+                        buffer.copy_(self.ranks.total(buffer.clone()) / self.ranks.size)
+
+    @contextmanager
+    def validated(self, weights: Sequence[Tensor] | None = None) -> Iterator[nn.Module]:
+        """The network in eval mode, whole, on the device.
+
+        Args:
+            weights: In the place of `parameters`: their averages.
+        """
+        self.share_statistics()
+        if self.plain is None:
+            self.bare.eval()
+            yield self.bare
+            self.bare.train()
+            return
+        self.plain.load_state_dict(self.whole_state(weights))
+        try:
+            yield self.plain.to(self.device).eval()
+        finally:
+            self.plain.to("cpu")
+
+    @torch.no_grad()
+    def whole_state(self, weights: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+        """The network's whole state by name; all processes must ask at once.
+
+        Args:
+            weights: In the place of `parameters`.
+        """
+        changed = {id(own): other for own, other in zip(self.parameters, weights or (), strict=False)}
+        state = {name: _whole(changed.get(id(value), value)) for name, value in self._named()}
+        return state
+
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        buffers = dict(self.bare.named_buffers(remove_duplicate=False))
+        weights = dict(self.bare.named_parameters(remove_duplicate=False))
+        for name in self.bare.state_dict():
+            yield name, weights.get(name, buffers.get(name))  # type: ignore[misc]
+
+    def largest_weight(self) -> float:
+        """Magnitude of the largest weight or running statistic; NaN where one is NaN."""
+        values = [_local(value).detach() for _, value in self._named()]
+        found = [value.abs().max().float() for value in values if value.is_floating_point() and value.numel()]
+        return self.ranks.largest(float(torch.stack(found).max())) if found else self.ranks.largest(0.0)
+
+    def tensors(self, optimiser: Optimizer, average: Sequence[Tensor] | None) -> dict[str, Tensor]:
+        """All tensors that training goes on from, by name; under FSDP each process's part."""
+        model, state = get_state_dict(self.bare, optimiser, options=FLAT)
+        found: dict[str, Any] = {f"model.{name}": value for name, value in model.items()}
+        flat = cast(dict[str, Any], state)
+        found |= {f"optimiser.{name}": value for name, value in flat.items() if isinstance(value, Tensor)}
+        found |= {f"average.{index}": value for index, value in enumerate(average or ())}
+        return found
+
+    def restore(self, optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` gave, of the same or another number of processes; averages are the caller's own."""
+        model, state = get_state_dict(self.bare, optimiser, options=FLAT)
+        values: dict[str, Any] = dict(state)
+        for name, value in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "model":
+                model[rest] = value
+            elif kind == "optimiser":
+                values[rest] = value
+        set_state_dict(self.bare, optimiser, model_state_dict=model, optim_state_dict=values, options=FLAT)
+
+
+def parallelise(
+    model: nn.Module, settings: Hyperparameters, traits: Traits, device: torch.device, ranks: Ranks
+) -> Parallel:
+    """Spread a network over the processes.
+
+    Args:
+        model: On the device, the same in every process.
+        settings: `strategy`, `ema`.
+        traits: Name the blocks that FSDP gathers one at a time.
+        device: This process's.
+        ranks: The processes.
+    """
+    alone = ranks.size == 1
+    divided = settings.strategy == "fsdp" and not alone
+    plain = copy.deepcopy(model).to("cpu") if divided or settings.ema else None
+    if not alone and device.type == "cuda":  # the exchange of statistics has no CPU kernel
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    if alone:
+        return Parallel(model, model, ranks, plain, device)
+    if divided:
+        mesh = init_device_mesh(device.type, (ranks.size,))
+        for block in blocks(model, traits):
+            fully_shard(block, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        return Parallel(model, model, ranks, plain, device)
+    devices = [device] if device.type == "cuda" else None
+    return Parallel(DistributedDataParallel(model, device_ids=devices), model, ranks, plain, device)
+
+
+def _whole(value: Tensor) -> Tensor:
+    value = value.detach()
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _local(value: Tensor) -> Tensor:
+    return value.to_local() if isinstance(value, DTensor) else value

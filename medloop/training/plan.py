@@ -1,0 +1,91 @@
+"""Which samples a process computes in which step.
+
+A batch is what all processes take together in one optimiser step: the same samples, whatever their number. It is
+divided into `accumulation` parts, computed one after the other, and each part among the processes. Torch-free.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.imaging.draws import epoch_order
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process's share of one part of a batch."""
+
+    samples: list[int]
+    """At least one: a process without a share computes a stand-in, so that all take part in what is exchanged."""
+    weights: list[float]
+    """1 of a sample, 0 of a stand-in."""
+    total: int
+    """Samples of the part on all processes."""
+    fraction: float
+    """The part's share of the batch."""
+
+
+@dataclass
+class EpochPlan:
+    """The plan of a run's epochs.
+
+    Args:
+        num_samples: In an epoch.
+        batch_size: Of all processes together; an epoch's last batch may be smaller.
+        accumulation: Parts of a batch.
+        seed: The run's.
+        rank: This process.
+        size: Processes.
+        fewest: Rows that a process computes at least, stand-ins among them (batch normalisation needs two).
+        even: Whether every part is filled up to the same number of rows (a compiled network wants one shape).
+    """
+
+    num_samples: int
+    batch_size: int
+    accumulation: int
+    seed: int
+    rank: int = 0
+    size: int = 1
+    fewest: int = 1
+    even: bool = False
+    _order: tuple[int, NDArray[np.int64]] = field(default=(0, np.zeros(0, np.int64)), init=False, repr=False)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of an epoch."""
+        return -(-self.num_samples // self.batch_size)
+
+    def batch(self, epoch: int, step: int) -> NDArray[np.int64]:
+        """All samples of a step (from 0) of an epoch (from 1), in order."""
+        if self._order[0] != epoch:
+            self._order = epoch, epoch_order(self.seed, epoch, self.num_samples)
+        return self._order[1][step * self.batch_size : (step + 1) * self.batch_size]
+
+    def parts(self, epoch: int, step: int) -> list[Part]:
+        """What this process computes in a step."""
+        batch = self.batch(epoch, step)
+        parts = [part for part in np.array_split(batch, self.accumulation) if len(part)]
+        return [self._share(part, len(batch)) for part in parts]
+
+    def _share(self, part: NDArray[np.int64], batch_size: int) -> Part:
+        own = np.array_split(part, self.size)[self.rank].tolist()
+        stand_ins = self._stand_ins(max(0, self._rows - len(own)), part.tolist(), own)
+        weights = [1.0] * len(own) + [0.0] * len(stand_ins)
+        return Part([*own, *stand_ins], weights, len(part), len(part) / batch_size)
+
+    @property
+    def _rows(self) -> int:
+        largest = math.ceil(math.ceil(self.batch_size / self.accumulation) / self.size)
+        return max(1, self.fewest, largest if self.even else 0)
+
+    @staticmethod
+    def _stand_ins(missing: int, part: Sequence[int], own: Sequence[int]) -> list[int]:
+        if not missing:
+            return []
+        others = [sample for sample in part if sample not in own] or list(part)
+        return [others[k % len(others)] for k in range(missing)]

@@ -1,0 +1,205 @@
+"""Runs that are cut off go on where they were, and end with the weights of a run that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from medloop.errors import DataError, SettingError, TargetError, Terminated
+from medloop.training.ranks import Ranks
+from tests.unit.training.distributed import on_ranks
+from tests.unit.training.killing import finish_with_kills
+from tests.unit.training.resumable import run, state
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """The weights of a run that nothing cut off."""
+    return state(run(tmp_path_factory.mktemp("whole")))
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """The folder of a run that was stopped in its third epoch, with its two newest checkpoints."""
+    with pytest.raises(Terminated):
+        run(tmp_path, stop_at=14)
+    return tmp_path
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps after which there is a checkpoint, oldest first."""
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
+
+
+def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """Bit for bit."""
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_goes_on_to_the_same_weights(stopped: Path, whole: dict[str, Tensor], capsys: Any) -> None:
+    """Stopped in the middle of an epoch: the weights are those of a whole run, to the last bit."""
+    assert_equal(state(run(stopped)), whole)
+    assert "resumed from checkpoint step-" in capsys.readouterr().out
+
+
+def test_sigterm_leaves_a_checkpoint_within_two_steps(tmp_path: Path) -> None:
+    """The signal comes while a batch is made (ahead of its step); at most two steps later the run has ended, saved."""
+    with pytest.raises(Terminated, match=r"stopped by SIGTERM in epoch 1 .* goes on from its checkpoint"):
+        run(tmp_path, stop_at=3, checkpoint_minutes=100)  # accumulation 2: the third batch belongs to the second step
+    assert len(steps(tmp_path)) == 1
+    assert steps(tmp_path)[0] <= 2
+
+
+def test_killed_at_a_random_instant(tmp_path: Path, whole: dict[str, Tensor]) -> None:
+    """SIGKILL, whatever the process does at that time; another one goes on, and nothing of it is to be seen."""
+    num_kills, weights = finish_with_kills(tmp_path, num_kills=1, seed=0)
+    assert num_kills == 1
+    assert_equal(weights, whole)
+
+
+def test_keeps_the_newest(stopped: Path) -> None:
+    """Two by default; and of the best weights those that a checkpoint or the run still needs."""
+    assert len(steps(stopped)) == 2
+    assert not list(stopped.glob(".step-*"))
+    assert 1 <= len(list(stopped.glob("best-*.safetensors"))) <= 2
+
+
+def truncate(checkpoint: Path) -> None:
+    """Cut a file of tensors."""
+    shard = next(checkpoint.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-7])
+
+
+def flip(checkpoint: Path) -> None:
+    """Change one bit."""
+    shard = next(checkpoint.glob("*.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[-3] ^= 1
+    shard.write_bytes(data)
+
+
+def pickled(checkpoint: Path) -> None:
+    """Something that would run code if it were loaded as torch.load did for long."""
+    next(checkpoint.glob("*.safetensors")).write_bytes(pickle.dumps({"model": 1}))
+
+
+def garble(checkpoint: Path) -> None:
+    """A manifest that is no JSON."""
+    (checkpoint / "checkpoint.json").write_text("{" * 5000)
+
+
+def lie(checkpoint: Path) -> None:
+    """A manifest of another shape."""
+    (checkpoint / "checkpoint.json").write_text(json.dumps({"version": 1, "progress": {"epoch": -1}}))
+
+
+def lose(checkpoint: Path) -> None:
+    """No manifest."""
+    (checkpoint / "checkpoint.json").unlink()
+
+
+def add(checkpoint: Path) -> None:
+    """A file too many."""
+    shutil.copyfile(next(checkpoint.glob("*.safetensors")), checkpoint / "shard-00009-x.safetensors")
+
+
+def empty(checkpoint: Path) -> None:
+    """Nothing."""
+    for path in checkpoint.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, pickled, garble, lie, lose, add, empty])
+def test_a_torn_checkpoint_is_named_and_passed_over(
+    stopped: Path, whole: dict[str, Tensor], damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one before it serves; the end is the same."""
+    older, newer = steps(stopped)
+    damage(stopped / f"step-{newer:09d}")
+    assert_equal(state(run(stopped)), whole)
+    said = capsys.readouterr().out
+    assert f"checkpoint step-{newer:09d}: " in said
+    assert f"resumed from checkpoint step-{older:09d}" in said
+
+
+def test_without_a_whole_checkpoint_training_begins_anew(stopped: Path, whole: dict[str, Tensor]) -> None:
+    """All of them torn: said, and nothing is lost but time."""
+    for step in steps(stopped):
+        truncate(stopped / f"step-{step:09d}")
+    assert_equal(state(run(stopped)), whole)
+
+
+def test_a_checkpoint_of_another_run_is_refused(stopped: Path) -> None:
+    """Other settings would go on to a model that no settings describe; what says how it is computed may change."""
+    with pytest.raises(SettingError, match=r"checkpoint step-\d+: of a run with other settings.*; give another"):
+        run(stopped, learning_rate=0.02)
+    run(stopped, keep_checkpoints=1, num_workers=3)
+
+
+def test_a_checkpoint_of_another_version_is_refused(stopped: Path) -> None:
+    """By name, with its version."""
+    manifest = stopped / f"step-{steps(stopped)[-1]:09d}" / "checkpoint.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 0}))
+    with pytest.raises(SettingError, match=r"version 0, this code writes 1; give another"):
+        run(stopped)
+
+
+def test_missing_best_weights_make_a_checkpoint_torn(stopped: Path, whole: dict[str, Tensor]) -> None:
+    """A checkpoint whose best weights are gone can't end well."""
+    for path in stopped.glob("best-*.safetensors"):
+        path.unlink()
+    assert_equal(state(run(stopped)), whole)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """A file where the folder should be, as good as a full disk."""
+    target = tmp_path / "checkpoints"
+    target.write_text("")
+    with pytest.raises((TargetError, DataError), match="can't be written"):
+        run(target)
+
+
+def _stopped_work(ranks: Ranks, folder: str, changes: dict[str, Any]) -> list[int]:
+    with pytest.raises(Terminated):
+        run(Path(folder), ranks, stop_at=10, dtype=torch.float64, **changes)
+    return steps(Path(folder))
+
+
+def _whole_work(ranks: Ranks, folder: str, changes: dict[str, Any]) -> dict[str, Tensor]:
+    return state(run(Path(folder), ranks, dtype=torch.float64, **changes))
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_another_number_of_processes_goes_on(tmp_path: Path, strategy: str) -> None:
+    """A checkpoint of two processes goes on in one, to the weights of one; and one of one process goes on in two."""
+    plain: dict[str, Any] = {"dropout": 0.0}
+    expected = _whole_work(Ranks(), str(tmp_path / "whole"), plain)
+    saved = on_ranks(2, tmp_path / "out", _stopped_work, str(tmp_path / "two"), plain | {"strategy": strategy})
+    assert saved[0]
+    got = _whole_work(Ranks(), str(tmp_path / "two"), plain)
+    _stopped_work(Ranks(), str(tmp_path / "one"), plain)
+    both = on_ranks(2, tmp_path / "out2", _whole_work, str(tmp_path / "one"), plain | {"strategy": strategy})
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, atol=1e-9, rtol=0)
+        torch.testing.assert_close(both[0][name], value, atol=1e-9, rtol=0)
+
+
+def test_sigterm_before_and_after_is_as_it_was(tmp_path: Path) -> None:
+    """The handler is the run's only while it trains."""
+    before = signal.getsignal(signal.SIGTERM)
+    run(tmp_path, epochs=1)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert os.getpid()
