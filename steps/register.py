@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from medloop.cloud.commit import checkout_commit
+from medloop.evaluation.registration import METADATA
 from steps.card import CardSettings, model_card
 from steps.common import Context, InstanceType, output_uri, service_retries
 from steps.evaluate import OUTPUT, registration_file
@@ -24,25 +25,6 @@ CONTENT_TYPES = {
 RESPONSE_TYPES = {"classification": ["application/json"], "segmentation": ["application/x-nifti", "application/json"]}
 TASKS = {"classification": "IMAGE_CLASSIFICATION", "segmentation": "IMAGE_SEGMENTATION"}
 """The service's own words for ours."""
-FOUND = (
-    "score",
-    "evidence",
-    "margin_left",
-    "champion",
-    "test_uses",
-    "split_train",
-    "split_val",
-    "split_test",
-    "leakage",
-    "quarantined",
-    "data_digest",
-    "code_digest",
-    "network",
-    "tracking_run",
-    "evaluation_digest",
-    "report_digest",
-)
-"""Texts of registration.json that stand in the metadata under the same names."""
 Instances = Annotated[tuple[InstanceType, ...], Field(min_length=1)]
 
 
@@ -122,7 +104,7 @@ def _metadata(context: Context, split: ProcessingStep, evaluate: ProcessingStep)
         "evaluation": output_uri(evaluate, OUTPUT),
         "execution": ExecutionVariables.PIPELINE_EXECUTION_ARN,
         "endpoint": context.parameters["EndpointName"],
-        **{name: _found(evaluate, name) for name in FOUND},
+        **{name: _found(evaluate, name) for name in METADATA},
     }
 
 

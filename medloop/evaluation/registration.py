@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 REGISTRATION_FILE = "registration.json"
 HYPERPARAMETERS = ("epochs", "batch_size", "learning_rate")
 NONE = "none"
-FIELDS = (
+METADATA = (
     "score",
-    "score_name",
-    "score_value",
     "evidence",
     "margin_left",
     "champion",
@@ -38,13 +36,14 @@ FIELDS = (
     "data_digest",
     "code_digest",
     "network",
-    "best_name",
-    "best_value",
-    *HYPERPARAMETERS,
     "tracking_run",
     "evaluation_digest",
     "report_digest",
 )
+"""Names that the register step takes into the version's metadata too, as they are."""
+CARD = ("score_name", "score_value", "best_name", "best_value", *HYPERPARAMETERS)
+"""Names for the model card alone."""
+FIELDS = (*METADATA, *CARD)
 """Every name in the file; all are there always, "none" where nothing is known."""
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from medloop.cloud.sessions import Target
+from medloop.commands.comparing import PROVENANCE
 from medloop.definition.read import read_definition
-from medloop.evaluation.registration import FIELDS
+from medloop.evaluation.registration import FIELDS, METADATA
 from medloop.local.expressions import Scope, resolve
 from medloop.local.requests import check_request
 from medloop.metadata import MAX_ENTRIES, encode
@@ -57,8 +58,8 @@ def test_request_is_one_that_the_service_takes(built: Built) -> None:
     assert statistics["S3Uri"] == "s3://b/evaluation/evaluation.json"
     assert statistics["ContentDigest"] == EVIDENCE["evaluation_digest"]
     metadata = request["CustomerMetadataProperties"]
-    assert metadata["split_train"] == "the split_train"
-    assert metadata["leakage"] == EVIDENCE["leakage"]
+    assert {name: metadata.get(name) for name in METADATA} == {name: EVIDENCE[name] for name in METADATA}
+    assert set(PROVENANCE.values()) <= set(metadata)
     assert len(metadata) <= MAX_ENTRIES - 20
     specification = request["InferenceSpecification"]
     assert "medloop-serve:" in specification["Containers"][0]["Image"]
