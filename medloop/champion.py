@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,10 +81,12 @@ def answer(event: Mapping[str, Any], sagemaker: Any, s3: Any) -> dict[str, str]:
     """
     question = Question.read(event)
     digest = digest_of_test(_read_split(s3, question.split))
-    versions = approved_versions(sagemaker, question.group, question.model)
+    approved = approved_versions(sagemaker, question.group)
     nobody = Version(NOBODY, question.none)
-    champion = versions[-1] if versions else nobody
-    first = versions[0] if len(versions) > 1 else nobody
+    champion = _first_other(sagemaker, reversed(approved), question.model) or nobody
+    first = _first_other(sagemaker, approved, question.model) or nobody
+    if first == champion:
+        first = nobody
     for version in {champion, first} - {nobody}:
         _require_artefact(s3, version)
     return {
@@ -96,14 +98,13 @@ def answer(event: Mapping[str, Any], sagemaker: Any, s3: Any) -> dict[str, str]:
     }
 
 
-def approved_versions(sagemaker: Any, group: str, candidate: str) -> list[Version]:
-    """The group's Approved versions, oldest first, without those whose artefact is the candidate's.
+def approved_versions(sagemaker: Any, group: str) -> list[str]:
+    """The ARNs of the group's Approved versions, oldest first.
 
     A version's number is never given twice, so the highest number is the newest version, whenever it was approved.
 
     Raises:
         TargetError: The group can't be listed.
-        DataError: An Approved version names no artefact.
     """
     request: dict[str, Any] = {"ModelPackageGroupName": group, "ModelApprovalStatus": "Approved", "MaxResults": 100}
     try:
@@ -114,8 +115,17 @@ def approved_versions(sagemaker: Any, group: str, candidate: str) -> list[Versio
             raise
         raise TargetError(f"model group {group}: can't be listed ({error}); upsert the pipeline again") from error
     summaries.sort(key=lambda summary: int(summary["ModelPackageVersion"]))
-    found = (_version(sagemaker, str(summary["ModelPackageArn"])) for summary in summaries)
-    return [version for version in found if version.model != candidate]
+    return [str(summary["ModelPackageArn"]) for summary in summaries]
+
+
+def _first_other(sagemaker: Any, arns: Iterable[str], candidate: str) -> Version | None:
+    """The first of the versions whose artefact isn't the candidate's; none behind it is asked for.
+
+    Raises:
+        DataError: One of those asked for names no artefact.
+    """
+    found = (_version(sagemaker, arn) for arn in arns)
+    return next((version for version in found if version.model != candidate), None)
 
 
 def digest_of_test(split: Mapping[str, Any]) -> str:

@@ -121,7 +121,8 @@ def test_newest_and_oldest_when_the_list_pages(world: World) -> None:
     candidate = world.artefact("candidate")
     world.calls.clear()
     said = world.ask(candidate)
-    assert [name for name, _ in world.calls].count("ListModelPackages") == 2
+    asked = [name for name, _ in world.calls]
+    assert (asked.count("ListModelPackages"), asked.count("DescribeModelPackage")) == (2, 2)
     assert (said["champion_arn"], said["champion_model"]) == newest
     assert (said["first_arn"], said["first_model"]) == first
 
