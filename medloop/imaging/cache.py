@@ -99,7 +99,8 @@ class Cache:
 
         Args:
             environ: MEDLOOP_CACHE_DIR is the folder; without it the volume that outlives a job in SageMaker's warm
-                pool, and where there is none a temporary folder that goes with the process. MEDLOOP_CACHE_GB is the
+                pool, and where there is none a temporary folder that goes with the process (or with the first of
+                those that torchrun started). MEDLOOP_CACHE_GB is the
                 limit, 50 by default; 0 writes nothing.
 
         Raises:
@@ -115,12 +116,13 @@ class Cache:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 folder.mkdir(mode=0o700, exist_ok=True)
                 return cls(folder, limit)
-            folder = Path(tempfile.mkdtemp(prefix="medloop-"))
+            folder = _temporary_folder(environ)
         except OSError as error:
             print(f"cache: {error}; prepared data stays in memory", flush=True)
             return cls(None, limit)
         cache = cls(folder, limit)
-        weakref.finalize(cache, _remove, folder, os.getpid())
+        if environ.get("LOCAL_RANK", "0") == "0":
+            weakref.finalize(cache, _remove, folder, os.getpid())
         return cache
 
     def take(self, key: str, make: Callable[[], Mapping[str, Tensor]], check: Check | None = None) -> Tensors:
@@ -227,6 +229,18 @@ class Cache:
             # Another process may have it mapped: its pages stay until it lets go.
             _unlink(path)
             total -= size
+
+
+def _temporary_folder(environ: Mapping[str, str]) -> Path:
+    """A new folder; the processes that torchrun started together share one, named after torchrun's own process."""
+    if environ.get("LOCAL_WORLD_SIZE", "1") == "1":
+        return Path(tempfile.mkdtemp(prefix="medloop-"))
+    folder = Path(tempfile.gettempdir()) / f"medloop-{os.getuid()}-{os.getppid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = os.lstat(folder)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise PermissionError(f"{folder} is not this user's")
+    return folder
 
 
 def _limit(environ: Mapping[str, str]) -> int:

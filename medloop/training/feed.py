@@ -63,7 +63,7 @@ class _Worker(Generic[T]):
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stream = None
         if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             # What the data itself still waits for: copies to the GPU that were begun before.
             self._stream.wait_stream(torch.cuda.current_stream(device))
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
