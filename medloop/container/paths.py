@@ -23,6 +23,9 @@ WARM_POOL = f"{PREFIX}/sagemaker/warmpoolcache"
 (https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools-persistent-cache.html)."""
 WARM_POOL_PIP_CACHE = f"{WARM_POOL}/pip"
 
+CACHE_VARIABLE = "MEDLOOP_CACHE_DIR"
+"""Names the folder in which training keeps prepared data."""
+
 
 def ml_root() -> Path:
     """The contract's root: `ML_ROOT` where it is set (runs on one machine), else `/opt/ml`."""

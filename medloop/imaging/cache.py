@@ -32,10 +32,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from medloop.container.paths import warm_pool_cache
+from medloop.container.paths import CACHE_VARIABLE, warm_pool_cache
 from medloop.errors import SettingError
 
-FOLDER_VARIABLE = "MEDLOOP_CACHE_DIR"
 LIMIT_VARIABLE = "MEDLOOP_CACHE_GB"
 DEFAULT_LIMIT_GB = 50.0
 IN_USE_SECONDS = 600.0
@@ -109,7 +108,7 @@ class Cache:
         limit = _limit(environ)
         if limit == 0:
             return cls(None, 0)
-        named = environ.get(FOLDER_VARIABLE) or warm_pool_cache()
+        named = environ.get(CACHE_VARIABLE) or warm_pool_cache()
         try:
             if named:
                 folder = Path(named)

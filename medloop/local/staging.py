@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import medloop
-from medloop.container.paths import PREFIX
+from medloop.container.paths import CACHE_VARIABLE, PREFIX
 from medloop.definition.job_rules import is_script_mode
 from medloop.local import job_site, script_mode, tracking
 from medloop.local.backend import Backend
@@ -54,8 +54,9 @@ def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launc
         container = unpack_image(backend, _image(kind, job), code)
     staged = list(_training(backend, job, folder) if kind is TRAINING else _processing(backend, job, folder))
     owned = [*_checkpoints(backend, job, folder), *tracking.link_events(backend.objects, job, folder.ml)]
-    write_site(backend, folder, staged, owned, code)
-    env = _environment(backend, kind, job, folder)
+    caches = _cache(backend) if kind is TRAINING else {}
+    write_site(backend, folder, staged, [*owned, *map(Path, caches.values())], code)
+    env = caches | _environment(backend, kind, job, folder)
     alias = None
     if not container:
         alias = script_mode.stage_drivers(folder, Path(job["_temporary"]))
@@ -166,6 +167,13 @@ def _checkpoints(backend: Backend, job: Document, folder: Folder) -> list[Path]:
         link.rmdir()
     link.symlink_to(stored, target_is_directory=True)
     return [stored]
+
+
+def _cache(backend: Backend) -> dict[str, str]:
+    """Where training jobs keep prepared data: one folder for all of them, so that trials and reruns prepare nothing."""
+    folder = backend.home.folder("cache")
+    folder.chmod(0o700)
+    return {CACHE_VARIABLE: str(folder)}
 
 
 def write_site(
