@@ -101,7 +101,7 @@ class ClassificationTask:
     def pictures(self) -> dict[str, Picture]:
         """A dozen validation images with class and prediction, and the confusion matrix."""
         truth, chosen = self.val.labels.cpu().numpy(), sample_indices(len(self.val))
-        images = [self.val.images[k].float().cpu().numpy() for k in chosen]
+        images = [self.val.image(k).float().cpu().numpy() for k in chosen]
         found = {
             "samples": samples_panel(images, truth[chosen].tolist(), self._predicted[chosen].tolist(), self.classes)
         }
