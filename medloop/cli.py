@@ -1,6 +1,6 @@
 """The command line, `medloop`.
 
-Each group of commands is one module of `medloop.commands`, which imports what is heavy inside its functions:
+Each group of commands is one module below `medloop.commands`, which imports what is heavy inside its functions:
 `medloop --help` must answer at once. Exit codes: 0 success; 1 an execution ended otherwise than Succeeded; 2 a user's
 error, from inside a job too; 130 interrupted. An expected error is one line on stderr; a bug keeps its traceback.
 """
@@ -13,22 +13,13 @@ from collections.abc import Sequence
 
 import typer
 
-from medloop.commands import (
-    data,
-    demo,
-    endpoints,
-    executions,
-    images,
-    models,
-    pipelines,
-    presets,
-    run,
-    samples,
-    schedules,
-    tracking,
-)
+from medloop.commands import demo, images, presets, samples, tracking
+from medloop.commands.execution import executions
+from medloop.commands.hosting import endpoints
+from medloop.commands.launch import data, pipelines, run, schedules
 from medloop.commands.options import Services
 from medloop.commands.output import print_error
+from medloop.commands.registry import models
 from medloop.errors import MedloopError, UserError
 
 app = typer.Typer(

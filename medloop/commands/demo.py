@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medloop.commands.launching import Wish, start
+from medloop.commands.execution.finishing import follow_to_end
+from medloop.commands.execution.outcome import Outcome, print_outcome
+from medloop.commands.launch.launching import Wish, start
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -21,9 +23,7 @@ from medloop.commands.options import (
     services,
     usable_home,
 )
-from medloop.commands.outcome import Outcome, print_outcome
 from medloop.commands.output import print_json, print_table, say
-from medloop.commands.run import follow_to_end
 from medloop.commands.samples import counting
 
 if TYPE_CHECKING:

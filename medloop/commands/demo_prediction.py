@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.decisions import new_decision, record
-from medloop.commands.deployment import deploy_model
 from medloop.commands.evidence import local_path, output_uri, split_uri
-from medloop.commands.invoking import Prediction, accept_for, invoke, write_answer
+from medloop.commands.hosting.deployment import deploy_model
+from medloop.commands.hosting.invoking import Prediction, accept_for, invoke, write_answer
 from medloop.commands.options import Services
 from medloop.commands.output import say
 from medloop.commands.records import Execution
+from medloop.commands.registry.decisions import new_decision, record
 from medloop.errors import DataError
 
 if TYPE_CHECKING:

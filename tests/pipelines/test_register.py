@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medloop.cloud.sessions import Target
-from medloop.commands.comparing import PROVENANCE
+from medloop.commands.registry.comparing import PROVENANCE
 from medloop.definition.read import read_definition
 from medloop.evaluation.registration import FIELDS, METADATA
 from medloop.local.expressions import Scope, resolve

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medloop.commands.launching import recordable
+from medloop.commands.launch.launching import recordable
 from medloop.errors import DataError
 
 

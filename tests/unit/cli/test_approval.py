@@ -14,8 +14,8 @@ import boto3
 import pytest
 
 from medloop.cli import main
-from medloop.commands.decisions import decisions_of, new_decision, record
 from medloop.commands.options import Services
+from medloop.commands.registry.decisions import decisions_of, new_decision, record
 from medloop.errors import UserError
 from medloop.local.session import local_session
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from medloop.cli import main
 from medloop.cloud.sessions import Target
-from medloop.commands.decisions import decisions_of
 from medloop.commands.options import Services
+from medloop.commands.registry.decisions import decisions_of
 from medloop.local.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
 from tests.unit.cli.test_endpoints import GROUP, World, endpoints, local
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medloop.commands.costing import check_budget, price_lines
+from medloop.commands.launch.costing import check_budget, price_lines
 from medloop.definition.cost import CostLine
 from medloop.definition.read import Definition
 from medloop.errors import SettingError, UserError

@@ -7,7 +7,7 @@ import pytest
 
 from medloop.cloud.hosting import Hosting, model_request
 from medloop.cloud.sessions import Target
-from medloop.commands.deployment import deploy_model, remove_endpoint
+from medloop.commands.hosting.deployment import deploy_model, remove_endpoint
 from medloop.commands.options import Services
 from medloop.errors import UserError
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from medloop.commands.invoking import invoke
+from medloop.commands.hosting.invoking import invoke
 from medloop.errors import UserError
 
 

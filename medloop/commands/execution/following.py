@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from medloop.commands.logs import METRICS_LINE, JobLog
+from medloop.commands.execution.logs import METRICS_LINE, JobLog
 from medloop.commands.output import duration, say, table
 from medloop.commands.records import Execution, Step, read_execution
 

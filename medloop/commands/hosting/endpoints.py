@@ -25,7 +25,7 @@ from medloop.commands.options import (
 from medloop.commands.output import duration, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from medloop.commands.invoking import Prediction
+    from medloop.commands.hosting.invoking import Prediction
 
 app = typer.Typer(no_args_is_help=True, help="Approved versions at work.")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name.")]
@@ -70,7 +70,7 @@ def list_(
 def _row(sagemaker: Any, name: str) -> dict[str, Any]:
     from botocore.exceptions import ClientError
 
-    from medloop.commands.invoking import kind_of
+    from medloop.commands.hosting.invoking import kind_of
 
     found = sagemaker.describe_endpoint(EndpointName=name)
     variant: dict[str, Any] = (found.get("ProductionVariants") or [{}])[0]
@@ -126,8 +126,8 @@ def deploy(
     json: JsonOption = False,
 ) -> None:
     """Serve a version: make the endpoint, or update it in place while it goes on answering."""
-    from medloop.commands.deployment import default_hosting, deploy_model
     from medloop.commands.evidence import find_model
+    from medloop.commands.hosting.deployment import default_hosting, deploy_model
 
     opened = services(ctx).target(target, home)
     sagemaker = opened.boto.client("sagemaker")
@@ -160,8 +160,8 @@ def invoke(
     json: JsonOption = False,
 ) -> None:
     """Predict one image or volume: probabilities or volumes as a table, a label map to --out."""
-    from medloop.commands.invoking import accept_for, write_answer
-    from medloop.commands.invoking import invoke as send
+    from medloop.commands.hosting.invoking import accept_for, write_answer
+    from medloop.commands.hosting.invoking import invoke as send
 
     opened = services(ctx).target(target, home)
     form = accept_for(out, accept)
@@ -199,7 +199,7 @@ def delete(
     json: JsonOption = False,
 ) -> None:
     """Delete an endpoint; the version that it served stays registered."""
-    from medloop.commands.deployment import remove_endpoint
+    from medloop.commands.hosting.deployment import remove_endpoint
 
     opened = services(ctx).target(target, home)
     remove_endpoint(services(ctx), opened.boto.client("sagemaker"), name)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.changes import confirm_changes
-from medloop.commands.checking import check, print_problems, problem_line
 from medloop.commands.evidence import split_uri
+from medloop.commands.launch.changes import confirm_changes
+from medloop.commands.launch.checking import check, print_problems, problem_line
 from medloop.commands.options import Services
 from medloop.commands.output import say
 from medloop.commands.records import find_execution, list_executions, pages

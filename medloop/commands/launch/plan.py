@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.building import definition_text
-from medloop.commands.costing import price_lines, print_cost
-from medloop.commands.launching import Wish
+from medloop.commands.launch.building import definition_text
+from medloop.commands.launch.costing import price_lines, print_cost
+from medloop.commands.launch.launching import Wish
 from medloop.commands.options import Services, TargetName
 from medloop.commands.output import print_json, print_table, say
 from medloop.definition.draw import value_in_words

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from medloop.commands.execution_page import render_execution, write_page
-from medloop.commands.following import LogReader
+from medloop.commands.execution.execution_page import render_execution, write_page
+from medloop.commands.execution.following import LogReader
+from medloop.commands.execution.trials import Tuning, read_tunings, trial_rows
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -31,7 +32,6 @@ from medloop.commands.records import (
     list_executions,
     read_execution,
 )
-from medloop.commands.trials import Tuning, read_tunings, trial_rows
 from medloop.errors import UserError
 from medloop.local.home import Home
 
@@ -234,7 +234,7 @@ def retry(
     json: JsonOption = False,
 ) -> None:
     """Let an execution that failed, was stopped, or lost its engine go on; what succeeded is kept."""
-    from medloop.commands.run import finish
+    from medloop.commands.execution.finishing import finish
 
     home = usable_home(home)
     opened = services(ctx).target(target, home)

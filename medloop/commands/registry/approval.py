@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from medloop.commands.decisions import Decision, Outcome, Status, current_decision, new_decision, record
 from medloop.commands.evidence import find_model, list_versions
 from medloop.commands.options import (
     DEFAULT_HOME,
@@ -25,6 +24,7 @@ from medloop.commands.options import (
     usable_home,
 )
 from medloop.commands.output import print_json, say
+from medloop.commands.registry.decisions import Decision, Outcome, Status, current_decision, new_decision, record
 from medloop.errors import MedloopError, UserError
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="ARN, GROUP/N, or GROUP for its newest version.")]
@@ -110,7 +110,7 @@ def _decide(opened: Services, status: Status, model: str, reason: str, choices: 
 
 def _deploy(opened: Services, place: Any, package: dict[str, Any], options: str, *, quiet: bool) -> str:
     """Serve the version; returns the endpoint's name. The approval stands whatever becomes of it."""
-    from medloop.commands.deployment import deploy_model
+    from medloop.commands.hosting.deployment import deploy_model
 
     done = deploy_model(opened, place, package["ModelPackageArn"], flags=options)
     if not quiet:

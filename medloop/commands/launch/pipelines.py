@@ -53,7 +53,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Draw a pipeline's steps, and show its parameters."""
-    from medloop.commands.building import definition_text
+    from medloop.commands.launch.building import definition_text
     from medloop.definition.draw import draw_text
     from medloop.definition.read import read_definition
     from medloop.settings import resolve
@@ -81,7 +81,7 @@ def definition(
     target: TargetOption = TargetName.local,
 ) -> None:
     """Print a pipeline's definition, the JSON that the service runs."""
-    from medloop.commands.building import definition_text
+    from medloop.commands.launch.building import definition_text
     from medloop.settings import resolve
 
     print_json(json_module.loads(definition_text(services(ctx), target, resolve(name, preset, sets or ()))))
@@ -98,7 +98,7 @@ def diff(
     json: JsonOption = False,
 ) -> None:
     """Show what an upsert would change in the pipeline that the target has."""
-    from medloop.commands.changes import pending_changes, print_changes
+    from medloop.commands.launch.changes import pending_changes, print_changes
     from medloop.settings import resolve
 
     opened = services(ctx).target(target, home)
@@ -121,7 +121,7 @@ def upsert(
     json: JsonOption = False,
 ) -> None:
     """Put a pipeline on the target, with the code that it runs; on AWS, show the changes and ask."""
-    from medloop.commands.changes import confirm_changes
+    from medloop.commands.launch.changes import confirm_changes
     from medloop.settings import resolve
 
     resolved = resolve(name, preset, sets or ())
@@ -153,8 +153,8 @@ def cost(
     json: JsonOption = False,
 ) -> None:
     """Price an execution on AWS before it starts: at most, and at the hours that you know."""
-    from medloop.commands.building import definition_text
-    from medloop.commands.costing import check_budget, default_values, price_lines, print_cost
+    from medloop.commands.launch.building import definition_text
+    from medloop.commands.launch.costing import check_budget, default_values, price_lines, print_cost
     from medloop.definition.cost import load_prices
     from medloop.definition.read import read_definition
     from medloop.settings import resolve

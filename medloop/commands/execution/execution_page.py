@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medloop.commands.charts import Chart
-from medloop.commands.curves import metric_charts, read_curves, tuning_charts
-from medloop.commands.graph_picture import Look, draw_graph
-from medloop.commands.logs import JobLog
+from medloop.commands.execution.charts import Chart
+from medloop.commands.execution.curves import metric_charts, read_curves, tuning_charts
+from medloop.commands.execution.graph_picture import Look, draw_graph
+from medloop.commands.execution.logs import JobLog
+from medloop.commands.execution.trials import Tuning, read_tuning, trial_rows
 from medloop.commands.output import duration, shown
 from medloop.commands.records import Execution, Job, Step, describe_job, failure_text, read_execution
-from medloop.commands.trials import Tuning, read_tuning, trial_rows
 from medloop.definition.read import Definition, read_definition
 from medloop.errors import TargetError
 from medloop.local.home import Home
@@ -56,7 +56,7 @@ def render_execution(boto: Any, arn: str) -> str:
     text = sagemaker.describe_pipeline_definition_for_execution(PipelineExecutionArn=arn)["PipelineDefinition"]
     parts = [_part(sagemaker, logs, step) for step in execution.steps]
     environment = Environment(
-        loader=PackageLoader("medloop.commands", "templates"),
+        loader=PackageLoader("medloop.commands.execution", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

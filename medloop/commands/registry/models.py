@@ -11,10 +11,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from medloop.commands.approval import ModelArgument, approve, document_of, name_of, reject
-from medloop.commands.card import card_of, card_rows
-from medloop.commands.comparing import compare, metric_rows
-from medloop.commands.decisions import decisions_of, is_decision_entry
 from medloop.commands.evidence import (
     REPORT,
     find_model,
@@ -36,6 +32,10 @@ from medloop.commands.options import (
     usable_home,
 )
 from medloop.commands.output import print_json, print_table, say
+from medloop.commands.registry.approval import ModelArgument, approve, document_of, name_of, reject
+from medloop.commands.registry.card import card_of, card_rows
+from medloop.commands.registry.comparing import compare, metric_rows
+from medloop.commands.registry.decisions import decisions_of, is_decision_entry
 from medloop.errors import UserError
 from medloop.metadata import decode
 

@@ -14,8 +14,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from medloop.cloud.sessions import Target
-from medloop.commands.deployment import find_endpoint
 from medloop.commands.evidence import split_uri
+from medloop.commands.hosting.deployment import find_endpoint
 from medloop.errors import DataError, MedloopError, SettingError, UserError
 
 MAX_BYTES = {"realtime": 6_291_456, "serverless": 4 << 20, "async": 1 << 30}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from medloop.commands.following import follow
-from medloop.commands.launching import Wish, check_data, select, start
+from medloop.commands.execution.finishing import finish
+from medloop.commands.launch.launching import Wish, check_data, select, start
 from medloop.commands.options import (
     DEFAULT_HOME,
     BudgetOption,
@@ -22,19 +21,11 @@ from medloop.commands.options import (
     TargetOption,
     WaitOption,
     YesOption,
-    flags,
     services,
     usable_home,
 )
-from medloop.commands.outcome import Outcome, print_outcome, read_outcome
-from medloop.commands.output import print_json, say
-from medloop.commands.records import execution_id
 from medloop.errors import DataError
 
-if TYPE_CHECKING:
-    from medloop.cloud.sessions import Target
-
-INTERRUPTED = 130
 OnlyOption = Annotated[
     list[str] | None, typer.Option("--only", metavar="STEP", help="Run this step alone (repeat for more).")
 ]
@@ -73,7 +64,7 @@ def run(
     if check and not check_data(services(ctx), wish):
         raise typer.Exit(2)
     if dry_run:
-        from medloop.commands.plan import print_plan
+        from medloop.commands.launch.plan import print_plan
 
         print_plan(services(ctx), target, wish, json=json)
         return
@@ -85,54 +76,11 @@ def run(
     finish(services(ctx), opened, home, arn, wait=wait, json=json)
 
 
-def finish(services: Services, target: Target, home: Path, arn: str, *, wait: bool, json: bool) -> None:
-    """Follow a started execution to its end and print what it left behind, or only say that it runs.
-
-    Raises:
-        typer.Exit: With the code that the outcome stands for.
-    """
-    if not wait:
-        _print_started(services, arn, flags(target.name, home), json=json)
-        return
-    outcome = follow_to_end(services, target, home, arn)
-    if json:
-        print_json(outcome.to_json())
-    else:
-        print_outcome(services.out, services.err, outcome, flags(target.name, home))
-    raise typer.Exit(outcome.exit_code)
-
-
-def follow_to_end(services: Services, target: Target, home: Path, arn: str) -> Outcome:
-    """Follow an execution and read what it left behind.
-
-    Raises:
-        typer.Exit: With 130, where the user interrupted; the execution goes on.
-    """
-    identifier = execution_id(arn)
-    say(services.err, f"execution: {arn}", "dim")
-    try:
-        execution = follow(target, arn, services.err, services.sleep)
-    except KeyboardInterrupt:
-        say(services.err, f"interrupted; execution {identifier} goes on. Follow it, look at it, or stop it:", "yellow")
-        for command in (f"logs {identifier} --follow", f"show {identifier}", f"stop {identifier}"):
-            say(services.err, f"  medloop executions {command}{flags(target.name, home)}")
-        raise typer.Exit(INTERRUPTED) from None
-    return read_outcome(target, home, execution)
-
-
 def _keep_to(budget: float, services: Services, wish: Wish) -> None:
     """Refuse a run on AWS that could cost more than the budget, before anything is uploaded."""
-    from medloop.commands.building import definition_text
-    from medloop.commands.costing import check_budget, default_values, price_lines
+    from medloop.commands.launch.building import definition_text
+    from medloop.commands.launch.costing import check_budget, default_values, price_lines
     from medloop.definition.read import read_definition
 
     definition = read_definition(definition_text(services, TargetName.local, wish.resolved))
     check_budget(price_lines(definition, default_values(definition, wish.resolved.parameters)), budget)
-
-
-def _print_started(services: Services, arn: str, flags: str, *, json: bool) -> None:
-    if json:
-        print_json({"id": execution_id(arn), "arn": arn})
-        return
-    say(services.out, f"execution {arn} started")
-    say(services.out, f"  next      medloop executions show {execution_id(arn)}{flags}")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from medloop.commands.charts import COLOURS, Axis, Chart, Names, Series, draw, span
-from medloop.commands.trials import Trial, Tuning, short
+from medloop.commands.execution.charts import COLOURS, Axis, Chart, Names, Series, draw, span
+from medloop.commands.execution.trials import Trial, Tuning, short
 from medloop.log_metrics import find_metrics
 
 _EPOCH = re.compile(r"\bepoch=(\d+)")

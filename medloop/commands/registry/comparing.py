@@ -8,10 +8,10 @@ from typing import Any
 
 import typer
 
-from medloop.commands.approval import ModelArgument, name_of
 from medloop.commands.evidence import find_model, package_evaluation_uri, read_evaluation, read_object, score_of
 from medloop.commands.options import DEFAULT_HOME, HomeOption, JsonOption, TargetName, TargetOption, services
 from medloop.commands.output import print_json, print_table, say
+from medloop.commands.registry.approval import ModelArgument, name_of
 from medloop.errors import UserError
 from medloop.metadata import decode
 

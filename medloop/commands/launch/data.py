@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from medloop.commands.checking import check as check_folder
-from medloop.commands.checking import print_problems, problem_line
+from medloop.commands.launch.checking import check as check_folder
+from medloop.commands.launch.checking import print_problems, problem_line
 from medloop.commands.options import JsonOption, Task, services
 from medloop.commands.output import print_json, print_table, say
 

@@ -1,0 +1,62 @@
+"""From a started execution to what it left behind: followed, or only told of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from medloop.commands.execution.following import follow
+from medloop.commands.execution.outcome import Outcome, print_outcome, read_outcome
+from medloop.commands.options import Services, flags
+from medloop.commands.output import print_json, say
+from medloop.commands.records import execution_id
+
+if TYPE_CHECKING:
+    from medloop.cloud.sessions import Target
+
+INTERRUPTED = 130
+
+
+def finish(services: Services, target: Target, home: Path, arn: str, *, wait: bool, json: bool) -> None:
+    """Follow a started execution to its end and print what it left behind, or only say that it runs.
+
+    Raises:
+        typer.Exit: With the code that the outcome stands for.
+    """
+    if not wait:
+        _print_started(services, arn, flags(target.name, home), json=json)
+        return
+    outcome = follow_to_end(services, target, home, arn)
+    if json:
+        print_json(outcome.to_json())
+    else:
+        print_outcome(services.out, services.err, outcome, flags(target.name, home))
+    raise typer.Exit(outcome.exit_code)
+
+
+def follow_to_end(services: Services, target: Target, home: Path, arn: str) -> Outcome:
+    """Follow an execution and read what it left behind.
+
+    Raises:
+        typer.Exit: With 130, where the user interrupted; the execution goes on.
+    """
+    identifier = execution_id(arn)
+    say(services.err, f"execution: {arn}", "dim")
+    try:
+        execution = follow(target, arn, services.err, services.sleep)
+    except KeyboardInterrupt:
+        say(services.err, f"interrupted; execution {identifier} goes on. Follow it, look at it, or stop it:", "yellow")
+        for command in (f"logs {identifier} --follow", f"show {identifier}", f"stop {identifier}"):
+            say(services.err, f"  medloop executions {command}{flags(target.name, home)}")
+        raise typer.Exit(INTERRUPTED) from None
+    return read_outcome(target, home, execution)
+
+
+def _print_started(services: Services, arn: str, flags: str, *, json: bool) -> None:
+    if json:
+        print_json({"id": execution_id(arn), "arn": arn})
+        return
+    say(services.out, f"execution {arn} started")
+    say(services.out, f"  next      medloop executions show {execution_id(arn)}{flags}")
