@@ -1,0 +1,156 @@
+"""Medloop's own training, through the doors that its containers use, watched by the lines that it logs."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from medloop.training.loop import FitResult
+from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
+from workshop import data
+from workshop.loops import LEARNING_RATE, WINDOW, Throughput
+from workshop.report import PeakMemory
+from workshop.sizes import Sizes, task_of
+
+_METRIC = re.compile(r"(\w+)=([^;\s]+);")
+
+
+@dataclass(frozen=True)
+class Row:
+    """An epoch, as it was logged."""
+
+    seconds: float
+    """Since the job began."""
+    metrics: dict[str, float]
+
+
+@dataclass
+class EpochLog(io.TextIOBase):
+    """A log that notes when each epoch's line of metrics came; everything goes on to another stream too.
+
+    Args:
+        then: Called after each epoch with the number of epochs so far.
+        copy: Where lines go on to; None drops them.
+    """
+
+    then: Callable[[int], None] | None = None
+    copy: TextIO | None = None
+    rows: list[Row] = field(default_factory=list)
+    _line: str = ""
+    _began: float = field(default_factory=time.perf_counter)
+
+    def write(self, text: str) -> int:
+        """Take part of a line, or several."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._note(line)
+            if self.copy:
+                print(line, file=self.copy, flush=True)
+        return len(text)
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def _note(self, line: str) -> None:
+        metrics = {name: float(value) for name, value in _METRIC.findall(line)}
+        if "epoch" in metrics:
+            self.rows.append(Row(time.perf_counter() - self._began, metrics))
+            if self.then:
+                self.then(len(self.rows))
+
+
+def settings(network: str, sizes: Sizes, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters of a run on the benchmarks' data, comparable with the workshop's.
+
+    Args:
+        network: Its name.
+        sizes: Of data and network.
+        changes: Hyperparameters that take precedence.
+    """
+    task = task_of(network)
+    common = {"model_name": network, "learning_rate": LEARNING_RATE[task], "patience": 0, **sizes.ours[network]}
+    if task == "classification":
+        return common | {"image_size": sizes.image_size, **changes}
+    volumes = {"mode": "resize", "size": list(sizes.resized), "intensity": "window", "window": list(WINDOW)}
+    return common | volumes | {"flips": True, "loss": "dice", **sizes.widths[network], **changes}
+
+
+def train(
+    folder: Path, hyperparameters: Mapping[str, Any], then: Callable[[int], None] | None = None, *, echo: bool = False
+) -> tuple[FitResult, list[Row]]:
+    """Train on a split's folders.
+
+    Args:
+        folder: Holds `train`, `val` and `split`.
+        hyperparameters: By name; the network's name says which task it is.
+        then: Called after each epoch, before the next one, with the number of epochs so far.
+        echo: Whether the log goes to the standard error too.
+    """
+    log = EpochLog(then, sys.stderr if echo else None)
+    with _scratch() as scratch, redirect_stdout(log):
+        job = data.job(folder, scratch)
+        if task_of(hyperparameters["model_name"]) == "segmentation":
+            from medloop.training.segmentation import train_segmenter
+
+            result = train_segmenter(job, SegmentationHyperparameters.model_validate(dict(hyperparameters)))
+        else:
+            from medloop.training.classification import train_classifier
+
+            result = train_classifier(job, ClassificationHyperparameters.model_validate(dict(hyperparameters)))
+    return result, log.rows
+
+
+def measure(
+    folder: Path,
+    hyperparameters: Mapping[str, Any],
+    warm_epochs: int,
+    watched: int = 0,
+    then: Callable[[int], None] | None = None,
+) -> Throughput:
+    """Train, and sum up the epochs after the warm-up by the throughput that each of them logged.
+
+    Args:
+        folder: As `train` takes it.
+        hyperparameters: Likewise; its epochs are all that is run.
+        warm_epochs: Not timed: the first steps compile, and choose kernels.
+        watched: Epochs after them that aren't timed either: what watches them slows them down.
+        then: As `train` takes it.
+    """
+    with PeakMemory() as memory:
+        result, rows = train(folder, hyperparameters, then)
+    unit = "volumes" if task_of(hyperparameters["model_name"]) == "segmentation" else "images"
+    samples = count_samples(folder, hyperparameters)
+    timed = [row[f"{unit}_per_second"] for row in result.history[warm_epochs + watched :]]
+    losses = tuple(row["train_loss"] for row in result.history)
+    seconds = sum(samples / rate for rate in timed)
+    start = rows[warm_epochs - 1].seconds if warm_epochs else 0.0
+    return Throughput(
+        samples * len(timed), seconds, memory.num_bytes, int(hyperparameters["batch_size"]), losses, start
+    )
+
+
+def count_samples(folder: Path, hyperparameters: Mapping[str, Any]) -> int:
+    """Samples of an epoch."""
+    if task_of(hyperparameters["model_name"]) == "classification":
+        return sum(1 for _ in (folder / "train").glob("*/*.png"))
+    patches = int(hyperparameters.get("patches_per_volume", 2)) if hyperparameters.get("mode") != "resize" else 1
+    return patches * sum(1 for _ in (folder / "train").iterdir())
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="medloop-benchmark-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

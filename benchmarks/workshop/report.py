@@ -1,0 +1,110 @@
+"""Markdown tables, and what they were measured on."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+import torch
+
+POLL_SECONDS = 0.02
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table in Markdown, each row as soon as it is there."""
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+    for row in rows:
+        print(row_text(row), flush=True)
+    print()
+
+
+def row_text(row: Sequence[object]) -> str:
+    """One row in Markdown; numbers to three significant digits, what wasn't measured left empty."""
+    return f"| {' | '.join(_cell(value) for value in row)} |"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
+
+
+def ratio(one: float | None, other: float | None) -> float | None:
+    """The first over the second, where both were measured."""
+    return one / other if one and other else None
+
+
+def header(title: str, notes: Sequence[str] = ()) -> str:
+    """A heading that says when and on what: `## DATE: title`."""
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    lines = [f"## {today}: {title}", "", f"{machine()}; torch {torch.__version__}, MONAI {_monai_version()}."]
+    return "\n".join([*lines, *notes, ""])
+
+
+def machine() -> str:
+    """The GPU where there is one, else the processor."""
+    cores = len(os.sched_getaffinity(0))
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, {cores} CPU cores"
+    return f"{_processor()}, {cores} CPU cores, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _monai_version() -> str:
+    from importlib.metadata import version
+
+    return version("monai")
+
+
+class PeakMemory:
+    """Peak memory of a block: allocated on the GPU where there is one, else resident in this process, above the start.
+
+    The resident set of a process is read now and then: a shorter peak is missed.
+    """
+
+    def __enter__(self) -> Self:
+        self._gpu = torch.cuda.is_available()
+        if self._gpu:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            return self
+        self._process, self._stop = psutil.Process(), threading.Event()
+        self._start = self._peak = int(self._process.memory_info().rss)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._gpu:
+            self.num_bytes = int(torch.cuda.max_memory_allocated())
+            return
+        self._stop.set()
+        self._thread.join()
+        self.num_bytes = self._peak - self._start
+
+    def _watch(self) -> None:
+        while not self._stop.wait(POLL_SECONDS):
+            self._peak = max(self._peak, int(self._process.memory_info().rss))
+
+
+def mebibytes(num_bytes: float) -> float:
+    """For tables."""
+    return num_bytes / 2**20

@@ -1,0 +1,86 @@
+"""Sliding windows: what MONAI's give, whatever the number of windows at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medloop.imaging.sliding import infer_logits, plan_windows, windows_at_once
+from medloop.training.model_record import Inference
+
+SHAPES = [(40, 33, 21), (16, 16, 16), (9, 50, 12), (17, 16, 5)]
+
+
+class Neighbours(nn.Module):
+    """Two classes from a voxel's neighbourhood: a window's border matters. Notes the shapes that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Conv3d(1, 2, 5, padding=2)
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, 1, x, y, z] to [N, 2, x, y, z]."""
+        self.seen.append(tuple(images.shape))
+        answer: Tensor = self.layer(images)
+        return answer
+
+
+def volume(shape: tuple[int, int, int]) -> Tensor:
+    """Noise."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
+@torch.no_grad()
+def test_equals_monai(shape: tuple[int, int, int], overlap: float) -> None:
+    """The same logits as MONAI's sliding windows, to 1e-5."""
+    from monai.inferers import sliding_window_inference  # seconds to import
+
+    model, image, patch = Neighbours(), volume(shape), (16, 16, 16)
+    expected = sliding_window_inference(image[None, None], patch, 4, model, overlap, mode="gaussian")
+    found = infer_logits(model, image, Inference(patch_size=patch, overlap=overlap))
+    torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+@pytest.mark.parametrize("even", [False, True])
+@torch.no_grad()
+def test_the_number_at_once_changes_nothing(at_once: int, even: bool) -> None:
+    """Nor does filling up; then the network sees a single shape."""
+    model, rule = Neighbours(), Inference(patch_size=(16, 16, 16), mirroring=True)
+    expected = infer_logits(model, volume((40, 33, 21)), rule, at_once=1)
+    model.seen.clear()
+    found = infer_logits(model, volume((40, 33, 21)), rule, at_once=at_once, even=even)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    if even:
+        assert set(model.seen) == {(at_once, 1, 16, 16, 16)}
+
+
+def test_windows_cover_the_volume() -> None:
+    """Every voxel is in a window, and no window goes beyond the padded volume."""
+    plan = plan_windows(volume((40, 33, 21)), (16, 16, 32), 0.3)
+    assert plan.total.shape == (40, 33, 32)
+    assert float(plan.total.min()) >= 1e-3
+    assert all(
+        part.start >= 0 and part.stop <= size
+        for window in plan.windows
+        for part, size in zip(window, plan.total.shape, strict=True)
+    )
+
+
+def test_a_cpu_takes_few_windows() -> None:
+    """The number doesn't depend on free memory there."""
+    assert windows_at_once((96, 96, 96), torch.device("cpu")) == 1
+
+
+@torch.no_grad()
+def test_the_whole_volume_at_once() -> None:
+    """Without a patch the network sees the volume as it is."""
+    model, image = Neighbours(), volume((9, 10, 11))
+    torch.testing.assert_close(infer_logits(model, image, Inference(patch_size=None)), model(image[None, None])[0])
+    assert model.seen == [(1, 1, 9, 10, 11)] * 2
