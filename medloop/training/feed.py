@@ -15,7 +15,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def feed(make: Callable[[int], T], steps: Iterable[int], device: torch.device, depth: int = 2) -> Iterator[T]:
+def feed(make: Callable[[int], T], steps: Iterable[int], device: torch.device, depth: int | None = None) -> Iterator[T]:
     """Yield `make(step)` for each step, in order; the next ones are made meanwhile.
 
     On a GPU the thread has a stream of its own, so that batches are copied and augmented beside the network.
@@ -25,11 +25,16 @@ def feed(make: Callable[[int], T], steps: Iterable[int], device: torch.device, d
             dataclasses.
         steps: What it is called with.
         device: Where its tensors are.
-        depth: Results that wait at most, the one in the making among them; 0 makes each when it is asked for.
+        depth: Results that wait at most, the one in the making among them; 0 makes each when it is asked for; None
+            is 2 on a GPU, 0 on the CPU.
 
     Raises:
         BaseException: Whatever `make` raised, at its step's turn.
     """
+    if depth is None:
+        # On the CPU the thread takes the network's own cores. Measured with DenseNet121, 8 images of 64x64, one core:
+        # a batch is made in 3 ms, and a step takes 0.54 s without the thread, 0.58 s with it.
+        depth = 2 if device.type == "cuda" else 0
     if depth <= 0:
         yield from map(make, steps)
         return

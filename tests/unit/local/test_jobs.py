@@ -134,6 +134,23 @@ for score in (0.25, 0.5):
     assert local.read(again["ModelArtifacts"]["S3ModelArtifacts"]) == local.read(model)
 
 
+def test_training_jobs_share_a_cache(local: Any) -> None:
+    """One folder for all of them, which a job may write and nobody else may read; what the request names wins."""
+    code = (
+        "import os, pathlib\n"
+        "cache = pathlib.Path(os.environ['MEDLOOP_CACHE_DIR'])\n"
+        "(cache / 'entry').open('a').write('x')\n"
+        "print('cache:', cache, oct(cache.stat().st_mode)[-3:], (cache / 'entry').read_text())\n" + WEIGHTS
+    )
+    own, asked = local.home / "cache", local.home / "other"
+    for expected in ("x", "xx"):
+        _, job = run_one(local, training("Train", local.image(code)))
+        assert f"cache: {own} 700 {expected}" in log_of(local, job)
+    asked.mkdir()
+    _, job = run_one(local, training("Train", local.image(code), Environment={"MEDLOOP_CACHE_DIR": str(asked)}))
+    assert (asked / "entry").read_text() == "x"
+
+
 WEIGHTS = 'import os; open(os.environ["ML_ROOT"] + "/model/weights", "wb").write(b"w")'
 FAILING = """
 import os, sys

@@ -47,10 +47,11 @@ def test_the_next_are_made_meanwhile() -> None:
         assert next(results) == 1
 
 
-def test_without_depth_nothing_is_made_ahead() -> None:
-    """Depth 0 is a plain loop in the reader's own thread."""
+@pytest.mark.parametrize("depth", [0, None])
+def test_without_depth_nothing_is_made_ahead(depth: int | None) -> None:
+    """A plain loop in the reader's own thread, which is what the CPU gets unless it is asked otherwise."""
     made: list[str] = []
-    results = feed(lambda step: made.append(threading.current_thread().name), range(3), CPU, depth=0)
+    results = feed(lambda step: made.append(threading.current_thread().name), range(3), CPU, depth)
     next(results)
     assert made == [threading.current_thread().name]
 
@@ -64,7 +65,7 @@ def test_an_error_comes_at_its_step() -> None:
             raise error
         return step
 
-    results = feed(make, range(10), CPU)
+    results = feed(make, range(10), CPU, depth=2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="no batch") as caught:
         next(results)
@@ -82,13 +83,13 @@ def test_the_thread_ends_with_its_reader() -> None:
             wait_for(go)
         return step
 
-    results = feed(make, range(1_000_000), CPU)
+    results = feed(make, range(1_000_000), CPU, depth=2)
     assert next(results) == 0
     wait_for(working)
     threading.Timer(0.05, go.set).start()
     results.close()  # type: ignore[attr-defined]
     assert not feeding()
-    with closing(feed(lambda step: step, range(1_000_000), CPU)) as results:
+    with closing(feed(lambda step: step, range(1_000_000), CPU, depth=2)) as results:
         assert next(results) == 0
     assert not feeding()
 
@@ -97,7 +98,7 @@ def test_a_reader_that_fails_ends_the_thread() -> None:
     """Its own error comes out."""
 
     def read() -> None:
-        with closing(feed(lambda step: step, range(9), CPU)) as results:
+        with closing(feed(lambda step: step, range(9), CPU, depth=2)) as results:
             for _ in results:
                 raise RuntimeError("diverged")
 
