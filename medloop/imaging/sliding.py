@@ -29,8 +29,9 @@ less in float32."""
 MEMORY_SHARE = 0.5
 """Of the GPU's free memory that windows may take."""
 MOST_AT_ONCE = 16
-AT_ONCE_ON_CPU = 1
-"""More than one gains nothing on a CPU, and its caches hold less of them (docs/measurements.md)."""
+AT_ONCE_ON_CPU = 2
+"""For a single window torch passes by its fast convolutions on a CPU; more than two gain nothing there
+(docs/measurements.md)."""
 Network = Callable[[Tensor], Tensor]
 Shape = tuple[int, int, int]
 Window = tuple[slice, slice, slice]
