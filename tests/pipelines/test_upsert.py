@@ -113,6 +113,22 @@ def test_a_version_is_ones_own_though_another_became_the_newest(tmp_path: Path, 
     assert json.loads(found) == json.loads(result.definition_json) != changed
 
 
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException"])
+def test_who_may_not_list_versions_can_upsert(tmp_path: Path, resolved: Resolved, code: str) -> None:
+    """Then no version is told; any other fault of the call is one."""
+    target = open_target("local", tmp_path)
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "ListPipelineVersions")
+
+    target.boto.events.register_first("before-call.sagemaker.ListPipelineVersions", refuse)
+    if code == "AccessDeniedException":
+        assert upsert(target, resolved).version is None
+    else:
+        with pytest.raises(TargetError, match="ThrottlingException"):
+            upsert(target, resolved)
+
+
 def test_refused_definition_stores_nothing(account: Target) -> None:
     """The definition is checked first."""
     with pytest.raises(SettingError, match="is none of the service's values"):
