@@ -22,9 +22,10 @@ import numpy as np
 import torch
 import yaml
 
-from medloop.imaging.images import fit_preprocessing, load_images
+from medloop.imaging.classify_dataset import LabelledImages, fit_rule
+from medloop.imaging.images import load_images
 from medloop.imaging.networks import build, describe
-from medloop.training.classification import ClassificationTask, LabelledImages
+from medloop.training.classification_task import ClassificationTask
 from medloop.training.loop import fit
 from medloop.training.seeding import seed_everything
 from medloop.training.settings import ClassificationHyperparameters
@@ -92,9 +93,10 @@ def run(
     seed_everything(settings.seed)
     model = build(describe(settings, len(classes)))
     together = LabelledImages(
-        torch.cat([volumes[name].images for name in train]), torch.cat([volumes[name].labels for name in train])
+        [shard for name in train for shard in volumes[name].shards],
+        torch.cat([volumes[name].labels for name in train]),
     )
-    rule = fit_preprocessing(together.images, settings.image_size, settings.channels)
+    rule = fit_rule(together, settings)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch, redirect_stdout(StringIO()):
         task = ClassificationTask(together, volumes[val], classes, rule, settings, CPU)

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from leave_one_volume_out import read_volumes, run
 
+from medloop.imaging.classify_dataset import LabelledImages
 from medloop.local.tuning.search import Search
-from medloop.training.classification import LabelledImages
 from medloop.training.settings import ClassificationHyperparameters
 
 TRIALS = 8
@@ -99,7 +99,7 @@ def read_parts(folder: Path, settings: ClassificationHyperparameters, every: int
     parts = {"val": names[1::4], "test": names[3::4], "train": names[0::4] + names[2::4]}
     joined = {}
     for part, members in parts.items():
-        images = torch.cat([volumes[name].images for name in members])
+        images = torch.cat([shard for name in members for shard in volumes[name].shards])
         labels = torch.cat([volumes[name].labels for name in members])
         step = every if part == "train" else 1
         joined[part] = LabelledImages(images[::step], labels[::step])

@@ -89,8 +89,16 @@ def test_candidates_depend_on_seed_and_content() -> None:
     assert len(first) == FOREGROUND_VOXELS
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    # All but the first voxel, and all but the last: as many, and the same ones kept but for the content.
     label[0, 0, 0] = 0
-    assert not torch.equal(first, training_volume(image, label, (4, 4, 4), 0).centres[0])
+    without_first = training_volume(image, label, (4, 4, 4), 0).centres[0]
+    without_last = training_volume(image, label.flip(0, 1, 2), (4, 4, 4), 0).centres[0]
+    assert not torch.equal(number(without_first) - 1, number(without_last))
+
+
+def number(voxels: Tensor) -> Tensor:
+    """Voxels [n, 3] of a cube of 30, one after the other."""
+    return voxels @ torch.tensor([900, 30, 1], dtype=voxels.dtype)
 
 
 def test_an_epoch_visits_all() -> None:

@@ -15,10 +15,11 @@ import torch
 from PIL import PngImagePlugin
 from torch import Tensor, nn
 
+from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.images import load_images
 from medloop.imaging.segment_dataset import Subjects, load_training
 from medloop.serving.volume_service import MAX_ATTRIBUTES
-from medloop.training.classification import ClassificationTask, LabelledImages
+from medloop.training.classification_task import ClassificationTask
 from medloop.training.model_record import ImagePreprocessing, Intensity
 from medloop.training.settings import ClassificationHyperparameters
 from tests.unit.imaging.test_segment_predictor import PREPROCESSING, Threshold, write_ball
@@ -80,7 +81,7 @@ class TestImages:
         images = LabelledImages(load_images([tmp_path / "scan.png"], 16, channels), torch.zeros(1, dtype=torch.int64))
         settings = ClassificationHyperparameters(augment=False, batch_size=1, image_size=64)
         task = ClassificationTask(images, images, ["dark", "bright"], rule, settings, torch.device("cpu"))
-        [(trained, _)] = task.batches(1)
+        trained, _ = task.batch([0], 1)
         service = image_service(rule=rule)
         network = service.predictor.network
         assert isinstance(network, Brightness)
