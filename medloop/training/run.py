@@ -161,9 +161,11 @@ class Run:
         """Choose batch_size and accumulation by what memory holds; on the CPU, which has no end of it, never more."""
         size, asked = self.ranks.size, self.settings.batch_size
         most = self.task.num_samples if self.device.type == "cuda" else asked
-        self._tensors()  # The optimiser's state takes its place first.
+        # Room for the optimiser's state, which its first step takes.
+        reserved = [torch.empty_like(weight) for weight in self.parallel.parameters for _ in range(2)]
         with explained(self.settings, self.device):
             rows = int(self.ranks.smallest(largest_that_fits(self._attempt, -(-most // size))))
+        del reserved
         whole = rows * size
         self.progress.batch_size, self.progress.accumulation = max(asked, whole), -(-asked // whole)
         found = f"batch_size={self.progress.batch_size}, accumulation={self.progress.accumulation}"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.multiprocessing as mp
 
-from medloop.training.ranks import Ranks, join_ranks
+from medloop.training.ranks import join_ranks
 
 CPU = torch.device("cpu")
 Work = Callable[..., Any]
@@ -46,8 +46,3 @@ def _enter(rank: int, size: int, port: int, folder: Path, work: Work, arguments:
     except BaseException:
         traceback.print_exc()
         raise
-
-
-def alone(work: Work, *arguments: Any) -> Any:
-    """What `work` returns on one process: this one."""
-    return work(Ranks(), *arguments)

@@ -9,21 +9,27 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from medloop.imaging import networks
+from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.patches import PatchSampler, training_volume
 from medloop.imaging.segment_dataset import ValidationVolume
 from medloop.imaging.volume_augmentation import VolumeAugmentation
+from medloop.training.classification_task import ClassificationTask, fewest_rows
 from medloop.training.loop import fit
 from medloop.training.losses import Share, VolumeLoss
-from medloop.training.model_record import Inference
-from medloop.training.ranks import Ranks
+from medloop.training.model_record import ImagePreprocessing, Inference
+from medloop.training.optimisation import make_optimiser
+from medloop.training.parallel import parallelise
+from medloop.training.ranks import ALONE, Ranks
 from medloop.training.segmentation_task import SegmentationTask
-from medloop.training.settings import SegmentationHyperparameters
-from tests.unit.training.distributed import CPU, alone, on_ranks
+from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
+from tests.unit.training.distributed import CPU, on_ranks
 
 PATCH = (16, 16, 16)
 STEPS = 12
+STRATEGIES = ["ddp", "fsdp"]
 
 
 def volumes(num: int, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
@@ -49,27 +55,27 @@ class Recording(SegmentationTask):
         return value
 
 
-def segment(ranks: Ranks, folder: str, changes: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+def segment(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
     """Twelve steps of segmentation; 7 samples in batches of 3, so that the last batch has one sample."""
     settings = SegmentationHyperparameters.model_validate(
         {
             "model_name": "unet", "unet_channels": [4, 8], "dropout": 0.0, "epochs": STEPS // 3, "batch_size": 3,
-            "learning_rate": 0.01, "patch_size": PATCH, "patience": 0, "val_interval": 4, **changes,
+            "learning_rate": 0.01, "patch_size": PATCH, "patience": 0, "val_interval": 4, "strategy": strategy,
         }
     )  # fmt: skip
     torch.manual_seed(0)
     network = networks.describe(settings, 3)
-    model = networks.build(network).to(dtype)
-    training = [training_volume(image, label, PATCH, 0) for image, label in volumes(7, dtype)]
+    model = networks.build(network).double()
+    training = [training_volume(image, label, PATCH, 0) for image, label in volumes(7, torch.float64)]
     task = Recording(
         sampler=PatchSampler(training, PATCH, 1, 0.5),
         augmentation=VolumeAugmentation((1.0, 1.0, 1.0), flips=True),
-        validation=[ValidationVolume(image, label, label) for image, label in volumes(3, dtype)],
+        validation=[ValidationVolume(image, label, label) for image, label in volumes(3, torch.float64)],
         loss_function=VolumeLoss("dice_ce"),
         inference=Inference(patch_size=PATCH, overlap=0.5),
         num_classes=3, seed=0, device=CPU, ranks=ranks,
     )  # fmt: skip
-    result = fit(model, task, settings, device=CPU, checkpoint_dir=Path(folder), ranks=ranks, network=network.name)
+    result = fit(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks, network=network.name)
     return {
         "losses": torch.stack(task.__dict__["steps"]),
         "state": {name: value.clone() for name, value in result.model.state_dict().items()},
@@ -79,11 +85,11 @@ def segment(ranks: Ranks, folder: str, changes: dict[str, Any], dtype: torch.dty
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_are_one_segmentation(tmp_path: Path, strategy: str) -> None:
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_processes_are_one_segmentation(tmp_path: Path, two: list[dict[str, Any]], strategy: str) -> None:
     """In float64 the losses of 12 steps are those of one process to 1e-10, and so are weights and scores."""
-    whole = alone(segment, str(tmp_path / "one"), {}, torch.float64)
-    both = on_ranks(2, tmp_path / "out", segment, str(tmp_path / "two"), {"strategy": strategy}, torch.float64)
+    whole = segment(ALONE, tmp_path, "single")
+    both = [one[f"segment {strategy}"] for one in two]
     assert len(whole["losses"]) == STEPS
     for one in both:
         torch.testing.assert_close(one["losses"], whole["losses"], atol=1e-10, rtol=0)
@@ -91,3 +97,112 @@ def test_two_processes_are_one_segmentation(tmp_path: Path, strategy: str) -> No
         assert one["val_loss"] == pytest.approx(whole["val_loss"], abs=1e-9)
     for name, value in whole["state"].items():
         torch.testing.assert_close(both[0]["state"][name], value, atol=1e-9, rtol=0)
+
+
+def classify(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
+    """Twelve steps of classification with class weights, label smoothing and parts; 10 images in batches of 4."""
+    settings = ClassificationHyperparameters(
+        epochs=STEPS // 3, batch_size=4, accumulation=2, learning_rate=0.01, label_smoothing=0.1, patience=0,
+        class_weights="balanced", strategy=strategy, ema=0.5, clip_norm=0.3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    ).double()
+    pixels = torch.rand(10, 1, 12, 12, dtype=torch.float64)
+    images = LabelledImages(pixels, torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2]))
+    rule = ImagePreprocessing(image_size=12, channels=1, mean=0.5, std=0.3)
+    task = ClassificationTask(images, images, ["a", "b", "c"], rule, settings, CPU, ranks=ranks)
+    result = fit(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks)
+    rows = [[row["train_loss"], row["val_loss"], row["val_auroc"], row["val_accuracy"]] for row in result.history]
+    return {"rows": torch.tensor(rows, dtype=torch.float64), "state": result.model.state_dict()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_processes_are_one_classification(tmp_path: Path, two: list[dict[str, Any]], strategy: str) -> None:
+    """Losses, scores, averaged and clipped weights are those of one process, to 1e-10."""
+    whole = classify(ALONE, tmp_path, "single")
+    both = [one[f"classify {strategy}"] for one in two]
+    for one in both:
+        torch.testing.assert_close(one["rows"], whole["rows"], atol=1e-10, rtol=0)
+    for name, value in whole["state"].items():
+        torch.testing.assert_close(both[0]["state"][name], value, atol=1e-9, rtol=0)
+
+
+def normalise(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
+    """A network with batch normalisation, which on the CPU each process computes for its own rows."""
+    settings = ClassificationHyperparameters(
+        epochs=2, batch_size=4, learning_rate=0.01, strategy=strategy, augment=False
+    )
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    images = LabelledImages(torch.rand(9, 1, 8, 8), torch.tensor([0, 1] * 4 + [0]))
+    rule = ImagePreprocessing(image_size=8, channels=1, mean=0.5, std=0.3)
+    task = ClassificationTask(images, images, ["a", "b"], rule, settings, CPU, ranks=ranks, fewest=fewest_rows(model))
+    result = fit(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks)
+    return {"losses": [row["val_loss"] for row in result.history], "state": dict(model.named_buffers())}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_running_statistics_are_shared(two: list[dict[str, Any]], strategy: str) -> None:
+    """All processes validate one network: its statistics are averaged before; the epoch's last batch of one runs."""
+    one, other = (found[f"normalise {strategy}"] for found in two)
+    assert one["losses"] == other["losses"]
+    assert one["state"].keys() == other["state"].keys()
+    assert all(torch.equal(one["state"][name], other["state"][name]) for name in one["state"])
+
+
+def measure(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
+    """Bytes of weights and optimiser that this process holds after a step of SwinUNETR, and what it gathers."""
+    del folder
+    settings = SegmentationHyperparameters(model_name="swinunetr", feature_size=12, strategy=strategy, dropout=0.0)
+    torch.manual_seed(0)
+    network = networks.describe(settings, 2)
+    model = networks.build(network)
+    parallel = parallelise(model, settings, networks.traits("swinunetr"), CPU, ranks)
+    optimiser = make_optimiser(parallel.bare, settings, CPU)
+    images = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(1))
+    parallel.scale(ranks.sum(parallel.model(images).square().mean() / ranks.size)).backward()
+    optimiser.step()
+    held = [weight.detach() for weight in parallel.parameters]
+    held += [value for state in optimiser.state.values() for value in state.values()]
+    local = [value.to_local() if isinstance(value, DTensor) else value for value in held]
+    return {"bytes": sum(value.nbytes for value in local), "state": parallel.whole_state()}
+
+
+@pytest.mark.slow
+def test_fsdp_divides_weights_and_optimiser(tmp_path: Path, two: list[dict[str, Any]]) -> None:
+    """SwinUNETR: at most 55 % of the bytes on each of two; the gathered state gives one process's answer."""
+    whole, both = measure(ALONE, tmp_path, "single"), [one["measure fsdp"] for one in two]
+    assert max(one["bytes"] for one in both) <= 0.55 * whole["bytes"]
+    settings = SegmentationHyperparameters(model_name="swinunetr", feature_size=12, dropout=0.0)
+    images = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(2))
+    answers = []
+    for state in (whole["state"], both[0]["state"], both[1]["state"]):
+        model = networks.build(networks.describe(settings, 2)).eval()
+        model.load_state_dict(state)
+        with torch.no_grad():
+            answers.append(model(images))
+    torch.testing.assert_close(answers[1], answers[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(answers[2], answers[1], atol=0, rtol=0)
+
+
+def work(ranks: Ranks, folder: Path) -> dict[str, Any]:
+    """Everything in one start of the processes: their imports take longer than all of it."""
+    found = {}
+    for strategy in STRATEGIES:
+        for function in (segment, classify, normalise):
+            name = f"{function.__name__} {strategy}"
+            found[name] = function(ranks, folder / name, strategy)
+    return found | {"measure fsdp": measure(ranks, folder, "fsdp")}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What `work` gave on each of two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    return on_ranks(2, folder / "out", work, folder)

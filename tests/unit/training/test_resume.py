@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from medloop.errors import DataError, SettingError, TargetError, Terminated
-from medloop.training.ranks import Ranks
+from medloop.training.ranks import ALONE, Ranks
 from tests.unit.training.distributed import on_ranks
 from tests.unit.training.killing import finish_with_kills
 from tests.unit.training.resumable import run, state
@@ -172,29 +172,36 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         run(target)
 
 
-def _stopped_work(ranks: Ranks, folder: str, changes: dict[str, Any]) -> list[int]:
+PLAIN: dict[str, Any] = {"dropout": 0.0, "dtype": torch.float64}
+"""Dropout is each process's own; float64 tells a wrong sum from rounding."""
+
+
+def _stop(folder: Path, ranks: Ranks, strategy: str) -> None:
     with pytest.raises(Terminated):
-        run(Path(folder), ranks, stop_at=10, dtype=torch.float64, **changes)
-    return steps(Path(folder))
+        run(folder, ranks, stop_at=10, strategy=strategy, **PLAIN)
 
 
-def _whole_work(ranks: Ranks, folder: str, changes: dict[str, Any]) -> dict[str, Tensor]:
-    return state(run(Path(folder), ranks, dtype=torch.float64, **changes))
+def _on_two(ranks: Ranks, folder: Path) -> dict[str, dict[str, Tensor]]:
+    """Stop a run of two, and go on from a stopped run of one."""
+    found = {}
+    for strategy in ("ddp", "fsdp"):
+        _stop(folder / f"two {strategy}", ranks, strategy)
+        found[strategy] = state(run(folder / f"one {strategy}", ranks, strategy=strategy, **PLAIN))
+    return found
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_another_number_of_processes_goes_on(tmp_path: Path, strategy: str) -> None:
+def test_another_number_of_processes_goes_on(tmp_path: Path) -> None:
     """A checkpoint of two processes goes on in one, to the weights of one; and one of one process goes on in two."""
-    plain: dict[str, Any] = {"dropout": 0.0}
-    expected = _whole_work(Ranks(), str(tmp_path / "whole"), plain)
-    saved = on_ranks(2, tmp_path / "out", _stopped_work, str(tmp_path / "two"), plain | {"strategy": strategy})
-    assert saved[0]
-    got = _whole_work(Ranks(), str(tmp_path / "two"), plain)
-    _stopped_work(Ranks(), str(tmp_path / "one"), plain)
-    both = on_ranks(2, tmp_path / "out2", _whole_work, str(tmp_path / "one"), plain | {"strategy": strategy})
-    for name, value in expected.items():
-        torch.testing.assert_close(got[name], value, atol=1e-9, rtol=0)
-        torch.testing.assert_close(both[0][name], value, atol=1e-9, rtol=0)
+    expected = state(run(tmp_path / "whole", **PLAIN))
+    for strategy in ("ddp", "fsdp"):
+        _stop(tmp_path / f"one {strategy}", ALONE, "single")
+    both = on_ranks(2, tmp_path / "out", _on_two, tmp_path)
+    for strategy in ("ddp", "fsdp"):
+        assert steps(tmp_path / f"two {strategy}")
+        got = state(run(tmp_path / f"two {strategy}", **PLAIN))
+        for name, value in expected.items():
+            torch.testing.assert_close(got[name], value, atol=1e-9, rtol=0)
+            torch.testing.assert_close(both[0][strategy][name], value, atol=1e-9, rtol=0)
 
 
 def test_sigterm_before_and_after_is_as_it_was(tmp_path: Path) -> None:

@@ -1,0 +1,248 @@
+"""How a network is computed changes what it learns by rounding only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medloop.errors import SettingError
+from medloop.imaging.networks import Traits
+from medloop.imaging.upsampling import LinearUpsample, replace_upsampling, upsample_linear
+from medloop.training.averaging import WeightAverage
+from medloop.training.compute import Compiler, blocks, compile_network, prepare_network
+from medloop.training.memory import advice, explained, largest_that_fits
+from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
+from tests.unit.training.distributed import CPU
+from tests.unit.training.resumable import run, state
+
+TRAITS = Traits(("Block",), channels_last=True)
+
+
+class Block(nn.Module):
+    """Convolution, batch normalisation, dropout."""
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(), nn.Dropout(dropout)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] to the same."""
+        return images + self.layers(images)
+
+
+def network(dropout: float = 0.3) -> nn.Module:
+    """Two blocks, the same each time."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), Block(4, dropout), Block(4, dropout), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+
+
+def settings(**changes: Any) -> Hyperparameters:
+    """With those changes."""
+    return Hyperparameters.model_validate(changes)
+
+
+def trained(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Gradients and statistics after one training pass."""
+    model.train()
+    torch.manual_seed(1)
+    model(images).square().sum().backward()
+    found = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    statistics = {name: value.clone() for name, value in model.named_buffers() if "num_batches" not in name}
+    return found | statistics
+
+
+@pytest.mark.parametrize(
+    ("changes", "dropout"),
+    [
+        ({"activation_checkpointing": True, "channels_last": False}, 0.3),
+        ({"channels_last": True}, 0.0),  # another layout draws other dropout
+        ({"channels_last": True, "activation_checkpointing": True}, 0.0),
+    ],
+)
+def test_gradients_and_statistics_stay(changes: dict[str, Any], dropout: float) -> None:
+    """Recomputed activations draw the same dropout and count no batch twice; a layout changes rounding."""
+    images = torch.randn(3, 1, 12, 12, generator=torch.Generator().manual_seed(2))
+    plain, changed = network(dropout), network(dropout)
+    prepare_network(plain, settings(channels_last=False), TRAITS, CPU)
+    prepare_network(changed, settings(**changes), TRAITS, CPU)
+    expected, found = trained(plain, images), trained(changed, images)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
+    assert changed.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_layouts_are_the_networks_own_by_default() -> None:
+    """Auto follows what was measured; FSDP keeps plain layouts."""
+    for changes, last in (({}, True), ({"channels_last": False}, False), ({"strategy": "fsdp"}, False)):
+        model = network()
+        prepare_network(model, settings(**changes), TRAITS, CPU)
+        weight = model[1].layers[0].weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) == last
+    assert len(blocks(network(), TRAITS)) == 2
+
+
+def test_activation_memory_falls() -> None:
+    """With recomputation fewer tensors are kept for the backward pass."""
+    kept = []
+    for recompute in (False, True):
+        model, size = network(), 0
+        prepare_network(model, settings(activation_checkpointing=recompute, channels_last=False), TRAITS, CPU)
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal size
+            size += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            model(torch.randn(3, 1, 24, 24))
+        kept.append(size)
+    assert kept[1] < 0.7 * kept[0]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 2, 3, 4, 5), (1, 1, 1, 2, 1)])
+def test_linear_upsampling_is_torchs(shape: tuple[int, ...]) -> None:
+    """Value and gradient, in two and three dimensions, at borders too."""
+    images = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    mode = "bilinear" if len(shape) == 4 else "trilinear"
+    expected = torch.nn.functional.interpolate(images, scale_factor=2, mode=mode, align_corners=False)
+    found, weights = upsample_linear(images), torch.randn_like(expected)
+    torch.testing.assert_close(found, expected)
+    [theirs], [ours] = (torch.autograd.grad((value * weights).sum(), images) for value in (expected, found))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_upsampling_is_replaced_where_it_is_the_same() -> None:
+    """Linear by two is; nearest, another factor and aligned corners are left alone."""
+    layers = [nn.Upsample(scale_factor=2, mode="trilinear"), nn.Upsample(scale_factor=2, mode="nearest"),
+              nn.Upsample(scale_factor=4, mode="trilinear"),
+              nn.Upsample(scale_factor=2, mode="trilinear", align_corners=True)]  # fmt: skip
+    model = nn.Sequential(nn.Sequential(*layers))
+    replace_upsampling(model)
+    assert [isinstance(layer, LinearUpsample) for layer in model[0]] == [True, False, False, False]
+
+
+def test_compiling_is_left_alone_where_it_does_not_pay() -> None:
+    """Off, on the CPU by itself, and where a run must repeat; asked for, once."""
+    assert not any(Compiler(settings(compile=False), CPU, 10**9).due() for _ in range(50))
+    assert not any(Compiler(settings(), CPU, 10**9).due() for _ in range(50))
+    asked = Compiler(settings(compile=True), CPU, 10)
+    assert [asked.due() for _ in range(3)] == [True, False, False]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_keeps_its_names(tmp_path: Path) -> None:
+    """Compiled in place: the weights' names, and the scores but for rounding."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    names, images = list(model.state_dict()), torch.randn(5, 3)
+    expected = model(images)
+    compile_network(model, Traits(), by_block=False)
+    torch.testing.assert_close(model(images), expected)
+    assert list(model.state_dict()) == names
+    assert tmp_path
+
+
+def test_averages_follow_the_weights() -> None:
+    """Step n keeps (1 + n) / (10 + n) at most, later the decay."""
+    weight = nn.Parameter(torch.tensor([0.0]))
+    average = WeightAverage([weight], 0.5)
+    with torch.no_grad():
+        weight.fill_(1.0)
+    average.update(1)
+    assert float(average.averages[0]) == pytest.approx(9 / 11)
+    average.update(1000)
+    assert float(average.averages[0]) == pytest.approx(0.5 * 9 / 11 + 0.5)
+
+
+@pytest.mark.slow
+def test_a_deterministic_run_repeats_to_the_last_bit(tmp_path: Path) -> None:
+    """Twice the same weights; and averages, which are validated and kept, are others than the weights."""
+    first, again = (state(run(tmp_path / name, checkpoint_minutes=9)) for name in ("a", "b"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    plain = state(run(tmp_path / "c", checkpoint_minutes=9, ema=0.0))
+    assert not all(torch.equal(first[name], plain[name]) for name in first)
+
+
+def test_a_batch_in_parts_is_the_batch(tmp_path: Path) -> None:
+    """Accumulation gives the loss of the whole batch; Dice is taken over each part, so classification is compared."""
+    # Segmentation's own parts are covered by the parity of processes; a mean over samples must not change at all.
+    from tests.unit.training.test_loop import LineTask, train
+
+    whole, _ = train(LineTask(8), tmp_path / "a", epochs=3, batch_size=8, accumulation=1)
+    parts, _ = train(LineTask(8), tmp_path / "b", epochs=3, batch_size=8, accumulation=3)
+    for one, other in zip(whole.history, parts.history, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-5)
+
+
+class TestMemory:
+    """Memory that runs out."""
+
+    def test_advice_comes_in_the_order_of_its_cost(self) -> None:
+        """Accumulation, batch, patch, recomputation, FSDP; what is done already is left out."""
+        text = advice(SegmentationHyperparameters(batch_size=4))
+        order = ["accumulation=2", "batch_size=2", "patch_size", "activation_checkpointing=true", "strategy=fsdp"]
+        places = [text.index(word) for word in order]
+        assert places == sorted(places)
+        assert text.endswith("or let auto_batch=true find what fits")
+        least = advice(
+            SegmentationHyperparameters(batch_size=1, activation_checkpointing=True, strategy="fsdp", mode="resize")
+        )
+        assert "accumulation" not in least
+        assert "batch" not in least
+        assert "a smaller size than [128, 128, 64]" in least
+        assert "image_size" in advice(ClassificationHyperparameters())
+
+    @pytest.mark.parametrize(
+        "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[enforce fail] can't allocate memory: 9")]
+    )
+    def test_is_explained(self, error: Exception) -> None:
+        """A GPU's error and the CPU's; any other stays what it is."""
+        said = "this machine ran out of memory; try in this order: accumulation=2"
+        with pytest.raises(SettingError, match=said), explained(settings(), CPU):
+            raise error
+        with pytest.raises(RuntimeError, match="shapes differ"), explained(settings(), CPU):
+            raise RuntimeError("shapes differ")
+
+    @pytest.mark.parametrize("holds", [1, 2, 3, 7, 8, 100])
+    def test_the_largest_batch_is_found(self, holds: int) -> None:
+        """To within an eighth, never more than fits, in few attempts."""
+        tried = []
+
+        def attempt(rows: int) -> None:
+            tried.append(rows)
+            if rows > holds:
+                raise torch.OutOfMemoryError
+
+        for limit in (1, 5, 64):
+            tried.clear()
+            found = largest_that_fits(attempt, limit)
+            best = min(holds, limit)
+            assert best - max(1, best // 8) <= found <= best
+            assert len(tried) <= 12
+        with pytest.raises(torch.OutOfMemoryError):
+            largest_that_fits(lambda _: attempt(holds + 1), 4)
+
+    def test_a_batch_that_does_not_fit_is_accumulated(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """auto_batch on a machine that holds three rows: the batch of eight comes in three parts."""
+        from tests.unit.training.test_loop import LineTask, train
+
+        class Small(LineTask):
+            def batch(self, samples: Any, epoch: int) -> Tensor:
+                if len(samples) > 3:
+                    raise torch.OutOfMemoryError
+                return super().batch(samples, epoch)
+
+        result, _ = train(Small(8), tmp_path / "a", epochs=2, batch_size=8, auto_batch=True)
+        assert "auto_batch: 3 volumes a process fit at once; batch_size=8, accumulation=3" in capsys.readouterr().out
+        expected, _ = train(LineTask(8), tmp_path / "b", epochs=2, batch_size=8)
+        assert result.history[-1]["train_loss"] == pytest.approx(expected.history[-1]["train_loss"], rel=1e-5)
+        with pytest.raises(SettingError, match="ran out of memory"):
+            train(Small(8), tmp_path / "c", epochs=2, batch_size=8)
