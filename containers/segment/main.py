@@ -7,13 +7,15 @@ By hand, from the repository's root, on folders that the split job wrote:
         --model-dir out/model --output-dir out/data --checkpoint-dir out/checkpoints \
         --model_name unet --unet_channels "[16, 32, 64, 128]" --patch_size "[64, 64, 64]" --epochs 5
 
-To fine-tune an earlier model, add `--channel-weights FOLDER` (model.tar.gz, or the files in it).
+To fine-tune an earlier model, add `--channel-weights FOLDER` (model.tar.gz, or the files in it). On many processes: add
+`--strategy ddp` or `--strategy fsdp`; this program starts itself as often as there are GPUs (`--processes N`: N times).
 """
 
 from __future__ import annotations
 
 import sys
 
+from medloop.container.launch import launch
 from medloop.container.run import run
 from medloop.container.training import TrainingJob
 from medloop.training.settings import SegmentationHyperparameters
@@ -23,6 +25,7 @@ def main() -> None:
     """Read the contract, train, write the model folder."""
     job = TrainingJob.read(sys.argv[1:])
     settings = SegmentationHyperparameters.from_wire(job.hyperparameters)
+    launch(settings.strategy, settings.processes, sys.argv)
     # torch and MONAI take seconds to import; a wrong hyperparameter is refused before.
     from medloop.training.segmentation import train_segmenter
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ from medloop.container.paths import ml_root
 from medloop.errors import DataError, SettingError
 
 _CHANNEL = "channel-"
+_TUNED = "_tuning_"
+"""Begins the names of what the service adds to a tuned job's hyperparameters."""
+_JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+"""https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html"""
 _FOLDERS = {"model-dir": "SM_MODEL_DIR", "output-dir": "SM_OUTPUT_DATA_DIR", "checkpoint-dir": "SM_CHECKPOINT_DIR"}
 
 
@@ -32,7 +37,7 @@ class TrainingJob:
     output_dir: Path
     """What is written here becomes output.tar.gz."""
     checkpoint_dir: Path
-    """Synchronised with S3 while the job runs."""
+    """Synchronised with S3 while the job runs; a tuned job's own part of what all trials share."""
 
     def channel(self, name: str) -> Path:
         """The folder of an input channel.
@@ -73,6 +78,10 @@ class TrainingJob:
         channels = _stored_channels(root) | _script_mode_channels(env) | _given_channels(pairs)
         given = {name.replace("-", "_"): value for name, value in pairs.items() if not name.startswith(_CHANNEL)}
         hyperparameters = _stored_hyperparameters(root) | _script_mode_hyperparameters(env) | given
+        name = env.get("TRAINING_JOB_NAME", "")
+        if any(key.startswith(_TUNED) for key in hyperparameters) and _JOB_NAME.fullmatch(name):
+            # A tuning job has one CheckpointConfig; its trials must not go on from one another's checkpoints.
+            folders["checkpoint-dir"] /= name
         for folder in folders.values():
             folder.mkdir(parents=True, exist_ok=True)
         return cls(hyperparameters, channels, folders["model-dir"], folders["output-dir"], folders["checkpoint-dir"])

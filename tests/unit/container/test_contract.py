@@ -50,6 +50,21 @@ class TestTrainingJob:
         """Both spellings reach the same hyperparameter."""
         assert TrainingJob.read(["--batch-size=4"], {}).hyperparameters["batch_size"] == "4"
 
+    def test_tuned_jobs_have_checkpoints_of_their_own(self, ml_root: Path) -> None:
+        """The service gives all trials one place; a trial that goes on finds its own there."""
+        (ml_root / "input/config/hyperparameters.json").write_text('{"_tuning_objective_metric": "val_dice"}')
+        first, second = (TrainingJob.read(["train"], {"TRAINING_JOB_NAME": name}) for name in ("t-001", "t-002"))
+        assert first.checkpoint_dir == ml_root / "checkpoints" / "t-001"
+        assert second.checkpoint_dir != first.checkpoint_dir
+        assert first.checkpoint_dir.is_dir()
+        assert TrainingJob.read(["train"], {}).checkpoint_dir == ml_root / "checkpoints"
+
+    @pytest.mark.parametrize("name", ["", "..", "../../model", "a/b", "a" * 300])
+    def test_a_name_that_is_none_makes_no_folder(self, ml_root: Path, name: str) -> None:
+        """The contract's folder is taken."""
+        (ml_root / "input/config/hyperparameters.json").write_text('{"_tuning_objective_metric": "val_dice"}')
+        assert TrainingJob.read(["train"], {"TRAINING_JOB_NAME": name}).checkpoint_dir == ml_root / "checkpoints"
+
     def test_missing_channel_is_named(self, ml_root: Path) -> None:
         """With the channels that were given."""
         with pytest.raises(DataError, match="channel val is missing; given: train"):
@@ -126,6 +141,8 @@ class TestArguments:
             read_pairs(argv)
 
 
+TERMINATED = "from medloop.errors import Terminated; raise Terminated('stopped; goes on')"
+SIGNALLED = "import os; os.kill(os.getpid(), 15); os.kill(os.getpid(), 15)"
 EXPECTED = "from medloop.errors import DataError; raise DataError('img.png: broken; mend it')"
 
 
@@ -136,10 +153,12 @@ EXPECTED = "from medloop.errors import DataError; raise DataError('img.png: brok
         ("processing", "raise ValueError('boom')", 1, "message", "ValueError: boom\nTraceback"),
         ("training", "raise ValueError('x' * 5000)", 1, "failure", "ValueError: xxx"),
         ("training", "pass", 0, "failure", None),
+        ("training", TERMINATED, 143, "failure", None),
+        ("training", SIGNALLED, 143, "failure", None),
     ],
 )
 def test_failure_contract(tmp_path: Path, kind: str, statement: str, code: int, name: str, begins: str | None) -> None:
-    """Expected errors are one line and exit 2; bugs leave their traceback, the exception first, and exit 1."""
+    """Expected errors: one line, exit 2; bugs: the exception, its traceback, exit 1; SIGTERM: no failure, exit 143."""
     (tmp_path / "output").mkdir()
     program = f"from medloop.container.run import run\ndef main():\n    {statement}\nrun(main, kind={kind!r})\n"
     env = {"ML_ROOT": str(tmp_path)}
