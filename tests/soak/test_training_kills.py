@@ -10,14 +10,14 @@ import torch
 from tests.unit.training.killing import finish_with_kills
 from tests.unit.training.resumable import run, state
 
+EPOCHS = 60
 pytestmark = pytest.mark.soak
 
 
 def test_ten_kills(tmp_path: Path) -> None:
     """SIGKILL at ten random instants, each time after the new process has written something; bit for bit the same."""
-    num_kills, weights = finish_with_kills(tmp_path / "killed", num_kills=10, seed=1)
-    print(f"{num_kills} of 10 processes were killed while they trained")
-    assert num_kills >= 5
-    expected = state(run(tmp_path / "whole"))
+    num_kills, weights = finish_with_kills(tmp_path / "killed", num_kills=10, seed=1, epochs=EPOCHS)
+    assert num_kills == 10, "the run is long enough to be killed ten times"
+    expected = state(run(tmp_path / "whole", epochs=EPOCHS))
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)

@@ -1,7 +1,7 @@
 """A small segmentation with everything that has state: dropout, augmentation, averages, accumulation, a best epoch.
 
-`python -m tests.unit.training.resumable FOLDER` runs it deterministically with a checkpoint after every step, and
-writes FOLDER/weights.safetensors at its end.
+`python -m tests.unit.training.resumable FOLDER EPOCHS` runs it deterministically with a checkpoint after every step,
+and writes FOLDER/weights.safetensors at its end.
 """
 
 from __future__ import annotations
@@ -106,5 +106,5 @@ def state(result: FitResult) -> dict[str, Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     target = Path(sys.argv[1])
-    save_file(state(run(target)), target / "weights.partial")
+    save_file(state(run(target, epochs=int(sys.argv[2]))), target / "weights.partial")
     os.replace(target / "weights.partial", target / "weights.safetensors")

@@ -65,7 +65,7 @@ def test_sigterm_leaves_a_checkpoint_within_two_steps(tmp_path: Path) -> None:
 
 def test_killed_at_a_random_instant(tmp_path: Path, whole: dict[str, Tensor]) -> None:
     """SIGKILL, whatever the process does at that time; another one goes on, and nothing of it is to be seen."""
-    num_kills, weights = finish_with_kills(tmp_path, num_kills=1, seed=0)
+    num_kills, weights = finish_with_kills(tmp_path, num_kills=1, seed=0, epochs=4)
     assert num_kills == 1
     assert_equal(weights, whole)
 
