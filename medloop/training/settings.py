@@ -79,8 +79,12 @@ class Hyperparameters(BaseModel):
     def _goes_together(self) -> Self:
         if self.processes > 1 and self.strategy == "single":
             raise ValueError("processes is for strategy=ddp and strategy=fsdp; set one of them, or leave it out")
+        if self.strategy == "fsdp" and self.channels_last is True:
+            raise ValueError("channels_last=true can't be combined with strategy=fsdp, which divides plain layouts only")
         if self.strategy == "fsdp" and self.precision == "fp16":
             raise ValueError("precision=fp16 can't be combined with strategy=fsdp; take bf16 or fp32")
+        if self.strategy == "fsdp" and self.auto_batch:
+            raise ValueError("auto_batch can't be combined with strategy=fsdp: what one process lacks stops the others")
         if self.accumulation > self.batch_size:
             raise ValueError(f"accumulation={self.accumulation} needs a batch_size of at least that many samples")
         return self
