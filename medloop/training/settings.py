@@ -80,7 +80,7 @@ class Hyperparameters(BaseModel):
         if self.processes > 1 and self.strategy == "single":
             raise ValueError("processes is for strategy=ddp and strategy=fsdp; set one of them, or leave it out")
         if self.strategy == "fsdp" and self.channels_last is True:
-            raise ValueError("channels_last=true can't be combined with strategy=fsdp, which divides plain layouts only")
+            raise ValueError("channels_last=true can't be combined with strategy=fsdp, which divides plain layouts")
         if self.strategy == "fsdp" and self.precision == "fp16":
             raise ValueError("precision=fp16 can't be combined with strategy=fsdp; take bf16 or fp32")
         if self.strategy == "fsdp" and self.auto_batch:
