@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -15,7 +15,9 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def feed(make: Callable[[int], T], steps: Iterable[int], device: torch.device, depth: int | None = None) -> Iterator[T]:
+def feed(
+    make: Callable[[int], T], steps: Iterable[int], device: torch.device, depth: int | None = None
+) -> Generator[T, None, None]:
     """Yield `make(step)` for each step, in order; the next ones are made meanwhile.
 
     On a GPU the thread has a stream of its own, so that batches are copied and augmented beside the network.

@@ -25,7 +25,7 @@ from medloop.training.losses import Share
 from medloop.training.model_record import Best
 from medloop.training.parallel import parallelise
 from medloop.training.ranks import ALONE, Ranks
-from medloop.training.resume import Checkpoints
+from medloop.training.resume import Checkpoints, claimed
 from medloop.training.run import Run
 from medloop.training.seeding import seed_everything
 from medloop.training.settings import Hyperparameters
@@ -122,9 +122,9 @@ def fit(
     prepare_process(settings, device)
     prepare_network(model, settings, known, device)
     parallel = parallelise(model, settings, known, device, together)
-    checkpoints = Checkpoints(checkpoint_dir, _identity(settings, run), settings.keep_checkpoints, together)
-    state = Run(parallel, task, settings, known, checkpoints)
-    with catch_sigterm() as asked:
+    with claimed(checkpoint_dir, together) as folder, catch_sigterm() as asked:
+        checkpoints = Checkpoints(folder, _identity(settings, run), settings.keep_checkpoints, together)
+        state = Run(parallel, task, settings, known, checkpoints)
         state.start(asked)
         while not state.is_over():
             row = state.epoch()

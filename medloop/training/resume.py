@@ -9,14 +9,16 @@ service may yet copy or lose any part of it, so every file is checked before a r
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import tempfile
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -83,6 +85,7 @@ class Manifest(_Record):
     """A digest of what makes the run what it is: settings, data, network."""
     progress: Progress
     best_file: str | None = None
+    best_sha256: str = ""
     files: dict[str, _File]
 
 
@@ -122,7 +125,10 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
         self.ranks.barrier()
         copied, name = progress.model_copy(deep=True), best.name if best else None
-        manifest = Manifest(version=VERSION, run=self.run, progress=copied, best_file=name, files={})
+        digest = _sha256(best) if best and self.ranks.first else ""
+        manifest = Manifest(
+            version=VERSION, run=self.run, progress=copied, best_file=name, best_sha256=digest, files={}
+        )
         alone = self.ranks.size == 1
         try:
             partial.mkdir(parents=True, exist_ok=True)
@@ -252,8 +258,10 @@ class Checkpoints:
                 raise DataError(f"torn, {path.name} isn't what was written")
         if expected or not manifest.files:
             raise DataError(f"torn, {next(iter(expected), 'every file')} is missing")
-        if manifest.best_file is not None and not (self.folder / Path(manifest.best_file).name).is_file():
-            raise DataError(f"torn, {Path(manifest.best_file).name} is missing")
+        if manifest.best_file is not None:
+            best = self.folder / Path(manifest.best_file).name
+            if not best.is_file() or _sha256(best) != manifest.best_sha256:
+                raise DataError(f"torn, {best.name} is missing or isn't what was written")
 
     def load(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Read a checkpoint into tensors of the same names and shapes, whatever number of processes wrote it.
@@ -267,6 +275,39 @@ class Checkpoints:
         except (CheckpointException, RuntimeError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"checkpoint {name}: doesn't fit the network ({reason}); empty the folder") from None
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, ranks: Ranks) -> Iterator[Path]:
+    """The folder, for this run alone; or one of its own where another run of this machine is using it.
+
+    Two equal runs at once have one checkpoint folder; each would delete what the other needs. On SageMaker every job
+    has its own, and what two of them mix in S3 their digests tell apart.
+
+    Args:
+        folder: For checkpoints; made where it doesn't exist.
+        ranks: The processes; the first decides.
+
+    Raises:
+        TargetError: It can't be written to.
+    """
+    with contextlib.ExitStack() as held:
+        own = _lock(folder, held) if ranks.first else folder
+        yield Path(ranks.text_of_first(str(own)))
+
+
+def _lock(folder: Path, held: contextlib.ExitStack) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = held.enter_context((folder / ".lock").open("a"))
+    except OSError as error:
+        raise TargetError(f"{folder}: can't be written ({error.strerror}); give another checkpoint folder") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print(f"{folder} is in use by an equal run; this one leaves no checkpoint to resume from", flush=True)
+        return Path(held.enter_context(tempfile.TemporaryDirectory(prefix="medloop-checkpoints-")))
+    return folder
 
 
 def _sha256(path: Path) -> str:

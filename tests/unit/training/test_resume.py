@@ -17,6 +17,7 @@ from torch import Tensor
 
 from medloop.errors import DataError, SettingError, TargetError, Terminated
 from medloop.training.ranks import ALONE, Ranks
+from medloop.training.resume import claimed
 from tests.unit.training.distributed import on_ranks
 from tests.unit.training.killing import finish_with_kills
 from tests.unit.training.resumable import run, state
@@ -83,12 +84,16 @@ def truncate(checkpoint: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:-7])
 
 
+def flip_last(path: Path) -> None:
+    """Change one bit near the end."""
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
 def flip(checkpoint: Path) -> None:
     """Change one bit."""
-    shard = next(checkpoint.glob("*.safetensors"))
-    data = bytearray(shard.read_bytes())
-    data[-3] ^= 1
-    shard.write_bytes(data)
+    flip_last(next(checkpoint.glob("*.safetensors")))
 
 
 def pickled(checkpoint: Path) -> None:
@@ -162,6 +167,26 @@ def test_missing_best_weights_make_a_checkpoint_torn(stopped: Path, whole: dict[
     for path in stopped.glob("best-*.safetensors"):
         path.unlink()
     assert_equal(state(run(stopped)), whole)
+
+
+def test_best_weights_of_another_run_make_a_checkpoint_torn(stopped: Path, whole: dict[str, Tensor]) -> None:
+    """What lies under their name isn't what was best: two jobs wrote to one place in S3."""
+    for path in stopped.glob("best-*.safetensors"):
+        flip_last(path)
+    assert_equal(state(run(stopped)), whole)
+
+
+def test_two_equal_runs_at_once_keep_apart(
+    tmp_path: Path, whole: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second one finds the folder in use: it says so, touches nothing there, and ends with the same weights."""
+    with claimed(tmp_path, ALONE) as mine:
+        assert mine == tmp_path
+        assert_equal(state(run(tmp_path)), whole)
+        assert "is in use by an equal run" in capsys.readouterr().out
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert_equal(state(run(tmp_path)), whole)
+    assert steps(tmp_path)
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
