@@ -45,7 +45,7 @@ class TargetError(UserError):
     """A place to write to, or a service to talk to, that can't be used."""
 
 
-class Terminated(MedloopError):
+class Terminated(MedloopError):  # noqa: N818 (an end, not an error)
     """The process was asked to end by SIGTERM, and did so in good order."""
 
     exit_code = 143

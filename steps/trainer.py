@@ -39,22 +39,29 @@ class TrainSettings(Settings):
     volume_gb: int = Field(default=100, ge=1, le=16384)
     max_runtime_minutes: int = Field(default=1440, ge=1, le=40320)
     spot: bool = False
-    """Spare machines at a discount, taken back at any time; checkpoints are kept, and training begins anew so far."""
+    """Spare machines at a discount, taken back at any time; training goes on from its last checkpoint."""
     max_wait_minutes: int | None = Field(default=None, ge=1, le=80640)
     """With spot: for running and waiting together; None is twice max_runtime_minutes."""
-    checkpoints: bool = False
-    """Keep checkpoints in the artefact bucket while the job runs; spot does so always."""
+    checkpoints: bool | None = None
+    """Keep checkpoints in the artefact bucket while the job runs, for one like it to go on from. None: Train does, but
+    where `weights` or `split.previous` name what may change unseen; tuned jobs only on spot, which does so always."""
     keep_alive_minutes: int = Field(default=0, ge=0, le=MAX_KEEP_ALIVE_MINUTES)
     """Keep the machines for the next job (a warm pool; billed meanwhile)."""
     pip_cache: bool = False
     """Script mode in a warm pool: keep what pip downloaded on the pool's volume."""
     weights: S3Uri | None = None
     """An earlier model (folder or model.tar.gz) to go on from."""
+    hyperparameters: Hyperparameters = Hyperparameters()
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.spot and self.keep_alive_minutes:
             raise ValueError("spot and keep_alive_minutes exclude each other: spot machines make no warm pool")
+        if self.instance_count > 1 and self.hyperparameters.strategy == "single":
+            raise ValueError(
+                f"instance_count={self.instance_count} needs hyperparameters.strategy=ddp or fsdp: with single, one "
+                "machine trains and the others are paid for nothing"
+            )
         if self.spot and self.mode == "script":
             raise ValueError("spot needs mode=container: script mode's shell hides the signal that a machine is taken")
         if self.max_wait_minutes is not None and not self.spot:
@@ -192,6 +199,18 @@ def _stopping_condition(settings: TrainSettings) -> StoppingCondition:
     return StoppingCondition(max_runtime_in_seconds=running, max_wait_time_in_seconds=waiting)
 
 
+def _keeps_checkpoints(context: Context, settings: AnyTrainSettings, step: str) -> bool:
+    """Whether the job's checkpoints are kept beyond it.
+
+    A tuning job's trials get new names at each run, so that nothing would go on from theirs but on spot, within a job.
+    """
+    if settings.spot or settings.checkpoints is not None:
+        return settings.spot or bool(settings.checkpoints)
+    # The place is made of names; a job refuses checkpoints of other weights or of another split that lie there.
+    previous = context.settings.model_dump().get("split", {}).get("previous")
+    return step == "Train" and settings.weights is None and previous is None
+
+
 def _checkpoint_config(context: Context, settings: AnyTrainSettings, container: str, step: str) -> Any:
     """Where checkpoints lie: the same place for jobs that would train the same, another for all others.
 
@@ -201,7 +220,7 @@ def _checkpoint_config(context: Context, settings: AnyTrainSettings, container: 
     from sagemaker.core.shapes import CheckpointConfig
     from sagemaker.core.workflow.functions import Join
 
-    if not (settings.spot or settings.checkpoints):
+    if not _keeps_checkpoints(context, settings, step):
         return None
     whole = context.settings.model_dump(mode="json")
     shaping: Mapping[str, Any] = {

@@ -105,6 +105,8 @@ class _Cluster:
     jobs: int = 1
     spot: bool = False
     warm_hours: float = 0.0
+    strategy: str = ""
+    """How the job's processes train together; empty for jobs that don't say."""
 
 
 @cache
@@ -156,7 +158,7 @@ def _lines(step: Step, values: Mapping[str, str], prices: Prices, hours: float |
     if cluster is None:
         return
     instance = prices.instances.get(cluster.instance)
-    what = f"{cluster.count} x {cluster.instance}{_terms(cluster)}"
+    what = f"{cluster.count} x {cluster.instance}{_terms(cluster, instance)}"
     max_hours = cluster.jobs * cluster.max_hours + cluster.warm_hours
     if instance is None:
         yield CostLine(step.name, cluster.instance, what, None, max_hours, None, hours)
@@ -168,10 +170,12 @@ def _lines(step: Step, values: Mapping[str, str], prices: Prices, hours: float |
     yield CostLine(step.name, cluster.instance, what, rate, max_hours, max_hours * (rate + disk), hours, estimate)
 
 
-def _terms(cluster: _Cluster) -> str:
+def _terms(cluster: _Cluster, instance: Instance | None) -> str:
     terms = [f", {cluster.jobs} jobs"] if cluster.jobs > 1 else []
     terms += [", spot"] if cluster.spot else []
     terms += [f", kept warm {60 * cluster.warm_hours:g} min"] if cluster.warm_hours else []
+    if cluster.strategy in ("ddp", "fsdp") and instance and instance.gpus == 1 and cluster.count == 1:
+        terms.append(f", one GPU: {cluster.strategy} trains as one process")
     return "".join(terms)
 
 
@@ -204,7 +208,14 @@ def _of(config: Any, job: dict[str, Any], values: Mapping[str, str], jobs: int =
         jobs=jobs,
         spot=job.get("EnableManagedSpotTraining") is True,
         warm_hours=_number(config.get("KeepAlivePeriodInSeconds"), values, 0) / 3600,
+        strategy=_strategy(job),
     )
+
+
+def _strategy(job: Mapping[str, Any]) -> str:
+    """The hyperparameter of that name: JSON text, as all of them."""
+    hyperparameters = job.get("HyperParameters") or job.get("StaticHyperParameters") or {}
+    return str(hyperparameters.get("strategy", "")).strip('"')
 
 
 def _endpoint_lines(step: Step, values: Mapping[str, str], prices: Prices) -> Iterator[CostLine]:

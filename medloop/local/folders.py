@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class Launch:
     argv: list[str]
     env: dict[str, str]
     cwd: Path
+    notes: Sequence[str] = ()
+    """Lines for the log, before its own."""
 
 
 @dataclass(frozen=True)

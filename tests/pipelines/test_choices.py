@@ -108,6 +108,25 @@ def test_spot_waits_and_keeps_checkpoints_where_the_same_training_finds_them(tar
     assert root("gate.min_score=0.5", "train.instance_type=ml.g4dn.xlarge") == root()
 
 
+def test_train_keeps_checkpoints_unless_what_they_are_of_may_change_unseen(target: Target) -> None:
+    """A job that is tried again goes on; script mode too. Checkpoints of other weights or splits would be refused."""
+
+    def kept(*sets: str) -> bool:
+        step = "Tune" if "tune.enabled=true" in sets else "Train"
+        arguments = built_with(target, "classification", sets).step(step).arguments
+        return "CheckpointConfig" in arguments.get("TrainingJobDefinition", arguments)
+
+    assert kept()
+    assert kept("train.mode=script")
+    assert not kept("train.checkpoints=false")
+    assert not kept("train.weights=s3://b/model.tar.gz")
+    assert not kept("split.previous=s3://b/old")
+    assert kept("split.previous=s3://b/old", "train.checkpoints=true")
+    assert kept("train.weights=s3://b/model.tar.gz", "train.spot=true")
+    assert not kept("tune.enabled=true")
+    assert kept("tune.enabled=true", "train.spot=true")
+
+
 def test_a_warm_pool_is_asked_for(target: Target) -> None:
     """Minutes become the service's seconds."""
     train = built_with(target, "classification", ["train.keep_alive_minutes=30"]).step("Train").arguments

@@ -16,6 +16,7 @@ KEY = "12345678-1234-1234-1234-123456789012"
     [
         (["train.spot=true", "train.keep_alive_minutes=5"], "exclude each other"),
         (["train.spot=true", "train.mode=script"], "spot needs mode=container"),
+        (["train.instance_count=2"], "instance_count=2 needs hyperparameters.strategy=ddp or fsdp"),
         (["train.max_wait_minutes=5000"], "is for spot"),
         (["train.spot=true", "train.max_wait_minutes=10"], "at least max_runtime_minutes"),
         (["train.pip_cache=true"], "needs mode=script and keep_alive_minutes"),
@@ -32,6 +33,15 @@ def test_what_excludes_itself_is_refused_by_name(sets: list[str], reason: str) -
     """AWS would refuse these when the job starts, or take them and do something else."""
     with pytest.raises(SettingError, match=reason):
         resolve("classification", None, sets)
+
+
+def test_several_machines_need_a_strategy_for_them() -> None:
+    """Also where their number is chosen at the start; ddp and fsdp take any."""
+    with pytest.raises(SettingError, match=r"TrainInstanceCount=2: .* needs hyperparameters\.strategy=ddp or fsdp"):
+        resolve("classification", None, [], ["TrainInstanceCount=2"])
+    for strategy in ("ddp", "fsdp"):
+        sets = ["train.instance_count=2", f"train.hyperparameters.strategy={strategy}"]
+        assert resolve("segmentation", None, sets).settings.train.instance_count == 2
 
 
 @pytest.mark.parametrize(

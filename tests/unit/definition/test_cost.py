@@ -67,6 +67,22 @@ def test_a_warm_pool_is_billed_while_it_waits() -> None:
     assert line.ceiling_usd == pytest.approx(9.0)
 
 
+@pytest.mark.parametrize(("strategy", "gpus", "count", "said"), [
+    ("ddp", 1, 1, True), ("fsdp", 1, 1, True), ("single", 1, 1, False), ("ddp", 4, 1, False), ("ddp", 1, 2, False),
+])  # fmt: skip
+def test_one_gpu_for_many_processes_is_told(strategy: str, gpus: int, count: int, said: bool) -> None:
+    """It is allowed, and one process; the one who pays may have meant another machine."""
+    card = PRICES.instances["ml.x.y"].model_copy(update={"gpus": gpus})
+    prices = PRICES.model_copy(update={"instances": {"ml.x.y": card}})
+    job = {
+        "ResourceConfig": {"InstanceType": "ml.x.y", "InstanceCount": count, "VolumeSizeInGB": 1},
+        "HyperParameters": {"strategy": json.dumps(strategy)},
+    }
+    text = json.dumps({"Version": "2020-12-01", "Steps": [{"Name": "Only", "Type": "Training", "Arguments": job}]})
+    (line,) = price_definition(read_definition(text), {}, prices)
+    assert ("trains as one process" in line.what) == said
+
+
 def test_a_tuning_costs_all_its_jobs() -> None:
     """Twenty jobs of an hour."""
     job = {"ResourceConfig": RESOURCES | {"VolumeSizeInGB": 0}, "StoppingCondition": {"MaxRuntimeInSeconds": 3600}}
