@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,6 +73,35 @@ def config_request(hosting: Hosting, model: str, place: str) -> dict[str, Any]:
     request: dict[str, Any] = {"ProductionVariants": [hosting.variant(model)]}
     request |= {"AsyncInferenceConfig": queue} if queue else {}
     return request | ({"KmsKeyId": hosting.volume_key} if hosting.volume_key and hosting.kind != "serverless" else {})
+
+
+def named_requests(
+    hosting: Hosting, group: str, version: int, package: str, role: str, place: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """CreateModel's and CreateEndpointConfig's requests for a registered version, whole.
+
+    Their names are made of the version and of their content, so that whoever deploys the same version in the same way
+    asks for the same, a second time too.
+
+    Args:
+        hosting: On what.
+        group: The version's model package group.
+        version: Its number in the group.
+        package: Its ARN.
+        role: ARN of the role that the container runs with.
+        place: s3:// folder of asynchronous answers.
+    """
+    begin = f"{group}-{version}"
+    model = model_request(hosting, package, role)
+    model = {"ModelName": content_name(begin, model), **model}
+    config = config_request(hosting, model["ModelName"], place)
+    return model, {"EndpointConfigName": content_name(begin, config), **config}
+
+
+def version_of_config(name: str, group: str) -> int | None:
+    """The version that a configuration serves, by its name; None of a name that `named_requests` didn't give."""
+    found = re.fullmatch(rf"{re.escape(group)}-(\d+)-[0-9a-f]{{10}}", name)
+    return int(found[1]) if found else None
 
 
 def content_name(begin: str, request: dict[str, Any]) -> str:

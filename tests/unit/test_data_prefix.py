@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from medloop.commands.launch.launching import recordable
 from medloop.errors import DataError
+from medloop.input_data import recordable
 
 
 @pytest.mark.parametrize("uri", ["s3://data/scans/", "s3://data/dt=2026-11-24/+x@y/ä b/", "s3://" + "a" * 250 + "/"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from medloop.cloud.hosting import Hosting, config_request, content_name, model_request
+from medloop.cloud.hosting import Hosting, named_requests
 from medloop.cloud.sessions import Target
 from medloop.commands.options import Services
 from medloop.commands.output import duration, say
@@ -143,14 +143,12 @@ def find_endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
 
 def _ensure_config(target: Target, sagemaker: Any, hosting: Hosting, package: dict[str, Any], name: str) -> str:
     """Make model and configuration where they aren't there yet; returns the configuration's name."""
-    begin = f"{package['ModelPackageGroupName']}-{package['ModelPackageVersion']}"
-    model = model_request(hosting, package["ModelPackageArn"], target.role_arn)
-    model_name = content_name(begin, model)
-    _create_once(lambda: sagemaker.create_model(ModelName=model_name, **model))
-    config = config_request(hosting, model_name, f"s3://{target.bucket}/endpoints/{name}")
-    config_name = content_name(begin, config)
-    _create_once(lambda: sagemaker.create_endpoint_config(EndpointConfigName=config_name, **config))
-    return config_name
+    group, version, place = package["ModelPackageGroupName"], package["ModelPackageVersion"], f"endpoints/{name}"
+    arn, role = package["ModelPackageArn"], target.role_arn
+    model, config = named_requests(hosting, group, version, arn, role, f"s3://{target.bucket}/{place}")
+    _create_once(lambda: sagemaker.create_model(**model))
+    _create_once(lambda: sagemaker.create_endpoint_config(**config))
+    return str(config["EndpointConfigName"])
 
 
 def _create_once(create: Callable[[], Any]) -> None:

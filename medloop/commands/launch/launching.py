@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.evidence import split_uri
 from medloop.commands.launch.changes import confirm_changes
 from medloop.commands.launch.checking import check, print_problems, problem_line
 from medloop.commands.options import Services
 from medloop.commands.output import say
-from medloop.commands.records import find_execution, list_executions, pages
+from medloop.commands.records import find_execution, list_executions
 from medloop.errors import DataError, TargetError, UserError
-from medloop.metadata import MAX_VALUE, encode
+from medloop.input_data import data_version, recordable
 
 if TYPE_CHECKING:
     from medloop.cloud.sessions import Target
@@ -186,41 +184,3 @@ def input_uri(target: Target, wish: Wish) -> str:
     from medloop.local.objects import reference
 
     return reference(Home.find(wish.home), wish.folder) + "/"
-
-
-def recordable(uri: str) -> str:
-    """The prefix, which the version's metadata and model card repeat as it is.
-
-    Raises:
-        DataError: CreateModelPackage would refuse it, after all jobs have run.
-    """
-    if len(uri) > MAX_VALUE:
-        raise DataError(f"--data {uri}: has {len(uri)} characters; a version records {MAX_VALUE}: use a shorter one")
-    # `=` is in the service's set, though `encode` needs it for itself: dt=2026-11-24/ is a usual prefix.
-    if strange := sorted({sign for sign in uri if sign != "=" and encode(sign) != sign}):
-        raise DataError(f"--data {uri}: a version can't record {' '.join(strange)}; use a prefix without")
-    return uri
-
-
-def data_version(s3: Any, uri: str) -> str | None:
-    """A digest of what lies under a prefix: SHA-256 over sorted keys (relative to it), sizes and ETags.
-
-    None where nothing lies there.
-    """
-    bucket, prefix = split_uri(uri)
-    prefix = prefix.rstrip("/") + "/" if prefix else ""
-    listing = pages(_list_objects(s3), "Contents", Bucket=bucket, Prefix=prefix)
-    lines = sorted(f"{o['Key'].removeprefix(prefix)}\t{o['Size']}\t{o['ETag']}\n" for o in listing)
-    return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else None
-
-
-def _list_objects(s3: Any) -> Any:
-    """ListObjectsV2 with the token spelled as other services do."""
-
-    def call(**arguments: Any) -> dict[str, Any]:
-        token = arguments.pop("NextToken", None)
-        answer = dict(s3.list_objects_v2(**arguments, **({"ContinuationToken": token} if token else {})))
-        answer["NextToken"] = answer.get("NextContinuationToken")
-        return answer
-
-    return call

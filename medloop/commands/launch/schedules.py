@@ -42,7 +42,7 @@ def create(
     """Start a pipeline by the clock, on the data that is there then."""
     from medloop.cloud.schedules import create_schedule
     from medloop.cloud.upsert import stored_definition
-    from medloop.commands.launch.launching import recordable
+    from medloop.input_data import recordable
     from medloop.settings import resolve
 
     if not data.startswith("s3://"):
