@@ -1,6 +1,6 @@
 # medloop. `make` alone lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast soak check format lock build-and-push clean
+.PHONY: help install demo test test-fast soak benchmarks check format lock build-and-push clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -35,6 +35,12 @@ test-fast: $(STAMP) ## the tests that take no training
 
 soak: $(STAMP) ## long proofs: kill loops and the like
 	$(BIN)/python -m pytest -m soak
+
+# On a machine with torch and MONAI of its own: make benchmarks BENCHMARK_PYTHON=python3
+BENCHMARK_PYTHON ?= $(BIN)/python
+
+benchmarks: $(if $(filter $(BIN)/python,$(BENCHMARK_PYTHON)),$(STAMP)) ## training and inference against MONAI and the workshop; PART=1 or 2: ten minutes of a GPU each
+	PYTHONPATH=. $(BENCHMARK_PYTHON) benchmarks/run_all.py $(if $(PART),--part $(PART)) $(if $(DATA),--data $(DATA)) $(if $(SIZE),--size $(SIZE))
 
 check: $(STAMP) ## what CI checks beside the tests: style and types
 	$(BIN)/ruff check .

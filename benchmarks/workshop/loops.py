@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 from workshop import models
 from workshop.report import PeakMemory
-from workshop.sizes import Baseline, Sizes, task_of
+from workshop.sizes import Baseline, Sizes, Task, task_of
 
 WINDOW = (-100.0, 500.0)
-LEARNING_RATE = {"segmentation": 1e-4, "classification": 1e-3}
+LEARNING_RATE: dict[Task, float] = {"segmentation": 1e-4, "classification": 1e-3}
 Files = list[dict[str, Any]]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -128,19 +128,49 @@ def measure(make: Callable[[], Loop], batch_size: int, seconds: float, warm_epoc
 
 def workshop(network: str, data: Path, sizes: Sizes, device: torch.device) -> Loop:
     """The workshop's loop."""
+    default_kernels(fast=False)
+    task, baseline = task_of(network), sizes.workshop[task_of(network)]
+    transforms = _compose([*deterministic(task, _edges(task, sizes)), *_random(task)])
+    loader = reading_loader(list_files(data / "train", task), transforms, baseline)
+    return assemble(models.build(network, sizes), task, loader, device)
+
+
+def reading_loader(files: Files, transforms: Any, baseline: Baseline) -> Any:
+    """The workshop's: every file is read anew each time."""
     from monai.data import DataLoader, Dataset
 
-    _default_kernels(fast=False)
-    task, baseline = task_of(network), sizes.workshop[task_of(network)]
-    transforms = _compose([*_deterministic(task, sizes), *_random(task)])
-    loader = DataLoader(
-        Dataset(list_files(data / "train", task), transforms),
+    return DataLoader(
+        Dataset(files, transforms),
         batch_size=baseline.batch_size,
         shuffle=True,
         num_workers=baseline.workers,
         persistent_workers=baseline.workers > 0,
     )
-    return _loop(network, sizes, device, loader)
+
+
+def workshop_on(
+    model: nn.Module,
+    files: Files,
+    steps: Sequence[Any],
+    task: Task,
+    baseline: Baseline,
+    learning_rate: float,
+    device: torch.device,
+) -> Loop:
+    """The workshop's loop over a network and files of the caller's.
+
+    Args:
+        model: With one output channel for a mask, or an output a class.
+        files: As `list_files` gives them.
+        steps: The deterministic transforms; the workshop's random ones follow.
+        task: Says which.
+        baseline: Batch and processes.
+        learning_rate: Adam's.
+        device: Where to train.
+    """
+    default_kernels(fast=False)
+    loader = reading_loader(files, _compose([*steps, *_random(task)]), baseline)
+    return assemble(model, task, loader, device, learning_rate=learning_rate)
 
 
 def monai(network: str, data: Path, sizes: Sizes, device: torch.device) -> Loop:
@@ -148,17 +178,17 @@ def monai(network: str, data: Path, sizes: Sizes, device: torch.device) -> Loop:
     from monai.data import CacheDataset, ThreadDataLoader
     from monai.transforms import EnsureTyped
 
-    _default_kernels(fast=True)
+    default_kernels(fast=True)
     task, baseline = task_of(network), sizes.monai[network]
     to_device = EnsureTyped(keys=_keys(task), device=device, track_meta=False)
-    transforms = _compose([*_deterministic(task, sizes), to_device, *_random(task)])
+    transforms = _compose([*deterministic(task, _edges(task, sizes)), to_device, *_random(task)])
     threads = torch.get_num_threads()
     dataset = CacheDataset(list_files(data / "train", task), transforms, num_workers=threads, progress=False)
     loader = ThreadDataLoader(dataset, batch_size=baseline.batch_size, num_workers=0, shuffle=True)
-    return _loop(network, sizes, device, loader, mixed=device.type == "cuda")
+    return assemble(models.build(network, sizes), task, loader, device, mixed=device.type == "cuda")
 
 
-def list_files(folder: Path, task: str) -> Files:
+def list_files(folder: Path, task: Task) -> Files:
     """The files of a split's folder, as MONAI's dictionary transforms take them."""
     if task == "segmentation":
         subjects = sorted(path for path in folder.iterdir() if path.is_dir())
@@ -169,25 +199,36 @@ def list_files(folder: Path, task: str) -> Files:
     ]
 
 
-def _default_kernels(*, fast: bool) -> None:
+def default_kernels(*, fast: bool) -> None:
     """What torch itself starts with: another loop in this process may have left something else behind."""
     torch.use_deterministic_algorithms(mode=False)
     torch.backends.cudnn.benchmark = fast
     torch.set_float32_matmul_precision("highest")
 
 
-def _keys(task: str) -> list[str]:
+def _keys(task: Task) -> list[str]:
     return ["image", "label"] if task == "segmentation" else ["image"]
 
 
-def _deterministic(task: str, sizes: Sizes, intensity: Any = None) -> list[Any]:
+def _edges(task: Task, sizes: Sizes) -> Sequence[int]:
+    return sizes.resized if task == "segmentation" else (sizes.image_size, sizes.image_size)
+
+
+def deterministic(task: Task, edges: Sequence[int], intensity: Any = None) -> list[Any]:
+    """Load, resize, scale, as the workshop does.
+
+    Args:
+        task: Volumes with masks, or images.
+        edges: What they are resized to.
+        intensity: Of volumes; None takes the workshop's window.
+    """
     from monai import transforms
 
     if task == "classification":
         return [
             transforms.LoadImaged("image", image_only=True),
             transforms.EnsureChannelFirstd("image"),
-            transforms.Resized("image", (sizes.image_size, sizes.image_size)),
+            transforms.Resized("image", tuple(edges)),
             transforms.ScaleIntensityd("image"),
         ]
     low, high = WINDOW
@@ -195,12 +236,12 @@ def _deterministic(task: str, sizes: Sizes, intensity: Any = None) -> list[Any]:
         transforms.LoadImaged(["image", "label"], image_only=True),
         transforms.EnsureChannelFirstd(["image", "label"]),
         # Masks by nearest neighbour: the workshop's own defect would change what is learnt, not the time it takes.
-        transforms.Resized(["image", "label"], sizes.resized, mode=["trilinear", "nearest"]),
+        transforms.Resized(["image", "label"], tuple(edges), mode=["trilinear", "nearest"]),
         intensity or transforms.ScaleIntensityRanged("image", low, high, 0.0, 1.0, clip=True),
     ]
 
 
-def _random(task: str) -> list[Any]:
+def _random(task: Task) -> list[Any]:
     """The workshop augments volumes, not images."""
     from monai import transforms
 
@@ -216,11 +257,20 @@ def _compose(steps: Sequence[Any]) -> Any:
     return Compose(list(steps))
 
 
-def _loop(network: str, sizes: Sizes, device: torch.device, loader: Any, *, mixed: bool = False) -> Loop:
-    task = task_of(network)
-    model = models.build(network, sizes).to(device)
+def assemble(
+    model: nn.Module,
+    task: Task,
+    loader: Any,
+    device: torch.device,
+    *,
+    learning_rate: float | None = None,
+    mixed: bool = False,
+) -> Loop:
+    """A loop with the workshop's optimiser and loss."""
     decay = 1e-5 if task == "segmentation" else 0.0
-    optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE[task], weight_decay=decay)
+    model = model.to(device)
+    rate = learning_rate or LEARNING_RATE[task]
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
     return Loop(model, lambda: _pairs(loader), make_loss(task), optimiser, device, mixed)
 
 
@@ -229,13 +279,10 @@ def _pairs(loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
         yield batch["image"], batch["label"]
 
 
-def make_loss(task: str) -> Loss:
+def make_loss(task: Task) -> Loss:
     """DiceLoss of a single channel, or cross-entropy."""
     if task == "classification":
         return nn.CrossEntropyLoss()
     from monai.losses import DiceLoss
 
     return cast(Loss, DiceLoss(sigmoid=True))
-
-
-__all__ = ["Baseline", "Loop", "Throughput", "list_files", "make_loss", "measure", "monai", "workshop"]

@@ -13,11 +13,13 @@ from torch.profiler import ProfilerActivity, profile
 
 GROUPS = {
     # The first that fits counts; a fused kernel's name lists what it computes, the dearest first in this order.
-    "optimiser": r"adam|multi_tensor|foreach|_fused_adam",
+    "optimiser": r"adam|multi_tensor|foreach|addcdiv|addcmul_|sqrt|lerp_",
     "convolution": r"conv|implicit|wgrad|dgrad|fprop|xmma|mkldnn|cudnn::(?!bn)",
     "matrix product, attention": r"gemm|matmul|addmm|\bmm\b|bmm|attention|flash|cutlass|linear",
     "normalisation": r"norm|welford|\bbn",
-    "up-sampling": r"upsample|interpolat|grid_sampl|lerp",
+    "augmentation's resampling": r"grid_sampl|affine_grid",
+    "up-sampling": r"upsample|interpolat",
+    "activations and dropout": r"relu|gelu|dropout|bernoulli|clamp_min",
     "copies and layout": r"copy|memcpy|memset|transpose|nchwto|nhwcto|clone|contiguous|\bcat\b|stack|fill|zero_",
 }
 OTHER = "other"

@@ -1,0 +1,106 @@
+"""Every benchmark of training and inference in the size that the machine allows; `make benchmarks` runs it.
+
+    make benchmarks
+    make benchmarks PART=1
+    make benchmarks PART=2 BENCHMARK_PYTHON=python3      # an environment that is there already
+
+Tables in Markdown are printed, and kept in build/benchmarks/results-*.md, as far as they come: each benchmark is ended
+when its time is over, and the next one begins. With a GPU each part takes ten minutes at most, and the sizes are full;
+on a CPU they are small, and the figures say that the benchmarks run, not how fast a GPU is. To measure on data of your
+own, add --data (a folder as `medloop data check` takes it; segmentation of one structure).
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+FOLDER = Path(__file__).parent
+MINUTES = {1: 9.6, 2: 9.6}
+"""Of a part with a GPU, starts of programs included."""
+CPU_MINUTES = 25.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A benchmark to run.
+
+    Args:
+        part: 1 or 2.
+        minutes: At most, with a GPU; the part's own time ends it too.
+        words: The script and its arguments.
+    """
+
+    part: int
+    minutes: float
+    words: tuple[str, ...]
+
+
+def entries(data: Path | None, *, gpu: bool) -> list[Entry]:
+    """What is run, in order: what matters most comes first."""
+    timed = ("--minutes", "1.5" if gpu else "1")
+    scored = ("time_to_score.py", *([str(data)] if data else []), "--network", "unet", "--epochs", "20")
+    layouts = ("--precision", "bf16", "--seconds", "3") if gpu else ("--cpu-time", "--threads", "1", "--seconds", "2")
+    return [
+        Entry(1, 7.5, ("train_throughput.py", "--networks", "segresnet", "unet", "densenet121", "--profile", *timed)),
+        Entry(1, 2.0, ("sliding_window.py", "--networks", "segresnet", "unet", "--repeats", "2")),
+        Entry(2, 5.5, ("train_throughput.py", "--networks", "swinunetr", "--profile", *timed)),
+        Entry(2, 1.5, ("scaling.py", "--network", "segresnet")),
+        Entry(2, 1.5, (*scored, "--set", "val_interval=2", "--seeds", "0", "1")),
+        Entry(2, 1.5, ("layouts.py", *layouts)),
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run them; 1 where one of them failed."""
+    args = _arguments(argv)
+    gpu, failed = torch.cuda.is_available(), []
+    args.out.mkdir(parents=True, exist_ok=True)
+    for part in args.part:
+        end = time.monotonic() + 60 * (MINUTES[part] if gpu else CPU_MINUTES)
+        with (args.out / f"results-{part}.md").open("w", encoding="utf-8") as file:
+            for entry in (one for one in entries(args.data, gpu=gpu) if one.part == part):
+                left = end - time.monotonic()
+                seconds = min(left, 60 * entry.minutes) if gpu else left
+                if not run([*entry.words, *(["--size", args.size] if args.size else [])], seconds, file):
+                    failed.append(entry.words[0])
+    print(f"tables: {args.out}/results-*.md" + (f"; not finished: {', '.join(failed)}" if failed else ""))
+    return 1 if failed else 0
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", nargs="+", type=int, default=[1, 2], choices=[1, 2])
+    parser.add_argument("--data", type=Path, help="for time_to_score.py")
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks"))
+    parser.add_argument("--size", choices=["tiny", "small", "full"], help="another than the machine's")
+    return parser.parse_args(argv)
+
+
+def run(words: Sequence[str], seconds: float, file: TextIO) -> bool:
+    """Run a script, and pass its output on as it comes; whether it ended by itself, and well."""
+    command = [sys.executable, "-u", str(FOLDER / words[0]), *words[1:]]
+    print(f"$ {' '.join(words)}", file=sys.stderr, flush=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        timer = threading.Timer(max(1.0, seconds), process.terminate)
+        timer.start()
+        assert process.stdout is not None  # noqa: S101
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            print(line, end="", file=file, flush=True)
+        code = process.wait()
+        timer.cancel()
+    return code == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""The workshop's loop with our validation: the same score, at the original resolution, for both sides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medloop.evaluation.scores import classification_metrics
+from medloop.imaging import networks
+from medloop.imaging.volumes import label_map
+from medloop.training.seeding import seed_everything
+from medloop.training.segmentation_task import mean_dice
+from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
+from workshop import loops, models, ours
+from workshop.loops import Files
+from workshop.sizes import Baseline, task_of
+
+
+@dataclass(frozen=True)
+class Point:
+    """A validation.
+
+    Args:
+        epoch: Trained until then.
+        seconds: Since the run began, validations included.
+        score: Macro AUROC, or mean foreground Dice at the original resolution.
+    """
+
+    epoch: int
+    seconds: float
+    score: float
+
+
+def warm_imports() -> None:
+    """Import what either side would import within its time."""
+    for name in ("monai.data", "monai.losses", "monai.networks.nets", "monai.transforms", "torchvision"):
+        import_module(name)
+    for name in ("medloop.training.classification", "medloop.training.segmentation"):
+        import_module(name)
+
+
+def run_ours(folder: Path, settings: Hyperparameters) -> list[Point]:
+    """Train with ours; a point for each epoch that was validated."""
+    result, rows = ours.train(folder, settings.model_dump())
+    names = ("val_dice", "val_auroc")
+    return [
+        Point(int(row["epoch"]), logged.seconds, row[name])
+        for row, logged in zip(result.history, rows, strict=True)
+        for name in names
+        if name in row
+    ]
+
+
+def run_workshop(
+    folder: Path, settings: Hyperparameters, classes: Sequence[str], workers: int, device: torch.device
+) -> list[Point]:
+    """Train with the workshop's loop, of the same network, batch, learning rate and number of epochs.
+
+    Args:
+        folder: Of the split.
+        settings: Ours.
+        classes: Names by index.
+        workers: DataLoader processes.
+        device: Where to train.
+    """
+    began = time.perf_counter()
+    seed_everything(settings.seed)
+    task = task_of(settings.model_name)  # type: ignore[attr-defined]
+    outputs = 1 if task == "segmentation" else len(classes)
+    model = networks.build(networks.describe(settings, outputs))
+    steps = _steps(settings)
+    baseline = Baseline(settings.batch_size, workers)
+    train, val = (loops.list_files(folder / name, task) for name in ("train", "val"))
+    loop = loops.workshop_on(model, train, steps, task, baseline, settings.learning_rate, device)
+    cases = _Cases(val, steps, list(classes), device)
+    return list(_points(loop, cases, settings, began))
+
+
+def _points(loop: loops.Loop, cases: _Cases, settings: Hyperparameters, began: float) -> Iterator[Point]:
+    epochs = loop.epochs()
+    for epoch in range(1, settings.epochs + 1):
+        next(epochs)
+        if epoch % settings.val_interval == 0 or epoch == settings.epochs:
+            yield Point(epoch, time.perf_counter() - began, cases.score(loop.model))
+
+
+def _steps(settings: Hyperparameters) -> list[Any]:
+    from monai import transforms
+
+    if isinstance(settings, ClassificationHyperparameters):
+        return loops.deterministic("classification", (settings.image_size, settings.image_size))
+    assert isinstance(settings, SegmentationHyperparameters)  # noqa: S101 - there are two tasks
+    # The workshop's window is for CT; whatever suits the data is given to both sides.
+    zscore = transforms.NormalizeIntensityd("image") if settings.intensity == "zscore" else None
+    return loops.deterministic("segmentation", settings.size, zscore)
+
+
+@dataclass
+class _Cases:
+    """The validation split as the workshop's transforms give it, and its truth as it is stored."""
+
+    files: Files
+    steps: list[Any]
+    classes: list[str]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        from monai.transforms import Compose
+
+        prepare = Compose(self.steps)
+        self.images = [torch.as_tensor(prepare(file)["image"].as_tensor()) for file in self.files]
+
+    @torch.no_grad()
+    def score(self, model: nn.Module) -> float:
+        """Ours, of either task."""
+        model.eval()
+        outputs = [models.first_output(model(image[None].to(self.device)))[0].float() for image in self.images]
+        if isinstance(self.files[0]["label"], int):
+            return self._auroc(outputs)
+        return float(np.nanmean([self._dice(file, output) for file, output in zip(self.files, outputs, strict=True)]))
+
+    def _auroc(self, outputs: list[Tensor]) -> float:
+        truth = np.array([file["label"] for file in self.files])
+        probabilities = torch.stack(outputs).double().softmax(dim=1).cpu().numpy()
+        return classification_metrics(truth, probabilities, self.classes)["macro_auroc"]
+
+    def _dice(self, file: dict[str, Any], output: Tensor) -> float:
+        truth = (np.asarray(nib.load(file["label"]).dataobj) > 0).astype(np.uint8)
+        x, y, z = truth.shape
+        structure = output[0].sigmoid()
+        prediction = label_map(torch.stack([1 - structure, structure]), (x, y, z)).cpu().numpy()
+        return mean_dice(truth, prediction, 2)

@@ -1,0 +1,97 @@
+"""The benchmarks run, in a tiny size: rows are there, and their numbers are finite. Nothing is timed."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def scripts_beside_one_another() -> Iterator[None]:
+    """As `python benchmarks/NAME.py` finds them; what a loop sets for the process is set back."""
+    threads = torch.get_num_threads()
+    sys.path.insert(0, str(BENCHMARKS))
+    yield
+    sys.path.remove(str(BENCHMARKS))
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=False)
+
+
+def run(name: str, capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, str]]:
+    """Rows of all tables that a benchmark prints, by column."""
+    importlib.import_module(name).main(list(words))
+    rows: list[dict[str, str]] = []
+    columns: list[str] = []
+    for line in capsys.readouterr().out.splitlines():
+        if not line.startswith("|"):
+            columns = []
+        elif not line.startswith("|---"):
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            rows += [dict(zip(columns, cells, strict=True))] if columns else []
+            columns = columns or cells
+    return rows
+
+
+def numbers(rows: list[dict[str, str]], column: str) -> list[float]:
+    """A column's numbers where it has one."""
+    found = [float(row[column]) for row in rows if row.get(column)]
+    assert all(math.isfinite(value) and value > 0 for value in found)
+    return found
+
+
+@pytest.mark.parametrize("network", ["unet", "resnet18"])
+def test_train_throughput(network: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Three loops, of which two are compared with ours; the profile has its groups."""
+    words = ["--size", "tiny", "--networks", network, "--minutes", "0.01", "--profile", "--data", str(tmp_path)]
+    rows = run("train_throughput", capsys, *words)
+    assert len(numbers(rows, "samples/s")) == 3
+    assert len(numbers(rows, "ours / it")) == 2
+    assert len(numbers(rows, "GFLOP a sample")) == 3
+    assert "convolution" in [row.get("group") for row in rows]
+
+
+def test_time_to_score(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both sides are trained and scored for each seed."""
+    words = ["--size", "tiny", "--network", "resnet18", "--epochs", "2", "--seeds", "0", "1"]
+    rows = [row for row in run("time_to_score", capsys, *words) if "seed" in row]
+    assert len(numbers(rows, "best score")) == 4
+
+
+def test_time_to_score_of_volumes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Dice is at the original resolution; three epochs of two volumes may leave it at 0."""
+    words = ["--size", "tiny", "--network", "unet", "--epochs", "3", "--seeds", "0", "--score", "2"]
+    rows = [row for row in run("time_to_score", capsys, *words) if "seed" in row]
+    assert [0 <= float(row["best score"]) <= 1 for row in rows] == [True, True]
+    assert [row["seconds to the score"] for row in rows] == ["", ""]
+
+
+def test_scaling(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two processes hold about half of one's weights and optimiser each."""
+    rows = run("scaling", capsys, "--size", "tiny", "--network", "unet", "--ranks", "2", "--strategies", "fsdp")
+    assert len(numbers(rows, "samples/s")) == 2
+    held = numbers(rows, "weights and optimiser, MiB a process")
+    assert held[1] <= 0.55 * held[0]
+
+
+def test_sliding_window(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours gives MONAI's probabilities."""
+    rows = run("sliding_window", capsys, "--size", "tiny", "--networks", "unet", "--repeats", "1", "--at-once", "3")
+    assert len(numbers(rows, "MONAI / it")) == len(rows) == 6
+    assert all(float(row["largest difference"]) <= 1e-4 for row in rows)
+
+
+def test_layouts(capsys: pytest.CaptureFixture[str]) -> None:
+    """A ratio for the network, and for each up-sampling in both layouts."""
+    rows = run("layouts", capsys, "--size", "tiny", "--networks", "resnet18", "--threads", "1", "--seconds", "0.1")
+    assert len(numbers(rows, "plain / channels last")) == 1
+    assert len(numbers(rows, "ratio")) == 6
