@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +22,6 @@ class Launch:
     argv: list[str]
     env: dict[str, str]
     cwd: Path
-    notes: Sequence[str] = ()
-    """Lines for the log, before its own."""
 
 
 @dataclass(frozen=True)

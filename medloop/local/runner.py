@@ -100,7 +100,6 @@ def run_job(
     log = JobLog.of(backend, kind, job)
     try:
         folder, launch = stage(backend, kind, job)
-        log.say("\n".join(launch.notes))
         ending = _run_process(backend, kind, name, launch, log, asked_to_stop(backend, kind, name, stop), grace)
         return _finish(backend, kind, name, folder, ending, log)
     except (StagingError, ServiceError) as error:

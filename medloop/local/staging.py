@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import medloop
-from medloop.container.paths import CACHE_VARIABLE
+from medloop.container.paths import CACHE_VARIABLE, PREFIX
 from medloop.definition.job_rules import is_script_mode
 from medloop.local import job_site, script_mode, tracking
 from medloop.local.backend import Backend
-from medloop.local.checkpoints import link_checkpoints
 from medloop.local.errors import ServiceError
 from medloop.local.folders import Folder as Folder
 from medloop.local.folders import Launch as Launch
@@ -30,7 +29,7 @@ from medloop.local.folders import StagingError as StagingError
 from medloop.local.home import BUCKET
 from medloop.local.inputs import link_inputs
 from medloop.local.jobs import TRAINING, JobKind, num_running
-from medloop.local.objects import Object
+from medloop.local.objects import Object, split_uri
 from medloop.local.store import Document
 
 PACKAGES = ("medloop", "pipelines", "steps", "infra")
@@ -54,8 +53,7 @@ def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launc
     else:
         container = unpack_image(backend, _image(kind, job), code)
     staged = list(_training(backend, job, folder) if kind is TRAINING else _processing(backend, job, folder))
-    checkpoints, notes = link_checkpoints(backend, job, folder)
-    owned = [*checkpoints, *tracking.link_events(backend.objects, job, folder.ml)]
+    owned = [*_checkpoints(backend, job, folder), *tracking.link_events(backend.objects, job, folder.ml)]
     caches = _cache(backend) if kind is TRAINING else {}
     write_site(backend, folder, staged, [*owned, *map(Path, caches.values())], code)
     env = caches | _environment(backend, kind, job, folder)
@@ -63,7 +61,7 @@ def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launc
     if not container:
         alias = script_mode.stage_drivers(folder, Path(job["_temporary"]))
         env |= script_mode.ENVIRONMENT
-    return folder, Launch(_command(kind, job, container, folder, alias), env, folder.root / "code", notes)
+    return folder, Launch(_command(kind, job, container, folder, alias), env, folder.root / "code")
 
 
 def _image(kind: JobKind, job: Document) -> str:
@@ -158,6 +156,20 @@ def _resources(cluster: Document) -> Document:
         "instance_groups": [{**group, "instance_type": instance}],
         "network_interface_name": "lo",
     }
+
+
+def _checkpoints(backend: Backend, job: Document, folder: Folder) -> list[Path]:
+    """Link the checkpoint folder to the store's own, which the job may write; returns that folder."""
+    config = job.get("CheckpointConfig")
+    if not config:
+        return []
+    stored = backend.objects.folder(*split_uri(config["S3Uri"]))
+    link = folder.local(config.get("LocalPath", f"{PREFIX}/checkpoints"))
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_dir():
+        link.rmdir()
+    link.symlink_to(stored, target_is_directory=True)
+    return [stored]
 
 
 def _cache(backend: Backend) -> dict[str, str]:

@@ -14,7 +14,7 @@ from medloop.local.backend import Backend
 from medloop.local.folders import StagingError
 from medloop.local.home import BUCKET
 from medloop.local.inputs import link_inputs
-from tests.unit.local.conftest import Local, wait_until
+from tests.unit.local.conftest import Local
 from tests.unit.local.steps import processing, training
 
 MANIFEST = f"s3://{BUCKET}/m/manifest.json"
@@ -108,44 +108,6 @@ def test_checkpoints_outlive_their_job_and_are_found_by_the_next(local: Local) -
     assert local.read(f"s3://{BUCKET}/checkpoints/a/epoch0") == b"weights"
     assert "found ['epoch0']" in failure("checkpoints/a")
     assert "found []" in failure("checkpoints/b")
-
-
-HOLDING = """
-import os, time
-from pathlib import Path
-folder = Path(os.environ["ML_ROOT"]) / "checkpoints"
-print("found", sorted(p.name for p in folder.iterdir()))
-(folder / os.environ["TRAINING_JOB_NAME"]).write_text("weights")
-while os.environ["TRAINING_JOB_NAME"] == "first":
-    time.sleep(0.05)
-"""
-
-
-@pytest.mark.slow
-def test_of_two_jobs_at_once_one_writes_the_checkpoints_of_a_place(local: Local) -> None:
-    """The later one has its own, and says so; once the first has ended, the place is free."""
-    place = f"s3://{BUCKET}/checkpoints/one"
-    request = training("Train", local.image(HOLDING), CheckpointConfig={"S3Uri": place})["Arguments"]
-    job = lambda name: local.sagemaker.describe_training_job(TrainingJobName=name)  # noqa: E731
-
-    def kept() -> list[str]:
-        return sorted(path.name for path in (local.home / "s3" / BUCKET / "checkpoints" / "one").glob("*"))
-
-    def run(name: str) -> str:
-        local.sagemaker.create_training_job(TrainingJobName=name, **request)
-        wait_until(lambda: job(name)["TrainingJobStatus"] == "Completed")
-        return (local.home / "logs/aws/sagemaker/TrainingJobs" / name / "algo-1").read_text(encoding="utf-8")
-
-    local.sagemaker.create_training_job(TrainingJobName="first", **request)
-    wait_until(lambda: kept() == ["first"])
-    said = run("second")
-    assert f"{place} is where first keeps its checkpoints now; those of this job end with it" in said
-    assert "found []" in said
-    assert kept() == ["first"]
-    local.sagemaker.stop_training_job(TrainingJobName="first")
-    wait_until(lambda: job("first")["TrainingJobStatus"] == "Stopped")
-    assert "found ['first']" in run("third")
-    assert kept() == ["first", "third"]
 
 
 @pytest.mark.slow
