@@ -1,0 +1,77 @@
+"""Both training containers in two processes, started by their own entry points: DDP, FSDP, stop and resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medloop.bundle import REPOSITORY
+from medloop.container.failures import TERMINATED
+from tests.containers.test_classify import lay_out, run_job
+from tests.containers.test_segment import HYPERPARAMETERS, stage
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_classifier_trains_by_ddp(tmp_path: Path) -> None:
+    """As one process does: each metric once in the log, one model, one history."""
+    settings = {"model_name": '"resnet18"', "image_size": "32", "epochs": "2", "batch_size": "4"}
+    lay_out(tmp_path, settings | {"strategy": '"ddp"', "processes": "2"})
+    done = run_job(tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("strategy=ddp: 2 processes") or lines[0].startswith("strategy=ddp: one GPU")
+    assert [line.split(";")[0] for line in lines if line.startswith("epoch=")] == ["epoch=1", "epoch=2"]
+    assert lines[-1].startswith("val_auroc=")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.json", "model.safetensors", "history.csv"}
+    assert len((tmp_path / "model" / "history.csv").read_text(encoding="utf-8").splitlines()) == 3
+    assert len(list((tmp_path / "output" / "data" / "tensorboard").iterdir())) == 1
+    assert not (tmp_path / "output" / "failure").exists()
+
+
+def start(root: Path, *words: str) -> subprocess.Popen[str]:
+    """Start the segmentation container; both its outputs are piped."""
+    environment = {**os.environ, "ML_ROOT": str(root), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, str(REPOSITORY / "containers" / "segment" / "main.py"), "train", *words]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def newest(root: Path) -> dict[str, Any]:
+    """Where the newest checkpoint's run was."""
+    folder = max((root / "checkpoints").glob("step-*"))
+    found: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))["progress"]
+    return found
+
+
+def test_a_segmenter_stopped_in_two_processes_goes_on_in_one(tmp_path: Path) -> None:
+    """FSDP; SIGTERM to the launcher writes a checkpoint and ends with 143; another number of processes takes it up."""
+    root = tmp_path / "ml"
+    stage(root, HYPERPARAMETERS | {"strategy": "fsdp", "processes": 2, "epochs": 3000, "patience": 0})
+    (root / "output").mkdir()
+    process = start(root)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch=3;"):
+            break
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == TERMINATED, err
+    assert not (root / "output" / "failure").exists()
+    stopped = re.search(r"stopped by SIGTERM in epoch (\d+) after (\d) of its steps", err)
+    assert stopped is not None, err
+    epoch, step = int(stopped[1]), int(stopped[2])
+    progress = newest(root)
+    assert (progress["epoch"], progress["step"], progress["total_steps"]) == (epoch, step, epoch - 1 + step)
+    # An epoch has one step; one epoch is all that this run has time for.
+    out, err = start(root, "--processes", "1", "--max_minutes", "0.000001").communicate(timeout=120)
+    assert f"resumed from checkpoint step-{progress['total_steps']:09d}: epoch {epoch}" in out, err
+    assert [line.split(";")[0] for line in out.splitlines() if line.startswith("epoch=")] == [f"epoch={epoch}"]
+    assert (root / "model" / "model.json").is_file()
