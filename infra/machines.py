@@ -1,0 +1,53 @@
+"""State machines whose definition is a file in the Amazon States Language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from aws_cdk import Aws
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+
+
+def state_machine(
+    scope: Construct,
+    construct_id: str,
+    *,
+    name: str,
+    definition: Path,
+    key: kms.IKey,
+    log_retention: logs.RetentionDays,
+    values: Mapping[str, str],
+) -> sfn.StateMachine:
+    """A state machine with its role, an encrypted log, and traces.
+
+    Args:
+        scope: Where in the tree.
+        construct_id: Under which name there.
+        name: Its name.
+        definition: The file; `${Name}` in it stands for a value.
+        key: Encrypts executions and the log.
+        log_retention: How long the log is kept.
+        values: What the names in the definition stand for, beside Partition.
+    """
+    log = logs.LogGroup(
+        scope,
+        f"{construct_id}Log",
+        # The prefix keeps the account's resource policy of logs from growing beyond its limit.
+        log_group_name=f"/aws/vendedlogs/states/{name}",
+        encryption_key=key,
+        retention=log_retention,
+    )
+    return sfn.StateMachine(
+        scope,
+        construct_id,
+        state_machine_name=name,
+        definition_body=sfn.DefinitionBody.from_string(definition.read_text(encoding="utf-8")),
+        definition_substitutions={"Partition": Aws.PARTITION, **values},
+        logs=sfn.LogOptions(destination=log, level=sfn.LogLevel.ALL, include_execution_data=False),
+        tracing_enabled=True,
+        encryption_configuration=sfn.CustomerManagedEncryptionConfiguration(key),
+    )

@@ -1,0 +1,194 @@
+"""The network of jobs and functions: private subnets, AWS's own services by endpoint, no way to the internet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.settings import NetworkSettings
+from infra.storage.keys import Keys
+from infra.tracking.actions import MLFLOW_ACTIONS
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that is reached from inside, and what may be asked of it there.
+
+    Args:
+        name: The endpoint's name.
+        actions: IAM actions that pass; anything else is refused, whoever asks.
+    """
+
+    name: str
+    actions: tuple[str, ...]
+
+
+# CDK's own Port.esp() names ports, which that protocol has none of.
+ESP = ec2.Port(protocol=ec2.Protocol.ESP, string_representation="ESP")
+
+SERVICES = (
+    Service(
+        "ecr.api",
+        (
+            "ecr:GetAuthorizationToken",
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:GetDownloadUrlForLayer",
+        ),
+    ),
+    Service("ecr.dkr", ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")),
+    Service("logs", ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")),
+    Service("monitoring", ("cloudwatch:PutMetricData", "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData")),
+    Service("sts", ("sts:GetCallerIdentity", "sts:AssumeRole")),
+    Service("kms", ("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey")),
+    Service(
+        "sagemaker.api",
+        (
+            "sagemaker:DescribeEndpoint",
+            "sagemaker:DescribeEndpointConfig",
+            "sagemaker:DescribeModelPackage",
+            "sagemaker:DescribePipeline",
+            "sagemaker:ListModelPackages",
+            "sagemaker:ListPipelineExecutions",
+            "sagemaker:ListPipelineParametersForExecution",
+            "sagemaker:ListTags",
+        ),
+    ),
+)
+MLFLOW = Service("sagemaker.experiments", MLFLOW_ACTIONS)
+STORAGE_ACTIONS = (
+    "s3:AbortMultipartUpload",
+    "s3:GetBucketLocation",
+    "s3:GetObject",
+    "s3:GetObjectAttributes",
+    "s3:GetObjectVersion",
+    "s3:ListBucket",
+    "s3:ListBucketMultipartUploads",
+    "s3:ListMultipartUploadParts",
+    "s3:PutObject",
+)
+
+
+class Network(Construct):
+    """A VPC, or none: then `vpc` and `security_group` are None, and jobs run in SageMaker's own network.
+
+    Args:
+        scope: CDK's parent.
+        construct_id: CDK's id.
+        settings: Whether, and how large.
+        keys: Encrypt the flow log.
+        log_retention: How long the flow log is kept.
+        mlflow: Whether jobs reach MLflow.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: NetworkSettings,
+        keys: Keys,
+        log_retention: logs.RetentionDays,
+        mlflow: bool,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.vpc: ec2.Vpc | None = None
+        self.security_group: ec2.SecurityGroup | None = None
+        self.subnet_ids: list[str] = []
+        if settings.vpc:
+            self.vpc = self._make_vpc(settings)
+            self.subnet_ids = [subnet.subnet_id for subnet in self.vpc.isolated_subnets]
+            self.security_group = self._make_group(self.vpc)
+            self._log_flows(self.vpc, keys, log_retention)
+            self._reach_storage(self.vpc)
+            door = self._make_door(self.vpc)
+            for service in [*SERVICES, *([MLFLOW] if mlflow else [])]:
+                self._reach(self.vpc, service, door)
+
+    def _make_vpc(self, settings: NetworkSettings) -> ec2.Vpc:
+        subnets = ec2.SubnetConfiguration(name="jobs", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20)
+        return ec2.Vpc(
+            self,
+            "Vpc",
+            ip_addresses=ec2.IpAddresses.cidr(settings.cidr),
+            max_azs=settings.availability_zones,
+            nat_gateways=0,
+            create_internet_gateway=False,
+            subnet_configuration=[subnets],
+        )
+
+    def _make_group(self, vpc: ec2.Vpc) -> ec2.SecurityGroup:
+        """Of jobs: HTTPS to endpoints, and one another, for training on several machines."""
+        group = ec2.SecurityGroup(
+            self, "Jobs", vpc=vpc, description="medloop jobs and functions", allow_all_outbound=False
+        )
+        # S3's addresses are many and change; what holds is that no route leads anywhere but to endpoints.
+        group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "endpoints, S3's gateway among them")
+        for port in (ec2.Port.all_tcp(), ec2.Port.udp(500), ESP):
+            group.add_ingress_rule(group, port, "machines of one job")
+            group.add_egress_rule(group, port, "machines of one job")
+        return group
+
+    def _log_flows(self, vpc: ec2.Vpc, keys: Keys, retention: logs.RetentionDays) -> None:
+        group = logs.LogGroup(
+            self, "Flows", encryption_key=keys.logs, retention=retention, removal_policy=cdk.RemovalPolicy.RETAIN
+        )
+        vpc.add_flow_log("FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(group))
+
+    def _reach_storage(self, vpc: ec2.Vpc) -> None:
+        """S3 without an hourly price: buckets of this account, and those that ECR keeps images' layers in."""
+        stack = cdk.Stack.of(self)
+        endpoint = vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
+        endpoint.add_to_policy(
+            iam.PolicyStatement(
+                sid="OwnBucketsOnly",
+                principals=[iam.AnyPrincipal()],
+                actions=list(STORAGE_ACTIONS),
+                resources=["*"],
+                conditions={"StringEquals": {"aws:ResourceAccount": stack.account}},
+            )
+        )
+        layers = f"arn:{stack.partition}:s3:::prod-{stack.region}-starport-layer-bucket/*"
+        endpoint.add_to_policy(
+            iam.PolicyStatement(
+                sid="LayersOfImages", principals=[iam.AnyPrincipal()], actions=["s3:GetObject"], resources=[layers]
+            )
+        )
+
+    def _make_door(self, vpc: ec2.Vpc) -> ec2.SecurityGroup:
+        """Of endpoints: HTTPS from inside."""
+        door = ec2.SecurityGroup(
+            self,
+            "Endpoints",
+            vpc=vpc,
+            description="AWS services inside the network of medloop",
+            allow_all_outbound=False,
+        )
+        door.add_ingress_rule(ec2.Peer.ipv4(vpc.vpc_cidr_block), ec2.Port.tcp(443), "from inside")
+        return door
+
+    def _reach(self, vpc: ec2.Vpc, service: Service, door: ec2.SecurityGroup) -> None:
+        account = cdk.Stack.of(self).account
+        endpoint = ec2.InterfaceVpcEndpoint(
+            self,
+            service.name.title().replace(".", "").replace("-", ""),
+            vpc=vpc,
+            service=ec2.InterfaceVpcEndpointAwsService(service.name),
+            private_dns_enabled=True,
+            open=False,
+            security_groups=[door],
+        )
+        endpoint.add_to_policy(
+            iam.PolicyStatement(
+                sid="OwnAccountOnly",
+                principals=[iam.AnyPrincipal()],
+                actions=list(service.actions),
+                resources=["*"],
+                conditions={"StringEquals": {"aws:PrincipalAccount": account}},
+            )
+        )

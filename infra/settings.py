@@ -1,0 +1,142 @@
+"""What can be chosen about the deployment: one YAML file, and single values laid over it.
+
+settings.yaml <- MEDLOOP_INFRA_<SECTION>__<FIELD>=value <- -c section.field=value (CDK's context)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medloop.errors import SettingError
+from medloop.yaml_text import read_yaml
+
+PREFIX = "MEDLOOP_INFRA_"
+FILE = Path(__file__).with_name("settings.yaml")
+FILE_KEY = "settings"
+"""Names another file: MEDLOOP_INFRA_SETTINGS, or `-c settings=FILE`."""
+PrincipalArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[\w+=,.@/-]+)$")]
+
+
+class Section(BaseModel):
+    """A part of the file; a field that it doesn't know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkSettings(Section):
+    """Where jobs run."""
+
+    vpc: bool = True
+    """Jobs run in a VPC that reaches a few AWS services and nothing else. False: in SageMaker's own network."""
+    cidr: str = "10.42.0.0/16"
+    availability_zones: int = Field(default=2, ge=2, le=3)
+    """Each costs its own network interface at every service that is reached."""
+
+
+class StorageSettings(Section):
+    """How long things are kept."""
+
+    keep_on_destroy: bool = True
+    """Buckets and keys stay when the stack goes: they hold patients' data and the evidence of models."""
+    old_versions_days: int = Field(default=90, ge=1)
+    """Objects that were overwritten or deleted."""
+    checkpoints_days: int = Field(default=30, ge=1)
+    logs_days: Literal[365, 731, 1096, 1827, 2192, 2557, 3653] = 2192
+    """Logs, in CloudWatch's own steps; HIPAA asks for six years of what documents access."""
+
+
+class TrackingSettings(Section):
+    """MLflow."""
+
+    mlflow: Literal["serverless", "server", "off"] = "serverless"
+    """`serverless` costs nothing idle; `server` is always on."""
+    server_size: Literal["Small", "Medium", "Large"] = "Small"
+
+
+class AccessSettings(Section):
+    """Who may assume the roles of people; each must sign in with a second factor."""
+
+    approvers: list[PrincipalArn] = []
+    """IAM ARNs of who may approve versions; empty: the account's administrators decide by their own policies."""
+
+
+class Settings(Section):
+    """Everything that can be chosen."""
+
+    network: NetworkSettings = NetworkSettings()
+    storage: StorageSettings = StorageSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    access: AccessSettings = AccessSettings()
+
+
+def load_settings(context: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
+    """Settings from the file, the environment and CDK's context.
+
+    Args:
+        context: CDK's context; keys that name no section are others'.
+        environment: Environment variables.
+
+    Raises:
+        SettingError: Something in them is wrong; the message names it in one line.
+    """
+    path = Path(context.get(FILE_KEY) or environment.get(PREFIX + FILE_KEY.upper()) or FILE)
+    document = _read_file(path)
+    sources = {f"{section}.{field}": str(path) for section in document for field in _mapping(document, section, path)}
+    for name, where, value in [*_of_environment(environment), *_of_context(context)]:
+        section, _, field = name.partition(".")
+        document.setdefault(section, {})[field] = value
+        sources[name] = where
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        raise SettingError(_first(error, sources, path)) from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise SettingError(f"{path}: can't be read ({type(error).__name__}); name a YAML file of settings") from None
+    document = read_yaml(text, str(path)) or {}
+    if not isinstance(document, dict):
+        raise SettingError(f"{path}: is no mapping; write sections, such as `network:`")
+    return {str(name): value for name, value in document.items()}
+
+
+def _mapping(document: dict[str, Any], section: str, path: Path) -> dict[str, Any]:
+    """A section's fields; one that is empty in the file means all defaults."""
+    if document[section] is None:
+        document[section] = {}
+    if not isinstance(document[section], dict):
+        raise SettingError(f"{path}: {section}: is no mapping; write its fields below it")
+    return dict(document[section])
+
+
+def _of_environment(environment: Mapping[str, str]) -> list[tuple[str, str, Any]]:
+    found = []
+    for variable, text in sorted(environment.items()):
+        if variable.startswith(PREFIX) and variable != PREFIX + FILE_KEY.upper():
+            name = variable.removeprefix(PREFIX).lower().replace("__", ".", 1)
+            found.append((name, variable, read_yaml(text, variable)))
+    return found
+
+
+def _of_context(context: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    return [
+        (name, f"-c {name}", read_yaml(value, f"-c {name}") if isinstance(value, str) else value)
+        for name, value in sorted(context.items())
+        if name.partition(".")[0] in Settings.model_fields
+    ]
+
+
+def _first(error: ValidationError, sources: Mapping[str, str], path: Path) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    where = next((sources[known] for known in sources if name == known or name.startswith(f"{known}.")), str(path))
+    if first["type"] == "extra_forbidden":
+        return f"{where}: {name}: there is no such setting; infra/settings.py lists them"
+    return f"{where}: {name}: {first['msg']}"

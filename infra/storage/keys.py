@@ -1,0 +1,71 @@
+"""KMS keys: one for raw data, which names patients, one for all that is made of it, one for logs."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from infra.settings import StorageSettings
+
+
+class Keys(Construct):
+    """The keys; who may train a model can't read raw data even where a bucket's policy is wrong.
+
+    Args:
+        scope: CDK's parent.
+        construct_id: CDK's id.
+        settings: Whether keys stay when the stack goes.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: StorageSettings) -> None:
+        super().__init__(scope, construct_id)
+        keep = cdk.RemovalPolicy.RETAIN if settings.keep_on_destroy else cdk.RemovalPolicy.DESTROY
+        self.data = self._make("Data", "raw images, which may name patients", keep)
+        self.artefacts = self._make("Artefacts", "what jobs write, images in ECR, functions' settings", keep)
+        self.logs = self._make("Logs", "logs and notifications", keep)
+        self._allow_logs()
+
+    def _make(self, construct_id: str, description: str, keep: cdk.RemovalPolicy) -> kms.Key:
+        return kms.Key(
+            self,
+            construct_id,
+            description=f"medloop: {description}",
+            alias=f"alias/medloop-{construct_id.lower()}",
+            enable_key_rotation=True,
+            removal_policy=keep,
+        )
+
+    def _allow_logs(self) -> None:
+        """CloudWatch Logs encrypts log groups of this account; EventBridge and CloudWatch tell topics, by this key."""
+        stack = cdk.Stack.of(self)
+        groups = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group"
+        self.logs.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogGroups",
+                principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
+                actions=[
+                    "kms:Decrypt",
+                    "kms:DescribeKey",
+                    "kms:Encrypt",
+                    "kms:GenerateDataKey",
+                    "kms:ReEncryptFrom",
+                    "kms:ReEncryptTo",
+                ],
+                resources=["*"],
+                conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": f"{groups}:*"}},
+            )
+        )
+        self.logs.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="Notifications",
+                principals=[
+                    iam.ServicePrincipal(f"{name}.amazonaws.com")
+                    for name in ("events", "cloudwatch", "budgets", "costalerts")
+                ],
+                actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                resources=["*"],
+                conditions={"StringEquals": {"aws:SourceAccount": stack.account}},
+            )
+        )
