@@ -120,6 +120,10 @@ def _vit(channels: int, classes: int, dropout: float, image_size: int) -> nn.Mod
         num_layers=12, num_heads=12, classification=True, num_classes=classes, dropout_rate=dropout,
         post_activation="none",
     )  # fmt: skip
+    # MONAI builds weights for cross-attention that it doesn't use: DDP would wait for their gradients for ever, and a
+    # checkpoint would lack their optimiser's state. Their names stay in the files.
+    for name, weight in vit.named_parameters():
+        weight.requires_grad_("cross_attn" not in name)
     return _FirstOutput(vit)
 
 

@@ -50,6 +50,19 @@ def test_swinunetr_has_the_size_that_the_workshop_advertises() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "edge"), [*((name, 64) for name in CLASSIFIERS), ("segresnet", 16), ("swinunetr", 64)]
+)
+def test_every_trained_weight_takes_part(name: str, edge: int) -> None:
+    """DDP waits for each one's gradient, and a checkpoint holds each one's optimiser state."""
+    sizes = {"vit": {"image_size": edge}, "swinunetr": {"feature_size": 12}}
+    network = build(describe(settings_of(name, **sizes.get(name, {})), 2))
+    images = torch.randn(2, 1, edge, edge) if name in CLASSIFIERS else torch.randn(1, 1, edge, edge, edge)
+    network(images).sum().backward()
+    assert not [key for key, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CLASSIFIERS, "segresnet", "unet"])
 def test_only_the_head_depends_on_the_classes(name: str) -> None:
     """Fine-tuning replaces what begins with `head_prefix`, and nothing else has another shape."""
