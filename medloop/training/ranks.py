@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -123,12 +123,31 @@ def join_ranks(device: torch.device, environ: Mapping[str, str] | None = None) -
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE, device_id=device if device.type == "cuda" else None)
     try:
-        yield Ranks(
-            rank=dist.get_rank(),
-            size=dist.get_world_size(),
-            local_rank=int(env.get("LOCAL_RANK", "0")),
-            local_size=int(env.get("LOCAL_WORLD_SIZE", "1")),
-            background=dist.new_group(backend="gloo", timeout=PATIENCE),
-        )
-    finally:
+        yield _met(env)
+    except BaseException:
+        _leave_at_once(device)
+        raise
+    dist.destroy_process_group()
+
+
+def _met(env: Mapping[str, str]) -> Ranks:
+    return Ranks(
+        rank=dist.get_rank(),
+        size=dist.get_world_size(),
+        local_rank=int(env.get("LOCAL_RANK", "0")),
+        local_size=int(env.get("LOCAL_WORLD_SIZE", "1")),
+        background=dist.new_group(backend="gloo", timeout=PATIENCE),
+    )
+
+
+def _leave_at_once(device: torch.device) -> None:
+    """End this process's part after an error, which the others may know nothing of.
+
+    `destroy_process_group` waits until NCCL's kernels are done, and those whose peers never come never are: this
+    process wouldn't end, and the launcher wouldn't learn that it failed.
+    """
+    if device.type != "cuda":
         dist.destroy_process_group()
+        return
+    with suppress(Exception):  # the error at hand says more than one on the way out
+        dist.distributed_c10d._abort_process_group()
