@@ -7,6 +7,7 @@ import dataclasses
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -70,7 +71,7 @@ class _Worker(Generic[T]):
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stream = None
         if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream = _side_stream(device)
             # What the data itself still waits for: copies to the GPU that were begun before.
             self._stream.wait_stream(torch.cuda.current_stream(device))
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
@@ -108,6 +109,12 @@ class _Worker(Generic[T]):
         # KeyboardInterrupt and SystemExit too: the reader would wait for ever.
         except BaseException as error:
             self._results.put(_Failed(error))
+
+
+@lru_cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all epochs: torch keeps freed memory by stream, and each new one would fill a pool of its own."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _hand_over(value: Any, ready: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
