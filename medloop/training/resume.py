@@ -125,7 +125,8 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
         self.ranks.barrier()
         copied, name = progress.model_copy(deep=True), best.name if best else None
-        digest = _sha256(best) if best and self.ranks.first else ""
+        # The first process's host alone has that file; the manifest is the same on all, of which S3 keeps any one.
+        digest = self.ranks.text_of_first(_sha256(best) if best and self.ranks.first else "")
         manifest = Manifest(
             version=VERSION, run=self.run, progress=copied, best_file=name, best_sha256=digest, files={}
         )

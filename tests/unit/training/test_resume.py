@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from medloop.errors import DataError, SettingError, TargetError, Terminated
 from medloop.training.ranks import ALONE, Ranks
-from medloop.training.resume import claimed
+from medloop.training.resume import Checkpoints, Progress, claimed
 from tests.unit.training.distributed import on_ranks
 from tests.unit.training.killing import finish_with_kills
 from tests.unit.training.resumable import run, state
@@ -227,6 +229,26 @@ def test_another_number_of_processes_goes_on(tmp_path: Path) -> None:
         for name, value in expected.items():
             torch.testing.assert_close(got[name], value, atol=1e-9, rtol=0)
             torch.testing.assert_close(both[0][strategy][name], value, atol=1e-9, rtol=0)
+
+
+def _save_on_two_hosts(ranks: Ranks, folder: Path) -> str:
+    """As on two hosts of one process each: a folder each, the best weights on the first only; the manifest's digest."""
+    own = folder / str(ranks.rank)
+    own.mkdir()
+    best = own / "best-00001.safetensors"
+    if ranks.first:
+        best.write_bytes(b"weights")
+    checkpoints = Checkpoints(own, "run", 2, replace(ranks, local_rank=0, local_size=1))
+    checkpoints.save(Progress(total_steps=1), {"w": torch.ones(3)}, best)
+    checkpoints.wait()
+    manifest = json.loads((own / "step-000000001" / "checkpoint.json").read_text())
+    return str(manifest["best_sha256"])
+
+
+def test_manifests_of_two_hosts_are_one(tmp_path: Path) -> None:
+    """The service copies each host's to one place in S3, where either may stay."""
+    one, other = on_ranks(2, tmp_path / "out", _save_on_two_hosts, tmp_path)
+    assert one == other == hashlib.sha256(b"weights").hexdigest()
 
 
 def test_sigterm_before_and_after_is_as_it_was(tmp_path: Path) -> None:
