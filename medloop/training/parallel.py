@@ -38,7 +38,8 @@ class Parallel:
         model: What is called in training.
         bare: The network itself, of whose weights FSDP leaves a process its part.
         ranks: The processes.
-        plain: A whole copy on the CPU, where `bare` isn't whole or its weights aren't what is validated; else None.
+        plain: A whole copy, where `bare` isn't whole or its weights aren't what is validated; else None. On the CPU
+            at first, and under FSDP whenever it isn't used.
         device: Where training runs.
     """
 
@@ -63,6 +64,19 @@ class Parallel:
                 yield
         else:
             yield
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Let `bare` compute forward and backward passes of which the other processes know nothing."""
+        norms = [module for module in self.bare.modules() if isinstance(module, nn.SyncBatchNorm) and module.training]
+        for norm in norms:
+            norm.eval()
+        try:
+            with self.last_part(False):
+                yield
+        finally:
+            for norm in norms:
+                norm.train()
 
     def scale(self, loss: Tensor) -> Tensor:
         """DDP and FSDP average gradients over processes; a loss over all of them wants their sum."""
@@ -96,11 +110,14 @@ class Parallel:
             yield self.bare
             self.bare.train()
             return
+        if not isinstance(self.bare, FSDPModule):  # the copy stays on the device: it is as large as a step's gradients
+            self.plain.to(self.device)
         self.plain.load_state_dict(self.whole_state(weights))
         try:
             yield self.plain.to(self.device).eval()
         finally:
-            self.plain.to("cpu")
+            if isinstance(self.bare, FSDPModule):
+                self.plain.to("cpu")
 
     @torch.no_grad()
     def whole_state(self, weights: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
@@ -173,7 +190,10 @@ def parallelise(
         fully_shard(model, mesh=mesh)
         return Parallel(model, model, ranks, plain, device)
     devices = [device] if device.type == "cuda" else None
-    return Parallel(DistributedDataParallel(model, device_ids=devices), model, ranks, plain, device)
+    # Running statistics: synchronised layers have the same everywhere; others are averaged where they are needed, and
+    # with the first process's in the place of all, before each step, the average would be little else than its own.
+    whole = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+    return Parallel(whole, model, ranks, plain, device)
 
 
 def _whole(value: Tensor) -> Tensor:

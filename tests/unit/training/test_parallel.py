@@ -21,7 +21,7 @@ from medloop.training.loop import fit
 from medloop.training.losses import Share, VolumeLoss
 from medloop.training.model_record import ImagePreprocessing, Inference
 from medloop.training.optimisation import make_optimiser
-from medloop.training.parallel import parallelise
+from medloop.training.parallel import Parallel, parallelise
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.segmentation_task import SegmentationTask
 from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
@@ -154,6 +154,23 @@ def test_running_statistics_are_shared(two: list[dict[str, Any]], strategy: str)
     assert one["losses"] == other["losses"]
     assert one["state"].keys() == other["state"].keys()
     assert all(torch.equal(one["state"][name], other["state"][name]) for name in one["state"])
+
+
+@pytest.mark.slow
+def test_all_processes_count_in_running_statistics(two: list[dict[str, Any]]) -> None:
+    """FSDP leaves each process its own until they are averaged; under DDP the first's must not replace the others'."""
+    ddp, fsdp = (two[0][f"normalise {strategy}"]["state"] for strategy in STRATEGIES)
+    for name, value in ddp.items():
+        torch.testing.assert_close(fsdp[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_a_pass_apart_exchanges_no_statistics() -> None:
+    """A process that tries how many rows fit must not wait for others, whose tries may end sooner."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.SyncBatchNorm(2))
+    parallel = Parallel(model, model, ALONE, None, CPU)
+    with parallel.apart():
+        assert not model[1].training
+    assert model[1].training
 
 
 def measure(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
