@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -73,12 +73,13 @@ def _recompute(block: nn.Module) -> None:
     """
     from torch.distributed._composable.checkpoint_activation import checkpoint
 
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
-    checkpoint(block, context_fn=lambda: (contextlib.nullcontext(), _standing_still(norms)))
+    checkpoint(block, context_fn=lambda: (contextlib.nullcontext(), _standing_still(block)))
 
 
 @contextlib.contextmanager
-def _standing_still(norms: list[_BatchNorm]) -> Iterator[None]:
+def _standing_still(block: nn.Module) -> Iterator[None]:
+    # Looked for each time: DDP and FSDP on GPUs put synchronised layers in the place of those that were built.
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
@@ -97,26 +98,35 @@ class Compiler:
         settings: `compile`, `deterministic`.
         device: Where the network is.
         total: Optimiser steps that are left.
+        suits: Whether the network compiles well; where it doesn't it is compiled only if that is asked for.
+        agree: What all processes make of one's wish to compile: each has its own clock.
     """
 
     settings: Hyperparameters
     device: torch.device
     total: int
+    suits: bool = True
+    agree: Callable[[bool], bool] = bool
     done: bool = field(default=False, init=False)
     _steps: int = field(default=0, init=False)
     _measured: float = field(default=0.0, init=False)
 
+    @property
+    def possible(self) -> bool:
+        """Whether the network may be compiled at some time of the run."""
+        if self.settings.compile != "auto":
+            return self.settings.compile
+        # What is decided by the clock repeats in no second run.
+        return self.device.type == "cuda" and self.suits and not self.settings.deterministic
+
     def due(self) -> bool:
         """Whether to compile before the next step; asked before each. True once at most."""
-        if self.done or self.settings.compile is False:
+        if self.done or not self.possible:
             return False
         if self.settings.compile is True:
             self.done = True
             return True
-        # What is decided by the clock repeats in no second run.
-        if self.device.type != "cuda" or self.settings.deterministic or self._steps > 2 * WARM_STEPS:
-            return False
-        return self._pays()
+        return self._steps < 2 * WARM_STEPS and self._pays()
 
     def _pays(self) -> bool:
         self._steps += 1
@@ -127,7 +137,7 @@ class Compiler:
             return False
         torch.cuda.synchronize(self.device)
         left = (time.monotonic() - self._measured) / WARM_STEPS * (self.total - self._steps)
-        self.done = left > COMPILE_PAYS_AFTER
+        self.done = self.agree(left > COMPILE_PAYS_AFTER)
         if self.done:
             print(f"compiling the network: {left / 60:.0f} minutes of training are left", flush=True)
         return self.done
@@ -139,16 +149,34 @@ def compile_network(model: nn.Module, traits: Traits, *, by_block: bool) -> None
     Args:
         model: As it was built.
         traits: Name its blocks.
-        by_block: Each block for itself, which leaves FSDP's gathering between them alone.
+        by_block: Each block for itself, where something happens around blocks that can't be compiled: FSDP gathers
+            weights, recomputation keeps inputs.
     """
     parts = blocks(model, traits) if by_block else []
-    for part in parts or [model]:
-        part.compile(dynamic=False)
+    if not parts:
+        model.compile(dynamic=False)
+        return
+    # Blocks of one class share their code, and torch gives up on code that it has compiled eight times.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * len(parts))
+    for part in parts:
+        # Only what is within the hooks, by which FSDP and recomputation do their work.
+        part.forward = torch.compile(part.forward, dynamic=False)
+
+
+def synchronised(model: nn.Module) -> bool:
+    """Whether its layers exchange statistics in the forward pass: compiled code ends and begins anew at each."""
+    return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
 
 def make_scaler(device: torch.device, precision: str) -> Any:
     """Scales the loss where activations are fp16, whose smallest numbers are too large for gradients; else idle."""
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16" and device.type == "cuda")
+
+
+def restore_scaler(scaler: Any, saved: Mapping[str, float]) -> None:
+    """Put back a scaler's state; JSON keeps no difference between integers and other numbers, and torch wants it."""
+    own = scaler.state_dict()
+    scaler.load_state_dict({name: type(value)(saved.get(name, value)) for name, value in own.items()})
 
 
 def to_layout(images: Tensor, *, last: bool) -> Tensor:

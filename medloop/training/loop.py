@@ -82,7 +82,7 @@ class FitResult:
     history: list[dict[str, float]]
     """One row an epoch: epoch, train_loss, learning_rate, throughput, and scores where it was validated."""
     model: nn.Module
-    """With the best weights, whole, on every process."""
+    """Whole; on the first process with the best weights."""
 
 
 def fit(

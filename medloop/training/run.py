@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,9 +17,10 @@ from tqdm import tqdm
 from medloop.errors import SettingError, Terminated
 from medloop.imaging.draws import step_seed
 from medloop.imaging.networks import Traits
+from medloop.imaging.transfer import to_device
 from medloop.training.averaging import WeightAverage
 from medloop.training.checkpoint import best_file, restore_weights, save_state
-from medloop.training.compute import Compiler, compile_network, make_scaler
+from medloop.training.compute import Compiler, compile_network, make_scaler, restore_scaler, synchronised
 from medloop.training.feed import feed
 from medloop.training.losses import Share
 from medloop.training.memory import explained, largest_that_fits
@@ -68,8 +69,10 @@ class Run:
     def __post_init__(self) -> None:
         self.ranks, self.device = self.parallel.ranks, self.parallel.device
         self.optimiser = make_optimiser(self.parallel.bare, self.settings, self.device)
-        precision = best_precision(self.device, self.settings.precision)
-        self.scaler = make_scaler(self.device, precision)
+        self.precision = best_precision(self.device, self.settings.precision)
+        if self.precision == "fp16" and self.settings.strategy == "fsdp":  # refused where it is asked for
+            self.precision = "fp32"
+        self.scaler = make_scaler(self.device, self.precision)
         self.average = WeightAverage(self.parallel.parameters, self.settings.ema) if self.settings.ema else None
 
     @property
@@ -88,7 +91,10 @@ class Run:
             self._fit_batch()
         self.plan = self._make_plan()
         self.total_steps = self.settings.epochs * self.plan.steps
-        self.compiler = Compiler(self.settings, self.device, self.total_steps - self.progress.total_steps)
+        left, suits = self.total_steps - self.progress.total_steps, not synchronised(self.parallel.bare)
+        self.compiler = Compiler(self.settings, self.device, left, suits, self.ranks.any)
+        # One shape from the first step, or the network would be compiled again for an epoch's last, smaller batch.
+        self.plan.even = self.compiler.possible
         self._total = torch.tensor(self.progress.loss, dtype=torch.float64, device=self.device)
         self._started, self._saved = time.monotonic() - self.progress.seconds, time.monotonic()
 
@@ -142,7 +148,7 @@ class Run:
         self.checkpoints.load(name, tensors)
         self.parallel.restore(self.optimiser, tensors)
         if self.progress.scaler:
-            self.scaler.load_state_dict({**self.scaler.state_dict(), **self.progress.scaler})
+            restore_scaler(self.scaler, self.progress.scaler)
         where = f"epoch {self.progress.epoch}, after {self.progress.step} of its steps"
         self._say(f"resumed from checkpoint {name}: {where}")
 
@@ -177,7 +183,7 @@ class Run:
         samples = [row % self.task.num_samples for row in range(max(rows, self.task.fewest))]
         try:
             share = Share.alone(len(samples), self.device)
-            with self.parallel.last_part(False), autocast(self.device, self.settings.precision):
+            with self.parallel.apart(), autocast(self.device, self.precision):
                 loss = self.task.loss(self.parallel.bare, self.task.batch(samples, 1), share)
                 loss.backward()  # type: ignore[no-untyped-call]
         finally:
@@ -208,13 +214,15 @@ class Run:
                 if step % CHECK_EVERY == 0:
                     self._check(float(self._total), "the training loss")
                 self._between_steps()
+        if self.device.type == "cuda":  # steps are asked for long before they are computed
+            torch.cuda.synchronize(self.device)
         return (progress.num_samples - before) / max(1e-9, time.monotonic() - started)
 
     def _load(self, epoch: int, step: int) -> list[Loaded]:
         """This process's rows of a step; called ahead of it, from another thread."""
         loaded = []
         for part in self.plan.parts(epoch, step):
-            weights = torch.tensor(part.weights).to(self.device, non_blocking=True)
+            weights = to_device(torch.tensor(part.weights), self.device)
             loaded.append((part, Share(weights, part.total, self.ranks), self.task.batch(part.samples, epoch)))
         return loaded
 
@@ -229,7 +237,7 @@ class Run:
         value = torch.zeros((), device=self.device)
         for index, (part, share, batch) in enumerate(parts, start=1):
             with self.parallel.last_part(index == len(parts)):
-                with autocast(self.device, self.settings.precision):
+                with autocast(self.device, self.precision):
                     loss = self.task.loss(self.parallel.model, batch, share) * part.fraction
                 self.scaler.scale(self.parallel.scale(loss)).backward()
             value = value + loss.detach()
@@ -259,9 +267,8 @@ class Run:
                 "the same job goes on from its checkpoint"
             )
         if self.compiler.due():
-            # One shape only, or the network would be compiled again for an epoch's last, smaller batch.
-            self.plan.even = True
-            compile_network(self.parallel.bare, self.traits, by_block=self.settings.strategy == "fsdp")
+            by_block = self.settings.strategy == "fsdp" or self.settings.activation_checkpointing
+            compile_network(self.parallel.bare, self.traits, by_block=by_block)
 
     def _save(self) -> None:
         progress, best = self.progress, self.progress.best
@@ -294,9 +301,11 @@ class Run:
         if self._validation_seconds > LONG_VALIDATION:  # SIGTERM may come, and its grace end, before it does
             self._save()
         started, weights = time.monotonic(), self._averages
-        computed = autocast(self.device, self.settings.precision)
+        computed = autocast(self.device, self.precision)
         memory = explained(self.settings, self.device)
-        with self.parallel.validated(weights) as model, torch.no_grad(), computed, memory:
+        # Compiled code is made for one shape: validation has many, and would compile for each of them.
+        eager = torch.compiler.set_stance("force_eager") if self.compiler.done else nullcontext()
+        with self.parallel.validated(weights) as model, torch.no_grad(), computed, memory, eager:
             scores = self.task.validate(model)
         value, loss = scores[self.task.metric], scores.get("val_loss", 0.0)
         self._check(value, self.task.metric)

@@ -13,7 +13,14 @@ from medloop.errors import SettingError
 from medloop.imaging.networks import Traits
 from medloop.imaging.upsampling import LinearUpsample, replace_upsampling, upsample_linear
 from medloop.training.averaging import WeightAverage
-from medloop.training.compute import Compiler, blocks, compile_network, prepare_network
+from medloop.training.compute import (
+    Compiler,
+    blocks,
+    compile_network,
+    prepare_network,
+    restore_scaler,
+    synchronised,
+)
 from medloop.training.memory import advice, explained, largest_that_fits
 from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
 from tests.unit.training.distributed import CPU
@@ -80,6 +87,18 @@ def test_gradients_and_statistics_stay(changes: dict[str, Any], dropout: float) 
     assert changed.state_dict().keys() == plain.state_dict().keys()
 
 
+def test_statistics_stand_still_where_layers_were_replaced() -> None:
+    """Processes on GPUs synchronise batch normalisation: its layers are exchanged after recomputation was set up."""
+    images = torch.randn(3, 1, 12, 12, generator=torch.Generator().manual_seed(2))
+    plain, changed = network(0.0), network(0.0)
+    prepare_network(plain, settings(channels_last=False), TRAITS, CPU)
+    prepare_network(changed, settings(channels_last=False, activation_checkpointing=True), TRAITS, CPU)
+    changed = nn.SyncBatchNorm.convert_sync_batchnorm(changed)
+    expected, found = trained(plain, images), trained(changed, images)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
+
+
 def test_layouts_are_the_networks_own_by_default() -> None:
     """Auto follows what was measured; FSDP keeps plain layouts."""
     for changes, last in (({}, True), ({"channels_last": False}, False), ({"strategy": "fsdp"}, False)):
@@ -138,6 +157,19 @@ def test_compiling_is_left_alone_where_it_does_not_pay() -> None:
     assert [asked.due() for _ in range(3)] == [True, False, False]
 
 
+def test_where_compiling_is_possible() -> None:
+    """By itself on a GPU, where the network suits it and the run needn't repeat; anywhere where it is asked for."""
+    gpu = torch.device("cuda", 0)
+    assert Compiler(settings(), gpu, 1).possible
+    assert not Compiler(settings(), CPU, 1).possible
+    assert not Compiler(settings(), gpu, 1, suits=False).possible
+    assert not Compiler(settings(deterministic=True), gpu, 1).possible
+    assert not Compiler(settings(compile=False), gpu, 1).possible
+    assert Compiler(settings(compile=True), CPU, 1, suits=False).possible
+    assert not synchronised(network())
+    assert synchronised(nn.SyncBatchNorm.convert_sync_batchnorm(network()))
+
+
 @pytest.mark.slow
 def test_a_compiled_network_keeps_its_names(tmp_path: Path) -> None:
     """Compiled in place: the weights' names, and the scores but for rounding."""
@@ -148,6 +180,49 @@ def test_a_compiled_network_keeps_its_names(tmp_path: Path) -> None:
     torch.testing.assert_close(model(images), expected)
     assert list(model.state_dict()) == names
     assert tmp_path
+
+
+@pytest.mark.slow
+def test_recomputed_blocks_are_compiled_each() -> None:
+    """Recomputation works by hooks around a block, which compiled code can't hold: what is within is compiled."""
+    images = torch.randn(3, 1, 12, 12, generator=torch.Generator().manual_seed(2))
+    plain, compiled = network(0.0), network(0.0)
+    for model in (plain, compiled):
+        prepare_network(model, settings(channels_last=False, activation_checkpointing=True), TRAITS, CPU)
+    compile_network(compiled, TRAITS, by_block=True)
+    expected, found = trained(plain, images), trained(compiled, images)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-4, rtol=1e-4)
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.slow
+def test_validation_compiles_nothing(tmp_path: Path) -> None:
+    """A compiled run has one shape, also of its last batch; validation has many, and leaves compiled code alone."""
+    from tests.unit.training.test_loop import LineTask, train
+
+    class Shapes(LineTask):
+        def validate(self, model: nn.Module) -> dict[str, float]:
+            for rows in (1, 2, 5):
+                model(torch.zeros(rows, 1))
+            return super().validate(model)
+
+    torch._dynamo.utils.counters.clear()
+    train(Shapes(10), tmp_path, epochs=3, compile=True)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_a_scaler_goes_on() -> None:
+    """Its state comes back from JSON as plain numbers, of which torch wants some to be integers."""
+    weight = nn.Parameter(torch.ones(2))
+    first, second = torch.amp.GradScaler("cpu", init_scale=4.0), torch.amp.GradScaler("cpu")
+    restore_scaler(second, {name: float(value) for name, value in first.state_dict().items()})
+    second.scale(weight.sum()).backward()
+    second.step(torch.optim.SGD([weight], lr=0.5))
+    second.update()
+    assert torch.equal(weight.detach(), torch.full((2,), 0.5))
+    assert second.state_dict()["scale"] == 4.0
+    assert second.state_dict()["_growth_tracker"] == 1
 
 
 def test_averages_follow_the_weights() -> None:
