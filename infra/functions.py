@@ -105,9 +105,6 @@ class PythonFunction(Construct):
                 security_groups=[security_group] if security_group else None,
                 reserved_concurrent_executions=concurrency,
             )
-        # The function waits for its role, not for the role's policy.
-        if (policy := self.role.node.try_find_child("DefaultPolicy")) is not None:
-            self.function.node.add_dependency(policy)
 
     def allow(self, *actions: str, on: Sequence[str], sid: str, conditions: Mapping[str, object] | None = None) -> None:
         """Let the function do something.

@@ -58,10 +58,12 @@ class TrackingSettings(Section):
 
 
 class AccessSettings(Section):
-    """Who may assume the roles of people; each must sign in with a second factor."""
+    """Who may do what; people sign in with a second factor."""
 
     approvers: list[PrincipalArn] = []
     """IAM ARNs of who may approve versions; empty: the account's administrators decide by their own policies."""
+    jobs_read_raw_data: bool = False
+    """For split.layout=manifest, which copies nothing: training and evaluation read raw data, too."""
 
 
 class Settings(Section):

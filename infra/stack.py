@@ -8,12 +8,19 @@ import aws_cdk as cdk
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.execution.roles import Execution
+from infra.images.builds import Builds
+from infra.images.repositories import Images
 from infra.network.vpc import Network
+from infra.registry.groups import Registry
 from infra.settings import Settings
 from infra.storage.buckets import Storage
 from infra.storage.keys import Keys
+from infra.tracking.mlflow import Tracking
 
 STACK_NAME = "medloop"
+TAG = ("medloop:part-of", "infra")
+"""Of everything in the stack: budgets and costs go by it."""
 _RETENTION = {
     365: logs.RetentionDays.ONE_YEAR,
     731: logs.RetentionDays.TWO_YEARS,
@@ -38,6 +45,7 @@ class MedloopStack(cdk.Stack):
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, **kwargs: Any) -> None:
         super().__init__(scope, construct_id, description="Medical-image models on SageMaker Pipelines", **kwargs)
         retention = _RETENTION[settings.storage.logs_days]
+        self.settings, self.log_retention = settings, retention
         self.keys = Keys(self, "Keys", settings=settings.storage)
         self.storage = Storage(self, "Storage", settings=settings.storage, keys=self.keys)
         self.network = Network(
@@ -48,4 +56,54 @@ class MedloopStack(cdk.Stack):
             log_retention=retention,
             mlflow=settings.tracking.mlflow != "off",
         )
-        cdk.Tags.of(self).add("medloop", "infra")
+        self.images = Images(self, "Images", keys=self.keys, keep=settings.storage.keep_on_destroy)
+        self.registry = Registry(self, "Registry")
+        self.tracking = Tracking(self, "Tracking", settings=settings.tracking, storage=self.storage)
+        self.execution = Execution(
+            self,
+            "Execution",
+            storage=self.storage,
+            network=self.network,
+            images=self.images,
+            tracking=self.tracking,
+            access=settings.access,
+            groups=self.registry.groups,
+            log_retention=retention,
+        )
+        self.builds = Builds(
+            self,
+            "Builds",
+            storage=self.storage,
+            images=self.images,
+            pipeline_role=self.execution.pipeline,
+            log_retention=retention,
+        )
+        self._put_outputs()
+        cdk.Tags.of(self).add(*TAG)
+
+    def _put_outputs(self) -> None:
+        """What medloop's command line reads, as variables, and what is given it as settings (infra/outputs.py)."""
+        execution = self.execution
+        outputs = {
+            "MedloopBucket": (self.storage.artefacts.bucket_name, "the artefact bucket"),
+            "MedloopRoleArn": (execution.pipeline.role_arn, "the role of pipelines"),
+            "MedloopProcessingRoleArn": (execution.jobs.processing.role_arn, "the role of Split's job"),
+            "MedloopTrainingRoleArn": (execution.jobs.training.role_arn, "the role of Train's and Tune's jobs"),
+            "MedloopEvaluationRoleArn": (execution.jobs.evaluation.role_arn, "the role of Evaluate's job"),
+            "MedloopInferenceRoleArn": (execution.jobs.inference.role_arn, "the role of endpoints"),
+            "DataBucket": (self.storage.data.bucket_name, "raw/<pipeline>/<data set>/ takes new data"),
+            "ArtefactKeyArn": (self.keys.artefacts.key_arn, "setting network.kms_key"),
+            "ChampionFunctionArn": (execution.champion.function_arn, "setting champion.lambda_arn; its default, too"),
+            "ApproverRoleArn": (execution.approver.role_arn, "people who approve assume it"),
+            "ImagesProject": (self.builds.project.project_name, "CodeBuild's project: make images"),
+        }
+        if self.network.security_group is not None:
+            outputs["Subnets"] = (cdk.Fn.join(",", self.network.subnet_ids), "setting network.subnets")
+            outputs["SecurityGroup"] = (
+                self.network.security_group.security_group_id,
+                "setting network.security_group_ids",
+            )
+        if self.tracking.arn is not None:
+            outputs["TrackingUri"] = (self.tracking.arn, "parameter TrackingUri")
+        for name, (value, description) in outputs.items():
+            cdk.CfnOutput(self, name, value=value, description=description)

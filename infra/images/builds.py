@@ -1,0 +1,129 @@
+"""CodeBuild: builds the containers' images from the checkout that `make images` uploads, and pushes them.
+
+It runs `medloop images push`, as an engineer with Docker would. It needs the internet (base images, Python packages),
+so it is no part of the VPC; it reaches the checkout, the repositories and its log, and no data.
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_codebuild as codebuild
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.execution.grants import statement
+from infra.images.repositories import Images
+from infra.storage.buckets import Storage
+
+SOURCE_KEY = "source/medloop.zip"
+PROJECT = "medloop-images"
+BASE_ACCOUNT = "763104351884"
+"""AWS's own account of the base images (containers/*/container.toml)."""
+PUSHING = [
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:CompleteLayerUpload",
+    "ecr:DescribeImageScanFindings",
+    "ecr:DescribeImages",
+    "ecr:DescribeRepositories",
+    "ecr:GetDownloadUrlForLayer",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+]
+BUILD = {
+    "version": "0.2",
+    "phases": {
+        "install": {
+            "runtime-versions": {"python": "3.11"},
+            "commands": ["python -m pip install --quiet --constraint constraints.txt --editable ."],
+        },
+        "build": {"commands": ["medloop images push --target aws"]},
+    },
+}
+
+
+class Builds(Construct):
+    """The project and its role.
+
+    Args:
+        scope: CDK's parent.
+        construct_id: CDK's id.
+        storage: Holds the uploaded checkout.
+        images: The repositories.
+        pipeline_role: What medloop's command line asks for; building doesn't use it.
+        log_retention: How long the log is kept.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        storage: Storage,
+        images: Images,
+        pipeline_role: iam.IRole,
+        log_retention: logs.RetentionDays,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        log = logs.LogGroup(
+            self,
+            "Log",
+            encryption_key=storage.keys.logs,
+            retention=log_retention,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+        )
+        self.role = self._make_role(storage, images, log)
+        variables = {"MEDLOOP_BUCKET": storage.artefacts.bucket_name, "MEDLOOP_ROLE_ARN": pipeline_role.role_arn}
+        self.project = codebuild.Project(
+            self,
+            "Project",
+            project_name=PROJECT,
+            description="Builds medloop's containers and pushes them",
+            role=self.role.without_policy_updates(),
+            source=codebuild.Source.s3(bucket=storage.artefacts, path=SOURCE_KEY),
+            build_spec=codebuild.BuildSpec.from_object(BUILD),
+            encryption_key=storage.keys.artefacts,
+            timeout=cdk.Duration.hours(2),
+            concurrent_build_limit=1,
+            environment=codebuild.BuildEnvironment(
+                build_image=codebuild.LinuxBuildImage.STANDARD_7_0,
+                compute_type=codebuild.ComputeType.LARGE,
+                # Docker builds need it; it is the build machine's own, thrown away after each build.
+                privileged=True,
+            ),
+            environment_variables={
+                name: codebuild.BuildEnvironmentVariable(value=value) for name, value in variables.items()
+            },
+            logging=codebuild.LoggingOptions(cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=log)),
+        )
+
+    def _make_role(self, storage: Storage, images: Images, log: logs.LogGroup) -> iam.Role:
+        stack = cdk.Stack.of(self)
+        role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal(
+                "codebuild.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": stack.account}}
+            ),
+            description="medloop: builds of images",
+        )
+        base = f"arn:{stack.partition}:ecr:{stack.region}:{BASE_ACCOUNT}:repository/*"
+        pulling = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+        bucket = storage.artefacts
+        for each in [
+            statement("ReadCheckout", ["s3:GetObject", "s3:GetObjectVersion"], [bucket.arn_for_objects(SOURCE_KEY)]),
+            statement(
+                "DecryptCheckout",
+                ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"],
+                [storage.keys.artefacts.key_arn],
+            ),
+            # The service knows no narrower resource: a token for the registry, not for any image.
+            statement("LogInToRegistry", ["ecr:GetAuthorizationToken"], ["*"]),
+            statement("PushImages", PUSHING, images.arns),
+            statement("PullBaseImages", pulling, [base]),
+            statement("WriteLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [log.log_group_arn]),
+        ]:
+            role.add_to_policy(each)
+        return role

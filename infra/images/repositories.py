@@ -1,0 +1,59 @@
+"""A repository per container, named as medloop/cloud/images.py expects; a tag never means another image."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecr as ecr
+from constructs import Construct
+
+from infra.storage.keys import Keys
+from medloop.bundle import REPOSITORY, load_container
+
+KEPT_IMAGES = 50
+"""Of each container, the newest; a registered version's image is found while it is among them."""
+
+
+def container_names() -> list[str]:
+    """The containers that are images: all but the function."""
+    folders = sorted(path.parent.name for path in (REPOSITORY / "containers").glob("*/container.toml"))
+    return [name for name in folders if load_container(name).kind != "lambda"]
+
+
+class Images(Construct):
+    """The repositories.
+
+    Args:
+        scope: CDK's parent.
+        construct_id: CDK's id.
+        keys: Encrypt images.
+        keep: Whether they stay when the stack goes.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, keys: Keys, keep: bool) -> None:
+        super().__init__(scope, construct_id)
+        self.repositories = {name: self._make(name, keys, keep) for name in container_names()}
+
+    @property
+    def arns(self) -> list[str]:
+        """Of all repositories."""
+        return [repository.repository_arn for repository in self.repositories.values()]
+
+    def _make(self, container: str, keys: Keys, keep: bool) -> ecr.Repository:
+        repository = ecr.Repository(
+            self,
+            container.title(),
+            repository_name=f"medloop-{container}",
+            image_tag_mutability=ecr.TagMutability.IMMUTABLE,
+            image_scan_on_push=True,
+            encryption=ecr.RepositoryEncryption.KMS,
+            encryption_key=keys.artefacts,
+            empty_on_delete=not keep,
+            removal_policy=cdk.RemovalPolicy.RETAIN if keep else cdk.RemovalPolicy.DESTROY,
+        )
+        repository.add_lifecycle_rule(
+            description="layers of pushes that were broken off",
+            tag_status=ecr.TagStatus.UNTAGGED,
+            max_image_age=cdk.Duration.days(7),
+        )
+        repository.add_lifecycle_rule(description="the newest images", max_image_count=KEPT_IMAGES)
+        return repository
