@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from medloop.samples.plane import make_plane
 from medloop.samples.tissue import make_brain_tissue
@@ -13,6 +14,9 @@ from tests.endtoend.conftest import CommandLine
 from tests.endtoend.labs import LABS, run_lab
 
 pytestmark = pytest.mark.soak
+
+STRATEGIES = {"lab-2-fsdp": "fsdp", "lab-4-unified-tracking": "ddp"}
+"""Labs of several processes."""
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +43,7 @@ def test_a_lab_runs_whole(medloop: Any, samples: dict[str, Path], name: str) -> 
     """From the data to a registered version with a report."""
     outcome = run_lab(medloop, name, samples[LABS[name].pipeline])
     assert Path(outcome["report"]).is_file()
+    strategy = STRATEGIES.get(name)
+    if strategy and not torch.cuda.is_available():
+        assert medloop("executions", "logs", outcome["execution"]["id"], "Train") == 0
+        assert f"strategy={strategy}: 2 processes" in medloop.out

@@ -1,0 +1,53 @@
+"""Training that is stopped and goes on, through the command line: spot, two processes, on this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.endtoend.test_local_run import SMALL, wait_for
+
+pytestmark = pytest.mark.slow
+
+SPOT = (
+    *("--set", "train.spot=true", "--set", "train.keep_alive_minutes=0", "--param", "MinScore=0"),
+    *("--set", "train.hyperparameters.strategy=ddp", "--set", "train.hyperparameters.patience=0"),
+    *("--param", "Epochs=6"),
+)
+
+
+def log_of(medloop: Any) -> str:
+    """What the training jobs of the newest execution have said so far."""
+    return "\n".join(path.read_text() for path in medloop.home.glob("logs/aws/sagemaker/TrainingJobs/*/algo-1"))
+
+
+def epochs(text: str) -> list[int]:
+    """The epochs that a log tells of, in its order."""
+    return [int(number) for number in re.findall(r"epoch=(\d+); train_loss", text)]
+
+
+def test_a_stopped_spot_job_goes_on_where_it_was(medloop: Any, images: Path) -> None:
+    """Stop, then retry: every epoch is trained once, and the version has the whole history."""
+    assert medloop("run", "classification", "--data", str(images), *SMALL, *SPOT, "--no-wait") == 0, medloop.err
+    wait_for(lambda: len(epochs(log_of(medloop))) >= 2)
+    assert medloop("executions", "stop", "latest") == 0, medloop.err
+    wait_for(lambda: medloop.json("executions", "show", "latest")["status"] == "Stopped")
+    before = log_of(medloop)
+    stopped = re.search(r"stopped by SIGTERM in epoch (\d+) after (\d+) of its steps", before)
+    assert stopped is not None, before
+    assert medloop("executions", "retry", "latest", "--json") == 0, medloop.err
+    assert json.loads(medloop.out)["execution"]["status"] == "Succeeded"
+    after = log_of(medloop)
+    assert f"epoch {stopped[1]}, after {stopped[2]} of its steps" in after
+    assert len(set(epochs(after))) == len(epochs(after))
+    (packed,) = medloop.home.rglob("model.tar.gz")
+    with tarfile.open(packed) as archive:
+        history = archive.extractfile("history.csv")
+        assert history is not None
+        rows = history.read().decode().splitlines()[1:]
+    assert [float(row.split(",")[0]) for row in rows] == list(range(1, 7))
