@@ -10,6 +10,9 @@ import torch
 from medloop.errors import SettingError
 from medloop.training.settings import Hyperparameters, SegmentationHyperparameters
 
+_ALLOCATION_FAILED = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""Neither the CPU nor NVIDIA's libraries, which allocate beside torch, have an exception type of their own."""
+
 
 @contextmanager
 def explained(settings: Hyperparameters, device: torch.device) -> Iterator[None]:
@@ -27,8 +30,8 @@ def explained(settings: Hyperparameters, device: torch.device) -> Iterator[None]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or on the CPU, which has no exception type of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Whether an allocation failed: torch's own on a GPU, a library's there, or one on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _ALLOCATION_FAILED)
 
 
 def advice(settings: Hyperparameters) -> str:
