@@ -24,6 +24,8 @@ COMPILE_PAYS_AFTER: Final = 900.0
 """Seconds of training left from which on compiling is worth its 45 to 230 s."""
 WARM_STEPS: Final = 10
 """Steps before the speed is measured, and steps that it is measured over."""
+MADE_AHEAD: Final = 3
+"""Steps between the decision and compiling: their batches may have been made before, in another shape."""
 
 
 def prepare_process(settings: Hyperparameters, device: torch.device) -> None:
@@ -107,6 +109,8 @@ class Compiler:
     total: int
     suits: bool = True
     agree: Callable[[bool], bool] = bool
+    decided: bool = field(init=False)
+    """Whether the network is compiled, or will be soon: batches are to have one shape."""
     done: bool = field(default=False, init=False)
     _steps: int = field(default=0, init=False)
     _measured: float = field(default=0.0, init=False)
@@ -119,28 +123,30 @@ class Compiler:
         # What is decided by the clock repeats in no second run.
         return self.device.type == "cuda" and self.suits and not self.settings.deterministic
 
+    def __post_init__(self) -> None:
+        self.decided = self.settings.compile is True
+
     def due(self) -> bool:
         """Whether to compile before the next step; asked before each. True once at most."""
         if self.done or not self.possible:
             return False
-        if self.settings.compile is True:
-            self.done = True
-            return True
-        return self._steps < 2 * WARM_STEPS and self._pays()
-
-    def _pays(self) -> bool:
         self._steps += 1
+        if self.settings.compile == "auto":
+            self._measure()
+        self.done = self.decided and (self.settings.compile is True or self._steps >= 2 * WARM_STEPS + MADE_AHEAD)
+        return self.done
+
+    def _measure(self) -> None:
         if self._steps == WARM_STEPS:
             torch.cuda.synchronize(self.device)
             self._measured = time.monotonic()
         if self._steps != 2 * WARM_STEPS:
-            return False
+            return
         torch.cuda.synchronize(self.device)
         left = (time.monotonic() - self._measured) / WARM_STEPS * (self.total - self._steps)
-        self.done = self.agree(left > COMPILE_PAYS_AFTER)
-        if self.done:
+        self.decided = self.agree(left > COMPILE_PAYS_AFTER)
+        if self.decided:
             print(f"compiling the network: {left / 60:.0f} minutes of training are left", flush=True)
-        return self.done
 
 
 def compile_network(model: nn.Module, traits: Traits, *, by_block: bool) -> None:

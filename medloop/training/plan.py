@@ -80,7 +80,8 @@ class EpochPlan:
 
     @property
     def _rows(self) -> int:
-        largest = math.ceil(math.ceil(self.batch_size / self.accumulation) / self.size)
+        batch = min(self.batch_size, self.num_samples)
+        largest = math.ceil(math.ceil(batch / self.accumulation) / self.size)
         return max(1, self.fewest, largest if self.even else 0)
 
     @staticmethod

@@ -93,8 +93,7 @@ class Run:
         self.total_steps = self.settings.epochs * self.plan.steps
         left, suits = self.total_steps - self.progress.total_steps, not synchronised(self.parallel.bare)
         self.compiler = Compiler(self.settings, self.device, left, suits, self.ranks.any)
-        # One shape from the first step, or the network would be compiled again for an epoch's last, smaller batch.
-        self.plan.even = self.compiler.possible
+        self.plan.even = self.compiler.decided
         self._total = torch.tensor(self.progress.loss, dtype=torch.float64, device=self.device)
         self._started, self._saved = time.monotonic() - self.progress.seconds, time.monotonic()
 
@@ -266,7 +265,10 @@ class Run:
                 f"stopped by SIGTERM in epoch {self.progress.epoch} after {self.progress.step} of its steps; "
                 "the same job goes on from its checkpoint"
             )
-        if self.compiler.due():
+        due = self.compiler.due()
+        # One shape only, or the network would be compiled again for an epoch's last, smaller batch.
+        self.plan.even = self.compiler.decided
+        if due:
             by_block = self.settings.strategy == "fsdp" or self.settings.activation_checkpointing
             compile_network(self.parallel.bare, self.traits, by_block=by_block)
 

@@ -157,6 +157,20 @@ def test_compiling_is_left_alone_where_it_does_not_pay() -> None:
     assert [asked.due() for _ in range(3)] == [True, False, False]
 
 
+def test_compiling_waits_for_batches_made_ahead(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Timed over steps 11 to 20; batches get one shape then, and those made before are used up first."""
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    asked: list[bool] = []
+    for pays in (True, False):
+        compiler = Compiler(settings(), torch.device("cuda", 0), 10**12, agree=lambda wish, pays=pays: pays)
+        asked = [compiler.due() for _ in range(40)]
+        assert compiler.decided == pays
+        assert [step for step, due in enumerate(asked, start=1) if due] == ([23] if pays else [])
+    assert capsys.readouterr().out.count("compiling the network") == 1
+
+
 def test_where_compiling_is_possible() -> None:
     """By itself on a GPU, where the network suits it and the run needn't repeat; anywhere where it is asked for."""
     gpu = torch.device("cuda", 0)
@@ -304,6 +318,22 @@ class TestMemory:
             assert len(tried) <= 12
         with pytest.raises(torch.OutOfMemoryError):
             largest_that_fits(lambda _: attempt(holds + 1), 4)
+
+    @pytest.mark.parametrize(
+        "text", ["CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "can't allocate memory"]
+    )
+    def test_libraries_run_out_of_memory_too(self, text: str) -> None:
+        """NVIDIA's libraries say so in their own words; any other error isn't about memory."""
+
+        def attempt(rows: int) -> None:
+            if rows > 3:
+                raise RuntimeError(f"CUDA error: {text} when calling `cublasCreate(handle)`")
+
+        assert largest_that_fits(attempt, 8) == 3
+        with pytest.raises(SettingError, match=r"this machine ran out of memory; try"), explained(settings(), CPU):
+            attempt(4)
+        with pytest.raises(RuntimeError, match="something else"), explained(settings(), CPU):
+            raise RuntimeError("something else")
 
     def test_a_batch_that_does_not_fit_is_accumulated(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """auto_batch on a machine that holds three rows: the batch of eight comes in three parts."""
