@@ -106,7 +106,7 @@ class Network(Construct):
             self.security_group = self._make_group(self.vpc)
             self._log_flows(self.vpc, keys, log_retention)
             self._reach_storage(self.vpc)
-            door = self._make_door(self.vpc)
+            door = self._make_door(self.vpc, self.security_group)
             for service in [*SERVICES, *([MLFLOW] if mlflow else [])]:
                 self._reach(self.vpc, service, door)
 
@@ -160,8 +160,8 @@ class Network(Construct):
             )
         )
 
-    def _make_door(self, vpc: ec2.Vpc) -> ec2.SecurityGroup:
-        """Of endpoints: HTTPS from inside."""
+    def _make_door(self, vpc: ec2.Vpc, inside: ec2.SecurityGroup) -> ec2.SecurityGroup:
+        """Of endpoints: HTTPS from jobs and functions."""
         door = ec2.SecurityGroup(
             self,
             "Endpoints",
@@ -169,7 +169,7 @@ class Network(Construct):
             description="AWS services inside the network of medloop",
             allow_all_outbound=False,
         )
-        door.add_ingress_rule(ec2.Peer.ipv4(vpc.vpc_cidr_block), ec2.Port.tcp(443), "from inside")
+        door.add_ingress_rule(inside, ec2.Port.tcp(443), "from jobs and functions")
         return door
 
     def _reach(self, vpc: ec2.Vpc, service: Service, door: ec2.SecurityGroup) -> None:

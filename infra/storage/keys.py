@@ -9,6 +9,39 @@ from constructs import Construct
 
 from infra.settings import StorageSettings
 
+ADMINISTERING = [
+    "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListResourceTags",
+    "kms:ListRetirableGrants",
+    "kms:PutKeyPolicy",
+    "kms:RetireGrant",
+    "kms:RevokeGrant",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateKeyDescription",
+]
+USING = [
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+]
+
 
 class Keys(Construct):
     """The keys; who may train a model can't read raw data even where a bucket's policy is wrong.
@@ -35,6 +68,16 @@ class Keys(Construct):
             alias=f"alias/medloop-{construct_id.lower()}",
             enable_key_rotation=True,
             removal_policy=keep,
+            policy=iam.PolicyDocument(statements=[self._account()]),
+        )
+
+    def _account(self) -> iam.PolicyStatement:
+        """This account administers the key, and its IAM policies say who uses it: CDK's default, but spelled out."""
+        return iam.PolicyStatement(
+            sid="AccountDecidesByIam",
+            principals=[iam.AccountRootPrincipal()],
+            actions=[*ADMINISTERING, *USING],
+            resources=["*"],
         )
 
     def _allow_logs(self) -> None:
