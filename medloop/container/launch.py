@@ -21,7 +21,7 @@ from medloop.container.cluster import Cluster, count_gpus
 from medloop.errors import SettingError
 
 PORT: Final = 29500
-"""Where several hosts meet, on the first of them: torch's own default."""
+"""Where several hosts meet, on the first of them, unless MASTER_PORT says otherwise: torch's own default."""
 LOOPBACK: Final = "127.0.0.1"
 TWO: Final = 2
 """Processes on a host without GPU, where none are asked for: enough to be more than one."""
@@ -100,7 +100,7 @@ def launch(
                 "or one instance"
             )
         return
-    plan = make_plan(cluster, processes, gpus)
+    plan = make_plan(cluster, processes, gpus, _port(env))
     if plan.size == 1:
         print(f"strategy={strategy}: {_machine(gpus)}, so one process trains, as with strategy=single", flush=True)
         return
@@ -111,20 +111,21 @@ def launch(
     become(sys.executable, command(plan, argv), environment(plan, env))
 
 
-def make_plan(cluster: Cluster, processes: int, gpus: int) -> Plan:
+def make_plan(cluster: Cluster, processes: int, gpus: int, port: int = PORT) -> Plan:
     """How a job's processes are spread over its hosts, which are alike.
 
     Args:
         cluster: The hosts.
         processes: Asked for on each host; 0 leaves it to the GPUs. GPUs aren't shared: there are never more processes.
         gpus: Of this host.
+        port: Where several hosts meet.
     """
     local = processes or gpus or TWO
     if gpus:
         local = min(local, gpus)
     if len(cluster.hosts) == 1:
         return Plan(local)
-    return Plan(local, len(cluster.hosts), cluster.place, cluster.hosts[0], PORT, cluster.interface)
+    return Plan(local, len(cluster.hosts), cluster.place, cluster.hosts[0], port, cluster.interface)
 
 
 def command(plan: Plan, argv: Sequence[str]) -> list[str]:
@@ -159,6 +160,13 @@ def environment(plan: Plan, environ: Mapping[str, str], cores: int | None = None
         # Gloo would look this host's name up, which not every machine can.
         env.setdefault("GLOO_SOCKET_IFNAME", "lo")
     return env
+
+
+def _port(environ: Mapping[str, str]) -> int:
+    text = environ.get("MASTER_PORT", str(PORT))
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise SettingError(f"MASTER_PORT={text[:20]!r}: must be a port's number, 1 to 65535; mend it, or leave it out")
+    return int(text)
 
 
 def _machine(gpus: int) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +59,12 @@ class Ended:
     failure: str | None
 
 
-def start(root: Path, work: str) -> subprocess.Popen[str]:
-    """The program as a job; both its outputs are piped."""
+def start(root: Path, work: str, **more: str) -> subprocess.Popen[str]:
+    """The program as a job, with more in its environment; both its outputs are piped."""
     (root / "ml" / "output").mkdir(parents=True)
     (root / "main.py").write_text(PROGRAM.replace("WORK", work), encoding="utf-8")
     env = {**os.environ, "ML_ROOT": str(root / "ml"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "4"}
-    env |= {"CUDA_VISIBLE_DEVICES": "", "TMPDIR": str(root)}
+    env |= {"CUDA_VISIBLE_DEVICES": "", "TMPDIR": str(root), **more}
     command = [sys.executable, str(root / "main.py"), "train"]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -117,21 +119,53 @@ def test_a_killed_process_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in ended.err
 
 
+def test_two_hosts_meet_at_the_first(tmp_path: Path) -> None:
+    """Of the same job on two hosts (here one), four processes know one another; the second host has no metrics."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    folders = {host: tmp_path / host for host in ("localhost", "of-two")}
+    started = {}
+    for host, folder in folders.items():
+        folder.mkdir()
+        names = {"SM_HOSTS": '["localhost", "of-two"]', "SM_CURRENT_HOST": host, "SM_NETWORK_INTERFACE_NAME": "lo"}
+        started[host] = start(folder, MEETING, MASTER_PORT=port, **names)
+    ended = {host: end(folders[host], process) for host, process in started.items()}
+    assert [one.code for one in ended.values()] == [0, 0], ended
+    assert ended["localhost"].out.splitlines()[1:] == ["epoch=1; train_loss=0.5;"]
+    assert ended["of-two"].out.splitlines()[1:] == []
+    assert sorted((tmp_path / "localhost").glob("sum-*")) == [tmp_path / "localhost" / "sum-6"]
+
+
+MEETING = """
+    import torch
+    import torch.distributed as dist
+    dist.init_process_group("gloo")
+    total = torch.tensor([float(rank)])
+    dist.all_reduce(total)
+    if rank == 0:
+        (root.parent / f"sum-{int(total)}").touch()
+    dist.destroy_process_group()
+"""
 SAVING = """with catch_sigterm() as asked:
         (root / f"ready-{rank}").touch()
         asked.wait()
-        time.sleep(0.5 + rank)
+        (root / f"asked-{rank}").touch()
+        time.sleep(1)
         (root / f"saved-{rank}").touch()
         raise Terminated("stopped; the same job goes on")"""
 
 
 def test_sigterm_lets_every_process_save(tmp_path: Path) -> None:
-    """Sent again and again, to the launcher and to a process of its own: 143, and no failure."""
+    """Sent again and again, to the launcher and then to a process of its own too: 143, and no failure."""
     process, ml = start(tmp_path, SAVING), tmp_path / "ml"
     wait_until(lambda: (ml / "ready-0").exists() and (ml / "ready-1").exists(), 60)
-    ranks(tmp_path)[0].send_signal(signal.SIGTERM)
-    for _ in range(3):
+    workers = ranks(tmp_path)
+    for _ in range(4):
         process.send_signal(signal.SIGTERM)
+        time.sleep(0.15)
+    wait_until(lambda: (ml / "asked-0").exists() and (ml / "asked-1").exists())
+    workers[0].send_signal(signal.SIGTERM)
     ended = end(tmp_path, process)
     assert (ended.code, ended.failure) == (TERMINATED, None), ended.err
     assert (ml / "saved-0").exists()

@@ -79,6 +79,14 @@ class TestLaunch:
         assert started is not None
         assert started[1]["NCCL_SOCKET_IFNAME"] == started[1]["GLOO_SOCKET_IFNAME"] == "eth0"
 
+    def test_another_port_may_be_given(self, ml_root: Path) -> None:
+        """The same on all hosts; one that is none is refused."""
+        write_config(ml_root, TWO_HOSTS)
+        assert plan_of(launched("ddp", 1, {"SM_NUM_GPUS": "0", "MASTER_PORT": "1234"})).port == 1234
+        for text in ("", "x", "0", "65536", "-1"):
+            with pytest.raises(SettingError, match="MASTER_PORT="):
+                launched("ddp", 1, {"SM_NUM_GPUS": "0", "MASTER_PORT": text})
+
     def test_script_mode_says_it_by_variables(self, ml_root: Path) -> None:
         """They win over the file."""
         write_config(ml_root, {"hosts": ["other"], "current_host": "other"})
@@ -247,6 +255,8 @@ class TestJudge:
         cause = Failure(1, "epochs: too few", 2, True, 2.0)
         verdict = judge({0: 1, 1: 2}, [self.lost(0, 1.0), cause], stopped=False)
         assert (verdict.code, verdict.reason) == (2, "epochs: too few")
+        unknown = Failure(0, "RuntimeError: what another library says of it\nTraceback ...", 1, False, 1.0)
+        assert judge({0: 1, 1: 2}, [unknown, cause], stopped=False).reason == "epochs: too few"
 
     def test_an_error_that_only_tells_of_a_lost_peer_is_none(self) -> None:
         """A checkpoint that can't be written for want of the other process."""
