@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -125,13 +126,14 @@ def fit(
     with claimed(checkpoint_dir, together) as folder, catch_sigterm() as asked:
         checkpoints = Checkpoints(folder, _identity(settings, run), settings.keep_checkpoints, together)
         state = Run(parallel, task, settings, known, checkpoints)
-        state.start(asked)
-        while not state.is_over():
-            row = state.epoch()
-            if together.first:
-                report(**row)
-                _track(tracking or Tracking(), state, row)
-        best = state.finish()
+        with closing(state):
+            state.start(asked)
+            while not state.is_over():
+                row = state.epoch()
+                if together.first:
+                    report(**row)
+                    _track(tracking or Tracking(), state, row)
+            best = state.finish()
     if together.first:
         report(**{best.metric: best.value})
     return FitResult(best, state.progress.history, state.model)

@@ -7,6 +7,7 @@ Networks and tasks know one device. DDP keeps the whole network in each process 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from medloop.imaging.networks import Traits
@@ -139,8 +141,8 @@ class Parallel:
     def largest_weight(self) -> float:
         """Magnitude of the largest weight or running statistic; NaN where one is NaN."""
         values = [_local(value).detach() for _, value in self._named()]
-        found = [value.abs().max().float() for value in values if value.is_floating_point() and value.numel()]
-        return self.ranks.largest(float(torch.stack(found).max())) if found else self.ranks.largest(0.0)
+        found = [value for value in values if value.is_floating_point() and value.numel()]
+        return self.ranks.largest(float(get_total_norm(found, math.inf)) if found else 0.0)
 
     def tensors(self, optimiser: Optimizer, average: Sequence[Tensor] | None) -> dict[str, Tensor]:
         """All tensors that training goes on from, by name; under FSDP each process's part."""

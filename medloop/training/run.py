@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -65,6 +65,7 @@ class Run:
     late: bool = field(default=False, init=False)
     """Whether the time was used up when the last epoch had been trained."""
     _validation_seconds: float = field(default=0.0, init=False)
+    _batches: Generator[list[Loaded], None, None] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.ranks, self.device = self.parallel.ranks, self.parallel.device
@@ -96,6 +97,13 @@ class Run:
         self.plan.even = self.compiler.decided
         self._total = torch.tensor(self.progress.loss, dtype=torch.float64, device=self.device)
         self._started, self._saved = time.monotonic() - self.progress.seconds, time.monotonic()
+        # One feed for all epochs: the next one's first batches are made while this one is validated.
+        self._batches = feed(self._load, range(self.progress.total_steps, self.total_steps), self.device)
+
+    def close(self) -> None:
+        """Make no more batches."""
+        if self._batches is not None:
+            self._batches.close()
 
     def is_over(self) -> bool:
         """Whether training ends here, and say why."""
@@ -202,9 +210,10 @@ class Run:
             desc=f"epoch {epoch}", initial=progress.step, total=self.plan.steps, leave=False, unit="batch",
             disable=None if self.ranks.first else True,
         )  # fmt: skip
-        batches = feed(lambda step: self._load(epoch, step), steps, self.device)
-        with bar, closing(batches), explained(self.settings, self.device):
-            for step, parts in zip(steps, batches, strict=True):
+        assert self._batches is not None, "`start` comes first"  # noqa: S101
+        with bar, explained(self.settings, self.device):
+            for step in steps:
+                parts = next(self._batches)
                 num = sum(part.total for part, _, _ in parts)
                 self._total += self._step(epoch, parts).double() * num
                 progress.step, progress.total_steps = step + 1, progress.total_steps + 1
@@ -217,9 +226,10 @@ class Run:
             torch.cuda.synchronize(self.device)
         return (progress.num_samples - before) / max(1e-9, time.monotonic() - started)
 
-    def _load(self, epoch: int, step: int) -> list[Loaded]:
-        """This process's rows of a step; called ahead of it, from another thread."""
-        loaded = []
+    def _load(self, position: int) -> list[Loaded]:
+        """This process's rows of a step, counted over the whole run; called ahead of it, from another thread."""
+        (done, step), loaded = divmod(position, self.plan.steps), []
+        epoch = done + 1
         for part in self.plan.parts(epoch, step):
             weights = to_device(torch.tensor(part.weights), self.device)
             loaded.append((part, Share(weights, part.total, self.ranks), self.task.batch(part.samples, epoch)))
