@@ -47,15 +47,15 @@ class Entry:
 
 def entries(data: Path | None, *, gpu: bool) -> list[Entry]:
     """What is run, in order: what matters most comes first."""
-    timed = ("--minutes", "1.5" if gpu else "1")
-    scored = ("time_to_score.py", *([str(data)] if data else []), "--network", "unet", "--epochs", "20")
+    timed = ("--minutes", "1.2" if gpu else "1")
+    scored = ("time_to_score.py", *([str(data)] if data else []), "--network", "unet", "--epochs", "10")
     layouts = ("--precision", "bf16", "--seconds", "3") if gpu else ("--cpu-time", "--threads", "1", "--seconds", "2")
     return [
-        Entry(1, 7.5, ("train_throughput.py", "--networks", "segresnet", "unet", "densenet121", "--profile", *timed)),
+        Entry(1, 8.3, ("train_throughput.py", "--networks", "segresnet", "unet", "densenet121", "--profile", *timed)),
         Entry(1, 2.0, ("sliding_window.py", "--networks", "segresnet", "unet", "--repeats", "2")),
-        Entry(2, 5.5, ("train_throughput.py", "--networks", "swinunetr", "--profile", *timed)),
-        Entry(2, 1.5, ("scaling.py", "--network", "segresnet")),
-        Entry(2, 1.5, (*scored, "--set", "val_interval=2", "--seeds", "0", "1")),
+        Entry(2, 6.2, ("train_throughput.py", "--networks", "swinunetr", "--profile", *timed)),
+        Entry(2, 1.0, ("scaling.py", "--network", "segresnet")),
+        Entry(2, 1.8, (*scored, "--set", "val_interval=2", "--seeds", "0", "1")),
         Entry(2, 1.5, ("layouts.py", *layouts)),
     ]
 

@@ -34,8 +34,10 @@ from workshop.sizes import CLASSIFIERS, SEGMENTERS, Sizes, pick, task_of
 LOOPS = ("workshop", "monai", "ours")
 TITLES = {"workshop": "workshop's loop", "monai": "MONAI's fast recipe", "ours": "ours"}
 DEFAULT = ("segresnet", "unet", "swinunetr", "densenet121")
-EXPECTED_GAIN = {"full": 15.0, "small": 1.5}
-"""Of ours over the workshop's loop: so many epochs of ours are run that they take about as long as they should."""
+EXPECTED_GAIN = {"segresnet": 12.0, "unet": 40.0, "swinunetr": 5.0}
+"""Of ours over the workshop's loop on a GPU, about: so many epochs are run that they take as long as they should."""
+GPU_GAIN, CPU_GAIN = 14.0, 1.5
+"""Of other networks, and on a CPU."""
 FEWEST_EPOCHS = 3
 PROFILED_EPOCHS = 2
 COLUMNS = [
@@ -148,7 +150,9 @@ def _measure_ours(
     settings = ours.settings(network, sizes, changes)
     slowest = min((result.per_second for result in found.values()), default=0.0)
     profiled = PROFILED_EPOCHS if watch else 0
-    settings |= _epochs(ours.count_samples(folder, settings), slowest, sizes, seconds, profiled)
+    gain = EXPECTED_GAIN.get(network, GPU_GAIN) if torch.cuda.is_available() else CPU_GAIN
+    wanted = math.ceil(seconds * slowest * gain / ours.count_samples(folder, settings))
+    settings["epochs"] = sizes.warm_epochs + profiled + max(FEWEST_EPOCHS, wanted)
     return ours.measure(folder, settings, sizes.warm_epochs, profiled, watch)
 
 
@@ -161,13 +165,6 @@ def row(network: str, name: str, found: dict[str, Throughput], flop: float, peak
         network, TITLES[name], result.batch_size, result.per_second, gain, flop / 1e9, rate / 1e12,
         f"{100 * rate / peak:.1f} %", report.mebibytes(result.peak_bytes), result.start_seconds, result.samples,
     ]  # fmt: skip
-
-
-def _epochs(samples: int, slowest: float, sizes: Sizes, seconds: float, profiled: int) -> dict[str, int]:
-    """Epochs of ours that should take about that long, and a validation after the last one alone."""
-    wanted = math.ceil(seconds * slowest * EXPECTED_GAIN[sizes.name] / samples)
-    epochs = sizes.warm_epochs + profiled + max(FEWEST_EPOCHS, wanted)
-    return {"epochs": epochs, "val_interval": epochs}
 
 
 def _processes(sizes: Sizes) -> int:

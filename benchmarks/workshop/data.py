@@ -7,6 +7,7 @@ to learn in them, and nothing to conclude from the score.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -43,6 +44,8 @@ def make(folder: Path, task: Task, sizes: Sizes, processes: int = 1) -> Path:
     description = json.dumps({"task": task, "sizes": repr(sizes)})
     if done.exists() and done.read_text(encoding="utf-8") == description:
         return folder
+    for name in ("train", "val", "split"):  # of other sizes
+        shutil.rmtree(folder / name, ignore_errors=True)
     names = _volume_names(sizes) if task == "segmentation" else _image_names(sizes)
     write: Callable[[Path, str], None] = (
         partial(_write_volume, shape=sizes.stored) if task == "segmentation" else partial(_write_image, sizes=sizes)

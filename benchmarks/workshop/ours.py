@@ -9,12 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from medloop.training.loop import FitResult
 from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
 from workshop import data
 from workshop.loops import LEARNING_RATE, WINDOW, Throughput
@@ -33,6 +32,10 @@ class Row:
     metrics: dict[str, float]
 
 
+class EnoughError(Exception):
+    """As many epochs as were wanted have been logged."""
+
+
 @dataclass
 class EpochLog(io.TextIOBase):
     """A log that notes when each epoch's line of metrics came; everything goes on to another stream too.
@@ -40,10 +43,12 @@ class EpochLog(io.TextIOBase):
     Args:
         then: Called after each epoch with the number of epochs so far.
         copy: Where lines go on to; None drops them.
+        enough: Epochs after which it ends what writes to it; None lets it come to its end.
     """
 
     then: Callable[[int], None] | None = None
     copy: TextIO | None = None
+    enough: int | None = None
     rows: list[Row] = field(default_factory=list)
     _line: str = ""
     _began: float = field(default_factory=time.perf_counter)
@@ -67,6 +72,8 @@ class EpochLog(io.TextIOBase):
             self.rows.append(Row(time.perf_counter() - self._began, metrics))
             if self.then:
                 self.then(len(self.rows))
+            if self.enough is not None and len(self.rows) >= self.enough:
+                raise EnoughError
 
 
 def settings(network: str, sizes: Sizes, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,28 +93,34 @@ def settings(network: str, sizes: Sizes, changes: Mapping[str, Any]) -> dict[str
 
 
 def train(
-    folder: Path, hyperparameters: Mapping[str, Any], then: Callable[[int], None] | None = None, *, echo: bool = False
-) -> tuple[FitResult, list[Row]]:
+    folder: Path,
+    hyperparameters: Mapping[str, Any],
+    then: Callable[[int], None] | None = None,
+    enough: int | None = None,
+    *,
+    echo: bool = False,
+) -> list[Row]:
     """Train on a split's folders.
 
     Args:
         folder: Holds `train`, `val` and `split`.
         hyperparameters: By name; the network's name says which task it is.
         then: Called after each epoch, before the next one, with the number of epochs so far.
+        enough: Epochs after which training is broken off, without what comes at its end.
         echo: Whether the log goes to the standard error too.
     """
-    log = EpochLog(then, sys.stderr if echo else None)
-    with _scratch() as scratch, redirect_stdout(log):
+    log = EpochLog(then, sys.stderr if echo else None, enough)
+    with _scratch() as scratch, redirect_stdout(log), suppress(EnoughError):
         job = data.job(folder, scratch)
         if task_of(hyperparameters["model_name"]) == "segmentation":
             from medloop.training.segmentation import train_segmenter
 
-            result = train_segmenter(job, SegmentationHyperparameters.model_validate(dict(hyperparameters)))
+            train_segmenter(job, SegmentationHyperparameters.model_validate(dict(hyperparameters)))
         else:
             from medloop.training.classification import train_classifier
 
-            result = train_classifier(job, ClassificationHyperparameters.model_validate(dict(hyperparameters)))
-    return result, log.rows
+            train_classifier(job, ClassificationHyperparameters.model_validate(dict(hyperparameters)))
+    return log.rows
 
 
 def measure(
@@ -119,23 +132,29 @@ def measure(
 ) -> Throughput:
     """Train, and sum up the epochs after the warm-up by the throughput that each of them logged.
 
+    Nothing is validated: a compiled network would be compiled again for it, which no epoch's throughput counts.
+
     Args:
         folder: As `train` takes it.
-        hyperparameters: Likewise; its epochs are all that is run.
+        hyperparameters: Likewise.
         warm_epochs: Not timed: the first steps compile, and choose kernels.
         watched: Epochs after them that aren't timed either: what watches them slows them down.
         then: As `train` takes it.
     """
+    epochs = int(hyperparameters["epochs"])
+    endless = {**hyperparameters, "epochs": epochs + 1, "val_interval": epochs + 1}
     with PeakMemory() as memory:
-        result, rows = train(folder, hyperparameters, then)
+        rows = train(folder, endless, then, epochs)
     unit = "volumes" if task_of(hyperparameters["model_name"]) == "segmentation" else "images"
     samples = count_samples(folder, hyperparameters)
-    timed = [row[f"{unit}_per_second"] for row in result.history[warm_epochs + watched :]]
-    losses = tuple(row["train_loss"] for row in result.history)
-    seconds = sum(samples / rate for rate in timed)
-    start = rows[warm_epochs - 1].seconds if warm_epochs else 0.0
+    timed = [row.metrics[f"{unit}_per_second"] for row in rows[warm_epochs + watched :]]
     return Throughput(
-        samples * len(timed), seconds, memory.num_bytes, int(hyperparameters["batch_size"]), losses, start
+        samples=samples * len(timed),
+        seconds=sum(samples / rate for rate in timed),
+        peak_bytes=memory.num_bytes,
+        batch_size=int(hyperparameters["batch_size"]),
+        losses=tuple(row.metrics["train_loss"] for row in rows),
+        start_seconds=rows[warm_epochs - 1].seconds if warm_epochs else 0.0,
     )
 
 

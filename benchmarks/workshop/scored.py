@@ -50,13 +50,12 @@ def warm_imports() -> None:
 
 def run_ours(folder: Path, settings: Hyperparameters) -> list[Point]:
     """Train with ours; a point for each epoch that was validated."""
-    result, rows = ours.train(folder, settings.model_dump())
-    names = ("val_dice", "val_auroc")
+    rows = ours.train(folder, settings.model_dump())
     return [
-        Point(int(row["epoch"]), logged.seconds, row[name])
-        for row, logged in zip(result.history, rows, strict=True)
-        for name in names
-        if name in row
+        Point(int(row.metrics["epoch"]), row.seconds, row.metrics[name])
+        for row in rows
+        for name in ("val_dice", "val_auroc")
+        if name in row.metrics
     ]
 
 
