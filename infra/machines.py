@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from aws_cdk import Aws
 from aws_cdk import aws_kms as kms
@@ -17,7 +16,7 @@ def state_machine(
     construct_id: str,
     *,
     name: str,
-    definition: Path,
+    definition: str,
     key: kms.IKey,
     log_retention: logs.RetentionDays,
     values: Mapping[str, str],
@@ -28,7 +27,7 @@ def state_machine(
         scope: Where in the tree.
         construct_id: Under which name there.
         name: Its name.
-        definition: The file; `${Name}` in it stands for a value.
+        definition: In the Amazon States Language; `${Name}` in it stands for a value.
         key: Encrypts executions and the log.
         log_retention: How long the log is kept.
         values: What the names in the definition stand for, beside Partition.
@@ -45,7 +44,7 @@ def state_machine(
         scope,
         construct_id,
         state_machine_name=name,
-        definition_body=sfn.DefinitionBody.from_string(definition.read_text(encoding="utf-8")),
+        definition_body=sfn.DefinitionBody.from_string(definition),
         definition_substitutions={"Partition": Aws.PARTITION, **values},
         logs=sfn.LogOptions(destination=log, level=sfn.LogLevel.ALL, include_execution_data=False),
         tracing_enabled=True,

@@ -1,0 +1,250 @@
+"""What follows from a model package's change of state: the function behind approval.asl.json.
+
+An event only says that something changed; it may come twice, late, or after a newer one. So the answer is made of what
+the registry and the endpoint say now: the newest Approved version shall be served. The requests are those of
+`medloop endpoints deploy`, their names made of the version and of their content.
+
+Standard library only, beside boto3, which the function's runtime brings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import boto3
+
+from medloop.champion import approved_versions
+from medloop.cloud.hosting import VARIANT, Hosting, named_requests, version_of_config
+from medloop.errors import SettingError
+from medloop.metadata import decode
+
+IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+MARK = "medloop:refused-by-alarm"
+"""Tag of an endpoint configuration that was rolled back: the decision that it was deployed for.
+
+A repeated event doesn't send images to it again; a new approval does.
+"""
+MAX_SUBJECT = 100
+"""SNS's limit of a mail's subject."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how approved versions are served.
+
+    Args:
+        hosting: The machines.
+        role: ARN of the role that containers run with.
+        bucket: The artefact bucket.
+        endpoints: The endpoints that may be changed: those with alarms.
+        deployment: UpdateEndpoint's DeploymentConfig by endpoint.
+        scaling: Autoscaling: `minimum`, `maximum` and `invocations` a minute and instance.
+        tags: Of endpoints and configurations.
+    """
+
+    hosting: Hosting
+    role: str
+    bucket: str
+    endpoints: list[str]
+    deployment: dict[str, dict[str, Any]]
+    scaling: dict[str, int]
+    tags: list[dict[str, str]]
+
+    @classmethod
+    def read(cls, text: str) -> Place:
+        """Of the function's environment."""
+        document = json.loads(text)
+        return cls(**{**document, "hosting": Hosting(**document["hosting"])})
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Lambda's entry point; `event` holds EventBridge's event."""
+    arn = event["event"]["detail"]["ModelPackageArn"]
+    return plan(arn, Place.read(os.environ["PLACE"]), boto3.client("sagemaker"))
+
+
+def plan(arn: str, place: Place, sagemaker: Any) -> dict[str, Any]:
+    """What is to be done now that this version's state has changed.
+
+    Args:
+        arn: The version's ARN.
+        place: Where versions are served.
+        sagemaker: SageMaker client.
+
+    Returns:
+        `action`: deploy, wait (for another deployment), remove (an endpoint that failed), approve (a person is to
+        decide), tell (a person is to know) or nothing; `reason`, `config`; `subject` and `message` of a
+        notification; with deploy the requests.
+    """
+    package = sagemaker.describe_model_package(ModelPackageName=arn)
+    status, model = package["ModelApprovalStatus"], _name(package)
+    if status == "PendingManualApproval":
+        return _ask(package)
+    if status != "Approved":
+        return _answer("nothing", f"{model} is {status}")
+    newest = approved_versions(sagemaker, package["ModelPackageGroupName"])[-1]
+    if newest != package["ModelPackageArn"]:
+        package = sagemaker.describe_model_package(ModelPackageName=newest)
+    return _converge(package, place, sagemaker)
+
+
+def _converge(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
+    """What makes the endpoint serve the newest Approved version."""
+    model = _name(package)
+    name = str(package.get("CustomerMetadataProperties", {}).get("endpoint") or package["ModelPackageGroupName"])
+    if name not in place.endpoints:
+        return _tell(model, f"its endpoint {name} is none of this stack's ({', '.join(place.endpoints)}); nothing done")
+    requests = _requests(package, place, name)
+    config = str(requests["create_config"]["EndpointConfigName"])
+    found = _describe(sagemaker, name)
+    if found is not None and found["EndpointStatus"] in IN_PROGRESS:
+        return _answer("wait", f"endpoint {name} is {found['EndpointStatus']}")
+    if found is not None and (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", config):
+        return _answer("nothing", f"endpoint {name} serves {model}", config)
+    if _refused(sagemaker, requests["mark"]) == _decision(package):
+        return _answer("nothing", f"{model} was deployed for this decision, and rolled back", config)
+    if found is not None and found["EndpointStatus"] == "Failed":
+        return {**_answer("remove", f"endpoint {name} is Failed", config), "endpoint": name}
+    if found is not None and (doubt := _doubt(found, package)):
+        return _tell(model, doubt)
+    return {**_answer("deploy", f"{model} to endpoint {name}", config), **requests, "exists": found is not None}
+
+
+def _doubt(found: Mapping[str, Any], package: Mapping[str, Any]) -> str | None:
+    """Why an endpoint isn't changed without a person."""
+    name, group = found["EndpointName"], package["ModelPackageGroupName"]
+    if found["EndpointStatus"] != "InService":
+        return f"endpoint {name} is {found['EndpointStatus']}; look at it, then deploy by hand"
+    served = version_of_config(found["EndpointConfigName"], group)
+    if served is None:
+        return f"endpoint {name} was made by someone else ({found['EndpointConfigName']}); nothing was done"
+    if served > package["ModelPackageVersion"]:
+        back = f"medloop endpoints deploy {_name(package)} --target aws"
+        return f"endpoint {name} serves the newer {group}/{served}; going back is by hand: {back}"
+    return None
+
+
+def _requests(package: Mapping[str, Any], place: Place, name: str) -> dict[str, Any]:
+    group, version, arn = package["ModelPackageGroupName"], package["ModelPackageVersion"], package["ModelPackageArn"]
+    folder = f"s3://{place.bucket}/endpoints/{name}"
+    model, config = named_requests(place.hosting, group, version, arn, place.role, folder)
+    endpoint = {"EndpointName": name, "EndpointConfigName": config["EndpointConfigName"]}
+    config_arn = f"{arn.partition(':model-package/')[0]}:endpoint-config/{config['EndpointConfigName']}"
+    return {
+        "endpoint": name,
+        "model": _name(package),
+        "create_model": {**model, "Tags": place.tags},
+        "create_config": {**config, "Tags": place.tags},
+        "create_endpoint": {**endpoint, "Tags": place.tags},
+        # The number of instances that autoscaling has arrived at outlasts the change.
+        "update_endpoint": {
+            **endpoint,
+            "RetainAllVariantProperties": True,
+            "DeploymentConfig": place.deployment[name],
+        },
+        "mark": {"ResourceArn": config_arn, "Tags": [{"Key": MARK, "Value": _decision(package)}]},
+        **_scaling(place, name),
+    }
+
+
+def _scaling(place: Place, name: str) -> dict[str, Any]:
+    """RegisterScalableTarget's and PutScalingPolicy's requests."""
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{name}/variant/{VARIANT}",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    metric = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
+    policy = {"TargetValue": float(place.scaling["invocations"]), "PredefinedMetricSpecification": metric}
+    return {
+        "scalable_target": {
+            **target,
+            "MinCapacity": place.scaling["minimum"],
+            "MaxCapacity": place.scaling["maximum"],
+        },
+        "scaling_policy": {
+            **target,
+            "PolicyName": f"{name}-invocations",
+            "PolicyType": "TargetTrackingScaling",
+            "TargetTrackingScalingPolicyConfiguration": policy,
+        },
+    }
+
+
+def _decision(package: Mapping[str, Any]) -> str:
+    """What names the decision in force: `medloop models approve` records one; the console doesn't."""
+    metadata = package.get("CustomerMetadataProperties", {})
+    changed = package.get("LastModifiedTime") or package["CreationTime"]
+    return str(metadata.get("decision") or changed.strftime("%Y-%m-%dT%H:%M:%S"))
+
+
+def _refused(sagemaker: Any, mark: Mapping[str, Any]) -> str | None:
+    """The decision for which the configuration was deployed and rolled back; None without a configuration."""
+    try:
+        pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=mark["ResourceArn"])
+        tags = [tag for page in pages for tag in page["Tags"]]
+    except Exception as error:
+        if _error(error)[0] not in ("ValidationException", "ResourceNotFound", "ResourceNotFoundException"):
+            raise
+        return None
+    values = [tag["Value"] for tag in tags if tag["Key"] == MARK]
+    return values[-1] if values else None
+
+
+def _describe(sagemaker: Any, name: str) -> dict[str, Any] | None:
+    try:
+        return dict(sagemaker.describe_endpoint(EndpointName=name))
+    except Exception as error:
+        if "could not find" not in _error(error)[1]:
+            raise
+        return None
+
+
+def _error(error: Exception) -> tuple[str, str]:
+    """A client error's code, and its message in small letters; botocore isn't imported for it."""
+    response: Any = getattr(error, "response", None)
+    said = response["Error"] if isinstance(response, dict) else {}
+    return str(said.get("Code", "")), str(said.get("Message", "")).lower()
+
+
+def _ask(package: Mapping[str, Any]) -> dict[str, Any]:
+    """The notification of approvers, with the links to the evidence."""
+    model, metadata = _name(package), package.get("CustomerMetadataProperties", {})
+    evidence = decode(str(metadata.get("evaluation", ""))).rstrip("/")
+    lines = [
+        f"{model} waits for your decision.",
+        f"Score: {metadata.get('score', 'not recorded')}. Evidence: {metadata.get('evidence', 'not recorded')}.",
+        f"Report: {_console(evidence, package['ModelPackageArn'])}" if evidence else "Report: not recorded.",
+        f"Or: medloop models show {model} --target aws; medloop models open {model} --target aws",
+        f"Then: medloop models approve|reject {model} --reason TEXT --target aws",
+    ]
+    answer = _answer("approve", f"{model} waits for a decision")
+    return {**answer, "subject": f"medloop: {model} waits for approval"[:MAX_SUBJECT], "message": "\n".join(lines)}
+
+
+def _console(folder: str, arn: str) -> str:
+    """The page of the console that shows the report; whoever opens it needs the approver's rights."""
+    bucket, _, key = folder.removeprefix("s3://").partition("/")
+    if not bucket or not key:
+        raise SettingError(f"{folder}: is no s3:// folder of evidence")
+    region = arn.split(":")[3]
+    query = f"region={region}&prefix={quote(f'{key}/report.html')}"
+    return f"https://{region}.console.aws.amazon.com/s3/object/{bucket}?{query}"
+
+
+def _tell(model: str, reason: str) -> dict[str, Any]:
+    subject = f"medloop: {model} is approved and not deployed"[:MAX_SUBJECT]
+    return {**_answer("tell", reason), "subject": subject, "message": f"{model} is Approved, but {reason}"}
+
+
+def _answer(action: str, reason: str, config: str = "") -> dict[str, Any]:
+    return {"action": action, "reason": reason, "config": config}
+
+
+def _name(package: Mapping[str, Any]) -> str:
+    return f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"

@@ -1,0 +1,295 @@
+"""What operations see: a dashboard, alarms with a runbook entry each, budget, cost anomalies, and the trail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aws_cdk import Aws, Duration, Stack
+from aws_cdk import aws_budgets as budgets
+from aws_cdk import aws_ce as ce
+from aws_cdk import aws_cloudtrail as cloudtrail
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+
+from infra.deployment.construct import endpoint_metric
+
+PIPELINES = "AWS/Sagemaker/ModelBuildingPipeline"
+"""CloudWatch's namespace of pipelines, in the service's own spelling."""
+HOUR = Duration.hours(1)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is too much.
+
+    Args:
+        monthly_dollars: Of the stack's tagged resources; told at 80 % spent and at 100 % forecast.
+        anomaly_dollars: Above what is usual.
+        execution_hours: Of one execution.
+    """
+
+    monthly_dollars: int = 500
+    anomaly_dollars: int = 50
+    execution_hours: int = 24
+
+
+class Monitoring(Construct):
+    """Dashboard, alarms, budget, cost anomalies, trail."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        pipelines: Sequence[str],
+        endpoints: Sequence[str],
+        machines: Mapping[str, sfn.IStateMachine],
+        functions: Sequence[lambda_.IFunction],
+        operations: sns.ITopic,
+        dead_letters: sqs.IQueue,
+        limits: Limits,
+        tag: tuple[str, str],
+        key: kms.Key,
+        trail_bucket: s3.IBucket,
+        watched_buckets: Sequence[s3.IBucket],
+        log_retention: logs.RetentionDays,
+    ) -> None:
+        """Make it.
+
+        Args:
+            scope: Where in the tree.
+            construct_id: Under which name there.
+            pipelines: Names of the pipelines.
+            endpoints: Names of the endpoints.
+            machines: State machines by the runbook entry of their failure.
+            functions: The stack's functions.
+            operations: Who is told.
+            dead_letters: Events that could not be delivered.
+            limits: What is too much.
+            tag: Name and value that the stack's resources are known by in the bill.
+            key: Encrypts the trail.
+            trail_bucket: Where the trail lies.
+            watched_buckets: Whose objects' reads and writes are in the trail.
+            log_retention: How long the trail's log is kept.
+        """
+        super().__init__(scope, construct_id)
+        self.operations = operations
+        for name in pipelines:
+            self._pipeline_alarms(name, limits)
+        for entry, machine in machines.items():
+            self._machine_alarm(entry, machine)
+        self._function_alarm(functions)
+        self._dead_letter_alarm(dead_letters)
+        self._budget(limits, tag)
+        self._anomalies(limits, tag)
+        self._trail(key, trail_bucket, watched_buckets, log_retention)
+        self._dashboard(pipelines, endpoints, machines, dead_letters)
+
+    def _alarm(self, name: str, entry: str, told: str, metric: cloudwatch.IMetric, threshold: float = 0) -> None:
+        """An alarm above a threshold; its description names the runbook's entry."""
+        alarm = cloudwatch.Alarm(
+            self,
+            name,
+            alarm_name=name,
+            alarm_description=f"Runbook: {entry}. {told}",
+            metric=metric,
+            threshold=threshold,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=1,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        alarm.add_alarm_action(actions.SnsAction(self.operations))
+
+    def _pipeline_alarms(self, name: str, limits: Limits) -> None:
+        failed = pipeline_metric(name, "ExecutionFailed", "Sum", Duration.minutes(5))
+        self._alarm(f"medloop-{name}-failed", "medloop-execution-failed", "An execution failed.", failed)
+        longest = pipeline_metric(name, "ExecutionDuration", "Maximum", HOUR)
+        self._alarm(
+            f"medloop-{name}-long",
+            "medloop-execution-long",
+            f"An execution took more than {limits.execution_hours} hours.",
+            longest,
+            # The service measures it in milliseconds.
+            limits.execution_hours * 3_600_000,
+        )
+
+    def _machine_alarm(self, entry: str, machine: sfn.IStateMachine) -> None:
+        period = Duration.minutes(5)
+        bad = {
+            "failed": machine.metric_failed(period=period),
+            "late": machine.metric_timed_out(period=period),
+            "aborted": machine.metric_aborted(period=period),
+        }
+        total = cloudwatch.MathExpression(expression="failed + late + aborted", using_metrics=bad, period=period)
+        self._alarm(entry, entry, "An execution of the state machine failed, timed out or was stopped.", total)
+
+    def _function_alarm(self, functions: Sequence[lambda_.IFunction]) -> None:
+        period = Duration.minutes(5)
+        errors = {f"e{number}": function.metric_errors(period=period) for number, function in enumerate(functions)}
+        total = cloudwatch.MathExpression(expression=" + ".join(errors), using_metrics=errors, period=period)
+        self._alarm("medloop-function-errors", "medloop-function-errors", "A function ended with an error.", total)
+
+    def _dead_letter_alarm(self, queue: sqs.IQueue) -> None:
+        waiting = queue.metric_approximate_number_of_messages_visible(period=Duration.minutes(5), statistic="Maximum")
+        self._alarm("medloop-dead-letters", "medloop-dead-letters", "An event could not be delivered.", waiting)
+
+    def _budget(self, limits: Limits, tag: tuple[str, str]) -> None:
+        name, value = tag
+        subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="SNS", address=self.operations.topic_arn)
+        told = [("ACTUAL", 80), ("FORECASTED", 100)]
+        budgets.CfnBudget(
+            self,
+            "Budget",
+            budget=budgets.CfnBudget.BudgetDataProperty(
+                budget_name="medloop-budget",
+                budget_type="COST",
+                time_unit="MONTHLY",
+                budget_limit=budgets.CfnBudget.SpendProperty(amount=limits.monthly_dollars, unit="USD"),
+                cost_filters={"TagKeyValue": [f"user:{name}${value}"]},
+            ),
+            notifications_with_subscribers=[
+                budgets.CfnBudget.NotificationWithSubscribersProperty(
+                    notification=budgets.CfnBudget.NotificationProperty(
+                        comparison_operator="GREATER_THAN",
+                        notification_type=kind,
+                        threshold=percent,
+                        threshold_type="PERCENTAGE",
+                    ),
+                    subscribers=[subscriber],
+                )
+                for kind, percent in told
+            ],
+        )
+
+    def _anomalies(self, limits: Limits, tag: tuple[str, str]) -> None:
+        """A monitor by tag: an account has one of all services already, and may have no second."""
+        name, value = tag
+        text = Stack.of(self).to_json_string
+        monitor = ce.CfnAnomalyMonitor(
+            self,
+            "AnomalyMonitor",
+            monitor_name="medloop-cost-anomaly",
+            monitor_type="CUSTOM",
+            monitor_specification=text({"Tags": {"Key": name, "Values": [value]}}),
+        )
+        above = {
+            "Dimensions": {
+                "Key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE",
+                "MatchOptions": ["GREATER_THAN_OR_EQUAL"],
+                "Values": [str(limits.anomaly_dollars)],
+            }
+        }
+        ce.CfnAnomalySubscription(
+            self,
+            "AnomalySubscription",
+            subscription_name="medloop-cost-anomaly",
+            frequency="IMMEDIATE",
+            monitor_arn_list=[monitor.attr_monitor_arn],
+            threshold_expression=text(above),
+            subscribers=[ce.CfnAnomalySubscription.SubscriberProperty(type="SNS", address=self.operations.topic_arn)],
+        )
+
+    def _trail(
+        self, key: kms.Key, bucket: s3.IBucket, watched: Sequence[s3.IBucket], log_retention: logs.RetentionDays
+    ) -> None:
+        """Who did what, and who read or wrote which object."""
+        log = logs.LogGroup(
+            self,
+            "TrailLog",
+            log_group_name="/medloop/trail",
+            encryption_key=key,
+            retention=log_retention,
+        )
+        trail = cloudtrail.Trail(
+            self,
+            "Trail",
+            trail_name="medloop",
+            bucket=bucket,
+            s3_key_prefix="trail",
+            encryption_key=key,
+            enable_file_validation=True,
+            is_multi_region_trail=True,
+            include_global_service_events=True,
+            send_to_cloud_watch_logs=True,
+            cloud_watch_log_group=log,
+        )
+        trail.add_s3_event_selector(
+            [cloudtrail.S3EventSelector(bucket=found) for found in watched],
+            include_management_events=True,
+            read_write_type=cloudtrail.ReadWriteType.ALL,
+        )
+
+    def _dashboard(
+        self,
+        pipelines: Sequence[str],
+        endpoints: Sequence[str],
+        machines: Mapping[str, sfn.IStateMachine],
+        dead_letters: sqs.IQueue,
+    ) -> None:
+        def graph(title: str, metrics: Sequence[cloudwatch.IMetric], region: str | None = None) -> cloudwatch.IWidget:
+            return cloudwatch.GraphWidget(title=title, left=list(metrics), width=12, region=region)
+
+        executions = ("ExecutionStarted", "ExecutionSucceeded", "ExecutionFailed")
+        minute = Duration.minutes(1)
+        board = cloudwatch.Dashboard(self, "Dashboard", dashboard_name="medloop", default_interval=Duration.days(7))
+        board.add_widgets(
+            graph("Executions", [pipeline_metric(p, name, "Sum", HOUR) for p in pipelines for name in executions]),
+            graph("Duration (ms)", [pipeline_metric(p, "ExecutionDuration", "Maximum", HOUR) for p in pipelines]),
+            graph("Retraining and deployment", [m.metric_failed(label=entry) for entry, m in machines.items()]),
+            graph("Undelivered events", [dead_letters.metric_approximate_number_of_messages_visible()]),
+            graph("Requests", [endpoint_metric(e, "Invocations", "Sum", minute) for e in endpoints]),
+            graph(
+                "Latency of the model (µs, p99)", [endpoint_metric(e, "ModelLatency", "p99", minute) for e in endpoints]
+            ),
+            graph(
+                "Errors",
+                [
+                    endpoint_metric(e, name, "Sum", minute)
+                    for e in endpoints
+                    for name in ("Invocation4XXErrors", "Invocation5XXErrors")
+                ],
+            ),
+            graph("Drift (Model Monitor's schedules, where there are any)", [_drift()]),
+            graph("Charges of this month (USD, SageMaker)", [_charges()], "us-east-1"),
+        )
+
+
+def pipeline_metric(pipeline: str, name: str, statistic: str, period: Duration) -> cloudwatch.Metric:
+    """A metric of a pipeline's executions."""
+    return cloudwatch.Metric(
+        namespace=PIPELINES,
+        metric_name=name,
+        dimensions_map={"PipelineName": pipeline},
+        statistic=statistic,
+        period=period,
+    )
+
+
+def _drift() -> cloudwatch.MathExpression:
+    """Distances from the baseline, of whatever feature and endpoint a monitoring schedule measures."""
+    search = "{aws/sagemaker/Endpoints/data-metrics,Endpoint,MonitoringSchedule} feature_baseline_drift"
+    return cloudwatch.MathExpression(
+        expression=f"SEARCH('{search}', 'Maximum', 3600)", using_metrics={}, label="drift", period=HOUR
+    )
+
+
+def _charges() -> cloudwatch.Metric:
+    """Billing's metrics live in one region, whatever the stack's."""
+    return cloudwatch.Metric(
+        namespace="AWS/Billing",
+        metric_name="EstimatedCharges",
+        dimensions_map={"Currency": "USD", "ServiceName": "AmazonSageMaker"},
+        statistic="Maximum",
+        period=Duration.hours(6),
+        region="us-east-1",
+        account=Aws.ACCOUNT_ID,
+    )

@@ -1,0 +1,140 @@
+"""Whether a trigger may start its pipeline now: the function behind the guard's state machine (retraining.asl.json).
+
+A trigger is a schedule's request or the arrival of a manifest. The answer is `start` with StartPipelineExecution's
+request, `wait` where an execution of the pipeline runs, or `skip` where nothing changed since the last successful one.
+
+Two guards may look at the same moment. Both then name the same newest execution in their token, and the service makes
+one execution of one token: "at most one" needs no lock of our own.
+
+Standard library only, beside boto3, which the function's runtime brings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+
+from medloop.errors import DataError, SettingError
+from medloop.input_data import data_version, recordable
+
+RUNNING = frozenset({"Executing", "Stopping"})
+MANIFEST = "manifest.json"
+"""The file that says a data set is complete: written last, into its folder."""
+RAW = "raw"
+"""The data bucket's prefix of data sets: raw/<pipeline>/<data set>/."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a trigger asks for.
+
+    Args:
+        pipeline: The pipeline's name.
+        parameters: Pipeline parameters that it gives, InputData among them.
+        origin: Who asks, for the execution's description.
+    """
+
+    pipeline: str
+    parameters: dict[str, str]
+    origin: str
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Lambda's entry point; `event` holds the trigger."""
+    return decide(read_trigger(event["trigger"]), boto3.client("sagemaker"), boto3.client("s3"))
+
+
+def read_trigger(trigger: Mapping[str, Any]) -> Wish:
+    """A schedule's request (StartPipelineExecution's own words), or S3's event of a manifest.
+
+    Raises:
+        SettingError: It is neither.
+        DataError: The data set's name can't be recorded with a model.
+    """
+    if trigger.get("source") == "aws.s3":
+        return _arrival(trigger["detail"])
+    parameters = {item["Name"]: item["Value"] for item in trigger.get("PipelineParameters", [])}
+    if not trigger.get("PipelineName") or not parameters.get("InputData"):
+        raise SettingError("the trigger names no PipelineName or no InputData; make the schedule anew")
+    recordable(parameters["InputData"])
+    return Wish(trigger["PipelineName"], parameters, trigger.get("PipelineExecutionDescription", "schedule"))
+
+
+def _arrival(detail: Mapping[str, Any]) -> Wish:
+    bucket, key = detail["bucket"]["name"], detail["object"]["key"]
+    parts = key.split("/")
+    if len(parts) < 4 or parts[0] != RAW or parts[-1] != MANIFEST:
+        raise SettingError(f"s3://{bucket}/{key}: is no {RAW}/<pipeline>/<data set>/{MANIFEST}")
+    uri = recordable(f"s3://{bucket}/{key.removesuffix(MANIFEST)}")
+    return Wish(parts[1], {"InputData": uri}, f"new data {uri}")
+
+
+def decide(wish: Wish, sagemaker: Any, s3: Any) -> dict[str, Any]:
+    """What is to be done about a wish now.
+
+    Returns:
+        `action` (start, wait, skip), `reason`, `pipeline`, and with `start` the request.
+
+    Raises:
+        DataError: There is no data.
+    """
+    executions = _newest_first(sagemaker, wish.pipeline)
+    running = [e for e in executions if e["PipelineExecutionStatus"] in RUNNING]
+    if running:
+        return _answer("wait", wish, f"{running[0]['PipelineExecutionArn']} runs")
+    version = data_version(s3, wish.parameters["InputData"])
+    if version is None:
+        raise DataError(f"{wish.parameters['InputData']}: there is no file below it; the pipeline was not started")
+    parameters = {**wish.parameters, "DataVersion": version}
+    if same := _same(sagemaker, wish.pipeline, executions, parameters):
+        return _answer("skip", wish, f"nothing changed since {same}")
+    newest = executions[0]["PipelineExecutionArn"] if executions else "none"
+    request = {
+        "PipelineName": wish.pipeline,
+        "PipelineExecutionDescription": wish.origin,
+        "PipelineParameters": [{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
+        "ClientRequestToken": hashlib.sha256(f"{wish.pipeline}\n{newest}".encode()).hexdigest(),
+    }
+    return {**_answer("start", wish, "the data, the parameters or the pipeline changed"), "request": request}
+
+
+def _answer(action: str, wish: Wish, reason: str) -> dict[str, Any]:
+    return {"action": action, "pipeline": wish.pipeline, "reason": reason}
+
+
+def _newest_first(sagemaker: Any, pipeline: str) -> list[dict[str, Any]]:
+    pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
+    found = [summary for page in pages for summary in page["PipelineExecutionSummaries"]]
+    return sorted(found, key=lambda execution: execution["StartTime"], reverse=True)
+
+
+def _same(
+    sagemaker: Any, pipeline: str, executions: Iterable[Mapping[str, Any]], parameters: Mapping[str, str]
+) -> str | None:
+    """The newest successful execution that had these parameters and the pipeline's present definition."""
+    described = sagemaker.describe_pipeline(PipelineName=pipeline)
+    defaults = _defaults(described["PipelineDefinition"])
+    for execution in executions:
+        if execution["StartTime"] < described["LastModifiedTime"]:
+            return None
+        arn = str(execution["PipelineExecutionArn"])
+        if execution["PipelineExecutionStatus"] == "Succeeded" and defaults | _given(sagemaker, arn) == (
+            defaults | dict(parameters)
+        ):
+            return arn
+    return None
+
+
+def _defaults(definition: str) -> dict[str, str]:
+    parameters = json.loads(definition).get("Parameters", [])
+    return {item["Name"]: str(item["DefaultValue"]) for item in parameters if "DefaultValue" in item}
+
+
+def _given(sagemaker: Any, arn: str) -> dict[str, str]:
+    pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(PipelineExecutionArn=arn)
+    return {item["Name"]: str(item["Value"]) for page in pages for item in page["PipelineParameters"]}

@@ -1,0 +1,337 @@
+"""The template's state machines at work in moto's account: its events, functions, clocks and what moto lacks.
+
+State machines are read from the synthesised template and run by moto's interpreter of the Amazon States Language.
+Functions run in process, from the template's handler and environment. Added to moto: executions of pipelines that last,
+start tokens, endpoints that are updated by a canary and rolled back by alarms, and refusals of what exists already.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from moto import mock_aws
+from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
+from moto.core.utils import utcnow
+from moto.events.models import EventPattern
+from moto.sagemaker.exceptions import ValidationError
+from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
+from moto.sagemaker.responses import SageMakerResponse
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import StateTaskService
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_aws_sdk import (
+    StateTaskServiceAwsSdk,
+)
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
+
+from tests.infra.template import Template
+
+REGION = "us-east-1"
+BOTO_NAMES = {"applicationautoscaling": "application-autoscaling"}
+"""Step Functions' names of services where botocore's, which moto takes, are others."""
+ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
+
+
+class World:
+    """An account with the stack's state machines, and EventBridge's part, which moto leaves out."""
+
+    def __init__(self, template: Template) -> None:
+        """Make topics with a queue each, functions and state machines."""
+        self.template = template
+        self.sagemaker = boto3.client("sagemaker")
+        self.s3 = boto3.client("s3")
+        self.cloudwatch = boto3.client("cloudwatch")
+        self.states = boto3.client("stepfunctions")
+        self.tokens: dict[str, tuple[str, str]] = {}
+        self.started: list[dict[str, Any]] = []
+        self.updates: list[dict[str, Any]] = []
+        self.holds: set[str] = set()
+        """Endpoints whose update doesn't end."""
+        self.refusals: dict[str, str] = {}
+        """What moto's method of this name shall refuse, and how."""
+        self.looks = 0
+        self._before = set(threading.enumerate())
+        self.starting = threading.Lock()
+        self._lock = threading.Lock()
+        self._queues: dict[str, str] = {}
+        self._make_topics()
+        machines = template.of("AWS::StepFunctions::StateMachine")
+        self.machines = {logical: self._make_machine(logical) for logical in machines}
+
+    def _make_topics(self) -> None:
+        for logical in self.template.of("AWS::SNS::Topic"):
+            topic = boto3.client("sns").create_topic(Name=logical)["TopicArn"]
+            self.template.physical[logical] = topic
+            queue = boto3.client("sqs").create_queue(QueueName=logical)["QueueUrl"]
+            boto3.client("sns").subscribe(
+                TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:{logical}"
+            )
+            self._queues[logical] = queue
+
+    def _make_machine(self, logical: str) -> str:
+        name = self.template.properties(logical).get("StateMachineName", logical)
+        made = self.states.create_state_machine(
+            name=self.template.resolve(name),
+            definition=self.template.definition(logical),
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/states",
+        )
+        self.template.physical[logical] = made["stateMachineArn"]
+        return str(made["stateMachineArn"])
+
+    def send(self, source: str, detail_type: str, detail: dict[str, Any]) -> list[str]:
+        """Deliver an event to every rule of the template that wants it; returns the executions that it started."""
+        event = {
+            "version": "0", "id": "e", "source": source, "detail-type": detail_type, "account": ACCOUNT,
+            "time": "2027-01-01T00:00:00Z", "region": REGION, "resources": [], "detail": detail,
+        }  # fmt: skip
+        begun = []
+        for rule in self.template.of("AWS::Events::Rule").values():
+            if "EventPattern" not in rule["Properties"]:
+                continue
+            pattern = self.template.resolve(rule["Properties"]["EventPattern"])
+            if EventPattern.load(json.dumps(pattern)).matches_event(event):
+                targets = [self.template.resolve(target["Arn"]) for target in rule["Properties"]["Targets"]]
+                begun += [self.start(arn, event) for arn in targets if arn in self.machines.values()]
+        return begun
+
+    def fire(self, schedule: dict[str, Any]) -> str:
+        """What EventBridge Scheduler does when a schedule's time has come."""
+        target = self.template.resolve(schedule["Properties"]["Target"])
+        return self.start(target["Arn"], json.loads(target["Input"]))
+
+    def start(self, machine: str, content: dict[str, Any]) -> str:
+        """Start an execution; returns its ARN."""
+        name = str(uuid.uuid4())
+        return str(
+            self.states.start_execution(stateMachineArn=machine, name=name, input=json.dumps(content))["executionArn"]
+        )
+
+    def stop(self) -> None:
+        """End what still waits: moto runs executions in threads, which would go on in the next test's account."""
+        for machine in self.machines.values():
+            for execution in self.states.list_executions(stateMachineArn=machine, statusFilter="RUNNING")["executions"]:
+                self.states.stop_execution(executionArn=execution["executionArn"])
+        self.until(lambda: set(threading.enumerate()) <= self._before)
+
+    def ended(self, execution: str) -> dict[str, Any]:
+        """Wait for an execution's end; returns its description."""
+        return self.until(
+            lambda: (d := self.states.describe_execution(executionArn=execution))["status"] in ENDED and d
+        )
+
+    def until(self, holds: Callable[[], Any]) -> Any:
+        """Wait until something holds; returns it."""
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            if found := holds():
+                return found
+            time.sleep(0.02)
+        raise AssertionError("it never held")
+
+    def visited(self, execution: str) -> list[str]:
+        """The states that an execution entered, in order."""
+        events = self.states.get_execution_history(executionArn=execution)["events"]
+        return [e["stateEnteredEventDetails"]["name"] for e in events if "stateEnteredEventDetails" in e]
+
+    def visited_by(self, execution: str) -> list[str]:
+        """The states that an execution entered until its end."""
+        self.ended(execution)
+        return self.visited(execution)
+
+    def client(self, service: str) -> Any:
+        """A client of the account."""
+        return boto3.client(service)  # type: ignore[call-overload]
+
+    def mails(self, part: str) -> list[dict[str, str]]:
+        """What was published to the topic whose logical name holds this part."""
+        (logical,) = [name for name in self._queues if part in name]
+        sqs, found = boto3.client("sqs"), []
+        while batch := sqs.receive_message(QueueUrl=self._queues[logical], MaxNumberOfMessages=10).get("Messages"):
+            found += [json.loads(message["Body"]) for message in batch]
+        return found
+
+    def executions(self, pipeline: str) -> list[Any]:
+        """The executions of a pipeline, oldest first."""
+        return list(sagemaker_backends[ACCOUNT][REGION].pipelines[pipeline].pipeline_executions.values())
+
+    def finish(self, pipeline: str, status: str = "Succeeded") -> None:
+        """Let the newest execution end."""
+        self.executions(pipeline)[-1].pipeline_execution_status = status
+
+    def upsert(self, pipeline: str) -> None:
+        """Change a pipeline; moto's UpdatePipeline leaves the time of the change as it was."""
+        sagemaker_backends[ACCOUNT][REGION].pipelines[pipeline].last_modified_time = utcnow()
+
+    def endpoint(self, name: str) -> Any:
+        """An endpoint, None where there is none."""
+        return sagemaker_backends[ACCOUNT][REGION].endpoints.get(name)
+
+    def call(self, function: str, payload: Any) -> tuple[Any, bool]:
+        """Run a function of the template in process; returns its answer, and whether it is an error."""
+        properties = self.template.function(function)
+        module, _, name = properties["Handler"].rpartition(".")
+        handler = getattr(importlib.import_module(module.replace("/", ".")), name)
+        with self._lock, patch.dict(os.environ, properties.get("Environment", {}).get("Variables", {})):
+            self.looks += 1
+            try:
+                return json.loads(json.dumps(handler(payload, None))), False
+            except Exception as error:
+                return {"errorType": type(error).__name__, "errorMessage": str(error)}, True
+
+
+@contextmanager
+def world(template: Template) -> Iterator[World]:
+    """Open the world; waits of state machines and pauses before repetitions take a moment, whatever they say."""
+    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
+    with (
+        patch.dict(os.environ, keys),
+        mock_aws(config={"stepfunctions": {"execute_state_machine": True}}),
+        patch.object(WaitFunction, "_wait_interval", _wait_a_moment),
+        patch.object(retrier_decl, "time", _Hasty()),
+        patch.object(StateTaskServiceAwsSdk, "_eval_service_task", _as_json(StateTaskServiceAwsSdk._eval_service_task)),
+        patch.dict(StateTaskService._SERVICE_NAME_SFN_TO_BOTO_OVERRIDES, BOTO_NAMES),
+    ):
+        boto3.setup_default_session(region_name=REGION)
+        made = World(template)
+        with _richer_sagemaker(made):
+            boto3.DEFAULT_SESSION.events.register("before-call.lambda.Invoke", _invoking(made))
+            try:
+                yield made
+            finally:
+                made.stop()
+                boto3.DEFAULT_SESSION = None
+
+
+def _as_json(evaluate: Callable[..., None]) -> Callable[..., None]:
+    """Times in a service's answer as text, as Step Functions has them; moto leaves them as they are."""
+
+    def evaluated(self: Any, env: Any, **arguments: Any) -> None:
+        evaluate(self, env=env, **arguments)
+        env.stack[-1] = json.loads(json.dumps(env.stack[-1], default=str))
+
+    return evaluated
+
+
+class _Hasty:
+    """`time`, for a module that only pauses by it."""
+
+    @staticmethod
+    def sleep(_: float) -> None:
+        """Don't."""
+
+
+def _wait_a_moment(self: Any, env: Any, wait_seconds: int) -> None:
+    env.program_state_event.wait(0.02)
+
+
+def _invoking(made: World) -> Callable[..., Any]:
+    def invoke(params: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
+        function = params["url_path"].split("/functions/")[1].split("/")[0]
+        answer, failed = made.call(function, json.loads(params["body"]))
+        error = {"FunctionError": "Unhandled"} if failed else {}
+        body = io.BytesIO(json.dumps(answer).encode())
+        return AWSResponse("https://lambda", 200, {}, None), {"StatusCode": 200, "Payload": body, **error}
+
+    return invoke
+
+
+@contextmanager
+def _richer_sagemaker(made: World) -> Iterator[None]:
+    """SageMaker's rules that moto lacks."""
+    backend = SageMakerModelBackend
+    tags = backend.list_tags
+    start, model, config, create = (
+        backend.start_pipeline_execution, backend.create_model, backend.create_endpoint_config, backend.create_endpoint,
+    )  # fmt: skip
+
+    def start_once(self: Any, *given: Any, **named: Any) -> dict[str, str]:
+        request = _bound(start, self, given, named)
+        token, content = request["client_request_token"], json.dumps(request, sort_keys=True)
+        with made.starting:
+            if token in made.tokens:
+                arn, before = made.tokens[token]
+                if before != content:
+                    raise ValidationError(message="ClientRequestToken was used with other parameters")
+                return {"PipelineExecutionArn": arn}
+            answer = dict(start(self, **request))
+            made.tokens[token] = (answer["PipelineExecutionArn"], content)
+            made.executions(request["pipeline_name"])[-1].pipeline_execution_status = "Executing"
+            made.started.append(request)
+        return answer
+
+    def once(make: Callable[..., Any], key: str, kept: str) -> Callable[..., Any]:
+        def refuse(self: Any, *given: Any, **named: Any) -> Any:
+            request = _bound(make, self, given, named)
+            if make.__name__ in made.refusals:
+                raise ValidationError(message=made.refusals[make.__name__])
+            if request[key] in getattr(self, kept):
+                raise ValidationError(message=f"Cannot create already existing {key} {request[key]}.")
+            return make(self, **request)
+
+        return refuse
+
+    def list_tags(self: Any, arn: str, **page: Any) -> Any:
+        if ":endpoint-config/" in arn and arn.rpartition("/")[2] not in self.endpoint_configs:
+            raise ValidationError(message=f"Could not find {arn}.")
+        return tags(self, arn=arn, **page)
+
+    with (
+        patch.object(backend, "list_tags", list_tags),
+        patch.object(backend, "start_pipeline_execution", start_once),
+        patch.object(backend, "create_model", once(model, "model_name", "_models")),
+        patch.object(backend, "create_endpoint_config", once(config, "endpoint_config_name", "endpoint_configs")),
+        patch.object(backend, "create_endpoint", once(create, "endpoint_name", "endpoints")),
+        patch.object(SageMakerResponse, "update_endpoint", _updating(made), create=True),
+    ):
+        yield
+
+
+def _bound(function: Callable[..., Any], self: Any, given: Any, named: Any) -> dict[str, Any]:
+    """A call's arguments by name."""
+    arguments = dict(inspect.signature(function).bind(self, *given, **named).arguments)
+    del arguments["self"]
+    return arguments
+
+
+def _updating(made: World) -> Callable[[Any], str]:
+    """UpdateEndpoint: refused while another lasts; ends when the canary's alarms have been looked at."""
+
+    def update_endpoint(self: Any) -> str:
+        request = json.loads(self.body)
+        made.updates.append(request)
+        endpoint = self.sagemaker_backend.endpoints[request["EndpointName"]]
+        if endpoint.endpoint_status != "InService":
+            raise ValidationError(message=f'Cannot update in-progress endpoint "{endpoint.arn}".')
+        endpoint.endpoint_status = "Updating"
+        threading.Thread(target=_bake, args=(made, endpoint, request), daemon=True).start()
+        return json.dumps({"EndpointArn": endpoint.arn})
+
+    return update_endpoint
+
+
+def _bake(made: World, endpoint: Any, request: dict[str, Any]) -> None:
+    while endpoint.endpoint_name in made.holds:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    alarms = [a["AlarmName"] for a in request["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]]
+    states = made.cloudwatch.describe_alarms(AlarmNames=alarms)["MetricAlarms"]
+    if any(alarm["StateValue"] == "ALARM" for alarm in states):
+        endpoint.endpoint_status = "RollingBack"
+        time.sleep(0.1)
+        endpoint.failure_reason = "One or more configured alarm(s) breached"
+    else:
+        endpoint.endpoint_config_name = request["EndpointConfigName"]
+        endpoint.failure_reason = None
+    endpoint.endpoint_status = "InService"

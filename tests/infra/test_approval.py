@@ -1,0 +1,263 @@
+"""From an approver's decision to an endpoint, as it flows: the template's state machine is run; moto is the account."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from infra.deployment.plan import MARK
+from tests.infra.flows import BOTO_NAMES, World, world
+from tests.infra.template import Template
+
+GROUP = "medloop-segmentation"
+EVIDENCE = "s3://artefacts/executions/segmentation/e1/Evaluate/evaluation"
+BLUE_GREEN = "BlueGreenUpdatePolicy"
+
+
+@pytest.fixture
+def account(stack: Template) -> Iterator[World]:
+    """An account with an empty model group, and the alarms of the stack's endpoints."""
+    with world(stack) as made:
+        made.sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
+        for logical in stack.of("AWS::CloudWatch::Alarm"):
+            put_alarm(made, stack.name(logical))
+        yield made
+
+
+def put_alarm(account: World, name: str, state: str = "OK") -> None:
+    """An alarm in a state."""
+    account.cloudwatch.put_metric_alarm(
+        AlarmName=name, ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1, MetricName="m",
+        Namespace="n", Period=60, Statistic="Sum", Threshold=0,
+    )  # fmt: skip
+    account.cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="test")
+
+
+def register(account: World, **metadata: str) -> str:
+    """A new version that waits for a decision; returns its ARN."""
+    specification = {
+        "Containers": [{"Image": "image", "ModelDataUrl": "s3://artefacts/model.tar.gz"}],
+        "SupportedContentTypes": [],
+        "SupportedResponseMIMETypes": [],
+    }
+    made = account.sagemaker.create_model_package(
+        ModelPackageGroupName=GROUP,
+        InferenceSpecification=specification,
+        ModelApprovalStatus="PendingManualApproval",
+        CustomerMetadataProperties={"evaluation": EVIDENCE, "score": "mean_foreground_dice 0.9", **metadata},
+    )
+    return str(made["ModelPackageArn"])
+
+
+def tell(account: World, arn: str, status: str | None = None) -> str:
+    """The event of a version's state, or of one that it had; returns the execution that it started."""
+    package = account.sagemaker.describe_model_package(ModelPackageName=arn)
+    detail = {
+        "ModelPackageGroupName": GROUP,
+        "ModelPackageArn": arn,
+        "ModelPackageVersion": package["ModelPackageVersion"],
+        "ModelApprovalStatus": status or package["ModelApprovalStatus"],
+    }
+    (execution,) = account.send("aws.sagemaker", "SageMaker Model Package State Change", detail)
+    return execution
+
+
+def decide(account: World, arn: str, status: str = "Approved", decision: str = "decision_1") -> None:
+    """An approver's decision."""
+    metadata = {"decision": decision, "evaluation": EVIDENCE}
+    account.sagemaker.update_model_package(
+        ModelPackageArn=arn, ModelApprovalStatus=status, CustomerMetadataProperties=metadata
+    )
+
+
+def deploy(account: World, arn: str, **choices: str) -> dict[str, Any]:
+    """Approve a version, tell of it, and wait for the end of what follows."""
+    decide(account, arn, **choices)
+    return account.ended(tell(account, arn))
+
+
+def served(account: World) -> str:
+    """The version that the endpoint's configuration is named by."""
+    return str(account.endpoint(GROUP).endpoint_config_name).rpartition("-")[0]
+
+
+def test_an_approval_becomes_an_endpoint(account: World) -> None:
+    """Made at the first deployment: two instances, autoscaling, a mail to approvers."""
+    end = deploy(account, register(account))
+    assert end["status"] == "SUCCEEDED", end
+    assert served(account) == f"{GROUP}-1"
+    config = account.sagemaker.describe_endpoint_config(EndpointConfigName=account.endpoint(GROUP).endpoint_config_name)
+    (variant,) = config["ProductionVariants"]
+    assert variant["VariantName"] == "AllTraffic"
+    assert variant["InitialInstanceCount"] == 2
+    model = account.sagemaker.describe_model(ModelName=variant["ModelName"])
+    assert model["PrimaryContainer"]["ModelPackageName"].endswith(f"{GROUP}/1")
+    (target,) = account.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
+        "ScalableTargets"
+    ]
+    assert target["ResourceId"] == f"endpoint/{GROUP}/variant/AllTraffic"
+    assert "serves" in account.mails("Approvers")[0]["Message"]
+
+
+def test_a_newer_version_takes_over_by_a_canary_that_alarms_watch(account: World) -> None:
+    """Blue/green, half of the instances first, a bake, and the endpoint's own alarms."""
+    deploy(account, register(account))
+    assert deploy(account, register(account))["status"] == "SUCCEEDED"
+    assert served(account) == f"{GROUP}-2"
+    (update,) = account.updates
+    routing = update["DeploymentConfig"][BLUE_GREEN]["TrafficRoutingConfiguration"]
+    assert routing["Type"] == "CANARY"
+    assert routing["CanarySize"] == {"Type": "CAPACITY_PERCENT", "Value": 50}
+    assert routing["WaitIntervalInSeconds"] >= 60
+    alarms = [alarm["AlarmName"] for alarm in update["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]]
+    assert alarms == [f"{GROUP}-errors", f"{GROUP}-latency"]
+    known = {account.template.name(logical) for logical in account.template.of("AWS::CloudWatch::Alarm")}
+    assert set(alarms) <= known
+    shape = account.sagemaker.meta.service_model.operation_model("UpdateEndpoint").input_shape
+    assert set(update) <= set(shape.members)
+    assert set(update["DeploymentConfig"]) <= set(shape.members["DeploymentConfig"].members)
+
+
+def test_a_failing_alarm_rolls_back_and_is_told_and_the_repeated_event_tries_no_more(account: World) -> None:
+    """The old version goes on; the mail names the reason and the runbook; only a new approval tries again."""
+    deploy(account, register(account))
+    put_alarm(account, f"{GROUP}-errors", "ALARM")
+    second = register(account)
+    end = deploy(account, second)
+    assert (end["status"], end["error"]) == ("FAILED", "RolledBack")
+    assert served(account) == f"{GROUP}-1"
+    (mail,) = account.mails("Operations")
+    assert "configured alarm(s) breached" in mail["Message"]
+    assert "medloop-deployment-failed" in mail["Message"]
+    config = account.updates[0]["EndpointConfigName"]
+    marked = account.sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
+    tags = account.sagemaker.list_tags(ResourceArn=marked)["Tags"]
+    assert {"Key": MARK, "Value": "decision_1"} in tags
+    put_alarm(account, f"{GROUP}-errors", "OK")
+    assert account.visited_by(tell(account, second))[-1] == "Nothing"
+    assert len(account.updates) == 1
+    assert deploy(account, second, decision="decision_2")["status"] == "SUCCEEDED"
+    assert served(account) == f"{GROUP}-2"
+
+
+def test_a_repeated_event_changes_nothing(account: World) -> None:
+    """Whether it comes at once or when all is done."""
+    arn = register(account)
+    decide(account, arn)
+    both = [tell(account, arn), tell(account, arn)]
+    assert {account.ended(execution)["status"] for execution in both} == {"SUCCEEDED"}
+    assert account.visited_by(tell(account, arn))[-1] == "Nothing"
+    assert account.updates == []
+    models = account.sagemaker.list_models()["Models"]
+    configs = account.sagemaker.list_endpoint_configs()["EndpointConfigs"]
+    assert (len(models), len(configs)) == (1, 1)
+
+
+def test_an_event_that_comes_late_does_not_bring_the_old_version_back(account: World) -> None:
+    """The newest Approved version decides, whichever event comes last."""
+    first, second = register(account), register(account)
+    decide(account, first)
+    decide(account, second)
+    account.ended(tell(account, second))
+    assert served(account) == f"{GROUP}-2"
+    assert account.visited_by(tell(account, first))[-1] == "Nothing"
+    assert served(account) == f"{GROUP}-2"
+
+
+def test_an_older_version_never_replaces_a_newer_one(account: World) -> None:
+    """Not even where the newer one is Approved no more: going back is a person's, and the mail has the command."""
+    first, second = register(account), register(account)
+    decide(account, first)
+    deploy(account, second)
+    decide(account, second, "Rejected")
+    assert account.visited_by(tell(account, first))[-2:] == ["NotifyOperations", "Notified"]
+    assert served(account) == f"{GROUP}-2"
+    assert f"medloop endpoints deploy {GROUP}/1" in account.mails("Operations")[0]["Message"]
+
+
+def test_a_newer_approval_during_a_bake_waits_and_then_takes_over(account: World) -> None:
+    """Two deployments are never at once; the second looks anew when the first has ended."""
+    deploy(account, register(account))
+    account.holds.add(GROUP)
+    second, third = register(account), register(account)
+    decide(account, second)
+    slow = tell(account, second)
+    account.until(lambda: account.updates)
+    decide(account, third)
+    late = tell(account, third)
+    account.until(lambda: "Busy" in account.visited(late))
+    account.holds.clear()
+    assert {account.ended(slow)["status"], account.ended(late)["status"]} == {"SUCCEEDED"}
+    assert served(account) == f"{GROUP}-3"
+
+
+def test_a_rejected_version_deploys_nothing(account: World) -> None:
+    """Nor does a version whose approval was taken back before anyone looked (docs/decisions/0041)."""
+    arn = register(account)
+    decide(account, arn, "Rejected")
+    for status in ("Rejected", "Approved"):
+        assert account.visited_by(tell(account, arn, status))[-1] == "Nothing"
+    assert account.sagemaker.list_models()["Models"] == []
+    assert account.endpoint(GROUP) is None
+
+
+def test_an_approval_taken_back_before_traffic_moves_deploys_nothing(account: World) -> None:
+    """Between the first look and the second."""
+    arn = register(account)
+    decide(account, arn)
+    real = account.call
+
+    def call(function: str, payload: Any) -> tuple[Any, bool]:
+        answer = real(function, payload)
+        decide(account, arn, "Rejected")
+        return answer
+
+    account.call = call  # type: ignore[method-assign]
+    visited = account.visited_by(tell(account, arn))
+    assert "LookAgain" in visited
+    assert visited[-1] == "Nothing"
+    assert account.endpoint(GROUP) is None
+
+
+def test_a_version_that_waits_is_told_to_approvers_with_the_link(account: World) -> None:
+    """The mail has the console's page of the report, and the commands; nothing is deployed."""
+    account.ended(tell(account, register(account)))
+    (mail,) = account.mails("Approvers")
+    assert mail["Subject"] == f"medloop: {GROUP}/1 waits for approval"
+    link = "https://us-east-1.console.aws.amazon.com/s3/object/artefacts?region=us-east-1&prefix="
+    assert f"{link}executions/segmentation/e1/Evaluate/evaluation/report.html" in mail["Message"]
+    assert f"medloop models show {GROUP}/1 --target aws" in mail["Message"]
+    assert account.endpoint(GROUP) is None
+
+
+def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> None:
+    """One without alarms, or one that somebody else configured."""
+    end = deploy(account, register(account, endpoint="staging"))
+    assert end["status"] == "SUCCEEDED"
+
+
+def test_a_refusal_of_the_service_is_told(account: World) -> None:
+    """The event and the cause, to operations; the state machine fails, which is an alarm too."""
+    arn = register(account)
+    decide(account, arn)
+    account.refusals["create_model"] = "the role can't be assumed"
+    assert account.ended(tell(account, arn))["status"] == "FAILED"
+    assert "the role can't be assumed" in account.mails("Operations")[0]["Message"]
+
+
+def test_the_definitions_requests_are_the_services(account: World) -> None:
+    """Each call's parameters are members of botocore's request."""
+    checked = 0
+    for logical in account.template.of("AWS::StepFunctions::StateMachine"):
+        for state in json.loads(account.template.definition(logical))["States"].values():
+            _, _, call = state.get("Resource", "").partition(":::aws-sdk:")
+            if call:
+                service, operation = call.split(":")
+                model = account.client(BOTO_NAMES.get(service, service)).meta.service_model
+                members = model.operation_model(operation[0].upper() + operation[1:]).input_shape.members
+                assert {name.removesuffix(".$") for name in state["Parameters"]} <= set(members), call
+                checked += 1
+    assert checked >= 9
