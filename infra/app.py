@@ -20,6 +20,8 @@ FEATURES = {
     "@aws-cdk/core:checkSecretUsage": True,
     "@aws-cdk/aws-kms:aliasNameRef": True,
     "@aws-cdk/aws-s3:createDefaultLoggingPolicy": True,
+    # Each resource says where in the tree it stands, as it does when CDK's command line synthesises.
+    "aws:cdk:enable-path-metadata": True,
 }
 """CDK's feature flags; set here, because neither tests nor `python -m infra.app` read cdk.json."""
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medloop.errors import SettingError
 from medloop.yaml_text import read_yaml
@@ -52,8 +52,8 @@ class StorageSettings(Section):
 class TrackingSettings(Section):
     """MLflow."""
 
-    mlflow: Literal["serverless", "server", "off"] = "serverless"
-    """`serverless` costs nothing idle; `server` is always on."""
+    mlflow: Literal["server", "serverless", "off"] = "off"
+    """`server` is always on, and billed so; `serverless` costs nothing idle, and jobs in the VPC can't reach it."""
     server_size: Literal["Small", "Medium", "Large"] = "Small"
 
 
@@ -66,6 +66,69 @@ class AccessSettings(Section):
     """For split.layout=manifest, which copies nothing: training and evaluation read raw data, too."""
 
 
+class ScheduleSettings(Section):
+    """A schedule that comes with the stack; `medloop schedules create` makes others."""
+
+    name: str = Field(pattern=r"^[0-9a-zA-Z_.-]{1,50}$")
+    pipeline: Literal["classification", "segmentation"]
+    data: str = Field(pattern=r"^s3://[\w.:/=+@-]{1,250}/$")
+    """The data set's prefix, with a slash at its end."""
+    expression: str = Field(pattern=r"^(rate|cron|at)\(.+\)$")
+    """EventBridge's `rate(7 days)`, `cron(0 3 ? * SUN *)` or `at(2027-01-31T03:00:00)`."""
+    timezone: str = "UTC"
+    """Of a cron expression."""
+    parameters: dict[str, str] = {}
+    """Pipeline parameters beside InputData and DataVersion."""
+
+
+class SchedulingSettings(Section):
+    """Retraining by the clock; new data start it in any case."""
+
+    schedules: list[ScheduleSettings] = []
+
+
+class DeploymentSettings(Section):
+    """How approved versions are served, and how a new one takes over."""
+
+    instance_type: str = Field(default="ml.m5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+    canary_percent: int = Field(default=50, ge=5, le=50)
+    """Share of the instances that get traffic first; one instance at least."""
+    bake_minutes: int = Field(default=10, ge=1, le=60)
+    """How long the alarms are watched, with the canary and once more with all traffic."""
+    minimum_instances: int = Field(default=2, ge=2)
+    """Of autoscaling, and to begin with: with one instance there is no canary."""
+    maximum_instances: int = 4
+    invocations: int = Field(default=60, ge=1)
+    """A minute and instance that autoscaling aims at."""
+    max_latency_seconds: int = Field(default=30, ge=1, le=60)
+    """99th percentile of the model's latency above which a deployment is rolled back."""
+    max_errors: int = Field(default=2, ge=0)
+    """Answers of 5xx in a minute above which it is rolled back."""
+
+    @model_validator(mode="after")
+    def _canary_is_possible(self) -> Self:
+        if self.maximum_instances < self.minimum_instances:
+            raise ValueError("maximum_instances: is below minimum_instances")
+        if self.canary_percent * self.minimum_instances < 100:
+            raise ValueError("canary_percent: is less than one of minimum_instances; choose more of either")
+        return self
+
+
+class MonitoringSettings(Section):
+    """Who is told, and what is too much."""
+
+    approvers: list[str] = []
+    """Mail addresses of those who decide about versions."""
+    operations: list[str] = []
+    """Mail addresses of those who are told of failures."""
+    monthly_dollars: int = Field(default=500, ge=1)
+    """Of the stack's tagged resources; told at 80 % spent and at 100 % forecast."""
+    anomaly_dollars: int = Field(default=50, ge=1)
+    """Above what is usual."""
+    execution_hours: int = Field(default=24, ge=1)
+    """Of one execution."""
+
+
 class Settings(Section):
     """Everything that can be chosen."""
 
@@ -73,6 +136,15 @@ class Settings(Section):
     storage: StorageSettings = StorageSettings()
     tracking: TrackingSettings = TrackingSettings()
     access: AccessSettings = AccessSettings()
+    scheduling: SchedulingSettings = SchedulingSettings()
+    deployment: DeploymentSettings = DeploymentSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+
+    @model_validator(mode="after")
+    def _jobs_reach_mlflow(self) -> Self:
+        if self.network.vpc and self.tracking.mlflow == "serverless":
+            raise ValueError("tracking.mlflow: serverless has no VPC endpoint; choose server, or network.vpc: false")
+        return self
 
 
 def load_settings(context: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
@@ -138,6 +210,8 @@ def _of_context(context: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
 def _first(error: ValidationError, sources: Mapping[str, str], path: Path) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
+    if not name:
+        return f"{path}: {first['msg'].removeprefix('Value error, ')}"
     where = next((sources[known] for known in sources if name == known or name.startswith(f"{known}.")), str(path))
     if first["type"] == "extra_forbidden":
         return f"{where}: {name}: there is no such setting; infra/settings.py lists them"

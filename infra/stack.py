@@ -8,15 +8,21 @@ import aws_cdk as cdk
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.deployment.construct import Deployment
 from infra.execution.roles import Execution
 from infra.images.builds import Builds
 from infra.images.repositories import Images
+from infra.monitoring.construct import Monitoring
+from infra.monitoring.notifications import Notifications
 from infra.network.vpc import Network
-from infra.registry.groups import Registry
+from infra.registry.groups import TASKS, Registry
+from infra.scheduling.construct import Scheduling
 from infra.settings import Settings
 from infra.storage.buckets import Storage
 from infra.storage.keys import Keys
 from infra.tracking.mlflow import Tracking
+from medloop.cloud.hosting import Hosting
+from steps.network import has_local_storage
 
 STACK_NAME = "medloop"
 TAG = ("medloop:part-of", "infra")
@@ -54,7 +60,7 @@ class MedloopStack(cdk.Stack):
             settings=settings.network,
             keys=self.keys,
             log_retention=retention,
-            mlflow=settings.tracking.mlflow != "off",
+            mlflow_server=settings.tracking.mlflow == "server",
         )
         self.images = Images(self, "Images", keys=self.keys, keep=settings.storage.keep_on_destroy)
         self.registry = Registry(self, "Registry")
@@ -78,8 +84,91 @@ class MedloopStack(cdk.Stack):
             pipeline_role=self.execution.pipeline,
             log_retention=retention,
         )
+        self.notifications = Notifications(
+            self,
+            "Notifications",
+            key=self.keys.logs,
+            approvers=settings.monitoring.approvers,
+            operations=settings.monitoring.operations,
+        )
+        self.scheduling = self._scheduling()
+        self.deployment = self._deployment()
+        self.monitoring = self._monitoring()
         self._put_outputs()
         cdk.Tags.of(self).add(*TAG)
+
+    def _scheduling(self) -> Scheduling:
+        """Retraining by the clock and on new data."""
+        return Scheduling(
+            self,
+            "Scheduling",
+            pipelines=TASKS,
+            schedules=self.settings.scheduling.schedules,
+            data_bucket=self.storage.data,
+            artefact_bucket=self.storage.artefacts,
+            key=self.keys.logs,
+            operations=self.notifications.operations,
+            dead_letters=self.notifications.dead_letters,
+            log_retention=self.log_retention,
+            vpc=self.network.vpc,
+            security_group=self.network.security_group,
+        )
+
+    def _deployment(self) -> Deployment:
+        """From approval to production, on endpoints that are named as their groups."""
+        return Deployment(
+            self,
+            "Deployment",
+            groups=self.registry.groups,
+            endpoints=self.registry.groups,
+            hosting=self._hosting(),
+            rollout=self.settings.deployment,
+            inference_role=self.execution.jobs.inference,
+            artefact_bucket=self.storage.artefacts,
+            key=self.keys.logs,
+            approvers=self.notifications.approvers,
+            operations=self.notifications.operations,
+            dead_letters=self.notifications.dead_letters,
+            tags=dict([TAG]),
+            log_retention=self.log_retention,
+            vpc=self.network.vpc,
+            security_group=self.network.security_group,
+        )
+
+    def _hosting(self) -> Hosting:
+        """The machines of endpoints: no connection can be opened from their containers."""
+        kind = self.settings.deployment.instance_type
+        vpc = None
+        if self.network.security_group is not None:
+            groups = [self.network.security_group.security_group_id]
+            vpc = {"SecurityGroupIds": groups, "Subnets": list(self.network.subnet_ids)}
+        # Instances with disks of their own encrypt those themselves, and refuse a key.
+        key = None if has_local_storage(kind) else self.keys.artefacts.key_arn
+        return Hosting(instance_type=kind, vpc=vpc, isolation=True, volume_key=key)
+
+    def _monitoring(self) -> Monitoring:
+        """Dashboard, alarms, budget, trail."""
+        failures = {
+            "medloop-retraining-failed": self.scheduling.guard,
+            "medloop-deployment-failed": self.deployment.machine,
+        }
+        functions = [self.scheduling.function.function, self.deployment.function.function, self.execution.champion]
+        return Monitoring(
+            self,
+            "Monitoring",
+            pipelines=TASKS,
+            endpoints=self.registry.groups,
+            machines=failures,
+            functions=functions,
+            operations=self.notifications.operations,
+            dead_letters=self.notifications.dead_letters,
+            limits=self.settings.monitoring,
+            tag=TAG,
+            key=self.keys.logs,
+            trail_bucket=self.storage.logs,
+            watched_buckets=[self.storage.data, self.storage.artefacts],
+            log_retention=self.log_retention,
+        )
 
     def _put_outputs(self) -> None:
         """What medloop's command line reads, as variables, and what is given it as settings (infra/outputs.py)."""

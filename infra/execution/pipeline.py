@@ -107,7 +107,7 @@ class PipelineRole(Construct):
             statement(
                 "RegisterPending",
                 ["sagemaker:CreateModelPackage"],
-                [*places, *versions],
+                versions,
                 {"StringEquals": {"sagemaker:ModelApprovalStatus": PENDING}},
             ),
             statement("DescribeVersions", ["sagemaker:DescribeModelPackage"], versions),

@@ -12,7 +12,7 @@ from constructs import Construct
 
 from infra.settings import NetworkSettings
 from infra.storage.keys import Keys
-from infra.tracking.actions import MLFLOW_ACTIONS
+from infra.tracking.actions import SERVER_ACTIONS
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ SERVICES = (
         ),
     ),
 )
-MLFLOW = Service("sagemaker.experiments", MLFLOW_ACTIONS)
+MLFLOW = Service("experiments", SERVER_ACTIONS)
+"""An MLflow tracking server, by the endpoint that AWS has for it; the one service here of another prefix."""
 STORAGE_ACTIONS = (
     "s3:AbortMultipartUpload",
     "s3:GetBucketLocation",
@@ -83,7 +84,7 @@ class Network(Construct):
         settings: Whether, and how large.
         keys: Encrypt the flow log.
         log_retention: How long the flow log is kept.
-        mlflow: Whether jobs reach MLflow.
+        mlflow_server: Whether jobs reach an MLflow tracking server.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Network(Construct):
         settings: NetworkSettings,
         keys: Keys,
         log_retention: logs.RetentionDays,
-        mlflow: bool,
+        mlflow_server: bool,
     ) -> None:
         super().__init__(scope, construct_id)
         self.vpc: ec2.Vpc | None = None
@@ -107,7 +108,7 @@ class Network(Construct):
             self._log_flows(self.vpc, keys, log_retention)
             self._reach_storage(self.vpc)
             door = self._make_door(self.vpc, self.security_group)
-            for service in [*SERVICES, *([MLFLOW] if mlflow else [])]:
+            for service in [*SERVICES, *([MLFLOW] if mlflow_server else [])]:
                 self._reach(self.vpc, service, door)
 
     def _make_vpc(self, settings: NetworkSettings) -> ec2.Vpc:
@@ -178,7 +179,7 @@ class Network(Construct):
             self,
             service.name.title().replace(".", "").replace("-", ""),
             vpc=vpc,
-            service=ec2.InterfaceVpcEndpointAwsService(service.name),
+            service=ec2.InterfaceVpcEndpointAwsService(service.name, "aws.sagemaker" if service is MLFLOW else None),
             private_dns_enabled=True,
             open=False,
             security_groups=[door],

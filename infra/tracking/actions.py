@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MLFLOW_ACTIONS = (
+SERVER_ACTIONS = (
     "sagemaker-mlflow:CreateExperiment",
     "sagemaker-mlflow:CreateRun",
     "sagemaker-mlflow:GetExperiment",
@@ -17,3 +17,5 @@ MLFLOW_ACTIONS = (
     "sagemaker-mlflow:SetTag",
     "sagemaker-mlflow:UpdateRun",
 )
+APP_ACTIONS = ("sagemaker:CallMlflowAppApi",)
+"""The serverless app's calls are one action to IAM."""

@@ -10,7 +10,7 @@ from constructs import Construct
 from infra.execution.grants import read_objects, statement, use_key, write_objects
 from infra.settings import TrackingSettings
 from infra.storage.buckets import Storage
-from infra.tracking.actions import MLFLOW_ACTIONS
+from infra.tracking.actions import APP_ACTIONS, SERVER_ACTIONS
 
 NAME = "medloop"
 PREFIX = "mlflow"
@@ -31,6 +31,7 @@ class Tracking(Construct):
         super().__init__(scope, construct_id)
         self._storage = storage
         self.arn: str | None = None
+        self.actions = APP_ACTIONS if settings.mlflow == "serverless" else SERVER_ACTIONS
         if settings.mlflow == "off":
             return
         place = f"s3://{storage.artefacts.bucket_name}/{PREFIX}"
@@ -57,7 +58,7 @@ class Tracking(Construct):
             return []
         artefacts = f"{PREFIX}/*"
         return [
-            statement("TrackRuns", MLFLOW_ACTIONS, [self.arn]),
+            statement("TrackRuns", self.actions, [self.arn]),
             write_objects("WriteRunArtefacts", self._storage.artefacts, artefacts),
         ]
 

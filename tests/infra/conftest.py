@@ -6,18 +6,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import aws_cdk as cdk
 import pytest
+from cdk_nag import AwsSolutionsChecks, HIPAASecurityChecks
 
 from infra.app import make_app
-from infra.settings import Settings
+from infra.settings import Settings, TrackingSettings
 from infra.stack import STACK_NAME
+from tests.infra.policies import Account
+
+EVERYTHING = Settings(tracking=TrackingSettings(mlflow="server"))
 
 
 @pytest.fixture(scope="session")
 def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the synthesised app, with the defaults of all settings."""
+    """The folder of the synthesised app, with all that there is, and what cdk-nag finds in it."""
     folder = tmp_path_factory.mktemp("assembly")
-    make_app(Settings(), outdir=str(folder), validate=False).synth()
+    app = make_app(EVERYTHING, outdir=str(folder), validate=False)
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), HIPAASecurityChecks(app))
+    # All is written before findings make it fail; they are compared with their answers (test_findings.py).
+    with pytest.raises(RuntimeError, match="^ValidationFailed"):
+        app.synth()
     return folder
 
 
@@ -25,3 +34,9 @@ def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def template(assembly: Path) -> dict[str, Any]:
     """The stack's template."""
     return dict(json.loads((assembly / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="session")
+def account(template: dict[str, Any]) -> Account:
+    """The stack as IAM sees it."""
+    return Account(template)

@@ -1,0 +1,188 @@
+"""A small evaluator of IAM policies, after AWS's documented logic for requests within one account.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html: an explicit deny in any
+policy wins; else an allow in the caller's policies or in the resource's policy is needed; a KMS key's policy must allow
+too, if only by delegating to the account's IAM policies. What it doesn't know is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Literal
+
+Statement = Mapping[str, Any]
+Decision = Literal["allowed", "denied", "explicitly denied"]
+_KNOWN = {"Sid", "Effect", "Principal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to a service.
+
+    Args:
+        principal: Who asks: a role's ARN, or a service such as `sagemaker.amazonaws.com`.
+        action: `service:Operation`.
+        resource: The ARN that is asked about; `*` where the operation knows none.
+        context: Condition keys with one value or several; keys are compared without case.
+    """
+
+    principal: str
+    action: str
+    resource: str
+    context: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+
+
+def decide(
+    request: Request,
+    identity: Iterable[Statement],
+    resource: Iterable[Statement] = (),
+    *,
+    resource_must_allow: bool = False,
+    boundaries: Sequence[Iterable[Statement]] = (),
+) -> Decision:
+    """What the service answers.
+
+    Args:
+        request: The request.
+        identity: Statements of the caller's policies.
+        resource: Statements of the resource's policy.
+        resource_must_allow: Whether the resource's policy must allow too, as a KMS key's must.
+        boundaries: Policies that must each allow, such as a VPC endpoint's.
+    """
+    identity, resource, limits = list(identity), list(resource), [list(limit) for limit in boundaries]
+    own = [s for s in identity if _applies(s, request)]
+    elsewhere = [s for s in chain(resource, *limits) if _names(s, request.principal) and _applies(s, request)]
+    if any(s["Effect"] == "Deny" for s in [*own, *elsewhere]):
+        return "explicitly denied"
+    if not all(any(_grants(s, request) for s in limit) for limit in limits):
+        return "denied"
+    by_resource = [s for s in resource if _grants(s, request)]
+    # A policy that names the account lets the account's own policies decide; by itself it gives nothing.
+    direct = [s for s in by_resource if not _delegates(s)]
+    if resource_must_allow and not by_resource:
+        return "denied"
+    return "allowed" if own or direct else "denied"
+
+
+def matches(pattern: str, value: str) -> bool:
+    """IAM's wildcards: `*` is any text, slashes and colons too, `?` one character."""
+    expression = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern)
+    return re.fullmatch(expression, value, re.DOTALL) is not None
+
+
+def as_list(value: Any) -> list[Any]:
+    """Policies write one value without its list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _grants(statement: Statement, request: Request) -> bool:
+    return statement["Effect"] == "Allow" and _names(statement, request.principal) and _applies(statement, request)
+
+
+def _applies(statement: Statement, request: Request) -> bool:
+    if unknown := set(statement) - _KNOWN:
+        raise ValueError(f"statement has unknown elements {sorted(unknown)}")
+    return (
+        _element(statement, "Action", request.action.lower(), lower=True)
+        and _element(statement, "Resource", request.resource, lower=False)
+        and _conditions(statement.get("Condition", {}), request.context)
+    )
+
+
+def _element(statement: Statement, name: str, value: str, *, lower: bool) -> bool:
+    """Action or Resource, or its Not form; a trust policy has no Resource, and means the role itself."""
+    if name not in statement and f"Not{name}" not in statement:
+        return name == "Resource"
+    negative = name not in statement
+    patterns = as_list(statement[f"Not{name}" if negative else name])
+    found = any(matches(pattern.lower() if lower else pattern, value) for pattern in patterns)
+    return found != negative
+
+
+def _names(statement: Statement, principal: str) -> bool:
+    given = statement.get("Principal")
+    if given is None:
+        return False
+    if given == "*":
+        return True
+    for kind, values in given.items():
+        for value in as_list(values):
+            if value in ("*", principal) or (kind == "AWS" and _is_account_of(value, principal)):
+                return True
+    return False
+
+
+def _is_account_of(value: str, principal: str) -> bool:
+    """`arn:aws:iam::ACCOUNT:root` stands for every principal of the account."""
+    root = re.fullmatch(r"arn:aws:iam::(\d{12}):root", value)
+    return root is not None and principal.startswith("arn:") and principal.split(":")[4] == root[1]
+
+
+def _delegates(statement: Statement) -> bool:
+    given = statement.get("Principal")
+    if not isinstance(given, Mapping):
+        return False
+    return all(str(value).endswith(":root") for value in as_list(given.get("AWS", [])) or ["no"])
+
+
+def _conditions(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str | Sequence[str]]) -> bool:
+    """All operators and all keys must hold."""
+    lowered = {key.lower(): [str(item) for item in as_list(value)] for key, value in context.items()}
+    return all(
+        _condition(operator, lowered.get(key.lower()), [str(value) for value in as_list(wanted)])
+        for operator, keys in conditions.items()
+        for key, wanted in keys.items()
+    )
+
+
+def _condition(operator: str, present: list[str] | None, wanted: list[str]) -> bool:
+    if operator == "Null":
+        return (present is None) == (wanted == ["true"])
+    quantifier, _, rest = operator.rpartition(":")
+    optional, name = rest.endswith("IfExists"), rest.removesuffix("IfExists")
+    if name not in _OPERATORS:
+        raise ValueError(f"operator {operator} is unknown here")
+    negative, test = _OPERATORS[name]
+    if present is None:
+        return optional or negative or quantifier == "ForAllValues"
+    held = [
+        (not any(test(value, each) for each in wanted)) if negative else any(test(value, each) for each in wanted)
+        for value in present
+    ]
+    if quantifier == "ForAnyValue":
+        return any(held)
+    if quantifier == "ForAllValues" or len(held) == 1:
+        return all(held)
+    raise ValueError(f"{operator}: several values need ForAllValues or ForAnyValue")
+
+
+def _same(value: str, wanted: str) -> bool:
+    return value == wanted
+
+
+def _same_truth(value: str, wanted: str) -> bool:
+    return value.lower() == wanted.lower()
+
+
+def _like(value: str, wanted: str) -> bool:
+    return matches(wanted, value)
+
+
+def _less(value: str, wanted: str) -> bool:
+    return float(value) < float(wanted)
+
+
+_OPERATORS = {
+    "StringEquals": (False, _same),
+    "StringNotEquals": (True, _same),
+    "StringLike": (False, _like),
+    "StringNotLike": (True, _like),
+    "ArnEquals": (False, _like),
+    "ArnLike": (False, _like),
+    "ArnNotLike": (True, _like),
+    "Bool": (False, _same_truth),
+    "NumericLessThan": (False, _less),
+}

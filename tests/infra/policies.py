@@ -1,0 +1,140 @@
+"""The synthesised stack as IAM sees it: roles with their statements, and the policies of what they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.infra.iam import Decision, Request, as_list, decide
+from tests.infra.template import ACCOUNT, REGION, Template
+
+_SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
+_FORMS = {
+    "AWS::ECR::Repository": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{{RepositoryName}}",
+    "AWS::SageMaker::MlflowTrackingServer": f"{_SAGEMAKER}:mlflow-tracking-server/{{TrackingServerName}}",
+    "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{LogGroupName}}:*",
+    "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{{AlarmName}}",
+}
+
+
+class Account(Template):
+    """The stack in an account of its own; resources are found by their CDK path or the beginning of it."""
+
+    def arn(self, logical: str) -> str:
+        """A resource's ARN, in the form that its service uses."""
+        form = _FORMS.get(self.resources[logical]["Type"])
+        if form is None:
+            return super().arn(logical)
+        properties = {"LogGroupName": logical, **self.resolve(self.properties(logical))}
+        return form.format_map(properties)
+
+    def _call(self, name: str, argument: Any) -> Any:
+        """`TrackingServerArn` is an ARN by another name."""
+        if name == "GetAtt" and argument[1].endswith("Arn"):
+            return self.arn(argument[0])
+        return super()._call(name, argument)
+
+    def find(self, kind: str, path: str) -> str:
+        """The logical name of the one resource of a kind whose CDK path is this, below the stack.
+
+        Raises:
+            AssertionError: There is none.
+        """
+        paths = {name: one.get("Metadata", {}).get("aws:cdk:path", "") for name, one in self.of(kind).items()}
+        found = [name for name, one in paths.items() if one.partition("/")[2].removesuffix("/Resource") == path]
+        assert len(found) == 1, f"{kind} {path}: {found or sorted(paths.values())}"
+        return found[0]
+
+    def role(self, path: str) -> str:
+        """A role's ARN."""
+        return self.arn(self.find("AWS::IAM::Role", path))
+
+    def statements_of(self, role: str) -> list[dict[str, Any]]:
+        """The statements of a role's policies."""
+        logical = next(name for name in self.of("AWS::IAM::Role") if self.arn(name) == role)
+        documents = [policy["PolicyDocument"] for policy in self.properties(logical).get("Policies", [])]
+        for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+            for policy in self.of(kind):
+                properties = self.properties(policy)
+                if {"Ref": logical} in properties.get("Roles", []):
+                    documents.append(properties["PolicyDocument"])
+        return [statement for document in documents for statement in as_list(self.resolve(document["Statement"]))]
+
+    def trust_of(self, role: str) -> list[dict[str, Any]]:
+        """Who may assume a role."""
+        logical = next(name for name in self.of("AWS::IAM::Role") if self.arn(name) == role)
+        document = self.resolve(self.properties(logical)["AssumeRolePolicyDocument"])
+        return as_list(document["Statement"])
+
+    def resource_policy(self, arn: str) -> list[dict[str, Any]]:
+        """The statements of the policy of the bucket or key that an ARN lies in; none of anything else."""
+        if arn.startswith("arn:aws:s3:::"):
+            bucket = arn.removeprefix("arn:aws:s3:::").partition("/")[0]
+            policies = (self.resolve(self.properties(name)) for name in self.of("AWS::S3::BucketPolicy"))
+            found = [policy["PolicyDocument"] for policy in policies if policy["Bucket"] == bucket]
+        else:
+            keys = [name for name in self.of("AWS::KMS::Key") if self.arn(name) == arn]
+            found = [self.resolve(self.properties(name)["KeyPolicy"]) for name in keys]
+        return [statement for document in found for statement in as_list(document["Statement"])]
+
+    def endpoint_policy(self, path: str) -> list[dict[str, Any]]:
+        """The statements of a VPC endpoint's policy."""
+        document = self.properties(self.find("AWS::EC2::VPCEndpoint", path))["PolicyDocument"]
+        return as_list(self.resolve(document)["Statement"])
+
+    def simulate(
+        self,
+        role: str,
+        action: str,
+        resource: str,
+        context: Mapping[str, Any] | None = None,
+        through: str | None = None,
+    ) -> Decision:
+        """What a service answers a role of the stack.
+
+        Args:
+            role: The role's ARN.
+            action: The action.
+            resource: The ARN that is asked about.
+            context: Condition keys, beside those that every request has.
+            through: The VPC endpoint that the request comes by.
+        """
+        every: dict[str, Any] = {
+            "aws:SecureTransport": "true",
+            "s3:TlsVersion": "1.3",
+            "aws:PrincipalAccount": ACCOUNT,
+            "aws:PrincipalArn": role,
+            "aws:ResourceAccount": ACCOUNT,
+        }
+        request = Request(role, action, resource, {**every, **(context or {})})
+        limits = [self.endpoint_policy(through)] if through else []
+        by_key = action.startswith("kms:")
+        statements, policy = self.statements_of(role), self.resource_policy(resource)
+        return decide(request, statements, policy, resource_must_allow=by_key, boundaries=limits)
+
+    def assume(self, role: str, principal: str, context: Mapping[str, Any] | None = None) -> Decision:
+        """Whether somebody may assume a role; people's own policies are taken to let them."""
+        own = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}] if principal.startswith("arn:") else []
+        request = Request(principal, "sts:AssumeRole", role, context or {})
+        return decide(request, own, self.trust_of(role), resource_must_allow=True)
+
+
+def allowing(account: Account) -> list[tuple[str, dict[str, Any]]]:
+    """Every allowing statement of the template, resolved, with the logical name of what holds it."""
+    found = []
+    for logical, resource in account.resources.items():
+        for statement in _statements(account.resolve(resource.get("Properties", {}))):
+            if statement["Effect"] == "Allow":
+                found.append((logical, statement))
+    return found
+
+
+def _statements(value: Any) -> list[dict[str, Any]]:
+    """The statements anywhere in a resource's properties."""
+    if isinstance(value, list):
+        return [statement for item in value for statement in _statements(item)]
+    if not isinstance(value, dict):
+        return []
+    if "Effect" in value and ("Action" in value or "NotAction" in value):
+        return [value]
+    return [statement for item in value.values() for statement in _statements(item)]

@@ -1,0 +1,228 @@
+"""What the synthesised template holds, and what a reviewer would look for in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import assertions
+
+from infra.app import make_app
+from infra.images.repositories import container_names
+from infra.settings import AccessSettings, NetworkSettings, Settings, StorageSettings, TrackingSettings
+from infra.stack import STACK_NAME
+from medloop.bundle import bundle_files, load_container
+from medloop.cloud.functions import RUNTIME, TIMEOUT_SECONDS
+from tests.infra.actions import exists, fits
+from tests.infra.iam import as_list
+from tests.infra.policies import Account, allowing
+
+IGNORED = {"W3005": "CDK names a role that a function waits for twice: by reference and by DependsOn"}
+
+
+@pytest.fixture(scope="module")
+def held(template: dict[str, Any]) -> assertions.Template:
+    """CDK's assertions over the template."""
+    return assertions.Template.from_json(template)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Account:
+    """The stack with as little as there can be: no VPC, MLflow without a server, nothing kept."""
+    folder = tmp_path_factory.mktemp("small")
+    settings = Settings(
+        network=NetworkSettings(vpc=False),
+        tracking=TrackingSettings(mlflow="serverless"),
+        storage=StorageSettings(keep_on_destroy=False),
+        access=AccessSettings(approvers=["arn:aws:iam::111122223333:role/doctors"], jobs_read_raw_data=True),
+    )
+    make_app(settings, outdir=str(folder), validate=False).synth()
+    return Account(json.loads((folder / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")))
+
+
+def test_cfn_lint_finds_nothing(assembly: Path) -> None:
+    """Neither errors nor warnings, but for those that are answered here."""
+    tool, document = Path(sys.executable).with_name("cfn-lint"), assembly / f"{STACK_NAME}.template.json"
+    command = [tool, "--ignore-checks", *IGNORED, "--", document]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["Data", "Artefacts", "Logs"])
+def test_buckets_are_closed(account: Account, name: str) -> None:
+    """No public access, versions, lifecycle; access is logged, and encrypted with a key of ours where S3 can."""
+    bucket = account.properties(account.find("AWS::S3::Bucket", f"Storage/{name}"))
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    assert bucket["LifecycleConfiguration"]["Rules"]
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    if name == "Logs":
+        assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+        return
+    key = account.arn(account.find("AWS::KMS::Key", f"Keys/{name}"))
+    assert account.resolve(rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"]) == key
+    logs = account.name(account.find("AWS::S3::Bucket", "Storage/Logs")).lower()
+    assert account.resolve(bucket["LoggingConfiguration"]["DestinationBucketName"]) == logs
+
+
+def test_new_data_are_events(account: Account) -> None:
+    """Of the data bucket; without a function that CDK would add to switch them on."""
+    bucket = account.properties(account.find("AWS::S3::Bucket", "Storage/Data"))
+    assert bucket["NotificationConfiguration"] == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
+
+
+def test_what_holds_data_stays_when_the_stack_goes(account: Account, small: Account) -> None:
+    """Unless the settings say otherwise."""
+    kinds = ("AWS::S3::Bucket", "AWS::KMS::Key", "AWS::ECR::Repository")
+    assert {account.resources[name]["DeletionPolicy"] for kind in kinds for name in account.of(kind)} == {"Retain"}
+    assert {small.resources[name]["DeletionPolicy"] for kind in kinds for name in small.of(kind)} == {"Delete"}
+
+
+def test_keys_rotate(held: assertions.Template) -> None:
+    """Every year, by themselves."""
+    held.all_resources_properties("AWS::KMS::Key", {"EnableKeyRotation": True})
+    held.resource_count_is("AWS::KMS::Key", 3)
+
+
+def test_each_container_has_a_repository_as_pushing_expects_it(account: Account) -> None:
+    """Names as medloop/cloud/images.py gives them; tags immutable, scanned, encrypted with our key."""
+    made = [account.resolve(account.properties(name)) for name in account.of("AWS::ECR::Repository")]
+    assert {one["RepositoryName"] for one in made} == {f"medloop-{name}" for name in container_names()}
+    assert "champion" not in container_names()
+    key = account.arn(account.find("AWS::KMS::Key", "Keys/Artefacts"))
+    for one in made:
+        assert one["ImageTagMutability"] == "IMMUTABLE"
+        assert one["ImageScanningConfiguration"] == {"ScanOnPush": True}
+        assert one["EncryptionConfiguration"] == {"EncryptionType": "KMS", "KmsKey": key}
+        assert one["LifecyclePolicy"]["LifecyclePolicyText"]
+
+
+def test_the_champion_is_the_function_that_pipelines_call(account: Account, assembly: Path) -> None:
+    """Name, handler, runtime and time as medloop says; its code is the container's bundle."""
+    logical = account.find("AWS::Lambda::Function", "Execution/Champion/Function/Function")
+    function = account.properties(logical)
+    assert function["FunctionName"] == "medloop-champion"
+    assert function["Handler"] == "containers/champion/main.handler"
+    assert (function["Runtime"], function["Timeout"]) == (RUNTIME, TIMEOUT_SECONDS)
+    folder = assembly / f"asset.{function['Code']['S3Key'].removesuffix('.zip')}"
+    held = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    bundle = {file.as_posix() for file in bundle_files(load_container("champion"))}
+    assert held == {file for file in bundle if file.endswith(".py")}
+    done = subprocess.run(
+        [sys.executable, "-c", "import runpy; runpy.run_path('containers/champion/main.py')['handler']"],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_groups_wait_for_versions(account: Account) -> None:
+    """One a task, kept with its versions."""
+    groups = account.of("AWS::SageMaker::ModelPackageGroup")
+    names = {group["Properties"]["ModelPackageGroupName"] for group in groups.values()}
+    assert names == {"medloop-classification", "medloop-segmentation"}
+    assert {group["DeletionPolicy"] for group in groups.values()} == {"Retain"}
+
+
+def test_the_network_has_no_way_out(account: Account) -> None:
+    """No gateway to the internet, no address translation, no route but to endpoints; each endpoint has a policy."""
+    kinds = {resource["Type"] for resource in account.resources.values()}
+    ways_out = {"InternetGateway", "NatGateway", "Route", "VPCGatewayAttachment", "TransitGatewayAttachment", "EIP"}
+    assert not kinds & {f"AWS::EC2::{kind}" for kind in ways_out}
+    endpoints = [account.properties(name) for name in account.of("AWS::EC2::VPCEndpoint")]
+    assert len(endpoints) == 9
+    for endpoint in endpoints:
+        assert endpoint["PolicyDocument"]["Statement"]
+    assert not any(account.properties(name)["MapPublicIpOnLaunch"] for name in account.of("AWS::EC2::Subnet"))
+
+
+def test_without_a_vpc_there_is_none(small: Account) -> None:
+    """Nothing of EC2, and no right to it; jobs need no VPC either."""
+    assert not [name for name, resource in small.resources.items() if resource["Type"].startswith("AWS::EC2::")]
+    actions = {action for _, statement in allowing(small) for action in as_list(statement["Action"])}
+    assert not [action for action in actions if action.startswith("ec2:")]
+    pipeline = small.role("Execution/Pipeline/Role")
+    job = f"arn:aws:sagemaker:us-east-1:{small.resolve({'Ref': 'AWS::AccountId'})}:training-job/pipelines-a"
+    assert small.simulate(pipeline, "sagemaker:CreateTrainingJob", job) == "allowed"
+
+
+def test_settings_reach_the_stack(small: Account, account: Account) -> None:
+    """MLflow's kind, approvers, and raw data for later jobs."""
+    assert small.of("AWS::SageMaker::MlflowApp")
+    assert not small.of("AWS::SageMaker::MlflowTrackingServer")
+    assert account.of("AWS::SageMaker::MlflowTrackingServer")
+    training = small.statements_of(small.role("Execution/Jobs/Training"))
+    assert [one for one in training if "sagemaker:CallMlflowAppApi" in as_list(one["Action"])]
+    raw = f"{small.arn(small.find('AWS::S3::Bucket', 'Storage/Data'))}/raw/a"
+    assert small.simulate(small.role("Execution/Jobs/Training"), "s3:GetObject", raw) == "allowed"
+
+
+def test_no_allowed_action_has_a_wildcard(account: Account) -> None:
+    """In any policy: of roles, buckets, keys, endpoints."""
+    found = allowing(account)
+    assert len(found) > 60
+    assert all("NotAction" not in statement and "NotResource" not in statement for _, statement in found)
+    wild = [(where, action) for where, statement in found for action in as_list(statement["Action"]) if "*" in action]
+    assert wild == []
+
+
+def test_actions_exist_and_can_be_about_their_resources(account: Account) -> None:
+    """A statement that can never match is a right that its author thinks is there."""
+    found = []
+    for where, statement in allowing(account):
+        if "Resource" not in statement:
+            continue
+        actions, resources = as_list(statement["Action"]), as_list(statement["Resource"])
+        found += [f"{where}: {action} does not exist" for action in actions if not exists(action)]
+        known = [action for action in actions if exists(action)]
+        found += [
+            f"{where}: {action} is about none of {resources}"
+            for action in known
+            if not any(fits(action, resource) for resource in resources)
+        ]
+        found += [
+            f"{where}: nothing in {known} is about {resource}"
+            for resource in resources
+            if not any(fits(action, resource) for action in known)
+        ]
+    assert found == []
+
+
+def test_outputs_are_what_the_command_line_reads(template: dict[str, Any]) -> None:
+    """Variables of medloop/cloud, and settings of pipelines."""
+    expected = {
+        "ApproverRoleArn",
+        "ArtefactKeyArn",
+        "ChampionFunctionArn",
+        "DataBucket",
+        "ImagesProject",
+        "MedloopBucket",
+        "MedloopEvaluationRoleArn",
+        "MedloopInferenceRoleArn",
+        "MedloopProcessingRoleArn",
+        "MedloopRoleArn",
+        "MedloopTrainingRoleArn",
+        "SecurityGroup",
+        "Subnets",
+        "TrackingUri",
+    }
+    assert expected <= set(template["Outputs"])
+
+
+def test_two_syntheses_give_the_same_template(tmp_path: Path) -> None:
+    """So that a deployment shows what changed, and nothing else."""
+    texts = []
+    for name in ("a", "b"):
+        make_app(Settings(), outdir=str(tmp_path / name), validate=False).synth()
+        texts.append((tmp_path / name / f"{STACK_NAME}.template.json").read_text(encoding="utf-8"))
+    assert texts[0] == texts[1]
+    assert cdk.Aws.ACCOUNT_ID  # no account's number was needed
