@@ -71,7 +71,7 @@ class ScheduleSettings(Section):
 
     name: str = Field(pattern=r"^[0-9a-zA-Z_.-]{1,50}$")
     pipeline: Literal["classification", "segmentation"]
-    data: str = Field(pattern=r"^s3://[\w.:/=+@-]{1,250}/$")
+    data: str = Field(max_length=255, pattern=r"^s3://[\w.:/=+@-]+/$")
     """The data set's prefix, with a slash at its end."""
     expression: str = Field(pattern=r"^(rate|cron|at)\(.+\)$")
     """EventBridge's `rate(7 days)`, `cron(0 3 ? * SUN *)` or `at(2027-01-31T03:00:00)`."""

@@ -22,7 +22,7 @@ from infra.storage.buckets import Storage
 from infra.storage.keys import Keys
 from infra.tracking.mlflow import Tracking
 from medloop.cloud.hosting import Hosting
-from steps.network import has_local_storage
+from steps.network import NetworkSettings as JobNetwork
 
 STACK_NAME = "medloop"
 TAG = ("medloop:part-of", "infra")
@@ -142,8 +142,9 @@ class MedloopStack(cdk.Stack):
         if self.network.security_group is not None:
             groups = [self.network.security_group.security_group_id]
             vpc = {"SecurityGroupIds": groups, "Subnets": list(self.network.subnet_ids)}
-        # Instances with disks of their own encrypt those themselves, and refuse a key.
-        key = None if has_local_storage(kind) else self.keys.artefacts.key_arn
+        # Instances with disks of their own encrypt those themselves, and refuse a key; any id shows which they are.
+        keyless = JobNetwork(kms_key="00000000-0000-0000-0000-000000000000").volume_key(kind) is None
+        key = None if keyless else self.keys.artefacts.key_arn
         return Hosting(instance_type=kind, vpc=vpc, isolation=True, volume_key=key)
 
     def _monitoring(self) -> Monitoring:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from constructs import Construct
 
 from infra.functions import PythonFunction
 from infra.machines import state_machine
+from infra.settings import DeploymentSettings
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests
 
 DEFINITION = Path(__file__).with_name("approval.asl.json")
@@ -37,41 +38,6 @@ CODE = (
     "medloop/errors.py",
     "medloop/metadata.py",
 )
-MAX_CANARY_PERCENT = 50
-"""The service's own limit, of the instances: with one instance there is no canary."""
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """How a new version takes over.
-
-    Args:
-        canary_percent: Share of the instances that get traffic first: 50 at most, and one instance at least.
-        bake_minutes: How long the alarms are watched, with the canary and once more with all traffic.
-        minimum_instances: Of autoscaling, and to begin with; two at least, one of them can be the canary.
-        maximum_instances: Of autoscaling.
-        invocations: A minute and instance that autoscaling aims at.
-        max_latency_seconds: The 99th percentile of the model's latency above which a deployment is rolled back.
-        max_errors: Answers of 5xx in five minutes above which it is rolled back.
-    """
-
-    canary_percent: int = 50
-    bake_minutes: int = 10
-    minimum_instances: int = 2
-    maximum_instances: int = 4
-    invocations: int = 60
-    max_latency_seconds: int = 30
-    max_errors: int = 2
-
-    def __post_init__(self) -> None:
-        """Refuse at synthesis what UpdateEndpoint would refuse at the first approval."""
-        if not 2 <= self.minimum_instances <= self.maximum_instances:
-            raise ValueError(f"minimum_instances: {self.minimum_instances} is not within 2 to maximum_instances")
-        least = 100 / self.minimum_instances
-        if not least <= self.canary_percent <= MAX_CANARY_PERCENT:
-            raise ValueError(f"canary_percent: {self.canary_percent} is not within {least:g} to {MAX_CANARY_PERCENT}")
-        if not 1 <= self.bake_minutes <= 60:
-            raise ValueError(f"bake_minutes: {self.bake_minutes} is not within 1 to 60")
 
 
 class Deployment(Construct):
@@ -85,7 +51,7 @@ class Deployment(Construct):
         groups: Sequence[str],
         endpoints: Sequence[str],
         hosting: Hosting,
-        rollout: Rollout,
+        rollout: DeploymentSettings,
         inference_role: iam.IRole,
         artefact_bucket: s3.IBucket,
         key: kms.IKey,
@@ -157,7 +123,12 @@ class Deployment(Construct):
         self._on_decisions(dead_letters)
 
     def _place(
-        self, hosting: Hosting, rollout: Rollout, role: iam.IRole, bucket: s3.IBucket, tags: Mapping[str, str]
+        self,
+        hosting: Hosting,
+        rollout: DeploymentSettings,
+        role: iam.IRole,
+        bucket: s3.IBucket,
+        tags: Mapping[str, str],
     ) -> str:
         """The function's `Place`, with names that are known at deployment only."""
         machines = {**asdict(hosting), "instance_count": rollout.minimum_instances}
@@ -176,7 +147,7 @@ class Deployment(Construct):
         }
         return Stack.of(self).to_json_string(document)
 
-    def _deployment(self, endpoint: str, rollout: Rollout) -> dict[str, Any]:
+    def _deployment(self, endpoint: str, rollout: DeploymentSettings) -> dict[str, Any]:
         """UpdateEndpoint's DeploymentConfig."""
         bake = rollout.bake_minutes * 60
         canary = {"Type": "CAPACITY_PERCENT", "Value": rollout.canary_percent}
@@ -196,7 +167,7 @@ class Deployment(Construct):
             },
         }
 
-    def _alarms(self, endpoint: str, rollout: Rollout, operations: sns.ITopic) -> list[cloudwatch.Alarm]:
+    def _alarms(self, endpoint: str, rollout: DeploymentSettings, operations: sns.ITopic) -> list[cloudwatch.Alarm]:
         """What rolls a deployment back, and tells operations at any time."""
         errors = cloudwatch.Alarm(
             self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_budgets as budgets
@@ -11,6 +10,7 @@ from aws_cdk import aws_ce as ce
 from aws_cdk import aws_cloudtrail as cloudtrail
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -21,25 +21,11 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from infra.deployment.construct import endpoint_metric
+from infra.settings import MonitoringSettings
 
 PIPELINES = "AWS/Sagemaker/ModelBuildingPipeline"
 """CloudWatch's namespace of pipelines, in the service's own spelling."""
 HOUR = Duration.hours(1)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is too much.
-
-    Args:
-        monthly_dollars: Of the stack's tagged resources; told at 80 % spent and at 100 % forecast.
-        anomaly_dollars: Above what is usual.
-        execution_hours: Of one execution.
-    """
-
-    monthly_dollars: int = 500
-    anomaly_dollars: int = 50
-    execution_hours: int = 24
 
 
 class Monitoring(Construct):
@@ -56,7 +42,7 @@ class Monitoring(Construct):
         functions: Sequence[lambda_.IFunction],
         operations: sns.ITopic,
         dead_letters: sqs.IQueue,
-        limits: Limits,
+        limits: MonitoringSettings,
         tag: tuple[str, str],
         key: kms.Key,
         trail_bucket: s3.IBucket,
@@ -109,7 +95,7 @@ class Monitoring(Construct):
         )
         alarm.add_alarm_action(actions.SnsAction(self.operations))
 
-    def _pipeline_alarms(self, name: str, limits: Limits) -> None:
+    def _pipeline_alarms(self, name: str, limits: MonitoringSettings) -> None:
         failed = pipeline_metric(name, "ExecutionFailed", "Sum", Duration.minutes(5))
         self._alarm(f"medloop-{name}-failed", "medloop-execution-failed", "An execution failed.", failed)
         longest = pipeline_metric(name, "ExecutionDuration", "Maximum", HOUR)
@@ -142,7 +128,7 @@ class Monitoring(Construct):
         waiting = queue.metric_approximate_number_of_messages_visible(period=Duration.minutes(5), statistic="Maximum")
         self._alarm("medloop-dead-letters", "medloop-dead-letters", "An event could not be delivered.", waiting)
 
-    def _budget(self, limits: Limits, tag: tuple[str, str]) -> None:
+    def _budget(self, limits: MonitoringSettings, tag: tuple[str, str]) -> None:
         name, value = tag
         subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="SNS", address=self.operations.topic_arn)
         told = [("ACTUAL", 80), ("FORECASTED", 100)]
@@ -170,7 +156,7 @@ class Monitoring(Construct):
             ],
         )
 
-    def _anomalies(self, limits: Limits, tag: tuple[str, str]) -> None:
+    def _anomalies(self, limits: MonitoringSettings, tag: tuple[str, str]) -> None:
         """A monitor by tag: an account has one of all services already, and may have no second."""
         name, value = tag
         text = Stack.of(self).to_json_string
@@ -209,10 +195,22 @@ class Monitoring(Construct):
             encryption_key=key,
             retention=log_retention,
         )
+        name = "medloop"
+        own = f"arn:{Aws.PARTITION}:cloudtrail:{Aws.REGION}:{Aws.ACCOUNT_ID}:trail/{name}"
+        key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="Trail",
+                principals=[iam.ServicePrincipal("cloudtrail.amazonaws.com")],
+                actions=["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"],
+                # In a key's policy this is the key itself.
+                resources=["*"],
+                conditions={"StringEquals": {"aws:SourceArn": own}},
+            )
+        )
         trail = cloudtrail.Trail(
             self,
             "Trail",
-            trail_name="medloop",
+            trail_name=name,
             bucket=bucket,
             s3_key_prefix="trail",
             encryption_key=key,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from aws_cdk import Aws, CfnOutput, Duration
@@ -23,6 +22,7 @@ from constructs import Construct
 from infra.functions import PythonFunction
 from infra.machines import state_machine
 from infra.scheduling.guard import MANIFEST, RAW
+from infra.settings import ScheduleSettings
 
 DEFINITION = Path(__file__).with_name("retraining.asl.json")
 CODE = (
@@ -36,27 +36,6 @@ CODE = (
 """The guard's function: standard library, and what `medloop run` computes DataVersion with."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A schedule that comes with the stack; `medloop schedules create` makes others.
-
-    Args:
-        name: As `medloop schedules list` shows it.
-        pipeline: The pipeline that it starts.
-        data: The data set: s3://bucket/prefix/.
-        expression: EventBridge's `rate(…)`, `cron(…)` or `at(…)`.
-        timezone: Of a cron expression.
-        parameters: Pipeline parameters beside InputData.
-    """
-
-    name: str
-    pipeline: str
-    data: str
-    expression: str
-    timezone: str = "UTC"
-    parameters: Mapping[str, str] = field(default_factory=dict)
-
-
 class Scheduling(Construct):
     """The guard, what starts it, and the role that schedules start it with."""
 
@@ -66,7 +45,7 @@ class Scheduling(Construct):
         construct_id: str,
         *,
         pipelines: Sequence[str],
-        schedules: Sequence[Schedule],
+        schedules: Sequence[ScheduleSettings],
         data_bucket: s3.IBucket,
         artefact_bucket: s3.IBucket,
         key: kms.IKey,
@@ -177,7 +156,7 @@ class Scheduling(Construct):
             )
         )
 
-    def _schedule(self, schedule: Schedule, dead_letters: sqs.IQueue, key: kms.IKey) -> None:
+    def _schedule(self, schedule: ScheduleSettings, dead_letters: sqs.IQueue, key: kms.IKey) -> None:
         parameters = {"InputData": schedule.data, **schedule.parameters}
         request = {
             "PipelineName": schedule.pipeline,

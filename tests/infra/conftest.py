@@ -11,11 +11,23 @@ import pytest
 from cdk_nag import AwsSolutionsChecks, HIPAASecurityChecks
 
 from infra.app import make_app
-from infra.settings import Settings, TrackingSettings
+from infra.settings import MonitoringSettings, ScheduleSettings, SchedulingSettings, Settings, TrackingSettings
 from infra.stack import STACK_NAME
 from tests.infra.policies import Account
+from tests.infra.template import Template
 
-EVERYTHING = Settings(tracking=TrackingSettings(mlflow="server"))
+WEEKLY = ScheduleSettings(
+    name="weekly",
+    pipeline="segmentation",
+    data="s3://data-of-the-clinic/raw/segmentation/spleen/",
+    expression="rate(7 days)",
+    parameters={"Epochs": "5"},
+)
+EVERYTHING = Settings(
+    tracking=TrackingSettings(mlflow="server"),
+    scheduling=SchedulingSettings(schedules=[WEEKLY]),
+    monitoring=MonitoringSettings(approvers=["approvers@example.org"], operations=["operations@example.org"]),
+)
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +52,9 @@ def template(assembly: Path) -> dict[str, Any]:
 def account(template: dict[str, Any]) -> Account:
     """The stack as IAM sees it."""
     return Account(template)
+
+
+@pytest.fixture
+def stack(template: dict[str, Any]) -> Template:
+    """The template with its references resolved, for the flows."""
+    return Template(template)
