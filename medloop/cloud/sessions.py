@@ -21,6 +21,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from medloop.bundle import DIGEST_LENGTH, Bundle, load_container, make_bundle
+from medloop.cloud.roles import Job, roles_of_environment
 from medloop.errors import TargetError
 
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ class Target:
     bucket: str
     """The artefact bucket."""
     role_arn: str
-    """The role of pipelines and jobs."""
+    """The role of pipelines, and of jobs that `job_roles` has none for."""
     account: str
     region: str
+    job_roles: Mapping[Job, str] = field(default_factory=dict)
+    """Roles of jobs, where the account has narrower ones than the pipeline's; see medloop.cloud.roles."""
     _bundles: dict[str, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _images: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
     kept: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -82,6 +85,11 @@ class Target:
             self._images[container] = find_digest(self, container)
         digest = self._images.get(container)
         return digest_uri(self, container, digest) if digest else tagged_uri(self, container)
+
+    @property
+    def inference_role_arn(self) -> str:
+        """The role that models are served with."""
+        return self.job_roles.get("inference", self.role_arn)
 
     def function_arn(self, container: str) -> str:
         """The ARN of a container's Lambda function."""
@@ -199,7 +207,7 @@ def _open_aws() -> Target:
         account = session.client("sts").get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
         raise TargetError(f"target aws: no access to the account ({error}); sign in first") from None
-    return Target("aws", session, bucket, role, account, session.region_name)
+    return Target("aws", session, bucket, role, account, session.region_name, roles_of_environment())
 
 
 def _required(variable: str, meaning: str) -> str:

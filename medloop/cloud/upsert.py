@@ -20,6 +20,7 @@ from medloop.bundle import load_container
 from medloop.cloud.functions import put_function, require_functions
 from medloop.cloud.images import find_digest
 from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
+from medloop.cloud.roles import give_roles
 from medloop.cloud.sessions import Target, isolated
 from medloop.definition.validate import validate
 from medloop.errors import SettingError, TargetError
@@ -52,7 +53,8 @@ def build_definition(target: Target, resolved: Resolved) -> str:
         SettingError: The service would refuse the definition; the message names the step and the member.
     """
     with isolated(target), _uncollected():
-        definition = str(resolved.spec.build(resolved.settings, target).definition())
+        built = str(resolved.spec.build(resolved.settings, target).definition())
+    definition = give_roles(built, target.job_roles)
     if problems := validate(definition):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise SettingError(f"pipeline {resolved.spec.name}: {problems[0]}{more}; mend the setting behind it")

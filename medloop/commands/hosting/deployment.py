@@ -144,7 +144,7 @@ def find_endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
 def _ensure_config(target: Target, sagemaker: Any, hosting: Hosting, package: dict[str, Any], name: str) -> str:
     """Make model and configuration where they aren't there yet; returns the configuration's name."""
     group, version, place = package["ModelPackageGroupName"], package["ModelPackageVersion"], f"endpoints/{name}"
-    arn, role = package["ModelPackageArn"], target.role_arn
+    arn, role = package["ModelPackageArn"], target.inference_role_arn
     model, config = named_requests(hosting, group, version, arn, role, f"s3://{target.bucket}/{place}")
     _create_once(lambda: sagemaker.create_model(**model))
     _create_once(lambda: sagemaker.create_endpoint_config(**config))
