@@ -7,6 +7,7 @@ context is the unpacked bundle: an image holds what the local backend runs, and 
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import re
 import subprocess
@@ -147,8 +148,13 @@ def _describe(target: Target, container: str) -> dict[str, Any] | None:
 
 
 def _ensure_repository(target: Target, container: str) -> None:
+    """Make the repository where infra hasn't; where it has, who pushes needs no right to make one."""
+    ecr = target.boto.client("ecr")
+    with contextlib.suppress(ClientError, BotoCoreError):
+        ecr.describe_repositories(repositoryNames=[_repository(container)])
+        return
     try:
-        target.boto.client("ecr").create_repository(
+        ecr.create_repository(
             repositoryName=_repository(container),
             imageTagMutability="IMMUTABLE",
             imageScanningConfiguration={"scanOnPush": True},
