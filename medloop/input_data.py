@@ -42,9 +42,10 @@ def data_version(s3: Any, uri: str) -> str | None:
     """
     bucket, prefix = _bucket_and_prefix(uri)
     prefix = prefix.rstrip("/") + "/" if prefix else ""
-    lines, token = [], None
+    lines: list[str] = []
+    token = None
     while True:
-        more = {"ContinuationToken": token} if token else {}
+        more: dict[str, str] = {"ContinuationToken": token} if token else {}
         answer = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **more)
         listing = answer.get("Contents", [])
         lines += [f"{o['Key'].removeprefix(prefix)}\t{o['Size']}\t{o['ETag']}\n" for o in listing]

@@ -115,9 +115,12 @@ class Deployment(Construct):
                 "OperationsTopicArn": operations.topic_arn,
             },
         )
-        self.function.function.grant_invoke(self.machine)
-        approvers.grant_publish(self.machine)
-        operations.grant_publish(self.machine)
+        # Spelled out: CDK's grants add stars (versions of the function, kms:GenerateDataKey*).
+        for sid, action, resources in (
+            ("Plan", "lambda:InvokeFunction", [self.function.function.function_arn]),
+            ("Tell", "sns:Publish", [approvers.topic_arn, operations.topic_arn]),
+        ):
+            self.machine.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=[action], resources=resources))
         self._let_plan()
         self._let_deploy(inference_role)
         self._on_decisions(dead_letters)

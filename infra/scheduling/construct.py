@@ -99,11 +99,13 @@ class Scheduling(Construct):
                 "OperationsTopicArn": operations.topic_arn,
             },
         )
-        self.function.function.grant_invoke(self.guard)
-        operations.grant_publish(self.guard)
-        self.guard.add_to_role_policy(
-            iam.PolicyStatement(sid="StartPipelines", actions=["sagemaker:StartPipelineExecution"], resources=arns)
-        )
+        # Spelled out: CDK's grants add stars (versions of the function, kms:GenerateDataKey*).
+        for sid, action, resources in (
+            ("Look", "lambda:InvokeFunction", [self.function.function.function_arn]),
+            ("Tell", "sns:Publish", [operations.topic_arn]),
+            ("StartPipelines", "sagemaker:StartPipelineExecution", arns),
+        ):
+            self.guard.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=[action], resources=resources))
         self.role = self._scheduler_role(dead_letters, key)
         self._on_new_data(pipelines, data_bucket, dead_letters)
         for schedule in schedules:
@@ -131,8 +133,11 @@ class Scheduling(Construct):
         )
         role = iam.Role(self, "SchedulerRole", assumed_by=service, description="Schedules start the retraining guard")
         self.guard.grant_start_execution(role)
-        dead_letters.grant_send_messages(role)
-        key.grant_encrypt_decrypt(role)
+        for sid, actions, resource in (
+            ("KeepUndelivered", ["sqs:SendMessage"], dead_letters.queue_arn),
+            ("UseKey", ["kms:Decrypt", "kms:GenerateDataKey"], key.key_arn),
+        ):
+            role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))
         return role
 
     def _on_new_data(self, pipelines: Sequence[str], bucket: s3.IBucket, dead_letters: sqs.IQueue) -> None:

@@ -4,6 +4,9 @@ The target is StartPipelineExecution itself (a "universal target"), because the 
 anew at each start: DataVersion, which tells the step cache that the data may have changed, is the schedule's own
 execution id, and the start's token too, so that a delivery that is repeated starts nothing twice.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
+
+Where infra is deployed, the target is its guard instead (infra/scheduling): a state machine that computes DataVersion
+from the data, as `medloop run` does, lets one execution of a pipeline run at a time, and skips what is trained already.
 """
 
 from __future__ import annotations
@@ -27,6 +30,19 @@ PREFIX = "medloop-"
 
 
 @dataclass(frozen=True)
+class Guard:
+    """The deployed stack's guard, which starts pipelines in a schedule's stead.
+
+    Args:
+        arn: Its state machine's.
+        dead_letters: ARN of the queue that keeps a start that could not be delivered; None: it is lost.
+    """
+
+    arn: str
+    dead_letters: str | None = None
+
+
+@dataclass(frozen=True)
 class Schedule:
     """A schedule.
 
@@ -38,6 +54,7 @@ class Schedule:
         parameters: Pipeline parameters of each start.
         state: ENABLED or DISABLED.
         arn: The service's.
+        target: ARN of what it starts: the guard, or the service's own StartPipelineExecution.
     """
 
     name: str
@@ -47,10 +64,18 @@ class Schedule:
     parameters: dict[str, str]
     state: str
     arn: str
+    target: str
 
 
 def create_schedule(
-    target: Target, name: str, pipeline: str, expression: str, timezone: str, parameters: Mapping[str, str], role: str
+    target: Target,
+    name: str,
+    pipeline: str,
+    expression: str,
+    timezone: str,
+    parameters: Mapping[str, str],
+    role: str,
+    guard: Guard | None = None,
 ) -> Schedule:
     """Start a pipeline by the clock.
 
@@ -61,18 +86,12 @@ def create_schedule(
         expression: EventBridge's `rate(…)`, `cron(…)` or `at(…)`.
         timezone: IANA's name of a time zone, for cron.
         parameters: Pipeline parameters of each start; DataVersion is added.
-        role: ARN of the role that EventBridge starts the pipeline with.
+        role: ARN of the role that EventBridge starts the pipeline, or the guard, with.
+        guard: What starts the pipeline; None: the schedule itself does.
 
     Raises:
         UserError: The name is taken, or the expression is none.
     """
-    given = {"DataVersion": EXECUTION_ID, **parameters}
-    request = {
-        "PipelineName": pipeline,
-        "PipelineExecutionDescription": f"schedule {name}",
-        "PipelineParameters": [{"Name": key, "Value": value} for key, value in sorted(given.items())],
-        "ClientRequestToken": EXECUTION_ID,
-    }
     try:
         target.boto.client("scheduler").create_schedule(
             Name=PREFIX + name,
@@ -80,12 +99,7 @@ def create_schedule(
             ScheduleExpression=expression,
             ScheduleExpressionTimezone=timezone,
             FlexibleTimeWindow={"Mode": "OFF"},
-            Target={
-                "Arn": START,
-                "RoleArn": role,
-                "Input": json.dumps(request, sort_keys=True),
-                "RetryPolicy": {"MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 3600},
-            },
+            Target=_target(name, pipeline, parameters, role, guard),
         )
     except ClientError as error:
         if error.response["Error"]["Code"] == "ConflictException":
@@ -95,6 +109,25 @@ def create_schedule(
             raise UserError(f"schedule {name}: {reason}; such as 'rate(7 days)' or 'cron(0 3 ? * SUN *)'") from None
         raise
     return read_schedule(target, name)
+
+
+def _target(name: str, pipeline: str, parameters: Mapping[str, str], role: str, guard: Guard | None) -> dict[str, Any]:
+    """The service's Target: what is started, with what, and how often that is tried."""
+    given = dict(parameters) if guard else {"DataVersion": EXECUTION_ID, **parameters}
+    request = {
+        "PipelineName": pipeline,
+        "PipelineExecutionDescription": f"schedule {name}",
+        "PipelineParameters": [{"Name": key, "Value": value} for key, value in sorted(given.items())],
+        **({} if guard else {"ClientRequestToken": EXECUTION_ID}),
+    }
+    kept = {"DeadLetterConfig": {"Arn": guard.dead_letters}} if guard and guard.dead_letters else {}
+    return {
+        "Arn": guard.arn if guard else START,
+        "RoleArn": role,
+        "Input": json.dumps(request, sort_keys=True),
+        "RetryPolicy": {"MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 3600},
+        **kept,
+    }
 
 
 def read_schedule(target: Target, name: str) -> Schedule:
@@ -116,6 +149,7 @@ def read_schedule(target: Target, name: str) -> Schedule:
         parameters={item["Name"]: item["Value"] for item in request.get("PipelineParameters", [])},
         state=found["State"],
         arn=found["Arn"],
+        target=found["Target"]["Arn"],
     )
 
 

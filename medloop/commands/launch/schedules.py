@@ -34,13 +34,19 @@ def create(
     role: Annotated[
         str | None, typer.Option(envvar="MEDLOOP_SCHEDULER_ROLE_ARN", help="Role that may start the pipeline.")
     ] = None,
+    guard: Annotated[
+        str | None, typer.Option(envvar="MEDLOOP_GUARD_ARN", help="AWS: infra's guard, which then starts the pipeline.")
+    ] = None,
+    dead_letters: Annotated[
+        str | None, typer.Option(envvar="MEDLOOP_DEAD_LETTERS_ARN", help="AWS: queue of starts that got lost.")
+    ] = None,
     params: ParamOption = None,
     target: TargetOption = TargetName.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
     """Start a pipeline by the clock, on the data that is there then."""
-    from medloop.cloud.schedules import create_schedule
+    from medloop.cloud.schedules import Guard, create_schedule
     from medloop.cloud.upsert import stored_definition
     from medloop.input_data import recordable
     from medloop.settings import resolve
@@ -53,7 +59,9 @@ def create(
         raise UserError(
             f"pipeline {pipeline}: isn't on {target.value} yet; `medloop pipelines upsert {pipeline}` first"
         )
-    made = create_schedule(opened, name, pipeline, when, timezone, given, role or opened.role_arn)
+    # Variables of a deployed stack may stand in a shell that also runs local commands.
+    guarded = Guard(guard, dead_letters) if guard and target is TargetName.aws else None
+    made = create_schedule(opened, name, pipeline, when, timezone, given, role or opened.role_arn, guarded)
     if json:
         print_json(made)
         return

@@ -10,11 +10,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from medloop.cloud.schedules import EXECUTION_ID, START, create_schedule, delete_schedule, list_schedules
+from infra.scheduling.guard import read_trigger
+from medloop.cloud.schedules import EXECUTION_ID, START, Guard, create_schedule, delete_schedule, list_schedules
 from medloop.cloud.sessions import Target, open_target
 from medloop.errors import UserError
 
 ROLE = "arn:aws:iam::123456789012:role/scheduler"
+QUEUE = "arn:aws:sqs:us-east-1:123456789012:medloop-dead-letters"
 PARAMETERS = {"InputData": "s3://bucket/data/", "Epochs": "5"}
 
 
@@ -54,6 +56,18 @@ def test_the_service_is_asked_to_start_the_pipeline_once_a_delivery(target: Targ
     assert {item["Name"] for item in request["PipelineParameters"]} == {"DataVersion", "Epochs", "InputData"}
     shape = target.boto.client("sagemaker").meta.service_model.operation_model("StartPipelineExecution").input_shape
     assert set(request) <= set(shape.members)
+
+
+def test_a_known_guard_is_the_target(target: Target) -> None:
+    """It computes DataVersion itself; what can't be delivered is kept; the list shows what it shows of any schedule."""
+    guard = Guard("arn:aws:states:us-east-1:123456789012:stateMachine:medloop-retraining", QUEUE)
+    create_schedule(target, "weekly", "classification", "rate(7 days)", "UTC", PARAMETERS, ROLE, guard)
+    found = target.boto.client("scheduler").get_schedule(Name="medloop-weekly")["Target"]
+    assert (found["Arn"], found["DeadLetterConfig"]) == (guard.arn, {"Arn": QUEUE})
+    assert "ClientRequestToken" not in json.loads(found["Input"])
+    (schedule,) = list_schedules(target)
+    assert (schedule.pipeline, schedule.parameters, schedule.target) == ("classification", PARAMETERS, guard.arn)
+    assert read_trigger(json.loads(found["Input"])).parameters == PARAMETERS
 
 
 def test_a_name_is_taken_once(target: Target) -> None:
