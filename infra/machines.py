@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as sfn
@@ -40,6 +41,18 @@ def state_machine(
         encryption_key=key,
         retention=log_retention,
     )
+    # Given by its ARN: with the key itself, CDK would let it be used by `kms:Decrypt*`.
+    by_arn = kms.Key.from_key_arn(scope, f"{construct_id}Key", key.key_arn)
+    key.add_to_resource_policy(
+        iam.PolicyStatement(
+            sid=f"Deliver{construct_id}Log",
+            principals=[iam.ServicePrincipal("delivery.logs.amazonaws.com")],
+            actions=["kms:Decrypt"],
+            # In a key's policy this is the key itself.
+            resources=["*"],
+            conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+        )
+    )
     return sfn.StateMachine(
         scope,
         construct_id,
@@ -48,5 +61,5 @@ def state_machine(
         definition_substitutions={"Partition": Aws.PARTITION, **values},
         logs=sfn.LogOptions(destination=log, level=sfn.LogLevel.ALL, include_execution_data=False),
         tracing_enabled=True,
-        encryption_configuration=sfn.CustomerManagedEncryptionConfiguration(key),
+        encryption_configuration=sfn.CustomerManagedEncryptionConfiguration(by_arn),
     )

@@ -206,12 +206,12 @@ class Deployment(Construct):
 
     def _let_plan(self) -> None:
         """Read the registry and the endpoints."""
-        groups = [self._arn("model-package-group", name) for name in self.groups]
         packages = [self._arn("model-package", f"{name}/*") for name in self.groups]
         endpoints = [self._arn("endpoint", name) for name in self.endpoints]
         configs = [self._arn("endpoint-config", f"{name}-*") for name in self.groups]
         for sid, allowed, resources in (
-            ("ListVersions", ["sagemaker:ListModelPackages"], groups),
+            # A list is asked about no single version: the action knows no resource.
+            ("ListVersions", ["sagemaker:ListModelPackages"], ["*"]),
             ("ReadVersions", ["sagemaker:DescribeModelPackage"], packages),
             ("ReadEndpoints", ["sagemaker:DescribeEndpoint"], endpoints),
             ("ReadMarks", ["sagemaker:ListTags"], configs),

@@ -1,0 +1,123 @@
+"""Operations: every alarm has its runbook entry, and no event can be lost unseen."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import ROOT, closure
+from tests.infra.template import Template
+
+RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
+HEADINGS = set(re.findall(r"^## (\S+)$", RUNBOOK, re.MULTILINE))
+BUDGET = {"AWS::Budgets::Budget": "medloop-budget", "AWS::CE::AnomalySubscription": "medloop-cost-anomaly"}
+SYNCHRONOUS = {
+    "medloop-champion": "a pipeline's step waits for it",
+    "medloop-guard": "a state machine waits for it",
+    "medloop-deployment-plan": "a state machine waits for it",
+}
+"""Functions that nobody calls asynchronously, and who waits for them."""
+
+
+def entries(stack: Template) -> dict[str, str]:
+    """The runbook's entry that each alarm's description names."""
+    found = {}
+    for logical in stack.of("AWS::CloudWatch::Alarm"):
+        named = re.match(r"Runbook: (\S+)\. ", stack.properties(logical)["AlarmDescription"])
+        assert named, f"{stack.name(logical)} names no entry of the runbook"
+        found[stack.name(logical)] = named[1]
+    return found
+
+
+def test_alarms_and_runbook_know_one_another(stack: Template) -> None:
+    """Each alarm, budget and mail names a heading; each heading is named by one, and names its alarms."""
+    alarms = entries(stack)
+    mails = {
+        name
+        for logical in stack.of("AWS::StepFunctions::StateMachine")
+        for name in re.findall(r"heading (medloop-[a-z-]+)", stack.definition(logical))
+    }
+    money = {name for kind, name in BUDGET.items() if stack.of(kind)}
+    assert {*alarms.values(), *mails, *money} == HEADINGS
+    assert [name for name in alarms if name not in RUNBOOK] == []
+
+
+def test_every_alarm_tells_operations(stack: Template) -> None:
+    """And a missing measurement is no alarm: an endpoint that nobody asks has none."""
+    for logical in stack.of("AWS::CloudWatch::Alarm"):
+        properties = stack.properties(logical)
+        assert [arn.rpartition(":")[2] for arn in stack.resolve(properties["AlarmActions"])] == ["medloop-operations"]
+        assert properties["TreatMissingData"] == "notBreaching"
+
+
+def test_money_tells_operations(stack: Template) -> None:
+    """The budget twice, anomalies at once."""
+    (budget,) = stack.of("AWS::Budgets::Budget").values()
+    notices = stack.resolve(budget["Properties"]["NotificationsWithSubscribers"])
+    kinds = {notice["Notification"]["NotificationType"] for notice in notices}
+    assert kinds == {"ACTUAL", "FORECASTED"}
+    told = {subscriber["Address"].rpartition(":")[2] for notice in notices for subscriber in notice["Subscribers"]}
+    (anomalies,) = stack.of("AWS::CE::AnomalySubscription").values()
+    told |= {s["Address"].rpartition(":")[2] for s in stack.resolve(anomalies["Properties"]["Subscribers"])}
+    assert told == {"medloop-operations"}
+
+
+def test_every_event_target_has_a_dead_letter_queue(stack: Template) -> None:
+    """Rules, schedules and functions: all there are, each with its queue or with who waits for it."""
+    kept = {}
+    for logical, rule in stack.of("AWS::Events::Rule").items():
+        for target in rule["Properties"]["Targets"]:
+            kept[f"rule {stack.properties(logical).get('Name', logical)}"] = target.get("DeadLetterConfig")
+    for schedule in stack.of("AWS::Scheduler::Schedule").values():
+        kept[f"schedule {schedule['Properties']['Name']}"] = schedule["Properties"]["Target"].get("DeadLetterConfig")
+    assert {"rule medloop-new-data", "rule medloop-model-decisions", "schedule medloop-weekly"} <= set(kept)
+    lost = [name for name, config in kept.items() if "medloop-dead-letters" not in json.dumps(stack.resolve(config))]
+    assert lost == []
+    functions = {stack.name(logical) for logical in stack.of("AWS::Lambda::Function")}
+    assert functions == set(SYNCHRONOUS)
+    assert not stack.of("AWS::Lambda::EventSourceMapping")
+    sources = [stack.resolve(p["Properties"]) for p in stack.of("AWS::Lambda::Permission").values()]
+    assert [p for p in sources if "events" in str(p["Principal"]) or "sns" in str(p["Principal"])] == []
+
+
+def test_the_dead_letter_queue_takes_what_rules_could_not_deliver(stack: Template) -> None:
+    """Two weeks, encrypted, from this stack's rules."""
+    (queue,) = stack.of("AWS::SQS::Queue").values()
+    assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 86400
+    assert queue["Properties"]["KmsMasterKeyId"]
+    (policy,) = stack.of("AWS::SQS::QueuePolicy").values()
+    text = json.dumps(stack.resolve(policy["Properties"]["PolicyDocument"]))
+    assert "events.amazonaws.com" in text
+    assert "medloop-new-data" in text or "NewData" in text
+
+
+def test_the_trail_sees_objects_of_both_buckets(stack: Template) -> None:
+    """Reads too, validated, encrypted."""
+    (trail,) = stack.of("AWS::CloudTrail::Trail").values()
+    properties = stack.resolve(trail["Properties"])
+    assert properties["EnableLogFileValidation"] is True
+    assert properties["KMSKeyId"]
+    (selector,) = properties["EventSelectors"]
+    assert selector["ReadWriteType"] == "All"
+    assert len(selector["DataResources"][0]["Values"]) == 2
+
+
+def test_the_dashboard_shows_what_operations_ask_for(stack: Template) -> None:
+    """Executions, durations, cost, latency, errors, drift."""
+    (board,) = stack.of("AWS::CloudWatch::Dashboard").values()
+    widgets = json.loads(stack.resolve(board["Properties"]["DashboardBody"]))["widgets"]
+    titles = " ".join(widget["properties"]["title"] for widget in widgets)
+    for word in ("Executions", "Duration", "Charges", "Latency", "Errors", "Drift"):
+        assert word in titles
+
+
+@pytest.mark.parametrize("package", ["scheduling", "deployment"])
+def test_functions_hold_all_that_they_can_import(package: str) -> None:
+    """The closure of the handler's imports is in its files, and needs nothing but the standard library and boto3."""
+    construct = __import__(f"infra.{package}.construct", fromlist=["CODE"])
+    handler = next(name for name in construct.CODE if Path(name).parent.name == package and "__init__" not in name)
+    needed = {str(path.relative_to(ROOT)) for path in closure(ROOT / handler)}
+    assert needed - set(construct.CODE) <= {"infra/__init__.py"}
