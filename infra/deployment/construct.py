@@ -227,8 +227,9 @@ class Deployment(Construct):
         alarms = [alarm.alarm_arn for found in self.alarms.values() for alarm in found]
         changing = ["sagemaker:UpdateEndpoint", "sagemaker:DescribeEndpoint", "sagemaker:DeleteEndpoint"]
         for sid, allowed, resources in (
-            ("CreateModels", ["sagemaker:CreateModel"], [*models, *packages]),
-            ("CreateConfigs", ["sagemaker:CreateEndpointConfig"], [*configs, *models]),
+            ("CreateModels", ["sagemaker:CreateModel"], models),
+            ("ReadVersions", ["sagemaker:DescribeModelPackage"], packages),
+            ("CreateConfigs", ["sagemaker:CreateEndpointConfig"], configs),
             ("Endpoints", ["sagemaker:CreateEndpoint", *changing], [*endpoints, *configs]),
             ("Tag", ["sagemaker:AddTags"], [*models, *configs, *endpoints]),
             ("ReadAlarms", ["cloudwatch:DescribeAlarms"], alarms),
