@@ -1,6 +1,6 @@
 # medloop. `make` alone lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast soak benchmarks check format lock build-and-push synth deploy destroy clean
+.PHONY: help install demo test test-fast soak benchmarks check format lock build-and-push synth deploy images destroy clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -67,6 +67,10 @@ synth: $(STAMP) ## write the account's CloudFormation template into cdk.out; off
 
 deploy: $(STAMP) ## put the infrastructure into the account of your credentials (docs/deploy.md)
 	$(CDK) deploy
+
+images: $(STAMP) ## let CodeBuild build and push the images of this checkout as it is committed; needs no Docker here
+	@tmp=$$(mktemp -d) && trap 'rm -r "$$tmp"' EXIT && eval "$$($(BIN)/python -m infra.outputs)" && \
+	git archive --format zip --output "$$tmp/medloop.zip" HEAD && $(BIN)/python -m infra.images.start "$$tmp/medloop.zip"
 
 destroy: $(STAMP) ## take it away again; buckets and keys stay unless storage.keep_on_destroy is false
 	$(CDK) destroy

@@ -14,6 +14,7 @@ from infra.images.builds import Builds
 from infra.images.repositories import Images
 from infra.monitoring.construct import Monitoring
 from infra.monitoring.notifications import Notifications
+from infra.names import STACK_NAME as STACK_NAME
 from infra.network.vpc import Network
 from infra.registry.groups import TASKS, Registry
 from infra.scheduling.construct import Scheduling
@@ -24,7 +25,6 @@ from infra.tracking.mlflow import Tracking
 from medloop.cloud.hosting import Hosting
 from steps.network import NetworkSettings as JobNetwork
 
-STACK_NAME = "medloop"
 TAG = ("medloop:part-of", "infra")
 """Of everything in the stack: budgets and costs go by it."""
 _RETENTION = {

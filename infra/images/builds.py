@@ -14,10 +14,9 @@ from constructs import Construct
 
 from infra.execution.grants import statement
 from infra.images.repositories import Images
+from infra.names import IMAGES_PROJECT, SOURCE_KEY
 from infra.storage.buckets import Storage
 
-SOURCE_KEY = "source/medloop.zip"
-PROJECT = "medloop-images"
 BASE_ACCOUNT = "763104351884"
 """AWS's own account of the base images (containers/*/container.toml)."""
 PUSHING = [
@@ -79,7 +78,7 @@ class Builds(Construct):
         self.project = codebuild.Project(
             self,
             "Project",
-            project_name=PROJECT,
+            project_name=IMAGES_PROJECT,
             description="Builds medloop's containers and pushes them",
             role=self.role.without_policy_updates(),
             source=codebuild.Source.s3(bucket=storage.artefacts, path=SOURCE_KEY),

@@ -37,7 +37,7 @@ def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     app = make_app(EVERYTHING, outdir=str(folder), validate=False)
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), HIPAASecurityChecks(app))
     # All is written before findings make it fail; they are compared with their answers (test_findings.py).
-    with pytest.raises(RuntimeError, match="^ValidationFailed"):
+    with pytest.raises(RuntimeError, match=r"^ValidationFailed"):
         app.synth()
     return folder
 

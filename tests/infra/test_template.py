@@ -45,10 +45,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Account:
     return Account(json.loads((folder / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")))
 
 
-def test_cfn_lint_finds_nothing(assembly: Path) -> None:
+def test_cfn_lint_finds_nothing(assembly: Path, tmp_path: Path) -> None:
     """Neither errors nor warnings, but for those that are answered here."""
-    tool, document = Path(sys.executable).with_name("cfn-lint"), assembly / f"{STACK_NAME}.template.json"
-    command = [tool, "--ignore-checks", *IGNORED, "--", document]
+    text = (assembly / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")
+    document = tmp_path / "template.json"
+    # cfn-lint checks state machines before it fills in their substitutions, and takes this one for a malformed ARN.
+    document.write_text(text.replace("arn:${Partition}:", "arn:aws:"), encoding="utf-8")
+    command = [Path(sys.executable).with_name("cfn-lint"), "--ignore-checks", *IGNORED, "--", document]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
