@@ -22,6 +22,10 @@ ROLES = {
     "approver": "Execution/Approver/Role",
     "builder": "Builds/Role",
     "mlflow": "Tracking/Role",
+    "guard": "Scheduling/Guard/Role",
+    "guard-function": "Scheduling/Look/Role",
+    "scheduler": "Scheduling/SchedulerRole",
+    "deployer": "Deployment/Approval/Role",
 }
 ROWS = [
     pytest.param(who, verb, row, id=f"{who} {verb} {row['ask']} {row.get('when', '')}".strip())
