@@ -53,7 +53,7 @@ def state_machine(
             conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
         )
     )
-    return sfn.StateMachine(
+    machine = sfn.StateMachine(
         scope,
         construct_id,
         state_machine_name=name,
@@ -63,3 +63,13 @@ def state_machine(
         tracing_enabled=True,
         encryption_configuration=sfn.CustomerManagedEncryptionConfiguration(by_arn),
     )
+    # Its topics are encrypted with the key; who publishes to one uses the key through SNS.
+    machine.add_to_role_policy(
+        iam.PolicyStatement(
+            sid="EncryptNotifications",
+            actions=["kms:Decrypt", "kms:GenerateDataKey"],
+            resources=[key.key_arn],
+            conditions={"StringEquals": {"kms:ViaService": f"sns.{Aws.REGION}.amazonaws.com"}},
+        )
+    )
+    return machine

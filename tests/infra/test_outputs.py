@@ -41,7 +41,7 @@ def test_outputs_become_the_variables_that_medloop_reads(template: dict[str, Any
 
 def test_outputs_become_settings_that_pipelines_take() -> None:
     """Of the key and the VPC; without a VPC the key alone."""
-    key = "arn:aws:kms:us-east-1:111122223333:key/1"
+    key = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f"
     outputs = {"ArtefactKeyArn": key, "Subnets": "subnet-0a1b2c3d,subnet-1a1b2c3d", "SecurityGroup": "sg-0a1b2c3d"}
     options = as_settings(outputs).replace("'", "").split("--set ")[1:]
     settings = resolve("segmentation", None, [option.strip() for option in options]).settings

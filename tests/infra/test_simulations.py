@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.infra.actions import exists
+from tests.infra.iam import Request, as_list, decide, matches
 from tests.infra.policies import Account
 from tests.infra.template import ACCOUNT, REGION
 
@@ -26,6 +28,7 @@ ROLES = {
     "guard-function": "Scheduling/Look/Role",
     "scheduler": "Scheduling/SchedulerRole",
     "deployer": "Deployment/Approval/Role",
+    "planner": "Deployment/Plan/Role",
 }
 ROWS = [
     pytest.param(who, verb, row, id=f"{who} {verb} {row['ask']} {row.get('when', '')}".strip())
@@ -72,6 +75,153 @@ def test_simulation(account: Account, who: str, verb: str, row: dict[str, Any]) 
     when = context(account, row.get("when", {}))
     decision = account.simulate(account.role(ROLES[who]), action, arn(account, what), when)
     assert (decision == "allowed") == (verb == "may"), f"{decision}; {row.get('why', '')}"
+
+
+def bucket(account: Account, name: str) -> str:
+    """A bucket's ARN."""
+    return account.arn(account.find("AWS::S3::Bucket", f"Storage/{name}"))
+
+
+@pytest.mark.parametrize(
+    ("when", "decision"),
+    [
+        ({}, "allowed"),
+        ({"aws:SecureTransport": "false"}, "explicitly denied"),
+        ({"s3:TlsVersion": "1.1"}, "explicitly denied"),
+        ({"s3:x-amz-server-side-encryption": "AES256"}, "explicitly denied"),
+        ({"s3:x-amz-server-side-encryption-aws-kms-key-id": "arn:aws:kms:us-east-1:1:key/other"}, "explicitly denied"),
+        ({"s3:x-amz-server-side-encryption-aws-kms-key-id": "$key"}, "allowed"),
+    ],
+)
+def test_the_buckets_policy_binds_even_who_may_write(account: Account, when: dict[str, str], decision: str) -> None:
+    """Without TLS, or under another key, nothing is stored."""
+    key = account.arn(account.find("AWS::KMS::Key", "Keys/Artefacts"))
+    place = f"{bucket(account, 'Artefacts')}/executions/s/e/Train/model.tar.gz"
+    found = {name: key if value == "$key" else value for name, value in when.items()}
+    assert account.simulate(account.role(ROLES["training"]), "s3:PutObject", place, found) == decision
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "action", "resource", "when", "decision"),
+    [
+        ("Network/Vpc/S3", "s3:PutObject", "own", {}, "allowed"),
+        ("Network/Vpc/S3", "s3:PutObject", "foreign", {"aws:ResourceAccount": "999999999999"}, "denied"),
+        ("Network/Vpc/S3", "s3:DeleteObject", "own", {}, "denied"),
+        ("Network/Logs", "logs:PutLogEvents", "*", {}, "allowed"),
+        ("Network/Logs", "logs:PutLogEvents", "*", {"aws:PrincipalAccount": "999999999999"}, "denied"),
+        ("Network/SagemakerApi", "sagemaker:DescribeModelPackage", "*", {}, "allowed"),
+        ("Network/SagemakerApi", "sagemaker:CreateTrainingJob", "*", {}, "denied"),
+        ("Network/Kms", "kms:ScheduleKeyDeletion", "*", {}, "denied"),
+        ("Network/EcrApi", "ecr:PutImage", "*", {}, "denied"),
+    ],
+)
+def test_endpoints_let_nothing_else_pass(
+    account: Account, endpoint: str, action: str, resource: str, when: dict[str, str], decision: str
+) -> None:
+    """Not even with rights for everything, such as foreign credentials that were smuggled in."""
+    places = {"own": f"{bucket(account, 'Artefacts')}/a", "foreign": "arn:aws:s3:::bucket-of-somebody/a"}
+    anything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    context = {"aws:PrincipalAccount": ACCOUNT, "aws:ResourceAccount": ACCOUNT, **when}
+    request = Request("arn:aws:iam::1:role/any", action, places.get(resource, resource), context)
+    assert decide(request, anything, boundaries=[account.endpoint_policy(endpoint)]) == decision
+
+
+PERSON = f"arn:aws:iam::{ACCOUNT}:user/doctor"
+MACHINE = {
+    "aws:SourceAccount": ACCOUNT,
+    "aws:SourceArn": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:medloop-approval",
+}
+
+
+@pytest.mark.parametrize(
+    ("role", "who", "when", "decision"),
+    [
+        ("approver", PERSON, {"aws:MultiFactorAuthPresent": "true"}, "allowed"),
+        ("approver", PERSON, {"aws:MultiFactorAuthPresent": "false"}, "denied"),
+        ("approver", PERSON, {}, "denied"),
+        ("approver", "arn:aws:iam::999999999999:user/x", {"aws:MultiFactorAuthPresent": "true"}, "denied"),
+        ("approver", "sagemaker.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "denied"),
+        ("pipeline", "sagemaker.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "allowed"),
+        ("pipeline", "sagemaker.amazonaws.com", {"aws:SourceAccount": "999999999999"}, "denied"),
+        ("pipeline", PERSON, {}, "denied"),
+        ("training", "sagemaker.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "allowed"),
+        ("training", "ec2.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "denied"),
+        ("processing", PERSON, {}, "denied"),
+        ("champion", "lambda.amazonaws.com", {}, "allowed"),
+        ("champion", "sagemaker.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "denied"),
+        ("builder", "codebuild.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "allowed"),
+        ("builder", "codebuild.amazonaws.com", {"aws:SourceAccount": "999999999999"}, "denied"),
+        ("scheduler", "scheduler.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "allowed"),
+        ("deployer", "states.amazonaws.com", MACHINE, "allowed"),
+        ("deployer", "states.amazonaws.com", {**MACHINE, "aws:SourceAccount": "999999999999"}, "denied"),
+        ("deployer", PERSON, {}, "denied"),
+    ],
+)
+def test_who_may_assume_a_role(account: Account, role: str, who: str, when: dict[str, str], decision: str) -> None:
+    """Services of this account, each its own; people with a second factor, the approver's alone."""
+    assert account.assume(account.role(ROLES[role]), who, when) == decision
+
+
+@pytest.mark.parametrize(
+    ("action", "who"),
+    [
+        ("sagemaker:UpdateModelPackage", {"approver"}),
+        ("sagemaker:CreateModelPackage", {"pipeline"}),
+        ("sagemaker:DeleteModelPackage", set()),
+        ("sagemaker:CreateTrainingJob", {"pipeline"}),
+        ("sagemaker:StartPipelineExecution", {"guard"}),
+        ("sagemaker:UpdatePipeline", set()),
+        ("sagemaker:CreateEndpoint", {"deployer"}),
+        ("sagemaker:UpdateEndpoint", {"deployer"}),
+        ("sagemaker:InvokeEndpoint", set()),
+        ("iam:PassRole", {"pipeline", "deployer"}),
+        ("iam:CreateRole", set()),
+        ("iam:PutRolePolicy", set()),
+        ("ecr:PutImage", {"builder"}),
+        ("s3:DeleteObject", set()),
+        ("s3:PutBucketPolicy", set()),
+        ("kms:PutKeyPolicy", set()),
+        ("kms:ScheduleKeyDeletion", set()),
+        ("ec2:AuthorizeSecurityGroupEgress", set()),
+        ("ec2:CreateInternetGateway", set()),
+        ("lambda:InvokeFunction", {"pipeline", "guard", "deployer"}),
+        ("lambda:UpdateFunctionCode", set()),
+        ("logs:DeleteLogGroup", set()),
+        ("cloudtrail:StopLogging", set()),
+    ],
+)
+def test_who_alone_may_do_what(account: Account, action: str, who: set[str]) -> None:
+    """Of all roles in the stack, whatever the resource and the condition."""
+    names = {account.role(path): name for name, path in ROLES.items()}
+    found = set()
+    for role in map(account.arn, account.of("AWS::IAM::Role")):
+        patterns = [
+            pattern
+            for statement in account.statements_of(role)
+            if statement["Effect"] == "Allow"
+            for pattern in as_list(statement["Action"])
+        ]
+        if any(matches(pattern.lower(), action.lower()) for pattern in patterns):
+            found.add(names.get(role, role))
+    assert exists(action)
+    assert found == who
+
+
+def test_raw_data_are_read_by_the_split_alone(account: Account) -> None:
+    """By no other role of the stack, in the bucket and by the key."""
+    place = f"{bucket(account, 'Data')}/raw/segmentation/jan/s1/img.nii.gz"
+    key = account.arn(account.find("AWS::KMS::Key", "Keys/Data"))
+    for action, resource in (("s3:GetObject", place), ("kms:Decrypt", key)):
+        roles = [account.arn(name) for name in account.of("AWS::IAM::Role")]
+        assert [role for role in roles if account.simulate(role, action, resource) == "allowed"] == [
+            account.role(ROLES["processing"])
+        ]
+
+
+def test_every_row_asks_what_exists() -> None:
+    """A misspelled action would be denied for ever."""
+    asked = {row["ask"].partition(" ")[0] for rules in TABLE.values() for rows in rules.values() for row in rows}
+    assert [action for action in sorted(asked) if not exists(action)] == []
 
 
 def test_every_role_of_the_table_is_tried_both_ways() -> None:
