@@ -67,7 +67,8 @@ def tell(account: World, arn: str, status: str | None = None) -> str:
 
 def decide(account: World, arn: str, status: str = "Approved", decision: str = "decision_1") -> None:
     """An approver's decision."""
-    metadata = {"decision": decision, "evaluation": EVIDENCE}
+    before = account.sagemaker.describe_model_package(ModelPackageName=arn)["CustomerMetadataProperties"]
+    metadata = {**before, "decision": decision}
     account.sagemaker.update_model_package(
         ModelPackageArn=arn, ModelApprovalStatus=status, CustomerMetadataProperties=metadata
     )
@@ -237,6 +238,13 @@ def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> Non
     """One without alarms, or one that somebody else configured."""
     end = deploy(account, register(account, endpoint="staging"))
     assert end["status"] == "SUCCEEDED"
+    assert account.endpoint("staging") is None
+    assert "staging is none of this stack's" in account.mails("Operations")[0]["Message"]
+    deploy(account, register(account))
+    account.endpoint(GROUP).endpoint_config_name = "by-hand"
+    deploy(account, register(account))
+    assert account.updates == []
+    assert "made by someone else (by-hand)" in account.mails("Operations")[0]["Message"]
 
 
 def test_a_refusal_of_the_service_is_told(account: World) -> None:
