@@ -133,6 +133,7 @@ def fit(
                 if together.first:
                     report(**row)
                     _track(tracking or Tracking(), state, row)
+                state.between_steps()
             best = state.finish()
     if together.first:
         report(**{best.metric: best.value})

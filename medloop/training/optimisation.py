@@ -28,11 +28,11 @@ def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> f
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def make_optimiser(model: nn.Module, settings: Hyperparameters, device: torch.device) -> torch.optim.AdamW:
-    """AdamW; biases and the scales of normalisation layers are not decayed (fused kernels on a GPU)."""
+def make_optimiser(model: nn.Module, settings: Hyperparameters) -> torch.optim.AdamW:
+    """AdamW in fused kernels; biases and the scales of normalisation layers are not decayed."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=device.type == "cuda")
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)

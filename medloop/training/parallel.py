@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,10 @@ from medloop.training.compute import blocks
 from medloop.training.ranks import Ranks
 from medloop.training.settings import Hyperparameters
 
+# Nobody changes a block's output in place.
+warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")
+# The gradient of a weight whose layout is ambiguous (a convolution of one voxel) is copied: no harm, but a line a rank.
+warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
 FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
@@ -194,7 +199,7 @@ def parallelise(
     devices = [device] if device.type == "cuda" else None
     # Running statistics: synchronised layers have the same everywhere; others are averaged where they are needed, and
     # with the first process's in the place of all, before each step, the average would be little else than its own.
-    whole = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+    whole = DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False)
     return Parallel(whole, model, ranks, plain, device)
 
 

@@ -69,7 +69,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.ranks, self.device = self.parallel.ranks, self.parallel.device
-        self.optimiser = make_optimiser(self.parallel.bare, self.settings, self.device)
+        self.optimiser = make_optimiser(self.parallel.bare, self.settings)
         self.precision = best_precision(self.device, self.settings.precision)
         if self.precision == "fp16" and self.settings.strategy == "fsdp":  # refused where it is asked for
             self.precision = "fp32"
@@ -134,7 +134,6 @@ class Run:
         progress.history.append(row)
         progress.epoch, progress.step, progress.num_samples = epoch + 1, 0, 0
         self._total.zero_()
-        self._between_steps()
         return row
 
     def finish(self) -> Best:
@@ -151,6 +150,8 @@ class Run:
 
     def _restore(self, name: str, manifest: Manifest) -> None:
         self.progress = manifest.progress
+        for row in self.progress.history:  # JSON's numbers came back as floats
+            row["epoch"] = int(row["epoch"])
         tensors = self._tensors()
         self.checkpoints.load(name, tensors)
         self.parallel.restore(self.optimiser, tensors)
@@ -221,7 +222,7 @@ class Run:
                 bar.update()
                 if step % CHECK_EVERY == 0:
                     self._check(float(self._total), "the training loss")
-                self._between_steps()
+                self.between_steps()
         if self.device.type == "cuda":  # steps are asked for long before they are computed
             torch.cuda.synchronize(self.device)
         return (progress.num_samples - before) / max(1e-9, time.monotonic() - started)
@@ -262,8 +263,14 @@ class Run:
         if self.average is not None:
             self.average.update(self.progress.total_steps + 1)
 
-    def _between_steps(self) -> None:
-        """Save where it is due, or asked for by SIGTERM, which ends the run; compile where that is due."""
+    def between_steps(self) -> None:
+        """Save where it is due, or asked for by SIGTERM, which ends the run; compile where that is due.
+
+        After an epoch's row has been reported, too: what ends here must not take a score with it.
+
+        Raises:
+            Terminated: SIGTERM came; there is a checkpoint.
+        """
         stop, due = self.asked_to_stop.is_set(), time.monotonic() - self._saved >= 60 * self.settings.checkpoint_minutes
         # What one process is told all must do, or they would wait for one another.
         verdict = self.ranks.largest(2.0 * stop + due)

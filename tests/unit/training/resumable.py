@@ -51,7 +51,14 @@ def volumes(num: int, dtype: torch.dtype = torch.float32) -> list[tuple[Tensor, 
 
 
 class Stopping(SegmentationTask):
-    """Sends its own process SIGTERM when it makes the batch of an epoch's step that many steps into the run."""
+    """Sends its own process SIGTERM when it makes a batch, or in a validation, that many into the run."""
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """The scores, and in one validation the signal."""
+        self.__dict__["validated"] = self.__dict__.get("validated", 0) + 1
+        if self.__dict__["validated"] == self.__dict__.get("stop_in_validation"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().validate(model)
 
     def batch(self, samples: Sequence[int], epoch: int) -> Any:
         """The batch, and in one step the signal."""
@@ -66,6 +73,7 @@ def run(
     ranks: Ranks = ALONE,
     *,
     stop_at: int | None = None,
+    stop_in_validation: int | None = None,
     dtype: torch.dtype = torch.float32,
     **changes: Any,
 ) -> FitResult:
@@ -75,6 +83,7 @@ def run(
         folder: The checkpoints' folder.
         ranks: The processes.
         stop_at: Makes that many batches, then gets SIGTERM.
+        stop_in_validation: Gets SIGTERM in that validation.
         dtype: Of volumes and weights.
         changes: Of `SETTINGS`.
     """
@@ -89,7 +98,7 @@ def run(
         inference=Inference(),
         num_classes=3, seed=settings.seed, device=CPU, ranks=ranks,
     )  # fmt: skip
-    task.__dict__["stop_at"] = stop_at
+    task.__dict__.update(stop_at=stop_at, stop_in_validation=stop_in_validation)
     # No network of MONAI's: importing it takes longer than the run.
     model = nn.Sequential(
         nn.Conv3d(1, 4, 3, padding=1), nn.InstanceNorm3d(4, affine=True), nn.PReLU(), nn.Dropout(settings.dropout),

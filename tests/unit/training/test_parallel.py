@@ -181,7 +181,7 @@ def measure(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
     network = networks.describe(settings, 2)
     model = networks.build(network)
     parallel = parallelise(model, settings, networks.traits("swinunetr"), CPU, ranks)
-    optimiser = make_optimiser(parallel.bare, settings, CPU)
+    optimiser = make_optimiser(parallel.bare, settings)
     images = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(1))
     parallel.scale(ranks.sum(parallel.model(images).square().mean() / ranks.size)).backward()
     optimiser.step()

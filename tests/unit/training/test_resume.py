@@ -73,6 +73,17 @@ def test_killed_at_a_random_instant(tmp_path: Path, whole: dict[str, Tensor]) ->
     assert_equal(weights, whole)
 
 
+def test_a_signal_in_a_validation_loses_no_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The epoch's row is in the log, then the run ends; resumed, the history has it once, numbered as an integer."""
+    with pytest.raises(Terminated):
+        run(tmp_path, stop_in_validation=2)
+    assert [line.split(";")[0] for line in capsys.readouterr().out.splitlines() if "train_loss" in line] == [
+        "epoch=1", "epoch=2",
+    ]  # fmt: skip
+    result = run(tmp_path)
+    assert [str(row["epoch"]) for row in result.history] == ["1", "2", "3", "4"]
+
+
 def test_keeps_the_newest(stopped: Path) -> None:
     """Two by default; and of the best weights those that a checkpoint or the run still needs."""
     assert len(steps(stopped)) == 2
