@@ -63,7 +63,12 @@ def state_machine(
         tracing_enabled=True,
         encryption_configuration=sfn.CustomerManagedEncryptionConfiguration(by_arn),
     )
-    # Its topics are encrypted with the key; who publishes to one uses the key through SNS.
+    _let_encrypt_notifications(machine, key)
+    return machine
+
+
+def _let_encrypt_notifications(machine: sfn.StateMachine, key: kms.IKey) -> None:
+    """Topics are encrypted with the key; who publishes to one uses the key through SNS."""
     machine.add_to_role_policy(
         iam.PolicyStatement(
             sid="EncryptNotifications",
@@ -72,4 +77,3 @@ def state_machine(
             conditions={"StringEquals": {"kms:ViaService": f"sns.{Aws.REGION}.amazonaws.com"}},
         )
     )
-    return machine

@@ -36,11 +36,14 @@ class Tracking(Construct):
             return
         place = f"s3://{storage.artefacts.bucket_name}/{PREFIX}"
         role = self._make_role()
+        made: sagemaker.CfnMlflowApp | sagemaker.CfnMlflowTrackingServer
         if settings.mlflow == "serverless":
-            app = sagemaker.CfnMlflowApp(self, "App", name=NAME, artifact_store_uri=place, role_arn=role.role_arn)
-            made, self.arn = app, app.attr_arn
+            made = app = sagemaker.CfnMlflowApp(
+                self, "App", name=NAME, artifact_store_uri=place, role_arn=role.role_arn
+            )
+            self.arn = app.attr_arn
         else:
-            made = sagemaker.CfnMlflowTrackingServer(
+            made = server = sagemaker.CfnMlflowTrackingServer(
                 self,
                 "Server",
                 tracking_server_name=NAME,
@@ -48,7 +51,7 @@ class Tracking(Construct):
                 artifact_store_uri=place,
                 role_arn=role.role_arn,
             )
-            self.arn = made.attr_tracking_server_arn
+            self.arn = server.attr_tracking_server_arn
         # It waits for its role, not for the role's policy.
         made.node.add_dependency(role.node.find_child("DefaultPolicy"))
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = ("medloop", "pipelines", "steps")
+OWN = ("medloop", "pipelines", "steps", "infra")
 
 
 def python_files(*folders: str) -> list[Path]:

@@ -69,6 +69,44 @@ def test_medloop_names_no_concrete_pipeline() -> None:
     assert offenders(("medloop",), ("pipelines", "steps", "infra")) == []
 
 
+def test_infra_knows_of_medloop_only_what_both_sides_must_agree_on() -> None:
+    """Names, bundles, requests and errors; never the command line, the local backend, pipelines or jobs' code."""
+    forbidden = (
+        "medloop.cli",
+        "medloop.commands",
+        "medloop.local",
+        "medloop.settings",
+        "medloop.training",
+        "pipelines",
+    )
+    found = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in python_files("infra")
+        for name in imports_of(path)
+        if name.startswith(forbidden) or name.split(".")[0] in {*TORCH_SIDE, "sagemaker"}
+    ]
+    assert found == []
+
+
+def test_functions_in_the_account_need_no_package() -> None:
+    """Lambda's runtime brings boto3 and nothing else."""
+    handlers = ("infra/scheduling/guard.py", "infra/deployment/plan.py", "containers/champion/main.py")
+    known = {*sys.stdlib_module_names, "boto3", "medloop", "infra"}
+    found = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sorted(set().union(*(closure(ROOT / handler) for handler in handlers)))
+        for name in imports_of(path)
+        if name.split(".")[0] not in known
+    ]
+    assert found == []
+
+
+def test_cdk_is_infras_alone() -> None:
+    """Neither the mechanism nor a pipeline knows how the account is made."""
+    folders = ("medloop", "steps", "pipelines", "containers")
+    assert offenders(folders, ("aws_cdk", "constructs", "cdk_nag", "infra")) == []
+
+
 def test_steps_name_containers_and_never_import_them() -> None:
     """A step refers to its container by name."""
     assert offenders(("steps", "pipelines"), ("containers",)) == []
@@ -153,19 +191,23 @@ def test_jobs_import_where_boto3_and_the_sdk_are_not_installed() -> None:
 def test_files_and_functions_stay_small() -> None:
     """No file above 400 lines, no function above 60."""
     found = []
-    for path in python_files("medloop", "steps", "pipelines", "containers"):
+    for path in python_files("medloop", "steps", "pipelines", "containers", "infra"):
         text = path.read_text(encoding="utf-8")
+        # Constructs name and describe each keyword of theirs: their constructors are long, and do little.
+        constructs = path.is_relative_to(ROOT / "infra")
         if len(text.splitlines()) > 400:
             found.append(f"{path.relative_to(ROOT)}: {len(text.splitlines())} lines")
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= 60:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= (
+                90 if constructs and node.name == "__init__" else 60
+            ):
                 found.append(f"{path.relative_to(ROOT)}: {node.name}")
     assert found == []
 
 
 def test_docs_and_code_speak_of_the_project_alone() -> None:
     """No path of a developer's machine stands in the repository."""
-    folders = ("medloop", "pipelines", "steps", "containers", "tests", "docs", "benchmarks")
+    folders = ("medloop", "pipelines", "steps", "containers", "infra", "tests", "docs", "benchmarks")
     names = [path for path in ROOT.iterdir() if path.suffix in {".py", ".md", ".toml", ".txt", ""} and path.is_file()]
     names += [
         path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".md", ".toml"}
