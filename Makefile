@@ -1,6 +1,6 @@
 # medloop. `make` alone lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast soak benchmarks check format lock build-and-push synth deploy images destroy clean
+.PHONY: help install demo test test-fast soak benchmarks check format lock build-and-push synth bootstrap deploy images destroy clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -64,6 +64,9 @@ CDK := PATH="$$PWD/$(BIN):$$($(BIN)/python -c 'import infra, os; print(os.path.d
 
 synth: $(STAMP) ## write the account's CloudFormation template into cdk.out; offline
 	CDK_OUTDIR=cdk.out $(BIN)/python -m infra.app
+
+bootstrap: $(STAMP) ## once an account and region: the bucket that deployments are uploaded to
+	$(CDK) bootstrap
 
 deploy: $(STAMP) ## put the infrastructure into the account of your credentials (docs/deploy.md)
 	$(CDK) deploy

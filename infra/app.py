@@ -41,11 +41,8 @@ def make_app(settings: Settings | None = None, outdir: str | None = None, valida
         context=FEATURES, outdir=outdir, analytics_reporting=False, builtin_cloud_formation_validation=validate
     )
     chosen = settings or load_settings(app.node.get_all_context(), os.environ)
-    environment = None
-    if settings is None and "CDK_DEFAULT_ACCOUNT" in os.environ:
-        account, region = os.environ["CDK_DEFAULT_ACCOUNT"], os.environ.get("CDK_DEFAULT_REGION")
-        environment = cdk.Environment(account=account, region=region)
-    MedloopStack(app, STACK_NAME, settings=chosen, env=environment)
+    # No account or region: what is deployed is, to the byte, what was reviewed and tested.
+    MedloopStack(app, STACK_NAME, settings=chosen)
     return app
 
 

@@ -33,8 +33,6 @@ class NetworkSettings(Section):
     vpc: bool = True
     """Jobs run in a VPC that reaches a few AWS services and nothing else. False: in SageMaker's own network."""
     cidr: str = "10.42.0.0/16"
-    availability_zones: int = Field(default=2, ge=2, le=3)
-    """Each costs its own network interface at every service that is reached."""
 
 
 class StorageSettings(Section):

@@ -28,6 +28,8 @@ class Service:
     actions: tuple[str, ...]
 
 
+ZONES = 2
+"""Availability zones. Each costs an interface of its own at every service; a template of no account has two at most."""
 # CDK's own Port.esp() names ports, which that protocol has none of.
 ESP = ec2.Port(protocol=ec2.Protocol.ESP, string_representation="ESP")
 
@@ -117,7 +119,7 @@ class Network(Construct):
             self,
             "Vpc",
             ip_addresses=ec2.IpAddresses.cidr(settings.cidr),
-            max_azs=settings.availability_zones,
+            max_azs=ZONES,
             nat_gateways=0,
             create_internet_gateway=False,
             subnet_configuration=[subnets],

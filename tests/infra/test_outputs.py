@@ -20,6 +20,8 @@ from medloop.cloud.sessions import BUCKET_VARIABLE, ROLE_VARIABLE
 from medloop.errors import TargetError
 from medloop.settings import resolve
 
+STACK = {"StackName": STACK_NAME, "StackStatus": "CREATE_COMPLETE", "CreationTime": datetime(2026, 1, 1, tzinfo=UTC)}
+
 
 @pytest.fixture
 def region(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
@@ -33,9 +35,20 @@ def region(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_outputs_become_the_variables_that_medloop_reads(template: dict[str, Any]) -> None:
     """All of them: the bucket, the pipeline's role, each job's."""
-    lines = as_exports(dict.fromkeys(template["Outputs"], "a b")).splitlines()
+    client = boto3.client("cloudformation", region_name="eu-central-1")
+    outputs = [
+        {"OutputKey": name, "OutputValue": "a b", "Description": output.get("Description", "")}
+        for name, output in template["Outputs"].items()
+    ]
+    with Stubber(client) as stubber:
+        stubber.add_response("describe_stacks", {"Stacks": [{**STACK, "Outputs": outputs}]})
+        lines = as_exports(read_outputs(client)).splitlines()
     names = {line.removeprefix("export ").partition("=")[0] for line in lines}
-    assert {BUCKET_VARIABLE, ROLE_VARIABLE, *VARIABLES.values(), "MEDLOOP_TARGET", "DATA_BUCKET"} <= names
+    schedules = {"MEDLOOP_GUARD_ARN", "MEDLOOP_SCHEDULER_ROLE_ARN", "MEDLOOP_DEAD_LETTERS_ARN"}
+    assert names == {
+        *(BUCKET_VARIABLE, ROLE_VARIABLE, *VARIABLES.values(), *schedules),
+        *("MEDLOOP_TARGET", "DATA_BUCKET"),
+    }
     assert "export MEDLOOP_BUCKET='a b'" in lines
 
 
@@ -54,15 +67,10 @@ def test_outputs_become_settings_that_pipelines_take() -> None:
 def test_a_stack_that_is_not_there_is_said() -> None:
     """With the mend; one that is there is read."""
     client = boto3.client("cloudformation", region_name="eu-central-1")
-    stack = {
-        "StackName": STACK_NAME,
-        "StackStatus": "CREATE_COMPLETE",
-        "CreationTime": datetime(2026, 1, 1, tzinfo=UTC),
-    }
     outputs = [{"OutputKey": "DataBucket", "OutputValue": "data"}]
     with Stubber(client) as stubber:
         stubber.add_client_error("describe_stacks", "ValidationError", "does not exist")
-        stubber.add_response("describe_stacks", {"Stacks": [{**stack, "Outputs": outputs}]}, {"StackName": STACK_NAME})
+        stubber.add_response("describe_stacks", {"Stacks": [{**STACK, "Outputs": outputs}]}, {"StackName": STACK_NAME})
         with pytest.raises(TargetError, match=f"stack {STACK_NAME} can't be read .*make deploy"):
             read_outputs(client)
         assert read_outputs(client) == {"DataBucket": "data"}

@@ -42,7 +42,7 @@ def test_environment_lies_over_the_file_and_context_over_both(tmp_path: Path) ->
         ("networks: {vpc: true}", r"mine\.yaml: networks: there is no such setting"),
         ("network: true", r"mine\.yaml: network: is no mapping"),
         ("- network", r"mine\.yaml: is no mapping"),
-        ("network: {availability_zones: 9}", r"mine\.yaml: network\.availability_zones: .*less than or equal to 3"),
+        ("storage: {checkpoints_days: 0}", r"mine\.yaml: storage\.checkpoints_days: .*greater than or equal to 1"),
         ("access: {approvers: [someone]}", r"mine\.yaml: access\.approvers\.0: .*pattern"),
         ("storage: {logs_days: 100}", r"mine\.yaml: storage\.logs_days: "),
         ("tracking: {mlflow: serverless}", r"mine\.yaml: tracking\.mlflow: serverless has no VPC endpoint; choose"),
