@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from tests.infra.iam import Decision, Request, as_list, decide
@@ -34,6 +35,7 @@ class Account(Template):
             return self.arn(argument[0])
         return super()._call(name, argument)
 
+    @cache  # noqa: B019 - one account a session
     def find(self, kind: str, path: str) -> str:
         """The logical name of the one resource of a kind whose CDK path is this, below the stack.
 
@@ -49,6 +51,7 @@ class Account(Template):
         """A role's ARN."""
         return self.arn(self.find("AWS::IAM::Role", path))
 
+    @cache  # noqa: B019 - one account a session
     def statements_of(self, role: str) -> list[dict[str, Any]]:
         """The statements of a role's policies."""
         logical = next(name for name in self.of("AWS::IAM::Role") if self.arn(name) == role)
@@ -66,6 +69,7 @@ class Account(Template):
         document = self.resolve(self.properties(logical)["AssumeRolePolicyDocument"])
         return as_list(document["Statement"])
 
+    @cache  # noqa: B019 - one account a session
     def resource_policy(self, arn: str) -> list[dict[str, Any]]:
         """The statements of the policy of the bucket or key that an ARN lies in; none of anything else."""
         if arn.startswith("arn:aws:s3:::"):
