@@ -31,6 +31,7 @@ PUSHING = [
     "ecr:PutImage",
     "ecr:UploadLayerPart",
 ]
+PUSH = "medloop images push"
 BUILD = {
     "version": "0.2",
     "phases": {
@@ -38,7 +39,7 @@ BUILD = {
             "runtime-versions": {"python": "3.11"},
             "commands": ["python -m pip install --quiet --constraint constraints.txt --editable ."],
         },
-        "build": {"commands": ["medloop images push --target aws"]},
+        "build": {"commands": [PUSH]},
     },
 }
 

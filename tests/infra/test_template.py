@@ -11,13 +11,18 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 from aws_cdk import assertions
+from typer.testing import CliRunner
 
 from infra.app import make_app
+from infra.images.builds import PUSH
 from infra.images.repositories import container_names
+from infra.names import SOURCE_KEY
 from infra.settings import AccessSettings, NetworkSettings, Settings, StorageSettings, TrackingSettings
 from infra.stack import STACK_NAME
 from medloop.bundle import bundle_files, load_container
+from medloop.cli import app
 from medloop.cloud.functions import RUNTIME, TIMEOUT_SECONDS
+from medloop.cloud.sessions import BUCKET_VARIABLE, ROLE_VARIABLE
 from tests.infra.actions import exists, fits
 from tests.infra.iam import as_list
 from tests.infra.policies import Account, allowing
@@ -126,6 +131,18 @@ def test_the_champion_is_the_function_that_pipelines_call(account: Account, asse
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_builds_run_a_command_that_there_is(account: Account) -> None:
+    """As the command line takes it; with what it needs to know, on a machine where Docker runs."""
+    project = account.resolve(account.properties(account.find("AWS::CodeBuild::Project", "Builds/Project")))
+    assert json.loads(project["Source"]["BuildSpec"])["phases"]["build"]["commands"] == [PUSH]
+    done = CliRunner().invoke(app, [*PUSH.split()[1:], "--help"])
+    assert done.exit_code == 0, done.output
+    variables = {variable["Name"] for variable in project["Environment"]["EnvironmentVariables"]}
+    assert {BUCKET_VARIABLE, ROLE_VARIABLE} <= variables
+    assert project["Environment"]["PrivilegedMode"] is True
+    assert project["Source"]["Location"].endswith(SOURCE_KEY)
 
 
 def test_groups_wait_for_versions(account: Account) -> None:
