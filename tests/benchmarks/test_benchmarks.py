@@ -49,7 +49,7 @@ def numbers(rows: list[dict[str, str]], column: str) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("network", ["unet", "resnet18"])
+@pytest.mark.parametrize("network", [pytest.param("unet", marks=pytest.mark.soak), "resnet18"])
 def test_train_throughput(network: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Three loops, of which two are compared with ours; the profile has its groups."""
     words = ["--size", "tiny", "--networks", network, "--minutes", "0.01", "--profile", "--data", str(tmp_path)]
@@ -60,6 +60,7 @@ def test_train_throughput(network: str, capsys: pytest.CaptureFixture[str], tmp_
     assert "convolution" in [row.get("group") for row in rows]
 
 
+@pytest.mark.soak
 def test_time_to_score(capsys: pytest.CaptureFixture[str]) -> None:
     """Both sides are trained and scored for each seed."""
     words = ["--size", "tiny", "--network", "resnet18", "--epochs", "2", "--seeds", "0", "1"]
@@ -67,6 +68,7 @@ def test_time_to_score(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(numbers(rows, "best score")) == 4
 
 
+@pytest.mark.soak
 def test_time_to_score_of_volumes(capsys: pytest.CaptureFixture[str]) -> None:
     """Dice is at the original resolution; three epochs of two volumes may leave it at 0."""
     words = ["--size", "tiny", "--network", "unet", "--epochs", "3", "--seeds", "0", "--score", "2"]
@@ -75,6 +77,7 @@ def test_time_to_score_of_volumes(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["seconds to the score"] for row in rows] == ["", ""]
 
 
+@pytest.mark.soak
 def test_scaling(capsys: pytest.CaptureFixture[str]) -> None:
     """Two processes hold about half of one's weights and optimiser each."""
     rows = run("scaling", capsys, "--size", "tiny", "--network", "unet", "--ranks", "2", "--strategies", "fsdp")

@@ -14,7 +14,7 @@ import pytest
 from medloop.samples.tissue import make_brain_tissue
 from tests.endtoend.test_local_run import SMALL
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 
 @dataclass
@@ -74,7 +74,7 @@ MANY = [*FEW, "7"]
 
 
 @pytest.mark.parametrize(
-    ("seeds", "segmentations"), [(FEW, 0), pytest.param(MANY, 1, marks=pytest.mark.soak)], ids=["few", "many"]
+    ("seeds", "segmentations"), [(FEW, 0), (MANY, 1)], ids=["few", "many"]
 )
 def test_runs_at_once_have_what_each_asked_for(
     medloop: Any, images: Path, tmp_path: Path, seeds: list[str], segmentations: int
