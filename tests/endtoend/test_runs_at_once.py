@@ -73,9 +73,7 @@ MANY = [*FEW, "7"]
 """One of them twice."""
 
 
-@pytest.mark.parametrize(
-    ("seeds", "segmentations"), [(FEW, 0), (MANY, 1)], ids=["few", "many"]
-)
+@pytest.mark.parametrize(("seeds", "segmentations"), [(FEW, 0), (MANY, 1)], ids=["few", "many"])
 def test_runs_at_once_have_what_each_asked_for(
     medloop: Any, images: Path, tmp_path: Path, seeds: list[str], segmentations: int
 ) -> None:
