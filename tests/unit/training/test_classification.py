@@ -16,12 +16,15 @@ from sklearn.metrics import roc_auc_score
 
 from medloop.container.training import TrainingJob
 from medloop.errors import DataError
+from medloop.imaging import networks
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.classify_predictor import ImagePredictor
+from medloop.imaging.model_files import read_weights
 from medloop.imaging.split_record import read_split_record
 from medloop.training.classification import train_classifier
 from medloop.training.classification_task import ClassificationTask, balanced_weights
 from medloop.training.model_record import ImagePreprocessing, read_model_record
+from medloop.training.seeding import seed_everything
 from medloop.training.settings import ClassificationHyperparameters
 
 MakeJob = Callable[..., TrainingJob]
@@ -229,9 +232,14 @@ def _bytes(job: TrainingJob) -> bytes:
 def test_every_network_trains_and_predicts(make_job: MakeJob, name: str) -> None:
     """Gradients reach the weights, and the written model gives each class a probability."""
     job = make_job()
-    rate = 1e-4 if name == "vit" else 3e-4
-    result = train_classifier(job, TINY.model_copy(update={"model_name": name, "epochs": 3, "learning_rate": rate}))
-    losses = [epoch["train_loss"] for epoch in result.history]
-    assert losses[-1] < losses[0]
+    settings = TINY.model_copy(update={"model_name": name, "epochs": 1, "learning_rate": 1e-3, "weight_decay": 0.0})
+    result = train_classifier(job, settings)
+    assert np.isfinite(result.history[0]["train_loss"])
+    # Without weight decay only a gradient moves a weight; a handful of steps need not lower the loss.
+    seed_everything(settings.seed)
+    first = networks.build(networks.describe(settings, 2))
+    trained, still = read_weights(job.model_dir), [w for w in first.parameters() if not w.requires_grad]
+    moved = [w.requires_grad and not torch.equal(trained[n].float(), w) for n, w in first.named_parameters()]
+    assert sum(moved) == len(moved) - len(still)
     paths = sorted(job.channels["val"].glob("*/*.png"))
     assert ImagePredictor.load(job.model_dir).probabilities(paths).sum(axis=1) == pytest.approx(1, abs=1e-5)
