@@ -1,6 +1,6 @@
 # medloop. `make` alone lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast soak benchmarks check format lock build-and-push synth bootstrap deploy images destroy clean
+.PHONY: help install browser demo test test-fast soak benchmarks check format lock build-and-push synth bootstrap deploy images destroy clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -20,6 +20,13 @@ $(STAMP): pyproject.toml constraints.txt requirements-samples.txt
 	@touch $@
 
 install: $(STAMP) ## make .venv with everything
+
+# The same names as in tests/browser/conftest.py.
+browser: ## Chromium for tests/browser, from Debian's packages where none is there (MEDLOOP_CHROMIUM names another)
+	@for name in "$$MEDLOOP_CHROMIUM" chromium chromium-browser google-chrome; do command -v "$$name" && exit; done; \
+	if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; \
+	{ $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || \
+	{ echo "no browser: install Chromium or Chrome, and name it in MEDLOOP_CHROMIUM where it isn't in PATH" >&2; exit 1; }
 
 demo: $(STAMP) ## train, evaluate and register both tasks on real images, on this machine
 	$(BIN)/medloop demo
