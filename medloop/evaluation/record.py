@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medloop.records import read_record
 
-VERSION = 1
+VERSION = 2
 RECORD_FILE = "evaluation.json"
 CASES_FILE = "cases.csv"
 REPORT_FILE = "report.html"
@@ -54,6 +54,9 @@ class Gate(_Record):
         ge=0, description="Test patients compared, or scored where no champion is; 0 where patients are not known"
     )
     champion: str = Field(description="ARN of the newest approved version, or empty")
+    floor_left: float = Field(
+        default=0.0, description="The least that a class is above its floor; negative: below it; 0 where none is set"
+    )
     verdict: str = Field(default="", max_length=500, description="The comparison with the champion in one line")
 
 
@@ -69,6 +72,10 @@ class Comparison(_Record):
     num_patients: int = Field(ge=0, description="Patients compared")
     num_cases: int = Field(ge=0, description="Their cases")
     classes: dict[str, float] = Field(default={}, description="Difference by class, where it is defined")
+    power: float | None = Field(
+        default=None, ge=0, le=1, description="Chance that a model just as good passes the margin with so many patients"
+    )
+    num_patients_needed: int | None = Field(default=None, description="For a power of 0.8, at the spread found here")
     note: str = Field(default="", description="Why nothing was compared")
 
 
@@ -88,14 +95,89 @@ class ClassificationMetrics(BaseModel):
     confusion_matrix: dict[str, dict[str, int]] = Field(description="True class, then predicted class, to cases")
 
 
+class Statistic(_Record):
+    """One statistic of the test set, over all classes or for one."""
+
+    name: str = Field(description="Such as auroc, sensitivity, dice, hd95; docs/evaluation.md defines each")
+    class_name: str = Field(default="", description="Empty: over all classes")
+    value: float | None = Field(description="null where it isn't defined; `note` says why")
+    interval: Interval | None = None
+    unit: Literal["", "mm", "voxels", "ml"] = ""
+    num_patients: int | None = Field(description="Patients behind the value; null where patients are not known")
+    num_cases: int = Field(ge=0, description="Cases (lesions for those of lesions) behind the value")
+    num_excluded: int = Field(default=0, ge=0, description="Cases left out: nothing to score in truth or prediction")
+    num_failures: int = Field(default=0, ge=0, description="Cases with truth or prediction alone, counted as worst")
+    note: str = Field(default="", description="Why there is no value or interval, or how the value was found")
+
+
+class ReliabilityBin(_Record):
+    """Cases whose highest probability lies between two bounds."""
+
+    lower: float
+    upper: float
+    mean_probability: float
+    frequency: float = Field(description="Share of them whose most probable class is the true one")
+    num_cases: int = Field(ge=1)
+
+
+class Calibration(_Record):
+    """Whether probabilities mean what they say."""
+
+    temperature: float | None = Field(description="Fitted on val; null: none was")
+    bins: list[ReliabilityBin]
+
+
+class OperatingPoint(_Record):
+    """The probability from which a class is called, against the rest."""
+
+    class_name: str
+    threshold: float = Field(ge=0, le=1)
+    source: Literal["val", "default"] = Field(description="Fitted on val and frozen, or 0.5")
+
+
+class VolumeAgreement(_Record):
+    """Bland and Altman's: volume predicted less true, over cases."""
+
+    class_name: str
+    unit: Literal["ml", "voxels"]
+    bias: float
+    interval: Interval | None = Field(description="Of the bias, over patients")
+    lower_limit: float = Field(description="95 % limits of agreement: bias less 1.96 standard deviations")
+    upper_limit: float
+    mean_truth: float
+    num_cases: int = Field(ge=1)
+
+
+class Lesions(_Record):
+    """Connected components of a class, found and not."""
+
+    class_name: str
+    num_true: int = Field(ge=0)
+    num_missed: int = Field(ge=0, description="True ones that no predicted voxel touches")
+    num_predicted: int = Field(ge=0)
+    num_false: int = Field(ge=0, description="Predicted ones that touch no true voxel")
+
+
+class Floor(_Record):
+    """The least that a class must reach, set beforehand."""
+
+    class_name: str
+    metric: Literal["auroc", "dice"]
+    floor: float = Field(ge=0, le=1)
+    value: float | None = Field(description="null where undefined, which is below any floor")
+
+
 class Subgroup(_Record):
     """The score among patients who share an attribute's value."""
 
     attribute: str
     value: str
-    score: float | None = Field(description="null where the subgroup leaves it undefined")
+    score: float | None = Field(description="null where the subgroup leaves it undefined, or where it is hidden")
+    interval: Interval | None = None
     num_patients: int
     num_cases: int
+    hidden: bool = Field(default=False, description="Under 5 patients: no score is shown, nobody is singled out")
+    ranked: bool = Field(default=False, description="20 patients or more: enough to compare groups by")
 
 
 class Leakage(_Record):
@@ -129,6 +211,12 @@ class Evaluation(_Record):
     gate: Gate
     multiclass_classification_metrics: ClassificationMetrics | None = None
     segmentation_metrics: dict[str, Metric] | None = None
+    statistics: list[Statistic] = Field(default=[], description="All statistics with intervals and counts")
+    calibration: Calibration | None = Field(default=None, description="Of a classifier")
+    operating_points: list[OperatingPoint] = Field(default=[], description="Of a classifier, by class")
+    volumes: list[VolumeAgreement] = Field(default=[], description="Of a segmentation model, by class")
+    lesions: list[Lesions] = Field(default=[], description="Of a segmentation model, by class")
+    floors: list[Floor] = Field(default=[], description="Those that were set")
     subgroups: list[Subgroup]
     data: Data
     comparisons: list[Comparison] = Field(default=[], description="With the champion, and with the first version")

@@ -258,5 +258,5 @@ def test_newer_record_is_refused_by_name(tmp_path: Path) -> None:
     """An evaluation.json of a later version is refused as such, whatever else it holds."""
     path = tmp_path / "evaluation.json"
     path.write_text('{"version": 99, "novelty": 1}')
-    with pytest.raises(DataError, match=r"evaluation\.json: version 99 is newer than 1"):
+    with pytest.raises(DataError, match=r"evaluation\.json: version 99 is newer than 2"):
         read_evaluation(path)
