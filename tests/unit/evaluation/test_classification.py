@@ -49,7 +49,7 @@ def test_scores(tmp_path: Path) -> None:
     assert evaluation.score.interval is None
     assert evaluation.gate.model_dump() == {
         "score": 1.0, "margin": 0.02, "margin_left": 0.0, "sufficient": 0, "num_patients": 2, "champion": "",
-        "verdict": "macro_auroc 1.0000; no approved version to compare with.",
+        "floor_left": 0.0, "verdict": "macro_auroc 1.0000; no approved version to compare with.",
     }  # fmt: skip
     metrics = evaluation.multiclass_classification_metrics
     assert metrics is not None
