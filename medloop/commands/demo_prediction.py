@@ -13,13 +13,14 @@ from medloop.commands.hosting.invoking import Prediction, accept_for, invoke, wr
 from medloop.commands.options import Services
 from medloop.commands.output import say
 from medloop.commands.records import Execution
-from medloop.commands.registry.decisions import new_decision, record
+from medloop.commands.registry.approval import approver_of, decide
+from medloop.commands.registry.decisions import record
 from medloop.errors import DataError
 
 if TYPE_CHECKING:
     from medloop.cloud.sessions import Target
 
-APPROVER = "medloop demo"
+APPROVER = "Demo approver"
 REASON = "Demonstration on sample data: approved by the demo itself, looked at by no one"
 
 
@@ -62,7 +63,7 @@ def approve_and_predict(
     """
     sagemaker = target.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=arn)
-    record(sagemaker, package, new_decision("Approved", APPROVER, REASON, package))
+    record(sagemaker, package, decide(target, package, "Approved", approver_of(target, APPROVER), REASON))
     say(services.err, f"{task}: version approved ({REASON.lower()})", "dim")
     endpoint = deploy_model(services, target, arn).endpoint
     uri = output_uri(target, execution, "test")
@@ -88,7 +89,7 @@ def _predict_image(services: Services, target: Target, home: Path, endpoint: str
 def _predict_volume(services: Services, target: Target, home: Path, endpoint: str, uri: str) -> Served:
     from medloop.evaluation.cases import HeldOut
     from medloop.evaluation.prediction_figures import write_png
-    from medloop.evaluation.volume_figures import overlays
+    from medloop.evaluation.report.volume_figures import overlays
     from medloop.imaging.nifti import read_nifti
 
     key = _first_object(target, uri, ("/img.nii.gz",))

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.evaluation import image_figures
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.outcome import Cell, Outcome, Section, Table
+from medloop.evaluation.outcome import Outcome, ScoredImages, Table
 from medloop.evaluation.predictors import ImageModel
 from medloop.evaluation.scores import (
     CLASSIFICATION_SCORE,
-    OVERALL,
     Floats,
     Integers,
     Metrics,
@@ -25,7 +23,6 @@ from medloop.evaluation.statistics import bootstrap
 
 CHUNK = 64
 """Images between two lines of progress."""
-MAX_MISTAKES = 12
 
 
 def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known: bool) -> Outcome:
@@ -57,7 +54,7 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
         class_counts={name: int(count) for name, count in zip(classes, counts.sum(axis=1), strict=True)},
         cases=_table(cases, truth, probabilities, classes),
         subset_score=subset_score,
-        sections=lambda: _sections(cases, truth, probabilities, classes, metrics),
+        scored=ScoredImages(cases, classes, truth, probabilities),
         answers=probabilities,
         confusion={
             name: {other: int(n) for other, n in zip(classes, row, strict=True)}
@@ -98,51 +95,3 @@ def _notes(metrics: Metrics, classes: Sequence[str]) -> list[str]:
     if len(missing) == len(classes):
         return ["The test set holds one class only: AUROC is undefined, and the score is given as 0."]
     return [f"No AUROC for {', '.join(missing)}: the test set has no case of it. The macro average is over the rest."]
-
-
-def _sections(
-    cases: Sequence[HeldOut], truth: Integers, probabilities: Floats, classes: Sequence[str], metrics: Metrics
-) -> list[Section]:
-    counts = confusion(truth, probabilities.argmax(axis=1), len(classes))
-    kinds = ("precision", "recall", "f1", "auroc")
-    per_class: list[list[Cell]] = [
-        [name, int(counts[i].sum()), *(metrics[f"{kind}_{name}"] for kind in kinds)] for i, name in enumerate(classes)
-    ]
-    overall: list[list[Cell]] = [[_title(name), metrics[name]] for name in OVERALL]
-    return [
-        Section(
-            "Which class is taken for which",
-            tables=[Table(["class", "cases", "precision", "recall", "F1", "AUROC"], per_class)],
-            figures=[image_figures.confusion_matrix(counts, classes)],
-        ),
-        Section(
-            "All classes together, and each against the rest",
-            tables=[Table(["metric", "value"], overall)],
-            figures=[image_figures.roc_curves(truth, probabilities, classes)],
-        ),
-        _mistakes(cases, truth, probabilities, classes),
-    ]
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize().replace("auroc", "AUROC").replace("f1", "F1")
-
-
-def _mistakes(cases: Sequence[HeldOut], truth: Integers, probabilities: Floats, classes: Sequence[str]) -> Section:
-    """The wrong answers that the model was surest of."""
-    predicted = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != truth)
-    worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:MAX_MISTAKES]
-    if not len(wrong):
-        return Section("Mistakes", "None: every test case got its class.")
-    shown = f"The {len(worst)} that the model was surest of." if len(wrong) > len(worst) else ""
-    text = f"{len(wrong)} of {len(cases)} test cases got another class than their own. {shown}"
-    figures = [
-        image_figures.thumbnail(
-            cases[i].path,
-            f"{classes[truth[i]]} taken for {classes[predicted[i]]} ({probabilities[i, predicted[i]]:.0%})",
-            f"patient {cases[i].patient}",
-        )
-        for i in worst
-    ]
-    return Section("Mistakes", text, figures=figures)

@@ -18,7 +18,6 @@ from medloop.evaluation.cases import HeldOut, leave_out_seen, list_cases
 from medloop.evaluation.classification import score_images
 from medloop.evaluation.compare import Rival, Scored, compare, comparison_notes, make_gate
 from medloop.evaluation.outcome import Outcome
-from medloop.evaluation.page import render
 from medloop.evaluation.predictors import Loader, load_predictor, require_task
 from medloop.evaluation.record import (
     CASES_FILE,
@@ -35,6 +34,7 @@ from medloop.evaluation.record import (
     Subgroup,
 )
 from medloop.evaluation.registration import REGISTRATION_FILE, registration, to_json
+from medloop.evaluation.report.page import render
 from medloop.evaluation.segmentation import score_volumes
 from medloop.evaluation.statistics import LEVEL, MIN_PATIENTS, NUM_DRAWS
 from medloop.evaluation.tables import to_csv

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.evaluation.scores import Metrics
+from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.grids import Packed
+from medloop.evaluation.scores import Floats, Integers, Metrics
 from medloop.evaluation.statistics import Spread
 
 Cell = str | int | float | None
@@ -25,25 +27,33 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A picture, as a data URI."""
+class ScoredImages:
+    """A classifier's answers."""
 
-    source: str
-    text: str
-    """Says in words what is to be seen."""
-    caption: str = ""
-    small: bool = False
-    """One of many, side by side."""
+    cases: Sequence[HeldOut]
+    classes: Sequence[str]
+    truth: Integers
+    """[N] class indices."""
+    probabilities: Floats
+    """[N, C]."""
 
 
 @dataclass(frozen=True)
-class Section:
-    """A part of the page."""
+class ScoredVolumes:
+    """A segmentation model's answers, case by case."""
 
-    title: str
-    text: str = ""
-    tables: Sequence[Table] = ()
-    figures: Sequence[Figure] = ()
+    cases: Sequence[HeldOut]
+    classes: Sequence[str]
+    """Foreground classes."""
+    unit: str
+    """Of `hd95`: mm where every header says mm, voxels otherwise."""
+    dice: Floats
+    """[N, K]; NaN where the class is in neither truth nor prediction."""
+    hd95: Floats
+    """[N, K]; NaN as `dice`, infinity where the class is in one of the two."""
+    present: NDArray[np.bool_]
+    """[N, K]: the truth holds the class."""
+    predictions: Sequence[Packed]
 
 
 @dataclass(frozen=True)
@@ -59,9 +69,9 @@ class Outcome:
     """One row a case, for cases.csv."""
     subset_score: Callable[[NDArray[np.bool_]], float]
     """The main score of the cases [N] that a mask names; NaN where undefined."""
-    sections: Callable[[], list[Section]]
-    """The task's own part of the page, drawn when asked for."""
-    answers: NDArray[np.float64]
+    scored: ScoredImages | ScoredVolumes
+    """What the page is drawn from."""
+    answers: Floats
     """What a comparison with another model needs: probabilities [N, C], or Dice [N, K] by case and structure."""
     confusion: dict[str, dict[str, int]] | None = None
     notes: list[str] = field(default_factory=list)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medloop.errors import DataError
-from medloop.evaluation import volume_figures
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.grids import Packed, is_millimetres, read_case
-from medloop.evaluation.outcome import Cell, Outcome, Section, Table
+from medloop.evaluation.outcome import Cell, Outcome, ScoredVolumes, Table
 from medloop.evaluation.predictors import VolumeModel
 from medloop.evaluation.scores import (
     SEGMENTATION_SCORE,
@@ -27,24 +25,6 @@ from medloop.imaging.layouts import IMAGE
 from medloop.imaging.metrics import dice as dice_of
 from medloop.imaging.metrics import per_class
 from medloop.imaging.validation import require_volume
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Every case's scores and what the page needs to draw them."""
-
-    cases: Sequence[HeldOut]
-    classes: Sequence[str]
-    """Foreground classes."""
-    unit: str
-    """Of `hd95`: mm where every header says mm, voxels otherwise."""
-    dice: Floats
-    """[N, K]; NaN where the class is in neither truth nor prediction."""
-    hd95: Floats
-    """[N, K]; NaN as `dice`, infinity where the class is in one of the two."""
-    present: NDArray[np.bool_]
-    """[N, K]: the truth holds the class."""
-    predictions: Sequence[Packed]
 
 
 def score_volumes(cases: Sequence[HeldOut], model: VolumeModel, *, patients_known: bool) -> Outcome:
@@ -68,7 +48,7 @@ def score_volumes(cases: Sequence[HeldOut], model: VolumeModel, *, patients_know
         class_counts={name: int(n) for name, n in zip(classes, scored.present.sum(axis=0), strict=True)},
         cases=_table(scored),
         subset_score=lambda mask: segmentation_metrics(dice[mask], hd95[mask], classes, unit)[SEGMENTATION_SCORE],
-        sections=lambda: _sections(scored),
+        scored=scored,
         answers=dice,
         notes=_notes(scored),
     )
@@ -89,7 +69,7 @@ def dice_of_volumes(cases: Sequence[HeldOut], model: VolumeModel) -> Floats:
     return found
 
 
-def _score(cases: Sequence[HeldOut], model: VolumeModel) -> Scored:
+def _score(cases: Sequence[HeldOut], model: VolumeModel) -> ScoredVolumes:
     classes = model.record.classes
     unit = "mm" if all(is_millimetres(case) for case in cases) else "voxels"
     shape = (len(cases), len(classes) - 1)
@@ -103,7 +83,7 @@ def _score(cases: Sequence[HeldOut], model: VolumeModel) -> Scored:
         predictions.append(Packed.pack(labels))
         mean = case_means(dice[i : i + 1])[0]
         print(f"scored {i + 1} of {len(cases)} test volumes: {case.name} mean Dice {mean:.3f}", flush=True)
-    return Scored(cases, classes[1:], unit, dice, hd95, present, predictions)
+    return ScoredVolumes(cases, classes[1:], unit, dice, hd95, present, predictions)
 
 
 def _segment(case: HeldOut, model: VolumeModel) -> NDArray[Any]:
@@ -113,7 +93,7 @@ def _segment(case: HeldOut, model: VolumeModel) -> NDArray[Any]:
         raise DataError(f"test/{case.name}/{error}") from None
 
 
-def _table(scored: Scored) -> Table:
+def _table(scored: ScoredVolumes) -> Table:
     dice = [f"dice_{name}" for name in scored.classes]
     hd95 = [f"hd95_{scored.unit}_{name}" for name in scored.classes]
     columns = ["patient", "case", SEGMENTATION_SCORE, *dice, *hd95]
@@ -125,7 +105,7 @@ def _table(scored: Scored) -> Table:
     return Table(columns, rows)
 
 
-def _notes(scored: Scored) -> list[str]:
+def _notes(scored: ScoredVolumes) -> list[str]:
     notes = []
     undefined = int(np.isnan(case_means(scored.dice)).sum())
     if undefined == len(scored.cases):
@@ -141,49 +121,3 @@ def _notes(scored: Scored) -> list[str]:
     if scored.unit == "voxels":
         notes.append("Distances are in voxels: not every header says that its lengths are millimetres.")
     return notes
-
-
-def _sections(scored: Scored) -> list[Section]:
-    captions = f"HD95 in {scored.unit}, the mean over cases where both truth and prediction hold the class."
-    return [
-        Section(
-            "Structures",
-            tables=[Table(_COLUMNS, [_class_row(scored, k) for k in range(len(scored.classes))], captions)],
-            figures=[volume_figures.strip_plot(scored.dice, scored.classes)],
-        ),
-        *_drawn(scored),
-    ]
-
-
-_COLUMNS = ("structure", "cases with it", "mean Dice", "median", "lowest", "mean HD95", "missed or invented")
-
-
-def _class_row(scored: Scored, k: int) -> list[Cell]:
-    dice, hd95 = scored.dice[:, k], scored.hd95[:, k]
-    defined, finite = dice[np.isfinite(dice)], hd95[np.isfinite(hd95)]
-    summary = [float(f(defined)) if len(defined) else None for f in (np.mean, np.median, np.min)]
-    distance = float(finite.mean()) if len(finite) else None
-    return [scored.classes[k], int(scored.present[:, k].sum()), *summary, distance, int(np.isinf(hd95).sum())]
-
-
-def _drawn(scored: Scored) -> list[Section]:
-    """The worst, the median and the best case, each drawn once; the worst first, as an approver asks for it."""
-    means = case_means(scored.dice)
-    order = [int(i) for i in np.argsort(means, kind="stable") if np.isfinite(means[i])]
-    if not order:
-        return []
-    ranks = {"Worst case": order[0], "Median case": order[(len(order) - 1) // 2], "Best case": order[-1]}
-    names: dict[int, list[str]] = {}
-    for title, index in ranks.items():
-        names.setdefault(index, []).append(title)
-    return [_drawn_case(scored, index, " and ".join(titles), float(means[index])) for index, titles in names.items()]
-
-
-def _drawn_case(scored: Scored, index: int, title: str, mean: float) -> Section:
-    case = scored.cases[index]
-    scores = ", ".join(
-        f"{name} Dice {value:.3f}" if np.isfinite(value) else f"{name} in neither"
-        for name, value in zip(scored.classes, scored.dice[index], strict=True)
-    )
-    figure = volume_figures.overlays(case, scored.predictions[index].unpack(), scored.classes)
-    return Section(f"{title}: mean Dice {mean:.3f}", f"Patient {case.patient}. {scores}.", figures=[figure])

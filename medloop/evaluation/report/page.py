@@ -6,8 +6,11 @@ import math
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medloop.evaluation.outcome import Cell, Outcome, Table
+from medloop.evaluation.outcome import Cell, Outcome, ScoredImages, Table
 from medloop.evaluation.record import Evaluation
+from medloop.evaluation.report.contents import Section
+from medloop.evaluation.report.image_sections import image_sections
+from medloop.evaluation.report.volume_sections import volume_sections
 from medloop.evaluation.statistics import MIN_PATIENTS
 from medloop.imaging.split_record import SplitRecord
 from medloop.training.model_record import ModelRecord
@@ -30,7 +33,7 @@ def render(evaluation: Evaluation, outcome: Outcome, model: ModelRecord, split: 
     """
     # autoescape is unconditional: class names and patients' attributes come from the user's files.
     environment = Environment(
-        loader=PackageLoader("medloop.evaluation", "templates"),
+        loader=PackageLoader("medloop.evaluation.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -42,12 +45,19 @@ def render(evaluation: Evaluation, outcome: Outcome, model: ModelRecord, split: 
         evaluation=evaluation,
         score_title=SCORE_TITLES[evaluation.score.name],
         min_patients=MIN_PATIENTS,
-        sections=outcome.sections(),
+        sections=task_sections(outcome),
         comparisons=_comparison_table(evaluation),
         subgroups=_subgroup_table(evaluation),
         data=_data_table(evaluation, split),
         origin=_origin_table(evaluation, model),
     )
+
+
+def task_sections(outcome: Outcome) -> list[Section]:
+    """The task's own part of the page."""
+    if isinstance(outcome.scored, ScoredImages):
+        return image_sections(outcome.scored, outcome.metrics)
+    return volume_sections(outcome.scored)
 
 
 def show_cell(cell: Cell) -> str:

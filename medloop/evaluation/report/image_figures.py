@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from medloop.evaluation.drawing import canvas, colour, data_uri, png_uri, styled
-from medloop.evaluation.outcome import Figure
+from medloop.evaluation.report.contents import Figure
+from medloop.evaluation.report.drawing import canvas, colour, data_uri, png_uri, styled
 from medloop.evaluation.scores import Floats, Integers
 from medloop.imaging.formats import read_image
 

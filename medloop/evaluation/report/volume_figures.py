@@ -16,9 +16,9 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.drawing import PREDICTION, TRUTH, canvas, colour, png_uri, styled
 from medloop.evaluation.grids import read_case
-from medloop.evaluation.outcome import Figure
+from medloop.evaluation.report.contents import Figure
+from medloop.evaluation.report.drawing import PREDICTION, TRUTH, canvas, colour, png_uri, styled
 from medloop.evaluation.scores import Floats
 
 PLANES = {"axial": (2, "R", "L"), "coronal": (1, "R", "L"), "sagittal": (0, "A", "P")}
