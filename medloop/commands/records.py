@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +49,10 @@ class Step:
     source: str = ""
     """Id of the earlier execution whose result this is: from the step cache, or of a step that wasn't selected."""
     attempts: int = 1
+    resource: str = ""
+    """ARN of what a step without a job asked or made: a function, a model, an endpoint."""
+    answers: dict[str, str] = field(default_factory=dict)
+    """What its function answered, by name."""
 
     @property
     def origin(self) -> str:
@@ -197,6 +201,8 @@ def _step(raw: dict[str, Any]) -> Step:
         registered=metadata.get("RegisterModel", {}).get("Arn"),
         source=execution_id(source.get("SourcePipelineExecutionArn", "")),
         attempts=raw.get("AttemptCount", 1),
+        resource=str(metadata.get(kind, {}).get("Arn", "")),
+        answers={o["Name"]: str(o["Value"]) for o in metadata.get("Lambda", {}).get("OutputParameters", [])},
     )
 
 

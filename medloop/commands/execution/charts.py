@@ -11,8 +11,14 @@ from dataclasses import dataclass, field
 from html import escape
 
 WIDTH, HEIGHT = 420.0, 250.0
-LEFT, RIGHT, TOP, BOTTOM = 56.0, 14.0, 12.0, 40.0
-COLOURS = ("#0b5cad", "#d97706", "#2d8a4e", "#7c3aed", "#c01f1f", "#0e7490")
+LEFT, RIGHT, TOP, BOTTOM = 64.0, 14.0, 12.0, 44.0
+COLOURS = tuple(
+    f"var(--line-{number}, {colour})"
+    for number, colour in enumerate(("#0b5cad", "#b45309", "#1f7a3d", "#7c3aed", "#b91c1c", "#0e7490"), 1)
+)
+"""A page may give its own, for a dark ground."""
+_DASHES = dict(zip(COLOURS, ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 4"), strict=True))
+"""Lines are told apart without their colours too."""
 _MAX_NAME = 14
 _NINES = (0.0, 0.5, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9999, 0.99999)
 """The marks of an axis that is logarithmic in 1 - x."""
@@ -101,19 +107,19 @@ class Chart:
 
     title: str
     svg: str
-    legend: list[tuple[str, str]] = field(default_factory=list)
-    """Names and colours."""
+    legend: list[tuple[str, str, str]] = field(default_factory=list)
+    """Names, colours, and dashes of lines."""
 
 
 def draw(title: str, x: Axis | Names, y: Axis, series: Sequence[Series]) -> Chart:
     """Draw a chart."""
     parts = [
-        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(title)}">',
+        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(_in_words(title, x, series))}">',
         *_frame(x, y),
         *(part for item in series for part in _series(item, x, y)),
         "</svg>",
     ]
-    legend = [(item.name, item.colour) for item in series if item.name]
+    legend = [(item.name, item.colour, _dash(item)) for item in series if item.name]
     return Chart(title, "".join(parts), legend if len(legend) > 1 else [])
 
 
@@ -129,6 +135,20 @@ def span(values: Sequence[float], title: str, *, scale: str = "linear", whole: b
         return Axis(title, 1 - (1 - low) * 1.1, 1 - (1 - high) / 1.1, "reverse")
     room = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05
     return Axis(title, low - room, high + room)
+
+
+def _in_words(title: str, x: Axis | Names, series: Sequence[Series]) -> str:
+    """What is told to who can't see the chart: each named series by its first and last value."""
+    told = [
+        f"{item.name} {item.points[0][1]:.4g} to {item.points[-1][1]:.4g}"
+        for item in series
+        if item.name and item.points and item.style != "rings"
+    ]
+    return f"{title} by {x.title}: {'; '.join(told)}" if told else title
+
+
+def _dash(item: Series) -> str:
+    return _DASHES.get(item.colour, "") if item.style == "line" else ""
 
 
 def _frame(x: Axis | Names, y: Axis) -> list[str]:
@@ -158,7 +178,9 @@ def _series(item: Series, x: Axis | Names, y: Axis) -> list[str]:
     if item.style in ("line", "steps") and at:
         path = f"M{at[0][0]:.1f} {at[0][1]:.1f}"
         path += "".join(f"H{a:.1f}V{b:.1f}" if item.style == "steps" else f"L{a:.1f} {b:.1f}" for a, b in at[1:])
-        look = 'stroke-width="1" opacity=".35"' if item.faint else 'stroke-width="2"'
+        look = 'stroke-width="1" opacity=".45"' if item.faint else 'stroke-width="2"'
+        if not item.faint and (dash := _dash(item)):
+            look += f' stroke-dasharray="{dash}"'
         parts.append(f'<path d="{path}" fill="none" stroke="{item.colour}" {look}/>')
     if item.style != "steps" and not (item.faint and item.style == "line"):
         for index, (a, b) in enumerate(at):

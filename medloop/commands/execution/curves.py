@@ -11,8 +11,8 @@ from medloop.commands.execution.trials import Trial, Tuning, short
 from medloop.log_metrics import find_metrics
 
 _EPOCH = re.compile(r"\bepoch=(\d+)")
-_PALE = "#5a6675"
-_BEST = "#c01f1f"
+_PALE = "var(--soft, #55606e)"
+_BEST = "var(--bad, #b91c1c)"
 _WIDE = 100.0
 """A range of scale Auto is drawn logarithmically when what was tried is this many times apart."""
 

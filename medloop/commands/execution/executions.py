@@ -9,13 +9,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from medloop.commands.execution.execution_page import render_execution, write_page
+from medloop.commands.execution.execution_page import page_path
+from medloop.commands.execution.finishing import INTERRUPTED, finish
 from medloop.commands.execution.following import LogReader
+from medloop.commands.execution.page_following import SECONDS_BETWEEN_PAGES, Page
+from medloop.commands.execution.page_view import View, ViewReader
 from medloop.commands.execution.trials import Tuning, read_tunings, trial_rows
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
     JsonOption,
+    Services,
     TargetName,
     TargetOption,
     WaitOption,
@@ -130,18 +134,52 @@ def _remark(step: Step) -> str:
 def open_(
     ctx: typer.Context,
     execution: IdArgument,
+    follow: Annotated[
+        bool | None,
+        typer.Option(
+            "--follow/--no-follow", "-f", help="Keep the page fresh until the execution ends; by default on a terminal."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the page to this file.")] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it; by default on a terminal.")] = True,
     target: TargetOption = TargetName.local,
     home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
 ) -> None:
-    """Draw an execution as one HTML page: graph, states, metrics, tuning, the ends of the logs."""
-    boto = services(ctx).target(target, home).boto
-    arn = find_execution(boto.client("sagemaker"), execution)
-    page = write_page(Home.find(usable_home(home)), execution_id(arn), render_execution(boto, arn), out)
-    say(services(ctx).out, str(page))
-    if browser and services(ctx).out.is_terminal:
-        typer.launch(page.as_uri())
+    """Draw an execution as one HTML page: why it failed, graph, inputs and outputs, metrics, tuning, cost, logs."""
+    home, terminal = usable_home(home), services(ctx).out.is_terminal
+    opened = services(ctx).target(target, home)
+    arn = find_execution(opened.boto.client("sagemaker"), execution)
+    follow = terminal if follow is None else follow
+    path = page_path(Home.find(home), execution_id(arn), out)
+    every = SECONDS_BETWEEN_PAGES[opened.name]
+    page = Page(ViewReader(opened, home, arn), path, flags(target, home), every)
+    view = page.draw(follow=follow)
+    if json:
+        print_json({"id": view.execution.id, "arn": arn, "page": path})
+    else:
+        say(services(ctx).out, str(path))
+    if browser and terminal:
+        typer.launch(path.as_uri())
+    if follow and view.execution.running:
+        _keep_fresh(services(ctx), page, view, flags(target, home))
+
+
+def _keep_fresh(services: Services, page: Page, view: View, flags: str) -> None:
+    """Follow with the page until the execution ends.
+
+    Raises:
+        typer.Exit: With 130, where the user interrupted; the execution goes on.
+    """
+    identifier = view.execution.id
+    say(services.err, "the page updates itself until the execution ends; Ctrl-C ends the updating alone", "dim")
+    try:
+        view = page.follow(view, services.sleep)
+    except KeyboardInterrupt:
+        say(services.err, f"interrupted; execution {identifier} goes on, and the page stays as it is", "yellow")
+        say(services.err, f"  medloop executions open {identifier}{flags}")
+        raise typer.Exit(INTERRUPTED) from None
+    say(services.err, f"execution {identifier} {view.execution.status} after {duration(view.execution.seconds)}")
 
 
 @app.command()
@@ -234,8 +272,6 @@ def retry(
     json: JsonOption = False,
 ) -> None:
     """Let an execution that failed, was stopped, or lost its engine go on; what succeeded is kept."""
-    from medloop.commands.execution.finishing import finish
-
     home = usable_home(home)
     opened = services(ctx).target(target, home)
     sagemaker: Any = opened.boto.client("sagemaker")

@@ -22,10 +22,12 @@ class Look:
     Args:
         state: Its status, or `not reached`.
         below: The second line: time, or what came of it.
+        anchor: The place in the page that tells more; empty for none.
     """
 
     state: str
     below: str
+    anchor: str = ""
 
 
 def draw_graph(definition: Definition, looks: Mapping[str, Look], *, upright: bool) -> str:
@@ -60,10 +62,10 @@ def draw_graph(definition: Definition, looks: Mapping[str, Look], *, upright: bo
         for need in direct_needs(step, definition)
         if need in places
     ]
-    boxes = [_box(name, places[name], looks.get(name)) for layer in layers for name in layer]
+    boxes = [_box(name, places[name], looks.get(name), upright) for layer in layers for name in layer]
     width, height = width + 2 * MARGIN, height + 2 * MARGIN
     size = f'viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px"'
-    head = f'<svg {size} role="img" aria-label="graph of the steps">'
+    head = f'<svg {size} role="group" aria-label="graph of the steps">'
     return "".join([head, *edges, *boxes, "</svg>"])
 
 
@@ -78,17 +80,21 @@ def _layers(definition: Definition) -> list[list[str]]:
     return found
 
 
-def _box(name: str, place: tuple[float, float], look: Look | None) -> str:
+def _box(name: str, place: tuple[float, float], look: Look | None, upright: bool) -> str:
     x, y = place
     state = look.state if look else "not reached"
     kind = escape(state.lower().replace(" ", "-"))
     below = look.below if look else "not reached"
-    return (
+    box = (
         f'<g class="step {kind}"><title>{escape(name)}: {escape(state)}</title>'
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{BOX[0]:.0f}" height="{BOX[1]:.0f}" rx="8"/>'
         f'<text class="name" x="{x + 12:.1f}" y="{y + 20:.1f}">{escape(_cut(name, 19))}</text>'
         f'<text class="below" x="{x + 12:.1f}" y="{y + 36:.1f}">{escape(_cut(below, 22))}</text></g>'
     )
+    if look is None or not look.anchor:
+        return box
+    anchor = escape(look.anchor)
+    return f'<a id="{"tall" if upright else "wide"}-{anchor}" href="#{anchor}">{box}</a>'
 
 
 def _edge(begin: tuple[float, float], end: tuple[float, float], outcome: str, upright: bool) -> str:

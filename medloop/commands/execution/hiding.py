@@ -1,0 +1,49 @@
+"""What must not stand in a page that is sent around: secrets in settings and logs, and terminals' control codes.
+
+Patients' names need no hiding here: jobs write pseudonyms (medloop/imaging/identity.py), and a page lists no object.
+"""
+
+from __future__ import annotations
+
+import re
+
+HIDDEN = "(hidden)"
+_WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
+_NAMES = ("key", "apikey", "secret", "token", "password", "credential")
+_SECRET_WORDS = frozenset((*_NAMES, *(f"{name}s" for name in _NAMES), "passwd", "passphrase", "auth"))
+_SECRET_VALUES = (
+    re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),  # ids of AWS access keys
+    re.compile(r"\b(?:gh[oprsu]|github_pat|glpat|hf|sk|xox[abp])[_-][A-Za-z0-9_-]{16,}"),
+    re.compile(r"(?<=://)[^/\s@:]*:[^/\s@]+(?=@)"),  # https://user:password@host
+    re.compile(r"(?<=[?&]X-Amz-Signature=)\w+|(?<=[?&]X-Amz-Security-Token=)[^&\s]+"),
+    re.compile(r"(?i)(?<=authorization: )(?:bearer|basic) \S+"),
+    re.compile(
+        r"(?i)(?<![a-z])(?:[a-z0-9]+[_-])*(?:api[_-]?key|secret|token|password|access[_-]key)\b[\"']?\s*[=:]\s*"
+        r"[\"']?(?!\s)[^\s\"',;]{8,}"
+    ),
+)
+_CODES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a setting of this name may hold a secret: `WANDB_API_KEY`, `apiToken`; not `keypoints`."""
+    return not _SECRET_WORDS.isdisjoint(word.lower() for word in _WORD.findall(name))
+
+
+def hide(name: str, value: str) -> str:
+    """A setting's value, or that there is one where its name or its look says that it is secret."""
+    return HIDDEN if value and names_a_secret(name) else hide_within(value)
+
+
+def hide_within(text: str) -> str:
+    """A text without what looks like a secret: access keys, tokens, passwords in addresses, signatures."""
+    for pattern in _SECRET_VALUES:
+        text = pattern.sub(HIDDEN, text)
+    return text
+
+
+def clean(line: str) -> str:
+    """A line of a log as its reader sees it: without colours, control characters, and what was overwritten."""
+    shown = _CODES.sub("", line).rstrip("\r").rpartition("\r")[2]
+    return hide_within(_CONTROLS.sub("", shown))

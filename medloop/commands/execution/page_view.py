@@ -1,0 +1,237 @@
+"""What the page of an execution shows, read from either target; read again, only what may be new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medloop.commands.evidence import (
+    REPORT,
+    Score,
+    evaluation_uri,
+    local_path,
+    read_evaluation,
+    registered_arn,
+    score_of,
+    sibling,
+)
+from medloop.commands.execution.charts import Chart
+from medloop.commands.execution.curves import metric_charts, read_curves, tuning_charts
+from medloop.commands.execution.hiding import clean
+from medloop.commands.execution.logs import JobLog
+from medloop.commands.execution.spending import Bill, Spent, plan_bill, spent_on
+from medloop.commands.execution.step_facts import Group, job_facts, other_facts
+from medloop.commands.execution.trials import Tuning, read_tuning
+from medloop.commands.records import Execution, Job, Step, describe_job, failed_step, failure_text, read_execution
+from medloop.definition.cost import load_prices
+from medloop.definition.read import Definition, read_definition
+from medloop.errors import UserError
+from medloop.log_metrics import metric_patterns
+
+if TYPE_CHECKING:
+    from medloop.cloud.sessions import Target
+
+MAX_LINES = 40
+MAX_CHARACTERS = 400
+_ENDED = frozenset({"Succeeded", "Failed", "Stopped"})
+
+
+@dataclass(frozen=True)
+class StepPart:
+    """What the page says of one step."""
+
+    step: Step
+    reason: str
+    facts: list[Group] = field(default_factory=list)
+    spent: Spent | None = None
+    charts: list[Chart] = field(default_factory=list)
+    tuning: Tuning | None = None
+    log: list[str] = field(default_factory=list)
+    """The last lines, clean."""
+    num_lines: int = 0
+
+    @property
+    def remark(self) -> str:
+        """Beside its state, in a line: where the result came from, attempts, the condition's outcome, or why."""
+        step = self.step
+        parts = [step.origin, f"attempt {step.attempts}" if step.attempts > 1 else ""]
+        parts += [f"condition: {step.outcome.lower()}" if step.outcome else "", " ".join(self.reason.split())]
+        return "; ".join(filter(None, parts))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The evaluation that an execution wrote.
+
+    Args:
+        score: On held-out patients.
+        notes: What a reader must know to judge it.
+        report: The report as a file of this machine.
+    """
+
+    score: Score
+    notes: tuple[str, ...]
+    report: Path
+
+    @property
+    def behind(self) -> str:
+        """The score's interval and the patients behind it."""
+        return str(self.score).removeprefix(f"{self.score.name} {self.score.value:.4f}").strip()
+
+
+@dataclass(frozen=True)
+class Version:
+    """The registered version."""
+
+    name: str
+    arn: str
+    approval: str
+
+
+@dataclass(frozen=True)
+class View:
+    """An execution as it was at one moment."""
+
+    execution: Execution
+    definition: Definition
+    parts: list[StepPart]
+    bill: Bill
+    evidence: Evidence | None
+    version: Version | None
+    at: datetime
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """What went wrong, the step that ended the execution first: names and reasons; its own has no name."""
+        ended_by = failed_step(self.execution)
+        parts = sorted((p for p in self.parts if p.step.status == "Failed"), key=lambda p: p.step is not ended_by)
+        found = [(part.step.name, part.reason or "no reason was given") for part in parts]
+        own = clean(self.execution.reason)
+        return found if not own or any(own in reason for _, reason in found) else [*found, ("", own)]
+
+    @property
+    def may_be_retried(self) -> bool:
+        """Whether it has ended so that `executions retry` goes on with it; what a Fail step ended can't be."""
+        ended = not self.execution.running and self.execution.status != "Succeeded"
+        return ended and not any(step.type == "Fail" for step in self.execution.steps)
+
+
+class ViewReader:
+    """Reads an execution again and again.
+
+    Steps that have ended are kept as they were read first, logs are read on from where they were; the view of an
+    execution that has ended is read whole, for a log's last lines may come after its job's end.
+    """
+
+    def __init__(self, target: Target, home: Path, arn: str) -> None:
+        """Read this execution; reports that lie elsewhere are fetched below home."""
+        self._target, self._home, self._arn = target, home, arn
+        self._sagemaker, self._logs = target.boto.client("sagemaker"), target.boto.client("logs")
+        self._lines: dict[str, tuple[JobLog, list[str]]] = {}
+        self._parts: dict[tuple[str, str, str], StepPart] = {}
+        self._evidence: tuple[str, Evidence | None] = ("", None)
+        text = self._sagemaker.describe_pipeline_definition_for_execution(PipelineExecutionArn=arn)
+        self._definition = read_definition(text["PipelineDefinition"])
+
+    def read(self) -> View:
+        """The execution as it is now."""
+        execution = read_execution(self._sagemaker, self._arn)
+        if not execution.running:
+            self._lines, self._parts = {}, {}
+        parts = [self._part(step) for step in execution.steps]
+        return View(
+            execution=execution,
+            definition=self._definition,
+            parts=parts,
+            bill=self._bill(execution, parts),
+            evidence=self._read_evidence(execution),
+            version=self._version(execution),
+            at=datetime.now(UTC),
+        )
+
+    def _bill(self, execution: Execution, parts: list[StepPart]) -> Bill:
+        if self._target.name == "local":
+            return plan_bill(self._definition, execution)
+        region = self._arn.split(":")[3]
+        return Bill(load_prices(), region, spent=[part.spent for part in parts if part.spent])
+
+    def _part(self, step: Step) -> StepPart:
+        key = (step.name, step.job.name if step.job else "", step.status)
+        if key not in self._parts:
+            part = self._read_part(step)
+            if step.status not in _ENDED:
+                return part
+            self._parts[key] = part
+        return self._parts[key]
+
+    def _read_part(self, step: Step) -> StepPart:
+        reason = clean(failure_text(self._sagemaker, step) if step.status == "Failed" else step.reason)
+        if step.job is None:
+            return StepPart(step, reason, other_facts(self._sagemaker, self._definition, step))
+        job, lines = describe_job(self._sagemaker, step.job), self._log(step.job)
+        tuning, charts = None, []
+        if step.job.kind == "tuning":
+            tuning = read_tuning(self._sagemaker, step.name, step.job)
+            charts = tuning_charts(tuning, _trial_curves(job, tuning, lines))
+        elif step.job.kind == "training":
+            charts = metric_charts(read_curves(lines, _patterns(job)))
+        ends = [_end(line) for line in lines[-MAX_LINES:]]
+        spent = None
+        if self._target.name != "local":
+            spent = spent_on(self._sagemaker, step, job, tuning, load_prices())
+        return StepPart(step, reason, job_facts(step.job.kind, job), spent, charts, tuning, ends, len(lines))
+
+    def _log(self, job: Job) -> list[str]:
+        log, lines = self._lines.setdefault(job.name, (JobLog(self._logs, job), []))
+        lines += log.new_lines()
+        return lines
+
+    def _read_evidence(self, execution: Execution) -> Evidence | None:
+        uri = evaluation_uri(self._target, execution)
+        if uri and uri != self._evidence[0]:
+            self._evidence = uri, _evidence(self._target, self._home, uri)
+        return self._evidence[1] if uri else None
+
+    def _version(self, execution: Execution) -> Version | None:
+        arn = registered_arn(execution)
+        if arn is None:
+            return None
+        package = self._sagemaker.describe_model_package(ModelPackageName=arn)
+        name = f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"
+        return Version(name, arn, package.get("ModelApprovalStatus", ""))
+
+
+def _evidence(target: Any, home: Path, uri: str) -> Evidence | None:
+    """None where it was deleted since, or is of a form that is not known: the page says the rest all the same."""
+    from botocore.exceptions import ClientError
+
+    try:
+        evaluation = read_evaluation(target, uri)
+        report = local_path(target, home, sibling(uri, REPORT))
+        return Evidence(score_of(evaluation), tuple(evaluation.get("notes", ())), report.absolute())
+    except (ClientError, UserError, ValueError, KeyError):
+        return None
+
+
+def _end(line: str) -> str:
+    shown = clean(line)
+    return shown if len(shown) <= MAX_CHARACTERS else shown[:MAX_CHARACTERS] + " …"
+
+
+def _patterns(job: dict[str, Any]) -> dict[str, Any]:
+    specification = job.get("TrainingJobDefinition", job).get("AlgorithmSpecification", {})
+    return metric_patterns(specification.get("MetricDefinitions"))
+
+
+def _trial_curves(job: dict[str, Any], tuning: Tuning, lines: list[str]) -> dict[int, list[tuple[float, float]]]:
+    """The objective by epoch of each trial, whose lines begin with its number."""
+    patterns = {name: found for name, found in _patterns(job).items() if name == tuning.metric}
+    curves = {}
+    for trial in tuning.trials:
+        own = [line for line in lines if line.startswith(f"[{trial.number:03d}] ")]
+        points = read_curves(own, patterns).get(tuning.metric)
+        if points:
+            curves[trial.number] = points
+    return curves

@@ -1,0 +1,179 @@
+"""What went into a step and came out of it: addresses, channels, arguments, hyperparameters, machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medloop.commands.execution.hiding import hide
+from medloop.commands.output import duration
+from medloop.commands.records import Step
+from medloop.definition.draw import describe_conditions
+from medloop.definition.read import Definition
+
+Rows = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Facts of one kind, each a name and a text that may be shown: secrets are hidden already."""
+
+    title: str
+    rows: Rows
+
+
+def job_facts(kind: str, job: Mapping[str, Any]) -> list[Group]:
+    """The facts of a job.
+
+    Args:
+        kind: As `Job.kind`.
+        job: The service's description.
+    """
+    within = job.get("TrainingJobDefinition", {}) if kind == "tuning" else job
+    groups = [
+        Group("Inputs", _inputs(within)),
+        Group("Outputs", _outputs(within)),
+        Group("Arguments", _arguments(job.get("AppSpecification", {}).get("ContainerArguments", []))),
+        Group("Hyperparameters tuned", _ranges(job.get("HyperParameterTuningJobConfig", {}))),
+        Group("Hyperparameters", _named(within.get("StaticHyperParameters") or within.get("HyperParameters", {}))),
+        Group("Environment", _named(within.get("Environment", {}))),
+        Group("Machine", _machine(within)),
+    ]
+    return [group for group in groups if group.rows]
+
+
+def other_facts(sagemaker: Any, definition: Definition, step: Step) -> list[Group]:
+    """The facts of a step without a job: what was asked, answered or registered."""
+    groups = []
+    known = next((item for item in definition.steps if item.name == step.name), None)
+    if known is not None and known.type == "Condition":
+        groups.append(Group("Condition", [("asks", describe_conditions(known)), ("answer", step.outcome.lower())]))
+    if step.registered:
+        groups.append(Group("Outputs", _package(sagemaker, step.registered)))
+    elif step.resource:
+        groups.append(Group("Asked" if step.type == "Lambda" else "Outputs", [(step.type, step.resource)]))
+    if step.answers:
+        groups.append(Group("Outputs", _named(step.answers)))
+    return groups
+
+
+def _package(sagemaker: Any, arn: str) -> Rows:
+    package = sagemaker.describe_model_package(ModelPackageName=arn)
+    container = (package.get("InferenceSpecification", {}).get("Containers") or [{}])[0]
+    facts = {"version": arn, "artefact": container.get("ModelDataUrl"), "image": container.get("Image")}
+    return [(name, str(value)) for name, value in facts.items() if value]
+
+
+def _inputs(job: Mapping[str, Any]) -> Rows:
+    rows = [(item["InputName"], _source(item)) for item in job.get("ProcessingInputs", [])]
+    rows += [(item["ChannelName"], _source(item.get("DataSource", {}))) for item in job.get("InputDataConfig", [])]
+    if source := job.get("TransformInput"):
+        rows.append(("data", _source(source.get("DataSource", {}))))
+    if model := job.get("ModelName"):
+        rows.append(("model", str(model)))
+    return rows
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    for key in ("S3Input", "S3DataSource"):
+        if key in source:
+            found = str(source[key].get("S3Uri", ""))
+            return f"{found} (a manifest)" if source[key].get("S3DataType") == "ManifestFile" else found
+    kind = next((key for key in source if key not in ("InputName", "AppManaged")), "")
+    return kind or "made by the service"
+
+
+def _outputs(job: Mapping[str, Any]) -> Rows:
+    outputs = job.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    rows = [(item["OutputName"], str(item.get("S3Output", {}).get("S3Uri", "a feature store"))) for item in outputs]
+    places = {
+        "model": job.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
+        "folder": job.get("OutputDataConfig", {}).get("S3OutputPath"),
+        "checkpoints": job.get("CheckpointConfig", {}).get("S3Uri"),
+        "TensorBoard": job.get("TensorBoardOutputConfig", {}).get("S3OutputPath"),
+        "predictions": job.get("TransformOutput", {}).get("S3OutputPath"),
+    }
+    return rows + [(name, str(uri)) for name, uri in places.items() if uri]
+
+
+def _arguments(words: list[str]) -> Rows:
+    """`--name value` pairs; a flag without a value, and a value without a name, stand alone."""
+    rows: Rows = []
+    waiting = ""
+    for word in (*words, "--"):
+        if word.startswith("--"):
+            if waiting:
+                rows.append((waiting, ""))
+            waiting, joined, value = word.removeprefix("--").partition("=")
+            if joined:
+                rows.append((waiting, hide(waiting, value)))
+                waiting = ""
+        else:
+            rows.append((waiting, hide(waiting, word)))
+            waiting = ""
+    return rows
+
+
+def _named(values: Mapping[str, Any]) -> Rows:
+    return [(name, hide(name, _plain(value))) for name, value in sorted(values.items())]
+
+
+def _plain(value: Any) -> str:
+    """A hyperparameter is JSON on the wire; its strings are shown without quotes."""
+    text = str(value)
+    if text.startswith('"'):
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            return text
+    return text
+
+
+def _ranges(config: Mapping[str, Any]) -> Rows:
+    ranges = config.get("ParameterRanges", {})
+    rows = []
+    for key in ("ContinuousParameterRanges", "IntegerParameterRanges"):
+        for item in ranges.get(key, []):
+            scale = item.get("ScalingType", "Auto")
+            ends = f"{item.get('MinValue', '?')} to {item.get('MaxValue', '?')}"
+            rows.append((item["Name"], ends + ("" if scale == "Auto" else f", {scale.lower()}")))
+    for item in ranges.get("CategoricalParameterRanges", []):
+        rows.append((item["Name"], ", ".join(map(_plain, item.get("Values", [])))))
+    limits = config.get("ResourceLimits", {})
+    if limits.get("MaxNumberOfTrainingJobs"):
+        at_once = limits.get("MaxParallelTrainingJobs", 1)
+        rows.append(("jobs", f"{limits['MaxNumberOfTrainingJobs']} at most, {at_once} at once"))
+    return rows
+
+
+def _machine(job: Mapping[str, Any]) -> Rows:
+    specification = job.get("AlgorithmSpecification") or job.get("AppSpecification") or {}
+    stopping, network = job.get("StoppingCondition", {}), job.get("NetworkConfig", job)
+    seconds = stopping.get("MaxRuntimeInSeconds")
+    facts = {
+        "image": specification.get("TrainingImage") or specification.get("ImageUri"),
+        "instances": instances(job),
+        "disk": f"{size} GB" if (size := cluster(job).get("VolumeSizeInGB")) else None,
+        "longest run": None if seconds is None else duration(seconds),
+        "network": "isolated" if network.get("EnableNetworkIsolation") else None,
+    }
+    return [(name, str(value)) for name, value in facts.items() if value]
+
+
+def cluster(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The machines that a job asked for: InstanceType, InstanceCount, VolumeSizeInGB; empty where it names none."""
+    processing = job.get("ProcessingResources", {}).get("ClusterConfig")
+    found: Iterable[Any] = (processing, job.get("ResourceConfig"), job.get("TransformResources"))
+    return next((item for item in found if item), {})
+
+
+def instances(job: Mapping[str, Any]) -> str:
+    """The machines in words; empty where the job names none."""
+    found = cluster(job)
+    if "InstanceType" not in found:
+        return ""
+    return f"{found.get('InstanceCount', 1)} x {found['InstanceType']}" + (
+        ", spot" if job.get("EnableManagedSpotTraining") else ""
+    )

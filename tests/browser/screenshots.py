@@ -1,0 +1,74 @@
+"""Pictures of pages for the docs, in two sizes, with few colours so that they are small.
+
+    python -m tests.browser.screenshots PAGE.html docs/pictures/execution-classification
+
+writes `…-desktop.png` and `…-phone.png`. `--dark` takes the dark look, `--open SELECTOR` opens the `details` that fit,
+`--height N` cuts after so many CSS pixels (desktop; the phone's picture, which is longer, after twice as many).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from tests.browser.conftest import DESKTOP, FLAGS, PHONE, find_chromium, show
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+NUM_COLOURS = 256
+
+
+def take(browser: Browser, page: Path, size: tuple[int, int], asked: argparse.Namespace) -> Image.Image:
+    """The whole page as it looks in a window of this size."""
+    narrow = size == PHONE
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        is_mobile=narrow,
+        device_scale_factor=1.5 if narrow else 1,
+        color_scheme="dark" if asked.dark else "light",
+    )
+    opened = context.new_page()
+    show(opened, page)
+    for selector in asked.open:
+        opened.eval_on_selector_all(selector, "found => found.forEach(part => { part.open = true; })")
+    opened.wait_for_timeout(asked.wait)
+    tall = int(opened.evaluate("document.documentElement.scrollHeight"))
+    most = asked.height * (2 if narrow else 1)
+    clip = {"x": 0, "y": 0, "width": size[0], "height": min(tall, most) if most else tall}
+    taken = Image.open(io.BytesIO(opened.screenshot(full_page=True, clip=clip)))
+    context.close()
+    return taken.convert("RGB")
+
+
+def main() -> None:
+    """Read the command line, take both pictures."""
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=Path)
+    parser.add_argument("out", type=Path, help="where to write, without -desktop.png")
+    parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--open", action="append", default=[], metavar="SELECTOR")
+    parser.add_argument("--height", type=int, default=0)
+    parser.add_argument(
+        "--wait", type=float, default=0.0, metavar="MS", help="before the picture, for what is drawn late"
+    )
+    asked = parser.parse_args()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=[*FLAGS])
+        for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
+            taken = take(browser, asked.page, size, asked)
+            few = taken.quantize(NUM_COLOURS, kmeans=2, dither=Image.Dither.NONE)
+            path = asked.out.with_name(f"{asked.out.name}-{name}.png")
+            few.save(path, optimize=True)
+            print(f"{path}: {few.width} x {few.height}, {path.stat().st_size // 1000} kB")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
