@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 NUM_COLOURS = 256
+MAX_PIXELS = 8000
+"""Chromium repeats a picture's beginning beyond 8192."""
 
 
 def take(browser: Browser, page: Path, size: tuple[int, int], asked: argparse.Namespace) -> Image.Image:
     """The whole page as it looks in a window of this size."""
     narrow = size == PHONE
+    scale = 1.5 if narrow else 1.0
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         is_mobile=narrow,
-        device_scale_factor=1.5 if narrow else 1,
+        device_scale_factor=scale,
         color_scheme="dark" if asked.dark else "light",
     )
     opened = context.new_page()
@@ -38,8 +41,8 @@ def take(browser: Browser, page: Path, size: tuple[int, int], asked: argparse.Na
         opened.eval_on_selector_all(selector, "found => found.forEach(part => { part.open = true; })")
     opened.wait_for_timeout(asked.wait)
     tall = int(opened.evaluate("document.documentElement.scrollHeight"))
-    most = asked.height * (2 if narrow else 1)
-    clip = {"x": 0, "y": 0, "width": size[0], "height": min(tall, most) if most else tall}
+    most = asked.height * (2 if narrow else 1) or tall
+    clip = {"x": 0, "y": 0, "width": size[0], "height": min(tall, most, MAX_PIXELS / scale)}
     taken = Image.open(io.BytesIO(opened.screenshot(full_page=True, clip=clip)))
     context.close()
     return taken.convert("RGB")

@@ -19,6 +19,8 @@ COLOURS = tuple(
 """A page may give its own, for a dark ground."""
 _DASHES = dict(zip(COLOURS, ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 4"), strict=True))
 """Lines are told apart without their colours too."""
+_DOTS = "0 10"
+_SINGLE = ("points", "rings")
 _MAX_NAME = 14
 _NINES = (0.0, 0.5, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9999, 0.99999)
 """The marks of an axis that is logarithmic in 1 - x."""
@@ -119,7 +121,7 @@ def draw(title: str, x: Axis | Names, y: Axis, series: Sequence[Series]) -> Char
         *(part for item in series for part in _series(item, x, y)),
         "</svg>",
     ]
-    legend = [(item.name, item.colour, _dash(item)) for item in series if item.name]
+    legend = [(item.name, item.colour, _DOTS if item.style in _SINGLE else _dash(item)) for item in series if item.name]
     return Chart(title, "".join(parts), legend if len(legend) > 1 else [])
 
 

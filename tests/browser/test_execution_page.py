@@ -1,0 +1,183 @@
+"""The page of an execution in a real browser: readable, reachable by the keyboard, silent, fresh while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from medloop.commands.execution.page_following import Page as Followed
+from medloop.commands.execution.page_view import ViewReader
+from tests.browser.conftest import assert_accessible, show, sideways, unreached
+from tests.unit.cli.conftest import Account
+from tests.unit.cli.executions import (
+    HOSTILE,
+    STEPS,
+    add_evidence,
+    add_split,
+    add_training,
+    add_tuning,
+    definition,
+)
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+TRAIN = {"Name": "Train", "Type": "Training", "Arguments": {}, "DependsOn": ["Split"]}
+EVERY = 0.3
+
+
+def running(account: Account) -> str:
+    """Trains since a while."""
+    arn = account.add_execution("abc123abc123", "Executing")
+    add_split(account, arn)
+    add_training(account, arn, "Executing")
+    account.definitions[arn] = definition(STEPS[0], TRAIN, {**STEPS[2], "DependsOn": ["Train"]})
+    return arn
+
+
+def tuned(account: Account) -> str:
+    """Tuned, evaluated, registered."""
+    arn = account.add_execution("abc123abc123", "Succeeded")
+    add_split(account, arn)
+    add_tuning(account, arn, last="done")
+    add_evidence(account, arn)
+    account.definitions[arn] = definition(*STEPS)
+    return arn
+
+
+def failed(account: Account) -> str:
+    """Failed with a log and a reason that try to break the page."""
+    arn = account.add_execution("abc123abc123", "Failed", FailureReason=f"it {HOSTILE}")
+    add_split(account, arn)
+    add_training(account, arn, "Failed")
+    account.steps[arn][-1]["FailureReason"] = f"AlgorithmError: {HOSTILE} {'unbroken' * 60}"
+    account.logs["t-1/algo-1"] += ["x" * 5000, "\x1b[31mred\x1b[0m\x07", "10%\r20%", HOSTILE]
+    account.definitions[arn] = definition(STEPS[0], TRAIN)
+    return arn
+
+
+@pytest.fixture
+def account() -> Account:
+    """An empty account."""
+    return Account()
+
+
+@pytest.fixture
+def page_of(account: Account, tmp_path: Path) -> Callable[[str], Followed]:
+    """Makes the page of an execution on AWS, whose costs are known."""
+    boto = SimpleNamespace(client=lambda service: account)
+    target = cast(Any, SimpleNamespace(name="aws", boto=boto, bucket="bucket"))
+    return lambda arn: Followed(ViewReader(target, tmp_path / "home", arn), tmp_path / "page.html", "", EVERY)
+
+
+def opened(page: Page) -> None:
+    """Open every part."""
+    page.eval_on_selector_all("details", "parts => parts.forEach(part => { part.open = true; })")
+
+
+@pytest.mark.parametrize("make", [running, tuned, failed])
+def test_a_page_is_accessible_and_fits(
+    screen: Page, account: Account, page_of: Callable[[str], Followed], make: Callable[[Account], str]
+) -> None:
+    """On a desktop and a phone, all parts open: no violation, every control by Tab with its focus seen, no sideways."""
+    followed = page_of(make(account))
+    followed.draw(follow=False)
+    show(screen, followed.path)
+    assert unreached(screen) == []
+    opened(screen)
+    assert_accessible(screen)
+    assert sideways(screen) == 0
+
+
+def test_a_page_is_accessible_in_the_dark(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
+    """Colours on a dark ground keep their contrast."""
+    followed = page_of(failed(account))
+    followed.draw(follow=False)
+    page.emulate_media(color_scheme="dark")
+    show(page, followed.path)
+    opened(page)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 19, 26)"
+    assert_accessible(page)
+
+
+def test_a_hostile_log_stays_text(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
+    """No script of a log or a reason runs, no element of theirs is made; colours and overwritten text are gone."""
+    page.on("dialog", lambda dialog: pytest.fail(f"the page ran a script: {dialog.message}"))
+    followed = page_of(failed(account))
+    followed.draw(follow=False)
+    show(page, followed.path)
+    log = page.inner_text("#step-Train pre")
+    assert log.count("<script>alert(1)</script>") == 1
+    assert "\nred\n20%\n" in log
+    assert page.locator("img, script").count() == 0
+    assert page.locator("section.failure").bounding_box()["y"] < 200  # type: ignore[index]
+
+
+def test_a_followed_page_stays_where_its_reader_is(
+    page: Page, account: Account, page_of: Callable[[str], Followed]
+) -> None:
+    """It shows what is new, keeps open parts, focus and scroll; when the execution has ended it is loaded no more."""
+    arn = running(account)
+    followed = page_of(arn)
+    followed.draw(follow=True)
+    show(page, followed.path)
+    page.click("#of-Split")
+    page.focus("#of-Train")
+    page.evaluate("scrollTo(0, 250)")
+    account.logs["t-1/algo-1"] += ["a new line"]
+    account.steps[arn][-1] |= {"StepStatus": "Succeeded", "EndTime": account.executions[arn]["LastModifiedTime"]}
+    followed.draw(follow=True)
+    page.wait_for_selector("#of-Train .succeeded")
+    state = "[scrollY, document.activeElement.id, document.getElementById('step-Split').open]"
+    assert page.evaluate(state) == [250, "of-Train", True]
+    assert "a new line" in page.text_content("#step-Train pre")  # type: ignore[operator]
+
+    account.executions[arn]["PipelineExecutionStatus"] = "Succeeded"
+    followed.draw(follow=True)
+    page.wait_for_selector(".badge.succeeded")
+    page.evaluate("window.loaded = 1")
+    page.wait_for_timeout(3000 * EVERY)
+    assert page.evaluate("window.loaded") == 1
+
+
+def test_a_reader_may_pause_a_followed_page(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
+    """Paused, it is loaded no more, over a reload by hand too; going on, it is."""
+    followed = page_of(running(account))
+    followed.draw(follow=True)
+    show(page, followed.path)
+    page.click("#pause")
+    page.reload()
+    page.evaluate("window.loaded = 1")
+    page.wait_for_timeout(3000 * EVERY)
+    assert page.evaluate("window.loaded") == 1
+    assert page.inner_text("#pause") == "Go on updating"
+    assert_accessible(page)
+    with page.expect_navigation():
+        page.click("#pause")
+
+
+def test_a_page_whose_command_died_says_so(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
+    """A page that no one writes any more stops loading itself, and names the command that goes on."""
+    followed = page_of(running(account))
+    view = followed.draw(follow=True)
+    page.clock.install(time=view.at + timedelta(minutes=10))
+    show(page, followed.path)
+    page.clock.fast_forward(2000 * EVERY)
+    assert "medloop executions open abc123abc123 --follow" in page.inner_text("#live")
+    assert page.is_hidden("#pause")
+
+
+def test_print_shows_every_part(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
+    """Closed parts are on paper too: inputs, logs."""
+    followed = page_of(tuned(account))
+    followed.draw(follow=False)
+    show(page, followed.path)
+    assert not page.evaluate("document.querySelector('#step-Split pre').checkVisibility()")
+    page.emulate_media(media="print")
+    assert page.evaluate("document.querySelector('#step-Split pre').getBoundingClientRect().height > 0")
+    assert len(page.pdf()) > 20_000
