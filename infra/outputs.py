@@ -16,8 +16,6 @@ from medloop.errors import MedloopError, TargetError
 
 VARIABLE = "Medloop"
 """Outputs that begin with it are variables: MedloopRoleArn is MEDLOOP_ROLE_ARN."""
-_DESCRIBED = re.compile(r"MEDLOOP_[A-Z_]+")
-"""Outputs of constructs have CDK's names; their description is the variable."""
 
 
 def read_outputs(client: Any) -> dict[str, str]:
@@ -30,12 +28,12 @@ def read_outputs(client: Any) -> dict[str, str]:
         (stack,) = client.describe_stacks(StackName=STACK_NAME)["Stacks"]
     except (ClientError, BotoCoreError) as error:
         raise TargetError(f"stack {STACK_NAME} can't be read ({error}); sign in, or deploy it: make deploy") from None
-    return {_name(output): output["OutputValue"] for output in stack.get("Outputs", [])}
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
 def as_exports(outputs: Mapping[str, str]) -> str:
     """Lines for a shell: medloop's variables, the target, and DATA_BUCKET, which docs/deploy.md's commands name."""
-    variables = {_upper(name): value for name, value in outputs.items() if name.upper().startswith(VARIABLE.upper())}
+    variables = {_upper(name): value for name, value in outputs.items() if name.startswith(VARIABLE)}
     variables |= {"MEDLOOP_TARGET": "aws"}
     variables |= {"DATA_BUCKET": outputs["DataBucket"]} if "DataBucket" in outputs else {}
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items()))
@@ -50,11 +48,6 @@ def as_settings(outputs: Mapping[str, str]) -> str:
             "network.security_group_ids": f"[{outputs['SecurityGroup']}]",
         }
     return " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
-
-
-def _name(output: Mapping[str, str]) -> str:
-    described = output.get("Description", "")
-    return described if _DESCRIBED.fullmatch(described) else output["OutputKey"]
 
 
 def _upper(name: str) -> str:

@@ -125,6 +125,8 @@ class MonitoringSettings(Section):
     """Above what is usual."""
     execution_hours: int = Field(default=24, ge=1)
     """Of one execution."""
+    score_drop: float = Field(default=0.05, gt=0, lt=1)
+    """How much lower a new version's score may be than that of the one in production: beyond it, the data drift."""
 
 
 class Settings(Section):

@@ -8,15 +8,19 @@ import aws_cdk as cdk
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.deployment.construct import RULE as DECISIONS
 from infra.deployment.construct import Deployment
+from infra.execution.pipeline import TAG as JOB_TAG
 from infra.execution.roles import Execution
 from infra.images.builds import Builds
 from infra.images.repositories import Images
+from infra.machines import Surroundings
 from infra.monitoring.construct import Monitoring
 from infra.monitoring.notifications import Notifications
 from infra.names import STACK_NAME as STACK_NAME
 from infra.network.vpc import Network
 from infra.registry.groups import TASKS, Registry
+from infra.scheduling.construct import RULE as NEW_DATA
 from infra.scheduling.construct import Scheduling
 from infra.settings import Settings
 from infra.storage.buckets import Storage
@@ -26,7 +30,7 @@ from medloop.cloud.hosting import Hosting
 from steps.network import NetworkSettings as JobNetwork
 
 TAG = ("medloop:part-of", "infra")
-"""Of everything in the stack: budgets and costs go by it."""
+"""Of everything in the stack; with the tag of pipelines' jobs, what budgets and costs go by."""
 _RETENTION = {
     365: logs.RetentionDays.ONE_YEAR,
     731: logs.RetentionDays.TWO_YEARS,
@@ -97,6 +101,16 @@ class MedloopStack(cdk.Stack):
         self._put_outputs()
         cdk.Tags.of(self).add(*TAG)
 
+    def _around(self) -> Surroundings:
+        """Of state machines and their functions."""
+        return Surroundings(
+            key=self.keys.logs,
+            log_retention=self.log_retention,
+            dead_letters=self.notifications.dead_letters,
+            vpc=self.network.vpc,
+            security_group=self.network.security_group,
+        )
+
     def _scheduling(self) -> Scheduling:
         """Retraining by the clock and on new data."""
         return Scheduling(
@@ -106,12 +120,8 @@ class MedloopStack(cdk.Stack):
             schedules=self.settings.scheduling.schedules,
             data_bucket=self.storage.data,
             artefact_bucket=self.storage.artefacts,
-            key=self.keys.logs,
             operations=self.notifications.operations,
-            dead_letters=self.notifications.dead_letters,
-            log_retention=self.log_retention,
-            vpc=self.network.vpc,
-            security_group=self.network.security_group,
+            around=self._around(),
         )
 
     def _deployment(self) -> Deployment:
@@ -125,22 +135,18 @@ class MedloopStack(cdk.Stack):
             rollout=self.settings.deployment,
             inference_role=self.execution.jobs.inference,
             artefact_bucket=self.storage.artefacts,
-            key=self.keys.logs,
+            volume_key=self.keys.artefacts,
             approvers=self.notifications.approvers,
             operations=self.notifications.operations,
-            dead_letters=self.notifications.dead_letters,
             tags=dict([TAG]),
-            log_retention=self.log_retention,
-            vpc=self.network.vpc,
-            security_group=self.network.security_group,
+            around=self._around(),
         )
 
     def _hosting(self) -> Hosting:
         """The machines of endpoints: no connection can be opened from their containers."""
         kind = self.settings.deployment.instance_type
         vpc = None
-        if self.network.security_group is not None:
-            groups = [self.network.security_group.security_group_id]
+        if groups := self.network.security_group_ids:
             vpc = {"SecurityGroupIds": groups, "Subnets": list(self.network.subnet_ids)}
         # Instances with disks of their own encrypt those themselves, and refuse a key; any id shows which they are.
         keyless = JobNetwork(kms_key="00000000-0000-0000-0000-000000000000").volume_key(kind) is None
@@ -158,13 +164,15 @@ class MedloopStack(cdk.Stack):
             self,
             "Monitoring",
             pipelines=TASKS,
+            groups=self.registry.groups,
             endpoints=self.registry.groups,
             machines=failures,
             functions=functions,
             operations=self.notifications.operations,
             dead_letters=self.notifications.dead_letters,
+            rules=[DECISIONS, NEW_DATA],
             limits=self.settings.monitoring,
-            tag=TAG,
+            tags={TAG[0]: [TAG[1]], JOB_TAG: TASKS},
             key=self.keys.logs,
             trail_bucket=self.storage.logs,
             watched_buckets=[self.storage.data, self.storage.artefacts],
@@ -185,6 +193,9 @@ class MedloopStack(cdk.Stack):
             "ArtefactKeyArn": (self.keys.artefacts.key_arn, "setting network.kms_key"),
             "ChampionFunctionArn": (execution.champion.function_arn, "setting champion.lambda_arn; its default, too"),
             "ApproverRoleArn": (execution.approver.role_arn, "people who approve assume it"),
+            "MedloopGuardArn": (self.scheduling.guard.state_machine_arn, "schedules start it"),
+            "MedloopSchedulerRoleArn": (self.scheduling.role.role_arn, "the role of schedules"),
+            "MedloopDeadLettersArn": (self.notifications.dead_letters.queue_arn, "keeps undelivered events"),
             "ImagesProject": (self.builds.project.project_name, "CodeBuild's project: make images"),
         }
         if self.network.security_group is not None:

@@ -12,6 +12,9 @@ from typing import Any
 from medloop.errors import DataError, UserError
 from medloop.metadata import MAX_VALUE, encode
 
+MANIFEST = "manifest.json"
+"""The file in a data set's folder that says it is complete, written last; no data, whatever is in it."""
+
 
 def recordable(uri: str) -> str:
     """The prefix, which the version's metadata and model card repeat as it is.
@@ -30,12 +33,14 @@ def recordable(uri: str) -> str:
 def data_version(s3: Any, uri: str) -> str | None:
     """A digest of what lies under a prefix: SHA-256 over sorted keys (relative to it), sizes and ETags.
 
+    The arrival's manifest doesn't count: it may come again with the same data (under KMS with another ETag each time).
+
     Args:
         s3: S3 client.
         uri: `s3://bucket/prefix`, with or without a slash at the end.
 
     Returns:
-        64 hexadecimal digits; None where nothing lies there.
+        64 hexadecimal digits; None where no data lie there.
 
     Raises:
         UserError: It is no such address.
@@ -48,7 +53,8 @@ def data_version(s3: Any, uri: str) -> str | None:
         more: dict[str, str] = {"ContinuationToken": token} if token else {}
         answer = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **more)
         listing = answer.get("Contents", [])
-        lines += [f"{o['Key'].removeprefix(prefix)}\t{o['Size']}\t{o['ETag']}\n" for o in listing]
+        named = [(o["Key"].removeprefix(prefix), o) for o in listing]
+        lines += [f"{name}\t{o['Size']}\t{o['ETag']}\n" for name, o in named if name != MANIFEST]
         if not (token := answer.get("NextContinuationToken")):
             break
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest() if lines else None

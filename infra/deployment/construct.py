@@ -11,22 +11,21 @@ from typing import Any
 from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.functions import PythonFunction
-from infra.machines import state_machine
+from infra.execution.grants import inside_vpc
+from infra.machines import Function, Surroundings, allow, asking_machine, start_on
 from infra.settings import DeploymentSettings
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests
 
+RULE = "medloop-model-decisions"
+NAMESPACE = "medloop"
+"""CloudWatch's namespace of what the state machine measures (approval.asl.json names it too)."""
 DEFINITION = Path(__file__).with_name("approval.asl.json")
 CODE = (
     "infra/deployment/__init__.py",
@@ -54,14 +53,11 @@ class Deployment(Construct):
         rollout: DeploymentSettings,
         inference_role: iam.IRole,
         artefact_bucket: s3.IBucket,
-        key: kms.IKey,
+        volume_key: kms.IKey,
         approvers: sns.ITopic,
         operations: sns.ITopic,
-        dead_letters: sqs.IQueue,
         tags: Mapping[str, str],
-        log_retention: logs.RetentionDays,
-        vpc: ec2.IVpc | None = None,
-        security_group: ec2.ISecurityGroup | None = None,
+        around: Surroundings,
     ) -> None:
         """Make it.
 
@@ -74,56 +70,38 @@ class Deployment(Construct):
             rollout: How a new version takes over.
             inference_role: What containers run with.
             artefact_bucket: Holds the models.
-            key: Encrypts logs and executions.
+            volume_key: Encrypts the volumes of endpoints' machines.
             approvers: Who decides.
             operations: Who is told of failures.
-            dead_letters: Events that could not be delivered.
             tags: Of models, configurations and endpoints.
-            log_retention: How long logs are kept.
-            vpc: Where the function runs; None: in Lambda's own network.
-            security_group: Of the VPC.
+            around: Key, logs, dead letters, network.
         """
         super().__init__(scope, construct_id)
         if hosting.kind != "realtime":
             raise ValueError(f"hosting.kind: {hosting.kind}; the stack deploys realtime (canary, alarms, autoscaling)")
         self.groups, self.endpoints = list(groups), list(endpoints)
         self.alarms = {name: self._alarms(name, rollout, operations) for name in endpoints}
-        self.function = PythonFunction(
-            self,
-            "Plan",
-            function_name="medloop-deployment-plan",
-            description="What follows from a decision about a model version",
-            files=CODE,
-            handler="infra/deployment/plan.handler",
-            key=key,
-            log_retention=log_retention,
-            timeout=Duration.minutes(1),
-            environment={"PLACE": self._place(hosting, rollout, inference_role, artefact_bucket, tags)},
-            vpc=vpc,
-            security_group=security_group,
-        )
-        self.machine = state_machine(
+        self.function, self.machine = asking_machine(
             self,
             "Approval",
             name="medloop-approval",
             definition=approval_definition(hosting),
-            key=key,
-            log_retention=log_retention,
-            values={
-                "PlanFunctionArn": self.function.function.function_arn,
-                "ApproversTopicArn": approvers.topic_arn,
-                "OperationsTopicArn": operations.topic_arn,
-            },
+            function=Function(
+                "Plan",
+                name="medloop-deployment-plan",
+                description="What follows from a decision about a model version",
+                files=CODE,
+                handler="infra/deployment/plan.handler",
+                timeout=Duration.minutes(1),
+                environment={"PLACE": self._place(hosting, rollout, inference_role, artefact_bucket, tags)},
+            ),
+            topics={"ApproversTopicArn": approvers, "OperationsTopicArn": operations},
+            around=around,
         )
-        # Spelled out: CDK's grants add stars (versions of the function, kms:GenerateDataKey*).
-        for sid, action, resources in (
-            ("Plan", "lambda:InvokeFunction", [self.function.function.function_arn]),
-            ("Tell", "sns:Publish", [approvers.topic_arn, operations.topic_arn]),
-        ):
-            self.machine.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=[action], resources=resources))
         self._let_plan()
-        self._let_deploy(inference_role)
-        self._on_decisions(dead_letters)
+        self._let_deploy(hosting, inference_role, volume_key)
+        self._let_scale()
+        self._on_decisions(around)
 
     def _place(
         self,
@@ -214,83 +192,81 @@ class Deployment(Construct):
             ("ListVersions", ["sagemaker:ListModelPackages"], ["*"]),
             ("ReadVersions", ["sagemaker:DescribeModelPackage"], packages),
             ("ReadEndpoints", ["sagemaker:DescribeEndpoint"], endpoints),
-            ("ReadMarks", ["sagemaker:ListTags"], configs),
+            ("ReadConfigs", ["sagemaker:DescribeEndpointConfig", "sagemaker:ListTags"], configs),
         ):
             self.function.allow(*allowed, on=resources, sid=sid)
 
-    def _let_deploy(self, inference_role: iam.IRole) -> None:
-        """Models and configurations of these groups' versions, these endpoints, their scaling; nothing else."""
+    def _let_deploy(self, hosting: Hosting, inference_role: iam.IRole, volume_key: kms.IKey) -> None:
+        """Models and configurations of these groups' versions, these endpoints; nothing else."""
         models = [self._arn("model", f"{name}-*") for name in self.groups]
         configs = [self._arn("endpoint-config", f"{name}-*") for name in self.groups]
         endpoints = [self._arn("endpoint", name) for name in self.endpoints]
         packages = [self._arn("model-package", f"{name}/*") for name in self.groups]
         alarms = [alarm.alarm_arn for found in self.alarms.values() for alarm in found]
         changing = ["sagemaker:UpdateEndpoint", "sagemaker:DescribeEndpoint", "sagemaker:DeleteEndpoint"]
-        for sid, allowed, resources in (
-            ("CreateModels", ["sagemaker:CreateModel"], models),
-            ("ReadVersions", ["sagemaker:DescribeModelPackage"], packages),
-            ("CreateConfigs", ["sagemaker:CreateEndpointConfig"], configs),
-            ("Endpoints", ["sagemaker:CreateEndpoint", *changing], [*endpoints, *configs]),
-            ("Tag", ["sagemaker:AddTags"], [*models, *configs, *endpoints]),
-            ("ReadAlarms", ["cloudwatch:DescribeAlarms"], alarms),
+        vpc = hosting.vpc or {"Subnets": [], "SecurityGroupIds": []}
+        closed = {
+            "Bool": {"sagemaker:NetworkIsolation": "true"},
+            **inside_vpc(vpc["Subnets"], vpc["SecurityGroupIds"]),
+        }
+        sagemaker = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+        # The service lends the key to the machines by a grant that whoever makes the endpoint must be allowed.
+        lent = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+        for sid, allowed, resources, conditions in (
+            ("CreateModels", ["sagemaker:CreateModel"], models, closed),
+            ("ReadVersions", ["sagemaker:DescribeModelPackage"], packages, None),
+            ("CreateConfigs", ["sagemaker:CreateEndpointConfig"], configs, None),
+            ("Endpoints", ["sagemaker:CreateEndpoint", *changing], [*endpoints, *configs], None),
+            ("Tag", ["sagemaker:AddTags"], [*models, *configs, *endpoints], None),
+            ("ReadAlarms", ["cloudwatch:DescribeAlarms"], alarms, None),
+            ("PassInferenceRole", ["iam:PassRole"], [inference_role.role_arn], sagemaker),
+            ("SeeVolumeKey", ["kms:DescribeKey"], [volume_key.key_arn], None),
+            ("LendVolumeKey", ["kms:CreateGrant"], [volume_key.key_arn], lent),
+            # Metrics know no resource.
+            ("Measure", ["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": NAMESPACE}}),
         ):
-            self.machine.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=allowed, resources=resources))
-        self.machine.add_to_role_policy(
-            iam.PolicyStatement(
-                sid="PassInferenceRole",
-                actions=["iam:PassRole"],
-                resources=[inference_role.role_arn],
-                conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
-            )
-        )
-        self._let_scale(endpoints)
+            allow(self.machine, sid, allowed, resources, conditions)
 
-    def _let_scale(self, endpoints: list[str]) -> None:
+    def _let_scale(self) -> None:
         """Application Auto Scaling checks that its caller may change what it is to scale."""
         role = "role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
         name = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
         linked = f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:{role}/{name}"
-        variants = [f"{arn}/variant/*" for arn in endpoints]
+        endpoints = [self._arn("endpoint", name) for name in self.endpoints]
+        configs = [self._arn("endpoint-config", f"{name}-*") for name in self.groups]
         alarms = f"arn:{Aws.PARTITION}:cloudwatch:{Aws.REGION}:{Aws.ACCOUNT_ID}:alarm:TargetTracking-endpoint/*"
+        targets = f"arn:{Aws.PARTITION}:application-autoscaling:{Aws.REGION}:{Aws.ACCOUNT_ID}:scalable-target/*"
+        scaling = ("RegisterScalableTarget", "DeregisterScalableTarget", "PutScalingPolicy")
+        capacity = "sagemaker:UpdateEndpointWeightsAndCapacities"
+        of_sagemaker = {"StringEquals": {"application-autoscaling:service-namespace": "sagemaker"}}
+        by_service = {"StringEquals": {"iam:AWSServiceName": "sagemaker.application-autoscaling.amazonaws.com"}}
+        watching = ["cloudwatch:PutMetricAlarm", "cloudwatch:DescribeAlarms", "cloudwatch:DeleteAlarms"]
         for sid, allowed, resources, conditions in (
-            (
-                "RegisterScaling",
-                ["application-autoscaling:RegisterScalableTarget", "application-autoscaling:PutScalingPolicy"],
-                [f"arn:{Aws.PARTITION}:application-autoscaling:{Aws.REGION}:{Aws.ACCOUNT_ID}:scalable-target/*"],
-                {"StringEquals": {"application-autoscaling:service-namespace": "sagemaker"}},
-            ),
-            ("Scale", ["sagemaker:UpdateEndpointWeightsAndCapacities"], [*endpoints, *variants], None),
-            ("ScalingAlarms", ["cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms"], [alarms], None),
-            (
-                "ScalingRole",
-                ["iam:CreateServiceLinkedRole"],
-                [linked],
-                {"StringEquals": {"iam:AWSServiceName": "sagemaker.application-autoscaling.amazonaws.com"}},
-            ),
+            ("SetScaling", [f"application-autoscaling:{verb}" for verb in scaling], [targets], of_sagemaker),
+            ("Scale", [capacity], [*endpoints, *(f"{arn}/variant/*" for arn in endpoints)], None),
+            ("SeeConfigs", ["sagemaker:DescribeEndpointConfig"], configs, None),
+            ("ScalingAlarms", watching, [alarms], None),
+            ("ScalingRole", ["iam:CreateServiceLinkedRole"], [linked], by_service),
         ):
-            self.machine.add_to_role_policy(
-                iam.PolicyStatement(sid=sid, actions=allowed, resources=resources, conditions=conditions)
-            )
+            allow(self.machine, sid, allowed, resources, conditions)
 
-    def _on_decisions(self, dead_letters: sqs.IQueue) -> None:
-        rule = events.Rule(
+    def _on_decisions(self, around: Surroundings) -> None:
+        pattern = events.EventPattern(
+            source=["aws.sagemaker"],
+            detail_type=["SageMaker Model Package State Change"],
+            detail={
+                "ModelPackageGroupName": self.groups,
+                "ModelApprovalStatus": ["Approved", "PendingManualApproval", "Rejected"],
+            },
+        )
+        start_on(
             self,
             "Decisions",
-            rule_name="medloop-model-decisions",
+            name=RULE,
             description="A model version waits for a decision, or was decided upon",
-            event_pattern=events.EventPattern(
-                source=["aws.sagemaker"],
-                detail_type=["SageMaker Model Package State Change"],
-                detail={
-                    "ModelPackageGroupName": self.groups,
-                    "ModelApprovalStatus": ["Approved", "PendingManualApproval", "Rejected"],
-                },
-            ),
-        )
-        rule.add_target(
-            targets.SfnStateMachine(
-                self.machine, dead_letter_queue=dead_letters, retry_attempts=24, max_event_age=Duration.hours(24)
-            )
+            pattern=pattern,
+            machine=self.machine,
+            dead_letters=around.dead_letters,
         )
 
 

@@ -10,6 +10,7 @@ Standard library only, beside boto3, which the function's runtime brings.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ MARK = "medloop:refused-by-alarm"
 
 A repeated event doesn't send images to it again; a new approval does.
 """
+SCORE, SCORE_CHANGE, DIMENSION = "Score", "ScoreChange", "ModelPackageGroup"
+"""Metrics of versions that wait for a decision, and their dimension."""
 MAX_SUBJECT = 100
 """SNS's limit of a mail's subject."""
 
@@ -77,42 +80,76 @@ def plan(arn: str, place: Place, sagemaker: Any) -> dict[str, Any]:
         sagemaker: SageMaker client.
 
     Returns:
-        `action`: deploy, wait (for another deployment), remove (an endpoint that failed), approve (a person is to
-        decide), tell (a person is to know) or nothing; `reason`, `config`; `subject` and `message` of a
-        notification; with deploy the requests.
+        `action`: deploy, scale (what is served already), wait (for another deployment), remove (an endpoint that
+        failed), approve (a person is to decide), tell (a person is to know) or nothing; `reason`, `config`; `subject`
+        and `message` of a notification; with deploy and scale the requests; with approve what is `measured`.
     """
     package = sagemaker.describe_model_package(ModelPackageName=arn)
-    status, model = package["ModelApprovalStatus"], _name(package)
+    status, made = package["ModelApprovalStatus"], package.get("ModelPackageStatus", "Completed")
     if status == "PendingManualApproval":
-        return _ask(package)
+        # It is announced in each state that it goes through; the last one counts.
+        return _ask(package, sagemaker) if made == "Completed" else _answer("nothing", f"{_name(package)} is {made}")
     if status != "Approved":
-        return _answer("nothing", f"{model} is {status}")
+        return _withdrawn(package, place, sagemaker)
     newest = approved_versions(sagemaker, package["ModelPackageGroupName"])[-1]
     if newest != package["ModelPackageArn"]:
         package = sagemaker.describe_model_package(ModelPackageName=newest)
     return _converge(package, place, sagemaker)
 
 
+def _withdrawn(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
+    """A version that isn't Approved is never deployed; where it is served, a person takes it away."""
+    model, name = _name(package), _endpoint(package)
+    found = _describe(sagemaker, name) if name in place.endpoints else None
+    served = found and version_of_config(found["EndpointConfigName"], package["ModelPackageGroupName"])
+    if served != package["ModelPackageVersion"]:
+        return _answer("nothing", f"{model} is {package['ModelApprovalStatus']}")
+    back = "`medloop endpoints deploy GROUP/N --target aws` an Approved version, or `medloop endpoints delete`"
+    return _tell(f"{model} is {package['ModelApprovalStatus']} and served", f"endpoint {name} serves {model}; {back}")
+
+
 def _converge(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
     """What makes the endpoint serve the newest Approved version."""
-    model = _name(package)
-    name = str(package.get("CustomerMetadataProperties", {}).get("endpoint") or package["ModelPackageGroupName"])
+    model, name = _name(package), _endpoint(package)
+    undone = f"{model} is approved and not deployed"
     if name not in place.endpoints:
-        return _tell(model, f"its endpoint {name} is none of this stack's ({', '.join(place.endpoints)}); nothing done")
+        return _tell(undone, f"endpoint {name} is none of this stack's ({', '.join(place.endpoints)}); nothing done")
     requests = _requests(package, place, name)
     config = str(requests["create_config"]["EndpointConfigName"])
     found = _describe(sagemaker, name)
     if found is not None and found["EndpointStatus"] in IN_PROGRESS:
         return _answer("wait", f"endpoint {name} is {found['EndpointStatus']}")
     if found is not None and (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", config):
-        return _answer("nothing", f"endpoint {name} serves {model}", config)
+        # Once more: scaling may have failed after the switch.
+        return {**_answer("scale", f"endpoint {name} serves {model}", config), **requests}
     if _refused(sagemaker, requests["mark"]) == _decision(package):
         return _answer("nothing", f"{model} was deployed for this decision, and rolled back", config)
     if found is not None and found["EndpointStatus"] == "Failed":
         return {**_answer("remove", f"endpoint {name} is Failed", config), "endpoint": name}
-    if found is not None and (doubt := _doubt(found, package)):
-        return _tell(model, doubt)
-    return {**_answer("deploy", f"{model} to endpoint {name}", config), **requests, "exists": found is not None}
+    answer = {**_answer("deploy", f"{model} to endpoint {name}", config), **requests, "exists": found is not None}
+    if found is None:
+        return {**answer, "other_machine": False}
+    if doubt := _doubt(found, package):
+        return _tell(undone, doubt)
+    return _compared(answer, found["EndpointConfigName"], place, sagemaker) or _tell(
+        undone,
+        f"endpoint {name} is asynchronous or serverless; this stack deploys real-time endpoints; by hand: "
+        f"medloop endpoints deploy {model} --target aws",
+    )
+
+
+def _compared(answer: dict[str, Any], config: str, place: Place, sagemaker: Any) -> dict[str, Any] | None:
+    """The answer with `other_machine`: whether the kind of machine changes; None of an endpoint of another kind."""
+    served = sagemaker.describe_endpoint_config(EndpointConfigName=config)
+    machines = {variant.get("InstanceType") for variant in served["ProductionVariants"]}
+    if served.get("AsyncInferenceConfig") or machines == {None}:
+        return None
+    return {**answer, "other_machine": machines != {place.hosting.instance_type}}
+
+
+def _endpoint(package: Mapping[str, Any]) -> str:
+    """The endpoint that serves a version: the one that its execution named."""
+    return str(package.get("CustomerMetadataProperties", {}).get("endpoint") or package["ModelPackageGroupName"])
 
 
 def _doubt(found: Mapping[str, Any], package: Mapping[str, Any]) -> str | None:
@@ -177,10 +214,13 @@ def _scaling(place: Place, name: str) -> dict[str, Any]:
 
 
 def _decision(package: Mapping[str, Any]) -> str:
-    """What names the decision in force: `medloop models approve` records one; the console doesn't."""
-    metadata = package.get("CustomerMetadataProperties", {})
+    """What names the decision in force.
+
+    `medloop models approve` records one; the console doesn't, and leaves an earlier one's name: so the time, too.
+    """
     changed = package.get("LastModifiedTime") or package["CreationTime"]
-    return str(metadata.get("decision") or changed.strftime("%Y-%m-%dT%H:%M:%S"))
+    named = package.get("CustomerMetadataProperties", {}).get("decision", "")
+    return f"{named} {changed.strftime('%Y-%m-%dT%H:%M:%S')}".strip()
 
 
 def _refused(sagemaker: Any, mark: Mapping[str, Any]) -> str | None:
@@ -212,8 +252,8 @@ def _error(error: Exception) -> tuple[str, str]:
     return str(said.get("Code", "")), str(said.get("Message", "")).lower()
 
 
-def _ask(package: Mapping[str, Any]) -> dict[str, Any]:
-    """The notification of approvers, with the links to the evidence."""
+def _ask(package: Mapping[str, Any], sagemaker: Any) -> dict[str, Any]:
+    """The notification of approvers, with the links to the evidence; and how its score compares."""
     model, metadata = _name(package), package.get("CustomerMetadataProperties", {})
     evidence = decode(str(metadata.get("evaluation", ""))).rstrip("/")
     lines = [
@@ -224,7 +264,36 @@ def _ask(package: Mapping[str, Any]) -> dict[str, Any]:
         f"Then: medloop models approve|reject {model} --reason TEXT --target aws",
     ]
     answer = _answer("approve", f"{model} waits for a decision")
-    return {**answer, "subject": f"medloop: {model} waits for approval"[:MAX_SUBJECT], "message": "\n".join(lines)}
+    told = {"subject": f"medloop: {model} waits for approval"[:MAX_SUBJECT], "message": "\n".join(lines)}
+    return {**answer, **told, "measured": _measured(package, sagemaker)}
+
+
+def _measured(package: Mapping[str, Any], sagemaker: Any) -> list[dict[str, Any]]:
+    """PutMetricData's data: the version's score, and its change against the newest Approved version's own.
+
+    The two were scored on the data of their days: models made in the same way score lower when the data have drifted.
+    """
+    group, scored = package["ModelPackageGroupName"], _score(package)
+    if scored is None:
+        return []
+    name, score = scored
+    found = {SCORE: score}
+    if approved := approved_versions(sagemaker, group):
+        before = _score(sagemaker.describe_model_package(ModelPackageName=approved[-1]))
+        # Against a score of another kind nothing can be said.
+        found |= {SCORE_CHANGE: round(score - before[1], 6)} if before and before[0] == name else {}
+    dimensions = [{"Name": DIMENSION, "Value": group}]
+    return [{"MetricName": name, "Dimensions": dimensions, "Value": value} for name, value in found.items()]
+
+
+def _score(package: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The score in a version's metadata (`mean_foreground_dice 0.9123`): name and value; None where there is none."""
+    name, _, value = decode(str(package.get("CustomerMetadataProperties", {}).get("score", ""))).rpartition(" ")
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return (name, found) if math.isfinite(found) else None
 
 
 def _console(folder: str, arn: str) -> str:
@@ -237,9 +306,8 @@ def _console(folder: str, arn: str) -> str:
     return f"https://{region}.console.aws.amazon.com/s3/object/{bucket}?{query}"
 
 
-def _tell(model: str, reason: str) -> dict[str, Any]:
-    subject = f"medloop: {model} is approved and not deployed"[:MAX_SUBJECT]
-    return {**_answer("tell", reason), "subject": subject, "message": f"{model} is Approved, but {reason}"}
+def _tell(what: str, reason: str) -> dict[str, Any]:
+    return {**_answer("tell", reason), "subject": f"medloop: {what}"[:MAX_SUBJECT], "message": f"{what}: {reason}"}
 
 
 def _answer(action: str, reason: str, config: str = "") -> dict[str, Any]:

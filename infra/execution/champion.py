@@ -8,7 +8,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.execution.grants import sagemaker_arn, statement, use_key, write_objects
-from infra.execution.jobs import MODELS, SPLIT
+from infra.execution.jobs import MODELS, SPLIT_RECORD
 from infra.functions import PythonFunction
 from infra.network.vpc import Network
 from infra.storage.buckets import Storage
@@ -62,7 +62,7 @@ class Champion(Construct):
 
     def _rights(self, storage: Storage, groups: list[str]) -> list[iam.PolicyStatement]:
         bucket, ledger = storage.artefacts, f"{TEST_USES}/*"
-        reading = (SPLIT, *MODELS, ledger)
+        reading = (SPLIT_RECORD, *MODELS, ledger)
         versions = [sagemaker_arn(self, "model-package", f"{group}/*") for group in groups]
         return [
             # The service knows no narrower resource for lists.

@@ -35,6 +35,19 @@ def sagemaker_arn(scope: Construct, kind: str, name: str) -> str:
     return cdk.Stack.of(scope).format_arn(service="sagemaker", resource=kind, resource_name=name)
 
 
+def inside_vpc(subnets: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
+    """The condition that what SageMaker starts runs in the VPC, in nothing but these; none where there is no VPC."""
+    if not groups:
+        return {}
+    return {
+        "ForAllValues:StringEquals": {
+            "sagemaker:VpcSubnets": list(subnets),
+            "sagemaker:VpcSecurityGroupIds": list(groups),
+        },
+        "Null": {"sagemaker:VpcSubnets": "false", "sagemaker:VpcSecurityGroupIds": "false"},
+    }
+
+
 def read_objects(sid: str, bucket: s3.IBucket, *prefixes: str) -> list[iam.PolicyStatement]:
     """Read objects whose keys match, and list them by prefix (which S3 answers for absent ones, too)."""
     return [
@@ -65,10 +78,12 @@ def use_key(sid: str, key: kms.IKey, *, write: bool, machines: bool = False) -> 
     """
     actions = ["kms:Decrypt", "kms:DescribeKey", *(["kms:Encrypt", "kms:GenerateDataKey"] if write else [])]
     use = statement(sid, actions, [key.key_arn])
-    if not machines:
-        return [use]
-    for_service = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
-    return [use, statement(f"{sid}Volumes", ["kms:CreateGrant"], [key.key_arn], for_service)]
+    return [use, lend_key(f"{sid}Volumes", key)] if machines else [use]
+
+
+def lend_key(sid: str, key: kms.IKey) -> iam.PolicyStatement:
+    """Let a service of AWS's use a key for the volumes of machines, and nobody else."""
+    return statement(sid, ["kms:CreateGrant"], [key.key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}})
 
 
 def run_as_job(scope: Construct, network: Network, repositories: Sequence[str]) -> list[iam.PolicyStatement]:

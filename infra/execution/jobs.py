@@ -17,6 +17,8 @@ from infra.tracking.mlflow import Tracking
 from medloop.cloud.layout import EXECUTIONS, NO_MODEL, PSEUDONYM_KEY, TENSORBOARD
 
 SPLIT = f"{EXECUTIONS}/*/Split/*"
+SPLIT_RECORD = f"{EXECUTIONS}/*/Split/split/split.json"
+"""Who is in which split, by pseudonym; no image."""
 MODELS = (f"{EXECUTIONS}/*/Train/*", f"{EXECUTIONS}/*/Tune/*")
 EVALUATION = f"{EXECUTIONS}/*/Evaluate/*"
 CODE = ("bundles/*", "scripts/*")

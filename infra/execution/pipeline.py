@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.execution.grants import read_objects, sagemaker_arn, statement, use_key
+from infra.execution.grants import inside_vpc, read_objects, sagemaker_arn, statement, use_key
 from infra.execution.jobs import EVALUATION, MODELS, JobRoles, sagemaker_principal
 from infra.images.repositories import Images
 from infra.network.vpc import Network
@@ -18,6 +18,7 @@ JOBS = "pipelines-*"
 """How the service names the jobs of pipelines; but for tuning jobs, whose names have 32 characters at most."""
 TAG = "medloop:pipeline"
 """Every job of ours carries it (steps/common.py)."""
+TUNE = "CreateHyperParameterTuningJob"
 PENDING = "PendingManualApproval"
 
 
@@ -71,10 +72,10 @@ class PipelineRole(Construct):
         named = [self._arn(kind, JOBS) for kind in ("processing-job", "training-job")]
         tuning = self._arn("hyper-parameter-tuning-job", "*")
         tagged = {"Null": {f"aws:RequestTag/{TAG}": "false"}}
-        inside = _inside(network)
+        inside = inside_vpc(network.subnet_ids, network.security_group_ids)
         return [
             statement("StartJobs", ["sagemaker:CreateProcessingJob", "sagemaker:CreateTrainingJob"], named, inside),
-            statement("StartTuning", ["sagemaker:CreateHyperParameterTuningJob"], [tuning], _both(tagged, inside)),
+            statement("StartTuning", [f"sagemaker:{TUNE}"], [tuning], _both(tagged, inside)),
             statement(
                 "FollowJobs",
                 [
@@ -97,7 +98,11 @@ class PipelineRole(Construct):
                 {"Null": {f"aws:ResourceTag/{TAG}": "false"}},
             ),
             statement("DescribeTunedJobs", ["sagemaker:DescribeTrainingJob"], [self._arn("training-job", "*")]),
-            statement("TagJobs", ["sagemaker:AddTags"], [*named, tuning]),
+            statement("TagJobs", ["sagemaker:AddTags"], named),
+            # At its creation alone: with our tag on it, anybody's tuning job could be stopped.
+            statement(
+                "TagTuning", ["sagemaker:AddTags"], [tuning], {"StringEquals": {"sagemaker:TaggingAction": TUNE}}
+            ),
         ]
 
     def _register(self, groups: list[str], images: Images) -> list[iam.PolicyStatement]:
@@ -119,19 +124,6 @@ class PipelineRole(Construct):
 
     def _arn(self, kind: str, name: str) -> str:
         return sagemaker_arn(self, kind, name)
-
-
-def _inside(network: Network) -> dict[str, Any]:
-    """The condition that a job runs in the VPC, in nothing but its subnets and group; none where there is no VPC."""
-    if network.security_group is None:
-        return {}
-    return {
-        "ForAllValues:StringEquals": {
-            "sagemaker:VpcSubnets": network.subnet_ids,
-            "sagemaker:VpcSecurityGroupIds": [network.security_group.security_group_id],
-        },
-        "Null": {"sagemaker:VpcSubnets": "false", "sagemaker:VpcSecurityGroupIds": "false"},
-    }
 
 
 def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

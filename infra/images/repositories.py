@@ -9,9 +9,6 @@ from constructs import Construct
 from infra.storage.keys import Keys
 from medloop.bundle import REPOSITORY, load_container
 
-KEPT_IMAGES = 50
-"""Of each container, the newest; a registered version's image is found while it is among them."""
-
 
 def container_names() -> list[str]:
     """The containers that are images: all but the function."""
@@ -51,9 +48,9 @@ class Images(Construct):
             removal_policy=cdk.RemovalPolicy.RETAIN if keep else cdk.RemovalPolicy.DESTROY,
         )
         repository.add_lifecycle_rule(
+            # Whatever has a tag stays: a version's image is needed as long as the version may be served.
             description="layers of pushes that were broken off",
             tag_status=ecr.TagStatus.UNTAGGED,
             max_image_age=cdk.Duration.days(7),
         )
-        repository.add_lifecycle_rule(description="the newest images", max_image_count=KEPT_IMAGES)
         return repository

@@ -20,7 +20,8 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra.deployment.construct import endpoint_metric
+from infra.deployment.construct import NAMESPACE, endpoint_metric
+from infra.deployment.plan import DIMENSION, SCORE, SCORE_CHANGE
 from infra.settings import MonitoringSettings
 
 PIPELINES = "AWS/Sagemaker/ModelBuildingPipeline"
@@ -37,13 +38,15 @@ class Monitoring(Construct):
         construct_id: str,
         *,
         pipelines: Sequence[str],
+        groups: Sequence[str],
         endpoints: Sequence[str],
         machines: Mapping[str, sfn.IStateMachine],
         functions: Sequence[lambda_.IFunction],
         operations: sns.ITopic,
         dead_letters: sqs.IQueue,
+        rules: Sequence[str],
         limits: MonitoringSettings,
-        tag: tuple[str, str],
+        tags: Mapping[str, Sequence[str]],
         key: kms.Key,
         trail_bucket: s3.IBucket,
         watched_buckets: Sequence[s3.IBucket],
@@ -55,13 +58,15 @@ class Monitoring(Construct):
             scope: Where in the tree.
             construct_id: Under which name there.
             pipelines: Names of the pipelines.
+            groups: Names of the model package groups.
             endpoints: Names of the endpoints.
             machines: State machines by the runbook entry of their failure.
             functions: The stack's functions.
             operations: Who is told.
             dead_letters: Events that could not be delivered.
+            rules: Names of the rules whose events those are.
             limits: What is too much.
-            tag: Name and value that the stack's resources are known by in the bill.
+            tags: Names and values that the stack's resources, and pipelines' jobs, are known by in the bill.
             key: Encrypts the trail.
             trail_bucket: Where the trail lies.
             watched_buckets: Whose objects' reads and writes are in the trail.
@@ -73,15 +78,25 @@ class Monitoring(Construct):
             self._pipeline_alarms(name, limits)
         for entry, machine in machines.items():
             self._machine_alarm(entry, machine)
+        for group in groups:
+            self._drift_alarm(group, limits)
         self._function_alarm(functions)
-        self._dead_letter_alarm(dead_letters)
-        self._budget(limits, tag)
-        self._anomalies(limits, tag)
+        self._dead_letter_alarms(dead_letters, rules)
+        self._budget(limits, tags)
+        self._anomalies(limits, tags)
         self._trail(key, trail_bucket, watched_buckets, log_retention)
-        self._dashboard(pipelines, endpoints, machines, dead_letters)
+        self._dashboard(pipelines, groups, endpoints, machines, dead_letters)
 
-    def _alarm(self, name: str, entry: str, told: str, metric: cloudwatch.IMetric, threshold: float = 0) -> None:
-        """An alarm above a threshold; its description names the runbook's entry."""
+    def _alarm(
+        self,
+        name: str,
+        entry: str,
+        told: str,
+        metric: cloudwatch.IMetric,
+        threshold: float = 0,
+        when: cloudwatch.ComparisonOperator = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+    ) -> None:
+        """An alarm above a threshold, or below; its description names the runbook's entry."""
         alarm = cloudwatch.Alarm(
             self,
             name,
@@ -89,7 +104,7 @@ class Monitoring(Construct):
             alarm_description=f"Runbook: {entry}. {told}",
             metric=metric,
             threshold=threshold,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            comparison_operator=when,
             evaluation_periods=1,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
@@ -118,18 +133,45 @@ class Monitoring(Construct):
         total = cloudwatch.MathExpression(expression="failed + late + aborted", using_metrics=bad, period=period)
         self._alarm(entry, entry, "An execution of the state machine failed, timed out or was stopped.", total)
 
+    def _drift_alarm(self, group: str, limits: MonitoringSettings) -> None:
+        """A model of today's data that scores worse than that in production did: the data have changed."""
+        self._alarm(
+            f"{group}-drift",
+            "medloop-drift",
+            f"A new version scored lower than the one in production, by more than {limits.score_drop}.",
+            version_metric(group, SCORE_CHANGE),
+            -limits.score_drop,
+            cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+        )
+
     def _function_alarm(self, functions: Sequence[lambda_.IFunction]) -> None:
         period = Duration.minutes(5)
         errors = {f"e{number}": function.metric_errors(period=period) for number, function in enumerate(functions)}
         total = cloudwatch.MathExpression(expression=" + ".join(errors), using_metrics=errors, period=period)
         self._alarm("medloop-function-errors", "medloop-function-errors", "A function ended with an error.", total)
 
-    def _dead_letter_alarm(self, queue: sqs.IQueue) -> None:
+    def _dead_letter_alarms(self, queue: sqs.IQueue, rules: Sequence[str]) -> None:
+        """What lies in the queue, and what could not even be put there."""
+        period = Duration.minutes(5)
+        lost: dict[str, cloudwatch.IMetric] = {
+            f"r{number}": _event_metric("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": rule}, period)
+            for number, rule in enumerate(rules)
+        }
+        # Schedules of `medloop schedules` and of the stack lie in the account's own group.
+        lost["s"] = _event_metric(
+            "AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount", {"ScheduleGroup": "default"}, period
+        )
+        total = cloudwatch.MathExpression(
+            expression=" + ".join(f"FILL({name}, 0)" for name in lost), using_metrics=lost, period=period
+        )
+        self._alarm(
+            "medloop-events-lost", "medloop-dead-letters", "An event is lost, the queue did not take it.", total
+        )
         waiting = queue.metric_approximate_number_of_messages_visible(period=Duration.minutes(5), statistic="Maximum")
         self._alarm("medloop-dead-letters", "medloop-dead-letters", "An event could not be delivered.", waiting)
 
-    def _budget(self, limits: MonitoringSettings, tag: tuple[str, str]) -> None:
-        name, value = tag
+    def _budget(self, limits: MonitoringSettings, tags: Mapping[str, Sequence[str]]) -> None:
+        """Whatever bears one of the tags."""
         subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="SNS", address=self.operations.topic_arn)
         told = [("ACTUAL", 80), ("FORECASTED", 100)]
         budgets.CfnBudget(
@@ -140,7 +182,7 @@ class Monitoring(Construct):
                 budget_type="COST",
                 time_unit="MONTHLY",
                 budget_limit=budgets.CfnBudget.SpendProperty(amount=limits.monthly_dollars, unit="USD"),
-                cost_filters={"TagKeyValue": [f"user:{name}${value}"]},
+                cost_filters={"TagKeyValue": [f"user:{name}${value}" for name in tags for value in tags[name]]},
             ),
             notifications_with_subscribers=[
                 budgets.CfnBudget.NotificationWithSubscribersProperty(
@@ -156,17 +198,19 @@ class Monitoring(Construct):
             ],
         )
 
-    def _anomalies(self, limits: MonitoringSettings, tag: tuple[str, str]) -> None:
-        """A monitor by tag: an account has one of all services already, and may have no second."""
-        name, value = tag
+    def _anomalies(self, limits: MonitoringSettings, tags: Mapping[str, Sequence[str]]) -> None:
+        """Monitors by tag, one a tag: an account has one of all services already, and may have no second."""
         text = Stack.of(self).to_json_string
-        monitor = ce.CfnAnomalyMonitor(
-            self,
-            "AnomalyMonitor",
-            monitor_name="medloop-cost-anomaly",
-            monitor_type="CUSTOM",
-            monitor_specification=text({"Tags": {"Key": name, "Values": [value]}}),
-        )
+        monitors = [
+            ce.CfnAnomalyMonitor(
+                self,
+                f"AnomalyMonitor{number or ''}",
+                monitor_name=f"medloop-cost-anomaly{f'-{number}' if number else ''}",
+                monitor_type="CUSTOM",
+                monitor_specification=text({"Tags": {"Key": name, "Values": list(values)}}),
+            )
+            for number, (name, values) in enumerate(tags.items())
+        ]
         above = {
             "Dimensions": {
                 "Key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE",
@@ -179,7 +223,7 @@ class Monitoring(Construct):
             "AnomalySubscription",
             subscription_name="medloop-cost-anomaly",
             frequency="IMMEDIATE",
-            monitor_arn_list=[monitor.attr_monitor_arn],
+            monitor_arn_list=[monitor.attr_monitor_arn for monitor in monitors],
             threshold_expression=text(above),
             subscribers=[ce.CfnAnomalySubscription.SubscriberProperty(type="SNS", address=self.operations.topic_arn)],
         )
@@ -207,6 +251,17 @@ class Monitoring(Construct):
                 conditions={"StringEquals": {"aws:SourceArn": own}},
             )
         )
+        # CDK lets the service in, for whichever trail.
+        bucket.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="NoOtherTrail",
+                effect=iam.Effect.DENY,
+                principals=[iam.ServicePrincipal("cloudtrail.amazonaws.com")],
+                actions=["s3:PutObject"],
+                resources=[bucket.arn_for_objects("*")],
+                conditions={"StringNotEquals": {"aws:SourceArn": own}},
+            )
+        )
         trail = cloudtrail.Trail(
             self,
             "Trail",
@@ -229,6 +284,7 @@ class Monitoring(Construct):
     def _dashboard(
         self,
         pipelines: Sequence[str],
+        groups: Sequence[str],
         endpoints: Sequence[str],
         machines: Mapping[str, sfn.IStateMachine],
         dead_letters: sqs.IQueue,
@@ -256,7 +312,10 @@ class Monitoring(Construct):
                     for name in ("Invocation4XXErrors", "Invocation5XXErrors")
                 ],
             ),
-            graph("Drift (Model Monitor's schedules, where there are any)", [_drift()]),
+            graph(
+                "Drift (score of new versions; change against production)",
+                [version_metric(group, name) for group in groups for name in (SCORE, SCORE_CHANGE)],
+            ),
             graph("Charges of this month (USD, SageMaker)", [_charges()], "us-east-1"),
         )
 
@@ -272,11 +331,16 @@ def pipeline_metric(pipeline: str, name: str, statistic: str, period: Duration) 
     )
 
 
-def _drift() -> cloudwatch.MathExpression:
-    """Distances from the baseline, of whatever feature and endpoint a monitoring schedule measures."""
-    search = "{aws/sagemaker/Endpoints/data-metrics,Endpoint,MonitoringSchedule} feature_baseline_drift"
-    return cloudwatch.MathExpression(
-        expression=f"SEARCH('{search}', 'Maximum', 3600)", using_metrics={}, label="drift", period=HOUR
+def version_metric(group: str, name: str) -> cloudwatch.Metric:
+    """A metric of versions that wait for a decision, put by the approval's state machine (infra/deployment/plan.py)."""
+    return cloudwatch.Metric(
+        namespace=NAMESPACE, metric_name=name, dimensions_map={DIMENSION: group}, statistic="Minimum", period=HOUR
+    )
+
+
+def _event_metric(namespace: str, name: str, dimensions: Mapping[str, str], period: Duration) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=namespace, metric_name=name, dimensions_map=dict(dimensions), statistic="Sum", period=period
     )
 
 

@@ -46,7 +46,7 @@ SERVICES = (
     Service("ecr.dkr", ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")),
     Service("logs", ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")),
     Service("monitoring", ("cloudwatch:PutMetricData", "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData")),
-    Service("sts", ("sts:GetCallerIdentity", "sts:AssumeRole")),
+    Service("sts", ("sts:GetCallerIdentity",)),
     Service("kms", ("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey")),
     Service(
         "sagemaker.api",
@@ -113,6 +113,11 @@ class Network(Construct):
             for service in [*SERVICES, *([MLFLOW] if mlflow_server else [])]:
                 self._reach(self.vpc, service, door)
 
+    @property
+    def security_group_ids(self) -> list[str]:
+        """Of jobs; empty where there is no VPC."""
+        return [] if self.security_group is None else [self.security_group.security_group_id]
+
     def _make_vpc(self, settings: NetworkSettings) -> ec2.Vpc:
         subnets = ec2.SubnetConfiguration(name="jobs", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20)
         return ec2.Vpc(
@@ -141,7 +146,14 @@ class Network(Construct):
         group = logs.LogGroup(
             self, "Flows", encryption_key=keys.logs, retention=retention, removal_policy=cdk.RemovalPolicy.RETAIN
         )
-        vpc.add_flow_log("FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(group))
+        own = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}}
+        role = iam.Role(
+            self,
+            "FlowsRole",
+            assumed_by=iam.ServicePrincipal("vpc-flow-logs.amazonaws.com", conditions=own),
+            description="medloop: the VPC's flow log",
+        )
+        vpc.add_flow_log("FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(group, role))
 
     def _reach_storage(self, vpc: ec2.Vpc) -> None:
         """S3 without an hourly price: buckets of this account, and those that ECR keeps images' layers in."""

@@ -4,7 +4,8 @@ A trigger is a schedule's request or the arrival of a manifest. The answer is `s
 request, `wait` where an execution of the pipeline runs, or `skip` where nothing changed since the last successful one.
 
 Two guards may look at the same moment. Both then name the same newest execution in their token, and the service makes
-one execution of one token: "at most one" needs no lock of our own.
+one execution of one token: "at most one" needs no lock of our own. The other guard is refused, or is given the first
+one's execution: so it looks whether what runs is what it wished for, and waits where it isn't.
 
 Standard library only, beside boto3, which the function's runtime brings.
 """
@@ -20,11 +21,9 @@ from typing import Any
 import boto3
 
 from medloop.errors import DataError, SettingError
-from medloop.input_data import data_version, recordable
+from medloop.input_data import MANIFEST, data_version, recordable
 
 RUNNING = frozenset({"Executing", "Stopping"})
-MANIFEST = "manifest.json"
-"""The file that says a data set is complete: written last, into its folder."""
 RAW = "raw"
 """The data bucket's prefix of data sets: raw/<pipeline>/<data set>/."""
 
@@ -45,7 +44,9 @@ class Wish:
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Lambda's entry point; `event` holds the trigger."""
+    """Lambda's entry point; `event` holds the trigger, and what it `started` once it has."""
+    if "started" in event:
+        return confirm(event["started"], boto3.client("sagemaker"))
     return decide(read_trigger(event["trigger"]), boto3.client("sagemaker"), boto3.client("s3"))
 
 
@@ -101,6 +102,20 @@ def decide(wish: Wish, sagemaker: Any, s3: Any) -> dict[str, Any]:
         "ClientRequestToken": hashlib.sha256(f"{wish.pipeline}\n{newest}".encode()).hexdigest(),
     }
     return {**_answer("start", wish, "the data, the parameters or the pipeline changed"), "request": request}
+
+
+def confirm(started: Mapping[str, Any], sagemaker: Any) -> dict[str, Any]:
+    """Whether the execution that a start answered with has the parameters that were asked for.
+
+    Args:
+        started: `request`: StartPipelineExecution's; `execution`: the ARN that it answered with.
+        sagemaker: SageMaker client.
+
+    Returns:
+        `action`: done, or wait where another guard's execution runs.
+    """
+    wanted = {item["Name"]: str(item["Value"]) for item in started["request"]["PipelineParameters"]}
+    return {"action": "done" if _given(sagemaker, started["execution"]) == wanted else "wait"}
 
 
 def _answer(action: str, wish: Wish, reason: str) -> dict[str, Any]:

@@ -112,6 +112,12 @@ def _refuse_other_keys(bucket: s3.Bucket, key: kms.IKey) -> None:
             principals=[iam.AnyPrincipal()],
             actions=["s3:PutObject"],
             resources=everything,
-            conditions={"StringEquals": {"s3:x-amz-server-side-encryption": "AES256"}},
+            # S3's own keys, and the account's key for S3, which all who may read S3 there may use.
+            conditions={
+                "Null": {
+                    "s3:x-amz-server-side-encryption": "false",
+                    "s3:x-amz-server-side-encryption-aws-kms-key-id": "true",
+                }
+            },
         )
     )

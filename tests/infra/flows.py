@@ -23,6 +23,9 @@ from unittest.mock import patch
 import boto3
 from botocore.awsrequest import AWSResponse
 from moto import mock_aws
+from moto.applicationautoscaling.exceptions import AWSValidationException
+from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 from moto.core.utils import utcnow
 from moto.events.models import EventPattern
@@ -61,7 +64,10 @@ class World:
         """Endpoints whose update doesn't end."""
         self.refusals: dict[str, str] = {}
         """What moto's method of this name shall refuse, and how."""
-        self.looks = 0
+        self.lenient = False
+        """Whether a start token that is known is answered whatever the other parameters are."""
+        self.environment: dict[str, str] = {}
+        """Functions' variables that are others than the template's."""
         self._before = set(threading.enumerate())
         self.starting = threading.Lock()
         self._lock = threading.Lock()
@@ -178,13 +184,32 @@ class World:
         """An endpoint, None where there is none."""
         return sagemaker_backends[ACCOUNT][REGION].endpoints.get(name)
 
+    def package(self, arn: str) -> Any:
+        """A version, as moto keeps it."""
+        return sagemaker_backends[ACCOUNT][REGION].model_packages[arn]
+
+    def measured(self) -> list[Any]:
+        """The metrics that were put."""
+        return list(cloudwatch_backends[ACCOUNT][REGION].metric_data)
+
+    def machine(self, config: str) -> str | None:
+        """The kind of machine that an endpoint configuration asks for; None of a serverless one."""
+        made = sagemaker_backends[ACCOUNT][REGION].endpoint_configs[config]
+        return made.production_variants[0].get("InstanceType")
+
+    def scaled(self, endpoint: str) -> bool:
+        """Whether an endpoint is scaled, by a policy."""
+        scaling = boto3.client("application-autoscaling")
+        targets = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+        return any(target["ResourceId"].startswith(f"endpoint/{endpoint}/") for target in targets)
+
     def call(self, function: str, payload: Any) -> tuple[Any, bool]:
         """Run a function of the template in process; returns its answer, and whether it is an error."""
         properties = self.template.function(function)
         module, _, name = properties["Handler"].rpartition(".")
         handler = getattr(importlib.import_module(module.replace("/", ".")), name)
-        with self._lock, patch.dict(os.environ, properties.get("Environment", {}).get("Variables", {})):
-            self.looks += 1
+        variables = properties.get("Environment", {}).get("Variables", {})
+        with self._lock, patch.dict(os.environ, {**variables, **self.environment}):
             try:
                 return json.loads(json.dumps(handler(payload, None))), False
             except Exception as error:
@@ -262,7 +287,7 @@ def _richer_sagemaker(made: World) -> Iterator[None]:
         with made.starting:
             if token in made.tokens:
                 arn, before = made.tokens[token]
-                if before != content:
+                if before != content and not made.lenient:
                     raise ValidationError(message="ClientRequestToken was used with other parameters")
                 return {"PipelineExecutionArn": arn}
             answer = dict(start(self, **request))
@@ -288,6 +313,7 @@ def _richer_sagemaker(made: World) -> Iterator[None]:
         return tags(self, arn=arn, **page)
 
     with (
+        patch.object(ApplicationAutoscalingBackend, "register_scalable_target", _scaling(made)),
         patch.object(backend, "list_tags", list_tags),
         patch.object(backend, "start_pipeline_execution", start_once),
         patch.object(backend, "create_model", once(model, "model_name", "_models")),
@@ -298,6 +324,18 @@ def _richer_sagemaker(made: World) -> Iterator[None]:
         yield
 
 
+def _scaling(made: World) -> Callable[..., Any]:
+    """RegisterScalableTarget, which may be refused."""
+    scale = ApplicationAutoscalingBackend.register_scalable_target
+
+    def register_scalable_target(self: Any, *given: Any, **named: Any) -> Any:
+        if "register_scalable_target" in made.refusals:
+            raise AWSValidationException(made.refusals["register_scalable_target"])
+        return scale(self, *given, **named)
+
+    return register_scalable_target
+
+
 def _bound(function: Callable[..., Any], self: Any, given: Any, named: Any) -> dict[str, Any]:
     """A call's arguments by name."""
     arguments = dict(inspect.signature(function).bind(self, *given, **named).arguments)
@@ -306,7 +344,7 @@ def _bound(function: Callable[..., Any], self: Any, given: Any, named: Any) -> d
 
 
 def _updating(made: World) -> Callable[[Any], str]:
-    """UpdateEndpoint: refused while another lasts; ends when the canary's alarms have been looked at."""
+    """UpdateEndpoint: refused while another lasts, or to another machine while it is scaled; ends by the alarms."""
 
     def update_endpoint(self: Any) -> str:
         request = json.loads(self.body)
@@ -314,6 +352,11 @@ def _updating(made: World) -> Callable[[Any], str]:
         endpoint = self.sagemaker_backend.endpoints[request["EndpointName"]]
         if endpoint.endpoint_status != "InService":
             raise ValidationError(message=f'Cannot update in-progress endpoint "{endpoint.arn}".')
+        if "update_endpoint" in made.refusals:
+            raise ValidationError(message=made.refusals["update_endpoint"])
+        kinds = [made.machine(name) for name in (endpoint.endpoint_config_name, request["EndpointConfigName"])]
+        if kinds[0] != kinds[1] and made.scaled(endpoint.endpoint_name):
+            raise ValidationError(message="The variant is registered as a scalable target: its instance type stays.")
         endpoint.endpoint_status = "Updating"
         threading.Thread(target=_bake, args=(made, endpoint, request), daemon=True).start()
         return json.dumps({"EndpointArn": endpoint.arn})

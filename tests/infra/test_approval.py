@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from moto.core.utils import utcnow
 
 from infra.deployment.plan import MARK
 from tests.infra.flows import BOTO_NAMES, World, world
@@ -47,7 +49,7 @@ def register(account: World, **metadata: str) -> str:
         ModelPackageGroupName=GROUP,
         InferenceSpecification=specification,
         ModelApprovalStatus="PendingManualApproval",
-        CustomerMetadataProperties={"evaluation": EVIDENCE, "score": "mean_foreground_dice 0.9", **metadata},
+        CustomerMetadataProperties={"evaluation": EVIDENCE, "score": "mean_foreground_dice 0.9000", **metadata},
     )
     return str(made["ModelPackageArn"])
 
@@ -55,12 +57,11 @@ def register(account: World, **metadata: str) -> str:
 def tell(account: World, arn: str, status: str | None = None) -> str:
     """The event of a version's state, or of one that it had; returns the execution that it started."""
     package = account.sagemaker.describe_model_package(ModelPackageName=arn)
-    detail = {
-        "ModelPackageGroupName": GROUP,
-        "ModelPackageArn": arn,
-        "ModelPackageVersion": package["ModelPackageVersion"],
-        "ModelApprovalStatus": status or package["ModelApprovalStatus"],
-    }
+    # As the service sends it: the whole description.
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
+    described = {name: value for name, value in package.items() if name != "ResponseMetadata"}
+    described |= {"ModelPackageStatus": "Completed", "ModelApprovalStatus": status or package["ModelApprovalStatus"]}
+    detail = json.loads(json.dumps(described, default=str))
     (execution,) = account.send("aws.sagemaker", "SageMaker Model Package State Change", detail)
     return execution
 
@@ -136,7 +137,9 @@ def test_a_failing_alarm_rolls_back_and_is_told_and_the_repeated_event_tries_no_
     config = account.updates[0]["EndpointConfigName"]
     marked = account.sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
     tags = account.sagemaker.list_tags(ResourceArn=marked)["Tags"]
-    assert {"Key": MARK, "Value": "decision_1"} in tags
+    (mark,) = [tag["Value"] for tag in tags if tag["Key"] == MARK]
+    assert mark.startswith("decision_1 ")
+    assert account.scaled(GROUP)
     put_alarm(account, f"{GROUP}-errors", "OK")
     assert account.visited_by(tell(account, second))[-1] == "Nothing"
     assert len(account.updates) == 1
@@ -152,6 +155,7 @@ def test_a_repeated_event_changes_nothing(account: World) -> None:
     assert {account.ended(execution)["status"] for execution in both} == {"SUCCEEDED"}
     assert account.visited_by(tell(account, arn))[-1] == "Nothing"
     assert account.updates == []
+    assert len(account.mails("Approvers")) == 1, "of one deployment one mail"
     models = account.sagemaker.list_models()["Models"]
     configs = account.sagemaker.list_endpoint_configs()["EndpointConfigs"]
     assert (len(models), len(configs)) == (1, 1)
@@ -232,6 +236,153 @@ def test_a_version_that_waits_is_told_to_approvers_with_the_link(account: World)
     assert f"{link}executions/segmentation/e1/Evaluate/evaluation/report.html" in mail["Message"]
     assert f"medloop models show {GROUP}/1 --target aws" in mail["Message"]
     assert account.endpoint(GROUP) is None
+
+
+def change_machines(account: World, kind: str) -> None:
+    """The stack is deployed again with another kind of machine."""
+    place = json.loads(account.template.function("medloop-deployment-plan")["Environment"]["Variables"]["PLACE"])
+    place["hosting"]["instance_type"] = kind
+    account.environment["PLACE"] = json.dumps(place)
+
+
+@pytest.mark.parametrize("end", ["Deployed", "RolledBack", "Failed"])
+def test_other_machines_are_no_obstacle_and_scaling_outlasts_them(account: World, end: str) -> None:
+    """An update to another instance type is refused while the endpoint is scaled; afterwards it always is again."""
+    deploy(account, register(account))
+    change_machines(account, "ml.m5.2xlarge")
+    if end == "RolledBack":
+        put_alarm(account, f"{GROUP}-errors", "ALARM")
+    if end == "Failed":
+        account.refusals["update_endpoint"] = "there is no machine to be had"
+    second = register(account)
+    decide(account, second)
+    visited = account.visited_by(tell(account, second))
+    assert "StopScaling" in visited
+    assert visited[-1] == end
+    assert account.scaled(GROUP)
+    assert served(account) == (f"{GROUP}-2" if end == "Deployed" else f"{GROUP}-1")
+    if end == "Failed":
+        assert "there is no machine to be had" in account.mails("Operations")[0]["Message"]
+
+
+def test_the_same_machines_stay_scaled_during_a_canary(account: World) -> None:
+    """Nothing is taken away that needn't be."""
+    deploy(account, register(account))
+    second = register(account)
+    decide(account, second)
+    visited = account.visited_by(tell(account, second))
+    assert "UpdateEndpoint" in visited
+    assert "StopScaling" not in visited
+
+
+def test_scaling_that_fails_after_the_switch_is_told_and_set_by_a_repeated_event(account: World) -> None:
+    """The endpoint answers, the mail says what it lacks, the failed state machine is an alarm; then it is mended."""
+    first = register(account)
+    account.refusals["register_scalable_target"] = "too many requests"
+    end = deploy(account, first)
+    assert (end["status"], end["error"]) == ("FAILED", "NotScaled")
+    assert served(account) == f"{GROUP}-1"
+    (mail,) = account.mails("Operations")
+    assert "is not scaled" in mail["Message"]
+    assert "medloop-deployment-failed" in mail["Message"]
+    account.refusals.clear()
+    assert account.visited_by(tell(account, first))[-3:] == ["PutScalingPolicy", "Scaled", "Nothing"]
+    assert account.scaled(GROUP)
+    assert account.mails("Operations") == []
+
+
+def test_a_request_that_came_too_often_is_made_again(account: World) -> None:
+    """A throttled request is no refusal."""
+    arn = register(account)
+    decide(account, arn)
+    account.refusals["create_model"] = "Rate exceeded"
+    execution = tell(account, arn)
+    account.until(lambda: "Busy" in account.visited(execution))
+    account.refusals.clear()
+    assert account.ended(execution)["status"] == "SUCCEEDED"
+    assert served(account) == f"{GROUP}-1"
+
+
+@pytest.mark.parametrize("kind", ["serverless", "asynchronous"])
+def test_an_endpoint_of_another_kind_is_left_to_a_person(account: World, kind: str) -> None:
+    """The stack's canary, alarms and scaling are of real-time endpoints; one that is none isn't made one."""
+    deploy(account, register(account))
+    config = account.sagemaker.describe_endpoint_config(EndpointConfigName=account.endpoint(GROUP).endpoint_config_name)
+    (variant,) = config["ProductionVariants"]
+    name = f"{GROUP}-1-0123456789"
+    serverless = {
+        "VariantName": "AllTraffic",
+        "ModelName": variant["ModelName"],
+        "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1},
+    }
+    queued = {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://artefacts/endpoints"}}}
+    account.sagemaker.create_endpoint_config(
+        EndpointConfigName=name,
+        ProductionVariants=[serverless if kind == "serverless" else variant],
+        **(queued if kind == "asynchronous" else {}),
+    )
+    account.endpoint(GROUP).endpoint_config_name = name
+    second = register(account)
+    assert deploy(account, second)["status"] == "SUCCEEDED"
+    assert account.updates == []
+    (mail,) = account.mails("Operations")
+    assert "asynchronous or serverless" in mail["Message"]
+    assert f"medloop endpoints deploy {GROUP}/2" in mail["Message"]
+
+
+def test_a_decision_in_the_console_after_a_rollback_is_a_new_one(account: World) -> None:
+    """It leaves the name of the earlier decision in the metadata, and changes the time."""
+    deploy(account, register(account))
+    put_alarm(account, f"{GROUP}-errors", "ALARM")
+    second = register(account)
+    assert deploy(account, second)["status"] == "FAILED"
+    put_alarm(account, f"{GROUP}-errors", "OK")
+    account.package(second).last_modified_time = utcnow() + timedelta(minutes=1)
+    assert account.ended(tell(account, second))["status"] == "SUCCEEDED"
+    assert served(account) == f"{GROUP}-2"
+
+
+def test_a_served_version_that_is_rejected_is_told(account: World) -> None:
+    """The stack takes nothing away by itself; but nobody shall think that a rejected model is gone."""
+    first, second = register(account), register(account)
+    deploy(account, first)
+    decide(account, second, "Rejected")
+    assert account.visited_by(tell(account, second))[-1] == "Nothing"
+    decide(account, first, "Rejected")
+    assert account.visited_by(tell(account, first))[-1] == "Notified"
+    (mail,) = account.mails("Operations")
+    assert mail["Subject"] == f"medloop: {GROUP}/1 is Rejected and served"
+    assert served(account) == f"{GROUP}-1"
+
+
+@pytest.mark.parametrize(
+    ("score", "metrics"),
+    [
+        ("mean_foreground_dice 0.8200", {"Score": 0.82, "ScoreChange": -0.08}),
+        ("macro_auroc 0.8200", {"Score": 0.82}),
+        ("none", {}),
+        ("mean_foreground_dice nan", {}),
+    ],
+)
+def test_a_waiting_version_measures_drift(account: World, score: str, metrics: dict[str, float]) -> None:
+    """Its score, and the difference to that of the version in production: what the dashboard and the alarm show."""
+    deploy(account, register(account))
+    account.ended(tell(account, register(account, score=score)))
+    found = [metric for metric in account.measured() if (metric.namespace, metric.name) != ("n", "m")]
+    assert {metric.name: metric.value for metric in found} == metrics
+    assert {(metric.namespace, metric.dimensions[0].name, metric.dimensions[0].value) for metric in found} <= {
+        ("medloop", "ModelPackageGroup", GROUP)
+    }
+
+
+def test_a_version_in_the_making_is_not_announced(account: World) -> None:
+    """The service sends an event of each state that it goes through: one mail is enough."""
+    arn = register(account)
+    account.package(arn).model_package_status = "InProgress"
+    assert account.visited_by(tell(account, arn))[-1] == "Nothing"
+    account.package(arn).model_package_status = "Completed"
+    assert account.visited_by(tell(account, arn))[-1] == "Notified"
+    assert len(account.mails("Approvers")) == 1
 
 
 def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from infra.deployment.plan import SCORE, SCORE_CHANGE
+from infra.execution.pipeline import TAG as JOB_TAG
 from tests.architecture.source import ROOT, closure
 from tests.infra.template import Template
 
 RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
 HEADINGS = set(re.findall(r"^## (\S+)$", RUNBOOK, re.MULTILINE))
 BUDGET = {"AWS::Budgets::Budget": "medloop-budget", "AWS::CE::AnomalySubscription": "medloop-cost-anomaly"}
+LOST = "medloop-events-lost"
 SYNCHRONOUS = {
     "medloop-champion": "a pipeline's step waits for it",
     "medloop-guard": "a state machine waits for it",
@@ -65,6 +68,21 @@ def test_money_tells_operations(stack: Template) -> None:
     assert told == {"medloop-operations"}
 
 
+def test_money_is_counted_of_jobs_too(stack: Template) -> None:
+    """What the stack made bears one tag, the jobs of pipelines bear another: they are what costs."""
+    (budget,) = stack.of("AWS::Budgets::Budget").values()
+    counted = set(budget["Properties"]["Budget"]["CostFilters"]["TagKeyValue"])
+    assert counted == {
+        "user:medloop:part-of$infra",
+        *(f"user:{JOB_TAG}${pipeline}" for pipeline in ("classification", "segmentation")),
+    }
+    specified = [m["Properties"]["MonitorSpecification"] for m in stack.of("AWS::CE::AnomalyMonitor").values()]
+    watched = {json.loads(stack.resolve(text))["Tags"]["Key"] for text in specified}
+    assert watched == {"medloop:part-of", JOB_TAG}
+    (anomalies,) = stack.of("AWS::CE::AnomalySubscription").values()
+    assert len(anomalies["Properties"]["MonitorArnList"]) == 2
+
+
 def test_every_event_target_has_a_dead_letter_queue(stack: Template) -> None:
     """Rules, schedules and functions: all there are, each with its queue or with who waits for it."""
     kept = {}
@@ -81,6 +99,15 @@ def test_every_event_target_has_a_dead_letter_queue(stack: Template) -> None:
     assert not stack.of("AWS::Lambda::EventSourceMapping")
     sources = [stack.resolve(p["Properties"]) for p in stack.of("AWS::Lambda::Permission").values()]
     assert [p for p in sources if "events" in str(p["Principal"]) or "sns" in str(p["Principal"])] == []
+
+
+def test_an_event_that_not_even_the_queue_took_is_an_alarm(stack: Template) -> None:
+    """Of every rule, and of schedules."""
+    (alarm,) = [a for a in stack.of("AWS::CloudWatch::Alarm").values() if a["Properties"]["AlarmName"] == LOST]
+    parts = [query["MetricStat"]["Metric"] for query in alarm["Properties"]["Metrics"] if "MetricStat" in query]
+    rules = {d["Value"] for part in parts for d in part["Dimensions"] if d["Name"] == "RuleName"}
+    assert rules == {stack.properties(logical)["Name"] for logical in stack.of("AWS::Events::Rule")}
+    assert [part for part in parts if part["Namespace"] == "AWS/Scheduler"]
 
 
 def test_the_dead_letter_queue_takes_what_rules_could_not_deliver(stack: Template) -> None:
@@ -103,6 +130,40 @@ def test_the_trail_sees_objects_of_both_buckets(stack: Template) -> None:
     (selector,) = properties["EventSelectors"]
     assert selector["ReadWriteType"] == "All"
     assert len(selector["DataResources"][0]["Values"]) == 2
+
+
+PUBLISHED = {
+    "AWS/Sagemaker/ModelBuildingPipeline": "SageMaker, of every execution",
+    "AWS/SageMaker": "SageMaker, of every endpoint",
+    "AWS/States": "Step Functions",
+    "AWS/SQS": "SQS",
+    "AWS/Events": "EventBridge",
+    "AWS/Scheduler": "EventBridge Scheduler",
+    "AWS/Lambda": "Lambda",
+    "AWS/Billing": "the account's bill",
+    "medloop": "the approval's state machine (test_approval.py)",
+}
+"""Namespaces of metrics, and who publishes them without anyone's doing."""
+
+
+def test_nothing_is_shown_or_watched_that_nobody_publishes(stack: Template) -> None:
+    """Of the dashboard and of every alarm, each metric; and ours by the very names that the state machine puts."""
+    (board,) = stack.of("AWS::CloudWatch::Dashboard").values()
+    widgets = json.loads(stack.resolve(board["Properties"]["DashboardBody"]))["widgets"]
+    shown = [metric for widget in widgets for metric in widget["properties"]["metrics"]]
+    assert [metric for metric in shown if not isinstance(metric[0], str)] == [], (
+        "a search finds what there may never be"
+    )
+    watched = []
+    for alarm in (found["Properties"] for found in stack.of("AWS::CloudWatch::Alarm").values()):
+        parts = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+        watched += [(part["Namespace"], part["MetricName"]) for part in (parts or [alarm])]
+    used = {(metric[0], metric[1]) for metric in shown} | set(watched)
+    assert {namespace for namespace, _ in used} == set(PUBLISHED)
+    assert {name for namespace, name in used if namespace == "medloop"} == {SCORE, SCORE_CHANGE}
+    assert '"Namespace": "medloop"' in stack.definition(
+        next(logical for logical in stack.of("AWS::StepFunctions::StateMachine") if "Approval" in logical)
+    )
 
 
 def test_the_dashboard_shows_what_operations_ask_for(stack: Template) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.scheduling.guard import read_trigger
 from medloop.errors import DataError, SettingError
-from medloop.input_data import data_version
+from medloop.imaging.layouts import find_cases
+from medloop.imaging.split_record import Task
+from medloop.input_data import MANIFEST, data_version
 from tests.infra.flows import World, world
 from tests.infra.template import Template
 
@@ -68,6 +71,7 @@ def test_a_manifest_starts_one_execution_with_the_version_that_run_computes(acco
     assert account.ended(execution)["status"] == "SUCCEEDED"
     uri = f"s3://{account.data}/{FOLDER}/"
     listing = account.s3.list_objects_v2(Bucket=account.data, Prefix=f"{FOLDER}/")["Contents"]
+    listing = [o for o in listing if not o["Key"].endswith("/manifest.json")]
     lines = sorted(f"{o['Key'].removeprefix(FOLDER + '/')}\t{o['Size']}\t{o['ETag']}\n" for o in listing)
     version = hashlib.sha256("".join(lines).encode()).hexdigest()
     assert data_version(account.s3, uri) == version
@@ -146,6 +150,62 @@ def test_guards_that_look_at_the_same_moment_start_one(account: World) -> None:
     account.until(lambda: "HoldBack" in account.visited(execution))
     assert "LookWhy" in account.visited(execution)
     assert len(account.started) == 1
+
+
+def test_a_guard_that_is_given_anothers_execution_waits_its_turn(account: World) -> None:
+    """The service may answer a token that it knows with the execution that it made of it: then the wish isn't lost."""
+    account.lenient = True
+    looked = account.call("medloop-guard", {"trigger": SCHEDULED})[0]["request"]
+    other = {"PipelineParameters": [*SCHEDULED["PipelineParameters"], {"Name": "Epochs", "Value": "1"}]}
+    again = account.call("medloop-guard", {"trigger": {**SCHEDULED, **other}})[0]["request"]
+    account.sagemaker.start_pipeline_execution(**looked)
+    answers = iter([({"action": "start", "pipeline": "segmentation", "request": again}, False)])
+    real = account.call
+    account.call = lambda *request: next(answers, None) or real(*request)  # type: ignore[method-assign]
+    execution = account.start(guard(account), {**SCHEDULED, **other})
+    account.until(lambda: "HoldBack" in account.visited(execution))
+    assert "Confirm" in account.visited(execution)
+    assert len(account.started) == 1
+    account.finish("segmentation")
+    assert account.ended(execution)["status"] == "SUCCEEDED"
+    assert [given.get("Epochs") for given in parameters(account)] == [None, "1"]
+
+
+def test_a_manifest_that_comes_again_is_no_new_data(account: World) -> None:
+    """Whatever is in it: under KMS an equal object has another ETag each time it is stored."""
+    account.ended(arrive(account)[0])
+    account.finish("segmentation")
+    account.s3.put_object(Bucket=account.data, Key=f"{FOLDER}/manifest.json", Body=b'{"again": true}')
+    (execution,) = account.send(
+        "aws.s3",
+        "Object Created",
+        {"bucket": {"name": account.data}, "object": {"key": f"{FOLDER}/manifest.json"}},
+    )
+    assert account.visited_by(execution)[-1] == "Unchanged"
+    assert len(account.started) == 1
+
+
+def test_a_manifest_alone_is_no_data_set(account: World) -> None:
+    """Nothing is started on nothing."""
+    (execution,) = arrive(account, "raw/segmentation/empty/manifest.json")
+    assert account.ended(execution)["status"] == "FAILED"
+    assert "there is no file below it" in account.mails("Operations")[0]["Message"]
+
+
+@pytest.mark.parametrize("presplit", [False, True])
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_the_split_takes_no_notice_of_the_manifest(tmp_path: Path, task: Task, presplit: bool) -> None:
+    """The file that says that a data set is complete lies in its root, beside the cases."""
+    name = "cat/a.png" if task == "classification" else "s1/img.nii.gz"
+    for top in ("train", "test") if presplit else ("",):
+        place = tmp_path / top / name
+        place.parent.mkdir(parents=True)
+        place.touch()
+    without = find_cases(tmp_path, task)
+    (tmp_path / MANIFEST).write_text("{}", encoding="utf-8")
+    assert find_cases(tmp_path, task) == without
+    assert without.cases
+    assert without.problems == []
 
 
 def test_a_start_that_is_refused_is_told(account: World) -> None:

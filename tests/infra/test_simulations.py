@@ -90,11 +90,19 @@ def bucket(account: Account, name: str) -> str:
         ({"s3:TlsVersion": "1.1"}, "explicitly denied"),
         ({"s3:x-amz-server-side-encryption": "AES256"}, "explicitly denied"),
         ({"s3:x-amz-server-side-encryption-aws-kms-key-id": "arn:aws:kms:us-east-1:1:key/other"}, "explicitly denied"),
+        ({"s3:x-amz-server-side-encryption": "aws:kms"}, "explicitly denied"),
         ({"s3:x-amz-server-side-encryption-aws-kms-key-id": "$key"}, "allowed"),
+        (
+            {
+                "s3:x-amz-server-side-encryption": "aws:kms",
+                "s3:x-amz-server-side-encryption-aws-kms-key-id": "$key",
+            },
+            "allowed",
+        ),
     ],
 )
 def test_the_buckets_policy_binds_even_who_may_write(account: Account, when: dict[str, str], decision: str) -> None:
-    """Without TLS, or under another key, nothing is stored."""
+    """Without TLS, or under another key (S3's own, or the account's for S3), nothing is stored."""
     key = account.arn(account.find("AWS::KMS::Key", "Keys/Artefacts"))
     place = f"{bucket(account, 'Artefacts')}/executions/s/e/Train/model.tar.gz"
     found = {name: key if value == "$key" else value for name, value in when.items()}
@@ -108,6 +116,7 @@ def test_the_buckets_policy_binds_even_who_may_write(account: Account, when: dic
         ("Network/Vpc/S3", "s3:PutObject", "foreign", {"aws:ResourceAccount": "999999999999"}, "denied"),
         ("Network/Vpc/S3", "s3:DeleteObject", "own", {}, "denied"),
         ("Network/Logs", "logs:PutLogEvents", "*", {}, "allowed"),
+        ("Network/Sts", "sts:AssumeRole", "*", {}, "denied"),
         ("Network/Logs", "logs:PutLogEvents", "*", {"aws:PrincipalAccount": "999999999999"}, "denied"),
         ("Network/SagemakerApi", "sagemaker:DescribeModelPackage", "*", {}, "allowed"),
         ("Network/SagemakerApi", "sagemaker:CreateTrainingJob", "*", {}, "denied"),
@@ -160,6 +169,24 @@ MACHINE = {
 def test_who_may_assume_a_role(account: Account, role: str, who: str, when: dict[str, str], decision: str) -> None:
     """Services of this account, each its own; people with a second factor, the approver's alone."""
     assert account.assume(account.role(ROLES[role]), who, when) == decision
+
+
+@pytest.mark.parametrize("asked_by", [ACCOUNT, "999999999999"])
+def test_services_assume_roles_for_this_account_alone(account: Account, asked_by: str) -> None:
+    """Every role of the stack that a service assumes names the account, but for those that services can't confuse."""
+    trusting = {
+        # Who makes a function must be allowed to pass its role, which works in its own account only.
+        "lambda.amazonaws.com",
+        # The trail's, which can write to the trail's log and nothing else; the service gives no account.
+        "cloudtrail.amazonaws.com",
+    }
+    open_to = set()
+    for role in map(account.arn, account.of("AWS::IAM::Role")):
+        for service in (as_list(s["Principal"].get("Service", [])) for s in account.trust_of(role)):
+            when = {"aws:SourceAccount": asked_by, "aws:SourceArn": MACHINE["aws:SourceArn"]}
+            open_to |= {name for name in service if account.assume(role, name, when) == "allowed"}
+    services = {"sagemaker", "states", "events", "scheduler", "codebuild", "vpc-flow-logs"}
+    assert open_to == trusting | ({f"{name}.amazonaws.com" for name in services} if asked_by == ACCOUNT else set())
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,9 @@ def test_each_container_has_a_repository_as_pushing_expects_it(account: Account)
         assert one["ImageTagMutability"] == "IMMUTABLE"
         assert one["ImageScanningConfiguration"] == {"ScanOnPush": True}
         assert one["EncryptionConfiguration"] == {"EncryptionType": "KMS", "KmsKey": key}
-        assert one["LifecyclePolicy"]["LifecyclePolicyText"]
+        rules = json.loads(one["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+        # What is tagged is the image of a version: an endpoint that grows asks for it years later.
+        assert [rule["selection"]["tagStatus"] for rule in rules] == ["untagged"]
 
 
 def test_the_champion_is_the_function_that_pipelines_call(account: Account, assembly: Path) -> None:
