@@ -60,6 +60,8 @@ class AccessSettings(Section):
 
     approvers: list[PrincipalArn] = []
     """IAM ARNs of who may approve versions; empty: the account's administrators decide by their own policies."""
+    engineers: list[PrincipalArn] = []
+    """IAM ARNs of who may put pipelines there and run them; empty: as for approvers."""
     jobs_read_raw_data: bool = False
     """For split.layout=manifest, which copies nothing: training and evaluation read raw data, too."""
 

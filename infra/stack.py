@@ -77,6 +77,7 @@ class MedloopStack(cdk.Stack):
             images=self.images,
             tracking=self.tracking,
             access=settings.access,
+            pipelines=TASKS,
             groups=self.registry.groups,
             log_retention=retention,
         )
@@ -193,6 +194,7 @@ class MedloopStack(cdk.Stack):
             "ArtefactKeyArn": (self.keys.artefacts.key_arn, "setting network.kms_key"),
             "ChampionFunctionArn": (execution.champion.function_arn, "setting champion.lambda_arn; its default, too"),
             "ApproverRoleArn": (execution.approver.role_arn, "people who approve assume it"),
+            "EngineerRoleArn": (execution.engineer.role_arn, "people who run pipelines assume it"),
             "MedloopGuardArn": (self.scheduling.guard.state_machine_arn, "schedules start it"),
             "MedloopSchedulerRoleArn": (self.scheduling.role.role_arn, "the role of schedules"),
             "MedloopDeadLettersArn": (self.notifications.dead_letters.queue_arn, "keeps undelivered events"),

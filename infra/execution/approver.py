@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.execution.grants import read_objects, sagemaker_arn, statement, use_key
+from infra.execution.grants import read_objects, sagemaker_arn, signed_in, statement, use_key
 from infra.execution.jobs import EVALUATION
 from infra.settings import AccessSettings
 from infra.storage.buckets import Storage
@@ -28,12 +28,10 @@ class Approver(Construct):
         self, scope: Construct, construct_id: str, *, access: AccessSettings, storage: Storage, groups: list[str]
     ) -> None:
         super().__init__(scope, construct_id)
-        people = [iam.ArnPrincipal(arn) for arn in access.approvers] or [iam.AccountRootPrincipal()]
-        second_factor = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
         self.role = iam.Role(
             self,
             "Role",
-            assumed_by=iam.CompositePrincipal(*(iam.PrincipalWithConditions(who, second_factor) for who in people)),
+            assumed_by=signed_in(access.approvers),
             description="medloop: people who approve or reject model versions",
         )
         versions = [sagemaker_arn(self, "model-package", f"{group}/*") for group in groups]

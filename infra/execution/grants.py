@@ -35,6 +35,13 @@ def sagemaker_arn(scope: Construct, kind: str, name: str) -> str:
     return cdk.Stack.of(scope).format_arn(service="sagemaker", resource=kind, resource_name=name)
 
 
+def signed_in(people: Sequence[str]) -> iam.CompositePrincipal:
+    """People who signed in with a second factor; without ARNs, whom the account's own policies let assume the role."""
+    principals = [iam.ArnPrincipal(arn) for arn in people] or [iam.AccountRootPrincipal()]
+    second_factor = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    return iam.CompositePrincipal(*(iam.PrincipalWithConditions(who, second_factor) for who in principals))
+
+
 def inside_vpc(subnets: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
     """The condition that what SageMaker starts runs in the VPC, in nothing but these; none where there is no VPC."""
     if not groups:

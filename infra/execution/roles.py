@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.execution.approver import Approver
 from infra.execution.champion import Champion
+from infra.execution.engineer import Engineer
 from infra.execution.jobs import JobRoles
 from infra.execution.pipeline import PipelineRole
 from infra.images.repositories import Images
@@ -26,7 +29,8 @@ class Execution(Construct):
         network: Where jobs and the function run.
         images: The containers' repositories.
         tracking: MLflow.
-        access: Who approves, and whether all jobs read raw data.
+        access: Who approves, who runs pipelines, and whether all jobs read raw data.
+        pipelines: Names of the pipelines.
         groups: Names of the model package groups.
         log_retention: How long the function's log is kept.
     """
@@ -41,6 +45,7 @@ class Execution(Construct):
         images: Images,
         tracking: Tracking,
         access: AccessSettings,
+        pipelines: Sequence[str],
         groups: list[str],
         log_retention: logs.RetentionDays,
     ) -> None:
@@ -61,5 +66,16 @@ class Execution(Construct):
             network=network,
             images=images,
             groups=groups,
+        ).role
+        self.engineer = Engineer(
+            self,
+            "Engineer",
+            access=access,
+            storage=storage,
+            images=images,
+            champion=self.champion,
+            pipelines=pipelines,
+            groups=groups,
+            pipeline_role=self.pipeline,
         ).role
         self.approver = Approver(self, "Approver", access=access, storage=storage, groups=groups).role

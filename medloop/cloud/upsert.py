@@ -136,7 +136,8 @@ def _put_once(target: Target, key: str, body: bytes) -> bool:
         s3.head_object(Bucket=target.bucket, Key=key)
         return False
     except ClientError as error:
-        if error.response["Error"]["Code"] not in _ABSENT:
+        # Who may store an object, once, may not be allowed to read it: the key of pseudonyms.
+        if error.response["Error"]["Code"] not in _ABSENT | {"403"}:
             raise
     try:
         s3.put_object(Bucket=target.bucket, Key=key, Body=body, IfNoneMatch="*")

@@ -226,6 +226,7 @@ def test_outputs_are_what_the_command_line_reads(template: dict[str, Any]) -> No
         "ArtefactKeyArn",
         "ChampionFunctionArn",
         "DataBucket",
+        "EngineerRoleArn",
         "ImagesProject",
         "MedloopBucket",
         "MedloopEvaluationRoleArn",
