@@ -129,6 +129,21 @@ def test_who_may_not_list_versions_can_upsert(tmp_path: Path, resolved: Resolved
             upsert(target, resolved)
 
 
+def test_who_may_not_read_the_key_can_upsert(tmp_path: Path, resolved: Resolved) -> None:
+    """Engineers may store what isn't there yet, and not read the key of pseudonyms, which then stays."""
+    target = open_target("local", tmp_path)
+    target.boto.client("s3").put_object(Bucket=target.bucket, Key=PSEUDONYM_KEY, Body=b"the key")
+
+    def forbid(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "403", "Message": "Forbidden"}}, "HeadObject")
+
+    target.boto.events.register_first("before-call.s3.HeadObject", forbid)
+    uploaded = upsert(target, resolved).uploaded
+    assert NO_MODEL_FILE in uploaded
+    assert PSEUDONYM_KEY not in uploaded
+    assert stored(target, PSEUDONYM_KEY) == b"the key"
+
+
 def test_refused_definition_stores_nothing(account: Target) -> None:
     """The definition is checked first."""
     with pytest.raises(SettingError, match="is none of the service's values"):
