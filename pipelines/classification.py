@@ -10,7 +10,7 @@ from steps.common import Context, PipelineSettings
 from steps.deploy import ClassificationDeploySettings, deploy_steps
 from steps.evaluate import EvaluateSettings, evaluate_step
 from steps.gate import GateSettings, gate_step
-from steps.parameters import PARAMETERS, tuned
+from steps.parameters import PARAMETERS, overruled
 from steps.register import RegisterSettings, register_step
 from steps.split import SplitSettings, split_step
 from steps.trainer import ClassificationTrainSettings
@@ -58,5 +58,5 @@ PIPELINE = PipelineSpec(
     containers=("split", "classify", "champion", "evaluate", "serve"),
     parameters=PARAMETERS,
     smoke="smoke-classification",
-    overruled=tuned,
+    overruled=overruled,
 )

@@ -10,7 +10,7 @@ from steps.common import Context, PipelineSettings
 from steps.deploy import SegmentationDeploySettings, deploy_steps
 from steps.evaluate import EvaluateSettings, evaluate_step
 from steps.gate import GateSettings, gate_step
-from steps.parameters import PARAMETERS, tuned
+from steps.parameters import PARAMETERS, overruled
 from steps.register import RegisterSettings, register_step
 from steps.split import DataSettings, SplitSettings, split_step
 from steps.trainer import SegmentationTrainSettings
@@ -59,5 +59,5 @@ PIPELINE = PipelineSpec(
     containers=("split", "segment", "champion", "evaluate", "serve"),
     parameters=PARAMETERS,
     smoke="smoke-segmentation",
-    overruled=tuned,
+    overruled=overruled,
 )

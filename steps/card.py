@@ -2,7 +2,8 @@
 
 ModelCardContent is one JSON text, of which the settings are known when the definition is built and the results when it
 runs. `Std:Join` puts them together: what it inserts are registration.json's texts, URIs and parameters, all of
-characters that JSON never escapes, so that the text is valid JSON whatever the run finds.
+characters that JSON never escapes, and its JSON (numbers, and metrics whose classes no definition knows beforehand), so
+that the text is valid JSON whatever the run finds.
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-details.html#model-card-schema
 """
 
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from medloop.evaluation.registration import HYPERPARAMETERS
 from steps.common import Context, Settings, output_uri
+from steps.evaluate import OUTPUT
 
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.steps import ProcessingStep
@@ -45,6 +47,12 @@ class CardSettings(Settings):
     """What is known to go wrong."""
     ethics: LongText = ""
     """Ethical considerations."""
+    business_problem: LongText = ""
+    """What the model is to solve for those who pay for it."""
+    stakeholders: LongText = ""
+    """Who has a stake in it."""
+    line_of_business: LongText = ""
+    """Such as the department that uses it."""
     owner: ShortText = ""
     """Who answers for the model."""
     risk_rating: Literal["High", "Medium", "Low", "Unknown"] = "Unknown"
@@ -59,8 +67,8 @@ class _Text:
 
 
 @dataclass(frozen=True)
-class _Number:
-    """A JSON number that the run fills in, from a text that is one."""
+class _Json:
+    """A JSON value that the run fills in, from a text that is one: a number, or lists of metrics."""
 
     value: Any
 
@@ -79,7 +87,7 @@ def joined(card: Any) -> list[Any]:
 def _json(value: Any) -> Iterator[Any]:
     if isinstance(value, _Text):
         yield from ('"', value.value, '"')
-    elif isinstance(value, _Number):
+    elif isinstance(value, _Json):
         yield value.value
     elif isinstance(value, dict):
         for index, (name, member) in enumerate(value.items()):
@@ -101,7 +109,7 @@ def model_card(
     found: Callable[[str], Any],
     *,
     split: ProcessingStep,
-    evaluation: Any,
+    evaluate: ProcessingStep,
     model: Any,
 ) -> dict[str, Any]:
     """The request's ModelCard, a draft until someone reviews it.
@@ -111,13 +119,19 @@ def model_card(
         settings: What a person wrote.
         found: An expression for a text of registration.json, by its name.
         split: Where train and test come from.
-        evaluation: The evaluation's S3 prefix.
+        evaluate: The evaluation, whose report the card names.
         model: The artefact's S3 URI.
     """
     from sagemaker.core.workflow.functions import Join
 
     card = {
-        "model_overview": {"model_creator": settings.owner or "medloop", "model_artifact": [_Text(model)]},
+        "model_overview": {
+            "model_creator": settings.owner or "medloop",
+            "model_artifact": [_Text(model)],
+            "algorithm_type": _Text(found("network")),
+            "problem_type": context.task,
+            **_given(model_owner=settings.owner),
+        },
         "intended_uses": _given(
             purpose_of_model=settings.purpose,
             intended_uses=settings.intended_use,
@@ -125,8 +139,15 @@ def model_card(
             risk_rating=settings.risk_rating,
             explanations_for_risk_rating=settings.risk_explained,
         ),
+        **_given(
+            business_details=_given(
+                business_problem=settings.business_problem,
+                business_stakeholders=settings.stakeholders,
+                line_of_business=settings.line_of_business,
+            )
+        ),
         "training_details": _training(context, found),
-        "evaluation_details": [_evaluation(found, split, evaluation)],
+        "evaluation_details": [_evaluation(found, split, evaluate)],
         "additional_information": _given(
             ethical_considerations=settings.ethics,
             caveats_and_recommendations=settings.limits,
@@ -143,7 +164,7 @@ def model_card(
 
 
 def _training(context: Context, found: Callable[[str], Any]) -> dict[str, Any]:
-    best = {"name": _Text(found("best_name")), "value": _Number(found("best_value"))}
+    best = {"name": _Text(found("best_name")), "value": _Json(found("best_value"))}
     names = {"network": "network", **{name: name for name in HYPERPARAMETERS}}
     return {
         "training_job_details": {
@@ -156,26 +177,21 @@ def _training(context: Context, found: Callable[[str], Any]) -> dict[str, Any]:
     }
 
 
-def _evaluation(found: Callable[[str], Any], split: ProcessingStep, evaluation: Any) -> dict[str, Any]:
-    metrics = {"score_value": found("score_name"), "margin_left": "margin left against the champion"}
+def _evaluation(found: Callable[[str], Any], split: ProcessingStep, evaluate: ProcessingStep) -> dict[str, Any]:
+    """The evaluation in the schema's own metric types, which Studio draws, and where the whole report lies.
+
+    The report is a page, and none of ModelMetrics' reports (bias, explainability, data quality): it is named here.
+    """
+    from sagemaker.core.workflow.functions import Join
+
     notes = ("split_train", "split_val", "split_test", "leakage", "quarantined", "evidence", "champion", "test_uses")
+    report = Join(on="/", values=[output_uri(evaluate, OUTPUT), "report.html"])
     return {
         "name": "held-out patients",
+        "evaluation_job_arn": _Text(evaluate.properties.ProcessingJobArn),
         "datasets": [_Text(output_uri(split, "test"))],
-        "metadata": {name: _Text(found(name)) for name in notes} | {"report": _Text(evaluation)},
-        "metric_groups": [
-            {
-                "name": "gate",
-                "metric_data": [
-                    {
-                        "name": name if isinstance(name, str) else _Text(name),
-                        "type": "number",
-                        "value": _Number(found(key)),
-                    }
-                    for key, name in metrics.items()
-                ],
-            }
-        ],
+        "metadata": {name: _Text(found(name)) for name in (*notes, "report_digest")} | {"report": _Text(report)},
+        "metric_groups": _Json(found("metric_groups")),
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medloop.settings import RunParameter
+from medloop.statements import unstated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,3 +55,9 @@ def tuned(settings: Any) -> Mapping[str, str]:
         return {}
     names = {parameter.name: (parameter.setting or "").rpartition(".")[2] for parameter in PARAMETERS}
     return {name: f"tune.ranges.{key}" for name, key in names.items() if key in settings.tune.ranges}
+
+
+def overruled(settings: Any) -> Mapping[str, str]:
+    """The parameters without effect under these settings, each with what decides in its place."""
+    missing = unstated(settings.registration)
+    return {**tuned(settings), **({"ApprovalStatus": f"registration.{missing[0]} (not stated)"} if missing else {})}

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from medloop.cloud.commit import checkout_commit
+from medloop.errors import SettingError
 from medloop.evaluation.registration import METADATA
+from medloop.statements import MEND, NOT_FOR_APPROVAL, settings_named, unstated
 from steps.card import CardSettings, model_card
 from steps.common import Context, InstanceType, output_uri, service_retries
 from steps.evaluate import OUTPUT, registration_file
@@ -32,6 +34,7 @@ class RegisterSettings(CardSettings):
     """How a version enters the group, and what its model card says."""
 
     approval_status: Literal["PendingManualApproval", "Approved", "Rejected"] = "PendingManualApproval"
+    """How a version begins; Rejected, whatever this says, where one of the five statements is empty."""
     inference_instances: Instances = ("ml.m5.xlarge", "ml.g5.xlarge")
     """Machines that the version may be served on."""
     transform_instances: Instances = ("ml.m5.xlarge", "ml.g5.xlarge")
@@ -45,7 +48,11 @@ def register_step(
     model: Any,
     evaluate: ProcessingStep,
 ) -> ModelStep:
-    """The SDK's step: a model package in the group `medloop-<task>`; `model` is the candidate's model.tar.gz."""
+    """The SDK's step: a model package in the group `medloop-<task>`; `model` is the candidate's model.tar.gz.
+
+    Raises:
+        SettingError: A version shall begin as Approved, of which nobody stated what it is for.
+    """
     from sagemaker.core.model_registry import create_model_package_from_containers
     from sagemaker.mlops.workflow.model_step import ModelStep
 
@@ -60,8 +67,8 @@ def register_step(
         transform_instances=list(settings.transform_instances),
         model_package_group_name=f"medloop-{context.task}",
         model_metrics=_model_metrics(evaluate),
-        customer_metadata_properties=_metadata(context, split, evaluate),
-        approval_status=context.parameters["ApprovalStatus"],
+        customer_metadata_properties=_metadata(context, split, evaluate) | _not_for_approval(settings),
+        approval_status=_approval(context, settings),
         domain="COMPUTER_VISION",
         task=TASKS[context.task],
         model_card=model_card(
@@ -69,7 +76,7 @@ def register_step(
             settings,
             lambda name: _found(evaluate, name),
             split=split,
-            evaluation=output_uri(evaluate, OUTPUT),
+            evaluate=evaluate,
             model=model,
         ),
     )
@@ -81,6 +88,24 @@ def register_step(
         step_args=arguments,
         retry_policies=service_retries(),
     )
+
+
+def _approval(context: Context, settings: RegisterSettings) -> Any:
+    """The status that a version begins with: what the start asks for, or Rejected for want of a statement.
+
+    CreateModelPackage takes no ApprovalDescription, so the reason stands in the metadata.
+    """
+    missing = unstated(settings)
+    if not missing:
+        return context.parameters["ApprovalStatus"]
+    if settings.approval_status == "Approved":
+        raise SettingError(f"registration.approval_status=Approved: {settings_named(missing)} not stated; {MEND}")
+    return "Rejected"
+
+
+def _not_for_approval(settings: RegisterSettings) -> dict[str, str]:
+    missing = unstated(settings)
+    return {NOT_FOR_APPROVAL: " ".join(missing)} if missing else {}
 
 
 def _model_metrics(evaluate: ProcessingStep) -> dict[str, Any]:

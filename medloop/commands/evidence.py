@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,16 @@ def list_versions(sagemaker: Any, group: str) -> list[dict[str, Any]]:
         raise UserError(f"there is no model group {group!r}; `medloop models list` shows those there are")
     raw = pages(sagemaker.list_model_packages, "ModelPackageSummaryList", ModelPackageGroupName=group)
     return sorted(raw, key=lambda v: v["ModelPackageVersion"], reverse=True)
+
+
+def name_of(package: Mapping[str, Any]) -> str:
+    """`GROUP/N` of a registered version."""
+    return f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"
+
+
+def digest_of(content: bytes) -> str:
+    """SHA-256 as the registry's records write it: `sha256:<hexadecimal>`."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def package_evaluation_uri(package: dict[str, Any]) -> str | None:

@@ -2,7 +2,8 @@
 
 The register step reads it by name with `Std:JsonGet`. A file of its own: a property file may have 2 MB
 (https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-quotas.html), which split.json of a large data set exceeds.
-Texts alone, each within the limits of a metadata value, so that no registration fails after hours of training.
+Texts alone, each within the limits of a metadata value, so that no registration fails after hours of training; but for
+`metric_groups`, the JSON of the card's metrics, whose number depends on the classes.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medloop.metadata import MAX_VALUE, encode
 
 if TYPE_CHECKING:
-    from medloop.evaluation.record import Evaluation
+    from medloop.evaluation.record import Evaluation, Statistic
     from medloop.imaging.split_record import SplitRecord
     from medloop.training.model_record import ModelRecord
 
@@ -41,10 +42,16 @@ METADATA = (
     "report_digest",
 )
 """Names that the register step takes into the version's metadata too, as they are."""
-CARD = ("score_name", "score_value", "best_name", "best_value", *HYPERPARAMETERS)
+CARD = ("best_name", "best_value", *HYPERPARAMETERS)
 """Names for the model card alone."""
-FIELDS = (*METADATA, *CARD)
+METRIC_GROUPS = "metric_groups"
+"""The card's `metric_groups`, as JSON."""
+FIELDS = (*METADATA, *CARD, METRIC_GROUPS)
 """Every name in the file; all are there always, "none" where nothing is known."""
+MAX_CLASSES = 20
+"""Of charts by class; the service takes 100,000 characters of the whole card."""
+MAX_CARD_METRICS = 20_000
+"""Characters of `metric_groups`."""
 
 
 def registration(
@@ -63,8 +70,6 @@ def registration(
     score, gate = evaluation.score, evaluation.gate
     found = {
         "score": f"{score.name} {score.value:.4f}",
-        "score_name": score.name,
-        "score_value": _number(score.value),
         "evidence": "sufficient" if gate.sufficient else "insufficient",
         "margin_left": _number(gate.margin_left),
         "champion": gate.champion or NONE,
@@ -82,7 +87,78 @@ def registration(
         "evaluation_digest": _digest(record),
         "report_digest": _digest(report),
     }
-    return {name: encode(_fitting(found[name], NONE) or NONE) for name in FIELDS}
+    texts = {name: encode(_fitting(found[name], NONE) or NONE) for name in (*METADATA, *CARD)}
+    return texts | {METRIC_GROUPS: metric_groups(evaluation)}
+
+
+def metric_groups(evaluation: Evaluation) -> str:
+    """The evaluation as a model card's metrics: numbers, a bar chart by class for each statistic, confusion matrix.
+
+    In the schema's own types, as JSON of ASCII characters. Charts are left out where there are too many classes to read
+    them; the report has them all.
+    https://docs.aws.amazon.com/sagemaker/latest/dg/model-cards-create.html#model-cards-json-schema
+    """
+    groups = [_group("gate", _numbers(evaluation)), _group("by class", _bar_charts(evaluation.statistics))]
+    if evaluation.multiclass_classification_metrics is not None:
+        confusion = evaluation.multiclass_classification_metrics.confusion_matrix
+        groups.append(_group("confusion matrix", _matrix(confusion)))
+    text = json.dumps([group for group in groups if group["metric_data"]])
+    return text if len(text) <= MAX_CARD_METRICS else json.dumps(groups[:1])
+
+
+def _group(name: str, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"name": name, "metric_data": metrics}
+
+
+def _numbers(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The main score, its interval where it has one, and what the gate compared."""
+    score, data = evaluation.score, evaluation.data
+    found: dict[str, tuple[float | None, str]] = {score.name: (score.value, "")}
+    if score.interval is not None:
+        method = f"95 % interval over patients: {score.interval.method}"
+        found |= {f"{score.name} lower": (score.interval.lower, method)}
+        found |= {f"{score.name} upper": (score.interval.upper, method)}
+    found |= {"margin left against the champion": (evaluation.gate.margin_left, evaluation.gate.verdict)}
+    found |= {"test patients": (data.num_patients, ""), "test cases": (data.num_cases, "")}
+    return [
+        {"name": name, "type": "number", "value": value, **({"notes": notes} if notes else {})}
+        for name, (value, notes) in found.items()
+        if value is not None
+    ]
+
+
+def _bar_charts(statistics: list[Statistic]) -> list[dict[str, Any]]:
+    by_name: dict[str, list[Statistic]] = {}
+    for statistic in statistics:
+        if statistic.class_name and statistic.value is not None:
+            by_name.setdefault(statistic.name, []).append(statistic)
+    return [
+        {
+            "name": name,
+            "type": "bar_chart",
+            "value": [statistic.value for statistic in found],
+            "x_axis_name": [statistic.class_name for statistic in found],
+            "y_axis_name": f"{name} in {found[0].unit}" if found[0].unit else name,
+        }
+        for name, found in by_name.items()
+        if len(found) <= MAX_CLASSES
+    ]
+
+
+def _matrix(confusion: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
+    """Rows are true classes, columns predicted ones."""
+    classes = list(confusion)
+    if not 0 < len(classes) <= MAX_CLASSES:
+        return []
+    return [
+        {
+            "name": "cases by true and predicted class",
+            "type": "matrix",
+            "value": [[confusion[true].get(predicted, 0) for predicted in classes] for true in classes],
+            "x_axis_name": classes,
+            "y_axis_name": classes,
+        }
+    ]
 
 
 def to_json(content: dict[str, str]) -> str:

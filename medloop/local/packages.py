@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from medloop.identity import user_here
 from medloop.local.errors import check_name, invalid
-from medloop.local.home import ROLE_NAME, arn, now
+from medloop.local.home import ACCOUNT, ROLE_NAME, arn, now
 from medloop.local.requests import check_limits
 from medloop.local.store import Document, Table, Transaction
 
-CREATED_BY = {"UserProfileName": ROLE_NAME}
+
+def caller() -> Document:
+    """The user of this process as STS would answer: a session of the local account's role that bears their name."""
+    user = user_here()
+    session = f"arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE_NAME}/{user}"
+    return {"UserId": f"AROALOCAL:{user}", "Account": ACCOUNT, "Arn": session}
+
+
+def created_by() -> Document:
+    """The user of this process as SageMaker's records name who made or changed them (UserContext)."""
+    known = caller()
+    return {"IamIdentity": {"Arn": known["Arn"], "PrincipalId": known["UserId"]}}
 
 
 def create_group(write: Transaction, request: Document) -> Document:
@@ -22,7 +34,7 @@ def create_group(write: Transaction, request: Document) -> Document:
         raise invalid(f"Model Package Group already exists: {arn(f'model-package-group/{name}')}")
     document = {key: value for key, value in request.items() if key != "Tags"}
     document |= {"ModelPackageGroupArn": arn(f"model-package-group/{name}"), "CreationTime": now()}
-    document |= {"CreatedBy": CREATED_BY, "ModelPackageGroupStatus": "Completed", "_last_version": 0}
+    document |= {"CreatedBy": created_by(), "ModelPackageGroupStatus": "Completed", "_last_version": 0}
     write.put(Table.GROUPS, name, document)
     return document
 
@@ -58,7 +70,7 @@ def create_package(write: Transaction, request: Document) -> Document:
         "ModelApprovalStatus": request.get("ModelApprovalStatus", "PendingManualApproval"),
         "CreationTime": time,
         "LastModifiedTime": time,
-        "CreatedBy": CREATED_BY,
+        "CreatedBy": created_by(),
     }
     write.put(Table.PACKAGES, document["ModelPackageArn"], document, parent=name)
     return document

@@ -97,9 +97,11 @@ def test_parameters_have_types_and_the_settings_defaults(built: Built) -> None:
 
 
 def test_every_parameter_is_used(built: Built) -> None:
-    """A parameter that nothing reads would be a lie."""
+    """A parameter that nothing reads would be a lie; one that a setting overrules is refused where it is given."""
     used = {r for step in built.definition.steps for r in references(step.arguments)}
-    assert {f"Parameters.{parameter.name}" for parameter in built.definition.parameters} <= used
+    unread = {p.name for p in built.definition.parameters if f"Parameters.{p.name}" not in used}
+    overruled = load_pipeline(task_of(built)).overruled(resolve(task_of(built)).settings)
+    assert unread == set(overruled) == {"ApprovalStatus"}
 
 
 def test_gate_reads_score_and_margin_from_evaluation(built: Built) -> None:
@@ -194,10 +196,10 @@ def test_jobs_are_retried_and_cached_and_described(built: Built) -> None:
 
 
 def test_registration_carries_its_evidence(built: Built) -> None:
-    """The version names its group, model, scores, data, code and execution, and waits for approval."""
+    """The version names its group, model, scores, data, code and execution; nobody said what it is for: Rejected."""
     arguments = built.definition.step("Register").arguments
     assert arguments["ModelPackageGroupName"] == f"medloop-{task_of(built)}"
-    assert arguments["ModelApprovalStatus"] == {"Get": "Parameters.ApprovalStatus"}
+    assert arguments["ModelApprovalStatus"] == "Rejected"
     quality = arguments["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
     assert quality["Std:Join"]["Values"][-1] == "evaluation.json"
     (container,) = arguments["InferenceSpecification"]["Containers"]

@@ -10,16 +10,19 @@ import pytest
 from medloop.cloud.sessions import Target
 from medloop.commands.registry.comparing import PROVENANCE
 from medloop.definition.read import read_definition
+from medloop.errors import SettingError
 from medloop.evaluation.registration import FIELDS, METADATA
 from medloop.local.expressions import Scope, resolve
 from medloop.local.requests import check_request
 from medloop.metadata import MAX_ENTRIES, encode
+from medloop.settings import load_presets
 from medloop.settings import resolve as settle
+from medloop.statements import NOT_FOR_APPROVAL, STATEMENTS, stated_in, unstated
 from tests.pipelines.conftest import Built
 
+GATE = {"name": "gate", "metric_data": [{"name": "macro_auroc", "type": "number", "value": 0.875}]}
 EVIDENCE = {name: f"the {name}" for name in FIELDS} | {
-    "score_name": "macro_auroc",
-    "score_value": "0.875000",
+    "metric_groups": json.dumps([GATE]),
     "margin_left": "-0.012500",
     "best_value": "0.900000",
     "evaluation_digest": f"sha256:{'e' * 64}",
@@ -34,7 +37,7 @@ def requested(text: str) -> dict[str, Any]:
     outputs = [
         {"OutputName": name, "S3Output": {"S3Uri": f"s3://b/{name}"}} for name in ("split", "test", "evaluation")
     ]
-    job = {"ProcessingOutputConfig": {"Outputs": outputs}}
+    job = {"ProcessingOutputConfig": {"Outputs": outputs}, "ProcessingJobArn": "arn:job"}
     parameters = {parameter.name: parameter.default for parameter in definition.parameters}
     scope = Scope(
         parameters=parameters | {"InputData": "s3://b/data/", "DataVersion": "v1"},
@@ -76,8 +79,9 @@ def test_card_follows_sagemaker_s_schema(built: Built) -> None:
     known = ModelCardContent.model_validate(content).model_dump(mode="json", exclude_unset=True)
     assert known == content
     (test_set,) = content["evaluation_details"]
-    values = {metric["name"]: metric["value"] for metric in test_set["metric_groups"][0]["metric_data"]}
-    assert values == {"macro_auroc": 0.875, "margin left against the champion": -0.0125}
+    assert test_set["metric_groups"] == [GATE]
+    assert test_set["metadata"]["report"] == "s3://b/evaluation/report.html"
+    assert test_set["evaluation_job_arn"] == "arn:job"
 
 
 @pytest.mark.parametrize("text", ['"quoted" \\ and\nnew lines', "ä{b}", "x" * 2048])
@@ -88,3 +92,39 @@ def test_a_person_s_words_reach_the_card_unchanged(target: Target, text: str) ->
     settings = resolved.settings.model_copy(update={"registration": registration})
     content = json.loads(requested(resolved.spec.build(settings, target).definition())["ModelCard"]["ModelCardContent"])
     assert content["intended_uses"]["intended_uses"] == text
+
+
+def registered(target: Target, **said: str) -> dict[str, Any]:
+    """The request of a classification whose registration settings say this."""
+    resolved = settle("classification", None, [f"registration.{name}={text}" for name, text in said.items()])
+    return requested(resolved.spec.build(resolved.settings, target).definition())
+
+
+def test_without_statements_a_version_begins_as_rejected(target: Target) -> None:
+    """Whatever the start asks for, and the metadata names what is missing; with all five the start decides."""
+    four = {name: "said" for name in STATEMENTS if name != "population"}
+    request = registered(target, **four)
+    check_request("CreateModelPackage", request)
+    assert request["ModelApprovalStatus"] == "Rejected"
+    assert request["CustomerMetadataProperties"][NOT_FOR_APPROVAL] == "population"
+    request = registered(target, **four, population="adults")
+    assert request["ModelApprovalStatus"] == "PendingManualApproval"
+    assert NOT_FOR_APPROVAL not in request["CustomerMetadataProperties"]
+    assert stated_in(json.loads(request["ModelCard"]["ModelCardContent"])) == four | {"population": "adults"}
+
+
+def test_nothing_is_registered_as_approved_without_statements(target: Target) -> None:
+    """The build refuses it and names the settings; a start that asks for a status is told that it has no effect."""
+    with pytest.raises(SettingError, match=r"registration.intended_use, registration.population, .* not stated"):
+        registered(target, approval_status="Approved")
+    with pytest.raises(SettingError, match=r"ApprovalStatus: has no effect, registration.intended_use \(not stated\)"):
+        settle("classification", None, (), ["ApprovalStatus=Approved"])
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, preset in load_presets().items() if preset.lab or "demo" in n or "smoke" in n]
+)
+def test_demos_and_labs_state_what_they_are(name: str) -> None:
+    """All five, so that their versions wait for a person."""
+    resolved = settle(load_presets()[name].pipeline, name)
+    assert unstated(resolved.settings.registration) == ()  # type: ignore[attr-defined]

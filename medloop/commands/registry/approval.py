@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medloop.commands.evidence import find_model, list_versions
+from medloop.commands.evidence import find_model, name_of
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -25,15 +23,21 @@ from medloop.commands.options import (
 )
 from medloop.commands.output import print_json, say
 from medloop.commands.registry.decisions import Decision, Outcome, Status, current_decision, new_decision, record
+from medloop.commands.registry.evidence_files import read_report_file
+from medloop.commands.registry.refusals import require_approvable
 from medloop.errors import MedloopError, UserError
+from medloop.identity import Person, caller, user_here
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="ARN, GROUP/N, or GROUP for its newest version.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, 1,024 characters at most; kept with the version.")]
-AsOption = Annotated[str | None, typer.Option("--as", help="Local target: who decides (default: user@host).")]
+AsOption = Annotated[
+    str | None,
+    typer.Option("--as", help="Local target: who decides (default: user@host, who may not approve an own run)."),
+]
 DeployOption = Annotated[
     bool, typer.Option("--deploy", help="Then serve it on its endpoint, as `endpoints deploy` does.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Go on where the version was decided upon, or superseded.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Go on where the version was decided upon before.")]
 
 
 class OvertakenError(MedloopError):
@@ -51,7 +55,7 @@ def approve(
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
-    """Approve a version: it becomes the champion, and may be deployed."""
+    """Approve a version: it becomes the champion, and may be deployed. Refused where the evidence doesn't hold."""
     _decide(services(ctx), "Approved", model, reason, _Choices(who, yes, target, home, json, deploy))
 
 
@@ -85,9 +89,8 @@ def _decide(opened: Services, status: Status, model: str, reason: str, choices: 
     place = opened.target(choices.target, choices.home)
     sagemaker = place.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
-    decision = new_decision(status, _approver(place, choices.who), reason, package)
-    _require_decidable(package)
-    for doubt in _doubts(sagemaker, package, status):
+    decision = decide(place, package, status, approver_of(place, choices.who), reason)
+    for doubt in _doubts(package, status):
         _confirm(opened, doubt, choices.yes)
     outcome = record(sagemaker, package, decision)
     options, document = flags(choices.target, usable_home(choices.home)), _document(package, outcome)
@@ -118,16 +121,33 @@ def _deploy(opened: Services, place: Any, package: dict[str, Any], options: str,
     return str(done.endpoint)
 
 
-def _approver(place: Any, given: str | None) -> str:
-    """The caller's identity on AWS; the user, or the name given, on this machine."""
+def decide(place: Any, package: dict[str, Any], status: Status, who: Person, reason: str) -> Decision:
+    """A decision that may be recorded; an approval only where all that it stands on holds.
+
+    Raises:
+        UserError: The version can't be decided upon, or not approved; or the reason can't be kept.
+    """
+    new_decision(status, who.shown, reason, package)  # What is wrong with the words is told first.
+    _require_decidable(package)
+    approving = status == "Approved"
+    page = require_approvable(place, package, who) if approving else read_report_file(place, package).digest
+    return new_decision(status, who.shown, reason, package, page)
+
+
+def approver_of(place: Any, given: str | None) -> Person:
+    """The caller's identity on AWS; the user, or the name given, on this machine.
+
+    Raises:
+        UserError: A name was given on AWS, or it can't be recorded.
+    """
     if place.name == "aws":
         if given is not None:
             raise UserError("--as is for --target local; on AWS the caller's own identity is recorded")
-        return str(place.boto.client("sts").get_caller_identity()["Arn"])
-    who = f"{getpass.getuser()}@{socket.gethostname()}" if given is None else " ".join(given.split())
+        return caller(place.boto.client("sts").get_caller_identity())
+    who = user_here() if given is None else " ".join(given.split())
     if not who or not who.isprintable():
         raise UserError("--as is empty or has control characters; give the approver's name")
-    return who
+    return Person.of(who, [who])
 
 
 def _require_decidable(package: dict[str, Any]) -> None:
@@ -138,7 +158,7 @@ def _require_decidable(package: dict[str, Any]) -> None:
         )
 
 
-def _doubts(sagemaker: Any, package: dict[str, Any], status: Status) -> list[str]:
+def _doubts(package: dict[str, Any], status: Status) -> list[str]:
     """What an approver should know before this decision, each a sentence; nothing for a version that waits."""
     doubts, name = [], name_of(package)
     before, known = package.get("ModelApprovalStatus"), current_decision(package)
@@ -149,20 +169,7 @@ def _doubts(sagemaker: Any, package: dict[str, Any], status: Status) -> list[str
         doubts.append(f"{name} was rejected before ({told})")
     elif before == "Approved":
         doubts.append(f"{name} is Approved ({told}); endpoints that serve it go on until they are changed")
-    if status == "Approved" and (newer := newest_approved(sagemaker, package)) is not None:
-        doubts.append(
-            f"{name} is superseded: {newer} is newer and Approved, and stays the champion that others are compared with"
-        )
     return doubts
-
-
-def newest_approved(sagemaker: Any, package: dict[str, Any]) -> str | None:
-    """The newest version of the group that is Approved and newer than this one."""
-    group, version = package["ModelPackageGroupName"], package["ModelPackageVersion"]
-    for other in list_versions(sagemaker, group):
-        if other["ModelPackageVersion"] > version and other.get("ModelApprovalStatus") == "Approved":
-            return f"{group}/{other['ModelPackageVersion']}"
-    return None
 
 
 def _confirm(opened: Services, doubt: str, yes: bool) -> None:
@@ -176,14 +183,15 @@ def _confirm(opened: Services, doubt: str, yes: bool) -> None:
         raise UserError("nothing was changed")
 
 
-def name_of(package: dict[str, Any]) -> str:
-    """`GROUP/N`."""
-    return f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"
-
-
 def document_of(decision: Decision) -> dict[str, Any]:
     """A decision as JSON."""
-    return {"status": decision.status, "by": decision.who, "at": decision.at, "reason": decision.reason}
+    return {
+        "status": decision.status,
+        "by": decision.who,
+        "at": decision.at,
+        "reason": decision.reason,
+        "page": decision.page or None,
+    }
 
 
 def _document(package: dict[str, Any], outcome: Outcome) -> dict[str, Any]:

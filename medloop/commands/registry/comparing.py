@@ -8,10 +8,17 @@ from typing import Any
 
 import typer
 
-from medloop.commands.evidence import find_model, package_evaluation_uri, read_evaluation, read_object, score_of
+from medloop.commands.evidence import (
+    find_model,
+    name_of,
+    package_evaluation_uri,
+    read_evaluation,
+    read_object,
+    score_of,
+)
 from medloop.commands.options import DEFAULT_HOME, HomeOption, JsonOption, TargetName, TargetOption, services
 from medloop.commands.output import print_json, print_table, say
-from medloop.commands.registry.approval import ModelArgument, name_of
+from medloop.commands.registry.approval import ModelArgument
 from medloop.errors import UserError
 from medloop.metadata import decode
 
@@ -66,7 +73,7 @@ class _Version:
     """A version with its evaluation, where that can be read."""
 
     def __init__(self, target: Any, package: Mapping[str, Any]) -> None:
-        self.name = name_of(dict(package))
+        self.name = name_of(package)
         self.arn = package["ModelPackageArn"]
         self.approval = package.get("ModelApprovalStatus")
         self.created = package.get("CreationTime")

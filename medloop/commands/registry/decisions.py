@@ -1,7 +1,8 @@
 """What approvers decided about a model version: recorded in the version itself, so that nothing decided is ever lost.
 
 Each decision adds entries of its own to CustomerMetadataProperties, under a name that no other decision has:
-`decision_<time>_<random>` says what and who, `..._reason` why. UpdateModelPackage has no condition, so two decisions at
+`decision_<time>_<random>` says what and who, `..._reason_<n>` why, `..._page` the digest of the report that lay before
+the approver. UpdateModelPackage has no condition, so two decisions at
 once are told apart by looking again after writing: an entry that was not there before is a decision that this one did
 not know of. Of an approval and a rejection made at once, the rejection stands: the safe one.
 """
@@ -39,6 +40,7 @@ class Decision:
         who: The approver.
         reason: Why.
         after: The decision that was in force when this one was made, and is overruled by it; "" if there was none.
+        page: The digest of the report as it was then, `sha256:...`; "" where there was none to read.
     """
 
     identifier: str
@@ -46,6 +48,7 @@ class Decision:
     who: str
     reason: str
     after: str = ""
+    page: str = ""
 
     @property
     def at(self) -> datetime:
@@ -72,8 +75,10 @@ class Outcome:
     others: tuple[Decision, ...]
 
 
-def new_decision(status: Status, who: str, reason: str, package: Mapping[str, Any]) -> Decision:
-    """A decision of now, by someone who saw the version as `package` describes it.
+def new_decision(
+    status: Status, who: str, reason: str, package: Mapping[str, Any], page: str | None = None
+) -> Decision:
+    """A decision of now, by someone who saw the version as `package` describes it, and the page of that digest.
 
     Raises:
         UserError: The reason is empty, of several lines or too long for the service, or the name too long.
@@ -86,7 +91,7 @@ def new_decision(status: Status, who: str, reason: str, package: Mapping[str, An
     if any(not (character.isprintable() or character.isspace()) for character in reason) or "\n" in reason:
         raise UserError("--reason has several lines or control characters; give it as one line of text")
     identifier = f"{datetime.now(UTC).strftime(_TIME)}_{secrets.token_hex(3)}"
-    decision = Decision(identifier, status, who, reason, _named(package))
+    decision = Decision(identifier, status, who, reason, _named(package), page or "")
     if len(_value(decision)) > MAX_VALUE:
         raise UserError(f"the approver's name has {len(who)} characters, too many for the record; give a shorter one")
     return decision
@@ -100,7 +105,8 @@ def decisions_of(package: Mapping[str, Any]) -> list[Decision]:
         name, said = _ENTRY.fullmatch(key), _VALUE.fullmatch(value)
         if name and said:
             status: Status = "Approved" if said[1] == "Approved" else "Rejected"
-            found.append(Decision(name[1], status, decode(said[3]), _reason(metadata, key), said[2] or ""))
+            reason, page = _reason(metadata, key), metadata.get(f"{key}_page", "")
+            found.append(Decision(name[1], status, decode(said[3]), reason, said[2] or "", page))
     return sorted(found, key=lambda decision: decision.identifier)
 
 
@@ -189,7 +195,8 @@ def _write(sagemaker: Any, package: Mapping[str, Any], decision: Decision, stand
 def _entries(decision: Decision) -> dict[str, str]:
     key = f"decision_{decision.identifier}"
     reasons = enumerate(pieces(decision.reason), start=1)
-    return {key: _value(decision)} | {f"{key}_reason_{n}": text for n, text in reasons}
+    page = {f"{key}_page": decision.page} if decision.page else {}
+    return {key: _value(decision)} | page | {f"{key}_reason_{n}": text for n, text in reasons}
 
 
 def _value(decision: Decision) -> str:

@@ -17,6 +17,7 @@ from medloop.commands.evidence import (
     list_groups,
     list_versions,
     local_path,
+    name_of,
     package_evaluation_uri,
     read_evaluation,
     score_of,
@@ -32,7 +33,7 @@ from medloop.commands.options import (
     usable_home,
 )
 from medloop.commands.output import print_json, print_table, say
-from medloop.commands.registry.approval import ModelArgument, approve, document_of, name_of, reject
+from medloop.commands.registry.approval import ModelArgument, approve, document_of, reject
 from medloop.commands.registry.card import card_of, card_rows
 from medloop.commands.registry.comparing import compare, metric_rows
 from medloop.commands.registry.decisions import decisions_of, is_decision_entry

@@ -11,7 +11,7 @@ from medloop.local.errors import invalid
 from medloop.local.executions import RUNNING, reap
 from medloop.local.graph import read_graph, typed_parameters
 from medloop.local.home import new_id, now
-from medloop.local.packages import CREATED_BY
+from medloop.local.packages import created_by
 from medloop.local.selection import Selection
 from medloop.local.step_runs.table import STEP_TYPES
 from medloop.local.store import Document, Table, Transaction
@@ -108,8 +108,8 @@ def _new_execution(pipeline: Document, definition: Definition, params: Document)
         "RoleArn": params.get("RoleArn", pipeline["RoleArn"]),
         "CreationTime": time,
         "LastModifiedTime": time,
-        "CreatedBy": CREATED_BY,
-        "LastModifiedBy": CREATED_BY,
+        "CreatedBy": created_by(),
+        "LastModifiedBy": created_by(),
         "_definition": pipeline["PipelineDefinition"],
         "_parameters": {name: _text(value) for name, value in values.items()},
     }

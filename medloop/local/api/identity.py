@@ -7,17 +7,14 @@ import json
 
 from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
-from medloop.local.home import ACCOUNT, ROLE_ARN, ROLE_NAME
+from medloop.local.home import ROLE_ARN, ROLE_NAME
+from medloop.local.packages import caller
 from medloop.local.store import Document
 
 
 def get_caller_identity(backend: Backend, params: Document) -> Document:
-    """GetCallerIdentity."""
-    return {
-        "UserId": "AROALOCAL:medloop",
-        "Account": ACCOUNT,
-        "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE_NAME}/medloop",
-    }
+    """GetCallerIdentity: the user of this process."""
+    return caller()
 
 
 def get_role(backend: Backend, params: Document) -> Document:

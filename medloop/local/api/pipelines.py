@@ -10,7 +10,7 @@ from medloop.local.errors import ServiceError, check_name, in_use, invalid, not_
 from medloop.local.executions import RUNNING, reap
 from medloop.local.graph import read_graph
 from medloop.local.home import arn, now
-from medloop.local.packages import CREATED_BY
+from medloop.local.packages import created_by
 from medloop.local.step_runs.table import STEP_TYPES
 from medloop.local.store import Document, Table, Transaction
 
@@ -55,8 +55,8 @@ def create(backend: Backend, params: Document) -> Document:
         "PipelineStatus": "Active",
         "CreationTime": time,
         "LastModifiedTime": time,
-        "CreatedBy": CREATED_BY,
-        "LastModifiedBy": CREATED_BY,
+        "CreatedBy": created_by(),
+        "LastModifiedBy": created_by(),
         "_version": 1,
         "_token": params["ClientRequestToken"],
     }

@@ -8,7 +8,7 @@ from medloop.local.api.tags import put_tags
 from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError, invalid
 from medloop.local.home import arn, now
-from medloop.local.packages import CREATED_BY, group_name
+from medloop.local.packages import created_by, group_name
 from medloop.local.requests import check_limits
 from medloop.local.store import Document, Table, Transaction
 
@@ -138,7 +138,7 @@ def update(backend: Backend, params: Document) -> Document:
             changes["AdditionalInferenceSpecifications"] = package.get("AdditionalInferenceSpecifications", []) + added
         if metadata or "CustomerMetadataProperties" in package:
             changes["CustomerMetadataProperties"] = metadata
-        package |= {**changes, "LastModifiedTime": now(), "LastModifiedBy": CREATED_BY}
+        package |= {**changes, "LastModifiedTime": now(), "LastModifiedBy": created_by()}
         write.put(Table.PACKAGES, package["ModelPackageArn"], package)
     return pick(package, "ModelPackageArn")
 

@@ -14,26 +14,14 @@ import boto3
 import pytest
 
 from medloop.cli import main
+from medloop.commands.evidence import digest_of
 from medloop.commands.options import Services
 from medloop.commands.registry.decisions import decisions_of, new_decision, record
 from medloop.errors import UserError
 from medloop.local.session import local_session
+from tests.unit.cli.versions import PAGE, answer_executions, keep_cards, register
 
 REASON = "AUROC 0.93 (n=40); better than v1: für „alle“ Gruppen, 100 % gesehen"
-SPECIFICATION = {
-    "Containers": [{"Image": "image", "ModelDataUrl": "s3://b/model.tar.gz"}],
-    "SupportedContentTypes": ["image/png"],
-    "SupportedResponseMIMETypes": ["application/json"],
-}
-
-
-def register(sagemaker: Any, count: int = 1, **more: Any) -> list[str]:
-    """Register versions in the group `g`; returns their ARNs."""
-    if not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]:
-        sagemaker.create_model_package_group(ModelPackageGroupName="g")
-    request = {"ModelPackageGroupName": "g", "InferenceSpecification": SPECIFICATION, **more}
-    request.setdefault("ModelApprovalStatus", "PendingManualApproval")
-    return [str(sagemaker.create_model_package(**request)["ModelPackageArn"]) for _ in range(count)]
 
 
 @dataclass
@@ -64,6 +52,7 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     """A desk on a fresh local backend."""
     monkeypatch.setenv("MEDLOOP_HOME", str(tmp_path / "home"))
     boto = local_session(tmp_path / "home")
+    answer_executions(boto)
     return Desk(boto, boto.client("sagemaker"), capsys)
 
 
@@ -93,8 +82,8 @@ def decide(sagemaker: Any, arn: str, status: Any, who: str, meanwhile: Callable[
 
 
 def test_approval_keeps_who_when_and_why(desk: Desk) -> None:
-    """The reason stands in ApprovalDescription and, with the approver, in the metadata; other entries stay."""
-    (arn,) = register(desk.sagemaker, CustomerMetadataProperties={"data": "d"})
+    """The reason stands in ApprovalDescription and, with approver and page, in the metadata; other entries stay."""
+    (arn,) = register(desk.boto, metadata={"data": "d"})
 
     assert desk("models", "approve", "g/1", "--reason", REASON, "--as", "Dr. Näf, QM") == 0
 
@@ -104,10 +93,13 @@ def test_approval_keeps_who_when_and_why(desk: Desk) -> None:
     assert package["CustomerMetadataProperties"]["data"] == "d"
     (decision,) = decisions_of(package)
     assert (decision.status, decision.who, decision.reason) == ("Approved", "Dr. Näf, QM", REASON)
+    assert decision.page == digest_of(PAGE)
     assert desk("models", "show", "g/1", "--json") == 0
     shown = json.loads(desk.out)
     assert shown["decisions"][0]["by"] == "Dr. Näf, QM"
-    assert shown["metadata"] == {"data": "d"}
+    assert shown["decisions"][0]["page"] == digest_of(PAGE)
+    assert shown["metadata"]["data"] == "d"
+    assert not [key for key in shown["metadata"] if key.startswith("deci")]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +108,7 @@ def test_approval_keeps_who_when_and_why(desk: Desk) -> None:
 )
 def test_a_reason_that_the_record_cannot_keep_is_refused(desk: Desk, reason: str, says: str) -> None:
     """Too long, empty or of several lines: refused with the count; nothing changes."""
-    (arn,) = register(desk.sagemaker)
+    (arn,) = register(desk.boto)
 
     assert desk("models", "reject", "g/1", "--reason", reason) == 2
 
@@ -126,7 +118,7 @@ def test_a_reason_that_the_record_cannot_keep_is_refused(desk: Desk, reason: str
 
 def test_reason_is_mandatory(desk: Desk) -> None:
     """Without --reason the command is refused."""
-    register(desk.sagemaker)
+    register(desk.boto)
     assert desk("models", "approve", "g/1") == 2
     assert "--reason" in desk.err
 
@@ -134,14 +126,14 @@ def test_reason_is_mandatory(desk: Desk) -> None:
 def test_longest_reason_of_other_scripts_is_kept_whole(desk: Desk) -> None:
     """1,024 characters, each of which takes escapes, come back as they were."""
     reason = "“,”;" * 256
-    (arn,) = register(desk.sagemaker)
+    (arn,) = register(desk.boto)
     assert desk("models", "approve", "g/1", "--reason", reason) == 0
     assert decisions_of(desk.package(arn))[0].reason == reason
 
 
 def test_history_survives_later_decisions(desk: Desk) -> None:
     """Each decision stays readable after the next, in order."""
-    (arn,) = register(desk.sagemaker)
+    (arn,) = register(desk.boto)
     assert desk("models", "approve", "g/1", "--reason", "first", "--as", "a") == 0
     assert desk("models", "reject", "g/1", "--reason", "second", "--as", "b", "--yes") == 0
     assert desk("models", "approve", "g/1", "--reason", "third", "--as", "c", "--yes") == 0
@@ -153,19 +145,18 @@ def test_history_survives_later_decisions(desk: Desk) -> None:
 
 
 def test_what_would_surprise_needs_yes(desk: Desk) -> None:
-    """Approved twice, rejected before, superseded: each is told, and nothing changes without --yes."""
-    first, second = register(desk.sagemaker, 2)
+    """Approved twice, approved and now rejected, rejected before: each is told; nothing changes without --yes."""
+    _, second = register(desk.boto, 2)
     assert desk("models", "approve", "g/2", "--reason", "good", "--as", "a") == 0
-    for model, command, says in [
-        ("g/2", "approve", "g/2 is Approved already (approved by a at"),
-        ("g/1", "approve", "g/1 is superseded: g/2 is newer and Approved"),
-        ("g/2", "reject", "endpoints that serve it go on"),
+    for command, says in [
+        ("approve", "g/2 is Approved already (approved by a at"),
+        ("reject", "endpoints that serve it go on"),
     ]:
-        assert desk("models", command, model, "--reason", "r") == 2
+        assert desk("models", command, "g/2", "--reason", "r") == 2
         assert says in desk.err
         assert "--yes" in desk.err
-    assert desk.package(first)["ModelApprovalStatus"] == "PendingManualApproval"
     assert len(decisions_of(desk.package(second))) == 1
+    assert desk("models", "reject", "g/2", "--reason", "r", "--yes") == 0
     assert desk("models", "reject", "g/1", "--reason", "poor") == 0
     assert desk("models", "approve", "g/1", "--reason", "r") == 2
     assert "g/1 was rejected before" in desk.err
@@ -174,7 +165,7 @@ def test_what_would_surprise_needs_yes(desk: Desk) -> None:
 
 def test_approval_and_rejection_at_once_leave_the_rejection(desk: Desk) -> None:
     """An approval written over a rejection that it did not know of gives way; both stay on record."""
-    (arn,) = register(desk.sagemaker)
+    (arn,) = register(desk.boto)
 
     outcome = decide(
         desk.sagemaker, arn, "Approved", "a", meanwhile=lambda: decide(desk.sagemaker, arn, "Rejected", "b")
@@ -188,7 +179,7 @@ def test_approval_and_rejection_at_once_leave_the_rejection(desk: Desk) -> None:
 
 def test_rejection_over_an_unknown_approval_says_so(desk: Desk) -> None:
     """A rejection written over an approval that it did not know of stands, and names it."""
-    (arn,) = register(desk.sagemaker)
+    (arn,) = register(desk.boto)
 
     outcome = decide(
         desk.sagemaker, arn, "Rejected", "b", meanwhile=lambda: decide(desk.sagemaker, arn, "Approved", "a")
@@ -201,7 +192,7 @@ def test_rejection_over_an_unknown_approval_says_so(desk: Desk) -> None:
 
 def test_an_approval_that_knew_the_rejection_stands(desk: Desk) -> None:
     """Someone who overruled a rejection knowingly is not overruled by the rejecter's second look."""
-    (arn,) = register(desk.sagemaker)
+    (arn,) = register(desk.boto)
     package = desk.package(arn)
     rejecting = new_decision("Rejected", "b", "no", package)
 
@@ -220,9 +211,11 @@ def test_an_approval_that_knew_the_rejection_stands(desk: Desk) -> None:
 
 def test_overtaken_approver_is_told_with_exit_code_1(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line says that the rejection stands."""
-    (arn,) = register(desk.sagemaker)
+    (arn,) = register(desk.boto)
     client = Interrupted(desk.sagemaker, lambda: decide(desk.sagemaker, arn, "Rejected", "b"))
-    desk.boto = types.SimpleNamespace(client=lambda service: client)
+    desk.boto = types.SimpleNamespace(
+        client=lambda name, own=desk.boto: client if name == "sagemaker" else own.client(name)
+    )
 
     assert desk("models", "approve", "g/1", "--reason", "fine", "--as", "a") == 1
 
@@ -232,7 +225,7 @@ def test_overtaken_approver_is_told_with_exit_code_1(desk: Desk, monkeypatch: py
 
 def test_a_full_record_is_refused_whole(desk: Desk) -> None:
     """Where the metadata has no room, nothing is written."""
-    (arn,) = register(desk.sagemaker, CustomerMetadataProperties={f"k{n}": "v" for n in range(47)})
+    (arn,) = register(desk.boto, metadata={f"k{n}": "v" for n in range(44)})
     assert desk("models", "approve", "g/1", "--reason", "r") == 2
     assert "the service keeps 50" in desk.err
     assert desk.package(arn)["ModelApprovalStatus"] == "PendingManualApproval"
@@ -240,7 +233,7 @@ def test_a_full_record_is_refused_whole(desk: Desk) -> None:
 
 def test_an_overlong_name_is_refused(desk: Desk) -> None:
     """A name that no entry could hold is refused, not cut."""
-    (arn,) = register(desk.sagemaker)
+    (arn,) = register(desk.boto)
     with pytest.raises(UserError, match="300 characters"):
         new_decision("Approved", "n" * 300, "r", desk.package(arn))
 
@@ -254,7 +247,7 @@ def _approve_or_reject(home: str, arn: str, number: int, start: Any) -> None:
 @pytest.mark.slow
 def test_four_processes_at_once_lose_nothing_and_agree(desk: Desk, tmp_path: Path) -> None:
     """Approvals and rejections by processes at the same time: each is on record, and the state is one of them."""
-    (arn,) = register(desk.sagemaker)
+    (arn,) = register(desk.boto)
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(4)
     arguments = [(str(tmp_path / "home"), arn, number, start) for number in range(4)]
@@ -283,7 +276,10 @@ def test_the_same_commands_on_aws(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
     with mock_aws():
         desk.boto = boto3.Session(region_name="us-east-1")
         desk.sagemaker, desk.target = desk.boto.client("sagemaker"), "aws"
-        (arn,) = register(desk.sagemaker, CustomerMetadataProperties={"data": "d"})
+        answer_executions(desk.boto)
+        keep_cards(desk.boto)
+        desk.boto.client("s3").create_bucket(Bucket="bucket")
+        (arn,) = register(desk.boto, bucket="bucket", metadata={"data": "d"})
         assert desk("models", "approve", arn, "--reason", "r", "--as", "me") == 2
         assert "--as is for --target local" in desk.err
         assert desk("models", "approve", "g/1", "--reason", "good") == 0

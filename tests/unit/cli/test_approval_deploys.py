@@ -9,10 +9,23 @@ from medloop.cli import main
 from medloop.cloud.sessions import Target
 from medloop.commands.options import Services
 from medloop.commands.registry.decisions import decisions_of
-from medloop.local.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
+from medloop.local.home import ACCOUNT, BUCKET, REGION, ROLE_ARN, arn
 from tests.unit.cli.test_endpoints import GROUP, World, endpoints, local
+from tests.unit.cli.versions import answer_executions, store_evidence
 
 __all__ = ["endpoints", "local"]
+
+
+def waiting(world: World, word: str) -> str:
+    """A version whose model answers with this word, with evidence, compared with the champion; returns its ARN."""
+    answer_executions(world.account.boto)
+    champion = arn(f"model-package/{GROUP}/1")
+    url = world.hosting.store(word)
+    request = store_evidence(world.account.s3, gate={"champion": champion})
+    request["CustomerMetadataProperties"]["champion"] = champion
+    request["InferenceSpecification"]["Containers"] = [{"Image": world.hosting.image, "ModelDataUrl": url}]
+    made = world.account.sagemaker.create_model_package(ModelPackageGroupName=GROUP, **request)
+    return str(made["ModelPackageArn"])
 
 
 def approve(world: World, *words: str) -> int:
@@ -24,14 +37,14 @@ def approve(world: World, *words: str) -> int:
     return code
 
 
-def package(world: World, arn: str) -> dict[str, Any]:
+def package(world: World, version: str) -> dict[str, Any]:
     """The version."""
-    return dict(world.account.sagemaker.describe_model_package(ModelPackageName=arn))
+    return dict(world.account.sagemaker.describe_model_package(ModelPackageName=version))
 
 
 def test_the_approved_version_is_served(endpoints: World) -> None:
     """One command approves and deploys; its JSON names the endpoint."""
-    endpoints.register("two", "PendingManualApproval")
+    waiting(endpoints, "two")
     assert approve(endpoints, f"{GROUP}/2", "--deploy", "--json") == 0
     assert (json.loads(endpoints.out)["approval"], json.loads(endpoints.out)["endpoint"]) == ("Approved", GROUP)
     assert endpoints("list", "--json") == 0
@@ -40,17 +53,17 @@ def test_the_approved_version_is_served(endpoints: World) -> None:
 
 def test_an_approval_stands_where_the_deployment_fails(endpoints: World) -> None:
     """Exit code 1, the endpoint's reason, and the decision on record."""
-    arn = endpoints.register("broken", "PendingManualApproval")
+    version = waiting(endpoints, "broken")
     assert approve(endpoints, f"{GROUP}/2", "--deploy") == 1
     assert "is Approved" in endpoints.out
     assert "the model is broken" in endpoints.err
-    assert package(endpoints, arn)["ModelApprovalStatus"] == "Approved"
-    assert len(decisions_of(package(endpoints, arn))) == 1
+    assert package(endpoints, version)["ModelApprovalStatus"] == "Approved"
+    assert len(decisions_of(package(endpoints, version))) == 1
 
 
 def test_nothing_is_deployed_without_being_asked_for(endpoints: World) -> None:
     """Approval alone changes no endpoint; it says how to deploy."""
-    endpoints.register("two", "PendingManualApproval")
+    waiting(endpoints, "two")
     assert approve(endpoints, f"{GROUP}/2") == 0
     assert f"medloop endpoints deploy {GROUP}/2" in endpoints.err
     assert endpoints("list", "--json") == 0

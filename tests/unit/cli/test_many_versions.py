@@ -10,8 +10,10 @@ from typing import Any
 import boto3
 import pytest
 
+from medloop.local.home import BUCKET
 from medloop.local.session import local_session
-from tests.unit.cli.test_approval import Desk, register
+from tests.unit.cli.test_approval import Desk
+from tests.unit.cli.versions import answer_executions, keep_cards, register
 
 PAGES = {"local": 10, "aws": 100}
 """Versions on a page, where the request names no number: the service's ten; moto gives a hundred."""
@@ -64,17 +66,22 @@ def crowded(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     with mock_aws():
-        yield _filled(Desk(*_opened(boto3.Session(region_name="us-east-1")), capsys, "aws"), newest), newest
+        session = boto3.Session(region_name="us-east-1")
+        keep_cards(session)
+        yield _filled(Desk(*_opened(session), capsys, "aws"), newest), newest
 
 
 def _opened(session: Any) -> tuple[CountedSession, Counted]:
+    answer_executions(session)
+    session.client("s3").create_bucket(Bucket=BUCKET)
     counted = CountedSession(session)
     return counted, counted.sagemaker
 
 
 def _filled(desk: Desk, newest: int) -> Desk:
-    register(desk.sagemaker, newest - 1)
-    register(desk.sagemaker, ModelApprovalStatus="Approved")
+    register(desk.boto, newest - 1)
+    register(desk.boto, ModelApprovalStatus="Approved")
+    desk.sagemaker.pages = 0
     return desk
 
 
@@ -98,8 +105,8 @@ def test_compare_finds_versions_of_either_page(crowded: tuple[Desk, int]) -> Non
     assert (approval["a"], approval["b"]) == ("PendingManualApproval", "Approved")
 
 
-def test_an_old_version_is_known_as_superseded(crowded: tuple[Desk, int]) -> None:
-    """Approving an old one tells of the champion on the other page."""
+def test_the_champion_is_found_on_every_page(crowded: tuple[Desk, int]) -> None:
+    """An old version was compared with none, and the champion is on the other page."""
     desk, newest = crowded
     assert desk("models", "approve", "g/1", "--reason", "back to the first") == 2
-    assert f"g/1 is superseded: g/{newest} is newer and Approved" in desk.err
+    assert f"g/1 was compared with no version, and the newest Approved version is g/{newest}" in desk.err

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from typing import Any
 
 import pytest
 
 from medloop.definition.requests import service_model
-from medloop.evaluation.record import Data, Evaluation, Gate, Leakage, Score
-from medloop.evaluation.registration import FIELDS, registration
+from medloop.evaluation.record import ClassificationMetrics, Data, Evaluation, Gate, Interval, Leakage, Score, Statistic
+from medloop.evaluation.registration import FIELDS, MAX_CLASSES, METRIC_GROUPS, metric_groups, registration
 from medloop.imaging.split_record import Leakage as SplitLeakage
 from medloop.imaging.split_record import SplitCounts, SplitRecord
 from medloop.metadata import MAX_VALUE, decode, encode, pieces
@@ -72,7 +74,7 @@ def test_counts_leakage_score_and_digests_are_told() -> None:
     assert tuple(found) == FIELDS
     assert found["split_train"] == "8 patients 80 cases"
     assert found["leakage"] == "none: every patient is in one split"
-    assert (found["score"], found["score_value"]) == ("macro_auroc 0.8750", "0.875000")
+    assert found["score"] == "macro_auroc 0.8750"
     assert (found["evidence"], found["test_uses"], found["champion"]) == ("insufficient", "3", "none")
     assert found["evaluation_digest"] == f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
 
@@ -90,7 +92,9 @@ def test_no_text_breaks_the_service_s_limits(text: str) -> None:
     model = model_record("classification", ["a"])
     run = TrackingRun(tracker="mlflow", kind="sqlite", experiment=text, run_id="0a1b")
     model = model.model_copy(update={"tracking": [run], "hyperparameters": {"learning_rate": text}})
-    for value in content(split_record(note=text or "-"), model).values():
+    for value in (
+        value for name, value in content(split_record(note=text or "-"), model).items() if name != METRIC_GROUPS
+    ):
         assert VALUE.fullmatch(value), value
 
 
@@ -106,3 +110,45 @@ def test_encoding_gives_the_text_back(text: str) -> None:
     parts = pieces(text)
     assert all(len(part) <= MAX_VALUE for part in parts)
     assert "".join(decode(part) for part in parts) == text
+
+
+def groups(found: Evaluation) -> dict[str, list[dict[str, Any]]]:
+    """The card's metrics by group, which the SDK's model of the schema must know whole."""
+    from sagemaker.core.shapes.model_card_shapes import EvaluationDetailsItem
+
+    text = metric_groups(found)
+    assert text.isascii()
+    document = {"name": "e", "metric_groups": json.loads(text)}
+    assert EvaluationDetailsItem.model_validate(document).model_dump(mode="json", exclude_unset=True) == document
+    return {group["name"]: group["metric_data"] for group in document["metric_groups"]}
+
+
+def rich(classes: list[str]) -> Evaluation:
+    """An evaluation with an interval, a statistic by class and a confusion matrix."""
+    metrics = ClassificationMetrics.model_validate({"confusion_matrix": {a: {b: 1 for b in classes} for a in classes}})
+    statistics = [Statistic(name="auroc", class_name=name, value=0.5, num_patients=9, num_cases=9) for name in classes]
+    interval = Interval(lower=0.8, upper=0.95, level=0.95, method="m")
+    changed = {
+        "score": Score(name="macro_auroc", value=0.875, interval=interval),
+        "statistics": [*statistics, Statistic(name="auroc", value=0.5, num_patients=9, num_cases=9)],
+        "multiclass_classification_metrics": metrics,
+    }
+    return evaluation().model_copy(update=changed)
+
+
+def test_the_card_has_score_interval_classes_and_confusion() -> None:
+    """Numbers, a bar for each class, and the matrix: the schema's own types, whatever a class is called."""
+    found = groups(rich(["a", 'he said "no" \\ {ü}']))
+    numbers = {metric["name"]: metric["value"] for metric in found["gate"]}
+    assert (numbers["macro_auroc"], numbers["macro_auroc lower"], numbers["macro_auroc upper"]) == (0.875, 0.8, 0.95)
+    assert (numbers["margin left against the champion"], numbers["test patients"]) == (-0.0125, 2)
+    (bars,) = found["by class"]
+    assert (bars["type"], bars["x_axis_name"], bars["value"]) == ("bar_chart", ["a", 'he said "no" \\ {ü}'], [0.5, 0.5])
+    (matrix,) = found["confusion matrix"]
+    assert (matrix["type"], matrix["value"]) == ("matrix", [[1, 1], [1, 1]])
+
+
+def test_charts_that_nobody_could_read_are_left_out() -> None:
+    """Many classes, or names as long as pages: the numbers stay, and the card keeps within the service's size."""
+    assert set(groups(rich([f"c{number}" for number in range(MAX_CLASSES + 1)]))) == {"gate"}
+    assert set(groups(rich(["x" * 9000, "y" * 9000]))) == {"gate"}

@@ -1,0 +1,137 @@
+"""The files behind a version (evaluation.json and report.html), and whether they are those that were registered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from medloop.commands.evidence import EVALUATION, REPORT, digest_of, package_evaluation_uri, sibling, split_uri
+from medloop.errors import UserError
+from medloop.metadata import decode
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+
+@dataclass(frozen=True)
+class EvidenceFile:
+    """A file of the evidence.
+
+    Args:
+        name: `evaluation.json` or `report.html`.
+        uri: Where it lies; "" where the version doesn't say.
+        recorded: The digest that was registered; "" where none was.
+        content: None where it can't be read.
+        modified: When it was written last.
+        error: Why it can't be read.
+    """
+
+    name: str
+    uri: str
+    recorded: str
+    content: bytes | None = None
+    modified: datetime | None = None
+    error: str = ""
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of what lies there now; None where it can't be read."""
+        return None if self.content is None else digest_of(self.content)
+
+    @property
+    def state(self) -> str:
+        """What is to be thought of it, in words."""
+        if self.content is None:
+            return f"can't be read ({self.error})"
+        if not self.recorded:
+            return "no digest was registered"
+        return "digest holds" if self.digest == self.recorded else f"changed: {self.digest} now, {self.recorded} then"
+
+    def require(self) -> bytes:
+        """The content, which must be there and be what was registered.
+
+        Raises:
+            UserError: It isn't.
+        """
+        if self.content is None:
+            raise UserError(f"{self.name}: can't be read ({self.error}); {RUN_AGAIN}")
+        if not self.recorded:
+            raise UserError(
+                f"{self.name}: the version names no digest of it, so nobody can tell whose it is; {RUN_AGAIN}"
+            )
+        if self.digest != self.recorded:
+            raise UserError(
+                f"{self.uri}: has the digest {self.digest}, and {self.recorded} was registered: it was changed since; "
+                "restore the file that was registered, or run the pipeline again"
+            )
+        return self.content
+
+
+RUN_AGAIN = "run the pipeline again: it registers a new version, with its evidence"
+
+
+def read_evaluation_file(target: Any, package: Mapping[str, Any]) -> EvidenceFile:
+    """evaluation.json, whose digest ModelMetrics holds."""
+    statistics = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
+    return _read(target, EVALUATION, package_evaluation_uri(dict(package)), statistics.get("ContentDigest"))
+
+
+def read_report_file(target: Any, package: Mapping[str, Any]) -> EvidenceFile:
+    """report.html, which lies beside it; the metadata holds its digest."""
+    uri = package_evaluation_uri(dict(package))
+    recorded = decode(str((package.get("CustomerMetadataProperties") or {}).get("report_digest", "")))
+    return _read(target, REPORT, sibling(uri, REPORT) if uri else None, recorded)
+
+
+def parsed(evaluation: EvidenceFile) -> dict[str, Any]:
+    """The content of an evaluation.json that was registered.
+
+    Raises:
+        UserError: It isn't what was registered, or no JSON object.
+    """
+    try:
+        document = json.loads(evaluation.require())
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise UserError(f"{evaluation.uri}: is no JSON object; {RUN_AGAIN}")
+    return document
+
+
+def modified_at(target: Any, uri: str) -> datetime:
+    """When an object was written last, without reading it.
+
+    Raises:
+        UserError: There is no such object, or it may not be seen.
+    """
+    from botocore.exceptions import ClientError
+
+    bucket, key = split_uri(uri)
+    try:
+        found: datetime = target.boto.client("s3").head_object(Bucket=bucket, Key=key)["LastModified"]
+    except ClientError as error:
+        raise UserError(
+            f"{uri}: can't be looked at ({code_of(error)}), so nobody can tell whether it is older"
+        ) from None
+    return found
+
+
+def code_of(error: ClientError) -> str:
+    """A refusal in the service's own word."""
+    return str(error.response.get("Error", {}).get("Code", "unknown error"))
+
+
+def _read(target: Any, name: str, uri: str | None, recorded: Any) -> EvidenceFile:
+    from botocore.exceptions import ClientError
+
+    if not uri:
+        return EvidenceFile(name, "", "", error="the version names no evaluation")
+    bucket, key = split_uri(uri)
+    try:
+        answer = target.boto.client("s3").get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        return EvidenceFile(name, uri, str(recorded or ""), error=f"{uri}: {code_of(error)}")
+    return EvidenceFile(name, uri, str(recorded or ""), answer["Body"].read(), answer.get("LastModified"))

@@ -1,0 +1,183 @@
+"""Why a version can't be approved, whoever insists.
+
+The evidence is missing, older than the model or changed since; the champion that it was compared with is the champion
+no longer; nobody stated what the model is for; or the approver started the training themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medloop.champion import NOBODY
+from medloop.commands.evidence import list_versions, name_of
+from medloop.commands.records import execution_id
+from medloop.commands.registry.card import card_of
+from medloop.commands.registry.evidence_files import (
+    EvidenceFile,
+    code_of,
+    modified_at,
+    parsed,
+    read_evaluation_file,
+    read_report_file,
+)
+from medloop.errors import UserError
+from medloop.identity import Person, starter
+from medloop.metadata import decode
+from medloop.statements import MEND, NOT_FOR_APPROVAL, STATEMENTS, settings_named, stated_in
+
+
+def require_approvable(target: Any, package: Mapping[str, Any], approver: Person) -> str:
+    """Check all that an approval stands on.
+
+    Args:
+        target: Where the version is.
+        package: The version as DescribeModelPackage tells it.
+        approver: Who wants to approve it.
+
+    Returns:
+        The digest of the report.
+
+    Raises:
+        UserError: Something is wrong; the message names it, and the mend.
+    """
+    sagemaker = target.boto.client("sagemaker")
+    metadata = {key: decode(value) for key, value in (package.get("CustomerMetadataProperties") or {}).items()}
+    _require_statements(package, metadata)
+    evaluation, page = read_evaluation_file(target, package), read_report_file(target, package)
+    found = parsed(evaluation)
+    page.require()
+    _require_same_model(found, metadata)
+    _require_older_model(target, package, [evaluation, page])
+    _require_champion(sagemaker, package, metadata)
+    _require_another_person(sagemaker, target.name, metadata, approver)
+    return str(page.digest)
+
+
+def _require_statements(package: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    card = card_of(package)
+    present = stated_in(card["content"] if card else None)
+    missing = [name for name in STATEMENTS if name in metadata.get(NOT_FOR_APPROVAL, "").split() or name not in present]
+    if missing:
+        raise UserError(f"{name_of(package)} can't be approved: {settings_named(missing)} not stated; {MEND}")
+
+
+def _require_same_model(evaluation: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """The evaluation and the version speak of one code, one data set and one champion."""
+    data, gate = _mapping(evaluation.get("data")), _mapping(evaluation.get("gate"))
+    champion = metadata.get("champion", NOBODY)
+    pairs = [
+        ("code_digest", data.get("code_digest"), metadata.get("code_digest")),
+        ("data_digest", data.get("split_digest"), metadata.get("data_digest")),
+        ("champion", gate.get("champion"), "" if champion == NOBODY else champion),
+    ]
+    for name, said, registered in pairs:
+        if said is not None and registered is not None and said != registered:
+            raise UserError(
+                f"evaluation.json speaks of another model: its {name} is {said or NOBODY}, the version's is "
+                f"{registered or NOBODY}; run the pipeline again"
+            )
+
+
+def _require_older_model(target: Any, package: Mapping[str, Any], evidence: list[EvidenceFile]) -> None:
+    """The artefact was written before the evidence about it.
+
+    Both times are the store's own (S3's, or the files' on this machine, where outputs are moved and keep theirs), so
+    no clock is compared with another one.
+    """
+    containers = package.get("InferenceSpecification", {}).get("Containers") or [{}]
+    artefact = containers[0].get("ModelDataUrl")
+    if not artefact:
+        raise UserError(f"{name_of(package)} names no model.tar.gz; run the pipeline again")
+    written = modified_at(target, artefact)
+    for file in evidence:
+        if file.modified is None or written > file.modified:
+            raise UserError(
+                f"{file.name} is older than the model ({file.modified} and {written}): {artefact} was written after "
+                "it was evaluated; restore it, or run the pipeline again"
+            )
+
+
+def _require_champion(sagemaker: Any, package: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """The version was compared with what is the champion still."""
+    then = metadata.get("champion", NOBODY)
+    now = newest_approved(sagemaker, package)
+    if then == (now or NOBODY):
+        return
+    run = f"medloop run {_pipeline(metadata)} --data {metadata.get('data', 'DATA')}"
+    raise UserError(
+        f"{name_of(package)} was compared with {_short(then)}, and the newest Approved version is "
+        f"{_short(now or NOBODY)}; compare anew: `{run}` with the preset and settings of that run (Split and Train "
+        "come from the cache) registers a version that was"
+    )
+
+
+def newest_approved(sagemaker: Any, package: Mapping[str, Any]) -> str | None:
+    """The ARN of the group's newest Approved version, another than this one and of another artefact; None: none.
+
+    As the champion's function has it: an unchanged run's version meets the champion of its twin.
+    """
+    artefact = _artefact(package)
+    for other in list_versions(sagemaker, package["ModelPackageGroupName"]):
+        arn = str(other["ModelPackageArn"])
+        if other.get("ModelApprovalStatus") != "Approved" or arn == package["ModelPackageArn"]:
+            continue
+        if artefact is None or _artefact(sagemaker.describe_model_package(ModelPackageName=arn)) != artefact:
+            return arn
+    return None
+
+
+def _require_another_person(sagemaker: Any, place: str, metadata: Mapping[str, str], approver: Person) -> None:
+    """Four eyes: who started the execution doesn't approve what came of it."""
+    arn = metadata.get("execution", "")
+    began = started_by(sagemaker, arn)
+    if began is None:
+        raise UserError(
+            f"who started the training isn't recorded with execution {execution_id(arn) or NOBODY}, so nobody can tell "
+            "whether the approver is another person; run the pipeline again"
+        )
+    if began.is_same(approver):
+        mend = "--as NAME" if place == "local" else "sign in under a session name of their own"
+        raise UserError(
+            f"{approver.shown} started execution {execution_id(arn)} ({began.shown}), and nobody approves their own "
+            f"training; another person approves: {mend}"
+        )
+
+
+def started_by(sagemaker: Any, arn: str) -> Person | None:
+    """Who started an execution; None where no execution, or no person, is recorded.
+
+    Raises:
+        UserError: The execution can't be read.
+    """
+    from botocore.exceptions import ClientError
+
+    if not arn.startswith("arn:"):
+        return None
+    try:
+        found = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+    except ClientError as error:
+        raise UserError(
+            f"execution {execution_id(arn)}: can't be read ({code_of(error)}), so nobody can tell who started the "
+            "training; where access is denied, the approver needs sagemaker:DescribePipelineExecution"
+        ) from None
+    return starter(found.get("CreatedBy"))
+
+
+def _pipeline(metadata: Mapping[str, str]) -> str:
+    return metadata.get("execution", "").partition(":pipeline/")[2].partition("/")[0] or "NAME"
+
+
+def _artefact(package: Mapping[str, Any]) -> str | None:
+    containers = package.get("InferenceSpecification", {}).get("Containers") or [{}]
+    url = containers[0].get("ModelDataUrl")
+    return None if url is None else str(url)
+
+
+def _short(arn: str) -> str:
+    """`GROUP/N` of a version's ARN; "no version" for none."""
+    return "no version" if arn == NOBODY else arn.partition(":model-package/")[2] or arn
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

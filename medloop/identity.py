@@ -1,0 +1,80 @@
+"""Who someone is: the user of this machine, the caller of an account, and the one who started an execution.
+
+On AWS one person has several principals: they start a run under an engineer's role and approve under an approver's.
+What stays the same is the session's name (IAM Identity Center and sign-in policies put the user's name there), the
+source identity where the organisation sets one, and Studio's user profile. So two principals count as one person where
+any of these names agrees. A session name that many share (Studio's own is `SageMaker`) tells no person from another,
+and counts as the same one: the check fails closed.
+
+A schedule's or an arrival's execution is started by a state machine under the guard's role, in a session named after
+the state machine's own execution: the name of no person, so it equals nobody.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Person:
+    """Someone.
+
+    Args:
+        shown: How the record names them.
+        names: Every name that they go by, in small letters; empty where none is known.
+    """
+
+    shown: str
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, shown: str, names: Iterable[Any]) -> Person:
+        """Someone of these names, of which some may be absent."""
+        return cls(shown, frozenset(" ".join(str(name).casefold().split()) for name in names if name))
+
+    def is_same(self, other: Person) -> bool:
+        """Whether two are one: a name is the same, or one is `name` where the other is `name@somewhere`."""
+        return any(_agree(ours, theirs) for ours in self.names for theirs in other.names)
+
+
+def _agree(ours: str, theirs: str) -> bool:
+    if ours == theirs:
+        return True
+    return ("@" in ours) != ("@" in theirs) and ours.partition("@")[0] == theirs.partition("@")[0]
+
+
+def user_here() -> str:
+    """`user@host` of this process."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry in its passwd
+        user = f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def caller(identity: Mapping[str, Any]) -> Person:
+    """The one whom STS's GetCallerIdentity describes."""
+    arn = str(identity["Arn"])
+    return Person.of(arn, [*_names_of(arn), identity.get("UserId")])
+
+
+def starter(created_by: Mapping[str, Any] | None) -> Person | None:
+    """The one whom a record's CreatedBy (SageMaker's UserContext) names; None where it names nobody."""
+    context = created_by or {}
+    identity = context.get("IamIdentity") or {}
+    arn, profile = str(identity.get("Arn") or ""), context.get("UserProfileName")
+    names = [*_names_of(arn), identity.get("PrincipalId"), identity.get("SourceIdentity"), profile]
+    names.append(str(context.get("UserProfileArn") or "").rpartition("/")[2])
+    shown = arn or context.get("UserProfileArn") or profile
+    return Person.of(str(shown), names) if shown else None
+
+
+def _names_of(arn: str) -> list[str]:
+    """The ARN itself, and its last part: a session's name, a user's, or `root`."""
+    resource = arn.rpartition(":")[2]
+    return [arn, resource.rpartition("/")[2]] if arn else []

@@ -1,0 +1,113 @@
+"""Registered versions with evidence that holds, on the local backend and on moto."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from medloop.commands.evidence import digest_of
+from medloop.local.home import BUCKET
+from medloop.statements import STATEMENTS
+
+EXECUTION = "arn:aws:sagemaker:us-east-1:000000000000:pipeline/classification/execution/abc123abc123"
+STARTER = "trainer@lab"
+PAGE = b"<!doctype html><html><body><main><h1>Report</h1><!-- medloop:registry --></main></body></html>"
+EVALUATION = {
+    "task": "classification",
+    "score": {"name": "macro_auroc", "value": 0.875, "interval": None},
+    "gate": {"score": 0.875, "margin_left": 0.0, "num_patients": 2, "champion": ""},
+    "data": {"num_cases": 20, "code_digest": "c0de", "split_digest": "da7a"},
+    "notes": [],
+}
+
+
+def identity(session: str, role: str = "Engineer") -> dict[str, Any]:
+    """CreatedBy of something that a session of a role made."""
+    arn = f"arn:aws:sts::000000000000:assumed-role/{role}/{session}"
+    return {"IamIdentity": {"Arn": arn, "PrincipalId": f"AROA{role.upper()}:{session}"}}
+
+
+def answer_executions(boto: Any, created_by: dict[str, Any] | None = None) -> None:
+    """Let a session's client know one execution, EXECUTION, that STARTER (or another one) started."""
+    described = {
+        "PipelineExecutionArn": EXECUTION,
+        "CreatedBy": identity(STARTER) if created_by is None else created_by,
+    }
+
+    def answer(**_: Any) -> tuple[Any, dict[str, Any]]:
+        return SimpleNamespace(status_code=200), described
+
+    event = "before-call.sagemaker.DescribePipelineExecution"
+    boto.events.unregister(event, unique_id="execution")
+    boto.events.register(event, answer, unique_id="execution")
+
+
+def keep_cards(boto: Any) -> None:
+    """Let moto, which forgets model cards, tell one of every version."""
+
+    def add(parsed: dict[str, Any], **_: Any) -> None:
+        parsed["ModelCard"] = card()
+
+    boto.events.register("after-call.sagemaker.DescribeModelPackage", add)
+
+
+def card(**changed: str | None) -> dict[str, str]:
+    """ModelCard with the five statements, of which some are changed, or left out (None)."""
+    said = {name: f"the {name}" for name in STATEMENTS} | changed
+    details = {name: said[name] for name in STATEMENTS[1:] if said[name] is not None}
+    content = {
+        "intended_uses": {"intended_uses": said["intended_use"]},
+        "additional_information": {"custom_details": details},
+    }
+    return {"ModelCardStatus": "Draft", "ModelCardContent": json.dumps(content)}
+
+
+def store_evidence(
+    s3: Any, folder: str = "e", bucket: str = BUCKET, page: bytes = PAGE, **changed: Any
+) -> dict[str, Any]:
+    """Put a model, and then the evidence about it; CreateModelPackage's members that name them.
+
+    Args:
+        s3: Client.
+        folder: Prefix of the three objects.
+        bucket: Their bucket.
+        page: report.html.
+        changed: Members of evaluation.json.
+    """
+    record = json.dumps(EVALUATION | changed).encode()
+    for name, body in (("model.tar.gz", b"weights"), ("evaluation.json", record), ("report.html", page)):
+        s3.put_object(Bucket=bucket, Key=f"{folder}/{name}", Body=body)
+    place = f"s3://{bucket}/{folder}"
+    statistics = {
+        "ContentType": "application/json",
+        "S3Uri": f"{place}/evaluation.json",
+        "ContentDigest": digest_of(record),
+    }
+    return {
+        "ModelMetrics": {"ModelQuality": {"Statistics": statistics}},
+        "ModelCard": card(),
+        "CustomerMetadataProperties": {"report_digest": digest_of(page), "champion": "none", "execution": EXECUTION},
+        "InferenceSpecification": {
+            "Containers": [{"Image": "image", "ModelDataUrl": f"{place}/model.tar.gz"}],
+            "SupportedContentTypes": ["image/png"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+    }
+
+
+def register(
+    boto: Any, count: int = 1, *, bucket: str = BUCKET, metadata: dict[str, str] | None = None, **more: Any
+) -> list[str]:
+    """Register versions with evidence in the group `g`, each of a model of its own; returns their ARNs."""
+    sagemaker, s3 = boto.client("sagemaker"), boto.client("s3")
+    if not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]:
+        sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    first = len(sagemaker.list_model_packages(ModelPackageGroupName="g", MaxResults=100)["ModelPackageSummaryList"])
+    arns = []
+    for number in range(first, first + count):
+        request = {"ModelPackageGroupName": "g", "ModelApprovalStatus": "PendingManualApproval"}
+        request |= store_evidence(s3, f"e{number}", bucket) | more
+        request["CustomerMetadataProperties"] = request["CustomerMetadataProperties"] | (metadata or {})
+        arns.append(str(sagemaker.create_model_package(**request)["ModelPackageArn"]))
+    return arns
