@@ -16,6 +16,8 @@ from medloop.errors import MedloopError, TargetError
 
 VARIABLE = "Medloop"
 """Outputs that begin with it are variables: MedloopRoleArn is MEDLOOP_ROLE_ARN."""
+SHELL_NAMES = ("DataBucket",)
+"""Outputs that a person's commands name: DATA_BUCKET."""
 
 
 def read_outputs(client: Any) -> dict[str, str]:
@@ -32,10 +34,10 @@ def read_outputs(client: Any) -> dict[str, str]:
 
 
 def as_exports(outputs: Mapping[str, str]) -> str:
-    """Lines for a shell: medloop's variables, the target, and DATA_BUCKET, which docs/deploy.md's commands name."""
+    """Lines for a shell: medloop's variables, the target, and what docs/deploy.md's commands name."""
     variables = {_upper(name): value for name, value in outputs.items() if name.startswith(VARIABLE)}
     variables |= {"MEDLOOP_TARGET": "aws"}
-    variables |= {"DATA_BUCKET": outputs["DataBucket"]} if "DataBucket" in outputs else {}
+    variables |= {_upper(name): outputs[name] for name in SHELL_NAMES if name in outputs}
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items()))
 
 
