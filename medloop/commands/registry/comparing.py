@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json as json_
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from medloop.commands.evidence import (
     find_model,
@@ -16,9 +18,18 @@ from medloop.commands.evidence import (
     read_object,
     score_of,
 )
-from medloop.commands.options import DEFAULT_HOME, HomeOption, JsonOption, TargetName, TargetOption, services
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    TargetName,
+    TargetOption,
+    services,
+    usable_home,
+)
 from medloop.commands.output import print_json, print_table, say
 from medloop.commands.registry.approval import ModelArgument
+from medloop.commands.registry.opening import BrowserOption, OutOption, put_page, show_page
 from medloop.errors import UserError
 from medloop.metadata import decode
 
@@ -45,6 +56,9 @@ def compare(
     ctx: typer.Context,
     first: ModelArgument,
     second: ModelArgument,
+    drawn: Annotated[bool, typer.Option("--open", help="Draw both side by side as a page, and open it.")] = False,
+    out: OutOption = None,
+    browser: BrowserOption = True,
     target: TargetOption = TargetName.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
@@ -56,17 +70,34 @@ def compare(
     if arns[0] == arns[1]:
         raise UserError(f"{first} is named twice; give two versions, see `medloop models list`")
     packages = [sagemaker.describe_model_package(ModelPackageName=arn) for arn in arns]
-    document = comparison(*(_Version(opened, package) for package in packages))
+    versions = [_Version(opened, package) for package in packages]
+    document = comparison(*versions)
+    page = _draw(document, versions, usable_home(home), out) if drawn or out else None
     if json:
-        print_json(document)
+        print_json(document | ({"page": page} if page else {}))
         return
-    out, names = services(ctx).out, document["models"]
-    print_table(out, ("", *names), [(row["name"], row["a"], row["b"]) for row in document["facts"]])
-    say(out, "")
+    if page:
+        show_page(services(ctx), page, browser=browser)
+        return
+    _print(services(ctx).out, document)
+
+
+def _print(console: Console, document: dict[str, Any]) -> None:
+    names = document["models"]
+    print_table(console, ("", *names), [(row["name"], row["a"], row["b"]) for row in document["facts"]])
+    say(console, "")
     headers = ("metric", *names, "difference")
-    print_table(out, headers, [(row["name"], row["a"], row["b"], row["difference"]) for row in document["metrics"]])
-    say(out, "")
-    say(out, document["verdict"], style="" if document["comparable"] else "yellow")
+    print_table(console, headers, [(row["name"], row["a"], row["b"], row["difference"]) for row in document["metrics"]])
+    say(console, "")
+    say(console, document["verdict"], style="" if document["comparable"] else "yellow")
+
+
+def _draw(document: dict[str, Any], versions: list[_Version], home: Path, out: Path | None) -> Path:
+    from medloop.commands.registry.comparison_page import draw_comparison
+
+    first, second = versions
+    name = "-and-".join(version.name.replace("/", "-") for version in versions)
+    return put_page(home, name, draw_comparison(document, (first.evaluation, second.evaluation)), out)
 
 
 class _Version:

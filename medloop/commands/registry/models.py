@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import webbrowser
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from medloop.commands.evidence import (
-    REPORT,
     find_model,
     list_groups,
     list_versions,
-    local_path,
     name_of,
     package_evaluation_uri,
     read_evaluation,
     score_of,
-    sibling,
 )
 from medloop.commands.options import (
     DEFAULT_HOME,
@@ -30,20 +23,21 @@ from medloop.commands.options import (
     TargetName,
     TargetOption,
     services,
-    usable_home,
 )
 from medloop.commands.output import print_json, print_table, say
 from medloop.commands.registry.approval import ModelArgument, approve, document_of, reject
 from medloop.commands.registry.card import card_of, card_rows
 from medloop.commands.registry.comparing import compare, metric_rows
 from medloop.commands.registry.decisions import decisions_of, is_decision_entry
-from medloop.errors import UserError
+from medloop.commands.registry.evidence_files import read_report_file
+from medloop.commands.registry.opening import open_
 from medloop.metadata import decode
 
 app = typer.Typer(no_args_is_help=True, help="Registered model versions.")
 app.command("approve")(approve)
 app.command("reject")(reject)
 app.command("compare")(compare)
+app.command("open")(open_)
 
 
 @app.command("list")
@@ -107,7 +101,7 @@ def _describe(target: Any, package: dict[str, Any]) -> dict[str, Any]:
     uri = package_evaluation_uri(package)
     evaluation = read_evaluation(target, uri) if uri else None
     containers = package.get("InferenceSpecification", {}).get("Containers", [{}])
-    metadata = package.get("CustomerMetadataProperties", {})
+    metadata, report = package.get("CustomerMetadataProperties", {}), read_report_file(target, package)
     return {
         "model": name_of(package),
         "arn": package["ModelPackageArn"],
@@ -119,7 +113,8 @@ def _describe(target: Any, package: dict[str, Any]) -> dict[str, Any]:
         "description": package.get("ModelPackageDescription", ""),
         "artefact": containers[0].get("ModelDataUrl"),
         "image": containers[0].get("Image"),
-        "report": sibling(uri, REPORT) if uri else None,
+        "report": report.uri or None,
+        "report_state": report.state,
         "metadata": {key: decode(value) for key, value in metadata.items() if not is_decision_entry(key)},
         "card": card_of(package),
         "evaluation": evaluation,
@@ -131,6 +126,7 @@ def _show(out: Console, document: dict[str, Any]) -> None:
     evaluation = document["evaluation"]
     say(out, document["arn"])
     facts = [(key, document[key]) for key in ("model", "approval", "status", "created", "artefact", "image", "report")]
+    facts.append(("report's state", document["report_state"]))
     if document["description"]:
         facts.append(("description", document["description"]))
     if evaluation:
@@ -153,35 +149,3 @@ def _show(out: Console, document: dict[str, Any]) -> None:
 def _section(out: Console, title: str) -> None:
     say(out, "")
     say(out, title, style="bold")
-
-
-@app.command("open")
-def open_(
-    ctx: typer.Context,
-    model: ModelArgument,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
-) -> None:
-    """Print the path of a version's report; open it in a browser where there is a display."""
-    opened = services(ctx).target(target, home)
-    sagemaker = opened.boto.client("sagemaker")
-    arn = find_model(sagemaker, model)
-    uri = package_evaluation_uri(sagemaker.describe_model_package(ModelPackageName=arn))
-    if uri is None:
-        raise UserError(f"model {model} names no evaluation, so there is no report; `medloop models show {model}`")
-    path = local_path(opened, usable_home(home), sibling(uri, REPORT))
-    if json:
-        print_json({"arn": arn, "report": path})
-        return
-    say(services(ctx).out, str(path))
-    if services(ctx).out.is_terminal and _has_display():
-        _browse(path)
-
-
-def _has_display() -> bool:
-    return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def _browse(path: Path) -> None:
-    webbrowser.open(path.as_uri())

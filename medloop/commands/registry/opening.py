@@ -1,0 +1,89 @@
+"""`medloop models open`: a version's page, checked, with what the registry knows put in, shown in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medloop.commands.evidence import find_model, local_path, name_of
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    Services,
+    TargetName,
+    TargetOption,
+    services,
+    usable_home,
+)
+from medloop.commands.output import print_json, say
+from medloop.commands.registry.approval import ModelArgument
+from medloop.commands.registry.evidence_files import RUN_AGAIN, EvidenceFile, read_report_file
+from medloop.errors import UserError
+from medloop.local.home import Home
+
+OutOption = Annotated[Path | None, typer.Option("--out", help="Write the page to this file.")]
+BrowserOption = Annotated[bool, typer.Option("--browser/--no-browser", help="Open it; by default on a terminal.")]
+
+
+def open_(
+    ctx: typer.Context,
+    model: ModelArgument,
+    out: OutOption = None,
+    browser: BrowserOption = True,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Show a version's page: the report, checked against its digest, with decisions, execution and model card."""
+    from medloop.commands.registry.registry_part import read_part, with_part
+
+    opened, home = services(ctx).target(target, home), usable_home(home)
+    sagemaker = opened.boto.client("sagemaker")
+    package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
+    report = read_report_file(opened, package)
+    html = with_part(
+        _checked(services(ctx), report).decode("utf-8", "replace"), read_part(opened, package, str(report.digest))
+    )
+    page = put_page(home, f"{package['ModelPackageGroupName']}-{package['ModelPackageVersion']}", html, out)
+    if json:
+        facts = {"model": name_of(package), "arn": package["ModelPackageArn"], "digest": report.digest}
+        print_json({**facts, "report": local_path(opened, home, report.uri), "page": page})
+        return
+    show_page(services(ctx), page, browser=browser)
+
+
+def put_page(home: Path, name: str, html: str, out: Path | None) -> Path:
+    """Write a page below home, or where it was asked for.
+
+    Raises:
+        TargetError: It can't be written there.
+    """
+    from medloop.commands.execution.execution_page import page_path, write_page
+
+    path = page_path(Home.find(home), name, out)
+    write_page(path, html)
+    return path
+
+
+def show_page(services: Services, page: Path, *, browser: bool) -> None:
+    """Print where a page lies, and open it where someone sits before a terminal."""
+    say(services.out, str(page))
+    if browser and services.out.is_terminal:
+        typer.launch(page.as_uri())
+
+
+def _checked(services: Services, report: EvidenceFile) -> bytes:
+    """The report, unless it was changed since it was registered; without a digest it is shown, and that is told.
+
+    Raises:
+        UserError: It was changed, or can't be read.
+    """
+    if report.content is not None and not report.recorded:
+        say(services.err, f"{report.uri}: {report.state}, so nobody can tell whether it was changed", "yellow")
+        return report.content
+    if not report.uri:
+        raise UserError(f"the version names no evaluation, so there is no report; {RUN_AGAIN}")
+    return report.require()

@@ -1,0 +1,169 @@
+"""What the registry knows of a version, as the part of its page that no job could write: decisions, execution, cost.
+
+Every text is escaped; the markup is the report's own (`section`, `table.facts`), so that its style sheet draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from medloop.commands.evidence import name_of
+from medloop.commands.execution.spending import Spent, spent_on
+from medloop.commands.execution.trials import read_tuning
+from medloop.commands.output import duration, shown
+from medloop.commands.records import Step, describe_job, read_execution
+from medloop.commands.registry.card import card_of, card_rows
+from medloop.commands.registry.decisions import decisions_of
+from medloop.commands.registry.evidence_files import code_of
+from medloop.commands.registry.refusals import started_by
+from medloop.definition.cost import load_prices
+from medloop.errors import UserError
+from medloop.metadata import decode
+from medloop.statements import STATEMENTS, stated_in
+
+MARKER = "<!-- medloop:registry -->"
+"""Where the report wants this part; without it, it stands at the end."""
+Rows = list[tuple[str, str]]
+_PROVENANCE = {
+    "git_commit": "Git commit",
+    "data": "data",
+    "data_version": "data version",
+    "data_digest": "data digest",
+    "code_digest": "code digest",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part's texts."""
+
+    model: str
+    at: str
+    digest: str
+    version: Rows
+    decisions: list[tuple[str, ...]]
+    execution: Rows
+    jobs: list[tuple[str, ...]]
+    prices: str
+    card: Rows
+
+
+def read_part(target: Any, package: Mapping[str, Any], digest: str) -> Part:
+    """Collect the part.
+
+    Args:
+        target: Where the version is.
+        package: DescribeModelPackage's answer.
+        digest: The report's digest.
+    """
+    metadata = {key: decode(value) for key, value in (package.get("CustomerMetadataProperties") or {}).items()}
+    execution, jobs = _execution(target, metadata.get("execution", ""))
+    prices = load_prices()
+    told = f"List prices of {prices.region}, {prices.as_of}, for the time that each job took."
+    if target.name == "local":
+        told = "These jobs ran as processes on one machine, and cost nothing; instance types are records only."
+    return Part(
+        model=name_of(package),
+        at=_moment(datetime.now(UTC)),
+        digest=digest,
+        version=_version(package, metadata),
+        decisions=[
+            (_moment(d.at), d.status, d.who, d.reason, d.page or "no page could be read") for d in decisions_of(package)
+        ],
+        execution=execution,
+        jobs=jobs,
+        prices=told,
+        card=_card(package),
+    )
+
+
+def with_part(page: str, part: Part) -> str:
+    """The report with the part put in: at the marker, or else at the end of what it shows."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("medloop.commands.registry", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("registry.html.jinja").render(part=part)
+    for place, put in ((MARKER, html), ("</main>", f"{html}</main>"), ("</body>", f"{html}</body>")):
+        before, found, after = page.rpartition(place) if place != MARKER else page.partition(place)
+        if found:
+            return f"{before}{put}{after}"
+    return page + html
+
+
+def _version(package: Mapping[str, Any], metadata: Mapping[str, str]) -> Rows:
+    rows = [
+        ("version", name_of(package)),
+        ("ARN", str(package["ModelPackageArn"])),
+        ("status", str(package.get("ModelApprovalStatus"))),
+        ("registered", shown(package.get("CreationTime"))),
+        ("endpoint", metadata.get("endpoint", "none named")),
+    ]
+    if not decisions_of(package) and package.get("ApprovalDescription"):
+        rows.append(("reason", str(package["ApprovalDescription"])))
+    return rows + [(told, metadata[name]) for name, told in _PROVENANCE.items() if name in metadata]
+
+
+def _execution(target: Any, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
+    """Facts of the execution and its jobs; where it can't be read, why not."""
+    from botocore.exceptions import ClientError
+
+    if not arn.startswith("arn:"):
+        return [("execution", "none is recorded")], []
+    sagemaker = target.boto.client("sagemaker")
+    try:
+        began, found = started_by(sagemaker, arn), read_execution(sagemaker, arn)
+        jobs = [job for step in found.steps if step.job for job in _job(sagemaker, target.name, step)]
+    except (ClientError, UserError) as error:
+        why = code_of(error) if isinstance(error, ClientError) else str(error)
+        return [("execution", arn), ("not readable", why)], []
+    facts = [
+        ("execution", arn),
+        ("started by", began.shown if began else "nobody is recorded"),
+        ("started", shown(found.started)),
+        ("ended", shown(found.ended)),
+        ("took", duration(found.seconds)),
+        ("status", found.status),
+    ]
+    return facts, jobs
+
+
+def _job(sagemaker: Any, place: str, step: Step) -> list[tuple[str, ...]]:
+    if step.job is None:
+        return []
+    tuning = read_tuning(sagemaker, step.name, step.job) if step.job.kind == "tuning" else None
+    spent = spent_on(sagemaker, step, describe_job(sagemaker, step.job), tuning, load_prices())
+    if spent is None:
+        return []
+    return [(spent.step, spent.machines, duration(step.seconds), _cost(place, spent), spent.remark)]
+
+
+def _cost(place: str, spent: Spent) -> str:
+    if place == "local":
+        return "nothing"
+    return "not known" if spent.usd is None else f"{spent.usd:,.2f} USD"
+
+
+def _card(package: Mapping[str, Any]) -> Rows:
+    """The five statements, absent ones named as such; then the rest of what people wrote."""
+    card = card_of(package)
+    if card is None:
+        return [("model card", "the version has none")]
+    said = stated_in(card["content"])
+    rows = [(name.replace("_", " "), said.get(name, "not stated")) for name in STATEMENTS]
+    known = {name.replace("_", " ") for name in STATEMENTS} | {"intended uses"}
+    people = ("use", "business", "also")
+    rest = card_rows(card["content"])
+    return [*rows, *((name, shown(value)) for section, name, value in rest if section in people and name not in known)]
+
+
+def _moment(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
