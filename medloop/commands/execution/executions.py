@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from medloop.commands.execution.execution_page import page_path
 from medloop.commands.execution.finishing import INTERRUPTED, finish
 from medloop.commands.execution.following import LogReader
-from medloop.commands.execution.page_following import SECONDS_BETWEEN_PAGES, Page
-from medloop.commands.execution.page_view import View, ViewReader
 from medloop.commands.execution.trials import Tuning, read_tunings, trial_rows
 from medloop.commands.options import (
     DEFAULT_HOME,
@@ -38,6 +35,10 @@ from medloop.commands.records import (
 )
 from medloop.errors import UserError
 from medloop.local.home import Home
+
+if TYPE_CHECKING:
+    from medloop.commands.execution.page_following import Page
+    from medloop.commands.execution.page_view import View
 
 app = typer.Typer(no_args_is_help=True, help="Executions of pipelines.")
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="ARN, id, its unique beginning, or `latest`.")]
@@ -147,6 +148,10 @@ def open_(
     json: JsonOption = False,
 ) -> None:
     """Draw an execution as one HTML page: why it failed, graph, inputs and outputs, metrics, tuning, cost, logs."""
+    from medloop.commands.execution.execution_page import page_path
+    from medloop.commands.execution.page_following import SECONDS_BETWEEN_PAGES, Page
+    from medloop.commands.execution.page_view import ViewReader
+
     home, terminal = usable_home(home), services(ctx).out.is_terminal
     opened = services(ctx).target(target, home)
     arn = find_execution(opened.boto.client("sagemaker"), execution)
