@@ -17,10 +17,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
 import boto3
+from antlr4 import CommonTokenStream, InputStream
 from botocore.awsrequest import AWSResponse
 from moto import mock_aws
 from moto.applicationautoscaling.exceptions import AWSValidationException
@@ -32,12 +34,16 @@ from moto.events.models import EventPattern
 from moto.sagemaker.exceptions import ValidationError
 from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
+from moto.stepfunctions.parser.asl.antlr.runtime.ASLLexer import ASLLexer
+from moto.stepfunctions.parser.asl.antlr.runtime.ASLParser import ASLParser
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import StateTaskService
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_aws_sdk import (
     StateTaskServiceAwsSdk,
 )
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser, SyntaxErrorListener
+from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 
 from tests.infra.template import Template
 
@@ -53,10 +59,11 @@ class World:
     def __init__(self, template: Template) -> None:
         """Make topics with a queue each, functions and state machines."""
         self.template = template
-        self.sagemaker = boto3.client("sagemaker")
-        self.s3 = boto3.client("s3")
-        self.cloudwatch = boto3.client("cloudwatch")
-        self.states = boto3.client("stepfunctions")
+        self._clients: dict[str, Any] = {}
+        self.sagemaker = self.client("sagemaker")
+        self.s3 = self.client("s3")
+        self.cloudwatch = self.client("cloudwatch")
+        self.states = self.client("stepfunctions")
         self.tokens: dict[str, tuple[str, str]] = {}
         self.started: list[dict[str, Any]] = []
         self.updates: list[dict[str, Any]] = []
@@ -78,10 +85,10 @@ class World:
 
     def _make_topics(self) -> None:
         for logical in self.template.of("AWS::SNS::Topic"):
-            topic = boto3.client("sns").create_topic(Name=logical)["TopicArn"]
+            topic = self.client("sns").create_topic(Name=logical)["TopicArn"]
             self.template.physical[logical] = topic
-            queue = boto3.client("sqs").create_queue(QueueName=logical)["QueueUrl"]
-            boto3.client("sns").subscribe(
+            queue = self.client("sqs").create_queue(QueueName=logical)["QueueUrl"]
+            self.client("sns").subscribe(
                 TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:{logical}"
             )
             self._queues[logical] = queue
@@ -158,12 +165,14 @@ class World:
 
     def client(self, service: str) -> Any:
         """A client of the account."""
-        return boto3.client(service)  # type: ignore[call-overload]
+        if service not in self._clients:
+            self._clients[service] = boto3.client(service)  # type: ignore[call-overload]
+        return self._clients[service]
 
     def mails(self, part: str) -> list[dict[str, str]]:
         """What was published to the topic whose logical name holds this part."""
         (logical,) = [name for name in self._queues if part in name]
-        sqs, found = boto3.client("sqs"), []
+        sqs, found = self.client("sqs"), []
         while batch := sqs.receive_message(QueueUrl=self._queues[logical], MaxNumberOfMessages=10).get("Messages"):
             found += [json.loads(message["Body"]) for message in batch]
         return found
@@ -199,7 +208,7 @@ class World:
 
     def scaled(self, endpoint: str) -> bool:
         """Whether an endpoint is scaled, by a policy."""
-        scaling = boto3.client("application-autoscaling")
+        scaling = self.client("application-autoscaling")
         targets = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
         return any(target["ResourceId"].startswith(f"endpoint/{endpoint}/") for target in targets)
 
@@ -224,19 +233,45 @@ def world(template: Template) -> Iterator[World]:
         patch.dict(os.environ, keys),
         mock_aws(config={"stepfunctions": {"execute_state_machine": True}}),
         patch.object(WaitFunction, "_wait_interval", _wait_a_moment),
+        patch.object(AmazonStateLanguageParser, "parse", staticmethod(_parse)),
         patch.object(retrier_decl, "time", _Hasty()),
         patch.object(StateTaskServiceAwsSdk, "_eval_service_task", _as_json(StateTaskServiceAwsSdk._eval_service_task)),
         patch.dict(StateTaskService._SERVICE_NAME_SFN_TO_BOTO_OVERRIDES, BOTO_NAMES),
     ):
-        boto3.setup_default_session(region_name=REGION)
+        boto3.DEFAULT_SESSION = _session()
         made = World(template)
+        invoke = _invoking(made)
         with _richer_sagemaker(made):
-            boto3.DEFAULT_SESSION.events.register("before-call.lambda.Invoke", _invoking(made))
+            _session().events.register("before-call.lambda.Invoke", invoke)
             try:
                 yield made
             finally:
                 made.stop()
+                _session().events.unregister("before-call.lambda.Invoke", invoke)
                 boto3.DEFAULT_SESSION = None
+
+
+@cache
+def _session() -> boto3.Session:
+    """One for all worlds: it reads each service's model once."""
+    return boto3.Session(region_name=REGION)
+
+
+@cache
+def _tree(definition: str) -> Any:
+    """A definition's parse tree, which takes moto half a second and is the same in every world."""
+    parser = ASLParser(CommonTokenStream(ASLLexer(InputStream(definition))))
+    parser.removeErrorListeners()
+    errors = SyntaxErrorListener()
+    parser.addErrorListener(errors)
+    tree = parser.state_machine()
+    assert errors.errors == []
+    return tree
+
+
+def _parse(definition: str) -> tuple[Any, Any]:
+    """As moto's own, the tree apart: what is executed is made anew, for it may remember."""
+    return Preprocessor().visit(_tree(definition)), _tree(definition)
 
 
 def _as_json(evaluate: Callable[..., None]) -> Callable[..., None]:
@@ -367,12 +402,12 @@ def _updating(made: World) -> Callable[[Any], str]:
 def _bake(made: World, endpoint: Any, request: dict[str, Any]) -> None:
     while endpoint.endpoint_name in made.holds:
         time.sleep(0.02)
-    time.sleep(0.1)
+    time.sleep(0.05)
     alarms = [a["AlarmName"] for a in request["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]]
     states = made.cloudwatch.describe_alarms(AlarmNames=alarms)["MetricAlarms"]
     if any(alarm["StateValue"] == "ALARM" for alarm in states):
         endpoint.endpoint_status = "RollingBack"
-        time.sleep(0.1)
+        time.sleep(0.05)
         endpoint.failure_reason = "One or more configured alarm(s) breached"
     else:
         endpoint.endpoint_config_name = request["EndpointConfigName"]
