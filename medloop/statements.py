@@ -10,7 +10,9 @@ from typing import Any
 
 STATEMENTS = ("intended_use", "population", "exclusions", "reference_standard", "annotators")
 """Settings below `registration.`."""
-MEND = "state them in the preset or with --set, and run again (only Register runs, the rest comes from the cache)"
+MEND = (
+    "state them in the preset or with --set, and run again (jobs' results come from the cache, Register adds a version)"
+)
 NOT_FOR_APPROVAL = "not_for_approval"
 """The metadata entry of a version that was registered without them: their names, with spaces between."""
 

@@ -8,22 +8,36 @@ from typing import Any
 
 import pytest
 
-from tests.endtoend.test_local_run import SMALL
+from tests.endtoend.test_local_run import SMALL, STATED
 
 pytestmark = pytest.mark.slow
 NAME = "medloop-classification"
 
 
 def test_the_next_model_is_compared_with_the_approved_one(medloop: Any, images: Path) -> None:
-    """Version 1 passes alone; the next one's evaluation.json, page and refusal name version 1 and the difference."""
+    """Version 1 says nothing of its use: Rejected. Stated, it is registered from the cache, and approved as another.
+
+    The next one's evaluation.json, page and refusal name that version and the difference.
+    """
     rows = [f"{path.relative_to(images).as_posix()},{path.parent.name}-{path.stem}" for path in images.rglob("*.png")]
     (images / "patients.csv").write_text("path,patient\n" + "\n".join(rows) + "\n")
     shares = [part for name in ("train=0.4", "val=0.2", "test=0.4") for part in ("--set", f"split.{name}")]
     run = ("run", "classification", "--data", str(images), *SMALL, *shares)
+    unstated = medloop.json(*run, "--param", "MinScore=0")
+    assert unstated["approval"] == "Rejected"
+    assert medloop("models", "approve", f"{NAME}/1", "--reason", "the first", "--as", "QM", "--yes") == 2
+    assert "registration.intended_use, registration.population" in medloop.err
+    run = (*run, *STATED)
     first = medloop.json(*run, "--param", "MinScore=0")
+    assert (first["model"], first["approval"]) == (f"{NAME}/2", "PendingManualApproval")
+    cached = {step["name"] for step in first["execution"]["steps"] if step["cached"]}
+    assert cached == {"Split", "Train", "Evaluate"}
     alone = json.loads((Path(first["report"]).parent / "evaluation.json").read_text())
     assert (alone["gate"]["champion"], alone["comparisons"], alone["test_uses"]) == ("", [], 1)
-    assert medloop("models", "approve", f"{NAME}/1", "--reason", "the first") == 0, medloop.err
+    approve = ("models", "approve", f"{NAME}/2", "--reason", "the first")
+    assert medloop(*approve) == 2
+    assert "another person approves: --as NAME" in medloop.err
+    assert medloop(*approve, "--as", "QM") == 0, medloop.err
 
     other = (*run, "--set", "train.hyperparameters.seed=7")
     assert medloop(*other, "--param", "MinScore=1.5") == 1
@@ -31,7 +45,7 @@ def test_the_next_model_is_compared_with_the_approved_one(medloop: Any, images: 
     assert f"Difference from the champion {first['model_arn']}" in refusal, refusal
 
     second = medloop.json(*other, "--param", "MinScore=0")
-    assert second["model"] == f"{NAME}/2"
+    assert second["model"] == f"{NAME}/3"
     folder = Path(second["report"]).parent
     found = json.loads((folder / "evaluation.json").read_text())
     (comparison,) = found["comparisons"]

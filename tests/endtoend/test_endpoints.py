@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.endtoend.test_local_run import SMALL, wait_for
+from tests.endtoend.test_local_run import SMALL, STATED, wait_for
 
 pytestmark = pytest.mark.slow
 NAME = "medloop-classification"
@@ -20,7 +20,7 @@ def test_a_pipeline_deploys_and_an_approver_updates(medloop: Any, images: Path, 
     unseen = tmp_path / "unseen.png"
     pixels = np.random.default_rng(9).integers(180, 220, (32, 32), dtype=np.uint8)
     Image.fromarray(pixels).save(unseen)
-    sets = ("--set", "deploy.mode=pipeline", "--param", "MinScore=0")
+    sets = ("--set", "deploy.mode=pipeline", "--param", "MinScore=0", *STATED)
     assert medloop("run", "classification", "--data", str(images), *SMALL, *sets) == 0, medloop.err
     try:
         first = medloop.json("endpoints", "invoke", NAME, str(unseen))
@@ -28,7 +28,9 @@ def test_a_pipeline_deploys_and_an_approver_updates(medloop: Any, images: Path, 
         assert sum(first["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert medloop("endpoints", "deploy", NAME) == 2
         assert f"medloop models approve {NAME}/1" in medloop.err
-        assert medloop("models", "approve", f"{NAME}/1", "--reason", "it tells bright from dark") == 0, medloop.err
+        assert medloop("models", "approve", f"{NAME}/1", "--reason", "it tells bright from dark", "--as", "QM") == 0, (
+            medloop.err
+        )
         assert medloop.json("endpoints", "deploy", NAME)["action"] == "updated"
         assert medloop.json("endpoints", "deploy", NAME)["action"] == "unchanged"
         assert medloop.json("endpoints", "invoke", NAME, str(unseen))["probabilities"] == first["probabilities"]

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from medloop.statements import STATEMENTS
+
 pytestmark = pytest.mark.slow
 
 SMALL = (
@@ -20,6 +22,8 @@ SMALL = (
     *("--param", "ModelName=resnet18", "--param", "Epochs=1", "--param", "BatchSize=8"),
 )
 """The smallest classification run."""
+STATED = [part for name in STATEMENTS for part in ("--set", f"registration.{name}=a test of the software")]
+"""What has to be stated of a model, or it is registered as Rejected."""
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 180) -> Any:
@@ -56,7 +60,7 @@ def training(medloop: Any, arn: str) -> bool:
 @pytest.fixture(scope="module")
 def trained(medloop: Any, images: Path) -> dict[str, Any]:
     """The outcome of a run that succeeded."""
-    code = medloop("run", "classification", "--data", str(images), *SMALL, "--param", "MinScore=0", "--json")
+    code = medloop("run", "classification", "--data", str(images), *SMALL, *STATED, "--param", "MinScore=0", "--json")
     assert code == 0, medloop.err
     return dict(json.loads(medloop.out))
 

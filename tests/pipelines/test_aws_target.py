@@ -22,6 +22,7 @@ from medloop.commands.options import Services
 from medloop.definition.read import read_definition
 from medloop.settings import load_pipeline
 from tests.pipelines.world import keep_versions
+from tests.unit.cli.versions import answer_executions, identity, keep_cards, store_evidence
 
 pytestmark = pytest.mark.slow
 REGION, ACCOUNT, BUCKET = "eu-west-1", "123456789012", "artefacts"
@@ -153,19 +154,23 @@ def test_over_budget_nothing_is_changed(cloud: Cloud) -> None:
 
 
 def test_a_version_is_listed_approved_and_shown(cloud: Cloud) -> None:
-    """The approver's ARN is recorded, as the account tells it."""
-    client = cloud.target.boto.client("sagemaker")
+    """The approver's ARN is recorded, as the account tells it, where another person's session started the run."""
+    boto = cloud.target.boto
+    client = boto.client("sagemaker")
+    keep_cards(boto)
     client.create_model_package_group(ModelPackageGroupName="medloop-approvals")
     client.create_model_package(
         ModelPackageGroupName="medloop-approvals",
         ModelApprovalStatus="PendingManualApproval",
-        InferenceSpecification={
-            "Containers": [{"Image": "image", "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz"}],
-            "SupportedContentTypes": ["image/png"],
-            "SupportedResponseMIMETypes": ["application/json"],
-        },
+        **store_evidence(boto.client("s3"), bucket=BUCKET),
     )
-    assert cloud("models", "approve", "medloop-approvals/1", "--reason", "good enough") == 0, cloud.err
+    me = boto.client("sts").get_caller_identity()["Arn"]
+    answer_executions(boto, identity(me.rpartition("/")[2]))
+    approve = ("models", "approve", "medloop-approvals/1", "--reason", "good enough")
+    assert cloud(*approve) == 2
+    assert "nobody approves their own training; another person approves" in cloud.err
+    answer_executions(boto)
+    assert cloud(*approve) == 0, cloud.err
     request = cloud.request("UpdateModelPackage")
     assert request["ModelApprovalStatus"] == "Approved"
     assert cloud("models", "show", "medloop-approvals/1", "--json") == 0

@@ -13,6 +13,7 @@ from medloop.commands.output import say
 from medloop.commands.records import find_execution, list_executions
 from medloop.errors import DataError, TargetError, UserError
 from medloop.input_data import data_version, recordable
+from medloop.statements import note_of
 
 if TYPE_CHECKING:
     from medloop.cloud.sessions import Target
@@ -136,6 +137,7 @@ def start(
     version = data_version(target.boto.client("s3"), uri)
     if version is None:
         raise DataError(f"--data {wish.data}: there is no file below it; give the folder or prefix of a data set")
+    tell_unstated(services, wish.resolved)
     confirm_changes(services, target, wish.resolved, yes=yes)
     put = services.upsert(target, wish.resolved)
     say(services.err, f"pipeline: {put.arn}", "dim")
@@ -148,6 +150,12 @@ def start(
         **({"SelectiveExecutionConfig": selection} if selection else {}),
     )
     return str(answer["PipelineExecutionArn"])
+
+
+def tell_unstated(services: Services, resolved: Resolved) -> None:
+    """Say which statements are missing, without which nobody may approve what a run registers."""
+    if note := note_of(resolved.settings):
+        say(services.err, note, "yellow")
 
 
 def check_store(target: Target, wish: Wish) -> None:

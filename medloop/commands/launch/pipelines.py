@@ -122,9 +122,11 @@ def upsert(
 ) -> None:
     """Put a pipeline on the target, with the code that it runs; on AWS, show the changes and ask."""
     from medloop.commands.launch.changes import confirm_changes
+    from medloop.commands.launch.launching import tell_unstated
     from medloop.settings import resolve
 
     resolved = resolve(name, preset, sets or ())
+    tell_unstated(services(ctx), resolved)
     opened = services(ctx).target(target, home)
     confirm_changes(services(ctx), opened, resolved, yes=yes)
     arn = services(ctx).upsert(opened, resolved).arn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medloop.commands.launch.building import definition_text
 from medloop.commands.launch.costing import price_lines, print_cost
-from medloop.commands.launch.launching import Wish
+from medloop.commands.launch.launching import Wish, tell_unstated
 from medloop.commands.options import Services, TargetName
 from medloop.commands.output import print_json, print_table, say
 from medloop.definition.draw import value_in_words
@@ -46,6 +46,7 @@ def print_plan(services: Services, target: TargetName, wish: Wish, *, json: bool
     values = parameter_values(definition, wish)
     steps = [planned_step(step, values) for step in definition.in_order()]
     lines = price_lines(definition, values)
+    tell_unstated(services, wish.resolved)
     if json:
         plan = {"pipeline": wish.resolved.spec.name, "target": target.value, "data": wish.data}
         print_json({**plan, "parameters": values, "steps": steps, "cost": lines})

@@ -97,7 +97,7 @@ def test_evidence_of_another_model(desk: Desk, name: str, other: str) -> None:
 def test_a_statement_that_is_absent(desk: Desk, name: str) -> None:
     """Each of the five is named as the setting that it is."""
     (arn,) = register(desk.boto, ModelCard=card(**{name: " "}))
-    refused(desk, arn, f"g/1 can't be approved: registration.{name} not stated; state", "only Register runs")
+    refused(desk, arn, f"g/1 can't be approved: registration.{name} not stated; state", "results come from the cache")
 
 
 def test_a_version_registered_as_not_for_approval(desk: Desk) -> None:

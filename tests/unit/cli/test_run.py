@@ -59,6 +59,16 @@ def test_the_version_that_was_put_is_started(medloop: Any, account: Any, data: s
     assert asked == [7, "newest"]
 
 
+def test_statements_that_are_missing_are_told_before_the_start(medloop: Any, data: str) -> None:
+    """By name, with what becomes of the version and the mend; a preset that has all five says nothing."""
+    for command in (("run", "classification", "--data", data, "--no-wait"), ("pipelines", "upsert", "classification")):
+        assert medloop(*command, "--set", "registration.annotators=two readers") == 0, medloop.err
+        assert "registration.reference_standard not stated: the version will be registered as Rejected" in medloop.err
+        assert "annotators" not in medloop.err
+        assert medloop(*command, "--preset", "plane-demo") == 0
+        assert "not stated" not in medloop.err
+
+
 @pytest.mark.parametrize("ending", ["", "/", "//"])
 def test_sibling_prefix_is_no_part_of_the_data(medloop: Any, account: Any, data: str, ending: str) -> None:
     """`data` takes in no `data2`: DataVersion ignores it, and InputData ends in a slash, for jobs read key prefixes."""

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
+from medloop.identity import caller, starter
 from medloop.local.home import BUCKET, ROLE_ARN
 from tests.unit.local.steps import compare, condition, fail, processing, register, training
 
@@ -129,10 +130,11 @@ def test_refused_request_fails_its_step_with_the_reason(local: Any) -> None:
 
 
 def test_same_token_starts_once(local: Any) -> None:
-    """StartPipelineExecution with a token used before answers with the execution it started then."""
+    """StartPipelineExecution with a token used before answers with what it started then, by the caller, user@host."""
     create(local, [])
     request = {"PipelineName": "p", "ClientRequestToken": "t" * 32}
     first = local.sagemaker.start_pipeline_execution(**request)["PipelineExecutionArn"]
+    assert starter(local.describe(first)["CreatedBy"]).is_same(caller(local.boto.client("sts").get_caller_identity()))  # type: ignore[union-attr]
     assert local.sagemaker.start_pipeline_execution(**request)["PipelineExecutionArn"] == first
     assert len(local.sagemaker.list_pipeline_executions(PipelineName="p")["PipelineExecutionSummaries"]) == 1
     local.finish(first)
