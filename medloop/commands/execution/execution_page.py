@@ -32,7 +32,8 @@ def render(view: View, flags: str, every: float | None = None) -> str:
     Args:
         view: The execution.
         flags: Options that lead a further command to the same place.
-        every: Seconds after which the page loads itself again; None for a page that nothing keeps fresh.
+        every: Seconds after which the page loads itself again; 0 for the last of such pages, which only puts its reader
+            back where they were; None for a page that was drawn once, and runs no script.
 
     Returns:
         HTML.
@@ -47,7 +48,7 @@ def render(view: View, flags: str, every: float | None = None) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"duration": duration, "shown": shown, "slug": slug, "moment": _moment}
-    script = environment.get_template(SCRIPT).render() if every else ""
+    script = environment.get_template(SCRIPT).render() if every is not None else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(TEMPLATE).render(
         view=view,
@@ -59,7 +60,7 @@ def render(view: View, flags: str, every: float | None = None) -> str:
         flags=flags,
         every=every,
         script=script,
-        script_source=f"script-src 'sha256-{digest}'; " if every else "",
+        script_source=f"script-src 'sha256-{digest}'; " if script else "",
     )
 
 

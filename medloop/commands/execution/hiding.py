@@ -43,7 +43,7 @@ def hide_within(text: str) -> str:
     return text
 
 
-def clean(line: str) -> str:
-    """A line of a log as its reader sees it: without colours, control characters, and what was overwritten."""
-    shown = _CODES.sub("", line).rstrip("\r").rpartition("\r")[2]
-    return hide_within(_CONTROLS.sub("", shown))
+def clean(text: str) -> str:
+    """Lines of a log as their reader sees them: without colours, control characters, and what was overwritten."""
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in _CODES.sub("", text).split("\n")]
+    return hide_within(_CONTROLS.sub("", "\n".join(lines)))

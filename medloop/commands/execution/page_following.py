@@ -35,7 +35,7 @@ class Page:
     def draw(self, *, follow: bool) -> View:
         """Write the page as the execution is now; one that is followed loads itself again until the execution ends."""
         view = self.reader.read()
-        self._write(view, follow=follow)
+        self._write(view, self.every if follow and view.execution.running else None)
         return view
 
     def follow(self, view: View, sleep: Callable[[float], None]) -> View:
@@ -51,11 +51,12 @@ class Page:
         try:
             while view.execution.running:
                 sleep(self.every)
-                view = self.draw(follow=True)
+                view = self.reader.read()
+                if view.execution.running:
+                    self._write(view, self.every)
         finally:
-            self._write(view, follow=False)
+            self._write(view, 0.0)
         return view
 
-    def _write(self, view: View, *, follow: bool) -> None:
-        every = self.every if follow and view.execution.running else None
+    def _write(self, view: View, every: float | None) -> None:
         write_page(self.path, render(view, self.flags, every))

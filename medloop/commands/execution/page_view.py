@@ -107,9 +107,10 @@ class View:
         """What went wrong, the step that ended the execution first: names and reasons; its own has no name."""
         ended_by = failed_step(self.execution)
         parts = sorted((p for p in self.parts if p.step.status == "Failed"), key=lambda p: p.step is not ended_by)
-        found = [(part.step.name, part.reason or "no reason was given") for part in parts]
-        own = clean(self.execution.reason)
-        return found if not own or any(own in reason for _, reason in found) else [*found, ("", own)]
+        found = [(part.step.name, _first_line(part.reason) or "no reason was given") for part in parts]
+        own = _first_line(clean(self.execution.reason))
+        told = any(own in reason or reason in own for _, reason in found)
+        return found if told or not own else [*found, ("", own)]
 
     @property
     def may_be_retried(self) -> bool:
@@ -213,6 +214,11 @@ def _evidence(target: Any, home: Path, uri: str) -> Evidence | None:
         return Evidence(score_of(evaluation), tuple(evaluation.get("notes", ())), report.absolute())
     except (ClientError, UserError, ValueError, KeyError):
         return None
+
+
+def _first_line(text: str) -> str:
+    """What a reader needs first; a traceback behind it stands with the step."""
+    return text.strip().partition("\n")[0]
 
 
 def _end(line: str) -> str:

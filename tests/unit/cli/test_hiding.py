@@ -42,6 +42,7 @@ def test_what_is_no_secret_is_shown(name: str, value: str) -> None:
         ("s3?X-Amz-Signature=abc123&x=1", f"s3?X-Amz-Signature={HIDDEN}&x=1"),
         ("\x1b[1;31mred\x1b[0m\x1b]0;title\x07 text", "red text"),
         ("10%\r100%\r", "100%"),
+        ("first\r\nsecond\r\n", "first\nsecond\n"),
         ("a\x00b\u202ec\ttab", "abc\ttab"),
         ("epoch=1; train_loss=0.5; learning_rate=0.001;", "epoch=1; train_loss=0.5; learning_rate=0.001;"),
     ],
