@@ -16,7 +16,7 @@ from medloop.commands.execution.trials import read_tuning
 from medloop.commands.output import duration, shown
 from medloop.commands.records import Step, describe_job, read_execution
 from medloop.commands.registry.card import card_of, card_rows
-from medloop.commands.registry.decisions import decisions_of
+from medloop.commands.registry.decisions import Decision, decisions_of
 from medloop.commands.registry.evidence_files import code_of
 from medloop.commands.registry.refusals import started_by
 from medloop.definition.cost import load_prices
@@ -42,9 +42,10 @@ class Part:
 
     model: str
     at: str
-    digest: str
     version: Rows
-    decisions: list[tuple[str, ...]]
+    decisions: list[Decision]
+    digest: str
+    """The report's."""
     execution: Rows
     jobs: list[tuple[str, ...]]
     prices: str
@@ -68,11 +69,9 @@ def read_part(target: Any, package: Mapping[str, Any], digest: str) -> Part:
     return Part(
         model=name_of(package),
         at=_moment(datetime.now(UTC)),
+        version=[*_version(package, metadata), ("report's digest", digest)],
+        decisions=decisions_of(package),
         digest=digest,
-        version=_version(package, metadata),
-        decisions=[
-            (_moment(d.at), d.status, d.who, d.reason, d.page or "no page could be read") for d in decisions_of(package)
-        ],
         execution=execution,
         jobs=jobs,
         prices=told,
@@ -91,6 +90,7 @@ def with_part(page: str, part: Part) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"moment": _moment, "page_then": lambda digest: _page_then(digest, part.digest)}
     html = environment.get_template("registry.html.jinja").render(part=part)
     for place, put in ((MARKER, html), ("</main>", f"{html}</main>"), ("</body>", f"{html}</body>")):
         before, found, after = page.rpartition(place) if place != MARKER else page.partition(place)
@@ -99,12 +99,18 @@ def with_part(page: str, part: Part) -> str:
     return page + html
 
 
+def _page_then(digest: str, now: str) -> str:
+    if not digest:
+        return "No page could be read then."
+    return "The page was this one." if digest == now else f"The page was another one: {digest}."
+
+
 def _version(package: Mapping[str, Any], metadata: Mapping[str, str]) -> Rows:
     rows = [
         ("version", name_of(package)),
         ("ARN", str(package["ModelPackageArn"])),
         ("status", str(package.get("ModelApprovalStatus"))),
-        ("registered", shown(package.get("CreationTime"))),
+        ("registered", _when(package.get("CreationTime"))),
         ("endpoint", metadata.get("endpoint", "none named")),
     ]
     if not decisions_of(package) and package.get("ApprovalDescription"):
@@ -128,8 +134,8 @@ def _execution(target: Any, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
     facts = [
         ("execution", arn),
         ("started by", began.shown if began else "nobody is recorded"),
-        ("started", shown(found.started)),
-        ("ended", shown(found.ended)),
+        ("started", _when(found.started)),
+        ("ended", _when(found.ended)),
         ("took", duration(found.seconds)),
         ("status", found.status),
     ]
@@ -167,3 +173,7 @@ def _card(package: Mapping[str, Any]) -> Rows:
 
 def _moment(when: datetime) -> str:
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _when(when: datetime | None) -> str:
+    return "not yet" if when is None else _moment(when)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from medloop.commands.evidence import digest_of
+from medloop.commands.registry.decisions import new_decision, record
 from medloop.commands.registry.registry_part import MARKER
 from medloop.metadata import encode
 from tests.unit.cli.conftest import EVALUATION
@@ -123,10 +124,12 @@ def test_decisions_are_shown_with_who_why_and_the_page(desk: Desk, tmp_path: Pat
     """A hostile reason and name are text; what can't be read of the execution is said."""
     register(desk.boto)
     assert desk("models", "reject", "g/1", "--reason", HOSTILE, "--as", "<b>QM</b>") == 0
+    package = desk.package("arn:aws:sagemaker:us-east-1:000000000000:model-package/g/1")
+    record(desk.sagemaker, package, new_decision("Approved", "x", "y", package, "sha256:0ther"))
     out = tmp_path / "page.html"
     assert desk("models", "open", "g/1", "--out", str(out)) == 0, desk.err
     found = read(out.read_text(encoding="utf-8"))
-    for words in (HOSTILE, "<b>QM</b>", "Rejected", digest_of(PAGE), "not readable"):
+    for words in (f"Rejected by <b>QM</b>: {HOSTILE}", "was this one", "another one: sha256:0ther", "not readable"):
         assert words in found.text
 
 
