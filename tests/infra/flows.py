@@ -8,7 +8,6 @@ start tokens, endpoints that are updated by a canary and rolled back by alarms, 
 from __future__ import annotations
 
 import importlib
-import inspect
 import io
 import json
 import os
@@ -24,16 +23,14 @@ from unittest.mock import patch
 import boto3
 from antlr4 import CommonTokenStream, InputStream
 from botocore.awsrequest import AWSResponse
+from cryptography.hazmat.primitives.asymmetric import rsa
 from moto import mock_aws
-from moto.applicationautoscaling.exceptions import AWSValidationException
-from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 from moto.core.utils import utcnow
 from moto.events.models import EventPattern
-from moto.sagemaker.exceptions import ValidationError
-from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
-from moto.sagemaker.responses import SageMakerResponse
+from moto.sagemaker.models import sagemaker_backends
+from moto.sns.models import Subscription
 from moto.stepfunctions.parser.asl.antlr.runtime.ASLLexer import ASLLexer
 from moto.stepfunctions.parser.asl.antlr.runtime.ASLParser import ASLParser
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
@@ -45,6 +42,7 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser, SyntaxErrorListener
 from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 
+from tests.infra.richer_moto import richer_sagemaker
 from tests.infra.template import Template
 
 REGION = "us-east-1"
@@ -59,7 +57,6 @@ class World:
     def __init__(self, template: Template) -> None:
         """Make topics with a queue each, functions and state machines."""
         self.template = template
-        self._clients: dict[str, Any] = {}
         self.sagemaker = self.client("sagemaker")
         self.s3 = self.client("s3")
         self.cloudwatch = self.client("cloudwatch")
@@ -165,9 +162,7 @@ class World:
 
     def client(self, service: str) -> Any:
         """A client of the account."""
-        if service not in self._clients:
-            self._clients[service] = boto3.client(service)  # type: ignore[call-overload]
-        return self._clients[service]
+        return boto3.client(service)  # type: ignore[call-overload]
 
     def mails(self, part: str) -> list[dict[str, str]]:
         """What was published to the topic whose logical name holds this part."""
@@ -237,11 +232,13 @@ def world(template: Template) -> Iterator[World]:
         patch.object(retrier_decl, "time", _Hasty()),
         patch.object(StateTaskServiceAwsSdk, "_eval_service_task", _as_json(StateTaskServiceAwsSdk._eval_service_task)),
         patch.dict(StateTaskService._SERVICE_NAME_SFN_TO_BOTO_OVERRIDES, BOTO_NAMES),
+        patch.object(Subscription, "private_key", _signing_key),
+        patch.object(boto3, "client", _remembering({})),
     ):
         boto3.DEFAULT_SESSION = _session()
         made = World(template)
         invoke = _invoking(made)
-        with _richer_sagemaker(made):
+        with richer_sagemaker(made):
             _session().events.register("before-call.lambda.Invoke", invoke)
             try:
                 yield made
@@ -255,6 +252,31 @@ def world(template: Template) -> Iterator[World]:
 def _session() -> boto3.Session:
     """One for all worlds: it reads each service's model once."""
     return boto3.Session(region_name=REGION)
+
+
+def _remembering(own: dict[Any, Any]) -> Callable[..., Any]:
+    """`boto3.client`, which takes a while to make one: all worlds share them, but for those that a world answers."""
+
+    def client(service_name: str, **more: Any) -> Any:
+        known, key = (own if service_name == "lambda" else _CLIENTS), (service_name, *sorted(more))
+        if key not in known:
+            known[key] = _session().client(service_name, **more)
+        return known[key]
+
+    return client
+
+
+_CLIENTS: dict[Any, Any] = {}
+
+
+@cache
+def _key() -> Any:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def _signing_key(self: Subscription) -> Any:
+    """One for all topics' messages; moto makes one for each subscription."""
+    return _key()
 
 
 @cache
@@ -305,111 +327,3 @@ def _invoking(made: World) -> Callable[..., Any]:
         return AWSResponse("https://lambda", 200, {}, None), {"StatusCode": 200, "Payload": body, **error}
 
     return invoke
-
-
-@contextmanager
-def _richer_sagemaker(made: World) -> Iterator[None]:
-    """SageMaker's rules that moto lacks."""
-    backend = SageMakerModelBackend
-    tags = backend.list_tags
-    start, model, config, create = (
-        backend.start_pipeline_execution, backend.create_model, backend.create_endpoint_config, backend.create_endpoint,
-    )  # fmt: skip
-
-    def start_once(self: Any, *given: Any, **named: Any) -> dict[str, str]:
-        request = _bound(start, self, given, named)
-        token, content = request["client_request_token"], json.dumps(request, sort_keys=True)
-        with made.starting:
-            if token in made.tokens:
-                arn, before = made.tokens[token]
-                if before != content and not made.lenient:
-                    raise ValidationError(message="ClientRequestToken was used with other parameters")
-                return {"PipelineExecutionArn": arn}
-            answer = dict(start(self, **request))
-            made.tokens[token] = (answer["PipelineExecutionArn"], content)
-            made.executions(request["pipeline_name"])[-1].pipeline_execution_status = "Executing"
-            made.started.append(request)
-        return answer
-
-    def once(make: Callable[..., Any], key: str, kept: str) -> Callable[..., Any]:
-        def refuse(self: Any, *given: Any, **named: Any) -> Any:
-            request = _bound(make, self, given, named)
-            if make.__name__ in made.refusals:
-                raise ValidationError(message=made.refusals[make.__name__])
-            if request[key] in getattr(self, kept):
-                raise ValidationError(message=f"Cannot create already existing {key} {request[key]}.")
-            return make(self, **request)
-
-        return refuse
-
-    def list_tags(self: Any, arn: str, **page: Any) -> Any:
-        if ":endpoint-config/" in arn and arn.rpartition("/")[2] not in self.endpoint_configs:
-            raise ValidationError(message=f"Could not find {arn}.")
-        return tags(self, arn=arn, **page)
-
-    with (
-        patch.object(ApplicationAutoscalingBackend, "register_scalable_target", _scaling(made)),
-        patch.object(backend, "list_tags", list_tags),
-        patch.object(backend, "start_pipeline_execution", start_once),
-        patch.object(backend, "create_model", once(model, "model_name", "_models")),
-        patch.object(backend, "create_endpoint_config", once(config, "endpoint_config_name", "endpoint_configs")),
-        patch.object(backend, "create_endpoint", once(create, "endpoint_name", "endpoints")),
-        patch.object(SageMakerResponse, "update_endpoint", _updating(made), create=True),
-    ):
-        yield
-
-
-def _scaling(made: World) -> Callable[..., Any]:
-    """RegisterScalableTarget, which may be refused."""
-    scale = ApplicationAutoscalingBackend.register_scalable_target
-
-    def register_scalable_target(self: Any, *given: Any, **named: Any) -> Any:
-        if "register_scalable_target" in made.refusals:
-            raise AWSValidationException(made.refusals["register_scalable_target"])
-        return scale(self, *given, **named)
-
-    return register_scalable_target
-
-
-def _bound(function: Callable[..., Any], self: Any, given: Any, named: Any) -> dict[str, Any]:
-    """A call's arguments by name."""
-    arguments = dict(inspect.signature(function).bind(self, *given, **named).arguments)
-    del arguments["self"]
-    return arguments
-
-
-def _updating(made: World) -> Callable[[Any], str]:
-    """UpdateEndpoint: refused while another lasts, or to another machine while it is scaled; ends by the alarms."""
-
-    def update_endpoint(self: Any) -> str:
-        request = json.loads(self.body)
-        made.updates.append(request)
-        endpoint = self.sagemaker_backend.endpoints[request["EndpointName"]]
-        if endpoint.endpoint_status != "InService":
-            raise ValidationError(message=f'Cannot update in-progress endpoint "{endpoint.arn}".')
-        if "update_endpoint" in made.refusals:
-            raise ValidationError(message=made.refusals["update_endpoint"])
-        kinds = [made.machine(name) for name in (endpoint.endpoint_config_name, request["EndpointConfigName"])]
-        if kinds[0] != kinds[1] and made.scaled(endpoint.endpoint_name):
-            raise ValidationError(message="The variant is registered as a scalable target: its instance type stays.")
-        endpoint.endpoint_status = "Updating"
-        threading.Thread(target=_bake, args=(made, endpoint, request), daemon=True).start()
-        return json.dumps({"EndpointArn": endpoint.arn})
-
-    return update_endpoint
-
-
-def _bake(made: World, endpoint: Any, request: dict[str, Any]) -> None:
-    while endpoint.endpoint_name in made.holds:
-        time.sleep(0.02)
-    time.sleep(0.05)
-    alarms = [a["AlarmName"] for a in request["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]]
-    states = made.cloudwatch.describe_alarms(AlarmNames=alarms)["MetricAlarms"]
-    if any(alarm["StateValue"] == "ALARM" for alarm in states):
-        endpoint.endpoint_status = "RollingBack"
-        time.sleep(0.05)
-        endpoint.failure_reason = "One or more configured alarm(s) breached"
-    else:
-        endpoint.endpoint_config_name = request["EndpointConfigName"]
-        endpoint.failure_reason = None
-    endpoint.endpoint_status = "InService"
