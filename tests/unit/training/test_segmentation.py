@@ -168,7 +168,7 @@ class TestTraining:
 )
 def test_every_network_trains_and_predicts(job: TrainingJob, network: dict[str, object]) -> None:
     """Gradients reach the weights, and the written model labels a new volume on its own grid."""
-    result = train(job, **({"epochs": 3, "patches_per_volume": 1, "val_interval": 3} | network))
+    result = train(job, **({"epochs": 2, "patches_per_volume": 1, "val_interval": 2} | network))
     losses = [epoch["train_loss"] for epoch in result.history]
     assert losses[-1] < losses[0]
     image = job.channels["train"].parent / "test" / "p8" / "img.nii.gz"
