@@ -1,0 +1,170 @@
+"""AUROC: DeLong's variance over patients, on the logit scale.
+
+DeLong et al. 1988, https://doi.org/10.2307/2531595; clusters: Obuchowski 1997, https://doi.org/10.2307/2533958; logit:
+Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2. Student's quantile has Satterthwaite's degrees of
+freedom, from the variance that each class's patients bring. A perfect ranking shows no variance: its bound is
+Newcombe's (2006, method 5, https://doi.org/10.1002/sim.2324), and no other ranking's bound is nearer to 1 than that
+one, or nearer to 0 than that of a wholly reversed ranking.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+
+from medloop.evaluation.intervals.estimate import (
+    NORMAL_QUANTILE,
+    Estimate,
+    Floats,
+    Indices,
+    bare,
+    index_patients,
+    lacking,
+    make_interval,
+    student_quantile,
+    undefined,
+)
+
+METHOD = "DeLong over patients, logit scale"
+MIN_ON_A_SIDE = 2
+"""Patients with a class, and with others: of one patient no variance is known."""
+_TINY = 1e-12
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The AUROC of one class against the rest."""
+
+    area: float
+    influence: Floats
+    """[2, P]: what each patient's cases with the class, and those without, add to the area's error; the squares of the
+    patients' sums add up to the variance. NaN where a side has a single patient."""
+    sides: tuple[int, int]
+    """Patients with the class, and with others."""
+
+
+def place(positive: Mask, scores: Floats, of_case: Indices, num_patients: int) -> Placed | None:
+    """DeLong's placements, summed over each patient's cases.
+
+    Args:
+        positive: [N], of the class.
+        scores: [N].
+        of_case: [N], each case's patient as an index below P.
+        num_patients: P.
+
+    Returns:
+        None where a side is empty.
+    """
+    if positive.all() or not positive.any():
+        return None
+    above = share_below(scores[positive], scores[~positive])
+    below = 1 - share_below(scores[~positive], scores[positive])
+    area = float(above.mean())
+    influence, sides = np.full((2, num_patients), np.nan), (0, 0)
+    sides = (len(np.unique(of_case[positive])), len(np.unique(of_case[~positive])))
+    for row, (mask, placements) in enumerate(((positive, above), (~positive, below))):
+        if sides[row] >= MIN_ON_A_SIDE:
+            part = np.bincount(of_case[mask], placements - area, minlength=num_patients) / mask.sum()
+            influence[row] = part * math.sqrt(sides[row] / (sides[row] - 1))
+    return Placed(area, influence, sides)
+
+
+def share_below(scores: Floats, others: Floats) -> Floats:
+    """For each score the share of the others below it, ties counted half."""
+    ordered = np.sort(others)
+    ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
+    shares: Floats = ranks / (2 * len(others))
+    return shares
+
+
+def auroc(positive: Mask, scores: Floats, patients: Sequence[str]) -> Estimate:
+    """The chance that a case of the class scores above another one, ties counted half.
+
+    Args:
+        positive: [N], of the class.
+        scores: [N].
+        patients: The patient of each case; empty where patients are not known.
+
+    Returns:
+        Undefined where a side is empty; without an interval under 10 patients, with a single patient on a side, or
+        where patients are not known.
+    """
+    return _estimate([(positive, scores)], patients, "No case of the class, or none of another.")
+
+
+def macro_auroc(truth: NDArray[np.int64], probabilities: Floats, patients: Sequence[str]) -> Estimate:
+    """The mean of the AUROCs of each class against the rest, over the classes with cases on both sides.
+
+    Args:
+        truth: [N] class indices.
+        probabilities: [N, C].
+        patients: The patient of each case; empty where patients are not known.
+    """
+    sides = [(truth == c, probabilities[:, c]) for c in range(probabilities.shape[1])]
+    return _estimate(sides, patients, "The cases are of one class.")
+
+
+def _estimate(sides: list[tuple[Mask, Floats]], patients: Sequence[str], absent: str) -> Estimate:
+    num_cases = len(sides[0][0])
+    number, of_case = index_patients(patients or [""] * num_cases)
+    placed = [found for found in (place(*side, of_case, number) for side in sides) if found is not None]
+    if not placed:
+        return undefined(patients, absent, num_cases)
+    area, reason = float(np.mean([found.area for found in placed])), lacking(patients, num_cases)
+    if not reason and min(min(found.sides) for found in placed) < MIN_ON_A_SIDE:
+        reason = "No interval: a class has cases of a single patient, or only one patient has others."
+    if reason:
+        return bare(area, patients, num_cases, reason)
+    influence = np.mean([found.influence.sum(axis=0) for found in placed], axis=0)
+    error = math.sqrt(float((influence**2).sum()))
+    fewest = min((found.sides for found in placed), key=min)
+    bounds = _bounds(area, error, min(_degrees(found) for found in placed), fewest)
+    return Estimate(area, num_cases, number, error, make_interval(*bounds, METHOD))
+
+
+def _degrees(found: Placed) -> float:
+    """Satterthwaite's degrees of freedom, from the two sides' variances."""
+    variances, spare = (found.influence**2).sum(axis=1), np.array(found.sides) - 1
+    if not variances.any():
+        return float(spare.min())
+    return float(variances.sum() ** 2 / (variances**2 / spare).sum())
+
+
+def _bounds(area: float, error: float, degrees: float, sides: tuple[int, int]) -> tuple[float, float]:
+    """At the limits of what can be seen Newcombe's; the least favourable of the two otherwise."""
+    if error <= 0 or not 0 < area < 1:
+        return newcombe(area, sides)
+    half = student_quantile(degrees) * error / (area * (1 - area))
+    found = expit(logit(area) - half), expit(logit(area) + half)
+    return min(float(found[0]), newcombe(1.0, sides)[0]), max(float(found[1]), newcombe(0.0, sides)[1])
+
+
+def newcombe(area: float, sides: tuple[int, int], quantile: float = NORMAL_QUANTILE) -> tuple[float, float]:
+    """Newcombe's method 5: the areas whose own standard error, by Hanley and McNeil's formula, reaches `area`.
+
+    Args:
+        area: AUROC.
+        sides: Unrelated cases of the class, and others.
+        quantile: Of the normal distribution.
+    """
+
+    def excess(other: float) -> float:
+        return (area - other) ** 2 - quantile**2 * _hanley_variance(other, sides)
+
+    lower = 0.0 if area <= _TINY else float(brentq(excess, _TINY, area - _TINY))
+    upper = 1.0 if area >= 1 - _TINY else float(brentq(excess, area + _TINY, 1 - _TINY))
+    return lower, upper
+
+
+def _hanley_variance(area: float, sides: tuple[int, int]) -> float:
+    """Hanley and McNeil's, with both sides' numbers averaged, as Newcombe has it."""
+    spare = (sides[0] + sides[1]) / 2 - 1
+    excess = spare * (1 - area) / (2 - area) + spare * area / (1 + area)
+    return area * (1 - area) * (1 + excess) / (sides[0] * sides[1])

@@ -1,0 +1,58 @@
+"""Medians: Woodruff's interval, the values at the ends of an interval for the share below.
+
+Woodruff 1952, https://doi.org/10.2307/2280781. The share's interval is Wilson's, corrected for cases that share a
+patient; with one case a patient the bounds are order statistics, as in the binomial interval for a median.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from medloop.evaluation.intervals.estimate import (
+    Estimate,
+    Floats,
+    finite,
+    index_patients,
+    lacking,
+    make_interval,
+    student_quantile,
+    undefined,
+)
+from medloop.evaluation.intervals.proportions import effective_number, wilson
+
+METHOD = "order statistics (Woodruff), effective number of cases by the patients' design effect"
+
+
+def median(values: Floats, patients: Sequence[str]) -> Estimate:
+    """The median over cases; those without a value (NaN) are left out.
+
+    A failure's value has to be finite: the image's diagonal stands for an infinite distance.
+
+    Args:
+        values: [N], NaN where undefined.
+        patients: The patient of each; empty where patients are not known.
+
+    Returns:
+        Undefined with no value; without an interval under 10 patients or where they are not known.
+
+    Raises:
+        ValueError: A value is infinite.
+    """
+    found, owners = finite(values, patients)
+    if not len(found):
+        return undefined(owners, "No case with a value.")
+    middle, reason = float(np.median(found)), lacking(owners, len(found))
+    if reason:
+        return Estimate(middle, len(found), len(set(owners)) or None, note=reason)
+    number, of_case = index_patients(owners)
+    below = (found < middle) + 0.5 * (found == middle)
+    effective = effective_number(below - 0.5, 0.5, of_case, number)
+    quantile = student_quantile(number - 1)
+    # The interval of a share of a half is symmetric, and so are the ranks of the bounds.
+    rank = math.floor(len(found) * wilson(0.5, effective, quantile)[0])
+    lower, upper = np.sort(found)[[rank, len(found) - 1 - rank]]
+    error = float(upper - lower) / (2 * quantile)
+    return Estimate(middle, len(found), number, error, make_interval(lower, upper, METHOD))

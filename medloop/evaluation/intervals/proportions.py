@@ -1,0 +1,73 @@
+"""Proportions: Wilson's score interval, its sample size corrected for cases that share a patient.
+
+Wilson 1927, https://doi.org/10.2307/2276774. The effective number of cases is the number over the design effect, the
+ratio estimator's variance over clusters against the binomial one: Kish 1965, Survey Sampling; Rao and Scott 1992,
+https://doi.org/10.2307/2532311. Franco et al. 2019 compare such intervals, https://doi.org/10.1093/jssam/smy019.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from medloop.evaluation.intervals.estimate import (
+    Estimate,
+    Floats,
+    index_patients,
+    lacking,
+    make_interval,
+    student_quantile,
+    totals,
+    undefined,
+)
+
+METHOD = "Wilson, effective number of cases by the patients' design effect"
+
+
+def proportion(hits: Sequence[bool] | Floats, patients: Sequence[str]) -> Estimate:
+    """The share of cases (or lesions) that are hits.
+
+    Args:
+        hits: [N], 0 or 1.
+        patients: The patient of each; empty where patients are not known.
+
+    Returns:
+        Undefined with no case; without an interval under 10 patients or where they are not known.
+    """
+    found = np.asarray(hits, dtype=np.float64)
+    if not len(found):
+        return undefined(patients, "No case to count.")
+    share, reason = float(found.mean()), lacking(patients, len(found))
+    if reason:
+        return Estimate(share, len(found), len(set(patients)) or None, note=reason)
+    number, of_case = index_patients(patients)
+    effective = effective_number(found - share, share, of_case, number)
+    lower, upper = wilson(share, effective, student_quantile(number - 1))
+    error = math.sqrt(share * (1 - share) / effective)
+    return Estimate(share, len(found), number, error, make_interval(lower, upper, METHOD))
+
+
+def effective_number(residuals: Floats, share: float, of_case: np.ndarray, num_patients: int) -> float:
+    """How many unrelated cases say as much as these.
+
+    With a share of 0 or 1 no design effect can be seen: patients count, as if the cases of each were one. The design
+    effect is at least 1: a smaller one is chance more often than truth.
+    """
+    binomial = share * (1 - share) * len(residuals)
+    if binomial <= 0:
+        return float(num_patients)
+    clustered = float((totals(residuals, of_case, num_patients) ** 2).sum())
+    return len(residuals) / max(1.0, clustered / binomial)
+
+
+def wilson(share: float, number: float, quantile: float) -> tuple[float, float]:
+    """Wilson's score interval of a share among `number` unrelated cases."""
+    square = quantile**2 / number
+    centre = (share + square / 2) / (1 + square)
+    half = quantile / (1 + square) * math.sqrt(share * (1 - share) / number + square / (4 * number))
+    # At 0 and 1 the bounds are exactly these, but for rounding.
+    lower = 0.0 if share == 0 else max(0.0, centre - half)
+    upper = 1.0 if share == 1 else min(1.0, centre + half)
+    return lower, upper

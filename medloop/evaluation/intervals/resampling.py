@@ -1,0 +1,25 @@
+"""Patients drawn with replacement, each with all of their cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from medloop.evaluation.intervals.estimate import Floats
+
+NUM_DRAWS = 2000
+_CHUNK_VALUES = 4_000_000
+"""Weights in memory at once: 32 MB."""
+
+
+def draws(num_patients: int, num_cases: int, seed: int = 0, num_draws: int = NUM_DRAWS) -> Iterator[Floats]:
+    """How often each patient was drawn: [b, P], some draws at a time, `num_draws` in all."""
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_VALUES // max(num_patients, num_cases))
+    for start in range(0, num_draws, chunk):
+        size = min(chunk, num_draws - start)
+        drawn = generator.integers(num_patients, size=(size, num_patients))
+        drawn += num_patients * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * num_patients)
+        yield counts.reshape(size, num_patients).astype(np.float64)
