@@ -13,6 +13,8 @@ from constructs import Construct
 
 from infra.network.vpc import Network
 
+PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+
 
 def statement(
     sid: str, actions: Sequence[str], resources: Sequence[str], conditions: Mapping[str, Any] | None = None
@@ -106,11 +108,7 @@ def run_as_job(scope: Construct, network: Network, repositories: Sequence[str]) 
     return [
         # The service knows no narrower resource: a token for the registry, not for any image.
         statement("LogInToRegistry", ["ecr:GetAuthorizationToken"], ["*"]),
-        statement(
-            "PullImages",
-            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            repositories,
-        ),
+        statement("PullImages", PULLING, repositories),
         statement(
             "WriteLogs",
             ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],

@@ -8,8 +8,8 @@ from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.execution.grants import read_objects, run_as_job, use_key, write_objects
-from infra.images.repositories import Images
+from infra.execution.grants import PULLING, read_objects, run_as_job, statement, use_key, write_objects
+from infra.images.repositories import Images, base_images
 from infra.network.vpc import Network
 from infra.settings import AccessSettings
 from infra.storage.buckets import Storage
@@ -91,6 +91,7 @@ class JobRoles(Construct):
             *self._raw,
             # Earlier models: training may begin with their weights.
             *read_objects("ReadSplitAndModels", bucket, SPLIT, *MODELS, *rest, *CODE),
+            statement("PullScriptModesImage", PULLING, [base_images(self)]),
             write_objects("WriteModels", bucket, *MODELS, *rest),
             *use_key("UseArtefacts", self._storage.keys.artefacts, write=True, machines=True),
         ]

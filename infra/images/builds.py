@@ -12,13 +12,11 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.execution.grants import statement
-from infra.images.repositories import Images
+from infra.execution.grants import PULLING, statement
+from infra.images.repositories import Images, base_images
 from infra.names import IMAGES_PROJECT, SOURCE_KEY
 from infra.storage.buckets import Storage
 
-BASE_ACCOUNT = "763104351884"
-"""AWS's own account of the base images (containers/*/container.toml)."""
 PUSHING = [
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
@@ -109,8 +107,6 @@ class Builds(Construct):
             ),
             description="medloop: builds of images",
         )
-        base = f"arn:{stack.partition}:ecr:{stack.region}:{BASE_ACCOUNT}:repository/*"
-        pulling = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
         bucket = storage.artefacts
         for each in [
             statement("ReadCheckout", ["s3:GetObject", "s3:GetObjectVersion"], [bucket.arn_for_objects(SOURCE_KEY)]),
@@ -122,7 +118,7 @@ class Builds(Construct):
             # The service knows no narrower resource: a token for the registry, not for any image.
             statement("LogInToRegistry", ["ecr:GetAuthorizationToken"], ["*"]),
             statement("PushImages", PUSHING, images.arns),
-            statement("PullBaseImages", pulling, [base]),
+            statement("PullBaseImages", PULLING, [base_images(self)]),
             statement("WriteLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [log.log_group_arn]),
         ]:
             role.add_to_policy(each)

@@ -9,6 +9,15 @@ from constructs import Construct
 from infra.storage.keys import Keys
 from medloop.bundle import REPOSITORY, load_container
 
+BASE_ACCOUNT = "763104351884"
+"""AWS's own account of the base images (containers/*/container.toml), in most regions."""
+
+
+def base_images(scope: Construct) -> str:
+    """ARN of AWS's repositories of base images in this region, which script mode trains in as they are."""
+    stack = cdk.Stack.of(scope)
+    return f"arn:{stack.partition}:ecr:{stack.region}:{BASE_ACCOUNT}:repository/*"
+
 
 def container_names() -> list[str]:
     """The containers that are images: all but the function."""

@@ -132,6 +132,20 @@ def test_the_trail_sees_objects_of_both_buckets(stack: Template) -> None:
     assert len(selector["DataResources"][0]["Values"]) == 2
 
 
+def test_no_failure_of_a_state_machine_is_silent(stack: Template) -> None:
+    """Each task catches all errors, but for mails: where one can't be sent the machine fails, which is an alarm."""
+    watched = json.dumps([stack.resolve(found["Properties"]) for found in stack.of("AWS::CloudWatch::Alarm").values()])
+    for logical in stack.of("AWS::StepFunctions::StateMachine"):
+        document = json.loads(stack.definition(logical))
+        assert document["TimeoutSeconds"] > 0
+        assert stack.arn(logical) in watched
+        for name, state in document["States"].items():
+            if state["Type"] == "Task":
+                caught = [error for catch in state.get("Catch", []) for error in catch["ErrorEquals"]]
+                assert state["Retry"], name
+                assert "States.ALL" in caught or name.startswith("Notify"), name
+
+
 PUBLISHED = {
     "AWS/Sagemaker/ModelBuildingPipeline": "SageMaker, of every execution",
     "AWS/SageMaker": "SageMaker, of every endpoint",

@@ -152,6 +152,17 @@ def test_guards_that_look_at_the_same_moment_start_one(account: World) -> None:
     assert len(account.started) == 1
 
 
+def test_two_triggers_at_once_start_one_execution(account: World) -> None:
+    """However the two guards' steps fall between one another; both come to their end."""
+    account.s3.put_object(Bucket=BUCKET, Key=f"{FOLDER}/manifest.json", Body=b"{}")
+    both = [account.start(guard(account), SCHEDULED) for _ in range(2)]
+    account.until(lambda: account.started)
+    account.until(lambda: any(account.states.describe_execution(executionArn=e)["status"] != "RUNNING" for e in both))
+    account.finish("segmentation")
+    assert {account.ended(execution)["status"] for execution in both} == {"SUCCEEDED"}
+    assert len(account.started) == 1
+
+
 def test_a_guard_that_is_given_anothers_execution_waits_its_turn(account: World) -> None:
     """The service may answer a token that it knows with the execution that it made of it: then the wish isn't lost."""
     account.lenient = True

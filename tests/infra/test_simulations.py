@@ -136,6 +136,50 @@ def test_endpoints_let_nothing_else_pass(
     assert decide(request, anything, boundaries=[account.endpoint_policy(endpoint)]) == decision
 
 
+BY_ENDPOINT = {
+    "sagemaker": "Network/SagemakerApi",
+    "s3": "Network/Vpc/S3",
+    "logs": "Network/Logs",
+    "cloudwatch": "Network/Monitoring",
+    "sagemaker-mlflow": "Network/Experiments",
+}
+"""Services that code in the VPC asks by itself; the others are asked for it by SageMaker or Lambda."""
+
+
+@pytest.mark.parametrize(
+    "role", ["processing", "training", "evaluation", "inference", "champion", "guard-function", "planner"]
+)
+def test_what_a_role_in_the_vpc_may_do_passes_the_endpoints(account: Account, role: str) -> None:
+    """A right that no endpoint lets pass is none: the call would wait for its end of time."""
+    arn = account.role(ROLES[role])
+    allowed = [s for s in account.statements_of(arn) if s["Effect"] == "Allow"]
+    asked = {action for s in allowed for action in as_list(s["Action"]) if action.partition(":")[0] in BY_ENDPOINT}
+    assert asked
+    context = {"aws:PrincipalAccount": ACCOUNT, "aws:ResourceAccount": ACCOUNT}
+    anything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    stuck = []
+    for action in sorted(asked):
+        policy = account.endpoint_policy(BY_ENDPOINT[action.partition(":")[0]])
+        if decide(Request(arn, action, "*", context), anything, boundaries=[policy]) != "allowed":
+            stuck.append(action)
+    assert stuck == []
+
+
+@pytest.mark.parametrize(("trail", "decision"), [("medloop", "allowed"), ("others", "explicitly denied")])
+def test_the_trails_bucket_takes_this_trail_alone(account: Account, trail: str, decision: str) -> None:
+    """Of no other account, and of no other trail."""
+    place = f"{bucket(account, 'Logs')}/trail/AWSLogs/{ACCOUNT}/CloudTrail/a.json.gz"
+    when = {
+        "aws:SecureTransport": "true",
+        "s3:TlsVersion": "1.3",
+        "s3:x-amz-acl": "bucket-owner-full-control",
+        "aws:SourceArn": f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/{trail}",
+        "aws:SourceAccount": ACCOUNT,
+    }
+    request = Request("cloudtrail.amazonaws.com", "s3:PutObject", place, when)
+    assert decide(request, [], account.resource_policy(place)) == decision
+
+
 PERSON = f"arn:aws:iam::{ACCOUNT}:user/doctor"
 MACHINE = {
     "aws:SourceAccount": ACCOUNT,
