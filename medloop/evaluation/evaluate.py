@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -34,8 +35,9 @@ from medloop.evaluation.record import (
     Subgroup,
 )
 from medloop.evaluation.registration import REGISTRATION_FILE, registration, to_json
+from medloop.evaluation.report.history import read_history
 from medloop.evaluation.report.page import render
-from medloop.evaluation.segmentation import score_volumes
+from medloop.evaluation.segmentation import TOLERANCE, score_volumes
 from medloop.evaluation.statistics import LEVEL, MIN_PATIENTS, NUM_DRAWS
 from medloop.evaluation.tables import to_csv
 from medloop.imaging.manifest import channel_folder
@@ -65,6 +67,8 @@ class EvaluateArguments(BaseModel):
     """The oldest Approved version, where it is another; its files are in the input `first`."""
     test_uses: int | None = Field(default=None, ge=1)
     """How many candidates were scored on this test set, this one included."""
+    surface_tolerance: float = Field(default=TOLERANCE, ge=0, allow_inf_nan=False)
+    """Of the surface Dice of volumes, in mm; in voxels where a header doesn't say mm."""
     note: str = ""
     """A caveat that has to stand wherever the score is shown, such as where the data comes from."""
 
@@ -110,7 +114,7 @@ def evaluate(
         TargetError: `output` can't be written.
     """
     found = assess(model, test, split, arguments, champion=champion, first=first, load=load)
-    page = render(found.evaluation, found.outcome, found.model, found.split)
+    page = render(found.evaluation, found.outcome, found.model, found.split, read_history(model))
     record = found.evaluation.to_json()
     texts = registration(
         found.evaluation, found.split, found.model, record=record, report=page, test_uses=arguments.test_uses
@@ -140,7 +144,8 @@ def assess(
     require_task(predictor.record, arguments.task)
     cases = list_cases(channel_folder(test, split, "test"), record, predictor.record.classes)
     kept, leakage = leave_out_seen(cases, record, predictor.record)
-    score = score_images if arguments.task == "classification" else score_volumes
+    volumes = partial(score_volumes, tolerance=arguments.surface_tolerance)
+    score = score_images if arguments.task == "classification" else volumes
     outcome = score(kept, predictor, patients_known=record.identifiers != "none")
     scored = Scored(kept, outcome, predictor.record.classes, record)
     candidate = predictor.record
@@ -193,6 +198,9 @@ def _summarise(
         ),
         multiclass_classification_metrics=_classification(outcome, defined),
         segmentation_metrics=defined if outcome.confusion is None else None,
+        statistics=list(outcome.statistics),
+        volumes=list(outcome.volumes),
+        lesions=list(outcome.lesions),
         subgroups=_subgroups(outcome, cases, split),
         data=Data(
             split_digest=split.data_digest,

@@ -1,4 +1,4 @@
-"""What the page is put together from: sections of text, tables and pictures."""
+"""What the page is put together from: tables, pictures, and a task's own part."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medloop.evaluation.outcome import Table
+from medloop.evaluation.report.embedded import Embedded
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,38 @@ class Figure:
     caption: str = ""
     small: bool = False
     """One of many, side by side."""
+    wide: bool = False
+    """Pictures within it are side by side: a narrow screen scrolls it."""
 
 
 @dataclass(frozen=True)
-class Section:
-    """A part of the page."""
+class Drawn:
+    """Cases that are shown, and what they show."""
 
     title: str
     text: str = ""
-    tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Volumes to look through, and the structures in them."""
+
+    legend: Sequence[dict[str, str]]
+    volumes: Sequence[Embedded]
+    remark: str
+    """Which cases are there, which are not, and why."""
+
+
+@dataclass(frozen=True)
+class TaskPart:
+    """What one task shows and the other doesn't."""
+
+    curves: Sequence[Figure]
+    tables: Sequence[tuple[str, Table]]
+    """Heading and table."""
+    drawn_title: str
+    drawn: Sequence[Drawn]
+    cases: Table
+    """All of them, the worst first."""
+    viewer: Viewer | None = None

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Canvas
+from PIL import Image
 
-DPI = 110
+DPI = 130
 TRUTH, PREDICTION = "#00b7c7", "#ff7f0e"
 CLASS_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#6b6b6b")
 """Okabe and Ito's palette, which the colour-blind can tell apart."""
+GREY, FAINT, INK = "#6b7682", "#e3e7ec", "#1c2430"
 STYLE: dict[str, Any] = {
-    "font.size": 9,
+    "font.size": 10,
+    "font.family": ["DejaVu Sans"],
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#888888",
+    "axes.edgecolor": "#8a96a3",
+    "axes.labelcolor": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
     "text.parse_math": False,
     "svg.hashsalt": "medloop",
+    "svg.fonttype": "path",
 }
-"""Class names are not markup: `text.parse_math` is off."""
+"""Class names are not markup: `text.parse_math` is off. Letters are outlines: the page brings no fonts."""
+MAX_POINTS = 1500
+"""Points beyond which a cloud is drawn as a bitmap within the drawing."""
 
 
 def colour(index: int) -> str:
@@ -39,13 +51,32 @@ def styled() -> Any:
     return rc_context(STYLE)
 
 
-def png_uri(figure: Canvas) -> str:
-    """The figure as a data URI; the same figure gives the same bytes."""
+def png_uri(figure: Canvas, colours: int | None = None) -> str:
+    """The figure as a data URI; the same figure gives the same bytes.
+
+    Args:
+        figure: Drawn.
+        colours: How many to keep at most: a palette makes files of a third the size. None keeps all.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    return data_uri(buffer.getvalue())
+    return data_uri(buffer.getvalue() if colours is None else _with_palette(buffer, colours))
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def _with_palette(png: io.BytesIO, colours: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(colours).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def svg_uri(figure: Canvas) -> str:
+    """The figure as a drawing that stays sharp in print; the same figure gives the same bytes."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = re.sub(r"\n\s*", "\n", buffer.getvalue())
+    return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode("ascii")
+
+
+def data_uri(content: bytes, kind: str = "png") -> str:
+    """A picture's bytes (`png`, `jpeg`) as a data URI."""
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")

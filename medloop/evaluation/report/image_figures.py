@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from medloop.evaluation.record import ReliabilityBin
 from medloop.evaluation.report.contents import Figure
-from medloop.evaluation.report.drawing import canvas, colour, data_uri, png_uri, styled
+from medloop.evaluation.report.drawing import FAINT, GREY, INK, canvas, colour, data_uri, png_uri, styled, svg_uri
 from medloop.evaluation.scores import Floats, Integers
 from medloop.imaging.formats import read_image
 
@@ -21,6 +23,10 @@ THUMBNAIL = 160
 """Longest edge, in pixels."""
 MAX_WRITTEN = 15
 """Classes up to which the matrix's cells hold their counts."""
+MAX_CURVES = 8
+"""Curves in one plot, as many as there are colours; of more classes, those with the lowest areas are drawn."""
+MAX_NAMED = 40
+"""Classes up to which the matrix's rows are named."""
 
 
 def confusion_matrix(counts: Integers, classes: Sequence[str]) -> Figure:
@@ -31,46 +37,116 @@ def confusion_matrix(counts: Integers, classes: Sequence[str]) -> Figure:
         classes: C names.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    edge = 2.4 + 0.55 * min(len(classes), 20)
+    edge = 2.6 + 0.5 * min(len(classes), 12)
+    names = [_short(name) for name in classes] if len(classes) <= MAX_NAMED else [""] * len(classes)
     with styled():
         figure = canvas(edge, edge * 0.9)
         axes = figure.add_subplot()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_xticks(range(len(classes)), classes, rotation=35, ha="right")
-        axes.set_yticks(range(len(classes)), classes)
+        axes.set_xticks(range(len(classes)), names, rotation=35, ha="right")
+        axes.set_yticks(range(len(classes)), names)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         if len(classes) <= MAX_WRITTEN:
             for (row, column), count in np.ndenumerate(counts):
-                tone = "white" if shares[row, column] > 0.55 else "#222222"
+                tone = "white" if shares[row, column] > 0.55 else INK
                 axes.text(column, row, str(count), ha="center", va="center", color=tone, fontsize=11)
+        right, total = int(np.trace(counts)), int(counts.sum())
         return Figure(
-            png_uri(figure),
-            f"Confusion matrix: {int(np.trace(counts))} of {int(counts.sum())} cases on the diagonal",
-            "Cases by true class (rows) and predicted class (columns); the shade is the share of the row.",
+            svg_uri(figure) if len(classes) <= MAX_NAMED else png_uri(figure),
+            f"Confusion matrix: {right} of {total} cases on the diagonal",
+            f"Confusion matrix: {right} of {total} cases on the diagonal. Rows are the true class, columns the most "
+            "probable one; the shade is the share of the row.",
         )
 
 
-def roc_curves(truth: Integers, probabilities: Floats, classes: Sequence[str]) -> Figure:
-    """Draw each class's ROC curve against the rest; classes without both signs are left out."""
+def roc_curves(
+    truth: Integers, probabilities: Floats, classes: Sequence[str], thresholds: Mapping[str, float]
+) -> Figure:
+    """Draw each class's ROC curve against the rest, and its operating point; classes without both signs are left out.
+
+    Args:
+        truth: [N] class indices.
+        probabilities: [N, C].
+        classes: C names.
+        thresholds: The operating points' probabilities, by class.
+    """
     with styled():
-        figure = canvas(4.6, 4.2)
-        axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], color="#bbbbbb", linestyle=":", linewidth=1)
-        for index, name in enumerate(classes):
-            positive = truth == index
-            if positive.any() and not positive.all():
-                false_rate, true_rate, _ = roc_curve(positive, probabilities[:, index])
-                area = roc_auc_score(positive, probabilities[:, index])
-                axes.plot(false_rate, true_rate, color=colour(index), linewidth=1.8, label=f"{name}  {area:.3f}")
-        axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(-0.02, 1.02)
-        if len(axes.lines) > 1:
-            axes.legend(title="class, AUROC", loc="lower right", frameon=False)
-        return Figure(png_uri(figure), "ROC curves, one per class", "The dotted line is guessing.")
+        figure, axes = _square()
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
+        for tone, k, positive, area in _curved(truth, probabilities, roc_auc_score):
+            false_rate, true_rate, _ = roc_curve(positive, probabilities[:, k])
+            axes.plot(false_rate, true_rate, color=tone, linewidth=1.8, label=f"{_short(classes[k])}  {area:.3f}")
+            if classes[k] in thresholds:
+                called = probabilities[:, k] >= thresholds[classes[k]]
+                axes.plot([called[~positive].mean()], [called[positive].mean()], "o", color=tone, markersize=7, mec=INK)
+        axes.set(xlabel="1 - specificity", ylabel="sensitivity")
+        _legend(axes, "class, AUROC", "lower right")
+        dots = " Dots: the operating points." if thresholds else ""
+        return Figure(
+            svg_uri(figure),
+            "ROC curves, one per class",
+            f"ROC curves: each class against the rest. The dotted line is guessing.{dots}{_left(classes)}",
+        )
+
+
+def precision_recall_curves(truth: Integers, probabilities: Floats, classes: Sequence[str]) -> Figure:
+    """Draw each class's precision against its sensitivity; classes without both signs are left out.
+
+    Args:
+        truth: [N] class indices.
+        probabilities: [N, C].
+        classes: C names.
+    """
+    with styled():
+        figure, axes = _square()
+        for tone, k, positive, area in _curved(truth, probabilities, average_precision_score):
+            precision, recall, _ = precision_recall_curve(positive, probabilities[:, k])
+            axes.plot(
+                recall,
+                precision,
+                drawstyle="steps-post",
+                color=tone,
+                linewidth=1.8,
+                label=f"{_short(classes[k])}  {area:.3f}",
+            )
+            axes.axhline(positive.mean(), color=tone, linestyle=":", linewidth=1)
+        axes.set(xlabel="sensitivity (recall)", ylabel="precision")
+        _legend(axes, "class, average precision", "lower left")
+        return Figure(
+            svg_uri(figure),
+            "Precision-recall curves, one per class",
+            f"Precision-recall curves. Dotted: the class's share of the cases, which is guessing.{_left(classes)}",
+        )
+
+
+def reliability(bins: Sequence[ReliabilityBin]) -> Figure:
+    """Draw how often the model is right against how sure it was."""
+    with styled():
+        figure, axes = _square()
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
+        largest = max(found.num_cases for found in bins)
+        for found in bins:
+            axes.bar(
+                found.lower,
+                found.frequency,
+                found.upper - found.lower,
+                align="edge",
+                color=colour(0),
+                alpha=0.25 + 0.6 * found.num_cases / largest,
+                edgecolor="white",
+            )
+        axes.plot([b.mean_probability for b in bins], [b.frequency for b in bins], "o", color=INK, markersize=5)
+        axes.set(xlabel="highest probability", ylabel="share that is right")
+        return Figure(
+            svg_uri(figure),
+            "Reliability diagram: "
+            + "; ".join(f"{b.mean_probability:.2f} sure, {b.frequency:.2f} right, {b.num_cases} cases" for b in bins),
+            "Reliability diagram. On the dotted line, probabilities mean what they say; below it, the model is surer "
+            "than it may be. The darker a bar, the more cases.",
+        )
 
 
 def thumbnail(path: Path, text: str, caption: str) -> Figure:
@@ -79,8 +155,47 @@ def thumbnail(path: Path, text: str, caption: str) -> Figure:
     image = Image.fromarray(pixels if pixels.dtype == np.uint8 else _stretched(pixels))
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return Figure(data_uri(buffer.getvalue()), text, caption, small=True)
+    image.convert("RGB").save(buffer, format="JPEG", quality=85)
+    return Figure(data_uri(buffer.getvalue(), "jpeg"), text, caption, small=True)
+
+
+def _square() -> tuple[Any, Axes]:
+    figure = canvas(4.2, 4.0)
+    axes = figure.add_subplot()
+    axes.set_aspect("equal")
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _curved(truth: Integers, probabilities: Floats, area: Any) -> list[tuple[str, int, NDArray[np.bool_], float]]:
+    """Colour, index, sign of each case, and area, of the classes to draw."""
+    found = []
+    for k in range(probabilities.shape[1]):
+        positive = truth == k
+        if positive.any() and not positive.all():
+            found.append((k, positive, float(area(positive, probabilities[:, k]))))
+    if len(found) > MAX_CURVES:
+        found = sorted(sorted(found, key=lambda item: item[2])[:MAX_CURVES], key=lambda item: item[0])
+        return [(colour(order), *item) for order, item in enumerate(found)]
+    return [(colour(item[0]), *item) for item in found]
+
+
+def _legend(axes: Axes, title: str, place: str) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            title=title, loc=place, frameon=True, framealpha=0.85, edgecolor="none", fontsize=9, title_fontsize=9
+        )
+
+
+def _left(classes: Sequence[str]) -> str:
+    return "" if len(classes) <= MAX_CURVES else f" Of {len(classes)} classes, the {MAX_CURVES} with the lowest areas."
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"
 
 
 def _stretched(pixels: NDArray[Any]) -> NDArray[np.uint8]:

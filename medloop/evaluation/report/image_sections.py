@@ -5,57 +5,95 @@ from __future__ import annotations
 import numpy as np
 
 from medloop.evaluation.outcome import Cell, ScoredImages, Table
+from medloop.evaluation.record import Evaluation
 from medloop.evaluation.report import image_figures
-from medloop.evaluation.report.contents import Section
-from medloop.evaluation.scores import OVERALL, Metrics, confusion
+from medloop.evaluation.report.contents import Drawn, Figure, TaskPart
+from medloop.evaluation.scores import Integers, confusion
 
 MAX_MISTAKES = 12
 
 
-def image_sections(scored: ScoredImages, metrics: Metrics) -> list[Section]:
-    """The classifier's own part of the page."""
+def image_part(scored: ScoredImages, evaluation: Evaluation) -> TaskPart:
+    """Draw curves and the surest mistakes.
+
+    Raises:
+        DataError: An image can't be read.
+    """
+    return TaskPart(
+        curves=_curves(scored, evaluation),
+        tables=_tables(evaluation),
+        drawn_title="Surest mistakes",
+        drawn=[_mistakes(scored)],
+        cases=_cases(scored),
+    )
+
+
+def _curves(scored: ScoredImages, evaluation: Evaluation) -> list[Figure]:
     truth, probabilities, classes = scored.truth, scored.probabilities, scored.classes
-    counts = confusion(truth, probabilities.argmax(axis=1), len(classes))
-    kinds = ("precision", "recall", "f1", "auroc")
-    per_class: list[list[Cell]] = [
-        [name, int(counts[i].sum()), *(metrics[f"{kind}_{name}"] for kind in kinds)] for i, name in enumerate(classes)
+    points = {point.class_name: point.threshold for point in evaluation.operating_points}
+    figures = [
+        image_figures.confusion_matrix(confusion(truth, probabilities.argmax(axis=1), len(classes)), classes),
+        image_figures.roc_curves(truth, probabilities, classes, points),
+        image_figures.precision_recall_curves(truth, probabilities, classes),
     ]
-    overall: list[list[Cell]] = [[_title(name), metrics[name]] for name in OVERALL]
-    return [
-        Section(
-            "Which class is taken for which",
-            tables=[Table(["class", "cases", "precision", "recall", "F1", "AUROC"], per_class)],
-            figures=[image_figures.confusion_matrix(counts, classes)],
-        ),
-        Section(
-            "All classes together, and each against the rest",
-            tables=[Table(["metric", "value"], overall)],
-            figures=[image_figures.roc_curves(truth, probabilities, classes)],
-        ),
-        _mistakes(scored),
-    ]
+    if evaluation.calibration is not None and evaluation.calibration.bins:
+        figures.append(image_figures.reliability(evaluation.calibration.bins))
+    return figures
 
 
-def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize().replace("auroc", "AUROC").replace("f1", "F1")
+def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
+    sources = {"val": "fitted on the validation split and frozen", "default": "not fitted: one half"}
+    rows: list[list[Cell]] = [[p.class_name, p.threshold, sources[p.source]] for p in evaluation.operating_points]
+    if not rows:
+        return []
+    temperature = evaluation.calibration.temperature if evaluation.calibration else None
+    caption = f"Probabilities were divided by a temperature of {temperature:.3f}, fitted on val." if temperature else ""
+    return [("Operating points", Table(["class", "called from a probability of", "source"], rows, caption))]
 
 
-def _mistakes(scored: ScoredImages) -> Section:
+def _order(scored: ScoredImages) -> Integers:
+    """Cases, the surest mistakes first, then the right answers from the least sure on."""
+    predicted = scored.probabilities.argmax(axis=1)
+    sure = scored.probabilities.max(axis=1)
+    wrong = predicted != scored.truth
+    order: Integers = np.lexsort((np.where(wrong, -sure, sure), ~wrong))
+    return order
+
+
+def _mistakes(scored: ScoredImages) -> Drawn:
     """The wrong answers that the model was surest of."""
-    cases, truth, probabilities, classes = scored.cases, scored.truth, scored.probabilities, scored.classes
+    truth, probabilities, classes = scored.truth, scored.probabilities, scored.classes
     predicted = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != truth)
-    worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:MAX_MISTAKES]
-    if not len(wrong):
-        return Section("Mistakes", "None: every test case got its class.")
-    shown = f"The {len(worst)} that the model was surest of." if len(wrong) > len(worst) else ""
-    text = f"{len(wrong)} of {len(cases)} test cases got another class than their own. {shown}"
+    num_wrong, num_cases = int((predicted != truth).sum()), len(scored.cases)
+    if not num_wrong:
+        return Drawn("", "None: every test case got its class.")
+    worst = [int(i) for i in _order(scored)[: min(num_wrong, MAX_MISTAKES)]]
+    shown = f"Shown: the {len(worst)} that the model was surest of." if num_wrong > len(worst) else ""
     figures = [
         image_figures.thumbnail(
-            cases[i].path,
+            scored.cases[i].path,
             f"{classes[truth[i]]} taken for {classes[predicted[i]]} ({probabilities[i, predicted[i]]:.0%})",
-            f"patient {cases[i].patient}",
+            f"patient {scored.cases[i].patient}",
         )
         for i in worst
     ]
-    return Section("Mistakes", text, figures=figures)
+    return Drawn("", f"{num_wrong} of {num_cases} test cases got another class than their own. {shown}", figures)
+
+
+def _cases(scored: ScoredImages) -> Table:
+    truth, probabilities, classes = scored.truth, scored.probabilities, scored.classes
+    predicted = probabilities.argmax(axis=1)
+    rows: list[list[Cell]] = [
+        [
+            scored.cases[i].patient,
+            scored.cases[i].name,
+            "right" if predicted[i] == truth[i] else "wrong",
+            classes[truth[i]],
+            classes[predicted[i]],
+            float(probabilities[i, predicted[i]]),
+            float(probabilities[i, truth[i]]),
+        ]
+        for i in _order(scored)
+    ]
+    columns = ["patient", "case", "answer", "truth", "predicted", "probability of the answer", "of the truth"]
+    return Table(columns, rows)

@@ -1,36 +1,92 @@
-"""report.html: the evaluation as one self-contained page; pictures are inlined, nothing is loaded from a network."""
+"""report.html: the evaluation as one self-contained page, which loads nothing from anywhere.
+
+Its content security policy allows three scripts, by their digests: the table of cases, the viewer's controls, and the
+viewer itself (NiiVue), which is inlined compressed and unpacked when it is first opened.
+"""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
+import json
 import math
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from medloop.evaluation.outcome import Cell, Outcome, ScoredImages, Table
 from medloop.evaluation.record import Evaluation
-from medloop.evaluation.report.contents import Section
-from medloop.evaluation.report.image_sections import image_sections
-from medloop.evaluation.report.volume_sections import volume_sections
-from medloop.evaluation.statistics import MIN_PATIENTS
+from medloop.evaluation.report import numbers, origin, verdict
+from medloop.evaluation.report.contents import TaskPart, Viewer
+from medloop.evaluation.report.glossary import words_for
+from medloop.evaluation.report.history import History, training_curves
+from medloop.evaluation.report.image_sections import image_part
+from medloop.evaluation.report.volume_sections import volume_part
 from medloop.imaging.split_record import SplitRecord
 from medloop.training.model_record import ModelRecord
 
 TEMPLATE = "report.html.jinja"
-SCORE_TITLES = {"macro_auroc": "Macro AUROC", "mean_foreground_dice": "Mean foreground Dice"}
+TEMPLATES = Path(__file__).with_name("templates")
+VIEWER_FILE = Path(__file__).with_name("viewer") / "niivue-0.69.0.umd.js.gz"
+FIRST_ROWS = 50
+"""Cases that the page shows before its script does."""
+MAX_CASES = 10_000
+"""Cases in the page; cases.csv has them all."""
 
 
-def render(evaluation: Evaluation, outcome: Outcome, model: ModelRecord, split: SplitRecord) -> str:
+def render(
+    evaluation: Evaluation, outcome: Outcome, model: ModelRecord, split: SplitRecord, history: History = ()
+) -> str:
     """Draw the page.
 
     Args:
         evaluation: What evaluation.json holds.
-        outcome: The task's tables and pictures.
+        outcome: What was scored.
         model: model.json.
         split: split.json.
+        history: history.csv's rows; may be empty.
 
     Returns:
         HTML.
+
+    Raises:
+        DataError: A case that is to be drawn can't be read.
     """
+    part = _task_part(evaluation, outcome)
+    found = verdict.checks(evaluation)
+    groups, scale = numbers.subgroup_lines(evaluation.subgroups, evaluation.score.value)
+    return _environment().get_template(TEMPLATE).render(
+        evaluation=evaluation,
+        model=model,
+        split=split,
+        score_title=verdict.SCORE_TITLES[evaluation.score.name],
+        headline=verdict.headline(found),
+        checks=found,
+        sentence=verdict.sentence(evaluation),
+        part=part,
+        overall=numbers.overall(evaluation),
+        by_class=numbers.by_class(evaluation),
+        everything=numbers.everything(evaluation),
+        comparisons=numbers.comparison_table(evaluation),
+        groups=groups,
+        scale=scale,
+        history=training_curves(history, model.best),
+        data=origin.data_table(split),
+        attributes=origin.attribute_table(split),
+        quarantined=origin.quarantine_table(split),
+        origin=origin.origin_table(evaluation, model),
+        settings=origin.settings_table(model),
+        limits=origin.limits(evaluation, split),
+        glossary=words_for(evaluation),
+        first_rows=FIRST_ROWS,
+        cases_json=_json(_cases(part.cases)),
+        **_scripts(part.viewer),
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
     # autoescape is unconditional: class names and patients' attributes come from the user's files.
     environment = Environment(
         loader=PackageLoader("medloop.evaluation.report", "templates"),
@@ -39,79 +95,55 @@ def render(evaluation: Evaluation, outcome: Outcome, model: ModelRecord, split: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = show_cell
+    environment.filters["cell"] = numbers.show_cell
     environment.tests["numeric"] = lambda cell: isinstance(cell, int | float)
-    return environment.get_template(TEMPLATE).render(
-        evaluation=evaluation,
-        score_title=SCORE_TITLES[evaluation.score.name],
-        min_patients=MIN_PATIENTS,
-        sections=task_sections(outcome),
-        comparisons=_comparison_table(evaluation),
-        subgroups=_subgroup_table(evaluation),
-        data=_data_table(evaluation, split),
-        origin=_origin_table(evaluation, model),
-    )
+    return environment
 
 
-def task_sections(outcome: Outcome) -> list[Section]:
-    """The task's own part of the page."""
+def _task_part(evaluation: Evaluation, outcome: Outcome) -> TaskPart:
     if isinstance(outcome.scored, ScoredImages):
-        return image_sections(outcome.scored, outcome.metrics)
-    return volume_sections(outcome.scored)
+        return image_part(outcome.scored, evaluation)
+    return volume_part(outcome, outcome.scored, evaluation)
 
 
-def show_cell(cell: Cell) -> str:
-    """A table's cell as text: three decimals, a dash where undefined."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return "\N{EN DASH}"
-    if isinstance(cell, float):
-        return "\N{INFINITY}" if math.isinf(cell) else f"{cell:.3f}"
-    return str(cell)
+def _scripts(viewer: Viewer | None) -> dict[str, object]:
+    """The page's scripts, and the policy that lets them and no others run."""
+    cases = (TEMPLATES / "cases.js").read_text(encoding="utf-8")
+    used = viewer is not None and bool(viewer.volumes)
+    controls = (TEMPLATES / "viewer.js").read_text(encoding="utf-8") if used else ""
+    packed = VIEWER_FILE.read_bytes() if used else b""
+    allowed = [cases.encode(), *([controls.encode(), gzip.decompress(packed)] if used else [])]
+    # Files of the package, not of the user: they are written as they are.
+    return {
+        "cases_script": Markup(cases),  # noqa: S704
+        "viewer_script": Markup(controls),  # noqa: S704
+        "viewer_code": base64.b64encode(packed).decode("ascii"),
+        "viewer_legend": _json(list(viewer.legend) if viewer else []),
+        "script_sources": Markup(" ".join(_source(script) for script in allowed)),  # noqa: S704
+    }
 
 
-def _comparison_table(evaluation: Evaluation) -> Table:
-    classes = sorted({name for found in evaluation.comparisons for name in found.classes})
-    rows: list[list[Cell]] = []
-    for found in evaluation.comparisons:
-        numbers = [found.score_candidate, found.score_model, found.difference, found.lower_bound, found.num_patients]
-        rows.append([f"{found.role} {found.model}", *numbers, *(found.classes.get(name) for name in classes)])
-    columns = ["version", "this model", "that version", "difference", "lower bound", "patients"]
-    return Table([*columns, *(f"difference, {name}" for name in classes)], rows)
+def _source(script: bytes) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode('ascii')}'"
 
 
-def _subgroup_table(evaluation: Evaluation) -> Table:
-    rows: list[list[Cell]] = [
-        [group.attribute, group.value, group.score, group.num_patients, group.num_cases]
-        for group in evaluation.subgroups
-    ]
-    return Table(["attribute", "value", SCORE_TITLES[evaluation.score.name], "patients", "cases"], rows)
+def _cases(table: Table) -> dict[str, object]:
+    rows = [[_plain(cell) for cell in row] for row in table.rows[:MAX_CASES]]
+    return {"columns": list(table.columns), "rows": rows, "total": len(table.rows)}
 
 
-def _data_table(evaluation: Evaluation, split: SplitRecord) -> Table:
-    """Who is where: patients and cases by split and class."""
-    known = split.identifiers != "none"
-    shown = split.classes if split.task == "classification" else split.classes[1:]
-    rows: list[list[Cell]] = []
-    for name in ("train", "val", "test"):
-        counts = split.counts.get(name)
-        if counts is not None:
-            per_class = [counts.classes.get(label, 0) for label in shown]
-            rows.append([name, counts.num_patients if known else None, counts.num_cases, *per_class])
-    caption = f"{evaluation.data.num_quarantined} cases were quarantined as unusable. " if split.quarantined else ""
-    if split.presplit:
-        caption += "The data came already split."
-    return Table(["split", "patients", "cases", *shown], rows, caption)
+def _plain(cell: Cell) -> Cell:
+    """A cell that JSON knows: undefined is null, infinity the largest number."""
+    if not isinstance(cell, float):
+        return cell
+    if math.isnan(cell):
+        return None
+    return round(cell, 4) if math.isfinite(cell) else math.copysign(1e308, cell)
 
 
-def _origin_table(evaluation: Evaluation, model: ModelRecord) -> Table:
-    rows: list[list[Cell]] = [
-        ["network", model.network.name],
-        ["patients trained on", len(model.patients.train)],
-        ["patients validated on", len(model.patients.val)],
-        ["checkpoint kept", f"epoch {model.best.epoch}, {model.best.metric} {model.best.value:.4f}"],
-        ["data that was split", evaluation.data.split_digest],
-        ["data trained on", evaluation.data.training_digest],
-        ["training code", evaluation.data.code_digest],
-    ]
-    rows += [[name, version] for name, version in sorted(model.versions.items())]
-    return Table(["", ""], rows)
+def _json(value: object) -> Markup:
+    """JSON that no browser takes for markup, whatever texts it holds."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for mark, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(mark, escape)
+    return Markup(text)  # noqa: S704 (escaped above; a script element holds JSON, not HTML)

@@ -4,54 +4,139 @@ from __future__ import annotations
 
 import numpy as np
 
-from medloop.evaluation.outcome import Cell, ScoredVolumes, Table
-from medloop.evaluation.report import volume_figures
-from medloop.evaluation.report.contents import Section
-from medloop.evaluation.scores import case_means
+from medloop.evaluation.outcome import Cell, Outcome, ScoredVolumes, Table
+from medloop.evaluation.record import Evaluation
+from medloop.evaluation.report import plots
+from medloop.evaluation.report.contents import Drawn, TaskPart, Viewer
+from medloop.evaluation.report.embedded import BUDGET, Embedded, embed, legend, shows_a_face
+from medloop.evaluation.report.numbers import title_of
+from medloop.evaluation.report.shown import Shown, shown
+from medloop.evaluation.report.volume_figures import draw_overlays
+from medloop.evaluation.scores import SEGMENTATION_SCORE, case_means
+
+NUM_WORST = 3
+MAX_COLUMNS = 14
+"""Of the table of cases; cases.csv has the rest."""
+OF_A_CLASS = ("dice", "hd95", "surface_dice", "assd", "volume")
 
 
-def volume_sections(scored: ScoredVolumes) -> list[Section]:
-    """The segmentation model's own part of the page."""
-    captions = f"HD95 in {scored.unit}, the mean over cases where both truth and prediction hold the class."
-    return [
-        Section(
-            "Structures",
-            tables=[Table(_COLUMNS, [_class_row(scored, k) for k in range(len(scored.classes))], captions)],
-            figures=[volume_figures.strip_plot(scored.dice, scored.classes)],
-        ),
-        *_drawn(scored),
-    ]
+def volume_part(outcome: Outcome, scored: ScoredVolumes, evaluation: Evaluation) -> TaskPart:
+    """Draw strips, agreement of volumes and some cases, and embed volumes for the viewer.
+
+    Raises:
+        DataError: A case's files can't be read.
+    """
+    ranks = _ranks(scored)
+    volumes = {i: shown(scored.cases[i], scored.predictions[i].unpack()) for i in ranks}
+    return TaskPart(
+        curves=[
+            plots.dice_strips(scored.dice, scored.classes),
+            plots.distance_strips(scored.hd95, scored.classes, scored.unit),
+        ],
+        tables=_tables(evaluation),
+        drawn_title="Worst cases first",
+        drawn=[_drawn(scored, i, ranks[i], volumes[i]) for i in sorted(ranks, key=lambda i: _means(scored)[i])],
+        cases=_cases(outcome),
+        viewer=_viewer(scored, ranks, volumes),
+    )
 
 
-_COLUMNS = ("structure", "cases with it", "mean Dice", "median", "lowest", "mean HD95", "missed or invented")
+def _means(scored: ScoredVolumes) -> list[float]:
+    return [float(mean) for mean in case_means(scored.dice)]
 
 
-def _class_row(scored: ScoredVolumes, k: int) -> list[Cell]:
-    dice, hd95 = scored.dice[:, k], scored.hd95[:, k]
-    defined, finite = dice[np.isfinite(dice)], hd95[np.isfinite(hd95)]
-    summary = [float(f(defined)) if len(defined) else None for f in (np.mean, np.median, np.min)]
-    distance = float(finite.mean()) if len(finite) else None
-    return [scored.classes[k], int(scored.present[:, k].sum()), *summary, distance, int(np.isinf(hd95).sum())]
-
-
-def _drawn(scored: ScoredVolumes) -> list[Section]:
-    """The worst, the median and the best case, each drawn once; the worst first, as an approver asks for it."""
-    means = case_means(scored.dice)
+def _ranks(scored: ScoredVolumes) -> dict[int, str]:
+    """The worst cases, the median and the best, each once, in the order in which they are worth embedding."""
+    means = np.array(_means(scored))
     order = [int(i) for i in np.argsort(means, kind="stable") if np.isfinite(means[i])]
     if not order:
-        return []
-    ranks = {"Worst case": order[0], "Median case": order[(len(order) - 1) // 2], "Best case": order[-1]}
+        return {}
+    places = {"Worst case": 0, "Median case": (len(order) - 1) // 2, "Best case": len(order) - 1}
+    places |= {f"Case {rank + 1} from the bottom": rank for rank in range(1, min(NUM_WORST, len(order)))}
     names: dict[int, list[str]] = {}
-    for title, index in ranks.items():
-        names.setdefault(index, []).append(title)
-    return [_drawn_case(scored, index, " and ".join(titles), float(means[index])) for index, titles in names.items()]
+    for title, place in places.items():
+        names.setdefault(order[place], []).append(title)
+    return {i: titles[0] + "".join(f" and {t[0].lower()}{t[1:]}" for t in titles[1:]) for i, titles in names.items()}
 
 
-def _drawn_case(scored: ScoredVolumes, index: int, title: str, mean: float) -> Section:
-    case = scored.cases[index]
+def _drawn(scored: ScoredVolumes, index: int, title: str, volume: Shown) -> Drawn:
+    case, mean = scored.cases[index], _means(scored)[index]
     scores = ", ".join(
         f"{name} Dice {value:.3f}" if np.isfinite(value) else f"{name} in neither"
         for name, value in zip(scored.classes, scored.dice[index], strict=True)
     )
-    figure = volume_figures.overlays(case, scored.predictions[index].unpack(), scored.classes)
-    return Section(f"{title}: mean Dice {mean:.3f}", f"Patient {case.patient}. {scores}.", figures=[figure])
+    figure = draw_overlays(volume, scored.classes, case.patient)
+    return Drawn(f"{title}: mean Dice {mean:.3f}", f"Patient {case.patient}. {scores}.", [figure])
+
+
+def _viewer(scored: ScoredVolumes, ranks: dict[int, str], volumes: dict[int, Shown]) -> Viewer | None:
+    if not ranks:
+        return None
+    if shows_a_face(scored.classes):
+        return Viewer(
+            [], [], "No volumes: one of the structures is the outside of a head, which shows a face."
+        )
+    embedded: list[Embedded] = []
+    means, left = _means(scored), BUDGET
+    for index, rank in ranks.items():
+        title = f"{rank}: patient {scored.cases[index].patient}, mean Dice {means[index]:.3f}"
+        found = embed(volumes[index], title, min(left, BUDGET // 3))
+        if found is not None:
+            embedded.append(found)
+            left -= found.size
+    remark = f"{len(embedded)} of {len(scored.cases)} cases have their volume in this page."
+    if any(found.step > 1 for found in embedded):
+        remark += " Large ones are shown at a lower resolution, as it says beside them."
+    return Viewer(legend(scored.classes), embedded, remark)
+
+
+def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
+    volumes: list[list[Cell]] = [
+        [
+            found.class_name,
+            found.bias,
+            f"{found.interval.lower:.2f} to {found.interval.upper:.2f}" if found.interval else None,
+            found.lower_limit,
+            found.upper_limit,
+            found.mean_truth,
+            found.unit,
+            found.num_cases,
+        ]
+        for found in evaluation.volumes
+    ]
+    lesions: list[list[Cell]] = [
+        [found.class_name, found.num_true, found.num_missed, found.num_predicted, found.num_false]
+        for found in evaluation.lesions
+    ]
+    columns = ["structure", "bias", "95 % interval", "lower limit", "upper limit", "mean truth", "unit", "cases"]
+    tables = [
+        ("Volumes, predicted less true", Table(columns, volumes, "Limits: 95 % of cases are expected between them.")),
+        (
+            "Lesions (connected parts)",
+            Table(["structure", "true", "of them missed", "predicted", "of them false"], lesions),
+        ),
+    ]
+    return [(title, table) for title, table in tables if table.rows]
+
+
+def _cases(outcome: Outcome) -> Table:
+    """cases.csv's first columns, the worst case first."""
+    columns, rows = outcome.cases.columns, outcome.cases.rows
+    place = list(columns).index(SEGMENTATION_SCORE)
+    ordered = sorted(rows, key=lambda row: _sortable(row[place]))
+    return Table([_heading(name) for name in columns[:MAX_COLUMNS]], [list(row[:MAX_COLUMNS]) for row in ordered])
+
+
+def _sortable(cell: Cell) -> float:
+    return float(cell) if isinstance(cell, int | float) and np.isfinite(cell) else 2.0
+
+
+def _heading(column: str) -> str:
+    for kind in sorted(OF_A_CLASS, key=len, reverse=True):
+        if column.startswith(f"{kind}_"):
+            rest = column.removeprefix(f"{kind}_")
+            for unit in ("mm", "voxels", "ml"):
+                if rest.startswith(f"{unit}_"):
+                    return f"{title_of(kind)} {rest.removeprefix(f'{unit}_')}, {unit}"
+            return f"{title_of(kind)} {rest}"
+    return title_of(column) if column == SEGMENTATION_SCORE else column

@@ -1,0 +1,93 @@
+"""How the training went: history.csv of the model, drawn."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import tarfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from medloop.evaluation.report.contents import Figure
+from medloop.evaluation.report.drawing import FAINT, GREY, canvas, colour, styled, svg_uri
+from medloop.training.model_record import HISTORY_FILE, Best
+
+ARCHIVE = "model.tar.gz"
+MAX_BYTES = 4 * 2**20
+"""Of a history: a hundred thousand epochs' worth."""
+History = Sequence[Mapping[str, float]]
+"""One row an epoch: column to number; what was not measured in an epoch is absent."""
+
+
+def read_history(folder: Path) -> History:
+    """Read history.csv of a model folder, packed or not; empty where there is none, or none that can be read.
+
+    Curves are worth no failure of an evaluation, whatever is wrong with them.
+    """
+    try:
+        text = _text(folder)
+        rows = [_row(row) for row in csv.DictReader(io.StringIO(text.decode("utf-8")))]
+    except (OSError, tarfile.TarError, EOFError, zlib.error, UnicodeDecodeError, csv.Error):
+        return []
+    return [row for row in rows if "epoch" in row]
+
+
+def training_curves(history: History, best: Best) -> list[Figure]:
+    """Draw the losses, and each score on the validation split; nothing where there are fewer than two epochs."""
+    if len(history) < 2:
+        return []
+    names = list(dict.fromkeys(name for row in history for name in row))
+    losses = [name for name in names if name.endswith("loss")]
+    scores = [name for name in names if name.startswith("val_") and name not in losses]
+    plots = [("loss", losses), ("score on the validation split", scores)]
+    return [_plot(history, title, shown, best) for title, shown in plots if shown]
+
+
+def _text(folder: Path) -> bytes:
+    path = folder / HISTORY_FILE
+    if path.is_file():
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES)
+    with tarfile.open(folder / ARCHIVE) as archive:
+        for member in archive:  # the history is packed first: the weights are not read
+            if member.isfile() and member.name.removeprefix("./") == HISTORY_FILE:
+                packed = archive.extractfile(member)
+                return packed.read(MAX_BYTES) if packed else b""
+    return b""
+
+
+def _row(cells: Mapping[str | None, str | list[str] | None]) -> dict[str, float]:
+    row = {}
+    for name, text in cells.items():
+        try:
+            value = float(text) if isinstance(text, str) else math.nan
+        except ValueError:
+            continue
+        if name and math.isfinite(value):
+            row[name] = value
+    return row
+
+
+def _plot(history: History, title: str, names: Sequence[str], best: Best) -> Figure:
+    with styled():
+        figure = canvas(4.6, 3.0)
+        axes: Axes = figure.add_subplot()
+        for order, name in enumerate(names):
+            points = [(row["epoch"], row[name]) for row in history if name in row]
+            marker = "o" if len(points) <= 40 else None
+            axes.plot(*zip(*points, strict=True), color=colour(order), linewidth=1.6, marker=marker, ms=3.5, label=name)
+        axes.axvline(best.epoch, color=GREY, linestyle=":", linewidth=1.2)
+        axes.set_xlabel("epoch")
+        axes.grid(axis="y", color=FAINT, linewidth=0.8)
+        axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
+        last = ", ".join(f"{name} {found[-1]:.3f}" for name in names if (found := _values(history, name)))
+        text = f"Training curves, {title}, over {len(history)} epochs; last: {last}"
+        return Figure(svg_uri(figure), text, f"{title.capitalize()}; the dotted line is the epoch that was kept.")
+
+
+def _values(history: History, name: str) -> list[float]:
+    return [row[name] for row in history if name in row]

@@ -1,0 +1,220 @@
+"""The record's statistics, subgroups and comparisons as rows of the page, and the words that go with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from medloop.evaluation.outcome import Cell, Table
+from medloop.evaluation.record import Evaluation, Interval, Statistic, Subgroup
+
+TITLES = {
+    "auroc": "AUROC",
+    "macro_auroc": "Macro AUROC",
+    "average_precision": "Average precision",
+    "macro_average_precision": "Macro average precision",
+    "ece": "Calibration error (ECE)",
+    "dice": "Dice",
+    "mean_foreground_dice": "Mean foreground Dice",
+    "hd95": "HD95",
+    "assd": "Average surface distance",
+    "surface_dice": "Surface Dice",
+    "f1": "F1",
+    "ppv": "Positive predictive value",
+    "npv": "Negative predictive value",
+}
+MAX_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An interval and its middle on a scale of 0 to 100."""
+
+    low: float
+    high: float
+    at: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """A statistic, a class or a subgroup with its value and interval."""
+
+    title: str
+    value: str
+    interval: str
+    counts: Sequence[str]
+    note: str
+    bar: Bar | None = None
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Statistics of each class: value and interval in each cell."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+
+
+def title_of(name: str) -> str:
+    """A statistic's name as a heading."""
+    return TITLES.get(name) or name.replace("_", " ").capitalize().replace("auroc", "AUROC").replace("hd95", "HD95")
+
+
+def show_cell(cell: Cell) -> str:
+    """A table's cell as text: three decimals, a dash where undefined."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return "\N{EN DASH}"
+    if isinstance(cell, float):
+        return "\N{INFINITY}" if math.isinf(cell) else f"{cell:.3f}"
+    return str(cell)
+
+
+def show_interval(interval: Interval | None, digits: int = 3) -> str:
+    """Bounds as text; empty where there are none."""
+    return "" if interval is None else f"{interval.lower:.{digits}f} to {interval.upper:.{digits}f}"
+
+
+def overall(evaluation: Evaluation) -> list[Line]:
+    """Statistics over all classes; of a record that has none, its metrics with their deviations."""
+    found = [statistic for statistic in evaluation.statistics if not statistic.class_name]
+    return [_line(statistic) for statistic in found] if evaluation.statistics else _old_lines(evaluation)
+
+
+def by_class(evaluation: Evaluation) -> Matrix | None:
+    """Statistics of each class; None where the record has none."""
+    found = [statistic for statistic in evaluation.statistics if statistic.class_name]
+    if not found:
+        return None
+    names = list(dict.fromkeys(statistic.name for statistic in found))[:MAX_COLUMNS]
+    classes = list(dict.fromkeys(statistic.class_name for statistic in found))
+    cells = {(statistic.class_name, statistic.name): statistic for statistic in found}
+    columns = [_column(next(statistic for statistic in found if statistic.name == name)) for name in names]
+    rows = [(label, [_cell(cells.get((label, name))) for name in names]) for label in classes]
+    return Matrix(columns, rows)
+
+
+def everything(evaluation: Evaluation) -> Table:
+    """All statistics with unit, counts, method and note."""
+    columns = [
+        "statistic", "class", "value", "95 % interval", "unit", "patients", "cases", "left out", "failures", "remark",
+    ]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [
+            title_of(found.name),
+            found.class_name or "all",
+            found.value,
+            show_interval(found.interval, _digits(found.unit)) or None,
+            found.unit or None,
+            found.num_patients,
+            found.num_cases,
+            found.num_excluded,
+            found.num_failures,
+            "; ".join(part for part in (found.interval.method if found.interval else "", found.note) if part),
+        ]
+        for found in evaluation.statistics
+    ]
+    return Table(columns, rows)
+
+
+def subgroup_lines(groups: Sequence[Subgroup], score: float) -> tuple[list[tuple[str, list[Line]]], Bar]:
+    """Subgroups by attribute, on one scale, and where the whole test set's score lies on it."""
+    bounds = [score, *_bounds(groups)]
+    low = max(0.0, math.floor((min(bounds) - 0.02) * 20) / 20)
+    span = max(1.0 - low, 0.05)
+    place = [100 * (value - low) / span for value in (low, 1.0, score)]
+    attributes = dict.fromkeys(group.attribute for group in groups)
+    lines = [(name, [_group(g, low, span) for g in groups if g.attribute == name]) for name in attributes]
+    return lines, Bar(low, 1.0, place[2])
+
+
+def comparison_table(evaluation: Evaluation) -> Table:
+    """The candidate beside approved versions."""
+    classes = sorted({name for found in evaluation.comparisons for name in found.classes})
+    columns = ["version", "this model", "that version", "difference", "lower bound", "patients", "cases", "power"]
+    rows: list[list[Cell]] = []
+    for found in evaluation.comparisons:
+        role = "champion" if found.role == "champion" else "first approved"
+        numbers: list[Cell] = [found.score_candidate, found.score_model, found.difference, found.lower_bound]
+        counts: list[Cell] = [found.num_patients, found.num_cases, found.power]
+        rows.append([f"{role}: {found.model}", *numbers, *counts, *(found.classes.get(name) for name in classes)])
+    return Table([*columns, *(f"difference, {name}" for name in classes)], rows)
+
+
+def _bounds(groups: Iterable[Subgroup]) -> list[float]:
+    found = []
+    for group in groups:
+        if not group.hidden and group.score is not None:
+            found.append(group.score)
+            found += [group.interval.lower] if group.interval else []
+    return found
+
+
+def _group(group: Subgroup, low: float, span: float) -> Line:
+    counts = [str(group.num_patients), str(group.num_cases)]
+    if group.hidden:
+        return Line(group.value, "not shown", "", counts, "under 5 patients: not shown, nobody is singled out")
+    if group.score is None:
+        return Line(group.value, "\N{EN DASH}", "", counts, "undefined in this group")
+    place = [
+        min(100.0, max(0.0, 100 * (value - low) / span))
+        for value in (
+            (group.interval.lower, group.interval.upper, group.score) if group.interval else (group.score,) * 3
+        )
+    ]
+    note = "" if group.ranked else "under 20 patients: no ranking"
+    return Line(group.value, f"{group.score:.3f}", show_interval(group.interval), counts, note, Bar(*place))
+
+
+def _line(statistic: Statistic) -> Line:
+    digits = _digits(statistic.unit)
+    value = "\N{EN DASH}" if statistic.value is None else f"{statistic.value:.{digits}f} {statistic.unit}".strip()
+    patients = "unknown" if statistic.num_patients is None else str(statistic.num_patients)
+    interval, bar = statistic.interval, None
+    if not statistic.unit and statistic.value is not None and 0 <= statistic.value <= 1:
+        ends = (interval.lower, interval.upper) if interval else (statistic.value, statistic.value)
+        bar = Bar(*(100 * min(1.0, max(0.0, end)) for end in (*ends, statistic.value)))
+    counts = [patients, str(statistic.num_cases)]
+    return Line(title_of(statistic.name), value, show_interval(interval, digits), counts, _remark(statistic), bar)
+
+
+def _remark(statistic: Statistic) -> str:
+    parts = [statistic.note]
+    if statistic.num_excluded:
+        parts.append(f"{statistic.num_excluded} left out")
+    if statistic.num_failures:
+        parts.append(f"{statistic.num_failures} failures")
+    return "; ".join(part for part in parts if part)
+
+
+def _old_lines(evaluation: Evaluation) -> list[Line]:
+    metrics = evaluation.segmentation_metrics or {}
+    if evaluation.multiclass_classification_metrics is not None:
+        metrics = evaluation.multiclass_classification_metrics.__pydantic_extra__
+    patients = evaluation.data.num_patients
+    counts = ["unknown" if patients is None else str(patients), str(evaluation.data.num_cases)]
+    return [
+        Line(
+            title_of(name),
+            f"{found.value:.3f}",
+            f"sd {found.standard_deviation:.3f}" if found.standard_deviation else "",
+            counts,
+            "",
+        )
+        for name, found in metrics.items()
+    ]
+
+
+def _column(statistic: Statistic) -> str:
+    return title_of(statistic.name) + (f", {statistic.unit}" if statistic.unit else "")
+
+
+def _cell(statistic: Statistic | None) -> tuple[str, str]:
+    if statistic is None or statistic.value is None:
+        return "\N{EN DASH}", ""
+    digits = _digits(statistic.unit)
+    return f"{statistic.value:.{digits}f}", show_interval(statistic.interval, digits)
+
+
+def _digits(unit: str) -> int:
+    return 2 if unit else 3

@@ -1,0 +1,130 @@
+"""Where model and data come from, and what limits the evaluation."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from medloop.evaluation.outcome import Cell, Table
+from medloop.evaluation.record import Evaluation
+from medloop.imaging.split_record import SPLITS, SplitRecord
+from medloop.training.model_record import ModelRecord
+
+MAX_QUARANTINED = 200
+MAX_VALUES, MAX_NUMBERS = 12, 5
+"""As in the record's subgroups: an attribute with more values is not counted, one of numbers with more neither."""
+MIN_SHOWN = 5
+"""Test patients of an attribute's value under which their number is not shown."""
+
+
+def data_table(split: SplitRecord) -> Table:
+    """Who is where: patients and cases by split and class."""
+    known = split.identifiers != "none"
+    shown = split.classes if split.task == "classification" else split.classes[1:]
+    rows: list[list[Cell]] = []
+    for name in SPLITS:
+        counts = split.counts.get(name)
+        if counts is not None:
+            per_class = [counts.classes.get(label, 0) for label in shown]
+            rows.append([name, counts.num_patients if known else None, counts.num_cases, *per_class])
+    caption = "The data came already split." if split.presplit else ""
+    return Table(["split", "patients", "cases", *shown], rows, caption)
+
+
+def attribute_table(split: SplitRecord) -> Table:
+    """Patients by each value of each attribute, in each split."""
+    places = {name: split.pseudonyms(name) for name in SPLITS}
+    rows: list[list[Cell]] = []
+    for attribute in sorted({name for patient in split.patients.values() for name in patient.attributes}):
+        counts = {
+            name: Counter(split.patients[p].attributes.get(attribute, "") or "not given" for p in patients)
+            for name, patients in places.items()
+        }
+        values = sorted({value for counter in counts.values() for value in counter})
+        if len(values) <= (MAX_NUMBERS if all(_is_number(value) for value in values) else MAX_VALUES):
+            rows += [[attribute, value, *(_count(counts[name][value]) for name in SPLITS)] for value in values]
+    return Table(["attribute", "value", *(f"{name} patients" for name in SPLITS)], rows)
+
+
+def quarantine_table(split: SplitRecord) -> Table:
+    """Files that were left out, and why."""
+    rows = [[found.path, found.reason] for found in split.quarantined[:MAX_QUARANTINED]]
+    more = len(split.quarantined) - len(rows)
+    return Table(["file", "why it was left out"], rows, f"And {more} more, in split.json." if more else "")
+
+
+def origin_table(evaluation: Evaluation, model: ModelRecord) -> Table:
+    """What was trained, on what, by which code."""
+    rows: list[list[Cell]] = [
+        ["network", model.network.name],
+        ["network's arguments", _settings(model.network.arguments)],
+        ["patients trained on", len(model.patients.train)],
+        ["patients validated on", len(model.patients.val)],
+        ["checkpoint kept", f"epoch {model.best.epoch}, {model.best.metric} {model.best.value:.4f}"],
+        ["data that was split", evaluation.data.split_digest],
+        ["data trained on", evaluation.data.training_digest],
+        ["training code", evaluation.data.code_digest or "not known"],
+        ["preprocessing", _settings(model.preprocessing.model_dump(exclude_none=True))],
+    ]
+    if model.inference is not None:
+        rows.append(["inference", _settings(model.inference.model_dump(exclude_none=True))])
+    rows += [[f"run on {run.tracker}", f"{run.experiment}, {run.run_id}"] for run in model.tracking]
+    return Table(["", ""], rows)
+
+
+def settings_table(model: ModelRecord) -> Table:
+    """Hyperparameters and versions."""
+    rows: list[list[Cell]] = [[name, _text(value)] for name, value in model.hyperparameters.items()]
+    rows += [[f"{name} (version)", version] for name, version in model.versions.items()]
+    return Table(["", ""], rows)
+
+
+def limits(evaluation: Evaluation, split: SplitRecord) -> list[str]:
+    """What the numbers can't say, as found in this evaluation; the caveats in its notes stand above."""
+    found = [
+        f"{statistic.name.replace('_', ' ')}{f' of {statistic.class_name}' if statistic.class_name else ''} is "
+        f"undefined: {statistic.note or 'no case to measure it on'}"
+        for statistic in evaluation.statistics
+        if statistic.value is None
+    ][:12]
+    hidden = sum(group.hidden for group in evaluation.subgroups)
+    unranked = sum(not group.hidden and not group.ranked for group in evaluation.subgroups)
+    if hidden:
+        found.append(f"{hidden} subgroups have under 5 patients and are not shown: nothing is known of them.")
+    if unranked:
+        found.append(f"{unranked} subgroups have under 20 patients: differences between them may be chance.")
+    if not evaluation.subgroups:
+        found.append("No subgroups: whether the model does worse for some patients is not known.")
+    if split.quarantined:
+        found.append(
+            f"{len(split.quarantined)} files were left out as unusable; if they are alike, so are the patients the "
+            "score says nothing of."
+        )
+    found.append(
+        "The test set comes from the same collection as the training data: other sites, scanners and protocols may "
+        "give other scores."
+    )
+    return found
+
+
+def _count(number: int) -> Cell:
+    return number if number == 0 or number >= MIN_SHOWN else f"under {MIN_SHOWN}"
+
+
+def _settings(values: dict[str, object]) -> str:
+    return ", ".join(f"{name} {_text(value)}" for name, value in values.items()) or "none"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return f"({_settings(value)})"
+    if isinstance(value, list | tuple):
+        return " x ".join(_text(item) for item in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,99 @@
+"""A test case as the page may show it: cropped to the structures, and blank wherever they are not near.
+
+What is farther from truth and prediction than MARGIN is set to 0, in slices and in volumes alike, so that no picture
+can be put together to a face (docs/decisions/0091-what-a-page-may-show-of-a-volume.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.grids import is_millimetres, read_case
+
+MARGIN = 10.0
+"""How far around truth and prediction the image is shown: mm, or voxels where the file's unit isn't known."""
+WINDOW = (1.0, 99.0)
+"""Percentiles of what is shown that become black and white."""
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Image, truth and prediction on one grid [X, Y, Z] whose axes run to right, anterior and superior."""
+
+    image: NDArray[np.uint8]
+    """0 is blank."""
+    truth: NDArray[Any]
+    """Label values, in as few bytes as hold them; so is `prediction`."""
+    prediction: NDArray[Any]
+    spacing: Triple
+    """Voxel size, in mm where `millimetres`."""
+    millimetres: bool
+
+
+def shown(case: HeldOut, prediction: NDArray[Any]) -> Shown:
+    """Read a case again and keep what may be shown of it.
+
+    Args:
+        case: A subject's folder.
+        prediction: [X, Y, Z] label values on the image's own grid.
+
+    Raises:
+        DataError: A file can't be used.
+    """
+    subject, millimetres = read_case(case), is_millimetres(case)
+    orientation = io_orientation(subject.image.affine)
+    maps = (subject.image.voxels, subject.label.voxels, prediction)
+    image, truth, predicted = (apply_orientation(voxels, orientation) for voxels in maps)
+    spacing = _triple(voxel_sizes(subject.image.affine @ inv_ornt_aff(orientation, subject.image.voxels.shape)))
+    distances = spacing if millimetres else (1.0, 1.0, 1.0)
+    found = (truth > 0) | (predicted > 0)
+    box = _box(found, distances)
+    near = _near(found[box], distances)
+    return Shown(_grey(image[box], near), _labels(truth[box]), _labels(predicted[box]), spacing, millimetres)
+
+
+def _triple(sizes: Any) -> Triple:
+    x, y, z = (float(size) for size in sizes)
+    return x, y, z
+
+
+def _box(found: NDArray[np.bool_], distances: Triple) -> tuple[slice, ...]:
+    """The structures' box and MARGIN around it; the whole grid where there are none."""
+    box = []
+    for axis, distance in enumerate(distances):
+        occupied = np.flatnonzero(found.any(axis=tuple(other for other in range(3) if other != axis)))
+        margin = int(np.ceil(MARGIN / distance))
+        low, high = (int(occupied[0]), int(occupied[-1])) if len(occupied) else (0, found.shape[axis] - 1)
+        box.append(slice(max(0, low - margin), min(found.shape[axis], high + margin + 1)))
+    return tuple(box)
+
+
+def _near(found: NDArray[np.bool_], distances: Triple) -> NDArray[np.bool_]:
+    if not found.any():
+        return np.zeros(found.shape, dtype=bool)
+    near: NDArray[np.bool_] = distance_transform_edt(~found, sampling=distances) <= MARGIN
+    return near
+
+
+def _grey(image: NDArray[Any], near: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The image as 1..255 where it may be shown, 0 elsewhere."""
+    values = image[near].astype(np.float64)
+    grey: NDArray[np.uint8] = np.zeros(image.shape, dtype=np.uint8)
+    if len(values):
+        low, high = np.percentile(values, WINDOW)
+        scaled = (values - low) / (high - low if high > low else 1.0)
+        grey[near] = 1 + np.round(np.clip(scaled, 0, 1) * 254).astype(np.uint8)
+    return grey
+
+
+def _labels(voxels: NDArray[Any]) -> NDArray[Any]:
+    return voxels.astype(np.uint8 if voxels.max(initial=0) <= 255 else np.uint16)

@@ -1,0 +1,190 @@
+"""What the evaluation says to whoever decides: one sentence to quote, and one line for each thing to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from medloop.evaluation.record import Comparison, Evaluation, Floor
+from medloop.evaluation.statistics import MIN_PATIENTS
+
+SCORE_TITLES = {"macro_auroc": "Macro AUROC", "mean_foreground_dice": "Mean foreground Dice"}
+FEW = 20
+"""Patients under which two models can't be compared (DESIGN: the gate)."""
+WORDS = {"good": "holds", "warn": "look here", "bad": "fails", "none": "not asked"}
+State = Literal["good", "warn", "bad", "none"]
+MAX_LISTED = 6
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing to look at."""
+
+    state: State
+    title: str
+    finding: str
+
+    @property
+    def word(self) -> str:
+        """The state in words: a colour alone says nothing to some."""
+        return WORDS[self.state]
+
+
+def checks(evaluation: Evaluation) -> list[Check]:
+    """All of them, in the order in which an approver asks."""
+    return [
+        _patients(evaluation),
+        _champion(evaluation),
+        _floors(evaluation.floors),
+        _leakage(evaluation),
+        _uses(evaluation.test_uses),
+        _first(evaluation),
+    ]
+
+
+def headline(found: list[Check]) -> tuple[State, str]:
+    """The worst state, and what it comes to in a few words."""
+    bad = [check.title.lower() for check in found if check.state == "bad"]
+    if bad:
+        return "bad", f"Speaks against approval: {', '.join(bad)}"
+    open_ = [check.title.lower() for check in found if check.state == "warn"]
+    if open_:
+        return "warn", f"For a person to weigh: {', '.join(open_)}"
+    return "good", "Nothing measured here speaks against approval"
+
+
+def sentence(evaluation: Evaluation) -> str:
+    """What can be quoted as it stands."""
+    parts = [_score_sentence(evaluation), _champion_sentence(evaluation)]
+    below = [floor for floor in evaluation.floors if _below(floor)]
+    if evaluation.floors:
+        names = ", ".join(floor.class_name for floor in below[:MAX_LISTED])
+        parts.append(f"Below the floor that was set: {names}." if below else "Every floor that was set is reached.")
+    if evaluation.test_uses > 1:
+        parts.append(f"{evaluation.test_uses} candidates were scored on this test set, this one included.")
+    return " ".join(parts)
+
+
+def _score_sentence(evaluation: Evaluation) -> str:
+    score, data = evaluation.score, evaluation.data
+    title = SCORE_TITLES[score.name].lower().replace("auroc", "AUROC").replace("dice", "Dice")
+    cases = _number(data.num_cases, "case")
+    unseen = "" if data.leakage.status == "unknown" else " that it was not trained on"
+    if data.num_patients is None:
+        where = f"{cases} of an unknown number of patients, of whom it may have seen some"
+    else:
+        where = f"{cases} of {_number(data.num_patients, 'patient')}{unseen}"
+    if score.interval:
+        low, high = score.interval.lower, score.interval.upper
+        spread = f"{score.interval.level:.0%} interval {low:.3f} to {high:.3f}"
+    else:
+        spread = "no interval"
+    return f"On {where}, the model's {title} is {score.value:.3f} ({spread})."
+
+
+def _champion_sentence(evaluation: Evaluation) -> str:
+    gate, found = evaluation.gate, comparison(evaluation, "champion")
+    if not gate.champion:
+        return "There is no approved version to compare it with."
+    if not gate.sufficient or found is None or found.difference is None:
+        return "Whether it is worse than the approved version can't be said on this test set."
+    verdict = "It is not worse than" if gate.margin_left >= 0 else "It is not shown to be as good as"
+    return f"{verdict} the approved version {found.model}: {_difference(found, gate.margin)}."
+
+
+def comparison(evaluation: Evaluation, role: str) -> Comparison | None:
+    """The comparison with the newest approved version (`champion`) or the oldest (`first`)."""
+    return next((found for found in evaluation.comparisons if found.role == role), None)
+
+
+def _difference(found: Comparison, margin: float) -> str:
+    bound = "" if found.lower_bound is None else f", one-sided 95 % lower bound {found.lower_bound:+.3f}"
+    patients = _number(found.num_patients, "patient")
+    return f"difference {found.difference:+.3f}{bound}, margin {margin:.3f}, {patients}"
+
+
+def _patients(evaluation: Evaluation) -> Check:
+    number, title = evaluation.data.num_patients, "Test patients"
+    if number is None:
+        return Check("warn", title, "Not known: the data names no patients, so nothing can be said of other patients.")
+    if number < MIN_PATIENTS:
+        return Check("warn", title, f"{number}: too few to say how the model does on others; no interval is given.")
+    if number < FEW:
+        return Check("warn", title, f"{number}: an interval, but too few to compare two models by ({FEW}).")
+    return Check("good", title, f"{number}: enough for intervals and for a comparison of two models.")
+
+
+def _champion(evaluation: Evaluation) -> Check:
+    gate, found = evaluation.gate, comparison(evaluation, "champion")
+    title = "Against the champion"
+    if not gate.champion:
+        return Check("none", title, "No approved version yet: nothing to compare with.")
+    if found is None or found.difference is None:
+        why = found.note if found is not None and found.note else gate.verdict
+        return Check("warn", title, f"Insufficient evidence: not compared. {why}".strip())
+    detail = f"{_difference(found, gate.margin)}. {_power(found)}".strip()
+    if not gate.sufficient:
+        return Check("warn", title, f"Insufficient evidence: {detail}")
+    if gate.margin_left >= 0:
+        return Check("good", title, f"Not worse: {detail}")
+    return Check("bad", title, f"Worse? The lower bound is below minus the margin: {detail}")
+
+
+def _power(found: Comparison) -> str:
+    if found.power is None:
+        return ""
+    text = f"A model just as good passes with so many patients in {found.power:.0%} of test sets"
+    needed = found.num_patients_needed
+    return f"{text}; {needed} patients would make it 80%." if needed and found.power < 0.8 else f"{text}."
+
+
+def _below(floor: Floor) -> bool:
+    return floor.value is None or floor.value < floor.floor
+
+
+def _floors(floors: list[Floor]) -> Check:
+    title = "Floor of each class"
+    if not floors:
+        return Check("none", title, "None was set.")
+    below = [floor for floor in floors if _below(floor)]
+    shown = below or sorted(floors, key=lambda floor: (floor.value or 0) - floor.floor)
+    texts = [
+        f"{f.class_name} {'undefined' if f.value is None else format(f.value, '.3f')} (floor {f.floor:.3f})"
+        for f in shown[:MAX_LISTED]
+    ]
+    more = f" and {len(shown) - MAX_LISTED} more" if len(shown) > MAX_LISTED else ""
+    start = "Below it" if below else "All reached; nearest first"
+    return Check("bad" if below else "good", title, f"{start}: {', '.join(texts)}{more}.")
+
+
+def _leakage(evaluation: Evaluation) -> Check:
+    leakage = evaluation.data.leakage
+    states: dict[str, State] = {"none": "good", "found": "bad", "unknown": "warn"}
+    number = {"none": "0", "found": str(leakage.num_patients), "unknown": "unknown"}[leakage.status]
+    return Check(states[leakage.status], "Leakage", f"{number}. {leakage.note}")
+
+
+def _uses(uses: int) -> Check:
+    title = "Uses of the test set"
+    if uses == 1:
+        return Check("good", title, "1: no other candidate was scored on it.")
+    return Check("warn", title, f"{uses}: the more candidates are scored on it, the likelier the best is so by luck.")
+
+
+def _first(evaluation: Evaluation) -> Check:
+    title = "Against the first approved version"
+    found = comparison(evaluation, "first")
+    if found is None:
+        champion = comparison(evaluation, "champion")
+        text = "It is the champion, or there is none." if champion else "There is none."
+        return Check("none", title, text)
+    if found.difference is None:
+        return Check("warn", title, f"Not compared: {found.note}")
+    drifted = found.difference < -evaluation.gate.margin
+    state: State = "warn" if drifted else "good"
+    word = "Worse by more than the margin: small steps add up" if drifted else "No decline over the versions"
+    return Check(state, title, f"{word}: {_difference(found, evaluation.gate.margin)}.")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
