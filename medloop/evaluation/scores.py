@@ -122,33 +122,9 @@ def case_means(dice: Floats) -> Floats:
     return _nan_mean(dice)
 
 
-def segmentation_metrics(dice: Floats, hd95: Floats, classes: Sequence[str], unit: str) -> Metrics:
-    """Metrics of a segmentation model.
-
-    Args:
-        dice: [N, K] per case and foreground class; NaN where both masks are empty.
-        hd95: [N, K]; NaN where both masks are empty, infinity where one is.
-        classes: K names, the background left out.
-        unit: Of `hd95`: mm or voxels.
-
-    Returns:
-        mean_foreground_dice (the mean over cases of each case's mean) and, per class, dice_CLASS, hd95_UNIT_CLASS (the
-        mean over finite distances) and hd95_infinite_CLASS (the number of cases where one mask alone is empty).
-    """
-    resampled = resampled_segmentation(dice, hd95, classes, unit, np.ones((1, len(dice))))
-    counts = {f"hd95_infinite_{name}": float(np.isinf(hd95[:, k]).sum()) for k, name in enumerate(classes)}
-    return {name: float(values[0]) for name, values in resampled.items()} | counts
-
-
-def resampled_segmentation(
-    dice: Floats, hd95: Floats, classes: Sequence[str], unit: str, weights: Floats
-) -> dict[str, Floats]:
-    """`segmentation_metrics` (without the counts) for many weightings [B, N] of the cases: name to [B] values."""
-    values = {SEGMENTATION_SCORE: _weighted_mean(case_means(dice), weights)}
-    for k, name in enumerate(classes):
-        values[f"dice_{name}"] = _weighted_mean(dice[:, k], weights)
-        values[f"hd95_{unit}_{name}"] = _weighted_mean(hd95[:, k], weights)
-    return values
+def mean_foreground_dice(dice: Floats) -> float:
+    """The segmentation score: the mean over cases of `case_means`; NaN where no case has one."""
+    return float(_nan_mean(case_means(dice)))
 
 
 def _auroc(positive: NDArray[np.bool_], scores: Floats) -> float:
@@ -166,12 +142,6 @@ def _aurocs(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Flo
     negatives = np.add.reduceat(sorted_weights * ~sorted_positive, starts, axis=1)
     below = np.cumsum(negatives, axis=1) - negatives / 2
     return _ratio((positives * below).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1))
-
-
-def _weighted_mean(values: Floats, weights: Floats) -> Floats:
-    """Mean over the finite values, for each weighting. [B]."""
-    finite = np.isfinite(values)
-    return _ratio(weights[:, finite] @ values[finite], weights[:, finite].sum(axis=1))
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:

@@ -12,8 +12,8 @@ from medloop.evaluation.scores import (
     case_means,
     classification_metrics,
     confusion,
+    mean_foreground_dice,
     resampled_classification,
-    segmentation_metrics,
 )
 
 CLASSES = ("a", "b", "c")
@@ -93,20 +93,9 @@ def test_weights_repeat_cases() -> None:
 
 
 def test_segmentation_means() -> None:
-    """The score is the mean over cases of each case's mean; NaN is left out and infinity counted."""
+    """The score is the mean over cases of each case's mean; what is in neither truth nor prediction is left out."""
     dice = np.array([[0.8, 0.6], [0.4, np.nan], [np.nan, np.nan], [0.0, 1.0]])
-    hd95 = np.array([[2.0, 4.0], [6.0, np.nan], [np.nan, np.nan], [np.inf, 0.0]])
-    metrics = segmentation_metrics(dice, hd95, ("x", "y"), "mm")
-    assert case_means(dice)[:2] == pytest.approx([0.7, 0.4])
-    assert metrics["mean_foreground_dice"] == pytest.approx((0.7 + 0.4 + 0.5) / 3)
-    assert metrics["dice_x"] == pytest.approx(0.4)
-    assert metrics["hd95_mm_x"] == pytest.approx(4.0)
-    assert metrics["hd95_infinite_x"] == 1
-    assert metrics["hd95_infinite_y"] == 0
-
-
-def test_no_finite_distance_is_undefined() -> None:
-    """A structure that is never found has Dice 0 and no mean distance."""
-    metrics = segmentation_metrics(np.zeros((2, 1)), np.full((2, 1), np.inf), ("x",), "mm")
-    assert metrics["mean_foreground_dice"] == 0.0
-    assert math.isnan(metrics["hd95_mm_x"])
+    assert case_means(dice)[[0, 1, 3]] == pytest.approx([0.7, 0.4, 0.5])
+    assert math.isnan(case_means(dice)[2])
+    assert mean_foreground_dice(dice) == pytest.approx((0.7 + 0.4 + 0.5) / 3)
+    assert math.isnan(mean_foreground_dice(dice[2:3]))

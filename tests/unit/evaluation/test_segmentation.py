@@ -13,7 +13,7 @@ import pytest
 
 from medloop.errors import DataError
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.record import SCHEMA_FILE
+from medloop.evaluation.record import SCHEMA_FILE, Evaluation, Statistic
 from medloop.evaluation.report.volume_figures import overlays
 from tests.unit.evaluation.worlds import ball, volume_world, write_subject
 
@@ -55,15 +55,100 @@ def test_unknown_unit_counts_voxels(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_empty_predictions(tmp_path: Path) -> None:
-    """A model that finds nothing scores 0, its infinite distances are counted, and every number is finite."""
+    """A model that finds nothing scores 0, is as far off as the image reaches, and every number is finite."""
     world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, lambda truth, _: np.zeros_like(truth))
     evaluation = world.write()
+    diagonal = np.linalg.norm((np.array(SHAPE) - 1) * [1, 1, 2])
     assert evaluation.score.value == 0.0
     assert evaluation.segmentation_metrics is not None
-    assert "hd95_mm_gland" not in evaluation.segmentation_metrics
-    assert evaluation.segmentation_metrics["hd95_infinite_gland"].value == 2
-    assert any("infinite HD95" in note for note in evaluation.notes)
-    assert "inf" in (world.output / "cases.csv").read_text()
+    metrics = {name: metric.value for name, metric in evaluation.segmentation_metrics.items()}
+    assert metrics["hd95_mm_gland"] == metrics["asd_mm_gland"] == pytest.approx(diagonal)
+    assert metrics["surface_dice_gland"] == 0.0
+    assert metrics["hd95_failures_gland"] == 2
+    assert any("the image's diagonal" in note for note in evaluation.notes)
+    with (world.output / "cases.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    expected = {
+        "dice": 0, "hd95_mm": diagonal, "asd_mm": diagonal, "surface_dice": 0, "volume_ml_truth": TRUTH.sum() / 500,
+        "volume_ml_predicted": 0, "lesions_true": 1, "lesions_missed": 1, "lesions_predicted": 0, "lesions_false": 0,
+    }  # fmt: skip
+    assert set(row) == {"patient", "case", "mean_foreground_dice"} | {f"{name}_gland" for name in expected}
+    assert [float(row[f"{name}_gland"]) for name in expected] == pytest.approx(list(expected.values()), rel=1e-5)
+
+
+def statistics(evaluation: Evaluation) -> dict[tuple[str, str], Statistic]:
+    """By name and class."""
+    return {(found.name, found.class_name): found for found in evaluation.statistics}
+
+
+TWO = TRUTH.copy()
+TWO[0:2, 0:2, 0:2] = 1
+"""Two lesions: the ball, and a corner of 8 voxels."""
+
+
+def missing_corner(truth: np.ndarray, name: str) -> np.ndarray:
+    """The truth; without its corner, and with a voxel of its own, for the patient p2 alone."""
+    if not name.startswith("p2"):
+        return truth
+    found = truth.copy()
+    found[0:2, 0:2, 0:2] = 0
+    found[-1, -1, -1] = 1
+    return found
+
+
+def test_statistics_of_a_class(tmp_path: Path) -> None:
+    """Overlap, median distances, volumes and lesions are told with counts of what is left out and what failed."""
+    nothing = np.zeros_like(TRUTH)
+    truths = {"p1": TWO, "p2": TWO, "p3": nothing}
+    evaluation = volume_world(tmp_path, truths, missing_corner).score()
+    found = statistics(evaluation)
+    names = ("dice", "hd95", "average_surface_distance", "surface_dice", "volume_error")
+    counts = {name: (found[name, "gland"].num_cases, found[name, "gland"].num_excluded) for name in names}
+    assert set(counts.values()) == {(2, 1)}
+    assert found["hd95", "gland"].unit == found["average_surface_distance", "gland"].unit == "mm"
+    assert found["volume_error", "gland"].unit == "ml"
+    assert found["volume_error", "gland"].value == pytest.approx(-7 * 2 / 1000 / 2)
+    assert found["surface_dice", "gland"].note.startswith("Tolerance: 2 mm.")
+    sensitivity, false = found["lesion_sensitivity", "gland"], found["false_lesions_per_case", "gland"]
+    assert (sensitivity.value, sensitivity.num_cases, sensitivity.num_excluded) == (pytest.approx(3 / 4), 4, 1)
+    assert (false.value, false.num_cases) == (pytest.approx(1 / 3), 3)
+    (lesions,) = evaluation.lesions
+    assert (lesions.num_true, lesions.num_missed, lesions.num_predicted, lesions.num_false) == (4, 1, 4, 1)
+
+
+def test_bland_and_altman(tmp_path: Path) -> None:
+    """Bias and limits of agreement of volumes are those of the differences' mean and sample standard deviation."""
+    evaluation = volume_world(tmp_path, {"p1": TWO, "p2": TWO, "p3": TWO * 0}, missing_corner).score()
+    (agreement,) = evaluation.volumes
+    differences = np.array([0.0, -7 * 2 / 1000])
+    half = 1.96 * differences.std(ddof=1)
+    assert agreement.bias == pytest.approx(differences.mean())
+    assert (agreement.lower_limit, agreement.upper_limit) == pytest.approx(
+        (differences.mean() - half, differences.mean() + half)
+    )
+    assert agreement.mean_truth == pytest.approx(TWO.sum() * 2 / 1000)
+    assert (agreement.unit, agreement.num_cases) == ("ml", 2)
+    assert volume_world(tmp_path / "one", {"p1": TWO}, missing_corner).score().volumes == []
+
+
+def test_failures_are_counted(tmp_path: Path) -> None:
+    """A class in truth or prediction alone counts as the worst: in the score, in the distances, and by number."""
+    evaluation = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, lambda t, name: t * (name == "p1")).score()
+    found = statistics(evaluation)
+    assert evaluation.score.value == 0.5
+    assert found["mean_foreground_dice", ""].num_failures == found["hd95", "gland"].num_failures == 1
+    assert found["hd95", "gland"].value == pytest.approx(np.linalg.norm((np.array(SHAPE) - 1) * [1, 1, 2]) / 2)
+
+
+def test_surface_tolerance(tmp_path: Path) -> None:
+    """The tolerance of the surface Dice is an argument: a shift of one voxel of 2 mm lies within 2 mm, not within 1."""
+    world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, shifted)
+    wide = statistics(world.score())["surface_dice", "gland"].value
+    world.options["surface_tolerance"] = 0.5
+    narrow = statistics(world.score())["surface_dice", "gland"].value
+    assert wide == 1.0
+    assert narrow is not None
+    assert narrow < 0.9
 
 
 def test_nothing_to_find(tmp_path: Path) -> None:
@@ -95,7 +180,8 @@ def test_several_structures_are_drawn(tmp_path: Path) -> None:
     for title in ("Worst case", "Median case", "Best case"):
         assert title in page
     assert "core &lt;inner&gt;" in page
-    assert page.count('src="data:image/png;base64,') == page.count("src=") == 4
+    assert page.count('src="data:image/png;base64,') == 3
+    assert 'src="http' not in page
 
 
 def test_interval_over_patients(tmp_path: Path) -> None:
@@ -107,6 +193,12 @@ def test_interval_over_patients(tmp_path: Path) -> None:
     evaluation = world.score()
     assert (evaluation.data.num_patients, evaluation.data.num_cases) == (10, 20)
     assert evaluation.score.interval is not None
+    found = statistics(evaluation)
+    assert found["mean_foreground_dice", ""].interval is not None
+    assert {name for (name, _), statistic in found.items() if statistic.interval is not None} >= {
+        "dice", "hd95", "average_surface_distance", "surface_dice", "lesion_sensitivity",
+    }  # fmt: skip
+    assert all(statistic.num_patients == 10 for statistic in evaluation.statistics)
     groups = {group.value: group.num_patients for group in evaluation.subgroups}
     assert groups == {"A": 1, "not given": 9}
 
