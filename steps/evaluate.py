@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from steps.common import (
     Context,
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
 OUTPUT = "evaluation"
+MAX_ARGUMENT = 256
+"""Characters of a processing job's argument."""
+MAX_FLOORS = 40
+"""A processing job has 100 arguments: two a floor, beside the others."""
+FloorValue = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class EvaluateSettings(ProcessingResources):
@@ -30,9 +35,21 @@ class EvaluateSettings(ProcessingResources):
 
     margin: float = Field(default=0.02, ge=0, le=1)
     """How much worse than the champion a model may be; set before anyone sees the scores."""
+    floors: dict[str, FloorValue] = Field(default={}, max_length=MAX_FLOORS)
+    """Class to the least AUROC or Dice that it must reach; a model with a class below its floor doesn't pass."""
     note: str = Field(default="", max_length=200)
     """A caveat that has to stand wherever the score is shown, such as where the data comes from."""
     max_runtime_minutes: int = Field(default=240, ge=1, le=7200)
+
+    @field_validator("floors")
+    @classmethod
+    def _fits_an_argument(cls, floors: dict[str, float]) -> dict[str, float]:
+        for name, value in floors.items():
+            if len(_floor(name, value)) > MAX_ARGUMENT or not name:
+                raise ValueError(
+                    f"class {name[:40]!r}: a name has at least 1 character, and with its floor {MAX_ARGUMENT} at most"
+                )
+        return floors
 
 
 def evaluation_file() -> PropertyFile:
@@ -98,7 +115,17 @@ def _arguments(context: Context, settings: EvaluateSettings, champion: LambdaSte
     }
     if settings.note:
         named["note"] = settings.note
+    named |= floor_arguments(settings)
     return [part for name, value in named.items() for part in (f"--{name}", value)]
+
+
+def floor_arguments(settings: EvaluateSettings) -> dict[str, str]:
+    """Numbered, as no argument may come twice; one JSON object of all would not fit into 256 characters."""
+    return {f"floor-{i}": _floor(*item) for i, item in enumerate(settings.floors.items(), start=1)}
+
+
+def _floor(name: str, value: float) -> str:
+    return f"{name}={value!r}"
 
 
 def _output(champion: LambdaStep, name: str) -> Any:

@@ -1,4 +1,7 @@
-"""Gate: the model goes on if its score reaches MinScore and it is not worse than the champion; else the run fails."""
+"""Gate: score, champion and floors decide whether the model goes on; else the run fails.
+
+The score reaches MinScore, the model is not worse than the champion, and no class is below its floor.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 SCORE = "score.value"
 MARGIN_LEFT = "gate.margin_left"
+FLOOR_LEFT = "gate.floor_left"
 VERDICT = "gate.verdict"
 """One line of evaluation.json on the comparison, 500 characters at most."""
 
@@ -29,17 +33,19 @@ class GateSettings(Settings):
 
 
 def gate_step(context: Context, evaluate: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
-    """The SDK's step: `passed` run when both conditions hold, Fail otherwise."""
+    """The SDK's step: `passed` run when all conditions hold, Fail otherwise."""
     from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo
     from sagemaker.mlops.workflow.condition_step import ConditionStep
 
     return ConditionStep(
         name="Gate",
         display_name="Gate",
-        description="Is the score at least MinScore, and the model no worse than the champion by more than the margin?",
+        description="Is the score at least MinScore, the model no worse than the champion by more than the margin, "
+        "and no class below its floor?",
         conditions=[
             ConditionGreaterThanOrEqualTo(left=_found(evaluate, SCORE), right=context.parameters["MinScore"]),
             ConditionGreaterThanOrEqualTo(left=_found(evaluate, MARGIN_LEFT), right=0.0),
+            ConditionGreaterThanOrEqualTo(left=_found(evaluate, FLOOR_LEFT), right=0.0),
         ],
         if_steps=list(passed),
         else_steps=[_fail_step(context, evaluate)],
@@ -47,7 +53,7 @@ def gate_step(context: Context, evaluate: ProcessingStep, passed: Sequence[Step]
 
 
 def _fail_step(context: Context, evaluate: ProcessingStep) -> FailStep:
-    """Says the score, the bound, what is left of the margin, the comparison, and where the report lies."""
+    """Says the score, the bound, what is left of margin and floors, the comparison, and where the report lies."""
     from sagemaker.core.workflow.functions import Join
     from sagemaker.mlops.workflow.fail_step import FailStep
 
@@ -58,6 +64,8 @@ def _fail_step(context: Context, evaluate: ProcessingStep) -> FailStep:
         context.parameters["MinScore"],
         "); margin left against the champion ",
         _found(evaluate, MARGIN_LEFT),
+        " (must be at least 0); least above a class's floor ",
+        _found(evaluate, FLOOR_LEFT),
         " (must be at least 0). ",
         _found(evaluate, VERDICT),
         " Nothing was registered. Report: ",

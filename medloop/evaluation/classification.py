@@ -7,9 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.evaluation.calibration import reliability_bins
 from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.image_statistics import estimate, metric_name, spreads, tell
+from medloop.evaluation.intervals.aurocs import macro_auroc
+from medloop.evaluation.intervals.estimate import Estimate, subset
+from medloop.evaluation.operating import operating_points
 from medloop.evaluation.outcome import Outcome, ScoredImages, Table
 from medloop.evaluation.predictors import ImageModel
+from medloop.evaluation.record import Calibration
 from medloop.evaluation.scores import (
     CLASSIFICATION_SCORE,
     Floats,
@@ -17,9 +23,7 @@ from medloop.evaluation.scores import (
     Metrics,
     classification_metrics,
     confusion,
-    resampled_classification,
 )
-from medloop.evaluation.statistics import bootstrap
 
 CHUNK = 64
 """Images between two lines of progress."""
@@ -41,16 +45,17 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
     probabilities = predict_images(cases, model)
     metrics = classification_metrics(truth, probabilities, classes)
     patients = [case.patient for case in cases] if patients_known else []
-    spreads = bootstrap(patients, lambda weights: resampled_classification(truth, probabilities, classes, weights))
+    points = operating_points(model.record.operating_point, classes)
+    found = estimate(truth, probabilities, classes, patients, points)
     counts = confusion(truth, probabilities.argmax(axis=1), len(classes))
 
-    def subset_score(mask: NDArray[np.bool_]) -> float:
-        return classification_metrics(truth[mask], probabilities[mask], classes)[CLASSIFICATION_SCORE]
+    def subset_score(mask: NDArray[np.bool_]) -> Estimate:
+        return macro_auroc(truth[mask], probabilities[mask], subset(patients, mask))
 
     return Outcome(
         score_name=CLASSIFICATION_SCORE,
-        metrics=metrics,
-        spreads=spreads,
+        metrics=metrics | {metric_name(key): value.value for key, value in found.items()},
+        spreads=spreads(found),
         class_counts={name: int(count) for name, count in zip(classes, counts.sum(axis=1), strict=True)},
         cases=_table(cases, truth, probabilities, classes),
         subset_score=subset_score,
@@ -60,6 +65,9 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
             name: {other: int(n) for other, n in zip(classes, row, strict=True)}
             for name, row in zip(classes, counts, strict=True)
         },
+        statistics=tell(found, points, truth),
+        calibration=Calibration(temperature=model.record.temperature, bins=reliability_bins(truth, probabilities)),
+        operating_points=points,
         notes=_notes(metrics, classes),
     )
 

@@ -15,6 +15,7 @@ from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.classification import predict_images
 from medloop.evaluation.outcome import Outcome
 from medloop.evaluation.paired import Paired, lower_bound, pair_auroc, pair_dice
+from medloop.evaluation.power import patients_needed, power
 from medloop.evaluation.predictors import Loader, require_task
 from medloop.evaluation.record import Comparison, Gate
 from medloop.evaluation.segmentation import dice_of_volumes
@@ -45,6 +46,7 @@ class Scored:
     outcome: Outcome
     classes: Sequence[str]
     split: SplitRecord
+    margin: float
 
 
 def compare(rival: Rival, scored: Scored, load: Loader) -> Comparison:
@@ -87,10 +89,11 @@ def _compare(rival: Rival, scored: Scored, load: Loader) -> Comparison:
         pair = pair_dice(own, dice_of_volumes(cases, model), patients, scored.classes[1:])
     if pair is None:
         return _not_compared(rival, "too few test patients leave the score undefined", len(set(patients)), len(cases))
-    return _compared(rival, pair, len(cases))
+    return _compared(rival, pair, len(cases), scored.margin)
 
 
-def _compared(rival: Rival, pair: Paired, num_cases: int) -> Comparison:
+def _compared(rival: Rival, pair: Paired, num_cases: int, margin: float) -> Comparison:
+    spread = float(pair.values.std(ddof=1))
     return Comparison(
         role=rival.role,
         model=rival.arn,
@@ -101,6 +104,8 @@ def _compared(rival: Rival, pair: Paired, num_cases: int) -> Comparison:
         num_patients=len(pair.values),
         num_cases=num_cases,
         classes=pair.per_class,
+        power=power(spread, len(pair.values), margin),
+        num_patients_needed=patients_needed(spread, margin, MIN_COMPARED),
     )
 
 

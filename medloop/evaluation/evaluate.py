@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medloop.container.metrics import report
 from medloop.errors import DataError, TargetError
-from medloop.evaluation.cases import HeldOut, leave_out_seen, list_cases
+from medloop.evaluation.cases import leave_out_seen, list_cases
 from medloop.evaluation.classification import score_images
 from medloop.evaluation.compare import Rival, Scored, compare, comparison_notes, make_gate
+from medloop.evaluation.floors import find_floors, floor_left, read_floors, require_known
 from medloop.evaluation.outcome import Outcome
 from medloop.evaluation.predictors import Loader, load_predictor, require_task
 from medloop.evaluation.record import (
@@ -32,13 +31,14 @@ from medloop.evaluation.record import (
     Leakage,
     Metric,
     Score,
-    Subgroup,
+    Statistic,
 )
 from medloop.evaluation.registration import REGISTRATION_FILE, registration, to_json
 from medloop.evaluation.report.history import read_history
 from medloop.evaluation.report.page import render
 from medloop.evaluation.segmentation import TOLERANCE, score_volumes
-from medloop.evaluation.statistics import LEVEL, MIN_PATIENTS, NUM_DRAWS
+from medloop.evaluation.statistics import MIN_PATIENTS
+from medloop.evaluation.subgroups import make_subgroups
 from medloop.evaluation.tables import to_csv
 from medloop.imaging.manifest import channel_folder
 from medloop.imaging.split_record import SplitRecord, read_split_record
@@ -47,8 +47,6 @@ from medloop.training.model_record import ModelRecord
 SPLIT_FILE = "split.json"
 NOBODY = "none"
 """The ARN of no version."""
-MAX_VALUES, MAX_NUMBERS = 12, 5
-"""An attribute with more values, or with more distinct numbers (an age in years), makes no subgroups."""
 
 
 class EvaluateArguments(BaseModel):
@@ -69,8 +67,15 @@ class EvaluateArguments(BaseModel):
     """How many candidates were scored on this test set, this one included."""
     surface_tolerance: float = Field(default=TOLERANCE, ge=0, allow_inf_nan=False)
     """Of the surface Dice of volumes, in mm; in voxels where a header doesn't say mm."""
+    floors: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] = {}
+    """The least AUROC or Dice by class; as arguments `--floor-1 CLASS=VALUE`, `--floor-2 CLASS=VALUE`, ..."""
     note: str = ""
     """A caveat that has to stand wherever the score is shown, such as where the data comes from."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_floors(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return read_floors(values)
 
 
 @dataclass(frozen=True)
@@ -142,12 +147,13 @@ def assess(
         raise DataError(f"{SPLIT_FILE}: task is {record.task}, not {arguments.task}; give the split of this task")
     predictor = load(model, arguments.task)
     require_task(predictor.record, arguments.task)
+    require_known(arguments.floors, predictor.record.classes, arguments.task)
     cases = list_cases(channel_folder(test, split, "test"), record, predictor.record.classes)
     kept, leakage = leave_out_seen(cases, record, predictor.record)
     volumes = partial(score_volumes, tolerance=arguments.surface_tolerance)
     score = score_images if arguments.task == "classification" else volumes
     outcome = score(kept, predictor, patients_known=record.identifiers != "none")
-    scored = Scored(kept, outcome, predictor.record.classes, record)
+    scored = Scored(kept, outcome, predictor.record.classes, record, arguments.margin)
     candidate = predictor.record
     del predictor  # two networks at once are not needed
     comparisons = [compare(rival, scored, load) for rival in _rivals(arguments, champion, first)]
@@ -188,6 +194,7 @@ def _summarise(
         if math.isfinite(value)
     }
     champion = next((found for found in comparisons if found.role == "champion"), None)
+    floors = find_floors(arguments.floors, outcome.statistics, split.task)
     test_uses = arguments.test_uses or 1
     caveats = ([arguments.note] if arguments.note else []) + comparison_notes(comparisons, test_uses)
     return Evaluation(
@@ -195,13 +202,16 @@ def _summarise(
         score=Score.model_validate({"name": outcome.score_name, "value": value, "interval": _interval(outcome)}),
         gate=make_gate(
             outcome.score, arguments.margin, arguments.deploy_mode, champion, num_patients, outcome.score_name
-        ),
+        ).model_copy(update={"floor_left": floor_left(floors)}),
         multiclass_classification_metrics=_classification(outcome, defined),
         segmentation_metrics=defined if outcome.confusion is None else None,
         statistics=list(outcome.statistics),
         volumes=list(outcome.volumes),
         lesions=list(outcome.lesions),
-        subgroups=_subgroups(outcome, cases, split),
+        calibration=outcome.calibration,
+        operating_points=list(outcome.operating_points),
+        floors=floors,
+        subgroups=make_subgroups(outcome, cases, split),
         data=Data(
             split_digest=split.data_digest,
             training_digest=model.data_digest,
@@ -228,12 +238,13 @@ def _deviation(outcome: Outcome, name: str) -> float:
     return outcome.spreads[name].standard_deviation if name in outcome.spreads else 0.0
 
 
+def _score_statistic(outcome: Outcome) -> Statistic | None:
+    return next((s for s in outcome.statistics if s.name == outcome.score_name and not s.class_name), None)
+
+
 def _interval(outcome: Outcome) -> Interval | None:
-    spread = outcome.spreads.get(outcome.score_name)
-    if spread is None:
-        return None
-    method = f"percentile bootstrap over patients, {NUM_DRAWS} draws"
-    return Interval(lower=spread.lower, upper=spread.upper, level=LEVEL, method=method)
+    found = _score_statistic(outcome)
+    return found.interval if found else None
 
 
 def _notes(
@@ -248,45 +259,12 @@ def _notes(
             f"Only {number}: too few to say how the model does on others. No interval is given "
             f"with fewer than {MIN_PATIENTS}."
         )
-    elif outcome.score_name not in outcome.spreads:
-        notes.append("No interval: too many resamples of the test patients leave the score undefined.")
+    elif _interval(outcome) is None:
+        found = _score_statistic(outcome)
+        notes.append(f"The score has no interval. {found.note if found else ''}".strip())
     if model.data_digest != split.data_digest:
         notes.append("The model was trained on other data than this split holds: the data digests differ.")
     return notes + outcome.notes
-
-
-def _subgroups(outcome: Outcome, cases: Sequence[HeldOut], split: SplitRecord) -> list[Subgroup]:
-    """The score by each value of each of the patients' attributes."""
-    subgroups = []
-    attributes = sorted({name for case in cases for name in split.patients[case.patient].attributes})
-    for attribute in attributes:
-        values = [split.patients[case.patient].attributes.get(attribute, "") or "not given" for case in cases]
-        distinct = sorted(set(values))
-        if len(distinct) <= (MAX_NUMBERS if all(_is_number(value) for value in distinct) else MAX_VALUES):
-            subgroups += [_subgroup(outcome, cases, attribute, value, values) for value in distinct]
-    return subgroups
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _subgroup(
-    outcome: Outcome, cases: Sequence[HeldOut], attribute: str, value: str, values: Sequence[str]
-) -> Subgroup:
-    mask = np.array([other == value for other in values])
-    score = outcome.subset_score(mask)
-    return Subgroup(
-        attribute=attribute,
-        value=value,
-        score=score if math.isfinite(score) else None,
-        num_patients=len({case.patient for case, inside in zip(cases, mask, strict=True) if inside}),
-        num_cases=int(mask.sum()),
-    )
 
 
 def _write(output: Path, files: dict[str, str]) -> None:

@@ -12,13 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from medloop.evaluation.intervals.aurocs import MIN_ON_A_SIDE, place
+from medloop.evaluation.power import CONFIDENCE
 from medloop.evaluation.scores import Floats, Integers, case_means
-
-CONFIDENCE = 0.95
-"""One-sided: a bound above the truth in 5 of 100 test sets."""
 
 
 @dataclass(frozen=True)
@@ -120,45 +118,21 @@ def pair_auroc(
     scores, changes, counted = [], [], []
     for c in range(len(classes)):
         positive = truth == c
-        if min(len(set(of_case[positive])), len(set(of_case[~positive]))) < 2:
+        if min(len(set(of_case[positive])), len(set(of_case[~positive]))) < MIN_ON_A_SIDE:
             continue
-        area, influence = _placements(positive, candidate[:, c], of_case, len(names))
-        area_other, influence_other = _placements(positive, model[:, c], of_case, len(names))
+        pair = [place(positive, table[:, c], of_case, len(names)) for table in (candidate, model)]
+        one, other = (found for found in pair if found is not None)
         counted.append(classes[c])
-        scores.append((area, area_other))
-        changes.append(influence - influence_other)
+        scores.append((one.area, other.area))
+        changes.append((one.influence - other.influence).sum(axis=0))
     if not counted:
         return None
-    one, other = np.mean(scores, axis=0)
+    mean, mean_other = np.mean(scores, axis=0)
     # The sum of squared influences is the variance; the values' s^2 / P shall be it.
     scale = math.sqrt(len(names) * (len(names) - 1))
-    values = one - other + scale * np.mean(changes, axis=0)
+    values = mean - mean_other + scale * np.mean(changes, axis=0)
     per_class = {name: float(a - b) for name, (a, b) in zip(counted, scores, strict=True)}
-    return Paired(float(one), float(other), values, per_class)
-
-
-def _placements(
-    positive: NDArray[np.bool_], scores: Floats, of_case: NDArray[np.intp], num_patients: int
-) -> tuple[float, Floats]:
-    """AUROC, and each patient's influence [P] on it, whose squares sum to the variance."""
-    sides = scores[positive], scores[~positive]
-    above = _share_below(sides[0], sides[1])
-    below = 1 - _share_below(sides[1], sides[0])
-    area = float(above.mean())
-    influence = np.zeros(num_patients)
-    for mask, placements in ((positive, above), (~positive, below)):
-        part = np.bincount(of_case[mask], placements - area, minlength=num_patients) / mask.sum()
-        number = len(set(of_case[mask]))
-        influence += part * math.sqrt(number / (number - 1))
-    return area, influence
-
-
-def _share_below(scores: Floats, others: Floats) -> Floats:
-    """For each score the share of the others below it, ties counted half."""
-    ordered = np.sort(others)
-    ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
-    shares: Floats = ranks / (2 * len(others))
-    return shares
+    return Paired(float(mean), float(mean_other), values, per_class)
 
 
 def _spared(dice: Floats, other: Floats) -> Floats:

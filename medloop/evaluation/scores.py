@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -23,6 +29,7 @@ OVERALL = (
     "accuracy",
     "balanced_accuracy",
     CLASSIFICATION_SCORE,
+    "average_precision",
     "macro_f1",
     "weighted_precision",
     "weighted_recall",
@@ -43,12 +50,13 @@ def classification_metrics(truth: Integers, probabilities: Floats, classes: Sequ
         classes: C names.
 
     Returns:
-        accuracy, balanced_accuracy, macro_auroc, macro_f1, weighted_{precision,recall,f1} and, per class,
-        {auroc,precision,recall,f1}_CLASS.
+        accuracy, balanced_accuracy, macro_auroc, average_precision (its mean over the same classes), macro_f1,
+        weighted_{precision,recall,f1} and, per class, {auroc,average_precision,precision,recall,f1}_CLASS.
     """
     predicted = probabilities.argmax(axis=1)
     labels = range(len(classes))
     metrics = {f"auroc_{name}": _auroc(truth == i, probabilities[:, i]) for i, name in enumerate(classes)}
+    metrics |= {f"average_precision_{c}": _precision(truth == i, probabilities[:, i]) for i, c in enumerate(classes)}
     per_class = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=np.nan)
     for kind, values in zip(("precision", "recall", "f1"), per_class[:3], strict=True):
         metrics |= {f"{kind}_{name}": float(value) for name, value in zip(classes, values, strict=True)}
@@ -57,6 +65,7 @@ def classification_metrics(truth: Integers, probabilities: Floats, classes: Sequ
         "accuracy": float(accuracy_score(truth, predicted)),
         "balanced_accuracy": _mean_of(metrics, "recall", classes),
         CLASSIFICATION_SCORE: _mean_of(metrics, "auroc", classes),
+        "average_precision": _mean_of(metrics, "average_precision", classes),
         "macro_f1": _mean_of(metrics, "f1", classes),
         "weighted_precision": float(weighted[0]),
         "weighted_recall": float(weighted[1]),
@@ -74,7 +83,7 @@ def confusion(truth: Integers, predicted: Integers, num_classes: int) -> Integer
 def resampled_classification(
     truth: Integers, probabilities: Floats, classes: Sequence[str], weights: Floats
 ) -> dict[str, Floats]:
-    """`classification_metrics` for many weightings of the cases.
+    """`classification_metrics` for many weightings of the cases, but for accuracy and AUROC.
 
     Args:
         truth: [N] class indices.
@@ -92,15 +101,16 @@ def resampled_classification(
     actual, called, total = counts.sum(axis=2), counts.sum(axis=1), counts.sum(axis=(1, 2))
     share = _ratio(actual, total[:, None])
     per_class = {
-        "auroc": np.stack([_aurocs(truth == i, probabilities[:, i], weights) for i in range(num_classes)], axis=1),
+        "average_precision": np.stack(
+            [_average_precisions(truth == i, probabilities[:, i], weights) for i in range(num_classes)], axis=1
+        ),
         "precision": _ratio(hits, called),
         "recall": _ratio(hits, actual),
         "f1": _ratio(2 * hits, actual + called),
     }
     values = {
-        "accuracy": _ratio(hits.sum(axis=1), total),
         "balanced_accuracy": _nan_mean(per_class["recall"]),
-        CLASSIFICATION_SCORE: _nan_mean(per_class["auroc"]),
+        "average_precision": _nan_mean(per_class["average_precision"]),
         "macro_f1": _nan_mean(per_class["f1"]),
     }
     for kind in ("precision", "recall", "f1"):
@@ -133,15 +143,22 @@ def _auroc(positive: NDArray[np.bool_], scores: Floats) -> float:
     return float(roc_auc_score(positive, scores))
 
 
-def _aurocs(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-    """Weighted AUROC, ties counted half: the chance that a positive case scores above a negative one. [B]."""
-    order = np.argsort(scores, kind="stable")
+def _precision(positive: NDArray[np.bool_], scores: Floats) -> float:
+    if positive.all() or not positive.any():
+        return float("nan")
+    return float(average_precision_score(positive, scores))
+
+
+def _average_precisions(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
+    """Weighted average precision: precision at each score, by the share of the positives that have it. [B]."""
+    order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
-    sorted_weights, sorted_positive = weights[:, order], positive[order]
-    positives = np.add.reduceat(sorted_weights * sorted_positive, starts, axis=1)
-    negatives = np.add.reduceat(sorted_weights * ~sorted_positive, starts, axis=1)
-    below = np.cumsum(negatives, axis=1) - negatives / 2
-    return _ratio((positives * below).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1))
+    sorted_weights = weights[:, order]
+    hits = np.add.reduceat(sorted_weights * positive[order], starts, axis=1)
+    called = np.cumsum(np.add.reduceat(sorted_weights, starts, axis=1), axis=1)
+    precision = np.divide(np.cumsum(hits, axis=1), called, out=np.zeros_like(hits), where=called > 0)
+    total, found = hits.sum(axis=1), _ratio((precision * hits).sum(axis=1), hits.sum(axis=1))
+    return np.where(total < weights.sum(axis=1), found, np.nan)
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 TRAIN = {"Name": "Train", "Type": "Training", "Arguments": {}, "DependsOn": ["Split"]}
 EVERY = 0.3
+AT_EASE = 2.0
+"""Seconds in which a reader does something before the page loads itself again."""
 
 
 def running(account: Account) -> str:
@@ -136,11 +139,11 @@ def test_a_followed_page_stays_where_its_reader_is(
     """It shows what is new, keeps open parts, focus and scroll; when the execution has ended it is loaded no more."""
     arn = running(account)
     followed = page_of(arn)
-    followed.draw(follow=True)
+    replace(followed, every=AT_EASE).draw(follow=True)
     show(page, followed.path)
     page.click("#of-Split")
     page.focus("#of-Train")
-    asked(page, "scrollTo(0, 250)")
+    page.evaluate("scrollTo(0, 250)")
     account.logs["t-1/algo-1"] += ["a new line"]
     account.steps[arn][-1] |= {"StepStatus": "Succeeded", "EndTime": account.executions[arn]["LastModifiedTime"]}
     view = followed.draw(follow=True)
@@ -160,9 +163,10 @@ def test_a_followed_page_stays_where_its_reader_is(
 def test_a_reader_may_pause_a_followed_page(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
     """Paused, it is loaded no more, over a reload by hand too; going on, it is."""
     followed = page_of(running(account))
-    followed.draw(follow=True)
+    replace(followed, every=AT_EASE).draw(follow=True)
     show(page, followed.path)
     page.click("#pause")
+    followed.draw(follow=True)
     page.reload()
     page.evaluate("window.loaded = 1")
     page.wait_for_timeout(3000 * EVERY)
@@ -189,7 +193,8 @@ def test_print_shows_every_part(page: Page, account: Account, page_of: Callable[
     followed = page_of(tuned(account))
     followed.draw(follow=False)
     show(page, followed.path)
-    assert not page.evaluate("document.querySelector('#step-Split pre').checkVisibility()")
+    seen = "[...document.querySelectorAll('#step-Split pre, #step-Tune dl')].map(part => part.checkVisibility())"
+    assert not any(page.evaluate(seen))
     page.emulate_media(media="print")
-    assert page.evaluate("document.querySelector('#step-Split pre').getBoundingClientRect().height > 0")
+    assert all(page.evaluate(seen))
     assert len(page.pdf()) > 20_000

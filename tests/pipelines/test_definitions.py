@@ -105,14 +105,14 @@ def test_every_parameter_is_used(built: Built) -> None:
 
 
 def test_gate_reads_score_and_margin_from_evaluation(built: Built) -> None:
-    """Score at least MinScore, and margin_left at least 0, both from Evaluate's evaluation.json."""
+    """Score at least MinScore, margin_left and floor_left at least 0, all from Evaluate's evaluation.json."""
     conditions = built.definition.step("Gate").arguments["Conditions"]
     paths = [condition["LeftValue"]["Std:JsonGet"]["Path"] for condition in conditions]
     files = {condition["LeftValue"]["Std:JsonGet"]["PropertyFile"]["Get"] for condition in conditions}
-    assert paths == ["score.value", "gate.margin_left"]
+    assert paths == ["score.value", "gate.margin_left", "gate.floor_left"]
     assert files == {"Steps.Evaluate.PropertyFiles.evaluation"}
-    assert [condition["Type"] for condition in conditions] == ["GreaterThanOrEqualTo"] * 2
-    assert [condition["RightValue"] for condition in conditions] == [{"Get": "Parameters.MinScore"}, 0.0]
+    assert [condition["Type"] for condition in conditions] == ["GreaterThanOrEqualTo"] * 3
+    assert [condition["RightValue"] for condition in conditions] == [{"Get": "Parameters.MinScore"}, 0.0, 0.0]
     file = built.definition.step("Evaluate").document["PropertyFiles"][0]
     assert file == {"PropertyFileName": "evaluation", "OutputName": "evaluation", "FilePath": "evaluation.json"}
 
@@ -121,7 +121,7 @@ def test_failure_says_score_bound_and_margin(built: Built) -> None:
     """The message is joined from the numbers that the gate compared, and where the report lies."""
     message = built.definition.step("Fail").arguments["ErrorMessage"]
     paths = [part["Std:JsonGet"]["Path"] for part in message["Std:Join"]["Values"] if "Std:JsonGet" in part]
-    assert paths == ["score.value", "gate.margin_left", "gate.verdict"]
+    assert paths == ["score.value", "gate.margin_left", "gate.floor_left", "gate.verdict"]
     assert "Parameters.MinScore" in set(references(message))
     assert any("Evaluate.ProcessingOutputConfig" in reference for reference in references(message))
 

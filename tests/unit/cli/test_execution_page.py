@@ -192,6 +192,17 @@ def test_why_it_failed_comes_first(medloop: Any, account: Any) -> None:
     assert "medloop executions retry abc123abc123" in tags.text
 
 
+def test_the_step_that_ended_the_execution_is_told_first(medloop: Any, account: Any) -> None:
+    """Of several that failed, as `run` names it."""
+    arn = account.add_execution("abc123abc123", "Failed")
+    add_split(account, arn, "Failed")
+    add_training(account, arn, "Failed", training_job(FailureReason="the last"))
+    account.jobs["s-1"]["FailureReason"] = "an earlier one"
+    account.definitions[arn] = definition(*STEPS)
+    _, tags = open_page(medloop)
+    assert tags.text.index("the last") < tags.text.index("an earlier one") < tags.text.index("What ran")
+
+
 def costs(text: str) -> dict[str, list[str]]:
     """The rows of the table of costs."""
     table = text.split('id="costs"')[1].split("</table>")[0]

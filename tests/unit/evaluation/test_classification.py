@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from medloop.errors import DataError, TargetError
+from medloop.errors import DataError, SettingError, TargetError
 from medloop.evaluation.evaluate import last_word
 from medloop.evaluation.record import SCHEMA_FILE, Evaluation, read_evaluation
 from tests.unit.evaluation.worlds import World, image_world, model_record
@@ -142,16 +142,69 @@ def test_only_seen_patients(tmp_path: Path) -> None:
 
 
 def test_subgroups(tmp_path: Path) -> None:
-    """Score and counts by each value of each attribute; ages in years make no groups."""
-    answers = many_patients(14)
-    attributes = {f"p{i}": {"sex": "f" if i % 7 == 0 else "m", "age": str(30 + i % 6)} for i in range(14)}
+    """Score, interval and counts by attribute; under five patients nothing is shown, under twenty nothing ranked."""
+    attributes = {f"p{i}": {"sex": "f" if i % 7 == 0 else "m", "age": str(30 + i % 25)} for i in range(28)}
     groups = {
-        (g.attribute, g.value): g for g in image_world(tmp_path, answers, attributes=attributes).score().subgroups
+        (g.attribute, g.value): g
+        for g in image_world(tmp_path, many_patients(28), attributes=attributes).score().subgroups
     }
-    assert set(groups) == {("sex", "f"), ("sex", "m")}
-    assert (groups["sex", "f"].num_patients, groups["sex", "f"].num_cases) == (2, 4)
-    assert groups["sex", "f"].score == pytest.approx(0.0)
-    assert groups["sex", "m"].score == pytest.approx(1.0)
+    assert list(groups) == [
+        ("age", "30 to 39"), ("age", "40 to 49"), ("age", "50 to 59"), ("sex", "f"), ("sex", "m"),
+    ]  # fmt: skip
+    few, many = groups["sex", "f"], groups["sex", "m"]
+    assert (few.score, few.interval, few.hidden, few.ranked, few.num_patients) == (None, None, True, False, 4)
+    assert (many.hidden, many.ranked, many.num_patients, many.num_cases) == (False, True, 24, 48)
+    assert many.score == pytest.approx(1.0)
+    assert many.interval is not None
+    assert (groups["age", "30 to 39"].hidden, groups["age", "30 to 39"].ranked) == (False, False)
+
+
+def test_statistics(tmp_path: Path) -> None:
+    """Every statistic of the record, with interval and counts; sensitivity where the model's threshold says."""
+    world = image_world(tmp_path, many_patients(21))
+    world.model.record.operating_point = None
+    evaluation = world.score()
+    found = {(s.name, s.class_name): s for s in evaluation.statistics}
+    overall = {"macro_auroc", "average_precision", "accuracy", "balanced_accuracy", "macro_f1", "ece"}
+    kinds = {"auroc", "average_precision", "sensitivity", "specificity"}
+    assert set(found) == {(name, "") for name in overall} | {(k, c) for k in kinds for c in ("cat", "dog")}
+    assert all(s.value is not None and s.num_patients == 21 for s in found.values())
+    assert {name for (name, _), s in found.items() if s.interval is None and s.value != 1.0} == {"ece"}
+    assert found["sensitivity", "dog"].value == found["specificity", "cat"].value == pytest.approx(18 / 21)
+    assert found["sensitivity", "dog"].num_cases == 21
+    assert found["macro_auroc", ""].interval == evaluation.score.interval
+    assert "DeLong" in evaluation.score.interval.method if evaluation.score.interval else False
+    assert [(p.class_name, p.threshold, p.source) for p in evaluation.operating_points] == [
+        ("cat", 0.5, "default"), ("dog", 0.5, "default"),
+    ]  # fmt: skip
+    assert evaluation.calibration is not None
+    assert sum(b.num_cases for b in evaluation.calibration.bins) == 42
+
+
+def test_a_class_that_is_missing_has_no_number(tmp_path: Path) -> None:
+    """Undefined statistics are null with a note, never NaN; the averages name the class."""
+    world = image_world(tmp_path, {k: (*v, 0.0) for k, v in many_patients(12).items()}, classes=("cat", "dog", "fox"))
+    evaluation = world.score()
+    found = {(s.name, s.class_name): s for s in evaluation.statistics}
+    for name in ("auroc", "average_precision", "sensitivity"):
+        assert found[name, "fox"].value is None
+        assert found[name, "fox"].note
+    assert found["specificity", "fox"].value == 1.0
+    assert "fox" in found["macro_auroc", ""].note
+    json.loads(evaluation.to_json(), parse_constant=pytest.fail)
+
+
+def test_floors(tmp_path: Path) -> None:
+    """The least that a class is above its floor stands where the gate looks; an unknown class is refused by name."""
+    world = image_world(tmp_path, many_patients(12), options={"floors": {"cat": 0.5, "dog": 0.95}})
+    evaluation = world.score()
+    (dog,) = [floor for floor in evaluation.floors if floor.class_name == "dog"]
+    assert dog.value is not None
+    assert evaluation.gate.floor_left == pytest.approx(dog.value - 0.95)
+    assert evaluation.gate.floor_left < 0
+    world.options["floors"] = {"cow": 0.5}
+    with pytest.raises(SettingError, match=r"evaluate\.floors: 'cow' is no class of the model; known: cat, dog"):
+        world.score()
 
 
 @pytest.mark.slow

@@ -77,6 +77,19 @@ def test_a_clearly_worse_classifier_is_refused(tmp_path: Path, mode: str) -> Non
         assert part in gate.verdict
 
 
+def test_power_of_a_comparison(tmp_path: Path) -> None:
+    """What is found on 24 patients says how likely an equal model passes, and how many patients make it likely."""
+    world = images(tmp_path, 12)
+    world.rivals["champion"] = rival(world, 0.3)
+    comparison = only(world.score())
+    assert comparison.power is not None
+    assert comparison.num_patients_needed is not None
+    assert 0.05 < comparison.power < 0.8
+    assert comparison.num_patients_needed > 24
+    world.rivals["champion"] = world.model
+    assert (only(world.score()).power, only(world.score()).num_patients_needed) == (1.0, 20)
+
+
 def test_a_clearly_better_classifier_passes(tmp_path: Path) -> None:
     """The bound is above 0."""
     world = images(tmp_path, 30, noise=0.05)

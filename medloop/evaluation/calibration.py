@@ -1,0 +1,59 @@
+"""Whether a classifier's probabilities mean what they say: reliability bins and the expected calibration error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medloop.evaluation.intervals.estimate import Estimate, Floats, bare, undefined
+from medloop.evaluation.record import ReliabilityBin
+from medloop.evaluation.scores import Integers
+
+NUM_BINS = 15
+_NUM_DRAWS = 500
+
+
+def reliability_bins(truth: Integers, probabilities: Floats) -> list[ReliabilityBin]:
+    """Cases by the highest probability, in 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599); no empty bins.
+
+    A bin holds its upper bound, not its lower one, as there.
+
+    Args:
+        truth: [N] class indices.
+        probabilities: [N, C].
+    """
+    top, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    members = _members(top)
+    return [
+        ReliabilityBin(
+            lower=b / NUM_BINS,
+            upper=(b + 1) / NUM_BINS,
+            mean_probability=float(top[members == b].mean()),
+            frequency=float(right[members == b].mean()),
+            num_cases=int((members == b).sum()),
+        )
+        for b in np.unique(members).tolist()
+    ]
+
+
+def calibration_error(truth: Integers, probabilities: Floats, patients: Sequence[str]) -> Estimate:
+    """ECE: the mean over cases of their bin's gap between mean probability and frequency.
+
+    It has no interval: chance alone makes gaps, so that it lies above the truth in small samples, and a resample's
+    above the sample's. The note says what chance would make of perfect probabilities instead.
+    """
+    if not len(truth):
+        return undefined(patients, "No case.")
+    top, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    members = np.eye(NUM_BINS)[_members(top)]
+    value = float(np.abs((right - top) @ members).sum() / len(top))
+    chance = np.random.default_rng(0)
+    drawn = [np.abs(((chance.random(len(top)) < top) - top) @ members).sum() / len(top) for _ in range(_NUM_DRAWS)]
+    note = f"No interval: biased upwards in small samples; perfect probabilities would show {np.mean(drawn):.3f} here."
+    return bare(value, patients, len(truth), note)
+
+
+def _members(top: Floats) -> Integers:
+    members: Integers = np.clip(np.ceil(top * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
+    return members

@@ -1,0 +1,58 @@
+"""A floor per class: the least AUROC or Dice without which a model doesn't pass the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medloop.errors import SettingError
+from medloop.evaluation.record import Floor, Statistic
+from medloop.imaging.split_record import Task
+
+METRICS = {"classification": "auroc", "segmentation": "dice"}
+
+
+def read_floors(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the job's arguments `floor`, `floor_1`, `floor_2`, ... (`CLASS=VALUE`) as one mapping `floors`.
+
+    The last `=` divides: a class's name may hold some.
+
+    Raises:
+        ValueError: There is no `=`, or a class is given twice.
+    """
+    floors: dict[str, Any] = dict(values.get("floors", {}))
+    rest = {name: value for name, value in values.items() if name != "floors"}
+    for name in list(rest):
+        if name == "floor" or (name.startswith("floor_") and name.removeprefix("floor_").isdigit()):
+            class_name, divided, value = str(rest.pop(name)).rpartition("=")
+            if not divided or class_name in floors:
+                raise ValueError("write --floor-1 CLASS=VALUE, --floor-2 CLASS=VALUE, each class once")
+            floors[class_name] = value
+    return rest | ({"floors": floors} if floors else {})
+
+
+def require_known(floors: Mapping[str, float], classes: Sequence[str], task: Task) -> None:
+    """Refuse a floor of no class.
+
+    Raises:
+        SettingError: A class is unknown, or it is the background.
+    """
+    known = classes if task == "classification" else classes[1:]
+    for name in floors:
+        if name not in known:
+            raise SettingError(f"evaluate.floors: {name!r} is no class of the model; known: {', '.join(known)}")
+
+
+def find_floors(floors: Mapping[str, float], statistics: Sequence[Statistic], task: Task) -> list[Floor]:
+    """What each class with a floor has reached."""
+    metric = METRICS[task]
+    reached = {found.class_name: found.value for found in statistics if found.name == metric}
+    return [
+        Floor.model_validate({"class_name": name, "metric": metric, "floor": floor, "value": reached.get(name)})
+        for name, floor in floors.items()
+    ]
+
+
+def floor_left(floors: Sequence[Floor]) -> float:
+    """The least that a class is above its floor; -1 where one is undefined, 0 where no floor is set."""
+    return min((-1.0 if found.value is None else found.value - found.floor for found in floors), default=0.0)

@@ -1,0 +1,98 @@
+"""Any statistic of weighted cases: the bias-corrected and accelerated bootstrap over patients.
+
+Efron 1987, https://doi.org/10.1080/01621459.1987.10478410; the acceleration is the jackknife's, over patients. The
+percentiles are expanded to Student's, as Hesterberg 2015 has it (https://doi.org/10.1080/00031305.2015.1089789):
+without that intervals over 20 patients are too narrow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from medloop.evaluation.intervals.estimate import (
+    EQUAL,
+    Estimate,
+    Floats,
+    Indices,
+    bare,
+    index_patients,
+    lacking,
+    make_interval,
+    student_quantile,
+)
+from medloop.evaluation.intervals.resampling import NUM_DRAWS, draws
+
+Weighted = Callable[[Floats], dict[str, Floats]]
+"""From weights [B, N] of the cases to each statistic's values [B]; NaN where a weighting leaves it undefined."""
+METHOD = f"BCa bootstrap over patients, {NUM_DRAWS} draws"
+UNDEFINED = "No interval: too many draws of the patients leave it undefined."
+ABSENT = "The test set leaves it undefined."
+_MIN_DEFINED = 0.9
+_MAX_GROUPS = 200
+"""Of patients that the jackknife leaves out together, where there are more patients."""
+
+
+def resampled(statistic: Weighted, num_cases: int, patients: Sequence[str], *, seed: int = 0) -> dict[str, Estimate]:
+    """Each statistic with its interval.
+
+    Args:
+        statistic: All statistics for many weightings at once.
+        num_cases: N.
+        patients: The patient of each case; empty where patients are not known.
+        seed: Of the draws.
+
+    Returns:
+        Name to estimate; without an interval under 10 patients, where patients are not known, where more than a tenth
+        of the draws leave the statistic undefined, or where all draws give the same value.
+    """
+    values = {name: float(found[0]) for name, found in statistic(np.ones((1, num_cases))).items()}
+    reason = lacking(patients, num_cases)
+    if reason:
+        return {name: bare(value, patients, num_cases, reason) for name, value in values.items()}
+    number, of_case = index_patients(patients)
+    drawn = _joined([statistic(weights[:, of_case]) for weights in draws(number, num_cases, seed)])
+    spared = statistic(_jackknife(number)[:, of_case])
+    return {name: _estimate(value, drawn[name], spared[name], (num_cases, number)) for name, value in values.items()}
+
+
+def _joined(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _jackknife(number: int) -> Floats:
+    """[G, P]: all patients but one, or but one group."""
+    groups: Indices = np.arange(number) % min(number, _MAX_GROUPS)
+    kept: Floats = (groups != np.arange(groups.max() + 1)[:, None]).astype(np.float64)
+    return kept
+
+
+def _estimate(value: float, drawn: Floats, spared: Floats, sizes: tuple[int, int]) -> Estimate:
+    num_cases, number = sizes
+    defined = drawn[np.isfinite(drawn)]
+    if not math.isfinite(value):
+        return Estimate(value, num_cases, number, note=ABSENT)
+    if len(defined) < _MIN_DEFINED * len(drawn):
+        return Estimate(value, num_cases, number, note=UNDEFINED)
+    error = float(defined.std(ddof=1))
+    if np.ptp(defined) <= 1e-12:
+        return Estimate(value, num_cases, number, note=EQUAL)
+    levels = _levels(value, defined, spared[np.isfinite(spared)], number)
+    lower, upper = np.quantile(defined, levels)
+    return Estimate(value, num_cases, number, error, make_interval(min(lower, value), max(upper, value), METHOD))
+
+
+def _levels(value: float, drawn: Floats, spared: Floats, number: int) -> Floats:
+    """The percentiles of the draws that bound the interval."""
+    below = float((drawn < value).mean() + (drawn == value).mean() / 2)
+    shift = float(ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn))))
+    pulls = spared.mean() - spared if len(spared) else np.zeros(1)
+    scale = float((pulls**2).sum()) ** 1.5
+    acceleration = float((pulls**3).sum()) / (6 * scale) if scale > 0 else 0.0
+    expanded = student_quantile(number - 1) * math.sqrt(number / (number - 1))
+    moved = shift + np.array([-expanded, expanded])
+    levels: Floats = ndtr(shift + moved / np.maximum(1 - acceleration * moved, 0.05))
+    return levels

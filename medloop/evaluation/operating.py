@@ -1,0 +1,42 @@
+"""Operating points: from which probability a class is called, and the decisions that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.evaluation.intervals.estimate import Floats
+from medloop.evaluation.record import OperatingPoint
+
+DEFAULT = 0.5
+
+
+def operating_points(fitted: Mapping[str, float] | float | None, classes: Sequence[str]) -> list[OperatingPoint]:
+    """By class, from model.json's thresholds; 0.5 where none was fitted.
+
+    Of two classes the second's threshold decides, and the first's is what is left to 1: a case is called one of the
+    two, always.
+    """
+    # Files of before had one number, which was never written.
+    found = {classes[-1]: fitted} if isinstance(fitted, float) else dict(fitted or {})
+    if len(classes) == 2:
+        first, second = classes
+        known = second in found or first in found
+        threshold = found.get(second, 1 - found.get(first, DEFAULT))
+        source = "val" if known else "default"
+        return [_point(first, 1 - threshold, source), _point(second, threshold, source)]
+    return [_point(name, found.get(name, DEFAULT), "val" if name in found else "default") for name in classes]
+
+
+def called(probabilities: Floats, points: Sequence[OperatingPoint]) -> NDArray[np.bool_]:
+    """[N, C]: whether a case is called the class, from its threshold on; of two classes exactly one."""
+    calls: NDArray[np.bool_] = probabilities >= np.array([point.threshold for point in points])
+    if len(points) == 2:
+        calls[:, 0] = ~calls[:, 1]
+    return calls
+
+
+def _point(name: str, threshold: float, source: str) -> OperatingPoint:
+    return OperatingPoint.model_validate({"class_name": name, "threshold": threshold, "source": source})

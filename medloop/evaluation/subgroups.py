@@ -1,0 +1,93 @@
+"""The score by each value of each of the patients' attributes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.outcome import Outcome
+from medloop.evaluation.record import Subgroup
+from medloop.imaging.split_record import SplitRecord
+
+MIN_SHOWN = 5
+"""Patients: a score of fewer could be someone's own."""
+MIN_RANKED = 20
+"""Patients by which groups can be compared."""
+MAX_VALUES, MAX_NUMBERS, MAX_BINS = 12, 5, 4
+"""Texts and distinct numbers that stand for themselves; bins of more numbers."""
+NOT_GIVEN, OTHER = "not given", "other"
+
+
+def make_subgroups(outcome: Outcome, cases: Sequence[HeldOut], split: SplitRecord) -> list[Subgroup]:
+    """Of every attribute: numbers of many values in up to four bins, the rarest of many texts together as `other`."""
+    found = []
+    attributes = sorted({name for case in cases for name in split.patients[case.patient].attributes})
+    for attribute in attributes:
+        values = {case.patient: split.patients[case.patient].attributes.get(attribute, "") for case in cases}
+        groups = group_values(values)
+        for group in sorted(set(groups.values()), key=_order):
+            found.append(_subgroup(outcome, cases, (attribute, group), groups))
+    return found
+
+
+def group_values(values: Mapping[str, str]) -> dict[str, str]:
+    """Each patient's group, from its value; empty ones are `not given`."""
+    given = {patient: value for patient, value in values.items() if value.strip()}
+    numbers = {patient: number for patient, value in given.items() if (number := _number(value)) is not None}
+    if given and len(numbers) == len(given) and len(set(numbers.values())) > MAX_NUMBERS:
+        named = _bins(numbers)
+    else:
+        counts = Counter(given.values())
+        kept = sorted(counts, key=lambda value: (-counts[value], value))
+        kept = kept if len(kept) <= MAX_VALUES else kept[: MAX_VALUES - 1]
+        named = {patient: value if value in kept else OTHER for patient, value in given.items()}
+    return {patient: named.get(patient, NOT_GIVEN) for patient in values}
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _bins(numbers: Mapping[str, float]) -> dict[str, str]:
+    """Decades where two to four hold all of them, quarters of the patients otherwise; named by their ends."""
+    values = np.array(list(numbers.values()))
+    decades = np.floor(values / 10)
+    if 2 <= len(np.unique(decades)) <= MAX_BINS and (values == np.floor(values)).all():
+        return {patient: f"{10 * d:g} to {10 * d + 9:g}" for patient, d in zip(numbers, decades, strict=True)}
+    edges = np.unique(np.quantile(values, [0.25, 0.5, 0.75]))
+    members = np.searchsorted(edges, values, side="left")
+    ends = {m: (values[members == m].min(), values[members == m].max()) for m in np.unique(members).tolist()}
+    names = {m: f"{low:g}" if low == high else f"{low:g} to {high:g}" for m, (low, high) in ends.items()}
+    return {patient: names[m] for patient, m in zip(numbers, members.tolist(), strict=True)}
+
+
+def _order(group: str) -> tuple[bool, float, str]:
+    """Numbers by size, then texts; what isn't given comes last."""
+    number = _number(group.split(" to ")[0])
+    return group in (NOT_GIVEN, OTHER), math.inf if number is None else number, group
+
+
+def _subgroup(outcome: Outcome, cases: Sequence[HeldOut], key: tuple[str, str], groups: Mapping[str, str]) -> Subgroup:
+    attribute, group = key
+    mask = np.array([groups[case.patient] == group for case in cases])
+    num_patients = sum(other == group for other in groups.values())
+    hidden = num_patients < MIN_SHOWN
+    found = None if hidden else outcome.subset_score(mask)
+    return Subgroup(
+        attribute=attribute,
+        value=group,
+        score=found.value if found and math.isfinite(found.value) else None,
+        interval=found.interval if found else None,
+        num_patients=num_patients,
+        num_cases=int(mask.sum()),
+        hidden=hidden,
+        ranked=num_patients >= MIN_RANKED,
+    )

@@ -1,0 +1,200 @@
+"""The evaluation's page in a real browser: nothing is asked for, everything can be reached, the right slice is shown."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser.conftest import assert_accessible, show, sideways, unreached
+from tests.unit.evaluation.worlds import ball, image_world, volume_world
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.slow
+NUM_CASES = 200
+SHAPE = (21, 23, 15)
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def classification(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 images of 100 patients, a seventh of them taken for the other class."""
+    answers = {}
+    for i in range(NUM_CASES // 2):
+        answers[f"cat/p{i}_0.png"] = (0.6 + 0.003 * i, 0.4 - 0.003 * i)
+        answers[f"dog/p{i}_1.png"] = (0.7, 0.3) if i % 7 == 0 else (0.1, 0.9)
+    attributes = {f"p{i}": {"sex": "fm"[i % 2], "site": HOSTILE if i < 3 else "B"} for i in range(NUM_CASES // 2)}
+    world = image_world(tmp_path_factory.mktemp("images"), answers, attributes=attributes, options={"note": HOSTILE})
+    world.write()
+    return world.output / "report.html"
+
+
+@pytest.fixture(scope="module")
+def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 volumes whose brightness rises along every axis; in one the prediction is shifted."""
+    truth = ball(SHAPE, 4, (10, 11, 7)).astype(np.uint8)
+    truths = {f"p{i}": truth for i in range(NUM_CASES)}
+    moved = np.roll(truth, 1, axis=1)
+    world = volume_world(
+        tmp_path_factory.mktemp("volumes"), truths, lambda labels, name: moved if name == "p7" else labels,
+        spacing=(1.0, 1.0, 1.0), attributes={f"p{i}": {"scanner": "AB"[i % 2]} for i in range(NUM_CASES)},
+    )  # fmt: skip
+    ramp = np.indices(SHAPE).sum(axis=0).astype(np.float32)
+    volume = nib.Nifti1Image(ramp, np.eye(4))
+    volume.header.set_xyzt_units("mm")
+    nib.save(volume, world.test / "p7" / "img.nii.gz")
+    world.write()
+    return world.output / "report.html"
+
+
+@pytest.fixture(params=["classification", "segmentation"])
+def report(request: pytest.FixtureRequest) -> Path:
+    """Both, one after the other."""
+    found: Path = request.getfixturevalue(request.param)
+    return found
+
+
+def opened(page: Page, path: Path) -> Page:
+    """The page with its viewer open; its own policy forbids to wait for a script's word."""
+    show(page, path)
+    page.click("#viewer-open")
+    page.wait_for_selector("#viewer-where:not(:empty)", timeout=30_000)
+    return page
+
+
+def grey(page: Page) -> int:
+    """Brightness in the middle of the picture."""
+    picture = Image.open(io.BytesIO(page.locator("#viewer-canvas").screenshot())).convert("RGB")
+    red, green, blue = picture.getpixel((picture.width // 2, picture.height // 2))
+    assert red == green == blue
+    return int(red)
+
+
+def embedded(path: Path, name: str) -> np.ndarray:
+    """A volume of the first case in the page."""
+    (text,) = re.findall(rf'<script type="text/plain" id="volume-0-{name}">([^<]*)<', path.read_text())
+    volume = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
+    return np.asanyarray(volume.dataobj)
+
+
+def test_it_opens_in_two_seconds(page: Page, report: Path) -> None:
+    """200 cases, from the request to the end of loading; and the page is far from 30 MB."""
+    show(page, report)
+    entry = page.evaluate("performance.getEntriesByType('navigation')[0].toJSON()")
+    assert 0 < entry["loadEventEnd"] - entry["startTime"] < 2000
+    assert report.stat().st_size < 30e6
+    assert page.locator("#found").inner_text() == "200 of 200 cases, 50 shown"
+
+
+def test_anybody_can_read_it(screen: Page, report: Path) -> None:
+    """No violation of WCAG 2.2 A and AA, contrast among it, on desktop and phone; nothing is wider than the screen."""
+    show(screen, report)
+    assert_accessible(screen)
+    assert sideways(screen) == 0
+
+
+def test_dark_screens_keep_contrast(page: Page, report: Path) -> None:
+    """In the dark too."""
+    page.emulate_media(color_scheme="dark")
+    show(page, report)
+    assert_accessible(page)
+
+
+def test_the_keyboard_reaches_all(page: Page, classification: Path) -> None:
+    """Every link, heading to sort by, field and scrolled table, each with a visible focus."""
+    show(page, classification)
+    assert unreached(page) == []
+
+
+def test_texts_of_users_are_no_markup(page: Page, classification: Path) -> None:
+    """A note and an attribute that hold an element are shown as they are."""
+    show(page, classification)
+    assert page.locator("img[src='x']").count() == 0
+    assert HOSTILE in page.locator(".verdict").inner_text()
+
+
+def test_cases_are_filtered_and_sorted(page: Page, classification: Path) -> None:
+    """By any text, and by a heading, either way, with the keyboard; the worst come first."""
+    show(page, classification)
+    rows = page.locator("#case-table tbody tr")
+    assert "wrong" in rows.first.inner_text()
+    page.fill("#filter", "right CAT")
+    assert page.locator("#found").inner_text() == "100 of 200 cases"
+    heading = page.get_by_role("button", name="probability of the answer")
+    heading.focus()
+    page.keyboard.press("Enter")
+    lowest = rows.first.locator("td").nth(4).inner_text()
+    page.keyboard.press("Enter")
+    highest = rows.first.locator("td").nth(4).inner_text()
+    assert (lowest, highest) == ("0.600", "0.897")
+    page.fill("#filter", "")
+    page.click("#more")
+    assert rows.count() == NUM_CASES
+
+
+@pytest.mark.parametrize(("plane", "axis"), [("sagittal", 0), ("coronal", 1), ("axial", 2)])
+def test_the_viewer_shows_the_slice_that_it_names(page: Page, segmentation: Path, plane: str, axis: int) -> None:
+    """In the picture's middle stands the brightness of the slice that was asked for, by number and by key."""
+    image = embedded(segmentation, "image")
+    middle = [n // 2 for n in image.shape]
+    opened(page, segmentation)
+    for name in ("truth", "prediction"):
+        page.uncheck(f"#viewer-{name}")
+    page.check(f"input[name=plane][value={plane}]")
+    for k in (middle[axis] - 2, middle[axis] + 3):
+        page.fill("#viewer-number", str(k + 1))
+        page.keyboard.press("Tab")
+        expected = [*middle[:axis], k, *middle[axis + 1 :]]
+        assert grey(page) == pytest.approx(int(image[tuple(expected)]), abs=2)
+    page.locator("#viewer-canvas").focus()
+    page.keyboard.press("ArrowDown")
+    expected[axis] = k - 1
+    assert grey(page) == pytest.approx(int(image[tuple(expected)]), abs=2)
+    assert page.locator("#viewer-where").inner_text() == f"{plane} slice {k} of {image.shape[axis]}"
+    steps = np.abs(np.diff(image[tuple(slice(None) if a == axis else middle[a] for a in range(3))].astype(int)))
+    assert steps[k - 3 : k + 1].min() > 4
+
+
+def test_the_viewer_can_be_used_by_anybody(screen: Page, segmentation: Path) -> None:
+    """With it open there is no violation, on desktop and phone, in slices and in 3D, and something is drawn."""
+    opened(screen, segmentation)
+    assert_accessible(screen)
+    assert sideways(screen) == 0
+    screen.check("input[name=plane][value=render]")
+    picture = Image.open(io.BytesIO(screen.locator("#viewer-canvas").screenshot())).convert("L")
+    assert max(picture.getdata()) > 60
+    assert not screen.locator("#viewer-slices").is_visible()
+
+
+def test_truth_and_prediction_go_on_and_off(page: Page, segmentation: Path) -> None:
+    """The prediction's colour is in the picture while it is ticked, and gone when not."""
+    opened(page, segmentation)
+    page.uncheck("#viewer-truth")
+    assert _is_coloured(page)
+    page.uncheck("#viewer-prediction")
+    assert not _is_coloured(page)
+
+
+def _is_coloured(page: Page) -> bool:
+    picture = Image.open(io.BytesIO(page.locator("#viewer-canvas").screenshot())).convert("RGB")
+    pixels = np.asarray(picture).astype(int)
+    return bool((pixels.max(axis=2) - pixels.min(axis=2) > 40).sum() > 200)
+
+
+def test_without_webgl_a_sentence_and_the_slices_remain(page: Page, segmentation: Path) -> None:
+    """The viewer says what it lacks; the overlays are there."""
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
+    show(page, segmentation)
+    assert "WebGL 2" in page.locator("#viewer-problem").inner_text()
+    assert not page.locator("#viewer-open").is_visible()
+    assert page.locator("#drawn img").first.is_visible()

@@ -1,0 +1,51 @@
+"""Floors by class: from the job's arguments to the gate's number."""
+
+from __future__ import annotations
+
+import pytest
+
+from medloop.container.arguments import parse_arguments, read_pairs
+from medloop.errors import SettingError
+from medloop.evaluation.evaluate import EvaluateArguments
+from medloop.evaluation.floors import find_floors, floor_left, require_known
+from medloop.evaluation.record import Statistic
+
+
+def parse(*arguments: str) -> EvaluateArguments:
+    """As the job reads its command line."""
+    return parse_arguments(EvaluateArguments, read_pairs(["--task", "classification", *arguments]))
+
+
+def test_names_survive() -> None:
+    """Spaces, equal signs, other alphabets, a leading hyphen or bracket; one argument without a number too."""
+    names = {"a b": 0.5, "x=y": 0.25, "Größe": 1.0, "--margin": 0.0, "[1]": 0.75}
+    words = [w for i, (name, value) in enumerate(names.items(), 1) for w in (f"--floor-{i}", f"{name}={value}")]
+    assert parse(*words).floors == names
+    assert parse("--floor", "cat=0.9").floors == {"cat": 0.9}
+    assert parse().floors == {}
+
+
+@pytest.mark.parametrize("text", ["cat", "cat=1.5", "cat=nan", "cat=high"])
+def test_what_is_no_floor_is_refused(text: str) -> None:
+    """In one line that names the arguments."""
+    with pytest.raises(SettingError, match="floor"):
+        parse("--floor-1", text)
+
+
+def test_the_least_decides() -> None:
+    """An undefined class is below any floor; without floors 0 is left."""
+    reached = [
+        Statistic(name="auroc", class_name=name, value=value, num_patients=20, num_cases=40)
+        for name, value in (("cat", 0.9), ("dog", 0.8), ("fox", None))
+    ]
+    found = find_floors({"cat": 0.7, "dog": 0.75}, reached, "classification")
+    assert floor_left(found) == pytest.approx(0.05)
+    assert floor_left(find_floors({"cat": 0.7, "fox": 0.1}, reached, "classification")) == -1.0
+    assert floor_left([]) == 0.0
+
+
+def test_the_background_has_no_floor() -> None:
+    """Of a segmentation model."""
+    require_known({"gland": 0.5}, ("background", "gland"), "segmentation")
+    with pytest.raises(SettingError, match="'background' is no class"):
+        require_known({"background": 0.5}, ("background", "gland"), "segmentation")
