@@ -22,7 +22,10 @@ def test_floors_reach_the_job() -> None:
 
 @pytest.mark.parametrize(
     "floors",
-    [{"a": 1.01}, {"a": -0.1}, {"a": float("nan")}, {"": 0.5}, {"x" * 255: 0.5}, {str(i): 0.5 for i in range(MAX_FLOORS + 1)}],
+    [
+        {"a": 1.01}, {"a": -0.1}, {"a": float("nan")}, {"": 0.5}, {"x" * 255: 0.5},
+        {str(i): 0.5 for i in range(MAX_FLOORS + 1)},
+    ],
     ids=["above 1", "below 0", "not finite", "no name", "too long", "too many"],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(floors: dict[str, float]) -> None:
