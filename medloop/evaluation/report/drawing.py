@@ -15,7 +15,7 @@ DPI = 130
 TRUTH, PREDICTION = "#00b7c7", "#ff7f0e"
 CLASS_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#6b6b6b")
 """Okabe and Ito's palette, which the colour-blind can tell apart."""
-GREY, FAINT, INK = "#6b7682", "#e3e7ec", "#1c2430"
+GREY, FAINT, INK, ALARM = "#6b7682", "#e3e7ec", "#1c2430", "#b91c1c"
 STYLE: dict[str, Any] = {
     "font.size": 10,
     "font.family": ["DejaVu Sans"],

@@ -18,13 +18,16 @@ TITLES = {
     "dice": "Dice",
     "mean_foreground_dice": "Mean foreground Dice",
     "hd95": "HD95",
-    "assd": "Average surface distance",
+    "asd": "Average surface distance",
+    "average_surface_distance": "Surface distance",
+    "volume_error": "Volume error",
+    "false_lesions_per_case": "False lesions per case",
     "surface_dice": "Surface Dice",
     "f1": "F1",
     "ppv": "Positive predictive value",
     "npv": "Negative predictive value",
 }
-MAX_COLUMNS = 8
+MAX_COLUMNS = 10
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,11 @@ class Matrix:
 
 def title_of(name: str) -> str:
     """A statistic's name as a heading."""
-    return TITLES.get(name) or name.replace("_", " ").capitalize().replace("auroc", "AUROC").replace("hd95", "HD95")
+    if name in TITLES:
+        return TITLES[name]
+    words = name.replace("_", " ")
+    known = next((known for known in TITLES if name.startswith(f"{known}_")), None)
+    return TITLES[known] + words[len(known) :] if known else words[:1].upper() + words[1:]
 
 
 def show_cell(cell: Cell) -> str:

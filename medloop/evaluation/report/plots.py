@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from medloop.evaluation.outcome import ScoredVolumes
+from medloop.evaluation.record import VolumeAgreement
 from medloop.evaluation.report.contents import Figure
-from medloop.evaluation.report.drawing import FAINT, GREY, INK, MAX_POINTS, canvas, colour, styled, svg_uri
+from medloop.evaluation.report.drawing import ALARM, FAINT, GREY, INK, MAX_POINTS, canvas, colour, styled, svg_uri
 from medloop.evaluation.scores import Floats
 
 MAX_ROWS = 16
@@ -36,60 +38,49 @@ def dice_strips(dice: Floats, classes: Sequence[str]) -> Figure:
         )
 
 
-def distance_strips(hd95: Floats, classes: Sequence[str], unit: str) -> Figure:
-    """Draw every case's HD95, one row a structure; where one mask alone is empty, a cross at the right.
-
-    Args:
-        hd95: [N, K]; NaN is left out, infinity where one mask alone is empty.
-        classes: K names.
-        unit: mm or voxels.
-    """
-    finite = np.where(np.isfinite(hd95), hd95, np.nan)
-    rows = _rows(-np.nan_to_num(hd95, nan=0.0, posinf=1e9))
+def distance_strips(scored: ScoredVolumes) -> Figure:
+    """Draw every case's HD95, one row a structure; where one mask alone is empty, a cross at the right."""
+    hd95, failed = scored.hd95, scored.failed
+    finite = np.where(np.isfinite(hd95) & ~failed, hd95, np.nan)
+    rows = _rows(-hd95)
     with styled():
         figure = canvas(5.2, 1.0 + 0.42 * len(rows))
         axes = figure.add_subplot()
-        _strips(axes, finite[:, rows], [classes[k] for k in rows], rows)
+        _strips(axes, finite[:, rows], [scored.classes[k] for k in rows], rows)
         axes.set_xlim(left=0)
         right = axes.get_xlim()[1]
-        for row, k in enumerate(rows):
-            number = int(np.isinf(hd95[:, k]).sum())
+        for row, number in enumerate(int(n) for n in failed[:, rows].sum(axis=0)):
             if number:
-                axes.plot([right], [row], marker="x", color="#b91c1c", markersize=7, clip_on=False)
-                axes.annotate(
-                    str(number), (right, row), (6, 0), textcoords="offset points", va="center", color="#b91c1c"
-                )
-        axes.set_xlabel(f"HD95, {unit}")
+                axes.plot([right], [row], marker="x", color=ALARM, markersize=7, clip_on=False)
+                axes.annotate(str(number), (right, row), (6, 0), textcoords="offset points", va="center", color=ALARM)
+        axes.set_xlabel(f"HD95, {scored.unit}")
         caption = "One dot a case; the bar is the median."
-        if np.isinf(hd95).any():
+        if failed.any():
             caption += " A cross counts cases where truth or prediction alone holds the structure."
         return Figure(svg_uri(figure), "HD95 of every test case by structure", caption + _left(hd95))
 
 
-def agreement(truth: Floats, predicted: Floats, names: tuple[str, str], lines: tuple[float, float, float]) -> Figure:
-    """Draw Bland and Altman's plot of one structure's volumes.
-
-    Args:
-        truth: [N].
-        predicted: [N].
-        names: The structure, and the unit.
-        lines: Lower limit, bias, upper limit.
-    """
-    name, unit = names
+def agreement(scored: ScoredVolumes, found: VolumeAgreement) -> Figure:
+    """Draw Bland and Altman's plot of one structure's volumes."""
+    k, unit = list(scored.classes).index(found.class_name), found.unit
+    truth, predicted = (scored.table(f"volume_{name}")[:, k] for name in ("truth", "predicted"))
+    kept = (truth > 0) | (predicted > 0)
+    mean, difference = (truth[kept] + predicted[kept]) / 2, predicted[kept] - truth[kept]
     with styled():
-        figure = canvas(4.4, 3.2)
+        figure = canvas(5.2, 3.0)
         axes = figure.add_subplot()
-        mean, difference = (truth + predicted) / 2, predicted - truth
-        axes.scatter(
-            mean, difference, s=20, color=colour(0), alpha=0.75, linewidths=0, rasterized=len(mean) > MAX_POINTS
-        )
         axes.axhline(0, color=FAINT, linewidth=1)
-        for value, style in zip(lines, ("dashed", "solid", "dashed"), strict=True):
+        axes.scatter(
+            mean, difference, s=20, color=colour(k), alpha=0.75, linewidths=0, rasterized=len(mean) > MAX_POINTS
+        )
+        lines = {found.lower_limit: "dashed", found.bias: "solid", found.upper_limit: "dashed"}
+        for value, style in lines.items():
             axes.axhline(value, color=INK, linewidth=1.2, linestyle=style)
-        axes.set(xlabel=f"mean of truth and prediction, {unit}", ylabel=f"prediction less truth, {unit}", title=name)
-        axes.title.set_fontsize(10)
-        text = f"Bland-Altman plot of {name}: bias {lines[1]:.2f} {unit}, limits {lines[0]:.2f} to {lines[2]:.2f}"
-        return Figure(svg_uri(figure), text, "Solid: the bias; dashed: 95 % limits of agreement.")
+        axes.set(xlabel=f"mean of truth and prediction, {unit}", ylabel=f"prediction less truth, {unit}")
+        limits = f"{found.lower_limit:.2f} to {found.upper_limit:.2f} {unit}"
+        text = f"Bland-Altman plot of {found.class_name}: bias {found.bias:.2f} {unit}, limits {limits}"
+        caption = f"Volume of {found.class_name} (Bland-Altman). Solid: the bias; dashed: 95 % limits of agreement."
+        return Figure(svg_uri(figure), text, caption)
 
 
 def _rows(values: Floats) -> list[int]:

@@ -17,7 +17,9 @@ from medloop.evaluation.scores import SEGMENTATION_SCORE, case_means
 NUM_WORST = 3
 MAX_COLUMNS = 14
 """Of the table of cases; cases.csv has the rest."""
-OF_A_CLASS = ("dice", "hd95", "surface_dice", "assd", "volume")
+MAX_AGREEMENTS = 8
+"""Structures with a plot of their volumes; the table has all."""
+OF_A_CLASS = ("dice", "hd95", "surface_dice", "asd")
 
 
 def volume_part(outcome: Outcome, scored: ScoredVolumes, evaluation: Evaluation) -> TaskPart:
@@ -31,7 +33,8 @@ def volume_part(outcome: Outcome, scored: ScoredVolumes, evaluation: Evaluation)
     return TaskPart(
         curves=[
             plots.dice_strips(scored.dice, scored.classes),
-            plots.distance_strips(scored.hd95, scored.classes, scored.unit),
+            plots.distance_strips(scored),
+            *(plots.agreement(scored, found) for found in evaluation.volumes[:MAX_AGREEMENTS]),
         ],
         tables=_tables(evaluation),
         drawn_title="Worst cases first",
@@ -52,7 +55,8 @@ def _ranks(scored: ScoredVolumes) -> dict[int, str]:
     if not order:
         return {}
     places = {"Worst case": 0, "Median case": (len(order) - 1) // 2, "Best case": len(order) - 1}
-    places |= {f"Case {rank + 1} from the bottom": rank for rank in range(1, min(NUM_WORST, len(order)))}
+    taken = set(places.values())
+    places |= {f"Case {k + 1} from the bottom": k for k in range(1, min(NUM_WORST, len(order))) if k not in taken}
     names: dict[int, list[str]] = {}
     for title, place in places.items():
         names.setdefault(order[place], []).append(title)
@@ -73,9 +77,7 @@ def _viewer(scored: ScoredVolumes, ranks: dict[int, str], volumes: dict[int, Sho
     if not ranks:
         return None
     if shows_a_face(scored.classes):
-        return Viewer(
-            [], [], "No volumes: one of the structures is the outside of a head, which shows a face."
-        )
+        return Viewer([], [], "No volumes: one of the structures is the outside of a head, which shows a face.")
     embedded: list[Embedded] = []
     means, left = _means(scored), BUDGET
     for index, rank in ranks.items():

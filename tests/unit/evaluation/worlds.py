@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from medloop.evaluation.evaluate import EvaluateArguments, assess, evaluate
+from medloop.evaluation.evaluate import Assessment, EvaluateArguments, assess, evaluate
 from medloop.evaluation.predictors import load_predictor
 from medloop.evaluation.record import Evaluation
 from medloop.imaging.split_record import Case, Leakage, Patient, SplitCounts, SplitRecord, Task
@@ -104,8 +104,12 @@ class World:
 
     def score(self) -> Evaluation:
         """Evaluate, without writing (drawing the page takes a second)."""
+        return self.assessed().evaluation
+
+    def assessed(self) -> Assessment:
+        """Evaluated: what the page is drawn from."""
         folders = self._folders()
-        return assess(self.root, self.test, self._split(), self._arguments(), load=self._load, **folders).evaluation
+        return assess(self.root, self.test, self._split(), self._arguments(), load=self._load, **folders)
 
     def write(self) -> Evaluation:
         """Evaluate and write the three files."""

@@ -3,6 +3,7 @@
 (() => {
   const byId = (name) => document.getElementById(`viewer-${name}`);
   const legend = JSON.parse(byId("legend").textContent);
+  const MAPS = ["truth", "prediction", "differences"];
   const AXES = { axial: 2, coronal: 1, sagittal: 0, multi: 2 };
   const canvas = byId("canvas"), slider = byId("slice"), number = byId("number");
   let viewer = null, shape = [1, 1, 1], loading = Promise.resolve();
@@ -47,6 +48,7 @@
 
   const showPlane = () => {
     const types = viewer.sliceTypes;
+    viewer.opts.crosshairWidth = plane() === "multi" ? 0.4 : 0;
     viewer.setSliceType(types[plane()]);
     showMaps();
   };
@@ -55,12 +57,13 @@
     const [image, ...maps] = viewer.volumes;
     image.opacity = byId("image").checked ? 1 : 0;
     const opacity = byId("opacity").value / 100;
-    ["truth", "prediction"].forEach((name, i) => { maps[i].opacity = byId(name).checked ? opacity : 0; });
+    MAPS.forEach((name, i) => { maps[i].opacity = byId(name).checked ? opacity : 0; });
     viewer.updateGLVolume();
     tell();
   };
 
   const colours = (map) => {
+    if (map === "differences") return { R: [0, 255], G: [0, 30], B: [0, 60], A: [0, 255], I: [0, 1] };
     const rgb = legend.map((structure) => [1, 3, 5].map((at) => parseInt(structure[map].slice(at, at + 2), 16)));
     const channel = (at) => [0, ...rgb.map((tone) => tone[at])];
     return { R: channel(0), G: channel(1), B: channel(2), A: [0, ...rgb.map(() => 255)], I: [0, ...rgb.map((_, k) => k + 1)] };
@@ -70,10 +73,12 @@
     const number = byId("case").value;
     canvas.setAttribute("aria-busy", "true");
     const volumes = [];
-    for (const name of ["image", "truth", "prediction"]) {
-      const url = await (await unpack(`volume-${number}-${name}`)).arrayBuffer();
+    for (const name of ["image", ...MAPS]) {
+      const file = name === "differences" ? "truth" : name;
+      const url = await (await unpack(`volume-${number}-${file}`)).arrayBuffer();
       const options = { url, name: `${name}.nii`, colormap: "gray", cal_min: 0, cal_max: 255 };
       const volume = await niivue.NVImage.loadFromUrl(options);
+      if (name === "differences") volume.img = volume.img.map((label, i) => Number(label !== volumes[2].img[i]));
       if (name !== "image") volume.setColormapLabel(colours(name));
       volumes.push(volume);
     }
@@ -94,7 +99,7 @@
     viewer = new Niivue({
       logLevel: "silent", backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 0.4, 0.5], show3Dcrosshair: false,
       isRadiologicalConvention: true, sagittalNoseLeft: true, isNearestInterpolation: true, dragAndDropEnabled: false,
-      isOrientationTextVisible: true, fontColor: [1, 1, 1, 1], multiplanarShowRender: 0, isForceMouseClickToVoxelCenters: true,
+      isOrientationTextVisible: true, showAllOrientationMarkers: true, fontColor: [1, 1, 1, 1], multiplanarShowRender: 0, isForceMouseClickToVoxelCenters: true,
       loadingText: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", viewModeHotKey: "",
     });
     viewer.sliceTypes = {
@@ -133,7 +138,7 @@
   number.addEventListener("change", () => go(number.valueAsNumber));
   byId("case").addEventListener("change", () => later(load));
   byId("opacity").addEventListener("input", showMaps);
-  for (const name of ["image", "truth", "prediction"]) byId(name).addEventListener("change", showMaps);
+  for (const name of ["image", ...MAPS]) byId(name).addEventListener("change", showMaps);
   document.querySelectorAll('input[name="plane"]').forEach((radio) => radio.addEventListener("change", showPlane));
   byId("open").addEventListener("click", () => { byId("open").disabled = true; later(start); });
 
