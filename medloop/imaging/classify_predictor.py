@@ -24,7 +24,7 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class ImagePredictor:
-    """A classifier with its own preprocessing; make one with `load`."""
+    """A classifier with its own preprocessing and temperature; make one with `load`."""
 
     record: ModelRecord
     network: nn.Module
@@ -92,5 +92,6 @@ class ImagePredictor:
             logits = self.network(standardise(images.to(self.device), self._rule)).float()
         if logits.shape[1] != len(self.record.classes):
             raise DataError(f"model.json: {len(self.record.classes)} classes, but the network has {logits.shape[1]}")
+        logits = logits / (self.record.temperature or 1.0)
         probabilities: NDArray[np.float32] = logits.softmax(dim=1).cpu().numpy()
         return probabilities

@@ -108,6 +108,7 @@ class ImageService:
             "classes": classes,
             "probabilities": dict(zip(classes, scores, strict=True)),
             "predicted": classes[scores.index(max(scores))],
+            "operating_point": self.record.operating_point,
             "model": describe(self.record),
         }
         return Answer(as_json(content), form)

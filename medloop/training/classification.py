@@ -59,11 +59,12 @@ def _train(job: TrainingJob, settings: ClassificationHyperparameters, device: to
     with tracking(run_info("classification", settings, split), job.output_dir) as run:
         result = fit(
             model, task, settings, device=device, checkpoint_dir=job.checkpoint_dir, ranks=ranks,
-            network=network.name, run=identity, tracking=run,
+            network=network.name, run=identity, tracking=run, finished=task.calibrate,
         )  # fmt: skip
         record = make_record(
             task="classification", network=network, classes=split.classes, preprocessing=rule, inference=None,
             split=split, pretrained=pretrained, settings=settings, best=result.best, tracking=run.runs(),
+            calibration=task.calibration,
         )  # fmt: skip
         if ranks.first:
             write_model(job.model_dir, result.model, record, result.history)

@@ -16,6 +16,7 @@ from medloop.evaluation.scores import classification_metrics
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.draws import Draws
 from medloop.imaging.images import ImageAugmentation, standardise
+from medloop.training.calibration import Calibration, calibrate
 from medloop.training.compute import to_layout
 from medloop.training.losses import ImageLoss, Share
 from medloop.training.model_record import ImagePreprocessing
@@ -55,6 +56,8 @@ class ClassificationTask:
     fewest: int = 1
     metric: str = field(default="val_auroc", init=False)
     unit: str = field(default="images", init=False)
+    calibration: Calibration = field(default_factory=Calibration, init=False)
+    """Once `calibrate` has run."""
 
     def __post_init__(self) -> None:
         balanced = self.settings.class_weights == "balanced"
@@ -82,13 +85,7 @@ class ClassificationTask:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """val_loss, val_auroc (macro, one class against the rest) and val_accuracy."""
-        logits = torch.zeros(len(self.val), len(self.classes), dtype=torch.float64)
-        own = range(len(self.val))[self.ranks.rank :: self.ranks.size]
-        for start in range(0, len(own), EVAL_BATCH_SIZE):
-            chosen = list(own[start : start + EVAL_BATCH_SIZE])
-            images, _ = self.val.take(chosen, self.device)
-            logits[chosen] = model(to_layout(standardise(images, self.rule), last=self.last)).double().cpu()
-        self.ranks.total(logits)
+        logits = self.ranks.total(self._logits(model, self.ranks.rank, self.ranks.size))
         labels = self.val.labels.cpu()
         loss = float(self._val_loss(logits, labels, Share.alone(len(labels), logits.device)))
         if not math.isfinite(loss):  # scikit-learn refuses NaN; the loop says what it means
@@ -97,6 +94,25 @@ class ClassificationTask:
         self._predicted = probabilities.argmax(axis=1)
         metrics = classification_metrics(labels.numpy(), probabilities, self.classes)
         return {"val_loss": loss, "val_auroc": metrics["macro_auroc"], "val_accuracy": metrics["accuracy"]}
+
+    def calibrate(self, model: nn.Module) -> None:
+        """Fit temperature and thresholds to the whole validation split, with the weights that were kept.
+
+        The first process alone has those. Logits are computed as prediction does it, in full precision.
+        """
+        logits = self._logits(model, 0, 1).numpy()
+        self.calibration = calibrate(logits, self.val.labels.cpu().numpy(), self.classes)
+        print(self.calibration.note, flush=True)
+
+    def _logits(self, model: nn.Module, first: int, step: int) -> Tensor:
+        """Of every `step`-th validation image from the `first` on; 0 for the others. float64 [N, C] on the CPU."""
+        logits = torch.zeros(len(self.val), len(self.classes), dtype=torch.float64)
+        own = range(first, len(self.val), step)
+        for start in range(0, len(own), EVAL_BATCH_SIZE):
+            chosen = list(own[start : start + EVAL_BATCH_SIZE])
+            images, _ = self.val.take(chosen, self.device)
+            logits[chosen] = model(to_layout(standardise(images, self.rule), last=self.last)).double().cpu()
+        return logits
 
     def pictures(self) -> dict[str, Picture]:
         """A dozen validation images with class and prediction, and the confusion matrix."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,7 @@ def fit(
     network: str | None = None,
     run: str = "",
     tracking: Tracking | None = None,
+    finished: Callable[[nn.Module], None] | None = None,
 ) -> FitResult:
     """Train until the epochs, the patience or the time are used up; go on from a checkpoint where there is one.
 
@@ -110,6 +111,8 @@ def fit(
         network: The network's name, where it has one: says how it is best computed.
         run: Names what settings don't: the data, the classes, the first weights. A checkpoint of another is refused.
         tracking: The run on its trackers; None tracks nothing.
+        finished: Called on the first process with the best weights, in eval mode and no-grad, before the best score is
+            reported, which is to be the last that is.
 
     Raises:
         SettingError: The loss or the score is no finite number (the message names `learning_rate`), memory ran out, or
@@ -134,7 +137,7 @@ def fit(
                     report(**row)
                     _track(tracking or Tracking(), state, row)
                 state.between_steps()
-            best = state.finish()
+            best = state.finish(finished)
     if together.first:
         report(**{best.metric: best.value})
     return FitResult(best, state.progress.history, state.model)

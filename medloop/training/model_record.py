@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medloop.records import read_record
 
-VERSION = 2
-"""2 added `tracking`. Older files are read as they are."""
+VERSION = 3
+"""2 added `tracking`; 3 made `operating_point` one by class. Older files are read as they are: theirs is null."""
 RECORD_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 HISTORY_FILE = "history.csv"
@@ -113,8 +113,10 @@ class ModelRecord(_Record):
     """Class names by output index; segmentation: the background first."""
     preprocessing: Annotated[ImagePreprocessing | VolumePreprocessing, Field(discriminator="kind")]
     inference: Inference | None = None
-    temperature: float | None = None
-    operating_point: float | None = None
+    temperature: Positive | None = None
+    """Divides a classifier's logits; fitted on val and frozen. None: none could be fitted."""
+    operating_point: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] | None = None
+    """By class: the calibrated probability from which it is called; a class without one isn't there."""
     patients: TrainedOn
     best: Best
     hyperparameters: dict[str, Any]

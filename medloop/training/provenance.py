@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Literal
 
 from medloop.imaging.split_record import SplitRecord
+from medloop.training.calibration import Calibration
 from medloop.training.model_record import (
     Best,
     ImagePreprocessing,
@@ -38,6 +39,7 @@ def make_record(
     settings: Hyperparameters,
     best: Best,
     tracking: Sequence[TrackingRun] = (),
+    calibration: Calibration | None = None,
 ) -> ModelRecord:
     """model.json of a finished run; patients that `pretrained` has seen count as seen."""
     return ModelRecord(
@@ -46,6 +48,8 @@ def make_record(
         classes=list(classes),
         preprocessing=preprocessing,
         inference=inference,
+        temperature=calibration.temperature if calibration else None,
+        operating_point=(calibration.operating_point or None) if calibration else None,
         patients=patients_seen(split, pretrained),
         best=best,
         hyperparameters=settings.model_dump(mode="json"),

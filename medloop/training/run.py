@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Generator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -136,14 +136,17 @@ class Run:
         self._total.zero_()
         return row
 
-    def finish(self) -> Best:
-        """Load the best weights into the model, on the first process."""
+    def finish(self, then: Callable[[nn.Module], None] | None = None) -> Best:
+        """Load the best weights into the model, on the first process, and do there what comes next with it."""
         self.checkpoints.wait()
         best = self.progress.best
         assert best is not None, "the last epoch is always validated"  # noqa: S101
         if self.ranks.first:
             restore_weights(self.model, best_file(self.checkpoints.folder, best.epoch))
         self.model.eval()
+        if self.ranks.first and then:
+            with torch.no_grad(), explained(self.settings, self.device), self._eager():
+                then(self.model.to(self.device))
         return best
 
     # Where to begin
@@ -322,9 +325,7 @@ class Run:
         started, weights = time.monotonic(), self._averages
         computed = autocast(self.device, self.precision)
         memory = explained(self.settings, self.device)
-        # Compiled code is made for one shape: validation has many, and would compile for each of them.
-        eager = torch.compiler.set_stance("force_eager") if self.compiler.done else nullcontext()
-        with self.parallel.validated(weights) as model, torch.no_grad(), computed, memory, eager:
+        with self.parallel.validated(weights) as model, torch.no_grad(), computed, memory, self._eager():
             scores = self.task.validate(model)
         value, loss = scores[self.task.metric], scores.get("val_loss", 0.0)
         self._check(value, self.task.metric)
@@ -336,6 +337,10 @@ class Run:
             self._keep_best(epoch, weights)
         self._validation_seconds = self.ranks.largest(time.monotonic() - started)
         return scores
+
+    def _eager(self) -> AbstractContextManager[Any]:
+        """Compiled code is made for one shape: validation has many, and would compile for each of them."""
+        return torch.compiler.set_stance("force_eager") if self.compiler.done else nullcontext()
 
     def _keep_best(self, epoch: int, weights: Sequence[Tensor] | None) -> None:
         state, file = self.parallel.whole_state(weights), best_file(self.checkpoints.folder, epoch)

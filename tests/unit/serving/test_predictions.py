@@ -67,9 +67,23 @@ class TestImages:
             assert content["predicted"] == expected
             assert sum(content["probabilities"].values()) == pytest.approx(1)
             assert content["probabilities"][expected] > 0.8
+            assert content["operating_point"] is None
             assert content["model"] == {
                 "task": "classification", "network": "brightness", "data_digest": "data", "code_digest": "code",
             }  # fmt: skip
+
+    def test_temperature_and_thresholds(self) -> None:
+        """A temperature of 2 halves the logits; thresholds by class come with the answer."""
+        plain = image_service()
+        found = {"temperature": 2.0, "operating_point": {"dark": 0.3, "bright": 0.7}}
+        record = plain.record.model_copy(update=found)
+        calibrated = replace(plain, predictor=replace(plain.predictor, record=record))
+        image = png(np.full((9, 9), 140, np.uint8))
+        before, after = (client(one).post("/invocations", content=image).json() for one in (plain, calibrated))
+        odds = [p["bright"] / p["dark"] for p in (before["probabilities"], after["probabilities"])]
+        assert odds[0] != pytest.approx(1)
+        assert odds[1] ** 2 == pytest.approx(odds[0], rel=1e-4)
+        assert after["operating_point"] == found["operating_point"]
 
     @pytest.mark.parametrize("channels", [1, 3])
     @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (16, 16)])

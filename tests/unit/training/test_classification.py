@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import shutil
 import tarfile
 import zlib
@@ -170,6 +171,29 @@ class TestTraining:
         loss = -np.log(probabilities[range(len(truth)), truth]).mean()
         assert loss == pytest.approx(result.history[result.best.epoch - 1]["val_loss"], rel=1e-4)
         assert predictor.probabilities([]).shape == (0, 2)
+
+    def test_calibration_on_val(self, make_job: MakeJob, capsys: pytest.CaptureFixture[str]) -> None:
+        """Prediction divides logits by a temperature that val's likelihood prefers to any; a rerun finds the same."""
+        job = make_job(classes=["across", "down", "plain"], num={"train": 6, "val": 6})
+        settings = TINY.model_copy(update={"epochs": 1, "learning_rate": 3e-4, "checkpoint_minutes": 0})
+        train_classifier(job, settings)
+        predictor = ImagePredictor.load(job.model_dir)
+        record = predictor.record
+        assert record.temperature is not None
+        assert record.operating_point is not None
+        assert "calibration on val: temperature" in capsys.readouterr().out
+        paths = sorted(job.channels["val"].glob("*/*.png"))
+        truth = [record.classes.index(path.parent.name) for path in paths]
+        losses = []
+        for factor in (0.97, 1.0, 1.03):
+            changed = record.model_copy(update={"temperature": factor * record.temperature})
+            probabilities = dataclasses.replace(predictor, record=changed).probabilities(paths)
+            losses.append(-np.log(probabilities[range(len(truth)), truth].astype(np.float64)).mean())
+        assert losses[1] == min(losses)
+        first = (job.model_dir / "model.json").read_bytes()
+        train_classifier(job, settings)
+        assert "resumed from checkpoint" in capsys.readouterr().out
+        assert (job.model_dir / "model.json").read_bytes() == first
 
     def test_fine_tuning_goes_on_from_an_archive(self, make_job: MakeJob, capsys: pytest.CaptureFixture[str]) -> None:
         """With a learning rate near zero the weights stay; the patients of both runs are recorded."""

@@ -1,0 +1,111 @@
+"""Temperature and thresholds fitted on val, against plain searches and scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.metrics import roc_curve
+
+from medloop.training.calibration import HIGHEST, LOWEST, calibrate, find_temperature, find_threshold
+
+CLASSES = ["a", "b", "c"]
+
+
+def drawn(seed: int, num_cases: int = 60, num_classes: int = 3, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and labels drawn with the probabilities that they mean, then scaled: the temperature is that scale."""
+    rng = np.random.default_rng(seed)
+    logits = 1.5 * rng.standard_normal((num_cases, num_classes))
+    labels = np.array([rng.choice(num_classes, p=row) for row in softmax(logits, axis=1)])
+    return scale * logits, labels
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("scale", [0.6, 1.0, 3.0])
+def test_temperature_has_the_least_loss(seed: int, scale: float) -> None:
+    """SciPy's own search for the least negative log-likelihood finds the same temperature."""
+    logits, labels = drawn(seed, scale=scale)
+
+    def loss(temperature: float) -> float:
+        return -log_softmax(logits / temperature, axis=1)[range(len(labels)), labels].mean()
+
+    expected = minimize_scalar(loss, bounds=(LOWEST, HIGHEST), method="bounded", options={"xatol": 1e-10})
+    assert find_temperature(logits, labels) == pytest.approx(expected.x, abs=1e-6)
+
+
+def test_an_overconfident_model_is_cooled() -> None:
+    """Logits three times too large, on many cases: the temperature is 3."""
+    assert find_temperature(*drawn(0, num_cases=20_000, scale=3.0)) == pytest.approx(3.0, rel=0.03)
+
+
+@pytest.mark.parametrize(("scale", "bound"), [(100.0, HIGHEST), (0.001, LOWEST)])
+def test_temperature_stays_within_bounds(scale: float, bound: float) -> None:
+    """However wrong the logits' size is, the temperature ends at a bound."""
+    assert find_temperature(*drawn(1, scale=scale)) == bound
+
+
+def test_temperatures_that_cannot_be_told() -> None:
+    """Without a mistake the likelihood has no maximum: none; logits that say nothing stay as they are."""
+    labels = np.arange(12) % 3
+    assert find_temperature(2.0 * np.eye(3)[labels], labels) is None
+    assert find_temperature(np.zeros((12, 3)), labels) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_threshold_has_the_largest_youden(seed: int) -> None:
+    """No threshold of scikit-learn's ROC curve has more, ties among scores included; it lies between two scores."""
+    rng = np.random.default_rng(seed)
+    positive = rng.random(40) < 0.4
+    scores = np.round(rng.random(40) + 0.3 * positive, 1)
+    threshold = find_threshold(positive, scores)
+    false, hits, _ = roc_curve(positive, scores, drop_intermediate=False)
+    calls = scores >= threshold
+    assert calls[positive].mean() - calls[~positive].mean() == pytest.approx((hits - false).max())
+    below, above = scores[scores < threshold].max(), scores[scores >= threshold].min()
+    assert threshold == pytest.approx((below + above) / 2)
+
+
+def test_of_equal_thresholds_the_widest_gap_has_it() -> None:
+    """J is 1/2 between 0.2 and 0.3, and between 0.4 and 0.8: the second gap is wider."""
+    positive = np.array([False, True, False, True])
+    assert find_threshold(positive, np.array([0.2, 0.3, 0.4, 0.8])) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("scores", [[0.9, 0.8, 0.2, 0.1], [0.5, 0.5, 0.5, 0.5]])
+def test_no_threshold_is_no_better_than_chance(scores: list[float]) -> None:
+    """Where every threshold is worse than chance, or all scores are equal, there is none."""
+    assert find_threshold(np.array([False, False, True, True]), np.array(scores)) is None
+
+
+def test_two_classes_are_consistent() -> None:
+    """Thresholds of two classes add up to 1: what isn't called one is called the other."""
+    found = calibrate(*drawn(2, num_classes=2), ["no", "yes"])
+    assert found.operating_point["no"] + found.operating_point["yes"] == pytest.approx(1.0)
+    assert set(found.operating_point) == {"no", "yes"}
+
+
+def test_thresholds_are_on_calibrated_probabilities() -> None:
+    """A model that is twice as sure of the same ranking gets the same thresholds, by a temperature twice as high."""
+    logits, labels = drawn(3)
+    once, twice = calibrate(logits, labels, CLASSES), calibrate(2 * logits, labels, CLASSES)
+    assert once.temperature is not None
+    assert twice.temperature == pytest.approx(2 * once.temperature)
+    assert twice.operating_point == pytest.approx(once.operating_point)
+
+
+def test_a_class_that_val_lacks_has_no_threshold() -> None:
+    """The others have theirs, and the temperature is that of all."""
+    logits, labels = drawn(4)
+    found = calibrate(logits[labels != 2], labels[labels != 2], CLASSES)
+    assert set(found.operating_point) == {"a", "b"}
+    assert found.temperature is not None
+
+
+@pytest.mark.parametrize(("labels", "words"), [([0, 1, 2] * 3, "9 cases, fewer than 10"), ([1] * 12, "one class only")])
+def test_too_little_to_fit(labels: list[int], words: str) -> None:
+    """Fewer than ten cases, or one class alone, give nothing, and a line says so."""
+    found = calibrate(np.random.default_rng(0).standard_normal((len(labels), 3)), np.array(labels), CLASSES)
+    assert found.temperature is None
+    assert found.operating_point == {}
+    assert words in found.note
