@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.execution.grants import read_objects, sagemaker_arn, signed_in, statement, use_key
-from infra.execution.jobs import EVALUATION
+from infra.execution.jobs import EVALUATION, MODEL_ARTEFACTS
+from infra.execution.runs import see_runs
 from infra.settings import AccessSettings
 from infra.storage.buckets import Storage
 
@@ -21,11 +24,19 @@ class Approver(Construct):
         construct_id: CDK's id.
         access: Who approves.
         storage: Where the evidence lies.
+        pipelines: Names of the pipelines, whose runs led to the versions.
         groups: Names of the model package groups.
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, access: AccessSettings, storage: Storage, groups: list[str]
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        access: AccessSettings,
+        storage: Storage,
+        pipelines: Sequence[str],
+        groups: list[str],
     ) -> None:
         super().__init__(scope, construct_id)
         self.role = iam.Role(
@@ -43,7 +54,10 @@ class Approver(Construct):
             statement("SeeGroups", ["sagemaker:DescribeModelPackageGroup"], places),
             # The service knows no narrower resource for lists.
             statement("ListVersions", ["sagemaker:ListModelPackageGroups", "sagemaker:ListModelPackages"], ["*"]),
-            *read_objects("ReadEvidence", storage.artefacts, EVALUATION),
+            # Who started a run doesn't approve what came of it.
+            *see_runs(self, pipelines),
+            # The artefact's time, which HEAD tells by the right to read: evidence older than the model proves nothing.
+            *read_objects("ReadEvidence", storage.artefacts, EVALUATION, *MODEL_ARTEFACTS),
             *use_key("DecryptEvidence", storage.keys.artefacts, write=False),
         ]:
             self.role.add_to_policy(each)

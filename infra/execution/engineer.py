@@ -11,7 +11,7 @@ from constructs import Construct
 
 from infra.execution.grants import read_objects, sagemaker_arn, signed_in, statement
 from infra.execution.jobs import CODE, EVALUATION, RAW
-from infra.execution.pipeline import JOBS, TAG
+from infra.execution.runs import see_runs
 from infra.images.repositories import Images
 from infra.settings import AccessSettings
 from infra.storage.buckets import Storage
@@ -60,7 +60,8 @@ class Engineer(Construct):
         for each in [
             *self._pipelines(pipelines),
             statement("PassPipelineRole", ["iam:PassRole"], [pipeline_role.role_arn], to_sagemaker),
-            *self._jobs(),
+            *see_runs(self, pipelines),
+            self._logs(),
             *self._registry(groups),
             statement("FindImages", ["ecr:DescribeImages"], images.arns),
             statement("FindChampion", ["lambda:GetFunction"], [champion.function_arn]),
@@ -72,37 +73,22 @@ class Engineer(Construct):
         arns = [sagemaker_arn(self, "pipeline", name) for name in names]
         defining = ("CreatePipeline", "UpdatePipeline", "DescribePipeline", "ListPipelineVersions")
         running = ("StartPipelineExecution", "ListPipelineExecutions")
-        following = (
-            "DescribePipelineDefinitionForExecution",
-            "DescribePipelineExecution",
-            "ListPipelineExecutionSteps",
-            "ListPipelineParametersForExecution",
-            "RetryPipelineExecution",
-            "StopPipelineExecution",
-        )
+        steering = ("RetryPipelineExecution", "StopPipelineExecution")
         return [
             statement("DefineAndRun", [f"sagemaker:{verb}" for verb in (*defining, *running)], arns),
-            statement("FollowRuns", [f"sagemaker:{verb}" for verb in following], [f"{a}/execution/*" for a in arns]),
+            statement("SteerRuns", [f"sagemaker:{verb}" for verb in steering], [f"{a}/execution/*" for a in arns]),
             statement("ListPipelines", ["sagemaker:ListPipelines"], ["*"]),
         ]
 
-    def _jobs(self) -> list[iam.PolicyStatement]:
-        """See jobs and their logs, which hold no names of patients."""
+    def _logs(self) -> iam.PolicyStatement:
+        """Logs of jobs, which hold no names of patients."""
         stack = cdk.Stack.of(self)
         groups = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:/aws/sagemaker"
-        ours = {"Null": {f"aws:ResourceTag/{TAG}": "false"}}
-        tuning = ["sagemaker:DescribeHyperParameterTuningJob", "sagemaker:ListTrainingJobsForHyperParameterTuningJob"]
-        return [
-            statement("SeeProcessing", ["sagemaker:DescribeProcessingJob"], [self._arn("processing-job", JOBS)]),
-            # Training jobs of tuning are named after it.
-            statement("SeeTraining", ["sagemaker:DescribeTrainingJob"], [self._arn("training-job", "*")]),
-            statement("SeeTuning", tuning, [self._arn("hyper-parameter-tuning-job", "*")], ours),
-            statement(
-                "ReadLogs",
-                ["logs:DescribeLogStreams", "logs:GetLogEvents"],
-                [f"{groups}/{kind}*" for kind in ("ProcessingJobs", "TrainingJobs")],
-            ),
-        ]
+        return statement(
+            "ReadLogs",
+            ["logs:DescribeLogStreams", "logs:GetLogEvents"],
+            [f"{groups}/{kind}*" for kind in ("ProcessingJobs", "TrainingJobs")],
+        )
 
     def _registry(self, groups: Sequence[str]) -> list[iam.PolicyStatement]:
         places = [self._arn("model-package-group", group) for group in groups]

@@ -20,6 +20,7 @@ SPLIT = f"{EXECUTIONS}/*/Split/*"
 SPLIT_RECORD = f"{EXECUTIONS}/*/Split/split/split.json"
 """Who is in which split, by pseudonym; no image."""
 MODELS = (f"{EXECUTIONS}/*/Train/*", f"{EXECUTIONS}/*/Tune/*")
+MODEL_ARTEFACTS = tuple(f"{prefix}/model.tar.gz" for prefix in MODELS)
 EVALUATION = f"{EXECUTIONS}/*/Evaluate/*"
 CODE = ("bundles/*", "scripts/*")
 """Script mode's code and drivers; own containers bring theirs."""

@@ -78,4 +78,6 @@ class Execution(Construct):
             groups=groups,
             pipeline_role=self.pipeline,
         ).role
-        self.approver = Approver(self, "Approver", access=access, storage=storage, groups=groups).role
+        self.approver = Approver(
+            self, "Approver", access=access, storage=storage, pipelines=pipelines, groups=groups
+        ).role
