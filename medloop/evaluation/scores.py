@@ -153,12 +153,20 @@ def _average_precisions(positive: NDArray[np.bool_], scores: Floats, weights: Fl
     """Weighted average precision: precision at each score, by the share of the positives that have it. [B]."""
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
-    sorted_weights = weights[:, order]
-    hits = np.add.reduceat(sorted_weights * positive[order], starts, axis=1)
-    called = np.cumsum(np.add.reduceat(sorted_weights, starts, axis=1), axis=1)
-    precision = np.divide(np.cumsum(hits, axis=1), called, out=np.zeros_like(hits), where=called > 0)
-    total, found = hits.sum(axis=1), _ratio((precision * hits).sum(axis=1), hits.sum(axis=1))
-    return np.where(total < weights.sum(axis=1), found, np.nan)
+    in_group = np.add.reduceat(positive[order].astype(np.int64), starts)
+    if not in_group.any():
+        return np.full(len(weights), np.nan)
+    # Precision counts where positives are: sums run from one such score to the next, over cases along the first axis.
+    held = in_group > 0
+    cuts, num_hits = np.append(starts[1:], len(order))[held], in_group[held]
+    ordered = np.ascontiguousarray(weights.T)[order[: cuts[-1]]]
+    called = np.cumsum(np.add.reduceat(ordered, np.append(0, cuts[:-1]), axis=0), axis=0)
+    hits = np.add.reduceat(ordered[positive[order[: cuts[-1]]]], np.cumsum(num_hits) - num_hits, axis=0)
+    found = np.cumsum(hits, axis=0)
+    total = found[-1].copy()
+    found /= np.where(called > 0, called, 1)
+    average = _ratio(np.einsum("ib,ib->b", found, hits), total)
+    return np.where(total < weights.sum(axis=1), average, np.nan)
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:

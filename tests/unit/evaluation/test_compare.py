@@ -196,7 +196,7 @@ def test_uses_and_the_first_version(tmp_path: Path) -> None:
     assert any("12 times" in note and "46%" in note for note in found.notes)
     page = (world.output / "report.html").read_text()
     assert page.index("against the champion") < page.index('<ul class="notes">')
-    for part in (CHAMPION, FIRST, "not worse", "uses of this test set"):
+    for part in (CHAMPION, FIRST, "not worse", "candidates were scored on this test set"):
         assert part in page
 
 

@@ -1,0 +1,214 @@
+"""How often the intervals hold the truth: 1,000 simulated test sets a row, 20 and 60 patients.
+
+    python -m pytest tests/soak/test_coverage.py -m soak -s
+
+prints the rows of the table in docs/measurements.md. 95 in 100 is nominal; `LEAST` says where a method can't reach 93.
+Some patients have one case, or each has one to four that resemble each other (half of the variance is the patient's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from medloop.evaluation.intervals.aurocs import auroc, macro_auroc
+from medloop.evaluation.intervals.estimate import Estimate
+from medloop.evaluation.intervals.means import mean
+from medloop.evaluation.intervals.medians import median
+from medloop.evaluation.intervals.proportions import proportion
+from medloop.evaluation.intervals.resampled import resampled
+from medloop.evaluation.scores import resampled_classification
+
+pytestmark = pytest.mark.soak
+
+SETS = 1000
+POPULATION = 300_000
+MAX_CASES = 4
+Generator = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Cases of some patients."""
+
+    owners: np.ndarray
+    """[N], each case's patient."""
+    patient: np.ndarray
+    """[N], standard normal, the same for all cases of a patient."""
+    case: np.ndarray
+    """[N], standard normal, patient and case together."""
+    uniform: np.ndarray
+    """[P], of patients."""
+    generator: Generator
+
+
+def draw(generator: Generator, num_patients: int, several: bool) -> Drawn:
+    """Patients with one case, or with one to four."""
+    counts = generator.integers(1, MAX_CASES + 1, num_patients) if several else np.ones(num_patients, dtype=int)
+    owners = np.repeat(np.arange(num_patients), counts)
+    patient = generator.normal(size=num_patients)[owners]
+    return Drawn(
+        owners,
+        patient,
+        np.sqrt(0.5) * (patient + generator.normal(size=len(owners))),
+        generator.random(num_patients),
+        generator,
+    )
+
+
+def dice_of(drawn: Drawn) -> np.ndarray:
+    """Dice that is skewed to the left, as it is near 1: median 0.9."""
+    return 1 / (1 + np.exp(-(2.2 + 0.9 * drawn.case)))
+
+
+def failing(drawn: Drawn) -> np.ndarray:
+    """The same, and every case of one patient of twelve is lost."""
+    return np.where(drawn.uniform[drawn.owners] < 1 / 12, 0.0, dice_of(drawn))
+
+
+Values = Callable[[Drawn], np.ndarray]
+MEANS: dict[str, tuple[Values, bool]] = {
+    "mean Dice, symmetric": (lambda d: 0.7 + 0.08 * d.case, True),
+    "mean Dice, skewed": (dice_of, True),
+    "mean Dice, 1 of 12 patients fails": (failing, True),
+    "mean volume error, symmetric": (lambda d: 3 * d.case, False),
+    "mean volume error, skewed (lognormal)": (lambda d: np.exp(0.8 * d.case), False),
+}
+MEDIANS: dict[str, Values] = {
+    "median HD95, symmetric": lambda d: 20 + d.case,
+    "median HD95, skewed (lognormal)": lambda d: np.exp(1 + d.case),
+    "median HD95, 1 of 12 patients fails": lambda d: np.where(
+        d.uniform[d.owners] < 1 / 12, 300.0, np.exp(1 + 0.8 * d.case)
+    ),
+}
+SHARES = {"sensitivity 0.5": 0.0, "sensitivity 0.8": 0.8416, "sensitivity 0.95": 1.6449}
+AUROCS = {"AUROC 0.75": 0.9539, "AUROC 0.9": 1.8124, "AUROC 0.97": 2.6599}
+
+
+def classes_of(drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:
+    """Truth of three classes, a patient's all the same, and probabilities; one class in six is the rarest."""
+    truth = np.digitize(drawn.uniform, [0.5, 1 - 1 / 6])[drawn.owners]
+    noise = drawn.generator.normal(size=(len(truth), 3)) + 0.7 * drawn.case[:, None] * [1, 0, -1]
+    raw = np.exp(1.8 * np.eye(3)[truth] + noise)
+    return truth, raw / raw.sum(axis=1, keepdims=True)
+
+
+def covered(found: Estimate, truth: float) -> tuple[bool, bool]:
+    """Whether the interval holds the truth; False where there is none. And whether it lies above it."""
+    if found.interval is None:
+        return False, False
+    return found.interval.lower <= truth <= found.interval.upper, found.interval.lower > truth
+
+
+def simulate(
+    name: str, size: tuple[int, bool], truth: float, estimate: Callable[[Drawn, list[str]], Estimate], sets: int = SETS
+) -> float:
+    """Coverage in 100, printed."""
+    num_patients, several = size
+    generator = np.random.default_rng(num_patients + several)
+    held, above, none = 0, 0, 0
+    for _ in range(sets):
+        drawn = draw(generator, num_patients, several)
+        found = estimate(drawn, [f"p{i:03d}" for i in drawn.owners])
+        inside, higher = covered(found, truth)
+        held, above, none = held + inside, above + higher, none + (found.interval is None)
+    kind = "1 to 4" if several else "1"
+    told = sets - none
+    print(
+        f"| {name} | {num_patients} | {kind} | {100 * held / told:.1f} | {100 * above / told:.1f} | {none} |",
+        flush=True,
+    )
+    return 100 * held / told
+
+
+SIZES = [(20, False), (60, False), (20, True), (60, True)]
+each_size = pytest.mark.parametrize("size", SIZES, ids=["20", "60", "20 clustered", "60 clustered"])
+LEAST = 93.0
+"""In 100, less three standard errors of 1,000 sets below."""
+SLACK = 2.1
+HARD = {
+    "mean Dice, 1 of 12 patients fails": 78.0,
+    "mean volume error, skewed (lognormal)": 89.0,
+    "mean Dice, skewed": 91.0,
+}
+
+
+def require(name: str, coverage: float) -> None:
+    """No less than the method can; more than nominal is no fault here."""
+    assert coverage >= HARD.get(name, LEAST) - SLACK, name
+
+
+def population(values: Values) -> np.ndarray:
+    """A great many cases, as many of a patient as in the test sets."""
+    return values(draw(np.random.default_rng(99), POPULATION, True))
+
+
+@each_size
+@pytest.mark.parametrize("name", MEANS)
+def test_means(name: str, size: tuple[int, bool]) -> None:
+    """The studentised bootstrap."""
+    values, shares = MEANS[name]
+    truth = float(population(values).mean())
+    require(name, simulate(name, size, truth, lambda d, patients: mean(values(d), patients, shares=shares)))
+
+
+@each_size
+@pytest.mark.parametrize("name", MEDIANS)
+def test_medians(name: str, size: tuple[int, bool]) -> None:
+    """Order statistics."""
+    values = MEDIANS[name]
+    truth = float(np.median(population(values)))
+    require(name, simulate(name, size, truth, lambda d, patients: median(values(d), patients)))
+
+
+@each_size
+@pytest.mark.parametrize("name", SHARES)
+def test_proportions(name: str, size: tuple[int, bool]) -> None:
+    """Wilson."""
+    bound = SHARES[name]
+    truth = float(population(lambda d: d.case < bound).mean())
+    require(name, simulate(name, size, truth, lambda d, patients: proportion(d.case < bound, patients)))
+
+
+@each_size
+@pytest.mark.parametrize("positive", [1 / 2, 1 / 6], ids=["half", "sixth"])
+@pytest.mark.parametrize("skewed", [False, True], ids=["normal", "lognormal"])
+@pytest.mark.parametrize("name", AUROCS)
+def test_aurocs(name: str, positive: float, skewed: bool, size: tuple[int, bool]) -> None:
+    """DeLong on the logit scale; scores may be skewed and of other spreads in the two classes."""
+
+    def scores(drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:
+        having = drawn.uniform[drawn.owners] < positive
+        spread = np.where(having, 1.6, 0.7) if skewed else 1.0
+        shift = AUROCS[name] * (np.sqrt((1.6**2 + 0.7**2) / 2) if skewed else 1.0)
+        return having, spread * drawn.case + shift * having
+
+    truth = auroc(*scores(draw(np.random.default_rng(99), POPULATION, True)), []).value
+    title = f"{name}, {positive:.0%} positive{', other spreads' if skewed else ''}"
+    require(name, simulate(title, size, truth, lambda d, patients: auroc(*scores(d), patients)))
+
+
+@each_size
+def test_macro_auroc(size: tuple[int, bool]) -> None:
+    """Three classes."""
+    truth = macro_auroc(*classes_of(draw(np.random.default_rng(99), POPULATION, True)), []).value
+    require("", simulate("macro AUROC", size, truth, lambda d, patients: macro_auroc(*classes_of(d), patients)))
+
+
+@each_size
+@pytest.mark.parametrize("name", ["average_precision", "balanced_accuracy", "macro_f1"])
+def test_resampled(name: str, size: tuple[int, bool]) -> None:
+    """BCa."""
+
+    def estimate(drawn: Drawn, patients: list[str]) -> Estimate:
+        truth, chances = classes_of(drawn)
+        return resampled(
+            lambda weights: {name: resampled_classification(truth, chances, "abc", weights)[name]}, len(truth), patients
+        )[name]
+
+    truth = estimate(draw(np.random.default_rng(99), POPULATION, True), []).value
+    coverage = simulate(name.replace("_", " "), size, truth, estimate, 300)
+    assert coverage >= 86.0
