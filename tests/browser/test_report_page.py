@@ -1,4 +1,4 @@
-"""The evaluation's page in a real browser: no request, everything can be reached, and the viewer shows the right slice."""
+"""The evaluation's page in a real browser: no request, all of it can be reached, the viewer shows the right slice."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ TITLES = {
     "false_lesions_per_case": "False lesions per case",
     "surface_dice": "Surface Dice",
     "f1": "F1",
+    "macro_f1": "Macro F1",
     "ppv": "Positive predictive value",
     "npv": "Negative predictive value",
 }
@@ -160,7 +161,8 @@ def _bounds(groups: Iterable[Subgroup]) -> list[float]:
 def _group(group: Subgroup, low: float, span: float) -> Line:
     counts = [str(group.num_patients), str(group.num_cases)]
     if group.hidden:
-        return Line(group.value, "not shown", "", counts, "under 5 patients: not shown, nobody is singled out")
+        few = ["under 5", "\N{EN DASH}"]
+        return Line(group.value, "not shown", "", few, "under 5 patients: not shown, nobody is singled out")
     if group.score is None:
         return Line(group.value, "\N{EN DASH}", "", counts, "undefined in this group")
     place = [

@@ -14,6 +14,7 @@ MAX_VALUES, MAX_NUMBERS = 12, 5
 """As in the record's subgroups: an attribute with more values is not counted, one of numbers with more neither."""
 MIN_SHOWN = 5
 """Test patients of an attribute's value under which their number is not shown."""
+FEW = f"under {MIN_SHOWN}"
 
 
 def data_table(split: SplitRecord) -> Table:
@@ -107,7 +108,7 @@ def limits(evaluation: Evaluation, split: SplitRecord) -> list[str]:
 
 
 def _count(number: int) -> Cell:
-    return number if number == 0 or number >= MIN_SHOWN else f"under {MIN_SHOWN}"
+    return number if number == 0 or number >= MIN_SHOWN else FEW
 
 
 def _settings(values: dict[str, object]) -> str:

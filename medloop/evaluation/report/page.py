@@ -96,7 +96,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = numbers.show_cell
-    environment.tests["numeric"] = lambda cell: isinstance(cell, int | float)
+    environment.tests["numeric"] = lambda cell: isinstance(cell, int | float) or cell == origin.FEW
     return environment
 
 
