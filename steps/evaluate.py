@@ -37,6 +37,9 @@ class EvaluateSettings(ProcessingResources):
     """How much worse than the champion a model may be; set before anyone sees the scores."""
     floors: dict[str, FloorValue] = Field(default={}, max_length=MAX_FLOORS)
     """Class to the least AUROC or Dice that it must reach; a model with a class below its floor doesn't pass."""
+    surface_tolerance_mm: float = Field(default=2.0, ge=0, allow_inf_nan=False)
+    """Segmentation: of the surface Dice, about what two people who outline an organ differ by; in voxels where a header
+    doesn't say mm."""
     note: str = Field(default="", max_length=200)
     """A caveat that has to stand wherever the score is shown, such as where the data comes from."""
     max_runtime_minutes: int = Field(default=240, ge=1, le=7200)
@@ -113,6 +116,8 @@ def _arguments(context: Context, settings: EvaluateSettings, champion: LambdaSte
         "first-arn": _output(champion, "first_arn"),
         "test-uses": _output(champion, "test_uses"),
     }
+    if context.task == "segmentation":
+        named["surface-tolerance"] = str(settings.surface_tolerance_mm)
     if settings.note:
         named["note"] = settings.note
     named |= floor_arguments(settings)
