@@ -13,14 +13,13 @@ from medloop.evaluation.record import OperatingPoint
 DEFAULT = 0.5
 
 
-def operating_points(fitted: Mapping[str, float] | float | None, classes: Sequence[str]) -> list[OperatingPoint]:
+def operating_points(fitted: Mapping[str, float] | None, classes: Sequence[str]) -> list[OperatingPoint]:
     """By class, from model.json's thresholds; 0.5 where none was fitted.
 
     Of two classes the second's threshold decides, and the first's is what is left to 1: a case is called one of the
     two, always.
     """
-    # Files of before had one number, which was never written.
-    found = {classes[-1]: fitted} if isinstance(fitted, float) else dict(fitted or {})
+    found = dict(fitted or {})
     if len(classes) == 2:
         first, second = classes
         known = second in found or first in found
