@@ -29,7 +29,7 @@ def dice_strips(dice: Floats, classes: Sequence[str]) -> Figure:
         figure = canvas(5.2, 1.0 + 0.42 * len(rows))
         axes = figure.add_subplot()
         _strips(axes, dice[:, rows], [classes[k] for k in rows], rows)
-        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlim(_lowest(dice) - 0.02, 1.02)
         axes.set_xlabel("Dice")
         return Figure(
             svg_uri(figure),
@@ -81,6 +81,12 @@ def agreement(scored: ScoredVolumes, found: VolumeAgreement) -> Figure:
         text = f"Bland-Altman plot of {found.class_name}: bias {found.bias:.2f} {unit}, limits {limits}"
         caption = f"Volume of {found.class_name} (Bland-Altman). Solid: the bias; dashed: 95 % limits of agreement."
         return Figure(svg_uri(figure), text, caption)
+
+
+def _lowest(dice: Floats) -> float:
+    """Where the axis begins: at 0, or at the tenth below the lowest Dice where all are high."""
+    lowest = float(np.nanmin(dice)) if np.isfinite(dice).any() else 0.0
+    return float(np.floor(lowest * 10 - 1e-9)) / 10 if lowest > 0.5 else 0.0
 
 
 def _rows(values: Floats) -> list[int]:

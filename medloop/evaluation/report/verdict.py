@@ -76,7 +76,7 @@ def _score_sentence(evaluation: Evaluation) -> str:
         where = f"{cases} of {_number(data.num_patients, 'patient')}{unseen}"
     if score.interval:
         low, high = score.interval.lower, score.interval.upper
-        spread = f"{score.interval.level:.0%} interval {low:.3f} to {high:.3f}"
+        spread = f"{100 * score.interval.level:.0f} % interval {low:.3f} to {high:.3f}"
     else:
         spread = "no interval"
     return f"On {where}, the model's {title} is {score.value:.3f} ({spread})."
@@ -133,9 +133,9 @@ def _champion(evaluation: Evaluation) -> Check:
 def _power(found: Comparison) -> str:
     if found.power is None:
         return ""
-    text = f"A model just as good passes with so many patients in {found.power:.0%} of test sets"
+    text = f"A model just as good passes with so many patients in {100 * found.power:.0f} % of test sets"
     needed = found.num_patients_needed
-    return f"{text}; {needed} patients would make it 80%." if needed and found.power < 0.8 else f"{text}."
+    return f"{text}; {needed} patients would make it 80 %." if needed and found.power < 0.8 else f"{text}."
 
 
 def _below(floor: Floor) -> bool:

@@ -227,7 +227,7 @@ def test_the_champion_s_line(
     assert check.state == state
     assert words in check.finding
     if update.get("difference", 0) is not None and gate["champion"]:
-        assert "40% of test sets; 80 patients would make it 80%" in check.finding
+        assert "40 % of test sets; 80 patients would make it 80 %" in check.finding
 
 
 def test_what_speaks_against_it_is_said_first(images: Assessment) -> None:
