@@ -95,15 +95,15 @@ def test_two_slices_of_a_patient_count_once() -> None:
 
 def test_calibration_by_hand() -> None:
     """Bins hold their upper bound; the error is the gaps' mean over cases."""
-    top = np.array([1.0, 1.0, 0.8, 0.8])
+    top = np.array([1.0, 1.0, 0.8, 0.75])
     probabilities = np.stack([top, 1 - top], axis=1)
     truth = np.array([0, 1, 0, 0])
     low, high = reliability_bins(truth, probabilities)
     assert (high.lower, high.upper, high.num_cases, high.frequency) == (pytest.approx(14 / 15), 1.0, 2, 0.5)
     assert low.upper == pytest.approx(12 / NUM_BINS)
-    assert (low.mean_probability, low.frequency) == (pytest.approx(0.8), 1.0)
+    assert (low.mean_probability, low.frequency) == (pytest.approx(0.775), 1.0)
     error = calibration_error(truth, probabilities, list("abcd"))
-    assert error.value == pytest.approx((2 * 0.5 + 2 * 0.2) / 4)
+    assert error.value == pytest.approx((2 * 0.5 + 2 * 0.225) / 4)
     assert error.interval is None
     assert "biased" in error.note
 
