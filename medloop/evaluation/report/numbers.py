@@ -18,7 +18,7 @@ TITLES = {
     "dice": "Dice",
     "mean_foreground_dice": "Mean foreground Dice",
     "hd95": "HD95",
-    "asd": "Average surface distance",
+    "asd": "Surface distance",
     "average_surface_distance": "Surface distance",
     "volume_error": "Volume error",
     "false_lesions_per_case": "False lesions per case",

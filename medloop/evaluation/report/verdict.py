@@ -62,7 +62,7 @@ def sentence(evaluation: Evaluation) -> str:
         parts.append(f"Below the floor that was set: {names}." if below else "Every floor that was set is reached.")
     if evaluation.test_uses > 1:
         parts.append(f"{evaluation.test_uses} candidates were scored on this test set, this one included.")
-    return " ".join(parts)
+    return " ".join(parts).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _score_sentence(evaluation: Evaluation) -> str:

@@ -122,11 +122,12 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
 
 
 def _cases(outcome: Outcome) -> Table:
-    """cases.csv's first columns, the worst case first."""
+    """cases.csv's overlaps and distances, the worst case first."""
     columns, rows = outcome.cases.columns, outcome.cases.rows
     place = list(columns).index(SEGMENTATION_SCORE)
+    kept = [i for i, name in enumerate(columns) if i <= place or name.startswith(OF_A_CLASS)][:MAX_COLUMNS]
     ordered = sorted(rows, key=lambda row: _sortable(row[place]))
-    return Table([_heading(name) for name in columns[:MAX_COLUMNS]], [list(row[:MAX_COLUMNS]) for row in ordered])
+    return Table([_heading(columns[i]) for i in kept], [[row[i] for i in kept] for row in ordered])
 
 
 def _sortable(cell: Cell) -> float:
