@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 MIN_CASES = 10
 """Validation cases; from fewer nothing is fitted."""
+MIN_PATIENTS = 5
+"""Validation patients, where they are known; from fewer no thresholds: those of one patient's slices don't hold for
+others (docs/measurements.md)."""
 LOWEST, HIGHEST = 0.2, 5.0
 """Of the temperature."""
 
@@ -40,23 +43,26 @@ class Calibration:
     note: str = ""
 
 
-def calibrate(logits: Floats, labels: Integers, classes: Sequence[str]) -> Calibration:
+def calibrate(logits: Floats, labels: Integers, classes: Sequence[str], num_patients: int | None = None) -> Calibration:
     """Fit temperature and thresholds.
 
     Args:
         logits: [N, C] of the validation split, each case once.
         labels: [N] class indices.
         classes: C names.
+        num_patients: Whose cases they are; None where patients are not known.
     """
     if len(labels) < MIN_CASES:
         return Calibration(note=f"calibration: val has {len(labels)} cases, fewer than {MIN_CASES}: nothing is fitted")
     if len(np.unique(labels)) < 2:
         return Calibration(note="calibration: val holds one class only: nothing is fitted")
     temperature = find_temperature(logits, labels)
+    said = f"calibration on val: {_said(logits, labels, temperature)}"
+    if num_patients is not None and num_patients < MIN_PATIENTS:
+        few = f"no thresholds from val patients fewer than {MIN_PATIENTS} ({num_patients})"
+        return Calibration(temperature, note=f"{said}; {few}")
     points = _operating_points(softmax(logits / (temperature or 1.0), axis=1), labels, classes)
-    return Calibration(
-        temperature, points, f"calibration on val: {_said(logits, labels, temperature)}; {_shown(points)}"
-    )
+    return Calibration(temperature, points, f"{said}; {_shown(points)}")
 
 
 def find_temperature(logits: Floats, labels: Integers) -> float | None:

@@ -86,7 +86,9 @@ def _make_task(
     rule = fit_rule(train, settings)
     train, val = place_images((train, val), settings.data_device, device)
     last = channels_last(settings, networks.traits(settings.model_name))
-    return ClassificationTask(train, val, split.classes, rule, settings, device, last, ranks), rule
+    task = ClassificationTask(train, val, split.classes, rule, settings, device, last, ranks)
+    task.num_val_patients = split.counts["val"].num_patients if split.identifiers != "none" else None
+    return task, rule
 
 
 def _check_counts(files: Mapping[Literal["train", "val"], list[tuple[Path, int]]], classes: list[str]) -> None:

@@ -43,6 +43,7 @@ class ClassificationTask:
         last: Whether the network's activations have their channels last.
         ranks: The processes, which divide the validation images.
         fewest: Images that a forward pass takes at least.
+        num_val_patients: Whose validation images they are; None where patients are not known.
     """
 
     train: LabelledImages
@@ -54,6 +55,7 @@ class ClassificationTask:
     last: bool = False
     ranks: Ranks = ALONE
     fewest: int = 1
+    num_val_patients: int | None = None
     metric: str = field(default="val_auroc", init=False)
     unit: str = field(default="images", init=False)
     calibration: Calibration = field(default_factory=Calibration, init=False)
@@ -101,7 +103,7 @@ class ClassificationTask:
         The first process alone has those. Logits are computed as prediction does it, in full precision.
         """
         logits = self._logits(model, 0, 1).numpy()
-        self.calibration = calibrate(logits, self.val.labels.cpu().numpy(), self.classes)
+        self.calibration = calibrate(logits, self.val.labels.cpu().numpy(), self.classes, self.num_val_patients)
         print(self.calibration.note, flush=True)
 
     def _logits(self, model: nn.Module, first: int, step: int) -> Tensor:

@@ -109,3 +109,13 @@ def test_too_little_to_fit(labels: list[int], words: str) -> None:
     assert found.temperature is None
     assert found.operating_point == {}
     assert words in found.note
+
+
+@pytest.mark.parametrize(("num_patients", "fitted"), [(4, False), (5, True), (None, True)])
+def test_thresholds_need_some_patients(num_patients: int | None, fitted: bool) -> None:
+    """Those of a few patients' slices don't hold for others; the temperature, one number, stays."""
+    logits, labels = drawn(5)
+    found = calibrate(logits, labels, CLASSES, num_patients)
+    assert bool(found.operating_point) == fitted
+    assert found.temperature == find_temperature(logits, labels)
+    assert ("fewer than 5 (4)" in found.note) != fitted
