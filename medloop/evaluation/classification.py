@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medloop.evaluation.calibration import reliability_bins
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.image_statistics import estimate, metric_name, spreads, tell
+from medloop.evaluation.image_statistics import Estimates, estimate, metric_name, standard_errors, tell
 from medloop.evaluation.intervals.aurocs import macro_auroc
 from medloop.evaluation.intervals.estimate import Estimate, subset
 from medloop.evaluation.operating import operating_points
@@ -20,8 +20,6 @@ from medloop.evaluation.scores import (
     CLASSIFICATION_SCORE,
     Floats,
     Integers,
-    Metrics,
-    classification_metrics,
     confusion,
 )
 
@@ -43,7 +41,6 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
     classes = model.record.classes
     truth = np.array([classes.index(case.class_name) for case in cases])
     probabilities = predict_images(cases, model)
-    metrics = classification_metrics(truth, probabilities, classes)
     patients = [case.patient for case in cases] if patients_known else []
     points = operating_points(model.record.operating_point, classes)
     found = estimate(truth, probabilities, classes, patients, points)
@@ -54,8 +51,8 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
 
     return Outcome(
         score_name=CLASSIFICATION_SCORE,
-        metrics=metrics | {metric_name(key): value.value for key, value in found.items()},
-        spreads=spreads(found),
+        metrics={metric_name(key): value.value for key, value in found.items()},
+        standard_errors=standard_errors(found),
         class_counts={name: int(count) for name, count in zip(classes, counts.sum(axis=1), strict=True)},
         cases=_table(cases, truth, probabilities, classes),
         subset_score=subset_score,
@@ -68,7 +65,7 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
         statistics=tell(found, points, truth),
         calibration=Calibration(temperature=model.record.temperature, bins=reliability_bins(truth, probabilities)),
         operating_points=points,
-        notes=_notes(metrics, classes),
+        notes=_notes(found, classes),
     )
 
 
@@ -96,8 +93,8 @@ def _table(cases: Sequence[HeldOut], truth: Integers, probabilities: Floats, cla
     return Table(columns, rows)
 
 
-def _notes(metrics: Metrics, classes: Sequence[str]) -> list[str]:
-    missing = [name for name in classes if np.isnan(metrics[f"auroc_{name}"])]
+def _notes(found: Estimates, classes: Sequence[str]) -> list[str]:
+    missing = [name for name in classes if np.isnan(found["auroc", name].value)]
     if not missing:
         return []
     if len(missing) == len(classes):

@@ -15,14 +15,12 @@ from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.classification import predict_images
 from medloop.evaluation.outcome import Outcome
 from medloop.evaluation.paired import Paired, lower_bound, pair_auroc, pair_dice
-from medloop.evaluation.power import patients_needed, power
+from medloop.evaluation.power import MIN_COMPARED, patients_needed, power
 from medloop.evaluation.predictors import Loader, require_task
 from medloop.evaluation.record import Comparison, Gate
 from medloop.evaluation.segmentation import dice_of_volumes
 from medloop.imaging.split_record import SplitRecord
 
-MIN_COMPARED = 20
-"""Test patients with which two models can be compared."""
 MAX_NOTE = 200
 DeployMode = Literal["approval", "pipeline"]
 

@@ -17,6 +17,7 @@ from medloop.evaluation.cases import leave_out_seen, list_cases
 from medloop.evaluation.classification import score_images
 from medloop.evaluation.compare import Rival, Scored, compare, comparison_notes, make_gate
 from medloop.evaluation.floors import find_floors, floor_left, read_floors, require_known
+from medloop.evaluation.intervals.estimate import MIN_PATIENTS
 from medloop.evaluation.outcome import Outcome
 from medloop.evaluation.predictors import Loader, load_predictor, require_task
 from medloop.evaluation.record import (
@@ -37,7 +38,6 @@ from medloop.evaluation.registration import REGISTRATION_FILE, registration, to_
 from medloop.evaluation.report.history import read_history
 from medloop.evaluation.report.page import render
 from medloop.evaluation.segmentation import TOLERANCE, score_volumes
-from medloop.evaluation.statistics import MIN_PATIENTS
 from medloop.evaluation.subgroups import make_subgroups
 from medloop.evaluation.tables import to_csv
 from medloop.imaging.manifest import channel_folder
@@ -189,7 +189,7 @@ def _summarise(
     num_patients = len({case.patient for case in cases}) if known else 0
     value = outcome.score if math.isfinite(outcome.score) else 0.0
     defined = {
-        name: Metric(value=value, standard_deviation=_deviation(outcome, name))
+        name: Metric(value=value, standard_deviation=outcome.standard_errors.get(name, 0.0))
         for name, value in outcome.metrics.items()
         if math.isfinite(value)
     }
@@ -232,10 +232,6 @@ def _classification(outcome: Outcome, metrics: dict[str, Metric]) -> Classificat
     if outcome.confusion is None:
         return None
     return ClassificationMetrics.model_validate({"confusion_matrix": outcome.confusion, **metrics})
-
-
-def _deviation(outcome: Outcome, name: str) -> float:
-    return outcome.spreads[name].standard_deviation if name in outcome.spreads else 0.0
 
 
 def _score_statistic(outcome: Outcome) -> Statistic | None:

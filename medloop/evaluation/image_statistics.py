@@ -12,7 +12,6 @@ from medloop.evaluation.intervals.resampled import resampled
 from medloop.evaluation.operating import called
 from medloop.evaluation.record import OperatingPoint, Statistic
 from medloop.evaluation.scores import CLASSIFICATION_SCORE, Floats, Integers, resampled_classification
-from medloop.evaluation.statistics import Spread
 
 Estimates = dict[tuple[str, str], Estimate]
 """By name and class; an empty class: over all."""
@@ -88,10 +87,6 @@ def _note(point: OperatingPoint) -> str:
     return f"Called from a probability of {point.threshold:.3g} on ({source})."
 
 
-def spreads(found: Estimates) -> dict[str, Spread]:
+def standard_errors(found: Estimates) -> dict[str, float]:
     """By metric name, where there is an interval."""
-    return {
-        metric_name(key): Spread(value.standard_error, value.interval.lower, value.interval.upper)
-        for key, value in found.items()
-        if value.interval
-    }
+    return {metric_name(key): value.standard_error for key, value in found.items() if value.interval}

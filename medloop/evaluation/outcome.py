@@ -14,7 +14,6 @@ from medloop.evaluation.grids import Packed
 from medloop.evaluation.intervals.estimate import Estimate
 from medloop.evaluation.record import Calibration, Lesions, OperatingPoint, Statistic, VolumeAgreement
 from medloop.evaluation.scores import Floats, Integers, Metrics
-from medloop.evaluation.statistics import Spread
 from medloop.imaging.metrics import ClassScores
 
 Cell = str | int | float | None
@@ -95,8 +94,8 @@ class Outcome:
 
     score_name: str
     metrics: Metrics
-    spreads: dict[str, Spread]
-    """Empty where the patients are too few or not known."""
+    standard_errors: dict[str, float]
+    """Of the metrics that have an interval; empty where the patients are too few or not known."""
     class_counts: dict[str, int]
     cases: Table
     """One row a case, for cases.csv."""

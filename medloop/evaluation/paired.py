@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from medloop.evaluation.intervals.aurocs import MIN_ON_A_SIDE, place
+from medloop.evaluation.intervals.estimate import index_patients, totals
 from medloop.evaluation.power import CONFIDENCE
 from medloop.evaluation.scores import Floats, Integers, case_means
 
@@ -114,13 +115,13 @@ def pair_auroc(
     Returns:
         None where no class counts.
     """
-    names, of_case = np.unique(np.asarray(patients), return_inverse=True)
+    number, of_case = index_patients(patients)
     scores, changes, counted = [], [], []
     for c in range(len(classes)):
         positive = truth == c
         if min(len(set(of_case[positive])), len(set(of_case[~positive]))) < MIN_ON_A_SIDE:
             continue
-        pair = [place(positive, table[:, c], of_case, len(names)) for table in (candidate, model)]
+        pair = [place(positive, table[:, c], of_case, number) for table in (candidate, model)]
         one, other = (found for found in pair if found is not None)
         counted.append(classes[c])
         scores.append((one.area, other.area))
@@ -129,7 +130,7 @@ def pair_auroc(
         return None
     mean, mean_other = np.mean(scores, axis=0)
     # The sum of squared influences is the variance; the values' s^2 / P shall be it.
-    scale = math.sqrt(len(names) * (len(names) - 1))
+    scale = math.sqrt(number * (number - 1))
     values = mean - mean_other + scale * np.mean(changes, axis=0)
     per_class = {name: float(a - b) for name, (a, b) in zip(counted, scores, strict=True)}
     return Paired(float(mean), float(mean_other), values, per_class)
@@ -142,10 +143,9 @@ def _spared(dice: Floats, other: Floats) -> Floats:
 
 def _patient_means(values: Floats, patients: Sequence[str]) -> Floats:
     """Mean over each patient's finite values [P], patients sorted; NaN where there is none."""
-    names, of_case = np.unique(np.asarray(patients), return_inverse=True)
+    number, of_case = index_patients(patients)
     finite = np.isfinite(values)
-    totals = np.bincount(of_case[finite], values[finite], minlength=len(names))
-    counts = np.bincount(of_case[finite], minlength=len(names))
-    means: Floats = np.full(len(names), np.nan)
-    np.divide(totals, counts, out=means, where=counts > 0)
+    counts = totals(None, of_case[finite], number)
+    means: Floats = np.full(number, np.nan)
+    np.divide(totals(values[finite], of_case[finite], number), counts, out=means, where=counts > 0)
     return means

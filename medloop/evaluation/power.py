@@ -13,6 +13,8 @@ from scipy.stats import nct
 
 CONFIDENCE = 0.95
 ENOUGH = 0.8
+MIN_COMPARED = 20
+"""Test patients with which two models can be compared."""
 MAX_PATIENTS = 1_000_000
 _CERTAIN = 30.0
 """A noncentrality beyond which the distribution's tail can't be told from 0."""

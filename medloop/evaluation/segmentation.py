@@ -48,7 +48,7 @@ def score_volumes(
         score_name=SEGMENTATION_SCORE,
         metrics={found.metric: found.estimate.value for found in measured}
         | {f"hd95_failures_{name}": float(number) for name, number in failures},
-        spreads={found.metric: found.spread for found in measured if found.spread is not None},
+        standard_errors={found.metric: found.estimate.standard_error for found in measured if found.estimate.interval},
         class_counts={name: int(n) for name, n in zip(scored.classes, scored.present.sum(axis=0), strict=True)},
         cases=_table(scored),
         subset_score=lambda mask: mean_of(case_means(dice[mask]), subset(patients, mask), shares=True),

@@ -29,7 +29,7 @@ def make_subgroups(outcome: Outcome, cases: Sequence[HeldOut], split: SplitRecor
     for attribute in attributes:
         values = {case.patient: split.patients[case.patient].attributes.get(attribute, "") for case in cases}
         groups = group_values(values)
-        for group in sorted(set(groups.values()), key=_order):
+        for group in sorted(set(groups.values()), key=group_order):
             found.append(_subgroup(outcome, cases, (attribute, group), groups))
     return found
 
@@ -69,7 +69,7 @@ def _bins(numbers: Mapping[str, float]) -> dict[str, str]:
     return {patient: names[m] for patient, m in zip(numbers, members.tolist(), strict=True)}
 
 
-def _order(group: str) -> tuple[bool, float, str]:
+def group_order(group: str) -> tuple[bool, float, str]:
     """Numbers by size, then texts; what isn't given comes last."""
     number = _number(group.split(" to ")[0])
     return group in (NOT_GIVEN, OTHER), math.inf if number is None else number, group

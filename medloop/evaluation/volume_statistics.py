@@ -21,7 +21,6 @@ from medloop.evaluation.intervals.proportions import proportion
 from medloop.evaluation.outcome import ScoredVolumes
 from medloop.evaluation.record import Lesions, Statistic, VolumeAgreement
 from medloop.evaluation.scores import SEGMENTATION_SCORE, case_means
-from medloop.evaluation.statistics import Spread
 
 LIMIT = 1.96
 """Standard deviations between the bias and a limit of agreement."""
@@ -48,12 +47,6 @@ class Measured:
     metric: str
     estimate: Estimate
     statistic: Statistic
-
-    @property
-    def spread(self) -> Spread | None:
-        """None without an interval."""
-        interval = self.estimate.interval
-        return Spread(self.estimate.standard_error, interval.lower, interval.upper) if interval else None
 
 
 def measure(scored: ScoredVolumes, patients: Sequence[str]) -> list[Measured]:

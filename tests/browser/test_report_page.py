@@ -113,9 +113,9 @@ def test_dark_screens_keep_contrast(page: Page, report: Path) -> None:
     assert_accessible(page)
 
 
-def test_the_keyboard_reaches_all(page: Page, classification: Path) -> None:
+def test_the_keyboard_reaches_all(page: Page, report: Path) -> None:
     """Every link, heading to sort by, field and scrolled table, each with a visible focus."""
-    show(page, classification)
+    show(page, report)
     assert unreached(page) == []
 
 

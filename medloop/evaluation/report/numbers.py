@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from medloop.evaluation.outcome import Cell, Table
 from medloop.evaluation.record import Evaluation, Interval, Statistic, Subgroup
+from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN
 
 TITLES = {
     "auroc": "AUROC",
     "macro_auroc": "Macro AUROC",
     "average_precision": "Average precision",
-    "macro_average_precision": "Macro average precision",
     "ece": "Calibration error (ECE)",
     "dice": "Dice",
     "mean_foreground_dice": "Mean foreground Dice",
@@ -25,8 +25,6 @@ TITLES = {
     "surface_dice": "Surface Dice",
     "f1": "F1",
     "macro_f1": "Macro F1",
-    "ppv": "Positive predictive value",
-    "npv": "Negative predictive value",
 }
 MAX_COLUMNS = 10
 
@@ -161,8 +159,9 @@ def _bounds(groups: Iterable[Subgroup]) -> list[float]:
 def _group(group: Subgroup, low: float, span: float) -> Line:
     counts = [str(group.num_patients), str(group.num_cases)]
     if group.hidden:
-        few = ["under 5", "\N{EN DASH}"]
-        return Line(group.value, "not shown", "", few, "under 5 patients: not shown, nobody is singled out")
+        few = f"under {MIN_SHOWN}"
+        remark = f"{few} patients: not shown, nobody is singled out"
+        return Line(group.value, "not shown", "", [few, "\N{EN DASH}"], remark)
     if group.score is None:
         return Line(group.value, "\N{EN DASH}", "", counts, "undefined in this group")
     place = [
@@ -171,7 +170,7 @@ def _group(group: Subgroup, low: float, span: float) -> Line:
             (group.interval.lower, group.interval.upper, group.score) if group.interval else (group.score,) * 3
         )
     ]
-    note = "" if group.ranked else "under 20 patients: no ranking"
+    note = "" if group.ranked else f"under {MIN_RANKED} patients: no ranking"
     return Line(group.value, f"{group.score:.3f}", show_interval(group.interval), counts, note, Bar(*place))
 
 

@@ -6,15 +6,13 @@ from collections import Counter
 
 from medloop.evaluation.outcome import Cell, Table
 from medloop.evaluation.record import Evaluation
+from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN, group_order, group_values
 from medloop.imaging.split_record import SPLITS, SplitRecord
 from medloop.training.model_record import ModelRecord
 
 MAX_QUARANTINED = 200
-MAX_VALUES, MAX_NUMBERS = 12, 5
-"""As in the record's subgroups: an attribute with more values is not counted, one of numbers with more neither."""
-MIN_SHOWN = 5
-"""Test patients of an attribute's value under which their number is not shown."""
 FEW = f"under {MIN_SHOWN}"
+"""Patients of a group, in place of their number."""
 
 
 def data_table(split: SplitRecord) -> Table:
@@ -32,17 +30,16 @@ def data_table(split: SplitRecord) -> Table:
 
 
 def attribute_table(split: SplitRecord) -> Table:
-    """Patients by each value of each attribute, in each split."""
+    """Patients by each value of each attribute, in each split; in groups as the record's subgroups."""
     places = {name: split.pseudonyms(name) for name in SPLITS}
     rows: list[list[Cell]] = []
     for attribute in sorted({name for patient in split.patients.values() for name in patient.attributes}):
-        counts = {
-            name: Counter(split.patients[p].attributes.get(attribute, "") or "not given" for p in patients)
-            for name, patients in places.items()
-        }
-        values = sorted({value for counter in counts.values() for value in counter})
-        if len(values) <= (MAX_NUMBERS if all(_is_number(value) for value in values) else MAX_VALUES):
-            rows += [[attribute, value, *(_count(counts[name][value]) for name in SPLITS)] for value in values]
+        groups = group_values({name: patient.attributes.get(attribute, "") for name, patient in split.patients.items()})
+        counts = {name: Counter(groups[patient] for patient in patients) for name, patients in places.items()}
+        rows += [
+            [attribute, group, *(_count(counts[name][group]) for name in SPLITS)]
+            for group in sorted(set(groups.values()), key=group_order)
+        ]
     return Table(["attribute", "value", *(f"{name} patients" for name in SPLITS)], rows)
 
 
@@ -90,9 +87,9 @@ def limits(evaluation: Evaluation, split: SplitRecord) -> list[str]:
     hidden = sum(group.hidden for group in evaluation.subgroups)
     unranked = sum(not group.hidden and not group.ranked for group in evaluation.subgroups)
     if hidden:
-        found.append(f"{hidden} subgroups have under 5 patients and are not shown: nothing is known of them.")
+        found.append(f"{hidden} subgroups have under {MIN_SHOWN} patients and are not shown: nothing is known of them.")
     if unranked:
-        found.append(f"{unranked} subgroups have under 20 patients: differences between them may be chance.")
+        found.append(f"{unranked} subgroups have under {MIN_RANKED} patients: differences between them may be chance.")
     if not evaluation.subgroups:
         found.append("No subgroups: whether the model does worse for some patients is not known.")
     if split.quarantined:
@@ -121,11 +118,3 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return " x ".join(_text(item) for item in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

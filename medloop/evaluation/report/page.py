@@ -61,7 +61,7 @@ def render(
         evaluation=evaluation,
         model=model,
         split=split,
-        score_title=verdict.SCORE_TITLES[evaluation.score.name],
+        score_title=numbers.title_of(evaluation.score.name),
         headline=verdict.headline(found),
         checks=found,
         sentence=verdict.sentence(evaluation),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from medloop.evaluation.intervals.estimate import MIN_PATIENTS
+from medloop.evaluation.power import ENOUGH, MIN_COMPARED
 from medloop.evaluation.record import Comparison, Evaluation, Floor
-from medloop.evaluation.statistics import MIN_PATIENTS
+from medloop.evaluation.report.numbers import title_of
 
-SCORE_TITLES = {"macro_auroc": "Macro AUROC", "mean_foreground_dice": "Mean foreground Dice"}
-FEW = 20
-"""Patients under which two models can't be compared (DESIGN: the gate)."""
 WORDS = {"good": "holds", "warn": "look here", "bad": "fails", "none": "not asked"}
 State = Literal["good", "warn", "bad", "none"]
 MAX_LISTED = 6
@@ -67,7 +66,7 @@ def sentence(evaluation: Evaluation) -> str:
 
 def _score_sentence(evaluation: Evaluation) -> str:
     score, data = evaluation.score, evaluation.data
-    title = SCORE_TITLES[score.name].lower().replace("auroc", "AUROC").replace("dice", "Dice")
+    title = title_of(score.name).lower().replace("auroc", "AUROC").replace("dice", "Dice")
     cases = _number(data.num_cases, "case")
     unseen = "" if data.leakage.status == "unknown" else " that it was not trained on"
     if data.num_patients is None:
@@ -109,8 +108,8 @@ def _patients(evaluation: Evaluation) -> Check:
         return Check("warn", title, "Not known: the data names no patients, so nothing can be said of other patients.")
     if number < MIN_PATIENTS:
         return Check("warn", title, f"{number}: too few to say how the model does on others; no interval is given.")
-    if number < FEW:
-        return Check("warn", title, f"{number}: an interval, but too few to compare two models by ({FEW}).")
+    if number < MIN_COMPARED:
+        return Check("warn", title, f"{number}: an interval, but too few to compare two models by ({MIN_COMPARED}).")
     return Check("good", title, f"{number}: enough for intervals and for a comparison of two models.")
 
 
@@ -135,7 +134,9 @@ def _power(found: Comparison) -> str:
         return ""
     text = f"A model just as good passes with so many patients in {100 * found.power:.0f} % of test sets"
     needed = found.num_patients_needed
-    return f"{text}; {needed} patients would make it 80 %." if needed and found.power < 0.8 else f"{text}."
+    if needed is None or found.power >= ENOUGH:
+        return f"{text}."
+    return f"{text}; {needed} patients would make it {100 * ENOUGH:.0f} %."
 
 
 def _below(floor: Floor) -> bool:

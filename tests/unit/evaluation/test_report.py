@@ -34,6 +34,7 @@ from medloop.evaluation.record import (
 )
 from medloop.evaluation.report.embedded import BUDGET, embed, shows_a_face
 from medloop.evaluation.report.history import read_history
+from medloop.evaluation.report.origin import attribute_table
 from medloop.evaluation.report.page import VIEWER_FILE, render
 from medloop.evaluation.report.shown import Shown
 from medloop.evaluation.report.verdict import checks, headline, sentence
@@ -203,6 +204,15 @@ def test_a_small_subgroup_s_score_is_nowhere(images: Assessment) -> None:
     page = drawn(images, full_record(images.evaluation, "site"))
     assert "under 5 patients: not shown" in page
     assert "0.123" not in page
+
+
+def test_ages_are_counted_in_the_groups_of_the_subgroups(tmp_path: Path) -> None:
+    """More values than a table may have: decades, with the number of test patients of each."""
+    ages = {f"p{i}": {"age": str(60 + i)} for i in range(12)}
+    world = image_world(tmp_path, {f"cat/p{i}_0.png": (0.9, 0.1) for i in range(12)}, attributes=ages)
+    rows = attribute_table(world.split).rows
+    assert [row[:2] for row in rows] == [["age", "60 to 69"], ["age", "70 to 79"]]
+    assert [row[-1] for row in rows] == [10, "under 5"]
 
 
 @pytest.mark.parametrize(
