@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 MAX_VALUE = 256
 """Characters of one value."""
@@ -25,6 +26,11 @@ def encode(text: str) -> str:
 def decode(text: str) -> str:
     """The text that was encoded; a value that nothing encoded comes back as it is, where it holds no escapes."""
     return _ESCAPE.sub(lambda found: bytes.fromhex(found[0].replace("=", "")).decode("utf-8", "replace"), text)
+
+
+def decoded(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """All of a version's entries."""
+    return {key: decode(value) for key, value in (metadata or {}).items()}
 
 
 def pieces(text: str) -> list[str]:

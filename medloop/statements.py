@@ -25,8 +25,8 @@ def unstated(registration: Any) -> tuple[str, ...]:
 def stated_in(card: Mapping[str, Any] | None) -> dict[str, str]:
     """The statements that a model card's content holds, by name; those that are absent or empty are left out."""
     content = card or {}
-    uses = _mapping(content.get("intended_uses"))
-    details = _mapping(_mapping(content.get("additional_information")).get("custom_details"))
+    uses = mapping(content.get("intended_uses"))
+    details = mapping(mapping(content.get("additional_information")).get("custom_details"))
     found = {name: uses.get("intended_uses") if name == "intended_use" else details.get(name) for name in STATEMENTS}
     return {name: str(text) for name, text in found.items() if text and str(text).strip()}
 
@@ -45,5 +45,6 @@ def settings_named(names: Iterable[str]) -> str:
     return ", ".join(f"registration.{name}" for name in names)
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A part of a document of unknown form; empty where it is absent or of another kind."""
     return value if isinstance(value, Mapping) else {}

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from datetime import datetime
-from pathlib import Path
 
 from medloop.commands.execution.graph_picture import Look, draw_graph
 from medloop.commands.execution.hiding import hide
 from medloop.commands.execution.page_view import MAX_LINES, View
 from medloop.commands.execution.trials import trial_rows
 from medloop.commands.output import duration, shown
+from medloop.commands.pages import templates
 from medloop.commands.records import Step
-from medloop.errors import TargetError
-from medloop.local.home import Home
 
 FOLDER = "medloop.commands.execution"
 TEMPLATE, SCRIPT = "execution.html.jinja", "reload.js.jinja"
@@ -38,16 +35,7 @@ def render(view: View, flags: str, every: float | None = None) -> str:
     Returns:
         HTML.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader(FOLDER, "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "shown": shown, "slug": slug, "moment": _moment}
+    environment = templates(FOLDER, duration=duration, shown=shown, slug=slug, moment=_moment)
     script = environment.get_template(SCRIPT).render() if every is not None else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(TEMPLATE).render(
@@ -62,33 +50,6 @@ def render(view: View, flags: str, every: float | None = None) -> str:
         script=script,
         script_source=f"script-src 'sha256-{digest}'; " if script else "",
     )
-
-
-def page_path(home: Home, identifier: str, out: Path | None) -> Path:
-    """Where an execution's page lies: by default below home.
-
-    Raises:
-        TargetError: Home can't be written.
-    """
-    return (out or home.folder("pages") / f"{identifier}.html").absolute()
-
-
-def write_page(path: Path, html: str) -> None:
-    """Write a page in one step: whoever reads it meanwhile sees the old one or the new one whole.
-
-    Raises:
-        TargetError: It can't be written there.
-    """
-    special = path.exists() and not path.is_file()  # such as /dev/stdout, whose place no file may take
-    part = path if special else path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(html, encoding="utf-8")
-        if part != path:
-            part.replace(path)
-    except OSError as error:
-        if part != path:
-            part.unlink(missing_ok=True)
-        raise TargetError(f"{path}: can't be written ({error.strerror}); give another file with --out") from None
 
 
 def slug(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +24,7 @@ from medloop.commands.options import (
     usable_home,
 )
 from medloop.commands.output import duration, print_json, print_table, say
+from medloop.commands.pages import BrowserOption, OutOption, browse, page_path
 from medloop.commands.records import (
     Execution,
     Step,
@@ -141,21 +141,20 @@ def open_(
             "--follow/--no-follow", "-f", help="Keep the page fresh until the execution ends; by default on a terminal."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the page to this file.")] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it; by default on a terminal.")] = True,
+    out: OutOption = None,
+    browser: BrowserOption = True,
     target: TargetOption = TargetName.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
     """Draw an execution as one HTML page: why it failed, graph, inputs and outputs, metrics, tuning, cost, logs."""
-    from medloop.commands.execution.execution_page import page_path
     from medloop.commands.execution.page_following import SECONDS_BETWEEN_PAGES, Page
     from medloop.commands.execution.page_view import ViewReader
 
-    home, terminal = usable_home(home), services(ctx).out.is_terminal
+    home = usable_home(home)
     opened = services(ctx).target(target, home)
     arn = find_execution(opened.boto.client("sagemaker"), execution)
-    follow = terminal if follow is None else follow
+    follow = services(ctx).out.is_terminal if follow is None else follow
     path = page_path(Home.find(home), execution_id(arn), out)
     every = SECONDS_BETWEEN_PAGES[opened.name]
     page = Page(ViewReader(opened, home, arn), path, flags(target, home), every)
@@ -164,8 +163,8 @@ def open_(
         print_json({"id": view.execution.id, "arn": arn, "page": path})
     else:
         say(services(ctx).out, str(path))
-    if browser and terminal:
-        typer.launch(path.as_uri())
+    if browser:
+        browse(services(ctx), path)
     if follow and view.execution.running:
         _keep_fresh(services(ctx), page, view, flags(target, home))
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from medloop.commands.execution.execution_page import render, write_page
+from medloop.commands.execution.execution_page import render
 from medloop.commands.execution.page_view import View, ViewReader
+from medloop.commands.pages import write_page
 
 SECONDS_BETWEEN_PAGES = {"local": 3.0, "aws": 15.0}
 

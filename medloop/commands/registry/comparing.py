@@ -28,10 +28,11 @@ from medloop.commands.options import (
     usable_home,
 )
 from medloop.commands.output import print_json, print_table, say
+from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
 from medloop.commands.registry.approval import ModelArgument
-from medloop.commands.registry.opening import BrowserOption, OutOption, put_page, show_page
 from medloop.errors import UserError
-from medloop.metadata import decode
+from medloop.local.home import Home
+from medloop.metadata import decoded
 
 PROVENANCE = {
     "data": "data",
@@ -97,7 +98,9 @@ def _draw(document: dict[str, Any], versions: list[_Version], home: Path, out: P
 
     first, second = versions
     name = "-and-".join(version.name.replace("/", "-") for version in versions)
-    return put_page(home, name, draw_comparison(document, (first.evaluation, second.evaluation)), out)
+    page = page_path(Home.find(home), name, out)
+    write_page(page, draw_comparison(document, (first.evaluation, second.evaluation)))
+    return page
 
 
 class _Version:
@@ -108,7 +111,7 @@ class _Version:
         self.arn = package["ModelPackageArn"]
         self.approval = package.get("ModelApprovalStatus")
         self.created = package.get("CreationTime")
-        self.metadata = {k: decode(v) for k, v in (package.get("CustomerMetadataProperties") or {}).items()}
+        self.metadata = decoded(package.get("CustomerMetadataProperties"))
         self._target = target
         uri = package_evaluation_uri(dict(package))
         self.evaluation: dict[str, Any] = read_evaluation(target, uri) if uri else {}

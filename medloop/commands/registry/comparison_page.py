@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from medloop.commands.output import shown
+from medloop.commands.pages import templates
+from medloop.statements import mapping
 
 ABSENT = "\N{EN DASH}"
 Row = dict[str, str]
@@ -60,15 +62,6 @@ def draw_comparison(document: Mapping[str, Any], evaluations: tuple[Mapping[str,
     Returns:
         HTML.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("medloop.commands.registry", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     approvals = next(row for row in document["facts"] if row["name"] == "approval")
     sides = [
         _side(model, str(approvals[key]), evaluation)
@@ -78,22 +71,26 @@ def draw_comparison(document: Mapping[str, Any], evaluations: tuple[Mapping[str,
         {"name": row["name"], "a": shown(row["a"]), "b": shown(row["b"]), "same": row["same"]}
         for row in document["facts"]
     ]
-    return environment.get_template("comparison.html.jinja").render(
-        sides=sides,
-        comparable=document["comparable"],
-        verdict=document["verdict"],
-        metrics=[
-            _row(row["name"], "", _figure(row["a"]), _figure(row["b"]), row["difference"])
-            for row in document["metrics"]
-        ],
-        classes=_statistics(*evaluations),
-        subgroups=_subgroups(*evaluations),
-        facts=facts,
+    return (
+        templates("medloop.commands.registry")
+        .get_template("comparison.html.jinja")
+        .render(
+            sides=sides,
+            comparable=document["comparable"],
+            verdict=document["verdict"],
+            metrics=[
+                _row(row["name"], "", _figure(row["a"]), _figure(row["b"]), row["difference"])
+                for row in document["metrics"]
+            ],
+            classes=_statistics(*evaluations),
+            subgroups=_subgroups(*evaluations),
+            facts=facts,
+        )
     )
 
 
 def _side(model: str, approval: str, evaluation: Mapping[str, Any]) -> Side:
-    score, gate, data = (_mapping(evaluation.get(name)) for name in ("score", "gate", "data"))
+    score, gate, data = (mapping(evaluation.get(name)) for name in ("score", "gate", "data"))
     patients, cases = _number(data.get("num_patients")), _number(data.get("num_cases"))
     behind = [f"{patients:.0f} test patients" if patients is not None else "test patients not known"]
     behind += [f"{cases:.0f} cases"] if cases is not None else []
@@ -107,7 +104,7 @@ def _side(model: str, approval: str, evaluation: Mapping[str, Any]) -> Side:
         upper=upper,
         behind=", ".join(behind) if evaluation else "no evaluation can be read",
         verdict=str(gate.get("verdict") or ABSENT),
-        leakage=str(_mapping(data.get("leakage")).get("note") or ABSENT),
+        leakage=str(mapping(data.get("leakage")).get("note") or ABSENT),
     )
 
 
@@ -159,7 +156,7 @@ def _mappings(listed: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _bounds(holder: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    interval = _mapping(holder.get("interval"))
+    interval = mapping(holder.get("interval"))
     return _number(interval.get("lower")), _number(interval.get("upper"))
 
 
@@ -172,7 +169,3 @@ def _number(value: Any) -> float | None:
 def _figure(value: Any) -> str:
     number = _number(value)
     return ABSENT if number is None else f"{number:.3f}"
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

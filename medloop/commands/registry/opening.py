@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from medloop.commands.evidence import find_model, local_path, name_of
@@ -19,13 +16,11 @@ from medloop.commands.options import (
     usable_home,
 )
 from medloop.commands.output import print_json, say
+from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
 from medloop.commands.registry.approval import ModelArgument
 from medloop.commands.registry.evidence_files import RUN_AGAIN, EvidenceFile, read_report_file
 from medloop.errors import UserError
 from medloop.local.home import Home
-
-OutOption = Annotated[Path | None, typer.Option("--out", help="Write the page to this file.")]
-BrowserOption = Annotated[bool, typer.Option("--browser/--no-browser", help="Open it; by default on a terminal.")]
 
 
 def open_(
@@ -47,32 +42,13 @@ def open_(
     html = with_part(
         _checked(services(ctx), report).decode("utf-8", "replace"), read_part(opened, package, str(report.digest))
     )
-    page = put_page(home, f"{package['ModelPackageGroupName']}-{package['ModelPackageVersion']}", html, out)
+    page = page_path(Home.find(home), name_of(package).replace("/", "-"), out)
+    write_page(page, html)
     if json:
         facts = {"model": name_of(package), "arn": package["ModelPackageArn"], "digest": report.digest}
         print_json({**facts, "report": local_path(opened, home, report.uri), "page": page})
         return
     show_page(services(ctx), page, browser=browser)
-
-
-def put_page(home: Path, name: str, html: str, out: Path | None) -> Path:
-    """Write a page below home, or where it was asked for.
-
-    Raises:
-        TargetError: It can't be written there.
-    """
-    from medloop.commands.execution.execution_page import page_path, write_page
-
-    path = page_path(Home.find(home), name, out)
-    write_page(path, html)
-    return path
-
-
-def show_page(services: Services, page: Path, *, browser: bool) -> None:
-    """Print where a page lies, and open it where someone sits before a terminal."""
-    say(services.out, str(page))
-    if browser and services.out.is_terminal:
-        typer.launch(page.as_uri())
 
 
 def _checked(services: Services, report: EvidenceFile) -> bytes:

@@ -23,8 +23,8 @@ from medloop.commands.registry.evidence_files import (
 )
 from medloop.errors import UserError
 from medloop.identity import Person, starter
-from medloop.metadata import decode
-from medloop.statements import MEND, NOT_FOR_APPROVAL, STATEMENTS, settings_named, stated_in
+from medloop.metadata import decoded
+from medloop.statements import MEND, NOT_FOR_APPROVAL, STATEMENTS, mapping, settings_named, stated_in
 
 
 def require_approvable(target: Any, package: Mapping[str, Any], approver: Person) -> str:
@@ -42,7 +42,7 @@ def require_approvable(target: Any, package: Mapping[str, Any], approver: Person
         UserError: Something is wrong; the message names it, and the mend.
     """
     sagemaker = target.boto.client("sagemaker")
-    metadata = {key: decode(value) for key, value in (package.get("CustomerMetadataProperties") or {}).items()}
+    metadata = decoded(package.get("CustomerMetadataProperties"))
     _require_statements(package, metadata)
     evaluation, page = read_evaluation_file(target, package), read_report_file(target, package)
     found = parsed(evaluation)
@@ -64,7 +64,7 @@ def _require_statements(package: Mapping[str, Any], metadata: Mapping[str, str])
 
 def _require_same_model(evaluation: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """The evaluation and the version speak of one code, one data set and one champion."""
-    data, gate = _mapping(evaluation.get("data")), _mapping(evaluation.get("gate"))
+    data, gate = mapping(evaluation.get("data")), mapping(evaluation.get("gate"))
     champion = metadata.get("champion", NOBODY)
     pairs = [
         ("code_digest", data.get("code_digest"), metadata.get("code_digest")),
@@ -85,8 +85,7 @@ def _require_older_model(target: Any, package: Mapping[str, Any], evidence: list
     Both times are the store's own (S3's, or the files' on this machine, where outputs are moved and keep theirs), so
     no clock is compared with another one.
     """
-    containers = package.get("InferenceSpecification", {}).get("Containers") or [{}]
-    artefact = containers[0].get("ModelDataUrl")
+    artefact = _artefact(package)
     if not artefact:
         raise UserError(f"{name_of(package)} names no model.tar.gz; run the pipeline again")
     written = modified_at(target, artefact)
@@ -177,7 +176,3 @@ def _artefact(package: Mapping[str, Any]) -> str | None:
 def _short(arn: str) -> str:
     """`GROUP/N` of a version's ARN; "no version" for none."""
     return "no version" if arn == NOBODY else arn.partition(":model-package/")[2] or arn
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -14,6 +14,7 @@ from medloop.commands.evidence import name_of
 from medloop.commands.execution.spending import Spent, spent_on
 from medloop.commands.execution.trials import read_tuning
 from medloop.commands.output import duration, shown
+from medloop.commands.pages import templates
 from medloop.commands.records import Step, describe_job, read_execution
 from medloop.commands.registry.card import card_of, card_rows
 from medloop.commands.registry.decisions import Decision, decisions_of
@@ -21,7 +22,7 @@ from medloop.commands.registry.evidence_files import code_of
 from medloop.commands.registry.refusals import started_by
 from medloop.definition.cost import load_prices
 from medloop.errors import UserError
-from medloop.metadata import decode
+from medloop.metadata import decoded
 from medloop.statements import STATEMENTS, stated_in
 
 MARKER = "<!-- medloop:registry -->"
@@ -60,7 +61,7 @@ def read_part(target: Any, package: Mapping[str, Any], digest: str) -> Part:
         package: DescribeModelPackage's answer.
         digest: The report's digest.
     """
-    metadata = {key: decode(value) for key, value in (package.get("CustomerMetadataProperties") or {}).items()}
+    metadata = decoded(package.get("CustomerMetadataProperties"))
     execution, jobs = _execution(target, metadata.get("execution", ""))
     prices = load_prices()
     told = f"List prices of {prices.region}, {prices.as_of}, for the time that each job took."
@@ -81,16 +82,9 @@ def read_part(target: Any, package: Mapping[str, Any], digest: str) -> Part:
 
 def with_part(page: str, part: Part) -> str:
     """The report with the part put in: at the marker, or else at the end of what it shows."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("medloop.commands.registry", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = templates(
+        "medloop.commands.registry", moment=_moment, page_then=lambda digest: _page_then(digest, part.digest)
     )
-    environment.filters |= {"moment": _moment, "page_then": lambda digest: _page_then(digest, part.digest)}
     html = environment.get_template("registry.html.jinja").render(part=part)
     for place, put in ((MARKER, html), ("</main>", f"{html}</main>"), ("</body>", f"{html}</body>")):
         before, found, after = page.rpartition(place) if place != MARKER else page.partition(place)
