@@ -56,5 +56,5 @@ def account(template: dict[str, Any]) -> Account:
 
 @pytest.fixture
 def stack(template: dict[str, Any]) -> Template:
-    """The template with its references resolved, for the flows."""
+    """The template with its references resolved."""
     return Template(template)

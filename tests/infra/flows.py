@@ -1,8 +1,9 @@
-"""The template's state machines at work in moto's account: its events, functions, clocks and what moto lacks.
+"""The deployed stack at work in moto's account: its events, functions, clocks and what moto lacks.
 
-State machines are read from the synthesised template and run by moto's interpreter of the Amazon States Language.
-Functions run in process, from the template's handler and environment. Added to moto: executions of pipelines that last,
-start tokens, endpoints that are updated by a canary and rolled back by alarms, and refusals of what exists already.
+The template is deployed into moto's CloudFormation (deployed.py). State machines are run by moto's interpreter of the
+Amazon States Language. Functions run in process, by the handler and environment that they were deployed with. Added to
+moto: executions of pipelines that last, start tokens, endpoints that are updated by a canary and rolled back by alarms,
+and refusals of what exists already.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import unquote
 
 import boto3
 from antlr4 import CommonTokenStream, InputStream
 from botocore.awsrequest import AWSResponse
 from cryptography.hazmat.primitives.asymmetric import rsa
 from moto import mock_aws
+from moto.cloudformation.models import Stack
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 from moto.core.utils import utcnow
@@ -42,21 +46,21 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser, SyntaxErrorListener
 from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 
+from tests.infra.deployed import Deployed
 from tests.infra.richer_moto import richer_sagemaker
-from tests.infra.template import Template
+from tests.infra.template import REGION
 
-REGION = "us-east-1"
 BOTO_NAMES = {"applicationautoscaling": "application-autoscaling"}
 """Step Functions' names of services where botocore's, which moto takes, are others."""
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
 
 
 class World:
-    """An account with the stack's state machines, and EventBridge's part, which moto leaves out."""
+    """An account with the stack, and EventBridge's part, which moto leaves out."""
 
-    def __init__(self, template: Template) -> None:
-        """Make topics with a queue each, functions and state machines."""
-        self.template = template
+    def __init__(self, assembly: Path) -> None:
+        """Deploy the stack, with a queue that hears what each topic says."""
+        self.stack = Deployed(assembly)
         self.sagemaker = self.client("sagemaker")
         self.s3 = self.client("s3")
         self.cloudwatch = self.client("cloudwatch")
@@ -70,55 +74,37 @@ class World:
         """What moto's method of this name shall refuse, and how."""
         self.lenient = False
         """Whether a start token that is known is answered whatever the other parameters are."""
-        self.environment: dict[str, str] = {}
-        """Functions' variables that are others than the template's."""
         self._before = set(threading.enumerate())
         self.starting = threading.Lock()
         self._lock = threading.Lock()
-        self._queues: dict[str, str] = {}
-        self._make_topics()
-        machines = template.of("AWS::StepFunctions::StateMachine")
-        self.machines = {logical: self._make_machine(logical) for logical in machines}
+        topics = self.stack.of("AWS::SNS::Topic")
+        self._queues = {logical: self._listen(logical, topic) for logical, topic in topics.items()}
+        self.machines = set(self.stack.of("AWS::StepFunctions::StateMachine").values())
 
-    def _make_topics(self) -> None:
-        for logical in self.template.of("AWS::SNS::Topic"):
-            topic = self.client("sns").create_topic(Name=logical)["TopicArn"]
-            self.template.physical[logical] = topic
-            queue = self.client("sqs").create_queue(QueueName=logical)["QueueUrl"]
-            self.client("sns").subscribe(
-                TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:{logical}"
-            )
-            self._queues[logical] = queue
-
-    def _make_machine(self, logical: str) -> str:
-        name = self.template.properties(logical).get("StateMachineName", logical)
-        made = self.states.create_state_machine(
-            name=self.template.resolve(name),
-            definition=self.template.definition(logical),
-            roleArn=f"arn:aws:iam::{ACCOUNT}:role/states",
-        )
-        self.template.physical[logical] = made["stateMachineArn"]
-        return str(made["stateMachineArn"])
+    def _listen(self, name: str, topic: str) -> str:
+        """A new queue's URL."""
+        queue = self.client("sqs").create_queue(QueueName=name)["QueueUrl"]
+        self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")
+        return str(queue)
 
     def send(self, source: str, detail_type: str, detail: dict[str, Any]) -> list[str]:
-        """Deliver an event to every rule of the template that wants it; returns the executions that it started."""
+        """Deliver an event to every rule that wants it; returns the executions that it started."""
         event = {
             "version": "0", "id": "e", "source": source, "detail-type": detail_type, "account": ACCOUNT,
             "time": "2027-01-01T00:00:00Z", "region": REGION, "resources": [], "detail": detail,
         }  # fmt: skip
-        begun = []
-        for rule in self.template.of("AWS::Events::Rule").values():
-            if "EventPattern" not in rule["Properties"]:
-                continue
-            pattern = self.template.resolve(rule["Properties"]["EventPattern"])
-            if EventPattern.load(json.dumps(pattern)).matches_event(event):
-                targets = [self.template.resolve(target["Arn"]) for target in rule["Properties"]["Targets"]]
-                begun += [self.start(arn, event) for arn in targets if arn in self.machines.values()]
-        return begun
+        rules = self.client("events").list_rules()["Rules"]
+        wanted = [rule for rule in rules if EventPattern.load(rule["EventPattern"]).matches_event(event)]
+        targets = [target for rule in wanted for target in self.targets(rule["Name"])]
+        return [self.start(target["Arn"], event) for target in targets if target["Arn"] in self.machines]
 
-    def fire(self, schedule: dict[str, Any]) -> str:
+    def targets(self, rule: str) -> list[dict[str, Any]]:
+        """Where a rule sends its events."""
+        return list(self.client("events").list_targets_by_rule(Rule=rule)["Targets"])
+
+    def fire(self, schedule: str) -> str:
         """What EventBridge Scheduler does when a schedule's time has come."""
-        target = self.template.resolve(schedule["Properties"]["Target"])
+        target = self.client("scheduler").get_schedule(Name=schedule)["Target"]
         return self.start(target["Arn"], json.loads(target["Input"]))
 
     def start(self, machine: str, content: dict[str, Any]) -> str:
@@ -130,7 +116,7 @@ class World:
 
     def stop(self) -> None:
         """End what still waits: moto runs executions in threads, which would go on in the next test's account."""
-        for machine in self.machines.values():
+        for machine in self.machines:
             for execution in self.states.list_executions(stateMachineArn=machine, statusFilter="RUNNING")["executions"]:
                 self.states.stop_execution(executionArn=execution["executionArn"])
         self.until(lambda: set(threading.enumerate()) <= self._before)
@@ -208,12 +194,12 @@ class World:
         return any(target["ResourceId"].startswith(f"endpoint/{endpoint}/") for target in targets)
 
     def call(self, function: str, payload: Any) -> tuple[Any, bool]:
-        """Run a function of the template in process; returns its answer, and whether it is an error."""
-        properties = self.template.function(function)
-        module, _, name = properties["Handler"].rpartition(".")
+        """Run a function in process; returns its answer, and whether it is an error."""
+        deployed = self.client("lambda").get_function_configuration(FunctionName=function)
+        module, _, name = deployed["Handler"].rpartition(".")
         handler = getattr(importlib.import_module(module.replace("/", ".")), name)
-        variables = properties.get("Environment", {}).get("Variables", {})
-        with self._lock, patch.dict(os.environ, {**variables, **self.environment}):
+        variables = deployed.get("Environment", {}).get("Variables", {})
+        with self._lock, patch.dict(os.environ, variables):
             try:
                 return json.loads(json.dumps(handler(payload, None))), False
             except Exception as error:
@@ -221,12 +207,15 @@ class World:
 
 
 @contextmanager
-def world(template: Template) -> Iterator[World]:
+def world(assembly: Path) -> Iterator[World]:
     """Open the world; waits of state machines and pauses before repetitions take a moment, whatever they say."""
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
+    # Reading a thousand images of machines, or JSON as YAML, would take longer than the flow itself.
+    hastily = {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
     with (
-        patch.dict(os.environ, keys),
-        mock_aws(config={"stepfunctions": {"execute_state_machine": True}}),
+        patch.dict(os.environ, keys | hastily),
+        mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}),
+        patch.object(Stack, "parse_template", staticmethod(json.loads)),
         patch.object(WaitFunction, "_wait_interval", _wait_a_moment),
         patch.object(AmazonStateLanguageParser, "parse", staticmethod(_parse)),
         patch.object(retrier_decl, "time", _Hasty()),
@@ -236,7 +225,7 @@ def world(template: Template) -> Iterator[World]:
         patch.object(boto3, "client", _remembering({})),
     ):
         boto3.DEFAULT_SESSION = _session()
-        made = World(template)
+        made = World(assembly)
         invoke = _invoking(made)
         with richer_sagemaker(made):
             _session().events.register("before-call.lambda.Invoke", invoke)
@@ -320,7 +309,7 @@ def _wait_a_moment(self: Any, env: Any, wait_seconds: int) -> None:
 
 def _invoking(made: World) -> Callable[..., Any]:
     def invoke(params: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
-        function = params["url_path"].split("/functions/")[1].split("/")[0]
+        function = unquote(params["url_path"].split("/functions/")[1].split("/")[0])
         answer, failed = made.call(function, json.loads(params["body"]))
         error = {"FunctionError": "Unhandled"} if failed else {}
         body = io.BytesIO(json.dumps(answer).encode())

@@ -16,7 +16,7 @@ PSEUDO = {
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::StackName": "Medloop",
 }
-_VARIABLE = re.compile(r"\$\{([^}]+)\}")
+VARIABLE = re.compile(r"\$\{([^}]+)\}")
 _NAMES = (
     "FunctionName",
     "StateMachineName",
@@ -37,11 +37,9 @@ class Template:
     """
 
     def __init__(self, document: dict[str, Any]) -> None:
-        """Nothing has a physical name yet."""
+        """Keep it."""
         self.resources: dict[str, dict[str, Any]] = document["Resources"]
         self.document = document
-        self.physical: dict[str, str] = {}
-        """What `Ref` gives, by logical name, where a test made the resource."""
 
     def of(self, kind: str) -> dict[str, dict[str, Any]]:
         """The resources of a kind by logical name."""
@@ -55,19 +53,7 @@ class Template:
         """A state machine's definition as the service gets it."""
         properties = self.properties(logical)
         values = self.resolve(properties.get("DefinitionSubstitutions", {}))
-        return _VARIABLE.sub(lambda found: str(values[found[1]]), self.resolve(properties["DefinitionString"]))
-
-    def function(self, name: str) -> dict[str, Any]:
-        """The resolved properties of the function that this ARN or name, quoted or not, means."""
-        wanted = name.replace("%3A", ":").rpartition(":")[2]
-        for logical in self.of("AWS::Lambda::Function"):
-            if self.name(logical) == wanted:
-                properties = self.properties(logical)
-                return {
-                    "Handler": properties["Handler"],
-                    "Environment": self.resolve(properties.get("Environment", {})),
-                }
-        raise AssertionError(f"the template has no function {wanted}")
+        return VARIABLE.sub(lambda found: str(values[found[1]]), self.resolve(properties["DefinitionString"]))
 
     def name(self, logical: str) -> str:
         """A resource's physical name."""
@@ -76,8 +62,6 @@ class Template:
 
     def arn(self, logical: str) -> str:
         """A resource's ARN."""
-        if str(self.physical.get(logical, "")).startswith("arn:"):
-            return self.physical[logical]
         kind, name = self.resources[logical]["Type"], self.name(logical)
         forms = {
             "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}",
@@ -107,8 +91,6 @@ class Template:
     def _ref(self, logical: str) -> Any:
         if logical in PSEUDO:
             return PSEUDO[logical]
-        if logical in self.physical:
-            return self.physical[logical]
         if logical not in self.resources:
             return self.document["Parameters"][logical].get("Default", f"parameter-{logical}")
         by_arn = self.resources[logical]["Type"] in ("AWS::SNS::Topic", "AWS::StepFunctions::StateMachine")
@@ -122,7 +104,7 @@ class Template:
             return self.arn(argument[0]) if argument[1] == "Arn" else f"{argument[0]}.{argument[1]}"
         if name == "Sub":
             text, more = (argument, {}) if isinstance(argument, str) else argument
-            return _VARIABLE.sub(lambda found: str(self.resolve(more.get(found[1], {"Ref": found[1]}))), text)
+            return VARIABLE.sub(lambda found: str(self.resolve(more.get(found[1], {"Ref": found[1]}))), text)
         if name == "Select":
             return self.resolve(argument[1])[int(argument[0])]
         if name == "GetAZs":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from moto.core.utils import utcnow
 
 from infra.deployment.plan import MARK
 from tests.infra.flows import BOTO_NAMES, World, world
-from tests.infra.template import Template
 
 GROUP = "medloop-segmentation"
 EVIDENCE = "s3://artefacts/executions/segmentation/e1/Evaluate/evaluation"
@@ -20,21 +20,14 @@ BLUE_GREEN = "BlueGreenUpdatePolicy"
 
 
 @pytest.fixture
-def account(stack: Template) -> Iterator[World]:
-    """An account with an empty model group, and the alarms of the stack's endpoints."""
-    with world(stack) as made:
-        made.sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
-        for logical in stack.of("AWS::CloudWatch::Alarm"):
-            put_alarm(made, stack.name(logical))
+def account(assembly: Path) -> Iterator[World]:
+    """An account with the stack: its model group is empty, its alarms are silent."""
+    with world(assembly) as made:
         yield made
 
 
-def put_alarm(account: World, name: str, state: str = "OK") -> None:
-    """An alarm in a state."""
-    account.cloudwatch.put_metric_alarm(
-        AlarmName=name, ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1, MetricName="m",
-        Namespace="n", Period=60, Statistic="Sum", Threshold=0,
-    )  # fmt: skip
+def alarm(account: World, name: str, state: str) -> None:
+    """Put an alarm of the stack into a state."""
     account.cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="test")
 
 
@@ -116,8 +109,7 @@ def test_a_newer_version_takes_over_by_a_canary_that_alarms_watch(account: World
     assert routing["WaitIntervalInSeconds"] >= 60
     alarms = [alarm["AlarmName"] for alarm in update["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]]
     assert alarms == [f"{GROUP}-errors", f"{GROUP}-latency"]
-    known = {account.template.name(logical) for logical in account.template.of("AWS::CloudWatch::Alarm")}
-    assert set(alarms) <= known
+    assert len(account.cloudwatch.describe_alarms(AlarmNames=alarms)["MetricAlarms"]) == 2
     shape = account.sagemaker.meta.service_model.operation_model("UpdateEndpoint").input_shape
     assert set(update) <= set(shape.members)
     assert set(update["DeploymentConfig"]) <= set(shape.members["DeploymentConfig"].members)
@@ -126,7 +118,7 @@ def test_a_newer_version_takes_over_by_a_canary_that_alarms_watch(account: World
 def test_a_failing_alarm_rolls_back_and_is_told_and_the_repeated_event_tries_no_more(account: World) -> None:
     """The old version goes on; the mail names the reason and the runbook; only a new approval tries again."""
     deploy(account, register(account))
-    put_alarm(account, f"{GROUP}-errors", "ALARM")
+    alarm(account, f"{GROUP}-errors", "ALARM")
     second = register(account)
     end = deploy(account, second)
     assert (end["status"], end["error"]) == ("FAILED", "RolledBack")
@@ -140,7 +132,7 @@ def test_a_failing_alarm_rolls_back_and_is_told_and_the_repeated_event_tries_no_
     (mark,) = [tag["Value"] for tag in tags if tag["Key"] == MARK]
     assert mark.startswith("decision_1 ")
     assert account.scaled(GROUP)
-    put_alarm(account, f"{GROUP}-errors", "OK")
+    alarm(account, f"{GROUP}-errors", "OK")
     assert account.visited_by(tell(account, second))[-1] == "Nothing"
     assert len(account.updates) == 1
     assert deploy(account, second, decision="decision_2")["status"] == "SUCCEEDED"
@@ -240,9 +232,13 @@ def test_a_version_that_waits_is_told_to_approvers_with_the_link(account: World)
 
 def change_machines(account: World, kind: str) -> None:
     """The stack is deployed again with another kind of machine."""
-    place = json.loads(account.template.function("medloop-deployment-plan")["Environment"]["Variables"]["PLACE"])
+    function = "medloop-deployment-plan"
+    client = account.client("lambda")
+    variables = client.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    place = json.loads(variables["PLACE"])
     place["hosting"]["instance_type"] = kind
-    account.environment["PLACE"] = json.dumps(place)
+    changed = {"Variables": {**variables, "PLACE": json.dumps(place)}}
+    client.update_function_configuration(FunctionName=function, Environment=changed)
 
 
 @pytest.mark.parametrize("end", ["Deployed", "RolledBack", "Failed"])
@@ -251,7 +247,7 @@ def test_other_machines_are_no_obstacle_and_scaling_outlasts_them(account: World
     deploy(account, register(account))
     change_machines(account, "ml.m5.2xlarge")
     if end == "RolledBack":
-        put_alarm(account, f"{GROUP}-errors", "ALARM")
+        alarm(account, f"{GROUP}-errors", "ALARM")
     if end == "Failed":
         account.refusals["update_endpoint"] = "there is no machine to be had"
     second = register(account)
@@ -333,10 +329,10 @@ def test_an_endpoint_of_another_kind_is_left_to_a_person(account: World, kind: s
 def test_a_decision_in_the_console_after_a_rollback_is_a_new_one(account: World) -> None:
     """It leaves the name of the earlier decision in the metadata, and changes the time."""
     deploy(account, register(account))
-    put_alarm(account, f"{GROUP}-errors", "ALARM")
+    alarm(account, f"{GROUP}-errors", "ALARM")
     second = register(account)
     assert deploy(account, second)["status"] == "FAILED"
-    put_alarm(account, f"{GROUP}-errors", "OK")
+    alarm(account, f"{GROUP}-errors", "OK")
     account.package(second).last_modified_time = utcnow() + timedelta(minutes=1)
     assert account.ended(tell(account, second))["status"] == "SUCCEEDED"
     assert served(account) == f"{GROUP}-2"
@@ -368,7 +364,7 @@ def test_a_waiting_version_measures_drift(account: World, score: str, metrics: d
     """Its score, and the difference to that of the version in production: what the dashboard and the alarm show."""
     deploy(account, register(account))
     account.ended(tell(account, register(account, score=score)))
-    found = [metric for metric in account.measured() if (metric.namespace, metric.name) != ("n", "m")]
+    found = account.measured()
     assert {metric.name: metric.value for metric in found} == metrics
     assert {(metric.namespace, metric.dimensions[0].name, metric.dimensions[0].value) for metric in found} <= {
         ("medloop", "ModelPackageGroup", GROUP)
@@ -410,8 +406,9 @@ def test_a_refusal_of_the_service_is_told(account: World) -> None:
 def test_the_definitions_requests_are_the_services(account: World) -> None:
     """Each call's parameters are members of botocore's request."""
     checked = 0
-    for logical in account.template.of("AWS::StepFunctions::StateMachine"):
-        for state in json.loads(account.template.definition(logical))["States"].values():
+    for machine in account.machines:
+        definition = account.states.describe_state_machine(stateMachineArn=machine)["definition"]
+        for state in json.loads(definition)["States"].values():
             _, _, call = state.get("Resource", "").partition(":::aws-sdk:")
             if call:
                 service, operation = call.split(":")

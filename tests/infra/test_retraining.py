@@ -15,8 +15,8 @@ from medloop.errors import DataError, SettingError
 from medloop.imaging.layouts import find_cases
 from medloop.imaging.split_record import Task
 from medloop.input_data import MANIFEST, data_version
+from tests.infra.conftest import WEEKLY
 from tests.infra.flows import World, world
-from tests.infra.template import Template
 
 BUCKET = "data-of-tests"
 FOLDER = "raw/segmentation/spleen"
@@ -26,25 +26,19 @@ SCHEDULED = {"PipelineName": "segmentation", "PipelineParameters": [{"Name": "In
 
 
 @pytest.fixture
-def account(stack: Template) -> Iterator[World]:
-    """An account with a data set and a pipeline that has never run."""
-    with world(stack) as made:
+def account(assembly: Path) -> Iterator[World]:
+    """An account with the stack, a data set and a pipeline that has never run."""
+    with world(assembly) as made:
         made.s3.create_bucket(Bucket=BUCKET)
-        made.s3.put_object(Bucket=BUCKET, Key=f"{FOLDER}/a/img.nii.gz", Body=b"image")
-        (data,) = {
-            made.template.resolve(rule["Properties"]["EventPattern"])["detail"]["bucket"]["name"][0]
-            for rule in stack.of("AWS::Events::Rule").values()
-            if rule["Properties"].get("EventPattern", {}).get("source") == ["aws.s3"]
-        }
-        made.data = data
+        made.data = made.stack.outputs["DataBucket"]
+        for bucket in (BUCKET, made.data):
+            made.s3.put_object(Bucket=bucket, Key=f"{FOLDER}/a/img.nii.gz", Body=b"image")
         made.sagemaker.create_pipeline(
             PipelineName="segmentation",
             PipelineDefinition=json.dumps(DEFINITION),
             RoleArn="arn:aws:iam::123456789012:role/pipeline",
             ClientRequestToken="0" * 32,
         )
-        made.s3.create_bucket(Bucket=data)
-        made.s3.put_object(Bucket=data, Key=f"{FOLDER}/a/img.nii.gz", Body=b"image")
         yield made
 
 
@@ -56,8 +50,7 @@ def arrive(account: World, key: str = f"{FOLDER}/manifest.json") -> list[str]:
 
 def guard(account: World) -> str:
     """The guard's ARN."""
-    (arn,) = [arn for arn in account.machines.values() if "retraining" in arn]
-    return arn
+    return account.stack.one("AWS::StepFunctions::StateMachine", "Guard")
 
 
 def parameters(account: World) -> list[dict[str, str]]:
@@ -238,8 +231,10 @@ def test_an_empty_prefix_is_told(account: World) -> None:
 
 def test_a_schedule_of_the_stack_starts_its_pipeline_with_its_parameters(account: World) -> None:
     """The schedule's input is the guard's trigger."""
-    (schedule,) = account.template.of("AWS::Scheduler::Schedule").values()
-    target = account.template.resolve(schedule["Properties"]["Target"])
+    schedule = account.stack.one("AWS::Scheduler::Schedule", "weekly")
+    made = account.client("scheduler").get_schedule(Name=schedule)
+    assert (made["ScheduleExpression"], made["State"]) == (WEEKLY.expression, "ENABLED")
+    target = made["Target"]
     assert target["Arn"] == guard(account)
     assert target["DeadLetterConfig"]["Arn"].endswith(":medloop-dead-letters")
     wish = read_trigger(json.loads(target["Input"]))
@@ -250,8 +245,7 @@ def test_a_schedule_of_the_stack_starts_its_pipeline_with_its_parameters(account
     assert account.ended(account.fire(schedule))["status"] == "SUCCEEDED"
     (given,) = parameters(account)
     assert given.pop("DataVersion") == data_version(account.s3, wish.parameters["InputData"])
-    assert given == wish.parameters
-    assert "Epochs" in given
+    assert given == wish.parameters == {"InputData": WEEKLY.data, **WEEKLY.parameters}
 
 
 @pytest.mark.parametrize(
