@@ -7,8 +7,10 @@ import shlex
 from functools import cache
 from typing import Any
 
+import botocore.session
 import pytest
 import typer
+from botocore import xform_name
 
 from infra.outputs import SHELL_NAMES, as_settings
 from infra.settings import Settings, load_settings
@@ -82,6 +84,44 @@ def test_what_does_not_exist_does_not_parse() -> None:
     for wrong in ("models aprove x", "models approve GROUP/1 --reson x"):
         with pytest.raises((AssertionError, *USAGE)):
             parse(wrong.split())
+
+
+AWS = sorted({line for _, line in LINES if words(line)[:1] == ["aws"]})
+EVERYWHERE = {"query", "output", "region", "profile"}
+"""Options that every command of the AWS CLI takes."""
+TRANSFERS = {"sync", "cp", "ls", "rm"}
+"""Commands of `aws s3`, which are no operations of the service."""
+
+
+def ask_aws(service: str, operation: str, *arguments: str) -> None:
+    """Hold a command of the AWS CLI against the service's model."""
+    if service == "s3":
+        assert operation in TRANSFERS, f"there is no aws s3 {operation}"
+        return
+    model = botocore.session.get_session().get_service_model(service)
+    operations = {xform_name(name, "-"): name for name in model.operation_names}
+    assert operation in operations, f"{service} has no {operation}"
+    shape = model.operation_model(operations[operation]).input_shape
+    members = {xform_name(name, "-"): name for name in shape.members}
+    given = {word.removeprefix("--") for word in arguments if word.startswith("--")} - EVERYWHERE
+    assert given <= set(members), f"{service} {operation} takes no {given - set(members)}"
+    missing = set(shape.required_members) - {members[name] for name in given}
+    assert missing == set(), f"{service} {operation} wants {missing}"
+
+
+@pytest.mark.parametrize("line", AWS)
+def test_requests_to_aws_are_the_services(line: str) -> None:
+    """Operations and options as the services have them."""
+    ask_aws(*words(line)[1:])
+
+
+@pytest.mark.parametrize(
+    "wrong", ["s3 synchronise a b", "sns list-subscription", "sns publish --topic a", "sns publish --topic-arn a"]
+)
+def test_what_no_service_takes_is_found(wrong: str) -> None:
+    """The check itself can fail."""
+    with pytest.raises(AssertionError):
+        ask_aws(*wrong.split())
 
 
 def test_pipelines_presets_and_settings_are_there() -> None:
