@@ -153,6 +153,44 @@ def start_on(
         dead_letters: Keeps what could not be delivered.
     """
     rule = events.Rule(scope, construct_id, rule_name=name, description=description, event_pattern=pattern)
+    _add_targets(rule, name, machine, dead_letters, [None])
+
+
+def start_daily(
+    scope: Construct,
+    construct_id: str,
+    *,
+    name: str,
+    description: str,
+    inputs: Sequence[dict[str, str]],
+    machine: sfn.StateMachine,
+    dead_letters: sqs.IQueue,
+) -> None:
+    """Start a state machine every day, once with each input.
+
+    Args:
+        scope: Where in the tree.
+        construct_id: The rule's place there.
+        name: The rule's name.
+        description: What is asked then.
+        inputs: The executions' inputs.
+        machine: What is started.
+        dead_letters: Keeps what could not be delivered.
+    """
+    daily = events.Schedule.rate(DAY)
+    rule = events.Rule(scope, construct_id, rule_name=name, description=description, schedule=daily)
+    given = [events.RuleTargetInput.from_object(content) for content in inputs]
+    _add_targets(rule, name, machine, dead_letters, given)
+
+
+def _add_targets(
+    rule: events.Rule,
+    name: str,
+    machine: sfn.StateMachine,
+    dead_letters: sqs.IQueue,
+    inputs: Sequence[events.RuleTargetInput | None],
+) -> None:
+    """The machine, once with each input; None: the event itself."""
     own = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
     # A role of our own: CDK's could be asked for on behalf of another account.
     role = iam.Role(
@@ -161,10 +199,11 @@ def start_on(
         assumed_by=iam.ServicePrincipal("events.amazonaws.com", conditions=own),
         description=f"medloop: the rule {name} starts its state machine",
     )
-    target = targets.SfnStateMachine(
-        machine, role=role, dead_letter_queue=dead_letters, retry_attempts=24, max_event_age=DAY
-    )
-    rule.add_target(target)
+    for given in inputs:
+        target = targets.SfnStateMachine(
+            machine, input=given, role=role, dead_letter_queue=dead_letters, retry_attempts=24, max_event_age=DAY
+        )
+        rule.add_target(target)
 
 
 def _state_machine(

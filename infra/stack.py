@@ -8,8 +8,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.deployment.construct import CHECK_RULE, Deployment
 from infra.deployment.construct import RULE as DECISIONS
-from infra.deployment.construct import Deployment
 from infra.execution.pipeline import TAG as JOB_TAG
 from infra.execution.roles import Execution
 from infra.images.builds import Builds
@@ -171,7 +171,7 @@ class MedloopStack(cdk.Stack):
             functions=functions,
             operations=self.notifications.operations,
             dead_letters=self.notifications.dead_letters,
-            rules=[DECISIONS, NEW_DATA],
+            rules=[CHECK_RULE, DECISIONS, NEW_DATA],
             limits=self.settings.monitoring,
             tags={TAG[0]: [TAG[1]], JOB_TAG: TASKS},
             key=self.keys.logs,

@@ -18,12 +18,14 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from infra.deployment.plan import CHECK
 from infra.execution.grants import inside_vpc
-from infra.machines import Function, Surroundings, allow, asking_machine, start_on
+from infra.machines import Function, Surroundings, allow, asking_machine, start_daily, start_on
 from infra.settings import DeploymentSettings
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests
 
 RULE = "medloop-model-decisions"
+CHECK_RULE = "medloop-daily-check"
 NAMESPACE = "medloop"
 """CloudWatch's namespace of what the state machine measures (approval.asl.json names it too)."""
 DEFINITION = Path(__file__).with_name("approval.asl.json")
@@ -102,6 +104,7 @@ class Deployment(Construct):
         self._let_deploy(hosting, inference_role, volume_key)
         self._let_scale()
         self._on_decisions(around)
+        self._check_daily(around)
 
     def _place(
         self,
@@ -265,6 +268,18 @@ class Deployment(Construct):
             name=RULE,
             description="A model version waits for a decision, or was decided upon",
             pattern=pattern,
+            machine=self.machine,
+            dead_letters=around.dead_letters,
+        )
+
+    def _check_daily(self, around: Surroundings) -> None:
+        """An event that the service didn't send is lost to every queue: the clock asks whether all is as decided."""
+        start_daily(
+            self,
+            "Check",
+            name=CHECK_RULE,
+            description="Does each endpoint serve what was decided",
+            inputs=[{CHECK: group} for group in self.groups],
             machine=self.machine,
             dead_letters=around.dead_letters,
         )

@@ -32,6 +32,9 @@ A repeated event doesn't send images to it again; a new approval does.
 """
 SCORE, SCORE_CHANGE, DIMENSION = "Score", "ScoreChange", "ModelPackageGroup"
 """Metrics of versions that wait for a decision, and their dimension."""
+CHECK = "check"
+"""Field of the clock's input: the group to be looked at."""
+_BACK = "`medloop endpoints deploy GROUP/N --target aws` an Approved version, or `medloop endpoints delete`"
 MAX_SUBJECT = 100
 """SNS's limit of a mail's subject."""
 
@@ -66,9 +69,11 @@ class Place:
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Lambda's entry point; `event` holds EventBridge's event."""
-    arn = event["event"]["detail"]["ModelPackageArn"]
-    return plan(arn, Place.read(os.environ["PLACE"]), boto3.client("sagemaker"))
+    """Lambda's entry point; `event` holds EventBridge's event, or the clock's word of a group (`check`)."""
+    said, place, sagemaker = event["event"], Place.read(os.environ["PLACE"]), boto3.client("sagemaker")
+    if CHECK in said:
+        return check(said[CHECK], place, sagemaker)
+    return plan(said["detail"]["ModelPackageArn"], place, sagemaker)
 
 
 def plan(arn: str, place: Place, sagemaker: Any) -> dict[str, Any]:
@@ -97,6 +102,40 @@ def plan(arn: str, place: Place, sagemaker: Any) -> dict[str, Any]:
     return _converge(package, place, sagemaker)
 
 
+def check(group: str, place: Place, sagemaker: Any) -> dict[str, Any]:
+    """What a person is to know of a group's endpoint though no event told of it.
+
+    An event that the service never sent is no dead letter. Nothing is deployed: what somebody changed by hand isn't
+    changed back by a clock.
+
+    Args:
+        group: The model package group.
+        place: Where versions are served.
+        sagemaker: SageMaker client.
+
+    Returns:
+        `action` tell or nothing, with `reason`, `subject` and `message`.
+    """
+    approved = approved_versions(sagemaker, group)
+    newest = sagemaker.describe_model_package(ModelPackageName=approved[-1]) if approved else None
+    name = _endpoint(newest) if newest else group
+    if name not in place.endpoints:
+        return _answer("nothing", f"endpoint {name} is none of this stack's")
+    found = _describe(sagemaker, name)
+    if found is not None and found["EndpointStatus"] in IN_PROGRESS:
+        return _answer("nothing", f"endpoint {name} is {found['EndpointStatus']}")
+    served = found and version_of_config(found["EndpointConfigName"], group)
+    numbers = [int(arn.rpartition("/")[2]) for arn in approved]
+    serves = f"endpoint {name} serves {f'{group}/{served}' if served else 'none of its versions'}"
+    if served and served not in numbers:
+        return _tell(f"{group}/{served} is not Approved and served", f"{serves}; {_BACK}")
+    if newest and served != numbers[-1]:
+        model = _name(newest)
+        mend = f"medloop endpoints deploy {model} --target aws, or medloop models reject {model} --reason TEXT"
+        return _tell(f"{model} is approved and not deployed", f"{serves}; {mend}")
+    return _answer("nothing", f"{serves}, as was decided")
+
+
 def _withdrawn(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
     """A version that isn't Approved is never deployed; where it is served, a person takes it away."""
     model, name = _name(package), _endpoint(package)
@@ -104,8 +143,7 @@ def _withdrawn(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict
     served = found and version_of_config(found["EndpointConfigName"], package["ModelPackageGroupName"])
     if served != package["ModelPackageVersion"]:
         return _answer("nothing", f"{model} is {package['ModelApprovalStatus']}")
-    back = "`medloop endpoints deploy GROUP/N --target aws` an Approved version, or `medloop endpoints delete`"
-    return _tell(f"{model} is {package['ModelApprovalStatus']} and served", f"endpoint {name} serves {model}; {back}")
+    return _tell(f"{model} is {package['ModelApprovalStatus']} and served", f"endpoint {name} serves {model}; {_BACK}")
 
 
 def _converge(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:

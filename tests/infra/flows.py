@@ -94,13 +94,19 @@ class World:
             "time": "2027-01-01T00:00:00Z", "region": REGION, "resources": [], "detail": detail,
         }  # fmt: skip
         rules = self.client("events").list_rules()["Rules"]
-        wanted = [rule for rule in rules if EventPattern.load(rule["EventPattern"]).matches_event(event)]
-        targets = [target for rule in wanted for target in self.targets(rule["Name"])]
+        patterns = {rule["Name"]: rule["EventPattern"] for rule in rules if "EventPattern" in rule}
+        wanted = [rule for rule, pattern in patterns.items() if EventPattern.load(pattern).matches_event(event)]
+        targets = [target for rule in wanted for target in self.targets(rule)]
         return [self.start(target["Arn"], event) for target in targets if target["Arn"] in self.machines]
 
     def targets(self, rule: str) -> list[dict[str, Any]]:
         """Where a rule sends its events."""
         return list(self.client("events").list_targets_by_rule(Rule=rule)["Targets"])
+
+    def tick(self, rule: str) -> list[str]:
+        """What EventBridge does when the time of a rule has come; returns the executions that it started."""
+        assert "ScheduleExpression" in self.client("events").describe_rule(Name=rule)
+        return [self.start(target["Arn"], json.loads(target["Input"])) for target in self.targets(rule)]
 
     def fire(self, schedule: str) -> str:
         """What EventBridge Scheduler does when a schedule's time has come."""

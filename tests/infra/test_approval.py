@@ -381,6 +381,58 @@ def test_a_version_in_the_making_is_not_announced(account: World) -> None:
     assert len(account.mails("Approvers")) == 1
 
 
+def check(account: World) -> list[dict[str, Any]]:
+    """A day is over: what the checks of both groups came to."""
+    return [account.ended(execution) for execution in account.tick("medloop-daily-check")]
+
+
+def test_what_no_event_told_of_is_told_after_a_day_and_not_done(account: World) -> None:
+    """Whether it is the first version or a newer one; a person decides, for somebody may have gone back by hand."""
+    decide(account, register(account))
+    assert {end["status"] for end in check(account)} == {"SUCCEEDED"}
+    assert account.endpoint(GROUP) is None
+    deploy(account, register(account))
+    decide(account, register(account))
+    check(account)
+    assert served(account) == f"{GROUP}-2"
+    first, second = account.mails("Operations")
+    assert first["Subject"] == f"medloop: {GROUP}/1 is approved and not deployed"
+    assert f"endpoint {GROUP} serves none of its versions" in first["Message"]
+    assert second["Subject"] == f"medloop: {GROUP}/3 is approved and not deployed"
+    assert f"endpoint {GROUP} serves {GROUP}/2" in second["Message"]
+    assert f"medloop endpoints deploy {GROUP}/3 --target aws" in second["Message"]
+
+
+def test_a_rejection_that_no_event_told_of_is_told_after_a_day(account: World) -> None:
+    """A version that is served and Approved no more, whether another is Approved or none."""
+    first, second = register(account), register(account)
+    deploy(account, first)
+    decide(account, first, "Rejected")
+    check(account)
+    decide(account, second)
+    check(account)
+    subjects = [mail["Subject"] for mail in account.mails("Operations")]
+    assert subjects == [f"medloop: {GROUP}/1 is not Approved and served"] * 2
+
+
+def test_a_day_on_which_all_is_as_decided_is_silent(account: World) -> None:
+    """Nothing approved, what is approved served, a deployment under way, an endpoint of somebody else."""
+    check(account)
+    deploy(account, register(account))
+    check(account)
+    account.holds.add(GROUP)
+    second = register(account)
+    decide(account, second)
+    slow = tell(account, second)
+    account.until(lambda: account.updates)
+    check(account)
+    account.holds.clear()
+    account.ended(slow)
+    decide(account, register(account, endpoint="staging"))
+    check(account)
+    assert account.mails("Operations") == []
+
+
 def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> None:
     """One without alarms, or one that somebody else configured."""
     end = deploy(account, register(account, endpoint="staging"))

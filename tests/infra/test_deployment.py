@@ -80,6 +80,8 @@ def test_rules_reach_a_state_machine_each_and_the_queue_of_dead_letters(account:
     """By a role that events may assume."""
     rules = account.stack.of("AWS::Events::Rule").values()
     targets = [target for rule in rules for target in account.targets(rule)]
+    checked = [json.loads(target["Input"])["check"] for target in account.targets("medloop-daily-check")]
+    assert checked == ["medloop-classification", "medloop-segmentation"]
     assert {target["Arn"] for target in targets} == account.machines
     assert {target["DeadLetterConfig"]["Arn"].rpartition(":")[2] for target in targets} == {"medloop-dead-letters"}
     for target in targets:
