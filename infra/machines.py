@@ -166,7 +166,7 @@ def start_daily(
     machine: sfn.StateMachine,
     dead_letters: sqs.IQueue,
 ) -> None:
-    """Start a state machine every day, once with each input.
+    """Start a state machine every day, once with each input; a rule takes five at most.
 
     Args:
         scope: Where in the tree.

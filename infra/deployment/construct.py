@@ -18,7 +18,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from infra.deployment.plan import CHECK
+from infra.deployment.check import CHECK
 from infra.execution.grants import inside_vpc
 from infra.machines import Function, Surroundings, allow, asking_machine, start_daily, start_on
 from infra.settings import DeploymentSettings
@@ -31,6 +31,8 @@ NAMESPACE = "medloop"
 DEFINITION = Path(__file__).with_name("approval.asl.json")
 CODE = (
     "infra/deployment/__init__.py",
+    "infra/deployment/check.py",
+    "infra/deployment/function.py",
     "infra/deployment/plan.py",
     "medloop/__init__.py",
     "medloop/champion.py",
@@ -93,7 +95,7 @@ class Deployment(Construct):
                 name="medloop-deployment-plan",
                 description="What follows from a decision about a model version",
                 files=CODE,
-                handler="infra/deployment/plan.handler",
+                handler="infra/deployment/function.handler",
                 timeout=Duration.minutes(1),
                 environment={"PLACE": self._place(hosting, rollout, inference_role, artefact_bucket, tags)},
             ),
@@ -273,12 +275,12 @@ class Deployment(Construct):
         )
 
     def _check_daily(self, around: Surroundings) -> None:
-        """An event that the service didn't send is lost to every queue: the clock asks whether all is as decided."""
+        """An event that the service didn't send is lost to every queue: the clock asks what it might have told."""
         start_daily(
             self,
             "Check",
             name=CHECK_RULE,
-            description="Does each endpoint serve what was decided",
+            description="Do endpoints serve what was decided",
             inputs=[{CHECK: group} for group in self.groups],
             machine=self.machine,
             dead_letters=around.dead_letters,

@@ -1,4 +1,4 @@
-"""What follows from a model package's change of state: the function behind approval.asl.json.
+"""What follows from a model package's change of state.
 
 An event only says that something changed; it may come twice, late, or after a newer one. So the answer is made of what
 the registry and the endpoint say now: the newest Approved version shall be served. The requests are those of
@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
-
-import boto3
 
 from medloop.champion import approved_versions
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests, version_of_config
@@ -32,9 +29,8 @@ A repeated event doesn't send images to it again; a new approval does.
 """
 SCORE, SCORE_CHANGE, DIMENSION = "Score", "ScoreChange", "ModelPackageGroup"
 """Metrics of versions that wait for a decision, and their dimension."""
-CHECK = "check"
-"""Field of the clock's input: the group to be looked at."""
-_BACK = "`medloop endpoints deploy GROUP/N --target aws` an Approved version, or `medloop endpoints delete`"
+BACK = "`medloop endpoints deploy GROUP/N --target aws` an Approved version, or `medloop endpoints delete`"
+"""What a person may do about a version that is served and shouldn't be."""
 MAX_SUBJECT = 100
 """SNS's limit of a mail's subject."""
 
@@ -68,14 +64,6 @@ class Place:
         return cls(**{**document, "hosting": Hosting(**document["hosting"])})
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Lambda's entry point; `event` holds EventBridge's event, or the clock's word of a group (`check`)."""
-    said, place, sagemaker = event["event"], Place.read(os.environ["PLACE"]), boto3.client("sagemaker")
-    if CHECK in said:
-        return check(said[CHECK], place, sagemaker)
-    return plan(said["detail"]["ModelPackageArn"], place, sagemaker)
-
-
 def plan(arn: str, place: Place, sagemaker: Any) -> dict[str, Any]:
     """What is to be done now that this version's state has changed.
 
@@ -93,83 +81,49 @@ def plan(arn: str, place: Place, sagemaker: Any) -> dict[str, Any]:
     status, made = package["ModelApprovalStatus"], package.get("ModelPackageStatus", "Completed")
     if status == "PendingManualApproval":
         # It is announced in each state that it goes through; the last one counts.
-        return _ask(package, sagemaker) if made == "Completed" else _answer("nothing", f"{_name(package)} is {made}")
+        return _ask(package, sagemaker) if made == "Completed" else answered("nothing", f"{name_of(package)} is {made}")
     if status != "Approved":
         return _withdrawn(package, place, sagemaker)
     newest = approved_versions(sagemaker, package["ModelPackageGroupName"])[-1]
     if newest != package["ModelPackageArn"]:
         package = sagemaker.describe_model_package(ModelPackageName=newest)
-    return _converge(package, place, sagemaker)
-
-
-def check(group: str, place: Place, sagemaker: Any) -> dict[str, Any]:
-    """What a person is to know of a group's endpoint though no event told of it.
-
-    An event that the service never sent is no dead letter. Nothing is deployed: what somebody changed by hand isn't
-    changed back by a clock.
-
-    Args:
-        group: The model package group.
-        place: Where versions are served.
-        sagemaker: SageMaker client.
-
-    Returns:
-        `action` tell or nothing, with `reason`, `subject` and `message`.
-    """
-    approved = approved_versions(sagemaker, group)
-    newest = sagemaker.describe_model_package(ModelPackageName=approved[-1]) if approved else None
-    name = _endpoint(newest) if newest else group
-    if name not in place.endpoints:
-        return _answer("nothing", f"endpoint {name} is none of this stack's")
-    found = _describe(sagemaker, name)
-    if found is not None and found["EndpointStatus"] in IN_PROGRESS:
-        return _answer("nothing", f"endpoint {name} is {found['EndpointStatus']}")
-    served = found and version_of_config(found["EndpointConfigName"], group)
-    numbers = [int(arn.rpartition("/")[2]) for arn in approved]
-    serves = f"endpoint {name} serves {f'{group}/{served}' if served else 'none of its versions'}"
-    if served and served not in numbers:
-        return _tell(f"{group}/{served} is not Approved and served", f"{serves}; {_BACK}")
-    if newest and served != numbers[-1]:
-        model = _name(newest)
-        mend = f"medloop endpoints deploy {model} --target aws, or medloop models reject {model} --reason TEXT"
-        return _tell(f"{model} is approved and not deployed", f"{serves}; {mend}")
-    return _answer("nothing", f"{serves}, as was decided")
+    return converge(package, place, sagemaker)
 
 
 def _withdrawn(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
     """A version that isn't Approved is never deployed; where it is served, a person takes it away."""
-    model, name = _name(package), _endpoint(package)
-    found = _describe(sagemaker, name) if name in place.endpoints else None
+    model, name = name_of(package), endpoint_of(package)
+    found = describe_endpoint(sagemaker, name) if name in place.endpoints else None
     served = found and version_of_config(found["EndpointConfigName"], package["ModelPackageGroupName"])
     if served != package["ModelPackageVersion"]:
-        return _answer("nothing", f"{model} is {package['ModelApprovalStatus']}")
-    return _tell(f"{model} is {package['ModelApprovalStatus']} and served", f"endpoint {name} serves {model}; {_BACK}")
+        return answered("nothing", f"{model} is {package['ModelApprovalStatus']}")
+    return tell(f"{model} is {package['ModelApprovalStatus']} and served", f"endpoint {name} serves {model}; {BACK}")
 
 
-def _converge(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
+def converge(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
     """What makes the endpoint serve the newest Approved version."""
-    model, name = _name(package), _endpoint(package)
+    model, name = name_of(package), endpoint_of(package)
     undone = f"{model} is approved and not deployed"
     if name not in place.endpoints:
-        return _tell(undone, f"endpoint {name} is none of this stack's ({', '.join(place.endpoints)}); nothing done")
+        return tell(undone, f"endpoint {name} is none of this stack's ({', '.join(place.endpoints)}); nothing done")
     requests = _requests(package, place, name)
     config = str(requests["create_config"]["EndpointConfigName"])
-    found = _describe(sagemaker, name)
+    found = describe_endpoint(sagemaker, name)
     if found is not None and found["EndpointStatus"] in IN_PROGRESS:
-        return _answer("wait", f"endpoint {name} is {found['EndpointStatus']}")
+        return answered("wait", f"endpoint {name} is {found['EndpointStatus']}")
     if found is not None and (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", config):
         # Once more: scaling may have failed after the switch.
-        return {**_answer("scale", f"endpoint {name} serves {model}", config), **requests}
+        return {**answered("scale", f"endpoint {name} serves {model}", config), **requests}
     if _refused(sagemaker, requests["mark"]) == _decision(package):
-        return _answer("nothing", f"{model} was deployed for this decision, and rolled back", config)
+        return answered("nothing", f"{model} was deployed for this decision, and rolled back", config)
     if found is not None and found["EndpointStatus"] == "Failed":
-        return {**_answer("remove", f"endpoint {name} is Failed", config), "endpoint": name}
-    answer = {**_answer("deploy", f"{model} to endpoint {name}", config), **requests, "exists": found is not None}
+        return {**answered("remove", f"endpoint {name} is Failed", config), "endpoint": name}
+    answer = {**answered("deploy", f"{model} to endpoint {name}", config), **requests, "exists": found is not None}
     if found is None:
         return {**answer, "other_machine": False}
     if doubt := _doubt(found, package):
-        return _tell(undone, doubt)
-    return _compared(answer, found["EndpointConfigName"], place, sagemaker) or _tell(
+        return tell(undone, doubt)
+    return _compared(answer, found["EndpointConfigName"], place, sagemaker) or tell(
         undone,
         f"endpoint {name} is asynchronous or serverless; this stack deploys real-time endpoints; by hand: "
         f"medloop endpoints deploy {model} --target aws",
@@ -185,7 +139,7 @@ def _compared(answer: dict[str, Any], config: str, place: Place, sagemaker: Any)
     return {**answer, "other_machine": machines != {place.hosting.instance_type}}
 
 
-def _endpoint(package: Mapping[str, Any]) -> str:
+def endpoint_of(package: Mapping[str, Any]) -> str:
     """The endpoint that serves a version: the one that its execution named."""
     return str(package.get("CustomerMetadataProperties", {}).get("endpoint") or package["ModelPackageGroupName"])
 
@@ -199,7 +153,7 @@ def _doubt(found: Mapping[str, Any], package: Mapping[str, Any]) -> str | None:
     if served is None:
         return f"endpoint {name} was made by someone else ({found['EndpointConfigName']}); nothing was done"
     if served > package["ModelPackageVersion"]:
-        back = f"medloop endpoints deploy {_name(package)} --target aws"
+        back = f"medloop endpoints deploy {name_of(package)} --target aws"
         return f"endpoint {name} serves the newer {group}/{served}; going back is by hand: {back}"
     return None
 
@@ -212,7 +166,7 @@ def _requests(package: Mapping[str, Any], place: Place, name: str) -> dict[str, 
     config_arn = f"{arn.partition(':model-package/')[0]}:endpoint-config/{config['EndpointConfigName']}"
     return {
         "endpoint": name,
-        "model": _name(package),
+        "model": name_of(package),
         "create_model": {**model, "Tags": place.tags},
         "create_config": {**config, "Tags": place.tags},
         "create_endpoint": {**endpoint, "Tags": place.tags},
@@ -274,7 +228,8 @@ def _refused(sagemaker: Any, mark: Mapping[str, Any]) -> str | None:
     return values[-1] if values else None
 
 
-def _describe(sagemaker: Any, name: str) -> dict[str, Any] | None:
+def describe_endpoint(sagemaker: Any, name: str) -> dict[str, Any] | None:
+    """DescribeEndpoint's answer; None where there is none of this name."""
     try:
         return dict(sagemaker.describe_endpoint(EndpointName=name))
     except Exception as error:
@@ -292,7 +247,7 @@ def _error(error: Exception) -> tuple[str, str]:
 
 def _ask(package: Mapping[str, Any], sagemaker: Any) -> dict[str, Any]:
     """The notification of approvers, with the links to the evidence; and how its score compares."""
-    model, metadata = _name(package), package.get("CustomerMetadataProperties", {})
+    model, metadata = name_of(package), package.get("CustomerMetadataProperties", {})
     evidence = decode(str(metadata.get("evaluation", ""))).rstrip("/")
     lines = [
         f"{model} waits for your decision.",
@@ -301,7 +256,7 @@ def _ask(package: Mapping[str, Any], sagemaker: Any) -> dict[str, Any]:
         f"Or: medloop models show {model} --target aws; medloop models open {model} --target aws",
         f"Then: medloop models approve|reject {model} --reason TEXT --target aws",
     ]
-    answer = _answer("approve", f"{model} waits for a decision")
+    answer = answered("approve", f"{model} waits for a decision")
     told = {"subject": f"medloop: {model} waits for approval"[:MAX_SUBJECT], "message": "\n".join(lines)}
     return {**answer, **told, "measured": _measured(package, sagemaker)}
 
@@ -344,13 +299,16 @@ def _console(folder: str, arn: str) -> str:
     return f"https://{region}.console.aws.amazon.com/s3/object/{bucket}?{query}"
 
 
-def _tell(what: str, reason: str) -> dict[str, Any]:
-    return {**_answer("tell", reason), "subject": f"medloop: {what}"[:MAX_SUBJECT], "message": f"{what}: {reason}"}
+def tell(what: str, reason: str) -> dict[str, Any]:
+    """The answer that operations are told something."""
+    return {**answered("tell", reason), "subject": f"medloop: {what}"[:MAX_SUBJECT], "message": f"{what}: {reason}"}
 
 
-def _answer(action: str, reason: str, config: str = "") -> dict[str, Any]:
+def answered(action: str, reason: str, config: str = "") -> dict[str, Any]:
+    """What the state machine decides by."""
     return {"action": action, "reason": reason, "config": config}
 
 
-def _name(package: Mapping[str, Any]) -> str:
+def name_of(package: Mapping[str, Any]) -> str:
+    """A version as people write it: group/number."""
     return f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"

@@ -90,7 +90,7 @@ def test_infra_knows_of_medloop_only_what_both_sides_must_agree_on() -> None:
 
 def test_functions_in_the_account_need_no_package() -> None:
     """Lambda's runtime brings boto3 and nothing else."""
-    handlers = ("infra/scheduling/guard.py", "infra/deployment/plan.py", "containers/champion/main.py")
+    handlers = ("infra/scheduling/guard.py", "infra/deployment/function.py", "containers/champion/main.py")
     known = {*sys.stdlib_module_names, "boto3", "medloop", "infra"}
     found = [
         f"{path.relative_to(ROOT)} imports {name}"

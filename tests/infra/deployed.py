@@ -20,6 +20,7 @@ from infra.stack import STACK_NAME
 from tests.infra.richer_cloudformation import add_kinds
 from tests.infra.template import REGION
 
+_TEMPLATE = f"{STACK_NAME}.template.json"
 _BOOTSTRAP = "/cdk-bootstrap/hnb659fds/version"
 
 
@@ -66,21 +67,21 @@ def _upload(assembly: Path) -> str:
     client = boto3.client("s3")
     client.create_bucket(Bucket=bucket)
     template = ""
-    for key, body in _files(assembly).items():
+    for (name, key), body in _files(assembly).items():
         client.put_object(Bucket=bucket, Key=key, Body=body)
-        template = key if key.endswith(".json") else template
+        template = key if name == _TEMPLATE else template
     return f"https://{bucket}.s3.amazonaws.com/{template}"
 
 
 @cache
-def _files(assembly: Path) -> dict[str, bytes]:
-    """The files of an assembly by their keys."""
+def _files(assembly: Path) -> dict[tuple[str, str], bytes]:
+    """The files of an assembly by their names and keys."""
     manifest = json.loads((assembly / f"{STACK_NAME}.assets.json").read_text(encoding="utf-8"))
     found = {}
     for file in manifest["files"].values():
         (destination,) = file["destinations"].values()
         source = assembly / file["source"]["path"]
-        found[destination["objectKey"]] = _zipped(source) if source.is_dir() else _as_moto_reads(source)
+        found[source.name, destination["objectKey"]] = _zipped(source) if source.is_dir() else _as_moto_reads(source)
     return found
 
 

@@ -104,8 +104,9 @@ class World:
         return list(self.client("events").list_targets_by_rule(Rule=rule)["Targets"])
 
     def tick(self, rule: str) -> list[str]:
-        """What EventBridge does when the time of a rule has come; returns the executions that it started."""
-        assert "ScheduleExpression" in self.client("events").describe_rule(Name=rule)
+        """What EventBridge does when a day is over, for a daily rule; returns the executions that it started."""
+        found = self.client("events").describe_rule(Name=rule)
+        assert (found["ScheduleExpression"], found["State"]) == ("rate(1 day)", "ENABLED")
         return [self.start(target["Arn"], json.loads(target["Input"])) for target in self.targets(rule)]
 
     def fire(self, schedule: str) -> str:

@@ -1,4 +1,7 @@
-"""Kinds of resources that moto's CloudFormation lacks, or makes wrongly: each made by the request of its service."""
+"""Kinds of resources that moto's CloudFormation lacks, or makes wrongly.
+
+Each is made by the request of its service, but for those whose function says that it is only named.
+"""
 
 from __future__ import annotations
 

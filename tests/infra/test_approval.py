@@ -381,56 +381,114 @@ def test_a_version_in_the_making_is_not_announced(account: World) -> None:
     assert len(account.mails("Approvers")) == 1
 
 
-def check(account: World) -> list[dict[str, Any]]:
-    """A day is over: what the checks of both groups came to."""
-    return [account.ended(execution) for execution in account.tick("medloop-daily-check")]
+def check(account: World) -> list[dict[str, str]]:
+    """A day is over: what operations are told after the checks of both groups."""
+    assert {account.ended(execution)["status"] for execution in account.tick("medloop-daily-check")} == {"SUCCEEDED"}
+    return account.mails("Operations")
 
 
-def test_what_no_event_told_of_is_told_after_a_day_and_not_done(account: World) -> None:
+def approve_unheard(account: World, hours: float = 24, **metadata: str) -> str:
+    """A new version that was Approved some time ago, without an event; returns its ARN."""
+    arn = register(account, **metadata)
+    decide(account, arn)
+    account.package(arn).last_modified_time = utcnow() - timedelta(hours=hours)
+    return arn
+
+
+def test_an_approval_that_no_event_told_of_is_told_and_not_done(account: World) -> None:
     """Whether it is the first version or a newer one; a person decides, for somebody may have gone back by hand."""
-    decide(account, register(account))
-    assert {end["status"] for end in check(account)} == {"SUCCEEDED"}
+    approve_unheard(account)
+    (mail,) = check(account)
+    assert mail["Subject"] == f"medloop: {GROUP}/1 is approved and not deployed"
     assert account.endpoint(GROUP) is None
     deploy(account, register(account))
-    decide(account, register(account))
-    check(account)
+    approve_unheard(account)
+    (mail,) = check(account)
+    assert mail["Subject"] == f"medloop: {GROUP}/3 is approved and not deployed"
+    assert f"medloop models approve {GROUP}/3 --reason TEXT --yes --target aws" in mail["Message"]
     assert served(account) == f"{GROUP}-2"
-    first, second = account.mails("Operations")
-    assert first["Subject"] == f"medloop: {GROUP}/1 is approved and not deployed"
-    assert f"endpoint {GROUP} serves none of its versions" in first["Message"]
-    assert second["Subject"] == f"medloop: {GROUP}/3 is approved and not deployed"
-    assert f"endpoint {GROUP} serves {GROUP}/2" in second["Message"]
-    assert f"medloop endpoints deploy {GROUP}/3 --target aws" in second["Message"]
 
 
-def test_a_rejection_that_no_event_told_of_is_told_after_a_day(account: World) -> None:
-    """A version that is served and Approved no more, whether another is Approved or none."""
-    first, second = register(account), register(account)
+@pytest.mark.parametrize("hours", [1, 24 * 8])
+def test_what_is_at_work_or_long_settled_is_not_told(account: World, hours: float) -> None:
+    """A deployment takes hours; and an endpoint that somebody deleted isn't asked for every day for ever."""
+    approve_unheard(account, hours)
+    assert check(account) == []
+
+
+def test_a_rejection_that_no_event_told_of_is_told(account: World) -> None:
+    """A version that is served and Approved no more: whether none is, another is, or another of another endpoint."""
+    first = register(account)
     deploy(account, first)
     decide(account, first, "Rejected")
-    check(account)
+    subject = f"medloop: {GROUP}/1 is not Approved and served"
+    assert [mail["Subject"] for mail in check(account)] == [subject]
+    approve_unheard(account)
+    assert [mail["Subject"] for mail in check(account)] == [subject]
+    approve_unheard(account, endpoint="staging")
+    assert [mail["Subject"] for mail in check(account)] == [subject]
+
+
+@pytest.mark.parametrize("status", ["Failed", "OutOfService", "UpdateRollbackFailed"])
+def test_an_endpoint_that_is_out_of_service_is_told(account: World, status: str) -> None:
+    """Its configuration's name alone serves nobody."""
+    first = register(account)
+    deploy(account, first)
+    account.package(first).last_modified_time = utcnow() - timedelta(days=30)
+    account.endpoint(GROUP).endpoint_status = status
+    (mail,) = check(account)
+    assert mail["Subject"] == f"medloop: endpoint {GROUP} is {status}"
+
+
+def test_a_version_that_an_alarm_rolled_back_is_not_recommended(account: World) -> None:
+    """It was told then."""
+    deploy(account, register(account))
+    alarm(account, f"{GROUP}-errors", "ALARM")
+    second = register(account)
+    account.package(second).last_modified_time = utcnow() - timedelta(days=1)
     decide(account, second)
-    check(account)
-    subjects = [mail["Subject"] for mail in account.mails("Operations")]
-    assert subjects == [f"medloop: {GROUP}/1 is not Approved and served"] * 2
+    account.package(second).last_modified_time = utcnow() - timedelta(days=1)
+    assert account.ended(tell(account, second))["error"] == "RolledBack"
+    assert len(account.mails("Operations")) == 1
+    assert check(account) == []
+
+
+def test_an_endpoint_made_by_hand_is_no_place_for_a_recommendation(account: World) -> None:
+    """The same reason as an event would have given."""
+    deploy(account, register(account))
+    account.endpoint(GROUP).endpoint_config_name = "by-hand"
+    approve_unheard(account)
+    (mail,) = check(account)
+    assert "made by someone else (by-hand)" in mail["Message"]
+    assert "medloop models approve" not in mail["Message"]
 
 
 def test_a_day_on_which_all_is_as_decided_is_silent(account: World) -> None:
-    """Nothing approved, what is approved served, a deployment under way, an endpoint of somebody else."""
-    check(account)
-    deploy(account, register(account))
-    check(account)
-    account.holds.add(GROUP)
-    second = register(account)
-    decide(account, second)
-    slow = tell(account, second)
-    account.until(lambda: account.updates)
-    check(account)
-    account.holds.clear()
-    account.ended(slow)
-    decide(account, register(account, endpoint="staging"))
-    check(account)
-    assert account.mails("Operations") == []
+    """Nothing approved, what is approved served by whatever machine, a deployment under way, another's endpoint."""
+    assert check(account) == []
+    first = register(account)
+    deploy(account, first)
+    account.package(first).last_modified_time = utcnow() - timedelta(days=1)
+    assert check(account) == []
+    change_machines(account, "ml.m5.2xlarge")
+    assert check(account) == []
+    account.endpoint(GROUP).endpoint_status = "Updating"
+    approve_unheard(account)
+    assert check(account) == []
+    approve_unheard(account, endpoint="staging")
+    assert check(account) == []
+
+
+def test_a_check_that_fails_is_told(account: World) -> None:
+    """As what it is."""
+    account.client("lambda").update_function_configuration(
+        FunctionName="medloop-deployment-plan", Environment={"Variables": {"PLACE": "{}"}}
+    )
+    first, _ = account.tick("medloop-daily-check")
+    assert account.ended(first)["status"] == "FAILED"
+    mail = account.mails("Operations")[0]
+    assert mail["Subject"] == "medloop: a deployment or its check failed"
+    assert '"check"' in mail["Message"]
 
 
 def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> None:

@@ -93,8 +93,10 @@ def test_rules_reach_a_state_machine_each_and_the_queue_of_dead_letters(account:
 def test_topics_mail_whom_the_settings_name(account: World) -> None:
     """Approvers and operations."""
     subscriptions = account.client("sns").list_subscriptions()["Subscriptions"]
-    mails = {one["Endpoint"] for one in subscriptions if one["Protocol"] == "email"}
-    assert mails == {*EVERYTHING.monitoring.approvers, *EVERYTHING.monitoring.operations}
+    mails = {(one["TopicArn"], one["Endpoint"]) for one in subscriptions if one["Protocol"] == "email"}
+    topics = [account.stack.one("AWS::SNS::Topic", name) for name in ("Approvers", "Operations")]
+    people = [EVERYTHING.monitoring.approvers, EVERYTHING.monitoring.operations]
+    assert mails == {(topic, mail) for topic, named in zip(topics, people, strict=True) for mail in named}
 
 
 def test_alarms_stand_and_tell_operations(account: World) -> None:

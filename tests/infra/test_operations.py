@@ -87,11 +87,14 @@ def test_every_event_target_has_a_dead_letter_queue(stack: Template) -> None:
     """Rules, schedules and functions: all there are, each with its queue or with who waits for it."""
     kept = {}
     for logical, rule in stack.of("AWS::Events::Rule").items():
-        for target in rule["Properties"]["Targets"]:
-            kept[f"rule {stack.properties(logical).get('Name', logical)}"] = target.get("DeadLetterConfig")
+        for number, target in enumerate(rule["Properties"]["Targets"]):
+            kept[f"rule {stack.properties(logical)['Name']} {number}"] = target.get("DeadLetterConfig")
     for schedule in stack.of("AWS::Scheduler::Schedule").values():
         kept[f"schedule {schedule['Properties']['Name']}"] = schedule["Properties"]["Target"].get("DeadLetterConfig")
-    assert {"rule medloop-new-data", "rule medloop-model-decisions", "schedule medloop-weekly"} <= set(kept)
+    checks = {"rule medloop-daily-check 0", "rule medloop-daily-check 1"}
+    assert {"rule medloop-new-data 0", "rule medloop-model-decisions 0", "schedule medloop-weekly", *checks} == set(
+        kept
+    )
     lost = [name for name, config in kept.items() if "medloop-dead-letters" not in json.dumps(stack.resolve(config))]
     assert lost == []
     functions = {stack.name(logical) for logical in stack.of("AWS::Lambda::Function")}

@@ -232,11 +232,7 @@ def test_an_empty_prefix_is_told(account: World) -> None:
 def test_a_schedule_of_the_stack_starts_its_pipeline_with_its_parameters(account: World) -> None:
     """The schedule's input is the guard's trigger."""
     schedule = account.stack.one("AWS::Scheduler::Schedule", "weekly")
-    made = account.client("scheduler").get_schedule(Name=schedule)
-    assert (made["ScheduleExpression"], made["State"]) == (WEEKLY.expression, "ENABLED")
-    target = made["Target"]
-    assert target["Arn"] == guard(account)
-    assert target["DeadLetterConfig"]["Arn"].endswith(":medloop-dead-letters")
+    target = account.client("scheduler").get_schedule(Name=schedule)["Target"]
     wish = read_trigger(json.loads(target["Input"]))
     bucket, _, prefix = wish.parameters["InputData"].removeprefix("s3://").partition("/")
     if bucket != account.data:

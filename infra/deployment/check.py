@@ -1,0 +1,85 @@
+"""Whether endpoints serve what was decided: asked daily, as an event that the service never sent is no dead letter.
+
+It only tells. What somebody changed by hand isn't changed back by a clock.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from infra.deployment.plan import (
+    BACK,
+    IN_PROGRESS,
+    Place,
+    answered,
+    converge,
+    describe_endpoint,
+    endpoint_of,
+    name_of,
+    tell,
+)
+from medloop.champion import approved_versions
+from medloop.cloud.hosting import version_of_config
+
+CHECK = "check"
+"""Field of the clock's input: the group to be looked at."""
+SETTLED, FORGOTTEN = timedelta(hours=4), timedelta(days=7)
+"""Before the first a decision's own event may be on its way or at work; after the second what is, is wanted."""
+
+
+def check(group: str, place: Place, sagemaker: Any) -> dict[str, Any]:
+    """What a person is to know of a group's versions and endpoints.
+
+    Told are, of any of the stack's endpoints: a version that is served and not Approved, an endpoint that serves a
+    version and isn't in service. And of the newest Approved version, in the week after its approval, that it isn't
+    deployed; but not where an alarm rolled it back, which was told then.
+
+    Args:
+        group: The model package group.
+        place: Where versions are served.
+        sagemaker: SageMaker client.
+
+    Returns:
+        `action` tell or nothing, with `reason`, `subject` and `message`.
+    """
+    approved = approved_versions(sagemaker, group)
+    numbers = {int(arn.rpartition("/")[2]) for arn in approved}
+    for name in place.endpoints:
+        if amiss := _amiss(name, group, numbers, sagemaker):
+            return amiss
+    if not approved:
+        return answered("nothing", f"{group}: no version is Approved, and none is served")
+    return _undeployed(sagemaker.describe_model_package(ModelPackageName=approved[-1]), place, sagemaker)
+
+
+def _amiss(name: str, group: str, approved: set[int], sagemaker: Any) -> dict[str, Any] | None:
+    """What is wrong with an endpoint that serves one of the group's versions; None of any other."""
+    found = describe_endpoint(sagemaker, name)
+    served = found and version_of_config(found["EndpointConfigName"], group)
+    if not found or not served or found["EndpointStatus"] in IN_PROGRESS:
+        return None
+    model, status = f"{group}/{served}", found["EndpointStatus"]
+    if served not in approved:
+        return tell(f"{model} is not Approved and served", f"endpoint {name} serves {model}; {BACK}")
+    if status != "InService":
+        return tell(f"endpoint {name} is {status}", f"{model} should be served; look at it, and approve {model} anew")
+    return None
+
+
+def _undeployed(newest: dict[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
+    """Whether what was approved in this week was deployed."""
+    model, name = name_of(newest), endpoint_of(newest)
+    changed = newest.get("LastModifiedTime") or newest["CreationTime"]
+    if name not in place.endpoints or not SETTLED < datetime.now(UTC) - changed < FORGOTTEN:
+        return answered("nothing", f"{model} of endpoint {name} isn't looked at: another's, too new or too old")
+    found = describe_endpoint(sagemaker, name)
+    if found and version_of_config(found["EndpointConfigName"], newest["ModelPackageGroupName"]) == int(
+        newest["ModelPackageVersion"]
+    ):
+        return answered("nothing", f"endpoint {name} serves {model}")
+    planned = converge(newest, place, sagemaker)
+    if planned["action"] in ("deploy", "remove"):
+        mend = f"approve it anew: medloop models approve {model} --reason TEXT --yes --target aws; or reject it"
+        return tell(f"{model} is approved and not deployed", f"no event told of it, or its deployment ended; {mend}")
+    return planned if planned["action"] == "tell" else answered("nothing", planned["reason"])
