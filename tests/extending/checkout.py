@@ -1,4 +1,4 @@
-"""A copy of the checkout in a test's own folder, to extend as docs/extending.md says and run through the command line."""
+"""A copy of the checkout in a test's folder, to extend as docs/extending.md says and to run by its commands."""
 
 from __future__ import annotations
 
