@@ -145,8 +145,8 @@ def open_target(name: TargetName, home: Path | None = None) -> Target:
         TargetError: The target is unknown, or the account can't be reached or lacks a setting.
     """
     if name == "local":
-        from medloop.local.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
         from medloop.local.session import local_session
+        from medloop.local.state.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
 
         return Target("local", local_session(home), BUCKET, ROLE_ARN, ACCOUNT, REGION)
     if name == "aws":

@@ -12,7 +12,7 @@ import typer
 from medloop.commands.options import Services
 from medloop.commands.output import say
 from medloop.errors import TargetError
-from medloop.local.home import Home
+from medloop.local.state.home import Home
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -71,8 +71,8 @@ def mlflow_page(home: Path, port: int | None = None) -> Page:
     Raises:
         TargetError: Nothing has been tracked there yet.
     """
-    from medloop.local.home import Home
-    from medloop.local.tracking import store_uri
+    from medloop.local.jobs.tracking import store_uri
+    from medloop.local.state.home import Home
 
     store = store_uri(Home.find(home))
     if not Path(store.removeprefix("sqlite:///")).is_file():
@@ -89,7 +89,7 @@ def tensorboard_page(home: Path, port: int | None = None) -> Page:
         TargetError: There are none yet.
     """
     from medloop.cloud.layout import TENSORBOARD
-    from medloop.local.home import BUCKET, Home
+    from medloop.local.state.home import BUCKET, Home
 
     folder = Home.find(home).buckets / BUCKET / TENSORBOARD
     if not folder.is_dir():

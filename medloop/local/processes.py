@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 import medloop
-from medloop.local.home import HOME_VARIABLE, Home
+from medloop.local.state.home import HOME_VARIABLE, Home
 
 Identity = dict[str, Any]
 

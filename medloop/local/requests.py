@@ -6,7 +6,7 @@ from botocore.validate import ParamValidator
 
 from medloop.definition.requests import operation_problems, service_model
 from medloop.local.errors import invalid
-from medloop.local.store import Document
+from medloop.local.state.store import Document
 
 
 def check_request(operation: str, request: Document) -> None:

@@ -20,11 +20,11 @@ from botocore.compat import HTTPHeaders
 from botocore.loaders import Loader, create_loader
 from botocore.model import ListShape, OperationModel, Shape, StructureShape
 
-from medloop.local.backend import Backend
+from medloop.local.api.operations import OPERATIONS
 from medloop.local.errors import ServiceError
-from medloop.local.home import REGION, Home
-from medloop.local.operations import OPERATIONS
-from medloop.local.store import Document
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import REGION, Home
+from medloop.local.state.store import Document
 
 _PARAMS = "medloop_params"
 

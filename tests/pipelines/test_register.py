@@ -12,7 +12,7 @@ from medloop.commands.registry.comparing import PROVENANCE
 from medloop.definition.read import read_definition
 from medloop.errors import SettingError
 from medloop.evaluation.registration import FIELDS, METADATA
-from medloop.local.expressions import Scope, resolve
+from medloop.local.engine.expressions import Scope, resolve
 from medloop.local.requests import check_request
 from medloop.metadata import MAX_ENTRIES, encode
 from medloop.settings import load_presets

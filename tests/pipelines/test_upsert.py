@@ -17,7 +17,7 @@ from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
 from medloop.cloud.sessions import Target, open_target
 from medloop.cloud.upsert import upsert
 from medloop.errors import SettingError, TargetError
-from medloop.local.home import BUCKET, REGION
+from medloop.local.state.home import BUCKET, REGION
 from medloop.settings import Resolved, resolve
 from tests.pipelines.world import keep_versions
 

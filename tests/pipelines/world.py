@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 
 from medloop.cloud.sessions import Target
-from medloop.local.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
+from medloop.local.state.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
 
 
 class CallRefusedError(Exception):

@@ -21,11 +21,11 @@ from typing import Any
 import psutil
 import pytest
 
-from medloop.local import executions
-from medloop.local.home import BUCKET
-from medloop.local.jobs import PROCESSING, TRAINING
+from medloop.local.engine import executions
+from medloop.local.jobs.jobs import PROCESSING, TRAINING
 from medloop.local.session import local_session
-from medloop.local.store import Store, Table
+from medloop.local.state.home import BUCKET
+from medloop.local.state.store import Store, Table
 from tests.unit.local.conftest import Local, wait_until
 from tests.unit.local.steps import compare, condition, processing, register, training
 from tests.unit.local.test_store import writer

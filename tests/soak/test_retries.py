@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from medloop.local import executions
-from medloop.local.store import Table
+from medloop.local.engine import executions
+from medloop.local.state.store import Table
 from tests.soak.test_kills import (
     NUM_FILES,
     STEPS,

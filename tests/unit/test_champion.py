@@ -14,8 +14,8 @@ import pytest
 from medloop.bundle import REPOSITORY
 from medloop.champion import NOBODY, answer
 from medloop.errors import DataError, SettingError, TargetError
-from medloop.local.home import BUCKET
 from medloop.local.session import local_session
+from medloop.local.state.home import BUCKET
 
 GROUP = "medloop-classification"
 SPLIT = f"s3://{BUCKET}/executions/p/e/Split/split"

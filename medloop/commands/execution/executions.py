@@ -34,7 +34,7 @@ from medloop.commands.records import (
     read_execution,
 )
 from medloop.errors import UserError
-from medloop.local.home import Home
+from medloop.local.state.home import Home
 
 if TYPE_CHECKING:
     from medloop.commands.execution.page_following import Page

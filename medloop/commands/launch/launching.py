@@ -188,7 +188,7 @@ def input_uri(target: Target, wish: Wish) -> str:
             f"--data {wish.data}: jobs on AWS can't read this machine; upload it first: "
             f"aws s3 sync {wish.folder} s3://{target.bucket}/data/{wish.folder.name}"
         )
-    from medloop.local.home import Home
-    from medloop.local.objects import reference
+    from medloop.local.state.home import Home
+    from medloop.local.state.objects import reference
 
     return reference(Home.find(wish.home), wish.folder) + "/"

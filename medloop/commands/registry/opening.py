@@ -20,7 +20,7 @@ from medloop.commands.pages import BrowserOption, OutOption, page_path, show_pag
 from medloop.commands.registry.approval import ModelArgument
 from medloop.commands.registry.evidence_files import RUN_AGAIN, EvidenceFile, read_report_file
 from medloop.errors import UserError
-from medloop.local.home import Home
+from medloop.local.state.home import Home
 
 
 def open_(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from medloop.local.api.paging import created_between, epoch, page, pick
 from medloop.local.api.tags import put_tags
-from medloop.local.backend import Backend
 from medloop.local.hosting import records
-from medloop.local.store import Document, Table
+from medloop.local.state.backend import Backend
+from medloop.local.state.store import Document, Table
 
 _SORTS = {"Name": "EndpointName", "Status": "EndpointStatus"}
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from medloop.definition.read import Definition
-from medloop.local import executions, processes, versions
+from medloop.local import processes
 from medloop.local.api.paging import created_between, page, pick
 from medloop.local.api.pipelines import find
-from medloop.local.backend import Backend
+from medloop.local.engine import executions
+from medloop.local.engine.executions import RUNNING, reap
+from medloop.local.engine.graph import read_graph, typed_parameters
+from medloop.local.engine.selection import Selection
+from medloop.local.engine.step_runs.table import STEP_TYPES
 from medloop.local.errors import invalid
-from medloop.local.executions import RUNNING, reap
-from medloop.local.graph import read_graph, typed_parameters
-from medloop.local.home import new_id, now
-from medloop.local.packages import created_by
-from medloop.local.selection import Selection
-from medloop.local.step_runs.table import STEP_TYPES
-from medloop.local.store import Document, Table, Transaction
+from medloop.local.state import versions
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import new_id, now
+from medloop.local.state.packages import created_by
+from medloop.local.state.store import Document, Table, Transaction
 
 _SUMMARY = (
     "PipelineExecutionArn",
@@ -43,7 +45,7 @@ def start(backend: Backend, params: Document) -> Document:
         if config := params.get("SelectiveExecutionConfig"):
             reused = Selection.of(config).reused(write, name, definition)
             document["SelectiveExecutionConfig"] = config
-        document["_engine"] = processes.spawn_module(backend.home, "medloop.local.engine", arn)
+        document["_engine"] = processes.spawn_module(backend.home, "medloop.local.engine.engine", arn)
         write.put(Table.EXECUTIONS, arn, document, parent=name)
         for step in reused:
             write.put(Table.STEPS, f"{arn}/{step['StepName']}", step, parent=arn)
@@ -74,7 +76,7 @@ def retry(backend: Backend, params: Document) -> Document:
         attempts = {step["StepName"]: step.get("AttemptCount", 1) for step in again}
         document |= {"PipelineExecutionStatus": "Executing", "LastModifiedTime": now()}
         document["_attempts"] = document.get("_attempts", {}) | attempts
-        document["_engine"] = processes.spawn_module(backend.home, "medloop.local.engine", arn)
+        document["_engine"] = processes.spawn_module(backend.home, "medloop.local.engine.engine", arn)
         write.put(Table.EXECUTIONS, arn, document)
         write.put(Table.TOKENS, token, {"PipelineExecutionArn": arn}, parent=arn)
     return {"PipelineExecutionArn": arn}

@@ -8,11 +8,11 @@ from typing import Any
 
 from botocore.response import StreamingBody
 
-from medloop.local import functions
 from medloop.local.api.paging import pick
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
-from medloop.local.store import Document, Table
+from medloop.local.functions import functions
+from medloop.local.state.backend import Backend
+from medloop.local.state.store import Document, Table
 
 _CONFIGURATION = (
     *("FunctionName", "FunctionArn", "Runtime", "Role", "Handler", "CodeSize", "Description", "Timeout", "MemorySize"),

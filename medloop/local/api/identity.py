@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
-from medloop.local.home import ROLE_ARN, ROLE_NAME
-from medloop.local.packages import caller
-from medloop.local.store import Document
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import ROLE_ARN, ROLE_NAME
+from medloop.local.state.packages import caller
+from medloop.local.state.store import Document
 
 
 def get_caller_identity(backend: Backend, params: Document) -> Document:

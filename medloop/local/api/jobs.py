@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from medloop.local import jobs, processes
+from medloop.local import processes
 from medloop.local.api.paging import created_between, epoch, page, pick
 from medloop.local.api.tags import put_tags
-from medloop.local.backend import Backend
 from medloop.local.errors import invalid
-from medloop.local.jobs import ENDED, TRAINING, JobKind
-from medloop.local.store import Document
+from medloop.local.jobs import jobs
+from medloop.local.jobs.jobs import ENDED, TRAINING, JobKind
+from medloop.local.state.backend import Backend
+from medloop.local.state.store import Document
 
 Handler = Callable[[Backend, Document], Document]
 
@@ -22,7 +23,7 @@ def operations(kind: JobKind) -> dict[str, Handler]:
     def create(backend: Backend, params: Document) -> Document:
         name = params[f"{kind.name}Name"]
         with backend.store.write() as write:
-            spawn = partial(processes.spawn_module, backend.home, "medloop.local.runner", kind.arn(name))
+            spawn = partial(processes.spawn_module, backend.home, "medloop.local.jobs.runner", kind.arn(name))
             job = jobs.create(write, kind, params, spawn)
             put_tags(write, job[f"{kind.name}Arn"], params.get("Tags") or [])
         return pick(job, f"{kind.name}Arn")

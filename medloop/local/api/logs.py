@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError, invalid
-from medloop.local.store import Document
+from medloop.local.state.backend import Backend
+from medloop.local.state.store import Document
 
 _MAX_EVENTS = 10_000
 _MAX_STREAMS = 50

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from medloop.local.api.paging import created_between, page, pick
 from medloop.local.api.tags import put_tags
-from medloop.local.backend import Backend
 from medloop.local.hosting import records
-from medloop.local.store import Document, Table, Transaction
+from medloop.local.state.backend import Backend
+from medloop.local.state.store import Document, Table, Transaction
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from medloop.local.errors import invalid
-from medloop.local.store import Document
+from medloop.local.state.store import Document
 
 _DEFAULT_PAGE = 10
 _MAX_PAGE = 100

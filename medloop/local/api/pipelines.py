@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from medloop.local import versions
 from medloop.local.api.paging import created_between, page, pick
 from medloop.local.api.tags import put_tags
-from medloop.local.backend import Backend
+from medloop.local.engine.executions import RUNNING, reap
+from medloop.local.engine.graph import read_graph
+from medloop.local.engine.step_runs.table import STEP_TYPES
 from medloop.local.errors import ServiceError, check_name, in_use, invalid, not_found
-from medloop.local.executions import RUNNING, reap
-from medloop.local.graph import read_graph
-from medloop.local.home import arn, now
-from medloop.local.packages import created_by
-from medloop.local.step_runs.table import STEP_TYPES
-from medloop.local.store import Document, Table, Transaction
+from medloop.local.state import versions
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import arn, now
+from medloop.local.state.packages import created_by
+from medloop.local.state.store import Document, Table, Transaction
 
 _SUMMARY = ("PipelineArn", "PipelineName", "PipelineDisplayName", "PipelineDescription", "RoleArn", "CreationTime")
 _VERSION_SUMMARY = (

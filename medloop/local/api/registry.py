@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from medloop.local import packages
 from medloop.local.api.paging import created_between, page, pick
 from medloop.local.api.tags import put_tags
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError, invalid
-from medloop.local.home import arn, now
-from medloop.local.packages import created_by, group_name
 from medloop.local.requests import check_limits
-from medloop.local.store import Document, Table, Transaction
+from medloop.local.state import packages
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import arn, now
+from medloop.local.state.packages import created_by, group_name
+from medloop.local.state.store import Document, Table, Transaction
 
 _GROUP_SUMMARY = (
     "ModelPackageGroupName",

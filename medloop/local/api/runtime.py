@@ -9,14 +9,14 @@ from typing import Any, cast
 
 from botocore.response import StreamingBody
 
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
 from medloop.local.hosting import calls
 from medloop.local.hosting.calls import MAX_BODY, MAX_SERVERLESS_BODY, runtime_error
 from medloop.local.hosting.queue import DEFAULT_SECONDS, DEFAULT_TTL, Queue
 from medloop.local.hosting.queue import MAX_BODY as MAX_ASYNC_BODY
-from medloop.local.objects import split_uri
-from medloop.local.store import Document
+from medloop.local.state.backend import Backend
+from medloop.local.state.objects import split_uri
+from medloop.local.state.store import Document
 
 _ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 _HEADERS = {"ContentType": "Content-Type", "Accept": "Accept", "CustomAttributes": _ATTRIBUTES}

@@ -15,11 +15,11 @@ from urllib.parse import unquote
 
 from botocore.response import StreamingBody
 
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
-from medloop.local.home import REGION
-from medloop.local.objects import Object
-from medloop.local.store import Document
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import REGION
+from medloop.local.state.objects import Object
+from medloop.local.state.store import Document
 
 _MAX_KEYS = 1000
 

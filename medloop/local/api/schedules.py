@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from medloop.local.api.paging import page, pick
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError, invalid
-from medloop.local.home import ACCOUNT, REGION, now
-from medloop.local.store import Document, Table, Transaction
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import ACCOUNT, REGION, now
+from medloop.local.state.store import Document, Table, Transaction
 
 _GROUP = "default"
 _EXPRESSION = re.compile(

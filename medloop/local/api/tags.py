@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from medloop.local.api.paging import page
-from medloop.local.backend import Backend
-from medloop.local.store import Document, Table, Transaction
+from medloop.local.state.backend import Backend
+from medloop.local.state.store import Document, Table, Transaction
 
 
 def put_tags(write: Transaction, arn: str, tags: list[Document]) -> Document:

@@ -6,10 +6,10 @@ from functools import partial
 
 from medloop.local import processes
 from medloop.local.api.paging import created_between, epoch, page, pick
-from medloop.local.backend import Backend
 from medloop.local.errors import invalid
-from medloop.local.jobs import ENDED
-from medloop.local.store import Document, Table
+from medloop.local.jobs.jobs import ENDED
+from medloop.local.state.backend import Backend
+from medloop.local.state.store import Document, Table
 from medloop.local.tuning import records
 from medloop.local.tuning.records import ARN, CONFIG, NAME, OBJECTIVE, STATUS
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from medloop.local import processes
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
-from medloop.local.home import ACCOUNT, REGION
 from medloop.local.hosting import records
-from medloop.local.store import Document, Table
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import ACCOUNT, REGION
+from medloop.local.state.store import Document, Table
 
 MAX_BODY = 6_291_456
 """Bytes of a real-time request or response: botocore's own model of InvokeEndpoint."""

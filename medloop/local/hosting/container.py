@@ -25,13 +25,13 @@ from typing import Any
 import psutil
 
 from medloop.local import processes
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
-from medloop.local.home import new_id
-from medloop.local.objects import split_uri
-from medloop.local.runner import JobLog
-from medloop.local.staging import Folder, StagingError, environment, unpack_image, write_site
-from medloop.local.store import Document
+from medloop.local.jobs.runner import JobLog
+from medloop.local.jobs.staging import Folder, StagingError, environment, unpack_image, write_site
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import new_id
+from medloop.local.state.objects import split_uri
+from medloop.local.state.store import Document
 
 MAX_MODEL_BYTES = 30 << 30
 """What an unpacked model may take: the volume that the service gives to most instances."""

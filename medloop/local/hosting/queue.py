@@ -13,11 +13,11 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
 from medloop.local.hosting import calls
-from medloop.local.objects import split_uri
-from medloop.local.store import Document
+from medloop.local.state.backend import Backend
+from medloop.local.state.objects import split_uri
+from medloop.local.state.store import Document
 
 MAX_BODY = 1 << 30
 """Bytes of an asynchronous request: 1 GB."""

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from medloop.local import processes
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError, check_name, invalid
-from medloop.local.home import arn, now
-from medloop.local.objects import split_uri
-from medloop.local.store import Document, Table, Transaction
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import arn, now
+from medloop.local.state.objects import split_uri
+from medloop.local.state.store import Document, Table, Transaction
 
 MAX_NAME = 63
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})

@@ -15,16 +15,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from medloop.local.backend import Backend
-from medloop.local.home import new_id
 from medloop.local.hosting import records
 from medloop.local.hosting.calls import LOG_GROUP
 from medloop.local.hosting.container import Container, GivenUpError, StartError, clear_place
 from medloop.local.hosting.queue import Queue
-from medloop.local.jobs import MAX_REASON
-from medloop.local.runner import JobLog, wait_for
-from medloop.local.staging import Folder
-from medloop.local.store import Document, Table
+from medloop.local.jobs.jobs import MAX_REASON
+from medloop.local.jobs.runner import JobLog, wait_for
+from medloop.local.jobs.staging import Folder
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import new_id
+from medloop.local.state.store import Document, Table
 
 _POLL_SECONDS, _REST_SECONDS = 0.1, 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0

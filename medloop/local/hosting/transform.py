@@ -9,18 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from medloop.local import jobs, outputs
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
-from medloop.local.home import new_id, now
 from medloop.local.hosting.calls import BrokenError, NotSentError, TooLateError, post
 from medloop.local.hosting.container import Container, GivenUpError, StartError
 from medloop.local.hosting.records import STARTUP_SECONDS
-from medloop.local.jobs import MAX_REASON, TRANSFORM
-from medloop.local.objects import Object, split_uri
-from medloop.local.runner import JobLog, asked_to_stop
-from medloop.local.staging import Folder
-from medloop.local.store import Document
+from medloop.local.jobs import jobs, outputs
+from medloop.local.jobs.jobs import MAX_REASON, TRANSFORM
+from medloop.local.jobs.runner import JobLog, asked_to_stop
+from medloop.local.jobs.staging import Folder
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import new_id, now
+from medloop.local.state.objects import Object, split_uri
+from medloop.local.state.store import Document
 
 _MAX_PAYLOAD_MB = 6
 _SECONDS, _RETRIES = 600, 3

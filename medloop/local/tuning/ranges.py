@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from medloop.local.errors import ServiceError, invalid
-from medloop.local.store import Document
+from medloop.local.state.store import Document
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

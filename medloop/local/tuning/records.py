@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from medloop.local import jobs, processes
+from medloop.local import processes
 from medloop.local.api.paging import pick
 from medloop.local.api.tags import put_tags
-from medloop.local.backend import Backend
 from medloop.local.errors import check_name, in_use, invalid, not_found
-from medloop.local.home import arn, now
-from medloop.local.jobs import ENDED, TRAINING
+from medloop.local.jobs import jobs
+from medloop.local.jobs.jobs import ENDED, TRAINING
 from medloop.local.requests import check_request
-from medloop.local.store import Document, Table, Transaction
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import arn, now
+from medloop.local.state.store import Document, Table, Transaction
 from medloop.local.tuning.ranges import Interval, read_ranges
 from medloop.local.tuning.search import Known, grid, max_resource
 

@@ -16,13 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medloop.local import jobs, processes
-from medloop.local.backend import Backend
+from medloop.local import processes
 from medloop.local.errors import ServiceError
-from medloop.local.home import new_id
-from medloop.local.jobs import TRAINING
-from medloop.local.runner import JobLog, run_job, wait_for
-from medloop.local.store import Document, Table
+from medloop.local.jobs import jobs
+from medloop.local.jobs.jobs import TRAINING
+from medloop.local.jobs.runner import JobLog, run_job, wait_for
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import new_id
+from medloop.local.state.store import Document, Table
 from medloop.local.tuning import records
 from medloop.local.tuning.search import Search, Trial, grid
 from medloop.log_metrics import find_metrics, metric_patterns

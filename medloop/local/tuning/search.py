@@ -12,7 +12,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from medloop.local.store import Document
+from medloop.local.state.store import Document
 from medloop.local.tuning.ranges import Choices, Position, Range, read_ranges
 
 if TYPE_CHECKING:

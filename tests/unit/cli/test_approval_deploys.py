@@ -9,7 +9,7 @@ from medloop.cli import main
 from medloop.cloud.sessions import Target
 from medloop.commands.options import Services
 from medloop.commands.registry.decisions import decisions_of
-from medloop.local.home import ACCOUNT, BUCKET, REGION, ROLE_ARN, arn
+from medloop.local.state.home import ACCOUNT, BUCKET, REGION, ROLE_ARN, arn
 from tests.unit.cli.test_endpoints import GROUP, World, endpoints, local
 from tests.unit.cli.versions import answer_executions, store_evidence
 

@@ -13,7 +13,7 @@ import pytest
 from medloop.cli import main
 from medloop.cloud.sessions import Target
 from medloop.commands.options import Services
-from medloop.local.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
+from medloop.local.state.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
 from tests.unit.local.conftest import Local, local
 from tests.unit.local.hosting import Hosting
 

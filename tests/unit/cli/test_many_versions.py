@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
-from medloop.local.home import BUCKET
 from medloop.local.session import local_session
+from medloop.local.state.home import BUCKET
 from tests.unit.cli.test_approval import Desk
 from tests.unit.cli.versions import answer_executions, keep_cards, register
 

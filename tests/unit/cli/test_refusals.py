@@ -12,7 +12,7 @@ import pytest
 from medloop.commands.evidence import digest_of
 from medloop.commands.registry.decisions import decisions_of
 from medloop.identity import caller, starter, user_here
-from medloop.local.home import BUCKET
+from medloop.local.state.home import BUCKET
 from tests.unit.cli.test_approval import Desk, desk
 from tests.unit.cli.versions import EXECUTION, PAGE, STARTER, answer_executions, card, identity, register
 

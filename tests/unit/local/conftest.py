@@ -17,8 +17,8 @@ from typing import Any
 import boto3
 import pytest
 
-from medloop.local.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
 from medloop.local.session import local_session
+from medloop.local.state.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
 
 
 @dataclass

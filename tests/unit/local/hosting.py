@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from medloop.local.home import BUCKET, ROLE_ARN
+from medloop.local.state.home import BUCKET, ROLE_ARN
 from tests.unit.local.conftest import Local, wait_until
 
 SERVER = """

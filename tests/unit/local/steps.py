@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medloop.local.home import BUCKET, ROLE_ARN
+from medloop.local.state.home import BUCKET, ROLE_ARN
 
 
 def processing(name: str, image: str, **more: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from medloop.local.home import BUCKET, ROLE_ARN
+from medloop.local.state.home import BUCKET, ROLE_ARN
 from tests.unit.local.conftest import wait_until
 
 pytestmark = pytest.mark.slow

@@ -11,13 +11,13 @@ import pytest
 from medloop.definition.read import Step
 from medloop.definition.retrying import read_policies
 from medloop.errors import SettingError
-from medloop.local import executions
-from medloop.local.attempts import attempt, exception_type
-from medloop.local.backend import Backend
+from medloop.local.engine import executions
+from medloop.local.engine.attempts import attempt, exception_type
+from medloop.local.engine.expressions import Scope
+from medloop.local.engine.step_runs.base import StepResult, StepRun, refused
 from medloop.local.errors import ServiceError, invalid
-from medloop.local.expressions import Scope
-from medloop.local.step_runs.base import StepResult, StepRun, refused
-from medloop.local.store import Table
+from medloop.local.state.backend import Backend
+from medloop.local.state.store import Table
 
 JOB = {"TrainingJob": {"Arn": "arn"}}
 POLICIES = [

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from medloop.local.backend import Backend
 from medloop.local.errors import ServiceError
 from medloop.local.hosting.calls import INVOCATION_SECONDS, send
+from medloop.local.state.backend import Backend
 from tests.unit.local.conftest import Local, wait_until
 from tests.unit.local.hosting import Hosting, archive
 

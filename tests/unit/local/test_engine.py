@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from medloop.local.home import BUCKET
+from medloop.local.state.home import BUCKET
 from tests.unit.local.conftest import wait_until
 from tests.unit.local.steps import compare, condition, fail, processing, register, training
 from tests.unit.local.test_jobs import SLEEPING, pid_of_job, processes_of
@@ -30,7 +30,7 @@ def engine_of(local: Any) -> int:
     """The only engine of this home."""
     for process in psutil.process_iter(["cmdline"]):
         with suppress(psutil.Error):  # another user's, or one that has just ended
-            is_engine = "medloop.local.engine" in (process.info["cmdline"] or [])
+            is_engine = "medloop.local.engine.engine" in (process.info["cmdline"] or [])
             if is_engine and process.environ().get("MEDLOOP_HOME") == str(local.home):
                 return int(process.pid)
     raise AssertionError("no engine runs")

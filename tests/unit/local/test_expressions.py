@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medloop.local.expressions import ExpressionError, Scope, holds, resolve
+from medloop.local.engine.expressions import ExpressionError, Scope, holds, resolve
 
 JOB = {
     "ModelArtifacts": {"S3ModelArtifacts": "s3://b/model.tar.gz"},

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from medloop.container.paths import PREFIX
-from medloop.local.backend import Backend
-from medloop.local.folders import StagingError
-from medloop.local.home import BUCKET
-from medloop.local.inputs import link_inputs
+from medloop.local.jobs.folders import StagingError
+from medloop.local.jobs.inputs import link_inputs
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import BUCKET
 from tests.unit.local.conftest import Local
 from tests.unit.local.steps import processing, training
 

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from medloop.local.home import BUCKET, Home
-from medloop.local.objects import reference
+from medloop.local.state.home import BUCKET, Home
+from medloop.local.state.objects import reference
 from tests.unit.local.conftest import wait_until
 from tests.unit.local.steps import processing, training
 

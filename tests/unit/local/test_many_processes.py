@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import medloop
-from medloop.local.home import BUCKET
+from medloop.local.state.home import BUCKET
 from tests.unit.local.conftest import Local, wait_until
 from tests.unit.local.steps import training
 from tests.unit.local.test_jobs import processes_of

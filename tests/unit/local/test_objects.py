@@ -12,8 +12,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from medloop.errors import DataError
-from medloop.local.home import BUCKET, Home
-from medloop.local.objects import reference
+from medloop.local.state.home import BUCKET, Home
+from medloop.local.state.objects import reference
 
 
 def keys(s3: Any, **request: Any) -> list[str]:

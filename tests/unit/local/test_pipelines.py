@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from medloop.identity import caller, starter
-from medloop.local.home import BUCKET, ROLE_ARN
+from medloop.local.state.home import BUCKET, ROLE_ARN
 from tests.unit.local.steps import compare, condition, fail, processing, register, training
 
 MODEL = botocore.session.get_session().get_service_model("sagemaker")

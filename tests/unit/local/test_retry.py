@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from medloop.local.home import BUCKET, ROLE_ARN
 from medloop.local.processes import alive, identity
+from medloop.local.state.home import BUCKET, ROLE_ARN
 from tests.unit.local.conftest import wait_until
 from tests.unit.local.steps import compare, condition, fail, processing, register, training
 from tests.unit.local.test_engine import engine_of

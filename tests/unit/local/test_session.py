@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 
 from medloop.errors import TargetError
-from medloop.local.home import ROLE_ARN
 from medloop.local.session import local_session
+from medloop.local.state.home import ROLE_ARN
 
 
 @pytest.fixture

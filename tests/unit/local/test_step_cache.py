@@ -9,8 +9,8 @@ import pytest
 
 from medloop.definition.caching import seconds_of
 from medloop.errors import SettingError
-from medloop.local.home import BUCKET
-from medloop.local.store import Store, Table
+from medloop.local.state.home import BUCKET
+from medloop.local.state.store import Store, Table
 from tests.unit.local.steps import processing, training
 
 MAKE = """

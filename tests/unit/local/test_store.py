@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from medloop.errors import TargetError
-from medloop.local.store import SCHEMA_VERSION, Store, Table
+from medloop.local.state.store import SCHEMA_VERSION, Store, Table
 
 WRITER = """
 import sys
 from pathlib import Path
-from medloop.local.store import Store, Table
+from medloop.local.state.store import Store, Table
 store = Store(Path(sys.argv[1]))
 for number in range(60):
     with store.write() as write:

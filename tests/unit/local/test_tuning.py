@@ -10,7 +10,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from medloop.local.home import BUCKET, ROLE_ARN
+from medloop.local.state.home import BUCKET, ROLE_ARN
 from tests.unit.local.conftest import Local, wait_until
 from tests.unit.local.steps import processing
 

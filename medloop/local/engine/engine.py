@@ -1,0 +1,221 @@
+"""Runs one execution: `python -m medloop.local.engine.engine <its ARN>`, started detached by StartPipelineExecution.
+
+A step starts when all that it refers to or depends on has succeeded, and its Condition has taken its branch;
+independent steps run at once. When a step fails, those that run go on to their end and nothing new starts, as SageMaker
+has it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import sys
+import threading
+import traceback
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from medloop.definition.read import OUTCOMES, Definition, Step
+from medloop.local.engine import executions, step_cache
+from medloop.local.engine.attempts import Attempted, attempt
+from medloop.local.engine.expressions import Scope
+from medloop.local.engine.graph import read_graph, typed_parameters
+from medloop.local.engine.results import recorded
+from medloop.local.engine.step_runs.base import StepResult, StepRun
+from medloop.local.engine.step_runs.table import STEP_TYPES
+from medloop.local.jobs.runner import wait_for
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import HOME_VARIABLE, now
+from medloop.local.state.store import Document, Table
+
+_POLL_SECONDS = 0.1
+_MAX_REASON = 1300
+_FAILED = "Step failure: One or multiple steps failed"
+
+
+class Engine:
+    """One execution in the making.
+
+    Args:
+        backend: The backend.
+        execution: The execution's record, whose engine is this process.
+        stop: Set from outside to stop the execution.
+    """
+
+    def __init__(self, backend: Backend, execution: Document, stop: threading.Event) -> None:
+        self.backend = backend
+        self.arn: str = execution["PipelineExecutionArn"]
+        self.definition: Definition = read_graph(execution["_definition"], STEP_TYPES)
+        self.scope = _scope(backend, execution, self.definition)
+        self.limit = _limit(execution)
+        self.stop = stop
+        self.stopping = False
+        self.results: dict[str, StepResult] = {}
+        self.left_out: set[str] = set()
+        self.running: dict[Future[Attempted], Step] = {}
+        self.attempts: dict[str, int] = execution.get("_attempts", {})
+        self._take_over(execution)
+
+    def _take_over(self, execution: Document) -> None:
+        """Begin with what has succeeded: before a retry, or in the execution that a selective one refers to."""
+        with self.backend.store.read() as read:
+            done = [step for step in read.select(Table.STEPS, self.arn) if step["StepStatus"] == "Succeeded"]
+            for record in done:
+                self._know(record["StepName"], recorded(read, execution, record))
+        for name in [record["StepName"] for record in done if "_properties" not in record]:
+            self._remember(self.definition.step(name))
+        if selective := execution.get("SelectiveExecutionConfig"):
+            selected = {step["StepName"] for step in selective["SelectedSteps"]}
+            self.left_out = {step.name for step in self.definition.steps} - selected - set(self.results)
+
+    def _remember(self, step: Step) -> None:
+        """Do for a step whose job was done when its engine died what that engine could not."""
+        key, result = step_cache.key_of(self.arn, step, self.scope), self.results[step.name]
+        if key:
+            entry = step_cache.entry_of(self.backend, self.arn, result)
+            with self.backend.store.write() as write:
+                step_cache.remember(write, key, entry)
+
+    def run(self) -> None:
+        """Run all steps, then record how the execution ended."""
+        with ThreadPoolExecutor(self.limit) as pool:
+            while True:
+                self._see_stop()
+                self._leave_out()
+                for step in self._startable():
+                    self._start(pool, step)
+                if not self.running:
+                    break
+                for future in wait(self.running, _POLL_SECONDS, FIRST_COMPLETED).done:
+                    self._end(self.running.pop(future), future.result())
+        status, reason = self._outcome()
+        with self.backend.store.write() as write:
+            fields = {"FailureReason": reason[:_MAX_REASON]} if reason else {}
+            executions.change(write, self.arn, PipelineExecutionStatus=status, **fields)
+
+    def _see_stop(self) -> None:
+        with self.backend.store.read() as read:
+            status = executions.read(read, self.arn)["PipelineExecutionStatus"]
+        if status != "Executing":
+            self.stop.set()
+        if self.stop.is_set() and not self.stopping:
+            self.stopping = True
+            with self.backend.store.write() as write:
+                executions.change(write, self.arn, PipelineExecutionStatus="Stopping")
+                for step in self.running.values():
+                    executions.change_step(write, self.arn, step.name, StepStatus="Stopping")
+
+    def _leave_out(self) -> None:
+        """Leave out the steps of branches not taken, and what waits for them."""
+        pending = [step for step in self.definition.steps if self._is_pending(step)]
+        found = {step.name for step in pending if step.needs & self.left_out or self._is_off(step)}
+        self.left_out |= found
+        if found:
+            self._leave_out()
+
+    def _is_pending(self, step: Step) -> bool:
+        return step.name not in self.results and step.name not in self.left_out and step not in self.running.values()
+
+    def _is_off(self, step: Step) -> bool:
+        if step.branch is None or step.branch[0] not in self.results:
+            return False
+        condition, outcome = step.branch
+        return self.results[condition].properties.get("Outcome") != OUTCOMES[outcome]
+
+    def _startable(self) -> list[Step]:
+        if self.stop.is_set() or any(result.status != "Succeeded" for result in self.results.values()):
+            return []
+        pending = [step for step in self.definition.steps if self._is_pending(step)]
+        ready = [step for step in pending if step.needs <= set(self.results)]
+        return ready[: self.limit - len(self.running)]
+
+    def _start(self, pool: ThreadPoolExecutor, step: Step) -> None:
+        fields: dict[str, Any] = {"StepStatus": "Executing", "StartTime": now()}
+        fields["AttemptCount"] = self.attempts.get(step.name, 0) + 1
+        fields |= {
+            f"Step{name}": step.document[name] for name in ("DisplayName", "Description") if name in step.document
+        }
+        with self.backend.store.write() as write:
+            executions.change_step(write, self.arn, step.name, **fields)
+        run = StepRun(self.backend, self.arn, step, self.scope, self.stop)
+        self.running[pool.submit(attempt, run)] = step
+
+    def _end(self, step: Step, attempted: Attempted) -> None:
+        self._know(step.name, attempted.result)
+        with self.backend.store.write() as write:
+            executions.change_step(write, self.arn, step.name, **attempted.result.ending())
+            if attempted.cache_entry:
+                step_cache.remember(write, attempted.cache_key, attempted.cache_entry)
+
+    def _know(self, name: str, result: StepResult) -> None:
+        self.results[name] = result
+        self.scope.steps[name] = result.properties
+        for file, uri in result.property_files.items():
+            self.scope.property_files[name, file] = uri
+
+    def _outcome(self) -> tuple[str, str]:
+        failed = [f"{name}: {result.reason}" for name, result in self.results.items() if result.status == "Failed"]
+        if self.stop.is_set():
+            return "Stopped", ""
+        if failed:
+            return "Failed", f"{_FAILED}. {' '.join(failed)}"
+        return "Succeeded", ""
+
+
+def _scope(backend: Backend, execution: Document, definition: Definition) -> Scope:
+    arn, pipeline = execution["PipelineExecutionArn"], execution["PipelineArn"]
+    started = datetime.datetime.fromtimestamp(execution["CreationTime"], datetime.UTC).isoformat()
+    variables = {
+        "PipelineExecutionArn": arn,
+        "PipelineExecutionId": arn.rpartition("/")[2],
+        "PipelineArn": pipeline,
+        "PipelineName": pipeline.rpartition("/")[2],
+        "StartDateTime": started,
+        "CurrentDateTime": started,
+    }
+    return Scope(typed_parameters(definition.parameters, execution["_parameters"]), variables, backend.objects.read)
+
+
+def _limit(execution: Document) -> int:
+    """Steps at once: what the execution asks for, but no more than there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    asked: int = execution.get("ParallelismConfiguration", {}).get("MaxParallelExecutionSteps", cores)
+    return max(1, min(asked, cores))
+
+
+def run_execution(backend: Backend, arn: str, stop: threading.Event) -> None:
+    """Run a recorded execution; a bug in here ends it as Failed and says so, before it is raised."""
+    with backend.store.read() as read:
+        execution = executions.read(read, arn)
+    try:
+        Engine(backend, execution, stop).run()
+    except BaseException as error:
+        reason = f"InternalServerError: {type(error).__name__}: {error}"
+        with backend.store.write() as write:
+            executions.change(write, arn, PipelineExecutionStatus="Failed", FailureReason=reason[:_MAX_REASON])
+        raise
+
+
+def main(argv: list[str]) -> None:
+    """Run the execution whose ARN is given, under `MEDLOOP_HOME`."""
+    backend = Backend.open(Path(os.environ[HOME_VARIABLE]))
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if wait_for(lambda: _is_ours(backend, argv[0])):
+        run_execution(backend, argv[0], stop)
+
+
+def _is_ours(backend: Backend, arn: str) -> bool:
+    with backend.store.read() as read:
+        execution = read.get(Table.EXECUTIONS, arn)
+    return execution is not None and execution["_engine"]["pid"] == os.getpid()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)

@@ -1,0 +1,95 @@
+"""Executions and their steps as records; an execution whose engine is gone is told from one that runs."""
+
+from __future__ import annotations
+
+from medloop.local import processes
+from medloop.local.errors import not_found
+from medloop.local.jobs import jobs
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import now
+from medloop.local.state.store import Document, Table, Transaction
+from medloop.local.tuning import records as tuning
+
+RUNNING = frozenset({"Executing", "Stopping"})
+STEP_RUNNING = frozenset({"Starting", "Executing", "Stopping"})
+ENGINE_DIED = "engine died (the process that ran the execution is gone); go on with `medloop executions retry`"
+
+
+def read(transaction: Transaction, arn: str) -> Document:
+    """An execution's record.
+
+    Raises:
+        ServiceError: ResourceNotFound.
+    """
+    document = transaction.get(Table.EXECUTIONS, arn)
+    if document is None:
+        raise not_found(f"Pipeline execution '{arn}' does not exist.")
+    return document
+
+
+def pipeline_of(arn: str) -> str:
+    """The name of an execution's pipeline."""
+    return arn.rpartition(":pipeline/")[2].partition("/")[0]
+
+
+def change(write: Transaction, arn: str, **fields: object) -> Document:
+    """Change an execution that hasn't ended."""
+    document = read(write, arn)
+    if document["PipelineExecutionStatus"] in RUNNING:
+        document |= {**fields, "LastModifiedTime": now()}
+        write.put(Table.EXECUTIONS, arn, document)
+    return document
+
+
+def change_step(write: Transaction, arn: str, name: str, **fields: object) -> Document:
+    """Make a step's record, or change it while the step runs."""
+    key = f"{arn}/{name}"
+    document = write.get(Table.STEPS, key) or {"StepName": name, "StepStatus": "Starting"}
+    if document["StepStatus"] in STEP_RUNNING:
+        document |= fields
+        write.put(Table.STEPS, key, document, parent=arn)
+    return document
+
+
+def begin_attempt(write: Transaction, arn: str, name: str) -> None:
+    """Record that a running step's next attempt begins: the count goes up, and the last one's failure is gone."""
+    key = f"{arn}/{name}"
+    document = write.get(Table.STEPS, key)
+    if document and document["StepStatus"] in STEP_RUNNING:
+        document.pop("FailureReason", None)
+        write.put(Table.STEPS, key, {**document, "AttemptCount": document["AttemptCount"] + 1})
+
+
+def reap(backend: Backend, document: Document) -> Document:
+    """Record the end of an execution whose engine is gone, and end its jobs; any other is returned as it is.
+
+    Its jobs come first, so that a reader that dies here leaves the rest to the next one.
+    """
+    if document["PipelineExecutionStatus"] not in RUNNING or processes.alive(document["_engine"]):
+        return document
+    arn = document["PipelineExecutionArn"]
+    for kind in jobs.KINDS.values():
+        with backend.store.read() as transaction:
+            left = [job for job in transaction.select(kind.table) if job.get("_execution") == arn]
+        for job in left:
+            jobs.reap(backend, kind, job)
+    tuning.reap_execution(backend, arn)
+    with backend.store.write() as write:
+        if (current := read(write, arn))["_engine"] != document["_engine"]:
+            return current  # retried since this was read: another engine has it
+        for step in write.select(Table.STEPS, arn):
+            if step["StepStatus"] in STEP_RUNNING:
+                change_step(write, arn, step["StepName"], **_ending(write, step), EndTime=now())
+        return change(write, arn, PipelineExecutionStatus="Failed", FailureReason=ENGINE_DIED)
+
+
+def _ending(transaction: Transaction, step: Document) -> dict[str, str]:
+    """How a step ended that a dead engine left running: as its job did, when that came first."""
+    for name, kind in jobs.KINDS.items():
+        known = step.get("Metadata", {}).get(name)
+        job = transaction.get(kind.table, known["Arn"].rpartition("/")[2]) if known else None
+        if job and job[kind.status] == "Completed":
+            return {"StepStatus": "Succeeded"}
+    if tuning.is_completed(transaction, step.get("Metadata", {})):
+        return {"StepStatus": "Succeeded"}
+    return {"StepStatus": "Failed", "FailureReason": ENGINE_DIED}

@@ -1,0 +1,52 @@
+"""Results of steps as their records keep them: for a retry, for the step cache, for steps that aren't selected."""
+
+from __future__ import annotations
+
+from medloop.definition.read import read_definition
+from medloop.local.engine.step_runs.base import StepResult
+from medloop.local.jobs import jobs
+from medloop.local.state.store import Document, Table, Transaction
+from medloop.local.tuning import records as tuning
+
+
+def property_files(declared: list[Document], job: Document) -> dict[str, str]:
+    """The S3 URI of each property file that a Processing step declares, by name.
+
+    Args:
+        declared: The step's PropertyFiles.
+        job: The processing job's record.
+    """
+    outputs = job.get("ProcessingOutputConfig", {}).get("Outputs") or []
+    places = {output["OutputName"]: output["S3Output"]["S3Uri"].rstrip("/") for output in outputs}
+    return {
+        file["PropertyFileName"]: f"{places[file['OutputName']]}/{file['FilePath']}"
+        for file in declared
+        if file["OutputName"] in places
+    }
+
+
+def recorded(transaction: Transaction, execution: Document, record: Document) -> StepResult:
+    """The result of a step that succeeded.
+
+    Args:
+        transaction: The records.
+        execution: The record of the execution that ran it.
+        record: The step's record. Where it doesn't hold the result itself (it was ended for an engine that died, or
+            recorded before results were kept), the job, the package or the outcome that it names does.
+    """
+    metadata: Document = record.get("Metadata") or {}
+    if "_properties" in record:
+        return StepResult("Succeeded", record["_properties"], metadata, property_files=record["_property_files"])
+    for name, kind in jobs.KINDS.items():
+        if name in metadata:
+            job = transaction.get(kind.table, metadata[name]["Arn"].rpartition("/")[2]) or {}
+            step = read_definition(execution["_definition"]).step(record["StepName"])
+            files = property_files(step.document.get("PropertyFiles") or [], job)
+            return StepResult("Succeeded", job, metadata, property_files=files)
+    if tuning.is_completed(transaction, metadata):
+        document = tuning.read(transaction, tuning.name_of(metadata))
+        return StepResult("Succeeded", tuning.properties(transaction, document), metadata)
+    if "RegisterModel" in metadata:
+        arn = metadata["RegisterModel"]["Arn"]
+        return StepResult("Succeeded", transaction.get(Table.PACKAGES, arn) or {"ModelPackageArn": arn}, metadata)
+    return StepResult("Succeeded", dict(metadata.get("Condition", {})), metadata)

@@ -1,0 +1,124 @@
+"""The step cache: an earlier run's result in place of a new one, by AWS's rule.
+
+Of the same pipeline and step, with equal compared arguments (`medloop.definition.caching`), succeeded, not older than
+ExpireAfter. Unlike AWS, a run whose stored outputs were deleted or changed since doesn't count: the step runs again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from medloop.definition.caching import compared, is_cached, max_age
+from medloop.definition.read import Step
+from medloop.local.engine import executions
+from medloop.local.engine.expressions import ExpressionError, Scope, resolve
+from medloop.local.engine.results import recorded
+from medloop.local.engine.step_runs.base import StepResult
+from medloop.local.errors import ServiceError
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import now
+from medloop.local.state.objects import split_uri
+from medloop.local.state.store import Document, Table, Transaction
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What the cache says of a step that is about to run.
+
+    Args:
+        key: Under which its result will be remembered; empty where the step isn't cached.
+        hit: The earlier run's result, if there is one.
+        note: Why an earlier run of equal arguments doesn't count, if so.
+    """
+
+    key: str = ""
+    hit: StepResult | None = None
+    note: str = ""
+
+
+def look_up(backend: Backend, execution: str, step: Step, scope: Scope) -> Lookup:
+    """Look for an earlier run of a step.
+
+    Args:
+        backend: The backend.
+        execution: ARN of the execution that the step belongs to.
+        step: The step.
+        scope: What its expressions may refer to.
+    """
+    key = key_of(execution, step, scope)
+    if not key:
+        return Lookup()
+    with backend.store.read() as read:
+        entry = read.get(Table.CACHE, key)
+        if entry is None:
+            return Lookup(key)
+        source = read.get(Table.EXECUTIONS, entry["execution"])
+        record = read.get(Table.STEPS, f"{entry['execution']}/{step.name}")
+        result = recorded(read, source, record) if source and record else None
+    if result is None:
+        return Lookup(key)
+    age, limit = now() - entry["ended"], max_age(step)
+    if limit is not None and age > limit:
+        return Lookup(key)
+    if changed := _changed(backend, entry["outputs"]):
+        identifier = entry["execution"].rpartition("/")[2]
+        note = f"step cache: the result of execution {identifier} is not used: {changed} changed or was deleted since"
+        return Lookup(key, note=note)
+    return Lookup(key, replace(result, source=entry["execution"]))
+
+
+def entry_of(backend: Backend, execution: str, result: StepResult) -> Document:
+    """What to remember of a step that succeeded; reads the listing of its outputs, so not within a transaction."""
+    outputs = {uri: _state(backend, uri) for uri in _outputs(result.properties)}
+    return {"execution": execution, "ended": now(), "outputs": outputs}
+
+
+def remember(write: Transaction, key: str, entry: Document) -> None:
+    """Put a result into the cache, in the transaction that ends its step; a later one takes an earlier one's place."""
+    write.put(Table.CACHE, key, entry, parent=executions.pipeline_of(entry["execution"]))
+
+
+def key_of(execution: str, step: Step, scope: Scope) -> str:
+    """Pipeline, step and a digest of what is compared; empty where the step isn't cached, or a value is missing."""
+    if not is_cached(step):
+        return ""
+    try:
+        arguments = resolve(compared(step), scope)
+    except ExpressionError:
+        return ""
+    text = json.dumps([step.type, arguments], sort_keys=True)
+    return f"{executions.pipeline_of(execution)}/{step.name}/{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _outputs(properties: Document) -> list[str]:
+    """S3 URIs of what a step's job stored: whole keys, or prefixes that end in a slash."""
+    found = []
+    for output in properties.get("ProcessingOutputConfig", {}).get("Outputs") or []:
+        found.append(output["S3Output"]["S3Uri"].rstrip("/") + "/")
+    if artefact := properties.get("ModelArtifacts", {}).get("S3ModelArtifacts"):
+        found.append(artefact)
+    if folder := properties.get("TransformOutput", {}).get("S3OutputPath"):
+        found.append(folder.rstrip("/") + "/")
+    best = properties.get("BestTrainingJob", {}).get("TrainingJobName")
+    path = properties.get("TrainingJobDefinition", {}).get("OutputDataConfig", {}).get("S3OutputPath")
+    if best and path:
+        found.append(f"{path.rstrip('/')}/{best}/output/model.tar.gz")
+    return found
+
+
+def _state(backend: Backend, uri: str) -> str:
+    """A digest of what lies under a URI: keys, sizes and times; empty where nothing does."""
+    try:
+        bucket, key = split_uri(uri)
+        objects: list[Any] = [[item.key, item.size, item.modified] for item in backend.objects.walk(bucket, key)]
+    except ServiceError:
+        return ""
+    return hashlib.sha256(json.dumps(objects).encode()).hexdigest() if objects else ""
+
+
+def _changed(backend: Backend, outputs: dict[str, str]) -> str:
+    """The first output that isn't as it was; empty where all are."""
+    return next((uri for uri, state in outputs.items() if _state(backend, uri) != state), "")

@@ -1,0 +1,90 @@
+"""What a running step works with, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from medloop.definition.read import Step
+from medloop.local.engine import executions
+from medloop.local.engine.expressions import Scope
+from medloop.local.errors import ServiceError
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import now
+from medloop.local.state.store import Document, Transaction
+
+PASSING = frozenset({"ResourceLimitExceeded", "ThrottlingException"})
+"""Errors of a service that may be gone at the next attempt."""
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """What a running step works with.
+
+    Args:
+        backend: The backend.
+        execution: ARN of the execution.
+        step: The step.
+        scope: What its expressions may refer to.
+        stop: Set when the execution is stopped.
+        note: What its job's log says first, if anything.
+    """
+
+    backend: Backend
+    execution: str
+    step: Step
+    scope: Scope
+    stop: threading.Event
+    note: str = ""
+
+    def show(self, **fields: Any) -> None:
+        """Change the step's record while it runs."""
+        with self.backend.store.write() as write:
+            executions.change_step(write, self.execution, self.step.name, **fields)
+
+    def begin_again(self) -> None:
+        """Record that the step's next attempt begins."""
+        with self.backend.store.write() as write:
+            executions.begin_attempt(write, self.execution, self.step.name)
+
+    def end(self, write: Transaction, result: StepResult) -> None:
+        """End the step's record within the transaction that makes what the step is for.
+
+        An engine that dies next then leaves nothing whose step says that it failed. Other steps just return.
+        """
+        executions.change_step(write, self.execution, self.step.name, **result.ending())
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """How a step ended.
+
+    Args:
+        status: Its StepStatus.
+        properties: What later steps may refer to.
+        metadata: What its record shows of its job.
+        reason: Why it failed.
+        property_files: S3 URI of its JSON files, by name.
+        source: ARN of the earlier execution whose result this is, taken from the step cache; empty for a run.
+    """
+
+    status: str
+    properties: Document = field(default_factory=dict)
+    metadata: Document = field(default_factory=dict)
+    reason: str = ""
+    property_files: dict[str, str] = field(default_factory=dict)
+    source: str = ""
+
+    def ending(self) -> Document:
+        """The fields of the step's record."""
+        fields: Document = {"StepStatus": self.status, "EndTime": now(), "Metadata": self.metadata}
+        fields |= {"_properties": self.properties, "_property_files": self.property_files}
+        fields |= {"FailureReason": self.reason} if self.reason else {}
+        return fields | ({"CacheHitResult": {"SourcePipelineExecutionArn": self.source}} if self.source else {})
+
+
+def refused(operation: str, error: ServiceError) -> str:
+    """The reason of a step whose request the service refused; a passing one begins with the service's code."""
+    lead = error.code if error.code in PASSING else "ClientError"
+    return f"{lead}: Failed to invoke sagemaker:{operation}. Error Details: {error.message}"

@@ -1,0 +1,48 @@
+"""Lambda steps: one run of a function, whose answer's declared members later steps may refer to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medloop.local.engine.expressions import resolve
+from medloop.local.engine.step_runs.base import StepResult, StepRun
+from medloop.local.errors import ServiceError
+from medloop.local.functions import functions
+from medloop.local.functions.functions import Answer
+from medloop.local.state.store import Document
+
+MAX_SECONDS = 600
+"""A Lambda step's own limit: https://docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-steps-types.html"""
+_KINDS: dict[str, tuple[type, ...]] = {"String": (str,), "Integer": (int,), "Boolean": (bool,), "Float": (int, float)}
+
+
+def function(run: StepRun) -> StepResult:
+    """A Lambda step. A stop waits for its end, as on AWS: it is short, and can't be taken back half way."""
+    arn = str(run.step.document.get("FunctionArn", ""))
+    event = resolve(run.step.arguments, run.scope)
+    metadata: Document = {"Lambda": {"Arn": arn, "OutputParameters": []}}
+    try:
+        with run.backend.store.read() as read:
+            found = functions.read(read, arn)
+    except ServiceError as error:
+        return StepResult("Failed", {}, metadata, f"ClientError: Failed to invoke lambda function. {error.message}")
+    run.show(Metadata=metadata)
+    answer = functions.run(run.backend, {**found, "Timeout": min(found["Timeout"], MAX_SECONDS)}, event)
+    if answer.error is not None:
+        said = f"{answer.error.get('errorType')}: {answer.error.get('errorMessage')}"
+        return StepResult("Failed", {}, metadata, f"ClientError: Lambda function {arn} failed: {said}")
+    return _result(run, answer, metadata)
+
+
+def _result(run: StepRun, answer: Answer, metadata: Document) -> StepResult:
+    values: dict[str, Any] = {}
+    for output in run.step.document.get("OutputParameters") or []:
+        name, kind = output["OutputName"], output["OutputType"]
+        value = answer.value.get(name) if isinstance(answer.value, dict) else None
+        if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "Boolean"):
+            reason = f"ClientError: The output parameter {name} of type {kind} is not in the function's response"
+            return StepResult("Failed", {}, metadata, reason)
+        values[name] = value
+    shown = [{"Name": name, "Value": str(value)} for name, value in values.items()]
+    metadata = {"Lambda": {**metadata["Lambda"], "OutputParameters": shown}}
+    return StepResult("Succeeded", {"OutputParameters": values}, metadata)

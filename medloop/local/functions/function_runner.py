@@ -1,0 +1,84 @@
+"""One run of a function: `python -m medloop.local.functions.function_runner HOME FOLDER HANDLER ARN`.
+
+FOLDER holds `code` (the unpacked bundle) and event.json, and receives answer.json. The handler's modules come from the
+bundle alone, whenever they are imported; boto3's default session is the local backend's, whose modules come from the
+checkout under the same names: they are loaded first, and forgotten by name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+import medloop
+from medloop.local.jobs.job_site import BundleFinder, leave_checkout
+from medloop.local.session import local_session
+
+PACKAGES = ("medloop", "pipelines", "steps", "infra")
+Handler = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Lambda hands to a handler beside the event."""
+
+    invoked_function_arn: str
+
+
+def load_handler(code: Path, handler: str) -> Handler:
+    """Import a handler so that of this project it sees the bundle alone, from here to the process's end.
+
+    Args:
+        code: The unpacked bundle.
+        handler: `path/to/module.function`, as Lambda writes it.
+    """
+    module, _, function = handler.rpartition(".")
+    checkout = str(Path(medloop.__file__).resolve().parents[1])
+    for name in _project_modules():
+        del sys.modules[name]
+    leave_checkout(checkout, sys.path, sys.meta_path)
+    sys.meta_path.insert(0, BundleFinder(PACKAGES, str(code)))
+    spec = importlib.util.spec_from_file_location("function_main", code / f"{module}.py")
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {module!r}")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules["function_main"] = loaded
+    spec.loader.exec_module(loaded)
+    found: Handler = getattr(loaded, function)
+    return found
+
+
+def _project_modules() -> dict[str, Any]:
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in PACKAGES}
+
+
+def run(home: Path, folder: Path, handler: str, arn: str) -> dict[str, Any]:
+    """Call the handler; `value`, or `error` in Lambda's own shape."""
+    try:
+        boto3.DEFAULT_SESSION = local_session(home)
+        function = load_handler(folder / "code", handler)
+        value = function(json.loads((folder / "event.json").read_text(encoding="utf-8")), Context(arn))
+        json.dumps(value)
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": {"errorType": type(error).__name__, "errorMessage": str(error)}}
+    return {"value": value}
+
+
+def main(argv: list[str]) -> None:
+    """Run once, and leave the answer in the folder."""
+    home, folder, handler, arn = argv
+    answer = run(Path(home), Path(folder), handler, arn)
+    Path(folder, "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

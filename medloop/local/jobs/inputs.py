@@ -1,0 +1,86 @@
+"""A job's input channels: links to the stored objects that a prefix or a manifest names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from medloop.local.errors import ServiceError
+from medloop.local.jobs.folders import StagingError
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import REGION
+from medloop.local.state.objects import Object, split_uri
+from medloop.local.state.store import Document
+
+
+def link_inputs(backend: Backend, source: Document, folder: Path) -> list[Object]:
+    """Link the objects of a channel below a folder; returns them.
+
+    Args:
+        backend: The backend.
+        source: The channel's S3 part: S3Uri and S3DataType (S3Prefix or ManifestFile).
+        folder: Made where it doesn't exist.
+
+    Raises:
+        StagingError: There is nothing, or what is there can't be laid out.
+    """
+    uri, kind = source["S3Uri"], source["S3DataType"]
+    named = {"S3Prefix": _of_prefix, "ManifestFile": _of_manifest}.get(kind)
+    if named is None:
+        raise StagingError(f"S3DataType {kind} of {uri} must be S3Prefix or ManifestFile on the local backend")
+    found = list(named(backend, uri))
+    if not found:
+        raise StagingError(
+            f'Data download failed:No S3 objects found under S3 URL "{uri}" given in input data source. '
+            f"Please ensure that the bucket exists in the selected region ({REGION}) and that objects exist under it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, item in found:
+        link = folder / place
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if link.is_symlink():
+            where = f": {link.relative_to(folder)}" if kind == "S3Prefix" else ""
+            raise StagingError(f"two objects under {uri} have the same place{where}")
+        link.symlink_to(item.path.resolve())
+    return [item for _, item in found]
+
+
+def _of_prefix(backend: Backend, uri: str) -> Iterator[tuple[str, Object]]:
+    bucket, prefix = split_uri(uri)
+    return ((_relative(item.key, prefix), item) for item in backend.objects.walk(bucket, prefix))
+
+
+def _relative(key: str, prefix: str) -> str:
+    """Where an object of a prefix appears: below a folder's prefix, else by its name after the prefix's last slash."""
+    if key.startswith(prefix.rstrip("/") + "/"):
+        return key[len(prefix.rstrip("/")) + 1 :]
+    return key[prefix.rfind("/") + 1 :]
+
+
+def _of_manifest(backend: Backend, uri: str) -> Iterator[tuple[str, Object]]:
+    """The objects that a manifest lists: `[{"prefix": "s3://b/p/"}, "a.png", ...]`, each at its name after the prefix.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3DataSource.html (S3Uri).
+    """
+    try:
+        document = json.loads(backend.objects.read(uri))
+    except (ServiceError, ValueError) as error:
+        raise StagingError(f"Data download failed:the manifest {uri} can't be read: {error}") from error
+    if not _is_manifest(document):
+        raise StagingError(f'Data download failed:the manifest {uri} must be [{{"prefix": "s3://..."}}, "name", ...]')
+    bucket, prefix = split_uri(document[0]["prefix"])
+    for index, name in enumerate(document[1:], 1):  # a name may be a patient's: entries are told by number
+        if ".." in name.split("/") or name.startswith("/"):
+            raise StagingError(f"Data download failed:entry {index} of the manifest {uri} leaves its folder")
+        try:
+            yield name, backend.objects.head(bucket, prefix + name)
+        except ServiceError:
+            raise StagingError(f"Data download failed:no object is at entry {index} of the manifest {uri}") from None
+
+
+def _is_manifest(document: object) -> bool:
+    if not isinstance(document, list) or not document or not isinstance(document[0], dict):
+        return False
+    prefix = document[0].get("prefix")
+    return isinstance(prefix, str) and prefix.startswith("s3://") and all(isinstance(n, str) for n in document[1:])

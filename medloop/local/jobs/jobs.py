@@ -1,0 +1,222 @@
+"""Jobs (processing, training, transform) as records: made, changed, and ended when what ran them is gone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from medloop.local import processes
+from medloop.local.errors import check_name, in_use, invalid, not_found
+from medloop.local.hosting.records import read_model
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import arn, now
+from medloop.local.state.store import Document, Table, Transaction
+
+MAX_REASON = 1024
+ENDED = frozenset({"Completed", "Failed", "Stopped"})
+STORED = "stored.json"
+"""In a job's folder: `[bucket, key, stamp]` of each output, written before the first of them is stored."""
+ENGINE_DIED = "InternalServerError: engine died (the process that ran the job is gone); start it again"
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """How one kind of job spells its fields.
+
+    Args:
+        name: `TrainingJob`, `ProcessingJob` or `TransformJob`; begins its fields.
+        verb: Begins its time stamps: `TrainingStartTime`.
+        table: Where its records are.
+        log_group: CloudWatch's group of its logs.
+    """
+
+    name: str
+    verb: str
+    table: Table
+    log_group: str
+
+    def arn(self, name: str) -> str:
+        """The ARN of the job of that name."""
+        return arn(f"{re.sub(r'(?<!^)(?=[A-Z])', '-', self.name).lower()}/{name}")
+
+    @property
+    def status(self) -> str:
+        """The field of the job's status."""
+        return f"{self.name}Status"
+
+
+TRAINING = JobKind("TrainingJob", "Training", Table.TRAINING_JOBS, "/aws/sagemaker/TrainingJobs")
+PROCESSING = JobKind("ProcessingJob", "Processing", Table.PROCESSING_JOBS, "/aws/sagemaker/ProcessingJobs")
+TRANSFORM = JobKind("TransformJob", "Transform", Table.TRANSFORM_JOBS, "/aws/sagemaker/TransformJobs")
+KINDS = {kind.name: kind for kind in (TRAINING, PROCESSING, TRANSFORM)}
+
+
+def create(write: Transaction, kind: JobKind, request: Document, start: Callable[[], processes.Identity]) -> Document:
+    """Record a new job.
+
+    Args:
+        write: The transaction.
+        kind: The kind of job.
+        request: The Create request, checked against the service's model.
+        start: Names the process that will run it; called once the request is found to be in order.
+
+    Raises:
+        ServiceError: ResourceInUse when the name is taken; ValidationException for a bad metric definition.
+    """
+    name = request[f"{kind.name}Name"]
+    check_name(f"{kind.name}Name", name, 63)
+    if write.get(kind.table, name):
+        raise in_use(f"{kind.name} with name {name} already exists; job names must be unique")
+    for metric in request.get("AlgorithmSpecification", {}).get("MetricDefinitions") or []:
+        try:
+            re.compile(metric["Regex"])
+        except re.error as error:
+            raise invalid(f"The regular expression of the metric {metric['Name']} is malformed: {error}") from error
+    time = now()
+    document = {key: value for key, value in request.items() if key not in ("Tags", "SessionChainingConfig")}
+    if kind is TRANSFORM:
+        document["_container"] = read_model(write, request["ModelName"])["_container"]
+    document |= {f"{kind.name}Arn": kind.arn(name), kind.status: "InProgress", "CreationTime": time}
+    document |= {"LastModifiedTime": time, "_supervisor": start()}
+    if kind is TRAINING:
+        document |= {"SecondaryStatus": "Starting", "SecondaryStatusTransitions": [_transition("Starting", time)]}
+    write.put(kind.table, name, document)
+    return document
+
+
+def change(backend: Backend, kind: JobKind, name: str, **fields: Any) -> Document:
+    """Change a job's record, unless it has ended already (as when a reader has found its engine dead)."""
+    with backend.store.write() as write:
+        return change_within(write, kind, name, **fields)
+
+
+def change_within(write: Transaction, kind: JobKind, name: str, **fields: Any) -> Document:
+    """As `change`, within a transaction of the caller."""
+    document = read(write, kind, name)
+    if document[kind.status] in ENDED:
+        return document
+    document |= {**fields, "LastModifiedTime": now()}
+    if "SecondaryStatus" in fields:
+        _move_on(document)
+    write.put(kind.table, name, document)
+    return document
+
+
+def end(backend: Backend, kind: JobKind, name: str, status: str, **fields: Any) -> Document:
+    """Record that a job ended.
+
+    Args:
+        backend: The backend.
+        kind: The kind of job.
+        name: The job.
+        status: Completed, Failed or Stopped.
+        fields: What else is known: FailureReason, ModelArtifacts, ...
+    """
+    with backend.store.write() as write:
+        return _end_within(write, kind, name, status, **fields)
+
+
+def _end_within(write: Transaction, kind: JobKind, name: str, status: str, **fields: Any) -> Document:
+    fields |= {kind.status: status, f"{kind.verb}EndTime": now()}
+    if kind is TRAINING:
+        fields.setdefault("SecondaryStatus", status)
+        fields |= _accounts(read(write, kind, name), fields["TrainingEndTime"])
+    return change_within(write, kind, name, **fields)
+
+
+def _accounts(job: Document, ended: float) -> Document:
+    """What Describe says of a training job's time; nothing is billed here, spot saves nothing, no pool is kept."""
+    found: Document = {}
+    if "TrainingStartTime" in job:
+        seconds = max(1, round(ended - job["TrainingStartTime"]))
+        found = {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+    if job.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
+        found["WarmPoolStatus"] = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
+    return found
+
+
+def read(transaction: Transaction, kind: JobKind, name: str) -> Document:
+    """A job's record.
+
+    Raises:
+        ServiceError: There is none.
+    """
+    document = transaction.get(kind.table, name)
+    if document is None:
+        if kind is TRAINING:
+            raise invalid(f"Requested resource not found: training job {name}")
+        raise not_found(f"Could not find requested job with name: {name}")
+    return document
+
+
+def reap(backend: Backend, kind: JobKind, document: Document) -> Document:
+    """End a job whose supervisor is gone: kill its processes, clear what it left, then record it as Failed.
+
+    The record comes last, so that a reader that dies here leaves the rest to the next one; a job that had ended but
+    whose folder is still there is cleared as well.
+    """
+    name = document[f"{kind.name}Name"]
+    folder = backend.home.job(name)
+    if document[kind.status] in ENDED and not folder.exists():
+        return document
+    if processes.alive(document["_supervisor"]):
+        return document
+    with backend.store.read() as transaction:
+        document = read(transaction, kind, name)  # the supervisor may have changed it before it died
+    processes.signal_group(document.get("_process"), signal.SIGKILL)
+    if document[kind.status] not in ENDED:
+        withdraw(backend, name)
+    clear(backend, kind, document)
+    return end(backend, kind, name, "Failed", FailureReason=ENGINE_DIED)
+
+
+def clear(backend: Backend, kind: JobKind, document: Document) -> None:
+    """Kill what a job left running and delete its folders; the one by which it is known comes last."""
+    folder = backend.home.job(document[f"{kind.name}Name"])
+    processes.kill_strays(folder / "ml")
+    if document.get("_temporary"):
+        shutil.rmtree(document["_temporary"], ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def withdraw(backend: Backend, name: str) -> None:
+    """Take back the outputs that a job which now fails has stored already."""
+    with suppress(OSError, ValueError):  # not written, or not to its end: nothing was stored
+        for bucket, key, stamp in json.loads((backend.home.job(name) / STORED).read_text(encoding="utf-8")):
+            backend.objects.withdraw(bucket, key, stamp)
+
+
+def num_running(backend: Backend) -> int:
+    """How many jobs run on this machine under this home."""
+    with backend.store.read() as transaction:
+        jobs = [(kind, job) for kind in KINDS.values() for job in transaction.select(kind.table)]
+    return sum(job[kind.status] not in ENDED and processes.alive(job["_supervisor"]) for kind, job in jobs)
+
+
+def _transition(status: str, time: float) -> Document:
+    return {"Status": status, "StartTime": time, "StatusMessage": _MESSAGES.get(status, status)}
+
+
+def _move_on(document: Document) -> None:
+    transitions, status = document["SecondaryStatusTransitions"], document["SecondaryStatus"]
+    transitions[-1]["EndTime"] = document["LastModifiedTime"]
+    transitions.append(_transition(status, document["LastModifiedTime"]))
+    if status in ENDED or status == "MaxRuntimeExceeded":
+        transitions[-1]["EndTime"] = document["LastModifiedTime"]
+
+
+_MESSAGES = {
+    "Starting": "Preparing the job's folders",
+    "Downloading": "Linking input data",
+    "Training": "Training in progress",
+    "Uploading": "Packing and storing the model",
+    "Stopping": "Stopping the training job",
+    "Completed": "Training job completed",
+    "MaxRuntimeExceeded": "The training job ran longer than MaxRuntimeInSeconds",
+}

@@ -1,0 +1,261 @@
+"""The folders and the command of a job, as SageMaker's container contract has them, below `<home>/jobs/<job>`.
+
+`ml` stands for `/opt/ml` (the job is told by ML_ROOT), `code` is the unpacked bundle, `site` holds what every Python
+process of the job runs first. Input folders are real; the files in them are links to stored objects or to the user's.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import medloop
+from medloop.container.paths import CACHE_VARIABLE, PREFIX
+from medloop.definition.job_rules import is_script_mode
+from medloop.local.errors import ServiceError
+from medloop.local.jobs import job_site, script_mode, tracking
+from medloop.local.jobs.folders import Folder as Folder
+from medloop.local.jobs.folders import Launch as Launch
+from medloop.local.jobs.folders import StagingError as StagingError
+from medloop.local.jobs.inputs import link_inputs
+from medloop.local.jobs.jobs import TRAINING, JobKind, num_running
+from medloop.local.state.backend import Backend
+from medloop.local.state.home import BUCKET
+from medloop.local.state.objects import Object, split_uri
+from medloop.local.state.store import Document
+
+PACKAGES = ("medloop", "pipelines", "steps", "infra")
+"""Top-level packages of this project: a job gets them from its bundle or not at all."""
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+_IMAGE = re.compile(r".*/medloop-([a-z0-9-]+):([A-Za-z0-9_.-]+)")
+
+
+def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launch]:
+    """Make a job's folders.
+
+    Raises:
+        StagingError: Its image, its inputs or its settings can't be used here.
+    """
+    folder = Folder(backend.home.job(job[f"{kind.name}Name"]))
+    for name in ("ml", "code", "site"):
+        backend.home.folder(*folder.root.relative_to(backend.home.root).parts, name)
+    code = folder.root / "code"
+    if kind is TRAINING and is_script_mode(job):
+        container, code = "", script_mode.code(folder)
+    else:
+        container = unpack_image(backend, _image(kind, job), code)
+    staged = list(_training(backend, job, folder) if kind is TRAINING else _processing(backend, job, folder))
+    owned = [*_checkpoints(backend, job, folder), *tracking.link_events(backend.objects, job, folder.ml)]
+    caches = _cache(backend) if kind is TRAINING else {}
+    write_site(backend, folder, staged, [*owned, *map(Path, caches.values())], code)
+    env = caches | _environment(backend, kind, job, folder)
+    alias = None
+    if not container:
+        alias = script_mode.stage_drivers(folder, Path(job["_temporary"]))
+        env |= script_mode.ENVIRONMENT
+    return folder, Launch(_command(kind, job, container, folder, alias), env, folder.root / "code")
+
+
+def _image(kind: JobKind, job: Document) -> str:
+    if kind is TRAINING:
+        return str(job.get("AlgorithmSpecification", {}).get("TrainingImage", ""))
+    return str(job["AppSpecification"]["ImageUri"])
+
+
+def unpack_image(backend: Backend, image: str, code: Path) -> str:
+    """Unpack the bundle that an image's tag names; returns the container's name.
+
+    Raises:
+        StagingError: It is no image of ours, or its bundle is not there or damaged.
+    """
+    match = _IMAGE.fullmatch(image)
+    if match is None:
+        raise StagingError(f"the image '{image}' is not medloop-<container>:<digest>, all that the local backend runs")
+    try:
+        data = backend.objects.read(f"s3://{BUCKET}/bundles/{match[2]}.tar.gz")
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+            archive.extractall(code, filter="data")
+    except ServiceError as error:
+        raise StagingError(f"the image '{image}' has no bundle; upsert the pipeline again") from error
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise StagingError(f"the bundle of the image '{image}' can't be unpacked: {error}") from error
+    return match[1]
+
+
+def _training(backend: Backend, job: Document, folder: Folder) -> Iterator[Object]:
+    for name in ("model", "output/data", "checkpoints", "input/config", "input/data"):
+        (folder.ml / name).mkdir(parents=True, exist_ok=True)
+    resources = job.get("ResourceConfig", {})
+    config = folder.ml / "input" / "config"
+    _write_json(config / "hyperparameters.json", job.get("HyperParameters", {}))
+    _write_json(config / "resourceconfig.json", _resources(resources))
+    channels = job.get("InputDataConfig") or []
+    _write_json(config / "inputdataconfig.json", {channel["ChannelName"]: _channel(channel) for channel in channels})
+    if job["OutputDataConfig"].get("CompressionType", "GZIP") != "GZIP":
+        raise StagingError("OutputDataConfig.CompressionType must be GZIP on the local backend")
+    for channel in channels:
+        source = channel["DataSource"].get("S3DataSource")
+        if source is None:
+            raise StagingError(f"the channel {channel['ChannelName']} has no S3DataSource")
+        yield from link_inputs(backend, source, folder.ml / "input" / "data" / channel["ChannelName"])
+
+
+def _channel(channel: Document) -> dict[str, str]:
+    source = channel["DataSource"].get("S3DataSource", {})
+    return {
+        "TrainingInputMode": channel.get("InputMode", "File"),
+        "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
+        "RecordWrapperType": channel.get("RecordWrapperType", "None"),
+        **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
+    }
+
+
+def _processing(backend: Backend, job: Document, folder: Folder) -> Iterator[Object]:
+    (folder.ml / "output").mkdir(parents=True, exist_ok=True)
+    config = folder.ml / "config"
+    config.mkdir(exist_ok=True)
+    _write_json(config / "resourceconfig.json", _resources(job["ProcessingResources"]["ClusterConfig"]))
+    shown = {key: value for key, value in job.items() if not key.startswith("_")}
+    _write_json(config / "processingjobconfig.json", shown)
+    for output in job.get("ProcessingOutputConfig", {}).get("Outputs") or []:
+        folder.local(_local_path(output, "S3Output", output["OutputName"])).mkdir(parents=True, exist_ok=True)
+    for source in job.get("ProcessingInputs") or []:
+        place = folder.local(_local_path(source, "S3Input", source["InputName"]))
+        yield from link_inputs(backend, source["S3Input"], place)
+
+
+def _local_path(channel: Document, member: str, name: str) -> str:
+    path = channel.get(member, {}).get("LocalPath")
+    if path is None:
+        raise StagingError(f"{name} has no {member} with a LocalPath, which the local backend needs")
+    return str(path)
+
+
+def _resources(cluster: Document) -> Document:
+    if cluster.get("InstanceCount", 1) != 1:
+        count = cluster["InstanceCount"]
+        raise StagingError(
+            f"InstanceCount is {count}, but the local backend runs a job on one instance; set it to 1. Training with "
+            f"strategy ddp or fsdp takes as many processes here: --set train.hyperparameters.processes={count}"
+        )
+    group = {"instance_group_name": "homogeneousCluster", "hosts": ["algo-1"]}
+    instance = cluster.get("InstanceType", "local")
+    return {
+        "current_host": "algo-1",
+        "current_instance_type": instance,
+        "current_group_name": "homogeneousCluster",
+        "hosts": ["algo-1"],
+        "instance_groups": [{**group, "instance_type": instance}],
+        "network_interface_name": "lo",
+    }
+
+
+def _checkpoints(backend: Backend, job: Document, folder: Folder) -> list[Path]:
+    """Link the checkpoint folder to the store's own, which the job may write; returns that folder."""
+    config = job.get("CheckpointConfig")
+    if not config:
+        return []
+    stored = backend.objects.folder(*split_uri(config["S3Uri"]))
+    link = folder.local(config.get("LocalPath", f"{PREFIX}/checkpoints"))
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_dir():
+        link.rmdir()
+    link.symlink_to(stored, target_is_directory=True)
+    return [stored]
+
+
+def _cache(backend: Backend) -> dict[str, str]:
+    """Where training jobs keep prepared data: one folder for all of them, so that trials and reruns prepare nothing."""
+    folder = backend.home.folder("cache")
+    folder.chmod(0o700)
+    return {CACHE_VARIABLE: str(folder)}
+
+
+def write_site(
+    backend: Backend, folder: Folder, staged: list[Object], owned: list[Path], code: Path | None = None
+) -> None:
+    """Stage the start-up module with what it protects: the store, and the folders that linked files really lie in.
+
+    Args:
+        backend: The backend.
+        folder: The staged folder.
+        staged: The linked inputs.
+        owned: Folders outside the staged one that the process may write.
+        code: Where this project's packages come from; the unpacked bundle where it isn't given.
+    """
+    site = folder.root / "site"
+    shutil.copyfile(job_site.__file__, site / "sitecustomize.py")
+    settings = {
+        "packages": PACKAGES,
+        "code": str(code or folder.root / "code"),
+        "checkout": os.path.realpath(Path(medloop.__file__).parents[1]),
+        "protected": _protected(os.path.realpath(backend.home.buckets), staged),
+        "allowed": [os.path.realpath(path) for path in [folder.root, *owned]],
+    }
+    _write_json(site / "job_site.json", settings)
+
+
+def _protected(store: str, staged: list[Object]) -> list[str]:
+    """The store, the user's folders registered in it, and where else their links lead."""
+    roots = {store}
+    for item in staged:
+        roots.update(os.path.realpath(parent) for parent in item.path.parents if parent.is_symlink())
+        folder = os.path.dirname(os.path.realpath(item.path))
+        if not any(folder == root or folder.startswith(root + os.sep) for root in roots):
+            roots.add(folder)
+    return sorted(roots)
+
+
+def _command(kind: JobKind, job: Document, container: str, folder: Folder, alias: Path | None) -> list[str]:
+    spec = job.get("AlgorithmSpecification", {}) if kind is TRAINING else job["AppSpecification"]
+    entry = spec.get("ContainerEntrypoint") or [sys.executable, f"containers/{container}/main.py"]
+    arguments = spec.get("ContainerArguments") or (["train"] if kind is TRAINING else [])
+    program = sys.executable if Path(entry[0]).name in ("python", "python3") else entry[0]
+    return [program, *(folder.rewrite(str(word), alias) for word in [*entry[1:], *arguments])]
+
+
+def _environment(backend: Backend, kind: JobKind, job: Document, folder: Folder) -> dict[str, str]:
+    """A job's environment, its own name and ARN in it."""
+    threads = max(1, len(os.sched_getaffinity(0)) // max(1, num_running(backend)))
+    own = {
+        f"{kind.verb.upper()}_JOB_NAME": job[f"{kind.name}Name"],
+        f"{kind.verb.upper()}_JOB_ARN": job[f"{kind.name}Arn"],
+    }
+    asked = tracking.environment(backend.home, job.get("Environment") or {})
+    return environment(folder, job["_temporary"], asked, threads) | own
+
+
+def environment(folder: Folder, temporary: str, asked: dict[str, str], threads: int) -> dict[str, str]:
+    """The request's environment over a small base; nothing else of ours, above all no credentials.
+
+    Args:
+        folder: The staged folder.
+        temporary: The process's own TMPDIR, made here. Short: sockets' paths have 107 bytes at most.
+        asked: What the request sets.
+        threads: Threads that one process may use.
+    """
+    base = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    Path(temporary).mkdir(mode=0o700)
+    base |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+    given = {name: folder.rewrite(value) for name, value in asked.items()}
+    paths = [str(folder.root / "site"), str(folder.root / "code"), given.pop("PYTHONPATH", "")]
+    fixed = {
+        "PATH": os.pathsep.join(filter(None, [str(Path(sys.executable).parent), base.get("PATH", "")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONUNBUFFERED": "1",
+        "ML_ROOT": str(folder.ml),
+        "TMPDIR": temporary,
+    }
+    return {**base, **given, **fixed}
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document), encoding="utf-8")

@@ -1,0 +1,49 @@
+"""What SageMaker does for a training job's trackers, on one machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from medloop.container.paths import TENSORBOARD
+from medloop.local.state.home import Home
+from medloop.local.state.objects import Objects, split_uri
+from medloop.local.state.store import Document
+
+LOCAL = "local"
+"""The TrackingUri that means the store below MEDLOOP_HOME: the same word in every definition and every execution."""
+
+
+def store_uri(home: Home) -> str:
+    """MLflow's store of this home."""
+    return f"sqlite:///{home.root / 'mlflow' / 'mlflow.db'}"
+
+
+def environment(home: Home, asked: Mapping[str, str]) -> dict[str, str]:
+    """A job's environment with `local` resolved and, for W&B online alone, the user's own key."""
+    given = dict(asked)
+    if given.get("MLFLOW_TRACKING_URI") == LOCAL:
+        given["MLFLOW_TRACKING_URI"] = store_uri(home)
+    if given.get("WANDB_MODE") == "online" and "WANDB_API_KEY" in os.environ:
+        given.setdefault("WANDB_API_KEY", os.environ["WANDB_API_KEY"])
+    return given
+
+
+def link_events(objects: Objects, job: Document, ml: Path) -> list[Path]:
+    """Link the folder of TensorBoard's event files to the bucket's own, which the job may write; returns that folder.
+
+    Args:
+        objects: The buckets.
+        job: The training job's request.
+        ml: What the job sees as /opt/ml.
+    """
+    config = job.get("TensorBoardOutputConfig")
+    if not config:
+        return []
+    bucket, prefix = split_uri(config["S3OutputPath"])
+    stored = objects.folder(bucket, f"{prefix.rstrip('/')}/{job['TrainingJobName']}/tensorboard-output")
+    link = ml / Path(config.get("LocalPath", TENSORBOARD)).relative_to(Path(TENSORBOARD).parents[1])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(stored, target_is_directory=True)
+    return [stored]

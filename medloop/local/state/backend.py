@@ -1,0 +1,30 @@
+"""What every part of the local backend works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medloop.local.state.home import Home
+from medloop.local.state.objects import Objects
+from medloop.local.state.store import Store
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One home's records and objects."""
+
+    home: Home
+    store: Store
+    objects: Objects
+
+    @classmethod
+    def open(cls, home: Path | None = None) -> Backend:
+        """The backend of a home (see `Home.find`), which is made when something is first written.
+
+        Raises:
+            TargetError: The home can't be one.
+        """
+        found = Home.find(home)
+        store = Store(found.database, found.folder)
+        return cls(found, store, Objects(found, store))
