@@ -22,13 +22,13 @@ import numpy as np
 import torch
 import yaml
 
+from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.imaging.classify_dataset import LabelledImages, fit_rule
 from medloop.imaging.images import load_images
 from medloop.imaging.networks import build, describe
 from medloop.training.classification_task import ClassificationTask
 from medloop.training.loop import fit
 from medloop.training.seeding import seed_everything
-from medloop.training.settings import ClassificationHyperparameters
 
 PRESET = Path(__file__).parent.parent / "pipelines" / "presets" / "plane-demo.yaml"
 CPU = torch.device("cpu")

@@ -23,8 +23,8 @@ from workshop import models, report
 from workshop.report import PeakMemory
 from workshop.sizes import SEGMENTERS, Sizes, pick
 
+from medloop.documents.model import Inference
 from medloop.imaging.sliding import infer_logits, plan_windows
-from medloop.training.model_record import Inference
 from medloop.training.seeding import autocast, pick_device
 
 MONAI_AT_ONCE = 4

@@ -35,10 +35,14 @@ from workshop import data, report
 from workshop.scored import Point, run_ours, run_workshop, warm_imports
 from workshop.sizes import CLASSIFIERS, SEGMENTERS, Sizes, pick, task_of
 
+from medloop.documents.hyperparameters import (
+    ClassificationHyperparameters,
+    Hyperparameters,
+    SegmentationHyperparameters,
+)
+from medloop.documents.split import read_split_record
 from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset
-from medloop.imaging.split_record import read_split_record
 from medloop.training.seeding import pick_device
-from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
 
 COLUMNS = ["seed", "loop", "last score", "best score", "epoch of the best", "seconds in all", "seconds to the score"]
 SIDES = {"workshop": "workshop's loop", "ours": "ours"}

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from leave_one_volume_out import read_volumes, run
 
+from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.local.tuning.search import Search
-from medloop.training.settings import ClassificationHyperparameters
 
 TRIALS = 8
 SEEDS = (1, 2, 3)

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from medloop.container.training import TrainingJob
+from medloop.documents.hyperparameters import SegmentationHyperparameters
 from medloop.evaluation.evaluate import EvaluateArguments, assess
 from medloop.local.tuning.search import Search
 from medloop.training.segmentation import train_segmenter
-from medloop.training.settings import SegmentationHyperparameters
 
 TRIALS, SEEDS = 8, (1, 2, 3)
 SMALL = SegmentationHyperparameters(

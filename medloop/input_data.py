@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from medloop.documents.metadata import MAX_VALUE, encode
 from medloop.errors import DataError, UserError
-from medloop.metadata import MAX_VALUE, encode
 
 MANIFEST = "manifest.json"
 """The file in a data set's folder that says it is complete, written last; no data, whatever is in it."""

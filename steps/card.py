@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from medloop.evaluation.registration import HYPERPARAMETERS
+from medloop.documents.registration import HYPERPARAMETERS
 from steps.common import Context, Settings, output_uri
 from steps.evaluate import OUTPUT
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medloop.documents.card import unstated
 from medloop.settings import RunParameter
-from medloop.statements import unstated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

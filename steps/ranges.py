@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from medloop.documents.hyperparameters import Hyperparameters
 from medloop.errors import SettingError
-from medloop.training.settings import Hyperparameters
 from steps.base import Settings
 
 _MAX_COMBINATIONS = 1000

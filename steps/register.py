@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from medloop.cloud.commit import checkout_commit
+from medloop.documents.card import MEND, NOT_FOR_APPROVAL, settings_named, unstated
+from medloop.documents.registration import METADATA
 from medloop.errors import SettingError
-from medloop.evaluation.registration import METADATA
-from medloop.statements import MEND, NOT_FOR_APPROVAL, settings_named, unstated
 from steps.card import CardSettings, model_card
 from steps.common import Context, InstanceType, output_uri, service_retries
 from steps.evaluate import OUTPUT, registration_file

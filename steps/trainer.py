@@ -11,7 +11,11 @@ from pydantic import Field, model_validator
 
 from medloop.bundle import load_container
 from medloop.container import paths
-from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
+from medloop.documents.hyperparameters import (
+    ClassificationHyperparameters,
+    Hyperparameters,
+    SegmentationHyperparameters,
+)
 from steps import script_mode, tracking
 from steps.base import InstanceType, S3Uri, Settings
 from steps.common import Context

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medloop.container.training import TrainingJob
-from medloop.imaging.split_record import Case, Leakage, Patient, Split, SplitCounts, SplitRecord
+from medloop.documents.split import Case, Leakage, Patient, Split, SplitCounts, SplitRecord
 from workshop.models import NUM_CLASSES
 from workshop.sizes import Shape, Sizes, Task
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
+from medloop.documents.hyperparameters import ClassificationHyperparameters, SegmentationHyperparameters
 from workshop import data
 from workshop.loops import LEARNING_RATE, WINDOW, Throughput
 from workshop.report import PeakMemory

@@ -16,8 +16,8 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from medloop.documents.hyperparameters import SegmentationHyperparameters
 from medloop.training.segmentation import train_segmenter
-from medloop.training.settings import SegmentationHyperparameters
 from workshop import data
 from workshop.report import PeakMemory
 

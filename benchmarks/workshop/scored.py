@@ -14,12 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medloop.documents.hyperparameters import (
+    ClassificationHyperparameters,
+    Hyperparameters,
+    SegmentationHyperparameters,
+)
 from medloop.evaluation.scores import classification_metrics
 from medloop.imaging import networks
 from medloop.imaging.volumes import label_map
 from medloop.training.seeding import seed_everything
 from medloop.training.segmentation_task import mean_dice
-from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
 from workshop import loops, models, ours
 from workshop.loops import Files
 from workshop.sizes import Baseline, task_of

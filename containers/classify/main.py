@@ -18,7 +18,7 @@ import sys
 from medloop.container.launch import launch
 from medloop.container.run import run
 from medloop.container.training import TrainingJob
-from medloop.training.settings import ClassificationHyperparameters
+from medloop.documents.hyperparameters import ClassificationHyperparameters
 
 
 def main() -> None:

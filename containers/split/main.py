@@ -16,9 +16,9 @@ import sys
 from medloop.container.arguments import parse_arguments
 from medloop.container.processing import ProcessingJob
 from medloop.container.run import run
+from medloop.documents.split import SPLIT_FILE, read_split_record
 from medloop.imaging.identity import random_key, read_key
-from medloop.imaging.split_job import RECORD_FILE, SplitOutputs, SplitSettings, split_dataset, summary
-from medloop.imaging.split_record import read_split_record
+from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset, summary
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     settings = parse_arguments(SplitSettings, job.arguments)
     data = job.input("data")
     outputs = SplitOutputs(job.output("train"), job.output("val"), job.output("test"), job.output("split"))
-    previous = job.input("previous") / RECORD_FILE if job.has_input("previous") else None
+    previous = job.input("previous") / SPLIT_FILE if job.has_input("previous") else None
     record = split_dataset(
         data,
         _key(job),

@@ -39,7 +39,7 @@ CODE = (
     "medloop/cloud/__init__.py",
     "medloop/cloud/hosting.py",
     "medloop/errors.py",
-    "medloop/metadata.py",
+    "medloop/documents/metadata.py",
 )
 
 

@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 from medloop.champion import approved_versions
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests, version_of_config
+from medloop.documents.metadata import decode
 from medloop.errors import SettingError
-from medloop.metadata import decode
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 MARK = "medloop:refused-by-alarm"

@@ -27,7 +27,7 @@ CODE = (
     "medloop/__init__.py",
     "medloop/errors.py",
     "medloop/input_data.py",
-    "medloop/metadata.py",
+    "medloop/documents/metadata.py",
 )
 """The guard's function: standard library, and what `medloop run` computes DataVersion with."""
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medloop.documents.evaluation import ReliabilityBin
 from medloop.evaluation.intervals.estimate import Estimate, Floats, bare, undefined
-from medloop.evaluation.record import ReliabilityBin
 from medloop.evaluation.scores import Integers
 
 NUM_BINS = 15

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medloop.documents.evaluation import Leakage
+from medloop.documents.model import ModelRecord
+from medloop.documents.split import SplitRecord
 from medloop.errors import DataError
-from medloop.evaluation.record import Leakage
-from medloop.imaging.split_record import SplitRecord
-from medloop.training.model_record import ModelRecord
 
 _MEND = "give the test folder and the split.json of one split step"
 

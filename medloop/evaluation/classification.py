@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.evaluation import Calibration
 from medloop.evaluation.calibration import reliability_bins
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.image_statistics import Estimates, estimate, metric_name, standard_errors, tell
@@ -15,7 +16,6 @@ from medloop.evaluation.intervals.estimate import Estimate, subset
 from medloop.evaluation.operating import operating_points
 from medloop.evaluation.outcome import Outcome, ScoredImages, Table
 from medloop.evaluation.predictors import ImageModel
-from medloop.evaluation.record import Calibration
 from medloop.evaluation.scores import (
     CLASSIFICATION_SCORE,
     Floats,

@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from medloop.documents.evaluation import Comparison, Gate
+from medloop.documents.split import SplitRecord
 from medloop.errors import DataError
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.classification import predict_images
@@ -17,9 +19,7 @@ from medloop.evaluation.outcome import Outcome
 from medloop.evaluation.paired import Paired, lower_bound, pair_auroc, pair_dice
 from medloop.evaluation.power import MIN_COMPARED, patients_needed, power
 from medloop.evaluation.predictors import Loader, require_task
-from medloop.evaluation.record import Comparison, Gate
 from medloop.evaluation.segmentation import dice_of_volumes
-from medloop.imaging.split_record import SplitRecord
 
 MAX_NOTE = 200
 DeployMode = Literal["approval", "pipeline"]

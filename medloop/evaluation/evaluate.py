@@ -12,17 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medloop.container.metrics import report
-from medloop.errors import DataError, TargetError
-from medloop.evaluation.cases import leave_out_seen, list_cases
-from medloop.evaluation.classification import score_images
-from medloop.evaluation.compare import Rival, Scored, compare, comparison_notes, make_gate
-from medloop.evaluation.floors import find_floors, floor_left, read_floors, require_known
-from medloop.evaluation.intervals.estimate import MIN_PATIENTS
-from medloop.evaluation.outcome import Outcome
-from medloop.evaluation.predictors import Loader, load_predictor, require_task
-from medloop.evaluation.record import (
+from medloop.documents.evaluation import (
     CASES_FILE,
-    RECORD_FILE,
+    EVALUATION_FILE,
     REPORT_FILE,
     ClassificationMetrics,
     Comparison,
@@ -34,15 +26,24 @@ from medloop.evaluation.record import (
     Score,
     Statistic,
 )
-from medloop.evaluation.registration import REGISTRATION_FILE, registration, to_json
+from medloop.documents.model import ModelRecord
+from medloop.documents.registration import REGISTRATION_FILE
+from medloop.documents.split import SplitRecord, read_split_record
+from medloop.errors import DataError, TargetError
+from medloop.evaluation.cases import leave_out_seen, list_cases
+from medloop.evaluation.classification import score_images
+from medloop.evaluation.compare import Rival, Scored, compare, comparison_notes, make_gate
+from medloop.evaluation.floors import find_floors, floor_left, read_floors, require_known
+from medloop.evaluation.intervals.estimate import MIN_PATIENTS
+from medloop.evaluation.outcome import Outcome
+from medloop.evaluation.predictors import Loader, load_predictor, require_task
+from medloop.evaluation.registration import registration, to_json
 from medloop.evaluation.report.history import read_history
 from medloop.evaluation.report.page import render
 from medloop.evaluation.segmentation import TOLERANCE, score_volumes
 from medloop.evaluation.subgroups import make_subgroups
 from medloop.evaluation.tables import to_csv
 from medloop.imaging.manifest import channel_folder
-from medloop.imaging.split_record import SplitRecord, read_split_record
-from medloop.training.model_record import ModelRecord
 
 SPLIT_FILE = "split.json"
 NOBODY = "none"
@@ -125,7 +126,7 @@ def evaluate(
         found.evaluation, found.split, found.model, record=record, report=page, test_uses=arguments.test_uses
     )
     files = {CASES_FILE: to_csv(found.outcome.cases), REPORT_FILE: page, REGISTRATION_FILE: to_json(texts)}
-    files[RECORD_FILE] = record
+    files[EVALUATION_FILE] = record
     _write(output, files)
     report(**{name: value for name, value in found.outcome.metrics.items() if math.isfinite(value)})
     return found.evaluation

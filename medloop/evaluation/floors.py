@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medloop.documents.evaluation import Floor, Statistic
+from medloop.documents.split import Task
 from medloop.errors import SettingError
-from medloop.evaluation.record import Floor, Statistic
-from medloop.imaging.split_record import Task
 
 METRICS = {"classification": "auroc", "segmentation": "dice"}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from medloop.documents.evaluation import OperatingPoint, Statistic
 from medloop.evaluation.calibration import calibration_error
 from medloop.evaluation.intervals.aurocs import auroc, macro_auroc
 from medloop.evaluation.intervals.estimate import Estimate, subset
 from medloop.evaluation.intervals.proportions import proportion
 from medloop.evaluation.intervals.resampled import resampled
 from medloop.evaluation.operating import called
-from medloop.evaluation.record import OperatingPoint, Statistic
 from medloop.evaluation.scores import CLASSIFICATION_SCORE, Floats, Integers, resampled_classification
 
 Estimates = dict[tuple[str, str], Estimate]

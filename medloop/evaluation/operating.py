@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.evaluation import OperatingPoint
 from medloop.evaluation.intervals.estimate import Floats
-from medloop.evaluation.record import OperatingPoint
 
 DEFAULT = 0.5
 

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.evaluation import Calibration, Lesions, OperatingPoint, Statistic, VolumeAgreement
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.grids import Packed
 from medloop.evaluation.intervals.estimate import Estimate
-from medloop.evaluation.record import Calibration, Lesions, OperatingPoint, Statistic, VolumeAgreement
 from medloop.evaluation.scores import Floats, Integers, Metrics
 from medloop.imaging.metrics import ClassScores
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from medloop.documents.model import ModelRecord, read_model_record
+from medloop.documents.split import Task
 from medloop.errors import DataError
-from medloop.imaging.split_record import Task
-from medloop.training.model_record import ModelRecord, read_model_record
 
 
 class ImageModel(Protocol):

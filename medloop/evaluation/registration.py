@@ -1,7 +1,5 @@
 """registration.json: what a model version's metadata and card take from an evaluation, as short texts. Torch-free.
 
-The register step reads it by name with `Std:JsonGet`. A file of its own: a property file may have 2 MB
-(https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-quotas.html), which split.json of a large data set exceeds.
 Texts alone, each within the limits of a metadata value, so that no registration fails after hours of training; but for
 `metric_groups`, the JSON of the card's metrics, whose number depends on the classes.
 """
@@ -13,45 +11,21 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from medloop.metadata import MAX_VALUE, encode
+from medloop.documents.metadata import MAX_VALUE, encode
+from medloop.documents.registration import (
+    CARD,
+    HYPERPARAMETERS,
+    MAX_CARD_METRICS,
+    MAX_CLASSES,
+    METADATA,
+    METRIC_GROUPS,
+    NONE,
+)
 
 if TYPE_CHECKING:
-    from medloop.evaluation.record import Evaluation, Statistic
-    from medloop.imaging.split_record import SplitRecord
-    from medloop.training.model_record import ModelRecord
-
-REGISTRATION_FILE = "registration.json"
-HYPERPARAMETERS = ("epochs", "batch_size", "learning_rate")
-NONE = "none"
-METADATA = (
-    "score",
-    "evidence",
-    "margin_left",
-    "champion",
-    "test_uses",
-    "split_train",
-    "split_val",
-    "split_test",
-    "leakage",
-    "quarantined",
-    "data_digest",
-    "code_digest",
-    "network",
-    "tracking_run",
-    "evaluation_digest",
-    "report_digest",
-)
-"""Names that the register step takes into the version's metadata too, as they are."""
-CARD = ("best_name", "best_value", *HYPERPARAMETERS)
-"""Names for the model card alone."""
-METRIC_GROUPS = "metric_groups"
-"""The card's `metric_groups`, as JSON."""
-FIELDS = (*METADATA, *CARD, METRIC_GROUPS)
-"""Every name in the file; all are there always, "none" where nothing is known."""
-MAX_CLASSES = 20
-"""Of charts by class; the service takes 100,000 characters of the whole card."""
-MAX_CARD_METRICS = 20_000
-"""Characters of `metric_groups`."""
+    from medloop.documents.evaluation import Evaluation, Statistic
+    from medloop.documents.model import ModelRecord
+    from medloop.documents.split import SplitRecord
 
 
 def registration(

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from medloop.documents.evaluation import Subgroup
+from medloop.documents.split import SplitRecord
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.outcome import Outcome
-from medloop.evaluation.record import Subgroup
-from medloop.imaging.split_record import SplitRecord
 
 MIN_SHOWN = 5
 """Patients: a score of fewer could be someone's own."""

@@ -14,12 +14,12 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.evaluation import Lesions, Statistic, VolumeAgreement
 from medloop.evaluation.intervals.estimate import Estimate
 from medloop.evaluation.intervals.means import mean
 from medloop.evaluation.intervals.medians import median
 from medloop.evaluation.intervals.proportions import proportion
 from medloop.evaluation.outcome import ScoredVolumes
-from medloop.evaluation.record import Lesions, Statistic, VolumeAgreement
 from medloop.evaluation.scores import SEGMENTATION_SCORE, case_means
 
 LIMIT = 1.96

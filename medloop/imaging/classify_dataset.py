@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.model import ImagePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.cache import Cache, file_digest, make_key
 from medloop.imaging.formats import read_image
@@ -21,8 +23,6 @@ from medloop.imaging.images import make_rule, moments, prepare
 from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_threads, no_barrier
 from medloop.imaging.preparation import prepare as prepare_items
 from medloop.imaging.transfer import empty_batch, to_device
-from medloop.training.model_record import ImagePreprocessing
-from medloop.training.settings import ClassificationHyperparameters
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 PREPARATION = 1

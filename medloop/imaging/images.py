@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from medloop.documents.model import ImagePreprocessing
 from medloop.imaging.draws import Draws
 from medloop.imaging.formats import read_image
 from medloop.imaging.grids import affine_grid
 from medloop.imaging.transfer import to_device
-from medloop.training.model_record import ImagePreprocessing
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""

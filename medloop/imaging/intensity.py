@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.hyperparameters import SegmentationHyperparameters
+from medloop.documents.model import Intensity
 from medloop.errors import DataError
-from medloop.training.model_record import Intensity
-from medloop.training.settings import SegmentationHyperparameters
 
 VOXELS_PER_CASE = 10_000
 """Foreground voxels drawn from each volume, so that a large structure in one patient doesn't rule the statistics."""

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from medloop.documents.split import Split, Task
 from medloop.errors import DataError
 from medloop.imaging.formats import IMAGE_SUFFIXES
 from medloop.imaging.nifti import NIFTI_SUFFIXES
 from medloop.imaging.patients import PATIENTS_FILE, PatientTable, read_patients
 from medloop.imaging.problems import Problem
-from medloop.imaging.split_record import Split, Task
 
 SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 IMAGE, LABEL = "img", "label"

@@ -18,9 +18,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from medloop.documents.reading import read_record
+from medloop.documents.split import MANIFEST_FILE, SPLITS, Split
 from medloop.errors import DataError
-from medloop.imaging.split_record import MANIFEST_FILE, SPLITS, Split
-from medloop.records import read_record
 
 SOURCES_FILE = "sources.json"
 VERSION = 1

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from medloop.documents.model import MODEL_FILE, WEIGHTS_FILE
 from medloop.errors import DataError
-from medloop.training.model_record import RECORD_FILE, WEIGHTS_FILE
 
 ARCHIVE_FILE = "model.tar.gz"
 """What SageMaker packs a training job's model folder into."""
@@ -31,11 +31,11 @@ def unpack_model(folder: Path, into: Path) -> Path:
     Raises:
         DataError: Neither is there, or the archive is damaged, reaches out of its folder or is larger than any model.
     """
-    if (folder / RECORD_FILE).is_file():
+    if (folder / MODEL_FILE).is_file():
         return folder
     archive = folder / ARCHIVE_FILE
     if not archive.is_file():
-        raise DataError(f"{folder.name}: holds neither {RECORD_FILE} nor {ARCHIVE_FILE}; give a training job's model")
+        raise DataError(f"{folder.name}: holds neither {MODEL_FILE} nor {ARCHIVE_FILE}; give a training job's model")
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(into, filter=_limited())  # noqa: S202 (every member passes the filter `data`)
@@ -43,8 +43,8 @@ def unpack_model(folder: Path, into: Path) -> Path:
         raise DataError(f"{ARCHIVE_FILE}: unsafe member: {error}; give a training job's own archive") from None
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(f"{ARCHIVE_FILE}: can't be unpacked ({error}); give a training job's own archive") from None
-    if not (into / RECORD_FILE).is_file():
-        raise DataError(f"{ARCHIVE_FILE}: holds no {RECORD_FILE}; give a training job's own archive")
+    if not (into / MODEL_FILE).is_file():
+        raise DataError(f"{ARCHIVE_FILE}: holds no {MODEL_FILE}; give a training job's own archive")
     return into
 
 
@@ -103,7 +103,7 @@ def put_weights(network: nn.Module, weights: Mapping[str, Tensor], fresh: str | 
     given = {name: values for name, values in weights.items() if not _is_fresh(name, fresh)}
     problem = _first_difference(expected, {name: values.shape for name, values in given.items()})
     if problem:
-        raise DataError(f"{WEIGHTS_FILE}: {problem}: it doesn't fit the network in {RECORD_FILE}; give both of one job")
+        raise DataError(f"{WEIGHTS_FILE}: {problem}: it doesn't fit the network in {MODEL_FILE}; give both of one job")
     network.load_state_dict(given, strict=False)
 
 

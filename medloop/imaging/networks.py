@@ -13,9 +13,13 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from medloop.documents.hyperparameters import (
+    ClassificationHyperparameters,
+    Hyperparameters,
+    SegmentationHyperparameters,
+)
+from medloop.documents.model import Network
 from medloop.errors import DataError
-from medloop.training.model_record import Network
-from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
 
 VIT_PATCH = 16
 

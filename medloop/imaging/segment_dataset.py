@@ -16,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medloop.documents.hyperparameters import SegmentationHyperparameters
+from medloop.documents.model import Intensity, Triple, VolumePreprocessing
+from medloop.documents.split import Split, SplitRecord
 from medloop.errors import DataError
 from medloop.imaging import intensity
 from medloop.imaging.cache import Cache, Tensors, file_digest, make_key
 from medloop.imaging.layouts import IMAGE, LABEL
 from medloop.imaging.patches import TrainingVolume, training_volume
 from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_threads, no_barrier, prepare
-from medloop.imaging.split_record import Split, SplitRecord
 from medloop.imaging.validation import require_volume
 from medloop.imaging.volumes import (
     Shape,
@@ -33,8 +35,6 @@ from medloop.imaging.volumes import (
     resize_label,
     to_ras,
 )
-from medloop.training.model_record import Intensity, Triple, VolumePreprocessing
-from medloop.training.settings import SegmentationHyperparameters
 
 PREPARATION = 1
 """Version of what reading, checking and preprocessing make of a subject; raise it when that changes."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medloop.training.model_record import Inference
+from medloop.documents.model import Inference
 
 SPATIAL = (2, 3, 4)
 SIGMA = 0.125

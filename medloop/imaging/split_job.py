@@ -17,14 +17,8 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from medloop.errors import DataError, TargetError
-from medloop.imaging.formats import FileError, read_image, write_png
-from medloop.imaging.identity import path_renamer, pseudonym
-from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
-from medloop.imaging.manifest import write_manifests
-from medloop.imaging.nifti import copy_nifti
-from medloop.imaging.problems import Problem
-from medloop.imaging.split_record import (
+from medloop.documents.split import (
+    SPLIT_FILE,
     SPLITS,
     Case,
     Leakage,
@@ -35,11 +29,17 @@ from medloop.imaging.split_record import (
     SplitRecord,
     Task,
 )
-from medloop.imaging.split_rule import SplitRule
+from medloop.documents.split_rule import SplitRule
+from medloop.errors import DataError, TargetError
+from medloop.imaging.formats import FileError, read_image, write_png
+from medloop.imaging.identity import path_renamer, pseudonym
+from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
+from medloop.imaging.manifest import write_manifests
+from medloop.imaging.nifti import copy_nifti
+from medloop.imaging.problems import Problem
 from medloop.imaging.splitting import assign, complete
 from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes, check_dataset, require_volume
 
-RECORD_FILE = "split.json"
 MEND = "run `medloop data check DIR` to see the names"
 MAX_LISTED = 600
 """Characters of problems in the failure text; all of them are in the log."""
@@ -296,9 +296,7 @@ def _write(
             else:
                 for item in placed:
                     _copy(data / item.case.path, Path(scratch) / item.split / item.path, item.path, settings.task)
-            (Path(scratch) / "split" / RECORD_FILE).write_text(
-                record.model_dump_json(indent=1) + "\n", encoding="utf-8"
-            )
+            (Path(scratch) / "split" / SPLIT_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             for name, target in targets.items():
                 for entry in sorted((Path(scratch) / name).iterdir()):
                     shutil.move(entry, target / entry.name)

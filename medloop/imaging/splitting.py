@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.split import SPLITS, Split
 from medloop.errors import DataError, SettingError
-from medloop.imaging.split_record import SPLITS, Split
 
 Fractions = Mapping[Split, float]
 

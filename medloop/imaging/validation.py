@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.split import SPLITS, Task
 from medloop.imaging.formats import FileError, Source, array_digest, pixel_digest, read_image
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, FoundCase, Layout, find_cases, find_volumes
 from medloop.imaging.nifti import NiftiVolume, read_nifti
 from medloop.imaging.problems import Problem
-from medloop.imaging.split_record import SPLITS, Task
 
 Progress = Callable[[int, int], None]
 MAX_LABEL = 255

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from medloop.documents.model import Triple
 from medloop.imaging.draws import Draws
 from medloop.imaging.grids import affine_grid
 from medloop.imaging.transfer import to_device
-from medloop.training.model_record import Triple
 
 AFFINE_PROBABILITY = 0.7
 MAX_ANGLE = 0.26

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from medloop.documents.model import Triple, VolumePreprocessing
 from medloop.errors import DataError
 from medloop.imaging import intensity, nifti
 from medloop.imaging.formats import Source
 from medloop.imaging.layouts import IMAGE
 from medloop.imaging.nifti import read_geometry, read_nifti
 from medloop.imaging.validation import read_subject, require_volume
-from medloop.training.model_record import Triple, VolumePreprocessing
 
 Shape = tuple[int, int, int]
 MAX_VOXELS = 2**30

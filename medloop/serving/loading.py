@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from medloop.documents.model import read_model_record
 from medloop.errors import DataError
 from medloop.imaging.model_files import unpack_model
 from medloop.serving.service import ImageService, Service
 from medloop.serving.settings import ServeSettings
-from medloop.training.model_record import read_model_record
 
 
 def load_service(settings: ServeSettings) -> Service:

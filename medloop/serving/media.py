@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from medloop.imaging.split_record import Task
+from medloop.documents.split import Task
 from medloop.serving.refusals import RefusalError
 
 Kind = Literal["png", "jpeg", "nifti", "npy"]

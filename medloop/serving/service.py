@@ -8,13 +8,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from medloop.documents.model import ModelRecord
+from medloop.documents.split import Task
 from medloop.imaging.formats import InMemory, read_image
 from medloop.imaging.npy import read_npy_image
-from medloop.imaging.split_record import Task
 from medloop.serving.media import JSON, choose, kind_of
 from medloop.serving.refusals import RefusalError
 from medloop.serving.settings import ServeSettings
-from medloop.training.model_record import ModelRecord
 
 if TYPE_CHECKING:
     from medloop.imaging.classify_predictor import ImagePredictor

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.model import ModelRecord, Triple
 from medloop.imaging.formats import InMemory, TooLargeError
 from medloop.imaging.nifti import gzip_bytes, labels_on_grid, read_unit
 from medloop.imaging.npy import read_npy_volume
@@ -22,7 +23,6 @@ from medloop.serving.media import JSON, NIFTI, NPY, choose, kind_of
 from medloop.serving.refusals import RefusalError
 from medloop.serving.service import BODY, Answer, Inquiry, as_json, describe
 from medloop.serving.settings import ServeSettings
-from medloop.training.model_record import ModelRecord, Triple
 
 MILLILITRES = 1e-3
 """Of a cube whose edge is one mm."""

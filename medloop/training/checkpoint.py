@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor, nn
 
+from medloop.documents.model import HISTORY_FILE, MODEL_FILE, WEIGHTS_FILE, ModelRecord
 from medloop.errors import TargetError
-from medloop.training.model_record import HISTORY_FILE, RECORD_FILE, WEIGHTS_FILE, ModelRecord
 
 BEST_FILES = "best-*.safetensors"
 
@@ -69,7 +69,7 @@ def write_model(model_dir: Path, model: nn.Module, record: ModelRecord, history:
     """
     save_weights(model, model_dir / WEIGHTS_FILE)
     write_history(model_dir / HISTORY_FILE, history)
-    (model_dir / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (model_dir / MODEL_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:

@@ -10,23 +10,23 @@ from typing import Literal
 import torch
 
 from medloop.container.training import TrainingJob
+from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.model import ImagePreprocessing
+from medloop.documents.split import SplitRecord, read_split_record
 from medloop.errors import DataError
 from medloop.imaging import networks
 from medloop.imaging.cache import Cache
 from medloop.imaging.classify_dataset import fit_rule, list_images, load_labelled
 from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
-from medloop.imaging.split_record import SplitRecord, read_split_record
 from medloop.training.checkpoint import write_model
 from medloop.training.classification_task import ClassificationTask, fewest_rows
 from medloop.training.compute import channels_last
 from medloop.training.loop import FitResult, fit
-from medloop.training.model_record import ImagePreprocessing
 from medloop.training.placement import place_images
 from medloop.training.pretrained import load_pretrained
 from medloop.training.provenance import make_record, run_identity, run_info
 from medloop.training.ranks import Ranks, join_ranks
 from medloop.training.seeding import pick_device, seed_everything
-from medloop.training.settings import ClassificationHyperparameters
 from medloop.training.tracking.open import tracking
 
 

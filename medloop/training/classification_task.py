@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.model import ImagePreprocessing
 from medloop.evaluation.scores import classification_metrics
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.draws import Draws
@@ -19,9 +21,7 @@ from medloop.imaging.images import ImageAugmentation, standardise
 from medloop.training.calibration import Calibration, calibrate
 from medloop.training.compute import to_layout
 from medloop.training.losses import ImageLoss, Share
-from medloop.training.model_record import ImagePreprocessing
 from medloop.training.ranks import ALONE, Ranks
-from medloop.training.settings import ClassificationHyperparameters
 from medloop.training.tracking.base import Picture
 from medloop.training.tracking.pictures import confusion_panel, sample_indices, samples_panel
 

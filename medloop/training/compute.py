@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from medloop.documents.hyperparameters import Hyperparameters
 from medloop.imaging.networks import Traits
 from medloop.imaging.upsampling import replace_upsampling
-from medloop.training.settings import Hyperparameters
 
 COMPILE_PAYS_AFTER: Final = 900.0
 """Seconds of training left from which on compiling is worth its 45 to 230 s."""

@@ -20,16 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from medloop.container.metrics import report
+from medloop.documents.hyperparameters import Hyperparameters
+from medloop.documents.model import Best
 from medloop.imaging.networks import traits
 from medloop.training.compute import prepare_network, prepare_process
 from medloop.training.losses import Share
-from medloop.training.model_record import Best
 from medloop.training.parallel import parallelise
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.resume import Checkpoints, claimed
 from medloop.training.run import Run
 from medloop.training.seeding import seed_everything
-from medloop.training.settings import Hyperparameters
 from medloop.training.stopping import catch_sigterm
 from medloop.training.tracking.base import Picture
 from medloop.training.tracking.open import Tracking

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from medloop.documents.hyperparameters import Hyperparameters, SegmentationHyperparameters
 from medloop.errors import SettingError
-from medloop.training.settings import Hyperparameters, SegmentationHyperparameters
 
 _ALLOCATION_FAILED = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """Neither the CPU nor NVIDIA's libraries, which allocate beside torch, have an exception type of their own."""

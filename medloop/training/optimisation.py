@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from medloop.training.settings import Hyperparameters
+from medloop.documents.hyperparameters import Hyperparameters
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:

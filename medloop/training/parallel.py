@@ -25,10 +25,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from medloop.documents.hyperparameters import Hyperparameters
 from medloop.imaging.networks import Traits
 from medloop.training.compute import blocks
 from medloop.training.ranks import Ranks
-from medloop.training.settings import Hyperparameters
 
 # Nobody changes a block's output in place.
 warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")

@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from medloop.container.training import TrainingJob
+from medloop.documents.model import ModelRecord, Network, read_model_record
 from medloop.errors import DataError
 from medloop.imaging.model_files import put_weights, read_weights, unpack_model
 from medloop.imaging.networks import head_prefix
-from medloop.training.model_record import ModelRecord, Network, read_model_record
 
 CHANNEL = "weights"
 _FREE_ARGUMENTS = {"classes", "dropout"}

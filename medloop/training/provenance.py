@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Literal
 
-from medloop.imaging.split_record import SplitRecord
-from medloop.training.calibration import Calibration
-from medloop.training.model_record import (
+from medloop.documents.hyperparameters import Hyperparameters
+from medloop.documents.model import (
     Best,
     ImagePreprocessing,
     Inference,
@@ -21,7 +20,8 @@ from medloop.training.model_record import (
     TrainedOn,
     VolumePreprocessing,
 )
-from medloop.training.settings import Hyperparameters
+from medloop.documents.split import SplitRecord
+from medloop.training.calibration import Calibration
 from medloop.training.tracking.base import RunInfo
 
 _PACKAGES = ("medloop", "torch", "torchvision", "monai", "numpy", "nibabel", "pillow", "safetensors")

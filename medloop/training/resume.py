@@ -30,9 +30,9 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
+from medloop.documents.model import Best
 from medloop.errors import DataError, SettingError, TargetError
 from medloop.training.checkpoint import BEST_FILES
-from medloop.training.model_record import Best
 from medloop.training.ranks import Ranks
 
 VERSION: Final = 1

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from medloop.documents.hyperparameters import Hyperparameters
+from medloop.documents.model import Best
 from medloop.errors import SettingError, Terminated
 from medloop.imaging.draws import step_seed
 from medloop.imaging.networks import Traits
@@ -24,13 +26,11 @@ from medloop.training.compute import Compiler, compile_network, make_scaler, res
 from medloop.training.feed import feed
 from medloop.training.losses import Share
 from medloop.training.memory import explained, largest_that_fits
-from medloop.training.model_record import Best
 from medloop.training.optimisation import learning_rate_factor, make_optimiser
 from medloop.training.parallel import Parallel
 from medloop.training.plan import EpochPlan, Part
 from medloop.training.resume import Checkpoints, Manifest, Progress
 from medloop.training.seeding import autocast, best_precision
-from medloop.training.settings import Hyperparameters
 
 if TYPE_CHECKING:
     from medloop.training.loop import Task

@@ -8,27 +8,27 @@ from dataclasses import dataclass
 import torch
 
 from medloop.container.training import TrainingJob
+from medloop.documents.hyperparameters import SegmentationHyperparameters
+from medloop.documents.model import Inference, VolumePreprocessing
+from medloop.documents.split import SplitRecord, read_split_record
 from medloop.errors import DataError, SettingError
 from medloop.imaging import networks, segment_dataset
 from medloop.imaging.cache import Cache
 from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
 from medloop.imaging.patches import PatchSampler, TrainingVolume
 from medloop.imaging.segment_dataset import ValidationVolume
-from medloop.imaging.split_record import SplitRecord, read_split_record
 from medloop.imaging.volume_augmentation import VolumeAugmentation
 from medloop.imaging.volumes import Shape
 from medloop.training.checkpoint import write_model
 from medloop.training.compute import channels_last
 from medloop.training.loop import FitResult, fit
 from medloop.training.losses import VolumeLoss
-from medloop.training.model_record import Inference, VolumePreprocessing
 from medloop.training.placement import place_volumes
 from medloop.training.pretrained import load_pretrained
 from medloop.training.provenance import make_record, run_identity, run_info
 from medloop.training.ranks import Ranks, join_ranks
 from medloop.training.seeding import pick_device, seed_everything
 from medloop.training.segmentation_task import SegmentationTask
-from medloop.training.settings import SegmentationHyperparameters
 from medloop.training.tracking.open import tracking
 
 MAX_CLASSES = 256

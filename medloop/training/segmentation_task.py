@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medloop.documents.model import Inference
 from medloop.imaging.draws import Draws
 from medloop.imaging.metrics import dice
 from medloop.imaging.patches import PatchSampler
@@ -20,7 +21,6 @@ from medloop.imaging.volume_augmentation import VolumeAugmentation
 from medloop.imaging.volumes import label_map
 from medloop.training.compute import to_layout
 from medloop.training.losses import Share, VolumeLoss
-from medloop.training.model_record import Inference
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.tracking.base import Picture
 from medloop.training.tracking.pictures import NUM_CASES, busiest_slice, slice_panel

@@ -14,6 +14,7 @@ from tests.architecture.source import ROOT, closure, imports_of, python_files
 CONTAINERS = sorted(path.parent.name for path in (ROOT / "containers").glob("*/container.toml"))
 JOB_CODE = (
     "medloop/container",
+    "medloop/documents",
     "medloop/imaging",
     "medloop/training",
     "medloop/evaluation",
@@ -21,8 +22,16 @@ JOB_CODE = (
     "containers",
 )
 CONTROL_PLANE = (
-    *("medloop/cli.py", "medloop/commands", "medloop/local", "medloop/cloud", "medloop/definition", "medloop/samples"),
-    *("medloop/settings.py", "medloop/bundle.py", "medloop/errors.py", "medloop/records.py", "pipelines", "steps"),
+    *(
+        "medloop/cli.py",
+        "medloop/commands",
+        "medloop/local",
+        "medloop/cloud",
+        "medloop/definition",
+        "medloop/documents",
+        "medloop/samples",
+    ),
+    *("medloop/settings.py", "medloop/bundle.py", "medloop/errors.py", "pipelines", "steps"),
 )
 TORCH_SIDE = ("torch", "torchvision", "monai", "mlflow", "fastapi", "uvicorn")
 

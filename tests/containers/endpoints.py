@@ -17,11 +17,11 @@ import httpx
 import psutil
 import torch
 
+from medloop.documents.hyperparameters import ClassificationHyperparameters, SegmentationHyperparameters
+from medloop.documents.model import Best, ImagePreprocessing, Inference, ModelRecord, TrainedOn
+from medloop.documents.split import Task
 from medloop.imaging import networks
-from medloop.imaging.split_record import Task
 from medloop.training.checkpoint import write_model
-from medloop.training.model_record import Best, ImagePreprocessing, Inference, ModelRecord, TrainedOn
-from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
 from tests.unit.imaging.test_segment_predictor import PREPROCESSING
 
 MAIN = Path(__file__).parents[2] / "containers" / "serve" / "main.py"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from medloop.bundle import REPOSITORY
+from medloop.documents.split import Case, Leakage, Patient, SplitCounts, SplitRecord
 from medloop.imaging.formats import write_png
-from medloop.imaging.split_record import Case, Leakage, Patient, SplitCounts, SplitRecord
 
 MAIN = REPOSITORY / "containers" / "classify" / "main.py"
 

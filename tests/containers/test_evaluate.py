@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from medloop.container.arguments import parse_arguments
+from medloop.documents.evaluation import read_evaluation
+from medloop.documents.hyperparameters import ClassificationHyperparameters, SegmentationHyperparameters
 from medloop.errors import SettingError
 from medloop.evaluation.evaluate import EvaluateArguments, evaluate
-from medloop.evaluation.record import read_evaluation
-from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
 from tests.unit.evaluation.worlds import World, ball, image_world, volume_world
 
 MAIN = Path(__file__).parents[2] / "containers" / "evaluate" / "main.py"

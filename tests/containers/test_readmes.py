@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
+from medloop.documents.hyperparameters import (
+    ClassificationHyperparameters,
+    Hyperparameters,
+    SegmentationHyperparameters,
+)
 
 CONTAINERS = Path(__file__).parents[2] / "containers"
 

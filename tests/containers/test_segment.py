@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medloop.imaging.split_record import Leakage, SplitCounts, SplitRecord
+from medloop.documents.split import Leakage, SplitCounts, SplitRecord
 
 ROOT = Path(__file__).parents[2]
 HYPERPARAMETERS: dict[str, Any] = {

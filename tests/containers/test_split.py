@@ -15,11 +15,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medloop.documents.split import SPLIT_FILE, SplitRecord, read_split_record
 from medloop.imaging.formats import read_image
 from medloop.imaging.identity import pseudonym
 from medloop.imaging.nifti import read_nifti
-from medloop.imaging.split_job import RECORD_FILE
-from medloop.imaging.split_record import SplitRecord, read_split_record
 from tests.unit.imaging.datasets import write_classes, write_image, write_patients, write_subject, write_subjects
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +73,7 @@ class Job:
     @property
     def record(self) -> SplitRecord:
         """split.json."""
-        return read_split_record(self.output("split") / RECORD_FILE)
+        return read_split_record(self.output("split") / SPLIT_FILE)
 
     def written(self) -> list[str]:
         """All files in the outputs."""
@@ -83,7 +82,7 @@ class Job:
 
     def everything_said(self, done: Ended) -> str:
         """Log, message, file names and records: all that others see."""
-        record = self.output("split") / RECORD_FILE
+        record = self.output("split") / SPLIT_FILE
         text = record.read_text(encoding="utf-8") if record.exists() else ""
         return done.stdout + done.stderr + self.message + "\n".join(self.written()) + text
 
@@ -230,7 +229,7 @@ def test_previous_keeps_places(job: Job, tmp_path: Path, new_job: Callable[[Path
     before = {split: set(job.record.pseudonyms(split)) for split in ("train", "val", "test")}
 
     again = new_job(tmp_path / "again")
-    (again.input("previous") / RECORD_FILE).write_text((job.output("split") / RECORD_FILE).read_text())
+    (again.input("previous") / SPLIT_FILE).write_text((job.output("split") / SPLIT_FILE).read_text())
     write_classes(again.data, 15)
     assert again.run("--task", "classification", "--seed", "9").returncode == 0
     assert all(before[split] <= set(again.record.pseudonyms(split)) for split in before)
@@ -244,7 +243,7 @@ def test_previous_of_other_pseudonyms_is_said_loudly(job: Job, tmp_path: Path, n
     write_classes(job.data, 10)
     assert job.run("--task", "classification").returncode == 0
     again = new_job(tmp_path / "again")
-    (again.input("previous") / RECORD_FILE).write_text((job.output("split") / RECORD_FILE).read_text())
+    (again.input("previous") / SPLIT_FILE).write_text((job.output("split") / SPLIT_FILE).read_text())
     (again.input("key") / "pseudonyms.key").write_bytes(b"l" * 32)
     write_classes(again.data, 10)
 
@@ -256,7 +255,7 @@ def test_previous_of_the_other_task_is_refused(job: Job, tmp_path: Path, new_job
     write_classes(job.data, 10)
     assert job.run("--task", "classification").returncode == 0
     again = new_job(tmp_path / "again")
-    (again.input("previous") / RECORD_FILE).write_text((job.output("split") / RECORD_FILE).read_text())
+    (again.input("previous") / SPLIT_FILE).write_text((job.output("split") / SPLIT_FILE).read_text())
     write_subjects(again.data)
 
     assert again.run("--task", "segmentation").returncode == 2
@@ -320,7 +319,7 @@ def test_by_hand(tmp_path: Path) -> None:
 
     assert done.returncode == 0
     assert "random key" in done.stdout
-    assert len(json.loads((tmp_path / "o" / "split" / RECORD_FILE).read_text())["patients"]) == 4
+    assert len(json.loads((tmp_path / "o" / "split" / SPLIT_FILE).read_text())["patients"]) == 4
 
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 2

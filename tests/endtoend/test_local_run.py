@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from medloop.statements import STATEMENTS
+from medloop.documents.card import STATEMENTS
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from infra.scheduling.guard import read_trigger
+from medloop.documents.split import Task
 from medloop.errors import DataError, SettingError
 from medloop.imaging.layouts import find_cases
-from medloop.imaging.split_record import Task
 from medloop.input_data import MANIFEST, data_version
 from tests.infra.conftest import WEEKLY
 from tests.infra.flows import World, world

@@ -19,8 +19,8 @@ from medloop.definition.draw import draw_text
 from medloop.definition.read import references
 from medloop.definition.requests import OPERATIONS
 from medloop.definition.validate import validate
+from medloop.documents.hyperparameters import ClassificationHyperparameters, SegmentationHyperparameters
 from medloop.settings import load_pipeline, resolve, setting_value
-from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
 from tests.pipelines.conftest import Built
 from tests.pipelines.world import unreachable_target
 

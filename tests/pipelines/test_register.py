@@ -10,14 +10,14 @@ import pytest
 from medloop.cloud.sessions import Target
 from medloop.commands.registry.comparing import PROVENANCE
 from medloop.definition.read import read_definition
+from medloop.documents.card import NOT_FOR_APPROVAL, STATEMENTS, stated_in, unstated
+from medloop.documents.metadata import MAX_ENTRIES, encode
+from medloop.documents.registration import FIELDS, METADATA
 from medloop.errors import SettingError
-from medloop.evaluation.registration import FIELDS, METADATA
 from medloop.local.engine.expressions import Scope, resolve
 from medloop.local.requests import check_request
-from medloop.metadata import MAX_ENTRIES, encode
 from medloop.settings import load_presets
 from medloop.settings import resolve as settle
-from medloop.statements import NOT_FOR_APPROVAL, STATEMENTS, stated_in, unstated
 from tests.pipelines.conftest import Built
 
 GATE = {"name": "gate", "metric_data": [{"name": "macro_auroc", "type": "number", "value": 0.875}]}

@@ -9,9 +9,9 @@ import pytest
 
 from medloop.cloud.sessions import Target
 from medloop.definition.validate import validate
+from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.errors import SettingError
 from medloop.settings import resolve
-from medloop.training.settings import ClassificationHyperparameters
 
 NETWORK = (
     "network.subnets=[subnet-0123abcd]",

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from medloop.imaging.split_record import Task
+from medloop.documents.split import Task
 from tests.containers.endpoints import Server, Shot, hammer, serving, write_untrained
 from tests.containers.test_serve import bad_images, good_images, mixed
 from tests.unit.serving.worlds import ball, nifti, npy, png

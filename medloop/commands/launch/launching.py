@@ -11,9 +11,9 @@ from medloop.commands.launch.checking import check, print_problems, problem_line
 from medloop.commands.options import Services
 from medloop.commands.output import say
 from medloop.commands.records import find_execution, list_executions
+from medloop.documents.card import note_of
 from medloop.errors import DataError, TargetError, UserError
 from medloop.input_data import data_version, recordable
-from medloop.statements import note_of
 
 if TYPE_CHECKING:
     from medloop.cloud.sessions import Target

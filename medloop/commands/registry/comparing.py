@@ -30,9 +30,9 @@ from medloop.commands.options import (
 from medloop.commands.output import print_json, print_table, say
 from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
 from medloop.commands.registry.approval import ModelArgument
+from medloop.documents.metadata import decoded
 from medloop.errors import UserError
 from medloop.local.state.home import Home
-from medloop.metadata import decoded
 
 PROVENANCE = {
     "data": "data",

@@ -12,7 +12,7 @@ from typing import Any
 
 from medloop.commands.output import shown
 from medloop.commands.pages import templates
-from medloop.statements import mapping
+from medloop.documents.card import mapping
 
 ABSENT = "\N{EN DASH}"
 Row = dict[str, str]

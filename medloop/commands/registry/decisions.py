@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from medloop.documents.metadata import MAX_ENTRIES, MAX_VALUE, decode, encode, pieces
 from medloop.errors import UserError
-from medloop.metadata import MAX_ENTRIES, MAX_VALUE, decode, encode, pieces
 
 Status = Literal["Approved", "Rejected"]
 MAX_REASON = 1024

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from medloop.commands.evidence import EVALUATION, REPORT, digest_of, package_evaluation_uri, sibling, split_uri
+from medloop.documents.metadata import decode
 from medloop.errors import UserError
-from medloop.metadata import decode
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

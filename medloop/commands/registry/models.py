@@ -31,7 +31,7 @@ from medloop.commands.registry.comparing import compare, metric_rows
 from medloop.commands.registry.decisions import decisions_of, is_decision_entry
 from medloop.commands.registry.evidence_files import read_report_file
 from medloop.commands.registry.opening import open_
-from medloop.metadata import decode
+from medloop.documents.metadata import decode
 
 app = typer.Typer(no_args_is_help=True, help="Registered model versions.")
 app.command("approve")(approve)

@@ -21,10 +21,10 @@ from medloop.commands.registry.evidence_files import (
     read_evaluation_file,
     read_report_file,
 )
+from medloop.documents.card import MEND, NOT_FOR_APPROVAL, STATEMENTS, mapping, settings_named, stated_in
+from medloop.documents.metadata import decoded
 from medloop.errors import UserError
 from medloop.identity import Person, starter
-from medloop.metadata import decoded
-from medloop.statements import MEND, NOT_FOR_APPROVAL, STATEMENTS, mapping, settings_named, stated_in
 
 
 def require_approvable(target: Any, package: Mapping[str, Any], approver: Person) -> str:

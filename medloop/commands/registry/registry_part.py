@@ -21,9 +21,9 @@ from medloop.commands.registry.decisions import Decision, decisions_of
 from medloop.commands.registry.evidence_files import code_of
 from medloop.commands.registry.refusals import started_by
 from medloop.definition.cost import load_prices
+from medloop.documents.card import STATEMENTS, stated_in
+from medloop.documents.metadata import decoded
 from medloop.errors import UserError
-from medloop.metadata import decoded
-from medloop.statements import STATEMENTS, stated_in
 
 MARKER = "<!-- medloop:registry -->"
 """Where the report wants this part; without it, it stands at the end."""

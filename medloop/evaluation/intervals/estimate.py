@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from medloop.evaluation.record import Interval, Statistic
+from medloop.documents.evaluation import Interval, Statistic
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

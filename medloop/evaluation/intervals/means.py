@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medloop.documents.evaluation import Interval
 from medloop.evaluation.intervals.estimate import (
     EQUAL,
     LEVEL,
@@ -27,7 +28,6 @@ from medloop.evaluation.intervals.estimate import (
 )
 from medloop.evaluation.intervals.proportions import wilson
 from medloop.evaluation.intervals.resampling import NUM_DRAWS, draws
-from medloop.evaluation.record import Interval
 
 METHOD = f"studentised bootstrap over patients, {NUM_DRAWS} draws"
 STUDENT = "Student's t over patients (too few of them differ for a bootstrap)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medloop.evaluation.record import Evaluation
+from medloop.documents.evaluation import Evaluation
 
 _COMMON = {
     "Interval": "What the score would be on other patients like these: 95 of 100 such intervals hold the true value. "

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from medloop.documents.model import HISTORY_FILE, Best
 from medloop.evaluation.report.contents import Figure
 from medloop.evaluation.report.drawing import FAINT, GREY, canvas, colour, styled, svg_uri
-from medloop.training.model_record import HISTORY_FILE, Best
 
 ARCHIVE = "model.tar.gz"
 MAX_BYTES = 4 * 2**20

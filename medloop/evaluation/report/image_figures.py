@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from medloop.evaluation.record import ReliabilityBin
+from medloop.documents.evaluation import ReliabilityBin
 from medloop.evaluation.report.contents import Figure
 from medloop.evaluation.report.drawing import FAINT, GREY, INK, canvas, colour, data_uri, png_uri, styled, svg_uri
 from medloop.evaluation.scores import Floats, Integers

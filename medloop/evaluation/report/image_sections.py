@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from medloop.documents.evaluation import Evaluation
 from medloop.evaluation.outcome import Cell, ScoredImages, Table
-from medloop.evaluation.record import Evaluation
 from medloop.evaluation.report import image_figures
 from medloop.evaluation.report.contents import Drawn, Figure, TaskPart
 from medloop.evaluation.scores import Integers, confusion

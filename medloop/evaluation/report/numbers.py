@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from medloop.documents.evaluation import Evaluation, Interval, Statistic, Subgroup
 from medloop.evaluation.outcome import Cell, Table
-from medloop.evaluation.record import Evaluation, Interval, Statistic, Subgroup
 from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN
 
 TITLES = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from medloop.documents.evaluation import Evaluation
+from medloop.documents.model import ModelRecord
+from medloop.documents.split import SPLITS, SplitRecord
 from medloop.evaluation.outcome import Cell, Table
-from medloop.evaluation.record import Evaluation
 from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN, group_order, group_values
-from medloop.imaging.split_record import SPLITS, SplitRecord
-from medloop.training.model_record import ModelRecord
 
 MAX_QUARANTINED = 200
 FEW = f"under {MIN_SHOWN}"

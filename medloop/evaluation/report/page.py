@@ -16,16 +16,16 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from medloop.documents.evaluation import Evaluation
+from medloop.documents.model import ModelRecord
+from medloop.documents.split import SplitRecord
 from medloop.evaluation.outcome import Cell, Outcome, ScoredImages, Table
-from medloop.evaluation.record import Evaluation
 from medloop.evaluation.report import numbers, origin, verdict
 from medloop.evaluation.report.contents import TaskPart, Viewer
 from medloop.evaluation.report.glossary import words_for
 from medloop.evaluation.report.history import History, training_curves
 from medloop.evaluation.report.image_sections import image_part
 from medloop.evaluation.report.volume_sections import volume_part
-from medloop.imaging.split_record import SplitRecord
-from medloop.training.model_record import ModelRecord
 
 TEMPLATE = "report.html.jinja"
 TEMPLATES = Path(__file__).with_name("templates")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from medloop.documents.evaluation import VolumeAgreement
 from medloop.evaluation.outcome import ScoredVolumes
-from medloop.evaluation.record import VolumeAgreement
 from medloop.evaluation.report.contents import Figure
 from medloop.evaluation.report.drawing import ALARM, FAINT, GREY, INK, MAX_POINTS, canvas, colour, styled, svg_uri
 from medloop.evaluation.scores import Floats

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from medloop.documents.evaluation import Comparison, Evaluation, Floor
 from medloop.evaluation.intervals.estimate import MIN_PATIENTS
 from medloop.evaluation.power import ENOUGH, MIN_COMPARED
-from medloop.evaluation.record import Comparison, Evaluation, Floor
 from medloop.evaluation.report.numbers import title_of
 
 WORDS = {"good": "holds", "warn": "look here", "bad": "fails", "none": "not asked"}

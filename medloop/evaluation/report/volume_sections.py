@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from medloop.documents.evaluation import Evaluation
 from medloop.evaluation.outcome import Cell, Outcome, ScoredVolumes, Table
-from medloop.evaluation.record import Evaluation
 from medloop.evaluation.report import plots
 from medloop.evaluation.report.contents import Drawn, TaskPart, Viewer
 from medloop.evaluation.report.embedded import BUDGET, Embedded, embed, legend, shows_a_face

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.training.model_record import TrackingRun
+from medloop.documents.model import TrackingRun
 
 Picture: TypeAlias = NDArray[np.uint8]
 """RGB, [H, W, 3]."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from medloop.training.model_record import TrackingRun
+from medloop.documents.model import TrackingRun
 from medloop.training.tracking.base import Picture, RunInfo, Status, Tracker
 
 MAX_FAILURES: Final = 3

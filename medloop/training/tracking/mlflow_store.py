@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from medloop.training.model_record import TrackingRun
+from medloop.documents.model import TrackingRun
 from medloop.training.tracking.base import Picture, RunInfo, Status
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from medloop.training.model_record import TrackingRun
+from medloop.documents.model import TrackingRun
 from medloop.training.tracking.base import Picture, RunInfo, Status, Tracker
 from medloop.training.tracking.guard import MAX_REASON, Guarded
 from medloop.training.tracking.mlflow_store import MlflowTracker

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from medloop.training.model_record import TrackingRun
+from medloop.documents.model import TrackingRun
 from medloop.training.tracking.base import Picture, RunInfo, Status
 
 Mode = Literal["online", "offline"]

@@ -12,7 +12,7 @@ import pytest
 from medloop.commands.evidence import digest_of
 from medloop.commands.registry.decisions import new_decision, record
 from medloop.commands.registry.registry_part import MARKER
-from medloop.metadata import encode
+from medloop.documents.metadata import encode
 from tests.unit.cli.conftest import EVALUATION
 from tests.unit.cli.test_approval import Desk, desk
 from tests.unit.cli.test_comparing import pair

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from medloop.commands.evidence import digest_of
+from medloop.documents.card import STATEMENTS
 from medloop.local.state.home import BUCKET
-from medloop.statements import STATEMENTS
 
 EXECUTION = "arn:aws:sagemaker:us-east-1:000000000000:pipeline/classification/execution/abc123abc123"
 STARTER = "trainer@lab"

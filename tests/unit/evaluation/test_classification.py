@@ -10,9 +10,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from medloop.documents.evaluation import SCHEMA_FILE, Evaluation, read_evaluation
 from medloop.errors import DataError, SettingError, TargetError
 from medloop.evaluation.evaluate import last_word
-from medloop.evaluation.record import SCHEMA_FILE, Evaluation, read_evaluation
 from tests.unit.evaluation.worlds import World, image_world, model_record
 
 CAVEAT = "Derived from one template: no population."

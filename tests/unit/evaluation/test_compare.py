@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medloop.evaluation.record import Comparison, Evaluation
+from medloop.documents.evaluation import Comparison, Evaluation
 from tests.unit.evaluation.worlds import FakeVolumeModel, World, ball, image_world, model_record, volume_world
 
 CHAMPION = "arn:aws:sagemaker:us-east-1:000000000000:model-package/medloop/2"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from medloop.container.arguments import parse_arguments, read_pairs
+from medloop.documents.evaluation import Statistic
 from medloop.errors import SettingError
 from medloop.evaluation.evaluate import EvaluateArguments
 from medloop.evaluation.floors import find_floors, floor_left, require_known
-from medloop.evaluation.record import Statistic
 
 
 def parse(*arguments: str) -> EvaluateArguments:

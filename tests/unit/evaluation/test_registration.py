@@ -10,12 +10,22 @@ from typing import Any
 import pytest
 
 from medloop.definition.requests import service_model
-from medloop.evaluation.record import ClassificationMetrics, Data, Evaluation, Gate, Interval, Leakage, Score, Statistic
-from medloop.evaluation.registration import FIELDS, MAX_CLASSES, METRIC_GROUPS, metric_groups, registration
-from medloop.imaging.split_record import Leakage as SplitLeakage
-from medloop.imaging.split_record import SplitCounts, SplitRecord
-from medloop.metadata import MAX_VALUE, decode, encode, pieces
-from medloop.training.model_record import ModelRecord, TrackingRun
+from medloop.documents.evaluation import (
+    ClassificationMetrics,
+    Data,
+    Evaluation,
+    Gate,
+    Interval,
+    Leakage,
+    Score,
+    Statistic,
+)
+from medloop.documents.metadata import MAX_VALUE, decode, encode, pieces
+from medloop.documents.model import ModelRecord, TrackingRun
+from medloop.documents.registration import FIELDS, MAX_CLASSES, METRIC_GROUPS
+from medloop.documents.split import Leakage as SplitLeakage
+from medloop.documents.split import SplitCounts, SplitRecord
+from medloop.evaluation.registration import metric_groups, registration
 from tests.unit.evaluation.worlds import model_record
 
 VALUE = re.compile(r"[\w _.:/=+\-@]{1,256}")

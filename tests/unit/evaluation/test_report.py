@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from medloop.evaluation.evaluate import Assessment
-from medloop.evaluation.record import (
+from medloop.documents.evaluation import (
     Calibration,
     Comparison,
     Evaluation,
@@ -32,13 +31,14 @@ from medloop.evaluation.record import (
     Subgroup,
     VolumeAgreement,
 )
+from medloop.documents.split import Quarantined
+from medloop.evaluation.evaluate import Assessment
 from medloop.evaluation.report.embedded import BUDGET, embed, shows_a_face
 from medloop.evaluation.report.history import read_history
 from medloop.evaluation.report.origin import attribute_table
 from medloop.evaluation.report.page import VIEWER_FILE, render
 from medloop.evaluation.report.shown import Shown
 from medloop.evaluation.report.verdict import checks, headline, sentence
-from medloop.imaging.split_record import Quarantined
 from tests.unit.evaluation.worlds import ball, image_world, volume_world
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"

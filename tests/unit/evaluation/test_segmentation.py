@@ -11,9 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medloop.documents.evaluation import SCHEMA_FILE, Evaluation, Statistic
 from medloop.errors import DataError
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.record import SCHEMA_FILE, Evaluation, Statistic
 from medloop.evaluation.report.volume_figures import overlays
 from tests.unit.evaluation.worlds import ball, volume_world, write_subject
 

@@ -11,11 +11,8 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from medloop.evaluation.evaluate import Assessment, EvaluateArguments, assess, evaluate
-from medloop.evaluation.predictors import load_predictor
-from medloop.evaluation.record import Evaluation
-from medloop.imaging.split_record import Case, Leakage, Patient, SplitCounts, SplitRecord, Task
-from medloop.training.model_record import (
+from medloop.documents.evaluation import Evaluation
+from medloop.documents.model import (
     Best,
     ImagePreprocessing,
     Inference,
@@ -25,6 +22,9 @@ from medloop.training.model_record import (
     TrainedOn,
     VolumePreprocessing,
 )
+from medloop.documents.split import Case, Leakage, Patient, SplitCounts, SplitRecord, Task
+from medloop.evaluation.evaluate import Assessment, EvaluateArguments, assess, evaluate
+from medloop.evaluation.predictors import load_predictor
 
 Attributes = Mapping[str, Mapping[str, str]]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.errors import DataError
 from medloop.imaging.cache import Cache
 from medloop.imaging.classify_dataset import LabelledImages, fit_rule, list_images, load_labelled
 from medloop.imaging.images import fit_preprocessing, load_images
-from medloop.training.settings import ClassificationHyperparameters
 from tests.unit.imaging.datasets import write_classes, write_image
 
 CLASSES = ["cyst", "normal"]

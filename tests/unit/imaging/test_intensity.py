@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medloop.documents.hyperparameters import SegmentationHyperparameters
+from medloop.documents.model import Intensity
 from medloop.errors import DataError
 from medloop.imaging import intensity
-from medloop.training.model_record import Intensity
-from medloop.training.settings import SegmentationHyperparameters
 
 RNG = np.random.default_rng(0)
 VOXELS = RNG.normal(300, 80, (8, 9, 10)).astype(np.int16)

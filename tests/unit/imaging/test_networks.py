@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medloop.errors import DataError
-from medloop.imaging.networks import build, count_parameters, describe, head_prefix, shape_multiple
-from medloop.training.model_record import Network
-from medloop.training.settings import (
+from medloop.documents.hyperparameters import (
     ClassificationHyperparameters,
     Hyperparameters,
     SegmentationHyperparameters,
 )
+from medloop.documents.model import Network
+from medloop.errors import DataError
+from medloop.imaging.networks import build, count_parameters, describe, head_prefix, shape_multiple
 
 CLASSIFIERS = ("densenet121", "vit", "resnet18", "resnet50")
 SEGMENTERS = ("segresnet", "unet", "swinunetr")

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from medloop.documents.hyperparameters import SegmentationHyperparameters
+from medloop.documents.model import VolumePreprocessing
 from medloop.errors import DataError
 from medloop.imaging import intensity
 from medloop.imaging.cache import Cache
 from medloop.imaging.segment_dataset import Subjects, fit_preprocessing, load_training, load_validation
 from medloop.imaging.volumes import preprocess, read_case
-from medloop.training.model_record import VolumePreprocessing
-from medloop.training.settings import SegmentationHyperparameters
 from tests.unit.imaging.datasets import write_subject
 
 CLASSES = ["background", "gland", "zone"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medloop.documents.model import Inference
 from medloop.imaging.sliding import infer_logits, plan_windows, windows_at_once
-from medloop.training.model_record import Inference
 
 SHAPES = [(40, 33, 21), (16, 16, 16), (9, 50, 12), (17, 16, 5)]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medloop.documents.split import SPLITS, Split
 from medloop.errors import DataError, SettingError
-from medloop.imaging.split_record import SPLITS, Split
 from medloop.imaging.splitting import assign, complete, quotas
 
 FRACTIONS: dict[Split, float] = {"train": 0.7, "val": 0.2, "test": 0.1}

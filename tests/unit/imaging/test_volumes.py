@@ -11,6 +11,7 @@ import pytest
 import torch
 from nibabel import orientations
 
+from medloop.documents.model import Intensity, VolumePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.volumes import (
     Volume,
@@ -23,7 +24,6 @@ from medloop.imaging.volumes import (
     target_shape,
     to_ras,
 )
-from medloop.training.model_record import Intensity, VolumePreprocessing
 
 SHAPE = (7, 9, 11)
 CLASSES = ["background", "ball"]

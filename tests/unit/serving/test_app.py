@@ -13,11 +13,11 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from medloop.documents.model import ModelRecord
 from medloop.serving.app import Endpoint, make_app
 from medloop.serving.refusals import RefusalError
 from medloop.serving.service import Answer, Inquiry
 from medloop.serving.settings import MIB, ServeSettings
-from medloop.training.model_record import ModelRecord
 from tests.unit.serving.worlds import SMALL, client, image_service, nifti, png, volume_service
 
 

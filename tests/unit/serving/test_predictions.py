@@ -15,13 +15,13 @@ import torch
 from PIL import PngImagePlugin
 from torch import Tensor, nn
 
+from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.model import ImagePreprocessing, Intensity
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.images import load_images
 from medloop.imaging.segment_dataset import Subjects, load_training
 from medloop.serving.volume_service import MAX_ATTRIBUTES
 from medloop.training.classification_task import ClassificationTask
-from medloop.training.model_record import ImagePreprocessing, Intensity
-from medloop.training.settings import ClassificationHyperparameters
 from tests.unit.imaging.test_segment_predictor import PREPROCESSING, Threshold, write_ball
 from tests.unit.serving.worlds import (
     Brightness,

@@ -13,12 +13,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from torch import Tensor, nn
 
+from medloop.documents.model import Best, ImagePreprocessing, ModelRecord, Network, TrainedOn, VolumePreprocessing
 from medloop.imaging.classify_predictor import ImagePredictor
 from medloop.serving.app import Endpoint, make_app
 from medloop.serving.service import ImageService, Service
 from medloop.serving.settings import ServeSettings
 from medloop.serving.volume_service import VolumeService
-from medloop.training.model_record import Best, ImagePreprocessing, ModelRecord, Network, TrainedOn, VolumePreprocessing
 from tests.unit.imaging.test_segment_predictor import OBLIQUE, PREPROCESSING, predictor
 
 SMALL = ServeSettings(max_pixels=10_000, max_voxels=100_000, max_body_mib=1, queue=4)

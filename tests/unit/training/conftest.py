@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from medloop.container.training import TrainingJob
+from medloop.documents.split import Case, Leakage, Patient, SplitCounts, SplitRecord
 from medloop.imaging.formats import write_png
-from medloop.imaging.split_record import Case, Leakage, Patient, SplitCounts, SplitRecord
 
 MakeJob = Callable[..., TrainingJob]
 STRIPES = ("across", "down")

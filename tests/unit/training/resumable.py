@@ -18,15 +18,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from medloop.documents.hyperparameters import SegmentationHyperparameters
+from medloop.documents.model import Inference
 from medloop.imaging.patches import PatchSampler, training_volume
 from medloop.imaging.segment_dataset import ValidationVolume
 from medloop.imaging.volume_augmentation import VolumeAugmentation
 from medloop.training.loop import FitResult, fit
 from medloop.training.losses import VolumeLoss
-from medloop.training.model_record import Inference
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.segmentation_task import SegmentationTask
-from medloop.training.settings import SegmentationHyperparameters
 from tests.unit.training.distributed import CPU
 
 PATCH = (16, 16, 16)

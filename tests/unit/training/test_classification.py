@@ -16,17 +16,17 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from medloop.container.training import TrainingJob
+from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.model import ImagePreprocessing, read_model_record
+from medloop.documents.split import read_split_record
 from medloop.errors import DataError
 from medloop.imaging import networks
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.classify_predictor import ImagePredictor
 from medloop.imaging.model_files import read_weights
-from medloop.imaging.split_record import read_split_record
 from medloop.training.classification import train_classifier
 from medloop.training.classification_task import ClassificationTask, balanced_weights
-from medloop.training.model_record import ImagePreprocessing, read_model_record
 from medloop.training.seeding import seed_everything
-from medloop.training.settings import ClassificationHyperparameters
 
 MakeJob = Callable[..., TrainingJob]
 TINY = ClassificationHyperparameters(

@@ -9,6 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medloop.documents.hyperparameters import (
+    ClassificationHyperparameters,
+    Hyperparameters,
+    SegmentationHyperparameters,
+)
 from medloop.errors import SettingError
 from medloop.imaging.networks import Traits
 from medloop.imaging.upsampling import LinearUpsample, replace_upsampling, upsample_linear
@@ -22,7 +27,6 @@ from medloop.training.compute import (
     synchronised,
 )
 from medloop.training.memory import advice, explained, largest_that_fits
-from medloop.training.settings import ClassificationHyperparameters, Hyperparameters, SegmentationHyperparameters
 from tests.unit.training.distributed import CPU
 from tests.unit.training.resumable import run, state
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medloop.documents.hyperparameters import Hyperparameters
 from medloop.errors import SettingError, TargetError
 from medloop.imaging.draws import Draws
 from medloop.training.loop import FitResult, fit
 from medloop.training.losses import Share
-from medloop.training.settings import Hyperparameters
 from medloop.training.tracking.base import Picture, RunInfo
 from medloop.training.tracking.open import tracking
 

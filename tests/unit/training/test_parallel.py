@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from medloop.documents.hyperparameters import ClassificationHyperparameters, SegmentationHyperparameters
+from medloop.documents.model import ImagePreprocessing, Inference
 from medloop.imaging import networks
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.patches import PatchSampler, training_volume
@@ -19,12 +21,10 @@ from medloop.imaging.volume_augmentation import VolumeAugmentation
 from medloop.training.classification_task import ClassificationTask, fewest_rows
 from medloop.training.loop import fit
 from medloop.training.losses import Share, VolumeLoss
-from medloop.training.model_record import ImagePreprocessing, Inference
 from medloop.training.optimisation import make_optimiser
 from medloop.training.parallel import Parallel, parallelise
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.segmentation_task import SegmentationTask
-from medloop.training.settings import ClassificationHyperparameters, SegmentationHyperparameters
 from tests.unit.training.distributed import CPU, on_ranks
 
 PATCH = (16, 16, 16)

@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from medloop.container.training import TrainingJob
+from medloop.documents.hyperparameters import SegmentationHyperparameters
+from medloop.documents.model import Inference, read_model_record
+from medloop.documents.split import Case, Leakage, Patient, SplitCounts, SplitRecord
 from medloop.errors import DataError, SettingError, UserError
 from medloop.imaging.metrics import dice
 from medloop.imaging.segment_predictor import VolumePredictor
 from medloop.imaging.sliding import infer_logits
-from medloop.imaging.split_record import Case, Leakage, Patient, SplitCounts, SplitRecord
 from medloop.imaging.volumes import read_case
 from medloop.training.loop import FitResult
-from medloop.training.model_record import Inference, read_model_record
 from medloop.training.segmentation import train_segmenter
 from medloop.training.segmentation_task import mean_dice
-from medloop.training.settings import SegmentationHyperparameters
 
 CLASSES = ["background", "ball", "core"]
 SETTINGS: dict[str, Any] = {

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from medloop.training.model_record import TrackingRun
+from medloop.documents.model import TrackingRun
 from medloop.training.tracking.base import Picture, RunInfo, Status
 
 INFO = RunInfo(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from medloop.documents.hyperparameters import ClassificationHyperparameters as Classification
+from medloop.documents.hyperparameters import SegmentationHyperparameters as Segmentation
 from medloop.errors import SettingError
-from medloop.training.settings import ClassificationHyperparameters as Classification
-from medloop.training.settings import SegmentationHyperparameters as Segmentation
 
 
 @pytest.mark.parametrize("settings", [Classification(epochs=3, flips=True), Segmentation(labels=["air", "organ"])])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from medloop.container.keys import refuse_keys
+from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
-from medloop.training.settings import ClassificationHyperparameters
 from medloop.training.tracking.secrets import wandb_key
 
 HEX = "0123456789abcdef" * 2 + "01234567"

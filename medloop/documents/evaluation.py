@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.records import read_record
+from medloop.documents.reading import read_record
 
 VERSION = 2
-RECORD_FILE = "evaluation.json"
+EVALUATION_FILE = "evaluation.json"
 CASES_FILE = "cases.csv"
 REPORT_FILE = "report.html"
 SCHEMA_FILE = Path(__file__).with_name("evaluation.schema.json")
@@ -245,5 +245,5 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-if __name__ == "__main__":  # python -m medloop.evaluation.record, after a change of the models
+if __name__ == "__main__":  # python -m medloop.documents.evaluation, after a change of the models
     SCHEMA_FILE.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")

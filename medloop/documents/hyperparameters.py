@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from medloop.container.keys import refuse_keys
+from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
 
 RESERVED_PREFIXES = ("_tuning_", "sagemaker_")

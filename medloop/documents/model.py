@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.records import read_record
+from medloop.documents.reading import read_record
 
 VERSION = 3
 """2 added `tracking`; 3 made `operating_point` one by class. Older files are read as they are: theirs is null."""
-RECORD_FILE = "model.json"
+MODEL_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 HISTORY_FILE = "history.csv"
 Triple = tuple[float, float, float]
@@ -134,4 +134,4 @@ def read_model_record(folder: Path) -> ModelRecord:
         DataError: The file is absent, malformed, or of a newer version than this code knows.
     """
     mend = "give the folder that a training job wrote"
-    return read_record(ModelRecord, folder / RECORD_FILE, version=VERSION, mend=mend)
+    return read_record(ModelRecord, folder / MODEL_FILE, version=VERSION, mend=mend)

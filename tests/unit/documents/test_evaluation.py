@@ -8,11 +8,11 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from medloop.evaluation.record import SCHEMA_FILE, Metric, json_schema
+from medloop.documents.evaluation import SCHEMA_FILE, Metric, json_schema
 
 
 def test_stored_schema_is_the_models() -> None:
-    """evaluation.schema.json is what the models give (`python -m medloop.evaluation.record` writes it)."""
+    """evaluation.schema.json is what the models give (`python -m medloop.documents.evaluation` writes it)."""
     stored = json.loads(SCHEMA_FILE.read_text())
     assert stored == json_schema()
     jsonschema.Draft202012Validator.check_schema(stored)

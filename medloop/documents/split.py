@@ -10,9 +10,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.records import read_record
+from medloop.documents.reading import read_record
 
 VERSION = 1
+SPLIT_FILE = "split.json"
 MANIFEST_FILE = "manifest.json"
 """In the folder of each split, where the layout is `manifest` (`medloop.imaging.manifest`)."""
 Split = Literal["train", "val", "test"]

@@ -1,0 +1,40 @@
+"""registration.json: its names and limits. `medloop.evaluation.registration` fills it in; the register step reads it.
+
+The step takes each text by name with `Std:JsonGet`. A file of its own: a property file may have 2 MB
+(https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-quotas.html), which split.json of a large data set exceeds.
+"""
+
+from __future__ import annotations
+
+REGISTRATION_FILE = "registration.json"
+HYPERPARAMETERS = ("epochs", "batch_size", "learning_rate")
+NONE = "none"
+METADATA = (
+    "score",
+    "evidence",
+    "margin_left",
+    "champion",
+    "test_uses",
+    "split_train",
+    "split_val",
+    "split_test",
+    "leakage",
+    "quarantined",
+    "data_digest",
+    "code_digest",
+    "network",
+    "tracking_run",
+    "evaluation_digest",
+    "report_digest",
+)
+"""Names that the register step takes into the version's metadata too, as they are."""
+CARD = ("best_name", "best_value", *HYPERPARAMETERS)
+"""Names for the model card alone."""
+METRIC_GROUPS = "metric_groups"
+"""The card's `metric_groups`, as JSON."""
+FIELDS = (*METADATA, *CARD, METRIC_GROUPS)
+"""Every name in the file; all are there always, "none" where nothing is known."""
+MAX_CLASSES = 20
+"""Of charts by class; the service takes 100,000 characters of the whole card."""
+MAX_CARD_METRICS = 20_000
+"""Characters of `metric_groups`."""
