@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medloop.documents.evaluation import ReliabilityBin
-from medloop.evaluation.intervals.estimate import Estimate, Floats, bare, undefined
+from medloop.evaluation.intervals.estimate import Estimate, Floats, point_estimate, undefined
 from medloop.evaluation.scores import Integers
 
 NUM_BINS = 15
@@ -51,7 +51,7 @@ def calibration_error(truth: Integers, probabilities: Floats, patients: Sequence
     chance = np.random.default_rng(0)
     drawn = [np.abs(((chance.random(len(top)) < top) - top) @ members).sum() / len(top) for _ in range(_NUM_DRAWS)]
     note = f"No interval: biased upwards in small samples; perfect probabilities would show {np.mean(drawn):.3f} here."
-    return bare(value, patients, len(truth), note)
+    return point_estimate(value, patients, len(truth), note)
 
 
 def _members(top: Floats) -> Integers:

@@ -25,17 +25,6 @@ Integers = NDArray[np.int64]
 Metrics = dict[str, float]
 CLASSIFICATION_SCORE = "macro_auroc"
 SEGMENTATION_SCORE = "mean_foreground_dice"
-OVERALL = (
-    "accuracy",
-    "balanced_accuracy",
-    CLASSIFICATION_SCORE,
-    "average_precision",
-    "macro_f1",
-    "weighted_precision",
-    "weighted_recall",
-    "weighted_f1",
-)
-"""A classifier's metrics over all classes."""
 
 
 def classification_metrics(truth: Integers, probabilities: Floats, classes: Sequence[str]) -> Metrics:

@@ -23,10 +23,10 @@ from medloop.evaluation.intervals.estimate import (
     Estimate,
     Floats,
     Indices,
-    bare,
     index_patients,
-    lacking,
     make_interval,
+    point_estimate,
+    reason_without_interval,
     student_quantile,
     undefined,
 )
@@ -117,11 +117,11 @@ def _estimate(sides: list[tuple[Mask, Floats]], patients: Sequence[str], absent:
     placed = [found for found in (place(*side, of_case, number) for side in sides) if found is not None]
     if not placed:
         return undefined(patients, absent, num_cases)
-    area, reason = float(np.mean([found.area for found in placed])), lacking(patients, num_cases)
+    area, reason = float(np.mean([found.area for found in placed])), reason_without_interval(patients, num_cases)
     if not reason and min(min(found.sides) for found in placed) < MIN_ON_A_SIDE:
         reason = "No interval: a class has cases of a single patient, or only one patient has others."
     if reason:
-        return bare(area, patients, num_cases, reason)
+        return point_estimate(area, patients, num_cases, reason)
     influence = np.mean([found.influence.sum(axis=0) for found in placed], axis=0)
     error = math.sqrt(float((influence**2).sum()))
     fewest = min((found.sides for found in placed), key=min)

@@ -8,7 +8,7 @@ docs/evaluation.md says which method a statistic has, and how often it covers th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,7 +73,7 @@ def undefined(patients: Sequence[str], note: str, num_cases: int = 0) -> Estimat
     return Estimate(math.nan, num_cases, count_patients(patients, num_cases), note=note)
 
 
-def bare(value: float, patients: Sequence[str], num_cases: int, note: str, error: float = 0.0) -> Estimate:
+def point_estimate(value: float, patients: Sequence[str], num_cases: int, note: str, error: float = 0.0) -> Estimate:
     """A value without an interval."""
     return Estimate(value, num_cases, count_patients(patients, num_cases), error, note=note)
 
@@ -83,7 +83,7 @@ def count_patients(patients: Sequence[str], num_cases: int) -> int | None:
     return len(set(patients)) if len(patients) or not num_cases else None
 
 
-def lacking(patients: Sequence[str], num_cases: int) -> str:
+def reason_without_interval(patients: Sequence[str], num_cases: int) -> str:
     """Why these patients carry no interval; empty where they do."""
     number = count_patients(patients, num_cases)
     if number is None:
@@ -91,6 +91,23 @@ def lacking(patients: Sequence[str], num_cases: int) -> str:
     if number < MIN_PATIENTS:
         return f"No interval: {number} patients, fewer than {MIN_PATIENTS}."
     return ""
+
+
+def without_interval(
+    values: Floats, patients: Sequence[str], statistic: Callable[[Floats], np.floating[Any]], absent: str
+) -> Estimate | None:
+    """The estimate where there is no value, or no interval for want of patients; None where there can be one.
+
+    Args:
+        values: [N], finite.
+        patients: The patient of each; empty where patients are not known.
+        statistic: Of the values.
+        absent: Says that there is no value.
+    """
+    if not len(values):
+        return undefined(patients, absent)
+    reason = reason_without_interval(patients, len(values))
+    return point_estimate(float(statistic(values)), patients, len(values), reason) if reason else None
 
 
 def subset(patients: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:

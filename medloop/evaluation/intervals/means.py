@@ -20,11 +20,10 @@ from medloop.evaluation.intervals.estimate import (
     Floats,
     finite,
     index_patients,
-    lacking,
     make_interval,
     student_quantile,
     totals,
-    undefined,
+    without_interval,
 )
 from medloop.evaluation.intervals.proportions import wilson
 from medloop.evaluation.intervals.resampling import NUM_DRAWS, draws
@@ -53,11 +52,9 @@ def mean(values: Floats, patients: Sequence[str], *, shares: bool = False, seed:
         ValueError: A value is infinite.
     """
     found, owners = finite(values, patients)
-    if not len(found):
-        return undefined(owners, "No case with a value.")
-    centre, reason = float(found.mean()), lacking(owners, len(found))
-    if reason:
-        return Estimate(centre, len(found), len(set(owners)) or None, note=reason)
+    if plain := without_interval(found, owners, np.mean, "No case with a value."):
+        return plain
+    centre = float(found.mean())
     number, of_case = index_patients(owners)
     sums = np.stack([totals(found - centre, of_case, number), totals(None, of_case, number)])
     error = _standard_error(sums)

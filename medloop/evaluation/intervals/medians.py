@@ -16,10 +16,9 @@ from medloop.evaluation.intervals.estimate import (
     Floats,
     finite,
     index_patients,
-    lacking,
     make_interval,
     student_quantile,
-    undefined,
+    without_interval,
 )
 from medloop.evaluation.intervals.proportions import effective_number, wilson
 
@@ -42,11 +41,9 @@ def median(values: Floats, patients: Sequence[str]) -> Estimate:
         ValueError: A value is infinite.
     """
     found, owners = finite(values, patients)
-    if not len(found):
-        return undefined(owners, "No case with a value.")
-    middle, reason = float(np.median(found)), lacking(owners, len(found))
-    if reason:
-        return Estimate(middle, len(found), len(set(owners)) or None, note=reason)
+    if plain := without_interval(found, owners, np.median, "No case with a value."):
+        return plain
+    middle = float(np.median(found))
     number, of_case = index_patients(owners)
     below = (found < middle) + 0.5 * (found == middle)
     effective = effective_number(below - 0.5, 0.5, of_case, number)

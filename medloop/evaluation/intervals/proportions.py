@@ -16,11 +16,10 @@ from medloop.evaluation.intervals.estimate import (
     Estimate,
     Floats,
     index_patients,
-    lacking,
     make_interval,
     student_quantile,
     totals,
-    undefined,
+    without_interval,
 )
 
 METHOD = "Wilson, effective number of cases by the patients' design effect"
@@ -37,11 +36,9 @@ def proportion(hits: Sequence[bool] | Floats, patients: Sequence[str]) -> Estima
         Undefined with no case; without an interval under 10 patients or where they are not known.
     """
     found = np.asarray(hits, dtype=np.float64)
-    if not len(found):
-        return undefined(patients, "No case to count.")
-    share, reason = float(found.mean()), lacking(patients, len(found))
-    if reason:
-        return Estimate(share, len(found), len(set(patients)) or None, note=reason)
+    if plain := without_interval(found, patients, np.mean, "No case to count."):
+        return plain
+    share = float(found.mean())
     number, of_case = index_patients(patients)
     effective = effective_number(found - share, share, of_case, number)
     lower, upper = wilson(share, effective, student_quantile(number - 1))

@@ -18,10 +18,10 @@ from medloop.evaluation.intervals.estimate import (
     Estimate,
     Floats,
     Indices,
-    bare,
     index_patients,
-    lacking,
     make_interval,
+    point_estimate,
+    reason_without_interval,
     student_quantile,
 )
 from medloop.evaluation.intervals.resampling import NUM_DRAWS, draws
@@ -50,9 +50,9 @@ def resampled(statistic: Weighted, num_cases: int, patients: Sequence[str], *, s
         of the draws leave the statistic undefined, or where all draws give the same value.
     """
     values = {name: float(found[0]) for name, found in statistic(np.ones((1, num_cases))).items()}
-    reason = lacking(patients, num_cases)
+    reason = reason_without_interval(patients, num_cases)
     if reason:
-        return {name: bare(value, patients, num_cases, reason) for name, value in values.items()}
+        return {name: point_estimate(value, patients, num_cases, reason) for name, value in values.items()}
     number, of_case = index_patients(patients)
     drawn = _joined([statistic(weights[:, of_case]) for weights in draws(number, num_cases, seed)])
     spared = statistic(_jackknife(number)[:, of_case])
