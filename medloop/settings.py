@@ -29,7 +29,7 @@ from medloop.yaml_text import read_yaml
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.pipeline import Pipeline
 
-    from medloop.cloud.sessions import Target
+    from medloop.cloud.target import Target
 
 GROUP = "medloop.pipelines"
 _MAX_SHOWN = 60

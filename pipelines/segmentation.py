@@ -19,7 +19,7 @@ from steps.tune import TuneSettings, train_or_tune
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.pipeline import Pipeline
 
-    from medloop.cloud.sessions import Target
+    from medloop.cloud.target import Target
 
 
 class SegmentationSettings(PipelineSettings):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from medloop.cloud.images import image_uri
 from medloop.settings import RunParameter, setting_value
 from steps.base import InstanceType as InstanceType
 from steps.base import S3Uri as S3Uri
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sagemaker.mlops.workflow.retry import RetryPolicy
     from sagemaker.mlops.workflow.steps import CacheConfig, ProcessingStep, Step
 
-    from medloop.cloud.sessions import Target
+    from medloop.cloud.target import Target
 
 MAX_ATTEMPTS = 3
 """How often a step is tried when the service, not our code, is at fault."""
@@ -191,7 +192,7 @@ def make_processor(context: Context, container: str, resources: ProcessingResour
     network = context.settings.network
     return Processor(
         role=context.target.role_arn,
-        image_uri=context.target.image(container),
+        image_uri=image_uri(context.target, container),
         instance_count=1,
         instance_type=resources.instance_type,
         volume_size_in_gb=resources.volume_gb,

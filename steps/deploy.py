@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from medloop.cloud.hosting import Hosting
+from medloop.cloud.images import image_uri
 from steps.base import InstanceType, Settings
 from steps.common import Context, service_retries
 from steps.network import NetworkSettings
@@ -130,7 +131,7 @@ def _model_step(context: Context, hosting: Hosting, model: Any) -> Any:
     session.create_model(
         name=None,
         role=context.target.role_arn,
-        container_defs={"Image": context.target.image(CONTAINER), "ModelDataUrl": model},
+        container_defs={"Image": image_uri(context.target, CONTAINER), "ModelDataUrl": model},
         vpc_config=hosting.vpc,
         enable_network_isolation=hosting.isolation,
         tags=context.tags(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from medloop.cloud.commit import checkout_commit
+from medloop.cloud.images import image_uri
 from medloop.documents.card import MEND, NOT_FOR_APPROVAL, settings_named, unstated
 from medloop.documents.registration import METADATA
 from medloop.errors import SettingError
@@ -60,7 +61,7 @@ def register_step(
     session.init_model_step_arguments(SimpleNamespace(sagemaker_session=session))
     create_model_package_from_containers(
         session,
-        containers=[{"Image": context.target.image(CONTAINER), "ModelDataUrl": model}],
+        containers=[{"Image": image_uri(context.target, CONTAINER), "ModelDataUrl": model}],
         content_types=CONTENT_TYPES[context.task],
         response_types=RESPONSE_TYPES[context.task],
         inference_instances=list(settings.inference_instances),

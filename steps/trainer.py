@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from medloop.bundle import load_container
+from medloop.cloud.images import image_uri
 from medloop.container import paths
 from medloop.documents.hyperparameters import (
     ClassificationHyperparameters,
@@ -105,7 +106,7 @@ def make_trainer(context: Context, settings: AnyTrainSettings, container: str, *
     from sagemaker.train import ModelTrainer
 
     target, network = context.target, context.settings.network
-    kind, own = ModelTrainer, {"training_image": target.image(container)}
+    kind, own = ModelTrainer, {"training_image": image_uri(target, container)}
     if settings.mode == "script":
         kind = script_mode.trainer_type(context)
         own = {

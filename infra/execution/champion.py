@@ -20,7 +20,7 @@ CONTAINER = "champion"
 
 
 class Champion(Construct):
-    """The function `medloop-champion`, as medloop/cloud/sessions.py names it.
+    """The function `medloop-champion`, as medloop/cloud/target.py names it.
 
     Args:
         scope: CDK's parent.

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError
 
 from medloop.bundle import load_container
-from medloop.cloud.sessions import Target
 from medloop.definition.read import read_definition
 from medloop.errors import TargetError
 
-RUNTIME = "python3.13"
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_lambda.type_defs import FunctionCodeTypeDef
+
+    from medloop.cloud.target import Target
+
+RUNTIME: Final = "python3.13"
 TIMEOUT_SECONDS = 120
 _ABSENT = "ResourceNotFoundException"
 
@@ -24,31 +30,41 @@ def put_function(target: Target, container: str) -> str:
         ClientError: The target refuses.
     """
     client = target.boto.client("lambda")
-    bundle = target.bundle(container)
-    place = {"S3Bucket": target.bucket, "S3Key": bundle.key}
-    arn = target.function_arn(container)
+    bundle, arn = target.bundle(container), target.function_arn(container)
+    present = _code_digest(client, arn)
+    if present is None and _create(target, container, {"S3Bucket": target.bucket, "S3Key": bundle.key}):
+        return arn
+    if present != base64.b64encode(hashlib.sha256(bundle.data).digest()).decode():
+        client.update_function_code(FunctionName=arn, S3Bucket=target.bucket, S3Key=bundle.key)
+    return arn
+
+
+def _code_digest(client: LambdaClient, arn: str) -> str | None:
+    """The digest of a function's code, None where there is no such function."""
     try:
-        present = client.get_function(FunctionName=arn)["Configuration"]["CodeSha256"]
+        return client.get_function(FunctionName=arn)["Configuration"]["CodeSha256"]
     except ClientError as error:
         if error.response["Error"]["Code"] != _ABSENT:
             raise
-        try:
-            client.create_function(
-                FunctionName=arn.rpartition(":")[2],
-                Runtime=RUNTIME,
-                Role=target.role_arn,
-                Handler=load_container(container).entry_point.removesuffix(".py") + ".handler",
-                Timeout=TIMEOUT_SECONDS,
-                Code=place,
-            )
-            return arn
-        except ClientError as race:
-            if race.response["Error"]["Code"] != "ResourceConflictException":
-                raise
-            present = ""
-    if present != base64.b64encode(hashlib.sha256(bundle.data).digest()).decode():
-        client.update_function_code(FunctionName=arn, **place)
-    return arn
+        return None
+
+
+def _create(target: Target, container: str, code: FunctionCodeTypeDef) -> bool:
+    """Make the function; False where someone else was faster."""
+    try:
+        target.boto.client("lambda").create_function(
+            FunctionName=target.function_arn(container).rpartition(":")[2],
+            Runtime=RUNTIME,
+            Role=target.role_arn,
+            Handler=load_container(container).entry_point.removesuffix(".py") + ".handler",
+            Timeout=TIMEOUT_SECONDS,
+            Code=code,
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceConflictException":
+            raise
+        return False
+    return True
 
 
 def require_functions(target: Target, definition: str) -> None:
@@ -60,10 +76,6 @@ def require_functions(target: Target, definition: str) -> None:
     client = target.boto.client("lambda")
     arns = {str(step.document["FunctionArn"]) for step in read_definition(definition).steps if step.type == "Lambda"}
     for arn in sorted(arns):
-        try:
-            client.get_function(FunctionName=arn)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != _ABSENT:
-                raise
-            mend = "deploy infra, or set champion.lambda_arn to the function's ARN"
-            raise TargetError(f"target {target.name}: the function {arn} does not exist; {mend}") from None
+        if _code_digest(client, arn) is None:
+            fix = "deploy infra, or set champion.lambda_arn to the function's ARN"
+            raise TargetError(f"target {target.name}: the function {arn} does not exist; {fix}")

@@ -13,23 +13,22 @@ import re
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
-from medloop.bundle import load_container
 from medloop.errors import TargetError
 
 if TYPE_CHECKING:
-    from medloop.cloud.sessions import Target
+    from mypy_boto3_ecr.type_defs import ImageDetailTypeDef
+
+    from medloop.cloud.target import Target
 
 _ABSENT = {"ImageNotFoundException", "RepositoryNotFoundException"}
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
-_HOME_REGION = "us-east-1"
-"""The region in container.toml's base images; each region has its own copy."""
 _SCAN_TRIES = 60
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -48,7 +47,7 @@ class Image:
     container: str
     tag: str
     digest: str | None
-    findings: dict[str, int] | None = None
+    findings: Mapping[Any, int] | None = None
 
 
 def find_digest(target: Target, container: str) -> str | None:
@@ -57,8 +56,8 @@ def find_digest(target: Target, container: str) -> str | None:
     Raises:
         TargetError: ECR can't be read.
     """
-    found = _describe(target, container)
-    return None if found is None else str(found["imageDigest"])
+    detail = _describe(target, container)
+    return None if detail is None else detail["imageDigest"]
 
 
 def find_image(target: Target, container: str) -> Image:
@@ -67,9 +66,9 @@ def find_image(target: Target, container: str) -> Image:
     Raises:
         TargetError: ECR can't be read.
     """
-    found = _describe(target, container) or {}
-    counts = (found.get("imageScanFindingsSummary") or {}).get("findingSeverityCounts")
-    return Image(container, target.code_digest(container), found.get("imageDigest"), counts)
+    detail = _describe(target, container) or {}
+    counts = detail.get("imageScanFindingsSummary", {}).get("findingSeverityCounts")
+    return Image(container, target.code_digest(container), detail.get("imageDigest"), counts)
 
 
 def push_image(target: Target, container: str, run: Run = subprocess.run) -> Image:
@@ -91,7 +90,7 @@ def push_image(target: Target, container: str, run: Run = subprocess.run) -> Ima
         context = Path(scratch)
         with tarfile.open(fileobj=io.BytesIO(target.bundle(container).data)) as archive:
             archive.extractall(context, filter="data")
-        base = _base(target, container)
+        base = target.base_image(container)
         for registry in {_registry(target), *(match[0] for match in [_ECR.match(base)] if match)}:
             _log_in(target, registry, run)
         _docker(run, _build_command(target, container, base, context))
@@ -99,14 +98,18 @@ def push_image(target: Target, container: str, run: Run = subprocess.run) -> Ima
     return find_image(target, container)
 
 
-def tagged_uri(target: Target, container: str) -> str:
-    """The image's URI by tag."""
+def image_uri(target: Target, container: str) -> str:
+    """The URI of a container's image: by ECR's digest where it has been pushed; else the tag, its code's digest.
+
+    Raises:
+        TargetError: On AWS, ECR can't be read.
+    """
+    digest = find_digest(target, container) if target.name == "aws" else None
+    return f"{_registry(target)}/{_repository(container)}@{digest}" if digest else _tagged_uri(target, container)
+
+
+def _tagged_uri(target: Target, container: str) -> str:
     return f"{_registry(target)}/{_repository(container)}:{target.code_digest(container)}"
-
-
-def digest_uri(target: Target, container: str, digest: str) -> str:
-    """The image's URI by digest."""
-    return f"{_registry(target)}/{_repository(container)}@{digest}"
 
 
 def _repository(container: str) -> str:
@@ -117,22 +120,18 @@ def _registry(target: Target) -> str:
     return f"{target.account}.dkr.ecr.{target.region}.amazonaws.com"
 
 
-def _base(target: Target, container: str) -> str:
-    return load_container(container).base.replace(f".ecr.{_HOME_REGION}.", f".ecr.{target.region}.")
-
-
 def _build_command(target: Target, container: str, base: str, context: Path) -> list[str]:
     """SageMaker takes plain images alone: without the attestations that buildx would add as an index."""
     return [
         "docker", "buildx", "build", "--platform", "linux/amd64", "--provenance=false", "--sbom=false", "--push",
         "--build-arg", f"BASE_IMAGE={base}",
         "--file", str(context / "containers" / container / "Dockerfile"),
-        "--tag", tagged_uri(target, container),
+        "--tag", _tagged_uri(target, container),
         str(context),
     ]  # fmt: skip
 
 
-def _describe(target: Target, container: str) -> dict[str, Any] | None:
+def _describe(target: Target, container: str) -> ImageDetailTypeDef | None:
     ecr = target.boto.client("ecr")
     try:
         answer = ecr.describe_images(
@@ -144,7 +143,7 @@ def _describe(target: Target, container: str) -> dict[str, Any] | None:
         raise TargetError(f"target aws: ECR can't be read ({error}); allow ecr:DescribeImages") from error
     except BotoCoreError as error:
         raise TargetError(f"target aws: ECR can't be read ({error})") from error
-    return dict(answer["imageDetails"][0])
+    return answer["imageDetails"][0]
 
 
 def _ensure_repository(target: Target, container: str) -> None:

@@ -21,7 +21,9 @@ from botocore.exceptions import ClientError
 from medloop.errors import UserError
 
 if TYPE_CHECKING:
-    from medloop.cloud.sessions import Target
+    from mypy_boto3_scheduler.type_defs import TargetTypeDef
+
+    from medloop.cloud.target import Target
 
 START = "arn:aws:scheduler:::aws-sdk:sagemaker:startPipelineExecution"
 EXECUTION_ID = "<aws.scheduler.execution-id>"
@@ -111,7 +113,7 @@ def create_schedule(
     return read_schedule(target, name)
 
 
-def _target(name: str, pipeline: str, parameters: Mapping[str, str], role: str, guard: Guard | None) -> dict[str, Any]:
+def _target(name: str, pipeline: str, parameters: Mapping[str, str], role: str, guard: Guard | None) -> TargetTypeDef:
     """The service's Target: what is started, with what, and how often that is tried."""
     given = dict(parameters) if guard else {"DataVersion": EXECUTION_ID, **parameters}
     request = {
@@ -120,14 +122,15 @@ def _target(name: str, pipeline: str, parameters: Mapping[str, str], role: str, 
         "PipelineParameters": [{"Name": key, "Value": value} for key, value in sorted(given.items())],
         **({} if guard else {"ClientRequestToken": EXECUTION_ID}),
     }
-    kept = {"DeadLetterConfig": {"Arn": guard.dead_letters}} if guard and guard.dead_letters else {}
-    return {
+    target: TargetTypeDef = {
         "Arn": guard.arn if guard else START,
         "RoleArn": role,
         "Input": json.dumps(request, sort_keys=True),
         "RetryPolicy": {"MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 3600},
-        **kept,
     }
+    if guard and guard.dead_letters:
+        target["DeadLetterConfig"] = {"Arn": guard.dead_letters}
+    return target
 
 
 def read_schedule(target: Target, name: str) -> Schedule:

@@ -10,9 +10,10 @@ import gc
 import json
 import secrets
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -21,10 +22,15 @@ from medloop.cloud.functions import put_function, require_functions
 from medloop.cloud.images import find_digest
 from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
 from medloop.cloud.roles import give_roles
-from medloop.cloud.sessions import Target, isolated
+from medloop.cloud.sessions import isolated
+from medloop.cloud.target import Target
 from medloop.definition.validate import validate
 from medloop.errors import SettingError, TargetError
 from medloop.settings import Resolved
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import UpdatePipelineRequestTypeDef
 
 KEY_BYTES = 32
 _NO_MODEL = b"No version is Approved yet: there is no model to compare with.\n"
@@ -167,10 +173,14 @@ def _put_pipeline(target: Target, name: str, definition: str) -> tuple[str, str,
 
     An equal definition is left alone: every update makes a version.
     """
-    client: Any = target.boto.client("sagemaker")
-    wanted = {"PipelineName": name, "PipelineDefinition": definition, "RoleArn": target.role_arn}
+    client = target.boto.client("sagemaker")
+    wanted: UpdatePipelineRequestTypeDef = {
+        "PipelineName": name,
+        "PipelineDefinition": definition,
+        "RoleArn": target.role_arn,
+    }
     try:
-        arn = str(client.create_pipeline(**wanted)["PipelineArn"])
+        arn = client.create_pipeline(**wanted, ClientRequestToken=str(uuid.uuid4()))["PipelineArn"]
         return arn, "created", _find_version(client, name, definition)
     except ClientError as error:
         if not _says(error, "must be unique", "already exists"):
@@ -183,7 +193,7 @@ def _put_pipeline(target: Target, name: str, definition: str) -> tuple[str, str,
     return str(updated["PipelineArn"]), "updated", updated.get("PipelineVersionId")
 
 
-def _find_version(client: Any, name: str, definition: str) -> int | None:
+def _find_version(client: SageMakerClient, name: str, definition: str) -> int | None:
     """The newest version of a pipeline that has this definition; someone else may have put another one since.
 
     None where it isn't among the newest ten, or the account lets its caller not list them.

@@ -18,7 +18,7 @@ from medloop.commands.registry.decisions import record
 from medloop.errors import DataError
 
 if TYPE_CHECKING:
-    from medloop.cloud.sessions import Target
+    from medloop.cloud.target import Target
 
 APPROVER = "Demo approver"
 REASON = "Demonstration on sample data: approved by the demo itself, looked at by no one"

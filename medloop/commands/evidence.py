@@ -166,7 +166,7 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def package_evaluation_uri(package: dict[str, Any]) -> str | None:
+def package_evaluation_uri(package: Mapping[str, Any]) -> str | None:
     """Where the evaluation.json of a registered version lies."""
     statistics: dict[str, str] = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
     return statistics.get("S3Uri")

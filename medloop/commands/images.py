@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -55,7 +56,7 @@ def _print(ctx: typer.Context, images: list[Image], *, json: bool) -> None:
     print_table(services(ctx).out, ("container", "tag (digest of the code)", "image", "scan"), rows)
 
 
-def _words(findings: dict[str, Any] | None) -> str | None:
+def _words(findings: Mapping[str, int] | None) -> str | None:
     if findings is None:
         return None
     return ", ".join(f"{count} {severity.lower()}" for severity, count in sorted(findings.items())) or "nothing found"

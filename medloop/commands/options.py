@@ -18,7 +18,7 @@ from medloop.commands.output import make_console
 from medloop.errors import TargetError
 
 if TYPE_CHECKING:
-    from medloop.cloud.sessions import Target
+    from medloop.cloud.target import Target
     from medloop.cloud.upsert import UpsertResult
     from medloop.settings import Resolved
 

@@ -87,9 +87,7 @@ class Execution:
         return next((s for s in self.steps if s.name.lower() == name.lower()), None)
 
 
-def pages(
-    call: Callable[..., dict[str, Any]], key: str, cursor: str = "NextToken", **arguments: Any
-) -> Iterator[dict[str, Any]]:
+def pages(call: Callable[..., Any], key: str, cursor: str = "NextToken", **arguments: Any) -> Iterator[dict[str, Any]]:
     """All items of a paged list call.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.definition.read import Definition, read_definition
 from medloop.settings import resolve
 from tests.pipelines.world import unreachable_target

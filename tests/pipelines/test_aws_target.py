@@ -17,7 +17,7 @@ from moto import mock_aws
 
 from medloop.bundle import load_container
 from medloop.cli import main
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.definition.read import read_definition
 from medloop.settings import load_pipeline

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from medloop.bundle import load_container
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.cloud.upsert import build_definition
 from medloop.definition.read import Definition, read_definition, references
 from medloop.errors import SettingError

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from medloop.cloud.sessions import Target
+from medloop.cloud.images import image_uri
+from medloop.cloud.target import Target
 from medloop.cloud.upsert import build_definition
 from medloop.definition.read import Definition, read_definition
 from medloop.errors import SettingError
@@ -35,7 +36,7 @@ def test_what_passes_the_gate_goes_to_the_endpoint(target: Target) -> None:
     assert {step.branch for step in (model, config, endpoint)} == {("Gate", "yes")}
     container = model.arguments["PrimaryContainer"]
     assert container["ModelDataUrl"] == {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"}
-    assert container["Image"] == target.image("serve")
+    assert container["Image"] == image_uri(target, "serve")
     assert config.arguments["ProductionVariants"][0]["ModelName"] == {"Get": "Steps.Model.ModelName"}
     assert endpoint.arguments["EndpointName"] == {"Get": "Parameters.EndpointName"}
     assert endpoint.arguments["EndpointConfigName"] == {"Get": "Steps.EndpointConfig.EndpointConfigName"}

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from medloop.cloud.roles import VARIABLES, Job
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.cloud.upsert import build_definition
 from medloop.settings import resolve
 

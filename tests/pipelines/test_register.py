@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.commands.registry.comparing import PROVENANCE
 from medloop.definition.read import read_definition
 from medloop.documents.card import NOT_FOR_APPROVAL, STATEMENTS, stated_in, unstated

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.cloud.upsert import build_definition
 from medloop.definition.read import read_definition
 from medloop.errors import SettingError

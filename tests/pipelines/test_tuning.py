@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.definition.validate import validate
 from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.errors import SettingError

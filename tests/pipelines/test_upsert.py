@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
-from medloop.cloud.sessions import Target, open_target
+from medloop.cloud.sessions import open_target
+from medloop.cloud.target import Target
 from medloop.cloud.upsert import upsert
 from medloop.errors import SettingError, TargetError
 from medloop.local.state.home import BUCKET, REGION

@@ -7,7 +7,7 @@ from typing import Any
 
 import boto3
 
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.local.state.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
 
 

@@ -14,7 +14,7 @@ from medloop.commands.output import print_json, say
 from medloop.commands.records import execution_id
 
 if TYPE_CHECKING:
-    from medloop.cloud.sessions import Target
+    from medloop.cloud.target import Target
 
 INTERRUPTED = 130
 

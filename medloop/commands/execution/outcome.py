@@ -23,7 +23,7 @@ from medloop.commands.output import STATUS_STYLES, duration, print_error, say
 from medloop.commands.records import Execution, exit_code, failed_step, failure_text
 
 if TYPE_CHECKING:
-    from medloop.cloud.sessions import Target
+    from medloop.cloud.target import Target
 
 
 @dataclass(frozen=True)

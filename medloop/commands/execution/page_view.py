@@ -31,7 +31,7 @@ from medloop.errors import UserError
 from medloop.log_metrics import metric_patterns
 
 if TYPE_CHECKING:
-    from medloop.cloud.sessions import Target
+    from medloop.cloud.target import Target
 
 MAX_LINES = 40
 MAX_CHARACTERS = 400

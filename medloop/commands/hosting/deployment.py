@@ -6,14 +6,14 @@ Model and configuration bear names made of their content, so that deploying the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from medloop.cloud.hosting import Hosting, named_requests
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.commands.output import duration, say
 from medloop.commands.records import pages
@@ -83,7 +83,7 @@ def deploy_model(
     return Deployment(name, model, action, time.monotonic() - began)
 
 
-def require_approved(package: dict[str, Any], flags: str = "") -> str:
+def require_approved(package: Mapping[str, Any], flags: str = "") -> str:
     """`GROUP/N` of a version that may be served.
 
     Raises:
@@ -97,7 +97,7 @@ def require_approved(package: dict[str, Any], flags: str = "") -> str:
     return model
 
 
-def default_hosting(package: dict[str, Any], preset: str | None = None, sets: tuple[str, ...] = ()) -> Hosting:
+def default_hosting(package: Mapping[str, Any], preset: str | None = None, sets: tuple[str, ...] = ()) -> Hosting:
     """What the settings of the version's pipeline say (`deploy`, `network`).
 
     Raises:
@@ -141,7 +141,7 @@ def find_endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def _ensure_config(target: Target, sagemaker: Any, hosting: Hosting, package: dict[str, Any], name: str) -> str:
+def _ensure_config(target: Target, sagemaker: Any, hosting: Hosting, package: Mapping[str, Any], name: str) -> str:
     """Make model and configuration where they aren't there yet; returns the configuration's name."""
     group, version, place = package["ModelPackageGroupName"], package["ModelPackageVersion"], f"endpoints/{name}"
     arn, role = package["ModelPackageArn"], target.inference_role_arn

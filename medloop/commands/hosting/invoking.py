@@ -13,7 +13,7 @@ from typing import Any
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.commands.evidence import split_uri
 from medloop.commands.hosting.deployment import find_endpoint
 from medloop.errors import DataError, MedloopError, SettingError, UserError

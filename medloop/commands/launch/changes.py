@@ -14,7 +14,7 @@ from medloop.definition.diff import Change, diff_definitions
 from medloop.errors import UserError
 
 if TYPE_CHECKING:
-    from medloop.cloud.sessions import Target
+    from medloop.cloud.target import Target
     from medloop.settings import Resolved
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ from medloop.errors import DataError, TargetError, UserError
 from medloop.input_data import data_version, recordable
 
 if TYPE_CHECKING:
-    from medloop.cloud.sessions import Target
+    from mypy_boto3_sagemaker.type_defs import SelectiveExecutionConfigTypeDef as Selection
+    from mypy_boto3_sagemaker.type_defs import StartPipelineExecutionRequestTypeDef
+
+    from medloop.cloud.target import Target
     from medloop.settings import Resolved
 
 
@@ -77,7 +81,7 @@ def quarantines(settings: Any) -> bool:
 
 def select(
     services: Services, target: Target, resolved: Resolved, only: list[str] | None, source: str | None
-) -> dict[str, Any] | None:
+) -> Selection | None:
     """The service's SelectiveExecutionConfig; None where every step is to run.
 
     Args:
@@ -100,8 +104,8 @@ def select(
         arns = [s["PipelineExecutionArn"] for s in list_executions(sagemaker, resolved.spec.name)][:1]
     else:
         arns = [find_execution(sagemaker, source)]
-    config: dict[str, Any] = {"SelectedSteps": [{"StepName": name} for name in only]}
-    return config | ({"SourcePipelineExecutionArn": arns[0]} if arns else {})
+    config: Selection = {"SelectedSteps": [{"StepName": name} for name in only]}
+    return {**config, "SourcePipelineExecutionArn": arns[0]} if arns else config
 
 
 def _require_steps(services: Services, target: Target, resolved: Resolved, only: list[str]) -> None:
@@ -115,7 +119,12 @@ def _require_steps(services: Services, target: Target, resolved: Resolved, only:
 
 
 def start(
-    services: Services, target: Target, wish: Wish, *, yes: bool = False, selection: dict[str, Any] | None = None
+    services: Services,
+    target: Target,
+    wish: Wish,
+    *,
+    yes: bool = False,
+    selection: Selection | None = None,
 ) -> str:
     """Make the data known to the target, update the pipeline, start an execution.
 
@@ -142,14 +151,16 @@ def start(
     put = services.upsert(target, wish.resolved)
     say(services.err, f"pipeline: {put.arn}", "dim")
     parameters = {**wish.resolved.parameters, "InputData": uri, "DataVersion": version}
-    answer = target.boto.client("sagemaker").start_pipeline_execution(
-        PipelineName=wish.resolved.spec.name,
-        PipelineParameters=[{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
-        # Another run's definition may have become the newest meanwhile.
-        **({"PipelineVersionId": put.version} if put.version is not None else {}),
-        **({"SelectiveExecutionConfig": selection} if selection else {}),
-    )
-    return str(answer["PipelineExecutionArn"])
+    request: StartPipelineExecutionRequestTypeDef = {
+        "PipelineName": wish.resolved.spec.name,
+        "PipelineParameters": [{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
+        "ClientRequestToken": str(uuid.uuid4()),
+    }
+    if put.version is not None:  # Another run's definition may have become the newest meanwhile.
+        request["PipelineVersionId"] = put.version
+    if selection:
+        request["SelectiveExecutionConfig"] = selection
+    return target.boto.client("sagemaker").start_pipeline_execution(**request)["PipelineExecutionArn"]
 
 
 def tell_unstated(services: Services, resolved: Resolved) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,7 +112,7 @@ def _decide(opened: Services, status: Status, model: str, reason: str, choices: 
         )
 
 
-def _deploy(opened: Services, place: Any, package: dict[str, Any], options: str, *, quiet: bool) -> str:
+def _deploy(opened: Services, place: Any, package: Mapping[str, Any], options: str, *, quiet: bool) -> str:
     """Serve the version; returns the endpoint's name. The approval stands whatever becomes of it."""
     from medloop.commands.hosting.deployment import deploy_model
 
@@ -121,7 +122,7 @@ def _deploy(opened: Services, place: Any, package: dict[str, Any], options: str,
     return str(done.endpoint)
 
 
-def decide(place: Any, package: dict[str, Any], status: Status, who: Person, reason: str) -> Decision:
+def decide(place: Any, package: Mapping[str, Any], status: Status, who: Person, reason: str) -> Decision:
     """A decision that may be recorded; an approval only where all that it stands on holds.
 
     Raises:
@@ -150,7 +151,7 @@ def approver_of(place: Any, given: str | None) -> Person:
     return Person.of(who, [who])
 
 
-def _require_decidable(package: dict[str, Any]) -> None:
+def _require_decidable(package: Mapping[str, Any]) -> None:
     if package.get("ModelPackageStatus") != "Completed":
         raise UserError(
             f"{name_of(package)} is {package.get('ModelPackageStatus')}, not Completed; only a complete version can be "
@@ -158,7 +159,7 @@ def _require_decidable(package: dict[str, Any]) -> None:
         )
 
 
-def _doubts(package: dict[str, Any], status: Status) -> list[str]:
+def _doubts(package: Mapping[str, Any], status: Status) -> list[str]:
     """What an approver should know before this decision, each a sentence; nothing for a version that waits."""
     doubts, name = [], name_of(package)
     before, known = package.get("ModelApprovalStatus"), current_decision(package)
@@ -194,7 +195,7 @@ def document_of(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _document(package: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+def _document(package: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
     return {
         "model": name_of(package),
         "arn": package["ModelPackageArn"],
@@ -206,7 +207,7 @@ def _document(package: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _report(opened: Services, package: dict[str, Any], outcome: Outcome) -> None:
+def _report(opened: Services, package: Mapping[str, Any], outcome: Outcome) -> None:
     """Say what was decided, by others at the same time too."""
     name, decision = name_of(package), outcome.decision
     for other in outcome.others:

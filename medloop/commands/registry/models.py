@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -97,7 +98,7 @@ def show(
     _show(services(ctx).out, document)
 
 
-def _describe(target: Any, package: dict[str, Any]) -> dict[str, Any]:
+def _describe(target: Any, package: Mapping[str, Any]) -> dict[str, Any]:
     uri = package_evaluation_uri(package)
     evaluation = read_evaluation(target, uri) if uri else None
     containers = package.get("InferenceSpecification", {}).get("Containers", [{}])

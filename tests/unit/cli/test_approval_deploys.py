@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from medloop.cli import main
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.commands.registry.decisions import decisions_of
 from medloop.local.state.home import ACCOUNT, BUCKET, REGION, ROLE_ARN, arn

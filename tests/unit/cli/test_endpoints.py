@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from medloop.cli import main
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.local.state.home import ACCOUNT, BUCKET, REGION, ROLE_ARN
 from tests.unit.local.conftest import Local, local

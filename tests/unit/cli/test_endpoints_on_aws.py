@@ -6,7 +6,7 @@ import boto3
 import pytest
 
 from medloop.cloud.hosting import Hosting, model_request
-from medloop.cloud.sessions import Target
+from medloop.cloud.target import Target
 from medloop.commands.hosting.deployment import deploy_model, remove_endpoint
 from medloop.commands.options import Services
 from medloop.errors import UserError

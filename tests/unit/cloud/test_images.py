@@ -13,8 +13,8 @@ import pytest
 from moto import mock_aws
 
 from medloop.bundle import load_container
-from medloop.cloud.images import find_image, push_image
-from medloop.cloud.sessions import Target
+from medloop.cloud.images import find_image, image_uri, push_image
+from medloop.cloud.target import Target
 from medloop.errors import TargetError
 
 REGION, ACCOUNT = "eu-central-1", "123456789012"
@@ -104,10 +104,10 @@ def test_base_image_comes_from_the_accounts_own_region_with_a_login_there(target
 
 def test_definitions_name_a_pushed_image_by_its_digest(target: Target) -> None:
     """Before it is pushed there is only the tag to name it by."""
-    assert target.image("split").endswith(f"/medloop-split:{target.code_digest('split')}")
+    assert image_uri(target, "split").endswith(f"/medloop-split:{target.code_digest('split')}")
     image = push_image(target, "split", Docker(target))
     fresh = Target("aws", target.boto, target.bucket, target.role_arn, ACCOUNT, REGION)
-    assert fresh.image("split") == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/medloop-split@{image.digest}"
+    assert image_uri(fresh, "split") == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/medloop-split@{image.digest}"
     assert find_image(fresh, "split") == image
 
 

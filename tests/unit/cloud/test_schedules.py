@@ -12,7 +12,8 @@ from moto import mock_aws
 
 from infra.scheduling.guard import read_trigger
 from medloop.cloud.schedules import EXECUTION_ID, START, Guard, create_schedule, delete_schedule, list_schedules
-from medloop.cloud.sessions import Target, open_target
+from medloop.cloud.sessions import open_target
+from medloop.cloud.target import Target
 from medloop.errors import UserError
 
 ROLE = "arn:aws:iam::123456789012:role/scheduler"

@@ -10,7 +10,8 @@ from typing import Any, cast
 import boto3
 import pytest
 
-from medloop.cloud.sessions import Target, isolated, open_target, without_telemetry
+from medloop.cloud.sessions import isolated, open_target, without_telemetry
+from medloop.cloud.target import Target
 from medloop.errors import TargetError
 
 

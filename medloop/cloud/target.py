@@ -1,0 +1,117 @@
+"""A target: a place where pipelines run, and what a definition needs to know of it.
+
+`local` is this machine, `aws` an account; nothing above this module knows which. medloop.cloud.sessions opens them.
+The SDK is imported only when a pipeline is built: it takes seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import boto3
+
+from medloop.bundle import DIGEST_LENGTH, Bundle, load_container, make_bundle
+from medloop.cloud.roles import Job
+
+if TYPE_CHECKING:
+    from sagemaker.core.workflow.pipeline_context import PipelineSession
+
+TargetName = Literal["local", "aws"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place to run pipelines, and what a definition needs to know of it."""
+
+    name: TargetName
+    boto: boto3.Session
+    bucket: str
+    """The artefact bucket."""
+    role_arn: str
+    """The role of pipelines, and of jobs that `job_roles` has none for."""
+    account: str
+    region: str
+    job_roles: Mapping[Job, str] = field(default_factory=dict)
+    """Roles of jobs, where the account has narrower ones than the pipeline's; see medloop.cloud.roles."""
+    _bundles: dict[str, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
+    kept: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Objects by key that definitions built so far refer to, beside the bundles; upsert stores them."""
+
+    def bundle(self, container: str) -> Bundle:
+        """A container's code, packed once for this target's lifetime, so that one build sees one state of the files.
+
+        Raises:
+            SettingError: The container's folder is malformed.
+        """
+        if container not in self._bundles:
+            self._bundles[container] = make_bundle(container)
+        return self._bundles[container]
+
+    def code_digest(self, container: str) -> str:
+        """The digest that names a container's code."""
+        return self.bundle(container).digest
+
+    @property
+    def inference_role_arn(self) -> str:
+        """The role that models are served with."""
+        return self.job_roles.get("inference", self.role_arn)
+
+    def function_arn(self, container: str) -> str:
+        """The ARN of a container's Lambda function."""
+        return f"arn:aws:lambda:{self.region}:{self.account}:function:medloop-{container}"
+
+    def base_image(self, container: str) -> str:
+        """The URI of the image that a container builds on, in this target's region.
+
+        Raises:
+            SettingError: The container's folder is malformed.
+        """
+        return re.sub(r"(?<=\.dkr\.ecr\.)[a-z0-9-]+(?=\.)", self.region, load_container(container).base)
+
+    def keep_folder(self, prefix: str, folder: Path) -> str:
+        """Note a folder's files for upsert; returns the S3 URI of their prefix, which their contents name.
+
+        Args:
+            prefix: Where in the artefact bucket, without a slash at the end.
+            folder: Any folder; Python's caches in it are left out.
+        """
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        listing = json.dumps([(name, hashlib.sha256(data).hexdigest()) for name, data in files.items()])
+        place = f"{prefix}/{hashlib.sha256(listing.encode()).hexdigest()[:DIGEST_LENGTH]}"
+        self.kept.update({f"{place}/{name}": data for name, data in files.items()})
+        return f"s3://{self.bucket}/{place}"
+
+    def pipeline_session(self) -> PipelineSession:
+        """The SDK's session under which steps are described, not run. Imports the SDK (4 to 9 s the first time)."""
+        _quieten_sdk(self.region)
+        # The SDK falls back to boto3's default session in places; a local run must not reach AWS with a developer's
+        # own credentials. It is faster too: one session loads each service's model once.
+        boto3.DEFAULT_SESSION = self.boto
+        from sagemaker.core.workflow.pipeline_context import PipelineSession
+
+        session = PipelineSession(boto_session=self.boto, default_bucket=self.bucket)
+        # Defaults files of the user's or the machine's own would change the definition behind the settings' back.
+        session.sagemaker_config = {}
+        return session
+
+
+def _quieten_sdk(region: str) -> None:
+    """What the SDK must find before its import: a region, no IAM simulation, and no permission to chatter."""
+    os.environ.setdefault("AWS_DEFAULT_REGION", region)
+    os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
+    for logger in ("sagemaker", "sagemaker.config", "sagemaker.core", "sagemaker.train", "sagemaker.mlops", "botocore"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="Running within a PipelineSession")
