@@ -19,7 +19,7 @@ from medloop.evaluation.intervals.medians import median
 from medloop.evaluation.intervals.proportions import proportion
 from medloop.evaluation.intervals.resampled import resampled
 from medloop.evaluation.operating import operating_points
-from medloop.evaluation.scores import Floats, resampled_classification
+from medloop.imaging.scores import Floats, resampled_classification
 
 NUM_CASES = 10_000
 CLASSES = ("a", "b", "c")

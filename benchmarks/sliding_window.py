@@ -24,8 +24,8 @@ from workshop.report import PeakMemory
 from workshop.sizes import SEGMENTERS, Sizes, pick
 
 from medloop.documents.model import Inference
+from medloop.imaging.device import autocast, pick_device
 from medloop.imaging.sliding import infer_logits, plan_windows
-from medloop.training.seeding import autocast, pick_device
 
 MONAI_AT_ONCE = 4
 CLASSES = 2

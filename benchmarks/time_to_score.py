@@ -41,8 +41,8 @@ from medloop.documents.hyperparameters import (
     SegmentationHyperparameters,
 )
 from medloop.documents.split import read_split_record
+from medloop.imaging.device import pick_device
 from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset
-from medloop.training.seeding import pick_device
 
 COLUMNS = ["seed", "loop", "last score", "best score", "epoch of the best", "seconds in all", "seconds to the score"]
 SIDES = {"workshop": "workshop's loop", "ours": "ours"}

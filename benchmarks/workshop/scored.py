@@ -19,8 +19,8 @@ from medloop.documents.hyperparameters import (
     Hyperparameters,
     SegmentationHyperparameters,
 )
-from medloop.evaluation.scores import classification_metrics
 from medloop.imaging import networks
+from medloop.imaging.scores import classification_metrics
 from medloop.imaging.volumes import label_map
 from medloop.training.seeding import seed_everything
 from medloop.training.segmentation_task import mean_dice

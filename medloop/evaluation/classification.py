@@ -16,7 +16,7 @@ from medloop.evaluation.intervals.estimate import Estimate, subset
 from medloop.evaluation.operating import operating_points
 from medloop.evaluation.outcome import Outcome, ScoredImages, Table
 from medloop.evaluation.predictors import ImageModel
-from medloop.evaluation.scores import (
+from medloop.imaging.scores import (
     CLASSIFICATION_SCORE,
     Floats,
     Integers,

@@ -11,7 +11,7 @@ from medloop.evaluation.intervals.estimate import Estimate, subset
 from medloop.evaluation.intervals.proportions import proportion
 from medloop.evaluation.intervals.resampled import resampled
 from medloop.evaluation.operating import called
-from medloop.evaluation.scores import CLASSIFICATION_SCORE, Floats, Integers, resampled_classification
+from medloop.imaging.scores import CLASSIFICATION_SCORE, Floats, Integers, resampled_classification
 
 Estimates = dict[tuple[str, str], Estimate]
 """By name and class; an empty class: over all."""

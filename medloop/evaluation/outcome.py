@@ -13,8 +13,8 @@ from medloop.documents.evaluation import Calibration, Lesions, OperatingPoint, S
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.grids import Packed
 from medloop.evaluation.intervals.estimate import Estimate
-from medloop.evaluation.scores import Floats, Integers, Metrics
 from medloop.imaging.metrics import ClassScores
+from medloop.imaging.scores import Floats, Integers, Metrics
 
 Cell = str | int | float | None
 """Of a table; None and NaN are undefined."""

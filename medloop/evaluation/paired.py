@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 from medloop.evaluation.intervals.aurocs import MIN_ON_A_SIDE, place
 from medloop.evaluation.intervals.estimate import index_patients, totals
 from medloop.evaluation.power import CONFIDENCE
-from medloop.evaluation.scores import Floats, Integers, case_means
+from medloop.imaging.scores import Floats, Integers, case_means
 
 
 @dataclass(frozen=True)

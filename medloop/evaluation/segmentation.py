@@ -15,11 +15,11 @@ from medloop.evaluation.intervals.estimate import subset
 from medloop.evaluation.intervals.means import mean as mean_of
 from medloop.evaluation.outcome import Cell, Outcome, ScoredVolumes, Table, Unit
 from medloop.evaluation.predictors import VolumeModel
-from medloop.evaluation.scores import SEGMENTATION_SCORE, Floats, case_means, mean_foreground_dice
 from medloop.evaluation.volume_statistics import agreements, count_lesions, measure
 from medloop.imaging.layouts import IMAGE
 from medloop.imaging.metrics import ClassScores, Grid, per_class
 from medloop.imaging.metrics import dice as dice_of
+from medloop.imaging.scores import SEGMENTATION_SCORE, Floats, case_means, mean_foreground_dice
 from medloop.imaging.validation import require_volume
 
 TOLERANCE = 2.0

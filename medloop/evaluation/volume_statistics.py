@@ -20,7 +20,7 @@ from medloop.evaluation.intervals.means import mean
 from medloop.evaluation.intervals.medians import median
 from medloop.evaluation.intervals.proportions import proportion
 from medloop.evaluation.outcome import ScoredVolumes
-from medloop.evaluation.scores import SEGMENTATION_SCORE, case_means
+from medloop.imaging.scores import SEGMENTATION_SCORE, case_means
 
 LIMIT = 1.96
 """Standard deviations between the bias and a limit of agreement."""

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from medloop.documents.model import ImagePreprocessing, ModelRecord, read_model_record
 from medloop.errors import DataError
+from medloop.imaging.device import pick_device
 from medloop.imaging.images import load_images, prepare, standardise
 from medloop.imaging.model_files import load_weights
 from medloop.imaging.networks import build
-from medloop.training.seeding import pick_device
 
 BATCH_SIZE = 64
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from medloop.documents.model import Inference, ModelRecord, VolumePreprocessing, read_model_record
 from medloop.errors import DataError
 from medloop.imaging import networks
+from medloop.imaging.device import autocast, pick_device
 from medloop.imaging.model_files import load_weights
 from medloop.imaging.sliding import infer_logits
 from medloop.imaging.volumes import Volume, from_ras, label_map, preprocess, read_volume, to_ras
-from medloop.training.seeding import autocast, pick_device
 
 
 @dataclass(frozen=True)

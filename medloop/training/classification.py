@@ -17,6 +17,7 @@ from medloop.errors import DataError
 from medloop.imaging import networks
 from medloop.imaging.cache import Cache
 from medloop.imaging.classify_dataset import fit_rule, list_images, load_labelled
+from medloop.imaging.device import pick_device
 from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
 from medloop.training.checkpoint import write_model
 from medloop.training.classification_task import ClassificationTask, fewest_rows
@@ -26,7 +27,7 @@ from medloop.training.placement import place_images
 from medloop.training.pretrained import load_pretrained
 from medloop.training.provenance import make_record, run_identity, run_info
 from medloop.training.ranks import Ranks, join_ranks
-from medloop.training.seeding import pick_device, seed_everything
+from medloop.training.seeding import seed_everything
 from medloop.training.tracking.open import tracking
 
 

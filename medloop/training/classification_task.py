@@ -14,10 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.documents.model import ImagePreprocessing
-from medloop.evaluation.scores import classification_metrics
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.draws import Draws
 from medloop.imaging.images import ImageAugmentation, standardise
+from medloop.imaging.scores import classification_metrics
 from medloop.training.calibration import Calibration, calibrate
 from medloop.training.compute import to_layout
 from medloop.training.losses import ImageLoss, Share

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from medloop.documents.hyperparameters import Hyperparameters
 from medloop.documents.model import Best
 from medloop.errors import SettingError, Terminated
+from medloop.imaging.device import autocast, best_precision
 from medloop.imaging.draws import step_seed
 from medloop.imaging.networks import Traits
 from medloop.imaging.transfer import to_device
@@ -30,7 +31,6 @@ from medloop.training.optimisation import learning_rate_factor, make_optimiser
 from medloop.training.parallel import Parallel
 from medloop.training.plan import EpochPlan, Part
 from medloop.training.resume import Checkpoints, Manifest, Progress
-from medloop.training.seeding import autocast, best_precision
 
 if TYPE_CHECKING:
     from medloop.training.loop import Task

@@ -14,6 +14,7 @@ from medloop.documents.split import SplitRecord, read_split_record
 from medloop.errors import DataError, SettingError
 from medloop.imaging import networks, segment_dataset
 from medloop.imaging.cache import Cache
+from medloop.imaging.device import pick_device
 from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
 from medloop.imaging.patches import PatchSampler, TrainingVolume
 from medloop.imaging.segment_dataset import ValidationVolume
@@ -27,7 +28,7 @@ from medloop.training.placement import place_volumes
 from medloop.training.pretrained import load_pretrained
 from medloop.training.provenance import make_record, run_identity, run_info
 from medloop.training.ranks import Ranks, join_ranks
-from medloop.training.seeding import pick_device, seed_everything
+from medloop.training.seeding import seed_everything
 from medloop.training.segmentation_task import SegmentationTask
 from medloop.training.tracking.open import tracking
 

@@ -20,7 +20,7 @@ from medloop.evaluation.intervals.means import mean
 from medloop.evaluation.intervals.medians import median
 from medloop.evaluation.intervals.proportions import proportion
 from medloop.evaluation.intervals.resampled import resampled
-from medloop.evaluation.scores import resampled_classification
+from medloop.imaging.scores import resampled_classification
 
 pytestmark = pytest.mark.soak
 

@@ -8,7 +8,7 @@ from medloop.documents.evaluation import Evaluation
 from medloop.evaluation.outcome import Cell, ScoredImages, Table
 from medloop.evaluation.report import image_figures
 from medloop.evaluation.report.contents import Drawn, Figure, TaskPart
-from medloop.evaluation.scores import Integers, confusion
+from medloop.imaging.scores import Integers, confusion
 
 MAX_MISTAKES = 12
 

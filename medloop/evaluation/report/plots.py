@@ -11,7 +11,7 @@ from medloop.documents.evaluation import VolumeAgreement
 from medloop.evaluation.outcome import ScoredVolumes
 from medloop.evaluation.report.contents import Figure
 from medloop.evaluation.report.drawing import ALARM, FAINT, GREY, INK, MAX_POINTS, canvas, colour, styled, svg_uri
-from medloop.evaluation.scores import Floats
+from medloop.imaging.scores import Floats
 
 MAX_ROWS = 16
 """Structures in one plot; of more, those with the lowest scores are drawn."""

@@ -12,7 +12,7 @@ from medloop.evaluation.report.embedded import BUDGET, Embedded, embed, legend, 
 from medloop.evaluation.report.numbers import title_of
 from medloop.evaluation.report.shown import Shown, shown
 from medloop.evaluation.report.volume_figures import draw_overlays
-from medloop.evaluation.scores import SEGMENTATION_SCORE, case_means
+from medloop.imaging.scores import SEGMENTATION_SCORE, case_means
 
 NUM_WORST = 3
 MAX_COLUMNS = 14

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from medloop.evaluation.scores import (
+from medloop.imaging.scores import (
     case_means,
     classification_metrics,
     confusion,

@@ -1,0 +1,56 @@
+"""Imports point from a floor to the same floor or a lower one, and never in a circle (docs: README, Layout).
+
+Every import counts: at the top of a module, inside a function, and for type checkers alone. An import inside a function
+makes start-up fast, and one for type checkers avoids an error; neither makes a module independent of the other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import ROOT, neighbours, python_files
+
+FLOORS = (
+    ("medloop/errors.py", "medloop/bundle.py", "medloop/identity.py", "medloop/log_metrics.py", "medloop/yaml_text.py"),
+    ("medloop/documents",),
+    ("medloop/container", "medloop/definition", "medloop/champion.py", "medloop/input_data.py"),
+    ("medloop/imaging", "medloop/dicom"),
+    ("medloop/training",),
+    ("medloop/evaluation",),
+    ("medloop/cloud", "medloop/local", "medloop/samples", "medloop/serving", "medloop/settings.py", "steps"),
+    ("medloop/cli.py", "medloop/commands", "containers", "infra", "pipelines"),
+)
+"""From the ground up. A module may import those of its own floor and of every floor below."""
+
+
+def modules() -> list[Path]:
+    """Every module but the packages' empty `__init__`."""
+    return [path for path in python_files("medloop", "steps", "pipelines", "infra") if path.name != "__init__.py"]
+
+
+def floor_of(path: Path) -> int:
+    """The number of a module's floor, 0 at the ground."""
+    name = path.relative_to(ROOT).as_posix()
+    fitting = [number for number, places in enumerate(FLOORS) for place in places if f"{name}/".startswith(f"{place}/")]
+    assert len(fitting) == 1, f"{name}: is on {len(fitting)} floors; add it to FLOORS"
+    return fitting[0]
+
+
+def imported(path: Path) -> set[Path]:
+    """The modules of ours that a module imports."""
+    return {file for file in neighbours(path) if file.name != "__init__.py"}
+
+
+@pytest.mark.parametrize("number", range(len(FLOORS)))
+def test_no_module_imports_from_a_higher_floor(number: int) -> None:
+    """Whoever reads a module needs nothing of the floors above it."""
+    files = [path for path in [*modules(), *python_files("containers")] if floor_of(path) == number]
+    found = [
+        f"{path.relative_to(ROOT)} imports {file.relative_to(ROOT)}"
+        for path in files
+        for file in sorted(imported(path))
+        if floor_of(file) > number
+    ]
+    assert found == []
