@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from medloop.definition.step_types import JOB_TYPES, JobType, type_in_metadata
 from medloop.errors import UserError
 
 RUNNING = frozenset({"Executing", "Stopping"})
@@ -28,6 +29,11 @@ class Job:
     kind: str
     name: str
     arn: str
+
+    @property
+    def type(self) -> JobType:
+        """How the service spells jobs of this kind."""
+        return JOB_TYPES[self.kind]
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,12 @@ class Execution:
     def running(self) -> bool:
         """Whether the execution has not ended."""
         return self.status in RUNNING
+
+    @property
+    def may_be_retried(self) -> bool:
+        """Whether it has ended so that `executions retry` resumes it; what a Fail step ended can't be."""
+        ended = not self.running and self.status != "Succeeded"
+        return ended and not any(type_in_metadata(step.type).is_final for step in self.steps)
 
     def step(self, name: str) -> Step | None:
         """The step of this name, whatever its case."""
@@ -183,6 +195,8 @@ def read_parameters(sagemaker: Any, arn: str) -> dict[str, str]:
 def _step(raw: dict[str, Any]) -> Step:
     metadata = raw.get("Metadata") or {}
     kind = next(iter(metadata), "")
+    told, row = metadata.get(kind, {}), type_in_metadata(kind)
+    arn = str(told.get(row.arn_member, ""))
     started, ended = raw.get("StartTime"), raw.get("EndTime")
     source = raw.get("CacheHitResult") or raw.get("SelectiveExecutionResult") or {}
     return Step(
@@ -193,28 +207,15 @@ def _step(raw: dict[str, Any]) -> Step:
         ended=ended,
         seconds=_seconds(started, ended),
         reason=raw.get("FailureReason", ""),
-        outcome=str(metadata.get("Condition", {}).get("Outcome", "")),
+        outcome=str(told.get("Outcome", "")),
         cached="CacheHitResult" in raw,
-        job=_job(metadata),
-        registered=metadata.get("RegisterModel", {}).get("Arn"),
+        job=Job(row.job.kind, arn.rsplit("/", 1)[-1], arn) if row.job and arn else None,
+        registered=arn if row.creates == "CreateModelPackage" and arn else None,
         source=execution_id(source.get("SourcePipelineExecutionArn", "")),
         attempts=raw.get("AttemptCount", 1),
-        resource=str(metadata.get(kind, {}).get("Arn", "")),
-        answers={o["Name"]: str(o["Value"]) for o in metadata.get("Lambda", {}).get("OutputParameters", [])},
+        resource=arn,
+        answers={o["Name"]: str(o["Value"]) for o in told.get("OutputParameters", [])},
     )
-
-
-def _job(metadata: dict[str, Any]) -> Job | None:
-    for kind, key in (
-        ("training", "TrainingJob"),
-        ("processing", "ProcessingJob"),
-        ("tuning", "TuningJob"),
-        ("transform", "TransformJob"),
-    ):
-        arn = metadata.get(key, {}).get("Arn")
-        if arn:
-            return Job(kind=kind, name=str(arn).rsplit("/", 1)[-1], arn=arn)
-    return None
 
 
 def _seconds(started: datetime | None, ended: datetime | None) -> float | None:
@@ -223,13 +224,10 @@ def _seconds(started: datetime | None, ended: datetime | None) -> float | None:
 
 def describe_job(sagemaker: Any, job: Job) -> dict[str, Any]:
     """The service's description of a step's job."""
-    if job.kind == "tuning":
-        return dict(sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job.name))
-    if job.kind == "training":
-        return dict(sagemaker.describe_training_job(TrainingJobName=job.name))
-    if job.kind == "transform":
-        return dict(sagemaker.describe_transform_job(TransformJobName=job.name))
-    return dict(sagemaker.describe_processing_job(ProcessingJobName=job.name))
+    from botocore import xform_name
+
+    describe = getattr(sagemaker, xform_name(job.type.operation.replace("Create", "Describe")))
+    return dict(describe(**{job.type.name_member: job.name}))
 
 
 def failure_text(sagemaker: Any, step: Step) -> str:

@@ -8,39 +8,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from medloop.definition.read import Step
+from medloop.definition.read import Step, member
+from medloop.definition.step_types import type_of
 from medloop.errors import SettingError
 
-_TUNED = (
-    "AlgorithmSpecification",
-    "HyperParameterRanges",
-    "InputDataConfig",
-    "StaticHyperParameters",
-    "TuningObjective",
-)
-COMPARED: dict[str, tuple[str, ...]] = {
-    "Processing": ("AppSpecification", "Environment", "ProcessingInputs"),
-    "Training": (
-        "AlgorithmSpecification",
-        "CheckpointConfig",
-        "DebugHookConfig",
-        "DebugRuleConfigurations",
-        "Environment",
-        "HyperParameters",
-        "InputDataConfig",
-    ),
-    "Tuning": (
-        "HyperParameterTuningJobConfig",
-        *(f"TrainingJobDefinition.{member}" for member in _TUNED),
-        "TrainingJobDefinitions",
-    ),
-    "Transform": ("DataProcessing", "Environment", "ModelName", "TransformInput"),
-}
-"""By step type, the members of its arguments that are compared; never destinations, instances, job names or tags.
-
-Of a Lambda, which has no such list, all arguments and the function are compared.
-"""
-CACHED = {*COMPARED, "Lambda"}
 _UNITS = {"y": 365 * 86400, "mo": 30 * 86400, "w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _DATE = re.compile(r"(?:(\d+)y)?(?:(\d+)m)?(?:(\d+)w)?(?:(\d+)d)?")
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
@@ -54,16 +25,9 @@ def is_cached(step: Step) -> bool:
 
 def compared(step: Step) -> dict[str, Any]:
     """The parts of a step that a cache hit must share, expressions unresolved; absent ones are left out."""
-    if step.type == "Lambda":
-        return {"Arguments": step.arguments, "FunctionArn": step.document.get("FunctionArn")}
-    found: dict[str, Any] = {}
-    for path in COMPARED.get(step.type, ()):
-        value: Any = step.arguments
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is not None:
-            found[path] = value
-    return found
+    whole = {**step.document, "Arguments": step.arguments}
+    values = {path.removeprefix("Arguments."): member(whole, path) for path in type_of(step).compared}
+    return {path: value for path, value in values.items() if value is not None}
 
 
 def max_age(step: Step) -> float | None:

@@ -18,8 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from medloop.definition.draw import value_in_words
-from medloop.definition.read import Definition, Step
+from medloop.definition.read import Definition, Step, member, value_in_words
+from medloop.definition.step_types import type_of
 from medloop.errors import SettingError
 
 PRICES_FILE = Path(__file__).with_name("prices.json")
@@ -151,9 +151,8 @@ def ceiling(lines: list[CostLine]) -> float:
 
 
 def _lines(step: Step, values: Mapping[str, str], prices: Prices, hours: float | None) -> Iterator[CostLine]:
-    if step.type == "EndpointConfig":
+    if type_of(step).variants:
         yield from _endpoint_lines(step, values, prices)
-        return
     cluster = _cluster(step, values)
     if cluster is None:
         return
@@ -180,24 +179,12 @@ def _terms(cluster: _Cluster, instance: Instance | None) -> str:
 
 
 def _cluster(step: Step, values: Mapping[str, str]) -> _Cluster | None:
-    arguments = step.arguments
-    if step.type == "Processing":
-        config = arguments.get("ProcessingResources", {}).get("ClusterConfig")
-        return _of(config, arguments, values) if config else None
-    if step.type == "Training":
-        return _of(arguments.get("ResourceConfig"), arguments, values)
-    if step.type == "Tuning":
-        job = arguments.get("TrainingJobDefinition", {})
-        limits = arguments.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {})
-        jobs = _number(limits.get("MaxNumberOfTrainingJobs"), values, 1)
-        return _of(job.get("ResourceConfig"), job, values, jobs=int(jobs))
-    if step.type == "Transform":
-        return _of(arguments.get("TransformResources"), arguments, values)
-    return None
-
-
-def _of(config: Any, job: dict[str, Any], values: Mapping[str, str], jobs: int = 1) -> _Cluster | None:
-    if not isinstance(config, dict) or "InstanceType" not in config:
+    kind = type_of(step).job
+    if kind is None:
+        return None
+    job = kind.request(step.arguments)
+    config = kind.cluster(step.arguments)
+    if "InstanceType" not in config:
         return None
     seconds = _number((job.get("StoppingCondition") or {}).get("MaxRuntimeInSeconds"), values, _DEFAULT_RUNTIME)
     return _Cluster(
@@ -205,7 +192,7 @@ def _of(config: Any, job: dict[str, Any], values: Mapping[str, str], jobs: int =
         count=int(_number(config.get("InstanceCount"), values, 1)),
         max_hours=seconds / 3600,
         volume_gb=int(_number(config.get("VolumeSizeInGB"), values, 0)),
-        jobs=jobs,
+        jobs=int(_number(member(step.arguments, kind.num_jobs), values, 1)),
         spot=job.get("EnableManagedSpotTraining") is True,
         warm_hours=_number(config.get("KeepAlivePeriodInSeconds"), values, 0) / 3600,
         strategy=_strategy(job),
@@ -220,7 +207,7 @@ def _strategy(job: Mapping[str, Any]) -> str:
 
 def _endpoint_lines(step: Step, values: Mapping[str, str], prices: Prices) -> Iterator[CostLine]:
     """What an endpoint costs a month once it is there; a serverless one costs nothing while nobody calls it."""
-    for variant in step.arguments.get("ProductionVariants") or []:
+    for variant in member(step.arguments, type_of(step).variants) or []:
         if "InstanceType" not in variant:
             yield CostLine(step.name, "", "serverless endpoint", 0.0, 0.0, 0.0, usd_per_month=0.0)
             continue

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from medloop.definition.read import Definition, Step, mappings
-
-_SIGNS = {
-    "Equals": "=",
-    "GreaterThan": ">",
-    "GreaterThanOrEqualTo": ">=",
-    "LessThan": "<",
-    "LessThanOrEqualTo": "<=",
-}
+from medloop.definition.read import Definition, Step
+from medloop.definition.step_types import type_of
 
 
 def draw_text(definition: Definition) -> str:
@@ -41,8 +31,8 @@ def draw_mermaid(definition: Definition) -> str:
     """
     lines = ["flowchart LR"]
     for step in definition.in_order():
-        shape = f'{{"{_title(step)}"}}' if step.type == "Condition" else f'["{_title(step)}"]'
-        lines.append(f"    {step.name}{shape}")
+        begin, end = type_of(step).shape
+        lines.append(f"    {step.name}{begin}{_title(step)}{end}")
     for step in definition.in_order():
         for need in direct_needs(step, definition):
             outcome = f"|{step.branch[1]}|" if step.branch is not None and step.branch[0] == need else ""
@@ -50,57 +40,22 @@ def draw_mermaid(definition: Definition) -> str:
     return "\n".join(lines)
 
 
-def describe_conditions(step: Step) -> str:
-    """A condition step's conditions in words, as `score.value >= MinScore and ...`."""
-    conditions = mappings(step.arguments.get("Conditions"))
-    return " and ".join(_condition(condition) for condition in conditions)
-
-
-def describe_value(value: Any) -> str:
-    """An expression in words: a parameter's name, a JSON path, a property's last part."""
-    if not isinstance(value, dict):
-        return f"{value:g}" if isinstance(value, float) else str(value)
-    if "Std:JsonGet" in value:
-        return str(value["Std:JsonGet"].get("Path"))
-    if "Std:Join" in value:
-        join = value["Std:Join"]
-        return str(join.get("On", "")).join(describe_value(part) for part in join.get("Values") or [])
-    return f"{{{value.get('Get')}}}" if not _is_parameter(value) else str(value["Get"]).removeprefix("Parameters.")
-
-
-def value_in_words(value: Any, values: Mapping[str, str]) -> str:
-    """A scalar in words, parameters replaced by their values."""
-    words = describe_value(value)
-    return values.get(words, words) if isinstance(value, dict) else words
-
-
 def _line(step: Step, width: int, lead: str) -> str:
-    waits = ", ".join(sorted(step.needs)) if step.branch is None and step.type != "Condition" else ""
-    detail = describe_conditions(step) if step.type == "Condition" else str(step.document.get("Description") or "")
+    conditions = _describe(step)
+    waits = ", ".join(sorted(step.needs)) if step.branch is None and not conditions else ""
     after = f"  (after {waits})" if waits else ""
+    detail = conditions or str(step.document.get("Description") or "")
     return f"{lead}{step.name:<{width}}  {step.type:<13}  {detail}{after}".rstrip()
 
 
 def _title(step: Step) -> str:
-    detail = describe_conditions(step) if step.type == "Condition" else step.type
+    detail = _describe(step) or step.type
     return f"{step.name}<br/><small>{detail.replace('>=', '≥').replace('<=', '≤')}</small>"
 
 
-def _condition(condition: dict[str, Any]) -> str:
-    kind = str(condition.get("Type"))
-    if kind == "Or":
-        return "(" + " or ".join(_condition(inner) for inner in mappings(condition.get("Conditions"))) + ")"
-    if kind == "Not":
-        return f"not ({_condition(condition.get('Condition') or {})})"
-    if kind == "In":
-        values = ", ".join(describe_value(value) for value in condition.get("Values") or [])
-        return f"{describe_value(condition.get('QueryValue'))} in ({values})"
-    sign = _SIGNS.get(kind, kind)
-    return f"{describe_value(condition.get('LeftValue'))} {sign} {describe_value(condition.get('RightValue'))}"
-
-
-def _is_parameter(value: dict[str, Any]) -> bool:
-    return str(value.get("Get", "")).startswith("Parameters.")
+def _describe(step: Step) -> str:
+    describe = type_of(step).describe
+    return describe(step) if describe else ""
 
 
 def direct_needs(step: Step, definition: Definition) -> list[str]:

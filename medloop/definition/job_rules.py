@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from medloop.definition.read import Definition, Step, mappings
+from medloop.definition.read import Definition, mappings, member
+from medloop.definition.step_types import JobType, type_of
 
 DRIVERS = "sm_drivers"
 """The channel that makes a training job one of script mode."""
@@ -16,23 +17,16 @@ def check_jobs(definition: Definition) -> Iterator[str]:
     """Each fault of a training, tuning or processing step as one line."""
     defaults = {parameter.name: parameter.default for parameter in definition.parameters}
     for step in definition.steps:
-        for job in _training_requests(step):
-            yield from (f"step {step.name}: {problem}" for problem in _spot(job))
-            isolated = job.get("EnableNetworkIsolation") is True
-            yield from (f"step {step.name}: {problem}" for problem in _isolation(job, isolated, defaults))
-        if step.type == "Processing":
-            isolated = _mapping(step.arguments.get("NetworkConfig")).get("EnableNetworkIsolation") is True
-            yield from (f"step {step.name}: {p}" for p in _isolation(step.arguments, isolated, defaults))
+        if (kind := type_of(step).job) is not None:
+            for job in kind.requests(step.arguments):
+                yield from (f"step {step.name}: {problem}" for problem in _problems(kind, job, defaults))
 
 
-def _training_requests(step: Step) -> list[Mapping[str, Any]]:
-    """The training jobs that a step asks for: its own, or those of a tuning job."""
-    if step.type == "Training":
-        return [step.arguments]
-    if step.type == "Tuning":
-        one = step.arguments.get("TrainingJobDefinition")
-        return [_mapping(one), *mappings(step.arguments.get("TrainingJobDefinitions"))]
-    return []
+def _problems(kind: JobType, job: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
+    if kind.trains:
+        yield from _spot(job)
+    if member(job, kind.isolation) is True:
+        yield from _isolation(job, defaults)
 
 
 def _spot(job: Mapping[str, Any]) -> Iterator[str]:
@@ -54,10 +48,8 @@ def _spot(job: Mapping[str, Any]) -> Iterator[str]:
         yield "EnableManagedSpotTraining in script mode: its shell hides the signal that the machine is taken"
 
 
-def _isolation(job: Mapping[str, Any], isolated: bool, defaults: Mapping[str, Any]) -> Iterator[str]:
+def _isolation(job: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
     """What needs the network in a job that has none."""
-    if not isolated:
-        return
     environment = _mapping(job.get("Environment"))
     if is_script_mode(job):
         yield "network isolation in script mode, whose requirements are installed from the network; take container"

@@ -7,13 +7,15 @@ details; `validate` asks botocore instead). No SDK import.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from medloop.errors import SettingError
 
+CONDITION = "Condition"
+"""The one step type whose arguments hold steps."""
 BRANCHES = {"yes": "IfSteps", "no": "ElseSteps"}
 """A condition's outcomes and the members of its arguments that hold their steps."""
 OUTCOMES = {"yes": "True", "no": "False"}
@@ -145,6 +147,33 @@ def is_expression(value: Any) -> bool:
     return isinstance(value, dict) and set(value) in ({"Get"}, {"Std:Join"}, {"Std:JsonGet"})
 
 
+def describe_value(value: Any) -> str:
+    """An expression in words: a parameter's name, a JSON path, a property's last part."""
+    if not isinstance(value, dict):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    if "Std:JsonGet" in value:
+        return str(value["Std:JsonGet"].get("Path"))
+    if "Std:Join" in value:
+        join = value["Std:Join"]
+        return str(join.get("On", "")).join(describe_value(part) for part in join.get("Values") or [])
+    reference = str(value.get("Get", ""))
+    kind, _, name = reference.partition(".")
+    return name if kind == "Parameters" else f"{{{value.get('Get')}}}"
+
+
+def value_in_words(value: Any, values: Mapping[str, str]) -> str:
+    """A scalar in words, parameters replaced by their values."""
+    words = describe_value(value)
+    return values.get(words, words) if isinstance(value, dict) else words
+
+
+def member(document: Any, path: str) -> Any:
+    """What a document has at a path of members, joined by dots; None where it has nothing there."""
+    for name in path.split("."):
+        document = document.get(name) if isinstance(document, Mapping) else None
+    return document
+
+
 def _parameter(entry: Any) -> Parameter:
     if not isinstance(entry, dict) or not isinstance(entry.get("Name"), str):
         raise SettingError(f"{PREFIX}a parameter has no Name: {_short(entry)}; give it one")
@@ -161,10 +190,10 @@ def _steps(documents: list[Any], branch: tuple[str, str] | None) -> Iterator[Ste
             raise SettingError(f"{PREFIX}step {name}: Arguments must be a mapping; build it again")
         inner = {outcome: arguments.get(member) or [] for outcome, member in BRANCHES.items()}
         own = arguments
-        if kind == "Condition":
+        if kind == CONDITION:
             own = {key: value for key, value in arguments.items() if key not in BRANCHES.values()}
         yield Step(name, kind, own, document, _needs(own, document, branch), branch)
-        if kind == "Condition":
+        if kind == CONDITION:
             for outcome, steps in inner.items():
                 if not isinstance(steps, list):
                     raise SettingError(f"{PREFIX}step {name}: {BRANCHES[outcome]} must be a list; build it again")

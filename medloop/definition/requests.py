@@ -11,31 +11,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from medloop.definition.read import Parameter, is_expression
+from medloop.definition.read import Parameter, Step, is_expression
+from medloop.definition.step_types import type_of
 
 if TYPE_CHECKING:
     from botocore.model import ServiceModel
 
-OPERATIONS = {
-    "Processing": "CreateProcessingJob",
-    "Training": "CreateTrainingJob",
-    "Tuning": "CreateHyperParameterTuningJob",
-    "Transform": "CreateTransformJob",
-    "Model": "CreateModel",
-    "RegisterModel": "CreateModelPackage",
-    "EndpointConfig": "CreateEndpointConfig",
-    "Endpoint": "CreateEndpoint",
-}
-"""Step type to the operation whose request its arguments are."""
-FILLED_IN = {
-    "ProcessingJobName",
-    "TrainingJobName",
-    "HyperParameterTuningJobName",
-    "TransformJobName",
-    "ModelName",
-    "ClientToken",
-}
-"""Required names that the service makes up for a pipeline's jobs."""
 _KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -53,18 +34,18 @@ _PARAMETER_KINDS = {
 _JAVA_CLASSES = {r"\p{L}": r"\w", r"\p{N}": r"\d", r"\p{Z}": r"\s", r"\p{Alnum}": "a-zA-Z0-9"}
 
 
-def request_problems(
-    step_type: str, arguments: Mapping[str, Any], parameters: Mapping[str, Parameter]
-) -> Iterator[str]:
-    """What the service would refuse in a step's arguments, each as `path: reason`.
+def request_problems(step: Step, parameters: Mapping[str, Parameter]) -> Iterator[str]:
+    """What the service would refuse in a step's arguments, each as `path: reason`; nothing where they are no request.
 
     Args:
-        step_type: One of OPERATIONS.
-        arguments: The step's own.
+        step: The step.
         parameters: The pipeline's, by name.
     """
-    shape: Any = service_model().operation_model(OPERATIONS[step_type]).input_shape
-    yield from _structure(shape, arguments, "", parameters)
+    kind = type_of(step)
+    if kind.operation:
+        shape = service_model().operation_model(kind.operation).input_shape
+        made_up = f"{kind.filled_in}: is missing"
+        yield from (problem for problem in _structure(shape, step.arguments, "", parameters) if problem != made_up)
 
 
 def operation_problems(operation: str, request: Mapping[str, Any]) -> Iterator[str]:
@@ -103,7 +84,7 @@ def _structure(shape: Any, value: Any, path: str, parameters: Mapping[str, Param
         return
     prefix = f"{path}." if path else ""
     for name in shape.required_members:
-        if name not in value and not (path == "" and name in FILLED_IN):
+        if name not in value:
             yield f"{prefix}{name}: is missing"
     for name, member in value.items():
         if name not in shape.members:

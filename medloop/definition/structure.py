@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from medloop.definition.read import Definition, Step, references
+from medloop.definition.read import CONDITION, Definition, Step, references
 
 MAX_NAME = 64
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -27,7 +27,7 @@ def repeated_names(definition: Definition) -> dict[str, int]:
 
 def outer_condition(step: Step) -> str | None:
     """Of a condition that lies in another one's branch, which SageMaker doesn't know: the other one's name."""
-    return step.branch[0] if step.type == "Condition" and step.branch is not None else None
+    return step.branch[0] if step.type == CONDITION and step.branch is not None else None
 
 
 def absent_steps(definition: Definition, step: Step) -> list[str]:

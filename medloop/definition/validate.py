@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from medloop.definition.caching import CACHED, compared, max_age
+from medloop.definition.caching import compared, max_age
 from medloop.definition.job_rules import check_jobs
-from medloop.definition.read import PREFIX, Definition, Step, is_expression, mappings, read_definition, references
-from medloop.definition.requests import OPERATIONS, request_problems
+from medloop.definition.read import PREFIX, Definition, Step, read_definition, references
+from medloop.definition.requests import request_problems
 from medloop.definition.retrying import read_policies
+from medloop.definition.step_types import STEP_TYPES, type_of
 from medloop.definition.structure import (
     MAX_NAME,
     absent_steps,
@@ -26,7 +26,6 @@ from medloop.definition.structure import (
 )
 from medloop.errors import SettingError
 
-STEP_TYPES = {*OPERATIONS, "Condition", "Fail", "Lambda"}
 MAX_CHARACTERS = 1_048_576
 """Of a definition's JSON text: CreatePipeline's own limit."""
 MAX_STEPS = 50
@@ -37,8 +36,6 @@ PARAMETER_TYPES: dict[str, tuple[type, ...]] = {
     "Float": (int, float),
     "Boolean": (bool,),
 }
-RETRIED = {"Processing", "Training", "Tuning", "Transform", "Model", "RegisterModel"}
-COMPARISONS = {"Equals", "GreaterThan", "GreaterThanOrEqualTo", "LessThan", "LessThanOrEqualTo", "In", "Not", "Or"}
 
 
 def validate(text: str) -> list[str]:
@@ -86,24 +83,18 @@ def _check_types(definition: Definition) -> Iterator[str]:
     for step in definition.steps:
         if step.type not in STEP_TYPES:
             yield f"step {step.name}: unknown type {step.type}; one of {', '.join(sorted(STEP_TYPES))}"
-        if "RetryPolicies" in step.document and step.type not in RETRIED:
+        if "RetryPolicies" in step.document and not type_of(step).retried:
             yield f"step {step.name}: a {step.type} step takes no retry policies"
-        if "CacheConfig" in step.document and step.type not in CACHED:
+        if "CacheConfig" in step.document and not type_of(step).compared:
             yield f"step {step.name}: a {step.type} step is never cached"
 
 
-def _check_conditions(definition: Definition) -> Iterator[str]:
+def _check_own_rules(definition: Definition) -> Iterator[str]:
     for step in definition.steps:
-        if step.type != "Condition":
-            continue
         if (outer := outer_condition(step)) is not None:
             yield f"step {step.name}: lies within condition {outer}; conditions can't be nested"
-        conditions = mappings(step.arguments.get("Conditions"))
-        if not conditions:
-            yield f"step {step.name}: has no conditions"
-        for condition in conditions:
-            if condition.get("Type") not in COMPARISONS:
-                yield f"step {step.name}: unknown condition {condition.get('Type')}"
+        for problem in type_of(step).check(step):
+            yield f"step {step.name}: {problem}"
 
 
 def _check_references(definition: Definition) -> Iterator[str]:
@@ -122,8 +113,8 @@ def _check_references(definition: Definition) -> Iterator[str]:
 
 
 def _check_step_reference(step: Step, other: Step, path: str) -> Iterator[str]:
-    if other.type == "Fail":
-        yield f"step {step.name}: refers to Fail step {other.name}, which has no properties"
+    if not type_of(other).has_properties:
+        yield f"step {step.name}: refers to {other.type} step {other.name}, which has no properties"
     if other.branch is not None and other.branch != step.branch:
         yield f"step {step.name}: refers to {other.name}, which runs only in a branch of {other.branch[0]}"
     output = re.match(r"ProcessingOutputConfig\.Outputs\[['\"](.+?)['\"]\]", path)
@@ -151,11 +142,8 @@ def _check_order(definition: Definition) -> Iterator[str]:
 def _check_requests(definition: Definition) -> Iterator[str]:
     parameters = {parameter.name: parameter for parameter in definition.parameters}
     for step in definition.steps:
-        if step.type in OPERATIONS:
-            for problem in request_problems(step.type, step.arguments, parameters):
-                yield f"step {step.name}: {problem}"
-        elif step.type == "Fail" and not _is_text(step.arguments.get("ErrorMessage")):
-            yield f"step {step.name}: ErrorMessage must be text"
+        for problem in request_problems(step, parameters):
+            yield f"step {step.name}: {problem}"
 
 
 def _check_cache_keys(definition: Definition) -> Iterator[str]:
@@ -175,15 +163,11 @@ def _check_policies(definition: Definition) -> Iterator[str]:
                 yield str(error)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) or is_expression(value)
-
-
 CHECKS: tuple[Callable[[Definition], Iterator[str]], ...] = (
     _check_names,
     _check_parameters,
     _check_types,
-    _check_conditions,
+    _check_own_rules,
     _check_references,
     _check_property_files,
     _check_order,

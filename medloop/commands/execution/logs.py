@@ -9,13 +9,6 @@ from typing import Any
 
 from medloop.commands.records import Job, pages
 
-_TRAINING = "/aws/sagemaker/TrainingJobs"
-GROUPS = {
-    "training": _TRAINING,
-    "tuning": _TRAINING,
-    "processing": "/aws/sagemaker/ProcessingJobs",
-    "transform": "/aws/sagemaker/TransformJobs",
-}
 METRICS_LINE = re.compile(r"^(\[\d+\] )?epoch=\d+;")
 """A line that reports an epoch, behind its trial's number where it was tuned."""
 
@@ -33,11 +26,6 @@ class JobLog:
     job: Job
     _tokens: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def group(self) -> str:
-        """The log group."""
-        return GROUPS[self.job.kind]
-
     def new_lines(self) -> Iterator[str]:
         """Lines that were written since the last call, the first call's from the beginning."""
         from botocore.exceptions import ClientError
@@ -54,17 +42,17 @@ class JobLog:
             self.client.describe_log_streams,
             "logStreams",
             cursor="nextToken",
-            logGroupName=self.group,
-            logStreamNamePrefix=f"{self.job.name}-" if self.job.kind == "tuning" else f"{self.job.name}/",
+            logGroupName=self.job.type.log_group,
+            logStreamNamePrefix=f"{self.job.name}-" if self.job.type.inner else f"{self.job.name}/",
         )
         return [stream["logStreamName"] for stream in found]
 
     def _read(self, stream: str) -> Iterator[str]:
         """CloudWatch gives the same token again when there is nothing more."""
         # A trial's name is its tuning job's, its number, and something that makes it unique.
-        lead = f"[{stream[len(self.job.name) + 1 :].partition('-')[0]}] " if self.job.kind == "tuning" else ""
+        lead = f"[{stream[len(self.job.name) + 1 :].partition('-')[0]}] " if self.job.type.inner else ""
         while True:
-            arguments = {"logGroupName": self.group, "logStreamName": stream, "startFromHead": True}
+            arguments = {"logGroupName": self.job.type.log_group, "logStreamName": stream, "startFromHead": True}
             token = self._tokens.get(stream)
             answer = self.client.get_log_events(**arguments, **({"nextToken": token} if token else {}))
             for event in answer["events"]:

@@ -111,7 +111,7 @@ def _print_failure(out: Console, err: Console, outcome: Outcome, flags: str) -> 
         say(out, f"  log       medloop executions logs {execution.id} {step.name}{flags}")
     else:
         say(out, f"  see       medloop executions show {execution.id}{flags}")
-    if step is None or step.type != "Fail":  # what a Fail step ended can't be retried
-        say(out, f"  go on     medloop executions retry {execution.id}{flags}")
+    if execution.may_be_retried:
+        say(out, f"  resume    medloop executions retry {execution.id}{flags}")
     where = f"step {outcome.failed}: " if outcome.failed else ""
     print_error(err, f"{where}{' '.join(outcome.reason.split()) or 'no reason was given'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from medloop.commands.execution.step_facts import Group, job_facts, other_facts
 from medloop.commands.execution.trials import Tuning, read_tuning
 from medloop.commands.records import Execution, Job, Step, describe_job, failed_step, failure_text, read_execution
 from medloop.definition.cost import load_prices
-from medloop.definition.read import Definition, read_definition
+from medloop.definition.read import Definition, member, read_definition
 from medloop.errors import UserError
 from medloop.log_metrics import metric_patterns
 
@@ -112,12 +113,6 @@ class View:
         told = any(own in reason or reason in own for _, reason in found)
         return found if told or not own else [*found, ("", own)]
 
-    @property
-    def may_be_retried(self) -> bool:
-        """Whether it has ended so that `executions retry` goes on with it; what a Fail step ended can't be."""
-        ended = not self.execution.running and self.execution.status != "Succeeded"
-        return ended and not any(step.type == "Fail" for step in self.execution.steps)
-
 
 class ViewReader:
     """Reads an execution again and again.
@@ -173,16 +168,16 @@ class ViewReader:
             return StepPart(step, reason, other_facts(self._sagemaker, self._definition, step))
         job, lines = describe_job(self._sagemaker, step.job), self._log(step.job)
         tuning, charts = None, []
-        if step.job.kind == "tuning":
+        if step.job.type.inner:
             tuning = read_tuning(self._sagemaker, step.name, step.job)
-            charts = tuning_charts(tuning, _trial_curves(job, tuning, lines))
-        elif step.job.kind == "training":
+            charts = tuning_charts(tuning, _trial_curves(step.job.type.request(job), tuning, lines))
+        elif step.job.type.trains:
             charts = metric_charts(read_curves(lines, _patterns(job)))
         ends = [_end(line) for line in lines[-MAX_LINES:]]
         spent = None
         if self._target.name != "local":
             spent = spent_on(self._sagemaker, step, job, tuning, load_prices())
-        return StepPart(step, reason, job_facts(step.job.kind, job), spent, charts, tuning, ends, len(lines))
+        return StepPart(step, reason, job_facts(step.job.type, job), spent, charts, tuning, ends, len(lines))
 
     def _log(self, job: Job) -> list[str]:
         log, lines = self._lines.setdefault(job.name, (JobLog(self._logs, job), []))
@@ -226,13 +221,12 @@ def _end(line: str) -> str:
     return shown if len(shown) <= MAX_CHARACTERS else shown[:MAX_CHARACTERS] + " …"
 
 
-def _patterns(job: dict[str, Any]) -> dict[str, Any]:
-    specification = job.get("TrainingJobDefinition", job).get("AlgorithmSpecification", {})
-    return metric_patterns(specification.get("MetricDefinitions"))
+def _patterns(job: Mapping[str, Any]) -> dict[str, Any]:
+    return metric_patterns(member(job, "AlgorithmSpecification.MetricDefinitions"))
 
 
-def _trial_curves(job: dict[str, Any], tuning: Tuning, lines: list[str]) -> dict[int, list[tuple[float, float]]]:
-    """The objective by epoch of each trial, whose lines begin with its number."""
+def _trial_curves(job: Mapping[str, Any], tuning: Tuning, lines: list[str]) -> dict[int, list[tuple[float, float]]]:
+    """The objective by epoch of each trial, whose lines begin with its number; `job` is the trials' own request."""
     patterns = {name: found for name, found in _patterns(job).items() if name == tuning.metric}
     curves = {}
     for trial in tuning.trials:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from medloop.commands.execution.step_facts import cluster, instances
+from medloop.commands.execution.step_facts import instances
 from medloop.commands.execution.trials import Tuning
 from medloop.commands.output import duration
 from medloop.commands.records import Execution, Job, Step, describe_job
 from medloop.definition.cost import HOURS_A_MONTH, CostLine, Prices, load_prices, price_definition
 from medloop.definition.read import Definition
+from medloop.definition.step_types import JobType
 from medloop.errors import SettingError
 
 
@@ -95,11 +96,10 @@ def spent_on(sagemaker: Any, step: Step, job: Mapping[str, Any], tuning: Tuning 
     """
     if step.job is None:
         return None
-    within = job.get("TrainingJobDefinition", {}) if step.job.kind == "tuning" else job
-    machines, found = instances(within) or "machines of several kinds", cluster(within)
+    machines, found = instances(step.job.type, job) or "machines of several kinds", step.job.type.cluster(job)
     if step.source:
         return Spent(step.name, machines, 0.0, 0.0, step.origin)
-    seconds, remark = _billed(sagemaker, step.job, job, tuning)
+    seconds, remark = _billed(sagemaker, step.job.type, job, tuning)
     if step.attempts > 1:
         remark = "; ".join(filter(None, (remark, f"attempt {step.attempts}; those before it are not counted")))
     instance = prices.instances.get(str(found.get("InstanceType")))
@@ -110,16 +110,16 @@ def spent_on(sagemaker: Any, step: Step, job: Mapping[str, Any], tuning: Tuning 
     return Spent(step.name, machines, seconds, None if seconds is None else seconds / 3600 * rate, remark)
 
 
-def _billed(sagemaker: Any, kind: Job, job: Mapping[str, Any], tuning: Tuning | None) -> tuple[float | None, str]:
+def _billed(sagemaker: Any, kind: JobType, job: Mapping[str, Any], tuning: Tuning | None) -> tuple[float | None, str]:
     """Billed seconds of each machine, and a remark."""
     if tuning is not None:
         return _billed_trials(sagemaker, job, tuning)
-    if kind.kind == "training":
-        return _billed_training(job)
-    return _between(job, kind.kind.capitalize()), ""
+    if kind.trains:
+        return _billed_training(job, kind)
+    return _between(job, kind), ""
 
 
-def _billed_training(job: Mapping[str, Any]) -> tuple[float | None, str]:
+def _billed_training(job: Mapping[str, Any], kind: JobType) -> tuple[float | None, str]:
     kept = job.get("WarmPoolStatus", {}).get("ResourceRetainedBillableTimeInSeconds", 0)
     remarks = [f"{duration(kept)} of it kept warm"] if kept else []
     billed, ran = job.get("BillableTimeInSeconds"), job.get("TrainingTimeInSeconds")
@@ -128,8 +128,8 @@ def _billed_training(job: Mapping[str, Any]) -> tuple[float | None, str]:
             return None, "spot: known when the job has ended"
         remarks.append(f"spot saved {100 * (1 - billed / ran):.0f} %" if ran else "spot")
     if billed is None:
-        billed = _between(job, "Training")
-    return (None if billed is None else billed + kept), "; ".join(remarks)
+        billed = _between(job, kind)
+    return billed + kept, "; ".join(remarks)
 
 
 def _billed_trials(sagemaker: Any, job: Mapping[str, Any], tuning: Tuning) -> tuple[float | None, str]:
@@ -148,9 +148,9 @@ def _billed_trials(sagemaker: Any, job: Mapping[str, Any], tuning: Tuning) -> tu
     return float(billed), f"{len(known)} jobs{saved}" + (f"; {running} not ended are not counted" if running else "")
 
 
-def _between(job: Mapping[str, Any], verb: str) -> float | None:
+def _between(job: Mapping[str, Any], kind: JobType) -> float:
     """Seconds from a job's start to its end, or until now; none where it did not start."""
-    started, ended = job.get(f"{verb}StartTime"), job.get(f"{verb}EndTime")
+    started, ended = job.get(f"{kind.timed}StartTime"), job.get(f"{kind.timed}EndTime")
     if started is None:
         return 0.0
     return float(((ended or datetime.now(UTC)) - started).total_seconds())

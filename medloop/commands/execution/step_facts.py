@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from medloop.commands.execution.hiding import hide
 from medloop.commands.output import duration
 from medloop.commands.records import Step
-from medloop.definition.draw import describe_conditions
-from medloop.definition.read import Definition
+from medloop.definition.read import Definition, member
+from medloop.definition.step_types import JobType, type_in_metadata, type_of
 
 Rows = list[tuple[str, str]]
 
@@ -24,14 +24,14 @@ class Group:
     rows: Rows
 
 
-def job_facts(kind: str, job: Mapping[str, Any]) -> list[Group]:
+def job_facts(kind: JobType, job: Mapping[str, Any]) -> list[Group]:
     """The facts of a job.
 
     Args:
-        kind: As `Job.kind`.
+        kind: The job's.
         job: The service's description.
     """
-    within = job.get("TrainingJobDefinition", {}) if kind == "tuning" else job
+    within = kind.request(job)
     groups = [
         Group("Inputs", _inputs(within)),
         Group("Outputs", _outputs(within)),
@@ -39,7 +39,7 @@ def job_facts(kind: str, job: Mapping[str, Any]) -> list[Group]:
         Group("Hyperparameters tuned", _ranges(job.get("HyperParameterTuningJobConfig", {}))),
         Group("Hyperparameters", _named(within.get("StaticHyperParameters") or within.get("HyperParameters", {}))),
         Group("Environment", _named(within.get("Environment", {}))),
-        Group("Machine", _machine(within)),
+        Group("Machine", _machine(kind, job)),
     ]
     return [group for group in groups if group.rows]
 
@@ -48,12 +48,14 @@ def other_facts(sagemaker: Any, definition: Definition, step: Step) -> list[Grou
     """The facts of a step without a job: what was asked, answered or registered."""
     groups = []
     known = next((item for item in definition.steps if item.name == step.name), None)
-    if known is not None and known.type == "Condition":
-        groups.append(Group("Condition", [("asks", describe_conditions(known)), ("answer", step.outcome.lower())]))
+    if known is not None and (describe := type_of(known).describe):
+        groups.append(Group("Condition", [("asks", describe(known)), ("answer", step.outcome.lower())]))
     if step.registered:
         groups.append(Group("Outputs", _package(sagemaker, step.registered)))
     elif step.resource:
-        groups.append(Group("Asked" if step.type == "Lambda" else "Outputs", [(step.type, step.resource)]))
+        groups.append(
+            Group("Outputs" if type_in_metadata(step.type).creates else "Asked", [(step.type, step.resource)])
+        )
     if step.answers:
         groups.append(Group("Outputs", _named(step.answers)))
     return groups
@@ -148,32 +150,24 @@ def _ranges(config: Mapping[str, Any]) -> Rows:
     return rows
 
 
-def _machine(job: Mapping[str, Any]) -> Rows:
+def _machine(kind: JobType, description: Mapping[str, Any]) -> Rows:
+    job = kind.request(description)
     specification = job.get("AlgorithmSpecification") or job.get("AppSpecification") or {}
-    stopping, network = job.get("StoppingCondition", {}), job.get("NetworkConfig", job)
-    seconds = stopping.get("MaxRuntimeInSeconds")
+    seconds = member(job, "StoppingCondition.MaxRuntimeInSeconds")
     facts = {
         "image": specification.get("TrainingImage") or specification.get("ImageUri"),
-        "instances": instances(job),
-        "disk": f"{size} GB" if (size := cluster(job).get("VolumeSizeInGB")) else None,
+        "instances": instances(kind, description),
+        "disk": f"{size} GB" if (size := kind.cluster(description).get("VolumeSizeInGB")) else None,
         "longest run": None if seconds is None else duration(seconds),
-        "network": "isolated" if network.get("EnableNetworkIsolation") else None,
+        "network": "isolated" if member(job, kind.isolation) else None,
     }
     return [(name, str(value)) for name, value in facts.items() if value]
 
 
-def cluster(job: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The machines that a job asked for: InstanceType, InstanceCount, VolumeSizeInGB; empty where it names none."""
-    processing = job.get("ProcessingResources", {}).get("ClusterConfig")
-    found: Iterable[Any] = (processing, job.get("ResourceConfig"), job.get("TransformResources"))
-    return next((item for item in found if item), {})
-
-
-def instances(job: Mapping[str, Any]) -> str:
-    """The machines in words; empty where the job names none."""
-    found = cluster(job)
-    if "InstanceType" not in found:
+def instances(kind: JobType, job: Mapping[str, Any]) -> str:
+    """The instances of a job in words; empty where its description names none."""
+    cluster = kind.cluster(job)
+    if "InstanceType" not in cluster:
         return ""
-    return f"{found.get('InstanceCount', 1)} x {found['InstanceType']}" + (
-        ", spot" if job.get("EnableManagedSpotTraining") else ""
-    )
+    spot = ", spot" if kind.request(job).get("EnableManagedSpotTraining") else ""
+    return f"{cluster.get('InstanceCount', 1)} x {cluster['InstanceType']}{spot}"

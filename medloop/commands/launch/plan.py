@@ -11,7 +11,8 @@ from medloop.commands.launch.costing import price_lines, print_cost
 from medloop.commands.launch.launching import Wish, tell_unstated
 from medloop.commands.options import Services, TargetName
 from medloop.commands.output import print_json, print_table, say
-from medloop.definition.draw import value_in_words
+from medloop.definition.read import value_in_words
+from medloop.definition.step_types import type_of
 
 if TYPE_CHECKING:
     from medloop.definition.read import Definition, Step
@@ -76,13 +77,14 @@ def planned_step(step: Step, values: dict[str, str]) -> PlannedStep:
         name=step.name,
         type=step.type,
         when=": ".join(step.branch) if step.branch else "",
-        instance=_instance(step.arguments, values),
+        instance=_instance(step, values),
         inputs=tuple(f"{name} from {_source(uri, values)}" for name, uri in _inputs(step.arguments)),
     )
 
 
-def _instance(arguments: dict[str, Any], values: dict[str, str]) -> str:
-    cluster = arguments.get("ProcessingResources", {}).get("ClusterConfig") or arguments.get("ResourceConfig")
+def _instance(step: Step, values: dict[str, str]) -> str:
+    job = type_of(step).job
+    cluster = job.cluster(step.arguments) if job else None
     if not cluster:
         return ""
     return f"{value_in_words(cluster['InstanceCount'], values)} x {value_in_words(cluster['InstanceType'], values)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medloop.definition.read import Definition
+from medloop.definition.step_types import type_in_metadata
 from medloop.local import processes
 from medloop.local.api.paging import created_between, page, pick
 from medloop.local.api.pipelines import find
@@ -10,7 +11,7 @@ from medloop.local.engine import executions
 from medloop.local.engine.executions import RUNNING, reap
 from medloop.local.engine.graph import read_graph, typed_parameters
 from medloop.local.engine.selection import Selection
-from medloop.local.engine.step_runs.table import STEP_TYPES
+from medloop.local.engine.step_runs.runners import RUN_HERE
 from medloop.local.errors import invalid
 from medloop.local.state import versions
 from medloop.local.state.backend import Backend
@@ -38,7 +39,7 @@ def start(backend: Backend, params: Document) -> Document:
         if known:
             return known
         version = versions.find(write, pipeline, params.get("PipelineVersionId"))
-        definition = read_graph(version["PipelineDefinition"], STEP_TYPES)
+        definition = read_graph(version["PipelineDefinition"], RUN_HERE)
         document = _new_execution(version, definition, params)
         arn, name = document["PipelineExecutionArn"], pipeline["PipelineName"]
         reused: list[Document] = []
@@ -88,10 +89,14 @@ def _check_retry(execution: Document, steps: list[Document]) -> None:
         raise invalid(
             f"Only pipeline executions with 'Failed' or 'Stopped' status can be retried; {arn} has the status {status}"
         )
-    if ended_by := next((step["StepName"] for step in steps if "Fail" in (step.get("Metadata") or {})), None):
+    if ended_by := next((step["StepName"] for step in steps if _is_final(step)), None):
         raise invalid(
             f"Pipeline execution {arn} ended by its Fail step {ended_by} and can't be retried; start a new execution"
         )
+
+
+def _is_final(step: Document) -> bool:
+    return any(type_in_metadata(name).is_final for name in step.get("Metadata") or {})
 
 
 def _new_execution(pipeline: Document, definition: Definition, params: Document) -> Document:

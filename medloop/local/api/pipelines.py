@@ -6,7 +6,7 @@ from medloop.local.api.paging import created_between, page, pick
 from medloop.local.api.tags import put_tags
 from medloop.local.engine.executions import RUNNING, reap
 from medloop.local.engine.graph import read_graph
-from medloop.local.engine.step_runs.table import STEP_TYPES
+from medloop.local.engine.step_runs.runners import RUN_HERE
 from medloop.local.errors import ServiceError, check_name, in_use, invalid, not_found
 from medloop.local.state import versions
 from medloop.local.state.backend import Backend
@@ -163,5 +163,5 @@ def _definition(backend: Backend, params: Document) -> str:
             raise invalid(f"PipelineDefinitionS3Location can't be read: {error.message}") from error
     else:
         raise invalid("Either PipelineDefinition or PipelineDefinitionS3Location must be given.")
-    read_graph(text, STEP_TYPES)
+    read_graph(text, RUN_HERE)
     return text

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from medloop.definition.read import Step
 from medloop.definition.retrying import (
     CAPACITY_ERROR,
     JOB_INTERNAL_ERROR,
@@ -25,10 +26,11 @@ from medloop.definition.retrying import (
     RetryPolicy,
     read_policies,
 )
+from medloop.definition.step_types import type_of
 from medloop.local.engine import step_cache
 from medloop.local.engine.step_cache import Lookup
 from medloop.local.engine.step_runs.base import PASSING, StepResult, StepRun
-from medloop.local.engine.step_runs.table import run_step
+from medloop.local.engine.step_runs.runners import run_step
 from medloop.local.state.store import Document
 
 _FAULTS = {
@@ -99,7 +101,7 @@ def _retried(run: StepRun, runner: Callable[[StepRun], StepResult]) -> StepResul
     begin = time.monotonic()
     while True:
         result = runner(run)
-        policy = _policy_for(run.step.type, result, policies)
+        policy = _policy_for(run.step, result, policies)
         wait = policy.wait(retries[policy], time.monotonic() - begin) if policy else None
         if policy is None or wait is None or run.stop.is_set():
             return result
@@ -110,8 +112,8 @@ def _retried(run: StepRun, runner: Callable[[StepRun], StepResult]) -> StepResul
         run.begin_again()
 
 
-def _policy_for(step_type: str, result: StepResult, policies: tuple[RetryPolicy, ...]) -> RetryPolicy | None:
+def _policy_for(step: Step, result: StepResult, policies: tuple[RetryPolicy, ...]) -> RetryPolicy | None:
     kind = exception_type(result) if result.status == "Failed" else None
-    if step_type == "Tuning" and kind == JOB_INTERNAL_ERROR:
-        return None  # the service leaves that to the tuning job's own retry strategy
+    if kind not in type_of(step).retried:
+        return None
     return next((policy for policy in policies if kind in policy.exceptions), None)

@@ -24,7 +24,7 @@ from medloop.local.engine.expressions import Scope
 from medloop.local.engine.graph import read_graph, typed_parameters
 from medloop.local.engine.results import recorded
 from medloop.local.engine.step_runs.base import StepResult, StepRun
-from medloop.local.engine.step_runs.table import STEP_TYPES
+from medloop.local.engine.step_runs.runners import RUN_HERE
 from medloop.local.jobs.runner import wait_for
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import HOME_VARIABLE, now
@@ -47,7 +47,7 @@ class Engine:
     def __init__(self, backend: Backend, execution: Document, stop: threading.Event) -> None:
         self.backend = backend
         self.arn: str = execution["PipelineExecutionArn"]
-        self.definition: Definition = read_graph(execution["_definition"], STEP_TYPES)
+        self.definition: Definition = read_graph(execution["_definition"], RUN_HERE)
         self.scope = _scope(backend, execution, self.definition)
         self.limit = _limit(execution)
         self.stop = stop

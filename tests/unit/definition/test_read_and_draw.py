@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from medloop.definition.draw import describe_conditions, describe_value, draw_mermaid, draw_text
-from medloop.definition.read import Definition, read_definition
+from medloop.definition.conditions import describe_conditions
+from medloop.definition.draw import draw_mermaid, draw_text
+from medloop.definition.read import Definition, describe_value, read_definition
 from medloop.errors import SettingError
 from tests.unit.definition.documents import get, small_definition
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +83,14 @@ class StepResult:
         fields |= {"_properties": self.properties, "_property_files": self.property_files}
         fields |= {"FailureReason": self.reason} if self.reason else {}
         return fields | ({"CacheHitResult": {"SourcePipelineExecutionArn": self.source}} if self.source else {})
+
+
+class StepRunner(ABC):
+    """Runs the steps of one type; the row of that type in `medloop.definition.step_types` names its subclass."""
+
+    @abstractmethod
+    def run(self, run: StepRun) -> StepResult:
+        """Run a step to its end. An ExpressionError fails the step by the user's fault, any other by the backend's."""
 
 
 def refused(operation: str, error: ServiceError) -> str:

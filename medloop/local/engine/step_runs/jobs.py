@@ -1,14 +1,16 @@
-"""Processing, Training and Transform steps: a job of their own, run to its end."""
+"""Steps that run a job of their own to its end: Processing, Training and Transform."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import ClassVar
 
+from medloop.definition.step_types import type_of
 from medloop.local import processes
 from medloop.local.engine.expressions import resolve
 from medloop.local.engine.results import property_files
-from medloop.local.engine.step_runs.base import StepResult, StepRun, refused
+from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner, refused
 from medloop.local.errors import ServiceError
 from medloop.local.hosting.transform import run_transform
 from medloop.local.jobs import jobs
@@ -16,52 +18,83 @@ from medloop.local.jobs.jobs import PROCESSING, TRAINING, TRANSFORM, JobKind
 from medloop.local.jobs.runner import JobLog, run_job
 from medloop.local.requests import check_request
 from medloop.local.state.home import new_id
+from medloop.local.state.store import Document
 
 _MAX_JOB_NAME = 63
 
 
-def processing(run: StepRun) -> StepResult:
-    """A Processing step."""
-    return _job(run, PROCESSING)
+class JobRunner(StepRunner):
+    """Runs a job of one kind; what its record holds at its end are the step's properties."""
 
+    kind: ClassVar[JobKind]
 
-def training(run: StepRun) -> StepResult:
-    """A Training step."""
-    return _job(run, TRAINING)
+    def run(self, run: StepRun) -> StepResult:
+        """See StepRunner."""
+        try:
+            job = self._create(run)
+        except ServiceError as error:
+            return StepResult("Failed", reason=refused(f"Create{self.kind.name}", error))
+        name, row = job[f"{self.kind.name}Name"], type_of(run.step)
+        metadata = {row.metadata_member: {row.arn_member: self.kind.arn(name)}}
+        run.show(Metadata=metadata)
+        if run.note:
+            JobLog.of(run.backend, self.kind, job).say(run.note)
+        return self.result(run, self.run_job(run, name), metadata)
 
+    def run_job(self, run: StepRun, name: str) -> Document:
+        """Run the job to its end; returns its record."""
+        return run_job(run.backend, self.kind, name, run.stop)
 
-def transform(run: StepRun) -> StepResult:
-    """A Transform step."""
-    return _job(run, TRANSFORM)
+    def result(self, run: StepRun, ended: Document, metadata: Document) -> StepResult:
+        """How the step ends with its job."""
+        status = ended[self.kind.status]
+        if status == "Completed":
+            files = property_files(run.step.document.get("PropertyFiles") or [], ended)
+            return StepResult("Succeeded", ended, metadata, property_files=files)
+        if status == "Stopped" and run.stop.is_set():
+            return StepResult("Stopped", ended, metadata)
+        name, last = ended[f"{self.kind.name}Name"], ended.get("SecondaryStatus", "Stopped")
+        reason = ended.get("FailureReason") or f"ClientError: {name} was stopped ({last})"
+        return StepResult("Failed", ended, metadata, reason)
 
+    def _create(self, run: StepRun) -> Document:
+        """Record the job, under a name that the service makes up.
 
-def _job(run: StepRun, kind: JobKind) -> StepResult:
-    name_field = f"{kind.name}Name"
-    execution_id = run.execution.rpartition("/")[2]
-    name = job_name(str(run.step.arguments.get(name_field) or "pipelines"), execution_id, run.step.name)
-    scope = replace(run.scope, execution={**run.scope.execution, name_field: name})
-    request = resolve({**run.step.arguments, name_field: name}, scope)
-    try:
-        check_request(f"Create{kind.name}", request)
+        Raises:
+            ServiceError: The service refuses the request.
+        """
+        name_field = f"{self.kind.name}Name"
+        execution_id = run.execution.rpartition("/")[2]
+        name = job_name(str(run.step.arguments.get(name_field) or "pipelines"), execution_id, run.step.name)
+        scope = replace(run.scope, execution={**run.scope.execution, name_field: name})
+        request = resolve({**run.step.arguments, name_field: name}, scope)
+        check_request(f"Create{self.kind.name}", request)
         with run.backend.store.write() as write:
-            job = jobs.create(write, kind, request, lambda: processes.identity(os.getpid()))
-            write.put(kind.table, name, {**job, "_execution": run.execution})
-    except ServiceError as error:
-        return StepResult("Failed", reason=refused(f"Create{kind.name}", error))
-    metadata = {kind.name: {"Arn": kind.arn(name)}}
-    run.show(Metadata=metadata)
-    if run.note:
-        JobLog.of(run.backend, kind, job).say(run.note)
-    backend, stop = run.backend, run.stop
-    ended = run_transform(backend, name, stop) if kind is TRANSFORM else run_job(backend, kind, name, stop)
-    files = property_files(run.step.document.get("PropertyFiles") or [], ended)
-    if ended[kind.status] == "Completed":
-        return StepResult("Succeeded", ended, metadata, property_files=files)
-    if ended[kind.status] == "Stopped" and run.stop.is_set():
-        return StepResult("Stopped", ended, metadata)
-    stopped = f"ClientError: {name} was stopped ({ended.get('SecondaryStatus', 'Stopped')})"
-    reason = ended.get("FailureReason") or stopped
-    return StepResult("Failed", ended, metadata, reason)
+            job = jobs.create(write, self.kind, request, lambda: processes.identity(os.getpid()))
+            write.put(self.kind.table, name, {**job, "_execution": run.execution})
+        return job
+
+
+class Processing(JobRunner):
+    """Runs a processing job."""
+
+    kind = PROCESSING
+
+
+class Training(JobRunner):
+    """Runs a training job."""
+
+    kind = TRAINING
+
+
+class Transform(JobRunner):
+    """Runs a batch transform job."""
+
+    kind = TRANSFORM
+
+    def run_job(self, run: StepRun, name: str) -> Document:
+        """See JobRunner."""
+        return run_transform(run.backend, name, run.stop)
 
 
 def job_name(base: str, execution_id: str, step: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medloop.local.engine.expressions import resolve
-from medloop.local.engine.step_runs.base import StepResult, StepRun
+from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
 from medloop.local.errors import ServiceError
 from medloop.local.functions import functions
 from medloop.local.functions.functions import Answer
@@ -16,22 +16,25 @@ MAX_SECONDS = 600
 _KINDS: dict[str, tuple[type, ...]] = {"String": (str,), "Integer": (int,), "Boolean": (bool,), "Float": (int, float)}
 
 
-def function(run: StepRun) -> StepResult:
-    """A Lambda step. A stop waits for its end, as on AWS: it is short, and can't be taken back half way."""
-    arn = str(run.step.document.get("FunctionArn", ""))
-    event = resolve(run.step.arguments, run.scope)
-    metadata: Document = {"Lambda": {"Arn": arn, "OutputParameters": []}}
-    try:
-        with run.backend.store.read() as read:
-            found = functions.read(read, arn)
-    except ServiceError as error:
-        return StepResult("Failed", {}, metadata, f"ClientError: Failed to invoke lambda function. {error.message}")
-    run.show(Metadata=metadata)
-    answer = functions.run(run.backend, {**found, "Timeout": min(found["Timeout"], MAX_SECONDS)}, event)
-    if answer.error is not None:
-        said = f"{answer.error.get('errorType')}: {answer.error.get('errorMessage')}"
-        return StepResult("Failed", {}, metadata, f"ClientError: Lambda function {arn} failed: {said}")
-    return _result(run, answer, metadata)
+class Lambda(StepRunner):
+    """Calls a function. A stop waits for its end, as on AWS: it is short, and can't be undone half way."""
+
+    def run(self, run: StepRun) -> StepResult:
+        """See StepRunner."""
+        arn = str(run.step.document.get("FunctionArn", ""))
+        event = resolve(run.step.arguments, run.scope)
+        metadata: Document = {"Lambda": {"Arn": arn, "OutputParameters": []}}
+        try:
+            with run.backend.store.read() as read:
+                found = functions.read(read, arn)
+        except ServiceError as error:
+            return StepResult("Failed", {}, metadata, f"ClientError: Failed to invoke lambda function. {error.message}")
+        run.show(Metadata=metadata)
+        answer = functions.run(run.backend, {**found, "Timeout": min(found["Timeout"], MAX_SECONDS)}, event)
+        if answer.error is not None:
+            said = f"{answer.error.get('errorType')}: {answer.error.get('errorMessage')}"
+            return StepResult("Failed", {}, metadata, f"ClientError: Lambda function {arn} failed: {said}")
+        return _result(run, answer, metadata)
 
 
 def _result(run: StepRun, answer: Answer, metadata: Document) -> StepResult:

@@ -6,7 +6,7 @@ import os
 
 from medloop.local import processes
 from medloop.local.engine.expressions import resolve
-from medloop.local.engine.step_runs.base import StepResult, StepRun, refused
+from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner, refused
 from medloop.local.errors import ServiceError
 from medloop.local.requests import check_request
 from medloop.local.state.home import new_id
@@ -18,27 +18,30 @@ from medloop.local.tuning.running import run_tuning
 _OPERATION = "CreateHyperParameterTuningJob"
 
 
-def tuning(run: StepRun) -> StepResult:
-    """A Tuning step."""
-    name = _name(run)
-    request = resolve({**run.step.arguments, NAME: name}, run.scope)
-    try:
-        check_request(_OPERATION, request)
-        with run.backend.store.write() as write:
-            document = records.create(write, request, lambda: processes.identity(os.getpid()))
-            write.put(Table.TUNING_JOBS, name, {**document, "_execution": run.execution})
-    except ServiceError as error:
-        return StepResult("Failed", reason=refused(_OPERATION, error))
-    metadata = {"TuningJob": {"Arn": records.tuning_arn(name)}}
-    run.show(Metadata=metadata)
-    ended = run_tuning(run.backend, name, run.stop)
-    if ended[STATUS] == "Completed":
-        with run.backend.store.read() as transaction:
-            return StepResult("Succeeded", records.properties(transaction, ended), metadata)
-    if ended[STATUS] == "Stopped" and run.stop.is_set():
-        return StepResult("Stopped", metadata=metadata)
-    reason = ended.get("FailureReason") or f"ClientError: {name} was stopped"
-    return StepResult("Failed", metadata=metadata, reason=reason)
+class Tuning(StepRunner):
+    """Runs a tuning job."""
+
+    def run(self, run: StepRun) -> StepResult:
+        """See StepRunner."""
+        name = _name(run)
+        request = resolve({**run.step.arguments, NAME: name}, run.scope)
+        try:
+            check_request(_OPERATION, request)
+            with run.backend.store.write() as write:
+                document = records.create(write, request, lambda: processes.identity(os.getpid()))
+                write.put(Table.TUNING_JOBS, name, {**document, "_execution": run.execution})
+        except ServiceError as error:
+            return StepResult("Failed", reason=refused(_OPERATION, error))
+        metadata = {"TuningJob": {"Arn": records.tuning_arn(name)}}
+        run.show(Metadata=metadata)
+        ended = run_tuning(run.backend, name, run.stop)
+        if ended[STATUS] == "Completed":
+            with run.backend.store.read() as transaction:
+                return StepResult("Succeeded", records.properties(transaction, ended), metadata)
+        if ended[STATUS] == "Stopped" and run.stop.is_set():
+            return StepResult("Stopped", metadata=metadata)
+        reason = ended.get("FailureReason") or f"ClientError: {name} was stopped"
+        return StepResult("Failed", metadata=metadata, reason=reason)
 
 
 def _name(run: StepRun) -> str:

@@ -1,0 +1,64 @@
+"""Endpoint steps: they wait until the endpoint is live."""
+
+from __future__ import annotations
+
+import time
+
+from medloop.local.api.endpoints import describe
+from medloop.local.engine.expressions import resolve
+from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner, refused
+from medloop.local.errors import ServiceError, invalid
+from medloop.local.hosting import records
+from medloop.local.requests import check_request
+from medloop.local.state.store import Document, Table
+
+_POLL_SECONDS = 0.2
+
+
+class Endpoint(StepRunner):
+    """CreateEndpoint, or UpdateEndpoint where there is one of that name."""
+
+    def run(self, run: StepRun) -> StepResult:
+        """See StepRunner."""
+        request = resolve(run.step.arguments, run.scope)
+        operation = "CreateEndpoint"
+        try:
+            check_request("CreateEndpoint", request)
+            operation = _put(run, request)
+            metadata = {"Endpoint": {"Arn": records.endpoint_arn(request["EndpointName"])}}
+            run.show(Metadata=metadata)
+            return _wait(run, request, metadata)
+        except ServiceError as error:
+            return StepResult("Failed", reason=refused(operation, error))
+
+
+def _put(run: StepRun, request: Document) -> str:
+    """Create or update; returns the operation. What an engine began that died since is gone on with."""
+    name, config = request["EndpointName"], request["EndpointConfigName"]
+    with run.backend.store.write() as write:
+        found = write.get(Table.ENDPOINTS, name)
+        if found is None:
+            records.create_endpoint(write, request, lambda: records.spawn_supervisor(run.backend, name))
+            return "CreateEndpoint"
+        coming = (found["_next"] or found["_plan"])["config"]
+        if found["EndpointStatus"] == "Failed" or coming != config:
+            found = records.update_endpoint(write, request)
+    records.revive(run.backend, found)
+    return "UpdateEndpoint"
+
+
+def _wait(run: StepRun, request: Document, metadata: Document) -> StepResult:
+    """Wait until the endpoint serves the configuration; a stopped execution leaves it to end by itself."""
+    name, config = request["EndpointName"], request["EndpointConfigName"]
+    while not run.stop.is_set():
+        found = describe(run.backend, {"EndpointName": name})
+        if found["EndpointStatus"] not in records.IN_PROGRESS:
+            break
+        time.sleep(_POLL_SECONDS)
+    else:
+        return StepResult("Stopped", metadata=metadata)
+    if found["EndpointStatus"] == "InService" and found["EndpointConfigName"] == config:
+        return StepResult("Succeeded", found, metadata)
+    reason = found.get("FailureReason") or f"another configuration came first: {found['EndpointConfigName']}"
+    error = invalid(f"Endpoint {name} is {found['EndpointStatus']}: {reason}")
+    return StepResult("Failed", found, metadata, f"ClientError: {error.message}")

@@ -1,0 +1,71 @@
+"""Steps that make one resource at once: RegisterModel, Model and EndpointConfig."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from medloop.definition.step_types import type_of
+from medloop.local.engine.expressions import resolve
+from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner, refused
+from medloop.local.engine.step_runs.jobs import job_name
+from medloop.local.errors import ServiceError
+from medloop.local.hosting import records
+from medloop.local.requests import check_request
+from medloop.local.state import packages
+from medloop.local.state.backend import Backend
+from medloop.local.state.store import Document, Table, Transaction
+
+
+class ResourceRunner(StepRunner):
+    """Makes a resource by the Create operation that the step's arguments are a request of."""
+
+    def run(self, run: StepRun) -> StepResult:
+        """See StepRunner. The resource and the step's end are recorded in one transaction."""
+        row, request = type_of(run.step), resolve(run.step.arguments, run.scope)
+        if row.filled_in:
+            request[row.filled_in] = job_name("pipelines", run.execution.rpartition("/")[2], run.step.name)
+        try:
+            check_request(row.operation, request)
+            with run.backend.store.write() as write:
+                made = self.make(write, run.backend, request)
+                arn = made[f"{row.operation.removeprefix('Create')}Arn"]
+                result = StepResult("Succeeded", made, {row.metadata_member: {row.arn_member: arn}})
+                run.end(write, result)
+            return result
+        except ServiceError as error:
+            return StepResult("Failed", reason=refused(row.operation, error))
+
+    @abstractmethod
+    def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
+        """Record the resource; returns its description, the step's properties.
+
+        Raises:
+            ServiceError: The service refuses the request.
+        """
+
+
+class RegisterModel(ResourceRunner):
+    """Registers a model package; a pipeline makes its group by itself."""
+
+    def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
+        """See ResourceRunner."""
+        group = packages.group_name(request.get("ModelPackageGroupName", ""))
+        if group and write.get(Table.GROUPS, group) is None:
+            packages.create_group(write, {"ModelPackageGroupName": group})
+        return packages.create_package(write, request)
+
+
+class Model(ResourceRunner):
+    """Makes a model, under a name that the service makes up."""
+
+    def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
+        """See ResourceRunner."""
+        return records.create_model(write, backend, request)
+
+
+class EndpointConfig(ResourceRunner):
+    """Makes an endpoint configuration."""
+
+    def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
+        """See ResourceRunner."""
+        return records.create_config(write, request)

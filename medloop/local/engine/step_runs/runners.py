@@ -1,0 +1,39 @@
+"""From a step to the runner of its type, which the row of the type names."""
+
+from __future__ import annotations
+
+import traceback
+from importlib import import_module
+
+from medloop.definition.step_types import STEP_TYPES
+from medloop.local.engine.expressions import ExpressionError
+from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
+from medloop.local.jobs.jobs import MAX_REASON
+
+RUN_HERE = frozenset(name for name, row in STEP_TYPES.items() if row.runner)
+"""The step types that a local execution runs."""
+
+
+def runner_of(step_type: str) -> StepRunner:
+    """The runner of a step type that is run here.
+
+    Raises:
+        TypeError: The row names no subclass of StepRunner.
+    """
+    path = STEP_TYPES[step_type].runner
+    module, _, name = path.partition(":")
+    runner = getattr(import_module(module), name)
+    if not (isinstance(runner, type) and issubclass(runner, StepRunner)):
+        raise TypeError(f"step type {step_type}: its runner {path} is no subclass of StepRunner")
+    return runner()
+
+
+def run_step(run: StepRun) -> StepResult:
+    """Run a step to its end; whatever goes wrong fails it, with the reason."""
+    try:
+        return runner_of(run.step.type).run(run)
+    except ExpressionError as error:
+        return StepResult("Failed", reason=f"ClientError: {error}")
+    except Exception as error:
+        traceback.print_exc()
+        return StepResult("Failed", reason=f"InternalServerError: {type(error).__name__}: {error}"[:MAX_REASON])
