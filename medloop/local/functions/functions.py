@@ -128,7 +128,8 @@ def _run_process(backend: Backend, function: Document, folder: Path, log: Path) 
     """Run the function's process; the error if it gave no answer."""
     words = [str(backend.home.root), str(folder), function["Handler"], function["FunctionArn"]]
     process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-        [sys.executable, "-m", "medloop.local.functions.function_runner", *words],
+        # -P: the working folder is the bundle, whose `medloop` lacks the backend.
+        [sys.executable, "-P", "-m", "medloop.local.functions.function_runner", *words],
         cwd=folder / "code",
         env=_environment(function),
         stdin=subprocess.DEVNULL,
