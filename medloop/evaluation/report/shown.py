@@ -1,7 +1,7 @@
 """A test case as the page may show it: cropped to the structures, and blank wherever they are not near.
 
 What is farther from truth and prediction than MARGIN is set to 0, in slices and in volumes alike, so that no picture
-can be put together to a face (docs/decisions/0091-what-a-page-may-show-of-a-volume.md).
+can be put together to a face (docs/decisions/0093-volumes-on-a-page.md).
 """
 
 from __future__ import annotations
