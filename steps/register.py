@@ -12,6 +12,7 @@ from medloop.cloud.images import image_uri
 from medloop.documents.card import MEND, NOT_FOR_APPROVAL, settings_named, unstated
 from medloop.documents.registration import METADATA
 from medloop.errors import SettingError
+from medloop.imaging.formats import FORMATS
 from steps.card import CardSettings, model_card
 from steps.common import Context, InstanceType, output_uri, service_retries
 from steps.evaluate import OUTPUT, registration_file
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
 CONTAINER = "serve"
-CONTENT_TYPES = {
-    "classification": ["image/png", "image/jpeg", "application/x-npy"],
-    "segmentation": ["application/x-nifti", "application/gzip", "application/x-npy"],
-}
+CONTENT_TYPES = {task: [name for form in formats for name in form.media_types] for task, formats in FORMATS.items()}
 RESPONSE_TYPES = {"classification": ["application/json"], "segmentation": ["application/x-nifti", "application/json"]}
 TASKS = {"classification": "IMAGE_CLASSIFICATION", "segmentation": "IMAGE_SEGMENTATION"}
 """The service's own words for ours."""

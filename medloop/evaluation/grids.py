@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from medloop.errors import DataError
 from medloop.evaluation.cases import HeldOut
+from medloop.imaging.files import UNKNOWN
+from medloop.imaging.formats import read_volume_header
 from medloop.imaging.layouts import LABEL
-from medloop.imaging.nifti import read_unit
 from medloop.imaging.validation import Subject, read_subject, require_volume
 
 
@@ -42,7 +43,7 @@ def is_millimetres(case: HeldOut) -> bool:
         DataError: The header can't be read.
     """
     try:
-        return read_unit(require_volume(case.path, LABEL)) == "mm"
+        return read_volume_header(require_volume(case.path, LABEL)).unit != UNKNOWN
     except DataError as error:
         raise DataError(f"test/{case.name}/{error}") from None
 

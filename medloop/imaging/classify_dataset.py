@@ -1,4 +1,4 @@
-"""Classification channels (`<class>/<image>.png|jpg`), decoded once and packed.
+"""Classification channels (`<class>/<image>`), decoded once and packed.
 
 Images lie in shards, by the digest of their files: a new image makes one shard anew, not all of them. Their order is
 that of their content: files are named by pseudonyms, and another key must not give another order, hence another model.
@@ -18,13 +18,12 @@ from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.documents.model import ImagePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.cache import Cache, file_digest, make_key
-from medloop.imaging.formats import read_image
+from medloop.imaging.formats import IMAGE_SUFFIXES, find_suffix, read_image
 from medloop.imaging.images import make_rule, moments, prepare
 from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_threads, no_barrier
 from medloop.imaging.preparation import prepare as prepare_items
 from medloop.imaging.transfer import empty_batch, to_device
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
 PREPARATION = 1
 """Version of what `images.prepare` makes of a file; raise it when that changes."""
 SHARD_BYTES = 2**28
@@ -114,7 +113,7 @@ def list_images(folder: Path, channel: str, classes: list[str]) -> list[tuple[Pa
     """The images of a channel with their class indices, sorted.
 
     Args:
-        folder: Holds `<class>/<image>.png|jpg`.
+        folder: Holds `<class>/<image>`.
         channel: Named in errors.
         classes: By index, as in split.json.
 
@@ -123,7 +122,7 @@ def list_images(folder: Path, channel: str, classes: list[str]) -> list[tuple[Pa
     """
     found: list[tuple[Path, int]] = []
     for sub in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        images = sorted(p for p in sub.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        images = sorted(p for p in sub.iterdir() if find_suffix(p.name, IMAGE_SUFFIXES) and not p.name.startswith("."))
         if images and sub.name not in classes:
             raise DataError(f"channel {channel}: folder {sub.name} is no class of split.json; split the data again")
         found += [(path, classes.index(sub.name)) for path in images]

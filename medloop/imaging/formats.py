@@ -1,160 +1,193 @@
-"""Image files: read with the checks that a stranger's file needs, written without what names a patient. Torch-free.
+"""Formats of image files, one row each: what other code must know of a format, it reads here. Torch-free.
 
-2D: PNG and JPEG, as pixels. 3D: NIfTI-1 and NIfTI-2 (`medloop.imaging.nifti`).
+To add a format whose unit is one file: write its reader and add a row (docs/extending.md).
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medloop.errors import DataError
+from medloop.documents.split import Task
+from medloop.imaging import nifti, npy
+from medloop.imaging.files import FileError, Source, Volume, VolumeHeader, read_start
+from medloop.imaging.pictures import MAX_PIXELS, pillow_reader
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-MAX_PIXELS = 100_000_000
-"""Of one image: more is a mistake or a decompression bomb."""
-_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-_GREY = ("1", "L", "LA", "La")
+Pixels = NDArray[Any]
+Content = TypeVar("Content", NDArray[Any], Volume)
 
 
 @dataclass(frozen=True)
-class InMemory:
-    """A file's content that is on no disk, such as a request's body; readers take it wherever they take a path.
+class Format(Generic[Content]):
+    """A format of image files.
 
-    Attributes:
-        name: Stands in error messages, where a path's name would.
-        content: The file's bytes.
+    Args:
+        name: In messages.
+        suffixes: Of file names, in lower case, the usual one first.
+        magic: First bytes; every file begins with one of them.
+        media_types: Content types that a model version is registered with; the first is what clients send.
+        read: (source, most pixels or voxels) to the content; raises FileError.
+        other_media_types: Content types that endpoints take too.
+        in_datasets: Whether data sets may hold it; else endpoints alone take it.
     """
 
     name: str
-    content: bytes
+    suffixes: tuple[str, ...]
+    magic: tuple[bytes, ...]
+    media_types: tuple[str, ...]
+    read: Callable[[Source, int], Content]
+    other_media_types: tuple[str, ...] = ()
+    in_datasets: bool = True
+
+    def has_media_type(self, media_type: str) -> bool:
+        """Whether a content type, in lower case, names this format."""
+        return media_type in self.media_types or media_type in self.other_media_types
 
 
-Source = Path | InMemory
-
-
-class FileError(DataError):
-    """One file that can't be used.
-
-    Attributes:
-        path: The file; for content in memory, its name.
-        reason: What is wrong and how to mend it, without any name: it may appear where names may not.
-    """
-
-    def __init__(self, path: Source, reason: str) -> None:
-        """Say the file's name, then the reason."""
-        super().__init__(f"{path.name}: {reason}")
-        self.path = path if isinstance(path, Path) else Path(path.name)
-        self.reason = reason
-
-
-class TooLargeError(FileError):
-    """A file that may be sound, but has more pixels or voxels than are taken."""
-
-
-def open_source(source: Source) -> BinaryIO:
-    """Open a file, or content in memory, for reading."""
-    return source.open("rb") if isinstance(source, Path) else io.BytesIO(source.content)
-
-
-def source_size(source: Source) -> int:
-    """Bytes that a file holds."""
-    return source.stat().st_size if isinstance(source, Path) else len(source.content)
-
-
-def require_regular_file(path: Source) -> None:
-    """Refuse what would fail or block when opened: a folder, a pipe, a broken link, an empty file.
-
-    Raises:
-        FileError: It is no regular file with content.
-    """
-    if isinstance(path, InMemory):
-        if not path.content:
-            raise FileError(path, "is empty; send the file's bytes")
-        return
-    try:
-        if not path.is_file():
-            raise FileError(path, "is no regular file; put the file itself there")
-        if path.stat().st_size == 0:
-            raise FileError(path, "is empty; copy it again or remove it")
-    except OSError as error:
-        raise FileError(path, f"can't be read ({error.strerror}); check its permissions") from None
-
-
-def read_image(path: Source, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
-    """Read a PNG or JPEG, turned upright as its EXIF orientation says.
+@dataclass(frozen=True)
+class VolumeFormat(Format[Volume]):
+    """A format of 3D volumes.
 
     Args:
-        path: The file, or its content.
+        has_geometry: Whether a file tells its voxels' size and orientation.
+        read_header: The header alone, where reading it is cheaper than reading all.
+        copy: Copies a file as `.nii.gz` with its voxels' bytes unchanged and without free text; None writes what
+            `read` gives.
+        write_labels: (labels, the volume that was segmented, its source where that has this format) to a file's
+            content; None where endpoints don't respond in this format.
+    """
+
+    has_geometry: bool = True
+    read_header: Callable[[Source], VolumeHeader] | None = None
+    copy: Callable[[Source, Path], None] | None = None
+    write_labels: Callable[[NDArray[np.uint8], Volume, Source | None], bytes] | None = None
+
+
+IMAGE_FORMATS: tuple[Format[Pixels], ...] = (
+    Format("PNG", (".png",), (b"\x89PNG\r\n\x1a\n",), ("image/png",), pillow_reader("PNG")),
+    Format("JPEG", (".jpg", ".jpeg"), (b"\xff\xd8\xff",), ("image/jpeg",), pillow_reader("JPEG"), ("image/jpg",)),
+    Format("npy", (".npy",), (npy.MAGIC,), (npy.MEDIA_TYPE,), npy.read_npy_image, in_datasets=False),
+)
+"""Of 2D images."""
+VOLUME_FORMATS: tuple[VolumeFormat, ...] = (
+    VolumeFormat(
+        name="NIfTI",
+        suffixes=(".nii.gz", ".nii"),
+        magic=(nifti.GZIP, *nifti.FIRST_BYTES),
+        media_types=("application/x-nifti", "application/gzip"),
+        other_media_types=("application/nifti", "application/x-gzip"),
+        read=nifti.read_nifti,
+        read_header=nifti.read_nifti_header,
+        copy=nifti.copy_nifti,
+        write_labels=nifti.nifti_labels,
+    ),
+    VolumeFormat(
+        name="npy",
+        suffixes=(".npy",),
+        magic=(npy.MAGIC,),
+        media_types=(npy.MEDIA_TYPE,),
+        read=npy.read_npy_volume,
+        in_datasets=False,
+        has_geometry=False,
+        write_labels=npy.npy_labels,
+    ),
+)
+"""Of 3D volumes. The first is the one that the split step and endpoints write unless asked for another."""
+FORMATS: dict[Task, tuple[Format[Any], ...]] = {"classification": IMAGE_FORMATS, "segmentation": VOLUME_FORMATS}
+ALL_FORMATS: tuple[Format[Any], ...] = (*IMAGE_FORMATS, *VOLUME_FORMATS)
+
+
+def dataset_suffixes(formats: Iterable[Format[Any]]) -> tuple[str, ...]:
+    """The suffixes of files in data sets."""
+    return tuple(suffix for form in formats if form.in_datasets for suffix in form.suffixes)
+
+
+IMAGE_SUFFIXES, VOLUME_SUFFIXES = dataset_suffixes(IMAGE_FORMATS), dataset_suffixes(VOLUME_FORMATS)
+
+
+def usual_suffixes(task: Task) -> str:
+    """The usual suffix of each format in a task's data sets, as `.png or .jpg`."""
+    return " or ".join(form.suffixes[0] for form in FORMATS[task] if form.in_datasets)
+
+
+def find_suffix(name: str, suffixes: Iterable[str]) -> str | None:
+    """The longest of the suffixes that a file's name has, in whatever case."""
+    return max((suffix for suffix in suffixes if name.lower().endswith(suffix)), key=len, default=None)
+
+
+AnyFormat = TypeVar("AnyFormat", bound=Format[Any])
+
+
+def recognise(start: bytes, formats: Iterable[AnyFormat]) -> AnyFormat | None:
+    """The format of a file by its first bytes."""
+    return next((form for form in formats if start.startswith(form.magic)), None)
+
+
+def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read an image in any format of data sets, by its first bytes.
+
+    Args:
+        source: The file, or its content.
         max_pixels: More are refused before they are decoded.
 
     Returns:
-        [H, W] uint8 or uint16 (grey), or [H, W, 3] uint8 (colour). Transparency is dropped.
+        [H, W] uint8 or uint16 (grey), or [H, W, 3] uint8 (colour).
 
     Raises:
-        FileError: No PNG or JPEG, damaged, more than one frame, or (`TooLargeError`) more than `max_pixels`.
+        FileError: The file can't be used, or (`TooLargeError`) has more than `max_pixels`.
     """
-    require_regular_file(path)
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of a bomb where this function refuses it, and of damage in metadata that nobody keeps.
-            warnings.simplefilter("ignore")
-            with open_source(path) as file, Image.open(file, formats=("PNG", "JPEG")) as picture:
-                _check_picture(path, picture, max_pixels)
-                return _pixels(ImageOps.exif_transpose(picture))
-    except UnidentifiedImageError:
-        raise FileError(path, "is no PNG or JPEG image, whatever its name says; replace or remove it") from None
-    except Image.DecompressionBombError:
-        raise TooLargeError(path, f"has more than {max_pixels} pixels; make it smaller or remove it") from None
-    except FileError:
-        raise
-    except Exception:  # a stranger's bytes make Pillow raise nearly anything
-        raise FileError(path, "is truncated or damaged; copy it again or remove it") from None
+    return _format_of(source, IMAGE_FORMATS).read(source, max_pixels)
 
 
-def write_png(path: Path, pixels: NDArray[Any]) -> None:
-    """Write a PNG that holds pixels and nothing else; the same pixels give the same bytes.
+def read_volume(source: Source, max_voxels: int = nifti.MAX_VOXELS) -> Volume:
+    """Read a volume in any format of data sets, by its first bytes.
 
     Args:
-        path: Its folder is made where it is missing.
-        pixels: [H, W] uint8 or uint16 grey, or [H, W, 3] uint8 RGB.
+        source: The file, or its content.
+        max_voxels: More are refused.
+
+    Raises:
+        FileError: It is no finite 3D volume with a geometry, or (`TooLargeError`) has more than `max_voxels`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.ascontiguousarray(pixels)).save(path, format="PNG", compress_level=6)
+    return _format_of(source, VOLUME_FORMATS).read(source, max_voxels)
 
 
-def pixel_digest(pixels: NDArray[Any]) -> str:
-    """SHA-256 of what an image shows: a colour image whose channels agree equals its grey twin."""
-    if pixels.ndim == 3 and pixels.dtype == np.uint8 and (pixels == pixels[..., :1]).all():
-        pixels = pixels[..., 0]
-    return array_digest(pixels)
+def read_volume_header(source: Source) -> VolumeHeader:
+    """Read a volume's shape, affine and unit.
+
+    Raises:
+        FileError: The header can't be used.
+    """
+    form = _format_of(source, VOLUME_FORMATS)
+    if form.read_header is not None:
+        return form.read_header(source)
+    volume = form.read(source, nifti.MAX_VOXELS)
+    x, y, z = volume.voxels.shape
+    return VolumeHeader((x, y, z), volume.affine, volume.unit)
 
 
-def array_digest(values: NDArray[Any]) -> str:
-    """SHA-256 of an array's shape and values, in C order and little-endian."""
-    plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    digest = hashlib.sha256(f"{plain.dtype.str}{plain.shape}".encode())
-    digest.update(plain.tobytes())
-    return digest.hexdigest()
+def copy_volume(source: Source, target: Path) -> None:
+    """Write a volume as `.nii.gz`, with its geometry and without free text.
+
+    Raises:
+        FileError: The volume can't be used.
+    """
+    form = _format_of(source, VOLUME_FORMATS)
+    if form.copy is not None:
+        return form.copy(source, target)
+    volume = form.read(source, nifti.MAX_VOXELS)
+    return nifti.write_nifti(target, volume.voxels, volume.affine, volume.unit)
 
 
-def _check_picture(path: Source, picture: Image.Image, max_pixels: int) -> None:
-    width, height = picture.size
-    if width * height > max_pixels:
-        raise TooLargeError(path, f"has more than {max_pixels} pixels; make it smaller or remove it")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise FileError(path, "is an animation; give one file for each image")
-
-
-def _pixels(picture: Image.Image) -> NDArray[Any]:
-    if picture.mode in _SIXTEEN_BITS:
-        return np.asarray(picture).astype(np.uint16)
-    return np.array(picture.convert("L" if picture.mode in _GREY else "RGB"))
+def _format_of(source: Source, formats: Sequence[AnyFormat]) -> AnyFormat:
+    taken = [form for form in formats if form.in_datasets]
+    form = recognise(read_start(source), taken)
+    if form is None:
+        names = " or ".join(form.name for form in taken)
+        raise FileError(source, f"is no {names} file, whatever its name says; replace or remove it")
+    return form

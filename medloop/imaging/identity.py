@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from medloop.errors import DataError
+from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES
 
 KEY_FILE = "pseudonyms.key"
 KEY_BYTES = 32
 KEPT_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"),
-    *(".dcm", ".nii", ".nii.gz", ".nrrd", ".mha", ".zip", ".gz"),
+    *(*IMAGE_SUFFIXES, ".gif", ".bmp", ".tif", ".tiff", ".webp"),
+    *(*VOLUME_SUFFIXES, ".dcm", ".nrrd", ".mha", ".zip", ".gz"),
     *(".md", ".txt", ".csv", ".json", ".pdf", ".html", ".yaml", ".yml"),
 )
 """File types, kept in renamed paths; any other text after a dot may be a name (`Doe.Jane`)."""

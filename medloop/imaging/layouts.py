@@ -1,8 +1,9 @@
 """How data sets lie in folders, and what of it is a case. Nothing is decoded here. Torch-free.
 
-Classification: `<class>/<image>.png|jpg`. Segmentation: `<subject>/{img,label}.nii.gz`. Either may lie below `train`,
-`val` (or `valid`) and `test`, and is then split already. `patients.csv` in the root names the patients. Hidden files
-are not seen. Links are followed, at these depths only; nothing is ever written through them.
+Classification: `<class>/<image>`. Segmentation: `<subject>/img` and `label`, each with the suffix of its format
+(`medloop.imaging.formats`). Either may be stored below `train`, `val` (or `valid`) and `test`, and is then split
+already. `patients.csv` in the root names the patients. Hidden files are not seen. Links are followed, at these depths
+only; nothing is ever written through them.
 """
 
 from __future__ import annotations
@@ -13,22 +14,21 @@ from pathlib import Path
 
 from medloop.documents.split import Split, Task
 from medloop.errors import DataError
-from medloop.imaging.formats import IMAGE_SUFFIXES
-from medloop.imaging.nifti import NIFTI_SUFFIXES
+from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix, usual_suffixes
 from medloop.imaging.patients import PATIENTS_FILE, PatientTable, read_patients
 from medloop.imaging.problems import Problem
 
 SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 IMAGE, LABEL = "img", "label"
 SAFE_NAMES = frozenset(
-    [*SPLIT_FOLDERS, PATIENTS_FILE, *(stem + suffix for stem in (IMAGE, LABEL) for suffix in NIFTI_SUFFIXES)]
+    [*SPLIT_FOLDERS, PATIENTS_FILE, *(stem + suffix for stem in (IMAGE, LABEL) for suffix in VOLUME_SUFFIXES)]
 )
 """Parts of paths that never name a patient."""
 _BESIDE = ("thumbs.db", "desktop.ini")
 _DOCUMENTS = (".md", ".txt", ".csv", ".json", ".pdf", ".html", ".yaml", ".yml")
 LAYOUTS: dict[Task, str] = {
-    "classification": "<class>/<image>.png or .jpg",
-    "segmentation": "<subject>/img.nii.gz and <subject>/label.nii.gz",
+    "classification": f"<class>/<image>{usual_suffixes('classification')}",
+    "segmentation": " and ".join(f"<subject>/{stem}{usual_suffixes('segmentation')}" for stem in (IMAGE, LABEL)),
 }
 
 
@@ -85,8 +85,8 @@ def find_cases(root: Path, task: Task) -> Layout:
 
 
 def find_volumes(subject: Path, stem: str) -> list[Path]:
-    """`img.nii.gz` and `img.nii` (or `label`) in a subject's folder: those that are there; more than one is a fault."""
-    return [subject / (stem + end) for end in NIFTI_SUFFIXES if (subject / (stem + end)).exists()]
+    """The files `img` (or `label`) of any format in a subject's folder; more than one is a fault."""
+    return [subject / (stem + end) for end in VOLUME_SUFFIXES if (subject / (stem + end)).exists()]
 
 
 def _is_presplit(root: Path, layout: Layout) -> bool:
@@ -104,7 +104,7 @@ def _is_presplit(root: Path, layout: Layout) -> bool:
 
 def _classified(top: Path, prefix: str, split: Split | None, problems: list[Problem]) -> Iterator[FoundCase]:
     for path in _files(top):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+        if find_suffix(path.name, IMAGE_SUFFIXES):
             problems.append(_stray(prefix + path.name, "lies outside a class folder; move it into one"))
     for folder in _folders(top):
         empty = True
@@ -113,18 +113,18 @@ def _classified(top: Path, prefix: str, split: Split | None, problems: list[Prob
             empty = False
             if path.is_dir():
                 problems.append(_stray(name, "is a folder inside a class folder; move its images up one level"))
-            elif path.suffix.lower() in IMAGE_SUFFIXES:
+            elif find_suffix(path.name, IMAGE_SUFFIXES):
                 yield FoundCase(name, folder.name, split)
             elif path.name.lower() not in _BESIDE and path.suffix.lower() not in _DOCUMENTS:
-                problems.append(_stray(name, "is no .png or .jpg file; convert or remove it"))
+                problems.append(_stray(name, f"is no {usual_suffixes('classification')} file; convert or remove it"))
         if empty and not split:
             problems.append(_stray(prefix + folder.name, "class folder is empty; add images or remove it"))
 
 
 def _segmented(top: Path, prefix: str, split: Split | None, problems: list[Problem]) -> Iterator[FoundCase]:
     for path in _files(top):
-        if path.name.lower().endswith(NIFTI_SUFFIXES):
-            message = "lies outside a subject's folder; move it to <subject>/img.nii.gz"
+        if suffix := find_suffix(path.name, VOLUME_SUFFIXES):
+            message = f"lies outside a subject's folder; move it to <subject>/{IMAGE}{suffix}"
             problems.append(_stray(prefix + path.name, message))
     for folder in _folders(top):
         yield FoundCase(prefix + folder.name, "", split)
@@ -144,7 +144,7 @@ def _name_patients(root: Path, layout: Layout) -> None:
 
 
 def _named(case: FoundCase, table: PatientTable, layout: Layout) -> FoundCase:
-    inner = [f"{case.path}/{IMAGE}{end}" for end in NIFTI_SUFFIXES] if layout.task == "segmentation" else [case.path]
+    inner = [f"{case.path}/{IMAGE}{end}" for end in VOLUME_SUFFIXES] if layout.task == "segmentation" else [case.path]
     row = next(filter(None, map(table.find, inner)), None)
     if row is None:
         layout.problems.append(Problem(case.path, f"has no row in {PATIENTS_FILE}; add one", case=case.path))
@@ -158,7 +158,7 @@ def _all_paths(layout: Layout) -> Iterator[str]:
         parts = path.split("/")
         yield from ("/".join(parts[:length]) for length in range(1, len(parts) + 1))
         if layout.task == "segmentation":
-            yield from (f"{path}/{stem}{end}" for stem in (IMAGE, LABEL) for end in NIFTI_SUFFIXES)
+            yield from (f"{path}/{stem}{end}" for stem in (IMAGE, LABEL) for end in VOLUME_SUFFIXES)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -17,16 +16,19 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from medloop.imaging.formats import (
+from medloop.imaging.files import (
+    DAMAGED,
+    UNKNOWN,
     FileError,
     Source,
     TooLargeError,
+    Volume,
+    VolumeHeader,
     open_source,
     require_regular_file,
     source_size,
 )
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
 MAX_VOXELS = 2**29
 """Of one volume (512 x 512 x 2048): more is a damaged header."""
 MAX_EXTENSIONS = 2**24
@@ -40,7 +42,6 @@ SINGLE_FILE = b"n+"
 TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 FREE_TEXT = ("descrip", "aux_file", "intent_name", "db_name", "data_type", "unused_str")
 """Header fields of either version that hold what an operator or an exporter typed."""
-DAMAGED = "is truncated or damaged; copy it again or remove it"
 GEOMETRY = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z"),
@@ -48,30 +49,16 @@ GEOMETRY = (
 """Header fields of either version that, with pixdim and the units, say where voxels are."""
 SPATIAL_UNIT = 7
 """The bits of xyzt_units that tell the unit of lengths."""
-UNKNOWN = "unknown"
 MILLIMETRES = {"mm": 1.0, "meter": 1e3, "micron": 1e-3, UNKNOWN: 1.0}
 """In one unit, by its name in NIfTI; where the header tells none, its numbers are taken as they stand."""
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+GZIP = b"\x1f\x8b"
+FIRST_BYTES = tuple(size.to_bytes(4, order) for size in _HEADERS for order in ("little", "big"))
+"""Of a file that isn't compressed: the header's size."""
+MAX_NIFTI1_EDGE = 32767
 
 
-@dataclass(frozen=True)
-class NiftiVolume:
-    """One 3D volume.
-
-    Attributes:
-        voxels: [X, Y, Z], in the file's order; integers as stored, scaled values where the header gives a scale.
-        affine: Voxel index to mm, 4x4; to lengths of no known unit where the header tells none.
-        spacing: Voxel edges along the array's axes, in the same unit.
-        unit: What the header tells of its own lengths: `mm`, `meter`, `micron` or `unknown`.
-    """
-
-    voxels: NDArray[Any]
-    affine: NDArray[np.float64]
-    spacing: tuple[float, float, float]
-    unit: str = UNKNOWN
-
-
-def read_nifti(path: Source, max_voxels: int = MAX_VOXELS) -> NiftiVolume:
+def read_nifti(path: Source, max_voxels: int = MAX_VOXELS) -> Volume:
     """Read a `.nii` or `.nii.gz`; axes of length one after the third are dropped.
 
     Args:
@@ -89,28 +76,17 @@ def read_nifti(path: Source, max_voxels: int = MAX_VOXELS) -> NiftiVolume:
         raise FileError(path, "has voxels that are NaN or infinite; replace them or remove the file")
     if voxels.dtype.itemsize == 8 and np.abs(voxels).max() > np.finfo(np.float32).max:
         raise FileError(path, "has voxels that are too large for float32; replace them or remove the file")
-    unit = _unit(header)
-    x, y, z = (float(edge) * MILLIMETRES[unit] for edge in header.get_zooms()[:3])
-    return NiftiVolume(voxels, _affine(header), (x, y, z), unit)
+    return Volume(voxels, _affine(header), _unit(header))
 
 
-def read_geometry(path: Path) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
-    """Shape and affine (as `read_nifti` gives it) of a volume, from its header alone.
+def read_nifti_header(path: Source) -> VolumeHeader:
+    """Shape, affine and unit of a volume as `read_nifti` gives them; the voxels are not looked at.
 
     Raises:
         FileError: The header can't be used.
     """
     header = _read_header(path)
-    return _shape(header), _affine(header)
-
-
-def read_unit(path: Source) -> str:
-    """Unit of a volume's lengths as `read_nifti` gives them, from its header alone: `mm`, or `unknown`.
-
-    Raises:
-        FileError: The header can't be used.
-    """
-    return UNKNOWN if _unit(_read_header(path)) == UNKNOWN else "mm"
+    return VolumeHeader(_shape(header), _affine(header), _unit(header))
 
 
 def _unit(header: Any) -> str:
@@ -126,6 +102,25 @@ def _affine(header: Any) -> NDArray[np.float64]:
     affine = np.array(header.get_best_affine(), dtype=np.float64)
     affine[:3] *= MILLIMETRES[_unit(header)]
     return affine
+
+
+def nifti_labels(labels: NDArray[np.uint8], volume: Volume, source: Source | None) -> bytes:
+    """A label map as the content of a `.nii.gz`.
+
+    Args:
+        labels: [X, Y, Z], in the order of the volume's axes.
+        volume: What was segmented.
+        source: The volume's file where that is NIfTI: its geometry is taken over bit by bit.
+
+    Raises:
+        FileError: The source's header can't be used.
+    """
+    if source is not None:
+        return labels_on_grid(source, labels)
+    kind = nib.Nifti1Image if max(labels.shape) <= MAX_NIFTI1_EDGE else nib.Nifti2Image
+    image = kind(labels, volume.affine)
+    image.header.set_xyzt_units(UNKNOWN if volume.unit == UNKNOWN else "mm")
+    return gzip_bytes(image.to_bytes())
 
 
 def labels_on_grid(source: Source, labels: NDArray[np.uint8]) -> bytes:
@@ -153,7 +148,7 @@ def labels_on_grid(source: Source, labels: NDArray[np.uint8]) -> bytes:
     return gzip_bytes(header.binaryblock + bytes(4) + labels.tobytes(order="F"))
 
 
-def copy_nifti(source: Path, target: Path) -> None:
+def copy_nifti(source: Source, target: Path) -> None:
     """Copy a volume as `.nii.gz` with its geometry and voxel bytes, without free text, extensions and trailing bytes.
 
     Raises:
@@ -169,16 +164,17 @@ def copy_nifti(source: Path, target: Path) -> None:
     write_gzip(target, clean.binaryblock + bytes(4) + body)
 
 
-def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64]) -> None:
+def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64], unit: str = "mm") -> None:
     """Write a NIfTI-1 volume (`.nii.gz`) with empty text fields; the same volume gives the same bytes.
 
     Args:
         path: Its folder is made where it is missing.
         voxels: [X, Y, Z], stored in its own type.
         affine: Voxel index to mm, 4x4; written as the sform and, as far as it can be, the qform.
+        unit: `unknown` where the affine's lengths have no known unit; any other is mm.
     """
-    image = nib.Nifti1Image(voxels, affine)
-    image.header.set_xyzt_units("mm")
+    image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
+    image.header.set_xyzt_units(UNKNOWN if unit == UNKNOWN else "mm")
     write_gzip(path, image.to_bytes())
 
 
@@ -238,7 +234,7 @@ def _open(path: Source) -> BinaryIO:
 
 def _is_compressed(path: Source) -> bool:
     with open_source(path) as file:
-        return file.read(2) == b"\x1f\x8b"
+        return file.read(2) == GZIP
 
 
 def _parse_header(path: Source, start: bytes) -> Any:

@@ -13,15 +13,18 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from medloop.imaging.formats import MAX_PIXELS, FileError, InMemory, TooLargeError
-from medloop.imaging.nifti import DAMAGED, MAX_VOXELS, TYPES
+from medloop.imaging.files import DAMAGED, FileError, Source, TooLargeError, Volume, open_source
+from medloop.imaging.nifti import MAX_VOXELS, TYPES
+from medloop.imaging.pictures import MAX_PIXELS
 
+MAGIC = b"\x93NUMPY"
+MEDIA_TYPE = "application/x-npy"
 MAX_HEADER = 4096
 """Bytes of the text that names type and shape: a literal that Python parses."""
 _PIXEL_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
-def read_npy_image(source: InMemory, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+def read_npy_image(source: Source, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
     """Read an image's pixels.
 
     Returns:
@@ -42,8 +45,8 @@ def read_npy_image(source: InMemory, max_pixels: int = MAX_PIXELS) -> NDArray[An
     return pixels
 
 
-def read_npy_volume(source: InMemory, max_voxels: int = MAX_VOXELS) -> NDArray[Any]:
-    """Read a volume's voxels, [X, Y, Z], finite real numbers.
+def read_npy_volume(source: Source, max_voxels: int = MAX_VOXELS) -> Volume:
+    """Read a volume's voxels, [X, Y, Z], finite real numbers; voxels of edge 1, as the file tells no geometry.
 
     Raises:
         FileError: The file holds none, or (`TooLargeError`) has more than `max_voxels`.
@@ -57,16 +60,25 @@ def read_npy_volume(source: InMemory, max_voxels: int = MAX_VOXELS) -> NDArray[A
         raise FileError(source, "has voxels that are NaN or infinite; replace them")
     if voxels.dtype == np.float64 and np.abs(voxels).max() > np.finfo(np.float32).max:
         raise FileError(source, "has voxels that are too large for float32; replace them")
-    return voxels
+    return Volume(voxels, np.eye(4))
 
 
-def read_npy(source: InMemory, max_values: int) -> NDArray[Any]:
+def npy_labels(labels: NDArray[np.uint8], volume: Volume, source: Source | None) -> bytes:
+    """A label map's values as the content of a `.npy`; where they are, the volume's own file tells."""
+    file = io.BytesIO()
+    np.save(file, labels, allow_pickle=False)
+    return file.getvalue()
+
+
+def read_npy(source: Source, max_values: int) -> NDArray[Any]:
     """Read an array, in this machine's byte order.
 
     Raises:
         FileError: No `.npy`, truncated, empty, of Python objects, or (`TooLargeError`) of more than `max_values`.
     """
-    file = io.BytesIO(source.content)
+    with open_source(source) as opened:
+        content = opened.read()
+    file = io.BytesIO(content)
     try:
         version = npy_format.read_magic(file)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
@@ -79,8 +91,8 @@ def read_npy(source: InMemory, max_values: int) -> NDArray[Any]:
     if count > max_values:
         raise TooLargeError(source, f"has more than {max_values} values; make it smaller")
     start = file.tell()
-    if len(source.content) - start < count * dtype.itemsize:
+    if len(content) - start < count * dtype.itemsize:
         raise FileError(source, DAMAGED)
-    values = np.frombuffer(source.content, dtype=dtype, count=count, offset=start)
+    values = np.frombuffer(content, dtype=dtype, count=count, offset=start)
     values = values.reshape(shape, order="F" if fortran else "C")
     return values.astype(dtype.newbyteorder("="), copy=False)

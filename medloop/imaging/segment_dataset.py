@@ -1,4 +1,4 @@
-"""Segmentation channels (`<subject>/{img,label}.nii.gz`), checked and turned into what training and validation take.
+"""Segmentation channels (a folder for each subject), checked and turned into what training and validation take.
 
 Deterministic work is done once, here, and kept in a cache whose keys are the files' content and the rule: a later run
 on the same files unpacks and resamples nothing. What comes out are plain tensors, mapped from the cache's files.
@@ -22,13 +22,13 @@ from medloop.documents.split import Split, SplitRecord
 from medloop.errors import DataError
 from medloop.imaging import intensity
 from medloop.imaging.cache import Cache, Tensors, file_digest, make_key
-from medloop.imaging.layouts import IMAGE, LABEL
+from medloop.imaging.files import Volume
+from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS
 from medloop.imaging.patches import TrainingVolume, training_volume
 from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_threads, no_barrier, prepare
 from medloop.imaging.validation import require_volume
 from medloop.imaging.volumes import (
     Shape,
-    Volume,
     preprocess,
     read_case,
     read_spacing,
@@ -110,7 +110,7 @@ def list_subjects(root: Path, channel: Split, split: SplitRecord, classes: Seque
     """
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
-        raise DataError(f"channel {channel} holds no subject; give <subject>/img.nii.gz and <subject>/label.nii.gz")
+        raise DataError(f"channel {channel} holds no subject; give {LAYOUTS['segmentation']}")
     found, known = {path.name for path in folders}, set(split.patient_of(channel))
     for name in sorted(found ^ known):
         where = "is in the channel, not in split.json" if name in found else "is in split.json, not in the channel"

@@ -17,9 +17,11 @@ from medloop.documents.model import Inference, ModelRecord, VolumePreprocessing,
 from medloop.errors import DataError
 from medloop.imaging import networks
 from medloop.imaging.device import autocast, pick_device
+from medloop.imaging.files import Volume
+from medloop.imaging.formats import read_volume
 from medloop.imaging.model_files import load_weights
 from medloop.imaging.sliding import infer_logits
-from medloop.imaging.volumes import Volume, from_ras, label_map, preprocess, read_volume, to_ras
+from medloop.imaging.volumes import from_ras, label_map, preprocess, to_ras
 
 
 @dataclass(frozen=True)

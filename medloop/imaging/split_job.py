@@ -31,11 +31,12 @@ from medloop.documents.split import (
 )
 from medloop.documents.split_rule import SplitRule
 from medloop.errors import DataError, TargetError
-from medloop.imaging.formats import FileError, read_image, write_png
+from medloop.imaging.files import FileError
+from medloop.imaging.formats import IMAGE_SUFFIXES, copy_volume, find_suffix, read_image
 from medloop.imaging.identity import path_renamer, pseudonym
 from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
 from medloop.imaging.manifest import write_manifests
-from medloop.imaging.nifti import copy_nifti
+from medloop.imaging.pictures import write_png
 from medloop.imaging.problems import Problem
 from medloop.imaging.splitting import assign, complete
 from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes, check_dataset, require_volume
@@ -212,7 +213,7 @@ def _name_cases(
     for name, cases in sorted(by_patient.items()):
         for number, case in enumerate(sorted(cases, key=lambda c: (c.image_digest, c.path))):
             if report.task == "classification":
-                suffix = ".png" if layout == "copy" else Path(case.path).suffix.lower()
+                suffix = ".png" if layout == "copy" else find_suffix(case.path, IMAGE_SUFFIXES)
                 path = f"{case.found.group}/{name}_{number:04d}{suffix}"
             else:
                 path = name if len(cases) == 1 else f"{name}_{number}"
@@ -331,6 +332,6 @@ def _copy(source: Path, target: Path, name: str, task: Task) -> None:
             write_png(target, read_image(source))
             return
         for stem in (IMAGE, LABEL):
-            copy_nifti(require_volume(source, stem), target / f"{stem}.nii.gz")
+            copy_volume(require_volume(source, stem), target / f"{stem}.nii.gz")
     except FileError as error:
         raise DataError(f"{name}: {error.reason}; {MEND}") from None

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medloop.documents.split import SPLITS, Task
-from medloop.imaging.formats import FileError, Source, array_digest, pixel_digest, read_image
+from medloop.imaging.files import FileError, Source, Volume, array_digest
+from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, FoundCase, Layout, find_cases, find_volumes
-from medloop.imaging.nifti import NiftiVolume, read_nifti
+from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
 
 Progress = Callable[[int, int], None]
@@ -52,8 +53,8 @@ class CheckedCase:
 class Subject:
     """A subject's volumes, on one grid, and the label values that occur, sorted."""
 
-    image: NiftiVolume
-    label: NiftiVolume
+    image: Volume
+    label: Volume
     values: tuple[int, ...]
 
 
@@ -150,7 +151,7 @@ def _check_subject(root: Path, case: FoundCase, labels: Sequence[str] | None) ->
 
 
 def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:
-    """Read `img.nii.gz` and `label.nii.gz` of a subject's folder; the split, training and evaluation read them so.
+    """Read image and label of a subject's folder; the split, training and evaluation read them so.
 
     Args:
         folder: The subject's.
@@ -160,7 +161,7 @@ def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:
         FileError: A file is missing or can't be used, the two are on different grids, or a label value has no name.
     """
     image_path, label_path = (require_volume(folder, stem) for stem in (IMAGE, LABEL))
-    image, label = read_nifti(image_path), read_nifti(label_path)
+    image, label = read_volume(image_path), read_volume(label_path)
     fault = _grid_fault(image, label)
     if fault:
         units = "" if image.unit == label.unit else ", or mend the unit in a header (xyzt_units)"
@@ -187,13 +188,13 @@ def require_volume(folder: Path, stem: str) -> Path:
     """
     paths = find_volumes(folder, stem)
     if not paths:
-        raise FileError(folder / f"{stem}.nii.gz", "is missing; add it or remove the subject's folder")
+        raise FileError(folder / f"{stem}{VOLUME_SUFFIXES[0]}", "is missing; add it or remove the subject's folder")
     if len(paths) > 1:
         raise FileError(paths[0], f"lies beside {paths[1].name}, and only one can be meant; remove the other")
     return paths[0]
 
 
-def _grid_fault(image: NiftiVolume, label: NiftiVolume) -> str:
+def _grid_fault(image: Volume, label: Volume) -> str:
     if image.voxels.shape != label.voxels.shape:
         return f"has shape {label.voxels.shape} where its image has {image.voxels.shape}"
     apart = float(np.abs(image.affine[:3] - label.affine[:3]).max())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,43 +22,15 @@ from torch.nn import functional
 
 from medloop.documents.model import Triple, VolumePreprocessing
 from medloop.errors import DataError
-from medloop.imaging import intensity, nifti
-from medloop.imaging.formats import Source
+from medloop.imaging import intensity
+from medloop.imaging.files import Volume
+from medloop.imaging.formats import read_volume_header
 from medloop.imaging.layouts import IMAGE
-from medloop.imaging.nifti import read_geometry, read_nifti
 from medloop.imaging.validation import read_subject, require_volume
 
 Shape = tuple[int, int, int]
 MAX_VOXELS = 2**30
 """Larger than this, a resampled volume is a header with a wrong voxel size: 4 GiB of float32."""
-
-
-@dataclass(frozen=True)
-class Volume:
-    """Voxels [X, Y, Z] and the affine [4, 4] that takes voxel indices to world coordinates."""
-
-    voxels: NDArray[Any]
-    affine: NDArray[np.float64]
-
-    @property
-    def spacing(self) -> Triple:
-        """Voxel size along each axis, in the affine's unit."""
-        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)).tolist()
-        return x, y, z
-
-
-def read_volume(path: Source, max_voxels: int = nifti.MAX_VOXELS) -> Volume:
-    """Read a NIfTI image.
-
-    Args:
-        path: The file, or its content.
-        max_voxels: More are refused.
-
-    Raises:
-        DataError: It is no finite 3D volume with a geometry, or too large; the message names it.
-    """
-    volume = read_nifti(path, max_voxels)
-    return Volume(volume.voxels, volume.affine)
 
 
 def read_case(folder: Path, classes: Sequence[str]) -> tuple[Volume, Volume]:
@@ -72,8 +43,7 @@ def read_case(folder: Path, classes: Sequence[str]) -> tuple[Volume, Volume]:
         subject = read_subject(folder, classes)
     except DataError as error:
         raise DataError(f"{folder.name}/{error}") from None
-    image = Volume(subject.image.voxels, subject.image.affine)
-    return image, Volume(subject.label.voxels.astype(np.uint8), image.affine)
+    return subject.image, Volume(subject.label.voxels.astype(np.uint8), subject.image.affine)
 
 
 def read_spacing(folder: Path) -> Triple:
@@ -83,10 +53,10 @@ def read_spacing(folder: Path) -> Triple:
         DataError: The header can't be used; the message names the file with its folder.
     """
     try:
-        shape, affine = read_geometry(require_volume(folder, IMAGE))
+        header = read_volume_header(require_volume(folder, IMAGE))
     except DataError as error:
         raise DataError(f"{folder.name}/{error}") from None
-    return to_ras(Volume(np.broadcast_to(np.uint8(0), shape), affine)).spacing
+    return to_ras(Volume(np.broadcast_to(np.uint8(0), header.shape), header.affine)).spacing
 
 
 def to_ras(volume: Volume) -> Volume:

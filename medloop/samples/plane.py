@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medloop.errors import SettingError
-from medloop.imaging.formats import write_png
 from medloop.imaging.new_folder import new_folder
+from medloop.imaging.pictures import write_png
 from medloop.samples.sources import (
     CHEST_CT,
     HEAD_CT,

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from medloop.errors import DataError
-from medloop.imaging.formats import TooLargeError
+from medloop.imaging.files import TooLargeError
 from medloop.serving.queueing import Line
 from medloop.serving.refusals import RefusalError
 from medloop.serving.service import Answer, Inquiry, Service

@@ -40,8 +40,8 @@ def _load_images(folder: Path, settings: ServeSettings) -> Service:
 
 
 def _load_volumes(folder: Path, settings: ServeSettings) -> Service:
+    from medloop.imaging.files import Volume
     from medloop.imaging.segment_predictor import VolumePredictor
-    from medloop.imaging.volumes import Volume
     from medloop.serving.volume_service import VolumeService
 
     predictor = VolumePredictor.load(folder, settings.device)

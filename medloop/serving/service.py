@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from medloop.documents.model import ModelRecord
-from medloop.documents.split import Task
-from medloop.imaging.formats import InMemory, read_image
-from medloop.imaging.npy import read_npy_image
-from medloop.serving.media import JSON, choose, kind_of
+from medloop.imaging.files import InMemory
+from medloop.imaging.formats import IMAGE_FORMATS
+from medloop.serving.media import JSON, choose, format_of
 from medloop.serving.refusals import RefusalError
 from medloop.serving.settings import ServeSettings
 
@@ -95,12 +94,10 @@ class ImageService:
 
     def answer(self, inquiry: Inquiry) -> Answer:
         """Class probabilities of one image, as JSON."""
-        task: Task = "classification"
         form = choose(inquiry.accept, [JSON])
-        kind = kind_of(inquiry.body, inquiry.content_type, task)
-        source = InMemory(BODY, inquiry.body)
-        read = read_npy_image if kind == "npy" else read_image
-        scores = self.predictor.score_pixels(read(source, self.settings.max_pixels)).tolist()
+        image = format_of(inquiry.body, inquiry.content_type, "classification", IMAGE_FORMATS)
+        pixels = image.read(InMemory(BODY, inquiry.body), self.settings.max_pixels)
+        scores = self.predictor.score_pixels(pixels).tolist()
         if not all(math.isfinite(score) for score in scores):
             raise RefusalError(400, "the network gives no finite answer to this image; check its values")
         classes = self.record.classes

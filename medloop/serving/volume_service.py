@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from medloop.documents.model import ModelRecord, Triple
-from medloop.imaging.formats import InMemory, TooLargeError
-from medloop.imaging.nifti import gzip_bytes, labels_on_grid, read_unit
-from medloop.imaging.npy import read_npy_volume
+from medloop.imaging.files import UNKNOWN, InMemory, TooLargeError, Volume
+from medloop.imaging.formats import VOLUME_FORMATS, VolumeFormat
 from medloop.imaging.segment_predictor import VolumePredictor
 from medloop.imaging.validation import require_contrast
-from medloop.imaging.volumes import Volume, read_volume, target_shape, to_ras
-from medloop.serving.media import JSON, NIFTI, NPY, choose, kind_of
+from medloop.imaging.volumes import target_shape, to_ras
+from medloop.serving.media import JSON, choose, format_of
 from medloop.serving.refusals import RefusalError
 from medloop.serving.service import BODY, Answer, Inquiry, as_json, describe
 from medloop.serving.settings import ServeSettings
@@ -28,7 +25,8 @@ MILLILITRES = 1e-3
 """Of a cube whose edge is one mm."""
 MAX_ATTRIBUTES = 1024
 """Characters of X-Amzn-SageMaker-Custom-Attributes, by InvokeEndpoint's reference."""
-MAX_NIFTI1_EDGE = 32767
+WRITERS = {form.media_types[0]: form.write_labels for form in VOLUME_FORMATS if form.write_labels}
+"""What writes a label map, by media type; the first is the default."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +35,18 @@ class Scan:
 
     Attributes:
         volume: Voxels and affine.
-        unit: Of the affine's lengths: `mm`, or `unknown` where nobody said.
-        source: The NIfTI content; None where the volume came as a bare array.
+        form: The file's format.
+        source: The file.
     """
 
     volume: Volume
-    unit: str
-    source: InMemory | None
+    form: VolumeFormat
+    source: InMemory
+
+    @property
+    def unit(self) -> str:
+        """Unit of the affine's lengths: `mm`, or `unknown` where neither file nor client told it."""
+        return UNKNOWN if self.volume.unit == UNKNOWN else "mm"
 
 
 @dataclass(frozen=True)
@@ -60,37 +63,38 @@ class VolumeService:
 
     def answer(self, inquiry: Inquiry) -> Answer:
         """A label map (the default), or a summary as JSON; with a map, the summary's volumes go in a header."""
-        form = choose(inquiry.accept, [NIFTI, JSON, NPY])
+        default, *others = WRITERS
+        accepted = choose(inquiry.accept, [default, JSON, *others])
         scan = self._read(inquiry)
         self._require_grid(scan.volume)
         labels = self.predictor.segment_volume(scan.volume, inquiry.proceed).labels
         summary = summarise(scan, labels, self.record)
-        if form == JSON:
+        if accepted == JSON:
             return Answer(as_json(summary), JSON)
-        body = _as_npy(labels) if form == NPY else _as_nifti(scan, labels)
-        return Answer(body, form, _in_header(summary))
+        write = WRITERS[accepted]
+        body = write(labels, scan.volume, scan.source if scan.form.write_labels is write else None)
+        return Answer(body, accepted, _in_header(summary))
 
     def _read(self, inquiry: Inquiry) -> Scan:
-        kind = kind_of(inquiry.body, inquiry.content_type, "segmentation")
+        form = format_of(inquiry.body, inquiry.content_type, "segmentation", VOLUME_FORMATS)
         source = InMemory(BODY, inquiry.body)
-        if kind == "nifti":
-            scan = Scan(read_volume(source, self.settings.max_voxels), read_unit(source), source)
-        else:
-            scan = self._read_array(source, read_spacing(inquiry.attributes))
-        require_contrast(source, scan.volume.voxels)
-        return scan
+        place = None if form.has_geometry else self._affine(inquiry)
+        volume = form.read(source, self.settings.max_voxels)
+        if place is not None:
+            volume = Volume(volume.voxels, *place)
+        require_contrast(source, volume.voxels)
+        return Scan(volume, form, source)
 
-    def _read_array(self, source: InMemory, spacing: Triple | None) -> Scan:
-        """A bare array tells neither its voxels' size nor its orientation; its axes are taken to be R, A, S."""
+    def _affine(self, inquiry: Inquiry) -> tuple[NDArray[np.float64], str]:
+        """Affine and unit of a file that tells neither voxel size nor orientation; its axes are taken to be R, A, S."""
+        spacing = read_spacing(inquiry.attributes)
         if spacing is None and self.predictor.preprocessing.mode == "patch":
             raise RefusalError(
                 400,
                 "an array tells no voxel size, which this model needs; send NIfTI, or spacing=X,Y,Z in mm "
                 "in X-Amzn-SageMaker-Custom-Attributes",
             )
-        voxels = read_npy_volume(source, self.settings.max_voxels)
-        affine = np.diag([*(spacing or (1.0, 1.0, 1.0)), 1.0])
-        return Scan(Volume(voxels, affine), "mm" if spacing else "unknown", None)
+        return np.diag([*(spacing or (1.0, 1.0, 1.0)), 1.0]), "mm" if spacing else UNKNOWN
 
     def _require_grid(self, volume: Volume) -> None:
         """Refuse a small file whose voxel size makes a huge volume of it on the network's grid."""
@@ -147,18 +151,3 @@ def _in_header(summary: dict[str, Any]) -> str:
     short = {name: float(f"{volume:.6g}") for name, volume in summary["volumes"].items()}
     text = json.dumps({"unit": unit, "volumes": short}, separators=(",", ":"), allow_nan=False)
     return text if len(text) <= MAX_ATTRIBUTES else json.dumps({"unit": unit, "omitted": "accept application/json"})
-
-
-def _as_nifti(scan: Scan, labels: NDArray[np.uint8]) -> bytes:
-    if scan.source is not None:
-        return labels_on_grid(scan.source, labels)
-    kind = nib.Nifti1Image if max(labels.shape) <= MAX_NIFTI1_EDGE else nib.Nifti2Image
-    image = kind(labels, scan.volume.affine)
-    image.header.set_xyzt_units(scan.unit)
-    return gzip_bytes(image.to_bytes())
-
-
-def _as_npy(labels: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, labels, allow_pickle=False)
-    return file.getvalue()

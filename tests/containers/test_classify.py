@@ -13,7 +13,7 @@ import pytest
 
 from medloop.bundle import REPOSITORY
 from medloop.documents.split import Case, Leakage, Patient, SplitCounts, SplitRecord
-from medloop.imaging.formats import write_png
+from medloop.imaging.pictures import write_png
 
 MAIN = REPOSITORY / "containers" / "classify" / "main.py"
 

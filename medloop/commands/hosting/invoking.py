@@ -17,6 +17,7 @@ from medloop.cloud.target import Target
 from medloop.commands.evidence import split_uri
 from medloop.commands.hosting.deployment import find_endpoint
 from medloop.errors import DataError, MedloopError, SettingError, UserError
+from medloop.imaging.formats import ALL_FORMATS, VOLUME_FORMATS, find_suffix
 
 MAX_BYTES = {"realtime": 6_291_456, "serverless": 4 << 20, "async": 1 << 30}
 """What one request may hold: botocore's model of InvokeEndpoint, and the service's quotas.
@@ -24,15 +25,13 @@ MAX_BYTES = {"realtime": 6_291_456, "serverless": 4 << 20, "async": 1 << 30}
 https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html#serverless-endpoints-how-it-works and
 https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference.html
 """
-JSON, NIFTI, NPY = "application/json", "application/x-nifti", "application/x-npy"
-CONTENT_TYPES = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".nii": NIFTI,
-    ".nii.gz": NIFTI,
-    ".npy": NPY,
+JSON = "application/json"
+CONTENT_TYPES = {suffix: form.media_types[0] for form in ALL_FORMATS for suffix in form.suffixes}
+ACCEPTED = {
+    ".json": JSON,
+    **{suffix: form.media_types[0] for form in VOLUME_FORMATS if form.write_labels for suffix in form.suffixes},
 }
+"""Media types of responses by the output file's suffix."""
 _ASYNC_SECONDS = 3600.0
 _READ_SECONDS = 70
 """What the service's documentation asks of a client: an invocation may take 60 s."""
@@ -84,10 +83,10 @@ def media_type(file: Path) -> str:
     Raises:
         DataError: It is of no kind that a model takes.
     """
-    for suffix in sorted(CONTENT_TYPES, key=len, reverse=True):
-        if file.name.lower().endswith(suffix):
-            return CONTENT_TYPES[suffix]
-    raise DataError(f"{file}: is no image or volume that a model takes; give one of {', '.join(CONTENT_TYPES)}")
+    suffix = find_suffix(file.name, CONTENT_TYPES)
+    if suffix is None:
+        raise DataError(f"{file}: is no image or volume that a model takes; give one of {', '.join(CONTENT_TYPES)}")
+    return CONTENT_TYPES[suffix]
 
 
 def accept_for(out: Path | None, asked: str | None) -> str:
@@ -98,13 +97,12 @@ def accept_for(out: Path | None, asked: str | None) -> str:
     """
     if asked:
         return asked
-    if out is None or out.name.endswith(".json"):
+    if out is None:
         return JSON
-    if out.name.endswith((".nii", ".nii.gz")):
-        return NIFTI
-    if out.name.endswith(".npy"):
-        return NPY
-    raise SettingError(f"--out {out}: name it .json, .nii.gz, .nii or .npy, or say the form by --accept")
+    suffix = find_suffix(out.name, ACCEPTED)
+    if suffix is None:
+        raise SettingError(f"--out {out}: name it {', '.join(ACCEPTED)}, or give the media type by --accept")
+    return ACCEPTED[suffix]
 
 
 def invoke(
@@ -199,7 +197,7 @@ def _by_queue(
 ) -> Prediction:
     """Upload, ask, and wait until the answer or the failure lies in S3."""
     s3 = target.boto.client("s3")
-    suffix = next(end for end in sorted(CONTENT_TYPES, key=len, reverse=True) if file.name.lower().endswith(end))
+    suffix = find_suffix(file.name, CONTENT_TYPES)
     # Under a name of its own: the user's may tell who the patient is.
     key = f"endpoints/{name}/input/{uuid.uuid4()}{suffix}"
     s3.upload_file(str(file), target.bucket, key)

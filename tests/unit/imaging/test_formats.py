@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from medloop.imaging.formats import FileError, pixel_digest, read_image, write_png
+from medloop.imaging.files import FileError
+from medloop.imaging.formats import read_image
+from medloop.imaging.pictures import pixel_digest, write_png
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
 

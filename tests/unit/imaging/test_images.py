@@ -11,8 +11,8 @@ import torch
 
 from medloop.errors import DataError
 from medloop.imaging.draws import Draws
-from medloop.imaging.formats import write_png
 from medloop.imaging.images import ImageAugmentation, fit_preprocessing, load_images, prepare, standardise
+from medloop.imaging.pictures import write_png
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 

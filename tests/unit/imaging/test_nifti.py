@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from nibabel.nifti1 import Nifti1Extension
 
-from medloop.imaging.formats import FileError
-from medloop.imaging.nifti import FREE_TEXT, copy_nifti, read_geometry, read_nifti, read_unit, write_nifti
+from medloop.imaging.files import FileError
+from medloop.imaging.nifti import FREE_TEXT, copy_nifti, read_nifti, read_nifti_header, write_nifti
 
 VOXELS = np.random.default_rng(0).integers(0, 1000, (7, 6, 5)).astype(np.int16)
 AFFINE = np.array([[0, -2.0, 0, 11], [1.5, 0, 0, -3], [0, 0, 4, 7], [0, 0, 0, 1]])
@@ -45,7 +45,7 @@ def test_scale_and_trailing_axes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("code", "unit", "factor"),
-    [(2, "mm", 1), (1, "mm", 1000), (3, "mm", 0.001), (0, "unknown", 1), (5, "unknown", 1)],
+    [(2, "mm", 1), (1, "meter", 1000), (3, "micron", 0.001), (0, "unknown", 1), (5, "unknown", 1)],
     ids=["mm", "meter", "micron", "none", "no code of the format"],
 )
 def test_lengths_are_read_in_mm(tmp_path: Path, code: int, unit: str, factor: float) -> None:
@@ -55,11 +55,11 @@ def test_lengths_are_read_in_mm(tmp_path: Path, code: int, unit: str, factor: fl
     path = tmp_path / "a.nii.gz"
     nib.save(image, path)
 
-    assert read_unit(path) == unit
-    volume, (_, affine) = read_nifti(path), read_geometry(path)
+    volume, header = read_nifti(path), read_nifti_header(path)
+    assert volume.unit == header.unit == unit
     scaled = np.vstack([AFFINE[:3] * factor, AFFINE[3:]])
     np.testing.assert_allclose(volume.affine, scaled)
-    np.testing.assert_allclose(affine, scaled)
+    np.testing.assert_allclose(header.affine, scaled)
     np.testing.assert_allclose(volume.spacing, np.array([1.5, 2, 4]) * factor)
 
 

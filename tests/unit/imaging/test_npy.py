@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy_format
 
-from medloop.imaging.formats import FileError, InMemory, TooLargeError
+from medloop.imaging.files import FileError, InMemory, TooLargeError
 from medloop.imaging.npy import read_npy_image, read_npy_volume
 
 
@@ -42,7 +42,7 @@ def test_images(dtype: str, shape: tuple[int, ...]) -> None:
 def test_volumes() -> None:
     """Integers and floating point, as they are."""
     voxels = np.arange(24, dtype=">i2").reshape(2, 3, 4)
-    np.testing.assert_array_equal(read_npy_volume(source(voxels)), voxels)
+    np.testing.assert_array_equal(read_npy_volume(source(voxels)).voxels, voxels)
 
 
 @pytest.mark.parametrize(

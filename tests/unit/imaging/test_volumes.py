@@ -13,8 +13,8 @@ from nibabel import orientations
 
 from medloop.documents.model import Intensity, VolumePreprocessing
 from medloop.errors import DataError
+from medloop.imaging.files import Volume
 from medloop.imaging.volumes import (
-    Volume,
     from_ras,
     label_map,
     preprocess,

@@ -4,43 +4,52 @@ from __future__ import annotations
 
 import pytest
 
-from medloop.serving.media import JSON, NIFTI, NPY, choose, kind_of
+from medloop.documents.split import Task
+from medloop.imaging.formats import FORMATS
+from medloop.serving.media import JSON, choose, format_of
 from medloop.serving.refusals import RefusalError
 from tests.unit.serving.worlds import nifti, npy, png
+
+NIFTI, NPY = "application/x-nifti", "application/x-npy"
+
+
+def name_of(body: bytes, declared: str, task: Task) -> str:
+    """The name of a body's format."""
+    return format_of(body, declared, task, FORMATS[task]).name
 
 
 @pytest.mark.parametrize("declared", ["", "application/octet-stream", "application/x-www-form-urlencoded"])
 def test_recognised_by_the_first_bytes(declared: str) -> None:
     """Where Content-Type says nothing of use."""
-    assert kind_of(png(), declared, "classification") == "png"
-    assert kind_of(png(form="JPEG"), declared, "classification") == "jpeg"
-    assert kind_of(npy([[0.5]]), declared, "classification") == "npy"
+    assert name_of(png(), declared, "classification") == "PNG"
+    assert name_of(png(form="JPEG"), declared, "classification") == "JPEG"
+    assert name_of(npy([[0.5]]), declared, "classification") == "npy"
     for content in (nifti(), nifti(compressed=False)):
-        assert kind_of(content, declared, "segmentation") == "nifti"
+        assert name_of(content, declared, "segmentation") == "NIfTI"
 
 
 def test_header_and_bytes_agree() -> None:
     """Parameters and case of a media type don't matter."""
-    assert kind_of(png(), "Image/PNG; name=x", "classification") == "png"
-    assert kind_of(nifti(), "application/gzip", "segmentation") == "nifti"
+    assert name_of(png(), "Image/PNG; name=x", "classification") == "PNG"
+    assert name_of(nifti(), "application/gzip", "segmentation") == "NIfTI"
 
 
 @pytest.mark.parametrize(
     ("body", "declared", "task", "status", "words"),
     [
         (b"", "image/png", "classification", 400, "empty"),
-        (png(), "image/jpeg", "classification", 415, "Content-Type says jpeg, the first bytes say png"),
+        (png(), "image/jpeg", "classification", 415, "Content-Type says JPEG, the first bytes say PNG"),
         (png(), "application/dicom", "classification", 415, "image/png or image/jpeg"),
-        (png(), "", "segmentation", 415, "the body is png"),
+        (png(), "", "segmentation", 415, "the body is PNG"),
         (png(), "image/png", "segmentation", 415, "application/x-nifti"),
-        (nifti(), "", "classification", 415, "the body is nifti"),
-        (b"DOE^JANE", "", "classification", 415, "no file of a known kind"),
+        (nifti(), "", "classification", 415, "the body is NIfTI"),
+        (b"DOE^JANE", "", "classification", 415, "no file of a known format"),
     ],
 )
 def test_refused(body: bytes, declared: str, task: str, status: int, words: str) -> None:
     """With a reason that repeats nothing of the body."""
     with pytest.raises(RefusalError, match=words) as caught:
-        kind_of(body, declared, task)  # type: ignore[arg-type]
+        name_of(body, declared, task)  # type: ignore[arg-type]
     assert caught.value.status == status
     assert "DOE" not in str(caught.value)
 

@@ -11,7 +11,7 @@ import pytest
 
 from medloop.container.training import TrainingJob
 from medloop.documents.split import Case, Leakage, Patient, SplitCounts, SplitRecord
-from medloop.imaging.formats import write_png
+from medloop.imaging.pictures import write_png
 
 MakeJob = Callable[..., TrainingJob]
 STRIPES = ("across", "down")

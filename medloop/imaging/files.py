@@ -1,0 +1,134 @@
+"""Image files: where readers take them from, what they give, and how one is refused. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.errors import DataError
+
+DAMAGED = "is truncated or damaged; copy it again or remove it"
+UNKNOWN = "unknown"
+"""The unit of lengths where a file tells none."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A file's content that is on no disk, such as a request's body; readers take it wherever they take a path.
+
+    Attributes:
+        name: Stands in error messages, where a path's name would.
+        content: The file's bytes.
+    """
+
+    name: str
+    content: bytes
+
+
+Source = Path | InMemory
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One 3D volume.
+
+    Attributes:
+        voxels: [X, Y, Z]; integers as stored, scaled values where the file gives a scale.
+        affine: Voxel index to mm, 4x4; to lengths of no known unit where the file tells none.
+        unit: The unit of the lengths in the file: `mm`, `meter`, `micron` or `unknown`.
+    """
+
+    voxels: NDArray[Any]
+    affine: NDArray[np.float64]
+    unit: str = UNKNOWN
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel edges along the array's axes, in the affine's unit."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)).tolist()
+        return x, y, z
+
+
+@dataclass(frozen=True)
+class VolumeHeader:
+    """A volume without its voxels: their shape [X, Y, Z], and affine and unit as in `Volume`."""
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    unit: str
+
+
+class FileError(DataError):
+    """One file that can't be used.
+
+    Attributes:
+        path: The file; for content in memory, its name.
+        reason: What is wrong and how to mend it, without any name: it may appear where names may not.
+    """
+
+    def __init__(self, path: Source, reason: str) -> None:
+        """Say the file's name, then the reason."""
+        super().__init__(f"{path.name}: {reason}")
+        self.path = path if isinstance(path, Path) else Path(path.name)
+        self.reason = reason
+
+
+class TooLargeError(FileError):
+    """A file that may be sound, but has more pixels or voxels than are taken."""
+
+
+def open_source(source: Source) -> BinaryIO:
+    """Open a file, or content in memory, for reading."""
+    return source.open("rb") if isinstance(source, Path) else io.BytesIO(source.content)
+
+
+def read_start(source: Source, size: int = 16) -> bytes:
+    """The first bytes of a regular file or of content in memory, uncompressed or not as they are.
+
+    Raises:
+        FileError: It is no file that can be read.
+    """
+    require_regular_file(source)
+    try:
+        with open_source(source) as file:
+            return file.read(size)
+    except OSError:
+        raise FileError(source, DAMAGED) from None
+
+
+def source_size(source: Source) -> int:
+    """Bytes that a file holds."""
+    return source.stat().st_size if isinstance(source, Path) else len(source.content)
+
+
+def require_regular_file(path: Source) -> None:
+    """Refuse what would fail or block when opened: a folder, a pipe, a broken link, an empty file.
+
+    Raises:
+        FileError: It is no regular file with content.
+    """
+    if isinstance(path, InMemory):
+        if not path.content:
+            raise FileError(path, "is empty; send the file's bytes")
+        return
+    try:
+        if not path.is_file():
+            raise FileError(path, "is no regular file; put the file itself there")
+        if path.stat().st_size == 0:
+            raise FileError(path, "is empty; copy it again or remove it")
+    except OSError as error:
+        raise FileError(path, f"can't be read ({error.strerror}); check its permissions") from None
+
+
+def array_digest(values: NDArray[Any]) -> str:
+    """SHA-256 of an array's shape and values, in C order and little-endian."""
+    plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{plain.dtype.str}{plain.shape}".encode())
+    digest.update(plain.tobytes())
+    return digest.hexdigest()
