@@ -27,8 +27,8 @@ from medloop.imaging.classify_dataset import LabelledImages, fit_rule
 from medloop.imaging.images import load_images
 from medloop.imaging.networks import build, describe
 from medloop.training.classification_task import ClassificationTask
-from medloop.training.loop import fit
 from medloop.training.seeding import seed_everything
+from medloop.training.trainer import Trainer
 
 PRESET = Path(__file__).parent.parent / "pipelines" / "presets" / "plane-demo.yaml"
 CPU = torch.device("cpu")
@@ -100,7 +100,7 @@ def run(
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch, redirect_stdout(StringIO()):
         task = ClassificationTask(together, volumes[val], classes, rule, settings, CPU)
-        result = fit(model, task, settings, device=CPU, checkpoint_dir=Path(scratch))
+        result = Trainer(model, task, settings, device=CPU, checkpoint_dir=Path(scratch)).fit()
     seconds = time.monotonic() - started
     with torch.inference_mode():
         scores = ClassificationTask(together, volumes[test], classes, rule, settings, CPU).validate(model)

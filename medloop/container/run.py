@@ -73,7 +73,7 @@ def _ended(path: Path | None, folder: str | None, reason: str, code: int, *, exp
 def _end_on_sigterm() -> None:
     """End on SIGTERM also where nothing is there to save yet: as a container's first process, this one would ignore it.
 
-    Training takes the signal over while it runs (`medloop.training.stopping`). Processes that the launcher started end
+    Training takes the signal over while it runs (`medloop.training.sigterm`). Processes that the launcher started end
     by the signal's own default, also while they wait for one another, where Python can't act.
     """
 

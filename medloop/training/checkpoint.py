@@ -1,81 +1,249 @@
-"""Weights on disk: the best of a run so far, and the finished model's folder. Safetensors only."""
+"""Checkpoints of a run: written beside training, whole or not at all. `resume` reads them.
+
+A checkpoint is a folder `step-<number>` with the tensors (safetensors, one file a process, written and read by
+torch.distributed.checkpoint, which redistributes them over another number of processes) and `checkpoint.json`: where
+the run was, and the size and SHA-256 of every file. It is written under another name and renamed when it is whole; the
+service may yet copy or lose any part of it, so every file is checked before a run resumes from it. Nothing is pickled.
+"""
 
 from __future__ import annotations
 
-import csv
+import contextlib
+import hashlib
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+import shutil
+import threading
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Final
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file, save_model
-from torch import Tensor, nn
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from torch import Tensor
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from medloop.documents.model import HISTORY_FILE, MODEL_FILE, WEIGHTS_FILE, ModelRecord
-from medloop.errors import TargetError
+from medloop.documents.model import Best
+from medloop.errors import DataError, TargetError
+from medloop.training.ranks import Ranks
+from medloop.training.weights import BEST_FILES
 
-BEST_FILES = "best-*.safetensors"
-
-
-def best_file(folder: Path, epoch: int) -> Path:
-    """Where the best weights so far lie, named by epoch: an older checkpoint's stay what they were."""
-    return folder / f"best-{epoch:05d}.safetensors"
-
-
-def save_state(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write weights by name; a reader sees the old file or the whole new one.
-
-    Raises:
-        TargetError: The folder can't be written to.
-    """
-    _write(path, lambda partial: save_file({name: value.cpu().contiguous() for name, value in state.items()}, partial))
+VERSION: Final = 1
+MANIFEST: Final = "checkpoint.json"
+# A single process is what it takes it for.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
+_NAME = re.compile(r"step-\d{9}")
+Count = Annotated[int, Field(ge=0)]
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's weights; a reader sees the old file or the whole new one.
-
-    Raises:
-        TargetError: The folder can't be written to.
-    """
-    _write(path, lambda partial: save_model(model, str(partial)))
+def _with_whole_epoch(row: dict[str, float]) -> dict[str, float]:
+    return row | {"epoch": int(row["epoch"])}
 
 
-def _write(path: Path, save: Callable[[Path], None]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(partial)
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk or a bad path in its own error
-        raise TargetError(f"{path}: can't be written ({error}); free the disk or give another folder") from None
+EpochRow = Annotated[dict[str, float], AfterValidator(_with_whole_epoch)]
+"""An epoch's numbers by name; `epoch` is an integer, which JSON's numbers don't tell from others."""
 
 
-def restore_weights(model: nn.Module, path: Path) -> None:
-    """Load weights that `save_state` wrote into the model that they came from."""
-    model.load_state_dict(load_file(path))
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=True)
 
 
-def write_model(model_dir: Path, model: nn.Module, record: ModelRecord, history: Sequence[Mapping[str, float]]) -> None:
-    """Write the finished model: weights, history.csv, and model.json last, so that it marks a whole folder.
+class Progress(_Record):
+    """Where a run is, beside its tensors."""
+
+    epoch: Annotated[int, Field(ge=1)] = 1
+    """The epoch at hand."""
+    step: Count = 0
+    """Its steps that are done."""
+    total_steps: Count = 0
+    """Steps of the run that are done."""
+    loss: float = 0.0
+    """Sum of the epoch's losses so far, each times its samples."""
+    num_samples: Count = 0
+    seconds: float = 0.0
+    """Spent on the run so far, by all of its processes' clocks alike."""
+    history: list[EpochRow] = Field(default_factory=list)
+    best: Best | None = None
+    best_loss: float = 0.0
+    """Validation loss of the best epoch."""
+    num_stale: Count = 0
+    batch_size: int = Field(default=1, ge=1)
+    accumulation: int = Field(default=1, ge=1)
+    scaler: dict[str, float] = Field(default_factory=dict)
+    """State of fp16's loss scale."""
+
+    def take_score(self, score: Best, loss: float) -> bool:
+        """Count a validation; whether it is the best so far.
+
+        Small validation splits tie often (AUROC 1): the lower loss decides, without renewing the patience.
+        """
+        best = self.best
+        self.num_stale = 0 if best is None or score.value > best.value else self.num_stale + 1
+        if best is not None and not (score.value, -loss) > (best.value, -self.best_loss):
+            return False
+        self.best, self.best_loss = score, loss
+        return True
+
+
+class FileEntry(_Record):
+    """A file of tensors, as it was written."""
+
+    size: Count
+    sha256: str
+
+
+_Files = TypeAdapter(dict[str, FileEntry])
+
+
+class Manifest(_Record):
+    """The whole of checkpoint.json."""
+
+    version: int
+    run: str
+    """A digest of what makes the run what it is: settings, data, network."""
+    progress: Progress
+    best_file: str | None = None
+    best_sha256: str = ""
+    files: dict[str, FileEntry]
+
+
+@dataclass
+class CheckpointWriter:
+    """Writes the checkpoints of one run to one folder.
 
     Args:
-        model_dir: SageMaker packs this folder as model.tar.gz.
-        model: With the best weights.
-        record: What inference needs beside the weights.
-        history: One row an epoch; rows may lack columns (epochs without validation).
+        folder: Kept equal with S3 by the service. On several hosts each has its own.
+        run: As `Manifest.run`.
+        keep: Checkpoints that stay, the newest.
+        ranks: The processes.
+    """
+
+    folder: Path
+    run: str
+    keep: int
+    ranks: Ranks
+    _writing: threading.Thread | None = field(default=None, init=False)
+    _error: BaseException | None = field(default=None, init=False)
+    _best_in_writing: str | None = field(default=None, init=False)
+
+    def save(self, progress: Progress, tensors: Mapping[str, Tensor], best: Path | None) -> None:
+        """Take a copy of everything now, and write it beside training; waits for the last one to be written.
+
+        Args:
+            progress: Where the run is.
+            tensors: By name; every process gives its part.
+            best: The file of the best weights so far.
+
+        Raises:
+            TargetError: The last checkpoint couldn't be written.
+        """
+        self.wait()
+        partial = self.folder / f".step-{progress.total_steps:09d}.partial"
+        if self.ranks.local_rank == 0:
+            shutil.rmtree(partial, ignore_errors=True)
+        self.ranks.barrier()
+        copied, name = progress.model_copy(deep=True), best.name if best else None
+        # The first process's host alone has that file; the manifest is the same on all, of which S3 keeps any one.
+        digest = self.ranks.text_of_first(sha256(best) if best and self.ranks.first else "")
+        manifest = Manifest(
+            version=VERSION, run=self.run, progress=copied, best_file=name, best_sha256=digest, files={}
+        )
+        alone = self.ranks.size == 1
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            future = async_save(
+                dict(tensors),
+                storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True),
+                process_group=None if alone else self.ranks.background,
+                no_dist=alone,
+            )
+        except OSError as error:
+            raise self._write_error(error) from None
+        assert isinstance(future, Future)  # noqa: S101 (staging is not asynchronous)
+        self._writing = threading.Thread(target=self._finish, args=(future, partial, manifest), daemon=True)
+        self._best_in_writing = manifest.best_file
+        self._writing.start()
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is written.
+
+        Raises:
+            TargetError: It couldn't be.
+        """
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise self._write_error(error)
+
+    def _write_error(self, error: BaseException) -> TargetError:
+        return TargetError(f"{self.folder}: the checkpoint can't be written ({error}); free the disk, or give another")
+
+    def _finish(self, future: Future[object], partial: Path, manifest: Manifest) -> None:
+        try:
+            future.result()
+            own = _Files.dump_json(self._entries(partial)).decode()
+            for text in self.ranks.texts(own, self.ranks.background):
+                manifest.files |= _Files.validate_json(text)
+            if self.ranks.local_rank == 0:
+                self._complete(partial, manifest)
+        except BaseException as error:
+            self._error = error
+
+    def _entries(self, partial: Path) -> dict[str, FileEntry]:
+        """The files that this process wrote: DCP names them by the process's number, from 1."""
+        own = sorted(partial.glob(f"shard-{self.ranks.rank + 1:05d}-*.safetensors"))
+        return {path.name: FileEntry(size=path.stat().st_size, sha256=sha256(path)) for path in own}
+
+    def _complete(self, partial: Path, manifest: Manifest) -> None:
+        (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+        whole = self.folder / partial.name.removeprefix(".").removesuffix(".partial")
+        shutil.rmtree(whole, ignore_errors=True)
+        os.replace(partial, whole)
+        for old in checkpoint_names(self.folder)[self.keep :]:
+            shutil.rmtree(self.folder / old, ignore_errors=True)
+
+    def delete_old_best(self, current: Path) -> None:
+        """Delete best weights of earlier epochs, but for those that a checkpoint names."""
+        named = {current.name, self._best_in_writing}
+        for name in checkpoint_names(self.folder):
+            with contextlib.suppress(DataError):
+                named.add(read_manifest(self.folder / name).best_file)
+        for path in self.folder.glob(BEST_FILES):
+            if path.name not in named:
+                path.unlink(missing_ok=True)
+
+
+def checkpoint_names(folder: Path) -> list[str]:
+    """Checkpoints of a folder, whole or torn, newest first."""
+    if not folder.is_dir():
+        return []
+    return sorted((path.name for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+
+
+def read_manifest(checkpoint: Path) -> Manifest:
+    """Read a checkpoint's checkpoint.json; one of another version is empty but for its version.
 
     Raises:
-        TargetError: The folder can't be written to.
+        DataError: It is missing or damaged.
     """
-    save_weights(model, model_dir / WEIGHTS_FILE)
-    write_history(model_dir / HISTORY_FILE, history)
-    (model_dir / MODEL_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    try:
+        raw = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        if isinstance(raw, dict) and isinstance(raw.get("version"), int) and raw["version"] != VERSION:
+            return Manifest(version=raw["version"], run="", progress=Progress(), files={})
+        return Manifest.model_validate(raw)
+    except OSError as error:
+        raise DataError(f"torn, {MANIFEST} can't be read ({error.strerror})") from None
+    except (ValueError, ValidationError, RecursionError):
+        raise DataError(f"torn, {MANIFEST} is damaged") from None
 
 
-def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write a table with one row an epoch; what a row lacks stays blank."""
-    columns = list(dict.fromkeys(name for row in history for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(history)
+def sha256(path: Path) -> str:
+    """A file's digest, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,16 +19,16 @@ from medloop.imaging.cache import Cache
 from medloop.imaging.classify_dataset import fit_rule, list_images, load_labelled
 from medloop.imaging.device import pick_device
 from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
-from medloop.training.checkpoint import write_model
-from medloop.training.classification_task import ClassificationTask, fewest_rows
+from medloop.training.classification_task import ClassificationTask, min_training_rows
 from medloop.training.compute import channels_last
-from medloop.training.loop import FitResult, fit
 from medloop.training.placement import place_images
 from medloop.training.pretrained import load_pretrained
 from medloop.training.provenance import make_record, run_identity, run_info
 from medloop.training.ranks import Ranks, join_ranks
 from medloop.training.seeding import seed_everything
 from medloop.training.tracking.open import tracking
+from medloop.training.trainer import FitResult, Trainer
+from medloop.training.weights import write_model
 
 
 def train_classifier(job: TrainingJob, settings: ClassificationHyperparameters) -> FitResult:
@@ -55,13 +55,14 @@ def _train(job: TrainingJob, settings: ClassificationHyperparameters, device: to
     model = networks.build(network)
     pretrained = load_pretrained(job, model, network, split.classes)
     task, rule = _make_task(settings, files, split, device, ranks)
-    task.fewest = fewest_rows(model)
+    task.min_rows = min_training_rows(model)
     identity = run_identity(network, split.classes, split, pretrained)
     with tracking(run_info("classification", settings, split), job.output_dir) as run:
-        result = fit(
+        trainer = Trainer(
             model, task, settings, device=device, checkpoint_dir=job.checkpoint_dir, ranks=ranks,
-            network=network.name, run=identity, tracking=run, finished=task.calibrate,
+            network=network.name, identity=identity, tracking=run,
         )  # fmt: skip
+        result = trainer.fit(on_finish=task.calibrate)
         record = make_record(
             task="classification", network=network, classes=split.classes, preprocessing=rule, inference=None,
             split=split, pretrained=pretrained, settings=settings, best=result.best, tracking=run.runs(),

@@ -20,7 +20,7 @@ from medloop.imaging.images import ImageAugmentation, standardise
 from medloop.imaging.scores import classification_metrics
 from medloop.training.calibration import Calibration, calibrate
 from medloop.training.compute import to_layout
-from medloop.training.losses import ImageLoss, Share
+from medloop.training.losses import ImageLoss, Reduction
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.tracking.base import Picture
 from medloop.training.tracking.pictures import confusion_panel, sample_indices, samples_panel
@@ -31,7 +31,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass
 class ClassificationTask:
-    """The data, loss and score of one run, as `medloop.training.loop.Task`.
+    """The data, loss and score of one run, as a `medloop.training.task.Task`.
 
     Args:
         train: On the device, or on the CPU where it doesn't fit there.
@@ -42,7 +42,7 @@ class ClassificationTask:
         device: Where batches go.
         last: Whether the network's activations have their channels last.
         ranks: The processes, which divide the validation images.
-        fewest: Images that a forward pass takes at least.
+        min_rows: Images that a forward pass takes at least.
         num_val_patients: Whose validation images they are; None where patients are not known.
     """
 
@@ -54,7 +54,7 @@ class ClassificationTask:
     device: torch.device
     last: bool = False
     ranks: Ranks = ALONE
-    fewest: int = 1
+    min_rows: int = 1
     num_val_patients: int | None = None
     metric: str = field(default="val_auroc", init=False)
     unit: str = field(default="images", init=False)
@@ -80,16 +80,16 @@ class ClassificationTask:
             images = self._augment(images, Draws(self.settings.seed, epoch, samples))
         return to_layout(standardise(images, self.rule), last=self.last), labels
 
-    def loss(self, model: nn.Module, batch: Batch, share: Share) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, reduction: Reduction) -> Tensor:
         """Cross-entropy with class weights and label smoothing; a mean over the images of all processes."""
         images, labels = batch
-        return self._loss(model(images), labels, share)
+        return self._loss(model(images), labels, reduction)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """val_loss, val_auroc (macro, one class against the rest) and val_accuracy."""
         logits = self.ranks.total(self._logits(model, self.ranks.rank, self.ranks.size))
         labels = self.val.labels.cpu()
-        loss = float(self._val_loss(logits, labels, Share.alone(len(labels), logits.device)))
+        loss = float(self._val_loss(logits, labels, Reduction.local(len(labels), logits.device)))
         if not math.isfinite(loss):  # scikit-learn refuses NaN; the loop says what it means
             return {"val_loss": loss, "val_auroc": math.nan, "val_accuracy": math.nan}
         probabilities = logits.softmax(dim=1).numpy()
@@ -133,6 +133,6 @@ def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
     return len(labels) / (num_classes * counts.clamp(min=1))
 
 
-def fewest_rows(model: nn.Module) -> int:
+def min_training_rows(model: nn.Module) -> int:
     """Images that a network takes at least in training: batch normalisation can't do with a single value a channel."""
     return 2 if any(isinstance(module, _BatchNorm) for module in model.modules()) else 1

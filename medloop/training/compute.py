@@ -1,4 +1,4 @@
-"""How a network is computed: precision, layout, compilation, recomputed activations, determinism.
+"""How a network is computed: memory layout, recomputed activations, determinism.
 
 None of it changes what is learnt but for rounding.
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +16,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from medloop.documents.hyperparameters import Hyperparameters
 from medloop.imaging.networks import Traits
 from medloop.imaging.upsampling import replace_upsampling
-
-COMPILE_PAYS_AFTER: Final = 900.0
-"""Seconds of training left from which on compiling is worth its 45 to 230 s."""
-WARM_STEPS: Final = 10
-"""Steps before the speed is measured, and steps that it is measured over."""
-MADE_AHEAD: Final = 3
-"""Steps between the decision and compiling: their batches may have been made before, in another shape."""
 
 
 def prepare_process(settings: Hyperparameters, device: torch.device) -> None:
@@ -90,99 +80,6 @@ def _standing_still(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-
-
-@dataclass
-class Compiler:
-    """Decides when a network is compiled, and compiles it.
-
-    Args:
-        settings: `compile`, `deterministic`.
-        device: Where the network is.
-        total: Optimiser steps that are left.
-        suits: Whether the network compiles well; where it doesn't it is compiled only if that is asked for.
-        agree: What all processes make of one's wish to compile: each has its own clock.
-    """
-
-    settings: Hyperparameters
-    device: torch.device
-    total: int
-    suits: bool = True
-    agree: Callable[[bool], bool] = bool
-    decided: bool = field(init=False)
-    """Whether the network is compiled, or will be soon: batches are to have one shape."""
-    done: bool = field(default=False, init=False)
-    _steps: int = field(default=0, init=False)
-    _measured: float = field(default=0.0, init=False)
-
-    @property
-    def possible(self) -> bool:
-        """Whether the network may be compiled at some time of the run."""
-        if self.settings.compile != "auto":
-            return self.settings.compile
-        # What is decided by the clock repeats in no second run.
-        return self.device.type == "cuda" and self.suits and not self.settings.deterministic
-
-    def __post_init__(self) -> None:
-        self.decided = self.settings.compile is True
-
-    def due(self) -> bool:
-        """Whether to compile before the next step; asked before each. True once at most."""
-        if self.done or not self.possible:
-            return False
-        self._steps += 1
-        if self.settings.compile == "auto":
-            self._measure()
-        self.done = self.decided and (self.settings.compile is True or self._steps >= 2 * WARM_STEPS + MADE_AHEAD)
-        return self.done
-
-    def _measure(self) -> None:
-        if self._steps == WARM_STEPS:
-            torch.cuda.synchronize(self.device)
-            self._measured = time.monotonic()
-        if self._steps != 2 * WARM_STEPS:
-            return
-        torch.cuda.synchronize(self.device)
-        left = (time.monotonic() - self._measured) / WARM_STEPS * (self.total - self._steps)
-        self.decided = self.agree(left > COMPILE_PAYS_AFTER)
-        if self.decided:
-            print(f"compiling the network: {left / 60:.0f} minutes of training are left", flush=True)
-
-
-def compile_network(model: nn.Module, traits: Traits, *, by_block: bool) -> None:
-    """Compile a network in place; the names of its weights stay as they are.
-
-    Args:
-        model: As it was built.
-        traits: Name its blocks.
-        by_block: Each block for itself, where something happens around blocks that can't be compiled: FSDP gathers
-            weights, recomputation keeps inputs.
-    """
-    parts = blocks(model, traits) if by_block else []
-    if not parts:
-        model.compile(dynamic=False)
-        return
-    # Blocks of one class share their code, and torch gives up on code that it has compiled eight times.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * len(parts))
-    for part in parts:
-        # Only what is within the hooks, by which FSDP and recomputation do their work.
-        part.forward = torch.compile(part.forward, dynamic=False)
-
-
-def synchronised(model: nn.Module) -> bool:
-    """Whether its layers exchange statistics in the forward pass: compiled code ends and begins anew at each."""
-    return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
-
-
-def make_scaler(device: torch.device, precision: str) -> Any:
-    """Scales the loss where activations are fp16, whose smallest numbers are too large for gradients; else idle."""
-    return torch.amp.GradScaler(device.type, enabled=precision == "fp16" and device.type == "cuda")
-
-
-def restore_scaler(scaler: Any, saved: Mapping[str, float]) -> None:
-    """Put back a scaler's state; JSON keeps no difference between integers and other numbers, and torch wants it."""
-    own = scaler.state_dict()
-    scaler.load_state_dict({name: type(value)(saved.get(name, value)) for name, value in own.items()})
 
 
 def to_layout(images: Tensor, *, last: bool) -> Tensor:

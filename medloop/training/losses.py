@@ -20,11 +20,11 @@ SMOOTH = 1e-5
 
 
 @dataclass(frozen=True)
-class Share:
-    """This process's rows of a batch.
+class Reduction:
+    """Sums and means of this process's rows, over the samples of all processes.
 
     Args:
-        weights: [N] 1 of a sample, 0 of a stand-in.
+        weights: [N] 1 of a sample, 0 of padding.
         total: Samples of all processes.
         ranks: The processes.
     """
@@ -34,8 +34,8 @@ class Share:
     ranks: Ranks = ALONE
 
     @classmethod
-    def alone(cls, num: int, device: torch.device) -> Share:
-        """Of a batch that one process has to itself."""
+    def local(cls, num: int, device: torch.device) -> Reduction:
+        """Over the rows of this process alone."""
         return cls(torch.ones(num, device=device), num)
 
     def sum(self, values: Tensor) -> Tensor:
@@ -67,14 +67,14 @@ class ImageLoss:
     weights: Tensor | None = None
     smoothing: float = 0.0
 
-    def __call__(self, logits: Tensor, labels: Tensor, share: Share) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
         """[N, C] logits and [N] int64 labels to a scalar."""
         logits = full_precision(logits)
         weights = None if self.weights is None else self.weights.to(logits)
         losses = functional.cross_entropy(
             logits, labels, weight=weights, label_smoothing=self.smoothing, reduction="none"
         )
-        return share.mean(losses)
+        return reduction.mean(losses)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class VolumeLoss:
 
     kind: Literal["dice_ce", "dice"] = "dice_ce"
 
-    def __call__(self, logits: Tensor, labels: Tensor, share: Share) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
         """[N, C, x, y, z] logits and [N, 1, x, y, z] labels to a scalar."""
         logits = full_precision(logits)
         classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1, 1)
@@ -97,9 +97,9 @@ class VolumeLoss:
         likely = logs.exp()
         overlap = (likely * truth).flatten(2).sum(2)
         sizes = likely.flatten(2).sum(2) + truth.flatten(2).sum(2)
-        overlap, sizes = share.sum(torch.stack([overlap, sizes], dim=1))[:, 1:]
+        overlap, sizes = reduction.sum(torch.stack([overlap, sizes], dim=1))[:, 1:]
         dice: Tensor = (1 - (2 * overlap + SMOOTH) / (sizes + SMOOTH)).mean()
         if self.kind == "dice":
             return dice
         voxels = logits[0, 0].numel()
-        return dice - share.mean((logs * truth).flatten(1).sum(1) / voxels)
+        return dice - reduction.mean((logs * truth).flatten(1).sum(1) / voxels)

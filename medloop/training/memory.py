@@ -1,8 +1,8 @@
-"""Memory that runs out: what to change, cheapest first; and the largest batch that fits."""
+"""Memory that runs out (OOM): what to change, cheapest first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -15,8 +15,8 @@ _ALLOCATION_FAILED = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CU
 
 
 @contextmanager
-def explained(settings: Hyperparameters, device: torch.device) -> Iterator[None]:
-    """Turn an allocation that failed into what to change.
+def translate_oom(settings: Hyperparameters, device: torch.device) -> Iterator[None]:
+    """Turn an allocation that failed into an error that says what to change.
 
     Raises:
         SettingError: Memory ran out within.
@@ -60,44 +60,3 @@ def _where(device: torch.device) -> str:
         return "this machine"
     total = torch.cuda.get_device_properties(device).total_memory
     return f"the GPU ({total / 2**30:.0f} GiB)"
-
-
-def largest_that_fits(attempt: Callable[[int], None], limit: int) -> int:
-    """The largest number of rows that `attempt` computes without running out of memory.
-
-    Doubles from 1, then halves the interval that is left, to within an eighth.
-
-    Args:
-        attempt: Computes that many rows.
-        limit: More are not tried.
-
-    Returns:
-        1 to `limit`.
-
-    Raises:
-        torch.OutOfMemoryError: Not even one fits.
-    """
-    attempt(1)
-    fits, fails = 1, limit + 1
-    while fails - fits > max(1, fits // 8):
-        rows = min(2 * fits, limit) if fails > limit else (fits + fails) // 2
-        if _fits(attempt, rows):
-            fits = rows
-        else:
-            fails = rows
-        if fits == limit:
-            break
-    return fits
-
-
-def _fits(attempt: Callable[[int], None], rows: int) -> bool:
-    try:
-        attempt(rows)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return False
-    finally:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-    return True

@@ -1,13 +1,20 @@
-"""AdamW, and the learning rate over a run: a linear warm-up, then half a cosine down to zero."""
+"""AdamW, its learning rate over a run (a linear warm-up, then half a cosine down to zero), and one step of it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from medloop.documents.hyperparameters import Hyperparameters
+from medloop.imaging.device import autocast, best_precision
+from medloop.training.averaging import WeightAverage
+from medloop.training.parallel import Parallel
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
@@ -36,3 +43,82 @@ def make_optimiser(model: nn.Module, settings: Hyperparameters) -> torch.optim.A
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+
+
+@dataclass
+class Optimisation:
+    """All that changes a network's weights in a step: optimiser, learning rate, loss scale, clipping, averages.
+
+    Args:
+        parallel: The network.
+        settings: `learning_rate`, `warmup_fraction`, `weight_decay`, `clip_norm`, `ema`, `precision`.
+    """
+
+    parallel: Parallel
+    settings: Hyperparameters
+    total_steps: int = field(default=0, init=False)
+    """Steps of the whole run, which the learning rate depends on."""
+
+    def __post_init__(self) -> None:
+        device = self.parallel.device
+        self.optimiser = make_optimiser(self.parallel.module, self.settings)
+        self.precision = best_precision(device, self.settings.precision)
+        if self.precision == "fp16" and self.settings.strategy == "fsdp":  # refused where it is asked for
+            self.precision = "fp32"
+        # fp16's smallest numbers are too large for gradients: the loss is scaled up. Idle with other precisions.
+        self.scaler = GradScaler(device.type, enabled=self.precision == "fp16" and device.type == "cuda")
+        self.average = WeightAverage(self.parallel.parameters, self.settings.ema) if self.settings.ema else None
+
+    @property
+    def averages(self) -> list[Tensor] | None:
+        """Averaged weights, in the order of the network's; None where none are kept."""
+        return self.average.averages if self.average else None
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step, from 0."""
+        factor = learning_rate_factor(step, self.total_steps, self.settings.warmup_fraction)
+        return self.settings.learning_rate * factor
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision of forward passes."""
+        return autocast(self.parallel.device, self.precision)
+
+    def begin_step(self, step: int) -> None:
+        """Set the learning rate of a step, from 0, and drop the last one's gradients."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate(step)
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients."""
+        self.scaler.scale(self.parallel.scale_loss(loss)).backward()  # type: ignore[no-untyped-call]
+
+    def end_step(self, step: int) -> None:
+        """Clip the gradients, change the weights, and take them into the averages."""
+        if self.settings.clip_norm is not None:
+            self.scaler.unscale_(self.optimiser)
+            self.parallel.clip_gradients(self.settings.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update(step + 1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors to resume from, by name."""
+        return self.parallel.tensors(self.optimiser, self.averages)
+
+    def scaler_state(self) -> dict[str, float]:
+        """State of fp16's loss scale, as JSON keeps it."""
+        return {name: float(value) for name, value in self.scaler.state_dict().items()}
+
+    def restore(self, tensors: Mapping[str, Tensor], scaler: Mapping[str, float]) -> None:
+        """Put back what `tensors` and `scaler_state` gave; averages were read in place."""
+        self.parallel.restore(self.optimiser, tensors)
+        if scaler:
+            restore_scaler(self.scaler, scaler)
+
+
+def restore_scaler(scaler: GradScaler, saved: Mapping[str, float]) -> None:
+    """Put back a scaler's state; JSON keeps no difference between integers and other numbers, and torch wants it."""
+    own = scaler.state_dict()
+    scaler.load_state_dict({name: type(value)(saved.get(name, value)) for name, value in own.items()})

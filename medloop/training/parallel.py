@@ -43,124 +43,128 @@ class Parallel:
 
     Args:
         model: What is called in training.
-        bare: The network itself, of whose weights FSDP leaves a process its part.
+        module: The network itself, of whose weights FSDP leaves a process its part.
         ranks: The processes.
-        plain: A whole copy, where `bare` isn't whole or its weights aren't what is validated; else None. On the CPU
-            at first, and under FSDP whenever it isn't used.
+        eval_copy: A whole copy, where `module` isn't whole or its weights aren't what is validated; else None. On the
+            CPU at first, and under FSDP whenever it isn't used.
         device: Where training runs.
     """
 
     model: nn.Module
-    bare: nn.Module
+    module: nn.Module
     ranks: Ranks
-    plain: nn.Module | None
+    eval_copy: nn.Module | None
     device: torch.device
     parameters: list[nn.Parameter] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.parameters = [weight for weight in self.bare.parameters() if weight.requires_grad]
+        self.parameters = [weight for weight in self.module.parameters() if weight.requires_grad]
+
+    @property
+    def whole(self) -> nn.Module:
+        """The whole network, on any number of processes; it has the weights that it was given last."""
+        return self.eval_copy or self.module
 
     @contextmanager
-    def last_part(self, last: bool) -> Iterator[None]:
-        """Exchange gradients in this backward pass only where it is a batch's last."""
+    def gradient_sync(self, enabled: bool) -> Iterator[None]:
+        """Exchange gradients in this backward pass, or only add them up: a batch's last one exchanges all."""
         if isinstance(self.model, FSDPModule):
-            self.model.set_requires_gradient_sync(last)
+            self.model.set_requires_gradient_sync(enabled)
             yield
-        elif isinstance(self.model, DistributedDataParallel) and not last:
+        elif isinstance(self.model, DistributedDataParallel) and not enabled:
             with self.model.no_sync():
                 yield
         else:
             yield
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Let `bare` compute forward and backward passes of which the other processes know nothing."""
-        norms = [module for module in self.bare.modules() if isinstance(module, nn.SyncBatchNorm) and module.training]
+    def without_gradient_sync(self) -> Iterator[None]:
+        """Let `module` compute passes of which other processes know nothing: no gradients, no statistics exchanged."""
+        norms = [module for module in self.module.modules() if isinstance(module, nn.SyncBatchNorm) and module.training]
         for norm in norms:
             norm.eval()
         try:
-            with self.last_part(False):
+            with self.gradient_sync(enabled=False):
                 yield
         finally:
             for norm in norms:
                 norm.train()
 
-    def scale(self, loss: Tensor) -> Tensor:
+    def scale_loss(self, loss: Tensor) -> Tensor:
         """DDP and FSDP average gradients over processes; a loss over all of them wants their sum."""
         return loss * self.ranks.size
 
-    def clip(self, longest: float) -> None:
-        """Scale gradients down to a length over all weights, whoever holds them."""
-        torch.nn.utils.clip_grad_norm_(self.parameters, longest)
+    def clip_gradients(self, max_norm: float) -> None:
+        """Scale gradients down to a norm over all weights, whoever holds them."""
+        torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
 
     @torch.no_grad()
-    def share_statistics(self) -> None:
+    def average_statistics(self) -> None:
         """Average running statistics over processes, so that all of them validate the same network."""
         if self.ranks.size == 1:
             return
-        for module in self.bare.modules():
+        for module in self.module.modules():
             if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
                 for buffer in (module.running_mean, module.running_var):
                     if buffer is not None:
                         buffer.copy_(self.ranks.total(buffer.clone()) / self.ranks.size)
 
     @contextmanager
-    def validated(self, weights: Sequence[Tensor] | None = None) -> Iterator[nn.Module]:
+    def eval_model(self, weights: Sequence[Tensor] | None = None) -> Iterator[nn.Module]:
         """The network in eval mode, whole, on the device.
 
         Args:
             weights: In the place of `parameters`: their averages.
         """
-        self.share_statistics()
-        if self.plain is None:
-            self.bare.eval()
-            yield self.bare
-            self.bare.train()
+        self.average_statistics()
+        if self.eval_copy is None:
+            self.module.eval()
+            yield self.module
+            self.module.train()
             return
-        if not isinstance(self.bare, FSDPModule):  # the copy stays on the device: it is as large as a step's gradients
-            self.plain.to(self.device)
-        self.plain.load_state_dict(self.whole_state(weights))
+        divided = isinstance(self.module, FSDPModule)
+        if not divided:  # the copy stays on the device: it is as large as a step's gradients
+            self.eval_copy.to(self.device)
+        self.eval_copy.load_state_dict(self.full_state(weights))
         try:
-            yield self.plain.to(self.device).eval()
+            yield self.eval_copy.to(self.device).eval()
         finally:
-            if isinstance(self.bare, FSDPModule):
-                self.plain.to("cpu")
+            if divided:
+                self.eval_copy.to("cpu")
 
     @torch.no_grad()
-    def whole_state(self, weights: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+    def full_state(self, weights: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         """The network's whole state by name; all processes must ask at once.
 
         Args:
             weights: In the place of `parameters`.
         """
         changed = {id(own): other for own, other in zip(self.parameters, weights or (), strict=False)}
-        state = {name: _whole(changed.get(id(value), value)) for name, value in self._named()}
-        return state
+        return {name: _whole(changed.get(id(value), value)) for name, value in self._named()}
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:
-        buffers = dict(self.bare.named_buffers(remove_duplicate=False))
-        weights = dict(self.bare.named_parameters(remove_duplicate=False))
-        for name in self.bare.state_dict():
+        buffers = dict(self.module.named_buffers(remove_duplicate=False))
+        weights = dict(self.module.named_parameters(remove_duplicate=False))
+        for name in self.module.state_dict():
             yield name, weights.get(name, buffers.get(name))  # type: ignore[misc]
 
     def largest_weight(self) -> float:
         """Magnitude of the largest weight or running statistic; NaN where one is NaN."""
         values = [_local(value).detach() for _, value in self._named()]
-        found = [value for value in values if value.is_floating_point() and value.numel()]
-        return self.ranks.largest(float(get_total_norm(found, math.inf)) if found else 0.0)
+        values = [value for value in values if value.is_floating_point() and value.numel()]
+        return self.ranks.largest(float(get_total_norm(values, math.inf)) if values else 0.0)
 
     def tensors(self, optimiser: Optimizer, average: Sequence[Tensor] | None) -> dict[str, Tensor]:
-        """All tensors that training goes on from, by name; under FSDP each process's part."""
-        model, state = get_state_dict(self.bare, optimiser, options=FLAT)
-        found: dict[str, Any] = {f"model.{name}": value for name, value in model.items()}
-        flat = cast(dict[str, Any], state)
-        found |= {f"optimiser.{name}": value for name, value in flat.items() if isinstance(value, Tensor)}
-        found |= {f"average.{index}": value for index, value in enumerate(average or ())}
-        return found
+        """All tensors to resume from, by name; under FSDP each process's part."""
+        model, state = get_state_dict(self.module, optimiser, options=FLAT)
+        flat = cast(Mapping[str, object], state)  # flattened: a name, then a value
+        tensors = {f"model.{name}": value for name, value in model.items() if isinstance(value, Tensor)}
+        tensors |= {f"optimiser.{name}": value for name, value in flat.items() if isinstance(value, Tensor)}
+        return tensors | {f"average.{index}": value for index, value in enumerate(average or ())}
 
     def restore(self, optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave, of the same or another number of processes; averages are the caller's own."""
-        model, state = get_state_dict(self.bare, optimiser, options=FLAT)
+        model, state = get_state_dict(self.module, optimiser, options=FLAT)
         values: dict[str, Any] = dict(state)
         for name, value in tensors.items():
             kind, _, rest = name.partition(".")
@@ -168,7 +172,7 @@ class Parallel:
                 model[rest] = value
             elif kind == "optimiser":
                 values[rest] = value
-        set_state_dict(self.bare, optimiser, model_state_dict=model, optim_state_dict=values, options=FLAT)
+        set_state_dict(self.module, optimiser, model_state_dict=model, optim_state_dict=values, options=FLAT)
 
 
 def parallelise(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final, cast
 
 import torch
 import torch.distributed as dist
@@ -29,7 +29,7 @@ class Ranks:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    background: Any = None
+    background: dist.ProcessGroup | None = None
     """A process group of its own, for what runs beside training."""
 
     @property
@@ -85,7 +85,7 @@ class Ranks:
         """The first process's text, on all of them."""
         return self.texts(text)[0]
 
-    def texts(self, text: str, group: Any = None) -> list[str]:
+    def texts(self, text: str, group: dist.ProcessGroup | None = None) -> list[str]:
         """Every process's text, by rank."""
         if self.size == 1:
             return [text]
@@ -95,13 +95,18 @@ class Ranks:
         dist.all_reduce(lengths, group=group)
         padded = torch.zeros(max(1, int(lengths.max())), dtype=torch.uint8)
         padded[: lengths[self.rank]] = data[: lengths[self.rank]]
-        found = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(found, padded, group=group)
-        return [bytes(one[:length].tolist()).decode() for one, length in zip(found, lengths.tolist(), strict=True)]
+        rows = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(rows, padded, group=group)
+        return [bytes(row[:length].tolist()).decode() for row, length in zip(rows, lengths.tolist(), strict=True)]
 
     def barrier(self) -> None:
         """Wait for all."""
         self.gather(0.0)
+
+    def say(self, line: str) -> None:
+        """Print a line, once for all processes."""
+        if self.first:
+            print(line, flush=True)
 
 
 ALONE: Final = Ranks()
@@ -136,7 +141,7 @@ def _met(env: Mapping[str, str]) -> Ranks:
         size=dist.get_world_size(),
         local_rank=int(env.get("LOCAL_RANK", "0")),
         local_size=int(env.get("LOCAL_WORLD_SIZE", "1")),
-        background=dist.new_group(backend="gloo", timeout=PATIENCE),
+        background=cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE)),
     )
 
 

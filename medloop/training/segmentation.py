@@ -20,9 +20,7 @@ from medloop.imaging.patches import PatchSampler, TrainingVolume
 from medloop.imaging.segment_dataset import ValidationVolume
 from medloop.imaging.volume_augmentation import VolumeAugmentation
 from medloop.imaging.volumes import Shape
-from medloop.training.checkpoint import write_model
 from medloop.training.compute import channels_last
-from medloop.training.loop import FitResult, fit
 from medloop.training.losses import VolumeLoss
 from medloop.training.placement import place_volumes
 from medloop.training.pretrained import load_pretrained
@@ -31,6 +29,8 @@ from medloop.training.ranks import Ranks, join_ranks
 from medloop.training.seeding import seed_everything
 from medloop.training.segmentation_task import SegmentationTask
 from medloop.training.tracking.open import tracking
+from medloop.training.trainer import FitResult, Trainer
+from medloop.training.weights import write_model
 
 MAX_CLASSES = 256
 """Labels are kept as uint8."""
@@ -74,17 +74,11 @@ def _train(job: TrainingJob, settings: SegmentationHyperparameters, device: torc
     task = _make_task(settings, data, len(classes), device, ranks)
     identity = run_identity(network, classes, split, pretrained)
     with tracking(run_info("segmentation", settings, split), job.output_dir) as run:
-        result = fit(
-            model,
-            task,
-            settings,
-            device=device,
-            checkpoint_dir=job.checkpoint_dir,
-            ranks=ranks,
-            network=network.name,
-            run=identity,
-            tracking=run,
-        )
+        trainer = Trainer(
+            model, task, settings, device=device, checkpoint_dir=job.checkpoint_dir, ranks=ranks,
+            network=network.name, identity=identity, tracking=run,
+        )  # fmt: skip
+        result = trainer.fit()
         record = make_record(
             task="segmentation", network=network, classes=classes, preprocessing=data.preprocessing,
             inference=data.inference, split=split, pretrained=pretrained, settings=settings, best=result.best,

@@ -20,7 +20,7 @@ from medloop.imaging.sliding import infer_logits
 from medloop.imaging.volume_augmentation import VolumeAugmentation
 from medloop.imaging.volumes import label_map
 from medloop.training.compute import to_layout
-from medloop.training.losses import Share, VolumeLoss
+from medloop.training.losses import Reduction, VolumeLoss
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.tracking.base import Picture
 from medloop.training.tracking.pictures import NUM_CASES, busiest_slice, slice_panel
@@ -30,7 +30,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass
 class SegmentationTask:
-    """The data, loss and score of one run, as `medloop.training.loop.Task`.
+    """The data, loss and score of one run, as a `medloop.training.task.Task`.
 
     Args:
         sampler: Training samples.
@@ -57,7 +57,7 @@ class SegmentationTask:
     ranks: Ranks = ALONE
     metric: str = field(default="val_dice", init=False)
     unit: str = field(default="volumes", init=False)
-    fewest: int = field(default=1, init=False)
+    min_rows: int = field(default=1, init=False)
     _drawn: list[NDArray[np.uint8]] = field(default_factory=list, init=False, repr=False)
     """[x, y, z] predictions on the preprocessed grid of the first validation cases, as last validated."""
 
@@ -74,10 +74,10 @@ class SegmentationTask:
             images, labels = self.augmentation(images, labels, draws)
         return to_layout(images, last=self.last), labels
 
-    def loss(self, model: nn.Module, batch: Batch, share: Share) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, reduction: Reduction) -> Tensor:
         """Mean loss over the samples (patches, where patches are drawn) of all processes."""
         images, labels = batch
-        return self.loss_function(model(images), labels, share)
+        return self.loss_function(model(images), labels, reduction)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Loss on the preprocessed grid, and Dice at the original resolution, both as means over cases."""
@@ -93,7 +93,7 @@ class SegmentationTask:
         image = case.image.to(self.device, non_blocking=True)
         logits = infer_logits(lambda windows: model(to_layout(windows, last=self.last)), image, self.inference)
         label = case.label.to(self.device)[None, None]
-        loss = float(self.loss_function(logits[None], label, Share.alone(1, self.device)))
+        loss = float(self.loss_function(logits[None], label, Reduction.local(1, self.device)))
         x, y, z = case.truth.shape
         prediction = label_map(logits.softmax(dim=0), (x, y, z)).cpu().numpy()
         if self.ranks.first and len(self._drawn) < NUM_CASES:

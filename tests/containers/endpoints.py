@@ -21,7 +21,7 @@ from medloop.documents.hyperparameters import ClassificationHyperparameters, Seg
 from medloop.documents.model import Best, ImagePreprocessing, Inference, ModelRecord, TrainedOn
 from medloop.documents.split import Task
 from medloop.imaging import networks
-from medloop.training.checkpoint import write_model
+from medloop.training.weights import write_model
 from tests.unit.imaging.test_segment_predictor import PREPROCESSING
 
 MAIN = Path(__file__).parents[2] / "containers" / "serve" / "main.py"

@@ -34,7 +34,7 @@ def stage(world: World, ml: Path, *, archive: bool) -> None:
     """Lay out a processing job's inputs: an untrained model of the fake's record, test folder and split.json."""
     # torch takes seconds to import, which the quick test has no use for.
     from medloop.imaging import networks
-    from medloop.training.checkpoint import write_model
+    from medloop.training.weights import write_model
 
     small = {"init_filters": 8} if world.task == "segmentation" else {"image_size": 32}
     kind = SegmentationHyperparameters if world.task == "segmentation" else ClassificationHyperparameters

@@ -5,16 +5,16 @@ The model is logged as files (safetensors, model.json), not by `mlflow.pytorch.l
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from medloop.documents.model import TrackingRun
+from medloop.training.file_lock import lock_file
 from medloop.training.tracking.base import Picture, RunInfo, Status
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     # Without a server in between, the client would put artefacts below the job's own folder.
-    place: dict[str, Any] = {}
+    place: dict[str, str] = {}
     if uri.startswith(_SQLITE):
         place["artifact_location"] = Path(uri.removeprefix(_SQLITE)).parent.joinpath("artifacts", name).as_uri()
     try:
@@ -129,15 +129,5 @@ def _alone(uri: str) -> Iterator[None]:
         yield
         return
     database = Path(uri.removeprefix(_SQLITE))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_suffix(".lock").open("a") as file:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"another job has been opening the store for {_LOCK_SECONDS:g} s") from None
-                time.sleep(0.1)
+    with lock_file(database.with_suffix(".lock"), wait_seconds=_LOCK_SECONDS):
         yield

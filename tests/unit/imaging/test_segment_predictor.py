@@ -25,7 +25,7 @@ from medloop.errors import DataError
 from medloop.imaging.networks import build
 from medloop.imaging.segment_dataset import Subjects, load_training
 from medloop.imaging.segment_predictor import VolumePredictor
-from medloop.training.checkpoint import save_weights
+from medloop.training.weights import save_weights
 
 SHAPE = (30, 26, 12)
 OBLIQUE = np.array([[0.0, 0.9, 0.2, 5.0], [-1.0, 0.0, 0.0, 7.0], [0.0, -0.2, 2.6, -9.0], [0.0, 0.0, 0.0, 1.0]])

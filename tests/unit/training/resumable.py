@@ -23,10 +23,10 @@ from medloop.documents.model import Inference
 from medloop.imaging.patches import PatchSampler, training_volume
 from medloop.imaging.segment_dataset import ValidationVolume
 from medloop.imaging.volume_augmentation import VolumeAugmentation
-from medloop.training.loop import FitResult, fit
 from medloop.training.losses import VolumeLoss
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.segmentation_task import SegmentationTask
+from medloop.training.trainer import FitResult, Trainer
 from tests.unit.training.distributed import CPU
 
 PATCH = (16, 16, 16)
@@ -104,7 +104,7 @@ def run(
         nn.Conv3d(1, 4, 3, padding=1), nn.InstanceNorm3d(4, affine=True), nn.PReLU(), nn.Dropout(settings.dropout),
         nn.Conv3d(4, 3, 3, padding=1),
     ).to(dtype)  # fmt: skip
-    return fit(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks, run="data")
+    return Trainer(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks, identity="data").fit()
 
 
 def state(result: FitResult) -> dict[str, Tensor]:

@@ -17,16 +17,12 @@ from medloop.documents.hyperparameters import (
 from medloop.errors import SettingError
 from medloop.imaging.networks import Traits
 from medloop.imaging.upsampling import LinearUpsample, replace_upsampling, upsample_linear
+from medloop.training.auto_batch import largest_that_fits
 from medloop.training.averaging import WeightAverage
-from medloop.training.compute import (
-    Compiler,
-    blocks,
-    compile_network,
-    prepare_network,
-    restore_scaler,
-    synchronised,
-)
-from medloop.training.memory import advice, explained, largest_that_fits
+from medloop.training.compilation import Compiler, compile_network, synchronised
+from medloop.training.compute import blocks, prepare_network
+from medloop.training.memory import advice, translate_oom
+from medloop.training.optimisation import restore_scaler
 from tests.unit.training.distributed import CPU
 from tests.unit.training.resumable import run, state
 
@@ -217,7 +213,7 @@ def test_recomputed_blocks_are_compiled_each() -> None:
 @pytest.mark.slow
 def test_validation_compiles_nothing(tmp_path: Path) -> None:
     """A compiled run has one shape, also of its last batch; validation has many, and leaves compiled code alone."""
-    from tests.unit.training.test_loop import LineTask, train
+    from tests.unit.training.test_trainer import LineTask, train
 
     class Shapes(LineTask):
         def validate(self, model: nn.Module) -> dict[str, float]:
@@ -267,7 +263,7 @@ def test_a_deterministic_run_repeats_to_the_last_bit(tmp_path: Path) -> None:
 def test_a_batch_in_parts_is_the_batch(tmp_path: Path) -> None:
     """Accumulation gives the loss of the whole batch; Dice is taken over each part, so classification is compared."""
     # Segmentation's own parts are covered by the parity of processes; a mean over samples must not change at all.
-    from tests.unit.training.test_loop import LineTask, train
+    from tests.unit.training.test_trainer import LineTask, train
 
     whole, _ = train(LineTask(8), tmp_path / "a", epochs=3, batch_size=8, accumulation=1)
     parts, _ = train(LineTask(8), tmp_path / "b", epochs=3, batch_size=8, accumulation=3)
@@ -296,12 +292,12 @@ class TestMemory:
     @pytest.mark.parametrize(
         "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[enforce fail] can't allocate memory: 9")]
     )
-    def test_is_explained(self, error: Exception) -> None:
+    def test_names_what_to_change(self, error: Exception) -> None:
         """A GPU's error and the CPU's; any other stays what it is."""
         said = "this machine ran out of memory; try in this order: accumulation=2"
-        with pytest.raises(SettingError, match=said), explained(settings(), CPU):
+        with pytest.raises(SettingError, match=said), translate_oom(settings(), CPU):
             raise error
-        with pytest.raises(RuntimeError, match="shapes differ"), explained(settings(), CPU):
+        with pytest.raises(RuntimeError, match="shapes differ"), translate_oom(settings(), CPU):
             raise RuntimeError("shapes differ")
 
     @pytest.mark.parametrize("holds", [1, 2, 3, 7, 8, 100])
@@ -334,14 +330,14 @@ class TestMemory:
                 raise RuntimeError(f"CUDA error: {text} when calling `cublasCreate(handle)`")
 
         assert largest_that_fits(attempt, 8) == 3
-        with pytest.raises(SettingError, match=r"this machine ran out of memory; try"), explained(settings(), CPU):
+        with pytest.raises(SettingError, match=r"this machine ran out of memory; try"), translate_oom(settings(), CPU):
             attempt(4)
-        with pytest.raises(RuntimeError, match="something else"), explained(settings(), CPU):
+        with pytest.raises(RuntimeError, match="something else"), translate_oom(settings(), CPU):
             raise RuntimeError("something else")
 
     def test_a_batch_that_does_not_fit_is_accumulated(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """auto_batch on a machine that holds three rows: the batch of eight comes in three parts."""
-        from tests.unit.training.test_loop import LineTask, train
+        from tests.unit.training.test_trainer import LineTask, train
 
         class Small(LineTask):
             def batch(self, samples: Any, epoch: int) -> Tensor:

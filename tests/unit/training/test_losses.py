@@ -1,4 +1,4 @@
-"""Losses against MONAI's and torch's own, and what stand-ins count: nothing."""
+"""Losses against MONAI's and torch's own, and what padding count: nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medloop.training.losses import ImageLoss, Share, VolumeLoss
+from medloop.training.losses import ImageLoss, Reduction, VolumeLoss
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ def test_volume_loss_is_monais(kind: Literal["dice_ce", "dice"]) -> None:
     )
     expected = theirs(logits, labels.long())
     [gradient] = torch.autograd.grad(expected, logits)
-    value = VolumeLoss(kind)(logits, labels, Share.alone(3, CPU))
+    value = VolumeLoss(kind)(logits, labels, Reduction.local(3, CPU))
     [own] = torch.autograd.grad(value, logits)
     torch.testing.assert_close(value, expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(own, gradient, atol=1e-8, rtol=1e-5)
@@ -47,23 +47,23 @@ def test_perfect_is_zero() -> None:
     logits = 50.0 * torch.nn.functional.one_hot(labels[:, 0].long(), 2).movedim(-1, 1).float()
     for kind in ("dice_ce", "dice"):
         loss = VolumeLoss(kind)
-        assert float(loss(logits, labels, Share.alone(2, CPU))) < 1e-3
-        assert float(loss(-logits, labels, Share.alone(2, CPU))) > 0.9
+        assert float(loss(logits, labels, Reduction.local(2, CPU))) < 1e-3
+        assert float(loss(-logits, labels, Reduction.local(2, CPU))) > 0.9
 
 
-def test_stand_ins_count_nothing() -> None:
+def test_padding_count_nothing() -> None:
     """A row of weight 0 changes neither value nor gradient, whatever it holds."""
     logits, labels = volumes()
-    share = Share(torch.tensor([1.0, 1.0, 0.0]), 2)
+    reduction = Reduction(torch.tensor([1.0, 1.0, 0.0]), 2)
     for loss in (VolumeLoss("dice_ce"), VolumeLoss("dice")):
-        value, without = loss(logits, labels, share), loss(logits[:2], labels[:2], Share.alone(2, CPU))
+        value, without = loss(logits, labels, reduction), loss(logits[:2], labels[:2], Reduction.local(2, CPU))
         torch.testing.assert_close(value, without)
         [gradient] = torch.autograd.grad(value, logits)
         assert not gradient[2].any()
         assert gradient[:2].any()
     scores, classes = logits.mean(dim=(2, 3, 4)), torch.tensor([0, 2, 1])
     torch.testing.assert_close(
-        ImageLoss()(scores, classes, share), torch.nn.functional.cross_entropy(scores[:2], classes[:2])
+        ImageLoss()(scores, classes, reduction), torch.nn.functional.cross_entropy(scores[:2], classes[:2])
     )
 
 
@@ -72,7 +72,7 @@ def test_class_weights_count_over_images_not_over_their_sum() -> None:
     scores, classes = torch.randn(4, 3, dtype=torch.float64), torch.tensor([0, 0, 2, 1])
     weights = torch.tensor([0.5, 1.0, 4.0], dtype=torch.float64)
     each = torch.nn.functional.cross_entropy(scores, classes, weight=weights, reduction="none", label_smoothing=0.1)
-    value = ImageLoss(weights, 0.1)(scores, classes, Share.alone(4, CPU))
+    value = ImageLoss(weights, 0.1)(scores, classes, Reduction.local(4, CPU))
     torch.testing.assert_close(value, each.mean())
 
 
@@ -80,6 +80,6 @@ def test_half_precision_logits_are_summed_in_float32() -> None:
     """A sum over a million voxels doesn't fit bfloat16."""
     labels = torch.ones(1, 1, 96, 96, 96, dtype=torch.uint8)
     logits = torch.zeros(1, 2, 96, 96, 96, dtype=torch.bfloat16)
-    value = VolumeLoss("dice")(logits, labels, Share.alone(1, CPU))
+    value = VolumeLoss("dice")(logits, labels, Reduction.local(1, CPU))
     assert value.dtype == torch.float32
     assert float(value) == pytest.approx(1 - 2 * 0.5 / 1.5, abs=1e-5)

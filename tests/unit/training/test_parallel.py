@@ -18,13 +18,13 @@ from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.patches import PatchSampler, training_volume
 from medloop.imaging.segment_dataset import ValidationVolume
 from medloop.imaging.volume_augmentation import VolumeAugmentation
-from medloop.training.classification_task import ClassificationTask, fewest_rows
-from medloop.training.loop import fit
-from medloop.training.losses import Share, VolumeLoss
+from medloop.training.classification_task import ClassificationTask, min_training_rows
+from medloop.training.losses import Reduction, VolumeLoss
 from medloop.training.optimisation import make_optimiser
 from medloop.training.parallel import Parallel, parallelise
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.segmentation_task import SegmentationTask
+from medloop.training.trainer import Trainer
 from tests.unit.training.distributed import CPU, on_ranks
 
 PATCH = (16, 16, 16)
@@ -47,9 +47,9 @@ def volumes(num: int, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
 class Recording(SegmentationTask):
     """Remembers the loss of every step."""
 
-    def loss(self, model: nn.Module, batch: Any, share: Share) -> Tensor:
+    def loss(self, model: nn.Module, batch: Any, reduction: Reduction) -> Tensor:
         """The loss, kept."""
-        value = super().loss(model, batch, share)
+        value = super().loss(model, batch, reduction)
         if model.training:
             self.__dict__.setdefault("steps", []).append(value.detach().clone())
         return value
@@ -75,7 +75,7 @@ def segment(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
         inference=Inference(patch_size=PATCH, overlap=0.5),
         num_classes=3, seed=0, device=CPU, ranks=ranks,
     )  # fmt: skip
-    result = fit(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks, network=network.name)
+    result = Trainer(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks, network=network.name).fit()
     return {
         "losses": torch.stack(task.__dict__["steps"]),
         "state": {name: value.clone() for name, value in result.model.state_dict().items()},
@@ -113,7 +113,7 @@ def classify(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
     images = LabelledImages(pixels, torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2]))
     rule = ImagePreprocessing(image_size=12, channels=1, mean=0.5, std=0.3)
     task = ClassificationTask(images, images, ["a", "b", "c"], rule, settings, CPU, ranks=ranks)
-    result = fit(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks)
+    result = Trainer(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks).fit()
     rows = [[row["train_loss"], row["val_loss"], row["val_auroc"], row["val_accuracy"]] for row in result.history]
     return {"rows": torch.tensor(rows, dtype=torch.float64), "state": result.model.state_dict()}
 
@@ -141,8 +141,9 @@ def normalise(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
     )
     images = LabelledImages(torch.rand(9, 1, 8, 8), torch.tensor([0, 1] * 4 + [0]))
     rule = ImagePreprocessing(image_size=8, channels=1, mean=0.5, std=0.3)
-    task = ClassificationTask(images, images, ["a", "b"], rule, settings, CPU, ranks=ranks, fewest=fewest_rows(model))
-    result = fit(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks)
+    task = ClassificationTask(images, images, ["a", "b"], rule, settings, CPU, ranks=ranks)
+    task.min_rows = min_training_rows(model)
+    result = Trainer(model, task, settings, device=CPU, checkpoint_dir=folder, ranks=ranks).fit()
     return {"losses": [row["val_loss"] for row in result.history], "state": dict(model.named_buffers())}
 
 
@@ -164,11 +165,11 @@ def test_all_processes_count_in_running_statistics(two: list[dict[str, Any]]) ->
         torch.testing.assert_close(fsdp[name], value, atol=1e-5, rtol=1e-4)
 
 
-def test_a_pass_apart_exchanges_no_statistics() -> None:
+def test_a_pass_without_gradient_sync_exchanges_no_statistics() -> None:
     """A process that tries how many rows fit must not wait for others, whose tries may end sooner."""
     model = nn.Sequential(nn.Linear(2, 2), nn.SyncBatchNorm(2))
     parallel = Parallel(model, model, ALONE, None, CPU)
-    with parallel.apart():
+    with parallel.without_gradient_sync():
         assert not model[1].training
     assert model[1].training
 
@@ -181,14 +182,14 @@ def measure(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
     network = networks.describe(settings, 2)
     model = networks.build(network)
     parallel = parallelise(model, settings, networks.traits("swinunetr"), CPU, ranks)
-    optimiser = make_optimiser(parallel.bare, settings)
+    optimiser = make_optimiser(parallel.module, settings)
     images = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(1))
-    parallel.scale(ranks.sum(parallel.model(images).square().mean() / ranks.size)).backward()
+    parallel.scale_loss(ranks.sum(parallel.model(images).square().mean() / ranks.size)).backward()
     optimiser.step()
     held = [weight.detach() for weight in parallel.parameters]
     held += [value for state in optimiser.state.values() for value in state.values()]
     local = [value.to_local() if isinstance(value, DTensor) else value for value in held]
-    return {"bytes": sum(value.nbytes for value in local), "state": parallel.whole_state()}
+    return {"bytes": sum(value.nbytes for value in local), "state": parallel.full_state()}
 
 
 @pytest.mark.slow

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from medloop.errors import DataError, SettingError, TargetError, Terminated
+from medloop.training.checkpoint import CheckpointWriter, Progress
 from medloop.training.ranks import ALONE, Ranks
-from medloop.training.resume import Checkpoints, Progress, claimed
+from medloop.training.resume import lock_checkpoint_dir
 from tests.unit.training.distributed import on_ranks
 from tests.unit.training.killing import finish_with_kills
 from tests.unit.training.resumable import run, state
@@ -60,7 +61,7 @@ def test_goes_on_to_the_same_weights(stopped: Path, whole: dict[str, Tensor], ca
 
 def test_sigterm_leaves_a_checkpoint_within_two_steps(tmp_path: Path) -> None:
     """The signal comes while a batch is made (ahead of its step); at most two steps later the run has ended, saved."""
-    with pytest.raises(Terminated, match=r"stopped by SIGTERM in epoch 1 .* goes on from its checkpoint"):
+    with pytest.raises(Terminated, match=r"stopped by SIGTERM in epoch 1 .* resumes from its checkpoint"):
         run(tmp_path, stop_at=3, checkpoint_minutes=100)  # accumulation 2: the third batch belongs to the second step
     assert len(steps(tmp_path)) == 1
     assert steps(tmp_path)[0] <= 2
@@ -141,7 +142,7 @@ def empty(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, pickled, garble, lie, lose, add, empty])
-def test_a_torn_checkpoint_is_named_and_passed_over(
+def test_a_torn_checkpoint_is_named_and_skipped(
     stopped: Path, whole: dict[str, Tensor], damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The one before it serves; the end is the same."""
@@ -193,7 +194,7 @@ def test_two_equal_runs_at_once_keep_apart(
     tmp_path: Path, whole: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The second one finds the folder in use: it says so, touches nothing there, and ends with the same weights."""
-    with claimed(tmp_path, ALONE) as mine:
+    with lock_checkpoint_dir(tmp_path, ALONE) as mine:
         assert mine == tmp_path
         assert_equal(state(run(tmp_path)), whole)
         assert "is in use by an equal run" in capsys.readouterr().out
@@ -249,7 +250,7 @@ def _save_on_two_hosts(ranks: Ranks, folder: Path) -> str:
     best = own / "best-00001.safetensors"
     if ranks.first:
         best.write_bytes(b"weights")
-    checkpoints = Checkpoints(own, "run", 2, replace(ranks, local_rank=0, local_size=1))
+    checkpoints = CheckpointWriter(own, "run", 2, replace(ranks, local_rank=0, local_size=1))
     checkpoints.save(Progress(total_steps=1), {"w": torch.ones(3)}, best)
     checkpoints.wait()
     manifest = json.loads((own / "step-000000001" / "checkpoint.json").read_text())

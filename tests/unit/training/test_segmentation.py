@@ -23,9 +23,9 @@ from medloop.imaging.metrics import dice
 from medloop.imaging.segment_predictor import VolumePredictor
 from medloop.imaging.sliding import infer_logits
 from medloop.imaging.volumes import read_case
-from medloop.training.loop import FitResult
 from medloop.training.segmentation import train_segmenter
 from medloop.training.segmentation_task import mean_dice
+from medloop.training.trainer import FitResult
 
 CLASSES = ["background", "ball", "core"]
 SETTINGS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The training loop, through `fit`, on a network of two weights."""
+"""The training loop, through `Trainer.fit`, on a network of two weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from medloop.documents.hyperparameters import Hyperparameters
 from medloop.errors import SettingError, TargetError
 from medloop.imaging.draws import Draws
-from medloop.training.loop import FitResult, fit
-from medloop.training.losses import Share
+from medloop.training.losses import Reduction
 from medloop.training.tracking.base import Picture, RunInfo
 from medloop.training.tracking.open import tracking
+from medloop.training.trainer import FitResult, Trainer
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ class LineTask:
 
     metric = "val_dice"
     unit = "volumes"
-    fewest = 1
+    min_rows = 1
 
     def __init__(self, num_samples: int = 8, scores: list[float] | None = None, seed: int = 0) -> None:
         self.num_samples, self.scores, self.seed = num_samples, scores, seed
@@ -43,9 +43,9 @@ class LineTask:
         self.seen.append(Draws(self.seed, epoch, samples).normal((1,), CPU))
         return self.seen[-1]
 
-    def loss(self, model: nn.Module, batch: Tensor, share: Share) -> Tensor:
+    def loss(self, model: nn.Module, batch: Tensor, reduction: Reduction) -> Tensor:
         """Mean squared error."""
-        return share.mean((model(batch) - batch).square()[:, 0])
+        return reduction.mean((model(batch) - batch).square()[:, 0])
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Remember the weight in `weights`, and score."""
@@ -69,7 +69,9 @@ def train(task: LineTask, folder: Path, **settings: object) -> tuple[FitResult, 
     task.seed = hyperparameters.seed
     info = RunInfo("segmentation", {}, "code", "data", {"MEDLOOP_TENSORBOARD_DIR": str(folder / "tb")})
     with tracking(info, folder) as run:
-        result = fit(model, task, hyperparameters, device=CPU, checkpoint_dir=folder / "checkpoints", tracking=run)
+        result = Trainer(
+            model, task, hyperparameters, device=CPU, checkpoint_dir=folder / "checkpoints", tracking=run
+        ).fit()
     return result, model
 
 
@@ -103,7 +105,7 @@ def test_patience_zero_never_stops(tmp_path: Path) -> None:
 
 
 def test_validates_at_the_interval_and_at_the_end(tmp_path: Path) -> None:
-    """The last epoch is validated even where the interval would pass it over."""
+    """The last epoch is validated even where the interval would skip it."""
     result, _ = train(LineTask(), tmp_path, epochs=5, val_interval=2)
     assert [row["epoch"] for row in result.history if "val_dice" in row] == [2, 4, 5]
 
@@ -178,7 +180,7 @@ def test_tensorboard_gets_event_files(tmp_path: Path) -> None:
 
 def test_history_csv_leaves_blank_what_was_not_validated(tmp_path: Path) -> None:
     """One row an epoch; columns of scores are empty where the epoch wasn't validated."""
-    from medloop.training.checkpoint import write_history
+    from medloop.training.weights import write_history
 
     result, _ = train(LineTask(), tmp_path, epochs=2, val_interval=2)
     write_history(tmp_path / "history.csv", result.history)
@@ -190,7 +192,7 @@ def test_history_csv_leaves_blank_what_was_not_validated(tmp_path: Path) -> None
 class LastStep(LineTask):
     """One batch, whose loss is finite and whose step is not."""
 
-    def loss(self, model: nn.Module, batch: Tensor, share: Share) -> Tensor:
+    def loss(self, model: nn.Module, batch: Tensor, reduction: Reduction) -> Tensor:
         """A finite value with an infinite gradient."""
         value = model(batch).mean()
         return (value - value.detach()).mul(1e30).mul(1e30)

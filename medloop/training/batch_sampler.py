@@ -1,7 +1,8 @@
 """Which samples a process computes in which step.
 
 A batch is what all processes take together in one optimiser step: the same samples, whatever their number. It is
-divided into `accumulation` parts, computed one after the other, and each part among the processes. Torch-free.
+divided into `accumulation` micro-batches, computed one after the other, and each of them among the processes.
+Torch-free.
 """
 
 from __future__ import annotations
@@ -17,32 +18,32 @@ from medloop.imaging.draws import epoch_order
 
 
 @dataclass(frozen=True)
-class Part:
-    """One process's share of one part of a batch."""
+class MicroBatch:
+    """One process's rows of a micro-batch."""
 
     samples: list[int]
-    """At least one: a process without a share computes a stand-in, so that all take part in what is exchanged."""
+    """At least one: a process without a sample computes padding, so that all take part in what is exchanged."""
     weights: list[float]
-    """1 of a sample, 0 of a stand-in."""
+    """1 of a sample, 0 of padding."""
     total: int
-    """Samples of the part on all processes."""
+    """Samples of the micro-batch on all processes."""
     fraction: float
-    """The part's share of the batch."""
+    """The micro-batch's share of the batch."""
 
 
 @dataclass
-class EpochPlan:
-    """The plan of a run's epochs.
+class BatchSampler:
+    """The samples of each step of a run.
 
     Args:
         num_samples: In an epoch.
         batch_size: Of all processes together; an epoch's last batch may be smaller.
-        accumulation: Parts of a batch.
+        accumulation: Micro-batches of a batch.
         seed: The run's.
         rank: This process.
         size: Processes.
-        fewest: Rows that a process computes at least, stand-ins among them (batch normalisation needs two).
-        even: Whether every part is filled up to the same number of rows (a compiled network wants one shape).
+        min_rows: Rows that a process computes at least, padding included (batch normalisation needs two).
+        even: Whether every micro-batch is padded to the same number of rows (a compiled network wants one shape).
     """
 
     num_samples: int
@@ -51,7 +52,7 @@ class EpochPlan:
     seed: int
     rank: int = 0
     size: int = 1
-    fewest: int = 1
+    min_rows: int = 1
     even: bool = False
     _order: tuple[int, NDArray[np.int64]] = field(default=(0, np.zeros(0, np.int64)), init=False, repr=False)
 
@@ -66,26 +67,26 @@ class EpochPlan:
             self._order = epoch, epoch_order(self.seed, epoch, self.num_samples)
         return self._order[1][step * self.batch_size : (step + 1) * self.batch_size]
 
-    def parts(self, epoch: int, step: int) -> list[Part]:
+    def micro_batches(self, epoch: int, step: int) -> list[MicroBatch]:
         """What this process computes in a step."""
         batch = self.batch(epoch, step)
         parts = [part for part in np.array_split(batch, self.accumulation) if len(part)]
-        return [self._share(part, len(batch)) for part in parts]
+        return [self._own_rows(part, len(batch)) for part in parts]
 
-    def _share(self, part: NDArray[np.int64], batch_size: int) -> Part:
+    def _own_rows(self, part: NDArray[np.int64], batch_size: int) -> MicroBatch:
         own = np.array_split(part, self.size)[self.rank].tolist()
-        stand_ins = self._stand_ins(max(0, self._rows - len(own)), part.tolist(), own)
-        weights = [1.0] * len(own) + [0.0] * len(stand_ins)
-        return Part([*own, *stand_ins], weights, len(part), len(part) / batch_size)
+        padding = self._padding(max(0, self._num_rows - len(own)), part.tolist(), own)
+        weights = [1.0] * len(own) + [0.0] * len(padding)
+        return MicroBatch([*own, *padding], weights, len(part), len(part) / batch_size)
 
     @property
-    def _rows(self) -> int:
+    def _num_rows(self) -> int:
         batch = min(self.batch_size, self.num_samples)
         largest = math.ceil(math.ceil(batch / self.accumulation) / self.size)
-        return max(1, self.fewest, largest if self.even else 0)
+        return max(1, self.min_rows, largest if self.even else 0)
 
     @staticmethod
-    def _stand_ins(missing: int, part: Sequence[int], own: Sequence[int]) -> list[int]:
+    def _padding(missing: int, part: Sequence[int], own: Sequence[int]) -> list[int]:
         if not missing:
             return []
         others = [sample for sample in part if sample not in own] or list(part)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medloop.training.feed import feed, tensors_in
+from medloop.training.prefetch import prefetch, tensors_in
 
 CPU = torch.device("cpu")
 
@@ -24,8 +24,8 @@ def wait_for(condition: threading.Event) -> None:
 @pytest.mark.parametrize("depth", [0, 1, 2, 5])
 def test_results_come_in_order(depth: int) -> None:
     """One for each step, from the first to the last."""
-    assert list(feed(lambda step: step * step, range(3, 20), CPU, depth)) == [k * k for k in range(3, 20)]
-    assert list(feed(lambda step: step, range(0), CPU, depth)) == []
+    assert list(prefetch(lambda step: step * step, range(3, 20), CPU, depth)) == [k * k for k in range(3, 20)]
+    assert list(prefetch(lambda step: step, range(0), CPU, depth)) == []
 
 
 def test_the_next_are_made_meanwhile() -> None:
@@ -39,7 +39,7 @@ def test_the_next_are_made_meanwhile() -> None:
             enough.set()
         return step
 
-    with closing(feed(make, range(10), CPU, depth=2)) as results:
+    with closing(prefetch(make, range(10), CPU, depth=2)) as results:
         assert next(results) == 0
         wait_for(enough)
         time.sleep(0.05)
@@ -51,7 +51,7 @@ def test_the_next_are_made_meanwhile() -> None:
 def test_without_depth_nothing_is_made_ahead(depth: int | None) -> None:
     """A plain loop in the reader's own thread, which is what the CPU gets unless it is asked otherwise."""
     made: list[str] = []
-    results = feed(lambda step: made.append(threading.current_thread().name), range(3), CPU, depth)
+    results = prefetch(lambda step: made.append(threading.current_thread().name), range(3), CPU, depth)
     next(results)
     assert made == [threading.current_thread().name]
 
@@ -65,12 +65,12 @@ def test_an_error_comes_at_its_step() -> None:
             raise error
         return step
 
-    results = feed(make, range(10), CPU, depth=2)
+    results = prefetch(make, range(10), CPU, depth=2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="no batch") as caught:
         next(results)
     assert caught.value is error
-    assert not feeding()
+    assert not prefetching()
 
 
 def test_the_thread_ends_with_its_reader() -> None:
@@ -83,33 +83,33 @@ def test_the_thread_ends_with_its_reader() -> None:
             wait_for(go)
         return step
 
-    results = feed(make, range(1_000_000), CPU, depth=2)
+    results = prefetch(make, range(1_000_000), CPU, depth=2)
     assert next(results) == 0
     wait_for(working)
     threading.Timer(0.05, go.set).start()
     results.close()  # type: ignore[attr-defined]
-    assert not feeding()
-    with closing(feed(lambda step: step, range(1_000_000), CPU, depth=2)) as results:
+    assert not prefetching()
+    with closing(prefetch(lambda step: step, range(1_000_000), CPU, depth=2)) as results:
         assert next(results) == 0
-    assert not feeding()
+    assert not prefetching()
 
 
 def test_a_reader_that_fails_ends_the_thread() -> None:
     """Its own error comes out."""
 
     def read() -> None:
-        with closing(feed(lambda step: step, range(9), CPU, depth=2)) as results:
+        with closing(prefetch(lambda step: step, range(9), CPU, depth=2)) as results:
             for _ in results:
                 raise RuntimeError("diverged")
 
     with pytest.raises(RuntimeError, match="diverged"):
         read()
-    assert not feeding()
+    assert not prefetching()
 
 
-def feeding() -> bool:
+def prefetching() -> bool:
     """Whether a thread is at work."""
-    return any(thread.name == "feed" for thread in threading.enumerate())
+    return any(thread.name == "prefetch" for thread in threading.enumerate())
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def feed(
+def prefetch(
     make: Callable[[int], T], steps: Iterable[int], device: torch.device, depth: int | None = None
 ) -> Generator[T, None, None]:
     """Yield `make(step)` for each step, in order; the next ones are made meanwhile.
@@ -74,7 +74,7 @@ class _Worker(Generic[T]):
             self._stream = _side_stream(device)
             # What the data itself still waits for: copies to the GPU that were begun before.
             self._stream.wait_stream(torch.cuda.current_stream(device))
-        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
         self._thread.start()
 
     def results(self) -> Iterator[T]:

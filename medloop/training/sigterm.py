@@ -1,4 +1,4 @@
-"""SIGTERM: a spot machine is taken back, or someone stops the job. Training ends at the next step, checkpointed."""
+"""SIGTERM: a Spot instance is taken back, or someone stops the job. Training ends at the next step, checkpointed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,94 @@
+"""`auto_batch`: the largest batch that memory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from medloop.documents.hyperparameters import Hyperparameters
+from medloop.training.losses import Reduction
+from medloop.training.memory import is_out_of_memory, translate_oom
+from medloop.training.optimisation import Optimisation
+from medloop.training.parallel import Parallel
+from medloop.training.task import Batch, Task
+
+
+def choose_batch_size(
+    task: Task[Batch], parallel: Parallel, optimisation: Optimisation, settings: Hyperparameters
+) -> tuple[int, int]:
+    """batch_size and accumulation by what memory holds; on the CPU, which has no end of it, never more than asked for.
+
+    Raises:
+        SettingError: Not even one row a process fits.
+    """
+    ranks, device, asked = parallel.ranks, parallel.device, settings.batch_size
+    limit = task.num_samples if device.type == "cuda" else asked
+    # Room for the optimiser's state, which its first step takes.
+    reserved = [torch.empty_like(weight) for weight in parallel.parameters for _ in range(2)]
+    attempt = partial(_try_rows, task, parallel, optimisation)
+    with translate_oom(settings, device):
+        rows = int(ranks.smallest(largest_that_fits(attempt, -(-limit // ranks.size))))
+    del reserved
+    whole = rows * ranks.size
+    batch_size, accumulation = max(asked, whole), -(-asked // whole)
+    chosen = f"batch_size={batch_size}, accumulation={accumulation}"
+    ranks.say(f"auto_batch: {rows} {task.unit} a process fit at once; {chosen}")
+    return batch_size, accumulation
+
+
+def _try_rows(task: Task[Batch], parallel: Parallel, optimisation: Optimisation, rows: int) -> None:
+    """A forward and backward pass of that many rows, of which nothing stays."""
+    statistics = {name: value.clone() for name, value in parallel.module.named_buffers()}
+    samples = [row % task.num_samples for row in range(max(rows, task.min_rows))]
+    try:
+        reduction = Reduction.local(len(samples), parallel.device)
+        with parallel.without_gradient_sync(), optimisation.autocast():
+            loss = task.loss(parallel.module, task.batch(samples, 1), reduction)
+            loss.backward()  # type: ignore[no-untyped-call]
+    finally:
+        optimisation.optimiser.zero_grad(set_to_none=True)
+        for name, value in parallel.module.named_buffers():
+            value.copy_(statistics[name])
+
+
+def largest_that_fits(attempt: Callable[[int], None], limit: int) -> int:
+    """The largest number of rows that `attempt` computes without running out of memory.
+
+    Doubles from 1, then halves the interval that is left, to within an eighth.
+
+    Args:
+        attempt: Computes that many rows.
+        limit: More are not tried.
+
+    Returns:
+        1 to `limit`.
+
+    Raises:
+        torch.OutOfMemoryError: Not even one fits.
+    """
+    attempt(1)
+    fits, fails = 1, limit + 1
+    while fails - fits > max(1, fits // 8):
+        rows = min(2 * fits, limit) if fails > limit else (fits + fails) // 2
+        if _fits(attempt, rows):
+            fits = rows
+        else:
+            fails = rows
+        if fits == limit:
+            break
+    return fits
+
+
+def _fits(attempt: Callable[[int], None], rows: int) -> bool:
+    try:
+        attempt(rows)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return True

@@ -1,0 +1,364 @@
+"""The training loop of both tasks, on one process or many.
+
+`Trainer.fit` trains epochs of a `Task`, validates, keeps the weights with the best score, stops early, and reports
+every epoch to the log, to the trackers and to the history. Between two steps it saves a checkpoint where one is due;
+SIGTERM ends the run with one. An interrupted run resumes at the batch where its newest checkpoint was taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from medloop.container.metrics import report
+from medloop.documents.hyperparameters import Hyperparameters
+from medloop.documents.model import Best
+from medloop.errors import SettingError, Terminated
+from medloop.imaging.draws import step_seed
+from medloop.imaging.networks import traits
+from medloop.imaging.transfer import to_device
+from medloop.training.auto_batch import choose_batch_size
+from medloop.training.batch_sampler import BatchSampler, MicroBatch
+from medloop.training.checkpoint import CheckpointWriter, EpochRow, Manifest, Progress
+from medloop.training.compilation import Compiler, compile_network, synchronised
+from medloop.training.compute import prepare_network, prepare_process
+from medloop.training.losses import Reduction
+from medloop.training.memory import translate_oom
+from medloop.training.optimisation import Optimisation
+from medloop.training.parallel import parallelise
+from medloop.training.prefetch import prefetch
+from medloop.training.ranks import ALONE, Ranks
+from medloop.training.resume import load_checkpoint, lock_checkpoint_dir, newest_checkpoint
+from medloop.training.seeding import seed_everything
+from medloop.training.sigterm import catch_sigterm
+from medloop.training.task import Batch, Task
+from medloop.training.tracking.open import Tracking
+from medloop.training.weights import best_file, restore_weights, save_state
+
+CHECK_EVERY = 25
+"""Steps between two looks at the loss; each look makes the CPU wait for the GPU."""
+LONG_VALIDATION = 30.0
+"""Seconds of a validation from which on a checkpoint is taken before it."""
+_HOW = {
+    "strategy", "processes", "num_workers", "data_device", "channels_last", "compile", "activation_checkpointing",
+    "checkpoint_minutes", "keep_checkpoints", "max_minutes", "auto_batch",
+}  # fmt: skip
+"""Hyperparameters that say how a run is computed; a checkpoint may be resumed with others."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The result of a run."""
+
+    best: Best
+    history: list[EpochRow]
+    """One row an epoch: epoch, train_loss, learning_rate, throughput, and scores where it was validated."""
+    model: nn.Module
+    """Whole; on the first process with the best weights."""
+
+
+class Trainer(Generic[Batch]):
+    """Trains a network on a task: one run.
+
+    Args:
+        model: Moved to `device`. Seed before you build it (`seed_everything`), so that its first weights repeat too.
+        task: Data, loss and score.
+        settings: Epochs, learning rate, patience, seed and so on.
+        device: Where the task's batches are.
+        checkpoint_dir: The best weights and the checkpoints to resume from are kept here.
+        ranks: The processes.
+        network: The network's name, where it has one: says how it is best computed.
+        identity: Names what settings don't: the data, the classes, the first weights. A checkpoint of another run is
+            refused.
+        tracking: The run on its trackers; None tracks nothing.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task[Batch],
+        settings: Hyperparameters,
+        *,
+        device: torch.device,
+        checkpoint_dir: Path,
+        ranks: Ranks = ALONE,
+        network: str | None = None,
+        identity: str = "",
+        tracking: Tracking | None = None,
+    ) -> None:
+        self.task, self.settings, self.device, self.ranks = task, settings, device, ranks
+        self.checkpoint_dir, self.run = checkpoint_dir, _digest(settings, identity)
+        self.tracking = tracking or Tracking()
+        self.traits = traits(network)
+        self.progress = Progress(batch_size=settings.batch_size, accumulation=settings.accumulation)
+        seed_everything(settings.seed)
+        prepare_process(settings, device)
+        prepare_network(model, settings, self.traits, device)
+        self.parallel = parallelise(model, settings, self.traits, device, ranks)
+        self.optimisation = Optimisation(self.parallel, settings)
+        self._out_of_time = False
+        self._validation_seconds = 0.0
+
+    def fit(self, on_finish: Callable[[nn.Module], None] | None = None) -> FitResult:
+        """Train until the epochs, the patience or the time are used up; resume from a checkpoint where there is one.
+
+        Args:
+            on_finish: Called on the first process with the best weights, in eval mode and no-grad, before the best
+                score is reported, which is to be the last that is.
+
+        Raises:
+            SettingError: The loss or the score is no finite number (the message names `learning_rate`), memory ran out,
+                or a checkpoint is of another run.
+            DataError: A checkpoint doesn't fit.
+            TargetError: A folder can't be written to.
+            Terminated: SIGTERM came; there is a checkpoint.
+        """
+        with lock_checkpoint_dir(self.checkpoint_dir, self.ranks) as folder, catch_sigterm() as self._sigterm:
+            self._start(folder)
+            with closing(self._batches):
+                while not self._is_over():
+                    self._report(self._run_epoch())
+                    self._between_steps()
+                best = self._finish(on_finish)
+        if self.ranks.first:
+            report(**{best.metric: best.value})
+        return FitResult(best, self.progress.history, self.parallel.whole)
+
+    def _start(self, folder: Path) -> None:
+        """Resume from a checkpoint, or choose the batch that fits; begin to make batches."""
+        self._checkpoints = CheckpointWriter(folder, self.run, self.settings.keep_checkpoints, self.ranks)
+        newest = newest_checkpoint(folder, self.run, self.ranks)
+        if newest is not None:
+            self._resume(folder, *newest)
+        elif self.settings.auto_batch:
+            chosen = choose_batch_size(self.task, self.parallel, self.optimisation, self.settings)
+            self.progress.batch_size, self.progress.accumulation = chosen
+        self.sampler = self._make_sampler()
+        total_steps = self.settings.epochs * self.sampler.steps
+        self.optimisation.total_steps = total_steps
+        left, suits = total_steps - self.progress.total_steps, not synchronised(self.parallel.module)
+        self.compiler = Compiler(self.settings, self.device, left, suits, self.ranks.any)
+        self.sampler.even = self.compiler.decided
+        self._loss_sum = torch.tensor(self.progress.loss, dtype=torch.float64, device=self.device)
+        self._started, self._saved = time.monotonic() - self.progress.seconds, time.monotonic()
+        # One generator for all epochs: the next one's first batches are made while this one is validated.
+        self._batches = prefetch(self._load, range(self.progress.total_steps, total_steps), self.device)
+
+    def _resume(self, folder: Path, name: str, manifest: Manifest) -> None:
+        self.progress = manifest.progress
+        tensors = self.optimisation.tensors()
+        load_checkpoint(folder / name, tensors, self.ranks)
+        self.optimisation.restore(tensors, self.progress.scaler)
+        where = f"epoch {self.progress.epoch}, after {self.progress.step} of its steps"
+        self.ranks.say(f"resumed from checkpoint {name}: {where}")
+
+    def _make_sampler(self) -> BatchSampler:
+        size, batch = self.ranks.size, self.progress.batch_size
+        if batch < size:
+            raise SettingError(
+                f"batch_size={batch} is shared by {size} processes; give at least {size}, or fewer processes"
+            )
+        return BatchSampler(
+            self.task.num_samples, batch, self.progress.accumulation, self.settings.seed,
+            self.ranks.rank, size, self.task.min_rows,
+        )  # fmt: skip
+
+    def _is_over(self) -> bool:
+        """Whether training ends here; says why, where it ends early."""
+        done = self.progress.epoch - 1
+        if done == 0 or self.progress.step or done >= self.settings.epochs:
+            return done >= self.settings.epochs
+        if self._out_of_time:
+            self.ranks.say(f"stopped: max_minutes={self.settings.max_minutes:g} is used up")
+            return True
+        stale = self.progress.num_stale
+        if self.settings.patience and stale >= self.settings.patience:
+            self.ranks.say(f"stopped early: no better {self.task.metric} in {stale} validations")
+            return True
+        return False
+
+    def _run_epoch(self) -> EpochRow:
+        """Train one epoch, or what is left of it, validate where it is due, and return the epoch's row."""
+        progress = self.progress
+        epoch, rate = progress.epoch, self.optimisation.learning_rate(progress.total_steps - progress.step)
+        throughput = self._train(epoch)
+        row: EpochRow = {"epoch": epoch, "train_loss": self._mean_loss(), "learning_rate": rate}
+        row[f"{self.task.unit}_per_second"] = throughput
+        due = epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
+        # Asked once an epoch: the time must not run out between here and `_is_over`, on an epoch not validated.
+        self._out_of_time = self.ranks.any(self._is_out_of_time())
+        if due or self._out_of_time:
+            row |= self._validate(epoch)
+        progress.history.append(row)
+        progress.epoch, progress.step, progress.num_samples = epoch + 1, 0, 0
+        self._loss_sum.zero_()
+        return row
+
+    def _report(self, row: EpochRow) -> None:
+        if not self.ranks.first:
+            return
+        report(**row)
+        best, epoch = self.progress.best, int(row["epoch"])
+        numbers = {name: value for name, value in row.items() if name != "epoch"}
+        if best is not None:
+            numbers[f"best_{best.metric}"] = best.value
+        self.tracking.metrics({name: value for name, value in numbers.items() if math.isfinite(value)}, epoch)
+        if best is not None and best.epoch == epoch:
+            self.tracking.pictures(self.task.pictures, epoch)
+
+    def _finish(self, on_finish: Callable[[nn.Module], None] | None) -> Best:
+        """Load the best weights into the network, on the first process, and do there what comes next with it."""
+        self._checkpoints.wait()
+        best, model = self.progress.best, self.parallel.whole
+        assert best is not None, "the last epoch is always validated"  # noqa: S101
+        if self.ranks.first:
+            restore_weights(model, best_file(self._checkpoints.folder, best.epoch))
+        model.eval()
+        if self.ranks.first and on_finish:
+            with torch.no_grad(), translate_oom(self.settings, self.device), self.compiler.eager():
+                on_finish(model.to(self.device))
+        return best
+
+    # An epoch's steps
+
+    def _train(self, epoch: int) -> float:
+        """Train what is left of an epoch; returns samples a second."""
+        self.parallel.model.train()
+        progress, started = self.progress, time.monotonic()
+        before = progress.num_samples
+        bar = tqdm(
+            desc=f"epoch {epoch}", initial=progress.step, total=self.sampler.steps, leave=False, unit="batch",
+            disable=None if self.ranks.first else True,
+        )  # fmt: skip
+        with bar, translate_oom(self.settings, self.device):
+            for step in range(progress.step, self.sampler.steps):
+                parts = next(self._batches)
+                num = sum(part.total for part, _, _ in parts)
+                self._loss_sum += self._step(epoch, parts).double() * num
+                progress.step, progress.total_steps = step + 1, progress.total_steps + 1
+                progress.num_samples += num
+                bar.update()
+                if step % CHECK_EVERY == 0:
+                    self._check(float(self._loss_sum), "the training loss")
+                self._between_steps()
+        if self.device.type == "cuda":  # steps are asked for long before they are computed
+            torch.cuda.synchronize(self.device)
+        return (progress.num_samples - before) / max(1e-9, time.monotonic() - started)
+
+    def _load(self, position: int) -> list[tuple[MicroBatch, Reduction, Batch]]:
+        """This process's rows of a step, counted over the whole run; called ahead of it, from another thread."""
+        (done, step), loaded = divmod(position, self.sampler.steps), []
+        epoch = done + 1
+        for part in self.sampler.micro_batches(epoch, step):
+            weights = to_device(torch.tensor(part.weights), self.device)
+            loaded.append((part, Reduction(weights, part.total, self.ranks), self.task.batch(part.samples, epoch)))
+        return loaded
+
+    def _step(self, epoch: int, parts: Sequence[tuple[MicroBatch, Reduction, Batch]]) -> Tensor:
+        """One optimiser step; returns the batch's loss."""
+        progress = self.progress
+        self.optimisation.begin_step(progress.total_steps)
+        # Dropout draws from torch's own generator.
+        torch.manual_seed(step_seed(self.settings.seed, epoch, progress.step, self.ranks.rank))
+        value = torch.zeros((), device=self.device)
+        for index, (part, reduction, batch) in enumerate(parts, start=1):
+            with self.parallel.gradient_sync(index == len(parts)):
+                with self.optimisation.autocast():
+                    loss = self.task.loss(self.parallel.model, batch, reduction) * part.fraction
+                self.optimisation.backward(loss)
+            value = value + loss.detach()
+        self.optimisation.end_step(progress.total_steps)
+        return value
+
+    def _between_steps(self) -> None:
+        """Save where it is due, or asked for by SIGTERM, which ends the run; compile where that is due.
+
+        After an epoch's row has been reported, too: what ends here must not take a score with it.
+
+        Raises:
+            Terminated: SIGTERM came; there is a checkpoint.
+        """
+        stop = self._sigterm.is_set()
+        due = time.monotonic() - self._saved >= 60 * self.settings.checkpoint_minutes
+        # What one process is told all must do, or they would wait for one another.
+        verdict = self.ranks.largest(2.0 * stop + due)
+        if verdict >= 1:
+            self._save()
+        if verdict >= 2:
+            self._checkpoints.wait()
+            raise Terminated(
+                f"stopped by SIGTERM in epoch {self.progress.epoch} after {self.progress.step} of its steps; "
+                "the same job resumes from its checkpoint"
+            )
+        compile_now = self.compiler.due()
+        # One shape only, or the network would be compiled again for an epoch's last, smaller batch.
+        self.sampler.even = self.compiler.decided
+        if compile_now:
+            by_block = self.settings.strategy == "fsdp" or self.settings.activation_checkpointing
+            compile_network(self.parallel.module, self.traits, by_block=by_block)
+
+    def _save(self) -> None:
+        progress, best = self.progress, self.progress.best
+        self.parallel.average_statistics()
+        progress.loss, progress.seconds = float(self._loss_sum), time.monotonic() - self._started
+        progress.scaler = self.optimisation.scaler_state()
+        file = best_file(self._checkpoints.folder, best.epoch) if best else None
+        self._checkpoints.save(progress, self.optimisation.tensors(), file)
+        self._saved = time.monotonic()
+
+    # An epoch's end
+
+    def _mean_loss(self) -> float:
+        mean = float(self._loss_sum) / max(1, self.progress.num_samples)
+        self._check(mean, "the training loss")
+        # The last step comes after the last look at the loss.
+        self._check(self.parallel.largest_weight(), "a weight")
+        return mean
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        """Score the validation split, and keep the weights where they are the best so far."""
+        if self._validation_seconds > LONG_VALIDATION:  # SIGTERM may come, and its grace end, before it does
+            self._save()
+        started, averages = time.monotonic(), self.optimisation.averages
+        precision, memory = self.optimisation.autocast(), translate_oom(self.settings, self.device)
+        with self.parallel.eval_model(averages) as model, torch.no_grad(), precision, memory, self.compiler.eager():
+            scores = self.task.validate(model)
+        value, loss = scores[self.task.metric], scores.get("val_loss", 0.0)
+        self._check(value, self.task.metric)
+        self._check(loss, "val_loss")
+        if self.progress.take_score(Best(epoch=epoch, metric=self.task.metric, value=value), loss):
+            self._keep_best(epoch, averages)
+        self._validation_seconds = self.ranks.largest(time.monotonic() - started)
+        return scores
+
+    def _keep_best(self, epoch: int, averages: Sequence[Tensor] | None) -> None:
+        state, file = self.parallel.full_state(averages), best_file(self._checkpoints.folder, epoch)
+        if self.ranks.first:
+            save_state(state, file)
+            self._checkpoints.delete_old_best(file)
+
+    def _is_out_of_time(self) -> bool:
+        limit = self.settings.max_minutes
+        return limit is not None and time.monotonic() - self._started >= 60 * limit
+
+    def _check(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            rate = self.settings.learning_rate
+            raise SettingError(f"{what} became {value}: training diverged; lower learning_rate (now {rate:g})")
+
+
+def _digest(settings: Hyperparameters, identity: str) -> str:
+    """Digest of what makes a run what it is: another one's checkpoint is refused."""
+    values = {name: value for name, value in settings.model_dump(mode="json").items() if name not in _HOW}
+    return hashlib.sha256(json.dumps([values, identity], sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,81 @@
+"""Weights on disk: the best of a run so far, and the finished model's folder. Safetensors only."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file, save_model
+from torch import Tensor, nn
+
+from medloop.documents.model import HISTORY_FILE, MODEL_FILE, WEIGHTS_FILE, ModelRecord
+from medloop.errors import TargetError
+
+BEST_FILES = "best-*.safetensors"
+
+
+def best_file(folder: Path, epoch: int) -> Path:
+    """Where the best weights so far are stored, named by epoch: an older checkpoint's stay what they were."""
+    return folder / f"best-{epoch:05d}.safetensors"
+
+
+def save_state(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights by name; a reader sees the old file or the whole new one.
+
+    Raises:
+        TargetError: The folder can't be written to.
+    """
+    _write(path, lambda partial: save_file({name: value.cpu().contiguous() for name, value in state.items()}, partial))
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's weights; a reader sees the old file or the whole new one.
+
+    Raises:
+        TargetError: The folder can't be written to.
+    """
+    _write(path, lambda partial: save_model(model, str(partial)))
+
+
+def _write(path: Path, save: Callable[[Path], None]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(partial)
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk or a bad path in its own error
+        raise TargetError(f"{path}: can't be written ({error}); free the disk or give another folder") from None
+
+
+def restore_weights(model: nn.Module, path: Path) -> None:
+    """Load weights that `save_state` wrote into the model that they came from."""
+    model.load_state_dict(load_file(path))
+
+
+def write_model(model_dir: Path, model: nn.Module, record: ModelRecord, history: Sequence[Mapping[str, float]]) -> None:
+    """Write the finished model: weights, history.csv, and model.json last, so that it marks a whole folder.
+
+    Args:
+        model_dir: SageMaker packs this folder as model.tar.gz.
+        model: With the best weights.
+        record: What inference needs beside the weights.
+        history: One row an epoch; rows may lack columns (epochs without validation).
+
+    Raises:
+        TargetError: The folder can't be written to.
+    """
+    save_weights(model, model_dir / WEIGHTS_FILE)
+    write_history(model_dir / HISTORY_FILE, history)
+    (model_dir / MODEL_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write a table with one row an epoch; what a row lacks stays blank."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(history)
