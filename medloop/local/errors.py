@@ -1,13 +1,35 @@
-"""Errors of the emulated services; `session` turns them into botocore's ClientError."""
+"""Errors of the local backend, and the reasons that clients read of them.
+
+    Exception
+    ├── RequestError          a request that can't be done as it was made: no retry helps
+    │   ├── ServiceError      refused by the service, with its error code
+    │   ├── StagingError      accepted by SageMaker, and failed by it later: an image, an input, a path
+    │   ├── StartError        a serving container that doesn't come up
+    │   └── ExpressionError   a pipeline expression that has no value
+    └── any other             a bug, or a fault of this computer: no memory, no disk space
+
+A client's call meets a ServiceError, which `session` turns into botocore's ClientError. A job, a tuning job, a step or
+an execution that an error ends has `failure_reason` of it; a step whose request is refused has `refusal_reason`.
+`engine.attempts` reads from the beginning of a reason whether the step may be tried again.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+MAX_REASON = 1024
+INTERNAL = "InternalServerError"
+TRANSIENT = frozenset({"ResourceLimitExceeded", "ThrottlingException"})
+"""Errors of a service that may be gone at the next attempt."""
 
-class ServiceError(Exception):
-    """What the service would answer to a wrong request.
+
+class RequestError(Exception):
+    """A request that can't be done as it was made; the message is for whoever made it."""
+
+
+class ServiceError(RequestError):
+    """A service's response to a wrong request.
 
     Args:
         code: The service's error code, such as `ValidationException`.
@@ -22,6 +44,31 @@ class ServiceError(Exception):
         self.message = message
         self.status = status
         self.fields = fields or {}
+
+
+class StagingError(RequestError):
+    """A job or a container that SageMaker would accept and fail later."""
+
+
+class StartError(RequestError):
+    """A serving container that doesn't come up."""
+
+
+class ExpressionError(RequestError):
+    """A pipeline expression that has no value; the message says which one and why."""
+
+
+def failure_reason(error: BaseException) -> str:
+    """The FailureReason of what an error ended."""
+    if isinstance(error, RequestError):
+        return f"ClientError: {error}"[:MAX_REASON]
+    return f"{INTERNAL}: {type(error).__name__}: {error}"[:MAX_REASON]
+
+
+def refusal_reason(operation: str, error: ServiceError) -> str:
+    """The FailureReason of a step whose request the service refused; a transient one begins with the service's code."""
+    lead = error.code if error.code in TRANSIENT else "ClientError"
+    return f"{lead}: Failed to invoke sagemaker:{operation}. Error Details: {error.message}"
 
 
 def invalid(message: str) -> ServiceError:

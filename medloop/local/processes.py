@@ -1,4 +1,4 @@
-"""Processes that are known by more than their number, and how they are ended.
+"""Processes: how every one of them is started, known by more than its number, and ended.
 
 A process id is used again by the system; together with its start time it names one process only. A job's processes
 share a session (and so a process group) and carry the job's own ML_ROOT in their environment, which finds those that
@@ -7,13 +7,14 @@ left it.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -21,6 +22,11 @@ import medloop
 from medloop.local.state.home import HOME_VARIABLE, Home
 
 Identity = dict[str, Any]
+RUNNER = "medloop.local.runner"
+"""The module of every detached process."""
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def identity(pid: int) -> Identity:
@@ -31,13 +37,18 @@ def identity(pid: int) -> Identity:
         return {"pid": pid, "started": 0.0}
 
 
+def own_identity() -> Identity:
+    """The record of this process."""
+    return identity(os.getpid())
+
+
 def alive(process: Identity | None) -> bool:
-    """Whether this very process still runs (a zombie doesn't)."""
+    """True if this very process still runs (a zombie doesn't)."""
     if not process:
         return False
     try:
-        found = psutil.Process(process["pid"])
-        return bool(abs(found.create_time() - process["started"]) < 0.05 and found.status() != psutil.STATUS_ZOMBIE)
+        running = psutil.Process(process["pid"])
+        return bool(abs(running.create_time() - process["started"]) < 0.05 and running.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -63,25 +74,66 @@ def kill_strays(ml_root: Path) -> None:
                 process.send_signal(signal.SIGKILL)
 
 
-def spawn_module(home: Home, module: str, argument: str) -> Identity:
-    """Start `python -m <module> <argument>` detached: it outlives the terminal, and Ctrl-C there doesn't reach it.
+def inherited_environment(*more: str) -> dict[str, str]:
+    """Variables of this process that a user's program may have; nothing else, above all no credentials.
 
-    What it prints (only a bug does) goes to `<home>/engines/<last part of argument>.log`.
+    Args:
+        more: Names in addition to those that every program gets.
+    """
+    return {name: os.environ[name] for name in (*_INHERITED, *more) if name in os.environ}
+
+
+def start(
+    argv: list[str],
+    *,
+    cwd: Path,
+    env: dict[str, str],
+    output: int | IO[bytes] = subprocess.PIPE,
+    with_parent: bool = False,
+) -> subprocess.Popen[str]:
+    """Start a process in a session of its own, without input: Ctrl-C in the terminal doesn't reach it.
+
+    Args:
+        argv: The program and its arguments.
+        cwd: Its working folder.
+        env: Its whole environment.
+        output: Where what it prints goes, errors as well: a pipe of text by default.
+        with_parent: Whether the system kills it when the thread that started it ends, even by SIGKILL.
+
+    Raises:
+        OSError: The program can't be started.
+    """
+    return subprocess.Popen(  # noqa: S603 (the program of a job, a container or a function, or this project's own)
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+        preexec_fn=_die_with_parent if with_parent else None,
+    )
+
+
+def start_detached(home: Home, resource: str) -> Identity:
+    """Start `python -m medloop.local.runner <resource>`, which outlives this process.
+
+    What it prints (only a bug does) goes to `<home>/engines/<last part of the resource>.log`.
     """
     code = str(Path(medloop.__file__).parents[1])
     path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
-    log = home.folder("engines") / f"{argument.rpartition('/')[2]}.log"
+    env = {**os.environ, HOME_VARIABLE: str(home.root), "PYTHONPATH": path}
+    log = home.folder("engines") / f"{resource.rpartition('/')[2]}.log"
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-            [sys.executable, "-m", module, argument],
-            cwd=home.root,
-            env={**os.environ, HOME_VARIABLE: str(home.root), "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    found = identity(process.pid)
+        process = start([sys.executable, "-m", RUNNER, resource], cwd=home.root, env=env, output=output)
+    started = identity(process.pid)
     # Detached on purpose: without this, Popen's destructor warns that the child still runs.
     process.returncode = 0
-    return found
+    return started
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -39,7 +39,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 180) -> Any:
 def engine_of(arn: str) -> psutil.Process | None:
     """The process that runs an execution."""
     for process in psutil.process_iter(["cmdline"]):
-        if arn in (process.info["cmdline"] or ()) and "medloop.local.engine.engine" in process.info["cmdline"]:
+        if arn in (process.info["cmdline"] or ()) and "medloop.local.runner" in process.info["cmdline"]:
             return process
     return None
 

@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from medloop.local.engine import executions
-from medloop.local.jobs.jobs import PROCESSING, TRAINING
+from medloop.local.jobs.job import PROCESSING, TRAINING
 from medloop.local.session import local_session
 from medloop.local.state.home import BUCKET
 from medloop.local.state.store import Store, Table

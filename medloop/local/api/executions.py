@@ -5,7 +5,7 @@ from __future__ import annotations
 from medloop.definition.read import Definition
 from medloop.definition.step_types import type_in_metadata
 from medloop.local import processes
-from medloop.local.api.paging import created_between, page, pick
+from medloop.local.api.paging import created_between, page
 from medloop.local.api.pipelines import find
 from medloop.local.engine import executions
 from medloop.local.engine.executions import RUNNING, reap
@@ -13,11 +13,11 @@ from medloop.local.engine.graph import read_graph, typed_parameters
 from medloop.local.engine.selection import Selection
 from medloop.local.engine.step_runs.runners import RUN_HERE
 from medloop.local.errors import invalid
-from medloop.local.state import versions
+from medloop.local.state import pipeline_versions
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id, now
-from medloop.local.state.packages import created_by
-from medloop.local.state.store import Document, Table, Transaction
+from medloop.local.state.model_packages import created_by
+from medloop.local.state.store import Document, Table, Transaction, pick
 
 _SUMMARY = (
     "PipelineExecutionArn",
@@ -38,7 +38,7 @@ def start(backend: Backend, params: Document) -> Document:
         known = write.get(Table.TOKENS, token)
         if known:
             return known
-        version = versions.find(write, pipeline, params.get("PipelineVersionId"))
+        version = pipeline_versions.find(write, pipeline, params.get("PipelineVersionId"))
         definition = read_graph(version["PipelineDefinition"], RUN_HERE)
         document = _new_execution(version, definition, params)
         arn, name = document["PipelineExecutionArn"], pipeline["PipelineName"]
@@ -46,14 +46,14 @@ def start(backend: Backend, params: Document) -> Document:
         if config := params.get("SelectiveExecutionConfig"):
             reused = Selection.of(config).reused(write, name, definition)
             document["SelectiveExecutionConfig"] = config
-        document["_engine"] = processes.spawn_module(backend.home, "medloop.local.engine.engine", arn)
+        document["_engine"] = processes.start_detached(backend.home, arn)
         write.put(Table.EXECUTIONS, arn, document, parent=name)
         for step in reused:
             write.put(Table.STEPS, f"{arn}/{step['StepName']}", step, parent=arn)
         write.put(Table.TOKENS, token, {"PipelineExecutionArn": arn}, parent=arn)
         write.put(Table.PIPELINES, name, {**pipeline, "LastRunTime": document["CreationTime"]})
-        versions.keep(write, pipeline)
-        versions.change(write, pipeline, version["_version"], LastExecutionPipelineExecutionArn=arn)
+        pipeline_versions.keep(write, pipeline)
+        pipeline_versions.change(write, pipeline, version["_version"], LastExecutionPipelineExecutionArn=arn)
     return {"PipelineExecutionArn": arn}
 
 
@@ -77,7 +77,7 @@ def retry(backend: Backend, params: Document) -> Document:
         attempts = {step["StepName"]: step.get("AttemptCount", 1) for step in again}
         document |= {"PipelineExecutionStatus": "Executing", "LastModifiedTime": now()}
         document["_attempts"] = document.get("_attempts", {}) | attempts
-        document["_engine"] = processes.spawn_module(backend.home, "medloop.local.engine.engine", arn)
+        document["_engine"] = processes.start_detached(backend.home, arn)
         write.put(Table.EXECUTIONS, arn, document)
         write.put(Table.TOKENS, token, {"PipelineExecutionArn": arn}, parent=arn)
     return {"PipelineExecutionArn": arn}

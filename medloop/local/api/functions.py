@@ -8,11 +8,11 @@ from typing import Any
 
 from botocore.response import StreamingBody
 
-from medloop.local.api.paging import pick
 from medloop.local.errors import ServiceError
 from medloop.local.functions import functions
+from medloop.local.functions.invocation import invoke_function
 from medloop.local.state.backend import Backend
-from medloop.local.state.store import Document, Table
+from medloop.local.state.store import Document, Table, pick
 
 _CONFIGURATION = (
     *("FunctionName", "FunctionArn", "Runtime", "Role", "Handler", "CodeSize", "Description", "Timeout", "MemorySize"),
@@ -66,7 +66,7 @@ def invoke(backend: Backend, params: Document) -> Document:
         raise ServiceError(
             "InvalidRequestContentException", f"Could not parse request body into json: {error}"
         ) from error
-    answer = functions.run(backend, function, event)
+    answer = invoke_function(backend, function, event)
     said = json.dumps(answer.value if answer.error is None else answer.error).encode()
     failed = {} if answer.error is None else {"FunctionError": "Unhandled"}
     payload = StreamingBody(io.BytesIO(said), len(said))

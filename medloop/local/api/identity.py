@@ -8,7 +8,7 @@ import json
 from medloop.local.errors import ServiceError
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import ROLE_ARN, ROLE_NAME
-from medloop.local.state.packages import caller
+from medloop.local.state.model_packages import caller
 from medloop.local.state.store import Document
 
 

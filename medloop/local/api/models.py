@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from medloop.local.api.paging import created_between, page, pick
-from medloop.local.api.tags import put_tags
-from medloop.local.hosting import records
+from medloop.local.api.paging import created_between, page
+from medloop.local.hosting.endpoints import create_config, read_config
 from medloop.local.state.backend import Backend
-from medloop.local.state.store import Document, Table, Transaction
+from medloop.local.state.models import create_model, read_model
+from medloop.local.state.store import Document, Table, Transaction, pick
+from medloop.local.state.tags import put_tags
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ class Kind:
         return {}
 
 
-MODELS = Kind("Model", Table.MODELS, records.create_model, records.read_model)
+MODELS = Kind("Model", Table.MODELS, create_model, read_model)
 CONFIGS = Kind(
     "EndpointConfig",
     Table.ENDPOINT_CONFIGS,
-    lambda write, backend, request: records.create_config(write, request),
-    records.read_config,
+    lambda write, backend, request: create_config(write, request),
+    read_config,
 )

@@ -19,7 +19,7 @@ from medloop.local.api import (
     tuning,
 )
 from medloop.local.api.jobs import Handler
-from medloop.local.jobs.jobs import KINDS
+from medloop.local.jobs.job import KINDS
 
 _SAGEMAKER: dict[str, Handler] = {
     "CreatePipeline": pipelines.create,

@@ -65,11 +65,6 @@ def created_between(document: Document, params: Document, after: str, before: st
     )
 
 
-def pick(document: Document, *names: str) -> Document:
-    """The fields of a record that a summary shows, where it has them."""
-    return {name: document[name] for name in names if name in document}
-
-
 def _encode(key: tuple[Any, ...]) -> str:
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
 

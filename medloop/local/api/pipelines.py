@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from medloop.local.api.paging import created_between, page, pick
-from medloop.local.api.tags import put_tags
+from medloop.local.api.paging import created_between, page
 from medloop.local.engine.executions import RUNNING, reap
 from medloop.local.engine.graph import read_graph
 from medloop.local.engine.step_runs.runners import RUN_HERE
 from medloop.local.errors import ServiceError, check_name, in_use, invalid, not_found
-from medloop.local.state import versions
+from medloop.local.state import pipeline_versions
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
-from medloop.local.state.packages import created_by
-from medloop.local.state.store import Document, Table, Transaction
+from medloop.local.state.model_packages import created_by
+from medloop.local.state.store import Document, Table, Transaction, pick
+from medloop.local.state.tags import put_tags
 
 _SUMMARY = ("PipelineArn", "PipelineName", "PipelineDisplayName", "PipelineDescription", "RoleArn", "CreationTime")
 _VERSION_SUMMARY = (
@@ -69,7 +69,7 @@ def create(backend: Backend, params: Document) -> Document:
             )
         if not existing:
             write.put(Table.PIPELINES, name, document)
-            versions.keep(write, document)
+            pipeline_versions.keep(write, document)
             put_tags(write, document["PipelineArn"], params.get("Tags") or [])
     return {"PipelineArn": document["PipelineArn"]}
 
@@ -81,23 +81,23 @@ def update(backend: Backend, params: Document) -> Document:
         changes["PipelineDefinition"] = _definition(backend, params)
     with backend.store.write() as write:
         document = find(write, params["PipelineName"])
-        versions.keep(write, document)
+        pipeline_versions.keep(write, document)
         document |= {**changes, "LastModifiedTime": now(), "_version": document["_version"] + 1}
         write.put(Table.PIPELINES, document["PipelineName"], document)
-        versions.keep(write, document)
+        pipeline_versions.keep(write, document)
     return {"PipelineArn": document["PipelineArn"], "PipelineVersionId": document["_version"]}
 
 
 def describe(backend: Backend, params: Document) -> Document:
     """DescribePipeline: the newest version, or the one asked for."""
     with backend.store.read() as read:
-        return versions.find(read, find(read, params["PipelineName"]), params.get("PipelineVersionId"))
+        return pipeline_versions.find(read, find(read, params["PipelineName"]), params.get("PipelineVersionId"))
 
 
 def list_versions(backend: Backend, params: Document) -> Document:
     """ListPipelineVersions."""
     with backend.store.read() as read:
-        found = versions.of(read, find(read, params["PipelineName"]))
+        found = pipeline_versions.of(read, find(read, params["PipelineName"]))
     found = [version for version in found if created_between(version, params, "CreatedAfter", "CreatedBefore")]
     shown = [pick(version, *_VERSION_SUMMARY) for version in found]
     return page(shown, params, member="PipelineVersionSummaries", sort=lambda version: (version["PipelineVersionId"],))
@@ -110,10 +110,10 @@ def update_version(backend: Backend, params: Document) -> Document:
     number = params["PipelineVersionId"]
     with backend.store.write() as write:
         pipeline = find(write, params["PipelineArn"])
-        versions.find(write, pipeline, number)
-        versions.keep(write, pipeline)
+        pipeline_versions.find(write, pipeline, number)
+        pipeline_versions.keep(write, pipeline)
         fields = pick(params, "PipelineVersionDisplayName", "PipelineVersionDescription")
-        versions.change(write, pipeline, number, **fields)
+        pipeline_versions.change(write, pipeline, number, **fields)
     return {"PipelineArn": pipeline["PipelineArn"], "PipelineVersionId": number}
 
 

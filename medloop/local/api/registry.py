@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from medloop.local.api.paging import created_between, page, pick
-from medloop.local.api.tags import put_tags
+from medloop.local.api.paging import created_between, page
 from medloop.local.errors import ServiceError, invalid
 from medloop.local.requests import check_limits
-from medloop.local.state import packages
+from medloop.local.state import model_packages
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
-from medloop.local.state.packages import created_by, group_name
-from medloop.local.state.store import Document, Table, Transaction
+from medloop.local.state.model_packages import created_by, group_name
+from medloop.local.state.store import Document, Table, Transaction, pick
+from medloop.local.state.tags import put_tags
 
 _GROUP_SUMMARY = (
     "ModelPackageGroupName",
@@ -37,7 +37,7 @@ _MAX_METADATA = 50
 def create_group(backend: Backend, params: Document) -> Document:
     """CreateModelPackageGroup."""
     with backend.store.write() as write:
-        document = packages.create_group(write, params)
+        document = model_packages.create_group(write, params)
         put_tags(write, document["ModelPackageGroupArn"], params.get("Tags") or [])
     return pick(document, "ModelPackageGroupArn")
 
@@ -81,7 +81,7 @@ def delete_group(backend: Backend, params: Document) -> Document:
 def create(backend: Backend, params: Document) -> Document:
     """CreateModelPackage."""
     with backend.store.write() as write:
-        document = packages.create_package(write, params)
+        document = model_packages.create_package(write, params)
         put_tags(write, document["ModelPackageArn"], params.get("Tags") or [])
     return pick(document, "ModelPackageArn")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from medloop.local.api.paging import page, pick
+from medloop.local.api.paging import page
 from medloop.local.errors import ServiceError, invalid
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import ACCOUNT, REGION, now
-from medloop.local.state.store import Document, Table, Transaction
+from medloop.local.state.store import Document, Table, Transaction, pick
 
 _GROUP = "default"
 _EXPRESSION = re.compile(

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from medloop.local.api.paging import page
 from medloop.local.state.backend import Backend
-from medloop.local.state.store import Document, Table, Transaction
-
-
-def put_tags(write: Transaction, arn: str, tags: list[Document]) -> Document:
-    """Add tags to a resource, within a transaction; returns all of its tags by key."""
-    known = (write.get(Table.TAGS, arn) or {}) | {tag["Key"]: tag["Value"] for tag in tags}
-    if known:
-        write.put(Table.TAGS, arn, known)
-    return known
+from medloop.local.state.store import Document, Table
+from medloop.local.state.tags import put_tags
 
 
 def add(backend: Backend, params: Document) -> Document:

@@ -5,28 +5,27 @@ from __future__ import annotations
 from functools import partial
 
 from medloop.local import processes
-from medloop.local.api.paging import created_between, epoch, page, pick
+from medloop.local.api.paging import created_between, epoch, page
 from medloop.local.errors import invalid
-from medloop.local.jobs.jobs import ENDED
+from medloop.local.jobs.job import ENDED
 from medloop.local.state.backend import Backend
-from medloop.local.state.store import Document, Table
-from medloop.local.tuning import records
-from medloop.local.tuning.records import ARN, CONFIG, NAME, OBJECTIVE, STATUS
+from medloop.local.state.store import Document, Table, pick
+from medloop.local.tuning import tuning_jobs
+from medloop.local.tuning.tuning_jobs import ARN, CONFIG, NAME, OBJECTIVE, STATUS
 
 
 def create(backend: Backend, params: Document) -> Document:
     """CreateHyperParameterTuningJob: records it and starts its process, detached."""
     with backend.store.write() as write:
-        name = params[NAME]
-        spawn = partial(processes.spawn_module, backend.home, "medloop.local.tuning.running", records.tuning_arn(name))
-        return pick(records.create(write, params, spawn), ARN)
+        start = partial(processes.start_detached, backend.home, tuning_jobs.tuning_arn(params[NAME]))
+        return pick(tuning_jobs.create(write, params, start), ARN)
 
 
 def describe(backend: Backend, params: Document) -> Document:
     """DescribeHyperParameterTuningJob."""
     document = _read(backend, params)
     with backend.store.read() as transaction:
-        return records.describe(transaction, document)
+        return tuning_jobs.describe(transaction, document)
 
 
 def stop(backend: Backend, params: Document) -> Document:
@@ -34,7 +33,7 @@ def stop(backend: Backend, params: Document) -> Document:
     document = _read(backend, params)
     if document[STATUS] in ENDED:
         raise invalid(f"The request was rejected because the tuning job is in status {document[STATUS]}.")
-    records.change(backend, document[NAME], **{STATUS: "Stopping"})
+    tuning_jobs.change(backend, document[NAME], **{STATUS: "Stopping"})
     return {}
 
 
@@ -42,9 +41,9 @@ def list_(backend: Backend, params: Document) -> Document:
     """ListHyperParameterTuningJobs."""
     with backend.store.read() as transaction:
         found = transaction.select(Table.TUNING_JOBS)
-    wanted = [job for job in (records.reap(backend, job) for job in found) if _wanted(job, params)]
+    wanted = [job for job in (tuning_jobs.reap(backend, job) for job in found) if _wanted(job, params)]
     with backend.store.read() as transaction:
-        shown = [_summary(records.describe(transaction, job)) for job in wanted]
+        shown = [_summary(tuning_jobs.describe(transaction, job)) for job in wanted]
     by = {"Name": NAME, "Status": STATUS}.get(params.get("SortBy", ""), "CreationTime")
     member = "HyperParameterTuningJobSummaries"
     return page(shown, params, member=member, sort=lambda job: (job[by], job[NAME]))
@@ -54,7 +53,7 @@ def list_trials(backend: Backend, params: Document) -> Document:
     """ListTrainingJobsForHyperParameterTuningJob."""
     document = _read(backend, params)
     with backend.store.read() as transaction:
-        shown = records.summaries(transaction, document)
+        shown = tuning_jobs.summaries(transaction, document)
     if "StatusEquals" in params:
         shown = [item for item in shown if item["TrainingJobStatus"] == params["StatusEquals"]]
     member, by = "TrainingJobSummaries", params.get("SortBy", "Name")
@@ -68,8 +67,8 @@ def list_trials(backend: Backend, params: Document) -> Document:
 
 def _read(backend: Backend, params: Document) -> Document:
     with backend.store.read() as transaction:
-        document = records.read(transaction, params[NAME])
-    return records.reap(backend, document)
+        document = tuning_jobs.read(transaction, params[NAME])
+    return tuning_jobs.reap(backend, document)
 
 
 def _summary(document: Document) -> Document:

@@ -29,8 +29,9 @@ from medloop.definition.retrying import (
 from medloop.definition.step_types import type_of
 from medloop.local.engine import step_cache
 from medloop.local.engine.step_cache import Lookup
-from medloop.local.engine.step_runs.base import PASSING, StepResult, StepRun
+from medloop.local.engine.step_runs.base import StepResult, StepRun
 from medloop.local.engine.step_runs.runners import run_step
+from medloop.local.errors import INTERNAL, TRANSIENT
 from medloop.local.state.store import Document
 
 _FAULTS = {
@@ -38,7 +39,7 @@ _FAULTS = {
     RESOURCE_LIMIT: re.compile(r"ResourceLimitExceeded"),
     THROTTLING: re.compile(r"ThrottlingException|database is locked|another process holds it"),
 }
-_OURS = re.compile("|".join(["InternalServerError", "CapacityError", *sorted(PASSING)]))
+_OURS = re.compile("|".join([INTERNAL, "CapacityError", *sorted(TRANSIENT)]))
 
 
 @dataclass(frozen=True)

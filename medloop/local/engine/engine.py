@@ -1,4 +1,4 @@
-"""Runs one execution: `python -m medloop.local.engine.engine <its ARN>`, started detached by StartPipelineExecution.
+"""Runs one execution, in a process of its own that StartPipelineExecution starts (`medloop.local.runner`).
 
 A step starts when all that it refers to or depends on has succeeded, and its Condition has taken its branch;
 independent steps run at once. When a step fails, those that run go on to their end and nothing new starts, as SageMaker
@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import datetime
 import os
-import signal
-import sys
 import threading
-import traceback
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any
 
 from medloop.definition.read import OUTCOMES, Definition, Step
@@ -25,9 +21,9 @@ from medloop.local.engine.graph import read_graph, typed_parameters
 from medloop.local.engine.results import recorded
 from medloop.local.engine.step_runs.base import StepResult, StepRun
 from medloop.local.engine.step_runs.runners import RUN_HERE
-from medloop.local.jobs.runner import wait_for
+from medloop.local.errors import failure_reason
 from medloop.local.state.backend import Backend
-from medloop.local.state.home import HOME_VARIABLE, now
+from medloop.local.state.home import now
 from medloop.local.state.store import Document, Table
 
 _POLL_SECONDS = 0.1
@@ -192,30 +188,6 @@ def run_execution(backend: Backend, arn: str, stop: threading.Event) -> None:
     try:
         Engine(backend, execution, stop).run()
     except BaseException as error:
-        reason = f"InternalServerError: {type(error).__name__}: {error}"
         with backend.store.write() as write:
-            executions.change(write, arn, PipelineExecutionStatus="Failed", FailureReason=reason[:_MAX_REASON])
+            executions.change(write, arn, PipelineExecutionStatus="Failed", FailureReason=failure_reason(error))
         raise
-
-
-def main(argv: list[str]) -> None:
-    """Run the execution whose ARN is given, under `MEDLOOP_HOME`."""
-    backend = Backend.open(Path(os.environ[HOME_VARIABLE]))
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    if wait_for(lambda: _is_ours(backend, argv[0])):
-        run_execution(backend, argv[0], stop)
-
-
-def _is_ours(backend: Backend, arn: str) -> bool:
-    with backend.store.read() as read:
-        execution = read.get(Table.EXECUTIONS, arn)
-    return execution is not None and execution["_engine"]["pid"] == os.getpid()
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except Exception:
-        traceback.print_exc()
-        sys.exit(1)

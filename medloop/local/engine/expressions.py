@@ -13,13 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medloop.definition.read import is_expression
+from medloop.local.errors import ExpressionError
 
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]|\[(['\"])(.*?)\3\]")
 _MEMBER_NAMES = ("OutputName", "InputName", "ChannelName", "MetricName", "Name")
-
-
-class ExpressionError(Exception):
-    """An expression that has no value; the message says which one and why."""
 
 
 @dataclass

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from medloop.definition.read import read_definition
 from medloop.local.engine.step_runs.base import StepResult
-from medloop.local.jobs import jobs
+from medloop.local.jobs.job import KINDS
 from medloop.local.state.store import Document, Table, Transaction
-from medloop.local.tuning import records as tuning
+from medloop.local.tuning import tuning_jobs
 
 
 def property_files(declared: list[Document], job: Document) -> dict[str, str]:
@@ -37,15 +37,15 @@ def recorded(transaction: Transaction, execution: Document, record: Document) ->
     metadata: Document = record.get("Metadata") or {}
     if "_properties" in record:
         return StepResult("Succeeded", record["_properties"], metadata, property_files=record["_property_files"])
-    for name, kind in jobs.KINDS.items():
+    for name, kind in KINDS.items():
         if name in metadata:
             job = transaction.get(kind.table, metadata[name]["Arn"].rpartition("/")[2]) or {}
             step = read_definition(execution["_definition"]).step(record["StepName"])
             files = property_files(step.document.get("PropertyFiles") or [], job)
             return StepResult("Succeeded", job, metadata, property_files=files)
-    if tuning.is_completed(transaction, metadata):
-        document = tuning.read(transaction, tuning.name_of(metadata))
-        return StepResult("Succeeded", tuning.properties(transaction, document), metadata)
+    if tuning_jobs.is_completed(transaction, metadata):
+        document = tuning_jobs.read(transaction, tuning_jobs.name_of(metadata))
+        return StepResult("Succeeded", tuning_jobs.properties(transaction, document), metadata)
     if "RegisterModel" in metadata:
         arn = metadata["RegisterModel"]["Arn"]
         return StepResult("Succeeded", transaction.get(Table.PACKAGES, arn) or {"ModelPackageArn": arn}, metadata)

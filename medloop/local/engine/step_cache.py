@@ -14,10 +14,10 @@ from typing import Any
 from medloop.definition.caching import compared, is_cached, max_age
 from medloop.definition.read import Step
 from medloop.local.engine import executions
-from medloop.local.engine.expressions import ExpressionError, Scope, resolve
+from medloop.local.engine.expressions import Scope, resolve
 from medloop.local.engine.results import recorded
 from medloop.local.engine.step_runs.base import StepResult
-from medloop.local.errors import ServiceError
+from medloop.local.errors import ExpressionError, ServiceError
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import now
 from medloop.local.state.objects import split_uri

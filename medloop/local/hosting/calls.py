@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from medloop.local import processes
 from medloop.local.errors import ServiceError
-from medloop.local.hosting import records
+from medloop.local.hosting import endpoints
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import ACCOUNT, REGION
 from medloop.local.state.store import Document, Table
@@ -69,9 +69,9 @@ def read_serving(backend: Backend, name: str) -> Document:
     """
     with backend.store.read() as read:
         record = read.get(Table.ENDPOINTS, name)
-    if record is None or record["EndpointStatus"] not in records.SERVING:
+    if record is None or record["EndpointStatus"] not in endpoints.SERVING:
         raise runtime_error(f"Endpoint {name} of account {ACCOUNT} not found.")
-    return records.revive(backend, record)
+    return endpoints.revive(backend, record)
 
 
 def send(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import http.client
@@ -25,11 +24,12 @@ from typing import Any
 import psutil
 
 from medloop.local import processes
-from medloop.local.errors import ServiceError
-from medloop.local.jobs.runner import JobLog
-from medloop.local.jobs.staging import Folder, StagingError, environment, unpack_image, write_site
+from medloop.local.errors import ServiceError, StagingError, StartError
+from medloop.local.jobs.folders import Folder
+from medloop.local.jobs.staging import environment, unpack_image, write_site
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id
+from medloop.local.state.log_streams import LogStream
 from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
 
@@ -43,12 +43,6 @@ _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 3.0
 """Between SIGTERM and SIGKILL: nothing is under way any more, and an interpreter with torch takes its time to end."""
 _IN_USE = "in-use"
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-class StartError(Exception):
-    """A container that doesn't come up; the message becomes the FailureReason."""
 
 
 class GivenUpError(Exception):
@@ -72,12 +66,12 @@ class Container:
     folder: Folder
     process: subprocess.Popen[str]
     port: int
-    log: JobLog
+    log: LogStream
     temporary: str
 
     @classmethod
     def start(
-        cls, backend: Backend, folder: Folder, plan: Document, log: JobLog, temporary: str | None = None
+        cls, backend: Backend, folder: Folder, plan: Document, log: LogStream, temporary: str | None = None
     ) -> Container:
         """Stage a container in a new folder and start it.
 
@@ -96,19 +90,7 @@ class Container:
             argv, env = _stage(backend, folder, plan, temporary)
             port = _free_port()
             env["SAGEMAKER_BIND_TO_PORT"] = str(port)
-            process = subprocess.Popen(  # noqa: S603 (the container's own program is what it is for)
-                argv,
-                cwd=folder.root / "code",
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
+            process = processes.start(argv, cwd=folder.root / "code", env=env, with_parent=True)
         except (StagingError, ServiceError, OSError) as error:
             _clear(folder, temporary)
             raise StartError(str(error)) from error
@@ -265,11 +247,6 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def _die_with_parent() -> None:
-    """Linux ends this process when the supervisor's thread that started it ends, even by SIGKILL."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _clear(folder: Folder, temporary: str) -> None:

@@ -1,4 +1,4 @@
-"""Looks after one endpoint as long as it exists: `python -m medloop.local.hosting.supervisor endpoint/<name>`.
+"""Looks after one endpoint as long as it exists, in a process of its own (`medloop.local.runner`).
 
 It starts the containers, starts them again when they end, replaces them in an update (the old ones answer until the new
 ones do), works off the queue of an asynchronous endpoint, and ends with the endpoint. All that it does is in the
@@ -8,22 +8,20 @@ endpoint's record, so that another supervisor takes over when it is killed; the 
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from medloop.local.hosting import records
+from medloop.local.errors import MAX_REASON, StartError
+from medloop.local.hosting import endpoints
 from medloop.local.hosting.calls import LOG_GROUP
-from medloop.local.hosting.container import Container, GivenUpError, StartError, clear_place
+from medloop.local.hosting.container import Container, GivenUpError, clear_place
 from medloop.local.hosting.queue import Queue
-from medloop.local.jobs.jobs import MAX_REASON
-from medloop.local.jobs.runner import JobLog, wait_for
-from medloop.local.jobs.staging import Folder
+from medloop.local.jobs.folders import Folder
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id
+from medloop.local.state.log_streams import LogStream
 from medloop.local.state.store import Document, Table
 
 _POLL_SECONDS, _REST_SECONDS = 0.1, 2.0
@@ -135,12 +133,12 @@ class Supervisor:
         for plan in missing:
             name = plan["variant"]["VariantName"]
             if (dead := self.containers.pop(name, None)) is not None:
-                self._log(name).say(f"The container ended with code {dead.process.returncode}; it is started again")
+                self._log(name).write(f"The container ended with code {dead.process.returncode}; it is started again")
                 dead.end()
             try:
                 self.containers[name] = self._start(plan)
             except StartError as error:
-                self._log(name).say(f"The container can't be started: {error}")
+                self._log(name).write(f"The container can't be started: {error}")
                 return False
         self._change(_processes=self._addresses())
         return True
@@ -185,9 +183,8 @@ class Supervisor:
     def _addresses(self) -> Document:
         return {name: container.address for name, container in self.containers.items()}
 
-    def _log(self, variant: str) -> JobLog:
-        folder = self.backend.home.folder("logs", LOG_GROUP.strip("/"), self.name, variant)
-        return JobLog(folder / "algo-1", {})
+    def _log(self, variant: str) -> LogStream:
+        return LogStream.in_group(self.backend.home, LOG_GROUP, self.name, variant, "algo-1")
 
     def _change(self, **fields: object) -> bool:
         """Change the record; False when it is no longer this process's."""
@@ -197,7 +194,7 @@ class Supervisor:
                 return False
             if fields.get("EndpointStatus") == "InService":
                 record.pop("FailureReason", None)
-            records.put_endpoint(write, record, **fields)
+            endpoints.put_endpoint(write, record, **fields)
         return True
 
     def _delete(self) -> None:
@@ -214,21 +211,6 @@ class Supervisor:
                 write.delete(Table.TAGS, record["EndpointArn"])
 
 
-def main(argv: list[str]) -> None:
-    """Look after the endpoint `endpoint/<name>`."""
-    name = argv[0].partition("/")[2]
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    backend = Backend.open()
-    if wait_for(lambda: _is_ours(backend, name)):
-        Supervisor(backend, name, stop).run()
-
-
-def _is_ours(backend: Backend, name: str) -> bool:
-    with backend.store.read() as read:
-        record = read.get(Table.ENDPOINTS, name)
-    return record is not None and record["_supervisor"]["pid"] == os.getpid()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def supervise(backend: Backend, name: str, stop: threading.Event) -> None:
+    """Look after an endpoint whose supervisor is this process (see `medloop.local.runner`)."""
+    Supervisor(backend, name, stop).run()

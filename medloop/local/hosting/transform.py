@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
-import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from medloop.local.errors import ServiceError
+from medloop.local.errors import RequestError
 from medloop.local.hosting.calls import BrokenError, NotSentError, TooLateError, post
-from medloop.local.hosting.container import Container, GivenUpError, StartError
-from medloop.local.hosting.records import STARTUP_SECONDS
-from medloop.local.jobs import jobs, outputs
-from medloop.local.jobs.jobs import MAX_REASON, TRANSFORM
-from medloop.local.jobs.runner import JobLog, asked_to_stop
-from medloop.local.jobs.staging import Folder
-from medloop.local.state.backend import Backend
-from medloop.local.state.home import new_id, now
+from medloop.local.hosting.container import Container, GivenUpError
+from medloop.local.hosting.endpoints import STARTUP_SECONDS
+from medloop.local.jobs import outputs
+from medloop.local.jobs.job import Job
+from medloop.local.jobs.running import run_recorded, stop_requested
+from medloop.local.state.home import now
+from medloop.local.state.log_streams import LogStream
 from medloop.local.state.objects import Object, split_uri
 from medloop.local.state.store import Document
 
@@ -28,91 +25,81 @@ _SECONDS, _RETRIES = 600, 3
 _POOR = "Data download failed: no S3 objects found under"
 
 
-class TransformError(Exception):
-    """An object that can't be transformed; the message becomes the FailureReason."""
-
-
-def run_transform(backend: Backend, name: str, stop: threading.Event) -> Document:
-    """Run a recorded transform job to its end; whatever happens, the record says how it ended.
+def run_transform(job: Job, stop: threading.Event) -> Document:
+    """Run a recorded transform job to its end; returns its last record.
 
     Args:
-        backend: The backend.
-        name: A job in progress whose supervisor is this process.
+        job: A job in progress whose supervisor is this process.
         stop: Ends the job when set.
-
-    Returns:
-        The job's last record.
     """
-    temporary = str(Path(tempfile.gettempdir(), f"medloop-{new_id()}"))
-    job = jobs.change(backend, TRANSFORM, name, _temporary=temporary, TransformStartTime=now())
-    log = JobLog.of(backend, TRANSFORM, job)
-    asked = asked_to_stop(backend, TRANSFORM, name, stop)
-    try:
-        _check(job)
-        ended = _run(backend, job, log, temporary, asked)
-        return jobs.end(backend, TRANSFORM, name, "Completed" if ended else "Stopped")
-    except GivenUpError:
-        return jobs.end(backend, TRANSFORM, name, "Stopped")
-    except (TransformError, StartError, ServiceError) as error:
-        jobs.withdraw(backend, name)
-        log.say(f"ClientError: {error}")
-        return jobs.end(backend, TRANSFORM, name, "Failed", FailureReason=f"ClientError: {error}"[:MAX_REASON])
-    except Exception as error:
-        jobs.withdraw(backend, name)
-        log.say(traceback.format_exc())
-        reason = f"InternalServerError: {type(error).__name__}: {error}"
-        return jobs.end(backend, TRANSFORM, name, "Failed", FailureReason=reason[:MAX_REASON])
-    finally:
-        jobs.clear(backend, TRANSFORM, job)
+
+    def work(document: Document, log: LogStream) -> Document:
+        _check(document)
+        try:
+            completed = _run(job, document, log, stop_requested(job, stop))
+        except GivenUpError:
+            completed = False
+        return job.end("Completed" if completed else "Stopped")
+
+    return run_recorded(job, work, TransformStartTime=now())
 
 
-def _check(job: Document) -> None:
-    source = job["TransformInput"]["DataSource"].get("S3DataSource", {})
+def _check(document: Document) -> None:
+    source = document["TransformInput"]["DataSource"].get("S3DataSource", {})
     if source.get("S3DataType") != "S3Prefix":
-        raise TransformError("TransformInput must be an S3Prefix on the local backend")
+        raise RequestError("TransformInput must be an S3Prefix on the local backend")
     for field in ("CompressionType", "SplitType"):
-        if job["TransformInput"].get(field, "None") != "None":
-            raise TransformError(f"TransformInput.{field} must be None: an image or a volume is one request")
-    if job["TransformResources"].get("InstanceCount", 1) != 1:
-        raise TransformError("TransformResources.InstanceCount must be 1 on the local backend")
+        if document["TransformInput"].get(field, "None") != "None":
+            raise RequestError(f"TransformInput.{field} must be None: an image or a volume is one request")
+    if document["TransformResources"].get("InstanceCount", 1) != 1:
+        raise RequestError("TransformResources.InstanceCount must be 1 on the local backend")
 
 
-def _run(backend: Backend, job: Document, log: JobLog, temporary: str, asked: Any) -> bool:
-    """Transform every object and store all answers; False when it was told to stop before."""
-    uri = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
+def _run(job: Job, document: Document, log: LogStream, stopping: Callable[[], bool]) -> bool:
+    """Transform every object and store all responses; False when it was stopped before."""
+    uri = document["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
     bucket, prefix = split_uri(uri)
-    found = list(backend.objects.walk(bucket, prefix))
-    if not found:
-        raise TransformError(f'{_POOR} "{uri}"')
-    folder = Folder(backend.home.job(job["TransformJobName"]))
-    plan = {**job["_container"], "variant": {"VariantName": "transform"}, "startup": STARTUP_SECONDS}
-    plan["environment"] = {**plan["environment"], **job.get("Environment", {})}
-    container = Container.start(backend, folder, plan, log, temporary)
+    objects = list(job.backend.objects.walk(bucket, prefix))
+    if not objects:
+        raise RequestError(f'{_POOR} "{uri}"')
+    plan = {**document["_container"], "variant": {"VariantName": "transform"}, "startup": STARTUP_SECONDS}
+    plan["environment"] = {**plan["environment"], **document.get("Environment", {})}
+    container = Container.start(job.backend, job.folder, plan, log, document["_temporary"])
     try:
-        container.wait_healthy(lambda: not asked())
-        jobs.change(backend, TRANSFORM, job["TransformJobName"], _process=container.address["process"])
-        answers = folder.root / "answers"
-        answers.mkdir()
-        if not _transform_all(job, container, found, answers, asked):
+        container.wait_healthy(lambda: not stopping())
+        job.change(_process=container.address["process"])
+        responses = job.folder.root / "answers"
+        responses.mkdir()
+        if not _transform_all(document, container, objects, responses, stopping):
             return False
-        target, base = split_uri(job["TransformOutput"]["S3OutputPath"].rstrip("/"))
+        target, base = split_uri(document["TransformOutput"]["S3OutputPath"].rstrip("/"))
         root = prefix if prefix.endswith("/") or not prefix else prefix.rpartition("/")[0] + "/"
-        root = f"{prefix}/" if all(item.key.startswith(f"{prefix}/") for item in found) else root
-        places = [f"{base}/{item.key.removeprefix(root)}.out".lstrip("/") for item in found]
-        planned = [(target, key, answers / str(index)) for index, key in enumerate(places)]
-        outputs.store_files(backend, folder, planned)
+        root = f"{prefix}/" if all(item.key.startswith(f"{prefix}/") for item in objects) else root
+        keys = [f"{base}/{item.key.removeprefix(root)}.out".lstrip("/") for item in objects]
+        outputs.store_files(job, [(target, key, responses / str(index)) for index, key in enumerate(keys)])
         return True
+    except BaseException:
+        job.withdraw_outputs()  # their list goes with the container's folder
+        raise
     finally:
         container.end()
 
 
-def _transform_all(job: Document, container: Container, found: list[Object], answers: Path, asked: Any) -> bool:
-    with ThreadPoolExecutor(job.get("MaxConcurrentTransforms") or 1) as pool:
-        futures = [pool.submit(_transform, job, container, item, answers / str(i)) for i, item in enumerate(found)]
+def _transform_all(
+    document: Document,
+    container: Container,
+    objects: list[Object],
+    responses: Path,
+    stopping: Callable[[], bool],
+) -> bool:
+    with ThreadPoolExecutor(document.get("MaxConcurrentTransforms") or 1) as pool:
+        futures = [
+            pool.submit(_transform, document, container, item, responses / str(i)) for i, item in enumerate(objects)
+        ]
         try:
             for future in futures:
                 future.result()
-                if asked():
+                if stopping():
                     return False
         finally:
             for future in futures:
@@ -120,13 +107,16 @@ def _transform_all(job: Document, container: Container, found: list[Object], ans
     return True
 
 
-def _transform(job: Document, container: Container, item: Object, answer: Path) -> None:
-    most = (job.get("MaxPayloadInMB") or _MAX_PAYLOAD_MB) << 20
+def _transform(document: Document, container: Container, item: Object, response: Path) -> None:
+    most = (document.get("MaxPayloadInMB") or _MAX_PAYLOAD_MB) << 20
     if item.size > most:
-        raise TransformError(f"{item.key} has {item.size} bytes, and MaxPayloadInMB is {most >> 20}")
-    given = {"Content-Type": job["TransformInput"].get("ContentType"), "Accept": job["TransformOutput"].get("Accept")}
+        raise RequestError(f"{item.key} has {item.size} bytes, and MaxPayloadInMB is {most >> 20}")
+    given = {
+        "Content-Type": document["TransformInput"].get("ContentType"),
+        "Accept": document["TransformOutput"].get("Accept"),
+    }
     headers = {name: value for name, value in given.items() if value}
-    client = job.get("ModelClientConfig", {})
+    client = document.get("ModelClientConfig", {})
     seconds = client.get("InvocationsTimeoutInSeconds", _SECONDS)
     said = "no answer"
     for _ in range(1 + client.get("InvocationsMaxRetries", _RETRIES)):
@@ -136,9 +126,9 @@ def _transform(job: Document, container: Container, item: Object, answer: Path) 
             said = f"{type(error).__name__}: {error}"
             continue
         if status < 400:
-            answer.write_bytes(body)
+            response.write_bytes(body)
             return
         said = f"{status} {body.decode('utf-8', errors='replace')}"
         if status < 500:
             break
-    raise TransformError(f"{item.key}: {said}")
+    raise RequestError(f"{item.key}: {said}")

@@ -1,4 +1,4 @@
-"""A job's staged folder, and what can be wrong with staging one."""
+"""The staged folder of a job or a container, and how what is staged there is started."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medloop.container.paths import PREFIX
+from medloop.local.errors import StagingError
 
 _PREFIX = re.compile(rf"(?<![\w./-]){re.escape(PREFIX)}(?=/|$|[\s,;:'\"])")
-
-
-class StagingError(Exception):
-    """A request that SageMaker would accept and fail later; the message becomes the FailureReason."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from medloop.local.errors import ServiceError
-from medloop.local.jobs.folders import StagingError
+from medloop.local.errors import ServiceError, StagingError
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import REGION
 from medloop.local.state.objects import Object, split_uri

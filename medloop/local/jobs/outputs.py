@@ -10,26 +10,22 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from medloop.local.jobs.jobs import STORED
-from medloop.local.jobs.staging import Folder
-from medloop.local.state.backend import Backend
+from medloop.local.jobs.job import STORED, Job
 from medloop.local.state.objects import Object, split_uri
 from medloop.local.state.store import Document
 
 _MAX_TEXT = 1024
 
 
-def store_training(backend: Backend, job: Document, folder: Folder) -> str:
+def store_training(job: Job, document: Document) -> str:
     """Pack the model (and output/data when it holds anything); returns the model archive's S3 URI."""
-    bucket, prefix = split_uri(f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job['TrainingJobName']}/output")
-    sources = {"output": folder.ml / "output" / "data", "model": folder.ml / "model"}
+    bucket, prefix = split_uri(f"{document['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output")
+    ml = job.folder.ml
+    sources = {"output": ml / "output" / "data", "model": ml / "model"}
     if is_empty(sources["output"]):
         del sources["output"]
-    store_files(
-        backend,
-        folder,
-        [(bucket, f"{prefix}/{name}.tar.gz", _pack(folder, source)) for name, source in sources.items()],
-    )
+    packed = [(bucket, f"{prefix}/{name}.tar.gz", _pack(source, job.folder.root)) for name, source in sources.items()]
+    store_files(job, packed)
     return f"s3://{bucket}/{prefix}/model.tar.gz"
 
 
@@ -38,28 +34,29 @@ def is_empty(folder: Path) -> bool:
     return not any(_files(folder))
 
 
-def store_processing(backend: Backend, job: Document, folder: Folder) -> None:
+def store_processing(job: Job, document: Document) -> None:
     """Move the files of every output below its S3 URI."""
     planned: list[tuple[str, str, Path]] = []
-    for output in job.get("ProcessingOutputConfig", {}).get("Outputs") or []:
+    for output in document.get("ProcessingOutputConfig", {}).get("Outputs") or []:
         bucket, prefix = split_uri(output["S3Output"]["S3Uri"].rstrip("/"))
-        source = folder.local(output["S3Output"]["LocalPath"])
+        source = job.folder.local(output["S3Output"]["LocalPath"])
         planned += [
             (bucket, f"{prefix}/{file.relative_to(source).as_posix()}".lstrip("/"), file) for file in _files(source)
         ]
-    store_files(backend, folder, planned)
+    store_files(job, planned)
 
 
-def store_files(backend: Backend, folder: Folder, planned: list[tuple[str, str, Path]]) -> None:
-    """Store files under buckets and keys; which ones is written down first (see `jobs.withdraw`)."""
+def store_files(job: Job, planned: list[tuple[str, str, Path]]) -> None:
+    """Store files under buckets and keys; which ones is written down first (see `Job.withdraw_outputs`)."""
     stamps = [(bucket, key, Object.at(bucket, key, file).stamp) for bucket, key, file in planned]
-    (folder.root / STORED).write_text(json.dumps(stamps), encoding="utf-8")
+    (job.folder.root / STORED).write_text(json.dumps(stamps), encoding="utf-8")
+    objects = job.backend.objects
     for bucket, key, file in planned:
         if file.is_symlink():  # what it points to is the user's, or the store's: copied, never moved
             with file.open("rb") as body:
-                backend.objects.put(bucket, key, body)
+                objects.put(bucket, key, body)
         else:
-            backend.objects.adopt(bucket, key, file)
+            objects.adopt(bucket, key, file)
 
 
 def read_text(path: Path) -> str:
@@ -78,9 +75,9 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (path for name in sorted(names) if (path := Path(directory) / name).is_file())
 
 
-def _pack(folder: Folder, source: Path) -> Path:
-    """Pack a folder as a tar.gz, in the job's own, whose bytes depend on names and contents only."""
-    target = folder.root / f"{uuid.uuid4().hex}.tar.gz"
+def _pack(source: Path, folder: Path) -> Path:
+    """Pack a folder as a tar.gz in another one; its bytes depend on names and contents only."""
+    target = folder / f"{uuid.uuid4().hex}.tar.gz"
     # Weights hardly compress, so the fastest level loses nothing.
     with (
         target.open("xb") as raw,

@@ -20,13 +20,12 @@ from typing import Any
 import medloop
 from medloop.container.paths import CACHE_VARIABLE, PREFIX
 from medloop.definition.job_rules import is_script_mode
-from medloop.local.errors import ServiceError
+from medloop.local.errors import ServiceError, StagingError
 from medloop.local.jobs import job_site, script_mode, tracking
-from medloop.local.jobs.folders import Folder as Folder
-from medloop.local.jobs.folders import Launch as Launch
-from medloop.local.jobs.folders import StagingError as StagingError
+from medloop.local.jobs.folders import Folder, Launch
 from medloop.local.jobs.inputs import link_inputs
-from medloop.local.jobs.jobs import TRAINING, JobKind, num_running
+from medloop.local.jobs.job import TRAINING, Job, num_running
+from medloop.local.processes import inherited_environment
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import BUCKET
 from medloop.local.state.objects import Object, split_uri
@@ -34,40 +33,40 @@ from medloop.local.state.store import Document
 
 PACKAGES = ("medloop", "pipelines", "steps", "infra")
 """Top-level packages of this project: a job gets them from its bundle or not at all."""
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _IMAGE = re.compile(r".*/medloop-([a-z0-9-]+):([A-Za-z0-9_.-]+)")
 
 
-def stage(backend: Backend, kind: JobKind, job: Document) -> tuple[Folder, Launch]:
-    """Make a job's folders.
+def stage(job: Job, document: Document) -> Launch:
+    """Make a job's folders; returns how it is started.
 
     Raises:
         StagingError: Its image, its inputs or its settings can't be used here.
     """
-    folder = Folder(backend.home.job(job[f"{kind.name}Name"]))
+    backend, folder = job.backend, job.folder
+    is_training = job.kind is TRAINING
     for name in ("ml", "code", "site"):
         backend.home.folder(*folder.root.relative_to(backend.home.root).parts, name)
     code = folder.root / "code"
-    if kind is TRAINING and is_script_mode(job):
+    if is_training and is_script_mode(document):
         container, code = "", script_mode.code(folder)
     else:
-        container = unpack_image(backend, _image(kind, job), code)
-    staged = list(_training(backend, job, folder) if kind is TRAINING else _processing(backend, job, folder))
-    owned = [*_checkpoints(backend, job, folder), *tracking.link_events(backend.objects, job, folder.ml)]
-    caches = _cache(backend) if kind is TRAINING else {}
+        container = unpack_image(backend, _image(job, document), code)
+    staged = list((_training if is_training else _processing)(backend, document, folder))
+    owned = [*_checkpoints(backend, document, folder), *tracking.link_events(backend.objects, document, folder.ml)]
+    caches = _cache(backend) if is_training else {}
     write_site(backend, folder, staged, [*owned, *map(Path, caches.values())], code)
-    env = caches | _environment(backend, kind, job, folder)
+    env = caches | _environment(job, document)
     alias = None
     if not container:
-        alias = script_mode.stage_drivers(folder, Path(job["_temporary"]))
+        alias = script_mode.stage_drivers(folder, Path(document["_temporary"]))
         env |= script_mode.ENVIRONMENT
-    return folder, Launch(_command(kind, job, container, folder, alias), env, folder.root / "code")
+    return Launch(_command(job, document, container, alias), env, folder.root / "code")
 
 
-def _image(kind: JobKind, job: Document) -> str:
-    if kind is TRAINING:
-        return str(job.get("AlgorithmSpecification", {}).get("TrainingImage", ""))
-    return str(job["AppSpecification"]["ImageUri"])
+def _image(job: Job, document: Document) -> str:
+    if job.kind is TRAINING:
+        return str(document.get("AlgorithmSpecification", {}).get("TrainingImage", ""))
+    return str(document["AppSpecification"]["ImageUri"])
 
 
 def unpack_image(backend: Backend, image: str, code: Path) -> str:
@@ -214,23 +213,22 @@ def _protected(store: str, staged: list[Object]) -> list[str]:
     return sorted(roots)
 
 
-def _command(kind: JobKind, job: Document, container: str, folder: Folder, alias: Path | None) -> list[str]:
-    spec = job.get("AlgorithmSpecification", {}) if kind is TRAINING else job["AppSpecification"]
+def _command(job: Job, document: Document, container: str, alias: Path | None) -> list[str]:
+    is_training = job.kind is TRAINING
+    spec = document.get("AlgorithmSpecification", {}) if is_training else document["AppSpecification"]
     entry = spec.get("ContainerEntrypoint") or [sys.executable, f"containers/{container}/main.py"]
-    arguments = spec.get("ContainerArguments") or (["train"] if kind is TRAINING else [])
+    arguments = spec.get("ContainerArguments") or (["train"] if is_training else [])
     program = sys.executable if Path(entry[0]).name in ("python", "python3") else entry[0]
-    return [program, *(folder.rewrite(str(word), alias) for word in [*entry[1:], *arguments])]
+    return [program, *(job.folder.rewrite(str(word), alias) for word in [*entry[1:], *arguments])]
 
 
-def _environment(backend: Backend, kind: JobKind, job: Document, folder: Folder) -> dict[str, str]:
+def _environment(job: Job, document: Document) -> dict[str, str]:
     """A job's environment, its own name and ARN in it."""
-    threads = max(1, len(os.sched_getaffinity(0)) // max(1, num_running(backend)))
-    own = {
-        f"{kind.verb.upper()}_JOB_NAME": job[f"{kind.name}Name"],
-        f"{kind.verb.upper()}_JOB_ARN": job[f"{kind.name}Arn"],
-    }
-    asked = tracking.environment(backend.home, job.get("Environment") or {})
-    return environment(folder, job["_temporary"], asked, threads) | own
+    threads = max(1, len(os.sched_getaffinity(0)) // max(1, num_running(job.backend)))
+    verb = job.kind.verb.upper()
+    own = {f"{verb}_JOB_NAME": job.name, f"{verb}_JOB_ARN": job.arn}
+    asked = tracking.environment(job.backend.home, document.get("Environment") or {})
+    return environment(job.folder, document["_temporary"], asked, threads) | own
 
 
 def environment(folder: Folder, temporary: str, asked: dict[str, str], threads: int) -> dict[str, str]:
@@ -242,7 +240,7 @@ def environment(folder: Folder, temporary: str, asked: dict[str, str], threads: 
         asked: What the request sets.
         threads: Threads that one process may use.
     """
-    base = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    base = inherited_environment("HOME", "CUDA_VISIBLE_DEVICES")
     Path(temporary).mkdir(mode=0o700)
     base |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
     given = {name: folder.rewrite(value) for name, value in asked.items()}

@@ -33,6 +33,11 @@ _MENDS = {
 Document = dict[str, Any]
 
 
+def pick(document: Document, *names: str) -> Document:
+    """The named fields of a document, those that it has."""
+    return {name: document[name] for name in names if name in document}
+
+
 class Table(StrEnum):
     """What is recorded; `_PARENTS` names the table that a record belongs to, and is deleted with."""
 

@@ -1,15 +1,12 @@
 """Runs one tuning job: rounds of parallel trials until its limits are reached.
 
-`python -m medloop.local.tuning.running <tuning job ARN>` runs one that belongs to no pipeline; the engine runs those of
-its Tuning steps in threads. Trials run in threads of the same process, each job in a process of its own.
+The engine runs an execution's tuning jobs in its threads; one of no pipeline has a process (`medloop.local.runner`).
+Trials run in threads of the same process, each job in a process of its own.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medloop.local import processes
-from medloop.local.errors import ServiceError
-from medloop.local.jobs import jobs
-from medloop.local.jobs.jobs import TRAINING
-from medloop.local.jobs.runner import JobLog, run_job, wait_for
+from medloop.local.errors import RequestError, failure_reason
+from medloop.local.jobs.job import TRAINING, Job, create_job
+from medloop.local.jobs.running import run_job
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id
 from medloop.local.state.store import Document, Table
-from medloop.local.tuning import records
+from medloop.local.tuning import tuning_jobs
 from medloop.local.tuning.search import Search, Trial, grid
 from medloop.log_metrics import find_metrics, metric_patterns
 
@@ -39,12 +35,13 @@ class Run:
 
     Args:
         trial: The search's.
-        job: The training job's record when it was made.
+        job: The training job.
+        log: Its log's file.
         patterns: The objective's regular expression by its name.
     """
 
     trial: Trial
-    job: Document
+    job: Job
     log: Path
     patterns: dict[str, re.Pattern[str]]
     stop: threading.Event = field(default_factory=threading.Event)
@@ -76,11 +73,11 @@ class Tuning:
     def __init__(self, backend: Backend, document: Document, stop: threading.Event) -> None:
         self.backend = backend
         self.document = document
-        self.name: str = document[records.NAME]
+        self.name: str = document[tuning_jobs.NAME]
         self.stop = stop
-        config, definition = document[records.CONFIG], document["TrainingJobDefinition"]
+        config, definition = document[tuning_jobs.CONFIG], document["TrainingJobDefinition"]
         with backend.store.read() as transaction:
-            known = records.known_trials(transaction, document)
+            known = tuning_jobs.known_trials(transaction, document)
         self.search = Search(config, definition.get("StaticHyperParameters") or {}, known)
         limits = config["ResourceLimits"]
         self.max_jobs: int = limits.get("MaxNumberOfTrainingJobs") or len(grid(self.search.ranges))
@@ -101,17 +98,15 @@ class Tuning:
                 break
             self._round(asked)
         if self.stop.is_set() or self._asked_to_stop():
-            return records.end(self.backend, self.name, "Stopped")
+            return tuning_jobs.end(self.backend, self.name, "Stopped")
         if all(value is None for value in self.objectives):
-            return records.end(self.backend, self.name, "Failed", self._failure())
-        return records.end(self.backend, self.name, "Completed")
+            return tuning_jobs.end(self.backend, self.name, "Failed", self._failure())
+        return tuning_jobs.end(self.backend, self.name, "Completed")
 
     def _round(self, asked: list[Trial]) -> None:
         with ThreadPoolExecutor(len(asked)) as pool:
             runs = [self._start(trial) for trial in asked]
-            futures: list[Future[Document]] = [
-                pool.submit(run_job, self.backend, TRAINING, run.job["TrainingJobName"], run.stop) for run in runs
-            ]
+            futures: list[Future[Document]] = [pool.submit(run_job, run.job, run.stop) for run in runs]
             while not all(future.done() for future in futures):
                 wait(futures, _POLL_SECONDS)
                 over = self._is_over()
@@ -122,7 +117,7 @@ class Tuning:
         for run, future in zip(runs, futures, strict=True):
             job = future.result()
             self._is_behind(run)  # what came between the last look and the end
-            told = records.objective(self.document, job)
+            told = tuning_jobs.objective(self.document, job)
             completed = job["TrainingJobStatus"] in ("Completed", "Stopped") and told is not None
             values.append(told["Value"] if completed and told else None)
             self.reason = self.reason or job.get("FailureReason", "")
@@ -130,13 +125,14 @@ class Tuning:
         self.objectives += values
 
     def _start(self, trial: Trial) -> Run:
-        request = records.trial_request(self.document, trial.place, trial.hyperparameters, new_id(8))
+        request = tuning_jobs.trial_request(self.document, trial.place, trial.hyperparameters, new_id(8))
         with self.backend.store.write() as write:
-            job = jobs.create(write, TRAINING, request, lambda: processes.identity(os.getpid()))
-            job |= {"TuningJobArn": self.document[records.ARN], "_tuned": trial.hyperparameters}
-            job |= {key: self.document[key] for key in ("_execution",) if key in self.document}
-            write.put(Table.TRAINING_JOBS, job["TrainingJobName"], job)
-        return Run(trial, job, JobLog.of(self.backend, TRAINING, job).path, self.patterns)
+            document = create_job(write, TRAINING, request, processes.own_identity)
+            document |= {"TuningJobArn": self.document[tuning_jobs.ARN], "_tuned": trial.hyperparameters}
+            document |= {key: self.document[key] for key in ("_execution",) if key in self.document}
+            write.put(Table.TRAINING_JOBS, document["TrainingJobName"], document)
+        job = Job.recorded(self.backend, TRAINING, document)
+        return Run(trial, job, job.log.path, self.patterns)
 
     def _is_behind(self, run: Run) -> bool:
         return any([self.search.report(run.trial, value) for value in run.news()]) or run.trial.stopped
@@ -147,7 +143,7 @@ class Tuning:
 
     def _asked_to_stop(self) -> bool:
         with self.backend.store.read() as transaction:
-            return bool(records.read(transaction, self.name)[records.STATUS] == "Stopping")
+            return bool(tuning_jobs.read(transaction, self.name)[tuning_jobs.STATUS] == "Stopping")
 
     def _is_barren(self) -> bool:
         return len(self.objectives) >= _BARREN and all(value is None for value in self.objectives)
@@ -170,31 +166,11 @@ def run_tuning(backend: Backend, name: str, stop: threading.Event) -> Document:
         stop: Ends it, and its trials, when set.
     """
     with backend.store.read() as transaction:
-        document = records.read(transaction, name)
+        document = tuning_jobs.read(transaction, name)
     try:
         return Tuning(backend, document, stop).run()
-    except ServiceError as error:
-        return records.end(backend, name, "Failed", f"ClientError: {error}")
     except BaseException as error:
-        records.end(backend, name, "Failed", f"InternalServerError: {type(error).__name__}: {error}")
-        raise
-
-
-def main(argv: list[str]) -> None:
-    """Run the tuning job whose ARN is given."""
-    name = argv[0].rpartition("/")[2]
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    backend = Backend.open()
-    if wait_for(lambda: _recorded(backend, name)):
-        run_tuning(backend, name, stop)
-
-
-def _recorded(backend: Backend, name: str) -> bool:
-    with backend.store.read() as transaction:
-        document = transaction.get(Table.TUNING_JOBS, name)
-    return document is not None and document["_supervisor"]["pid"] == os.getpid()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+        ended = tuning_jobs.end(backend, name, "Failed", failure_reason(error))
+        if not isinstance(error, RequestError):
+            raise
+        return ended

@@ -14,8 +14,8 @@ from medloop.errors import SettingError
 from medloop.local.engine import executions
 from medloop.local.engine.attempts import attempt, exception_type
 from medloop.local.engine.expressions import Scope
-from medloop.local.engine.step_runs.base import StepResult, StepRun, refused
-from medloop.local.errors import ServiceError, invalid
+from medloop.local.engine.step_runs.base import StepResult, StepRun
+from medloop.local.errors import ServiceError, invalid, refusal_reason
 from medloop.local.state.backend import Backend
 from medloop.local.state.store import Table
 
@@ -135,9 +135,9 @@ def test_stop_ends_the_wait(backend: Backend) -> None:
         (failed("AlgorithmError: InternalServerError: [Errno 28], exit code: 1", JOB), None),
         (failed("ClientError: no such bucket", JOB), None),
         (failed("score 0.1 is below 0.5", {"Fail": {}}), None),
-        (failed(refused("CreateTrainingJob", invalid("bad")), None), None),
+        (failed(refusal_reason("CreateTrainingJob", invalid("bad")), None), None),
         (
-            failed(refused("CreateEndpoint", ServiceError("ResourceLimitExceeded", "4 at most"))),
+            failed(refusal_reason("CreateEndpoint", ServiceError("ResourceLimitExceeded", "4 at most"))),
             "SageMaker.RESOURCE_LIMIT",
         ),
         (failed("InternalServerError: ValueError: x", JOB), "SageMaker.JOB_INTERNAL_ERROR"),

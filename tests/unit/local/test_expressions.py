@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from medloop.local.engine.expressions import ExpressionError, Scope, holds, resolve
+from medloop.local.engine.expressions import Scope, holds, resolve
+from medloop.local.errors import ExpressionError
 
 JOB = {
     "ModelArtifacts": {"S3ModelArtifacts": "s3://b/model.tar.gz"},

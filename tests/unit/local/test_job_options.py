@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from medloop.container.paths import PREFIX
-from medloop.local.jobs.folders import StagingError
+from medloop.local.errors import StagingError
 from medloop.local.jobs.inputs import link_inputs
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import BUCKET

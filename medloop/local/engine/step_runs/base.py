@@ -10,13 +10,9 @@ from typing import Any
 from medloop.definition.read import Step
 from medloop.local.engine import executions
 from medloop.local.engine.expressions import Scope
-from medloop.local.errors import ServiceError
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import now
 from medloop.local.state.store import Document, Transaction
-
-PASSING = frozenset({"ResourceLimitExceeded", "ThrottlingException"})
-"""Errors of a service that may be gone at the next attempt."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +86,4 @@ class StepRunner(ABC):
 
     @abstractmethod
     def run(self, run: StepRun) -> StepResult:
-        """Run a step to its end. An ExpressionError fails the step by the user's fault, any other by the backend's."""
-
-
-def refused(operation: str, error: ServiceError) -> str:
-    """The reason of a step whose request the service refused; a passing one begins with the service's code."""
-    lead = error.code if error.code in PASSING else "ClientError"
-    return f"{lead}: Failed to invoke sagemaker:{operation}. Error Details: {error.message}"
+        """Run a step to its end. A RequestError fails the step by the user's fault, any other by the backend's."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-from medloop.local.api.endpoints import describe
 from medloop.local.engine.expressions import resolve
-from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner, refused
-from medloop.local.errors import ServiceError, invalid
-from medloop.local.hosting import records
+from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
+from medloop.local.errors import ServiceError, invalid, refusal_reason
+from medloop.local.hosting import endpoints
 from medloop.local.requests import check_request
 from medloop.local.state.store import Document, Table
 
@@ -25,11 +24,11 @@ class Endpoint(StepRunner):
         try:
             check_request("CreateEndpoint", request)
             operation = _put(run, request)
-            metadata = {"Endpoint": {"Arn": records.endpoint_arn(request["EndpointName"])}}
+            metadata = {"Endpoint": {"Arn": endpoints.endpoint_arn(request["EndpointName"])}}
             run.show(Metadata=metadata)
             return _wait(run, request, metadata)
         except ServiceError as error:
-            return StepResult("Failed", reason=refused(operation, error))
+            return StepResult("Failed", reason=refusal_reason(operation, error))
 
 
 def _put(run: StepRun, request: Document) -> str:
@@ -38,12 +37,12 @@ def _put(run: StepRun, request: Document) -> str:
     with run.backend.store.write() as write:
         found = write.get(Table.ENDPOINTS, name)
         if found is None:
-            records.create_endpoint(write, request, lambda: records.spawn_supervisor(run.backend, name))
+            endpoints.create_endpoint(write, request, lambda: endpoints.start_supervisor(run.backend, name))
             return "CreateEndpoint"
         coming = (found["_next"] or found["_plan"])["config"]
         if found["EndpointStatus"] == "Failed" or coming != config:
-            found = records.update_endpoint(write, request)
-    records.revive(run.backend, found)
+            found = endpoints.update_endpoint(write, request)
+    endpoints.revive(run.backend, found)
     return "UpdateEndpoint"
 
 
@@ -51,8 +50,8 @@ def _wait(run: StepRun, request: Document, metadata: Document) -> StepResult:
     """Wait until the endpoint serves the configuration; a stopped execution leaves it to end by itself."""
     name, config = request["EndpointName"], request["EndpointConfigName"]
     while not run.stop.is_set():
-        found = describe(run.backend, {"EndpointName": name})
-        if found["EndpointStatus"] not in records.IN_PROGRESS:
+        found = endpoints.describe_endpoint(run.backend, name)
+        if found["EndpointStatus"] not in endpoints.IN_PROGRESS:
             break
         time.sleep(_POLL_SECONDS)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import threading
 from dataclasses import replace
 from typing import ClassVar
 
@@ -10,12 +10,11 @@ from medloop.definition.step_types import type_of
 from medloop.local import processes
 from medloop.local.engine.expressions import resolve
 from medloop.local.engine.results import property_files
-from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner, refused
-from medloop.local.errors import ServiceError
+from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
+from medloop.local.errors import ServiceError, refusal_reason
 from medloop.local.hosting.transform import run_transform
-from medloop.local.jobs import jobs
-from medloop.local.jobs.jobs import PROCESSING, TRAINING, TRANSFORM, JobKind
-from medloop.local.jobs.runner import JobLog, run_job
+from medloop.local.jobs.job import PROCESSING, TRAINING, TRANSFORM, Job, JobKind, create_job
+from medloop.local.jobs.running import run_job
 from medloop.local.requests import check_request
 from medloop.local.state.home import new_id
 from medloop.local.state.store import Document
@@ -33,17 +32,17 @@ class JobRunner(StepRunner):
         try:
             job = self._create(run)
         except ServiceError as error:
-            return StepResult("Failed", reason=refused(f"Create{self.kind.name}", error))
-        name, row = job[f"{self.kind.name}Name"], type_of(run.step)
-        metadata = {row.metadata_member: {row.arn_member: self.kind.arn(name)}}
+            return StepResult("Failed", reason=refusal_reason(f"Create{self.kind.name}", error))
+        row = type_of(run.step)
+        metadata = {row.metadata_member: {row.arn_member: job.arn}}
         run.show(Metadata=metadata)
         if run.note:
-            JobLog.of(run.backend, self.kind, job).say(run.note)
-        return self.result(run, self.run_job(run, name), metadata)
+            job.log.write(run.note)
+        return self.result(run, self.run_job(job, run.stop), metadata)
 
-    def run_job(self, run: StepRun, name: str) -> Document:
+    def run_job(self, job: Job, stop: threading.Event) -> Document:
         """Run the job to its end; returns its record."""
-        return run_job(run.backend, self.kind, name, run.stop)
+        return run_job(job, stop)
 
     def result(self, run: StepRun, ended: Document, metadata: Document) -> StepResult:
         """How the step ends with its job."""
@@ -53,26 +52,26 @@ class JobRunner(StepRunner):
             return StepResult("Succeeded", ended, metadata, property_files=files)
         if status == "Stopped" and run.stop.is_set():
             return StepResult("Stopped", ended, metadata)
-        name, last = ended[f"{self.kind.name}Name"], ended.get("SecondaryStatus", "Stopped")
+        name, last = ended[self.kind.name_field], ended.get("SecondaryStatus", "Stopped")
         reason = ended.get("FailureReason") or f"ClientError: {name} was stopped ({last})"
         return StepResult("Failed", ended, metadata, reason)
 
-    def _create(self, run: StepRun) -> Document:
+    def _create(self, run: StepRun) -> Job:
         """Record the job, under a name that the service makes up.
 
         Raises:
             ServiceError: The service refuses the request.
         """
-        name_field = f"{self.kind.name}Name"
+        name_field = self.kind.name_field
         execution_id = run.execution.rpartition("/")[2]
         name = job_name(str(run.step.arguments.get(name_field) or "pipelines"), execution_id, run.step.name)
         scope = replace(run.scope, execution={**run.scope.execution, name_field: name})
         request = resolve({**run.step.arguments, name_field: name}, scope)
         check_request(f"Create{self.kind.name}", request)
         with run.backend.store.write() as write:
-            job = jobs.create(write, self.kind, request, lambda: processes.identity(os.getpid()))
-            write.put(self.kind.table, name, {**job, "_execution": run.execution})
-        return job
+            document = create_job(write, self.kind, request, processes.own_identity)
+            write.put(self.kind.table, name, {**document, "_execution": run.execution})
+        return Job(run.backend, self.kind, name)
 
 
 class Processing(JobRunner):
@@ -92,9 +91,9 @@ class Transform(JobRunner):
 
     kind = TRANSFORM
 
-    def run_job(self, run: StepRun, name: str) -> Document:
+    def run_job(self, job: Job, stop: threading.Event) -> Document:
         """See JobRunner."""
-        return run_transform(run.backend, name, run.stop)
+        return run_transform(job, stop)
 
 
 def job_name(base: str, execution_id: str, step: str) -> str:

@@ -8,7 +8,7 @@ from medloop.local.engine.expressions import resolve
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
 from medloop.local.errors import ServiceError
 from medloop.local.functions import functions
-from medloop.local.functions.functions import Answer
+from medloop.local.functions.invocation import FunctionResponse, invoke_function
 from medloop.local.state.store import Document
 
 MAX_SECONDS = 600
@@ -30,14 +30,14 @@ class Lambda(StepRunner):
         except ServiceError as error:
             return StepResult("Failed", {}, metadata, f"ClientError: Failed to invoke lambda function. {error.message}")
         run.show(Metadata=metadata)
-        answer = functions.run(run.backend, {**found, "Timeout": min(found["Timeout"], MAX_SECONDS)}, event)
+        answer = invoke_function(run.backend, {**found, "Timeout": min(found["Timeout"], MAX_SECONDS)}, event)
         if answer.error is not None:
             said = f"{answer.error.get('errorType')}: {answer.error.get('errorMessage')}"
             return StepResult("Failed", {}, metadata, f"ClientError: Lambda function {arn} failed: {said}")
         return _result(run, answer, metadata)
 
 
-def _result(run: StepRun, answer: Answer, metadata: Document) -> StepResult:
+def _result(run: StepRun, answer: FunctionResponse, metadata: Document) -> StepResult:
     values: dict[str, Any] = {}
     for output in run.step.document.get("OutputParameters") or []:
         name, kind = output["OutputName"], output["OutputType"]

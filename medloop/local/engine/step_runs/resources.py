@@ -6,13 +6,14 @@ from abc import abstractmethod
 
 from medloop.definition.step_types import type_of
 from medloop.local.engine.expressions import resolve
-from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner, refused
+from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
 from medloop.local.engine.step_runs.jobs import job_name
-from medloop.local.errors import ServiceError
-from medloop.local.hosting import records
+from medloop.local.errors import ServiceError, refusal_reason
+from medloop.local.hosting.endpoints import create_config
 from medloop.local.requests import check_request
-from medloop.local.state import packages
+from medloop.local.state import model_packages
 from medloop.local.state.backend import Backend
+from medloop.local.state.models import create_model
 from medloop.local.state.store import Document, Table, Transaction
 
 
@@ -33,7 +34,7 @@ class ResourceRunner(StepRunner):
                 run.end(write, result)
             return result
         except ServiceError as error:
-            return StepResult("Failed", reason=refused(row.operation, error))
+            return StepResult("Failed", reason=refusal_reason(row.operation, error))
 
     @abstractmethod
     def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
@@ -49,10 +50,10 @@ class RegisterModel(ResourceRunner):
 
     def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
         """See ResourceRunner."""
-        group = packages.group_name(request.get("ModelPackageGroupName", ""))
+        group = model_packages.group_name(request.get("ModelPackageGroupName", ""))
         if group and write.get(Table.GROUPS, group) is None:
-            packages.create_group(write, {"ModelPackageGroupName": group})
-        return packages.create_package(write, request)
+            model_packages.create_group(write, {"ModelPackageGroupName": group})
+        return model_packages.create_package(write, request)
 
 
 class Model(ResourceRunner):
@@ -60,7 +61,7 @@ class Model(ResourceRunner):
 
     def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
         """See ResourceRunner."""
-        return records.create_model(write, backend, request)
+        return create_model(write, backend, request)
 
 
 class EndpointConfig(ResourceRunner):
@@ -68,4 +69,4 @@ class EndpointConfig(ResourceRunner):
 
     def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
         """See ResourceRunner."""
-        return records.create_config(write, request)
+        return create_config(write, request)

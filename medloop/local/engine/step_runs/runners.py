@@ -6,9 +6,8 @@ import traceback
 from importlib import import_module
 
 from medloop.definition.step_types import STEP_TYPES
-from medloop.local.engine.expressions import ExpressionError
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
-from medloop.local.jobs.jobs import MAX_REASON
+from medloop.local.errors import RequestError, failure_reason
 
 RUN_HERE = frozenset(name for name, row in STEP_TYPES.items() if row.runner)
 """The step types that a local execution runs."""
@@ -32,8 +31,7 @@ def run_step(run: StepRun) -> StepResult:
     """Run a step to its end; whatever goes wrong fails it, with the reason."""
     try:
         return runner_of(run.step.type).run(run)
-    except ExpressionError as error:
-        return StepResult("Failed", reason=f"ClientError: {error}")
     except Exception as error:
-        traceback.print_exc()
-        return StepResult("Failed", reason=f"InternalServerError: {type(error).__name__}: {error}"[:MAX_REASON])
+        if not isinstance(error, RequestError):
+            traceback.print_exc()
+        return StepResult("Failed", reason=failure_reason(error))

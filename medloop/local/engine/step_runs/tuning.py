@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 from medloop.local import processes
 from medloop.local.engine.expressions import resolve
-from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner, refused
-from medloop.local.errors import ServiceError
+from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
+from medloop.local.errors import ServiceError, refusal_reason
 from medloop.local.requests import check_request
 from medloop.local.state.home import new_id
 from medloop.local.state.store import Table
-from medloop.local.tuning import records
-from medloop.local.tuning.records import NAME, STATUS
+from medloop.local.tuning import tuning_jobs
 from medloop.local.tuning.running import run_tuning
+from medloop.local.tuning.tuning_jobs import NAME, STATUS
 
 _OPERATION = "CreateHyperParameterTuningJob"
 
@@ -28,16 +26,16 @@ class Tuning(StepRunner):
         try:
             check_request(_OPERATION, request)
             with run.backend.store.write() as write:
-                document = records.create(write, request, lambda: processes.identity(os.getpid()))
+                document = tuning_jobs.create(write, request, processes.own_identity)
                 write.put(Table.TUNING_JOBS, name, {**document, "_execution": run.execution})
         except ServiceError as error:
-            return StepResult("Failed", reason=refused(_OPERATION, error))
-        metadata = {"TuningJob": {"Arn": records.tuning_arn(name)}}
+            return StepResult("Failed", reason=refusal_reason(_OPERATION, error))
+        metadata = {"TuningJob": {"Arn": tuning_jobs.tuning_arn(name)}}
         run.show(Metadata=metadata)
         ended = run_tuning(run.backend, name, run.stop)
         if ended[STATUS] == "Completed":
             with run.backend.store.read() as transaction:
-                return StepResult("Succeeded", records.properties(transaction, ended), metadata)
+                return StepResult("Succeeded", tuning_jobs.properties(transaction, ended), metadata)
         if ended[STATUS] == "Stopped" and run.stop.is_set():
             return StepResult("Stopped", metadata=metadata)
         reason = ended.get("FailureReason") or f"ClientError: {name} was stopped"
@@ -48,4 +46,4 @@ def _name(run: StepRun) -> str:
     """A name as the service forms it: unique, at most 32 characters, the step's name recognisable in it."""
     ending = f"-{new_id(8)}"
     begin = f"{run.execution.rpartition('/')[2][:12]}-{run.step.name.replace('_', '-')}"
-    return begin[: records.MAX_NAME - len(ending)].rstrip("-") + ending
+    return begin[: tuning_jobs.MAX_NAME - len(ending)].rstrip("-") + ending

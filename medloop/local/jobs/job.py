@@ -1,4 +1,8 @@
-"""Jobs (processing, training, transform) as records: made, changed, and ended when what ran them is gone."""
+"""A job (processing, training, transform): its record, and where its folder, its outputs and its log are.
+
+A record is created with the process that will run the job, changed by that process alone, and ended by the first reader
+that finds the process gone. `jobs.running` runs one.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from medloop.local import processes
-from medloop.local.errors import check_name, in_use, invalid, not_found
-from medloop.local.hosting.records import read_model
+from medloop.local.errors import INTERNAL, check_name, in_use, invalid, not_found
+from medloop.local.jobs.folders import Folder
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
+from medloop.local.state.log_streams import LogStream
+from medloop.local.state.models import read_model
 from medloop.local.state.store import Document, Table, Transaction
 
-MAX_REASON = 1024
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
 STORED = "stored.json"
 """In a job's folder: `[bucket, key, stamp]` of each output, written before the first of them is stored."""
-ENGINE_DIED = "InternalServerError: engine died (the process that ran the job is gone); start it again"
+ENGINE_DIED = f"{INTERNAL}: engine died (the process that ran the job is gone); start it again"
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,13 @@ class JobKind:
         return arn(f"{re.sub(r'(?<!^)(?=[A-Z])', '-', self.name).lower()}/{name}")
 
     @property
+    def name_field(self) -> str:
+        """The field of a job's name."""
+        return f"{self.name}Name"
+
+    @property
     def status(self) -> str:
-        """The field of the job's status."""
+        """The field of a job's status."""
         return f"{self.name}Status"
 
 
@@ -57,7 +67,98 @@ TRANSFORM = JobKind("TransformJob", "Transform", Table.TRANSFORM_JOBS, "/aws/sag
 KINDS = {kind.name: kind for kind in (TRAINING, PROCESSING, TRANSFORM)}
 
 
-def create(write: Transaction, kind: JobKind, request: Document, start: Callable[[], processes.Identity]) -> Document:
+@dataclass(frozen=True)
+class Job:
+    """One job of a home, which needn't be recorded yet.
+
+    Args:
+        backend: The backend.
+        kind: The kind of job.
+        name: The job's name.
+    """
+
+    backend: Backend
+    kind: JobKind
+    name: str
+
+    @classmethod
+    def recorded(cls, backend: Backend, kind: JobKind, document: Document) -> Job:
+        """The job of a record."""
+        return cls(backend, kind, document[kind.name_field])
+
+    @property
+    def arn(self) -> str:
+        """Its ARN."""
+        return self.kind.arn(self.name)
+
+    @property
+    def folder(self) -> Folder:
+        """The folder in which it is staged while it runs."""
+        return Folder(self.backend.home.job(self.name))
+
+    @property
+    def log(self) -> LogStream:
+        """Its log, the log's folder made."""
+        return LogStream.in_group(self.backend.home, self.kind.log_group, self.name, "algo-1")
+
+    def read(self) -> Document:
+        """Its record. Raises ServiceError when there is none."""
+        with self.backend.store.read() as transaction:
+            return _read(transaction, self.kind, self.name)
+
+    def change(self, **fields: Any) -> Document:
+        """Change its record, unless it has ended already (as when a reader has found its engine dead)."""
+        with self.backend.store.write() as write:
+            return _change(write, self.kind, self.name, fields)
+
+    def end(self, status: str, **fields: Any) -> Document:
+        """Record that it ended.
+
+        Args:
+            status: Completed, Failed or Stopped.
+            fields: What else is known: FailureReason, ModelArtifacts, ...
+        """
+        fields |= {self.kind.status: status, f"{self.kind.verb}EndTime": now()}
+        with self.backend.store.write() as write:
+            if self.kind is TRAINING:
+                fields.setdefault("SecondaryStatus", status)
+                fields |= _accounts(_read(write, self.kind, self.name), fields["TrainingEndTime"])
+            return _change(write, self.kind, self.name, fields)
+
+    def reap(self, document: Document) -> Document:
+        """End it when its supervisor is gone: kill its processes, clear what it left, then record it as Failed.
+
+        The record comes last, so that a reader that dies here leaves the rest to the next one; a job that had ended but
+        whose folder is still there is cleared as well.
+        """
+        if document[self.kind.status] in ENDED and not self.folder.root.exists():
+            return document
+        if processes.alive(document["_supervisor"]):
+            return document
+        document = self.read()  # the supervisor may have changed it before it died
+        processes.signal_group(document.get("_process"), signal.SIGKILL)
+        if document[self.kind.status] not in ENDED:
+            self.withdraw_outputs()
+        self.clear(document)
+        return self.end("Failed", FailureReason=ENGINE_DIED)
+
+    def clear(self, document: Document) -> None:
+        """Kill what it left running and delete its folders; the one by which it is known comes last."""
+        processes.kill_strays(self.folder.ml)
+        if document.get("_temporary"):
+            shutil.rmtree(document["_temporary"], ignore_errors=True)
+        shutil.rmtree(self.folder.root, ignore_errors=True)
+
+    def withdraw_outputs(self) -> None:
+        """Take back the outputs that it has stored already, as it fails now."""
+        with suppress(OSError, ValueError):  # not written, or not to its end: nothing was stored
+            for bucket, key, stamp in json.loads((self.folder.root / STORED).read_text(encoding="utf-8")):
+                self.backend.objects.withdraw(bucket, key, stamp)
+
+
+def create_job(
+    write: Transaction, kind: JobKind, request: Document, start: Callable[[], processes.Identity]
+) -> Document:
     """Record a new job.
 
     Args:
@@ -69,8 +170,8 @@ def create(write: Transaction, kind: JobKind, request: Document, start: Callable
     Raises:
         ServiceError: ResourceInUse when the name is taken; ValidationException for a bad metric definition.
     """
-    name = request[f"{kind.name}Name"]
-    check_name(f"{kind.name}Name", name, 63)
+    name = request[kind.name_field]
+    check_name(kind.name_field, name, 63)
     if write.get(kind.table, name):
         raise in_use(f"{kind.name} with name {name} already exists; job names must be unique")
     for metric in request.get("AlgorithmSpecification", {}).get("MetricDefinitions") or []:
@@ -90,15 +191,8 @@ def create(write: Transaction, kind: JobKind, request: Document, start: Callable
     return document
 
 
-def change(backend: Backend, kind: JobKind, name: str, **fields: Any) -> Document:
-    """Change a job's record, unless it has ended already (as when a reader has found its engine dead)."""
-    with backend.store.write() as write:
-        return change_within(write, kind, name, **fields)
-
-
-def change_within(write: Transaction, kind: JobKind, name: str, **fields: Any) -> Document:
-    """As `change`, within a transaction of the caller."""
-    document = read(write, kind, name)
+def _change(write: Transaction, kind: JobKind, name: str, fields: Document) -> Document:
+    document = _read(write, kind, name)
     if document[kind.status] in ENDED:
         return document
     document |= {**fields, "LastModifiedTime": now()}
@@ -106,28 +200,6 @@ def change_within(write: Transaction, kind: JobKind, name: str, **fields: Any) -
         _move_on(document)
     write.put(kind.table, name, document)
     return document
-
-
-def end(backend: Backend, kind: JobKind, name: str, status: str, **fields: Any) -> Document:
-    """Record that a job ended.
-
-    Args:
-        backend: The backend.
-        kind: The kind of job.
-        name: The job.
-        status: Completed, Failed or Stopped.
-        fields: What else is known: FailureReason, ModelArtifacts, ...
-    """
-    with backend.store.write() as write:
-        return _end_within(write, kind, name, status, **fields)
-
-
-def _end_within(write: Transaction, kind: JobKind, name: str, status: str, **fields: Any) -> Document:
-    fields |= {kind.status: status, f"{kind.verb}EndTime": now()}
-    if kind is TRAINING:
-        fields.setdefault("SecondaryStatus", status)
-        fields |= _accounts(read(write, kind, name), fields["TrainingEndTime"])
-    return change_within(write, kind, name, **fields)
 
 
 def _accounts(job: Document, ended: float) -> Document:
@@ -141,55 +213,13 @@ def _accounts(job: Document, ended: float) -> Document:
     return found
 
 
-def read(transaction: Transaction, kind: JobKind, name: str) -> Document:
-    """A job's record.
-
-    Raises:
-        ServiceError: There is none.
-    """
+def _read(transaction: Transaction, kind: JobKind, name: str) -> Document:
     document = transaction.get(kind.table, name)
     if document is None:
         if kind is TRAINING:
             raise invalid(f"Requested resource not found: training job {name}")
         raise not_found(f"Could not find requested job with name: {name}")
     return document
-
-
-def reap(backend: Backend, kind: JobKind, document: Document) -> Document:
-    """End a job whose supervisor is gone: kill its processes, clear what it left, then record it as Failed.
-
-    The record comes last, so that a reader that dies here leaves the rest to the next one; a job that had ended but
-    whose folder is still there is cleared as well.
-    """
-    name = document[f"{kind.name}Name"]
-    folder = backend.home.job(name)
-    if document[kind.status] in ENDED and not folder.exists():
-        return document
-    if processes.alive(document["_supervisor"]):
-        return document
-    with backend.store.read() as transaction:
-        document = read(transaction, kind, name)  # the supervisor may have changed it before it died
-    processes.signal_group(document.get("_process"), signal.SIGKILL)
-    if document[kind.status] not in ENDED:
-        withdraw(backend, name)
-    clear(backend, kind, document)
-    return end(backend, kind, name, "Failed", FailureReason=ENGINE_DIED)
-
-
-def clear(backend: Backend, kind: JobKind, document: Document) -> None:
-    """Kill what a job left running and delete its folders; the one by which it is known comes last."""
-    folder = backend.home.job(document[f"{kind.name}Name"])
-    processes.kill_strays(folder / "ml")
-    if document.get("_temporary"):
-        shutil.rmtree(document["_temporary"], ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def withdraw(backend: Backend, name: str) -> None:
-    """Take back the outputs that a job which now fails has stored already."""
-    with suppress(OSError, ValueError):  # not written, or not to its end: nothing was stored
-        for bucket, key, stamp in json.loads((backend.home.job(name) / STORED).read_text(encoding="utf-8")):
-            backend.objects.withdraw(bucket, key, stamp)
 
 
 def num_running(backend: Backend) -> int:

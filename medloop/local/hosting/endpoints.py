@@ -1,4 +1,4 @@
-"""Models, endpoint configurations and endpoints as records.
+"""Endpoint configurations and endpoints as records.
 
 An endpoint keeps a copy of all that it runs (`_plan`, while it is updated `_next` too): as on AWS it goes on when its
 model or its configuration is deleted. Its supervisor alone changes `_plan` and `_processes`.
@@ -10,85 +10,19 @@ from collections.abc import Callable
 from typing import Any
 
 from medloop.local import processes
-from medloop.local.errors import ServiceError, check_name, invalid
+from medloop.local.errors import check_name, invalid
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
-from medloop.local.state.objects import split_uri
+from medloop.local.state.models import MAX_NAME, read_model, read_resource
 from medloop.local.state.store import Document, Table, Transaction
 
-MAX_NAME = 63
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 SERVING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
 """States in which an endpoint answers."""
 STARTUP_SECONDS = 480
 """How long a container may take to answer its first ping, unless its variant says otherwise: the service's default."""
-SUPERVISOR = "medloop.local.hosting.supervisor"
 _SERVERLESS_MEMORY = range(1024, 6145, 1024)
 _MAX_CONCURRENCY = 200
-
-
-def create_model(write: Transaction, backend: Backend, request: Document) -> Document:
-    """Record a model.
-
-    Raises:
-        ServiceError: ValidationException when the name is taken, or its container can't be used.
-    """
-    name = request["ModelName"]
-    check_name("ModelName", name, MAX_NAME)
-    if write.get(Table.MODELS, name):
-        raise invalid(f'Cannot create already existing model "{arn(f"model/{name}")}".')
-    if "ExecutionRoleArn" not in request:
-        raise invalid("ExecutionRoleArn is required")
-    document = {key: value for key, value in request.items() if key != "Tags"}
-    document |= {"ModelArn": arn(f"model/{name}"), "CreationTime": now(), "EnableNetworkIsolation": False}
-    document |= {"_container": _container(write, backend, request)}
-    document |= {key: request[key] for key in ("EnableNetworkIsolation",) if key in request}
-    write.put(Table.MODELS, name, document)
-    return document
-
-
-def _container(write: Transaction, backend: Backend, request: Document) -> Document:
-    """The one container of a model: image, artefact, environment, and the package that it is of."""
-    given = [*([request["PrimaryContainer"]] if "PrimaryContainer" in request else []), *request.get("Containers", [])]
-    if len(given) != 1:
-        raise invalid(f"The local backend serves models of one container; this one has {len(given)}")
-    definition: Document = given[0]
-    package = definition.get("ModelPackageName")
-    source = _approved(write, package) if package else definition
-    if "Image" not in source:
-        raise invalid("A container must have an Image or a ModelPackageName")
-    if "ModelDataSource" in source and "ModelDataUrl" not in source:
-        raise invalid("The local backend reads ModelDataUrl (a model.tar.gz), not ModelDataSource")
-    url = source.get("ModelDataUrl")
-    if url:
-        _check_data(backend, url)
-    environment = {**source.get("Environment", {}), **definition.get("Environment", {})}
-    return {"image": source["Image"], "data": url, "environment": environment, "package": package}
-
-
-def _approved(write: Transaction, name: str) -> Document:
-    package = write.get(Table.PACKAGES, name)
-    if package is None:
-        raise invalid(f"ModelPackage {name} does not exist.")
-    approval = package["ModelApprovalStatus"]
-    if approval != "Approved":
-        raise invalid(f"Cannot create a model from {name}: its approval status is {approval}, and must be Approved")
-    containers = package.get("InferenceSpecification", {}).get("Containers") or []
-    if len(containers) != 1:
-        raise invalid(f"{name} has {len(containers)} containers; the local backend serves models of one container")
-    return dict(containers[0])
-
-
-def _check_data(backend: Backend, url: str) -> None:
-    try:
-        backend.objects.head(*split_uri(url))
-    except ServiceError as error:
-        raise invalid(f"Could not find model data at {url}.") from error
-
-
-def read_model(transaction: Transaction, name: str) -> Document:
-    """A model's record. Raises ServiceError."""
-    return _read(transaction, Table.MODELS, name, "model", "model")
 
 
 def create_config(write: Transaction, request: Document) -> Document:
@@ -137,7 +71,7 @@ def _check_variant(write: Transaction, variant: Document, *, serves_queue: bool)
 
 def read_config(transaction: Transaction, name: str) -> Document:
     """An endpoint configuration's record. Raises ServiceError."""
-    return _read(transaction, Table.ENDPOINT_CONFIGS, name, "endpoint configuration", "endpoint-config")
+    return read_resource(transaction, Table.ENDPOINT_CONFIGS, name, "endpoint configuration", "endpoint-config")
 
 
 def create_endpoint(write: Transaction, request: Document, start: Callable[[], processes.Identity]) -> Document:
@@ -205,7 +139,7 @@ def delete_endpoint(write: Transaction, name: str) -> Document:
 
 def read_endpoint(transaction: Transaction, name: str) -> Document:
     """An endpoint's record. Raises ServiceError."""
-    return _read(transaction, Table.ENDPOINTS, name, "endpoint", "endpoint")
+    return read_resource(transaction, Table.ENDPOINTS, name, "endpoint", "endpoint")
 
 
 def put_endpoint(write: Transaction, document: Document, **fields: Any) -> Document:
@@ -228,14 +162,14 @@ def revive(backend: Backend, document: Document) -> Document:
         found = write.get(Table.ENDPOINTS, document["EndpointName"])
         if found is None or processes.alive(found["_supervisor"]):  # another reader was first
             return found or document
-        found["_supervisor"] = spawn_supervisor(backend, found["EndpointName"])
+        found["_supervisor"] = start_supervisor(backend, found["EndpointName"])
         write.put(Table.ENDPOINTS, found["EndpointName"], found)
     return found
 
 
-def spawn_supervisor(backend: Backend, name: str) -> processes.Identity:
+def start_supervisor(backend: Backend, name: str) -> processes.Identity:
     """Start an endpoint's supervisor; it waits until it finds itself in the record."""
-    return processes.spawn_module(backend.home, SUPERVISOR, f"endpoint/{name}")
+    return processes.start_detached(backend.home, f"endpoint/{name}")
 
 
 def _plan(write: Transaction, config_name: str) -> Document:
@@ -249,8 +183,39 @@ def _plan(write: Transaction, config_name: str) -> Document:
     return {"config": config_name, "variants": variants, "async": config.get("AsyncInferenceConfig")}
 
 
-def _read(transaction: Transaction, table: Table, name: str, what: str, resource: str) -> Document:
-    document = transaction.get(table, name)
-    if document is None:
-        raise invalid(f'Could not find {what} "{arn(f"{resource}/{name}")}".')
-    return document
+def describe_endpoint(backend: Backend, name: str) -> Document:
+    """DescribeEndpoint's response, its supervisor alive.
+
+    Raises:
+        ServiceError: ValidationException: there is none.
+    """
+    with backend.store.read() as read:
+        endpoint = read_endpoint(read, name)
+    endpoint = revive(backend, endpoint)
+    plan, pending = endpoint["_plan"], endpoint["_next"]
+    shown = {**endpoint, "ProductionVariants": [_variant(item, endpoint) for item in plan["variants"]]}
+    if plan["async"]:
+        shown["AsyncInferenceConfig"] = plan["async"]
+    if pending:
+        variants = [_variant(item, endpoint) for item in pending["variants"]]
+        time = endpoint["LastModifiedTime"]
+        summary = {"EndpointConfigName": pending["config"], "ProductionVariants": variants, "StartTime": time}
+        shown["PendingDeploymentSummary"] = summary
+    return shown
+
+
+def _variant(plan: Document, endpoint: Document) -> Document:
+    variant = plan["variant"]
+    image = {
+        "SpecifiedImage": plan["image"],
+        "ResolvedImage": plan["image"],
+        "ResolutionTime": endpoint["CreationTime"],
+    }
+    weight = variant["InitialVariantWeight"]
+    shown = {"VariantName": variant["VariantName"], "DeployedImages": [image]}
+    shown |= {"CurrentWeight": weight, "DesiredWeight": weight}
+    if "ServerlessConfig" in variant:
+        config = variant["ServerlessConfig"]
+        return shown | {"CurrentServerlessConfig": config, "DesiredServerlessConfig": config}
+    count = variant.get("InitialInstanceCount", 1)
+    return shown | {"CurrentInstanceCount": count, "DesiredInstanceCount": count}

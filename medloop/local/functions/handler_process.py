@@ -1,4 +1,4 @@
-"""One run of a function: `python -m medloop.local.functions.function_runner HOME FOLDER HANDLER ARN`.
+"""One run of a function: `python -m medloop.local.functions.handler_process HOME FOLDER HANDLER ARN`.
 
 FOLDER holds `code` (the unpacked bundle) and event.json, and receives answer.json. The handler's modules come from the
 bundle alone, whenever they are imported; boto3's default session is the local backend's, whose modules come from the

@@ -10,15 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from medloop.local import processes
-from medloop.local.api.paging import pick
-from medloop.local.api.tags import put_tags
-from medloop.local.errors import check_name, in_use, invalid, not_found
-from medloop.local.jobs import jobs
-from medloop.local.jobs.jobs import ENDED, TRAINING
+from medloop.local.errors import MAX_REASON, check_name, in_use, invalid, not_found
+from medloop.local.jobs.job import ENDED, ENGINE_DIED, TRAINING, Job
 from medloop.local.requests import check_request
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
-from medloop.local.state.store import Document, Table, Transaction
+from medloop.local.state.store import Document, Table, Transaction, pick
+from medloop.local.state.tags import put_tags
 from medloop.local.tuning.ranges import Interval, read_ranges
 from medloop.local.tuning.search import Known, grid, max_resource
 
@@ -112,7 +110,7 @@ def change(backend: Backend, name: str, **fields: Any) -> Document:
 
 def end(backend: Backend, name: str, status: str, reason: str = "") -> Document:
     """Record that a tuning job ended: Completed, Failed or Stopped."""
-    fields = {"FailureReason": reason[: jobs.MAX_REASON]} if reason else {}
+    fields = {"FailureReason": reason[:MAX_REASON]} if reason else {}
     return change(backend, name, **{STATUS: status}, HyperParameterTuningEndTime=now(), **fields)
 
 
@@ -129,8 +127,8 @@ def reap(backend: Backend, document: Document) -> Document:
     with backend.store.read() as transaction:
         left = trials(transaction, document[NAME])
     for job in left:
-        jobs.reap(backend, TRAINING, job)
-    return end(backend, document[NAME], "Failed", jobs.ENGINE_DIED)
+        Job.recorded(backend, TRAINING, job).reap(job)
+    return end(backend, document[NAME], "Failed", ENGINE_DIED)
 
 
 def reap_execution(backend: Backend, execution: str) -> None:

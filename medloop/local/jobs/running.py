@@ -1,0 +1,186 @@
+"""Runs one job: stages it, starts its process, follows it, and stores what it left.
+
+The engine runs the jobs of an execution in its threads; a job of no pipeline has a process (`medloop.local.runner`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from medloop.local import processes
+from medloop.local.errors import MAX_REASON, RequestError, StagingError, failure_reason
+from medloop.local.jobs import outputs
+from medloop.local.jobs.folders import Launch
+from medloop.local.jobs.job import TRAINING, Job
+from medloop.local.jobs.staging import stage
+from medloop.local.state.home import new_id, now
+from medloop.local.state.log_streams import LogStream
+from medloop.local.state.store import Document
+from medloop.log_metrics import metric_patterns
+
+STOP_GRACE_SECONDS: Final = 120.0
+"""What SageMaker gives a job between SIGTERM and SIGKILL."""
+_DEFAULT_RUNTIME = 86_400
+_POLL_SECONDS = 0.05
+_STATUS_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class ProcessExit:
+    """The end of a job's process: its return code, and why it was stopped, if so (`Stopped`, `MaxRuntimeExceeded`)."""
+
+    code: int
+    cause: str | None
+
+
+def run_job(job: Job, stop: threading.Event, grace: float = STOP_GRACE_SECONDS) -> Document:
+    """Run a recorded processing or training job to its end; returns its last record.
+
+    Args:
+        job: A job in progress whose supervisor is this process.
+        stop: Ends the job when set.
+        grace: Seconds between SIGTERM and SIGKILL.
+    """
+
+    def work(document: Document, log: LogStream) -> Document:
+        log.patterns = metric_patterns(document.get("AlgorithmSpecification", {}).get("MetricDefinitions"))
+        launch = stage(job, document)
+        return _finish(job, _run_process(job, launch, log, stop_requested(job, stop), grace), log)
+
+    return run_recorded(job, work, **({"SecondaryStatus": "Downloading"} if job.kind is TRAINING else {}))
+
+
+def run_recorded(job: Job, work: Callable[[Document, LogStream], Document], **fields: Any) -> Document:
+    """Do a job's work; whatever happens, the record says how it ended, and the job's folders are cleared.
+
+    Args:
+        job: A job in progress whose supervisor is this process.
+        work: Given the job's record and its log, does the work and ends the record; returns it.
+        fields: Of the record, as the job begins.
+    """
+    # Recorded before it is made, so that whoever finds this process dead can delete it.
+    document = job.change(_temporary=str(Path(tempfile.gettempdir(), f"medloop-{new_id()}")), **fields)
+    log = job.log
+    try:
+        return work(document, log)
+    except Exception as error:
+        reason = failure_reason(error)
+        job.withdraw_outputs()
+        log.write(reason if isinstance(error, RequestError) else traceback.format_exc())
+        return job.end("Failed", FailureReason=reason)
+    finally:
+        job.clear(document)
+
+
+def stop_requested(job: Job, stop: threading.Event) -> Callable[[], bool]:
+    """True if the job is to stop; asks the store no more often than needed."""
+    asked_at = 0.0
+
+    def requested() -> bool:
+        nonlocal asked_at
+        if stop.is_set():
+            return True
+        if time.monotonic() - asked_at < _STATUS_SECONDS:
+            return False
+        asked_at = time.monotonic()
+        return bool(job.read()[job.kind.status] == "Stopping")
+
+    return requested
+
+
+def _run_process(
+    job: Job, launch: Launch, log: LogStream, stop_requested: Callable[[], bool], grace: float
+) -> ProcessExit:
+    try:
+        process = processes.start(launch.argv, cwd=launch.cwd, env=launch.env)
+    except OSError as error:
+        raise StagingError(f"{launch.argv[0]} can't be started: {error.strerror}") from error
+    started: dict[str, Any] = {"_process": processes.identity(process.pid), f"{job.kind.verb}StartTime": now()}
+    document = job.change(**started, **({"SecondaryStatus": "Training"} if job.kind is TRAINING else {}))
+    limit = (document.get("StoppingCondition") or {}).get("MaxRuntimeInSeconds", _DEFAULT_RUNTIME)
+    assert process.stdout is not None  # noqa: S101 (an invariant of PIPE)
+    follower = threading.Thread(target=log.follow, args=(process.stdout,), daemon=True)
+    follower.start()
+    cause = _supervise(process, limit, stop_requested, grace)
+    # As with a container, whatever else still runs ends with the first process; it would keep the log open too.
+    processes.signal_own_group(process.pid, signal.SIGKILL)
+    processes.kill_strays(job.folder.ml)
+    follower.join(timeout=30)
+    return ProcessExit(process.wait(), cause)
+
+
+def _supervise(
+    process: subprocess.Popen[str], limit: float, stop_requested: Callable[[], bool], grace: float
+) -> str | None:
+    """Wait until the process has ended (but isn't reaped, so that its group's number stays taken)."""
+    deadline = time.monotonic() + limit
+    while not _ended(process):
+        if stop_requested() or time.monotonic() > deadline:
+            cause = "MaxRuntimeExceeded" if time.monotonic() > deadline else "Stopped"
+            _terminate(process, grace)
+            return cause
+        time.sleep(_POLL_SECONDS)
+    return None
+
+
+def _terminate(process: subprocess.Popen[str], grace: float) -> None:
+    processes.signal_own_group(process.pid, signal.SIGTERM)
+    patience = time.monotonic() + grace
+    while not _ended(process):
+        if time.monotonic() > patience:
+            processes.signal_own_group(process.pid, signal.SIGKILL)
+        time.sleep(_POLL_SECONDS)
+
+
+def _ended(process: subprocess.Popen[str]) -> bool:
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _finish(job: Job, ended: ProcessExit, log: LogStream) -> Document:
+    output = job.folder.ml / "output"
+    fields: dict[str, Any] = {}
+    if job.kind is TRAINING and log.metrics:
+        fields["FinalMetricDataList"] = list(log.metrics.values())
+    message = outputs.read_text(output / "message")
+    if job.kind is not TRAINING and message:
+        fields["ExitMessage"] = message
+    if ended.cause is None and ended.code != 0:
+        said = outputs.read_text(output / "failure") if job.kind is TRAINING else message
+        return job.end("Failed", FailureReason=_reason(ended.code, said), **fields)
+    if ended.cause is None or job.kind is TRAINING:
+        fields |= _store(job, stopped=ended.cause is not None)
+    if ended.cause is None:
+        return job.end("Completed", **fields)
+    secondary = {"SecondaryStatus": ended.cause} if job.kind is TRAINING else {}
+    if job.kind is not TRAINING and ended.cause == "MaxRuntimeExceeded":
+        fields.setdefault("ExitMessage", "The job ran longer than MaxRuntimeInSeconds")
+    return job.end("Stopped", **fields, **secondary)
+
+
+def _store(job: Job, *, stopped: bool) -> dict[str, Any]:
+    if job.kind is not TRAINING:
+        outputs.store_processing(job, job.read())
+        return {}
+    document = job.change(SecondaryStatus="Uploading")
+    if stopped and outputs.is_empty(job.folder.ml / "model"):
+        return {}
+    return {"ModelArtifacts": {"S3ModelArtifacts": outputs.store_training(job, document)}}
+
+
+def _reason(code: int, said: str) -> str:
+    """SageMaker's words for a job that failed, kept within their length with the exit code at the end."""
+    if code < 0:
+        said = said or f"the job's process was killed by signal {-code} ({signal.Signals(-code).name})"
+        code = 128 - code
+    ending = f", exit code: {code}"
+    return f"AlgorithmError: {said or 'See job logs for more information'}"[: MAX_REASON - len(ending)] + ending
