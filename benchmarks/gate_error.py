@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.paired import hall_bound, lower_bound, student_bound
-from medloop.imaging.scores import Floats
 
 MARGIN = 0.02
 DRAWS = 4000

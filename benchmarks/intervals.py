@@ -12,17 +12,27 @@ from collections.abc import Callable
 
 import numpy as np
 
-from medloop.evaluation.image_statistics import estimate
-from medloop.evaluation.intervals.aurocs import macro_auroc
+from medloop.evaluation.image_metrics import WeightedImages
+from medloop.evaluation.intervals.aurocs import mean_auroc
+from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.intervals.means import mean
 from medloop.evaluation.intervals.medians import median
 from medloop.evaluation.intervals.proportions import proportion
 from medloop.evaluation.intervals.resampled import resampled
-from medloop.evaluation.operating import operating_points
-from medloop.imaging.scores import Floats, resampled_classification
+from medloop.evaluation.measure import measure
+from medloop.evaluation.metrics import METRICS
+from medloop.evaluation.operating_points import operating_points
+from medloop.evaluation.scored_cases import ScoredImages
 
 NUM_CASES = 10_000
 CLASSES = ("a", "b", "c")
+BOOTSTRAPPED = [
+    (metric, k)
+    for metric in METRICS
+    if metric.interval is resampled
+    for k in (None, 0, 1, 2)
+    if metric.scope in ("both", "overall" if k is None else "class")
+]
 
 
 def methods() -> dict[str, Callable[[list[str]], object]]:
@@ -32,18 +42,22 @@ def methods() -> dict[str, Callable[[list[str]], object]]:
     raw = generator.random((NUM_CASES, 3)) + 0.5 * np.eye(3)[truth]
     chances = raw / raw.sum(axis=1, keepdims=True)
 
-    def overall(weights: Floats) -> dict[str, Floats]:
-        return resampled_classification(truth, chances, CLASSES, weights)
+    def scored(patients: list[str]) -> ScoredImages:
+        return ScoredImages([], CLASSES, truth, chances, patients, operating_points(None, CLASSES))
+
+    def overall(weights: Floats) -> dict[tuple[str, int | None], Floats]:
+        drawn = WeightedImages(truth, chances, weights)
+        return {(metric.name, k): metric.function(drawn, k) for metric, k in BOOTSTRAPPED}
 
     return {
         "mean: studentised bootstrap": lambda patients: mean(dice, patients, shares=True),
         "median": lambda patients: median(dice, patients),
         "proportion": lambda patients: proportion(dice > 0.7, patients),
-        "macro AUROC of 3 classes": lambda patients: macro_auroc(truth, chances, patients),
-        "BCa of 18 statistics of 3 classes": lambda patients: resampled(overall, NUM_CASES, patients),
-        "all of a classifier of 3 classes": lambda patients: estimate(
-            truth, chances, CLASSES, patients, operating_points(None, CLASSES)
+        "macro AUROC of 3 classes": lambda patients: mean_auroc(
+            [(truth == k, chances[:, k]) for k in range(3)], patients
         ),
+        f"BCa of {len(BOOTSTRAPPED)} statistics of 3 classes": lambda patients: resampled(overall, NUM_CASES, patients),
+        "all of a classifier of 3 classes": lambda patients: measure(scored(patients)),
     }
 
 

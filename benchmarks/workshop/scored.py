@@ -20,7 +20,7 @@ from medloop.documents.hyperparameters import (
     SegmentationHyperparameters,
 )
 from medloop.imaging import networks
-from medloop.imaging.scores import classification_metrics
+from medloop.imaging.auroc import macro_auroc
 from medloop.imaging.volumes import label_map
 from medloop.training.seeding import seed_everything
 from medloop.training.segmentation_task import mean_dice
@@ -134,7 +134,7 @@ class _Cases:
     def _auroc(self, outputs: list[Tensor]) -> float:
         truth = np.array([file["label"] for file in self.files])
         probabilities = torch.stack(outputs).double().softmax(dim=1).cpu().numpy()
-        return classification_metrics(truth, probabilities, self.classes)["macro_auroc"]
+        return macro_auroc(truth, probabilities)
 
     def _dice(self, file: dict[str, Any], output: Tensor) -> float:
         truth = (np.asarray(nib.load(file["label"]).dataobj) > 0).astype(np.uint8)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,7 +38,7 @@ class Interval(_Record):
 class Score(_Record):
     """The main score."""
 
-    name: Literal["macro_auroc", "mean_foreground_dice"]
+    name: str
     value: float = Field(ge=0, le=1, description="0 where the test set leaves it undefined; `notes` says so")
     interval: Interval | None = Field(description="null with fewer than 10 test patients, or patients not known")
 
@@ -162,7 +162,7 @@ class Floor(_Record):
     """The least that a class must reach, set beforehand."""
 
     class_name: str
-    metric: Literal["auroc", "dice"]
+    metric: str
     floor: float = Field(ge=0, le=1)
     value: float | None = Field(description="null where undefined, which is below any floor")
 
@@ -237,13 +237,3 @@ def read_evaluation(path: Path) -> Evaluation:
         DataError: The file is absent, malformed, or of a newer version than this code knows.
     """
     return read_record(Evaluation, path, version=VERSION, mend="run the evaluate step again")
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of evaluation.json, of which evaluation.schema.json is the stored copy."""
-    schema = Evaluation.model_json_schema(mode="validation")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-if __name__ == "__main__":  # python -m medloop.documents.evaluation, after a change of the models
-    SCHEMA_FILE.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 
 from medloop.documents.evaluation import ReliabilityBin
 from medloop.evaluation.intervals.estimate import Estimate, Floats, point_estimate, undefined
-from medloop.imaging.scores import Integers
+from medloop.evaluation.scored_cases import Integers
 
 NUM_BINS = 15
 _NUM_DRAWS = 500

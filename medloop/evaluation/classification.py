@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medloop.documents.evaluation import Calibration
 from medloop.evaluation.calibration import reliability_bins
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.image_statistics import Estimates, estimate, metric_name, standard_errors, tell
-from medloop.evaluation.intervals.aurocs import macro_auroc
-from medloop.evaluation.intervals.estimate import Estimate, subset
-from medloop.evaluation.operating import operating_points
-from medloop.evaluation.outcome import Outcome, ScoredImages, Table
+from medloop.evaluation.csv_table import Table
+from medloop.evaluation.intervals.estimate import Floats
+from medloop.evaluation.measure import Measured, measure
+from medloop.evaluation.model_scores import ModelScores
+from medloop.evaluation.operating_points import operating_points
 from medloop.evaluation.predictors import ImageModel
-from medloop.imaging.scores import (
-    CLASSIFICATION_SCORE,
-    Floats,
-    Integers,
-    confusion,
-)
+from medloop.evaluation.scored_cases import ScoredImages
 
 CHUNK = 64
 """Images between two lines of progress."""
 
 
-def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known: bool) -> Outcome:
+def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known: bool) -> ModelScores:
     """Classify every case and score the answers.
 
     Args:
@@ -39,33 +33,26 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
         DataError: An image can't be read.
     """
     classes = model.record.classes
-    truth = np.array([classes.index(case.class_name) for case in cases])
-    probabilities = predict_images(cases, model)
-    patients = [case.patient for case in cases] if patients_known else []
-    points = operating_points(model.record.operating_point, classes)
-    found = estimate(truth, probabilities, classes, patients, points)
-    counts = confusion(truth, probabilities.argmax(axis=1), len(classes))
-
-    def subset_score(mask: NDArray[np.bool_]) -> Estimate:
-        return macro_auroc(truth[mask], probabilities[mask], subset(patients, mask))
-
-    return Outcome(
-        score_name=CLASSIFICATION_SCORE,
-        metrics={metric_name(key): value.value for key, value in found.items()},
-        standard_errors=standard_errors(found),
-        class_counts={name: int(count) for name, count in zip(classes, counts.sum(axis=1), strict=True)},
-        cases=_table(cases, truth, probabilities, classes),
-        subset_score=subset_score,
-        scored=ScoredImages(cases, classes, truth, probabilities),
-        answers=probabilities,
-        confusion={
-            name: {other: int(n) for other, n in zip(classes, row, strict=True)}
-            for name, row in zip(classes, counts, strict=True)
-        },
-        statistics=tell(found, points, truth),
-        calibration=Calibration(temperature=model.record.temperature, bins=reliability_bins(truth, probabilities)),
-        operating_points=points,
-        notes=_notes(found, classes),
+    scored = ScoredImages(
+        cases,
+        classes,
+        truth=np.array([classes.index(case.class_name) for case in cases]),
+        probabilities=predict_images(cases, model),
+        patients=[case.patient for case in cases] if patients_known else [],
+        points=operating_points(model.record.operating_point, classes),
+    )
+    counts, measured = scored.confusion.tolist(), measure(scored)
+    return ModelScores(
+        scored,
+        measured,
+        class_counts={name: sum(row) for name, row in zip(classes, counts, strict=True)},
+        cases=_table(scored),
+        confusion={name: dict(zip(classes, row, strict=True)) for name, row in zip(classes, counts, strict=True)},
+        calibration=Calibration(
+            temperature=model.record.temperature, bins=reliability_bins(scored.truth, scored.probabilities)
+        ),
+        operating_points=scored.points,
+        notes=_notes(measured, classes),
     )
 
 
@@ -83,18 +70,20 @@ def predict_images(cases: Sequence[HeldOut], model: ImageModel) -> Floats:
     return np.concatenate(parts)
 
 
-def _table(cases: Sequence[HeldOut], truth: Integers, probabilities: Floats, classes: Sequence[str]) -> Table:
+def _table(scored: ScoredImages) -> Table:
+    classes, predicted = scored.classes, scored.predicted
     columns = ["patient", "case", "truth", "predicted", *(f"probability_{name}" for name in classes)]
-    predicted = probabilities.argmax(axis=1)
     rows = [
-        [case.patient, case.name, classes[truth[i]], classes[predicted[i]], *probabilities[i].tolist()]
-        for i, case in enumerate(cases)
+        [case.patient, case.name, classes[scored.truth[i]], classes[predicted[i]], *scored.probabilities[i].tolist()]
+        for i, case in enumerate(scored.cases)
     ]
     return Table(columns, rows)
 
 
-def _notes(found: Estimates, classes: Sequence[str]) -> list[str]:
-    missing = [name for name in classes if np.isnan(found["auroc", name].value)]
+def _notes(measured: Sequence[Measured], classes: Sequence[str]) -> list[str]:
+    missing = [
+        found.class_name for found in measured if found.metric.name == "auroc" and np.isnan(found.estimate.value)
+    ]
     if not missing:
         return []
     if len(missing) == len(classes):

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from medloop.documents.evaluation import Comparison, Gate
-from medloop.documents.split import SplitRecord
+from medloop.documents.evaluation import Comparison, Gate, Statistic
+from medloop.documents.split import SplitRecord, Task
 from medloop.errors import DataError
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.classification import predict_images
-from medloop.evaluation.outcome import Outcome
-from medloop.evaluation.paired import Paired, lower_bound, pair_auroc, pair_dice
+from medloop.evaluation.intervals.estimate import Floats
+from medloop.evaluation.metrics import pair_of
+from medloop.evaluation.model_scores import ModelScores
+from medloop.evaluation.paired import Paired, lower_bound
 from medloop.evaluation.power import MIN_COMPARED, patients_needed, power
 from medloop.evaluation.predictors import Loader, require_task
 from medloop.evaluation.segmentation import dice_of_volumes
 
 MAX_NOTE = 200
+ANSWERS: dict[Task, Callable[[Sequence[HeldOut], Any], Floats]] = {
+    "classification": predict_images,
+    "segmentation": dice_of_volumes,
+}
+"""What a comparison needs of a model: probabilities [N, C], or Dice [N, K] by case and structure."""
 DeployMode = Literal["approval", "pipeline"]
 
 
@@ -36,24 +42,24 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The candidate, scored."""
+class Candidate:
+    """The candidate, candidate."""
 
     cases: Sequence[HeldOut]
     """Those that it wasn't trained on."""
-    outcome: Outcome
+    scores: ModelScores
     classes: Sequence[str]
     split: SplitRecord
     margin: float
 
 
-def compare(rival: Rival, scored: Scored, load: Loader) -> Comparison:
+def compare(rival: Rival, candidate: Candidate, load: Loader) -> Comparison:
     """Score an approved version on the test cases that neither model has seen, and compare by patients.
 
     An old model that can't be used is no reason to lose the candidate's scores: `note` says why it wasn't compared.
     """
     try:
-        found = _compare(rival, scored, load)
+        found = _compare(rival, candidate, load)
     except Exception as error:
         # Whatever an old model's files bring about (a missing key, another library's format) is its own fault: the
         # candidate's answers to the same cases are there already.
@@ -64,30 +70,27 @@ def compare(rival: Rival, scored: Scored, load: Loader) -> Comparison:
     return found
 
 
-def _compare(rival: Rival, scored: Scored, load: Loader) -> Comparison:
-    split = scored.split
+def _compare(rival: Rival, candidate: Candidate, load: Loader) -> Comparison:
+    split = candidate.split
     if split.identifiers == "none":
         return _not_compared(rival, "the data has no patient identifiers; add patients.csv")
     if rival.folder is None:
         return _not_compared(rival, f"input {rival.role} is missing; upsert the pipeline again")
     model = load(rival.folder, split.task)
     require_task(model.record, split.task)
-    if list(model.record.classes) != list(scored.classes):
+    if list(model.record.classes) != list(candidate.classes):
         return _not_compared(rival, f"its classes are others ({', '.join(model.record.classes)})")
     seen = set(model.record.patients.train) | set(model.record.patients.val)
-    kept = [i for i, case in enumerate(scored.cases) if case.patient not in seen]
-    if not kept:
+    kept = np.array([case.patient not in seen for case in candidate.cases])
+    if not kept.any():
         return _not_compared(rival, "it was trained on every test patient")
-    cases = [scored.cases[i] for i in kept]
-    own, patients = scored.outcome.answers[kept], [case.patient for case in cases]
-    if split.task == "classification":
-        truth = np.array([scored.classes.index(case.class_name) for case in cases])
-        pair = pair_auroc(truth, own, predict_images(cases, model), patients, scored.classes)
-    else:
-        pair = pair_dice(own, dice_of_volumes(cases, model), patients, scored.classes[1:])
+    cases = [case for case, is_kept in zip(candidate.cases, kept, strict=True) if is_kept]
+    answers = ANSWERS[split.task](cases, model)
+    pair = pair_of(split.task)(candidate.scores.scored.subset(kept), answers)
     if pair is None:
-        return _not_compared(rival, "too few test patients leave the score undefined", len(set(patients)), len(cases))
-    return _compared(rival, pair, len(cases), scored.margin)
+        num_patients = len({case.patient for case in cases})
+        return _not_compared(rival, "too few test patients leave the score undefined", num_patients, len(cases))
+    return _compared(rival, pair, len(cases), candidate.margin)
 
 
 def _compared(rival: Rival, pair: Paired, num_cases: int, margin: float) -> Comparison:
@@ -113,29 +116,28 @@ def _not_compared(rival: Rival, reason: str, num_patients: int = 0, num_cases: i
 
 
 def make_gate(
-    score: float, margin: float, mode: DeployMode, champion: Comparison | None, num_patients: int, task_score: str
+    score: Statistic, margin: float, mode: DeployMode, champion: Comparison | None, num_patients: int
 ) -> Gate:
     """What the condition step compares.
 
     Args:
-        score: The candidate's; NaN where undefined.
+        score: The candidate's.
         margin: How much worse than the champion is still not worse.
         mode: Where the evidence is insufficient, an approver decides (margin_left 0), a pipeline refuses (-1).
         champion: The comparison with the champion, if there is one.
         num_patients: Test patients scored, 0 where not known.
-        task_score: The score's name.
     """
-    value = score if math.isfinite(score) else 0.0
+    value, is_defined = score.value or 0.0, score.value is not None
     common = {"score": value, "margin": margin}
     if champion is None:
-        enough = num_patients >= MIN_COMPARED and math.isfinite(score)
-        text = f"{task_score} {value:.4f}; no approved version to compare with."
+        enough = num_patients >= MIN_COMPARED and is_defined
+        text = f"{score.name} {value:.4f}; no approved version to compare with."
         evidence = {"margin_left": 0.0, "sufficient": int(enough), "num_patients": num_patients, "champion": ""}
         return Gate.model_validate({**common, **evidence, "verdict": text})
     bound = champion.lower_bound
-    enough = bound is not None and champion.num_patients >= MIN_COMPARED and math.isfinite(score)
+    enough = bound is not None and champion.num_patients >= MIN_COMPARED and is_defined
     left = bound + margin if enough and bound is not None else (-1.0 if mode == "pipeline" else 0.0)
-    text = f"{task_score} {value:.4f}. {_sentence(champion)}"
+    text = f"{score.name} {value:.4f}. {_sentence(champion)}"
     if not enough:
         decides = "nothing is deployed on it" if mode == "pipeline" else "a person decides"
         text += f" Insufficient evidence (fewer than {MIN_COMPARED} patients compared): {decides}."

@@ -20,11 +20,9 @@ from medloop.documents.evaluation import (
     Comparison,
     Data,
     Evaluation,
-    Interval,
     Leakage,
     Metric,
     Score,
-    Statistic,
 )
 from medloop.documents.model import ModelRecord
 from medloop.documents.registration import REGISTRATION_FILE
@@ -32,17 +30,17 @@ from medloop.documents.split import SplitRecord, read_split_record
 from medloop.errors import DataError, TargetError
 from medloop.evaluation.cases import leave_out_seen, list_cases
 from medloop.evaluation.classification import score_images
-from medloop.evaluation.compare import Rival, Scored, compare, comparison_notes, make_gate
+from medloop.evaluation.compare import Candidate, Rival, compare, comparison_notes, make_gate
+from medloop.evaluation.csv_table import to_csv
 from medloop.evaluation.floors import find_floors, floor_left, read_floors, require_known
 from medloop.evaluation.intervals.estimate import MIN_PATIENTS
-from medloop.evaluation.outcome import Outcome
+from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.predictors import Loader, load_predictor, require_task
 from medloop.evaluation.registration import registration, to_json
 from medloop.evaluation.report.history import read_history
 from medloop.evaluation.report.page import render
 from medloop.evaluation.segmentation import TOLERANCE, score_volumes
 from medloop.evaluation.subgroups import make_subgroups
-from medloop.evaluation.tables import to_csv
 from medloop.imaging.manifest import channel_folder
 
 SPLIT_FILE = "split.json"
@@ -84,7 +82,7 @@ class Assessment:
     """A scored model: the record, and what the table and the page are made of."""
 
     evaluation: Evaluation
-    outcome: Outcome
+    scores: ModelScores
     model: ModelRecord
     split: SplitRecord
 
@@ -120,15 +118,15 @@ def evaluate(
         TargetError: `output` can't be written.
     """
     found = assess(model, test, split, arguments, champion=champion, first=first, load=load)
-    page = render(found.evaluation, found.outcome, found.model, found.split, read_history(model))
+    page = render(found.evaluation, found.scores, found.model, found.split, read_history(model))
     record = found.evaluation.to_json()
     texts = registration(
         found.evaluation, found.split, found.model, record=record, report=page, test_uses=arguments.test_uses
     )
-    files = {CASES_FILE: to_csv(found.outcome.cases), REPORT_FILE: page, REGISTRATION_FILE: to_json(texts)}
+    files = {CASES_FILE: to_csv(found.scores.cases), REPORT_FILE: page, REGISTRATION_FILE: to_json(texts)}
     files[EVALUATION_FILE] = record
     _write(output, files)
-    report(**{name: value for name, value in found.outcome.metrics.items() if math.isfinite(value)})
+    report(**{name: value for name, value in found.scores.metrics.items() if math.isfinite(value)})
     return found.evaluation
 
 
@@ -153,13 +151,13 @@ def assess(
     kept, leakage = leave_out_seen(cases, record, predictor.record)
     volumes = partial(score_volumes, tolerance=arguments.surface_tolerance)
     score = score_images if arguments.task == "classification" else volumes
-    outcome = score(kept, predictor, patients_known=record.identifiers != "none")
-    scored = Scored(kept, outcome, predictor.record.classes, record, arguments.margin)
+    scores = score(kept, predictor, patients_known=record.identifiers != "none")
+    scored = Candidate(kept, scores, predictor.record.classes, record, arguments.margin)
     candidate = predictor.record
     del predictor  # two networks at once are not needed
     comparisons = [compare(rival, scored, load) for rival in _rivals(arguments, champion, first)]
     evaluation = _summarise(scored, leakage, candidate, arguments, comparisons)
-    return Assessment(evaluation, outcome, candidate, record)
+    return Assessment(evaluation, scores, candidate, record)
 
 
 def _rivals(arguments: EvaluateArguments, champion: Path | None, first: Path | None) -> list[Rival]:
@@ -179,73 +177,63 @@ def last_word(evaluation: Evaluation) -> str:
 
 
 def _summarise(
-    scored: Scored,
+    scored: Candidate,
     leakage: Leakage,
     model: ModelRecord,
     arguments: EvaluateArguments,
     comparisons: list[Comparison],
 ) -> Evaluation:
-    outcome, cases, split = scored.outcome, scored.cases, scored.split
-    known = split.identifiers != "none"
+    scores, cases, split = scored.scores, scored.cases, scored.split
+    score, known = scores.score, split.identifiers != "none"
     num_patients = len({case.patient for case in cases}) if known else 0
-    value = outcome.score if math.isfinite(outcome.score) else 0.0
     defined = {
-        name: Metric(value=value, standard_deviation=outcome.standard_errors.get(name, 0.0))
-        for name, value in outcome.metrics.items()
+        name: Metric(value=value, standard_deviation=scores.standard_errors.get(name, 0.0))
+        for name, value in scores.metrics.items()
         if math.isfinite(value)
     }
     champion = next((found for found in comparisons if found.role == "champion"), None)
-    floors = find_floors(arguments.floors, outcome.statistics, split.task)
+    floors = find_floors(arguments.floors, scores.statistics, split.task)
     test_uses = arguments.test_uses or 1
     caveats = ([arguments.note] if arguments.note else []) + comparison_notes(comparisons, test_uses)
     return Evaluation(
         task=split.task,
-        score=Score.model_validate({"name": outcome.score_name, "value": value, "interval": _interval(outcome)}),
-        gate=make_gate(
-            outcome.score, arguments.margin, arguments.deploy_mode, champion, num_patients, outcome.score_name
-        ).model_copy(update={"floor_left": floor_left(floors)}),
-        multiclass_classification_metrics=_classification(outcome, defined),
-        segmentation_metrics=defined if outcome.confusion is None else None,
-        statistics=list(outcome.statistics),
-        volumes=list(outcome.volumes),
-        lesions=list(outcome.lesions),
-        calibration=outcome.calibration,
-        operating_points=list(outcome.operating_points),
+        score=Score(name=score.name, value=score.value or 0.0, interval=score.interval),
+        gate=make_gate(score, arguments.margin, arguments.deploy_mode, champion, num_patients).model_copy(
+            update={"floor_left": floor_left(floors)}
+        ),
+        multiclass_classification_metrics=_classification(scores, defined),
+        segmentation_metrics=defined if scores.confusion is None else None,
+        statistics=list(scores.statistics),
+        volumes=list(scores.volumes),
+        lesions=list(scores.lesions),
+        calibration=scores.calibration,
+        operating_points=list(scores.operating_points),
         floors=floors,
-        subgroups=make_subgroups(outcome, cases, split),
+        subgroups=make_subgroups(scores, cases, split),
         data=Data(
             split_digest=split.data_digest,
             training_digest=model.data_digest,
             code_digest=model.code_digest,
             num_patients=num_patients if known else None,
             num_cases=len(cases),
-            classes=outcome.class_counts,
+            classes=scores.class_counts,
             num_quarantined=len(split.quarantined),
             leakage=leakage,
         ),
         comparisons=comparisons,
         test_uses=test_uses,
-        notes=_notes(outcome, num_patients, split, model, caveats),
+        notes=_notes(scores, num_patients, split, model, caveats),
     )
 
 
-def _classification(outcome: Outcome, metrics: dict[str, Metric]) -> ClassificationMetrics | None:
-    if outcome.confusion is None:
+def _classification(scores: ModelScores, metrics: dict[str, Metric]) -> ClassificationMetrics | None:
+    if scores.confusion is None:
         return None
-    return ClassificationMetrics.model_validate({"confusion_matrix": outcome.confusion, **metrics})
-
-
-def _score_statistic(outcome: Outcome) -> Statistic | None:
-    return next((s for s in outcome.statistics if s.name == outcome.score_name and not s.class_name), None)
-
-
-def _interval(outcome: Outcome) -> Interval | None:
-    found = _score_statistic(outcome)
-    return found.interval if found else None
+    return ClassificationMetrics.model_validate({"confusion_matrix": scores.confusion, **metrics})
 
 
 def _notes(
-    outcome: Outcome, num_patients: int, split: SplitRecord, model: ModelRecord, caveats: list[str]
+    scores: ModelScores, num_patients: int, split: SplitRecord, model: ModelRecord, caveats: list[str]
 ) -> list[str]:
     notes = [*caveats]
     if split.identifiers == "none":
@@ -256,12 +244,11 @@ def _notes(
             f"Only {number}: too few to say how the model does on others. No interval is given "
             f"with fewer than {MIN_PATIENTS}."
         )
-    elif _interval(outcome) is None:
-        found = _score_statistic(outcome)
-        notes.append(f"The score has no interval. {found.note if found else ''}".strip())
+    elif scores.score.interval is None:
+        notes.append(f"The score has no interval. {scores.score.note}".strip())
     if model.data_digest != split.data_digest:
         notes.append("The model was trained on other data than this split holds: the data digests differ.")
-    return notes + outcome.notes
+    return notes + scores.notes
 
 
 def _write(output: Path, files: dict[str, str]) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 from medloop.documents.evaluation import Floor, Statistic
 from medloop.documents.split import Task
 from medloop.errors import SettingError
-
-METRICS = {"classification": "auroc", "segmentation": "dice"}
+from medloop.evaluation.metrics import floor_of
 
 
 def read_floors(values: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def require_known(floors: Mapping[str, float], classes: Sequence[str], task: Tas
 
 def find_floors(floors: Mapping[str, float], statistics: Sequence[Statistic], task: Task) -> list[Floor]:
     """What each class with a floor has reached."""
-    metric = METRICS[task]
+    metric = floor_of(task).name
     reached = {found.class_name: found.value for found in statistics if found.name == metric}
     return [
         Floor.model_validate({"class_name": name, "metric": metric, "floor": floor, "value": reached.get(name)})

@@ -8,27 +8,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.evaluation import Lesions
 from medloop.errors import DataError
+from medloop.evaluation.bland_altman import agreements
 from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.csv_table import Cell, Table
 from medloop.evaluation.grids import Packed, is_millimetres, read_case
-from medloop.evaluation.intervals.estimate import subset
-from medloop.evaluation.intervals.means import mean as mean_of
-from medloop.evaluation.outcome import Cell, Outcome, ScoredVolumes, Table, Unit
+from medloop.evaluation.intervals.estimate import Floats
+from medloop.evaluation.measure import measure
+from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.predictors import VolumeModel
-from medloop.evaluation.volume_statistics import agreements, count_lesions, measure
+from medloop.evaluation.scored_cases import ScoredVolumes, Unit
 from medloop.imaging.layouts import IMAGE
-from medloop.imaging.metrics import ClassScores, Grid, per_class
+from medloop.imaging.metrics import ClassScores, Grid, case_means, per_class
 from medloop.imaging.metrics import dice as dice_of
-from medloop.imaging.scores import SEGMENTATION_SCORE, Floats, case_means, mean_foreground_dice
 from medloop.imaging.validation import require_volume
 
+MEAN_DICE = "mean_foreground_dice"
+"""Column of cases.csv."""
 TOLERANCE = 2.0
 """Of the surface Dice, in mm: about what two people who outline an organ differ by (arXiv:1809.04430, 1 to 3 mm)."""
 
 
 def score_volumes(
     cases: Sequence[HeldOut], model: VolumeModel, *, patients_known: bool, tolerance: float = TOLERANCE
-) -> Outcome:
+) -> ModelScores:
     """Segment every case and score the answers.
 
     Args:
@@ -40,23 +44,16 @@ def score_volumes(
     Raises:
         DataError: A file can't be read, image and label differ in grid, or a label value names no class.
     """
-    scored = _score(cases, model, tolerance)
-    dice, patients = scored.dice, [case.patient for case in cases] if patients_known else []
-    measured = measure(scored, patients)
-    failures = zip(scored.classes, scored.failed.sum(axis=0), strict=True)
-    return Outcome(
-        score_name=SEGMENTATION_SCORE,
-        metrics={found.metric: found.estimate.value for found in measured}
-        | {f"hd95_failures_{name}": float(number) for name, number in failures},
-        standard_errors={found.metric: found.estimate.standard_error for found in measured if found.estimate.interval},
+    scored = _score(cases, model, tolerance, [case.patient for case in cases] if patients_known else [])
+    measured = measure(scored)
+    bias = {found.class_name: found.estimate for found in measured if found.metric.name == "volume_error"}
+    return ModelScores(
+        scored,
+        measured,
         class_counts={name: int(n) for name, n in zip(scored.classes, scored.present.sum(axis=0), strict=True)},
         cases=_table(scored),
-        subset_score=lambda mask: mean_of(case_means(dice[mask]), subset(patients, mask), shares=True),
-        scored=scored,
-        answers=dice,
-        statistics=[found.statistic for found in measured],
-        volumes=agreements(scored, measured),
-        lesions=count_lesions(scored),
+        volumes=agreements(scored, bias),
+        lesions=_count_lesions(scored),
         notes=_notes(scored),
     )
 
@@ -76,7 +73,7 @@ def dice_of_volumes(cases: Sequence[HeldOut], model: VolumeModel) -> Floats:
     return found
 
 
-def _score(cases: Sequence[HeldOut], model: VolumeModel, tolerance: float) -> ScoredVolumes:
+def _score(cases: Sequence[HeldOut], model: VolumeModel, tolerance: float, patients: Sequence[str]) -> ScoredVolumes:
     classes = model.record.classes
     unit: Unit = "mm" if all(is_millimetres(case) for case in cases) else "voxels"
     scores: list[list[ClassScores]] = []
@@ -86,9 +83,9 @@ def _score(cases: Sequence[HeldOut], model: VolumeModel, tolerance: float) -> Sc
         grid = Grid(truth.voxels.shape, truth.affine[:3, :3] if unit == "mm" else None)
         scores.append(per_class(truth.voxels, labels, len(classes), grid, tolerance))
         predictions.append(Packed.pack(labels))
-        mean = mean_foreground_dice(np.array([[found.dice for found in scores[-1]]]))
+        mean = float(case_means(np.array([found.dice for found in scores[-1]])))
         print(f"scored {i + 1} of {len(cases)} test volumes: {case.name} mean Dice {mean:.3f}", flush=True)
-    return ScoredVolumes(cases, classes[1:], unit, tolerance, scores, predictions)
+    return ScoredVolumes(cases, classes[1:], unit, tolerance, scores, predictions, patients)
 
 
 def _segment(case: HeldOut, model: VolumeModel) -> NDArray[Any]:
@@ -100,7 +97,7 @@ def _segment(case: HeldOut, model: VolumeModel) -> NDArray[Any]:
 
 def _table(scored: ScoredVolumes) -> Table:
     """A case a row: one number for all classes, then each number of all classes side by side."""
-    columns = ["patient", "case", SEGMENTATION_SCORE]
+    columns = ["patient", "case", MEAN_DICE]
     rows: list[list[Cell]] = [[case.patient, case.name] for case in scored.cases]
     for row, mean in zip(rows, case_means(scored.dice).tolist(), strict=True):
         row.append(mean)
@@ -125,6 +122,15 @@ def _columns(scored: ScoredVolumes) -> dict[str, str]:
         "lesions_predicted": "num_predicted",
         "lesions_false": "num_false",
     }
+
+
+def _count_lesions(scored: ScoredVolumes) -> list[Lesions]:
+    """Connected components of all cases, by class."""
+    names = ("num_true", "num_missed", "num_predicted", "num_false")
+    return [
+        Lesions(class_name=name, **{count: int(scored.lesion_counts(count, k).sum()) for count in names})
+        for k, name in enumerate(scored.classes)
+    ]
 
 
 def _notes(scored: ScoredVolumes) -> list[str]:

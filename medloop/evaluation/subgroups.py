@@ -11,7 +11,7 @@ import numpy as np
 from medloop.documents.evaluation import Subgroup
 from medloop.documents.split import SplitRecord
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.outcome import Outcome
+from medloop.evaluation.model_scores import ModelScores
 
 MIN_SHOWN = 5
 """Patients: a score of fewer could be someone's own."""
@@ -22,7 +22,7 @@ MAX_VALUES, MAX_NUMBERS, MAX_BINS = 12, 5, 4
 NOT_GIVEN, OTHER = "not given", "other"
 
 
-def make_subgroups(outcome: Outcome, cases: Sequence[HeldOut], split: SplitRecord) -> list[Subgroup]:
+def make_subgroups(scores: ModelScores, cases: Sequence[HeldOut], split: SplitRecord) -> list[Subgroup]:
     """Of every attribute: numbers of many values in up to four bins, the rarest of many texts together as `other`."""
     found = []
     attributes = sorted({name for case in cases for name in split.patients[case.patient].attributes})
@@ -30,7 +30,7 @@ def make_subgroups(outcome: Outcome, cases: Sequence[HeldOut], split: SplitRecor
         values = {case.patient: split.patients[case.patient].attributes.get(attribute, "") for case in cases}
         groups = group_values(values)
         for group in sorted(set(groups.values()), key=group_order):
-            found.append(_subgroup(outcome, cases, (attribute, group), groups))
+            found.append(_subgroup(scores, cases, (attribute, group), groups))
     return found
 
 
@@ -75,12 +75,14 @@ def group_order(group: str) -> tuple[bool, float, str]:
     return group in (NOT_GIVEN, OTHER), math.inf if number is None else number, group
 
 
-def _subgroup(outcome: Outcome, cases: Sequence[HeldOut], key: tuple[str, str], groups: Mapping[str, str]) -> Subgroup:
+def _subgroup(
+    scores: ModelScores, cases: Sequence[HeldOut], key: tuple[str, str], groups: Mapping[str, str]
+) -> Subgroup:
     attribute, group = key
     mask = np.array([groups[case.patient] == group for case in cases])
     num_patients = sum(other == group for other in groups.values())
     hidden = num_patients < MIN_SHOWN
-    found = None if hidden else outcome.subset_score(mask)
+    found = None if hidden else scores.score_of_subset(mask)
     return Subgroup(
         attribute=attribute,
         value=group,

@@ -144,6 +144,30 @@ def dice(truth: Mask, prediction: Mask) -> float:
     return 2.0 * int(np.count_nonzero(truth & prediction)) / total if total else float("nan")
 
 
+def case_means(dice: Floats) -> Floats:
+    """Mean foreground Dice of each case.
+
+    Args:
+        dice: [N, K], NaN where a class is in neither truth nor prediction.
+
+    Returns:
+        [N]; NaN where no class is in either.
+    """
+    return nan_mean(dice)
+
+
+def nan_mean(table: Floats) -> Floats:
+    """Mean over the last axis, NaN left out; NaN where nothing is left."""
+    return ratio(np.nansum(table, axis=-1), np.isfinite(table).sum(axis=-1))
+
+
+def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
+    """Quotients of two arrays that can be broadcast; NaN where the denominator is 0."""
+    ratios: Floats = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
+    np.divide(numerator, denominator, out=ratios, where=denominator > 0)
+    return ratios
+
+
 def per_class(
     truth: NDArray[Any], prediction: NDArray[Any], num_classes: int, grid: Grid, tolerance: float
 ) -> list[ClassScores]:

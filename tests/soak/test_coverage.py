@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from medloop.evaluation.intervals.aurocs import auroc, macro_auroc
+from medloop.evaluation.image_metrics import WeightedImages
+from medloop.evaluation.intervals.aurocs import mean_auroc
 from medloop.evaluation.intervals.estimate import Estimate
 from medloop.evaluation.intervals.means import mean
 from medloop.evaluation.intervals.medians import median
 from medloop.evaluation.intervals.proportions import proportion
 from medloop.evaluation.intervals.resampled import resampled
-from medloop.imaging.scores import resampled_classification
+from medloop.evaluation.metrics import find_metric
 
 pytestmark = pytest.mark.soak
 
@@ -94,6 +95,16 @@ def classes_of(drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:
     noise = drawn.generator.normal(size=(len(truth), 3)) + 0.7 * drawn.case[:, None] * [1, 0, -1]
     raw = np.exp(1.8 * np.eye(3)[truth] + noise)
     return truth, raw / raw.sum(axis=1, keepdims=True)
+
+
+def auroc(positive: np.ndarray, scores: np.ndarray, patients: list[str]) -> Estimate:
+    """AUROC of one class."""
+    return mean_auroc([(positive, scores)], patients)
+
+
+def macro_auroc(truth: np.ndarray, probabilities: np.ndarray, patients: list[str]) -> Estimate:
+    """AUROC of each class against the rest, their mean."""
+    return mean_auroc([(truth == k, probabilities[:, k]) for k in range(probabilities.shape[1])], patients)
 
 
 def covered(found: Estimate, truth: float) -> tuple[bool, bool]:
@@ -202,11 +213,13 @@ def test_macro_auroc(size: tuple[int, bool]) -> None:
 @pytest.mark.parametrize("name", ["average_precision", "balanced_accuracy", "macro_f1"])
 def test_resampled(name: str, size: tuple[int, bool]) -> None:
     """BCa."""
+    metric = find_metric(name)
+    assert metric is not None
 
     def estimate(drawn: Drawn, patients: list[str]) -> Estimate:
         truth, chances = classes_of(drawn)
         return resampled(
-            lambda weights: {name: resampled_classification(truth, chances, "abc", weights)[name]}, len(truth), patients
+            lambda weights: {name: metric.function(WeightedImages(truth, chances, weights), None)}, len(truth), patients
         )[name]
 
     truth = estimate(draw(np.random.default_rng(99), POPULATION, True), []).value

@@ -36,6 +36,7 @@ MIN_ON_A_SIDE = 2
 """Patients with a class, and with others: of one patient no variance is known."""
 _TINY = 1e-12
 Mask = NDArray[np.bool_]
+Side = tuple[Mask, Floats]
 
 
 @dataclass(frozen=True)
@@ -84,38 +85,23 @@ def share_below(scores: Floats, others: Floats) -> Floats:
     return shares
 
 
-def auroc(positive: Mask, scores: Floats, patients: Sequence[str]) -> Estimate:
-    """The chance that a case of the class scores above another one, ties counted half.
+def mean_auroc(sides: Sequence[Side], patients: Sequence[str]) -> Estimate:
+    """The mean over classes of the chance that a case of the class scores above another one, ties counted half.
 
     Args:
-        positive: [N], of the class.
-        scores: [N].
+        sides: Each class against the rest: which cases [N] are of it, and their scores [N]. Classes that have all cases
+            or none are left out.
         patients: The patient of each case; empty where patients are not known.
 
     Returns:
-        Undefined where a side is empty; without an interval under 10 patients, with a single patient on a side, or
+        Undefined where no class is left; without an interval under 10 patients, with a single patient on a side, or
         where patients are not known.
     """
-    return _estimate([(positive, scores)], patients, "No case of the class, or none of another.")
-
-
-def macro_auroc(truth: NDArray[np.int64], probabilities: Floats, patients: Sequence[str]) -> Estimate:
-    """The mean of the AUROCs of each class against the rest, over the classes with cases on both sides.
-
-    Args:
-        truth: [N] class indices.
-        probabilities: [N, C].
-        patients: The patient of each case; empty where patients are not known.
-    """
-    sides = [(truth == c, probabilities[:, c]) for c in range(probabilities.shape[1])]
-    return _estimate(sides, patients, "The cases are of one class.")
-
-
-def _estimate(sides: list[tuple[Mask, Floats]], patients: Sequence[str], absent: str) -> Estimate:
     num_cases = len(sides[0][0])
     number, of_case = index_patients(patients or [""] * num_cases)
     placed = [found for found in (place(*side, of_case, number) for side in sides) if found is not None]
     if not placed:
+        absent = "The cases are of one class." if len(sides) > 1 else "No case of the class, or none of another."
         return undefined(patients, absent, num_cases)
     area, reason = float(np.mean([found.area for found in placed])), reason_without_interval(patients, num_cases)
     if not reason and min(min(found.sides) for found in placed) < MIN_ON_A_SIDE:

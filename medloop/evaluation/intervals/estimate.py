@@ -29,6 +29,20 @@ EQUAL = "No interval: all values are equal."
 
 
 @dataclass(frozen=True)
+class Sample:
+    """The cases (or lesions) behind a metric, as a method for its interval takes them."""
+
+    values: Any
+    """[N] numbers, NaN for a case that is left out; for the AUROC a list of (positive [N], scores [N])."""
+    patients: Sequence[str]
+    """The patient of each value; empty where patients are not known."""
+    num_excluded: int = 0
+    """Cases left out: nothing to score in truth or prediction."""
+    num_failures: int = 0
+    """Cases with truth or prediction alone, which count as worst."""
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A value, its standard error and its interval."""
 
@@ -42,16 +56,11 @@ class Estimate:
     interval: Interval | None = None
     note: str = ""
     """Why there is no value or no interval."""
+    num_excluded: int = 0
+    num_failures: int = 0
 
     def statistic(
-        self,
-        name: str,
-        class_name: str = "",
-        *,
-        unit: Literal["", "mm", "voxels", "ml"] = "",
-        num_excluded: int = 0,
-        num_failures: int = 0,
-        note: str = "",
+        self, name: str, class_name: str = "", *, unit: Literal["", "mm", "voxels", "ml"] = "", note: str = ""
     ) -> Statistic:
         """As evaluation.json has it; `note` is added to the estimate's own."""
         return Statistic(
@@ -62,8 +71,8 @@ class Estimate:
             unit=unit,
             num_patients=self.num_patients,
             num_cases=self.num_cases,
-            num_excluded=num_excluded,
-            num_failures=num_failures,
+            num_excluded=self.num_excluded,
+            num_failures=self.num_failures,
             note=" ".join(part for part in (note, self.note) if part),
         )
 

@@ -64,6 +64,11 @@ def mean(values: Floats, patients: Sequence[str], *, shares: bool = False, seed:
     return Estimate(centre, len(found), number, error, interval, "" if interval else EQUAL)
 
 
+def mean_of_shares(values: Floats, patients: Sequence[str]) -> Estimate:
+    """`mean` of values between 0 and 1."""
+    return mean(values, patients, shares=True)
+
+
 def _standard_error(sums: Floats) -> float:
     """Of the ratio of sums [2, P]: residuals, and cases."""
     number = sums.shape[1]

@@ -8,7 +8,8 @@ without that intervals over 20 patients are too narrow.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -26,8 +27,7 @@ from medloop.evaluation.intervals.estimate import (
 )
 from medloop.evaluation.intervals.resampling import NUM_DRAWS, draws
 
-Weighted = Callable[[Floats], dict[str, Floats]]
-"""From weights [B, N] of the cases to each statistic's values [B]; NaN where a weighting leaves it undefined."""
+Name = TypeVar("Name", bound=Hashable)
 METHOD = f"BCa bootstrap over patients, {NUM_DRAWS} draws"
 UNDEFINED = "No interval: too many draws of the patients leave it undefined."
 ABSENT = "The test set leaves it undefined."
@@ -36,11 +36,14 @@ _MAX_GROUPS = 200
 """Of patients that the jackknife leaves out together, where there are more patients."""
 
 
-def resampled(statistic: Weighted, num_cases: int, patients: Sequence[str], *, seed: int = 0) -> dict[str, Estimate]:
-    """Each statistic with its interval.
+def resampled(
+    statistic: Callable[[Floats], dict[Name, Floats]], num_cases: int, patients: Sequence[str], *, seed: int = 0
+) -> dict[Name, Estimate]:
+    """Estimate each statistic with its interval.
 
     Args:
-        statistic: All statistics for many weightings at once.
+        statistic: From weights [B, N] of the cases to each statistic's values [B]; NaN where a weighting leaves it
+            undefined.
         num_cases: N.
         patients: The patient of each case; empty where patients are not known.
         seed: Of the draws.
@@ -59,7 +62,7 @@ def resampled(statistic: Weighted, num_cases: int, patients: Sequence[str], *, s
     return {name: _estimate(value, drawn[name], spared[name], (num_cases, number)) for name, value in values.items()}
 
 
-def _joined(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
+def _joined(parts: list[dict[Name, Floats]]) -> dict[Name, Floats]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

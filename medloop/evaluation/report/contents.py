@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medloop.evaluation.outcome import Table
+from medloop.evaluation.csv_table import Table
 from medloop.evaluation.report.embedded import Embedded
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medloop.documents.evaluation import Evaluation
+from medloop.evaluation.metrics import metrics_of
 
 _COMMON = {
     "Interval": "What the score would be on other patients like these: 95 of 100 such intervals hold the true value. "
@@ -16,31 +17,17 @@ _COMMON = {
     "Patients": "Known here by pseudonyms only. Of a volume, only what lies near truth or prediction is shown, so that "
     "no face can be recognised.",
 }
-_CLASSIFICATION = {
-    "AUROC": "The chance that a case of the class gets a higher probability of it than a case of another class. 0.5 is "
-    "guessing, 1 is perfect. Macro: the mean over classes.",
-    "Average precision": "The area under the precision-recall curve. Guessing gives the class's share of the cases, so "
-    "it tells more than AUROC where a class is rare.",
-    "Sensitivity, specificity": "Of those that are of the class, how many are called so; of those that are not, how "
-    "many are not called so: at the operating point, a probability that was fixed before the test.",
-    "Balanced accuracy": "The mean of the classes' sensitivities, so that large classes count no more than small ones.",
-    "Calibration error (ECE)": "How far, on average, the probabilities are from how often they are right; 0 is best.",
-}
 _SEGMENTATION = {
-    "Dice": "Twice the overlap of truth and prediction over the sum of their sizes, on the image's own grid; 1 is "
-    "perfect. The score is the mean over cases of each case's mean over structures. A structure in neither is left "
-    "out; in one of the two alone, Dice is 0 and the case counts as a failure.",
-    "HD95": "95 % of each surface lies nearer than this to the other: how far off the worst parts of the outline are.",
-    "Surface distance, surface Dice": "The mean distance between the outlines; and the share of the outlines that lie "
-    "within a tolerance of each other.",
     "Bias and limits of agreement": "The mean of predicted less true volume; and the two values between which 95 % of "
     "such differences are expected.",
     "Lesions": "Connected parts of a structure. Missed: no predicted voxel touches it. False: it touches no true one.",
     "R and L": "Slices are shown as radiologists look at them: the patient's right is at the left.",
 }
+_BEST = {"highest": "Higher is better.", "lowest": "Lower is better.", "zero": "0 is best."}
 
 
 def words_for(evaluation: Evaluation) -> dict[str, str]:
-    """Word to explanation, for this task."""
-    own = _CLASSIFICATION if evaluation.task == "classification" else _SEGMENTATION
-    return own | _COMMON
+    """Word to explanation, for this task: its metrics, then the page's other words."""
+    metrics = [metric for metric in metrics_of(evaluation.task) if metric.shown]
+    words = {metric.label: f"{metric.definition} {_BEST[metric.best]}".strip() for metric in metrics}
+    return words | (_SEGMENTATION if evaluation.task == "segmentation" else {}) | _COMMON

@@ -14,10 +14,11 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from medloop.documents.evaluation import ReliabilityBin
+from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.report.contents import Figure
 from medloop.evaluation.report.drawing import FAINT, GREY, INK, canvas, colour, data_uri, png_uri, styled, svg_uri
+from medloop.evaluation.scored_cases import Integers
 from medloop.imaging.formats import read_image
-from medloop.imaging.scores import Floats, Integers
 
 THUMBNAIL = 160
 """Longest edge, in pixels."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from medloop.documents.evaluation import Evaluation
-from medloop.evaluation.outcome import Cell, ScoredImages, Table
+from medloop.evaluation.csv_table import Cell, Table
 from medloop.evaluation.report import image_figures
 from medloop.evaluation.report.contents import Drawn, Figure, TaskPart
-from medloop.imaging.scores import Integers, confusion
+from medloop.evaluation.scored_cases import Integers, ScoredImages
 
 MAX_MISTAKES = 12
 
@@ -32,7 +32,7 @@ def _curves(scored: ScoredImages, evaluation: Evaluation) -> list[Figure]:
     truth, probabilities, classes = scored.truth, scored.probabilities, scored.classes
     points = {point.class_name: point.threshold for point in evaluation.operating_points}
     figures = [
-        image_figures.confusion_matrix(confusion(truth, probabilities.argmax(axis=1), len(classes)), classes),
+        image_figures.confusion_matrix(scored.confusion, classes),
         image_figures.roc_curves(truth, probabilities, classes, points),
         image_figures.precision_recall_curves(truth, probabilities, classes),
     ]
@@ -53,7 +53,7 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
 
 def _order(scored: ScoredImages) -> Integers:
     """Cases, the surest mistakes first, then the right answers from the least sure on."""
-    predicted = scored.probabilities.argmax(axis=1)
+    predicted = scored.predicted
     sure = scored.probabilities.max(axis=1)
     wrong = predicted != scored.truth
     order: Integers = np.lexsort((np.where(wrong, -sure, sure), ~wrong))
@@ -63,7 +63,7 @@ def _order(scored: ScoredImages) -> Integers:
 def _mistakes(scored: ScoredImages) -> Drawn:
     """The wrong answers that the model was surest of."""
     truth, probabilities, classes = scored.truth, scored.probabilities, scored.classes
-    predicted = probabilities.argmax(axis=1)
+    predicted = scored.predicted
     num_wrong, num_cases = int((predicted != truth).sum()), len(scored.cases)
     if not num_wrong:
         return Drawn("", "None: every test case got its class.")
@@ -82,7 +82,7 @@ def _mistakes(scored: ScoredImages) -> Drawn:
 
 def _cases(scored: ScoredImages) -> Table:
     truth, probabilities, classes = scored.truth, scored.probabilities, scored.classes
-    predicted = probabilities.argmax(axis=1)
+    predicted = scored.predicted
     rows: list[list[Cell]] = [
         [
             scored.cases[i].patient,

@@ -7,25 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from medloop.documents.evaluation import Evaluation, Interval, Statistic, Subgroup
-from medloop.evaluation.outcome import Cell, Table
+from medloop.evaluation.csv_table import Cell, Table
+from medloop.evaluation.metrics import find_metric
 from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN
 
-TITLES = {
-    "auroc": "AUROC",
-    "macro_auroc": "Macro AUROC",
-    "average_precision": "Average precision",
-    "ece": "Calibration error (ECE)",
-    "dice": "Dice",
-    "mean_foreground_dice": "Mean foreground Dice",
-    "hd95": "HD95",
-    "asd": "Surface distance",
-    "average_surface_distance": "Surface distance",
-    "volume_error": "Volume error",
-    "false_lesions_per_case": "False lesions per case",
-    "surface_dice": "Surface Dice",
-    "f1": "F1",
-    "macro_f1": "Macro F1",
-}
 MAX_COLUMNS = 10
 
 
@@ -60,11 +45,8 @@ class Matrix:
 
 def title_of(name: str) -> str:
     """A statistic's name as a heading."""
-    if name in TITLES:
-        return TITLES[name]
-    words = name.replace("_", " ")
-    known = next((known for known in TITLES if name.startswith(f"{known}_")), None)
-    return TITLES[known] + words[len(known) :] if known else words[:1].upper() + words[1:]
+    metric = find_metric(name)
+    return metric.label if metric else name[:1].upper() + name[1:].replace("_", " ")
 
 
 def show_cell(cell: Cell) -> str:
@@ -82,9 +64,8 @@ def show_interval(interval: Interval | None, digits: int = 3) -> str:
 
 
 def overall(evaluation: Evaluation) -> list[Line]:
-    """Statistics over all classes; of a record that has none, its metrics with their deviations."""
-    found = [statistic for statistic in evaluation.statistics if not statistic.class_name]
-    return [_line(statistic) for statistic in found] if evaluation.statistics else _old_lines(evaluation)
+    """Statistics over all classes."""
+    return [_line(statistic) for statistic in evaluation.statistics if not statistic.class_name]
 
 
 def by_class(evaluation: Evaluation) -> Matrix | None:
@@ -110,7 +91,7 @@ def everything(evaluation: Evaluation) -> Table:
             title_of(found.name),
             found.class_name or "all",
             found.value,
-            show_interval(found.interval, _digits(found.unit)) or None,
+            show_interval(found.interval, _digits(found)) or None,
             found.unit or None,
             found.num_patients,
             found.num_cases,
@@ -175,7 +156,7 @@ def _group(group: Subgroup, low: float, span: float) -> Line:
 
 
 def _line(statistic: Statistic) -> Line:
-    digits = _digits(statistic.unit)
+    digits = _digits(statistic)
     value = "\N{EN DASH}" if statistic.value is None else f"{statistic.value:.{digits}f} {statistic.unit}".strip()
     patients = "unknown" if statistic.num_patients is None else str(statistic.num_patients)
     interval, bar = statistic.interval, None
@@ -195,24 +176,6 @@ def _remark(statistic: Statistic) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _old_lines(evaluation: Evaluation) -> list[Line]:
-    metrics = evaluation.segmentation_metrics or {}
-    if evaluation.multiclass_classification_metrics is not None:
-        metrics = evaluation.multiclass_classification_metrics.__pydantic_extra__
-    patients = evaluation.data.num_patients
-    counts = ["unknown" if patients is None else str(patients), str(evaluation.data.num_cases)]
-    return [
-        Line(
-            title_of(name),
-            f"{found.value:.3f}",
-            f"sd {found.standard_deviation:.3f}" if found.standard_deviation else "",
-            counts,
-            "",
-        )
-        for name, found in metrics.items()
-    ]
-
-
 def _column(statistic: Statistic) -> str:
     return title_of(statistic.name) + (f", {statistic.unit}" if statistic.unit else "")
 
@@ -220,9 +183,11 @@ def _column(statistic: Statistic) -> str:
 def _cell(statistic: Statistic | None) -> tuple[str, str]:
     if statistic is None or statistic.value is None:
         return "\N{EN DASH}", ""
-    digits = _digits(statistic.unit)
+    digits = _digits(statistic)
     return f"{statistic.value:.{digits}f}", show_interval(statistic.interval, digits)
 
 
-def _digits(unit: str) -> int:
-    return 2 if unit else 3
+def _digits(statistic: Statistic) -> int:
+    """Decimals; of a statistic that no row of the table has, by whether it has a unit."""
+    metric = find_metric(statistic.name)
+    return metric.digits if metric else 2 if statistic.unit else 3

@@ -7,7 +7,7 @@ from collections import Counter
 from medloop.documents.evaluation import Evaluation
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SPLITS, SplitRecord
-from medloop.evaluation.outcome import Cell, Table
+from medloop.evaluation.csv_table import Cell, Table
 from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN, group_order, group_values
 
 MAX_QUARANTINED = 200

@@ -19,13 +19,15 @@ from markupsafe import Markup
 from medloop.documents.evaluation import Evaluation
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord
-from medloop.evaluation.outcome import Cell, Outcome, ScoredImages, Table
+from medloop.evaluation.csv_table import Cell, Table
+from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.report import numbers, origin, verdict
 from medloop.evaluation.report.contents import TaskPart, Viewer
 from medloop.evaluation.report.glossary import words_for
 from medloop.evaluation.report.history import History, training_curves
 from medloop.evaluation.report.image_sections import image_part
 from medloop.evaluation.report.volume_sections import volume_part
+from medloop.evaluation.scored_cases import ScoredImages
 
 TEMPLATE = "report.html.jinja"
 TEMPLATES = Path(__file__).with_name("templates")
@@ -37,13 +39,13 @@ MAX_CASES = 10_000
 
 
 def render(
-    evaluation: Evaluation, outcome: Outcome, model: ModelRecord, split: SplitRecord, history: History = ()
+    evaluation: Evaluation, scores: ModelScores, model: ModelRecord, split: SplitRecord, history: History = ()
 ) -> str:
     """Draw the page.
 
     Args:
         evaluation: What evaluation.json holds.
-        outcome: What was scored.
+        scores: What was scored.
         model: model.json.
         split: split.json.
         history: history.csv's rows; may be empty.
@@ -54,7 +56,7 @@ def render(
     Raises:
         DataError: A case that is to be drawn can't be read.
     """
-    part = _task_part(evaluation, outcome)
+    part = _task_part(evaluation, scores)
     found = verdict.checks(evaluation)
     groups, scale = numbers.subgroup_lines(evaluation.subgroups, evaluation.score.value)
     return _environment().get_template(TEMPLATE).render(
@@ -100,10 +102,10 @@ def _environment() -> Environment:
     return environment
 
 
-def _task_part(evaluation: Evaluation, outcome: Outcome) -> TaskPart:
-    if isinstance(outcome.scored, ScoredImages):
-        return image_part(outcome.scored, evaluation)
-    return volume_part(outcome, outcome.scored, evaluation)
+def _task_part(evaluation: Evaluation, scores: ModelScores) -> TaskPart:
+    if isinstance(scores.scored, ScoredImages):
+        return image_part(scores.scored, evaluation)
+    return volume_part(scores.cases, scores.scored, evaluation)
 
 
 def _scripts(viewer: Viewer | None) -> dict[str, object]:

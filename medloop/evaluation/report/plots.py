@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from medloop.documents.evaluation import VolumeAgreement
-from medloop.evaluation.outcome import ScoredVolumes
+from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.report.contents import Figure
 from medloop.evaluation.report.drawing import ALARM, FAINT, GREY, INK, MAX_POINTS, canvas, colour, styled, svg_uri
-from medloop.imaging.scores import Floats
+from medloop.evaluation.scored_cases import ScoredVolumes
 
 MAX_ROWS = 16
 """Structures in one plot; of more, those with the lowest scores are drawn."""

@@ -66,7 +66,8 @@ def sentence(evaluation: Evaluation) -> str:
 
 def _score_sentence(evaluation: Evaluation) -> str:
     score, data = evaluation.score, evaluation.data
-    title = title_of(score.name).lower().replace("auroc", "AUROC").replace("dice", "Dice")
+    title = title_of(score.name)
+    title = title if title[:2].isupper() else title[:1].lower() + title[1:]
     cases = _number(data.num_cases, "case")
     unseen = "" if data.leakage.status == "unknown" else " that it was not trained on"
     if data.num_patients is None:

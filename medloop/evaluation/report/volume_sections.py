@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from medloop.documents.evaluation import Evaluation
-from medloop.evaluation.outcome import Cell, Outcome, ScoredVolumes, Table
+from medloop.evaluation.csv_table import Cell, Table
 from medloop.evaluation.report import plots
 from medloop.evaluation.report.contents import Drawn, TaskPart, Viewer
 from medloop.evaluation.report.embedded import BUDGET, Embedded, embed, legend, shows_a_face
 from medloop.evaluation.report.numbers import title_of
 from medloop.evaluation.report.shown import Shown, shown
 from medloop.evaluation.report.volume_figures import draw_overlays
-from medloop.imaging.scores import SEGMENTATION_SCORE, case_means
+from medloop.evaluation.scored_cases import ScoredVolumes
+from medloop.evaluation.segmentation import MEAN_DICE
+from medloop.imaging.metrics import case_means
 
 NUM_WORST = 3
 MAX_COLUMNS = 14
@@ -22,7 +24,7 @@ MAX_AGREEMENTS = 8
 OF_A_CLASS = ("dice", "hd95", "surface_dice", "asd")
 
 
-def volume_part(outcome: Outcome, scored: ScoredVolumes, evaluation: Evaluation) -> TaskPart:
+def volume_part(cases: Table, scored: ScoredVolumes, evaluation: Evaluation) -> TaskPart:
     """Draw strips, agreement of volumes and some cases, and embed volumes for the viewer.
 
     Raises:
@@ -39,7 +41,7 @@ def volume_part(outcome: Outcome, scored: ScoredVolumes, evaluation: Evaluation)
         tables=_tables(evaluation),
         drawn_title="Worst cases first",
         drawn=[_drawn(scored, i, ranks[i], volumes[i]) for i in sorted(ranks, key=lambda i: _means(scored)[i])],
-        cases=_cases(outcome),
+        cases=_cases(cases),
         viewer=_viewer(scored, ranks, volumes),
     )
 
@@ -121,10 +123,10 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
     return [(title, table) for title, table in tables if table.rows]
 
 
-def _cases(outcome: Outcome) -> Table:
+def _cases(cases: Table) -> Table:
     """cases.csv's overlaps and distances, the worst case first."""
-    columns, rows = outcome.cases.columns, outcome.cases.rows
-    place = list(columns).index(SEGMENTATION_SCORE)
+    columns, rows = cases.columns, cases.rows
+    place = list(columns).index(MEAN_DICE)
     kept = [i for i, name in enumerate(columns) if i <= place or name.startswith(OF_A_CLASS)][:MAX_COLUMNS]
     ordered = sorted(rows, key=lambda row: _sortable(row[place]))
     return Table([_heading(columns[i]) for i in kept], [[row[i] for i in kept] for row in ordered])
@@ -142,4 +144,4 @@ def _heading(column: str) -> str:
                 if rest.startswith(f"{unit}_"):
                     return f"{title_of(kind)} {rest.removeprefix(f'{unit}_')}, {unit}"
             return f"{title_of(kind)} {rest}"
-    return title_of(column) if column == SEGMENTATION_SCORE else column
+    return title_of(column) if column == MEAN_DICE else column

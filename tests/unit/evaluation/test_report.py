@@ -64,7 +64,7 @@ class Elements(HTMLParser):
 
 def drawn(found: Assessment, evaluation: Evaluation | None = None, **changes: Any) -> str:
     """The page of an assessment, with another record or split."""
-    return render(evaluation or found.evaluation, found.outcome, found.model, changes.get("split", found.split))
+    return render(evaluation or found.evaluation, found.scores, found.model, changes.get("split", found.split))
 
 
 @pytest.fixture(scope="module")
@@ -173,14 +173,13 @@ def test_the_registry_s_place_is_right_after_the_verdict(images: Assessment) -> 
 
 
 def test_a_record_of_version_1_is_drawn(images: Assessment, volumes: Assessment) -> None:
-    """What it doesn't have is absent; its metrics stand in the table."""
+    """What it doesn't have is absent."""
     for found in (images, volumes):
         content = json.loads(found.evaluation.to_json()) | {"version": 1}
         for name in ("statistics", "calibration", "operating_points", "volumes", "lesions", "floors", "comparisons"):
             content.pop(name)
         page = drawn(found, Evaluation.model_validate(content))
         assert f"{found.evaluation.score.value:.3f}" in page
-        assert "over all classes" in page
 
 
 def test_an_empty_record_is_drawn(images: Assessment) -> None:
@@ -280,7 +279,7 @@ def test_a_volume_s_header_holds_no_text(volumes: Assessment) -> None:
     """Neither the file's own texts nor its place in the scanner; the page has no path."""
     page = drawn(volumes)
     assert "Doe^Jane" not in page
-    assert str(volumes.outcome.scored.cases[0].path) not in page
+    assert str(volumes.scores.scored.cases[0].path) not in page
     for volume in embedded(page).values():
         assert b"DOE" not in volume.to_bytes()[:352]
         header = volume.header
@@ -345,7 +344,7 @@ def test_no_history_is_no_failure(tmp_path: Path, content: bytes | None) -> None
 def test_curves_of_training_are_drawn(images: Assessment) -> None:
     """Losses and scores, with what they end at in words."""
     history = [{"epoch": 1.0, "train_loss": 0.5, "val_loss": 0.6}, {"epoch": 2.0, "train_loss": 0.4, "val_auroc": 0.9}]
-    page = render(images.evaluation, images.outcome, images.model, images.split, history)
+    page = render(images.evaluation, images.scores, images.model, images.split, history)
     assert "Training curves, loss, over 2 epochs; last: train_loss 0.400, val_loss 0.600" in page
     assert "val_auroc 0.900" in page
 

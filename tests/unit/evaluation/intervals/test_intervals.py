@@ -10,11 +10,22 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from medloop.evaluation.intervals.aurocs import auroc, macro_auroc, newcombe
+from medloop.evaluation.intervals.aurocs import mean_auroc, newcombe
 from medloop.evaluation.intervals.estimate import MIN_PATIENTS, Estimate
 from medloop.evaluation.intervals.means import mean
 from medloop.evaluation.intervals.medians import median
 from medloop.evaluation.intervals.proportions import proportion, wilson
+
+
+def auroc(positive: np.ndarray, scores: np.ndarray, patients: Sequence[str]) -> Estimate:
+    """AUROC of one class."""
+    return mean_auroc([(positive, scores)], patients)
+
+
+def macro_auroc(truth: np.ndarray, probabilities: np.ndarray, patients: Sequence[str]) -> Estimate:
+    """AUROC of each class against the rest, their mean."""
+    return mean_auroc([(truth == k, probabilities[:, k]) for k in range(probabilities.shape[1])], patients)
+
 
 Method = Callable[[np.ndarray, Sequence[str]], Estimate]
 METHODS: dict[str, Method] = {

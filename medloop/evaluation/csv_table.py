@@ -1,14 +1,25 @@
-"""cases.csv: one row a case, safe to open in a spreadsheet."""
+"""Rows under headings, and how cases.csv writes them: safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from medloop.evaluation.outcome import Cell, Table
-
+Cell = str | int | float | None
+"""Of a table; None and NaN are undefined."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
 
 
 def to_csv(table: Table) -> str:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn import metrics
 
 from medloop.evaluation.calibration import NUM_BINS, calibration_error, reliability_bins
-from medloop.evaluation.image_statistics import Estimates, estimate
-from medloop.evaluation.operating import called, operating_points
+from medloop.evaluation.cases import HeldOut
+from medloop.evaluation.intervals.estimate import Estimate
+from medloop.evaluation.measure import measure
+from medloop.evaluation.operating_points import called, operating_points
+from medloop.evaluation.scored_cases import ScoredImages
 
 CLASSES = ("a", "b_c", "c")
+CASE = HeldOut(Path("image.png"), "a/image.png", "patient")
 
 
 def answers(seed: int, kind: str = "random") -> tuple[np.ndarray, np.ndarray]:
@@ -27,10 +32,11 @@ def answers(seed: int, kind: str = "random") -> tuple[np.ndarray, np.ndarray]:
     return truth, raw / raw.sum(axis=1, keepdims=True)
 
 
-def found(truth: np.ndarray, probabilities: np.ndarray, num_patients: int = 20) -> Estimates:
-    """All statistics, two cases a patient."""
+def found(truth: np.ndarray, probabilities: np.ndarray, num_patients: int = 20) -> dict[tuple[str, str], Estimate]:
+    """All metrics by name and class, two cases a patient."""
     patients = [f"p{i % num_patients}" for i in range(len(truth))]
-    return estimate(truth, probabilities, CLASSES, patients, operating_points(None, CLASSES))
+    scored = ScoredImages([CASE] * len(truth), CLASSES, truth, probabilities, patients, operating_points(None, CLASSES))
+    return {(row.metric.name, row.class_name): row.estimate for row in measure(scored)}
 
 
 @pytest.mark.parametrize("kind", ["random", "ties", "constant", "missing", "one class"])
@@ -82,10 +88,7 @@ def test_two_slices_of_a_patient_count_once() -> None:
     """The resampled statistics too: doubling every case leaves their intervals as they are."""
     truth, probabilities = answers(5)
     single = found(truth, probabilities, 40)
-    doubled = estimate(
-        np.tile(truth, 2), np.tile(probabilities, (2, 1)), CLASSES, [f"p{i % 40}" for i in range(80)],
-        operating_points(None, CLASSES),
-    )  # fmt: skip
+    doubled = found(np.tile(truth, 2), np.tile(probabilities, (2, 1)), 40)
     for key in (("average_precision", ""), ("balanced_accuracy", ""), ("macro_f1", ""), ("precision", "b_c")):
         one, other = single[key].interval, doubled[key].interval
         assert one is not None

@@ -1,0 +1,77 @@
+"""Every metric of the scored cases, with its interval over patients, in the order of `medloop.evaluation.metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from medloop.documents.evaluation import Statistic
+from medloop.evaluation.image_metrics import WeightedImages
+from medloop.evaluation.intervals.estimate import Estimate, Floats, Sample
+from medloop.evaluation.intervals.resampled import resampled
+from medloop.evaluation.metrics import Metric, metrics_of
+from medloop.evaluation.scored_cases import Scored, ScoredImages
+
+Place = tuple[Metric, int | None]
+"""A metric and a class's index; None: over all classes."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's value of one class, or over all, as evaluation.json and SageMaker's model quality metrics have it."""
+
+    metric: Metric
+    class_name: str
+    """Empty: over all classes."""
+    estimate: Estimate
+    statistic: Statistic
+    key: str
+    """In SageMaker's metrics: `recall_CLASS`, `hd95_mm_CLASS`, or the name alone."""
+
+
+def measure(scored: Scored) -> list[Measured]:
+    """All metrics of the task: those over all classes, then those of each class."""
+    rows = list(metrics_of(scored.task))
+    places: list[Place] = [(metric, None) for metric in rows if metric.scope != "class"]
+    by_class = [metric for metric in rows if metric.scope != "overall"]
+    places += [(metric, k) for k in range(len(scored.classes)) for metric in by_class]
+    estimates = _estimate_all(places, scored)
+    return [_measured(place, estimate, scored) for place, estimate in zip(places, estimates, strict=True)]
+
+
+def estimate(metric: Metric, scored: Scored, k: int | None = None) -> Estimate:
+    """One metric of a class, or over all classes."""
+    return _estimate_all([(metric, k)], scored)[0]
+
+
+def _estimate_all(places: Sequence[Place], scored: Scored) -> list[Estimate]:
+    weighted = [place for place in places if place[0].interval is resampled]
+    drawn = _resample(weighted, scored) if weighted and isinstance(scored, ScoredImages) else {}
+    return [drawn[place] if place in drawn else _estimate(*place, scored) for place in places]
+
+
+def _resample(places: Sequence[Place], scored: ScoredImages) -> dict[Place, Estimate]:
+    """Bootstrap all of them together: they share draws and counts."""
+
+    def values(weights: Floats) -> dict[Place, Floats]:
+        images = WeightedImages(scored.truth, scored.probabilities, weights)
+        return {(metric, k): metric.function(images, k) for metric, k in places}
+
+    return resampled(values, len(scored.cases), scored.patients)
+
+
+def _estimate(metric: Metric, k: int | None, scored: Scored) -> Estimate:
+    if metric.interval is None:
+        alone: Estimate = metric.function(scored, k)
+        return alone
+    sample: Sample = metric.function(scored, k)
+    estimate: Estimate = metric.interval(sample.values, sample.patients)
+    return replace(estimate, num_excluded=sample.num_excluded, num_failures=sample.num_failures)
+
+
+def _measured(place: Place, estimate: Estimate, scored: Scored) -> Measured:
+    metric, k = place
+    unit, class_name = scored.units[metric.unit], "" if k is None else scored.classes[k]
+    statistic = estimate.statistic(metric.name, class_name, unit=unit, note=metric.place_note(scored, k))
+    key = "_".join(part for part in (metric.key or metric.name, unit, class_name) if part)
+    return Measured(metric, class_name, estimate, statistic, key)

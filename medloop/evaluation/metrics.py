@@ -1,0 +1,313 @@
+"""The metrics of both tasks, one row each: evaluation.json and its schema, report.html, model card and gate read it.
+
+To add one: its function in `image_metrics` or `volume_metrics`, and its row here; docs/extending.md shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from medloop.documents.split import Task
+from medloop.evaluation import image_metrics, volume_metrics
+from medloop.evaluation.intervals.aurocs import mean_auroc
+from medloop.evaluation.intervals.means import mean, mean_of_shares
+from medloop.evaluation.intervals.medians import median
+from medloop.evaluation.intervals.proportions import proportion
+from medloop.evaluation.intervals.resampled import resampled
+from medloop.evaluation.paired import Paired, paired_auroc, paired_dice
+from medloop.evaluation.scored_cases import Scored
+
+Scope = Literal["overall", "class", "both"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric of a test set.
+
+    `function` takes the scored cases and a class's index (None: over all classes). What it returns depends on
+    `interval`, the method of the 95 % interval over patients:
+
+    - `proportion`: a `Sample` of 0 and 1; `mean`, `mean_of_shares` (of values from 0 to 1), `median`: of numbers;
+      `mean_auroc`: of classes against the rest;
+    - `resampled`: values [B]; the function takes `WeightedImages`. The bootstrap of what no other method is for;
+    - None: an `Estimate`, which has no interval.
+    """
+
+    name: str
+    """In evaluation.json's statistics."""
+    task: Task
+    label: str
+    """As people read it."""
+    function: Callable[[Any, Any], Any]
+    interval: Callable[..., Any] | None
+    scope: Scope
+    """Over all classes, by class, or both."""
+    definition: str = ""
+    """One or two sentences for whoever reads the page; the exact one is in docs/evaluation.md."""
+    best: Literal["highest", "lowest", "zero"] = "highest"
+    unit: Literal["", "length", "volume"] = ""
+    digits: int = 3
+    shown: bool = True
+    """Among evaluation.json's statistics, on the page and in the model card; False: in SageMaker's metrics only."""
+    key: str = ""
+    """In SageMaker's metrics, before unit and class; `name` where it is empty."""
+    note: Callable[[Any, Any], str] | str = ""
+    """What evaluation.json adds to the value, about these cases and this class."""
+    is_floor: bool = False
+    """True for the metric of `evaluate.floors`: one a task, by class, highest is best."""
+    pair: Callable[[Any, Any], Paired | None] | None = None
+    """The comparison with another model's answers to the same cases, for the gate's score: one a task."""
+
+    def place_note(self, scored: Scored, k: int | None) -> str:
+        """The note on these cases and this class."""
+        return self.note if isinstance(self.note, str) else self.note(scored, k)
+
+
+def _sagemaker(name: str, function: Callable[[Any, Any], Any], scope: Scope = "class") -> Metric:
+    """A metric of SageMaker's model quality reports, which the page leaves out."""
+    label = name.capitalize().replace("_", " ").replace("f1", "F1")
+    return Metric(
+        name=name,
+        task="classification",
+        label=label,
+        function=function,
+        interval=resampled,
+        scope=scope,
+        shown=False,
+    )
+
+
+METRICS = (
+    Metric(
+        name="macro_auroc",
+        task="classification",
+        label="Macro AUROC",
+        function=image_metrics.auroc,
+        interval=mean_auroc,
+        scope="overall",
+        definition="The mean over classes of their AUROC.",
+        note=image_metrics.classes_left_out,
+        pair=paired_auroc,
+    ),
+    Metric(
+        name="auroc",
+        task="classification",
+        label="AUROC",
+        function=image_metrics.auroc,
+        interval=mean_auroc,
+        scope="class",
+        definition="The chance that a case of the class gets a higher probability of it than a case of another class. "
+        "0.5 is guessing, 1 is perfect.",
+        is_floor=True,
+    ),
+    Metric(
+        name="average_precision",
+        task="classification",
+        label="Average precision",
+        function=image_metrics.average_precision,
+        interval=resampled,
+        scope="both",
+        definition="The area under the precision-recall curve. Guessing gives the class's share of the cases, so it "
+        "tells more than AUROC where a class is rare.",
+        note=image_metrics.classes_left_out,
+    ),
+    Metric(
+        name="accuracy",
+        task="classification",
+        label="Accuracy",
+        function=image_metrics.accuracy,
+        interval=proportion,
+        scope="overall",
+        definition="The share of cases whose most probable class is their own.",
+    ),
+    Metric(
+        name="sensitivity",
+        task="classification",
+        label="Sensitivity",
+        function=image_metrics.sensitivity,
+        interval=proportion,
+        scope="class",
+        definition="Of the cases of the class, the share that is called so at the operating point, a probability that "
+        "was fixed before the test.",
+        note=image_metrics.operating_point,
+    ),
+    Metric(
+        name="specificity",
+        task="classification",
+        label="Specificity",
+        function=image_metrics.specificity,
+        interval=proportion,
+        scope="class",
+        definition="Of the cases of other classes, the share that is not called so at the operating point.",
+        note=image_metrics.operating_point,
+    ),
+    Metric(
+        name="balanced_accuracy",
+        task="classification",
+        label="Balanced accuracy",
+        function=image_metrics.recall,
+        interval=resampled,
+        scope="overall",
+        definition="The mean over classes of the share of their cases whose most probable class is their own, so that "
+        "large classes count no more than small ones.",
+    ),
+    Metric(
+        name="macro_f1",
+        task="classification",
+        label="Macro F1",
+        function=image_metrics.f1,
+        interval=resampled,
+        scope="overall",
+        definition="The mean over classes of the harmonic mean of precision and sensitivity, each by the most probable "
+        "class.",
+    ),
+    Metric(
+        name="ece",
+        task="classification",
+        label="Calibration error (ECE)",
+        function=image_metrics.expected_calibration_error,
+        interval=None,
+        scope="overall",
+        best="lowest",
+        definition="How far, on average, the probabilities are from how often they are right.",
+    ),
+    _sagemaker("weighted_precision", image_metrics.weighted_precision, "overall"),
+    _sagemaker("weighted_recall", image_metrics.weighted_recall, "overall"),
+    _sagemaker("weighted_f1", image_metrics.weighted_f1, "overall"),
+    _sagemaker("precision", image_metrics.precision),
+    _sagemaker("recall", image_metrics.recall),
+    _sagemaker("f1", image_metrics.f1),
+    Metric(
+        name="mean_foreground_dice",
+        task="segmentation",
+        label="Mean foreground Dice",
+        function=volume_metrics.mean_foreground_dice,
+        interval=mean_of_shares,
+        scope="overall",
+        definition="The mean over cases of each case's mean Dice over structures.",
+        pair=paired_dice,
+    ),
+    Metric(
+        name="hd95",
+        task="segmentation",
+        label="HD95",
+        function=volume_metrics.by_case("hd95"),
+        interval=median,
+        scope="class",
+        definition="95 % of each surface is nearer than this to the other: how far off the worst parts of the outline "
+        "are. The median over cases.",
+        best="lowest",
+        unit="length",
+        digits=2,
+        note="Median over cases.",
+    ),
+    Metric(
+        name="average_surface_distance",
+        task="segmentation",
+        label="Surface distance",
+        function=volume_metrics.by_case("average_surface_distance"),
+        interval=median,
+        scope="class",
+        definition="The mean distance between the outlines of truth and prediction. The median over cases.",
+        best="lowest",
+        unit="length",
+        digits=2,
+        key="asd",
+        note="Median over cases.",
+    ),
+    Metric(
+        name="dice",
+        task="segmentation",
+        label="Dice",
+        function=volume_metrics.by_case("dice"),
+        interval=mean_of_shares,
+        scope="class",
+        definition="Twice the overlap of truth and prediction over the sum of their sizes, on the image's own grid; 1 "
+        "is perfect. A structure in neither is left out; in one of the two, Dice is 0 and the case counts as a "
+        "failure.",
+        is_floor=True,
+    ),
+    Metric(
+        name="surface_dice",
+        task="segmentation",
+        label="Surface Dice",
+        function=volume_metrics.by_case("surface_dice"),
+        interval=mean_of_shares,
+        scope="class",
+        definition="The share of the outlines of truth and prediction within a tolerance of each other.",
+        note=lambda scored, _: f"Tolerance: {scored.tolerance:g} {scored.unit}.",
+    ),
+    Metric(
+        name="volume_error",
+        task="segmentation",
+        label="Volume error",
+        function=volume_metrics.volume_error,
+        interval=mean,
+        scope="class",
+        definition="The predicted minus the true volume, the mean over cases.",
+        best="zero",
+        unit="volume",
+        digits=2,
+        note="Predicted less true, mean over cases.",
+    ),
+    Metric(
+        name="lesion_sensitivity",
+        task="segmentation",
+        label="Lesion sensitivity",
+        function=volume_metrics.lesion_sensitivity,
+        interval=proportion,
+        scope="class",
+        definition="Of all true lesions, the connected parts of a structure, the share that a predicted voxel touches.",
+        note="Over lesions.",
+    ),
+    Metric(
+        name="false_lesions_per_case",
+        task="segmentation",
+        label="False lesions per case",
+        function=volume_metrics.false_lesions,
+        interval=mean,
+        scope="class",
+        definition="Predicted lesions that touch no true voxel, the mean over cases.",
+        best="lowest",
+        key="false_lesions",
+        note="Mean over cases.",
+    ),
+    Metric(
+        name="hd95_failures",
+        task="segmentation",
+        label="HD95 failures",
+        function=volume_metrics.failures,
+        interval=None,
+        scope="class",
+        best="lowest",
+        digits=0,
+        shown=False,
+    ),
+)
+
+
+def metrics_of(task: Task) -> Iterator[Metric]:
+    """The rows of a task."""
+    return (metric for metric in METRICS if metric.task == task)
+
+
+def score_of(task: Task) -> Metric:
+    """The gate's score."""
+    return next(metric for metric in metrics_of(task) if metric.pair)
+
+
+def pair_of(task: Task) -> Callable[[Any, Any], Paired | None]:
+    """The comparison of two models by the gate's score."""
+    return next(metric.pair for metric in metrics_of(task) if metric.pair)
+
+
+def floor_of(task: Task) -> Metric:
+    """The metric of floors by class."""
+    return next(metric for metric in metrics_of(task) if metric.is_floor)
+
+
+def find_metric(name: str) -> Metric | None:
+    """The row of a statistic, by its name or its key in SageMaker's metrics; None for a name that no row has."""
+    return next((metric for metric in METRICS if name in (metric.name, metric.key)), None)
