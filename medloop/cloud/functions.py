@@ -74,7 +74,8 @@ def require_functions(target: Target, definition: str) -> None:
         TargetError: One is absent, or belongs to another account.
     """
     client = target.boto.client("lambda")
-    arns = {str(step.document["FunctionArn"]) for step in read_definition(definition).steps if step.type == "Lambda"}
+    documents = [step.document for step in read_definition(definition).steps]
+    arns = {str(document["FunctionArn"]) for document in documents if "FunctionArn" in document}
     for arn in sorted(arns):
         if _code_digest(client, arn) is None:
             fix = "deploy infra, or set champion.lambda_arn to the function's ARN"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medloop.commands.execution.finishing import follow_to_end
-from medloop.commands.execution.outcome import Outcome, print_outcome
+from medloop.commands.execution.summary import Outcome, print_outcome
+from medloop.commands.execution.waiting import follow_to_end
 from medloop.commands.launch.launching import Wish, start
 from medloop.commands.options import (
     DEFAULT_HOME,

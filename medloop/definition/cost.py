@@ -192,7 +192,7 @@ def _cluster(step: Step, values: Mapping[str, str]) -> _Cluster | None:
         count=int(_number(config.get("InstanceCount"), values, 1)),
         max_hours=seconds / 3600,
         volume_gb=int(_number(config.get("VolumeSizeInGB"), values, 0)),
-        jobs=int(_number(member(step.arguments, kind.num_jobs), values, 1)),
+        jobs=int(_number(member(step.arguments, kind.num_trials), values, 1)),
         spot=job.get("EnableManagedSpotTraining") is True,
         warm_hours=_number(config.get("KeepAlivePeriodInSeconds"), values, 0) / 3600,
         strategy=_strategy(job),

@@ -29,9 +29,9 @@ class JobType:
         log_group: CloudWatch's group of its logs.
         instances: Path in its request of InstanceType, InstanceCount and VolumeSizeInGB.
         isolation: Path in its request of EnableNetworkIsolation; empty where it has none.
-        inner: Member of its request that holds the request of the training jobs that it starts; empty where it starts
-            none. The member of that name with an `s` holds several such requests.
-        num_jobs: Path in its request of how many it starts at most.
+        trials: Member of its request that holds the request of its trials, training jobs that it starts; empty if it
+            has none. The member of that name with an `s` holds several such requests.
+        num_trials: Path in its request of the largest number of trials.
         trains: Whether it trains a model: it reports metrics, and may run on Spot instances.
     """
 
@@ -41,8 +41,8 @@ class JobType:
     log_group: str
     instances: str
     isolation: str = ""
-    inner: str = ""
-    num_jobs: str = ""
+    trials: str = ""
+    num_trials: str = ""
     trains: bool = False
 
     @property
@@ -56,8 +56,8 @@ class JobType:
         return self.name.removesuffix("Job")
 
     def request(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The part of a request or a description that is of one job: its own, or that of the jobs it starts."""
-        found = document.get(self.inner) if self.inner else document
+        """The part of a request or a description that is of one job: its own, or that of its trials."""
+        found = document.get(self.trials) if self.trials else document
         return found if isinstance(found, Mapping) else {}
 
     def cluster(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -67,7 +67,7 @@ class JobType:
 
     def requests(self, arguments: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """The requests of all jobs that a step's arguments ask for."""
-        return [self.request(arguments), *(mappings(arguments.get(f"{self.inner}s")) if self.inner else [])]
+        return [self.request(arguments), *(mappings(arguments.get(f"{self.trials}s")) if self.trials else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +151,8 @@ TUNING_JOB = JobType(
     log_group=TRAINING_JOB.log_group,
     instances="ResourceConfig",
     isolation="EnableNetworkIsolation",
-    inner="TrainingJobDefinition",
-    num_jobs="HyperParameterTuningJobConfig.ResourceLimits.MaxNumberOfTrainingJobs",
+    trials="TrainingJobDefinition",
+    num_trials="HyperParameterTuningJobConfig.ResourceLimits.MaxNumberOfTrainingJobs",
     trains=True,
 )
 TRANSFORM_JOB = JobType(

@@ -11,9 +11,9 @@ import hashlib
 import re
 from datetime import datetime
 
-from medloop.commands.execution.graph_picture import Look, draw_graph
-from medloop.commands.execution.hiding import hide
+from medloop.commands.execution.graph_svg import Look, draw_graph
 from medloop.commands.execution.page_view import MAX_LINES, View
+from medloop.commands.execution.redaction import hide
 from medloop.commands.execution.trials import trial_rows
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates

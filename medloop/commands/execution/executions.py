@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from medloop.commands.execution.finishing import INTERRUPTED, finish
-from medloop.commands.execution.following import LogReader
+from medloop.commands.execution.progress import LogReader
 from medloop.commands.execution.trials import Tuning, read_tunings, trial_rows
+from medloop.commands.execution.waiting import INTERRUPTED, finish
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -37,7 +37,7 @@ from medloop.errors import UserError
 from medloop.local.state.home import Home
 
 if TYPE_CHECKING:
-    from medloop.commands.execution.page_following import Page
+    from medloop.commands.execution.page_refresh import Page
     from medloop.commands.execution.page_view import View
 
 app = typer.Typer(no_args_is_help=True, help="Executions of pipelines.")
@@ -148,7 +148,7 @@ def open_(
     json: JsonOption = False,
 ) -> None:
     """Draw an execution as one HTML page: why it failed, graph, inputs and outputs, metrics, tuning, cost, logs."""
-    from medloop.commands.execution.page_following import SECONDS_BETWEEN_PAGES, Page
+    from medloop.commands.execution.page_refresh import SECONDS_BETWEEN_PAGES, Page
     from medloop.commands.execution.page_view import ViewReader
 
     home = usable_home(home)

@@ -43,14 +43,14 @@ class JobLog:
             "logStreams",
             cursor="nextToken",
             logGroupName=self.job.type.log_group,
-            logStreamNamePrefix=f"{self.job.name}-" if self.job.type.inner else f"{self.job.name}/",
+            logStreamNamePrefix=f"{self.job.name}-" if self.job.type.trials else f"{self.job.name}/",
         )
         return [stream["logStreamName"] for stream in found]
 
     def _read(self, stream: str) -> Iterator[str]:
         """CloudWatch gives the same token again when there is nothing more."""
         # A trial's name is its tuning job's, its number, and something that makes it unique.
-        lead = f"[{stream[len(self.job.name) + 1 :].partition('-')[0]}] " if self.job.type.inner else ""
+        lead = f"[{stream[len(self.job.name) + 1 :].partition('-')[0]}] " if self.job.type.trials else ""
         while True:
             arguments = {"logGroupName": self.job.type.log_group, "logStreamName": stream, "startFromHead": True}
             token = self._tokens.get(stream)

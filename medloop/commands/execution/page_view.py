@@ -18,11 +18,11 @@ from medloop.commands.evidence import (
     score_of,
     sibling,
 )
+from medloop.commands.execution.billing import Bill, Spent, plan_bill, spent_on
 from medloop.commands.execution.charts import Chart
 from medloop.commands.execution.curves import metric_charts, read_curves, tuning_charts
-from medloop.commands.execution.hiding import clean
 from medloop.commands.execution.logs import JobLog
-from medloop.commands.execution.spending import Bill, Spent, plan_bill, spent_on
+from medloop.commands.execution.redaction import clean
 from medloop.commands.execution.step_facts import Group, job_facts, other_facts
 from medloop.commands.execution.trials import Tuning, read_tuning
 from medloop.commands.records import Execution, Job, Step, describe_job, failed_step, failure_text, read_execution
@@ -168,7 +168,7 @@ class ViewReader:
             return StepPart(step, reason, other_facts(self._sagemaker, self._definition, step))
         job, lines = describe_job(self._sagemaker, step.job), self._log(step.job)
         tuning, charts = None, []
-        if step.job.type.inner:
+        if step.job.type.trials:
             tuning = read_tuning(self._sagemaker, step.name, step.job)
             charts = tuning_charts(tuning, _trial_curves(step.job.type.request(job), tuning, lines))
         elif step.job.type.trains:

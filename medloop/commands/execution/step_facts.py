@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medloop.commands.execution.hiding import hide
+from medloop.commands.execution.redaction import hide
 from medloop.commands.output import duration
 from medloop.commands.records import Step
 from medloop.definition.read import Definition, member

@@ -57,7 +57,7 @@ def read_tunings(sagemaker: Any, execution: Execution) -> list[Tuning]:
     return [
         read_tuning(sagemaker, step.name, step.job)
         for step in execution.steps
-        if step.job is not None and step.job.type.inner
+        if step.job is not None and step.job.type.trials
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medloop.commands.execution.finishing import finish
+from medloop.commands.execution.waiting import finish
 from medloop.commands.launch.launching import Wish, check_data, select, start
 from medloop.commands.options import (
     DEFAULT_HOME,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from medloop.commands.evidence import name_of
-from medloop.commands.execution.spending import Spent, spent_on
+from medloop.commands.execution.billing import Spent, spent_on
 from medloop.commands.execution.trials import read_tuning
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates
@@ -139,7 +139,7 @@ def _execution(target: Any, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
 def _job(sagemaker: Any, place: str, step: Step) -> list[tuple[str, ...]]:
     if step.job is None:
         return []
-    tuning = read_tuning(sagemaker, step.name, step.job) if step.job.kind == "tuning" else None
+    tuning = read_tuning(sagemaker, step.name, step.job) if step.job.type.trials else None
     spent = spent_on(sagemaker, step, describe_job(sagemaker, step.job), tuning, load_prices())
     if spent is None:
         return []

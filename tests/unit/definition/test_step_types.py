@@ -32,7 +32,7 @@ def test_a_job_is_described_by_its_name(job: JobType) -> None:
     assert operation.input_shape is not None
     assert operation.output_shape is not None
     assert operation.input_shape.required_members == [job.name_member]
-    if not job.inner:
+    if not job.trials:
         assert {f"{job.timed}StartTime", f"{job.timed}EndTime"} <= set(operation.output_shape.members)
 
 

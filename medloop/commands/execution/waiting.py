@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from medloop.commands.execution.following import follow
-from medloop.commands.execution.outcome import Outcome, print_outcome, read_outcome
+from medloop.commands.execution.progress import follow
+from medloop.commands.execution.summary import Outcome, print_outcome, read_outcome
 from medloop.commands.options import Services, flags
 from medloop.commands.output import print_json, say
 from medloop.commands.records import execution_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medloop.commands.execution.hiding import HIDDEN, clean, hide
+from medloop.commands.execution.redaction import HIDDEN, clean, hide
 
 
 @pytest.mark.parametrize(

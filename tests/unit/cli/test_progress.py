@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from medloop.commands.execution.following import follow
+from medloop.commands.execution.progress import follow
 
 
 def test_a_terminal_gets_a_table_that_ends_as_the_execution(account: Any, finished: str) -> None:
