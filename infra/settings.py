@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from medloop.documents.validation import first_problem
 from medloop.errors import SettingError
 from medloop.yaml_text import read_yaml
 
@@ -210,11 +211,11 @@ def _of_context(context: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
 
 
 def _first(error: ValidationError, sources: Mapping[str, str], path: Path) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    problem = first_problem(error)
+    name = problem.field
     if not name:
-        return f"{path}: {first['msg'].removeprefix('Value error, ')}"
+        return f"{path}: {problem.reason}"
     where = next((sources[known] for known in sources if name == known or name.startswith(f"{known}.")), str(path))
-    if first["type"] == "extra_forbidden":
+    if problem.kind == "extra_forbidden":
         return f"{where}: {name}: there is no such setting; infra/settings.py lists them"
-    return f"{where}: {name}: {first['msg']}"
+    return f"{where}: {name}: {problem.reason}"

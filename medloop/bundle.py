@@ -18,6 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from medloop.documents.validation import first_problem
 from medloop.errors import SettingError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -82,9 +83,9 @@ def load_container(name: str, root: Path = REPOSITORY) -> ContainerSpec:
     except tomllib.TOMLDecodeError as error:
         raise SettingError(f"containers/{name}/container.toml: {error}; mend it") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise SettingError(f"containers/{name}/container.toml: {field}: {first['msg']}; mend it") from None
+        problem = first_problem(error)
+        message = f"containers/{name}/container.toml: {problem.field}: {problem.reason}; fix it"
+        raise SettingError(message) from None
     if spec.name != name:
         raise SettingError(f"containers/{name}/container.toml: name is {spec.name!r}; write {name!r}")
     return spec

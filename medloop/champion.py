@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medloop.errors import DataError, SettingError, TargetError
+from medloop.s3_uri import split_s3_uri
 
 SPLIT_FILE = "split.json"
 DIGEST_LENGTH = 40
@@ -162,7 +163,7 @@ def count_use(s3: Any, uses: str, test: str, candidate: str) -> int:
         test: The test set's digest.
         candidate: URI of the candidate's artefact.
     """
-    bucket, folder = _split_uri(f"{uses.rstrip('/')}/{test}/")
+    bucket, folder = split_s3_uri(f"{uses.rstrip('/')}/{test}/")
     body = json.dumps({"candidate": candidate}).encode()
     for number in itertools.count(1):
         place = {"Bucket": bucket, "Key": f"{folder}{number:06d}"}
@@ -192,7 +193,7 @@ def _version(sagemaker: Any, arn: str) -> Version:
 
 
 def _require_artefact(s3: Any, version: Version) -> None:
-    bucket, key = _split_uri(version.model)
+    bucket, key = split_s3_uri(version.model)
     try:
         s3.head_object(Bucket=bucket, Key=key)
     except Exception as error:
@@ -203,7 +204,7 @@ def _require_artefact(s3: Any, version: Version) -> None:
 
 
 def _read_split(s3: Any, folder: str) -> dict[str, Any]:
-    bucket, key = _split_uri(f"{folder.rstrip('/')}/{SPLIT_FILE}")
+    bucket, key = split_s3_uri(f"{folder.rstrip('/')}/{SPLIT_FILE}")
     try:
         document = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     except ValueError:
@@ -215,14 +216,6 @@ def _read_split(s3: Any, folder: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DataError(f"s3://{bucket}/{key}: is no split.json; run the split step again")
     return document
-
-
-def _split_uri(uri: str) -> tuple[str, str]:
-    scheme, _, rest = uri.partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme != "s3" or not bucket or not key:
-        raise SettingError(f"{uri!r}: is no s3:// URI; upsert the pipeline again")
-    return bucket, key
 
 
 def _code(error: Exception) -> str | None:

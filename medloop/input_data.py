@@ -7,10 +7,14 @@ boto3 and nothing else: standard library only, clients are handed in.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medloop.documents.metadata import MAX_VALUE, encode
-from medloop.errors import DataError, UserError
+from medloop.errors import DataError
+from medloop.s3_uri import split_s3_uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 MANIFEST = "manifest.json"
 """The file in a data set's folder that says it is complete, written last; no data, whatever is in it."""
@@ -30,7 +34,7 @@ def recordable(uri: str) -> str:
     return uri
 
 
-def data_version(s3: Any, uri: str) -> str | None:
+def data_version(s3: S3Client, uri: str) -> str | None:
     """A digest of what lies under a prefix: SHA-256 over sorted keys (relative to it), sizes and ETags.
 
     The arrival's manifest doesn't count: it may come again with the same data (under KMS with another ETag each time).
@@ -43,25 +47,11 @@ def data_version(s3: Any, uri: str) -> str | None:
         64 hexadecimal digits; None where no data lie there.
 
     Raises:
-        UserError: It is no such address.
+        UserError: It is no S3 URI.
     """
-    bucket, prefix = _bucket_and_prefix(uri)
+    bucket, prefix = split_s3_uri(uri)
     prefix = prefix.rstrip("/") + "/" if prefix else ""
-    lines: list[str] = []
-    token = None
-    while True:
-        more: dict[str, str] = {"ContinuationToken": token} if token else {}
-        answer = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **more)
-        listing = answer.get("Contents", [])
-        named = [(o["Key"].removeprefix(prefix), o) for o in listing]
-        lines += [f"{name}\t{o['Size']}\t{o['ETag']}\n" for name, o in named if name != MANIFEST]
-        if not (token := answer.get("NextContinuationToken")):
-            break
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    objects = [(o["Key"].removeprefix(prefix), o) for page in pages for o in page.get("Contents", [])]
+    lines = [f"{name}\t{o['Size']}\t{o['ETag']}\n" for name, o in objects if name != MANIFEST]
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest() if lines else None
-
-
-def _bucket_and_prefix(uri: str) -> tuple[str, str]:
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket:
-        raise UserError(f"{uri!r} is no s3://bucket/prefix address")
-    return bucket, prefix

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medloop.documents.validation import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
 from medloop.yaml_text import read_yaml
@@ -213,10 +214,10 @@ def check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str
         spec.settings.model_validate(chosen)
     except ValidationError as error:
         by_path = {parameter.setting: parameter.name for parameter in spec.parameters}
-        path = ".".join(str(part) for part in error.errors()[0]["loc"])
-        blamed = by_path.get(path) or "; ".join(sorted(given))
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise SettingError(f"{source} {blamed}={_short(given.get(blamed, ''))}: {reason}; mend its value") from None
+        problem = first_problem(error)
+        blamed = by_path.get(problem.field) or "; ".join(sorted(given))
+        shown = _short(given.get(blamed, ""))
+        raise SettingError(f"{source} {blamed}={shown}: {problem.reason}; fix its value") from None
 
 
 def setting_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -317,15 +318,14 @@ def _parsed(model: type[_Model], content: dict[str, Any], source: str) -> _Model
 
 
 def _explain(error: ValidationError, model: type[BaseModel], source: str) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+    problem = first_problem(error)
+    name = problem.field
+    if problem.kind == "extra_forbidden":
         return f"{source} {name}: no such setting; {_one_of(name, _names(model), _siblings(name, model))}"
-    if first["type"] == "missing":
+    if problem.kind == "missing":
         return f"{source}: {name} is missing; add it"
-    reason = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], dict | BaseModel) else f"={_short(first['input'])}"
-    return f"{source} {name}{shown}: {reason}; mend its value"
+    shown = "" if isinstance(problem.value, dict | BaseModel) else f"={_short(problem.value)}"
+    return f"{source} {name}{shown}: {problem.reason}; fix its value"
 
 
 def _names(model: type[BaseModel]) -> list[str]:

@@ -39,6 +39,8 @@ CODE = (
     "medloop/cloud/__init__.py",
     "medloop/cloud/hosting.py",
     "medloop/errors.py",
+    "medloop/s3_uri.py",
+    "medloop/documents/__init__.py",
     "medloop/documents/metadata.py",
 )
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from medloop.champion import approved_versions
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests, version_of_config
 from medloop.documents.metadata import decode
-from medloop.errors import SettingError
+from medloop.s3_uri import split_s3_uri
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 MARK = "medloop:refused-by-alarm"
@@ -291,9 +291,7 @@ def _score(package: Mapping[str, Any]) -> tuple[str, float] | None:
 
 def _console(folder: str, arn: str) -> str:
     """The page of the console that shows the report; whoever opens it needs the approver's rights."""
-    bucket, _, key = folder.removeprefix("s3://").partition("/")
-    if not bucket or not key:
-        raise SettingError(f"{folder}: is no s3:// folder of evidence")
+    bucket, key = split_s3_uri(folder)
     region = arn.split(":")[3]
     query = f"region={region}&prefix={quote(f'{key}/report.html')}"
     return f"https://{region}.console.aws.amazon.com/s3/object/{bucket}?{query}"

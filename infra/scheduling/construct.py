@@ -27,6 +27,8 @@ CODE = (
     "medloop/__init__.py",
     "medloop/errors.py",
     "medloop/input_data.py",
+    "medloop/s3_uri.py",
+    "medloop/documents/__init__.py",
     "medloop/documents/metadata.py",
 )
 """The guard's function: standard library, and what `medloop run` computes DataVersion with."""

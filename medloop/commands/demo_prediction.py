@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.evidence import local_path, output_uri, split_uri
+from medloop.commands.evidence import local_path, output_uri
 from medloop.commands.hosting.deployment import deploy_model
 from medloop.commands.hosting.invoking import Prediction, accept_for, invoke, write_answer
 from medloop.commands.options import Services
@@ -16,6 +16,7 @@ from medloop.commands.records import Execution
 from medloop.commands.registry.approval import approver_of, decide
 from medloop.commands.registry.decisions import record
 from medloop.errors import DataError
+from medloop.s3_uri import split_s3_uri
 
 if TYPE_CHECKING:
     from medloop.cloud.target import Target
@@ -120,7 +121,7 @@ def _first_object(target: Target, uri: str, endings: tuple[str, ...]) -> str:
     Raises:
         DataError: There is none.
     """
-    bucket, prefix = split_uri(uri.rstrip("/") + "/")
+    bucket, prefix = split_s3_uri(uri.rstrip("/") + "/")
     s3: Any = target.boto.client("s3")
     for item in s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", []):
         if item["Key"].endswith(endings):

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-from medloop.commands.records import Execution, describe_job, pages
+from medloop.commands.records import Execution, describe_job
 from medloop.errors import UserError
+from medloop.s3_uri import split_s3_uri
 
 EVALUATION, REPORT = "evaluation.json", "report.html"
 
@@ -42,21 +42,9 @@ class Score:
         return f"{self.name} {self.value:.4f}{interval} on {behind}"
 
 
-def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of `s3://bucket/key`.
-
-    Raises:
-        UserError: It is no such address.
-    """
-    parts = urlparse(uri)
-    if parts.scheme != "s3" or not parts.netloc:
-        raise UserError(f"{uri!r} is no s3://bucket/prefix address")
-    return parts.netloc, uri.split(parts.netloc, 1)[1].lstrip("/")
-
-
 def read_object(target: Any, uri: str) -> bytes:
     """The content of an object."""
-    bucket, key = split_uri(uri)
+    bucket, key = split_s3_uri(uri)
     return bytes(target.boto.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
@@ -106,7 +94,7 @@ def local_path(target: Any, home: Path, uri: str) -> Path:
     Raises:
         UserError: There is no such object.
     """
-    bucket, key = split_uri(uri)
+    bucket, key = split_s3_uri(uri)
     stored = home / "s3" / bucket / key
     if target.name == "local" and stored.is_file():
         return stored
@@ -140,8 +128,8 @@ def find_model(sagemaker: Any, wanted: str) -> str:
 
 def list_groups(sagemaker: Any) -> list[str]:
     """Names of all model package groups."""
-    raw = pages(sagemaker.list_model_package_groups, "ModelPackageGroupSummaryList")
-    return sorted(g["ModelPackageGroupName"] for g in raw)
+    pages = sagemaker.get_paginator("list_model_package_groups").paginate()
+    return sorted(g["ModelPackageGroupName"] for page in pages for g in page["ModelPackageGroupSummaryList"])
 
 
 def list_versions(sagemaker: Any, group: str) -> list[dict[str, Any]]:
@@ -152,8 +140,9 @@ def list_versions(sagemaker: Any, group: str) -> list[dict[str, Any]]:
     """
     if group not in list_groups(sagemaker):
         raise UserError(f"there is no model group {group!r}; `medloop models list` shows those there are")
-    raw = pages(sagemaker.list_model_packages, "ModelPackageSummaryList", ModelPackageGroupName=group)
-    return sorted(raw, key=lambda v: v["ModelPackageVersion"], reverse=True)
+    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+    versions = [version for page in pages for version in page["ModelPackageSummaryList"]]
+    return sorted(versions, key=lambda v: v["ModelPackageVersion"], reverse=True)
 
 
 def name_of(package: Mapping[str, Any]) -> str:

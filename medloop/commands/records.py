@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -99,40 +98,29 @@ class Execution:
         return next((s for s in self.steps if s.name.lower() == name.lower()), None)
 
 
-def pages(call: Callable[..., Any], key: str, cursor: str = "NextToken", **arguments: Any) -> Iterator[dict[str, Any]]:
-    """All items of a paged list call.
-
-    Args:
-        call: A client's list operation.
-        key: The answer's field that holds the items.
-        cursor: How the service spells the token of the next page.
-        arguments: The operation's arguments.
-    """
-    while True:
-        answer = call(**arguments)
-        yield from answer.get(key, [])
-        if not answer.get(cursor):
-            return
-        arguments[cursor] = answer[cursor]
-
-
 def list_executions(sagemaker: Any, pipeline: str | None = None) -> list[dict[str, Any]]:
     """Summaries of executions, the newest first, each with its `PipelineName`; none of a pipeline that never ran.
 
     Raises:
         UserError: There is no pipeline of that name, neither on the target nor installed.
     """
-    known = [p["PipelineName"] for p in pages(sagemaker.list_pipelines, "PipelineSummaries")]
+    known = [
+        summary["PipelineName"]
+        for page in sagemaker.get_paginator("list_pipelines").paginate()
+        for summary in page["PipelineSummaries"]
+    ]
     if pipeline is not None and pipeline not in known:
         from medloop.settings import list_pipelines
 
         if pipeline not in (names := sorted({*known, *list_pipelines()})):
             raise UserError(f"there is no pipeline {pipeline!r}; there are: {', '.join(names)}")
     names = [name for name in known if pipeline in (None, name)]
+    pages = sagemaker.get_paginator("list_pipeline_executions")
     found = [
         {**summary, "PipelineName": name}
         for name in names
-        for summary in pages(sagemaker.list_pipeline_executions, "PipelineExecutionSummaries", PipelineName=name)
+        for page in pages.paginate(PipelineName=name)
+        for summary in page["PipelineExecutionSummaries"]
     ]
     return sorted(found, key=lambda s: s["StartTime"], reverse=True)
 
@@ -171,7 +159,8 @@ def read_execution(sagemaker: Any, arn: str) -> Execution:
     status = answer["PipelineExecutionStatus"]
     started = answer["CreationTime"]
     ended = None if status in RUNNING else answer.get("LastModifiedTime")
-    raw = pages(sagemaker.list_pipeline_execution_steps, "PipelineExecutionSteps", PipelineExecutionArn=arn)
+    pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=arn)
+    steps = [_step(raw) for page in pages for raw in page["PipelineExecutionSteps"]]
     return Execution(
         id=execution_id(arn),
         arn=arn,
@@ -182,14 +171,14 @@ def read_execution(sagemaker: Any, arn: str) -> Execution:
         seconds=_seconds(started, ended) or 0.0,
         reason=answer.get("FailureReason", ""),
         parameters=read_parameters(sagemaker, arn),
-        steps=sorted((_step(s) for s in raw), key=lambda s: (s.started is None, s.started or started)),
+        steps=sorted(steps, key=lambda s: (s.started is None, s.started or started)),
     )
 
 
 def read_parameters(sagemaker: Any, arn: str) -> dict[str, str]:
     """The parameters of an execution, by name."""
-    raw = pages(sagemaker.list_pipeline_parameters_for_execution, "PipelineParameters", PipelineExecutionArn=arn)
-    return {p["Name"]: p["Value"] for p in raw}
+    pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(PipelineExecutionArn=arn)
+    return {parameter["Name"]: parameter["Value"] for page in pages for parameter in page["PipelineParameters"]}
 
 
 def _step(raw: dict[str, Any]) -> Step:

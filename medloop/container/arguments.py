@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from medloop.documents.validation import first_problem
 from medloop.errors import SettingError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -50,15 +51,14 @@ def parse_arguments(model: type[Model], arguments: dict[str, str]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "arguments"
-        if first["type"] == "extra_forbidden":
+        problem = first_problem(error)
+        name = problem.field.partition(".")[0].replace("_", "-") or "arguments"
+        if problem.kind == "extra_forbidden":
             known = ", ".join(f"--{field.replace('_', '-')}" for field in sorted(model.model_fields))
             raise SettingError(f"argument --{name} is unknown; known: {known}") from None
-        if first["type"] == "missing":
+        if problem.kind == "missing":
             raise SettingError(f"argument --{name} is missing; give it") from None
-        reason = first["msg"].removeprefix("Value error, ")
-        raise SettingError(f"argument --{name}={first['input']!r}: {reason}; mend its value") from None
+        raise SettingError(f"argument --{name}={problem.value!r}: {problem.reason}; fix its value") from None
 
 
 def _decode(text: str) -> Any:

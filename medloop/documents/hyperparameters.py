@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from medloop.documents.validation import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
 
@@ -200,8 +201,8 @@ def _decode(text: str) -> Any:
 
 
 def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or "hyperparameters"
-    if first["type"] == "extra_forbidden":
+    problem = first_problem(error)
+    name = problem.field or "hyperparameters"
+    if problem.kind == "extra_forbidden":
         return f"hyperparameter {name} is unknown; known: {', '.join(sorted(cls.model_fields))}"
-    return f"hyperparameter {name}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}; mend its value"
+    return f"hyperparameter {name}={problem.value!r}: {problem.reason}; fix its value"

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from medloop.documents.validation import first_problem
 from medloop.errors import DataError
 
 Record = TypeVar("Record", bound=BaseModel)
@@ -37,6 +38,5 @@ def read_record(model: type[Record], path: Path, *, version: int, mend: str) -> 
     except OSError as error:
         raise DataError(f"{path.name}: can't be read ({error.strerror}); {mend}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path.name}: {field or 'content'}: {first['msg']}; {mend}") from None
+        problem = first_problem(error)
+        raise DataError(f"{path.name}: {problem.field or 'content'}: {problem.reason}; {mend}") from None

@@ -34,6 +34,18 @@ def imports_of(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
+@cache
+def typing_imports_of(path: Path) -> frozenset[str]:
+    """Modules that a file imports for type checkers alone: below `if TYPE_CHECKING`, which never runs."""
+    guards = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    ]
+    lines = [node for guard in guards for line in guard.body for node in ast.walk(line)]
+    return frozenset(node.module or "" for node in lines if isinstance(node, ast.ImportFrom))
+
+
 def module_file(module: str) -> Path | None:
     """The file of one of our modules; None for others' modules and for names inside a module."""
     if module.split(".")[0] not in OWN:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from medloop.commands.records import Job, pages
+from medloop.commands.records import Job
 
 METRICS_LINE = re.compile(r"^(\[\d+\] )?epoch=\d+;")
 """A line that reports an epoch, behind its trial's number where it was tuned."""
@@ -38,14 +38,10 @@ class JobLog:
                 raise  # a job that has not begun has no log; anything else is an error
 
     def _streams(self) -> list[str]:
-        found = pages(
-            self.client.describe_log_streams,
-            "logStreams",
-            cursor="nextToken",
-            logGroupName=self.job.type.log_group,
-            logStreamNamePrefix=f"{self.job.name}-" if self.job.type.trials else f"{self.job.name}/",
-        )
-        return [stream["logStreamName"] for stream in found]
+        prefix = f"{self.job.name}-" if self.job.type.trials else f"{self.job.name}/"
+        pages = self.client.get_paginator("describe_log_streams")
+        listed = pages.paginate(logGroupName=self.job.type.log_group, logStreamNamePrefix=prefix)
+        return [stream["logStreamName"] for page in listed for stream in page["logStreams"]]
 
     def _read(self, stream: str) -> Iterator[str]:
         """CloudWatch gives the same token again when there is nothing more."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from medloop.commands.output import duration
-from medloop.commands.records import Execution, Job, pages
+from medloop.commands.records import Execution, Job
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,13 @@ def read_tuning(sagemaker: Any, step: str, job: Job) -> Tuning:
     found = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job.name)
     config = found["HyperParameterTuningJobConfig"]
     best = found.get("BestTrainingJob", {}).get("TrainingJobName")
-    raw = pages(
-        sagemaker.list_training_jobs_for_hyper_parameter_tuning_job,
-        "TrainingJobSummaries",
+    pages = sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
         HyperParameterTuningJobName=job.name,
         SortBy="CreationTime",
         SortOrder="Ascending",
-        MaxResults=100,
+        PaginationConfig={"PageSize": 100},
     )
+    raw = [trial for page in pages for trial in page["TrainingJobSummaries"]]
     ranges = config.get("ParameterRanges", {})
     numeric = [*ranges.get("IntegerParameterRanges", []), *ranges.get("ContinuousParameterRanges", [])]
     objective = config.get("HyperParameterTuningJobObjective", {})

@@ -16,7 +16,6 @@ from medloop.cloud.hosting import Hosting, named_requests
 from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.commands.output import duration, say
-from medloop.commands.records import pages
 from medloop.errors import MedloopError, SettingError, UserError
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
@@ -136,7 +135,8 @@ def find_endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
     """
     found = _describe(sagemaker, name)
     if found is None:
-        known = sorted(item["EndpointName"] for item in pages(sagemaker.list_endpoints, "Endpoints"))
+        pages = sagemaker.get_paginator("list_endpoints").paginate()
+        known = sorted(item["EndpointName"] for page in pages for item in page["Endpoints"])
         raise UserError(f"there is no endpoint {name!r}; there are: {', '.join(known) or 'none'}")
     return found
 

@@ -51,10 +51,9 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List endpoints: state, the version that each serves, and on what."""
-    from medloop.commands.records import pages
-
     sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
-    names = sorted(item["EndpointName"] for item in pages(sagemaker.list_endpoints, "Endpoints"))
+    pages = sagemaker.get_paginator("list_endpoints").paginate()
+    names = sorted(item["EndpointName"] for page in pages for item in page["Endpoints"])
     rows = [_row(sagemaker, name) for name in names]
     if json:
         print_json(rows)

@@ -14,10 +14,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from medloop.cloud.target import Target
-from medloop.commands.evidence import split_uri
 from medloop.commands.hosting.deployment import find_endpoint
 from medloop.errors import DataError, MedloopError, SettingError, UserError
 from medloop.imaging.formats import ALL_FORMATS, VOLUME_FORMATS, find_suffix
+from medloop.s3_uri import split_s3_uri
 
 MAX_BYTES = {"realtime": 6_291_456, "serverless": 4 << 20, "async": 1 << 30}
 """What one request may hold: botocore's model of InvokeEndpoint, and the service's quotas.
@@ -219,7 +219,7 @@ def _by_queue(
 def _stored(s3: Any, uri: str) -> bytes | None:
     if not uri:
         return None
-    bucket, key = split_uri(uri)
+    bucket, key = split_s3_uri(uri)
     try:
         return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     except ClientError as error:

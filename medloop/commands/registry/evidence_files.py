@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.evidence import EVALUATION, REPORT, digest_of, package_evaluation_uri, sibling, split_uri
+from medloop.commands.evidence import EVALUATION, REPORT, digest_of, package_evaluation_uri, sibling
 from medloop.documents.metadata import decode
 from medloop.errors import UserError
+from medloop.s3_uri import split_s3_uri
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -109,7 +110,7 @@ def modified_at(target: Any, uri: str) -> datetime:
     """
     from botocore.exceptions import ClientError
 
-    bucket, key = split_uri(uri)
+    bucket, key = split_s3_uri(uri)
     try:
         found: datetime = target.boto.client("s3").head_object(Bucket=bucket, Key=key)["LastModified"]
     except ClientError as error:
@@ -129,7 +130,7 @@ def _read(target: Any, name: str, uri: str | None, recorded: Any) -> EvidenceFil
 
     if not uri:
         return EvidenceFile(name, "", "", error="the version names no evaluation")
-    bucket, key = split_uri(uri)
+    bucket, key = split_s3_uri(uri)
     try:
         answer = target.boto.client("s3").get_object(Bucket=bucket, Key=key)
     except ClientError as error:

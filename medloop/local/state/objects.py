@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from medloop.errors import DataError
+from medloop.errors import DataError, UserError
 from medloop.local.errors import ServiceError
 from medloop.local.state.home import BUCKET, Home
 from medloop.local.state.store import Store, Table
+from medloop.s3_uri import split_s3_uri
 
 _CHUNK = 1 << 20
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -55,10 +56,10 @@ def split_uri(uri: str) -> tuple[str, str]:
     Raises:
         ServiceError: Not an S3 URI.
     """
-    match = re.fullmatch(r"s3://([^/]+)/?(.*)", uri, re.DOTALL)
-    if match is None:
-        raise ServiceError("ValidationException", f"'{uri}' is not an S3 URI (s3://bucket/key)")
-    return match[1], match[2]
+    try:
+        return split_s3_uri(uri)
+    except UserError as error:
+        raise ServiceError("ValidationException", str(error)) from None
 
 
 class Objects:

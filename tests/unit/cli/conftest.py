@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +46,10 @@ class Account:
     logs: dict[str, list[str]] = field(default_factory=dict)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     definitions: dict[str, str] = field(default_factory=dict)
+
+    def get_paginator(self, operation: str) -> SimpleNamespace:
+        """Pages of a list operation, as boto3's paginators give them."""
+        return SimpleNamespace(paginate=partial(_pages, getattr(self, operation)))
 
     def describe_pipeline(self, PipelineName: str) -> dict[str, Any]:
         if PipelineName not in self.definitions:
@@ -114,7 +119,7 @@ class Account:
         return self.jobs[HyperParameterTuningJobName]
 
     def list_training_jobs_for_hyper_parameter_tuning_job(
-        self, HyperParameterTuningJobName: str, SortBy: str, SortOrder: str, MaxResults: int, **page: Any
+        self, HyperParameterTuningJobName: str, SortBy: str, SortOrder: str, **page: Any
     ) -> dict[str, Any]:
         return _page("TrainingJobSummaries", self.jobs[HyperParameterTuningJobName]["trials"], page)
 
@@ -145,9 +150,7 @@ class Account:
             for uri, data in self.objects.items()
             if uri.startswith(f"s3://{Bucket}/{Prefix}")
         ]
-        answer = _page("Contents", found, {"NextToken": page.get("ContinuationToken", "0")})
-        answer["NextContinuationToken"] = answer.pop("NextToken", None)
-        return answer
+        return _page("Contents", found, page)
 
     def describe_log_streams(self, logGroupName: str, logStreamNamePrefix: str) -> dict[str, Any]:
         names = [name for name in self.logs if name.startswith(logStreamNamePrefix)]
@@ -165,6 +168,15 @@ class Account:
         done = int(nextToken[2:])
         lines = self.logs[logStreamName][done : done + 2]
         return {"events": [{"message": line} for line in lines], "nextForwardToken": f"f/{done + len(lines)}"}
+
+
+def _pages(call: Callable[..., dict[str, Any]], **arguments: Any) -> Iterator[dict[str, Any]]:
+    arguments.pop("PaginationConfig", None)
+    page: dict[str, Any] | None = {}
+    while page is not None:
+        answer = call(**arguments, **page)
+        yield answer
+        page = {"NextToken": answer["NextToken"]} if "NextToken" in answer else None
 
 
 def _page(key: str, items: list[Any], page: dict[str, Any]) -> dict[str, Any]:

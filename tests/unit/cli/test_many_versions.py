@@ -22,18 +22,18 @@ PAGES = {"local": 10, "aws": 100}
 class Counted:
     """A client that counts the pages of versions that were read."""
 
-    def __init__(self, sagemaker: Any) -> None:
-        """Wrap a client."""
-        self._sagemaker, self.pages = sagemaker, 0
+    def __init__(self, session: Any) -> None:
+        """Wrap a session's client."""
+        self.pages = 0
+        session.events.register_first("before-call.sagemaker.ListModelPackages", self._count)
+        self._sagemaker = session.client("sagemaker")
 
     def __getattr__(self, name: str) -> Any:
         """Every other operation."""
         return getattr(self._sagemaker, name)
 
-    def list_model_packages(self, **request: Any) -> Any:
-        """ListModelPackages."""
+    def _count(self, **_: Any) -> None:
         self.pages += 1
-        return self._sagemaker.list_model_packages(**request)
 
 
 class CountedSession:
@@ -41,7 +41,7 @@ class CountedSession:
 
     def __init__(self, session: Any) -> None:
         """Wrap a session."""
-        self._session, self.sagemaker = session, Counted(session.client("sagemaker"))
+        self._session, self.sagemaker = session, Counted(session)
 
     def client(self, service: str) -> Any:
         """A client."""
