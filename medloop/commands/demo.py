@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medloop.commands.execution.summary import Outcome, print_outcome
-from medloop.commands.execution.waiting import follow_to_end
+from medloop.commands.execution.summary import ExecutionSummary, print_summary
+from medloop.commands.execution.waiting import wait_for_summary
 from medloop.commands.launch.launching import Wish, start
 from medloop.commands.options import (
     DEFAULT_HOME,
@@ -60,7 +60,7 @@ class End:
     """What came of a demonstration; `served` is None where the gate let nothing through."""
 
     demo: Demo
-    outcome: Outcome
+    summary: ExecutionSummary
     served: Served | None
 
 
@@ -95,7 +95,7 @@ def demo(
         print_json([{"task": e.demo.pipeline, "caveat": _caveat(e), **asdict(e)} for e in ends])
     else:
         _print_summary(services(ctx), home, ends)
-    raise typer.Exit(max(e.outcome.exit_code for e in ends))
+    raise typer.Exit(max(e.summary.exit_code for e in ends))
 
 
 def sample_folder(services: Services, home: Path, sample: str) -> Path:
@@ -125,13 +125,13 @@ def _run(services: Services, home: Path, demo: Demo, folder: Path) -> End:
     say(services.err, f"{demo.pipeline}: pipeline on {folder}, preset {demo.preset}", "bold")
     target = services.target(TargetName.local, home)
     arn = start(services, target, Wish(resolve(demo.pipeline, demo.preset), str(folder), home))
-    outcome = follow_to_end(services, target, home, arn)
-    if outcome.model_arn is None:
-        return End(demo, outcome, None)
+    summary = wait_for_summary(services, target, home, arn)
+    if summary.model_arn is None:
+        return End(demo, summary, None)
     from medloop.commands.demo_prediction import approve_and_predict
 
-    served = approve_and_predict(services, target, home, demo.pipeline, outcome.execution, outcome.model_arn)
-    return End(demo, replace(outcome, approval="Approved"), served)
+    served = approve_and_predict(services, target, home, demo.pipeline, summary.execution, summary.model_arn)
+    return End(demo, replace(summary, approval="Approved"), served)
 
 
 def _print_summary(services: Services, home: Path, ends: list[End]) -> None:
@@ -139,16 +139,16 @@ def _print_summary(services: Services, home: Path, ends: list[End]) -> None:
     for end in ends:
         say(services.out, "")
         say(services.out, end.demo.pipeline, "bold")
-        print_outcome(services.out, services.err, end.outcome, options)
+        print_summary(services.out, services.err, end.summary, options)
         if end.served:
             _print_served(services, end.served, options)
     say(services.out, "")
     rows = [
         (
             end.demo.pipeline,
-            end.outcome.model or end.outcome.execution.status,
-            f"{end.outcome.score.name} {end.outcome.score.value:.3f}" if end.outcome.score else None,
-            end.outcome.score.num_patients if end.outcome.score else None,
+            end.summary.model or end.summary.execution.status,
+            f"{end.summary.score.name} {end.summary.score.value:.3f}" if end.summary.score else None,
+            end.summary.score.num_patients if end.summary.score else None,
             end.served.endpoint if end.served else None,
         )
         for end in ends
@@ -170,4 +170,4 @@ def _print_served(services: Services, served: Served, options: str) -> None:
 
 
 def _caveat(end: End) -> str:
-    return end.demo.caveat.format(num_patients=end.outcome.score.num_patients if end.outcome.score else "the few")
+    return end.demo.caveat.format(num_patients=end.summary.score.num_patients if end.summary.score else "the few")

@@ -23,7 +23,7 @@ from medloop.errors import SettingError
 
 
 @dataclass(frozen=True)
-class Spent:
+class StepBill:
     """What one step cost.
 
     Args:
@@ -54,7 +54,7 @@ class Bill:
 
     prices: Prices
     region: str
-    spent: list[Spent] = field(default_factory=list)
+    spent: list[StepBill] = field(default_factory=list)
     plan: list[CostLine] = field(default_factory=list)
 
     @property
@@ -84,7 +84,9 @@ def plan_bill(definition: Definition, execution: Execution) -> Bill:
     return Bill(prices, "", plan=plan)
 
 
-def spent_on(sagemaker: Any, step: Step, job: Mapping[str, Any], tuning: Tuning | None, prices: Prices) -> Spent | None:
+def bill_step(
+    sagemaker: Any, step: Step, job: Mapping[str, Any], tuning: Tuning | None, prices: Prices
+) -> StepBill | None:
     """What a step's job cost until now; None where the step has no job.
 
     Args:
@@ -98,16 +100,16 @@ def spent_on(sagemaker: Any, step: Step, job: Mapping[str, Any], tuning: Tuning 
         return None
     machines, found = instances(step.job.type, job) or "machines of several kinds", step.job.type.cluster(job)
     if step.source:
-        return Spent(step.name, machines, 0.0, 0.0, step.origin)
+        return StepBill(step.name, machines, 0.0, 0.0, step.origin)
     seconds, remark = _billed(sagemaker, step.job.type, job, tuning)
     if step.attempts > 1:
         remark = "; ".join(filter(None, (remark, f"attempt {step.attempts}; those before it are not counted")))
     instance = prices.instances.get(str(found.get("InstanceType")))
     if instance is None:
-        return Spent(step.name, machines, seconds, None, "; ".join(filter(None, (remark, "not in the price list"))))
+        return StepBill(step.name, machines, seconds, None, "; ".join(filter(None, (remark, "not in the price list"))))
     disk = found.get("VolumeSizeInGB", 0) * prices.storage_usd_per_gb_month / HOURS_A_MONTH
     rate = found.get("InstanceCount", 1) * (instance.usd_per_hour + disk)
-    return Spent(step.name, machines, seconds, None if seconds is None else seconds / 3600 * rate, remark)
+    return StepBill(step.name, machines, seconds, None if seconds is None else seconds / 3600 * rate, remark)
 
 
 def _billed(sagemaker: Any, kind: JobType, job: Mapping[str, Any], tuning: Tuning | None) -> tuple[float | None, str]:

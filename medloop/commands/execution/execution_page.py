@@ -13,7 +13,7 @@ from datetime import datetime
 
 from medloop.commands.execution.graph_svg import Look, draw_graph
 from medloop.commands.execution.page_view import MAX_LINES, View
-from medloop.commands.execution.redaction import hide
+from medloop.commands.execution.redaction import redact_setting
 from medloop.commands.execution.trials import trial_rows
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates
@@ -42,7 +42,7 @@ def render(view: View, flags: str, every: float | None = None) -> str:
         view=view,
         execution=view.execution,
         graphs=_graphs(view),
-        parameters=[(name, hide(name, value)) for name, value in sorted(view.execution.parameters.items())],
+        parameters=[(name, redact_setting(name, value)) for name, value in sorted(view.execution.parameters.items())],
         trial_rows=trial_rows,
         max_lines=MAX_LINES,
         flags=flags,

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from medloop.commands.execution.progress import LogReader
 from medloop.commands.execution.trials import Tuning, read_tunings, trial_rows
-from medloop.commands.execution.waiting import INTERRUPTED, finish
+from medloop.commands.execution.waiting import INTERRUPTED, wait_and_report
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -281,4 +281,4 @@ def retry(
     sagemaker: Any = opened.boto.client("sagemaker")
     arn = find_execution(sagemaker, execution)
     sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
-    finish(services(ctx), opened, home, arn, wait=wait, json=json)
+    wait_and_report(services(ctx), opened, home, arn, wait=wait, json=json)

@@ -18,11 +18,11 @@ from medloop.commands.evidence import (
     score_of,
     sibling,
 )
-from medloop.commands.execution.billing import Bill, Spent, plan_bill, spent_on
+from medloop.commands.execution.billing import Bill, StepBill, bill_step, plan_bill
 from medloop.commands.execution.charts import Chart
 from medloop.commands.execution.curves import metric_charts, read_curves, tuning_charts
 from medloop.commands.execution.logs import JobLog
-from medloop.commands.execution.redaction import clean
+from medloop.commands.execution.redaction import clean_text
 from medloop.commands.execution.step_facts import Group, job_facts, other_facts
 from medloop.commands.execution.trials import Tuning, read_tuning
 from medloop.commands.records import Execution, Job, Step, describe_job, failed_step, failure_text, read_execution
@@ -46,11 +46,11 @@ class StepPart:
     step: Step
     reason: str
     facts: list[Group] = field(default_factory=list)
-    spent: Spent | None = None
+    spent: StepBill | None = None
     charts: list[Chart] = field(default_factory=list)
     tuning: Tuning | None = None
     log: list[str] = field(default_factory=list)
-    """The last lines, clean."""
+    """The last lines, cleaned."""
     num_lines: int = 0
 
     @property
@@ -109,7 +109,7 @@ class View:
         ended_by = failed_step(self.execution)
         parts = sorted((p for p in self.parts if p.step.status == "Failed"), key=lambda p: p.step is not ended_by)
         found = [(part.step.name, _first_line(part.reason) or "no reason was given") for part in parts]
-        own = _first_line(clean(self.execution.reason))
+        own = _first_line(clean_text(self.execution.reason))
         told = any(own in reason or reason in own for _, reason in found)
         return found if told or not own else [*found, ("", own)]
 
@@ -163,7 +163,7 @@ class ViewReader:
         return self._parts[key]
 
     def _read_part(self, step: Step) -> StepPart:
-        reason = clean(failure_text(self._sagemaker, step) if step.status == "Failed" else step.reason)
+        reason = clean_text(failure_text(self._sagemaker, step) if step.status == "Failed" else step.reason)
         if step.job is None:
             return StepPart(step, reason, other_facts(self._sagemaker, self._definition, step))
         job, lines = describe_job(self._sagemaker, step.job), self._log(step.job)
@@ -176,7 +176,7 @@ class ViewReader:
         ends = [_end(line) for line in lines[-MAX_LINES:]]
         spent = None
         if self._target.name != "local":
-            spent = spent_on(self._sagemaker, step, job, tuning, load_prices())
+            spent = bill_step(self._sagemaker, step, job, tuning, load_prices())
         return StepPart(step, reason, job_facts(step.job.type, job), spent, charts, tuning, ends, len(lines))
 
     def _log(self, job: Job) -> list[str]:
@@ -217,7 +217,7 @@ def _first_line(text: str) -> str:
 
 
 def _end(line: str) -> str:
-    shown = clean(line)
+    shown = clean_text(line)
     return shown if len(shown) <= MAX_CHARACTERS else shown[:MAX_CHARACTERS] + " …"
 
 

@@ -26,24 +26,24 @@ _CODES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def names_a_secret(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
     """Whether a setting of this name may hold a secret: `WANDB_API_KEY`, `apiToken`; not `keypoints`."""
     return not _SECRET_WORDS.isdisjoint(word.lower() for word in _WORD.findall(name))
 
 
-def hide(name: str, value: str) -> str:
+def redact_setting(name: str, value: str) -> str:
     """A setting's value, or that there is one where its name or its look says that it is secret."""
-    return HIDDEN if value and names_a_secret(name) else hide_within(value)
+    return HIDDEN if value and is_secret_name(name) else redact(value)
 
 
-def hide_within(text: str) -> str:
+def redact(text: str) -> str:
     """A text without what looks like a secret: access keys, tokens, passwords in addresses, signatures."""
     for pattern in _SECRET_VALUES:
         text = pattern.sub(HIDDEN, text)
     return text
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Lines of a log as their reader sees them: without colours, control characters, and what was overwritten."""
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in _CODES.sub("", text).split("\n")]
-    return hide_within(_CONTROLS.sub("", "\n".join(lines)))
+    return redact(_CONTROLS.sub("", "\n".join(lines)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medloop.commands.execution.redaction import hide
+from medloop.commands.execution.redaction import redact_setting
 from medloop.commands.output import duration
 from medloop.commands.records import Step
 from medloop.definition.read import Definition, member
@@ -110,16 +110,16 @@ def _arguments(words: list[str]) -> Rows:
                 rows.append((waiting, ""))
             waiting, joined, value = word.removeprefix("--").partition("=")
             if joined:
-                rows.append((waiting, hide(waiting, value)))
+                rows.append((waiting, redact_setting(waiting, value)))
                 waiting = ""
         else:
-            rows.append((waiting, hide(waiting, word)))
+            rows.append((waiting, redact_setting(waiting, word)))
             waiting = ""
     return rows
 
 
 def _named(values: Mapping[str, Any]) -> Rows:
-    return [(name, hide(name, _plain(value))) for name, value in sorted(values.items())]
+    return [(name, redact_setting(name, _plain(value))) for name, value in sorted(values.items())]
 
 
 def _plain(value: Any) -> str:

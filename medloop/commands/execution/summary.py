@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExecutionSummary:
     """An ended execution and what it left behind.
 
     Args:
@@ -59,7 +59,7 @@ class Outcome:
         return asdict(self)
 
 
-def read_outcome(target: Target, home: Path, execution: Execution) -> Outcome:
+def read_summary(target: Target, home: Path, execution: Execution) -> ExecutionSummary:
     """Collect what an ended execution left behind."""
     sagemaker = target.boto.client("sagemaker")
     facts: dict[str, Any] = {"execution": execution, "exit_code": exit_code(sagemaker, execution)}
@@ -75,43 +75,43 @@ def read_outcome(target: Target, home: Path, execution: Execution) -> Outcome:
         facts |= {"failed": failed.name, "reason": failure_text(sagemaker, failed)}
     elif execution.status != "Succeeded":
         facts["reason"] = execution.reason
-    return Outcome(**facts)
+    return ExecutionSummary(**facts)
 
 
-def print_outcome(out: Console, err: Console, outcome: Outcome, flags: str) -> None:
-    """Print the outcome: results on stdout, the reason of a failure on stderr.
+def print_summary(out: Console, err: Console, summary: ExecutionSummary, flags: str) -> None:
+    """Print the summary: results on stdout, the reason of a failure on stderr.
 
     Args:
         out: Results.
         err: Errors.
-        outcome: What to print.
+        summary: What to print.
         flags: Options that lead a further command to the same place.
     """
-    execution = outcome.execution
+    execution = summary.execution
     status = (execution.status, STATUS_STYLES.get(execution.status, ""))
     out.print(Text.assemble("execution ", execution.id, " ", status, f" after {duration(execution.seconds)}"))
-    if outcome.score:
-        say(out, f"  score     {outcome.score}")
-    for note in outcome.notes:
+    if summary.score:
+        say(out, f"  score     {summary.score}")
+    for note in summary.notes:
         say(out, f"  note      {note}")
-    if outcome.report:
-        say(out, f"  report    {outcome.report}")
-    if outcome.model:
-        say(out, f"  model     {outcome.model}  {outcome.approval}")
-        say(out, f"            {outcome.model_arn}")
-        say(out, f"  next      medloop models show {outcome.model}{flags}")
+    if summary.report:
+        say(out, f"  report    {summary.report}")
+    if summary.model:
+        say(out, f"  model     {summary.model}  {summary.approval}")
+        say(out, f"            {summary.model_arn}")
+        say(out, f"  next      medloop models show {summary.model}{flags}")
     if execution.status != "Succeeded":
-        _print_failure(out, err, outcome, flags)
+        _print_failure(out, err, summary, flags)
 
 
-def _print_failure(out: Console, err: Console, outcome: Outcome, flags: str) -> None:
-    execution = outcome.execution
-    step = execution.step(outcome.failed) if outcome.failed else None
+def _print_failure(out: Console, err: Console, summary: ExecutionSummary, flags: str) -> None:
+    execution = summary.execution
+    step = execution.step(summary.failed) if summary.failed else None
     if step and step.job:
         say(out, f"  log       medloop executions logs {execution.id} {step.name}{flags}")
     else:
         say(out, f"  see       medloop executions show {execution.id}{flags}")
     if execution.may_be_retried:
         say(out, f"  resume    medloop executions retry {execution.id}{flags}")
-    where = f"step {outcome.failed}: " if outcome.failed else ""
-    print_error(err, f"{where}{' '.join(outcome.reason.split()) or 'no reason was given'}")
+    where = f"step {summary.failed}: " if summary.failed else ""
+    print_error(err, f"{where}{' '.join(summary.reason.split()) or 'no reason was given'}")

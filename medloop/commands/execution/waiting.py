@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from medloop.commands.execution.progress import follow
-from medloop.commands.execution.summary import Outcome, print_outcome, read_outcome
+from medloop.commands.execution.summary import ExecutionSummary, print_summary, read_summary
 from medloop.commands.options import Services, flags
 from medloop.commands.output import print_json, say
 from medloop.commands.records import execution_id
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def finish(services: Services, target: Target, home: Path, arn: str, *, wait: bool, json: bool) -> None:
+def wait_and_report(services: Services, target: Target, home: Path, arn: str, *, wait: bool, json: bool) -> None:
     """Follow a started execution to its end and print what it left behind, or only say that it runs.
 
     Raises:
-        typer.Exit: With the code that the outcome stands for.
+        typer.Exit: With the code that the summary stands for.
     """
     if not wait:
         _print_started(services, arn, flags(target.name, home), json=json)
         return
-    outcome = follow_to_end(services, target, home, arn)
+    summary = wait_for_summary(services, target, home, arn)
     if json:
-        print_json(outcome.to_json())
+        print_json(summary.to_json())
     else:
-        print_outcome(services.out, services.err, outcome, flags(target.name, home))
-    raise typer.Exit(outcome.exit_code)
+        print_summary(services.out, services.err, summary, flags(target.name, home))
+    raise typer.Exit(summary.exit_code)
 
 
-def follow_to_end(services: Services, target: Target, home: Path, arn: str) -> Outcome:
+def wait_for_summary(services: Services, target: Target, home: Path, arn: str) -> ExecutionSummary:
     """Follow an execution and read what it left behind.
 
     Raises:
@@ -51,7 +51,7 @@ def follow_to_end(services: Services, target: Target, home: Path, arn: str) -> O
         for command in (f"logs {identifier} --follow", f"show {identifier}", f"stop {identifier}"):
             say(services.err, f"  medloop executions {command}{flags(target.name, home)}")
         raise typer.Exit(INTERRUPTED) from None
-    return read_outcome(target, home, execution)
+    return read_summary(target, home, execution)
 
 
 def _print_started(services: Services, arn: str, flags: str, *, json: bool) -> None:

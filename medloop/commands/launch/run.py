@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medloop.commands.execution.waiting import finish
+from medloop.commands.execution.waiting import wait_and_report
 from medloop.commands.launch.launching import Wish, check_data, select, start
 from medloop.commands.options import (
     DEFAULT_HOME,
@@ -73,7 +73,7 @@ def run(
     opened = services(ctx).target(target, home)
     selection = select(services(ctx), opened, resolved, only, source)
     arn = start(services(ctx), opened, wish, yes=yes, selection=selection)
-    finish(services(ctx), opened, home, arn, wait=wait, json=json)
+    wait_and_report(services(ctx), opened, home, arn, wait=wait, json=json)
 
 
 def _keep_to(budget: float, services: Services, wish: Wish) -> None:

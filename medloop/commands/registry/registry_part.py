@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from medloop.commands.evidence import name_of
-from medloop.commands.execution.billing import Spent, spent_on
+from medloop.commands.execution.billing import StepBill, bill_step
 from medloop.commands.execution.trials import read_tuning
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates
@@ -140,13 +140,13 @@ def _job(sagemaker: Any, place: str, step: Step) -> list[tuple[str, ...]]:
     if step.job is None:
         return []
     tuning = read_tuning(sagemaker, step.name, step.job) if step.job.type.trials else None
-    spent = spent_on(sagemaker, step, describe_job(sagemaker, step.job), tuning, load_prices())
+    spent = bill_step(sagemaker, step, describe_job(sagemaker, step.job), tuning, load_prices())
     if spent is None:
         return []
     return [(spent.step, spent.machines, duration(step.seconds), _cost(place, spent), spent.remark)]
 
 
-def _cost(place: str, spent: Spent) -> str:
+def _cost(place: str, spent: StepBill) -> str:
     if place == "local":
         return "nothing"
     return "not known" if spent.usd is None else f"{spent.usd:,.2f} USD"

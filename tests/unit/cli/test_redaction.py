@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medloop.commands.execution.redaction import HIDDEN, clean, hide
+from medloop.commands.execution.redaction import HIDDEN, clean_text, redact_setting
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from medloop.commands.execution.redaction import HIDDEN, clean, hide
 )
 def test_a_setting_with_a_secret_name_is_hidden(name: str) -> None:
     """However its words are joined."""
-    assert hide(name, "value") == HIDDEN
+    assert redact_setting(name, "value") == HIDDEN
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_a_setting_with_a_secret_name_is_hidden(name: str) -> None:
 )
 def test_what_is_no_secret_is_shown(name: str, value: str) -> None:
     """A digest, an address, an empty value, a word that only contains another."""
-    assert hide(name, value) == value
+    assert redact_setting(name, value) == value
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_what_is_no_secret_is_shown(name: str, value: str) -> None:
 )
 def test_a_line_is_shown_without_secrets_and_control_codes(line: str, left: str) -> None:
     """As a reader on a terminal would see it, but for what must not be seen."""
-    assert clean(line) == left
+    assert clean_text(line) == left
