@@ -23,7 +23,6 @@ from medloop.documents.split import Case, Leakage, Patient, Split, SplitCounts, 
 from workshop.models import NUM_CLASSES
 from workshop.sizes import Shape, Sizes, Task
 
-Vector = NDArray[np.float64]
 LABELS = ["background", "structure"]
 CLASSES = [f"class-{number}" for number in range(NUM_CLASSES)]
 VAL_VOLUMES = 2

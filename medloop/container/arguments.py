@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -61,7 +61,7 @@ def parse_arguments(model: type[Model], arguments: dict[str, str]) -> Model:
         raise SettingError(f"argument --{name}={problem.value!r}: {problem.reason}; fix its value") from None
 
 
-def _decode(text: str) -> Any:
+def _decode(text: str) -> object:
     """Lists and objects are JSON; scalars stay text, which pydantic converts to the field's type."""
     if text[:1] not in ("[", "{") and text != "null":
         return text

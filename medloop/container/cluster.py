@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from medloop.container.paths import ml_root
 from medloop.errors import SettingError
@@ -65,7 +64,7 @@ class Cluster:
         return cls._checked(_json(text, FILE), FILE)
 
     @classmethod
-    def _checked(cls, given: Any, source: str) -> Cluster:
+    def _checked(cls, given: object, source: str) -> Cluster:
         if not isinstance(given, dict):
             raise _broken(source, "must hold a JSON object")
         hosts, current, interface = (given.get(key) for key in ("hosts", "current_host", "network_interface_name"))
@@ -82,7 +81,7 @@ class Cluster:
         return cls(tuple(sorted(hosts)), str(current), interface)
 
 
-def _json(text: str, source: str) -> Any:
+def _json(text: str, source: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

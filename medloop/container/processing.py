@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medloop.container.arguments import read_pairs
 from medloop.container.paths import message_file, ml_root
+from medloop.container.run import leave_reason
 from medloop.errors import DataError, TargetError
 
 _INPUT, _OUTPUT = "input-", "output-"
@@ -55,9 +56,7 @@ class ProcessingJob:
     def say(self, message: str) -> None:
         """Leave the job's last word, which the service shows as ExitMessage (1,024 characters at most)."""
         print(message, flush=True)
-        path = message_file()
-        if path.parent.is_dir():
-            path.write_text(message[:1024], encoding="utf-8")
+        leave_reason(message_file(), message)
 
     @classmethod
     def read(cls, argv: Sequence[str]) -> ProcessingJob:

@@ -18,13 +18,17 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from medloop.container import failures
 from medloop.container.failures import Verdict, judge, read_failures
 from medloop.container.launch import Plan
 from medloop.container.paths import failure_file
 from medloop.container.run import leave_reason
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing import LogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig
 
 SHUTDOWN_SECONDS: Final = 100
 """For a checkpoint, of the 120 that the service leaves between SIGTERM and SIGKILL
@@ -111,7 +115,7 @@ def _run(plan: Plan, program: Sequence[str], folder: Path, stop: Stop) -> Verdic
     return judge(codes, read_failures(folder), stopped=stop.number is not None)
 
 
-def _config(plan: Plan, folder: Path) -> Any:
+def _config(plan: Plan, folder: Path) -> LaunchConfig:
     from torch.distributed.launcher.api import LaunchConfig
 
     meeting: dict[str, Any] = {"timeout": MEETING_SECONDS}
@@ -141,7 +145,7 @@ def _config(plan: Plan, folder: Path) -> Any:
     )
 
 
-def _logs(folder: Path) -> Any:
+def _logs(folder: Path) -> LogsSpecs:
     """Standard output of the first process only; standard error of all, each line with its process's number."""
     from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
 

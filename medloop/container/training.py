@@ -103,12 +103,14 @@ def _stored_channels(root: Path) -> dict[str, Path]:
 
 
 def _stored_hyperparameters(root: Path) -> dict[str, str]:
-    values = _read_json(root / "input" / "config" / "hyperparameters.json")
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    return _as_text(_read_json(root / "input" / "config" / "hyperparameters.json"))
 
 
 def _script_mode_hyperparameters(env: Mapping[str, str]) -> dict[str, str]:
-    values = json.loads(env.get("SM_HPS", "{}"))
+    return _as_text(json.loads(env.get("SM_HPS", "{}")))
+
+
+def _as_text(values: Mapping[str, object]) -> dict[str, str]:
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,8 +132,8 @@ def _operating_points(probabilities: Floats, labels: Integers, classes: Sequence
 
 def _largest_other(logits: Floats, labels: Integers) -> Floats:
     """Each case's largest logit of another class than its own [N]."""
-    others: Any = np.where(np.arange(logits.shape[1]) == labels[:, None], -np.inf, logits).max(axis=1)
-    return np.asarray(others, dtype=np.float64)
+    others: Floats = np.where(np.arange(logits.shape[1]) == labels[:, None], -np.inf, logits).max(axis=1)
+    return others
 
 
 def _said(logits: Floats, labels: Integers, temperature: float | None) -> str:

@@ -21,9 +21,9 @@ from medloop.imaging.device import pick_device
 from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
 from medloop.training.classification_task import ClassificationTask, min_training_rows
 from medloop.training.compute import channels_last
-from medloop.training.placement import place_images
+from medloop.training.placement import Room, place_images
 from medloop.training.pretrained import load_pretrained
-from medloop.training.provenance import make_record, run_identity, run_info
+from medloop.training.provenance import Provenance
 from medloop.training.ranks import Ranks, join_ranks
 from medloop.training.seeding import seed_everything
 from medloop.training.tracking.open import tracking
@@ -56,18 +56,14 @@ def _train(job: TrainingJob, settings: ClassificationHyperparameters, device: to
     pretrained = load_pretrained(job, model, network, split.classes)
     task, rule = _make_task(settings, files, split, device, ranks)
     task.min_rows = min_training_rows(model)
-    identity = run_identity(network, split.classes, split, pretrained)
-    with tracking(run_info("classification", settings, split), job.output_dir) as run:
+    origin = Provenance(network, split.classes, split, pretrained, settings)
+    with tracking(origin.run_info(), job.output_dir) as run:
         trainer = Trainer(
             model, task, settings, device=device, checkpoint_dir=job.checkpoint_dir, ranks=ranks,
-            network=network.name, identity=identity, tracking=run,
+            network=network.name, identity=origin.identity(), tracking=run,
         )  # fmt: skip
         result = trainer.fit(on_finish=task.calibrate)
-        record = make_record(
-            task="classification", network=network, classes=split.classes, preprocessing=rule, inference=None,
-            split=split, pretrained=pretrained, settings=settings, best=result.best, tracking=run.runs(),
-            calibration=task.calibration,
-        )  # fmt: skip
+        record = origin.record(rule, result.best, run.runs(), calibration=task.calibration)
         if ranks.first:
             write_model(job.model_dir, result.model, record, result.history)
             run.model(job.model_dir)
@@ -86,7 +82,7 @@ def _make_task(
         load_labelled(files[name], settings, cache, ranks.local_share, ranks.barrier) for name in TRAINING_SPLITS
     )
     rule = fit_rule(train, settings)
-    train, val = place_images((train, val), settings.data_device, device)
+    train, val = place_images((train, val), Room(settings.data_device, device))
     last = channels_last(settings, networks.traits(settings.model_name))
     task = ClassificationTask(train, val, split.classes, rule, settings, device, last, ranks)
     task.num_val_patients = split.counts["val"].num_patients if split.identifiers != "none" else None

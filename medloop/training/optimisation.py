@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from medloop.documents.hyperparameters import Hyperparameters
 from medloop.imaging.device import autocast, best_precision
-from medloop.training.averaging import WeightAverage
 from medloop.training.parallel import Parallel
 
 
@@ -67,12 +67,10 @@ class Optimisation:
             self.precision = "fp32"
         # fp16's smallest numbers are too large for gradients: the loss is scaled up. Idle with other precisions.
         self.scaler = GradScaler(device.type, enabled=self.precision == "fp16" and device.type == "cuda")
-        self.average = WeightAverage(self.parallel.parameters, self.settings.ema) if self.settings.ema else None
-
-    @property
-    def averages(self) -> list[Tensor] | None:
-        """Averaged weights, in the order of the network's; None where none are kept."""
-        return self.average.averages if self.average else None
+        self.averages: list[Tensor] | None = None
+        """Averaged weights, in the order of the network's; None where none are kept. Under FSDP a process's part."""
+        if self.settings.ema:
+            self.averages = [weight.detach().clone() for weight in self.parallel.parameters]
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, from 0."""
@@ -100,8 +98,8 @@ class Optimisation:
             self.parallel.clip_gradients(self.settings.clip_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        if self.average is not None:
-            self.average.update(step + 1)
+        if self.averages is not None:
+            update_averages(self.averages, self.parallel.parameters, self.settings.ema, step + 1)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors to resume from, by name."""
@@ -122,3 +120,17 @@ def restore_scaler(scaler: GradScaler, saved: Mapping[str, float]) -> None:
     """Put back a scaler's state; JSON keeps no difference between integers and other numbers, and torch wants it."""
     own = scaler.state_dict()
     scaler.load_state_dict({name: type(value)(saved.get(name, value)) for name, value in own.items()})
+
+
+def update_averages(averages: Sequence[Tensor], weights: Sequence[Tensor], ema: float, step: int) -> None:
+    """Take weights into their exponential moving average (EMA), which often scores better; in place.
+
+    Args:
+        averages: They start as the first weights.
+        weights: In the same order.
+        ema: A step's share that stays, once the run is old enough: step n keeps (1 + n) / (10 + n) at most, so that
+            the first, random weights are soon forgotten.
+        step: Counted from 1 over the whole run.
+    """
+    update = get_ema_multi_avg_fn(min(ema, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
+    update(averages, [weight.detach() for weight in weights], step)

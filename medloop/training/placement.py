@@ -1,4 +1,4 @@
-"""Where prepared data lies while a network is trained: on the GPU where it fits, else mapped on the CPU."""
+"""Where prepared data is kept while a network is trained: on the GPU where it fits, else mapped on the CPU."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Room:
             self.free = SHARE_OF_FREE * free
 
     def place(self, num_bytes: int) -> torch.device:
-        """Where data of that size is to lie; what goes to the GPU is subtracted from what it has room for."""
+        """Choose where data of that size is kept; what goes to the GPU is subtracted from what it has room for."""
         assert self.free is not None  # noqa: S101
         if self.setting == "cpu" or (self.setting == "auto" and num_bytes >= self.free):
             return torch.device("cpu")
@@ -51,48 +51,20 @@ class Room:
         return self.device
 
 
-def place_images(
-    splits: Sequence[LabelledImages], setting: DataDevice, device: torch.device, room: Room | None = None
-) -> list[LabelledImages]:
-    """Put splits where they fit, the first ones first.
-
-    Args:
-        splits: On the CPU; the training split first.
-        setting: `data_device`.
-        device: The network's.
-        room: What the GPU has room for; measured by default.
-
-    Raises:
-        SettingError: data_device=gpu, and there is no GPU.
-    """
-    room = room or Room(setting, device)
+def place_images(splits: Sequence[LabelledImages], room: Room) -> list[LabelledImages]:
+    """Put splits, which are on the CPU, where they fit, the first ones first."""
     targets = [room.place(split.num_bytes) for split in splits]
     return [split if target.type == "cpu" else split.to(target) for split, target in zip(splits, targets, strict=True)]
 
 
 def place_volumes(
-    training: Sequence[TrainingVolume],
-    validation: Sequence[ValidationVolume],
-    setting: DataDevice,
-    device: torch.device,
-    room: Room | None = None,
+    training: Sequence[TrainingVolume], validation: Sequence[ValidationVolume], room: Room
 ) -> tuple[list[TrainingVolume], list[ValidationVolume]]:
-    """Put the training volumes where they fit, all on one device, then the validation volumes.
+    """Put the training volumes where they fit, all on one device, then the validation volumes; all are on the CPU.
 
     Candidate centres stay on the CPU, where positions are drawn; so does the validation volumes' truth, which is
     needed once a case.
-
-    Args:
-        training: On the CPU.
-        validation: On the CPU.
-        setting: `data_device`.
-        device: The network's.
-        room: What the GPU has room for; measured by default.
-
-    Raises:
-        SettingError: data_device=gpu, and there is no GPU.
     """
-    room = room or Room(setting, device)
     first = room.place(sum(v.image.nbytes + v.label.nbytes for v in training))
     second = room.place(sum(v.image.nbytes + v.label.nbytes for v in validation))
     placed = list(training) if first.type == "cpu" else [volume.to(first) for volume in training]

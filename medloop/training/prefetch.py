@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -60,15 +60,13 @@ class _Failed:
     error: BaseException
 
 
-_END = object()
-
-
 class _Worker(Generic[T]):
     def __init__(self, make: Callable[[int], T], steps: Iterable[int], device: torch.device, depth: int) -> None:
         self._make, self._steps, self._device = make, steps, device
         self._room = threading.Semaphore(depth)
         self._stopped = threading.Event()
-        self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[_Made[T] | _Failed | None] = queue.SimpleQueue()
+        """None comes last."""
         self._stream = None
         if device.type == "cuda":
             self._stream = _side_stream(device)
@@ -80,7 +78,7 @@ class _Worker(Generic[T]):
     def results(self) -> Iterator[T]:
         while True:
             item = self._results.get()
-            if item is _END:
+            if item is None:
                 return
             if isinstance(item, _Failed):
                 raise item.error
@@ -105,7 +103,7 @@ class _Worker(Generic[T]):
                     self._results.put(_Made(value, self._stream.record_event() if self._stream else None))
                     # The reader's alone: on a GPU one more batch would else stay until the next is made.
                     del value
-            self._results.put(_END)
+            self._results.put(None)
         # KeyboardInterrupt and SystemExit too: the reader would wait for ever.
         except BaseException as error:
             self._results.put(_Failed(error))
@@ -117,7 +115,7 @@ def _side_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def _hand_over(value: Any, ready: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
+def _hand_over(value: object, ready: torch.cuda.Event, stream: torch.cuda.Stream) -> None:
     """Let the reader's stream wait for a result, and the allocator for the reader."""
     stream.wait_event(ready)
     for tensor in tensors_in(value):
@@ -125,12 +123,12 @@ def _hand_over(value: Any, ready: torch.cuda.Event, stream: torch.cuda.Stream) -
             tensor.record_stream(stream)
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: object) -> Iterator[Tensor]:
     """The tensors in tuples, lists, mappings and dataclasses, however deep."""
     if isinstance(value, Tensor):
         yield value
         return
-    parts: Iterable[Any] = ()
+    parts: Iterable[object] = ()
     if isinstance(value, Mapping):
         parts = value.values()
     elif isinstance(value, tuple | list):

@@ -6,8 +6,8 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
-from typing import Literal
 
 from medloop.documents.hyperparameters import Hyperparameters
 from medloop.documents.model import (
@@ -27,48 +27,61 @@ from medloop.training.tracking.base import RunInfo
 _PACKAGES = ("medloop", "torch", "torchvision", "monai", "numpy", "nibabel", "pillow", "safetensors")
 
 
-def make_record(
-    *,
-    task: Literal["classification", "segmentation"],
-    network: Network,
-    classes: Sequence[str],
-    preprocessing: ImagePreprocessing | VolumePreprocessing,
-    inference: Inference | None,
-    split: SplitRecord,
-    pretrained: ModelRecord | None,
-    settings: Hyperparameters,
-    best: Best,
-    tracking: Sequence[TrackingRun] = (),
-    calibration: Calibration | None = None,
-) -> ModelRecord:
-    """model.json of a finished run; patients that `pretrained` has seen count as seen."""
-    return ModelRecord(
-        task=task,
-        network=network,
-        classes=list(classes),
-        preprocessing=preprocessing,
-        inference=inference,
-        temperature=calibration.temperature if calibration else None,
-        operating_point=(calibration.operating_point or None) if calibration else None,
-        patients=patients_seen(split, pretrained),
-        best=best,
-        hyperparameters=settings.model_dump(mode="json"),
-        data_digest=split.data_digest,
-        code_digest=code_digest(),
-        versions=versions(),
-        tracking=list(tracking),
-    )
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run's model comes from.
 
+    Args:
+        network: As `networks.describe` gives it.
+        classes: Names by output index.
+        split: split.json.
+        pretrained: model.json of the weights that it starts from.
+        settings: All hyperparameters.
+    """
 
-def run_info(task: Literal["classification", "segmentation"], settings: Hyperparameters, split: SplitRecord) -> RunInfo:
-    """What a run tells its trackers, before its first epoch."""
-    return RunInfo(task, settings.model_dump(mode="json"), code_digest(), split.data_digest, dict(os.environ))
+    network: Network
+    classes: Sequence[str]
+    split: SplitRecord
+    pretrained: ModelRecord | None
+    settings: Hyperparameters
 
+    def identity(self) -> str:
+        """What a run is beside its hyperparameters: another one's checkpoint is refused."""
+        weights = self.pretrained.model_dump_json() if self.pretrained else None
+        network = self.network.model_dump(mode="json")
+        return json.dumps([network, list(self.classes), self.split.data_digest, weights], sort_keys=True)
 
-def run_identity(network: Network, classes: Sequence[str], split: SplitRecord, pretrained: ModelRecord | None) -> str:
-    """What a run is beside its hyperparameters: a checkpoint of another one isn't gone on from."""
-    weights = pretrained.model_dump_json() if pretrained else None
-    return json.dumps([network.model_dump(mode="json"), list(classes), split.data_digest, weights], sort_keys=True)
+    def run_info(self) -> RunInfo:
+        """What a run tells its trackers, before its first epoch."""
+        hyperparameters = self.settings.model_dump(mode="json")
+        return RunInfo(self.split.task, hyperparameters, code_digest(), self.split.data_digest, dict(os.environ))
+
+    def record(
+        self,
+        preprocessing: ImagePreprocessing | VolumePreprocessing,
+        best: Best,
+        tracking: Sequence[TrackingRun],
+        *,
+        inference: Inference | None = None,
+        calibration: Calibration | None = None,
+    ) -> ModelRecord:
+        """model.json of the finished run; patients that `pretrained` has seen count as seen."""
+        return ModelRecord(
+            task=self.split.task,
+            network=self.network,
+            classes=list(self.classes),
+            preprocessing=preprocessing,
+            inference=inference,
+            temperature=calibration.temperature if calibration else None,
+            operating_point=(calibration.operating_point or None) if calibration else None,
+            patients=patients_seen(self.split, self.pretrained),
+            best=best,
+            hyperparameters=self.settings.model_dump(mode="json"),
+            data_digest=self.split.data_digest,
+            code_digest=code_digest(),
+            versions=versions(),
+            tracking=list(tracking),
+        )
 
 
 def code_digest() -> str:

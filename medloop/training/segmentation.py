@@ -22,9 +22,9 @@ from medloop.imaging.volume_augmentation import VolumeAugmentation
 from medloop.imaging.volumes import Shape
 from medloop.training.compute import channels_last
 from medloop.training.losses import VolumeLoss
-from medloop.training.placement import place_volumes
+from medloop.training.placement import Room, place_volumes
 from medloop.training.pretrained import load_pretrained
-from medloop.training.provenance import make_record, run_identity, run_info
+from medloop.training.provenance import Provenance
 from medloop.training.ranks import Ranks, join_ranks
 from medloop.training.seeding import seed_everything
 from medloop.training.segmentation_task import SegmentationTask
@@ -72,18 +72,14 @@ def _train(job: TrainingJob, settings: SegmentationHyperparameters, device: torc
     pretrained = load_pretrained(job, model, network, classes)
     data = _load(job, settings, split, classes, multiple, ranks)
     task = _make_task(settings, data, len(classes), device, ranks)
-    identity = run_identity(network, classes, split, pretrained)
-    with tracking(run_info("segmentation", settings, split), job.output_dir) as run:
+    origin = Provenance(network, classes, split, pretrained, settings)
+    with tracking(origin.run_info(), job.output_dir) as run:
         trainer = Trainer(
             model, task, settings, device=device, checkpoint_dir=job.checkpoint_dir, ranks=ranks,
-            network=network.name, identity=identity, tracking=run,
+            network=network.name, identity=origin.identity(), tracking=run,
         )  # fmt: skip
         result = trainer.fit()
-        record = make_record(
-            task="segmentation", network=network, classes=classes, preprocessing=data.preprocessing,
-            inference=data.inference, split=split, pretrained=pretrained, settings=settings, best=result.best,
-            tracking=run.runs(),
-        )  # fmt: skip
+        record = origin.record(data.preprocessing, result.best, run.runs(), inference=data.inference)
         if ranks.first:
             write_model(job.model_dir, result.model, record, result.history)
             run.model(job.model_dir)
@@ -147,7 +143,7 @@ def _make_task(
     settings: SegmentationHyperparameters, data: _Data, num_classes: int, device: torch.device, ranks: Ranks
 ) -> SegmentationTask:
     spacing = data.preprocessing.spacing or (1.0, 1.0, 1.0)
-    training, validation = place_volumes(data.training, data.validation, settings.data_device, device)
+    training, validation = place_volumes(data.training, data.validation, Room(settings.data_device, device))
     visits = settings.patches_per_volume if settings.mode == "patch" else 1
     return SegmentationTask(
         sampler=PatchSampler(training, data.patch, visits, settings.foreground_ratio),

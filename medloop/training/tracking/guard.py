@@ -10,8 +10,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from medloop.documents.model import TrackingRun
 from medloop.training.tracking.base import Picture, RunInfo, Status, Tracker
@@ -48,7 +49,7 @@ class Guarded:
     ) -> None:
         self._tracker, self._say = tracker, say
         self._start_seconds, self._finish_seconds = start_seconds, finish_seconds
-        self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(QUEUE_LENGTH)
+        self._calls: queue.Queue[tuple[str, Callable[[], object]]] = queue.Queue(QUEUE_LENGTH)
         self._started = threading.Event()
         self._run: TrackingRun | None = None
         self._failures = 0
@@ -60,7 +61,7 @@ class Guarded:
         """Begin to open the run."""
         self._begun = time.monotonic()
         self._thread.start()
-        self._put("start", info)
+        self._put("start", partial(self._open, info))
 
     def run(self) -> TrackingRun | None:
         """The tracker's run; None where it has none, or couldn't be reached. Waits for a start that still lasts."""
@@ -71,46 +72,47 @@ class Guarded:
 
     def metrics(self, row: Mapping[str, float], step: int) -> None:
         """An epoch's numbers."""
-        self._put("metrics", dict(row), step)
+        self._put("metrics", partial(self._tracker.metrics, dict(row), step))
 
     def picture(self, name: str, image: Picture, step: int) -> None:
         """A picture of that epoch."""
-        self._put("picture", name, image, step)
+        self._put("picture", partial(self._tracker.picture, name, image, step))
 
     def artefact(self, path: Path) -> None:
         """A file that belongs to the run; it must stay as it is until the run ends."""
-        self._put("artefact", path)
+        self._put("artefact", partial(self._tracker.artefact, path))
 
     def model(self, folder: Path) -> None:
         """The finished model's folder; likewise."""
-        self._put("model", folder)
+        self._put("model", partial(self._tracker.model, folder))
 
     def finish(self, status: Status) -> None:
         """Close the run, and wait for it for a limited time."""
         self.run()  # A start without an answer is waited for no longer than its own limit.
         if self._off:
             return
-        self._put("finish", status)
+        self._put("finish", partial(self._tracker.finish, status))
         self._thread.join(self._finish_seconds)
         if self._thread.is_alive():
             self._turn_off(f"not finished in {self._finish_seconds:g} s")
 
-    def _put(self, method: str, *arguments: Any) -> None:
+    def _open(self, info: RunInfo) -> None:
+        self._run = self._tracker.start(info)
+
+    def _put(self, method: str, call: Callable[[], object]) -> None:
         if self._off:
             return
         try:
-            self._calls.put_nowait((method, arguments))
+            self._calls.put_nowait((method, call))
         except queue.Full:
             self._turn_off(f"{QUEUE_LENGTH} calls behind")
 
     def _work(self) -> None:
         method = ""
         while method != "finish" and not self._off:
-            method, arguments = self._calls.get()
+            method, call = self._calls.get()
             try:
-                answer = getattr(self._tracker, method)(*arguments)
-                if method == "start":
-                    self._run = answer
+                call()
             except BaseException as error:
                 self._fail(method, error)
             if method == "start":

@@ -7,10 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from medloop.documents.model import TrackingRun
 from medloop.training.tracking.base import Picture, RunInfo, Status
+
+if TYPE_CHECKING:
+    import wandb
 
 Mode = Literal["online", "offline"]
 INIT_SECONDS: Final = 30
@@ -44,7 +47,7 @@ class WandbTracker:
         import wandb
 
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._run: Any = wandb.init(
+        self._run = wandb.init(
             project=self._project,
             entity=self._entity,
             dir=str(self._folder),
@@ -90,7 +93,7 @@ class WandbTracker:
                 path.unlink()
 
 
-def _settings(key: str | None) -> Any:
+def _settings(key: str | None) -> wandb.Settings:
     import wandb
 
     return wandb.Settings(

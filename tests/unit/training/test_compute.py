@@ -18,11 +18,10 @@ from medloop.errors import SettingError
 from medloop.imaging.networks import Traits
 from medloop.imaging.upsampling import LinearUpsample, replace_upsampling, upsample_linear
 from medloop.training.auto_batch import largest_that_fits
-from medloop.training.averaging import WeightAverage
 from medloop.training.compilation import Compiler, compile_network, synchronised
 from medloop.training.compute import blocks, prepare_network
 from medloop.training.memory import advice, translate_oom
-from medloop.training.optimisation import restore_scaler
+from medloop.training.optimisation import restore_scaler, update_averages
 from tests.unit.training.distributed import CPU
 from tests.unit.training.resumable import run, state
 
@@ -241,14 +240,11 @@ def test_a_scaler_goes_on() -> None:
 
 def test_averages_follow_the_weights() -> None:
     """Step n keeps (1 + n) / (10 + n) at most, later the decay."""
-    weight = nn.Parameter(torch.tensor([0.0]))
-    average = WeightAverage([weight], 0.5)
-    with torch.no_grad():
-        weight.fill_(1.0)
-    average.update(1)
-    assert float(average.averages[0]) == pytest.approx(9 / 11)
-    average.update(1000)
-    assert float(average.averages[0]) == pytest.approx(0.5 * 9 / 11 + 0.5)
+    weights, averages = [nn.Parameter(torch.tensor([1.0]))], [torch.tensor([0.0])]
+    update_averages(averages, weights, 0.5, 1)
+    assert float(averages[0]) == pytest.approx(9 / 11)
+    update_averages(averages, weights, 0.5, 1000)
+    assert float(averages[0]) == pytest.approx(0.5 * 9 / 11 + 0.5)
 
 
 @pytest.mark.slow
