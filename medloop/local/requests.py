@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from botocore.validate import ParamValidator
 
 from medloop.definition.requests import operation_problems, service_model
 from medloop.local.errors import invalid
-from medloop.local.state.store import Document
 
 
-def check_request(operation: str, request: Document) -> None:
+def check_request(operation: str, request: dict[str, Any]) -> None:
     """Check types, required and unknown fields of a request.
 
     Raises:
@@ -22,7 +23,7 @@ def check_request(operation: str, request: Document) -> None:
         raise invalid(report.generate_report())
 
 
-def check_limits(operation: str, request: Document) -> None:
+def check_limits(operation: str, request: dict[str, Any]) -> None:
     """Check lengths, counts, patterns and values of a request, which botocore leaves to the service.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medloop.local.api.paging import created_between, epoch, page
+from medloop.local.api.paging import is_listed, page
 from medloop.local.hosting import endpoints
 from medloop.local.state.backend import Backend
 from medloop.local.state.store import Document, Table, pick
@@ -44,20 +44,11 @@ def delete(backend: Backend, params: Document) -> Document:
 def list_(backend: Backend, params: Document) -> Document:
     """ListEndpoints, the newest first by default."""
     with backend.store.read() as read:
-        found = [item for item in read.select(Table.ENDPOINTS) if _wanted(item, params)]
+        found = [
+            item for item in read.select(Table.ENDPOINTS) if is_listed(item, params, "EndpointName", "EndpointStatus")
+        ]
     names = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
     shown = [pick(endpoints.revive(backend, item), *names) for item in found]
     by = _SORTS.get(params.get("SortBy", ""), "CreationTime")
     given = {"SortOrder": "Descending", **params}
     return page(shown, given, member="Endpoints", sort=lambda item: (item[by], item["EndpointName"]))
-
-
-def _wanted(item: Document, params: Document) -> bool:
-    modified = item["LastModifiedTime"]
-    return (
-        params.get("NameContains", "") in item["EndpointName"]
-        and params.get("StatusEquals", item["EndpointStatus"]) == item["EndpointStatus"]
-        and created_between(item, params, "CreationTimeAfter", "CreationTimeBefore")
-        and not ("LastModifiedTimeAfter" in params and modified <= epoch(params["LastModifiedTimeAfter"]))
-        and not ("LastModifiedTimeBefore" in params and modified >= epoch(params["LastModifiedTimeBefore"]))
-    )

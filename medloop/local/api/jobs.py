@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from medloop.local import processes
-from medloop.local.api.paging import created_between, epoch, page
+from medloop.local.api.paging import is_listed, page
 from medloop.local.errors import invalid
 from medloop.local.jobs.job import ENDED, TRAINING, Job, JobKind, create_job
 from medloop.local.state.backend import Backend
@@ -42,7 +42,7 @@ def operations(kind: JobKind) -> dict[str, Handler]:
         with backend.store.read() as read:
             known = read.select(kind.table)
         current = [Job.recorded(backend, kind, job).reap(job) for job in known]
-        shown = [_summary(kind, job) for job in current if _wanted(kind, job, params)]
+        shown = [_summary(kind, job) for job in current if is_listed(job, params, kind.name_field, kind.status)]
         name = kind.name_field
         by = {"Name": name, "Status": kind.status}.get(params.get("SortBy", ""), "CreationTime")
         return page(shown, params, member=f"{kind.name}Summaries", sort=lambda job: (job[by], job[name]))
@@ -53,17 +53,6 @@ def operations(kind: JobKind) -> dict[str, Handler]:
         f"Stop{kind.name}": stop,
         f"List{kind.name}s": list_,
     }
-
-
-def _wanted(kind: JobKind, job: Document, params: Document) -> bool:
-    modified = job["LastModifiedTime"]
-    return (
-        params.get("NameContains", "") in job[kind.name_field]
-        and params.get("StatusEquals", job[kind.status]) == job[kind.status]
-        and created_between(job, params, "CreationTimeAfter", "CreationTimeBefore")
-        and not ("LastModifiedTimeAfter" in params and modified <= epoch(params["LastModifiedTimeAfter"]))
-        and not ("LastModifiedTimeBefore" in params and modified >= epoch(params["LastModifiedTimeBefore"]))
-    )
 
 
 def _summary(kind: JobKind, job: Document) -> Document:

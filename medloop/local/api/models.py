@@ -14,7 +14,7 @@ from medloop.local.state.tags import put_tags
 
 
 @dataclass(frozen=True)
-class Kind:
+class ResourceOperations:
     """One of the two kinds, and its operations.
 
     Args:
@@ -73,8 +73,8 @@ class Kind:
         return {}
 
 
-MODELS = Kind("Model", Table.MODELS, create_model, read_model)
-CONFIGS = Kind(
+MODELS = ResourceOperations("Model", Table.MODELS, create_model, read_model)
+CONFIGS = ResourceOperations(
     "EndpointConfig",
     Table.ENDPOINT_CONFIGS,
     lambda write, backend, request: create_config(write, request),

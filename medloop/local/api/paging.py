@@ -48,21 +48,40 @@ def page(
     return response
 
 
-def epoch(time: Any) -> float:
-    """A request's time stamp (datetime, number or ISO text) in seconds since the epoch."""
-    if isinstance(time, int | float):
-        return float(time)
-    parsed = time if isinstance(time, datetime.datetime) else datetime.datetime.fromisoformat(str(time))
-    return parsed.timestamp()
+def is_listed(document: Document, params: Document, name: str, status: str) -> bool:
+    """True if a record passes a list request's filters: by its name, its status and its times.
+
+    Args:
+        document: The record.
+        params: The request.
+        name: The field of the record's name.
+        status: The field of its status.
+    """
+    modified = document["LastModifiedTime"]
+    return (
+        params.get("NameContains", "") in document[name]
+        and params.get("StatusEquals", document[status]) == document[status]
+        and created_between(document, params, "CreationTimeAfter", "CreationTimeBefore")
+        and not ("LastModifiedTimeAfter" in params and modified <= _epoch(params["LastModifiedTimeAfter"]))
+        and not ("LastModifiedTimeBefore" in params and modified >= _epoch(params["LastModifiedTimeBefore"]))
+    )
 
 
 def created_between(document: Document, params: Document, after: str, before: str) -> bool:
     """Whether a record's CreationTime lies in the interval that the request asks for, if it does."""
     time: float = document["CreationTime"]
     return not (
-        (params.get(after) is not None and time <= epoch(params[after]))
-        or (params.get(before) is not None and time >= epoch(params[before]))
+        (params.get(after) is not None and time <= _epoch(params[after]))
+        or (params.get(before) is not None and time >= _epoch(params[before]))
     )
+
+
+def _epoch(time: Any) -> float:
+    """A request's time stamp (datetime, number or ISO text) in seconds since the epoch."""
+    if isinstance(time, int | float):
+        return float(time)
+    parsed = time if isinstance(time, datetime.datetime) else datetime.datetime.fromisoformat(str(time))
+    return parsed.timestamp()
 
 
 def _encode(key: tuple[Any, ...]) -> str:

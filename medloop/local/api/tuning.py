@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from medloop.local import processes
-from medloop.local.api.paging import created_between, epoch, page
+from medloop.local.api.paging import is_listed, page
 from medloop.local.errors import invalid
 from medloop.local.jobs.job import ENDED
 from medloop.local.state.backend import Backend
@@ -41,7 +41,7 @@ def list_(backend: Backend, params: Document) -> Document:
     """ListHyperParameterTuningJobs."""
     with backend.store.read() as transaction:
         found = transaction.select(Table.TUNING_JOBS)
-    wanted = [job for job in (tuning_jobs.reap(backend, job) for job in found) if _wanted(job, params)]
+    wanted = [job for job in (tuning_jobs.reap(backend, job) for job in found) if is_listed(job, params, NAME, STATUS)]
     with backend.store.read() as transaction:
         shown = [_summary(tuning_jobs.describe(transaction, job)) for job in wanted]
     by = {"Name": NAME, "Status": STATUS}.get(params.get("SortBy", ""), "CreationTime")
@@ -76,14 +76,3 @@ def _summary(document: Document) -> Document:
     shown |= pick(document, "TrainingJobStatusCounters", "ObjectiveStatusCounters")
     config = document[CONFIG]
     return shown | {"Strategy": config["Strategy"], "ResourceLimits": config["ResourceLimits"]}
-
-
-def _wanted(job: Document, params: Document) -> bool:
-    modified = job["LastModifiedTime"]
-    return (
-        params.get("NameContains", "") in job[NAME]
-        and params.get("StatusEquals", job[STATUS]) == job[STATUS]
-        and created_between(job, params, "CreationTimeAfter", "CreationTimeBefore")
-        and not ("LastModifiedTimeAfter" in params and modified <= epoch(params["LastModifiedTimeAfter"]))
-        and not ("LastModifiedTimeBefore" in params and modified >= epoch(params["LastModifiedTimeBefore"]))
-    )

@@ -1,8 +1,25 @@
-"""Runs one execution, in a process of its own that StartPipelineExecution starts (`medloop.local.runner`).
+"""Runs one execution, and tells here the way that every execution goes, stage by stage.
 
-A step starts when all that it refers to or depends on has succeeded, and its Condition has taken its branch;
-independent steps run at once. When a step fails, those that run go on to their end and nothing new starts, as SageMaker
-has it.
+1. **Start** (`api.executions`): one transaction records the execution and starts its process, `medloop.local.runner`.
+   The process waits for its record, then runs the `Engine` of this module.
+2. **Engine** (here): a step starts when all that it refers to or depends on has succeeded, and its Condition has taken
+   its branch; independent steps run concurrently, each in a thread. When a step fails, those that run are finished and
+   nothing new starts, as on SageMaker.
+3. **Attempt** (`attempts`): an earlier result from the step cache (`step_cache`), else the step is run by the runner of
+   its type (`step_runs`), and again as its retry policies say. `expressions` resolves its arguments.
+4. **Job** (`jobs.job`, `jobs.running`): the runner records a job whose supervisor is this process, and runs it.
+   Trials of a tuning job (`tuning.running`) and transform jobs (`hosting.transform`) are jobs as well.
+5. **Staging** (`jobs.staging`): below `<home>/jobs/<job>`, the folders, the linked inputs, the code, the command and the
+   environment that SageMaker's container contract promises. The process is started, and its lines become its log.
+6. **Outputs** (`jobs.outputs`): packed or moved into the object store; then the job's record ends.
+7. **Cache**: one transaction ends the step's record and puts its result into the step cache. Back to 2; when nothing
+   is left to run, the execution's record ends.
+
+Nothing acknowledged is lost when a process is killed at any instant, because of the order of the writes:
+a record names its process before the process acts; a job's temporary folder is recorded before it is made, and the list
+of its outputs is written before the first is stored; whoever finds a process dead (`executions.reap`, `Job.reap`,
+`tuning_jobs.reap`) cleans up first and records the end last, so that it may die as well. A retry begins with the steps
+that have succeeded.
 """
 
 from __future__ import annotations

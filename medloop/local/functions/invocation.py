@@ -57,7 +57,7 @@ def _run_process(backend: Backend, function: Document, folder: Path, log: LogStr
     """Run the function's process; the error when it wrote no response."""
     arguments = [str(backend.home.root), str(folder), function["Handler"], function["FunctionArn"]]
     # -P: the working folder is the bundle, whose `medloop` lacks the backend.
-    argv = [sys.executable, "-P", "-m", "medloop.local.functions.handler_process", *arguments]
+    argv = [sys.executable, "-P", "-m", "medloop.local.function_runner", *arguments]
     process = start(argv, cwd=folder / "code", env=_environment(function))
     timed_out = False
     try:

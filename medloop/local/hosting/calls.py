@@ -35,7 +35,7 @@ _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
-class Answer:
+class InvocationResponse:
     """What a container answered."""
 
     status: int
@@ -83,7 +83,7 @@ def send(
     variant: str | None = None,
     seconds: float = INVOCATION_SECONDS,
     max_response: int = MAX_BODY,
-) -> Answer:
+) -> InvocationResponse:
     """Send a request to an endpoint.
 
     Args:
@@ -137,13 +137,13 @@ def _post_told(
         raise _model_error(name, 500, f"the container broke off: {error}") from error
 
 
-def _answer(name: str, variant: str, got: tuple[int, dict[str, str], bytes], max_response: int) -> Answer:
+def _answer(name: str, variant: str, got: tuple[int, dict[str, str], bytes], max_response: int) -> InvocationResponse:
     status, headers, content = got
     if len(content) > max_response:
         raise _model_error(name, 500, f"the response has {len(content)} bytes, more than {max_response}")
     if status >= 400:
         raise _model_error(name, status, content.decode("utf-8", errors="replace"))
-    return Answer(status, headers, content, variant)
+    return InvocationResponse(status, headers, content, variant)
 
 
 _TIMED_OUT = (

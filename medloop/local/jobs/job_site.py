@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+PACKAGES = ("medloop", "pipelines", "steps", "infra")
+"""Top-level packages of this project: a job or a function gets them from its bundle or not at all."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_CREAT | os.O_APPEND
 
 # Audit events that change a file: (index of the path, index of its dir_fd or None, whether a link is followed).

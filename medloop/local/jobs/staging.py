@@ -31,8 +31,6 @@ from medloop.local.state.home import BUCKET
 from medloop.local.state.objects import Object, split_uri
 from medloop.local.state.store import Document
 
-PACKAGES = ("medloop", "pipelines", "steps", "infra")
-"""Top-level packages of this project: a job gets them from its bundle or not at all."""
 _IMAGE = re.compile(r".*/medloop-([a-z0-9-]+):([A-Za-z0-9_.-]+)")
 
 
@@ -193,7 +191,7 @@ def write_site(
     site = folder.root / "site"
     shutil.copyfile(job_site.__file__, site / "sitecustomize.py")
     settings = {
-        "packages": PACKAGES,
+        "packages": job_site.PACKAGES,
         "code": str(code or folder.root / "code"),
         "checkout": os.path.realpath(Path(medloop.__file__).parents[1]),
         "protected": _protected(os.path.realpath(backend.home.buckets), staged),

@@ -24,7 +24,7 @@ _WIDE = 100.0
 
 
 @dataclass(frozen=True)
-class Choices:
+class CategoricalRange:
     """A categorical hyperparameter: each value is given to the job as it is spelled."""
 
     name: str
@@ -46,7 +46,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Interval:
+class NumericRange:
     """An integer or continuous hyperparameter.
 
     Args:
@@ -93,7 +93,7 @@ class Interval:
         return int(value) if self.kind == "Integer" else value
 
 
-Range = Choices | Interval
+Range = CategoricalRange | NumericRange
 
 
 def read_ranges(config: Document) -> list[Range]:
@@ -106,7 +106,7 @@ def read_ranges(config: Document) -> list[Range]:
     if given.get("AutoParameters"):
         raise invalid("AutoParameters are not known to the local backend; give the ranges.")
     found: list[Range] = [
-        Choices(item["Name"], tuple(item["Values"])) for item in given.get("CategoricalParameterRanges") or []
+        CategoricalRange(item["Name"], tuple(item["Values"])) for item in given.get("CategoricalParameterRanges") or []
     ]
     found += [_interval(item, "Integer") for item in given.get("IntegerParameterRanges") or []]
     found += [_interval(item, "Continuous") for item in given.get("ContinuousParameterRanges") or []]
@@ -119,7 +119,7 @@ def read_ranges(config: Document) -> list[Range]:
     return sorted(found, key=lambda item: item.name)
 
 
-def _interval(item: Document, kind: Literal["Integer", "Continuous"]) -> Interval:
+def _interval(item: Document, kind: Literal["Integer", "Continuous"]) -> NumericRange:
     name = item["Name"]
     low, high = _number(item, "MinValue", kind), _number(item, "MaxValue", kind)
     if low > high:
@@ -133,7 +133,7 @@ def _interval(item: Document, kind: Literal["Integer", "Continuous"]) -> Interva
         raise invalid(
             f"The range of the hyperparameter {name}: ReverseLogarithmic scaling needs continuous values, 0 <= x < 1."
         )
-    return Interval(name, kind, low, high, cast(Scaling, scaling))
+    return NumericRange(name, kind, low, high, cast(Scaling, scaling))
 
 
 def _number(item: Document, field: str, kind: str) -> float:

@@ -21,7 +21,7 @@ from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id
 from medloop.local.state.store import Document, Table
 from medloop.local.tuning import tuning_jobs
-from medloop.local.tuning.search import Search, Trial, grid
+from medloop.local.tuning.search import Search, SearchTrial, grid
 from medloop.log_metrics import find_metrics, metric_patterns
 
 _POLL_SECONDS = 0.2
@@ -30,7 +30,7 @@ _BARREN = 5
 
 
 @dataclass
-class Run:
+class TrialRun:
     """A trial with its job.
 
     Args:
@@ -40,7 +40,7 @@ class Run:
         patterns: The objective's regular expression by its name.
     """
 
-    trial: Trial
+    trial: SearchTrial
     job: Job
     log: Path
     patterns: dict[str, re.Pattern[str]]
@@ -61,7 +61,7 @@ class Run:
         return [value for line in lines for _, value in find_metrics(line.partition(" ")[2], self.patterns)]
 
 
-class Tuning:
+class TuningRun:
     """One tuning job in the making.
 
     Args:
@@ -91,7 +91,7 @@ class Tuning:
         self.reason = ""
 
     def run(self) -> Document:
-        """Run all rounds; returns the record as it ended."""
+        """TrialRun all rounds; returns the record as it ended."""
         while len(self.objectives) < self.max_jobs and not self._is_over() and not self._is_barren():
             asked = self.search.ask(min(self.parallel, self.max_jobs - len(self.objectives)))
             if not asked:
@@ -103,7 +103,7 @@ class Tuning:
             return tuning_jobs.end(self.backend, self.name, "Failed", self._failure())
         return tuning_jobs.end(self.backend, self.name, "Completed")
 
-    def _round(self, asked: list[Trial]) -> None:
+    def _round(self, asked: list[SearchTrial]) -> None:
         with ThreadPoolExecutor(len(asked)) as pool:
             runs = [self._start(trial) for trial in asked]
             futures: list[Future[Document]] = [pool.submit(run_job, run.job, run.stop) for run in runs]
@@ -124,7 +124,7 @@ class Tuning:
         self.search.tell(asked, values)
         self.objectives += values
 
-    def _start(self, trial: Trial) -> Run:
+    def _start(self, trial: SearchTrial) -> TrialRun:
         request = tuning_jobs.trial_request(self.document, trial.place, trial.hyperparameters, new_id(8))
         with self.backend.store.write() as write:
             document = create_job(write, TRAINING, request, processes.own_identity)
@@ -132,9 +132,9 @@ class Tuning:
             document |= {key: self.document[key] for key in ("_execution",) if key in self.document}
             write.put(Table.TRAINING_JOBS, document["TrainingJobName"], document)
         job = Job.recorded(self.backend, TRAINING, document)
-        return Run(trial, job, job.log.path, self.patterns)
+        return TrialRun(trial, job, job.log.path, self.patterns)
 
-    def _is_behind(self, run: Run) -> bool:
+    def _is_behind(self, run: TrialRun) -> bool:
         return any([self.search.report(run.trial, value) for value in run.news()]) or run.trial.stopped
 
     def _is_over(self) -> bool:
@@ -158,7 +158,7 @@ class Tuning:
 
 
 def run_tuning(backend: Backend, name: str, stop: threading.Event) -> Document:
-    """Run a recorded tuning job to its end; whatever happens, the record says how it ended.
+    """TrialRun a recorded tuning job to its end; whatever happens, the record says how it ended.
 
     Args:
         backend: The backend.
@@ -168,7 +168,7 @@ def run_tuning(backend: Backend, name: str, stop: threading.Event) -> Document:
     with backend.store.read() as transaction:
         document = tuning_jobs.read(transaction, name)
     try:
-        return Tuning(backend, document, stop).run()
+        return TuningRun(backend, document, stop).run()
     except BaseException as error:
         ended = tuning_jobs.end(backend, name, "Failed", failure_reason(error))
         if not isinstance(error, RequestError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from medloop.local.state.store import Document
-from medloop.local.tuning.ranges import Choices, Position, Range, read_ranges
+from medloop.local.tuning.ranges import CategoricalRange, Position, Range, read_ranges
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -28,7 +28,7 @@ _MIN_PREVIOUS = 3
 
 
 @dataclass(frozen=True)
-class Known:
+class EarlierTrial:
     """A trial of an earlier tuning: its tuned hyperparameters as text, and its objective."""
 
     hyperparameters: dict[str, str]
@@ -36,7 +36,7 @@ class Known:
 
 
 @dataclass
-class Trial:
+class SearchTrial:
     """One trial in progress.
 
     Args:
@@ -65,7 +65,7 @@ class Search:
         ServiceError: The ranges can't be searched.
     """
 
-    def __init__(self, config: Document, static: dict[str, str], known: list[Known]) -> None:
+    def __init__(self, config: Document, static: dict[str, str], known: list[EarlierTrial]) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -85,7 +85,7 @@ class Search:
         for trial in known:
             self._add(trial)
 
-    def ask(self, count: int) -> list[Trial]:
+    def ask(self, count: int) -> list[SearchTrial]:
         """The next trials, no more than `count`; fewer at the end of a grid."""
         asked = []
         for _ in range(count):
@@ -96,10 +96,10 @@ class Search:
             trial = self.study.ask({item.name: item.distribution() for item in self.ranges})
             texts = {item.name: item.text(trial.params[item.name]) for item in self.ranges}
             self._num_asked += 1
-            asked.append(Trial(self._num_asked, texts, trial))
+            asked.append(SearchTrial(self._num_asked, texts, trial))
         return asked
 
-    def report(self, trial: Trial, value: float) -> bool:
+    def report(self, trial: SearchTrial, value: float) -> bool:
         """Take the objective's next value; returns whether the trial is to be stopped."""
         if trial.stopped:
             return True
@@ -111,7 +111,7 @@ class Search:
             trial.stopped = self._is_behind(trial.series)
         return trial.stopped
 
-    def tell(self, trials: list[Trial], values: list[float | None]) -> None:
+    def tell(self, trials: list[SearchTrial], values: list[float | None]) -> None:
         """End a round.
 
         Args:
@@ -142,7 +142,7 @@ class Search:
         median = statistics.median(averages)
         return series[-1] < median if self.maximise else series[-1] > median
 
-    def _add(self, known: Known) -> None:
+    def _add(self, known: EarlierTrial) -> None:
         """Add an earlier trial, where all its values lie within the ranges."""
         from optuna.trial import create_trial
 
@@ -158,7 +158,7 @@ class Search:
 
 def grid(ranges: list[Range]) -> list[dict[str, Position]]:
     """Every combination of a grid, the last hyperparameter's values changing fastest."""
-    choices = [item for item in ranges if isinstance(item, Choices)]
+    choices = [item for item in ranges if isinstance(item, CategoricalRange)]
     combinations = itertools.product(*(item.values for item in choices))
     return [dict(zip((item.name for item in choices), values, strict=True)) for values in combinations]
 

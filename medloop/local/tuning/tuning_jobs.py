@@ -17,8 +17,8 @@ from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
 from medloop.local.state.store import Document, Table, Transaction, pick
 from medloop.local.state.tags import put_tags
-from medloop.local.tuning.ranges import Interval, read_ranges
-from medloop.local.tuning.search import Known, grid, max_resource
+from medloop.local.tuning.ranges import NumericRange, read_ranges
+from medloop.local.tuning.search import EarlierTrial, grid, max_resource
 
 NAME = "HyperParameterTuningJobName"
 ARN = "HyperParameterTuningJobArn"
@@ -225,14 +225,14 @@ def properties(transaction: Transaction, document: Document) -> Document:
     return {**describe(transaction, document), "TrainingJobSummaries": ordered}
 
 
-def known_trials(transaction: Transaction, document: Document) -> list[Known]:
+def known_trials(transaction: Transaction, document: Document) -> list[EarlierTrial]:
     """The trials of the parents that a warm start names, those with an objective."""
     known = []
     for parent in _parents(transaction, document):
         for job in trials(transaction, parent[NAME]):
             value = objective(parent, job)
             if value is not None and job["TrainingJobStatus"] in ("Completed", "Stopped"):
-                known.append(Known(job.get("HyperParameters", {}), value["Value"]))
+                known.append(EarlierTrial(job.get("HyperParameters", {}), value["Value"]))
     return known
 
 
@@ -283,7 +283,7 @@ def _check_strategy(config: Document, static: dict[str, str]) -> None:
     strategy, limits, ranges = config["Strategy"], config["ResourceLimits"], read_ranges(config)
     jobs_asked = limits.get("MaxNumberOfTrainingJobs")
     if strategy == "Grid":
-        intervals = [item.name for item in ranges if isinstance(item, Interval)]
+        intervals = [item.name for item in ranges if isinstance(item, NumericRange)]
         if intervals:
             raise invalid(f"Grid takes categorical hyperparameters only; {intervals[0]} is none.")
         if jobs_asked not in (None, len(grid(ranges))):

@@ -1,4 +1,4 @@
-"""One run of a function: `python -m medloop.local.functions.handler_process HOME FOLDER HANDLER ARN`.
+"""One run of a function: `python -m medloop.local.function_runner HOME FOLDER HANDLER ARN`.
 
 FOLDER holds `code` (the unpacked bundle) and event.json, and receives answer.json. The handler's modules come from the
 bundle alone, whenever they are imported; boto3's default session is the local backend's, whose modules come from the
@@ -19,15 +19,14 @@ from typing import Any
 import boto3
 
 import medloop
-from medloop.local.jobs.job_site import BundleFinder, leave_checkout
+from medloop.local.jobs.job_site import PACKAGES, BundleFinder, leave_checkout
 from medloop.local.session import local_session
 
-PACKAGES = ("medloop", "pipelines", "steps", "infra")
 Handler = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
-class Context:
+class LambdaContext:
     """What Lambda hands to a handler beside the event."""
 
     invoked_function_arn: str
@@ -65,7 +64,7 @@ def run(home: Path, folder: Path, handler: str, arn: str) -> dict[str, Any]:
     try:
         boto3.DEFAULT_SESSION = local_session(home)
         function = load_handler(folder / "code", handler)
-        value = function(json.loads((folder / "event.json").read_text(encoding="utf-8")), Context(arn))
+        value = function(json.loads((folder / "event.json").read_text(encoding="utf-8")), LambdaContext(arn))
         json.dumps(value)
     except Exception as error:
         traceback.print_exc()
