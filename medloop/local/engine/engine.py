@@ -9,7 +9,7 @@
    its type (`step_runs`), and again as its retry policies say. `expressions` resolves its arguments.
 4. **Job** (`jobs.job`, `jobs.running`): the runner records a job whose supervisor is this process, and runs it.
    Trials of a tuning job (`tuning.running`) and transform jobs (`hosting.transform`) are jobs as well.
-5. **Staging** (`jobs.staging`): below `<home>/jobs/<job>`, the folders, the linked inputs, the code, the command and the
+5. **Staging** (`jobs.staging`): below `<home>/jobs/<job>`, the folders, linked inputs, code, command and the
    environment that SageMaker's container contract promises. The process is started, and its lines become its log.
 6. **Outputs** (`jobs.outputs`): packed or moved into the object store; then the job's record ends.
 7. **Cache**: one transaction ends the step's record and puts its result into the step cache. Back to 2; when nothing
