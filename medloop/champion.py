@@ -9,48 +9,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medloop.errors import DataError, SettingError, TargetError
+from medloop.documents.champion import NO_VERSION, ChampionRequest
+from medloop.documents.file_names import SPLIT_FILE
+from medloop.errors import DataError, TargetError
 from medloop.s3_uri import split_s3_uri
 
-SPLIT_FILE = "split.json"
 DIGEST_LENGTH = 40
-NOBODY = "none"
-"""The ARN of no version: an argument's text that no shell or service drops, as it might an empty one."""
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 _TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
-
-
-@dataclass(frozen=True)
-class Question:
-    """What the pipeline's step asks, all of it text."""
-
-    group: str
-    """Model package group."""
-    model: str
-    """s3:// URI of the candidate's model.tar.gz."""
-    split: str
-    """s3:// folder that holds split.json."""
-    none: str
-    """s3:// folder that stands for a model where there is none."""
-    uses: str
-    """s3:// folder of the records of test sets' uses."""
-
-    @classmethod
-    def read(cls, event: Mapping[str, Any]) -> Question:
-        """Read the step's inputs.
-
-        Raises:
-            SettingError: One is missing or is no text.
-        """
-        names = tuple(cls.__dataclass_fields__)
-        for name in names:
-            if not isinstance(event.get(name), str) or not event[name]:
-                raise SettingError(f"{name}: is missing among the step's inputs; upsert the pipeline again")
-        return cls(**{name: event[name] for name in names})
 
 
 @dataclass(frozen=True)
@@ -66,12 +36,12 @@ def answer(event: Mapping[str, Any], sagemaker: Any, s3: Any) -> dict[str, str]:
     """Find the competitors, and record that the test set is used for this candidate.
 
     Args:
-        event: `Question`'s fields.
+        event: `ChampionRequest`'s fields.
         sagemaker: SageMaker client.
         s3: S3 client.
 
     Returns:
-        champion_arn, champion_model: the newest Approved version; NOBODY and `none` where there is no other than the
+        champion_arn, champion_model: the newest Approved version; NO_VERSION and `none` without one besides the
         candidate itself. first_arn, first_model: the oldest one, where it is another than the champion. test_uses: how
         many candidates this test set was used for, this one included; the same however often it is asked.
 
@@ -80,22 +50,22 @@ def answer(event: Mapping[str, Any], sagemaker: Any, s3: Any) -> dict[str, str]:
         DataError: split.json can't be used, or an Approved version has no artefact.
         TargetError: The group can't be listed.
     """
-    question = Question.read(event)
-    digest = digest_of_test(_read_split(s3, question.split))
-    approved = approved_versions(sagemaker, question.group)
-    nobody = Version(NOBODY, question.none)
-    champion = _first_other(sagemaker, reversed(approved), question.model) or nobody
-    first = _first_other(sagemaker, approved, question.model) or nobody
+    request = ChampionRequest.read(event)
+    digest = digest_of_test(_read_split(s3, request.split))
+    approved = approved_versions(sagemaker, request.group)
+    no_version = Version(NO_VERSION, request.none)
+    champion = find_champion(sagemaker, approved, request.model) or no_version
+    first = _first_other(sagemaker, approved, request.model) or no_version
     if first == champion:
-        first = nobody
-    for version in {champion, first} - {nobody}:
+        first = no_version
+    for version in {champion, first} - {no_version}:
         _require_artefact(s3, version)
     return {
         "champion_arn": champion.arn,
         "champion_model": champion.model,
         "first_arn": first.arn,
         "first_model": first.model,
-        "test_uses": str(count_use(s3, question.uses, digest, question.model)),
+        "test_uses": str(count_use(s3, request.uses, digest, request.model)),
     }
 
 
@@ -119,14 +89,26 @@ def approved_versions(sagemaker: Any, group: str) -> list[str]:
     return [str(summary["ModelPackageArn"]) for summary in summaries]
 
 
-def _first_other(sagemaker: Any, arns: Iterable[str], candidate: str) -> Version | None:
-    """The first of the versions whose artefact isn't the candidate's; none behind it is asked for.
+def find_champion(sagemaker: Any, approved: Sequence[str], candidate: str) -> Version | None:
+    """The champion: the newest Approved version whose artefact isn't the candidate's.
+
+    A run that changed nothing gives the artefact of its champion again, so it meets the champion before that one.
+
+    Args:
+        sagemaker: SageMaker client.
+        approved: `approved_versions` of the candidate's group.
+        candidate: URI of the candidate's artefact.
 
     Raises:
-        DataError: One of those asked for names no artefact.
+        DataError: A version that is newer than the champion names no artefact.
     """
-    found = (_version(sagemaker, arn) for arn in arns)
-    return next((version for version in found if version.model != candidate), None)
+    return _first_other(sagemaker, reversed(approved), candidate)
+
+
+def _first_other(sagemaker: Any, arns: Iterable[str], candidate: str) -> Version | None:
+    """The first of the versions whose artefact isn't the candidate's; those after it aren't requested."""
+    versions = (_version(sagemaker, arn) for arn in arns)
+    return next((version for version in versions if version.model != candidate), None)
 
 
 def digest_of_test(split: Mapping[str, Any]) -> str:
@@ -184,12 +166,22 @@ def _take(s3: Any, place: Mapping[str, str], body: bytes) -> bool:
 
 
 def _version(sagemaker: Any, arn: str) -> Version:
-    package = sagemaker.describe_model_package(ModelPackageName=arn)
-    containers = package.get("InferenceSpecification", {}).get("Containers") or [{}]
-    model = containers[0].get("ModelDataUrl")
+    """An Approved version.
+
+    Raises:
+        DataError: It names no artefact.
+    """
+    model = artefact_of(sagemaker.describe_model_package(ModelPackageName=arn))
     if not model:
         raise DataError(f"{arn}: is Approved and names no model.tar.gz; reject it, or approve a version that has one")
-    return Version(arn, str(model))
+    return Version(arn, model)
+
+
+def artefact_of(package: Mapping[str, Any]) -> str | None:
+    """The s3:// URI of a version's model.tar.gz, as DescribeModelPackage gives it; None where it names none."""
+    containers = package.get("InferenceSpecification", {}).get("Containers") or [{}]
+    model = containers[0].get("ModelDataUrl")
+    return None if model is None else str(model)
 
 
 def _require_artefact(s3: Any, version: Version) -> None:

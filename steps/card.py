@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from medloop.documents.file_names import REPORT_FILE
 from medloop.documents.registration import HYPERPARAMETERS
 from steps.common import Context, Settings, output_uri
 from steps.evaluate import OUTPUT
@@ -185,7 +186,7 @@ def _evaluation(found: Callable[[str], Any], split: ProcessingStep, evaluate: Pr
     from sagemaker.core.workflow.functions import Join
 
     notes = ("split_train", "split_val", "split_test", "leakage", "quarantined", "evidence", "champion", "test_uses")
-    report = Join(on="/", values=[output_uri(evaluate, OUTPUT), "report.html"])
+    report = Join(on="/", values=[output_uri(evaluate, OUTPUT), REPORT_FILE])
     return {
         "name": "held-out patients",
         "evaluation_job_arn": _Text(evaluate.properties.ProcessingJobArn),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from medloop.cloud.layout import NO_MODEL, TEST_USES
+from medloop.documents.champion import RESPONSE
 from steps.common import Context, Settings, output_uri
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
 CONTAINER = "champion"
-OUTPUTS = ("champion_arn", "champion_model", "first_arn", "first_model", "test_uses")
 FunctionArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_:-]+$")]
 
 
@@ -27,7 +27,7 @@ class ChampionSettings(Settings):
 
 
 def champion_step(context: Context, settings: ChampionSettings, split: ProcessingStep, model: Any) -> LambdaStep:
-    """The SDK's step; its outputs are OUTPUTS, all text (see medloop.champion).
+    """The SDK's step; its outputs are RESPONSE, all text (see medloop.champion).
 
     It is never cached: equal inputs meet another champion once a version has been approved.
 
@@ -55,7 +55,7 @@ def champion_step(context: Context, settings: ChampionSettings, split: Processin
             "none": f"{bucket}/{NO_MODEL}",
             "uses": f"{bucket}/{TEST_USES}/{context.task}",
         },
-        outputs=[LambdaOutput(output_name=name, output_type=LambdaOutputTypeEnum.String) for name in OUTPUTS],
+        outputs=[LambdaOutput(output_name=name, output_type=LambdaOutputTypeEnum.String) for name in RESPONSE],
     )
 
 

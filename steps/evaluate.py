@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
+from medloop.documents.file_names import EVALUATION_FILE, REGISTRATION_FILE
 from steps.common import (
     Context,
     ProcessingResources,
@@ -59,14 +60,14 @@ def evaluation_file() -> PropertyFile:
     """evaluation.json, where the gate and the failure message look."""
     from sagemaker.core.workflow.properties import PropertyFile
 
-    return PropertyFile(name="evaluation", output_name=OUTPUT, path="evaluation.json")
+    return PropertyFile(name="evaluation", output_name=OUTPUT, path=EVALUATION_FILE)
 
 
 def registration_file() -> PropertyFile:
     """registration.json, what the register step writes into the version."""
     from sagemaker.core.workflow.properties import PropertyFile
 
-    return PropertyFile(name="registration", output_name=OUTPUT, path="registration.json")
+    return PropertyFile(name="registration", output_name=OUTPUT, path=REGISTRATION_FILE)
 
 
 def evaluate_step(

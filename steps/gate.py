@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from medloop.documents.file_names import REPORT_FILE
 from steps.common import Context, Settings, output_uri
 from steps.evaluate import OUTPUT, evaluation_file
 
@@ -70,7 +71,7 @@ def _fail_step(context: Context, evaluate: ProcessingStep) -> FailStep:
         _found(evaluate, VERDICT),
         " Nothing was registered. Report: ",
         output_uri(evaluate, OUTPUT),
-        "/report.html",
+        f"/{REPORT_FILE}",
     ]
     return FailStep(
         name="Fail",

@@ -10,6 +10,7 @@ from pydantic import Field
 from medloop.cloud.commit import checkout_commit
 from medloop.cloud.images import image_uri
 from medloop.documents.card import MEND, NOT_FOR_APPROVAL, settings_named, unstated
+from medloop.documents.file_names import EVALUATION_FILE
 from medloop.documents.registration import METADATA
 from medloop.errors import SettingError
 from medloop.imaging.formats import FORMATS
@@ -111,7 +112,7 @@ def _model_metrics(evaluate: ProcessingStep) -> dict[str, Any]:
     """evaluation.json as the version's model quality, which Studio draws, and its digest."""
     from sagemaker.core.workflow.functions import Join
 
-    uri = Join(on="/", values=[output_uri(evaluate, OUTPUT), "evaluation.json"])
+    uri = Join(on="/", values=[output_uri(evaluate, OUTPUT), EVALUATION_FILE])
     digest = _found(evaluate, "evaluation_digest")
     return {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": uri, "ContentDigest": digest}}}
 

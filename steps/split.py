@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from medloop.cloud.layout import PSEUDONYM_KEY
-from medloop.documents.split import MANIFEST_FILE
+from medloop.documents.file_names import MANIFEST_FILE
 from medloop.documents.split_rule import SplitRule
 from steps.common import (
     Context,

@@ -16,7 +16,8 @@ import sys
 from medloop.container.arguments import parse_arguments
 from medloop.container.processing import ProcessingJob
 from medloop.container.run import run
-from medloop.documents.split import SPLIT_FILE, read_split_record
+from medloop.documents.file_names import SPLIT_FILE
+from medloop.documents.split import read_split_record
 from medloop.imaging.identity import random_key, read_key
 from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset, summary
 

@@ -41,6 +41,8 @@ CODE = (
     "medloop/errors.py",
     "medloop/s3_uri.py",
     "medloop/documents/__init__.py",
+    "medloop/documents/champion.py",
+    "medloop/documents/file_names.py",
     "medloop/documents/metadata.py",
 )
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from medloop.champion import approved_versions
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests, version_of_config
+from medloop.documents.file_names import REPORT_FILE
 from medloop.documents.metadata import decode
 from medloop.s3_uri import split_s3_uri
 
@@ -293,7 +294,7 @@ def _console(folder: str, arn: str) -> str:
     """The page of the console that shows the report; whoever opens it needs the approver's rights."""
     bucket, key = split_s3_uri(folder)
     region = arn.split(":")[3]
-    query = f"region={region}&prefix={quote(f'{key}/report.html')}"
+    query = f"region={region}&prefix={quote(f'{key}/{REPORT_FILE}')}"
     return f"https://{region}.console.aws.amazon.com/s3/object/{bucket}?{query}"
 
 

@@ -15,9 +15,10 @@ from infra.settings import AccessSettings
 from infra.storage.buckets import Storage
 from infra.tracking.mlflow import Tracking
 from medloop.cloud.layout import EXECUTIONS, NO_MODEL, PSEUDONYM_KEY, TENSORBOARD
+from medloop.documents.file_names import SPLIT_FILE
 
 SPLIT = f"{EXECUTIONS}/*/Split/*"
-SPLIT_RECORD = f"{EXECUTIONS}/*/Split/split/split.json"
+SPLIT_RECORD = f"{EXECUTIONS}/*/Split/split/{SPLIT_FILE}"
 """Who is in which split, by pseudonym; no image."""
 MODELS = (f"{EXECUTIONS}/*/Train/*", f"{EXECUTIONS}/*/Tune/*")
 MODEL_ARTEFACTS = tuple(f"{prefix}/model.tar.gz" for prefix in MODELS)

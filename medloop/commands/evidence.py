@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from medloop.commands.records import Execution, describe_job
+from medloop.documents.file_names import EVALUATION_FILE
 from medloop.errors import UserError
 from medloop.s3_uri import split_s3_uri
-
-EVALUATION, REPORT = "evaluation.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def output_uri(target: Any, execution: Execution, name: str) -> str | None:
 def evaluation_uri(target: Any, execution: Execution) -> str | None:
     """Where the execution's evaluation.json lies; None where no step wrote one."""
     folder = output_uri(target, execution, "evaluation")
-    return f"{folder}/{EVALUATION}" if folder else None
+    return f"{folder}/{EVALUATION_FILE}" if folder else None
 
 
 def read_evaluation(target: Any, uri: str) -> dict[str, Any]:

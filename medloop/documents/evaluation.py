@@ -16,9 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from medloop.documents.reading import read_record
 
 VERSION = 2
-EVALUATION_FILE = "evaluation.json"
-CASES_FILE = "cases.csv"
-REPORT_FILE = "report.html"
 SCHEMA_FILE = Path(__file__).with_name("evaluation.schema.json")
 
 

@@ -10,13 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from medloop.documents.file_names import MODEL_FILE
 from medloop.documents.reading import read_record
 
 VERSION = 3
 """2 added `tracking`; 3 made `operating_point` one by class. Older files are read as they are: theirs is null."""
-MODEL_FILE = "model.json"
-WEIGHTS_FILE = "model.safetensors"
-HISTORY_FILE = "history.csv"
 Triple = tuple[float, float, float]
 MAX_EDGE = 4096
 Finite = Annotated[float, Field(allow_inf_nan=False)]

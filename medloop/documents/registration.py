@@ -6,7 +6,6 @@ The step takes each text by name with `Std:JsonGet`. A file of its own: a proper
 
 from __future__ import annotations
 
-REGISTRATION_FILE = "registration.json"
 HYPERPARAMETERS = ("epochs", "batch_size", "learning_rate")
 NONE = "none"
 METADATA = (

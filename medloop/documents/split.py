@@ -13,9 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from medloop.documents.reading import read_record
 
 VERSION = 1
-SPLIT_FILE = "split.json"
-MANIFEST_FILE = "manifest.json"
-"""In the folder of each split, where the layout is `manifest` (`medloop.imaging.manifest`)."""
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Task = Literal["classification", "segmentation"]

@@ -12,10 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medloop.container.metrics import report
+from medloop.documents.champion import NO_VERSION
 from medloop.documents.evaluation import (
-    CASES_FILE,
-    EVALUATION_FILE,
-    REPORT_FILE,
     ClassificationMetrics,
     Comparison,
     Data,
@@ -24,8 +22,8 @@ from medloop.documents.evaluation import (
     Metric,
     Score,
 )
+from medloop.documents.file_names import CASES_FILE, EVALUATION_FILE, REGISTRATION_FILE, REPORT_FILE, SPLIT_FILE
 from medloop.documents.model import ModelRecord
-from medloop.documents.registration import REGISTRATION_FILE
 from medloop.documents.split import SplitRecord, read_split_record
 from medloop.errors import DataError, TargetError
 from medloop.evaluation.cases import leave_out_seen, list_cases
@@ -43,10 +41,6 @@ from medloop.evaluation.segmentation import TOLERANCE, score_volumes
 from medloop.evaluation.subgroups import make_subgroups
 from medloop.imaging.manifest import channel_folder
 
-SPLIT_FILE = "split.json"
-NOBODY = "none"
-"""The ARN of no version."""
-
 
 class EvaluateArguments(BaseModel):
     """The job's arguments."""
@@ -58,9 +52,9 @@ class EvaluateArguments(BaseModel):
     """How much worse than the champion is still not worse."""
     deploy_mode: Literal["approval", "pipeline"] = "approval"
     """Who sees the model before it is deployed: an approver, or nobody."""
-    champion_arn: str = NOBODY
+    champion_arn: str = NO_VERSION
     """The newest Approved version, whose files the input `champion` holds."""
-    first_arn: str = NOBODY
+    first_arn: str = NO_VERSION
     """The oldest Approved version, where it is another; its files are in the input `first`."""
     test_uses: int | None = Field(default=None, ge=1)
     """How many candidates were scored on this test set, this one included."""
@@ -163,7 +157,7 @@ def assess(
 def _rivals(arguments: EvaluateArguments, champion: Path | None, first: Path | None) -> list[Rival]:
     """Approved versions to compare with; the word `none` is no version."""
     named = [Rival("champion", arguments.champion_arn, champion), Rival("first", arguments.first_arn, first)]
-    return [rival for rival in named if rival.arn != NOBODY]
+    return [rival for rival in named if rival.arn != NO_VERSION]
 
 
 def last_word(evaluation: Evaluation) -> str:

@@ -18,11 +18,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from medloop.documents.file_names import MANIFEST_FILE, SOURCES_FILE
 from medloop.documents.reading import read_record
-from medloop.documents.split import MANIFEST_FILE, SPLITS, Split
+from medloop.documents.split import SPLITS, Split
 from medloop.errors import DataError
 
-SOURCES_FILE = "sources.json"
 VERSION = 1
 TRAINING_SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 """The splits that a training job reads."""

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from medloop.documents.model import MODEL_FILE, WEIGHTS_FILE
+from medloop.documents.file_names import MODEL_FILE, WEIGHTS_FILE
 from medloop.errors import DataError
 
 ARCHIVE_FILE = "model.tar.gz"

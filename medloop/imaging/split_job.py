@@ -17,8 +17,8 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.split import (
-    SPLIT_FILE,
     SPLITS,
     Case,
     Leakage,

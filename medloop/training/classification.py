@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from medloop.container.training import TrainingJob
+from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.documents.model import ImagePreprocessing
 from medloop.documents.split import SplitRecord, read_split_record
@@ -45,7 +46,7 @@ def train_classifier(job: TrainingJob, settings: ClassificationHyperparameters) 
 
 def _train(job: TrainingJob, settings: ClassificationHyperparameters, device: torch.device, ranks: Ranks) -> FitResult:
     seed_everything(settings.seed)
-    split = read_split_record(job.channel("split") / "split.json")
+    split = read_split_record(job.channel("split") / SPLIT_FILE)
     if split.task != "classification":
         raise DataError(f"split.json: its task is {split.task}; give the output of a classification split")
     folders = {name: channel_folder(job.channel(name), job.channel("split"), name) for name in TRAINING_SPLITS}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from medloop.container.training import TrainingJob
+from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.hyperparameters import SegmentationHyperparameters
 from medloop.documents.model import Inference, VolumePreprocessing
 from medloop.documents.split import SplitRecord, read_split_record
@@ -63,7 +64,7 @@ def train_segmenter(job: TrainingJob, settings: SegmentationHyperparameters) -> 
 
 def _train(job: TrainingJob, settings: SegmentationHyperparameters, device: torch.device, ranks: Ranks) -> FitResult:
     seed_everything(settings.seed)
-    split = read_split_record(job.channel("split") / "split.json")
+    split = read_split_record(job.channel("split") / SPLIT_FILE)
     classes = _classes(settings, split)
     network = networks.describe(settings, len(classes))
     multiple = networks.shape_multiple(network)

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor, nn
 
-from medloop.documents.model import HISTORY_FILE, MODEL_FILE, WEIGHTS_FILE, ModelRecord
+from medloop.documents.file_names import HISTORY_FILE, MODEL_FILE, WEIGHTS_FILE
+from medloop.documents.model import ModelRecord
 from medloop.errors import TargetError
 
 BEST_FILES = "best-*.safetensors"

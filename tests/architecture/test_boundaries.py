@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from medloop.bundle import bundle_files, load_container
+from medloop.documents import file_names
 from tests.architecture.source import ROOT, closure, imports_of, python_files, typing_imports_of
 
 CONTAINERS = sorted(path.parent.name for path in (ROOT / "containers").glob("*/container.toml"))
@@ -140,6 +141,21 @@ def test_opt_ml_is_spelled_in_one_module() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/opt/ml")
     }
     assert spelled == {"medloop/container/paths.py"}
+
+
+def test_file_names_are_spelled_in_one_module() -> None:
+    """Files that steps, jobs and commands hand to one another are named in medloop/documents/file_names.py alone."""
+    names = {value for name, value in vars(file_names).items() if name.endswith("_FILE")}
+    # An upload's manifest.json is another file: infra and the guard wait for it.
+    others = {"medloop/documents/file_names.py", "medloop/input_data.py"}
+    spelled = {
+        f"{path.relative_to(ROOT)}: {node.value}"
+        for path in python_files("medloop", "steps", "pipelines", "containers", "infra")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.rpartition("/")[2] in names
+        if str(path.relative_to(ROOT)) not in others
+    }
+    assert spelled == set()
 
 
 def test_nothing_can_unpickle() -> None:

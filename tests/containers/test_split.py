@@ -15,7 +15,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medloop.documents.split import SPLIT_FILE, SplitRecord, read_split_record
+from medloop.documents.file_names import SPLIT_FILE
+from medloop.documents.split import SplitRecord, read_split_record
 from medloop.imaging.formats import read_image
 from medloop.imaging.identity import pseudonym
 from medloop.imaging.nifti import read_nifti

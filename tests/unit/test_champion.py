@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from medloop.bundle import REPOSITORY
-from medloop.champion import NOBODY, answer
+from medloop.champion import answer
+from medloop.documents.champion import NO_VERSION
 from medloop.errors import DataError, SettingError, TargetError
 from medloop.local.session import local_session
 from medloop.local.state.home import BUCKET
@@ -94,7 +95,7 @@ def test_without_an_approved_version_there_is_nobody(world: World) -> None:
     world.version("pending", "PendingManualApproval")
     world.version("rejected", "Rejected")
     said = world.ask(world.artefact("candidate"))
-    nobody = {"champion_arn": NOBODY, "champion_model": NONE, "first_arn": NOBODY, "first_model": NONE}
+    nobody = {"champion_arn": NO_VERSION, "champion_model": NONE, "first_arn": NO_VERSION, "first_model": NONE}
     assert said == {**nobody, "test_uses": "1"}
 
 
@@ -133,7 +134,7 @@ def test_candidates_own_version_is_no_competitor(world: World) -> None:
     _, own = world.version("own")
     said = world.ask(own)
     assert (said["champion_arn"], said["champion_model"]) == before
-    assert (said["first_arn"], said["first_model"]) == (NOBODY, NONE)
+    assert (said["first_arn"], said["first_model"]) == (NO_VERSION, NONE)
 
 
 def test_a_version_whose_artefact_is_gone_is_named(world: World) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medloop.commands.evidence import (
-    REPORT,
     Score,
     evaluation_uri,
     local_path,
@@ -28,6 +27,7 @@ from medloop.commands.execution.trials import Tuning, read_tuning
 from medloop.commands.records import Execution, Job, Step, describe_job, failed_step, failure_text, read_execution
 from medloop.definition.cost import load_prices
 from medloop.definition.read import Definition, member, read_definition
+from medloop.documents.file_names import REPORT_FILE
 from medloop.errors import UserError
 from medloop.log_metrics import metric_patterns
 
@@ -205,7 +205,7 @@ def _evidence(target: Any, home: Path, uri: str) -> Evidence | None:
 
     try:
         evaluation = read_evaluation(target, uri)
-        report = local_path(target, home, sibling(uri, REPORT))
+        report = local_path(target, home, sibling(uri, REPORT_FILE))
         return Evidence(score_of(evaluation), tuple(evaluation.get("notes", ())), report.absolute())
     except (ClientError, UserError, ValueError, KeyError):
         return None

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.text import Text
 
 from medloop.commands.evidence import (
-    REPORT,
     Score,
     evaluation_uri,
     local_path,
@@ -21,6 +20,7 @@ from medloop.commands.evidence import (
 )
 from medloop.commands.output import STATUS_STYLES, duration, print_error, say
 from medloop.commands.records import Execution, exit_code, failed_step, failure_text
+from medloop.documents.file_names import REPORT_FILE
 
 if TYPE_CHECKING:
     from medloop.cloud.target import Target
@@ -66,7 +66,7 @@ def read_summary(target: Target, home: Path, execution: Execution) -> ExecutionS
     if uri := evaluation_uri(target, execution):
         evaluation = read_evaluation(target, uri)
         facts |= {"score": score_of(evaluation), "notes": tuple(evaluation.get("notes", ()))}
-        facts["report"] = local_path(target, home, sibling(uri, REPORT))
+        facts["report"] = local_path(target, home, sibling(uri, REPORT_FILE))
     if arn := registered_arn(execution):
         package = sagemaker.describe_model_package(ModelPackageName=arn)
         facts["model"] = f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"

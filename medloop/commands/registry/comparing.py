@@ -30,6 +30,7 @@ from medloop.commands.options import (
 from medloop.commands.output import print_json, print_table, say
 from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
 from medloop.commands.registry.approval import ModelArgument
+from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.metadata import decoded
 from medloop.errors import UserError
 from medloop.local.state.home import Home
@@ -127,7 +128,7 @@ class _Version:
 
         place = self.metadata.get("split", "").rstrip("/")
         try:
-            split = json_.loads(read_object(self._target, f"{place}/split.json"))
+            split = json_.loads(read_object(self._target, f"{place}/{SPLIT_FILE}"))
             cases = frozenset(
                 (patient, case["path"])
                 for patient, found in split["patients"].items()

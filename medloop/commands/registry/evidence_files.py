@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.evidence import EVALUATION, REPORT, digest_of, package_evaluation_uri, sibling
+from medloop.commands.evidence import digest_of, package_evaluation_uri, sibling
+from medloop.documents.file_names import EVALUATION_FILE, REPORT_FILE
 from medloop.documents.metadata import decode
 from medloop.errors import UserError
 from medloop.s3_uri import split_s3_uri
@@ -77,14 +78,14 @@ RUN_AGAIN = "run the pipeline again: it registers a new version, with its eviden
 def read_evaluation_file(target: Any, package: Mapping[str, Any]) -> EvidenceFile:
     """evaluation.json, whose digest ModelMetrics holds."""
     statistics = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
-    return _read(target, EVALUATION, package_evaluation_uri(dict(package)), statistics.get("ContentDigest"))
+    return _read(target, EVALUATION_FILE, package_evaluation_uri(dict(package)), statistics.get("ContentDigest"))
 
 
 def read_report_file(target: Any, package: Mapping[str, Any]) -> EvidenceFile:
     """report.html, which lies beside it; the metadata holds its digest."""
     uri = package_evaluation_uri(dict(package))
     recorded = decode(str((package.get("CustomerMetadataProperties") or {}).get("report_digest", "")))
-    return _read(target, REPORT, sibling(uri, REPORT) if uri else None, recorded)
+    return _read(target, REPORT_FILE, sibling(uri, REPORT_FILE) if uri else None, recorded)
 
 
 def parsed(evaluation: EvidenceFile) -> dict[str, Any]:

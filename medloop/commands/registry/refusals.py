@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medloop.champion import NOBODY
-from medloop.commands.evidence import list_versions, name_of
+from medloop.champion import approved_versions, artefact_of, find_champion
+from medloop.commands.evidence import name_of
 from medloop.commands.records import execution_id
 from medloop.commands.registry.card import card_of
 from medloop.commands.registry.evidence_files import (
@@ -22,6 +22,7 @@ from medloop.commands.registry.evidence_files import (
     read_report_file,
 )
 from medloop.documents.card import MEND, NOT_FOR_APPROVAL, STATEMENTS, mapping, settings_named, stated_in
+from medloop.documents.champion import NO_VERSION
 from medloop.documents.metadata import decoded
 from medloop.errors import UserError
 from medloop.identity import Person, starter
@@ -65,17 +66,17 @@ def _require_statements(package: Mapping[str, Any], metadata: Mapping[str, str])
 def _require_same_model(evaluation: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """The evaluation and the version speak of one code, one data set and one champion."""
     data, gate = mapping(evaluation.get("data")), mapping(evaluation.get("gate"))
-    champion = metadata.get("champion", NOBODY)
+    champion = metadata.get("champion", NO_VERSION)
     pairs = [
         ("code_digest", data.get("code_digest"), metadata.get("code_digest")),
         ("data_digest", data.get("split_digest"), metadata.get("data_digest")),
-        ("champion", gate.get("champion"), "" if champion == NOBODY else champion),
+        ("champion", gate.get("champion"), "" if champion == NO_VERSION else champion),
     ]
     for name, said, registered in pairs:
         if said is not None and registered is not None and said != registered:
             raise UserError(
-                f"evaluation.json speaks of another model: its {name} is {said or NOBODY}, the version's is "
-                f"{registered or NOBODY}; run the pipeline again"
+                f"evaluation.json speaks of another model: its {name} is {said or NO_VERSION}, the version's is "
+                f"{registered or NO_VERSION}; run the pipeline again"
             )
 
 
@@ -85,7 +86,7 @@ def _require_older_model(target: Any, package: Mapping[str, Any], evidence: list
     Both times are the store's own (S3's, or the files' on this machine, where outputs are moved and keep theirs), so
     no clock is compared with another one.
     """
-    artefact = _artefact(package)
+    artefact = artefact_of(package)
     if not artefact:
         raise UserError(f"{name_of(package)} names no model.tar.gz; run the pipeline again")
     written = modified_at(target, artefact)
@@ -99,31 +100,17 @@ def _require_older_model(target: Any, package: Mapping[str, Any], evidence: list
 
 def _require_champion(sagemaker: Any, package: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """The version was compared with what is the champion still."""
-    then = metadata.get("champion", NOBODY)
-    now = newest_approved(sagemaker, package)
-    if then == (now or NOBODY):
+    then, artefact = metadata.get("champion", NO_VERSION), artefact_of(package) or ""
+    champion = find_champion(sagemaker, approved_versions(sagemaker, package["ModelPackageGroupName"]), artefact)
+    now = champion.arn if champion else NO_VERSION
+    if then == now:
         return
     run = f"medloop run {_pipeline(metadata)} --data {metadata.get('data', 'DATA')}"
     raise UserError(
         f"{name_of(package)} was compared with {_short(then)}, and the newest Approved version is "
-        f"{_short(now or NOBODY)}; compare anew: `{run}` with the preset and settings of that run (Split and Train "
+        f"{_short(now)}; compare anew: `{run}` with the preset and settings of that run (Split and Train "
         "come from the cache) registers a version that was"
     )
-
-
-def newest_approved(sagemaker: Any, package: Mapping[str, Any]) -> str | None:
-    """The ARN of the group's newest Approved version, another than this one and of another artefact; None: none.
-
-    As the champion's function has it: an unchanged run's version meets the champion of its twin.
-    """
-    artefact = _artefact(package)
-    for other in list_versions(sagemaker, package["ModelPackageGroupName"]):
-        arn = str(other["ModelPackageArn"])
-        if other.get("ModelApprovalStatus") != "Approved" or arn == package["ModelPackageArn"]:
-            continue
-        if artefact is None or _artefact(sagemaker.describe_model_package(ModelPackageName=arn)) != artefact:
-            return arn
-    return None
 
 
 def _require_another_person(sagemaker: Any, place: str, metadata: Mapping[str, str], approver: Person) -> None:
@@ -132,7 +119,7 @@ def _require_another_person(sagemaker: Any, place: str, metadata: Mapping[str, s
     began = started_by(sagemaker, arn)
     if began is None:
         raise UserError(
-            f"who started the training isn't recorded with execution {execution_id(arn) or NOBODY}, so nobody can tell "
+            f"who started the training isn't recorded with execution {execution_id(arn) or 'none'}, so nobody can tell "
             "whether the approver is another person; run the pipeline again"
         )
     if began.is_same(approver):
@@ -167,12 +154,6 @@ def _pipeline(metadata: Mapping[str, str]) -> str:
     return metadata.get("execution", "").partition(":pipeline/")[2].partition("/")[0] or "NAME"
 
 
-def _artefact(package: Mapping[str, Any]) -> str | None:
-    containers = package.get("InferenceSpecification", {}).get("Containers") or [{}]
-    url = containers[0].get("ModelDataUrl")
-    return None if url is None else str(url)
-
-
 def _short(arn: str) -> str:
     """`GROUP/N` of a version's ARN; "no version" for none."""
-    return "no version" if arn == NOBODY else arn.partition(":model-package/")[2] or arn
+    return "no version" if arn == NO_VERSION else arn.partition(":model-package/")[2] or arn

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from medloop.documents.model import HISTORY_FILE, Best
+from medloop.documents.file_names import HISTORY_FILE
+from medloop.documents.model import Best
 from medloop.evaluation.report.contents import Figure
 from medloop.evaluation.report.drawing import FAINT, GREY, canvas, colour, styled, svg_uri
 

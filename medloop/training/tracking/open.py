@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, cast
 
+from medloop.documents.file_names import HISTORY_FILE, MODEL_FILE
 from medloop.documents.model import TrackingRun
 from medloop.training.tracking.base import Picture, RunInfo, Status, Tracker
 from medloop.training.tracking.guard import MAX_REASON, Guarded
@@ -59,7 +60,7 @@ class Tracking:
     def model(self, folder: Path) -> None:
         """The finished model, whole, and its small files once more where they are seen at once."""
         for tracker in self._trackers:
-            for file in ("history.csv", "model.json"):
+            for file in (HISTORY_FILE, MODEL_FILE):
                 tracker.artefact(folder / file)
             tracker.model(folder)
 

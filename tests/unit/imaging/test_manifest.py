@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medloop.documents.split import MANIFEST_FILE, SPLITS, SplitRecord, Task
+from medloop.documents.file_names import MANIFEST_FILE, SOURCES_FILE
+from medloop.documents.split import SPLITS, SplitRecord, Task
 from medloop.errors import DataError, MedloopError
 from medloop.imaging.formats import read_image
-from medloop.imaging.manifest import SOURCES_FILE, channel_folder
+from medloop.imaging.manifest import channel_folder
 from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset
 from tests.unit.imaging.datasets import write_classes, write_subjects
 

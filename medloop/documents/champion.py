@@ -1,0 +1,46 @@
+"""Request and response of the champion function. Standard library only: the function's runtime has nothing else.
+
+`steps/champion.py` sends the request, `medloop.champion` answers it, the evaluate step takes the response as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medloop.errors import SettingError
+
+NO_VERSION = "none"
+"""The ARN of no version: an argument's text that no shell or service drops, as it might an empty one."""
+RESPONSE = ("champion_arn", "champion_model", "first_arn", "first_model", "test_uses")
+"""Fields of the response, all text."""
+
+
+@dataclass(frozen=True)
+class ChampionRequest:
+    """The step's inputs, all text."""
+
+    group: str
+    """Model package group."""
+    model: str
+    """s3:// URI of the candidate's model.tar.gz."""
+    split: str
+    """s3:// folder of split.json."""
+    none: str
+    """s3:// folder that stands for a model where there is none."""
+    uses: str
+    """s3:// folder of the records of test sets' uses."""
+
+    @classmethod
+    def read(cls, event: Mapping[str, Any]) -> ChampionRequest:
+        """Read the step's inputs.
+
+        Raises:
+            SettingError: One is missing or is no text.
+        """
+        names = tuple(cls.__dataclass_fields__)
+        for name in names:
+            if not isinstance(event.get(name), str) or not event[name]:
+                raise SettingError(f"{name}: is missing among the step's inputs; upsert the pipeline again")
+        return cls(**{name: event[name] for name in names})
