@@ -38,15 +38,12 @@ from __future__ import annotations
 import json
 
 from medloop.local.engine.step_runs.base import StepResult, StepRun
-from medloop.local.engine.step_runs.jobs import JobRunner
-from medloop.local.jobs.jobs import PROCESSING
+from medloop.local.engine.step_runs.jobs import Processing
 from medloop.local.state.store import Document
 
 
-class QualityCheck(JobRunner):
-    """Runs the check's job, then reads the violations that it found."""
-
-    kind = PROCESSING
+class QualityCheck(Processing):
+    """Runs the check's job, then reads the violations that it reports."""
 
     def result(self, run: StepRun, ended: Document, metadata: Document) -> StepResult:
         """See JobRunner."""

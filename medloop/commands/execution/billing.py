@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medloop.commands.execution.step_facts import instances
 from medloop.commands.execution.trials import Tuning
@@ -20,6 +20,9 @@ from medloop.definition.cost import HOURS_A_MONTH, CostLine, Prices, load_prices
 from medloop.definition.read import Definition
 from medloop.definition.step_types import JobType
 from medloop.errors import SettingError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def plan_bill(definition: Definition, execution: Execution) -> Bill:
 
 
 def bill_step(
-    sagemaker: Any, step: Step, job: Mapping[str, Any], tuning: Tuning | None, prices: Prices
+    sagemaker: SageMakerClient, step: Step, job: Mapping[str, Any], tuning: Tuning | None, prices: Prices
 ) -> StepBill | None:
     """What a step's job cost until now; None where the step has no job.
 
@@ -112,7 +115,9 @@ def bill_step(
     return StepBill(step.name, machines, seconds, None if seconds is None else seconds / 3600 * rate, remark)
 
 
-def _billed(sagemaker: Any, kind: JobType, job: Mapping[str, Any], tuning: Tuning | None) -> tuple[float | None, str]:
+def _billed(
+    sagemaker: SageMakerClient, kind: JobType, job: Mapping[str, Any], tuning: Tuning | None
+) -> tuple[float | None, str]:
     """Billed seconds of each machine, and a remark."""
     if tuning is not None:
         return _billed_trials(sagemaker, job, tuning)
@@ -134,7 +139,7 @@ def _billed_training(job: Mapping[str, Any], kind: JobType) -> tuple[float | Non
     return billed + kept, "; ".join(remarks)
 
 
-def _billed_trials(sagemaker: Any, job: Mapping[str, Any], tuning: Tuning) -> tuple[float | None, str]:
+def _billed_trials(sagemaker: SageMakerClient, job: Mapping[str, Any], tuning: Tuning) -> tuple[float | None, str]:
     """A trial's summary has the times that are billed; on spot, only its own description knows the discount."""
     if not job.get("TrainingJobDefinition", {}).get("EnableManagedSpotTraining"):
         now = datetime.now(UTC)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
 
 import typer
 from rich.console import Console
@@ -256,10 +257,10 @@ def stop(
     json: JsonOption = False,
 ) -> None:
     """Stop a running execution and its jobs."""
-    sagemaker: Any = services(ctx).target(target, home).boto.client("sagemaker")
+    sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
     hint = flags(target, usable_home(home))
     arn = find_execution(sagemaker, execution)
-    sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
+    sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=str(uuid4()))
     if json:
         print_json({"id": execution_id(arn), "arn": arn})
         return
@@ -278,7 +279,7 @@ def retry(
     """Let an execution that failed, was stopped, or lost its engine go on; what succeeded is kept."""
     home = usable_home(home)
     opened = services(ctx).target(target, home)
-    sagemaker: Any = opened.boto.client("sagemaker")
+    sagemaker = opened.boto.client("sagemaker")
     arn = find_execution(sagemaker, execution)
-    sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
+    sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=str(uuid4()))
     wait_and_report(services(ctx), opened, home, arn, wait=wait, json=json)

@@ -5,29 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medloop.commands.records import Job
 
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_logs.type_defs import GetLogEventsRequestTypeDef
+
 METRICS_LINE = re.compile(r"^(\[\d+\] )?epoch=\d+;")
-"""A line that reports an epoch, behind its trial's number where it was tuned."""
+"""A line that reports an epoch; a trial's begins with its number."""
 
 
 @dataclass
 class JobLog:
-    """The log of one job, read on from where the last reading ended.
+    """The log of one job; each read returns what is new since the last one.
 
     Args:
         client: A `logs` client.
-        job: Whose log; a job on several instances has one stream each, a tuning job those of its training jobs.
+        job: The job. One on several instances has one stream an instance, a tuning job those of its trials.
     """
 
-    client: Any
+    client: CloudWatchLogsClient
     job: Job
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def new_lines(self) -> Iterator[str]:
-        """Lines that were written since the last call, the first call's from the beginning."""
+        """New lines since the last call; the first call returns all."""
         from botocore.exceptions import ClientError
 
         try:
@@ -44,15 +48,20 @@ class JobLog:
         return [stream["logStreamName"] for page in listed for stream in page["logStreams"]]
 
     def _read(self, stream: str) -> Iterator[str]:
-        """CloudWatch gives the same token again when there is nothing more."""
+        """New lines of one stream. CloudWatch returns the same token again when there are no more."""
         # A trial's name is its tuning job's, its number, and something that makes it unique.
         lead = f"[{stream[len(self.job.name) + 1 :].partition('-')[0]}] " if self.job.type.trials else ""
+        request: GetLogEventsRequestTypeDef = {
+            "logGroupName": self.job.type.log_group,
+            "logStreamName": stream,
+            "startFromHead": True,
+        }
         while True:
-            arguments = {"logGroupName": self.job.type.log_group, "logStreamName": stream, "startFromHead": True}
-            token = self._tokens.get(stream)
-            answer = self.client.get_log_events(**arguments, **({"nextToken": token} if token else {}))
-            for event in answer["events"]:
+            if token := self._tokens.get(stream):
+                request["nextToken"] = token
+            response = self.client.get_log_events(**request)
+            for event in response["events"]:
                 yield lead + event["message"].rstrip("\n")
-            self._tokens[stream] = answer["nextForwardToken"]
-            if answer["nextForwardToken"] == token:
+            self._tokens[stream] = response["nextForwardToken"]
+            if response["nextForwardToken"] == token:
                 return

@@ -199,7 +199,7 @@ class ViewReader:
         return Version(name, arn, package.get("ModelApprovalStatus", ""))
 
 
-def _evidence(target: Any, home: Path, uri: str) -> Evidence | None:
+def _evidence(target: Target, home: Path, uri: str) -> Evidence | None:
     """None where it was deleted since, or is of a form that is not known: the page says the rest all the same."""
     from botocore.exceptions import ClientError
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -17,6 +17,11 @@ from rich.text import Text
 from medloop.commands.execution.logs import METRICS_LINE, JobLog
 from medloop.commands.output import duration, say, table
 from medloop.commands.records import Execution, Step, read_execution
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+
+    from medloop.cloud.target import Target
 
 SECONDS_BETWEEN_LOOKS = {"local": 0.5, "aws": 10.0}
 
@@ -91,7 +96,7 @@ class LiveDisplay:
         self._live.stop()
 
 
-def follow(target: Any, arn: str, console: Console, sleep: Callable[[float], None]) -> Execution:
+def follow(target: Target, arn: str, console: Console, sleep: Callable[[float], None]) -> Execution:
     """Show an execution's progress until it ends.
 
     Args:
@@ -117,7 +122,7 @@ def follow(target: Any, arn: str, console: Console, sleep: Callable[[float], Non
 class LogReader:
     """Reads on in the logs of an execution's jobs."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: CloudWatchLogsClient) -> None:
         """Read through this `logs` client."""
         self._client = client
         self._logs: dict[str, JobLog] = {}

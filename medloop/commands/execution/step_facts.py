@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medloop.commands.execution.redaction import redact_setting
 from medloop.commands.output import duration
 from medloop.commands.records import Step
 from medloop.definition.read import Definition, member
 from medloop.definition.step_types import JobType, type_in_metadata, type_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
 
 Rows = list[tuple[str, str]]
 
@@ -44,7 +47,7 @@ def job_facts(kind: JobType, job: Mapping[str, Any]) -> list[Group]:
     return [group for group in groups if group.rows]
 
 
-def other_facts(sagemaker: Any, definition: Definition, step: Step) -> list[Group]:
+def other_facts(sagemaker: SageMakerClient, definition: Definition, step: Step) -> list[Group]:
     """The facts of a step without a job: what was asked, answered or registered."""
     groups = []
     known = next((item for item in definition.steps if item.name == step.name), None)
@@ -61,7 +64,7 @@ def other_facts(sagemaker: Any, definition: Definition, step: Step) -> list[Grou
     return groups
 
 
-def _package(sagemaker: Any, arn: str) -> Rows:
+def _package(sagemaker: SageMakerClient, arn: str) -> Rows:
     package = sagemaker.describe_model_package(ModelPackageName=arn)
     container = (package.get("InferenceSpecification", {}).get("Containers") or [{}])[0]
     facts = {"version": arn, "artefact": container.get("ModelDataUrl"), "image": container.get("Image")}

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medloop.commands.output import duration
 from medloop.commands.records import Execution, Job
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import HyperParameterTrainingJobSummaryTypeDef
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Tuning:
     trials: list[Trial]
 
 
-def read_tunings(sagemaker: Any, execution: Execution) -> list[Tuning]:
+def read_tunings(sagemaker: SageMakerClient, execution: Execution) -> list[Tuning]:
     """The tuning jobs of an execution."""
     return [
         read_tuning(sagemaker, step.name, step.job)
@@ -61,7 +65,7 @@ def read_tunings(sagemaker: Any, execution: Execution) -> list[Tuning]:
     ]
 
 
-def read_tuning(sagemaker: Any, step: str, job: Job) -> Tuning:
+def read_tuning(sagemaker: SageMakerClient, step: str, job: Job) -> Tuning:
     """A tuning job and its trials as they are now."""
     found = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job.name)
     config = found["HyperParameterTuningJobConfig"]
@@ -105,7 +109,7 @@ def short(value: str) -> str:
     return value if number.is_integer() else f"{number:.4g}"
 
 
-def _trial(tuning: str, raw: dict[str, Any], best: str | None) -> Trial:
+def _trial(tuning: str, raw: HyperParameterTrainingJobSummaryTypeDef, best: str | None) -> Trial:
     name, started, ended = raw["TrainingJobName"], raw.get("TrainingStartTime"), raw.get("TrainingEndTime")
     number = name.removeprefix(f"{tuning}-").partition("-")[0]
     value = raw.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value")
