@@ -1,4 +1,4 @@
-"""A tiny data set, and the command line as a user has it."""
+"""A tiny data set, and the command line as a process."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from PIL import Image
 
 @dataclass
 class CommandLine:
-    """`medloop` as a process, with a home folder of its own."""
+    """`medloop` as a process, with a separate home folder."""
 
     home: Path
     out: str = field(default="", init=False)
     err: str = field(default="", init=False)
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
-        """Start a command, which takes Ctrl-C even where the tests run in the background (shells ignore it there)."""
+        """Start a command that handles Ctrl-C even if the tests run in the background (shells disable it there)."""
         environment = {**os.environ, "MEDLOOP_HOME": str(self.home), "OMP_NUM_THREADS": "2"}
         return subprocess.Popen(
             [sys.executable, "-m", "medloop.cli", *argv],
@@ -37,26 +37,26 @@ class CommandLine:
         )
 
     def __call__(self, *argv: str) -> int:
-        """Run a command to its end; keeps what it printed."""
+        """Run a command to its end and store its output."""
         process = self.start(*argv)
         self.out, self.err = process.communicate(timeout=600)
         return process.returncode
 
     def json(self, *argv: str) -> Any:
-        """Run a command that must succeed, with --json; its document."""
+        """Run a command that must succeed with --json, and return its document."""
         assert self(*argv, "--json") == 0, self.err
         return json.loads(self.out)
 
 
 @pytest.fixture(scope="module")
 def medloop(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    """The command line with a home whose name holds a space and a letter beyond ASCII."""
+    """The command line with a home path that contains a space and a non-ASCII letter."""
     return CommandLine(tmp_path_factory.mktemp("home") / "größe 1" / ".medloop")
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-four noise images of 32 pixels in two classes that a network tells apart at once."""
+    """Twenty-four noise images of 32 pixels in two classes that are easy to separate."""
     root = tmp_path_factory.mktemp("data") / "Bilder für alle"
     rng = np.random.default_rng(0)
     for name, level in (("dark", 50), ("bright", 180)):

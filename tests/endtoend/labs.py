@@ -1,4 +1,4 @@
-"""A lab's preset, run whole on this machine in its smoke size."""
+"""Run a lab's preset locally in its smoke size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LABS = {name: preset for name, preset in load_presets().items() if preset.lab}
 
 
 def run_lab(medloop: Any, name: str, data: Path) -> dict[str, Any]:
-    """Run a lab's preset with smoke=true to its end, which must be a registered version.
+    """Run a lab's preset with smoke=true until it has registered a version.
 
     Args:
         medloop: The command line.
@@ -20,7 +20,7 @@ def run_lab(medloop: Any, name: str, data: Path) -> dict[str, Any]:
         data: A data set of the preset's task.
 
     Returns:
-        The outcome that `run --json` prints.
+        The document that `run --json` prints.
     """
     command = ("run", LABS[name].pipeline, "--data", str(data), "--preset", name, "--set", "smoke=true", "--json")
     assert medloop(*command) == 0, medloop.err

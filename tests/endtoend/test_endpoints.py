@@ -1,4 +1,4 @@
-"""A trained classifier, approved, served, asked, updated and deleted: by the command line alone."""
+"""A classifier is trained, approved, deployed, invoked, updated and deleted through the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "medloop-classification"
 
 
 def test_a_pipeline_deploys_and_an_approver_updates(medloop: Any, images: Path, tmp_path: Path) -> None:
-    """deploy.mode=pipeline makes the endpoint; an approved version replaces its model; a file it never saw is told."""
+    """deploy.mode=pipeline creates the endpoint; an approved version updates it; an unreadable file is refused."""
     unseen = tmp_path / "unseen.png"
     pixels = np.random.default_rng(9).integers(180, 220, (32, 32), dtype=np.uint8)
     Image.fromarray(pixels).save(unseen)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_lab_03_trains_evaluates_and_registers_a_classifier(medloop: Any, images: Path) -> None:
-    """The report is there, and the version's metadata leads back to the data."""
+    """The report exists, and the version's metadata names the data."""
     outcome = run_lab(medloop, "lab-03-own-container", images)
     assert Path(outcome["report"]).is_file()
     version = medloop.json("models", "show", outcome["model"])
@@ -23,7 +23,7 @@ def test_lab_03_trains_evaluates_and_registers_a_classifier(medloop: Any, images
 
 
 def test_lab_5_tunes_and_registers_the_best_segmenter(medloop: Any, tmp_path: Path) -> None:
-    """Two trials, each with its own hyperparameters; the better one's model goes on."""
+    """Two trials with different hyperparameters; the better model is registered."""
     outcome = run_lab(medloop, "lab-5-tuning", make_brain_tissue(tmp_path / "brain", num_subjects=6))
     shown = medloop.json("executions", "show", outcome["execution"]["id"])
     (tuning,) = shown["tunings"]

@@ -1,4 +1,4 @@
-"""A whole classification run on this machine, through the command line; gates, bad input, interruptions and kills."""
+"""A local classification run through the command line: gates, invalid input, interruptions and kills."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ SMALL = (
 )
 """The smallest classification run."""
 STATED = [part for name in STATEMENTS for part in ("--set", f"registration.{name}=a test of the software")]
-"""What has to be stated of a model, or it is registered as Rejected."""
+"""The required model card fields; without them a version is registered as Rejected."""
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 180) -> Any:
-    """Wait until a condition gives something true; its value."""
+    """Wait until a condition returns a true value, and return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if found := condition():
-            return found
+        if value := condition():
+            return value
         time.sleep(0.2)
-    raise AssertionError("waited in vain")
+    raise AssertionError("timed out")
 
 
 def engine_of(arn: str) -> psutil.Process | None:
-    """The process that runs an execution."""
+    """The process of an execution's engine."""
     for process in psutil.process_iter(["cmdline"]):
         if arn in (process.info["cmdline"] or ()) and "medloop.local.runner" in process.info["cmdline"]:
             return process
@@ -45,36 +45,36 @@ def engine_of(arn: str) -> psutil.Process | None:
 
 
 def job_of(arn: str, container: str) -> psutil.Process | None:
-    """The process of an execution's job that runs this container's main.py."""
+    """The process that runs this container's main.py in a job of the execution."""
     engine = engine_of(arn)
     children = engine.children(recursive=True) if engine else []
     return next((p for p in children if any(container in part for part in p.cmdline())), None)
 
 
-def training(medloop: Any, arn: str) -> bool:
-    """Whether the execution's training job runs."""
+def is_training(medloop: Any, arn: str) -> bool:
+    """True if the execution's training job is running."""
     steps = {s["name"]: s["status"] for s in medloop.json("executions", "show", arn)["steps"]}
     return steps.get("Train") == "Executing" and job_of(arn, "classify") is not None
 
 
 @pytest.fixture(scope="module")
 def trained(medloop: Any, images: Path) -> dict[str, Any]:
-    """The outcome of a run that succeeded."""
+    """The document of a successful run."""
     code = medloop("run", "classification", "--data", str(images), *SMALL, *STATED, "--param", "MinScore=0", "--json")
     assert code == 0, medloop.err
     return dict(json.loads(medloop.out))
 
 
 def test_a_killed_job_fails_its_execution(medloop: Any, images: Path) -> None:
-    """Ctrl-C leaves the execution running; kill -9 of its job makes it Failed, with the signal as the reason."""
+    """Ctrl-C leaves the execution running; kill -9 of its job fails it, with the signal in the failure reason."""
     follower = medloop.start("run", "classification", "--data", str(images), *SMALL)
     (execution,) = wait_for(lambda: medloop.json("executions", "list"))
-    wait_for(lambda: training(medloop, execution["arn"]))
+    wait_for(lambda: is_training(medloop, execution["arn"]))
 
     follower.send_signal(signal.SIGINT)
-    _, said = follower.communicate(timeout=30)
+    _, stderr = follower.communicate(timeout=30)
     assert follower.returncode == 130
-    assert f"medloop executions logs {execution['id']} --follow" in said
+    assert f"medloop executions logs {execution['id']} --follow" in stderr
 
     job = job_of(execution["arn"], "classify")
     assert job is not None, "the interrupt ended the job"
@@ -87,15 +87,15 @@ def test_a_killed_job_fails_its_execution(medloop: Any, images: Path) -> None:
 
 
 def ended(medloop: Any, arn: str) -> dict[str, Any] | None:
-    """The execution as shown, once it has ended."""
+    """The document of `executions show` after the execution has ended, None before."""
     shown: dict[str, Any] = medloop.json("executions", "show", arn)
     return None if shown["status"] in ("Executing", "Stopping") else shown
 
 
-def test_a_killed_engine_is_told(medloop: Any, images: Path) -> None:
-    """Kill -9 of the engine: the next look says Failed and why, and the job is ended."""
+def test_a_killed_engine_fails_its_execution(medloop: Any, images: Path) -> None:
+    """Kill -9 of the engine: the next command reports Failed with the reason, and the job is terminated."""
     arn = medloop.json("run", "classification", "--data", str(images), *SMALL, "--no-wait")["arn"]
-    wait_for(lambda: training(medloop, arn))
+    wait_for(lambda: is_training(medloop, arn))
     engine, job = engine_of(arn), job_of(arn, "classify")
     assert engine is not None
     assert job is not None
@@ -110,7 +110,7 @@ def test_a_killed_engine_is_told(medloop: Any, images: Path) -> None:
 
 
 def test_a_run_ends_in_a_registered_version(medloop: Any, trained: dict[str, Any]) -> None:
-    """After those kills a new run works: score, report, and a version that waits for approval."""
+    """After the kills a new run succeeds: score, report, and a version that waits for approval."""
     assert trained["exit_code"] == 0
     assert trained["score"]["name"] == "macro_auroc"
     assert 0 <= trained["score"]["value"] <= 1
@@ -121,8 +121,8 @@ def test_a_run_ends_in_a_registered_version(medloop: Any, trained: dict[str, Any
     assert version["score"] == trained["score"]["value"]
 
 
-def test_its_records_can_be_looked_at(medloop: Any, trained: dict[str, Any]) -> None:
-    """Steps, logs and evidence of the run are there to be read."""
+def test_steps_logs_and_evidence_are_readable(medloop: Any, trained: dict[str, Any]) -> None:
+    """Commands show the steps, logs and evidence of the run."""
     shown = medloop.json("executions", "show", trained["execution"]["id"])
     assert [(s["name"], s["status"]) for s in shown["steps"]][:5] == [
         (name, "Succeeded") for name in ("Split", "Train", "Champion", "Evaluate", "Gate")
@@ -135,8 +135,8 @@ def test_its_records_can_be_looked_at(medloop: Any, trained: dict[str, Any]) -> 
     assert medloop.json("models", "open", trained["model"])["report"] == trained["report"]
 
 
-def test_a_second_run_with_nothing_changed_runs_no_job(medloop: Any, images: Path, trained: dict[str, Any]) -> None:
-    """Every job's step comes from the cache, as it was in the first run; a version is registered all the same."""
+def test_an_unchanged_second_run_starts_no_job(medloop: Any, images: Path, trained: dict[str, Any]) -> None:
+    """Every step with a job comes from the step cache; a version is registered."""
     first = {s["name"]: s["source"] or trained["execution"]["id"] for s in trained["execution"]["steps"]}
     again = medloop.json("run", "classification", "--data", str(images), *SMALL, "--param", "MinScore=0")
     steps = {s["name"]: s for s in again["execution"]["steps"]}
@@ -148,7 +148,7 @@ def test_a_second_run_with_nothing_changed_runs_no_job(medloop: Any, images: Pat
 
 
 def weights_of(medloop: Any, outcome: dict[str, Any]) -> bytes:
-    """model.safetensors of the model that a run trained."""
+    """The content of model.safetensors of a run's model."""
     artefact = medloop.json("models", "show", outcome["model"])["artefact"]
     archive = medloop.home / "s3" / artefact.removeprefix("s3://")
     with tarfile.open(archive) as tar:
@@ -158,7 +158,7 @@ def weights_of(medloop: Any, outcome: dict[str, Any]) -> bytes:
 
 
 def test_script_mode_on_raw_files_gives_the_same_model(medloop: Any, images: Path, trained: dict[str, Any]) -> None:
-    """The SDK's drivers and a manifest in place of our image and copies: the same bytes, and no name is shown."""
+    """The SDK's drivers and a manifest give the same bytes as the image and copies; outputs contain no name."""
     choices = ("--set", "train.mode=script", "--set", "split.layout=manifest")
     outcome = medloop.json("run", "classification", "--data", str(images), *SMALL, *choices, "--param", "MinScore=0")
     assert weights_of(medloop, outcome) == weights_of(medloop, trained)
@@ -170,8 +170,8 @@ def test_script_mode_on_raw_files_gives_the_same_model(medloop: Any, images: Pat
     assert "patient 1" not in medloop.out
 
 
-def test_an_impossible_bound_refuses(medloop: Any, images: Path, trained: dict[str, Any]) -> None:
-    """With MinScore=1.5 the run fails with score, bound and reason, exit code 1, and registers nothing."""
+def test_an_unreachable_minimum_score_fails_the_run(medloop: Any, images: Path, trained: dict[str, Any]) -> None:
+    """With MinScore=1.5 the run fails with score, minimum and reason, exit code 1, and registers nothing."""
     before = len(medloop.json("models", "list"))
     code = medloop("run", "classification", "--data", str(images), *SMALL, "--param", "MinScore=1.5")
 
@@ -183,8 +183,8 @@ def test_an_impossible_bound_refuses(medloop: Any, images: Path, trained: dict[s
     assert len(medloop.json("models", "list")) == before
 
 
-def test_dry_run_touches_nothing(medloop: Any, images: Path, tmp_path: Path) -> None:
-    """`--dry-run` names steps, machines, inputs and parameters, and makes no home folder."""
+def test_dry_run_writes_nothing(medloop: Any, images: Path, tmp_path: Path) -> None:
+    """`--dry-run` lists steps, instances, inputs and parameters, and creates no home folder."""
     home = tmp_path / "home"
     command = ("run", "classification", "--data", str(images), *SMALL, "--dry-run", "--home", str(home))
 
@@ -199,7 +199,7 @@ def test_dry_run_touches_nothing(medloop: Any, images: Path, tmp_path: Path) -> 
 
 
 def test_a_users_error_inside_a_job_exits_2(medloop: Any, images: Path, tmp_path: Path) -> None:
-    """Unchecked bad data fails in the split job: exit code 2, the file named, in one line."""
+    """Unchecked invalid data fails the split job: exit code 2, one line that names the file."""
     bad = tmp_path / "one class"
     (bad / "only").mkdir(parents=True)
     (bad / "only" / "image.png").write_text("no image")

@@ -1,4 +1,4 @@
-"""README's commands work as they stand there, in the order in which they stand there."""
+"""The commands of README.md work, in their order."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 RUN_BY_CI = ("git clone", "cd medloop", "make ")
-"""`.ci/run` makes the environment, the demo and the tests; here they would run themselves."""
+"""`.ci/run` makes the environment, the demo and the tests; in this test they would recurse."""
 
 
 def commands() -> list[str]:
-    """Every line of README's bash blocks, `.ci/run`'s own commands aside."""
+    """The lines of README's bash blocks, except the commands that `.ci/run` runs."""
     blocks = re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     lines = [line.strip() for block in blocks for line in re.sub(r"\\\n", " ", block).splitlines()]
     return [line for line in lines if line and not line.startswith(("#", *RUN_BY_CI))]
@@ -24,7 +24,7 @@ def commands() -> list[str]:
 
 @pytest.mark.slow
 def test_readme_commands_run(tmp_path: Path) -> None:
-    """A reader who types them gets no error from any."""
+    """Each command exits with 0."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MEDLOOP", "AWS_"))}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     assert len(commands()) >= 8
@@ -35,8 +35,8 @@ def test_readme_commands_run(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
-def test_readme_names_every_command_that_is_there() -> None:
-    """A command group that a reader can't find does not exist for them."""
+def test_readme_names_every_command() -> None:
+    """Each command group is mentioned."""
     from typer.main import get_command
 
     from medloop.cli import app

@@ -1,4 +1,4 @@
-"""Training that is stopped and goes on, through the command line: spot, two processes, on this machine."""
+"""Training is stopped and resumed through the command line: Spot training, two processes, locally."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ SPOT = (
 
 
 def log_of(medloop: Any) -> str:
-    """What the training jobs of the newest execution have said so far."""
+    """The log of the training jobs of the newest execution."""
     return "\n".join(path.read_text() for path in medloop.home.glob("logs/aws/sagemaker/TrainingJobs/*/algo-1"))
 
 
 def epochs(text: str) -> list[int]:
-    """The epochs that a log tells of, in its order."""
+    """The epochs in a log, in order."""
     return [int(number) for number in re.findall(r"epoch=(\d+); train_loss", text)]
 
 
-def test_a_stopped_spot_job_goes_on_where_it_was(medloop: Any, images: Path) -> None:
-    """Stop, then retry: every epoch is trained once, and the version has the whole history."""
+def test_a_stopped_spot_job_resumes(medloop: Any, images: Path) -> None:
+    """Stop, then retry: every epoch is trained once, and the version has the complete history."""
     assert medloop("run", "classification", "--data", str(images), *SMALL, *SPOT, "--no-wait") == 0, medloop.err
     wait_for(lambda: len(epochs(log_of(medloop))) >= 2)
     assert medloop("executions", "stop", "latest") == 0, medloop.err

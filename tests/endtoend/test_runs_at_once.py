@@ -1,4 +1,4 @@
-"""Runs at once on one home, from the command line: each has what it asked for, and the records fit together."""
+"""Concurrent runs on one home: each has its own settings, and the records are consistent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 @dataclass
 class Run:
-    """A run to be: its options beyond pipeline and data, and what it printed."""
+    """A run: its options in addition to pipeline and data, its process, and its document."""
 
     pipeline: str
     options: tuple[str, ...]
@@ -39,45 +39,45 @@ class Run:
         return str(self.outcome["model"])
 
 
-def run_at_once(medloop: Any, data: dict[str, Path], runs: list[Run]) -> None:
-    """Start all runs at once and follow them to their ends, which must be registered versions."""
+def run_concurrently(medloop: Any, data: dict[str, Path], runs: list[Run]) -> None:
+    """Start all runs, and wait until each has registered a version."""
     for run in runs:
         command = ("run", run.pipeline, "--data", str(data[run.pipeline]), *run.options)
         run.process = medloop.start(*command, "--json")
-    said = [run.process.communicate(timeout=900) for run in runs if run.process is not None]
-    for run, (out, err) in zip(runs, said, strict=True):
+    outputs = [run.process.communicate(timeout=900) for run in runs if run.process is not None]
+    for run, (out, err) in zip(runs, outputs, strict=True):
         assert run.process is not None
         assert run.process.returncode == 0, err
         run.outcome = json.loads(out)
 
 
 def definition_of(medloop: Any, run: Run) -> dict[str, Any]:
-    """The definition that a run's execution was made of, as its record keeps it."""
+    """The definition in the record of a run's execution."""
     from medloop.local.session import local_session
 
     client = local_session(medloop.home).client("sagemaker")
     (summary,) = [e for e in medloop.json("executions", "list") if e["id"] == run.id]
-    answer = client.describe_pipeline_definition_for_execution(PipelineExecutionArn=summary["arn"])
-    return dict(json.loads(answer["PipelineDefinition"]))
+    response = client.describe_pipeline_definition_for_execution(PipelineExecutionArn=summary["arn"])
+    return dict(json.loads(response["PipelineDefinition"]))
 
 
 def seed_of(definition: dict[str, Any]) -> str:
-    """The seed of training that a definition holds."""
+    """The training seed in a definition."""
     (train,) = [step for step in definition["Steps"] if step["Name"] == "Train"]
     return str(train["Arguments"]["HyperParameters"]["seed"])
 
 
 FEW = ["7", "8"]
-"""Two settings of one pipeline: the seeds of training."""
+"""Two training seeds for one pipeline."""
 MANY = [*FEW, "7"]
-"""One of them twice."""
+"""The same with one seed twice."""
 
 
 @pytest.mark.parametrize(("seeds", "segmentations"), [(FEW, 0), (MANY, 1)], ids=["few", "many"])
-def test_runs_at_once_have_what_each_asked_for(
+def test_concurrent_runs_keep_their_settings(
     medloop: Any, images: Path, tmp_path: Path, seeds: list[str], segmentations: int
 ) -> None:
-    """Runs of one pipeline, and of another: none takes another's definition, version or place in a record."""
+    """Runs of one pipeline and of another: none gets another's definition, version or record."""
     data = {"classification": images}
     runs = [
         Run("classification", (*SMALL, "--param", "MinScore=0", "--set", f"train.hyperparameters.seed={seed}"))
@@ -87,7 +87,7 @@ def test_runs_at_once_have_what_each_asked_for(
         data["segmentation"] = make_brain_tissue(tmp_path / "brain", num_subjects=6)
         runs += [Run("segmentation", ("--set", "smoke=true"))] * segmentations
     medloop.home = tmp_path / "home"
-    run_at_once(medloop, data, runs)
+    run_concurrently(medloop, data, runs)
 
     assert len({run.id for run in runs}) == len({run.model for run in runs}) == len(runs)
     assert [seed_of(definition_of(medloop, run)) for run in runs[: len(seeds)]] == seeds

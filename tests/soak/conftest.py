@@ -1,4 +1,4 @@
-"""The local backend's own fixture."""
+"""Fixtures of the local backend."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How often the intervals hold the truth: 1,000 simulated test sets a row, 20 and 60 patients.
+"""Coverage of the intervals: 1,000 simulated test sets per row, 20 and 60 patients.
 
     python -m pytest tests/soak/test_coverage.py -m soak -s
 
-prints the rows of the table in docs/measurements.md. 95 in 100 is nominal; `LEAST` says where a method can't reach 93.
-Some patients have one case, or each has one to four that resemble each other (half of the variance is the patient's).
+prints the rows of the table in docs/measurements.md. 95 in 100 is nominal; `HARD` lists methods that can't reach 93.
+Each patient has one case, or one to four correlated cases (half of the variance is the patient's).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Drawn:
     owners: np.ndarray
     """[N], each case's patient."""
     patient: np.ndarray
-    """[N], standard normal, the same for all cases of a patient."""
+    """[N], standard normal, equal for all cases of a patient."""
     case: np.ndarray
-    """[N], standard normal, patient and case together."""
+    """[N], standard normal, the sum of a patient's and a case's part."""
     uniform: np.ndarray
     """[P], of patients."""
     generator: Generator
@@ -61,12 +61,12 @@ def draw(generator: Generator, num_patients: int, several: bool) -> Drawn:
 
 
 def dice_of(drawn: Drawn) -> np.ndarray:
-    """Dice that is skewed to the left, as it is near 1: median 0.9."""
+    """Dice that is skewed to the left, as near 1: median 0.9."""
     return 1 / (1 + np.exp(-(2.2 + 0.9 * drawn.case)))
 
 
 def failing(drawn: Drawn) -> np.ndarray:
-    """The same, and every case of one patient of twelve is lost."""
+    """The same, with Dice 0 for all cases of one patient of twelve."""
     return np.where(drawn.uniform[drawn.owners] < 1 / 12, 0.0, dice_of(drawn))
 
 
@@ -90,7 +90,7 @@ AUROCS = {"AUROC 0.75": 0.9539, "AUROC 0.9": 1.8124, "AUROC 0.97": 2.6599}
 
 
 def classes_of(drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:
-    """Truth of three classes, a patient's all the same, and probabilities; one class in six is the rarest."""
+    """Truth of three classes, by patient, and probabilities; the rarest class has one patient in six."""
     truth = np.digitize(drawn.uniform, [0.5, 1 - 1 / 6])[drawn.owners]
     noise = drawn.generator.normal(size=(len(truth), 3)) + 0.7 * drawn.case[:, None] * [1, 0, -1]
     raw = np.exp(1.8 * np.eye(3)[truth] + noise)
@@ -107,38 +107,38 @@ def macro_auroc(truth: np.ndarray, probabilities: np.ndarray, patients: list[str
     return mean_auroc([(truth == k, probabilities[:, k]) for k in range(probabilities.shape[1])], patients)
 
 
-def covered(found: Estimate, truth: float) -> tuple[bool, bool]:
-    """Whether the interval holds the truth; False where there is none. And whether it lies above it."""
-    if found.interval is None:
+def covered(estimate: Estimate, truth: float) -> tuple[bool, bool]:
+    """True if the interval contains the truth (False without interval), and True if it is above it."""
+    if estimate.interval is None:
         return False, False
-    return found.interval.lower <= truth <= found.interval.upper, found.interval.lower > truth
+    return estimate.interval.lower <= truth <= estimate.interval.upper, estimate.interval.lower > truth
 
 
 def simulate(
     name: str, size: tuple[int, bool], truth: float, estimate: Callable[[Drawn, list[str]], Estimate], sets: int = SETS
 ) -> float:
-    """Coverage in 100, printed."""
+    """Compute and print the coverage in 100."""
     num_patients, several = size
     generator = np.random.default_rng(num_patients + several)
-    held, above, none = 0, 0, 0
+    inside, above, none = 0, 0, 0
     for _ in range(sets):
         drawn = draw(generator, num_patients, several)
-        found = estimate(drawn, [f"p{i:03d}" for i in drawn.owners])
-        inside, higher = covered(found, truth)
-        held, above, none = held + inside, above + higher, none + (found.interval is None)
+        result = estimate(drawn, [f"p{i:03d}" for i in drawn.owners])
+        contains, higher = covered(result, truth)
+        inside, above, none = inside + contains, above + higher, none + (result.interval is None)
     kind = "1 to 4" if several else "1"
-    told = sets - none
+    counted = sets - none
     print(
-        f"| {name} | {num_patients} | {kind} | {100 * held / told:.1f} | {100 * above / told:.1f} | {none} |",
+        f"| {name} | {num_patients} | {kind} | {100 * inside / counted:.1f} | {100 * above / counted:.1f} | {none} |",
         flush=True,
     )
-    return 100 * held / told
+    return 100 * inside / counted
 
 
 SIZES = [(20, False), (60, False), (20, True), (60, True)]
 each_size = pytest.mark.parametrize("size", SIZES, ids=["20", "60", "20 clustered", "60 clustered"])
-LEAST = 93.0
-"""In 100, less three standard errors of 1,000 sets below."""
+MIN_COVERAGE = 93.0
+"""In 100; `SLACK` is three standard errors of 1,000 sets."""
 SLACK = 2.1
 HARD = {
     "mean Dice, 1 of 12 patients fails": 78.0,
@@ -148,12 +148,12 @@ HARD = {
 
 
 def require(name: str, coverage: float) -> None:
-    """No less than the method can; more than nominal is no fault here."""
-    assert coverage >= HARD.get(name, LEAST) - SLACK, name
+    """Assert the method's minimum; coverage above nominal is accepted."""
+    assert coverage >= HARD.get(name, MIN_COVERAGE) - SLACK, name
 
 
 def population(values: Values) -> np.ndarray:
-    """A great many cases, as many of a patient as in the test sets."""
+    """Many cases, with the test sets' number of cases per patient."""
     return values(draw(np.random.default_rng(99), POPULATION, True))
 
 
@@ -189,7 +189,7 @@ def test_proportions(name: str, size: tuple[int, bool]) -> None:
 @pytest.mark.parametrize("skewed", [False, True], ids=["normal", "lognormal"])
 @pytest.mark.parametrize("name", AUROCS)
 def test_aurocs(name: str, positive: float, skewed: bool, size: tuple[int, bool]) -> None:
-    """DeLong on the logit scale; scores may be skewed and of other spreads in the two classes."""
+    """DeLong on the logit scale; scores may be skewed, with different spreads in the two classes."""
 
     def scores(drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:
         having = drawn.uniform[drawn.owners] < positive

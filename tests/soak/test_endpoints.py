@@ -1,4 +1,4 @@
-"""Endpoints under load, in updates, and with their processes killed at instants spread over it all."""
+"""Endpoints under load, during updates, and with killed processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.soak
 
 @pytest.fixture
 def hosting(local: Local) -> Iterator[Hosting]:
-    """An endpoint `live`, and two configurations for it; nothing runs when the test has ended."""
+    """An endpoint `live` and two configurations for it; its processes are stopped after the test."""
     made = Hosting.on(local)
     made.endpoint("one")
     made.config(made.model("two"))
@@ -29,12 +29,12 @@ def hosting(local: Local) -> Iterator[Hosting]:
 
 
 def update(hosting: Hosting, number: int) -> None:
-    """Change over to the other model."""
+    """Update the endpoint to the other model."""
     hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName=("two", "one")[number % 2])
 
 
-def test_sixteen_clients_in_updates_are_all_answered(hosting: Hosting) -> None:
-    """One request in five is bad: each good one is answered, each bad one refused by the container itself."""
+def test_sixteen_clients_get_responses_during_updates(hosting: Hosting) -> None:
+    """One request in five is invalid: each valid one gets a response, each invalid one is refused by the container."""
     seen: Counter[str] = Counter()
 
     def ask(client: int) -> None:
@@ -61,7 +61,7 @@ def test_sixteen_clients_in_updates_are_all_answered(hosting: Hosting) -> None:
 
 
 def test_killed_at_any_instant_the_endpoint_comes_back(hosting: Hosting) -> None:
-    """Thirty kills of supervisors and containers, at rest and in updates: it answers again, by one of the models."""
+    """After each of thirty kills of supervisors and containers, idle and during updates, one of the models responds."""
     instants = random.Random(7)  # noqa: S311 (instants, no secrets)
     for number in range(30):
         if hosting.describe()["EndpointStatus"] == "InService" and number % 2:
@@ -77,7 +77,7 @@ def test_killed_at_any_instant_the_endpoint_comes_back(hosting: Hosting) -> None
 
 
 def answered(hosting: Hosting) -> bytes:
-    """The answer to a request; one that was on its way when its container was killed is asked again."""
+    """The response to a request; one that was in flight when its container was killed is sent again."""
     for _ in range(3):
         try:
             return hosting.ask(b"")

@@ -1,6 +1,6 @@
-"""Kill -9 at instants spread over a run: what readers see afterwards is the truth, and the next run works.
+"""Kill -9 at instants spread over a run: the records are consistent afterwards, and the next run succeeds.
 
-The instants come from a seed: the duration of an unkilled run is cut into as many equal parts as there are rounds, and
+The instants come from a seed: the duration of an undisturbed run is divided into one equal part per round, and
 one instant is drawn in each.
 """
 
@@ -64,7 +64,7 @@ Kill = Callable[[Local, str], bool]
 
 
 def pipeline(local: Local) -> list[dict[str, Any]]:
-    """Prepare -> Train -> Gate -> Register; what it makes lies below its execution's id."""
+    """Prepare -> Train -> Gate -> Register; outputs are stored below the execution's id."""
     identifier = {"Get": "Execution.PipelineExecutionId"}
     below = {"Std:Join": {"On": "/", "Values": [f"s3://{BUCKET}/runs", identifier]}}
     prepare = processing(
@@ -90,7 +90,7 @@ def pipeline(local: Local) -> list[dict[str, Any]]:
 
 @dataclass
 class View:
-    """What a reader in a session of its own sees of one execution."""
+    """One execution as a separate session reads it."""
 
     status: str
     reason: str
@@ -102,7 +102,7 @@ class View:
 
     @classmethod
     def of(cls, local: Local, arn: str, first: int) -> View:
-        """Read everything; `first` chooses what is read first, because the first reader finds the dead."""
+        """Read everything; `first` selects the first read, because the first reader detects dead processes."""
         session = local_session(local.home)
         reader = Local(local.home, session, session.client("sagemaker"), session.client("s3"))
         identifier = arn.rpartition("/")[2]
@@ -118,13 +118,13 @@ class View:
         for number in range(len(readers)):
             name, read = readers[(first + number) % len(readers)]
             seen[name] = read()
-        # A dead engine's jobs are told by whichever reader comes first; outputs are looked at once that is known.
+        # The first reader ends a dead engine's jobs; outputs are read after that.
         seen |= {name: read() for name, read in readers if name in ("prepared", "trained")}
         ended = seen.pop("ended")
         return cls(ended["PipelineExecutionStatus"], ended.get("FailureReason", ""), **seen)
 
     def is_done(self, step: str) -> bool:
-        """Whether a step is recorded as Succeeded."""
+        """True if a step is recorded as Succeeded."""
         return step in self.steps and bool(self.steps[step]["StepStatus"] == "Succeeded")
 
 
@@ -136,18 +136,18 @@ def pages(client: Any, operation: str, member: str, **request: Any) -> Iterator[
 
 def jobs_of(reader: Local, identifier: str) -> dict[str, str]:
     """Status by name of an execution's jobs."""
-    found = [("list_processing_jobs", PROCESSING), ("list_training_jobs", TRAINING)]
+    lists = [("list_processing_jobs", PROCESSING), ("list_training_jobs", TRAINING)]
     return {
         job[f"{kind.name}Name"]: job[kind.status]
-        for operation, kind in found
+        for operation, kind in lists
         for job in pages(reader.sagemaker, operation, f"{kind.name}Summaries", NameContains=identifier)
     }
 
 
 def packages_of(reader: Local, identifier: str) -> int:
     """How many model packages an execution registered."""
-    found = pages(reader.sagemaker, "list_model_packages", "ModelPackageSummaryList", ModelPackageType="Both")
-    return sum(package["ModelPackageDescription"] == identifier for package in found)
+    packages = pages(reader.sagemaker, "list_model_packages", "ModelPackageSummaryList", ModelPackageType="Both")
+    return sum(package["ModelPackageDescription"] == identifier for package in packages)
 
 
 def keys(reader: Local, prefix: str) -> list[str]:
@@ -156,7 +156,7 @@ def keys(reader: Local, prefix: str) -> list[str]:
 
 
 def check(local: Local, arn: str, first: int) -> View:
-    """The view of an execution, found whole: ended, and every record in line with every other and with the disk."""
+    """The view of an ended execution; asserts that its records agree with each other and with the disk."""
     view = View.of(local, arn, first)
     assert view.status in ("Succeeded", "Failed"), view
     assert list(view.steps) == STEPS[: len(view.steps)], view
@@ -172,35 +172,35 @@ def check(local: Local, arn: str, first: int) -> View:
 
 
 def processes_of(arn: str) -> list[psutil.Process]:
-    """Living processes of an execution: its engine, and its jobs' wherever they went."""
-    found = []
+    """Running processes of an execution: its engine and its jobs, detached ones included."""
+    processes = []
     for process in psutil.process_iter():
-        with suppress(psutil.Error):  # another user's, or one that has just ended
+        with suppress(psutil.Error):  # another user's, or ended just now
             root = process.environ().get("ML_ROOT", "")
             if (arn in process.cmdline() or arn.rpartition("/")[2] in root) and process.status() != "zombie":
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def leftovers(local: Local) -> list[Path]:
-    """Files of work in progress, when nothing is."""
+    """Temporary files that should have been deleted."""
     folders = [local.home / "jobs", local.home / "tmp", Path(tempfile.gettempdir())]
     return [path for folder in folders if folder.exists() for path in folder.iterdir()]
 
 
 @cache
 def store_of(home: Path) -> Store:
-    """A home's records, opened once: a store's first use takes the writer's lock."""
+    """A home's store, opened once: the first use of a store takes the writer's lock."""
     return Store(home / "medloop.db")
 
 
 def records(local: Local) -> Store:
-    """The records as they are: who reads them here ends nothing that is dead."""
+    """The raw records: reading them does not end dead executions."""
     return store_of(local.home)
 
 
 def state(local: Local, arn: str) -> str:
-    """What the records say before any reader has looked: the last step and how far its job is."""
+    """The last step and its job's status in the raw records."""
     with records(local).read() as read:
         steps = read.select(Table.STEPS, arn)
         if executions.read(read, arn)["PipelineExecutionStatus"] not in executions.RUNNING:
@@ -219,7 +219,7 @@ def runs(local: Local, arn: str, part: str) -> Path:
 
 
 def has(local: Local, table: Table, field: str, value: str) -> bool:
-    """Whether a record with this field's value is there, as the store has it."""
+    """True if the raw records contain this field value."""
     with records(local).read() as read:
         return any(item.get(field) == value for item in read.select(table))
 
@@ -232,7 +232,7 @@ MARKS: dict[str, Callable[[Local, str], bool]] = {
         local, Table.PACKAGES, "ModelPackageDescription", arn.rpartition("/")[2]
     ),
 }
-"""Moments after which a kill would part what belongs together; most are too short for a random instant to meet."""
+"""Moments between two related records or files; most are too short for a random instant."""
 
 
 def kill_engine(local: Local, arn: str) -> bool:
@@ -249,7 +249,7 @@ def kill_engine(local: Local, arn: str) -> bool:
 
 
 def kill_engine_when(local: Local, arn: str, is_met: Callable[[Local, str], bool]) -> bool:
-    """Kill the engine once something holds; seen and done under the writer's lock, so that no record comes between."""
+    """Kill the engine when a condition is met, under the writer's lock, so that no record is written in between."""
     while state(local, arn) != "ended":
         with records(local).write():
             if is_met(local, arn):
@@ -272,7 +272,7 @@ def kill_job(local: Local, arn: str) -> bool:
 
 @pytest.fixture
 def tidy(local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
-    """A local backend whose engines and jobs have a temporary folder of their own."""
+    """A local backend with a separate temporary folder for engines and jobs."""
     (tmp_path / "t").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
     monkeypatch.setattr(tempfile, "tempdir", None)
@@ -294,27 +294,27 @@ def instants(rounds: int) -> Iterator[tuple[int, float]]:
 
 
 def killed_runs(local: Local, kill: Kill) -> Iterator[tuple[str, bool, View]]:
-    """Rounds of a killed run and a whole one; yields the state that the kill met, whether it hit, and the view."""
+    """Alternate killed and undisturbed runs; yields the state at the kill, whether it hit, and the view."""
     steps = pipeline(local)
-    known = [whole_run(local, steps)]
+    known = [undisturbed_run(local, steps)]
     durations = [duration(local, known[0][0])]
     for number, share in instants(ROUNDS):
         arn = local.start(steps)
-        time.sleep(share * min(durations))  # the first run may have met a busy machine
+        time.sleep(share * min(durations))  # the first run may have been slow
         hit = kill(local, arn)
         met = state(local, arn)
-        if kill is kill_job:  # its engine lives and brings the execution to its end
+        if kill is kill_job:  # its engine runs and ends the execution
             wait_until(lambda arn=arn: state(local, arn) == "ended")
         view = check(local, arn, number)
         yield met, hit, view
-        known += [(arn, view), whole_run(local, steps)]
+        known += [(arn, view), undisturbed_run(local, steps)]
         durations.append(duration(local, known[-1][0]))
     for arn, view in known:
         assert check(local, arn, 0) == view
 
 
-def whole_run(local: Local, steps: list[dict[str, Any]]) -> tuple[str, View]:
-    """A run that nothing disturbs succeeds."""
+def undisturbed_run(local: Local, steps: list[dict[str, Any]]) -> tuple[str, View]:
+    """Run to the end and assert success."""
     arn = local.start(steps)
     wait_until(lambda: state(local, arn) == "ended", 60)
     wait_until(lambda: not processes_of(arn), 5)
@@ -324,13 +324,13 @@ def whole_run(local: Local, steps: list[dict[str, Any]]) -> tuple[str, View]:
 
 
 def report(capsys: pytest.CaptureFixture[str], what: str, states: Counter[str]) -> None:
-    """Print how many kills met which state."""
+    """Print the number of kills per state."""
     with capsys.disabled():
         print(f"\n{what}: {sum(states.values())} rounds; {dict(sorted(states.items()))}")
 
 
 def test_engine_killed_at_any_instant(tidy: Local, capsys: pytest.CaptureFixture[str]) -> None:
-    """The execution is Failed ("engine died") or had ended, nothing of it is left, and the next run succeeds."""
+    """The execution is Failed ("engine died") or had ended, no files are left, and the next run succeeds."""
     states: Counter[str] = Counter()
     for met, hit, view in killed_runs(tidy, kill_engine):
         states[met if hit else "not hit"] += 1
@@ -341,8 +341,8 @@ def test_engine_killed_at_any_instant(tidy: Local, capsys: pytest.CaptureFixture
     assert states.total() - states["not hit"] - states["ended"] >= ROUNDS // 4
 
 
-def test_engine_killed_between_two_things_that_belong_together(tidy: Local, capsys: pytest.CaptureFixture[str]) -> None:
-    """Outputs and their job, a job and its step, a package and its step: a kill right after the first keeps to both."""
+def test_engine_killed_between_related_records(tidy: Local, capsys: pytest.CaptureFixture[str]) -> None:
+    """Outputs and their job, a job and its step, a package and its step stay consistent if the kill is between them."""
     states: Counter[str] = Counter()
     steps = pipeline(tidy)
     for number in range(MARK_ROUNDS):
@@ -352,11 +352,11 @@ def test_engine_killed_between_two_things_that_belong_together(tidy: Local, caps
             states[f"{mark}: {state(tidy, arn) if hit else 'not hit'}"] += 1
             check(tidy, arn, number)
     report(capsys, "engine killed right after", states)
-    whole_run(tidy, steps)
+    undisturbed_run(tidy, steps)
 
 
 def test_job_killed_at_any_instant(tidy: Local, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its step and its execution are Failed by signal 9, nothing of it is left, and the next run succeeds."""
+    """Its step and its execution are Failed by signal 9, no files are left, and the next run succeeds."""
     states: Counter[str] = Counter()
     for met, hit, view in killed_runs(tidy, kill_job):
         states[met if hit else "not hit"] += 1
@@ -371,31 +371,32 @@ def test_job_killed_at_any_instant(tidy: Local, capsys: pytest.CaptureFixture[st
 
 
 def test_writer_killed_at_any_instant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two writers begin with no database and one is killed: all it was told is there, whole, and the other goes on."""
+    """Two writers start without a database, one is killed: its commits are complete, and the other continues."""
     begin = time.monotonic()
     assert all(process.wait(60) == 0 for process in [writer(tmp_path / "db", name) for name in "ab"])
     states: Counter[str] = Counter()
-    whole = time.monotonic() - begin
+    length = time.monotonic() - begin
     for number, share in instants(WRITER_ROUNDS):
         path = tmp_path / f"{number}.db"
         killed, other = writer(path, "a"), writer(path, "b")
-        time.sleep(share * whole)
+        time.sleep(share * length)
         killed.kill()
-        told = acknowledged(killed)
+        num_acknowledged = acknowledged(killed)
         assert other.wait(60) == 0
         with Store(path).write() as write:
             count = (write.get(Table.TAGS, "count") or {})["n"]
             written = [write.get(Table.TAGS, f"a-{n}") is not None for n in range(60)]
             assert written == sorted(written, reverse=True)  # no gap
-            assert told <= sum(written) <= told + 1
+            assert num_acknowledged <= sum(written) <= num_acknowledged + 1
             assert count == sum(written) + 60 == len(write.select(Table.TAGS)) - 1
-        states["before the first write" if told == 0 else "ended" if told == 60 else "between writes"] += 1
+        moment = {0: "before the first write", 60: "ended"}.get(num_acknowledged, "between writes")
+        states[moment] += 1
     report(capsys, "store writer killed", states)
     assert states["between writes"] >= WRITER_ROUNDS // 4
 
 
 def acknowledged(process: subprocess.Popen[str]) -> int:
-    """How many transactions a dead writer had been told are stored."""
+    """The number of commits that a dead writer had printed."""
     assert process.stdout is not None
     process.wait()
     return process.stdout.read().count("\n")

@@ -1,4 +1,4 @@
-"""All ten labs of the workshop, whole and in their smoke sizes, on the sample data."""
+"""All ten labs of the workshop in their smoke sizes, on the sample data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.endtoend.labs import LABS, run_lab
 pytestmark = pytest.mark.soak
 
 STRATEGIES = {"lab-2-fsdp": "fsdp", "lab-4-unified-tracking": "ddp"}
-"""Labs of several processes."""
+"""Labs with several processes."""
 
 
 @pytest.fixture(scope="module")
 def medloop(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    """The command line with one home for all labs, as a user has it."""
+    """The command line with one home for all labs."""
     return CommandLine(tmp_path_factory.mktemp("labs") / ".medloop")
 
 
@@ -34,12 +34,12 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_there_are_ten_labs() -> None:
-    """Five of classification, five of segmentation."""
+    """Five for classification, five for segmentation."""
     assert sorted(preset.pipeline for preset in LABS.values()) == ["classification"] * 5 + ["segmentation"] * 5
 
 
 @pytest.mark.parametrize("name", LABS)
-def test_a_lab_runs_whole(medloop: Any, samples: dict[str, Path], name: str) -> None:
+def test_a_lab_registers_a_version(medloop: Any, samples: dict[str, Path], name: str) -> None:
     """From the data to a registered version with a report."""
     outcome = run_lab(medloop, name, samples[LABS[name].pipeline])
     assert Path(outcome["report"]).is_file()

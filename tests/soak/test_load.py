@@ -1,4 +1,4 @@
-"""Endpoints of both tasks under many clients, for long."""
+"""Endpoints of both tasks under sustained load from many clients."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ pytestmark = pytest.mark.soak
 CLIENTS = 16
 ROUNDS = {"classification": 150, "segmentation": 40}
 MORE_MEMORY = 300
-"""MiB that an endpoint may take beyond what it has when it is ready: bodies of the line and one decoded file."""
+"""MiB that an endpoint may use in addition to its idle memory: bodies in the queue and one decoded file."""
 
 
 def good_volumes(server: Server) -> list[Shot]:
-    """Volumes with the answers that an idle endpoint gives."""
+    """Volumes with the responses of an idle endpoint."""
     shots = []
     for radius in range(3, 9):
         body = nifti(ball((40, 36, 24), radius))
-        answer = httpx.post(f"{server.url}/invocations", content=body, timeout=60)
-        assert answer.status_code == 200
-        shots.append(Shot(body, answer.content))
+        response = httpx.post(f"{server.url}/invocations", content=body, timeout=60)
+        assert response.status_code == 200
+        shots.append(Shot(body, response.content))
     return shots
 
 
@@ -49,8 +49,8 @@ def bad_volumes() -> list[Shot]:
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
-def test_sixteen_clients_for_long(task: Task, tmp_path: Path) -> None:
-    """One request in five is bad: it gets a 4xx, every good one its right answer, and memory stays bounded."""
+def test_sixteen_clients_under_sustained_load(task: Task, tmp_path: Path) -> None:
+    """One request in five is invalid and gets a 4xx; every valid one gets the right response; memory stays bounded."""
     model = write_untrained(tmp_path / "model", task)
     with serving(model, tmp_path / "log") as server:
         if task == "classification":

@@ -1,7 +1,7 @@
-"""Kill -9 of engines while steps run, are tried again or come from the cache; `executions retry` makes them go on.
+"""Kill -9 of engines while steps run, are retried or come from the cache; `executions retry` resumes them.
 
-Each round kills one execution twice (the run, and the retry of it) and then its cached repetition once, at instants
-drawn from a seed. Whatever they meet: nothing is lost, nothing is made twice, and the end is the same.
+Each round kills one execution twice (the run and its retry) and then its cached repetition once, at instants
+drawn from a seed. In every state, nothing is lost, nothing is created twice, and the result is the same.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ PARAMETERS = [{"Name": "Round", "Type": "String", "DefaultValue": "none"}]
 
 
 def cached_pipeline(local: Local) -> list[dict[str, Any]]:
-    """Prepare -> Train -> Gate -> Register, jobs cached, and Train tried again where the backend is at fault."""
+    """Prepare -> Train -> Gate -> Register, with cached jobs, and a retry policy for backend errors in Train."""
     prepare, train, gate = pipeline(local)
     prepare["Arguments"]["Environment"] = {"ROUND": {"Get": "Parameters.Round"}}
     return [{**prepare, "CacheConfig": CACHE}, {**train, "CacheConfig": CACHE, "RetryPolicies": [POLICY]}, gate]
 
 
 def break_training(local: Local) -> None:
-    """A file where the backend wants the folder of training logs: every attempt of Train is a fault of the backend."""
+    """Replace the folder of training logs by a file: every attempt of Train is a backend error."""
     logs = local.home / "logs/aws/sagemaker/TrainingJobs"
     if logs.exists():
         logs.rename(logs.with_name(f"kept-{time.monotonic_ns()}"))
@@ -60,15 +60,15 @@ def break_training(local: Local) -> None:
     logs.write_text("in the way")
 
 
-def mend_training(local: Local) -> None:
-    """Let Train work again."""
+def fix_training(local: Local) -> None:
+    """Remove the file."""
     logs = local.home / "logs/aws/sagemaker/TrainingJobs"
     if logs.is_file():
         logs.unlink()
 
 
 def kill_after(local: Local, arn: str, seconds: float) -> str:
-    """Kill the execution's engine after a time; what its records said then."""
+    """Kill the execution's engine after a time, and return the state in the records."""
     time.sleep(seconds)
     hit = kill_engine(local, arn)
     with records(local).read() as read:
@@ -77,19 +77,19 @@ def kill_after(local: Local, arn: str, seconds: float) -> str:
 
 
 def ended(local: Local, arn: str) -> str:
-    """The status of an execution that ended, or whose engine is gone."""
+    """Wait until the execution has ended, and return its status."""
     wait_until(lambda: local.describe(arn)["PipelineExecutionStatus"] not in executions.RUNNING, 60)
     return str(local.describe(arn)["PipelineExecutionStatus"])
 
 
-def go_on(local: Local, arn: str) -> None:
-    """`executions retry`, where the execution did not succeed."""
+def retry_if_failed(local: Local, arn: str) -> None:
+    """Retry the execution if it did not succeed."""
     if ended(local, arn) != "Succeeded":
         local.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
 
 
-def check_whole(local: Local, arn: str, source: str) -> None:
-    """The execution succeeded: every step once, one package, and all outputs of the one that made them."""
+def check_complete(local: Local, arn: str, source: str) -> None:
+    """Assert success: every step once, one package, and all outputs of the execution that created them."""
     assert ended(local, arn) == "Succeeded", local.describe(arn)
     assert "FailureReason" not in local.describe(arn)
     steps = local.steps(arn)
@@ -107,32 +107,32 @@ def check_whole(local: Local, arn: str, source: str) -> None:
     assert leftovers(local) == []
 
 
-def test_killed_executions_go_on(tidy: Local, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_executions_resume(tidy: Local, capsys: pytest.CaptureFixture[str]) -> None:
     """Killed in its run, in a retry and in a cached repetition, every execution succeeds after `executions retry`."""
     local, draw = tidy, random.Random(7)  # noqa: S311 (a test's)
     steps = cached_pipeline(local)
-    whole = local.start(steps, PARAMETERS)
-    assert local.finish(whole)["PipelineExecutionStatus"] == "Succeeded"
+    first = local.start(steps, PARAMETERS)
+    assert local.finish(first)["PipelineExecutionStatus"] == "Succeeded"
     repeated = local.start(steps, PARAMETERS)
     assert local.finish(repeated)["PipelineExecutionStatus"] == "Succeeded"
-    length, cached = duration(local, whole), duration(local, repeated)
+    length, cached = duration(local, first), duration(local, repeated)
     states: Counter[str] = Counter()
     for number, share in instants(ROUNDS):
         if number % 2:
             break_training(local)
         arn = local.start(steps, PARAMETERS, Round=str(number))
         states[f"run: {kill_after(local, arn, share * length * (1.5 if number % 2 else 1))}"] += 1
-        mend_training(local)
-        go_on(local, arn)
+        fix_training(local)
+        retry_if_failed(local, arn)
         states[f"retry: {kill_after(local, arn, draw.random() * length)}"] += 1
-        go_on(local, arn)
-        check_whole(local, arn, arn)
+        retry_if_failed(local, arn)
+        check_complete(local, arn, arn)
         repeated = local.start(steps, PARAMETERS, Round=str(number))
         states[f"cached: {kill_after(local, repeated, draw.random() * cached)}"] += 1
-        go_on(local, repeated)
-        check_whole(local, repeated, arn)
+        retry_if_failed(local, repeated)
+        check_complete(local, repeated, arn)
     report(capsys, "engine killed, then retried", states)
     jobs = pages(local.sagemaker, "list_processing_jobs", "ProcessingJobSummaries")
     completed = [job["ProcessingJobStatus"] for job in jobs]
-    assert completed.count("Completed") == ROUNDS + 1  # whatever was killed, each round was prepared once
+    assert completed.count("Completed") == ROUNDS + 1  # each round was prepared once
     assert sum(count for name, count in states.items() if "not hit" not in name and "ended" not in name) >= ROUNDS
