@@ -1,8 +1,8 @@
 """The command line, `medloop`.
 
 Each group of commands is one module below `medloop.commands`, which imports what is heavy inside its functions:
-`medloop --help` must answer at once. Exit codes: 0 success; 1 an execution ended otherwise than Succeeded; 2 a user's
-error, from inside a job too; 130 interrupted. An expected error is one line on stderr; a bug keeps its traceback.
+`medloop --help` must be fast. Exit codes: 0 success; 1 an execution did not succeed; 2 a user's
+error, also inside a job; 130 interrupted. An expected error is one line on stderr; a bug keeps its traceback.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from medloop.errors import MedloopError, UserError
 
 app = typer.Typer(
     name="medloop",
-    help="Train, evaluate and register medical-image models with SageMaker Pipelines, on AWS or whole on this machine.",
+    help="Train, evaluate and register medical-image models with SageMaker Pipelines, on AWS or locally.",
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None, services: Services | None = None) ->
     """Run one command.
 
     Args:
-        argv: Arguments without the program's name; None takes the process's own.
-        services: What commands use from outside; None takes the real ones.
+        argv: Arguments without the program's name; None: those of the process.
+        services: External services of commands; None: the real ones.
 
     Returns:
         The exit code.
@@ -80,21 +80,21 @@ def _usage_error(services: Services, error: typer.TyperException) -> int:
         print(error.format_message())
         return 2
     context = getattr(error, "ctx", None)
-    mend = f"; see `{context.command_path} --help`" if context is not None else ""
-    print_error(services.err, error.format_message().rstrip(".").replace("\n", " ") + mend)
+    hint = f"; see `{context.command_path} --help`" if context is not None else ""
+    print_error(services.err, error.format_message().rstrip(".").replace("\n", " ") + hint)
     return 2
 
 
 def _service_error(services: Services, error: Exception) -> int:
-    """One line for what a service refused; anything else is a bug and keeps its traceback."""
+    """Print a service's error in one line; any other exception is a bug and keeps its traceback."""
     if not type(error).__module__.startswith("botocore."):
         raise error
-    print_error(services.err, " ".join(_words(error).split()))
+    print_error(services.err, " ".join(_service_message(error).split()))
     return UserError.exit_code
 
 
-def _words(error: Exception) -> str:
-    """The service's own words first, then the call that it refused and its code; as they are without a response."""
+def _service_message(error: Exception) -> str:
+    """The service's message, then the operation and the error code; the exception's text if it has no response."""
     response = getattr(error, "response", {}).get("Error", {})
     if not response.get("Message"):
         return str(error)
@@ -102,7 +102,7 @@ def _words(error: Exception) -> str:
 
 
 def _silence_stdout() -> int:
-    """The reader of a pipe went away: write no more, and let the interpreter's last flush go nowhere."""
+    """Discard further output, including the interpreter's last flush, because the reader of the pipe has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 

@@ -1,34 +1,34 @@
-"""The exceptions that users see.
+"""Exceptions with a message for users.
 
-MedloopError              anything that medloop says on purpose: one line, with the mend
+MedloopError              an expected error: one line, with the fix
     UserError             the user's input is wrong: exit code 2, from the command line and from inside a job
         DataError         an image, a table or a folder of the data set is wrong
         SettingError      a setting, a parameter or a hyperparameter is wrong
-        TargetError       a place to write to, or an account to talk to, can't be used
-    Terminated            SIGTERM came: exit code 143
+        TargetError       an output location or an account can't be used
+    Terminated            the process received SIGTERM: exit code 143
 
-Everything else that is raised is a bug and keeps its traceback.
+Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
 
 class MedloopError(Exception):
-    """Base of all errors that medloop raises on purpose.
+    """Base class of all expected errors.
 
     Args:
-        message: One line: what is wrong, where (file or field), and how to mend it.
+        message: One line: what is wrong, where (file or field), and the fix.
     """
 
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        """Keep the message as one line, whatever was interpolated into it."""
+        """Join the message into one line."""
         super().__init__(" ".join(message.split()))
 
 
 class UserError(MedloopError):
-    """Input that the user can mend."""
+    """Input that the user can correct."""
 
     exit_code = 2
 
@@ -42,10 +42,10 @@ class SettingError(UserError):
 
 
 class TargetError(UserError):
-    """A place to write to, or a service to talk to, that can't be used."""
+    """An output location or a service that can't be used."""
 
 
-class Terminated(MedloopError):  # noqa: N818 (an end, not an error)
-    """The process was asked to end by SIGTERM, and did so in good order."""
+class Terminated(MedloopError):  # noqa: N818 (not an error)
+    """The process received SIGTERM and has shut down cleanly."""
 
     exit_code = 143

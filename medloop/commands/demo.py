@@ -24,7 +24,7 @@ from medloop.commands.options import (
     usable_home,
 )
 from medloop.commands.output import print_json, print_table, say
-from medloop.commands.samples import counting
+from medloop.commands.samples import progress_bar
 
 if TYPE_CHECKING:
     from medloop.commands.demo_prediction import Served
@@ -104,7 +104,7 @@ def sample_folder(services: Services, home: Path, sample: str) -> Path:
     if folder.is_dir():
         return folder
     say(services.err, f"making sample data: {folder}", "dim")
-    with counting(services.err, sample) as progress:
+    with progress_bar(services.err, sample) as progress:
         _make(sample)(folder, progress=progress)
     return folder
 

@@ -1,4 +1,4 @@
-"""`medloop samples`: real images to try the pipelines with, made from volumes that packages ship."""
+"""`medloop samples`: real images for trying the pipelines, made from volumes in Python packages."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rich.console import Console
 from medloop.commands.options import services
 from medloop.commands.output import say
 
-app = typer.Typer(no_args_is_help=True, help="Make sample data sets of real images.")
+app = typer.Typer(no_args_is_help=True, help="Create sample data sets of real images.")
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")]
 
 
 @app.command()
 def plane(ctx: typer.Context, folder: FolderArgument) -> None:
-    """2D slices of six volumes, to classify as axial, coronal or sagittal."""
+    """Create 2D slices of six volumes, to classify as axial, coronal or sagittal."""
     from medloop.samples.plane import make_plane
 
-    with counting(services(ctx).err, "volumes") as progress:
+    with progress_bar(services(ctx).err, "volumes") as progress:
         make_plane(folder, progress=progress)
     say(services(ctx).out, f"plane: {folder}")
 
@@ -31,23 +31,23 @@ def plane(ctx: typer.Context, folder: FolderArgument) -> None:
 def brain_tissue(
     ctx: typer.Context,
     folder: FolderArgument,
-    subjects: Annotated[int, typer.Option(min=3, help="How many subjects to derive from the template.")] = 16,
+    subjects: Annotated[int, typer.Option(min=3, help="Number of subjects to derive from the template.")] = 16,
 ) -> None:
-    """3D brain volumes with grey and white matter, all derived from one template."""
+    """Create 3D brain volumes with grey and white matter, all derived from one template."""
     from medloop.samples.tissue import make_brain_tissue
 
-    with counting(services(ctx).err, "subjects") as progress:
+    with progress_bar(services(ctx).err, "subjects") as progress:
         make_brain_tissue(folder, num_subjects=subjects, progress=progress)
     say(services(ctx).out, f"brain-tissue: {folder}")
 
 
 @contextmanager
-def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere.
+def progress_bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal; show nothing otherwise.
 
     Args:
-        console: Where to draw.
-        what: What is counted, in the plural.
+        console: The console to draw on.
+        title: The counted items, in the plural.
 
     Yields:
         A function of (done, total).
@@ -59,5 +59,5 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from medloop.commands.options import Services
 from medloop.commands.output import print_error
-from medloop.commands.samples import counting
+from medloop.commands.samples import progress_bar
 
 if TYPE_CHECKING:
     from medloop.imaging.problems import Problem
@@ -23,7 +23,7 @@ def check(services: Services, folder: Path, task: str, labels: list[str] | None 
     """
     from medloop.imaging.validation import check_dataset
 
-    with counting(services.err, "files checked") as progress:
+    with progress_bar(services.err, "files checked") as progress:
         return check_dataset(folder, cast(Any, task), labels=labels, progress=progress)
 
 
