@@ -64,6 +64,8 @@ class PipelineSpec:
     parameters: tuple[RunParameter, ...]
     smoke: str | None = None
     """The preset that `--set smoke=true` lays over any other: sizes that prove a run in a minute, and no model."""
+    smoke_sizes: Callable[[Any], Mapping[str, Any]] = lambda settings: {}
+    """Settings to those that smoke=true makes small because of what else was chosen."""
     overruled: Callable[[Any], Mapping[str, str]] = lambda settings: {}
     """Settings to the parameters that they leave without effect, each with the setting that decides in their place."""
 
@@ -174,6 +176,8 @@ def resolve(
         if wanted.get("smoke") is True and spec.smoke is not None:
             for _, layer in _preset_chain(spec.smoke, name):
                 chosen = _merge(chosen, layer.settings)
+            settings = _parsed(spec.settings, _merge(chosen, wanted), "--set")
+            chosen = _merge(chosen, spec.smoke_sizes(settings))
         settings = _parsed(spec.settings, _merge(chosen, wanted), "--set")
     asked = dict(_parse_param(text, spec) for text in params)
     for key in asked:

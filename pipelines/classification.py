@@ -13,7 +13,7 @@ from steps.gate import GateSettings, gate_step
 from steps.parameters import PARAMETERS, overruled
 from steps.register import RegisterSettings, register_step
 from steps.split import SplitSettings, split_step
-from steps.trainer import ClassificationTrainSettings
+from steps.trainer import ClassificationTrainSettings, smoke_sizes
 from steps.tune import TuneSettings, train_or_tune
 
 if TYPE_CHECKING:
@@ -58,5 +58,6 @@ PIPELINE = PipelineSpec(
     containers=("split", "classify", "champion", "evaluate", "serve"),
     parameters=PARAMETERS,
     smoke="smoke-classification",
+    smoke_sizes=smoke_sizes,
     overruled=overruled,
 )

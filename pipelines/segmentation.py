@@ -13,7 +13,7 @@ from steps.gate import GateSettings, gate_step
 from steps.parameters import PARAMETERS, overruled
 from steps.register import RegisterSettings, register_step
 from steps.split import DataSettings, SplitSettings, split_step
-from steps.trainer import SegmentationTrainSettings
+from steps.trainer import SegmentationTrainSettings, smoke_sizes
 from steps.tune import TuneSettings, train_or_tune
 
 if TYPE_CHECKING:
@@ -59,5 +59,6 @@ PIPELINE = PipelineSpec(
     containers=("split", "segment", "champion", "evaluate", "serve"),
     parameters=PARAMETERS,
     smoke="smoke-segmentation",
+    smoke_sizes=smoke_sizes,
     overruled=overruled,
 )

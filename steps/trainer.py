@@ -17,6 +17,7 @@ from medloop.documents.hyperparameters import (
     Hyperparameters,
     SegmentationHyperparameters,
 )
+from medloop.documents.networks import NETWORKS
 from steps import script_mode, tracking
 from steps.base import InstanceType, S3Uri, Settings
 from steps.common import Context
@@ -91,6 +92,11 @@ class SegmentationTrainSettings(TrainSettings):
 
 
 AnyTrainSettings = ClassificationTrainSettings | SegmentationTrainSettings
+
+
+def smoke_sizes(settings: Any) -> dict[str, Any]:
+    """The settings that make a pipeline's network small, for smoke=true."""
+    return {"train": {"hyperparameters": NETWORKS[settings.train.hyperparameters.model_name].smoke}}
 
 
 def make_trainer(context: Context, settings: AnyTrainSettings, container: str, *, step: str = "Train") -> ModelTrainer:

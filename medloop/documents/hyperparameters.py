@@ -8,8 +8,19 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from medloop.documents.networks import NETWORKS, network_names, networks_with
+from medloop.documents.split import Task
 from medloop.documents.validation import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
@@ -21,8 +32,15 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-ClassificationNetwork = Literal["densenet121", "vit", "resnet18", "resnet50"]
-SegmentationNetwork = Literal["segresnet", "unet", "swinunetr"]
+
+
+def _network_of(task: Task) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in network_names(task):
+            raise ValueError(f"must be one of {', '.join(network_names(task))}")
+        return name
+
+    return AfterValidator(check)
 
 
 class Hyperparameters(BaseModel):
@@ -76,6 +94,16 @@ class Hyperparameters(BaseModel):
     keep_checkpoints: int = Field(default=2, ge=1)
     """Checkpoints to resume from that are kept, the newest."""
 
+    @field_validator("*")
+    @classmethod
+    def _network_takes_it(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse a value, other than the default, of a setting that is for other networks than the chosen one."""
+        setting, network = str(info.field_name), NETWORKS.get(info.data.get("model_name", ""))
+        takers = networks_with(setting, network.task) if network else []
+        if network and takers and network.name not in takers and value != cls.model_fields[setting].default:
+            raise ValueError(f"{setting} is for {' and '.join(takers)}, not for {network.name}: leave it out")
+        return value
+
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.processes > 1 and self.strategy == "single":
@@ -116,7 +144,7 @@ class Hyperparameters(BaseModel):
 class ClassificationHyperparameters(Hyperparameters):
     """2D image classification."""
 
-    model_name: ClassificationNetwork = "densenet121"
+    model_name: Annotated[str, _network_of("classification")] = "densenet121"
     image_size: int = Field(default=256, ge=16, le=2048)
     """Edge of the square, in pixels, that images are resized to."""
     channels: Literal[1, 3] = 1
@@ -129,26 +157,21 @@ class ClassificationHyperparameters(Hyperparameters):
     label_smoothing: Fraction = 0.0
 
     @model_validator(mode="after")
-    def _vit_needs_whole_patches(self) -> Self:
-        if self.model_name == "vit" and self.image_size % 16:
-            raise ValueError("image_size must be a multiple of 16 for vit")
-        return self
-
-    @model_validator(mode="after")
-    def _images_large_enough(self) -> Self:
-        """Batch normalisation can't take a single value a channel: one image, one pixel left at the deepest level."""
-        if self.model_name == "densenet121" and self.image_size < 32:
-            raise ValueError("image_size must be at least 32 for densenet121")
-        smallest = {"densenet121": 64, "resnet18": 33, "resnet50": 33}.get(self.model_name, 0)
-        if self.batch_size == 1 and self.image_size < smallest:
-            raise ValueError(f"batch_size=1 needs image_size of at least {smallest} for {self.model_name}")
+    def _image_size_suits_the_network(self) -> Self:
+        network = NETWORKS[self.model_name]
+        if self.image_size % (multiple := network.shape_multiple(self.model_dump())):
+            raise ValueError(f"image_size must be a multiple of {multiple} for {network.name}")
+        if self.image_size < network.min_edge:
+            raise ValueError(f"image_size must be at least {network.min_edge} for {network.name}")
+        if self.batch_size == 1 and self.image_size < network.min_edge_single:
+            raise ValueError(f"batch_size=1 needs image_size of at least {network.min_edge_single} for {network.name}")
         return self
 
 
 class SegmentationHyperparameters(Hyperparameters):
     """3D segmentation."""
 
-    model_name: SegmentationNetwork = "segresnet"
+    model_name: Annotated[str, _network_of("segmentation")] = "segresnet"
     batch_size: int = Field(default=2, ge=1)
     learning_rate: PositiveFloat = 1e-4
     labels: list[str] | None = None
@@ -191,6 +214,9 @@ class SegmentationHyperparameters(Hyperparameters):
         if self.labels is not None and len(self.labels) < 2:
             raise ValueError("labels must name the background and at least one structure")
         return self
+
+
+AnyHyperparameters = ClassificationHyperparameters | SegmentationHyperparameters
 
 
 def _decode(text: str) -> Any:

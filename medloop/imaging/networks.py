@@ -1,91 +1,56 @@
-"""Networks of both tasks: how settings name one, how it is built, and which of its weights depend on the classes.
+"""Networks of both tasks: from hyperparameters to what model.json records, and from that to a network.
 
-Every network ends in one output per class (softmax; two classes for binary segmentation). MONAI and torchvision are
-imported only by the networks that come from them: importing MONAI costs a job 5 to 8 s.
+The table `medloop.documents.networks.NETWORKS` names the builders here. Every network ends in one output per class
+(softmax; two classes for binary segmentation). MONAI and torchvision are imported only by the networks that come from
+them: importing MONAI costs a job 5 to 8 s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from medloop.documents.hyperparameters import (
-    ClassificationHyperparameters,
-    Hyperparameters,
-    SegmentationHyperparameters,
-)
+from medloop.documents.hyperparameters import AnyHyperparameters
 from medloop.documents.model import Network
+from medloop.documents.networks import NETWORKS
 from medloop.errors import DataError
 
 VIT_PATCH = 16
 
 
-@dataclass(frozen=True)
-class Traits:
-    """How a network is best computed.
-
-    Args:
-        blocks: Class names of its repeated parts: what FSDP gathers at a time, and activations are recomputed by.
-        channels_last: Whether that layout was measured to be faster (docs/measurements.md).
-    """
-
-    blocks: tuple[str, ...] = ()
-    channels_last: bool = False
-
-
-def describe(settings: Hyperparameters, num_classes: int) -> Network:
+def describe(settings: AnyHyperparameters, num_classes: int) -> Network:
     """The network that hyperparameters ask for, as model.json records it.
 
     Args:
         settings: Of either task.
         num_classes: Outputs of the network, the background included.
     """
-    if isinstance(settings, ClassificationHyperparameters):
-        arguments = _describe_classifier(settings, num_classes)
-    elif isinstance(settings, SegmentationHyperparameters):
-        arguments = _describe_segmenter(settings, num_classes)
-    else:
-        raise TypeError(f"{type(settings).__name__} names no network")
+    names = NETWORKS[settings.model_name].arguments
+    arguments = {name: num_classes if name == "classes" else getattr(settings, name) for name in names}
     return Network(name=settings.model_name, arguments=arguments)
 
 
 def build(network: Network) -> nn.Module:
     """Build a network with fresh weights.
 
-    Classifiers map [N, channels, H, W] to logits [N, classes]; segmenters map [N, 1, X, Y, Z] to logits
-    [N, classes, X, Y, Z].
-
     Raises:
         DataError: model.json names an unknown network, or arguments that it doesn't take.
     """
-    builder = _BUILDERS.get(network.name)
-    if builder is None:
-        raise DataError(f"model.json: network {network.name} is unknown; known: {', '.join(sorted(_BUILDERS))}")
+    if network.name not in NETWORKS:
+        raise DataError(f"model.json: network {network.name} is unknown; known: {', '.join(sorted(NETWORKS))}")
+    module, _, function = NETWORKS[network.name].builder.partition(":")
     try:
-        return builder(**network.arguments)
+        return cast(nn.Module, getattr(import_module(module), function)(**network.arguments))
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise DataError(f"model.json: network {network.name} can't be built: {error}; mend its arguments") from None
-
-
-def traits(name: str | None) -> Traits:
-    """How the network of that name is best computed; of an unknown one nothing is known."""
-    return _TRAITS.get(name or "", Traits())
-
-
-def head_prefix(name: str) -> str:
-    """What the names of the weights begin with whose shapes depend on the number of classes."""
-    return _HEADS[name]
+        raise DataError(f"model.json: network {network.name} can't be built: {error}; fix its arguments") from None
 
 
 def shape_multiple(network: Network) -> int:
-    """What every edge of a segmenter's input must be a multiple of, in voxels."""
-    if network.name == "unet":
-        return int(2 ** (len(network.arguments["unet_channels"]) - 1))
-    return {"segresnet": 8, "swinunetr": 32}[network.name]
+    """The number that every edge of a segmenter's input must be a multiple of, in voxels."""
+    return NETWORKS[network.name].shape_multiple(network.arguments)
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -93,29 +58,16 @@ def count_parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def _describe_classifier(settings: ClassificationHyperparameters, num_classes: int) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"channels": settings.channels, "classes": num_classes, "dropout": settings.dropout}
-    if settings.model_name == "vit":  # the only one whose weights depend on the image's size
-        arguments["image_size"] = settings.image_size
-    return arguments
-
-
-def _describe_segmenter(settings: SegmentationHyperparameters, num_classes: int) -> dict[str, Any]:
-    widths: dict[str, dict[str, Any]] = {
-        "segresnet": {"init_filters": settings.init_filters},
-        "unet": {"unet_channels": settings.unet_channels},
-        "swinunetr": {"feature_size": settings.feature_size},
-    }
-    return {"classes": num_classes, "dropout": settings.dropout, **widths[settings.model_name]}
-
-
-def _densenet121(channels: int, classes: int, dropout: float) -> nn.Module:
+def densenet121(channels: int, classes: int, dropout: float) -> nn.Module:
+    """DenseNet-121 of MONAI."""
     from monai.networks.nets import DenseNet121
 
-    return _module(DenseNet121(spatial_dims=2, in_channels=channels, out_channels=classes, dropout_prob=dropout))
+    network: nn.Module = DenseNet121(2, channels, classes, dropout_prob=dropout)
+    return network
 
 
-def _vit(channels: int, classes: int, dropout: float, image_size: int) -> nn.Module:
+def vit(channels: int, classes: int, dropout: float, image_size: int) -> nn.Module:
+    """ViT-Base of MONAI, patches of 16 pixels."""
     from monai.networks.nets import ViT
 
     # MONAI's classification head ends in Tanh, which bounds the logits; "none" leaves it out.
@@ -131,56 +83,55 @@ def _vit(channels: int, classes: int, dropout: float, image_size: int) -> nn.Mod
     return _FirstOutput(vit)
 
 
-def _resnet(name: str) -> Callable[..., nn.Module]:
-    def build_resnet(channels: int, classes: int, dropout: float) -> nn.Module:
-        from torchvision import models
-
-        network = getattr(models, name)(weights=None)
-        if channels != 3:
-            network.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
-            nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-        # Dropout has no weights: the names stay the same whatever its rate.
-        network.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(network.fc.in_features, classes))
-        return _module(network)
-
-    return build_resnet
+def resnet18(channels: int, classes: int, dropout: float) -> nn.Module:
+    """ResNet-18 of torchvision."""
+    return _resnet("resnet18", channels, classes, dropout)
 
 
-def _segresnet(classes: int, dropout: float, init_filters: int) -> nn.Module:
+def resnet50(channels: int, classes: int, dropout: float) -> nn.Module:
+    """ResNet-50 of torchvision."""
+    return _resnet("resnet50", channels, classes, dropout)
+
+
+def _resnet(name: str, channels: int, classes: int, dropout: float) -> nn.Module:
+    from torchvision import models
+
+    network: Any = getattr(models, name)(weights=None)
+    if channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    # Dropout has no weights: the names stay the same whatever its rate.
+    network.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(network.fc.in_features, classes))
+    return cast(nn.Module, network)
+
+
+def segresnet(classes: int, dropout: float, init_filters: int) -> nn.Module:
+    """SegResNet of MONAI."""
     from monai.networks.nets import SegResNet
 
-    return _module(
-        SegResNet(
-            spatial_dims=3, in_channels=1, out_channels=classes, init_filters=init_filters, dropout_prob=dropout or None
-        )
+    network: nn.Module = SegResNet(
+        spatial_dims=3, in_channels=1, out_channels=classes, init_filters=init_filters, dropout_prob=dropout or None
     )
+    return network
 
 
-def _unet(classes: int, dropout: float, unet_channels: list[int]) -> nn.Module:
+def unet(classes: int, dropout: float, unet_channels: list[int]) -> nn.Module:
+    """U-Net of MONAI."""
     from monai.networks.nets import UNet
 
     strides = [2] * (len(unet_channels) - 1)
-    return _module(
-        UNet(
-            spatial_dims=3,
-            in_channels=1,
-            out_channels=classes,
-            channels=unet_channels,
-            strides=strides,
-            dropout=dropout,
-        )
+    network: nn.Module = UNet(
+        spatial_dims=3, in_channels=1, out_channels=classes, channels=unet_channels, strides=strides, dropout=dropout
     )
+    return network
 
 
-def _swinunetr(classes: int, dropout: float, feature_size: int) -> nn.Module:
+def swinunetr(classes: int, dropout: float, feature_size: int) -> nn.Module:
+    """SwinUNETR of MONAI."""
     from monai.networks.nets import SwinUNETR
 
-    return _module(SwinUNETR(in_channels=1, out_channels=classes, feature_size=feature_size, drop_rate=dropout))
-
-
-def _module(network: object) -> nn.Module:
-    """MONAI and torchvision are untyped here."""
-    return cast(nn.Module, network)
+    network: nn.Module = SwinUNETR(1, classes, feature_size=feature_size, drop_rate=dropout)
+    return network
 
 
 class _FirstOutput(nn.Module):
@@ -193,32 +144,3 @@ class _FirstOutput(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """[N, channels, H, W] to [N, classes]."""
         return cast(torch.Tensor, self.network(images)[0])
-
-
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "densenet121": _densenet121,
-    "vit": _vit,
-    "resnet18": _resnet("resnet18"),
-    "resnet50": _resnet("resnet50"),
-    "segresnet": _segresnet,
-    "unet": _unet,
-    "swinunetr": _swinunetr,
-}
-_TRAITS = {
-    "densenet121": Traits(("_DenseLayer",), channels_last=True),
-    "vit": Traits(("TransformerBlock",)),
-    "resnet18": Traits(("BasicBlock",), channels_last=True),
-    "resnet50": Traits(("Bottleneck",), channels_last=True),
-    "segresnet": Traits(("ResBlock",), channels_last=True),
-    "unet": Traits(("Convolution", "ResidualUnit")),
-    "swinunetr": Traits(("SwinTransformerBlock", "PatchMerging", "UnetResBlock")),
-}
-_HEADS = {
-    "densenet121": "class_layers.out.",
-    "vit": "network.classification_head.",
-    "resnet18": "fc.",
-    "resnet50": "fc.",
-    "segresnet": "conv_final.2.",
-    "unet": "model.2.",
-    "swinunetr": "out.",
-}

@@ -13,6 +13,7 @@ from medloop.container.training import TrainingJob
 from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.documents.model import ImagePreprocessing
+from medloop.documents.networks import traits
 from medloop.documents.split import SplitRecord, read_split_record
 from medloop.errors import DataError
 from medloop.imaging import networks
@@ -84,7 +85,7 @@ def _make_task(
     )
     rule = fit_rule(train, settings)
     train, val = place_images((train, val), Room(settings.data_device, device))
-    last = channels_last(settings, networks.traits(settings.model_name))
+    last = channels_last(settings, traits(settings.model_name))
     task = ClassificationTask(train, val, split.classes, rule, settings, device, last, ranks)
     task.num_val_patients = split.counts["val"].num_patients if split.identifiers != "none" else None
     return task, rule

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from medloop.documents.hyperparameters import Hyperparameters
-from medloop.imaging.networks import Traits
+from medloop.documents.networks import Traits
 from medloop.training.compute import blocks
 
 COMPILE_PAYS_AFTER: Final = 900.0

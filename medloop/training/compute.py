@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from medloop.documents.hyperparameters import Hyperparameters
-from medloop.imaging.networks import Traits
+from medloop.documents.networks import Traits
 from medloop.imaging.upsampling import replace_upsampling
 
 

@@ -26,7 +26,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from medloop.documents.hyperparameters import Hyperparameters
-from medloop.imaging.networks import Traits
+from medloop.documents.networks import Traits
 from medloop.training.compute import blocks
 from medloop.training.ranks import Ranks
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from medloop.container.training import TrainingJob
 from medloop.documents.model import ModelRecord, Network, read_model_record
+from medloop.documents.networks import NETWORKS
 from medloop.errors import DataError
 from medloop.imaging.model_files import put_weights, read_weights, unpack_model
-from medloop.imaging.networks import head_prefix
 
 CHANNEL = "weights"
 _FREE_ARGUMENTS = {"classes", "dropout"}
@@ -43,7 +43,7 @@ def load_pretrained(job: TrainingJob, model: nn.Module, network: Network, classe
         _require_same_architecture(record.network, network)
         weights = read_weights(folder)
         same = record.classes == classes
-        put_weights(model, weights, fresh=None if same else head_prefix(network.name))
+        put_weights(model, weights, fresh=None if same else NETWORKS[network.name].head)
     head = "" if same else f"; new head, for {', '.join(classes)} instead of {', '.join(record.classes)}"
     print(f"fine-tuning from channel {CHANNEL}: {network.name}{head}", flush=True)
     return record

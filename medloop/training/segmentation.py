@@ -11,6 +11,7 @@ from medloop.container.training import TrainingJob
 from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.hyperparameters import SegmentationHyperparameters
 from medloop.documents.model import Inference, VolumePreprocessing
+from medloop.documents.networks import traits
 from medloop.documents.split import SplitRecord, read_split_record
 from medloop.errors import DataError, SettingError
 from medloop.imaging import networks, segment_dataset
@@ -155,6 +156,6 @@ def _make_task(
         num_classes=num_classes,
         seed=settings.seed,
         device=device,
-        last=channels_last(settings, networks.traits(settings.model_name)),
+        last=channels_last(settings, traits(settings.model_name)),
         ranks=ranks,
     )

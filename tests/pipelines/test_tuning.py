@@ -9,9 +9,12 @@ import pytest
 
 from medloop.cloud.target import Target
 from medloop.definition.validate import validate
-from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.hyperparameters import ClassificationHyperparameters, SegmentationHyperparameters
 from medloop.errors import SettingError
 from medloop.settings import resolve
+from medloop.yaml_text import read_yaml
+from steps.ranges import check_ranges
+from steps.tune import TuneSettings
 
 NETWORK = (
     "network.subnets=[subnet-0123abcd]",
@@ -122,3 +125,12 @@ def test_what_aws_would_refuse_is_refused_at_build(target: Target, setting: str)
     """Before an instance is paid for, by name."""
     with pytest.raises(SettingError, match=REFUSED[setting]):
         build(target, "tune.enabled=true", setting)
+
+
+@pytest.mark.parametrize("text", ["{values: [24, 48]}", "{min: 24, max: 48}"])
+def test_a_range_of_another_networks_setting_is_refused(text: str) -> None:
+    """Trials would differ in nothing."""
+    hyperparameters = SegmentationHyperparameters(model_name="unet")
+    ranges = TuneSettings.model_validate({"ranges": {"feature_size": read_yaml(text, "range")}}).ranges
+    with pytest.raises(SettingError, match=r"tune\.ranges\.feature_size: .*for swinunetr, not for unet"):
+        check_ranges(ranges, hyperparameters)

@@ -191,6 +191,30 @@ def test_smoke_lays_small_sizes_over_any_preset_and_yields_to_set() -> None:
         assert resolve("classification", "lab-00-baseline", sets).settings.train.hyperparameters.epochs == 2
 
 
+@pytest.mark.parametrize(
+    ("preset", "setting", "small", "wide"),
+    [
+        ("ct-volumes", "init_filters", 8, 24),
+        ("brain-tissue-demo", "unet_channels", [8, 16, 32], [8, 8]),
+        ("lab-2-fsdp", "feature_size", 12, 24),
+    ],
+)
+def test_smoke_makes_the_chosen_network_small(preset: str, setting: str, small: object, wide: object) -> None:
+    """By the settings that this network takes, and no other network's; `--set` has the last word here too."""
+    for sets, value in ([], small), ([f"train.hyperparameters.{setting}={wide}"], wide):
+        chosen = resolve("segmentation", preset, ["smoke=true", *sets]).settings.train.hyperparameters
+        assert getattr(chosen, setting) == value
+
+
+def test_a_setting_of_another_network_is_refused() -> None:
+    """By name, before anything is built or started."""
+    message = "feature_size=24: feature_size is for swinunetr, not for unet"
+    with pytest.raises(SettingError, match=message):
+        resolve("segmentation", None, ["train.hyperparameters={model_name: unet, feature_size: 24}"])
+    with pytest.raises(SettingError, match="--param ModelName=unet: init_filters is for segresnet, not for unet"):
+        resolve("segmentation", "ct-volumes", params=["ModelName=unet"])
+
+
 @pytest.mark.parametrize("name", load_presets())
 @pytest.mark.parametrize("sets", [[], ["smoke=true"]])
 def test_every_shipped_preset_resolves_also_in_smoke_size(name: str, sets: list[str]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from medloop.documents.hyperparameters import ClassificationHyperparameters as Classification
 from medloop.documents.hyperparameters import SegmentationHyperparameters as Segmentation
+from medloop.documents.networks import NETWORKS, network_names
 from medloop.errors import SettingError
 
 
@@ -70,3 +71,30 @@ def test_widths_that_no_network_takes_are_named(wire: dict[str, str], message: s
     """Refused by the hyperparameter's name before anything is built, not as a fault of a model.json."""
     with pytest.raises(SettingError, match=message):
         Segmentation.from_wire(wire)
+
+
+@pytest.mark.parametrize(
+    ("network", "setting", "value", "takers"),
+    [
+        ("unet", "feature_size", "24", "swinunetr"),
+        ("segresnet", "unet_channels", "[8, 16]", "unet"),
+        ("swinunetr", "init_filters", "8", "segresnet"),
+    ],
+)
+def test_a_setting_of_another_network_is_refused(network: str, setting: str, value: str, takers: str) -> None:
+    """The message names the setting, the network that doesn't take it and those that do."""
+    with pytest.raises(SettingError, match=f"hyperparameter {setting}=.*{setting} is for {takers}, not for {network}"):
+        Segmentation.from_wire({"model_name": network, setting: value})
+
+
+@pytest.mark.parametrize("network", network_names("segmentation"))
+def test_defaults_of_other_networks_settings_are_no_error(network: str) -> None:
+    """The wire holds every hyperparameter, those of other networks at their defaults."""
+    wire = Segmentation(model_name=network, **NETWORKS[network].smoke).to_wire()
+    assert Segmentation.from_wire(wire).model_name == network
+
+
+@pytest.mark.parametrize("network", network_names("classification"))
+def test_settings_of_the_data_are_for_every_network(network: str) -> None:
+    """image_size and channels prepare the images, also where the builder doesn't take them."""
+    assert Classification(model_name=network, image_size=128, channels=3, dropout=0.1).model_name == network

@@ -6,19 +6,19 @@ import pytest
 import torch
 
 from medloop.documents.hyperparameters import (
+    AnyHyperparameters,
     ClassificationHyperparameters,
-    Hyperparameters,
     SegmentationHyperparameters,
 )
 from medloop.documents.model import Network
+from medloop.documents.networks import NETWORKS, network_names
 from medloop.errors import DataError
-from medloop.imaging.networks import build, count_parameters, describe, head_prefix, shape_multiple
+from medloop.imaging.networks import build, count_parameters, describe, shape_multiple
 
-CLASSIFIERS = ("densenet121", "vit", "resnet18", "resnet50")
-SEGMENTERS = ("segresnet", "unet", "swinunetr")
+CLASSIFIERS, SEGMENTERS = network_names("classification"), network_names("segmentation")
 
 
-def settings_of(name: str, **more: object) -> Hyperparameters:
+def settings_of(name: str, **more: object) -> AnyHyperparameters:
     """Default hyperparameters of the task that the network belongs to."""
     model = ClassificationHyperparameters if name in CLASSIFIERS else SegmentationHyperparameters
     return model.model_validate({"model_name": name, **more})
@@ -65,13 +65,13 @@ def test_every_trained_weight_takes_part(name: str, edge: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*CLASSIFIERS, "segresnet", "unet"])
 def test_only_the_head_depends_on_the_classes(name: str) -> None:
-    """Fine-tuning replaces what begins with `head_prefix`, and nothing else has another shape."""
+    """Fine-tuning replaces what begins with the row's `head`, and nothing else has another shape."""
     with torch.device("meta"):
         two, five = (build(describe(settings_of(name), n)).state_dict() for n in (2, 5))
     assert two.keys() == five.keys()
     differing = {key for key in two if two[key].shape != five[key].shape}
     assert differing
-    assert differing == {key for key in two if key.startswith(head_prefix(name)) and two[key].ndim}
+    assert differing == {key for key in two if key.startswith(NETWORKS[name].head) and two[key].ndim}
 
 
 @pytest.mark.slow
@@ -88,8 +88,7 @@ def test_classifiers_return_logits(name: str, channels: int) -> None:
 @pytest.mark.parametrize("name", SEGMENTERS)
 def test_segmenters_keep_shapes_of_the_multiple(name: str) -> None:
     """[1, 1, x, y, z] to [1, classes, x, y, z] for the smallest edges but one; small widths keep it quick."""
-    small = {"feature_size": 12, "unet_channels": [4, 8, 16], "init_filters": 8}
-    network = describe(settings_of(name, **small), 3)
+    network = describe(settings_of(name, **NETWORKS[name].smoke), 3)
     edges = (2 * shape_multiple(network),) * 3
     with torch.inference_mode():
         assert build(network).eval()(torch.rand(1, 1, *edges)).shape == (1, 3, *edges)

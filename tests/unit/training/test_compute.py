@@ -14,8 +14,8 @@ from medloop.documents.hyperparameters import (
     Hyperparameters,
     SegmentationHyperparameters,
 )
+from medloop.documents.networks import Traits
 from medloop.errors import SettingError
-from medloop.imaging.networks import Traits
 from medloop.imaging.upsampling import LinearUpsample, replace_upsampling, upsample_linear
 from medloop.training.auto_batch import largest_that_fits
 from medloop.training.compilation import Compiler, compile_network, synchronised

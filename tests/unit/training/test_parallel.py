@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from medloop.documents.hyperparameters import ClassificationHyperparameters, SegmentationHyperparameters
 from medloop.documents.model import ImagePreprocessing, Inference
+from medloop.documents.networks import traits
 from medloop.imaging import networks
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.patches import PatchSampler, training_volume
@@ -181,7 +182,7 @@ def measure(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
     torch.manual_seed(0)
     network = networks.describe(settings, 2)
     model = networks.build(network)
-    parallel = parallelise(model, settings, networks.traits("swinunetr"), CPU, ranks)
+    parallel = parallelise(model, settings, traits("swinunetr"), CPU, ranks)
     optimiser = make_optimiser(parallel.module, settings)
     images = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(1))
     parallel.scale_loss(ranks.sum(parallel.model(images).square().mean() / ranks.size)).backward()

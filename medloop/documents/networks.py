@@ -1,0 +1,152 @@
+"""The networks that can be trained, one row each: what other code must know of a network, it reads here. Torch-free.
+
+A classifier maps [N, channels, H, W] to logits [N, classes]; a segmenter maps [N, 1, X, Y, Z] to logits
+[N, classes, X, Y, Z]. To add one: write its builder and add a row (docs/extending.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from medloop.documents.split import Task
+
+OF_THE_DATA = ("channels", "image_size")
+"""Settings that say how images are prepared: every network takes them, also one whose builder doesn't."""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """How a network is best computed.
+
+    Args:
+        blocks: Class names of its repeated parts: what FSDP gathers at a time, and activations are recomputed by.
+        channels_last: Whether that layout was measured to be faster (docs/measurements.md).
+    """
+
+    blocks: tuple[str, ...] = ()
+    channels_last: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A network.
+
+    Args:
+        name: The value of `model_name`; model.json's too.
+        task: The task that it is for.
+        builder: `module:function` that returns it with fresh weights; imported when the network is built.
+        arguments: What the builder takes by name: hyperparameters, and `classes`, the number of outputs.
+        head: How the names of the weights begin whose shapes depend on the number of classes.
+        traits: How it is best computed.
+        multiple: What every edge of its input must be a multiple of, in pixels or voxels; by the builder's arguments
+            where they decide.
+        min_edge: The smallest edge of its input.
+        min_edge_single: The same with batch_size=1: batch normalisation can't take a single value a channel.
+        smoke: Hyperparameters of its smallest size, which smoke=true sets.
+    """
+
+    name: str
+    task: Task
+    builder: str
+    arguments: tuple[str, ...]
+    head: str
+    traits: Traits
+    multiple: int | Callable[[Mapping[str, Any]], int] = 1
+    min_edge: int = 1
+    min_edge_single: int = 1
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+
+    def shape_multiple(self, arguments: Mapping[str, Any]) -> int:
+        """`multiple` of a network that was built with these arguments."""
+        return self.multiple(arguments) if callable(self.multiple) else self.multiple
+
+
+_HERE = "medloop.imaging.networks"
+_ROWS = (
+    NetworkSpec(
+        name="densenet121",
+        task="classification",
+        builder=f"{_HERE}:densenet121",
+        arguments=("channels", "classes", "dropout"),
+        head="class_layers.out.",
+        traits=Traits(("_DenseLayer",), channels_last=True),
+        min_edge=32,
+        min_edge_single=64,
+    ),
+    NetworkSpec(
+        name="vit",
+        task="classification",
+        builder=f"{_HERE}:vit",
+        arguments=("channels", "classes", "dropout", "image_size"),
+        head="network.classification_head.",
+        traits=Traits(("TransformerBlock",)),
+        multiple=16,
+    ),
+    NetworkSpec(
+        name="resnet18",
+        task="classification",
+        builder=f"{_HERE}:resnet18",
+        arguments=("channels", "classes", "dropout"),
+        head="fc.",
+        traits=Traits(("BasicBlock",), channels_last=True),
+        min_edge_single=33,
+    ),
+    NetworkSpec(
+        name="resnet50",
+        task="classification",
+        builder=f"{_HERE}:resnet50",
+        arguments=("channels", "classes", "dropout"),
+        head="fc.",
+        traits=Traits(("Bottleneck",), channels_last=True),
+        min_edge_single=33,
+    ),
+    NetworkSpec(
+        name="segresnet",
+        task="segmentation",
+        builder=f"{_HERE}:segresnet",
+        arguments=("classes", "dropout", "init_filters"),
+        head="conv_final.2.",
+        traits=Traits(("ResBlock",), channels_last=True),
+        multiple=8,
+        smoke={"init_filters": 8},
+    ),
+    NetworkSpec(
+        name="unet",
+        task="segmentation",
+        builder=f"{_HERE}:unet",
+        arguments=("classes", "dropout", "unet_channels"),
+        head="model.2.",
+        traits=Traits(("Convolution", "ResidualUnit")),
+        multiple=lambda arguments: int(2 ** (len(arguments["unet_channels"]) - 1)),
+        smoke={"unet_channels": [8, 16, 32]},
+    ),
+    NetworkSpec(
+        name="swinunetr",
+        task="segmentation",
+        builder=f"{_HERE}:swinunetr",
+        arguments=("classes", "dropout", "feature_size"),
+        head="out.",
+        traits=Traits(("SwinTransformerBlock", "PatchMerging", "UnetResBlock")),
+        multiple=32,
+        smoke={"feature_size": 12},
+    ),
+)
+NETWORKS = {row.name: row for row in _ROWS}
+
+
+def network_names(task: Task) -> list[str]:
+    """The networks of a task."""
+    return [row.name for row in NETWORKS.values() if row.task == task]
+
+
+def networks_with(setting: str, task: Task) -> list[str]:
+    """The networks of a task that take a hyperparameter; none where it isn't one of networks."""
+    rows = (NETWORKS[name] for name in network_names(task) if setting not in OF_THE_DATA)
+    return [row.name for row in rows if setting in row.arguments]
+
+
+def traits(name: str | None) -> Traits:
+    """How the network of that name is best computed; of an unknown one nothing is known."""
+    return NETWORKS[name].traits if name in NETWORKS else Traits()
