@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from medloop.evaluation.intervals.estimate import Floats
-from medloop.evaluation.paired import hall_bound, lower_bound, student_bound
+from medloop.evaluation.paired_difference import hall_bound, lower_bound, student_bound
 
 MARGIN = 0.02
 DRAWS = 4000

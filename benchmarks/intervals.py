@@ -14,11 +14,11 @@ import numpy as np
 
 from medloop.evaluation.image_metrics import WeightedImages
 from medloop.evaluation.intervals.aurocs import mean_auroc
+from medloop.evaluation.intervals.bootstrap import bca_bootstrap
 from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.intervals.means import mean
 from medloop.evaluation.intervals.medians import median
 from medloop.evaluation.intervals.proportions import proportion
-from medloop.evaluation.intervals.resampled import resampled
 from medloop.evaluation.measure import measure
 from medloop.evaluation.metrics import METRICS
 from medloop.evaluation.operating_points import operating_points
@@ -29,7 +29,7 @@ CLASSES = ("a", "b", "c")
 BOOTSTRAPPED = [
     (metric, k)
     for metric in METRICS
-    if metric.interval is resampled
+    if metric.interval is bca_bootstrap
     for k in (None, 0, 1, 2)
     if metric.scope in ("both", "overall" if k is None else "class")
 ]
@@ -56,7 +56,9 @@ def methods() -> dict[str, Callable[[list[str]], object]]:
         "macro AUROC of 3 classes": lambda patients: mean_auroc(
             [(truth == k, chances[:, k]) for k in range(3)], patients
         ),
-        f"BCa of {len(BOOTSTRAPPED)} statistics of 3 classes": lambda patients: resampled(overall, NUM_CASES, patients),
+        f"BCa of {len(BOOTSTRAPPED)} statistics of 3 classes": lambda patients: bca_bootstrap(
+            overall, NUM_CASES, patients
+        ),
         "all of a classifier of 3 classes": lambda patients: measure(scored(patients)),
     }
 

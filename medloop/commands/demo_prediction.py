@@ -90,7 +90,7 @@ def _predict_image(services: Services, target: Target, home: Path, endpoint: str
 def _predict_volume(services: Services, target: Target, home: Path, endpoint: str, uri: str) -> Served:
     from medloop.evaluation.cases import HeldOut
     from medloop.evaluation.prediction_figures import write_png
-    from medloop.evaluation.report.volume_figures import overlays
+    from medloop.evaluation.report.volume_overlays import overlays
     from medloop.imaging.nifti import read_nifti
 
     key = _first_object(target, uri, ("/img.nii.gz",))

@@ -27,16 +27,16 @@ from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord, read_split_record
 from medloop.errors import DataError, TargetError
 from medloop.evaluation.cases import leave_out_seen, list_cases
+from medloop.evaluation.champion_comparison import Candidate, Rival, compare, comparison_notes, make_gate
 from medloop.evaluation.classification import score_images
-from medloop.evaluation.compare import Candidate, Rival, compare, comparison_notes, make_gate
 from medloop.evaluation.csv_table import to_csv
 from medloop.evaluation.floors import find_floors, floor_left, read_floors, require_known
 from medloop.evaluation.intervals.estimate import MIN_PATIENTS
 from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.predictors import Loader, load_predictor, require_task
 from medloop.evaluation.registration import registration, to_json
-from medloop.evaluation.report.history import read_history
 from medloop.evaluation.report.page import render
+from medloop.evaluation.report.training_curves import read_history
 from medloop.evaluation.segmentation import TOLERANCE, score_volumes
 from medloop.evaluation.subgroups import make_subgroups
 from medloop.imaging.manifest import channel_folder

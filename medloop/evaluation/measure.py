@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from medloop.documents.evaluation import Statistic
 from medloop.evaluation.image_metrics import WeightedImages
+from medloop.evaluation.intervals.bootstrap import bca_bootstrap
 from medloop.evaluation.intervals.estimate import Estimate, Floats, Sample
-from medloop.evaluation.intervals.resampled import resampled
 from medloop.evaluation.metrics import Metric, metrics_of
 from medloop.evaluation.scored_cases import Scored, ScoredImages
 
@@ -45,7 +45,7 @@ def estimate(metric: Metric, scored: Scored, k: int | None = None) -> Estimate:
 
 
 def _estimate_all(places: Sequence[Place], scored: Scored) -> list[Estimate]:
-    weighted = [place for place in places if place[0].interval is resampled]
+    weighted = [place for place in places if place[0].interval is bca_bootstrap]
     drawn = _resample(weighted, scored) if weighted and isinstance(scored, ScoredImages) else {}
     return [drawn[place] if place in drawn else _estimate(*place, scored) for place in places]
 
@@ -57,7 +57,7 @@ def _resample(places: Sequence[Place], scored: ScoredImages) -> dict[Place, Esti
         images = WeightedImages(scored.truth, scored.probabilities, weights)
         return {(metric, k): metric.function(images, k) for metric, k in places}
 
-    return resampled(values, len(scored.cases), scored.patients)
+    return bca_bootstrap(values, len(scored.cases), scored.patients)
 
 
 def _estimate(metric: Metric, k: int | None, scored: Scored) -> Estimate:

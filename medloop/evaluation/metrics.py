@@ -12,11 +12,11 @@ from typing import Any, Literal
 from medloop.documents.split import Task
 from medloop.evaluation import image_metrics, volume_metrics
 from medloop.evaluation.intervals.aurocs import mean_auroc
+from medloop.evaluation.intervals.bootstrap import bca_bootstrap
 from medloop.evaluation.intervals.means import mean, mean_of_shares
 from medloop.evaluation.intervals.medians import median
 from medloop.evaluation.intervals.proportions import proportion
-from medloop.evaluation.intervals.resampled import resampled
-from medloop.evaluation.paired import Paired, paired_auroc, paired_dice
+from medloop.evaluation.paired_difference import Paired, paired_auroc, paired_dice
 from medloop.evaluation.scored_cases import Scored
 
 Scope = Literal["overall", "class", "both"]
@@ -31,7 +31,7 @@ class Metric:
 
     - `proportion`: a `Sample` of 0 and 1; `mean`, `mean_of_shares` (of values from 0 to 1), `median`: of numbers;
       `mean_auroc`: of classes against the rest;
-    - `resampled`: values [B]; the function takes `WeightedImages`. The bootstrap of what no other method is for;
+    - `bca_bootstrap`: values [B]; the function takes `WeightedImages`. The bootstrap of what no other method is for;
     - None: an `Estimate`, which has no interval.
     """
 
@@ -73,7 +73,7 @@ def _sagemaker(name: str, function: Callable[[Any, Any], Any], scope: Scope = "c
         task="classification",
         label=label,
         function=function,
-        interval=resampled,
+        interval=bca_bootstrap,
         scope=scope,
         shown=False,
     )
@@ -107,7 +107,7 @@ METRICS = (
         task="classification",
         label="Average precision",
         function=image_metrics.average_precision,
-        interval=resampled,
+        interval=bca_bootstrap,
         scope="both",
         definition="The area under the precision-recall curve. Guessing gives the class's share of the cases, so it "
         "tells more than AUROC where a class is rare.",
@@ -148,7 +148,7 @@ METRICS = (
         task="classification",
         label="Balanced accuracy",
         function=image_metrics.recall,
-        interval=resampled,
+        interval=bca_bootstrap,
         scope="overall",
         definition="The mean over classes of the share of their cases whose most probable class is their own, so that "
         "large classes count no more than small ones.",
@@ -158,7 +158,7 @@ METRICS = (
         task="classification",
         label="Macro F1",
         function=image_metrics.f1,
-        interval=resampled,
+        interval=bca_bootstrap,
         scope="overall",
         definition="The mean over classes of the harmonic mean of precision and sensitivity, each by the most probable "
         "class.",

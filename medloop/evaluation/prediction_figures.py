@@ -6,8 +6,8 @@ import base64
 from collections.abc import Mapping
 from pathlib import Path
 
-from medloop.evaluation.report.contents import Figure
-from medloop.evaluation.report.drawing import PREDICTION, TRUTH, canvas, png_uri, styled
+from medloop.evaluation.report.figure_style import PREDICTION, TRUTH, canvas, png_uri, styled
+from medloop.evaluation.report.page_parts import Figure
 from medloop.imaging.formats import read_image
 
 

@@ -13,8 +13,8 @@ from sklearn.metrics import confusion_matrix
 from medloop.documents.evaluation import OperatingPoint
 from medloop.documents.split import Task
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.grids import Packed
 from medloop.evaluation.intervals.estimate import Floats, Sample, subset
+from medloop.evaluation.label_maps import Packed
 from medloop.evaluation.operating_points import called
 from medloop.imaging.metrics import ClassScores
 

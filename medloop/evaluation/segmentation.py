@@ -13,8 +13,8 @@ from medloop.errors import DataError
 from medloop.evaluation.bland_altman import agreements
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.csv_table import Cell, Table
-from medloop.evaluation.grids import Packed, is_millimetres, read_case
 from medloop.evaluation.intervals.estimate import Floats
+from medloop.evaluation.label_maps import Packed, is_millimetres, read_case
 from medloop.evaluation.measure import measure
 from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.predictors import VolumeModel

@@ -16,11 +16,11 @@ import pytest
 
 from medloop.evaluation.image_metrics import WeightedImages
 from medloop.evaluation.intervals.aurocs import mean_auroc
+from medloop.evaluation.intervals.bootstrap import bca_bootstrap
 from medloop.evaluation.intervals.estimate import Estimate
 from medloop.evaluation.intervals.means import mean
 from medloop.evaluation.intervals.medians import median
 from medloop.evaluation.intervals.proportions import proportion
-from medloop.evaluation.intervals.resampled import resampled
 from medloop.evaluation.metrics import find_metric
 
 pytestmark = pytest.mark.soak
@@ -218,7 +218,7 @@ def test_resampled(name: str, size: tuple[int, bool]) -> None:
 
     def estimate(drawn: Drawn, patients: list[str]) -> Estimate:
         truth, chances = classes_of(drawn)
-        return resampled(
+        return bca_bootstrap(
             lambda weights: {name: metric.function(WeightedImages(truth, chances, weights), None)}, len(truth), patients
         )[name]
 

@@ -25,8 +25,8 @@ from medloop.evaluation.intervals.estimate import (
     totals,
     without_interval,
 )
+from medloop.evaluation.intervals.patient_draws import NUM_DRAWS, draws
 from medloop.evaluation.intervals.proportions import wilson
-from medloop.evaluation.intervals.resampling import NUM_DRAWS, draws
 
 METHOD = f"studentised bootstrap over patients, {NUM_DRAWS} draws"
 STUDENT = "Student's t over patients (too few of them differ for a bootstrap)"

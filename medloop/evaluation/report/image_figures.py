@@ -15,8 +15,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from medloop.documents.evaluation import ReliabilityBin
 from medloop.evaluation.intervals.estimate import Floats
-from medloop.evaluation.report.contents import Figure
-from medloop.evaluation.report.drawing import FAINT, GREY, INK, canvas, colour, data_uri, png_uri, styled, svg_uri
+from medloop.evaluation.report.figure_style import FAINT, GREY, INK, canvas, colour, data_uri, png_uri, styled, svg_uri
+from medloop.evaluation.report.page_parts import Figure
 from medloop.evaluation.scored_cases import Integers
 from medloop.imaging.formats import read_image
 

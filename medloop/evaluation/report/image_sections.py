@@ -7,7 +7,7 @@ import numpy as np
 from medloop.documents.evaluation import Evaluation
 from medloop.evaluation.csv_table import Cell, Table
 from medloop.evaluation.report import image_figures
-from medloop.evaluation.report.contents import Drawn, Figure, TaskPart
+from medloop.evaluation.report.page_parts import Drawn, Figure, TaskPart
 from medloop.evaluation.scored_cases import Integers, ScoredImages
 
 MAX_MISTAKES = 12

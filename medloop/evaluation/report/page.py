@@ -21,11 +21,11 @@ from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord
 from medloop.evaluation.csv_table import Cell, Table
 from medloop.evaluation.model_scores import ModelScores
-from medloop.evaluation.report import numbers, origin, verdict
-from medloop.evaluation.report.contents import TaskPart, Viewer
+from medloop.evaluation.report import provenance, statistics_tables, verdict
 from medloop.evaluation.report.glossary import words_for
-from medloop.evaluation.report.history import History, training_curves
 from medloop.evaluation.report.image_sections import image_part
+from medloop.evaluation.report.page_parts import TaskPart, Viewer
+from medloop.evaluation.report.training_curves import History, training_curves
 from medloop.evaluation.report.volume_sections import volume_part
 from medloop.evaluation.scored_cases import ScoredImages
 
@@ -58,29 +58,29 @@ def render(
     """
     part = _task_part(evaluation, scores)
     found = verdict.checks(evaluation)
-    groups, scale = numbers.subgroup_lines(evaluation.subgroups, evaluation.score.value)
+    groups, scale = statistics_tables.subgroup_lines(evaluation.subgroups, evaluation.score.value)
     return _environment().get_template(TEMPLATE).render(
         evaluation=evaluation,
         model=model,
         split=split,
-        score_title=numbers.title_of(evaluation.score.name),
+        score_title=statistics_tables.title_of(evaluation.score.name),
         headline=verdict.headline(found),
         checks=found,
         sentence=verdict.sentence(evaluation),
         part=part,
-        overall=numbers.overall(evaluation),
-        by_class=numbers.by_class(evaluation),
-        everything=numbers.everything(evaluation),
-        comparisons=numbers.comparison_table(evaluation),
+        overall=statistics_tables.overall(evaluation),
+        by_class=statistics_tables.by_class(evaluation),
+        everything=statistics_tables.everything(evaluation),
+        comparisons=statistics_tables.comparison_table(evaluation),
         groups=groups,
         scale=scale,
         history=training_curves(history, model.best),
-        data=origin.data_table(split),
-        attributes=origin.attribute_table(split),
-        quarantined=origin.quarantine_table(split),
-        origin=origin.origin_table(evaluation, model),
-        settings=origin.settings_table(model),
-        limits=origin.limits(evaluation, split),
+        data=provenance.data_table(split),
+        attributes=provenance.attribute_table(split),
+        quarantined=provenance.quarantine_table(split),
+        origin=provenance.origin_table(evaluation, model),
+        settings=provenance.settings_table(model),
+        limits=provenance.limits(evaluation, split),
         glossary=words_for(evaluation),
         first_rows=FIRST_ROWS,
         cases_json=_json(_cases(part.cases)),
@@ -97,8 +97,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = numbers.show_cell
-    environment.tests["numeric"] = lambda cell: isinstance(cell, int | float) or cell == origin.FEW
+    environment.filters["cell"] = statistics_tables.show_cell
+    environment.tests["numeric"] = lambda cell: isinstance(cell, int | float) or cell == provenance.FEW
     return environment
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from medloop.documents.evaluation import Comparison, Evaluation, Floor
 from medloop.evaluation.intervals.estimate import MIN_PATIENTS
 from medloop.evaluation.power import ENOUGH, MIN_COMPARED
-from medloop.evaluation.report.numbers import title_of
+from medloop.evaluation.report.statistics_tables import title_of
 
 WORDS = {"good": "holds", "warn": "look here", "bad": "fails", "none": "not asked"}
 State = Literal["good", "warn", "bad", "none"]

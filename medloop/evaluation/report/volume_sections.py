@@ -6,12 +6,12 @@ import numpy as np
 
 from medloop.documents.evaluation import Evaluation
 from medloop.evaluation.csv_table import Cell, Table
-from medloop.evaluation.report import plots
-from medloop.evaluation.report.contents import Drawn, TaskPart, Viewer
-from medloop.evaluation.report.embedded import BUDGET, Embedded, embed, legend, shows_a_face
-from medloop.evaluation.report.numbers import title_of
-from medloop.evaluation.report.shown import Shown, shown
-from medloop.evaluation.report.volume_figures import draw_overlays
+from medloop.evaluation.report import volume_plots
+from medloop.evaluation.report.cropped_volume import CroppedVolume, crop_case
+from medloop.evaluation.report.embedded_volumes import BUDGET, Embedded, embed, legend, shows_a_face
+from medloop.evaluation.report.page_parts import Drawn, TaskPart, Viewer
+from medloop.evaluation.report.statistics_tables import title_of
+from medloop.evaluation.report.volume_overlays import draw_overlays
 from medloop.evaluation.scored_cases import ScoredVolumes
 from medloop.evaluation.segmentation import MEAN_DICE
 from medloop.imaging.metrics import case_means
@@ -31,12 +31,12 @@ def volume_part(cases: Table, scored: ScoredVolumes, evaluation: Evaluation) -> 
         DataError: A case's files can't be read.
     """
     ranks = _ranks(scored)
-    volumes = {i: shown(scored.cases[i], scored.predictions[i].unpack()) for i in ranks}
+    volumes = {i: crop_case(scored.cases[i], scored.predictions[i].unpack()) for i in ranks}
     return TaskPart(
         curves=[
-            plots.dice_strips(scored.dice, scored.classes),
-            plots.distance_strips(scored),
-            *(plots.agreement(scored, found) for found in evaluation.volumes[:MAX_AGREEMENTS]),
+            volume_plots.dice_strips(scored.dice, scored.classes),
+            volume_plots.distance_strips(scored),
+            *(volume_plots.agreement(scored, found) for found in evaluation.volumes[:MAX_AGREEMENTS]),
         ],
         tables=_tables(evaluation),
         drawn_title="Worst cases first",
@@ -65,7 +65,7 @@ def _ranks(scored: ScoredVolumes) -> dict[int, str]:
     return {i: titles[0] + "".join(f" and {t[0].lower()}{t[1:]}" for t in titles[1:]) for i, titles in names.items()}
 
 
-def _drawn(scored: ScoredVolumes, index: int, title: str, volume: Shown) -> Drawn:
+def _drawn(scored: ScoredVolumes, index: int, title: str, volume: CroppedVolume) -> Drawn:
     case, mean = scored.cases[index], _means(scored)[index]
     scores = ", ".join(
         f"{name} Dice {value:.3f}" if np.isfinite(value) else f"{name} in neither"
@@ -75,7 +75,7 @@ def _drawn(scored: ScoredVolumes, index: int, title: str, volume: Shown) -> Draw
     return Drawn(f"{title}: mean Dice {mean:.3f}", f"Patient {case.patient}. {scores}.", [figure])
 
 
-def _viewer(scored: ScoredVolumes, ranks: dict[int, str], volumes: dict[int, Shown]) -> Viewer | None:
+def _viewer(scored: ScoredVolumes, ranks: dict[int, str], volumes: dict[int, CroppedVolume]) -> Viewer | None:
     if not ranks:
         return None
     if shows_a_face(scored.classes):

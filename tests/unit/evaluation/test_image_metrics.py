@@ -12,8 +12,8 @@ from sklearn.metrics import accuracy_score, average_precision_score, precision_r
 
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.image_metrics import WeightedImages
+from medloop.evaluation.intervals.bootstrap import bca_bootstrap
 from medloop.evaluation.intervals.means import mean
-from medloop.evaluation.intervals.resampled import resampled
 from medloop.evaluation.measure import measure
 from medloop.evaluation.metrics import metrics_of
 from medloop.evaluation.operating_points import operating_points
@@ -46,7 +46,7 @@ def measured(truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str
 def weighted(truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Every bootstrapped metric, by its name in SageMaker's shape."""
     drawn = WeightedImages(truth, probabilities, weights)
-    rows = [metric for metric in metrics_of("classification") if metric.interval is resampled]
+    rows = [metric for metric in metrics_of("classification") if metric.interval is bca_bootstrap]
     values = {metric.name: metric.function(drawn, None) for metric in rows if metric.scope != "class"}
     for k, name in enumerate(CLASSES):
         values |= {f"{row.name}_{name}": row.function(drawn, k) for row in rows if row.scope != "overall"}

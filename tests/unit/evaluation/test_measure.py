@@ -85,7 +85,7 @@ def test_intervals_are_finite_and_hold_the_value(kind: str, num_patients: int) -
 
 
 def test_two_slices_of_a_patient_count_once() -> None:
-    """The resampled statistics too: doubling every case leaves their intervals as they are."""
+    """The bootstrapped metrics too: doubling every case leaves their intervals as they are."""
     truth, probabilities = answers(5)
     single = found(truth, probabilities, 40)
     doubled = found(np.tile(truth, 2), np.tile(probabilities, (2, 1)), 40)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medloop.evaluation.paired import hall_bound, lower_bound, pair_auroc, pair_dice, student_bound
+from medloop.evaluation.paired_difference import hall_bound, lower_bound, pair_auroc, pair_dice, student_bound
 
 
 def naive_delong(positives: list[list[float]], negatives: list[list[float]]) -> tuple[float, float]:

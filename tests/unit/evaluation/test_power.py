@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medloop.evaluation.paired import student_bound
+from medloop.evaluation.paired_difference import student_bound
 from medloop.evaluation.power import patients_needed, power
 
 

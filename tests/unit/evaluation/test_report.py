@@ -33,11 +33,11 @@ from medloop.documents.evaluation import (
 )
 from medloop.documents.split import Quarantined
 from medloop.evaluation.evaluate import Assessment
-from medloop.evaluation.report.embedded import BUDGET, embed, shows_a_face
-from medloop.evaluation.report.history import read_history
-from medloop.evaluation.report.origin import attribute_table
+from medloop.evaluation.report.cropped_volume import CroppedVolume
+from medloop.evaluation.report.embedded_volumes import BUDGET, embed, shows_a_face
 from medloop.evaluation.report.page import VIEWER_FILE, render
-from medloop.evaluation.report.shown import Shown
+from medloop.evaluation.report.provenance import attribute_table
+from medloop.evaluation.report.training_curves import read_history
 from medloop.evaluation.report.verdict import checks, headline, sentence
 from tests.unit.evaluation.worlds import ball, image_world, volume_world
 
@@ -301,14 +301,14 @@ def test_large_volumes_are_thinned_until_they_fit() -> None:
     """Noise, which can't be compressed, is embedded at half its resolution, within the limit, by voxels of its own."""
     noise = np.random.default_rng(0).integers(1, 256, (64, 64, 64), dtype=np.uint8)
     nothing = np.zeros_like(noise)
-    found = embed(Shown(noise, nothing, nothing, (1.0, 1.0, 1.0), True), "", limit=100_000)
+    found = embed(CroppedVolume(noise, nothing, nothing, (1.0, 1.0, 1.0), True), "", limit=100_000)
     assert found is not None
     assert found.size <= 100_000
     assert (found.step, found.shape) == (2, (32, 32, 32))
     volume = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(found.files["image"])))
     assert (np.asanyarray(volume.dataobj) == noise[::2, ::2, ::2]).all()
     assert volume.affine[0, 0] == 2.0
-    assert embed(Shown(noise, nothing, nothing, (1.0, 1.0, 1.0), True), "", limit=1000) is None
+    assert embed(CroppedVolume(noise, nothing, nothing, (1.0, 1.0, 1.0), True), "", limit=1000) is None
 
 
 def test_the_budget_leaves_room_for_the_rest() -> None:

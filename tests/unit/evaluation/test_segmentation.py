@@ -14,7 +14,7 @@ import pytest
 from medloop.documents.evaluation import SCHEMA_FILE, Evaluation, Statistic
 from medloop.errors import DataError
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.report.volume_figures import overlays
+from medloop.evaluation.report.volume_overlays import overlays
 from tests.unit.evaluation.worlds import ball, volume_world, write_subject
 
 SHAPE = (20, 22, 14)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medloop.evaluation.csv_table import Table
-from medloop.evaluation.report.embedded import Embedded
+from medloop.evaluation.report.embedded_volumes import Embedded
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.grids import is_millimetres, read_case
+from medloop.evaluation.label_maps import is_millimetres, read_case
 
 MARGIN = 10.0
 """How far around truth and prediction the image is shown: mm, or voxels where the file's unit isn't known."""
@@ -26,7 +26,7 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Shown:
+class CroppedVolume:
     """Image, truth and prediction on one grid [X, Y, Z] whose axes run to right, anterior and superior."""
 
     image: NDArray[np.uint8]
@@ -39,7 +39,7 @@ class Shown:
     millimetres: bool
 
 
-def shown(case: HeldOut, prediction: NDArray[Any]) -> Shown:
+def crop_case(case: HeldOut, prediction: NDArray[Any]) -> CroppedVolume:
     """Read a case again and keep what may be shown of it.
 
     Args:
@@ -58,7 +58,7 @@ def shown(case: HeldOut, prediction: NDArray[Any]) -> Shown:
     found = (truth > 0) | (predicted > 0)
     box = _box(found, distances)
     near = _near(found[box], distances)
-    return Shown(_grey(image[box], near), _labels(truth[box]), _labels(predicted[box]), spacing, millimetres)
+    return CroppedVolume(_grey(image[box], near), _labels(truth[box]), _labels(predicted[box]), spacing, millimetres)
 
 
 def _triple(sizes: Any) -> Triple:

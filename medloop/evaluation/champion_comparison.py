@@ -17,7 +17,7 @@ from medloop.evaluation.classification import predict_images
 from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.metrics import pair_of
 from medloop.evaluation.model_scores import ModelScores
-from medloop.evaluation.paired import Paired, lower_bound
+from medloop.evaluation.paired_difference import Paired, lower_bound
 from medloop.evaluation.power import MIN_COMPARED, patients_needed, power
 from medloop.evaluation.predictors import Loader, require_task
 from medloop.evaluation.segmentation import dice_of_volumes

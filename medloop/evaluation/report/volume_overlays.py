@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.report.contents import Figure
-from medloop.evaluation.report.drawing import PREDICTION, TRUTH, canvas, colour, png_uri, styled
-from medloop.evaluation.report.shown import Shown, shown
+from medloop.evaluation.report.cropped_volume import CroppedVolume, crop_case
+from medloop.evaluation.report.figure_style import PREDICTION, TRUTH, canvas, colour, png_uri, styled
+from medloop.evaluation.report.page_parts import Figure
 
 PLANES = {"axial": (2, "R", "L"), "coronal": (1, "R", "L"), "sagittal": (0, "A", "P")}
 """Plane to the RAS axis it cuts, and the letters at its left and right as radiologists look at it."""
@@ -30,10 +30,10 @@ def overlays(case: HeldOut, prediction: NDArray[Any], classes: Sequence[str]) ->
     Raises:
         DataError: A file can't be used.
     """
-    return draw_overlays(shown(case, prediction), classes, case.patient)
+    return draw_overlays(crop_case(case, prediction), classes, case.patient)
 
 
-def draw_overlays(volume: Shown, classes: Sequence[str], patient: str) -> Figure:
+def draw_overlays(volume: CroppedVolume, classes: Sequence[str], patient: str) -> Figure:
     """Draw a case as it may be shown.
 
     One structure: both contours in one row of pictures. Several: truth in the first row, the prediction in the second.
@@ -69,7 +69,7 @@ def _busiest(mask: NDArray[np.bool_], axis: int) -> int:
     return int(mask.sum(axis=tuple(other for other in range(3) if other != axis)).argmax())
 
 
-def _plane_size(volume: Shown, axis: int) -> tuple[float, float]:
+def _plane_size(volume: CroppedVolume, axis: int) -> tuple[float, float]:
     across, up = (other for other in range(3) if other != axis)
     width, height = (volume.image.shape[a] * volume.spacing[a] for a in (across, up))
     return width, height
@@ -80,7 +80,7 @@ def _cut(voxels: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
     return np.asarray(np.take(voxels, index, axis)).T
 
 
-def _slice(axes: Axes, volume: Shown, axis: int, index: int) -> None:
+def _slice(axes: Axes, volume: CroppedVolume, axis: int, index: int) -> None:
     width, height = _plane_size(volume, axis)
     picture = _cut(volume.image, axis, index)
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, origin="lower", extent=(0, width, 0, height))
@@ -88,7 +88,7 @@ def _slice(axes: Axes, volume: Shown, axis: int, index: int) -> None:
     axes.set_axis_off()
 
 
-def _outline(axes: Axes, volume: Shown, maps: Any, num_classes: int, axis: int, index: int) -> None:
+def _outline(axes: Axes, volume: CroppedVolume, maps: Any, num_classes: int, axis: int, index: int) -> None:
     width, height = _plane_size(volume, axis)
     for labels, tone, style in zip(maps, (TRUTH, PREDICTION), ("solid", "dashed"), strict=True):
         if labels is None:

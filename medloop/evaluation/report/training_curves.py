@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 
 from medloop.documents.file_names import HISTORY_FILE
 from medloop.documents.model import Best
-from medloop.evaluation.report.contents import Figure
-from medloop.evaluation.report.drawing import FAINT, GREY, canvas, colour, styled, svg_uri
+from medloop.evaluation.report.figure_style import FAINT, GREY, canvas, colour, styled, svg_uri
+from medloop.evaluation.report.page_parts import Figure
 
 ARCHIVE = "model.tar.gz"
 MAX_BYTES = 4 * 2**20

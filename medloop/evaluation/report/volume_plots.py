@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from medloop.documents.evaluation import VolumeAgreement
 from medloop.evaluation.intervals.estimate import Floats
-from medloop.evaluation.report.contents import Figure
-from medloop.evaluation.report.drawing import ALARM, FAINT, GREY, INK, MAX_POINTS, canvas, colour, styled, svg_uri
+from medloop.evaluation.report.figure_style import ALARM, FAINT, GREY, INK, MAX_POINTS, canvas, colour, styled, svg_uri
+from medloop.evaluation.report.page_parts import Figure
 from medloop.evaluation.scored_cases import ScoredVolumes
 
 MAX_ROWS = 16

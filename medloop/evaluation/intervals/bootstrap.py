@@ -25,7 +25,7 @@ from medloop.evaluation.intervals.estimate import (
     reason_without_interval,
     student_quantile,
 )
-from medloop.evaluation.intervals.resampling import NUM_DRAWS, draws
+from medloop.evaluation.intervals.patient_draws import NUM_DRAWS, draws
 
 Name = TypeVar("Name", bound=Hashable)
 METHOD = f"BCa bootstrap over patients, {NUM_DRAWS} draws"
@@ -36,7 +36,7 @@ _MAX_GROUPS = 200
 """Of patients that the jackknife leaves out together, where there are more patients."""
 
 
-def resampled(
+def bca_bootstrap(
     statistic: Callable[[Floats], dict[Name, Floats]], num_cases: int, patients: Sequence[str], *, seed: int = 0
 ) -> dict[Name, Estimate]:
     """Estimate each statistic with its interval.

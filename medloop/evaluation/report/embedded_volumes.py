@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.evaluation.report.drawing import PREDICTION, TRUTH, colour
-from medloop.evaluation.report.shown import Shown
+from medloop.evaluation.report.cropped_volume import CroppedVolume
+from medloop.evaluation.report.figure_style import PREDICTION, TRUTH, colour
 
 BUDGET = 14 * 2**20
 """Bytes of the page that its volumes may take together."""
@@ -41,7 +41,7 @@ class Embedded:
         return sum(len(text) for text in self.files.values())
 
 
-def embed(case: Shown, title: str, limit: int = PER_CASE) -> Embedded | None:
+def embed(case: CroppedVolume, title: str, limit: int = PER_CASE) -> Embedded | None:
     """Make files for the viewer, as fine as the limit allows; None where nothing fits."""
     for step in range(1, COARSEST + 1):
         found = _embed(case, title, step)
@@ -62,14 +62,14 @@ def legend(classes: Sequence[str]) -> list[dict[str, str]]:
     return [{"name": name, "truth": colour(k), "prediction": colour(k)} for k, name in enumerate(classes)]
 
 
-def _embed(case: Shown, title: str, step: int) -> Embedded:
+def _embed(case: CroppedVolume, title: str, step: int) -> Embedded:
     maps = {"image": case.image, "truth": case.truth, "prediction": case.prediction}
     coarse = {name: np.ascontiguousarray(voxels[::step, ::step, ::step]) for name, voxels in maps.items()}
     files = {name: _file(voxels, case, step) for name, voxels in coarse.items()}
     return Embedded(title, coarse["image"].shape, step, files)
 
 
-def _file(voxels: NDArray[np.generic], case: Shown, step: int) -> str:
+def _file(voxels: NDArray[np.generic], case: CroppedVolume, step: int) -> str:
     """A NIfTI file with a header of its own: sizes alone, no text, no position in the scanner."""
     volume = nib.Nifti1Image(voxels, np.diag([*(size * step for size in case.spacing), 1.0]))
     volume.header.set_xyzt_units("mm" if case.millimetres else "unknown")
