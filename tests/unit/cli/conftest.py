@@ -100,11 +100,11 @@ class Account:
         self.calls.append(("start", request))
         return {"PipelineExecutionArn": self.add_execution("fresh0000000", "Executing")}
 
-    def stop_pipeline_execution(self, **request: Any) -> dict[str, Any]:
-        self.calls.append(("stop", request))
+    def stop_pipeline_execution(self, PipelineExecutionArn: str, ClientRequestToken: str) -> dict[str, Any]:
+        self.calls.append(("stop", {"PipelineExecutionArn": PipelineExecutionArn}))
         return {}
 
-    def retry_pipeline_execution(self, PipelineExecutionArn: str) -> dict[str, Any]:
+    def retry_pipeline_execution(self, PipelineExecutionArn: str, ClientRequestToken: str) -> dict[str, Any]:
         self.calls.append(("retry", {"PipelineExecutionArn": PipelineExecutionArn}))
         self.executions[PipelineExecutionArn]["PipelineExecutionStatus"] = "Executing"
         return {"PipelineExecutionArn": PipelineExecutionArn}
