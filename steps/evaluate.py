@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
+from medloop.documents.evaluation import DEFAULT_MARGIN, DEFAULT_TOLERANCE
 from medloop.documents.file_names import EVALUATION_FILE, REGISTRATION_FILE
 from steps.common import (
     Context,
@@ -34,11 +35,11 @@ FloorValue = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 class EvaluateSettings(ProcessingResources):
     """The evaluation job."""
 
-    margin: float = Field(default=0.02, ge=0, le=1)
+    margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=1)
     """How much worse than the champion a model may be; set before anyone sees the scores."""
     floors: dict[str, FloorValue] = Field(default={}, max_length=MAX_FLOORS)
     """Class to the least AUROC or Dice that it must reach; a model with a class below its floor doesn't pass."""
-    surface_tolerance_mm: float = Field(default=2.0, ge=0, allow_inf_nan=False)
+    surface_tolerance_mm: float = Field(default=DEFAULT_TOLERANCE, ge=0, allow_inf_nan=False)
     """Segmentation: of the surface Dice, about what two people who outline an organ differ by; in voxels where a header
     doesn't say mm."""
     note: str = Field(default="", max_length=200)

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from medloop.container.metrics import report
 from medloop.documents.champion import NO_VERSION
 from medloop.documents.evaluation import (
+    DEFAULT_MARGIN,
+    DEFAULT_TOLERANCE,
     ClassificationMetrics,
     Comparison,
     Data,
@@ -37,7 +39,7 @@ from medloop.evaluation.predictors import Loader, load_predictor, require_task
 from medloop.evaluation.registration import registration, to_json
 from medloop.evaluation.report.page import render
 from medloop.evaluation.report.training_curves import read_history
-from medloop.evaluation.segmentation import TOLERANCE, score_volumes
+from medloop.evaluation.segmentation import score_volumes
 from medloop.evaluation.subgroups import make_subgroups
 from medloop.imaging.manifest import channel_folder
 
@@ -48,7 +50,7 @@ class EvaluateArguments(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     task: Literal["classification", "segmentation"]
-    margin: float = Field(default=0.02, ge=0, le=1, allow_inf_nan=False)
+    margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=1, allow_inf_nan=False)
     """How much worse than the champion is still not worse."""
     deploy_mode: Literal["approval", "pipeline"] = "approval"
     """Who sees the model before it is deployed: an approver, or nobody."""
@@ -58,7 +60,7 @@ class EvaluateArguments(BaseModel):
     """The oldest Approved version, where it is another; its files are in the input `first`."""
     test_uses: int | None = Field(default=None, ge=1)
     """How many candidates were scored on this test set, this one included."""
-    surface_tolerance: float = Field(default=TOLERANCE, ge=0, allow_inf_nan=False)
+    surface_tolerance: float = Field(default=DEFAULT_TOLERANCE, ge=0, allow_inf_nan=False)
     """Of the surface Dice of volumes, in mm; in voxels where a header doesn't say mm."""
     floors: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] = {}
     """The least AUROC or Dice by class; as arguments `--floor-1 CLASS=VALUE`, `--floor-2 CLASS=VALUE`, ..."""

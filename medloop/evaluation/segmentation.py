@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.documents.evaluation import Lesions
+from medloop.documents.evaluation import DEFAULT_TOLERANCE, Lesions
 from medloop.errors import DataError
 from medloop.evaluation.bland_altman import agreements
 from medloop.evaluation.cases import HeldOut
@@ -26,12 +26,10 @@ from medloop.imaging.validation import require_volume
 
 MEAN_DICE = "mean_foreground_dice"
 """Column of cases.csv."""
-TOLERANCE = 2.0
-"""Of the surface Dice, in mm: about what two people who outline an organ differ by (arXiv:1809.04430, 1 to 3 mm)."""
 
 
 def score_volumes(
-    cases: Sequence[HeldOut], model: VolumeModel, *, patients_known: bool, tolerance: float = TOLERANCE
+    cases: Sequence[HeldOut], model: VolumeModel, *, patients_known: bool, tolerance: float = DEFAULT_TOLERANCE
 ) -> ModelScores:
     """Segment every case and score the answers.
 
