@@ -14,9 +14,9 @@ import tarfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from medloop.documents.validation import first_problem
 from medloop.errors import SettingError
@@ -27,6 +27,8 @@ DIGEST_LENGTH = 40
 _LEFT_OUT = {"__pycache__", ".DS_Store"}
 _LEFT_OUT_SUFFIXES = {".pyc", ".pyo"}
 Kind = Literal["training", "processing", "serving", "lambda"]
+Role = Literal["processing", "training", "evaluation", "inference"]
+"""What a job may do on AWS; infra makes a role of IAM for each (docs/security.md)."""
 
 
 class ContainerSpec(BaseModel):
@@ -36,12 +38,20 @@ class ContainerSpec(BaseModel):
 
     name: str
     kind: Kind
+    role: Role | None = None
+    """The role of its jobs on AWS; None for a function alone, whose role infra makes with it."""
     base: str
     """The image that the Dockerfile builds on."""
     include: list[str]
     """Repository paths, files or folders, that the job's code consists of."""
     metrics: dict[str, str] = {}
     """Metric name to the regular expression that finds it in the log."""
+
+    @model_validator(mode="after")
+    def _jobs_have_a_role(self) -> Self:
+        if (self.role is None) != (self.kind == "lambda"):
+            raise ValueError(f'a container of kind "{self.kind}" has {"no" if self.kind == "lambda" else "a"} role')
+        return self
 
     @property
     def entry_point(self) -> str:
@@ -84,11 +94,17 @@ def load_container(name: str, root: Path = REPOSITORY) -> ContainerSpec:
         raise SettingError(f"containers/{name}/container.toml: {error}; mend it") from None
     except ValidationError as error:
         problem = first_problem(error)
-        message = f"containers/{name}/container.toml: {problem.field}: {problem.reason}; fix it"
+        message = f"containers/{name}/container.toml: {problem.field or 'content'}: {problem.reason}; fix it"
         raise SettingError(message) from None
     if spec.name != name:
         raise SettingError(f"containers/{name}/container.toml: name is {spec.name!r}; write {name!r}")
     return spec
+
+
+def image_containers() -> list[str]:
+    """The containers that run as an image, sorted: all but functions."""
+    folders = sorted(path.parent.name for path in (REPOSITORY / "containers").glob("*/container.toml"))
+    return [name for name in folders if load_container(name).kind != "lambda"]
 
 
 def bundle_files(spec: ContainerSpec, root: Path = REPOSITORY) -> list[Path]:

@@ -59,8 +59,6 @@ class PipelineSpec:
     settings: type[BaseModel]
     build: Callable[[Any, Target], Pipeline]
     """Settings (of the type above) and target to the SDK's pipeline."""
-    containers: tuple[str, ...]
-    """Folders below `containers/` whose code the definition runs."""
     parameters: tuple[RunParameter, ...]
     smoke: str | None = None
     """The preset that `--set smoke=true` lays over any other: sizes that prove a run in a minute, and no model."""

@@ -55,7 +55,6 @@ PIPELINE = PipelineSpec(
     task="classification",
     settings=ClassificationSettings,
     build=build,
-    containers=("split", "classify", "champion", "evaluate", "serve"),
     parameters=PARAMETERS,
     smoke="smoke-classification",
     smoke_sizes=smoke_sizes,

@@ -56,7 +56,6 @@ PIPELINE = PipelineSpec(
     task="segmentation",
     settings=SegmentationSettings,
     build=build,
-    containers=("split", "segment", "champion", "evaluate", "serve"),
     parameters=PARAMETERS,
     smoke="smoke-segmentation",
     smoke_sizes=smoke_sizes,

@@ -191,7 +191,7 @@ def make_processor(context: Context, container: str, resources: ProcessingResour
 
     network = context.settings.network
     return Processor(
-        role=context.target.role_arn,
+        role=context.target.container_role(container),
         image_uri=image_uri(context.target, container),
         instance_count=1,
         instance_type=resources.instance_type,

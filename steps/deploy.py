@@ -130,7 +130,7 @@ def _model_step(context: Context, hosting: Hosting, model: Any) -> Any:
     session.init_model_step_arguments(SimpleNamespace(sagemaker_session=session))
     session.create_model(
         name=None,
-        role=context.target.role_arn,
+        role=context.target.container_role(CONTAINER),
         container_defs={"Image": image_uri(context.target, CONTAINER), "ModelDataUrl": model},
         vpc_config=hosting.vpc,
         enable_network_isolation=hosting.isolation,

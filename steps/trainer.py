@@ -122,7 +122,7 @@ def make_trainer(context: Context, settings: AnyTrainSettings, container: str, *
     trainer = kind(
         **own,
         sagemaker_session=context.session,
-        role=target.role_arn,
+        role=target.container_role(container),
         base_job_name=f"medloop-{context.task}",
         compute=_compute(context, settings),
         networking=network.of_training(),

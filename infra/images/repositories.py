@@ -7,7 +7,7 @@ from aws_cdk import aws_ecr as ecr
 from constructs import Construct
 
 from infra.storage.keys import Keys
-from medloop.bundle import REPOSITORY, load_container
+from medloop.bundle import image_containers
 
 BASE_ACCOUNT = "763104351884"
 """AWS's own account of the base images (containers/*/container.toml), in most regions."""
@@ -17,12 +17,6 @@ def base_images(scope: Construct) -> str:
     """ARN of AWS's repositories of base images in this region, which script mode trains in as they are."""
     stack = cdk.Stack.of(scope)
     return f"arn:{stack.partition}:ecr:{stack.region}:{BASE_ACCOUNT}:repository/*"
-
-
-def container_names() -> list[str]:
-    """The containers that are images: all but the function."""
-    folders = sorted(path.parent.name for path in (REPOSITORY / "containers").glob("*/container.toml"))
-    return [name for name in folders if load_container(name).kind != "lambda"]
 
 
 class Images(Construct):
@@ -37,7 +31,7 @@ class Images(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, keys: Keys, keep: bool) -> None:
         super().__init__(scope, construct_id)
-        self.repositories = {name: self._make(name, keys, keep) for name in container_names()}
+        self.repositories = {name: self._make(name, keys, keep) for name in image_containers()}
 
     @property
     def arns(self) -> list[str]:

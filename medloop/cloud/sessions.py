@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from medloop.cloud.roles import roles_of_environment
+from medloop.cloud.roles import read_roles
 from medloop.cloud.target import Target, TargetName
 from medloop.errors import TargetError
 
@@ -103,7 +103,7 @@ def _open_aws() -> Target:
         account = session.client("sts").get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
         raise TargetError(f"target aws: no access to the account ({error}); sign in first") from None
-    return Target("aws", session, bucket, role, account, session.region_name, roles_of_environment())
+    return Target("aws", session, bucket, role, account, session.region_name, read_roles())
 
 
 def _required(variable: str, meaning: str) -> str:

@@ -13,14 +13,13 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import boto3
 
-from medloop.bundle import DIGEST_LENGTH, Bundle, load_container, make_bundle
-from medloop.cloud.roles import Job
+from medloop.bundle import DIGEST_LENGTH, Bundle, Role, load_container, make_bundle
 
 if TYPE_CHECKING:
     from sagemaker.core.workflow.pipeline_context import PipelineSession
@@ -40,9 +39,10 @@ class Target:
     """The role of pipelines, and of jobs that `job_roles` has none for."""
     account: str
     region: str
-    job_roles: Mapping[Job, str] = field(default_factory=dict)
+    job_roles: Mapping[Role, str] = field(default_factory=dict)
     """Roles of jobs, where the account has narrower ones than the pipeline's; see medloop.cloud.roles."""
-    _bundles: dict[str, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
+    bundles: dict[str, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Code by container that was asked for so far; upsert stores what a build asked for."""
     kept: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Objects by key that definitions built so far refer to, beside the bundles; upsert stores them."""
 
@@ -52,9 +52,13 @@ class Target:
         Raises:
             SettingError: The container's folder is malformed.
         """
-        if container not in self._bundles:
-            self._bundles[container] = make_bundle(container)
-        return self._bundles[container]
+        if container not in self.bundles:
+            self.bundles[container] = make_bundle(container)
+        return self.bundles[container]
+
+    def renewed(self) -> Target:
+        """The same target, of which nothing was asked yet: for one build."""
+        return replace(self)
 
     def code_digest(self, container: str) -> str:
         """The digest that names a container's code."""
@@ -65,8 +69,18 @@ class Target:
         """The role that models are served with."""
         return self.job_roles.get("inference", self.role_arn)
 
+    def container_role(self, container: str) -> str:
+        """The ARN of the role that a container declares for its jobs, the pipeline's where the account has none.
+
+        Raises:
+            SettingError: The container's folder is malformed.
+        """
+        role = load_container(container).role
+        return self.job_roles.get(role, self.role_arn) if role else self.role_arn
+
     def function_arn(self, container: str) -> str:
-        """The ARN of a container's Lambda function."""
+        """The ARN of a container's Lambda function, whose code counts as asked for."""
+        self.bundle(container)
         return f"arn:aws:lambda:{self.region}:{self.account}:function:medloop-{container}"
 
     def base_image(self, container: str) -> str:

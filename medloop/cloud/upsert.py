@@ -21,7 +21,6 @@ from medloop.bundle import load_container
 from medloop.cloud.functions import put_function, require_functions
 from medloop.cloud.images import find_digest
 from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
-from medloop.cloud.roles import give_roles
 from medloop.cloud.sessions import isolated
 from medloop.cloud.target import Target
 from medloop.definition.validate import validate
@@ -58,13 +57,18 @@ def build_definition(target: Target, resolved: Resolved) -> str:
     Raises:
         SettingError: The service would refuse the definition; the message names the step and the member.
     """
+    return _build(target, resolved)[0]
+
+
+def _build(target: Target, resolved: Resolved) -> tuple[str, Target]:
+    """The definition, checked, and the target with what the steps asked of it: their containers' code, their files."""
+    asked = target.renewed()
     with isolated(target), _uncollected():
-        built = str(resolved.spec.build(resolved.settings, target).definition())
-    definition = give_roles(built, target.job_roles)
+        definition = str(resolved.spec.build(resolved.settings, asked).definition())
     if problems := validate(definition):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise SettingError(f"pipeline {resolved.spec.name}: {problems[0]}{more}; mend the setting behind it")
-    return definition
+        raise SettingError(f"pipeline {resolved.spec.name}: {problems[0]}{more}; fix the setting behind it")
+    return definition, asked
 
 
 @contextlib.contextmanager
@@ -91,11 +95,11 @@ def upsert(target: Target, resolved: Resolved) -> UpsertResult:
         SettingError: The service would refuse the definition.
         TargetError: The target can't be reached, or refuses.
     """
-    definition = build_definition(target, resolved)
+    definition, target = _build(target, resolved)
     try:
-        _check_images(target, resolved, definition)
-        uploaded = [key for key, body in _objects(target, resolved) if _put_once(target, key, body)]
-        _put_functions(target, resolved, definition)
+        _check_images(target, definition)
+        uploaded = [key for key, body in _objects(target) if _put_once(target, key, body)]
+        _put_functions(target, definition)
         _ensure_group(target, f"medloop-{resolved.spec.task}")
         arn, action, version = _put_pipeline(target, resolved.spec.name, definition)
     except (ClientError, BotoCoreError) as error:
@@ -119,18 +123,18 @@ def stored_definition(target: Target, name: str) -> str | None:
         raise TargetError(f"target {target.name}: pipeline {name} can't be read: {error}") from error
 
 
-def _objects(target: Target, resolved: Resolved) -> list[tuple[str, bytes]]:
-    bundles = [target.bundle(container) for container in resolved.spec.containers]
+def _objects(target: Target) -> list[tuple[str, bytes]]:
+    bundles = [(bundle.key, bundle.data) for bundle in target.bundles.values()]
     made_once = [(PSEUDONYM_KEY, secrets.token_bytes(KEY_BYTES)), (NO_MODEL_FILE, _NO_MODEL)]
-    return [*((bundle.key, bundle.data) for bundle in bundles), *target.kept.items(), *made_once]
+    return [*bundles, *target.kept.items(), *made_once]
 
 
-def _put_functions(target: Target, resolved: Resolved, definition: str) -> None:
+def _put_functions(target: Target, definition: str) -> None:
     """Functions of the local backend are made of the bundles; those of an account are infra's, and must be there."""
     if target.name == "aws":
         require_functions(target, definition)
         return
-    for container in resolved.spec.containers:
+    for container in target.bundles:
         if load_container(container).kind == "lambda":
             put_function(target, container)
 
@@ -210,18 +214,18 @@ def _find_version(client: SageMakerClient, name: str, definition: str) -> int | 
     return None
 
 
-def _check_images(target: Target, resolved: Resolved, definition: str) -> None:
+def _check_images(target: Target, definition: str) -> None:
     """On AWS jobs run images, and an execution without its image fails only after minutes: refuse here.
 
     Only images that the definition names are needed: script mode trains in SageMaker's own.
     """
     if target.name != "aws":
         return
-    for container in resolved.spec.containers:
+    for container in target.bundles:
         named = any(f"/medloop-{container}{end}" in definition for end in ":@")
         if named and find_digest(target, container) is None:
-            mend = f"`medloop images push {container}` builds and pushes it"
-            raise TargetError(f"target aws: no image of containers/{container} as it is now; {mend}")
+            fix = f"`medloop images push {container}` builds and pushes it"
+            raise TargetError(f"target aws: no image of containers/{container} as it is now; {fix}")
 
 
 def _says(error: ClientError, *phrases: str) -> bool:

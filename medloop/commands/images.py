@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medloop.bundle import image_containers
 from medloop.commands.options import DEFAULT_HOME, JsonOption, TargetName, services
 from medloop.commands.output import print_json, print_table, say
 
@@ -23,7 +24,7 @@ def list_(ctx: typer.Context, json: JsonOption = False) -> None:
     from medloop.cloud.images import find_image
 
     target = services(ctx).target(TargetName.aws, DEFAULT_HOME)
-    _print(ctx, [find_image(target, name) for name in _containers()], json=json)
+    _print(ctx, [find_image(target, name) for name in image_containers()], json=json)
 
 
 @app.command()
@@ -33,19 +34,10 @@ def push(ctx: typer.Context, names: NamesArgument = None, json: JsonOption = Fal
 
     target = services(ctx).target(TargetName.aws, DEFAULT_HOME)
     pushed = []
-    for name in names or _containers():
+    for name in names or image_containers():
         say(services(ctx).err, f"image of containers/{name}", "dim")
         pushed.append(push_image(target, name))
     _print(ctx, pushed, json=json)
-
-
-def _containers() -> list[str]:
-    """Every container that runs as an image, of all installed pipelines."""
-    from medloop.bundle import load_container
-    from medloop.settings import list_pipelines, load_pipeline
-
-    names = sorted({name for pipeline in list_pipelines() for name in load_pipeline(pipeline).containers})
-    return [name for name in names if load_container(name).kind != "lambda"]
 
 
 def _print(ctx: typer.Context, images: list[Image], *, json: bool) -> None:

@@ -152,7 +152,7 @@ class TestBundle:
         folder = tmp_path / "containers" / "tiny"
         folder.mkdir(parents=True)
         (folder / "container.toml").write_text(
-            'name = "tiny"\nkind = "processing"\nbase = "python"\ninclude = ["containers/tiny"]\n'
+            'name = "tiny"\nkind = "processing"\nrole = "processing"\nbase = "python"\ninclude = ["containers/tiny"]\n'
         )
         (folder / "main.py").write_text("print(1)\n")
         first = make_bundle("tiny", tmp_path)

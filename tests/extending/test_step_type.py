@@ -112,11 +112,12 @@ def build(settings, target):
     return context.pipeline_of([quality_check_step(context, settings.check)])
 
 
-PIPELINE = PipelineSpec("quality", "classification", QualitySettings, build, ("quality",), PARAMETERS[:2])
+PIPELINE = PipelineSpec("quality", "classification", QualitySettings, build, PARAMETERS[:2])
 '''
 CONTAINER = {
     "container.toml": """name = "quality"
 kind = "processing"
+role = "processing"
 base = "public.ecr.aws/docker/library/python:3.11-slim"
 include = ["containers/quality", "medloop/__init__.py", "medloop/errors.py", "medloop/container"]
 """,

@@ -15,12 +15,11 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from medloop.bundle import load_container
+from medloop.bundle import image_containers, load_container
 from medloop.cli import main
 from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.definition.read import read_definition
-from medloop.settings import load_pipeline
 from tests.pipelines.world import keep_versions
 from tests.unit.cli.versions import answer_executions, identity, keep_cards, store_evidence
 
@@ -70,7 +69,7 @@ def account() -> Iterator[Target]:
         s3 = session.client("s3")
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         s3.put_object(Bucket=BUCKET, Key="data/a/1.png", Body=b"1")
-        for name in load_pipeline("classification").containers:
+        for name in [*image_containers(), "champion"]:
             _prepare(target, name)
         yield target
 

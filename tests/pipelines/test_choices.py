@@ -139,8 +139,9 @@ SCRIPT = ("train.mode=script", "train.keep_alive_minutes=30", "train.pip_cache=t
 def test_script_mode_is_stable_and_uploads_nothing_while_building() -> None:
     """Two builds are byte-identical: code and drivers lie where their contents say, stored by upsert alone."""
     calls: list[str] = []
-    builds = [(world := unreachable_target(calls), build_definition(world, resolve("classification", None, SCRIPT)))]
-    builds += [(world := unreachable_target(calls), build_definition(world, resolve("classification", None, SCRIPT)))]
+    resolved = resolve("classification", None, SCRIPT)
+    worlds = [unreachable_target(calls), unreachable_target(calls)]
+    builds = [(world, resolved.spec.build(resolved.settings, world).definition()) for world in worlds]
     assert builds[0][1] == builds[1][1]
     assert calls == []
     target, text = builds[0]

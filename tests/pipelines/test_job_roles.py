@@ -6,13 +6,14 @@ import dataclasses
 
 import pytest
 
-from medloop.cloud.roles import VARIABLES, Job
+from medloop.bundle import Role
+from medloop.cloud.roles import VARIABLES
 from medloop.cloud.target import Target
 from medloop.cloud.upsert import build_definition
 from medloop.settings import resolve
 
 pytestmark = pytest.mark.slow
-ROLES: dict[Job, str] = {job: f"arn:aws:iam::111122223333:role/{job}" for job in VARIABLES}
+ROLES: dict[Role, str] = {job: f"arn:aws:iam::111122223333:role/{job}" for job in VARIABLES}
 
 
 @pytest.mark.parametrize("sets", [["deploy.mode=pipeline"], ["tune.enabled=true", "deploy.mode=pipeline"]])
