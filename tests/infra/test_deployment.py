@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
-from infra.images.repositories import container_names
+from medloop.bundle import image_containers
 from medloop.cloud.functions import RUNTIME
 from tests.infra.conftest import EVERYTHING, WEEKLY
 from tests.infra.flows import World, world
@@ -58,7 +58,7 @@ def test_buckets_are_encrypted_by_the_stacks_keys(account: World) -> None:
 def test_containers_have_repositories_and_tasks_have_groups(account: World) -> None:
     """What `make images` pushes to, and what pipelines register in."""
     repositories = account.client("ecr").describe_repositories()["repositories"]
-    assert {one["repositoryName"] for one in repositories} == {f"medloop-{name}" for name in container_names()}
+    assert {one["repositoryName"] for one in repositories} == {f"medloop-{name}" for name in image_containers()}
     assert {one["imageTagMutability"] for one in repositories} == {"IMMUTABLE"}
     groups = account.sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
     names = {group["ModelPackageGroupName"] for group in groups}

@@ -14,11 +14,10 @@ from typer.testing import CliRunner
 
 from infra.app import make_app
 from infra.images.builds import PUSH
-from infra.images.repositories import container_names
 from infra.names import SOURCE_KEY
 from infra.settings import AccessSettings, NetworkSettings, Settings, StorageSettings, TrackingSettings
 from infra.stack import STACK_NAME
-from medloop.bundle import bundle_files, load_container
+from medloop.bundle import bundle_files, image_containers, load_container
 from medloop.cli import app
 from medloop.cloud.functions import RUNTIME, TIMEOUT_SECONDS
 from medloop.cloud.sessions import BUCKET_VARIABLE, ROLE_VARIABLE
@@ -101,8 +100,8 @@ def test_keys_rotate(held: assertions.Template) -> None:
 def test_each_container_has_a_repository_as_pushing_expects_it(account: Account) -> None:
     """Names as medloop/cloud/images.py gives them; tags immutable, scanned, encrypted with our key."""
     made = [account.resolve(account.properties(name)) for name in account.of("AWS::ECR::Repository")]
-    assert {one["RepositoryName"] for one in made} == {f"medloop-{name}" for name in container_names()}
-    assert "champion" not in container_names()
+    assert {one["RepositoryName"] for one in made} == {f"medloop-{name}" for name in image_containers()}
+    assert "champion" not in image_containers()
     key = account.arn(account.find("AWS::KMS::Key", "Keys/Artefacts"))
     for one in made:
         assert one["ImageTagMutability"] == "IMMUTABLE"
