@@ -28,6 +28,7 @@ from medloop.commands.samples import progress_bar
 
 if TYPE_CHECKING:
     from medloop.commands.demo_prediction import Served
+    from medloop.documents.evaluation import Evaluation
 
 
 class DemoTask(StrEnum):
@@ -62,6 +63,11 @@ class End:
     demo: Demo
     summary: ExecutionSummary
     served: Served | None
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The execution's evaluation.json; None if no step wrote one."""
+        return self.summary.evaluation
 
 
 DEMOS = (
@@ -147,8 +153,8 @@ def _print_summary(services: Services, home: Path, ends: list[End]) -> None:
         (
             end.demo.pipeline,
             end.summary.model or end.summary.execution.status,
-            f"{end.summary.score.name} {end.summary.score.value:.3f}" if end.summary.score else None,
-            end.summary.score.num_patients if end.summary.score else None,
+            f"{end.evaluation.score.name} {end.evaluation.score.value:.3f}" if end.evaluation else None,
+            end.evaluation.gate.num_patients if end.evaluation else None,
             end.served.endpoint if end.served else None,
         )
         for end in ends
@@ -170,4 +176,4 @@ def _print_served(services: Services, served: Served, options: str) -> None:
 
 
 def _caveat(end: End) -> str:
-    return end.demo.caveat.format(num_patients=end.summary.score.num_patients if end.summary.score else "the few")
+    return end.demo.caveat.format(num_patients=end.evaluation.gate.num_patients if end.evaluation else "the few")

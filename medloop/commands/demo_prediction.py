@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.evidence import local_path, output_uri
+from medloop.commands.execution_status import Execution, output_uri
 from medloop.commands.hosting.deployment import deploy_model
 from medloop.commands.hosting.invoking import Prediction, accept_for, invoke, write_answer
+from medloop.commands.objects import local_path
 from medloop.commands.options import Services
 from medloop.commands.output import say
-from medloop.commands.records import Execution
 from medloop.commands.registry.approval import approver_of, decide
 from medloop.commands.registry.decisions import record
 from medloop.errors import DataError

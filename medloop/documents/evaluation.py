@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.documents.reading import read_record
+from medloop.documents.reading import parse_record, read_record
 
 VERSION = 2
+_FIX = "run the evaluate step again"
 SCHEMA_FILE = Path(__file__).with_name("evaluation.schema.json")
 DEFAULT_MARGIN = 0.02
 """How much a candidate may score below the champion."""
@@ -224,11 +225,19 @@ class Evaluation(_Record):
     test_uses: int = Field(default=1, ge=1, description="Candidates scored on this test set, this one included")
     notes: list[str] = Field(description="What a reader must know to judge the numbers")
 
-    def to_json(self) -> str:
-        """The file's text; the other task's metrics are absent."""
+    def metrics(self) -> dict[str, Metric]:
+        """Metrics in SageMaker's shape that are one number each, by name."""
+        classification = self.multiclass_classification_metrics
+        return self.segmentation_metrics or (classification.__pydantic_extra__ if classification else {})
+
+    def content(self) -> dict[str, Any]:
+        """The file's content; the other task's metrics are absent."""
         absent = {"multiclass_classification_metrics", "segmentation_metrics"}
-        content = self.model_dump(mode="json", exclude={name for name in absent if getattr(self, name) is None})
-        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return self.model_dump(mode="json", exclude={name for name in absent if getattr(self, name) is None})
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return json.dumps(self.content(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -237,4 +246,9 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         DataError: The file is absent, malformed, or of a newer version than this code knows.
     """
-    return read_record(Evaluation, path, version=VERSION, mend="run the evaluate step again")
+    return read_record(Evaluation, path, version=VERSION, fix=_FIX)
+
+
+def parse_evaluation(content: bytes, name: str) -> Evaluation:
+    """Read evaluation.json's content, which messages call `name`; raises as `read_evaluation`."""
+    return parse_record(Evaluation, content, name=name, version=VERSION, fix=_FIX)

@@ -131,5 +131,5 @@ def read_model_record(folder: Path) -> ModelRecord:
     Raises:
         DataError: The file is absent, malformed, or of a newer version than this code knows.
     """
-    mend = "give the folder that a training job wrote"
-    return read_record(ModelRecord, folder / MODEL_FILE, version=VERSION, mend=mend)
+    fix = "give the folder that a training job wrote"
+    return read_record(ModelRecord, folder / MODEL_FILE, version=VERSION, fix=fix)

@@ -10,9 +10,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.documents.reading import read_record
+from medloop.documents.file_names import SPLIT_FILE
+from medloop.documents.reading import parse_record, read_record
 
 VERSION = 1
+_FIX = "run the split step again"
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Task = Literal["classification", "segmentation"]
@@ -97,4 +99,9 @@ def read_split_record(path: Path) -> SplitRecord:
     Raises:
         DataError: The file is absent, malformed, or of a newer version than this code knows.
     """
-    return read_record(SplitRecord, path, version=VERSION, mend="run the split step again")
+    return read_record(SplitRecord, path, version=VERSION, fix=_FIX)
+
+
+def parse_split_record(content: bytes, name: str = SPLIT_FILE) -> SplitRecord:
+    """Read split.json's content, which messages call `name`; raises as `read_split_record`."""
+    return parse_record(SplitRecord, content, name=name, version=VERSION, fix=_FIX)

@@ -29,4 +29,5 @@ def first_problem(error: ValidationError) -> Problem:
     """The first of an error's problems."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
+    field = field if field.isprintable() else ascii(field)  # A key of a hostile file must not steer the terminal.
     return Problem(field, first["type"], first["msg"].removeprefix("Value error, "), first["input"])

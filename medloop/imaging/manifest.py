@@ -26,7 +26,7 @@ from medloop.errors import DataError
 VERSION = 1
 TRAINING_SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 """The splits that a training job reads."""
-_MEND = "run the split step again"
+_FIX = "run the split step again"
 
 
 class Sources(BaseModel):
@@ -75,15 +75,15 @@ def channel_folder(channel: Path, split: Path, name: Split) -> Path:
     """
     if not (split / SOURCES_FILE).exists():
         return channel
-    sources = read_record(Sources, split / SOURCES_FILE, version=VERSION, mend=_MEND)
+    sources = read_record(Sources, split / SOURCES_FILE, version=VERSION, fix=_FIX)
     view = Path(tempfile.mkdtemp(prefix="medloop-"))
     atexit.register(shutil.rmtree, view, ignore_errors=True)
     for place, source in sources.files.get(name, {}).items():
         if any(".." in PurePosixPath(path).parts or path.startswith("/") for path in (place, source)):
-            raise DataError(f"{SOURCES_FILE}: names a path outside its folder; {_MEND}")
+            raise DataError(f"{SOURCES_FILE}: names a path outside its folder; {_FIX}")
         file = channel / source
         if not file.is_file():
-            raise DataError(f"{name}/{place}: is not in the channel's manifest; {_MEND}")
+            raise DataError(f"{name}/{place}: is not in the channel's manifest; {_FIX}")
         (view / place).parent.mkdir(parents=True, exist_ok=True)
         (view / place).symlink_to(file.resolve())
     return view

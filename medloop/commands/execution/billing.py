@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from medloop.commands.execution.step_facts import instances
 from medloop.commands.execution.trials import Tuning
+from medloop.commands.execution_status import Execution, Job, Step, describe_job
 from medloop.commands.output import duration
-from medloop.commands.records import Execution, Job, Step, describe_job
 from medloop.definition.cost import HOURS_A_MONTH, CostLine, Prices, load_prices, price_definition
 from medloop.definition.read import Definition
 from medloop.definition.step_types import JobType

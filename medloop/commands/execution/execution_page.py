@@ -15,9 +15,9 @@ from medloop.commands.execution.graph_svg import Look, draw_graph
 from medloop.commands.execution.page_view import MAX_LINES, View
 from medloop.commands.execution.redaction import redact_setting
 from medloop.commands.execution.trials import trial_rows
+from medloop.commands.execution_status import Step
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates
-from medloop.commands.records import Step
 
 FOLDER = "medloop.commands.execution"
 TEMPLATE, SCRIPT = "execution.html.jinja", "reload.js.jinja"

@@ -12,6 +12,14 @@ from rich.console import Console
 from medloop.commands.execution.progress import LogReader
 from medloop.commands.execution.trials import Tuning, read_tunings, trial_rows
 from medloop.commands.execution.waiting import INTERRUPTED, wait_and_report
+from medloop.commands.execution_status import (
+    Execution,
+    Step,
+    execution_id,
+    find_execution,
+    list_executions,
+    read_execution,
+)
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -26,14 +34,6 @@ from medloop.commands.options import (
 )
 from medloop.commands.output import duration, print_json, print_table, say
 from medloop.commands.pages import BrowserOption, OutOption, browse, page_path
-from medloop.commands.records import (
-    Execution,
-    Step,
-    execution_id,
-    find_execution,
-    list_executions,
-    read_execution,
-)
 from medloop.errors import UserError
 from medloop.local.state.home import Home
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from medloop.commands.records import Job
+from medloop.commands.execution_status import Job
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient

@@ -8,15 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.evidence import (
-    Score,
-    evaluation_uri,
-    local_path,
-    read_evaluation,
-    registered_arn,
-    score_of,
-    sibling,
-)
+from medloop.commands.evaluations import evaluation_uri, read_evaluation, score_basis
 from medloop.commands.execution.billing import Bill, StepBill, bill_step, plan_bill
 from medloop.commands.execution.charts import Chart
 from medloop.commands.execution.curves import metric_charts, read_curves, tuning_charts
@@ -24,7 +16,17 @@ from medloop.commands.execution.logs import JobLog
 from medloop.commands.execution.redaction import clean_text
 from medloop.commands.execution.step_facts import Group, job_facts, other_facts
 from medloop.commands.execution.trials import Tuning, read_tuning
-from medloop.commands.records import Execution, Job, Step, describe_job, failed_step, failure_text, read_execution
+from medloop.commands.execution_status import (
+    Execution,
+    Job,
+    Step,
+    describe_job,
+    failed_step,
+    failure_text,
+    read_execution,
+)
+from medloop.commands.objects import local_path, sibling
+from medloop.commands.registry.versions import name_of
 from medloop.definition.cost import load_prices
 from medloop.definition.read import Definition, member, read_definition
 from medloop.documents.file_names import REPORT_FILE
@@ -33,6 +35,7 @@ from medloop.log_metrics import metric_patterns
 
 if TYPE_CHECKING:
     from medloop.cloud.target import Target
+    from medloop.documents.evaluation import Evaluation
 
 MAX_LINES = 40
 MAX_CHARACTERS = 400
@@ -67,19 +70,17 @@ class Evidence:
     """The evaluation that an execution wrote.
 
     Args:
-        score: On held-out patients.
-        notes: What a reader must know to judge it.
+        evaluation: evaluation.json.
         report: The report as a file of this machine.
     """
 
-    score: Score
-    notes: tuple[str, ...]
+    evaluation: Evaluation
     report: Path
 
     @property
     def behind(self) -> str:
-        """The score's interval and the patients behind it."""
-        return str(self.score).removeprefix(f"{self.score.name} {self.score.value:.4f}").strip()
+        """The score's interval and the patients that it is computed from."""
+        return score_basis(self.evaluation)
 
 
 @dataclass(frozen=True)
@@ -191,12 +192,11 @@ class ViewReader:
         return self._evidence[1] if uri else None
 
     def _version(self, execution: Execution) -> Version | None:
-        arn = registered_arn(execution)
+        arn = execution.registered
         if arn is None:
             return None
         package = self._sagemaker.describe_model_package(ModelPackageName=arn)
-        name = f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"
-        return Version(name, arn, package.get("ModelApprovalStatus", ""))
+        return Version(name_of(package), arn, package.get("ModelApprovalStatus", ""))
 
 
 def _evidence(target: Target, home: Path, uri: str) -> Evidence | None:
@@ -206,8 +206,8 @@ def _evidence(target: Target, home: Path, uri: str) -> Evidence | None:
     try:
         evaluation = read_evaluation(target, uri)
         report = local_path(target, home, sibling(uri, REPORT_FILE))
-        return Evidence(score_of(evaluation), tuple(evaluation.get("notes", ())), report.absolute())
-    except (ClientError, UserError, ValueError, KeyError):
+        return Evidence(evaluation, report.absolute())
+    except (ClientError, UserError):
         return None
 
 

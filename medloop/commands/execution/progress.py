@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.text import Text
 
 from medloop.commands.execution.logs import METRICS_LINE, JobLog
+from medloop.commands.execution_status import Execution, Step, read_execution
 from medloop.commands.output import duration, say, table
-from medloop.commands.records import Execution, Step, read_execution
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient

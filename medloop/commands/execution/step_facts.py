@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medloop.commands.execution.redaction import redact_setting
+from medloop.commands.execution_status import Step
 from medloop.commands.output import duration
-from medloop.commands.records import Step
 from medloop.definition.read import Definition, member
 from medloop.definition.step_types import JobType, type_in_metadata, type_of
 

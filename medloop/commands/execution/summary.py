@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from medloop.commands.evidence import (
-    Score,
-    evaluation_uri,
-    local_path,
-    read_evaluation,
-    registered_arn,
-    score_of,
-    sibling,
-)
+from medloop.commands.evaluations import evaluation_uri, read_evaluation, score_facts, score_text
+from medloop.commands.execution_status import Execution, exit_code, failed_step, failure_text
+from medloop.commands.objects import local_path, sibling
 from medloop.commands.output import STATUS_STYLES, duration, print_error, say
-from medloop.commands.records import Execution, exit_code, failed_step, failure_text
+from medloop.commands.registry.versions import name_of
 from medloop.documents.file_names import REPORT_FILE
 
 if TYPE_CHECKING:
     from medloop.cloud.target import Target
+    from medloop.documents.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
@@ -33,8 +28,7 @@ class ExecutionSummary:
     Args:
         execution: As it ended.
         exit_code: 0 success; 1 ended otherwise; 2 a job was given wrong input.
-        score: The score on held-out patients, where the evaluation came about.
-        notes: What a reader must know to judge the score.
+        evaluation: evaluation.json; None if no step wrote one.
         report: The report as a file of this machine.
         model: `GROUP/N` of the registered version.
         model_arn: Its ARN.
@@ -45,8 +39,7 @@ class ExecutionSummary:
 
     execution: Execution
     exit_code: int
-    score: Score | None = None
-    notes: tuple[str, ...] = ()
+    evaluation: Evaluation | None = None
     report: Path | None = None
     model: str | None = None
     model_arn: str | None = None
@@ -55,8 +48,11 @@ class ExecutionSummary:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
+        """The summary as a JSON object; of the evaluation, the score and the notes."""
+        document, evaluation = asdict(self), self.evaluation
+        del document["evaluation"]
+        score, notes = (score_facts(evaluation), evaluation.notes) if evaluation else (None, [])
+        return document | {"score": score, "notes": notes}
 
 
 def read_summary(target: Target, home: Path, execution: Execution) -> ExecutionSummary:
@@ -64,12 +60,11 @@ def read_summary(target: Target, home: Path, execution: Execution) -> ExecutionS
     sagemaker = target.boto.client("sagemaker")
     facts: dict[str, Any] = {"execution": execution, "exit_code": exit_code(sagemaker, execution)}
     if uri := evaluation_uri(target, execution):
-        evaluation = read_evaluation(target, uri)
-        facts |= {"score": score_of(evaluation), "notes": tuple(evaluation.get("notes", ()))}
+        facts["evaluation"] = read_evaluation(target, uri)
         facts["report"] = local_path(target, home, sibling(uri, REPORT_FILE))
-    if arn := registered_arn(execution):
+    if arn := execution.registered:
         package = sagemaker.describe_model_package(ModelPackageName=arn)
-        facts["model"] = f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"
+        facts["model"] = name_of(package)
         facts |= {"model_arn": arn, "approval": package.get("ModelApprovalStatus")}
     if failed := failed_step(execution):
         facts |= {"failed": failed.name, "reason": failure_text(sagemaker, failed)}
@@ -90,10 +85,10 @@ def print_summary(out: Console, err: Console, summary: ExecutionSummary, flags: 
     execution = summary.execution
     status = (execution.status, STATUS_STYLES.get(execution.status, ""))
     out.print(Text.assemble("execution ", execution.id, " ", status, f" after {duration(execution.seconds)}"))
-    if summary.score:
-        say(out, f"  score     {summary.score}")
-    for note in summary.notes:
-        say(out, f"  note      {note}")
+    if summary.evaluation:
+        say(out, f"  score     {score_text(summary.evaluation)}")
+        for note in summary.evaluation.notes:
+            say(out, f"  note      {note}")
     if summary.report:
         say(out, f"  report    {summary.report}")
     if summary.model:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from medloop.commands.execution_status import Execution, Job
 from medloop.commands.output import duration
-from medloop.commands.records import Execution, Job
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

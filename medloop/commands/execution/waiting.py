@@ -9,9 +9,9 @@ import typer
 
 from medloop.commands.execution.progress import follow
 from medloop.commands.execution.summary import ExecutionSummary, print_summary, read_summary
+from medloop.commands.execution_status import execution_id
 from medloop.commands.options import Services, flags
 from medloop.commands.output import print_json, say
-from medloop.commands.records import execution_id
 
 if TYPE_CHECKING:
     from medloop.cloud.target import Target

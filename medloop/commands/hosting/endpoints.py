@@ -125,8 +125,8 @@ def deploy(
     json: JsonOption = False,
 ) -> None:
     """Serve a version: make the endpoint, or update it in place while it goes on answering."""
-    from medloop.commands.evidence import find_model
     from medloop.commands.hosting.deployment import default_hosting, deploy_model
+    from medloop.commands.registry.versions import find_model
 
     opened = services(ctx).target(target, home)
     sagemaker = opened.boto.client("sagemaker")

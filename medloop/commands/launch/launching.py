@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medloop.commands.execution_status import find_execution, list_executions
 from medloop.commands.launch.changes import confirm_changes
 from medloop.commands.launch.checking import check, print_problems, problem_line
 from medloop.commands.options import Services
 from medloop.commands.output import say
-from medloop.commands.records import find_execution, list_executions
 from medloop.documents.card import note_of
 from medloop.errors import DataError, TargetError, UserError
 from medloop.input_data import data_version, recordable

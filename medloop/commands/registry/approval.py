@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from medloop.commands.evidence import find_model, name_of
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -26,6 +25,7 @@ from medloop.commands.output import print_json, say
 from medloop.commands.registry.decisions import Decision, Outcome, Status, current_decision, new_decision, record
 from medloop.commands.registry.evidence_files import read_report_file
 from medloop.commands.registry.refusals import require_approvable
+from medloop.commands.registry.versions import find_model, name_of
 from medloop.errors import MedloopError, UserError
 from medloop.identity import Person, caller, user_here
 

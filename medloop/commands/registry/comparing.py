@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json as json_
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from medloop.commands.evidence import (
-    find_model,
-    name_of,
-    package_evaluation_uri,
-    read_evaluation,
-    read_object,
-    score_of,
-)
+from medloop.commands.evaluations import read_evaluation
+from medloop.commands.objects import read_object
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -30,10 +23,15 @@ from medloop.commands.options import (
 from medloop.commands.output import print_json, print_table, say
 from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
 from medloop.commands.registry.approval import ModelArgument
+from medloop.commands.registry.versions import find_model, name_of, package_evaluation_uri
 from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.metadata import decoded
-from medloop.errors import UserError
+from medloop.errors import DataError, UserError
 from medloop.local.state.home import Home
+
+if TYPE_CHECKING:
+    from medloop.cloud.target import Target
+    from medloop.documents.evaluation import Evaluation
 
 PROVENANCE = {
     "data": "data",
@@ -105,39 +103,41 @@ def _draw(document: dict[str, Any], versions: list[_Version], home: Path, out: P
 
 
 class _Version:
-    """A version with its evaluation, where that can be read."""
+    """A version with its evaluation, if that can be read."""
 
-    def __init__(self, target: Any, package: Mapping[str, Any]) -> None:
+    def __init__(self, target: Target, package: Mapping[str, Any]) -> None:
         self.name = name_of(package)
         self.arn = package["ModelPackageArn"]
         self.approval = package.get("ModelApprovalStatus")
         self.created = package.get("CreationTime")
         self.metadata = decoded(package.get("CustomerMetadataProperties"))
         self._target = target
-        uri = package_evaluation_uri(dict(package))
-        self.evaluation: dict[str, Any] = read_evaluation(target, uri) if uri else {}
-        self.metrics = {name: float(value) for name, value, _ in metric_rows(self.evaluation)}
-        self.score = score_of(self.evaluation) if self.evaluation else None
+        self.evaluation: Evaluation | None = None
+        self.problem = "no evaluation"
+        """Why there is no evaluation."""
+        if uri := package_evaluation_uri(package):
+            try:
+                self.evaluation = read_evaluation(target, uri)
+            except DataError as error:
+                self.problem = str(error)
+        metrics = self.evaluation.metrics() if self.evaluation else {}
+        self.metrics = {name: metric.value for name, metric in metrics.items()}
 
     def test_set(self) -> tuple[str, frozenset[tuple[str, str]]] | None:
-        """The digest of the data, and the test cases by patient and path; None where split.json can't be read.
+        """The digest of the data, and the test cases by patient and path; None if split.json can't be read.
 
         The digest alone says too little: it is one of all cases, however they were divided.
         """
         from botocore.exceptions import ClientError
 
-        place = self.metadata.get("split", "").rstrip("/")
+        from medloop.documents.split import parse_split_record
+
+        uri = f"{self.metadata.get('split', '').rstrip('/')}/{SPLIT_FILE}"
         try:
-            split = json_.loads(read_object(self._target, f"{place}/{SPLIT_FILE}"))
-            cases = frozenset(
-                (patient, case["path"])
-                for patient, found in split["patients"].items()
-                for case in found["cases"]
-                if case["split"] == "test"
-            )
-            return str(split["data_digest"]), cases
-        except (ClientError, UserError, ValueError, LookupError, TypeError, AttributeError):
+            split = parse_split_record(read_object(self._target, uri))
+        except (ClientError, UserError):
             return None
+        return split.data_digest, frozenset((patient, path) for path, patient in split.patient_of("test").items())
 
 
 def comparison(first: _Version, second: _Version) -> dict[str, Any]:
@@ -162,27 +162,16 @@ def comparison(first: _Version, second: _Version) -> dict[str, Any]:
     }
 
 
-def metric_rows(evaluation: Mapping[str, Any]) -> list[tuple[str, float, float | None]]:
-    """Metrics in SageMaker's shape, those that are one number each; a deviation of 0 was not estimated."""
-    groups = (evaluation.get(f"{kind}_metrics") or {} for kind in ("multiclass_classification", "segmentation"))
-    return [
-        (name, metric["value"], metric.get("standard_deviation") or None)
-        for metrics in groups
-        for name, metric in metrics.items()
-        if isinstance(metric.get("value"), int | float)
-    ]
-
-
 def _row(name: str, a: Any, b: Any) -> dict[str, Any]:
     return {"name": name, "a": a, "b": b, "same": a == b}
 
 
 def _verdict(first: _Version, second: _Version) -> tuple[bool, str]:
     """Whether the main scores stand on the same test set, and what to think of their difference."""
-    a, b = first.score, second.score
-    if a is None or b is None:
-        without = " and ".join(version.name for version in (first, second) if version.score is None)
-        return False, f"Not comparable: {without} without an evaluation."
+    if first.evaluation is None or second.evaluation is None:
+        problems = [f"{side.name}: {side.problem}" for side in (first, second) if side.evaluation is None]
+        return False, f"Not comparable: {'; '.join(problems)}."
+    a, b = first.evaluation.score, second.evaluation.score
     if a.name != b.name:
         return False, f"Not comparable: {a.name} and {b.name} are different scores."
     ours, theirs = first.test_set(), second.test_set()
@@ -190,8 +179,9 @@ def _verdict(first: _Version, second: _Version) -> tuple[bool, str]:
         return False, "Not known to be comparable: split.json of a version can't be read, so the test sets may differ."
     if ours != theirs:
         return False, (
-            f"Not comparable: different test sets, of {a.num_cases} and {b.num_cases} cases. A run compares its "
-            "candidate with the champion on the same patients; that comparison stands in the report."
+            f"Not comparable: different test sets, of {first.evaluation.data.num_cases} and "
+            f"{second.evaluation.data.num_cases} cases. A run compares its candidate with the champion on the same "
+            "patients; that comparison stands in the report."
         )
     difference = b.value - a.value
     better = second.name if difference > 0 else first.name

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.evidence import digest_of, package_evaluation_uri, sibling
+from medloop.commands.objects import digest_of, sibling
+from medloop.commands.registry.versions import package_evaluation_uri
 from medloop.documents.file_names import EVALUATION_FILE, REPORT_FILE
 from medloop.documents.metadata import decode
 from medloop.errors import UserError
@@ -86,21 +86,6 @@ def read_report_file(target: Any, package: Mapping[str, Any]) -> EvidenceFile:
     uri = package_evaluation_uri(dict(package))
     recorded = decode(str((package.get("CustomerMetadataProperties") or {}).get("report_digest", "")))
     return _read(target, REPORT_FILE, sibling(uri, REPORT_FILE) if uri else None, recorded)
-
-
-def parsed(evaluation: EvidenceFile) -> dict[str, Any]:
-    """The content of an evaluation.json that was registered.
-
-    Raises:
-        UserError: It isn't what was registered, or no JSON object.
-    """
-    try:
-        document = json.loads(evaluation.require())
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise UserError(f"{evaluation.uri}: is no JSON object; {RUN_AGAIN}")
-    return document
 
 
 def modified_at(target: Any, uri: str) -> datetime:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from medloop.commands.evidence import (
-    find_model,
-    list_groups,
-    list_versions,
-    name_of,
-    package_evaluation_uri,
-    read_evaluation,
-    score_of,
-)
+from medloop.commands.evaluations import metric_rows, read_evaluation, score_text
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -28,11 +20,17 @@ from medloop.commands.options import (
 from medloop.commands.output import print_json, print_table, say
 from medloop.commands.registry.approval import ModelArgument, approve, document_of, reject
 from medloop.commands.registry.card import card_of, card_rows
-from medloop.commands.registry.comparing import compare, metric_rows
+from medloop.commands.registry.comparing import compare
 from medloop.commands.registry.decisions import decisions_of, is_decision_entry
 from medloop.commands.registry.evidence_files import read_report_file
 from medloop.commands.registry.opening import open_
+from medloop.commands.registry.versions import find_model, list_groups, list_versions, name_of, package_evaluation_uri
 from medloop.documents.metadata import decode
+from medloop.errors import DataError
+
+if TYPE_CHECKING:
+    from medloop.cloud.target import Target
+    from medloop.documents.evaluation import Score
 
 app = typer.Typer(no_args_is_help=True, help="Registered model versions.")
 app.command("approve")(approve)
@@ -53,7 +51,12 @@ def list_(
     opened = services(ctx).target(target, home)
     sagemaker = opened.boto.client("sagemaker")
     groups = [group] if group else list_groups(sagemaker)
-    rows = [_row(opened, sagemaker, name, version) for name in groups for version in list_versions(sagemaker, name)]
+    packages = [
+        sagemaker.describe_model_package(ModelPackageName=summary["ModelPackageArn"])
+        for name in groups
+        for summary in list_versions(sagemaker, name)
+    ]
+    rows = [_row(package, _score(services(ctx).err, opened, package)) for package in packages]
     if json:
         print_json(rows)
         return
@@ -66,18 +69,25 @@ def list_(
     print_table(services(ctx).out, tuple(headers.values()), [[row[key] for key in headers] for row in rows])
 
 
-def _row(target: Any, sagemaker: Any, group: str, summary: dict[str, Any]) -> dict[str, Any]:
-    arn = summary["ModelPackageArn"]
-    uri = package_evaluation_uri(sagemaker.describe_model_package(ModelPackageName=arn))
-    score = score_of(read_evaluation(target, uri)) if uri else None
+def _row(package: Mapping[str, Any], score: Score | None) -> dict[str, Any]:
     return {
-        "model": f"{group}/{summary['ModelPackageVersion']}",
-        "approval": summary.get("ModelApprovalStatus"),
+        "model": name_of(package),
+        "approval": package.get("ModelApprovalStatus"),
         "score_name": score.name if score else None,
         "score": score.value if score else None,
-        "created": summary["CreationTime"],
-        "arn": arn,
+        "created": package["CreationTime"],
+        "arn": package["ModelPackageArn"],
     }
+
+
+def _score(err: Console, target: Target, package: Mapping[str, Any]) -> Score | None:
+    """A version's main score; None without an evaluation, or, with a warning, if it is malformed."""
+    uri = package_evaluation_uri(package)
+    try:
+        return read_evaluation(target, uri).score if uri else None
+    except DataError as error:
+        say(err, f"{name_of(package)}: {error}", style="yellow")
+        return None
 
 
 @app.command()
@@ -93,12 +103,13 @@ def show(
     sagemaker = opened.boto.client("sagemaker")
     document = _describe(opened, sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model)))
     if json:
-        print_json(document)
+        evaluation = document["evaluation"]
+        print_json(document | {"evaluation": evaluation.content() if evaluation else None})
         return
     _show(services(ctx).out, document)
 
 
-def _describe(target: Any, package: Mapping[str, Any]) -> dict[str, Any]:
+def _describe(target: Target, package: Mapping[str, Any]) -> dict[str, Any]:
     uri = package_evaluation_uri(package)
     evaluation = read_evaluation(target, uri) if uri else None
     containers = package.get("InferenceSpecification", {}).get("Containers", [{}])
@@ -131,7 +142,7 @@ def _show(out: Console, document: dict[str, Any]) -> None:
     if document["description"]:
         facts.append(("description", document["description"]))
     if evaluation:
-        facts.insert(1, ("score", score_of(evaluation)))
+        facts.insert(1, ("score", score_text(evaluation)))
     print_table(out, ("", ""), [*facts, *sorted(document["metadata"].items())])
     if document["decisions"] or document["approval_description"]:
         _section(out, "decisions")

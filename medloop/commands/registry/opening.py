@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from medloop.commands.evidence import find_model, local_path, name_of
+from medloop.commands.objects import local_path
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -19,6 +19,7 @@ from medloop.commands.output import print_json, say
 from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
 from medloop.commands.registry.approval import ModelArgument
 from medloop.commands.registry.evidence_files import RUN_AGAIN, EvidenceFile, read_report_file
+from medloop.commands.registry.versions import find_model, name_of
 from medloop.errors import UserError
 from medloop.local.state.home import Home
 

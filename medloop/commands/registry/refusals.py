@@ -7,25 +7,27 @@ no longer; nobody stated what the model is for; or the approver started the trai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medloop.champion import approved_versions, artefact_of, find_champion
-from medloop.commands.evidence import name_of
-from medloop.commands.records import execution_id
+from medloop.commands.execution_status import execution_id
 from medloop.commands.registry.card import card_of
 from medloop.commands.registry.evidence_files import (
     EvidenceFile,
     code_of,
     modified_at,
-    parsed,
     read_evaluation_file,
     read_report_file,
 )
-from medloop.documents.card import MEND, NOT_FOR_APPROVAL, STATEMENTS, mapping, settings_named, stated_in
+from medloop.commands.registry.versions import name_of
+from medloop.documents.card import MEND, NOT_FOR_APPROVAL, STATEMENTS, settings_named, stated_in
 from medloop.documents.champion import NO_VERSION
 from medloop.documents.metadata import decoded
 from medloop.errors import UserError
 from medloop.identity import Person, starter
+
+if TYPE_CHECKING:
+    from medloop.documents.evaluation import Evaluation
 
 
 def require_approvable(target: Any, package: Mapping[str, Any], approver: Person) -> str:
@@ -42,11 +44,13 @@ def require_approvable(target: Any, package: Mapping[str, Any], approver: Person
     Raises:
         UserError: Something is wrong; the message names it, and the mend.
     """
+    from medloop.documents.evaluation import parse_evaluation
+
     sagemaker = target.boto.client("sagemaker")
     metadata = decoded(package.get("CustomerMetadataProperties"))
     _require_statements(package, metadata)
     evaluation, page = read_evaluation_file(target, package), read_report_file(target, package)
-    found = parsed(evaluation)
+    found = parse_evaluation(evaluation.require(), evaluation.uri)
     page.require()
     _require_same_model(found, metadata)
     _require_older_model(target, package, [evaluation, page])
@@ -63,17 +67,17 @@ def _require_statements(package: Mapping[str, Any], metadata: Mapping[str, str])
         raise UserError(f"{name_of(package)} can't be approved: {settings_named(missing)} not stated; {MEND}")
 
 
-def _require_same_model(evaluation: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+def _require_same_model(evaluation: Evaluation, metadata: Mapping[str, str]) -> None:
     """The evaluation and the version speak of one code, one data set and one champion."""
-    data, gate = mapping(evaluation.get("data")), mapping(evaluation.get("gate"))
+    data = evaluation.data
     champion = metadata.get("champion", NO_VERSION)
     pairs = [
-        ("code_digest", data.get("code_digest"), metadata.get("code_digest")),
-        ("data_digest", data.get("split_digest"), metadata.get("data_digest")),
-        ("champion", gate.get("champion"), "" if champion == NO_VERSION else champion),
+        ("code_digest", data.code_digest, metadata.get("code_digest")),
+        ("data_digest", data.split_digest, metadata.get("data_digest")),
+        ("champion", evaluation.gate.champion, "" if champion == NO_VERSION else champion),
     ]
     for name, said, registered in pairs:
-        if said is not None and registered is not None and said != registered:
+        if registered is not None and said != registered:
             raise UserError(
                 f"evaluation.json speaks of another model: its {name} is {said or NO_VERSION}, the version's is "
                 f"{registered or NO_VERSION}; run the pipeline again"

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from medloop.commands.evidence import name_of
 from medloop.commands.execution.billing import StepBill, bill_step
 from medloop.commands.execution.trials import read_tuning
+from medloop.commands.execution_status import Step, describe_job, read_execution
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates
-from medloop.commands.records import Step, describe_job, read_execution
 from medloop.commands.registry.card import card_of, card_rows
 from medloop.commands.registry.decisions import Decision, decisions_of
 from medloop.commands.registry.evidence_files import code_of
 from medloop.commands.registry.refusals import started_by
+from medloop.commands.registry.versions import name_of
 from medloop.definition.cost import load_prices
 from medloop.documents.card import STATEMENTS, stated_in
 from medloop.documents.metadata import decoded

@@ -18,20 +18,10 @@ from botocore.exceptions import ClientError
 
 from medloop.cli import main
 from medloop.commands.options import Services
+from tests.unit.cli.versions import EVALUATION
 
 START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 ARN = "arn:aws:sagemaker:us-east-1:000000000000"
-EVALUATION = {
-    "task": "classification",
-    "score": {"name": "macro_auroc", "value": 0.875, "interval": None},
-    "gate": {"score": 0.875, "margin_left": 0.0, "num_patients": 2},
-    "multiclass_classification_metrics": {
-        "accuracy": {"value": 0.75, "standard_deviation": 0.1},
-        "confusion_matrix": {"axial": {"axial": 3}},
-    },
-    "data": {"num_cases": 20},
-    "notes": ["two test patients prove little"],
-}
 
 
 @dataclass

@@ -6,7 +6,8 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from tests.unit.cli.conftest import ARN, EVALUATION, START, Account
+from tests.unit.cli.conftest import ARN, START, Account
+from tests.unit.cli.versions import EVALUATION
 
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>"
 METRICS = [

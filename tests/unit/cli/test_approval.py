@@ -14,7 +14,7 @@ import boto3
 import pytest
 
 from medloop.cli import main
-from medloop.commands.evidence import digest_of
+from medloop.commands.objects import digest_of
 from medloop.commands.options import Services
 from medloop.commands.registry.decisions import decisions_of, new_decision, record
 from medloop.errors import UserError

@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cli.conftest import EVALUATION
+from medloop.documents.split import Case, Leakage, Patient, SplitRecord
+from tests.unit.cli.versions import changed_evaluation
 
 
 def split(test: str = "p2", digest: str = "d") -> bytes:
     """split.json with one test patient."""
-    case = {"path": f"a/{test}.png", "split": "test", "classes": ["a"]}
-    return json.dumps({"data_digest": digest, "patients": {test: {"cases": [case]}}}).encode()
+    record = SplitRecord(
+        task="classification",
+        seed=0,
+        classes=["a"],
+        presplit=False,
+        identifiers="patients.csv",
+        patients={test: Patient(stratum="a", cases=[Case(path=f"a/{test}.png", split="test", classes=["a"])])},
+        counts={},
+        leakage=Leakage(status="none", num_patients=0, note=""),
+        data_digest=digest,
+    )
+    return record.model_dump_json().encode()
 
 
 @pytest.fixture
@@ -25,8 +36,7 @@ def pair(account: Any, finished: str) -> Any:
     second["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] = "s3://bucket/e2/evaluation.json"
     first["CustomerMetadataProperties"] = {"split": "s3://bucket/s1", "git_commit": "aaa", "data_version": "d1"}
     second["CustomerMetadataProperties"] = {"split": "s3://bucket/s2", "git_commit": "bbb", "data_version": "d1"}
-    evaluation: dict[str, Any] = copy.deepcopy(EVALUATION)
-    evaluation["score"]["value"] = 0.9
+    evaluation = changed_evaluation(score={"value": 0.9})
     account.objects["s3://bucket/e2/evaluation.json"] = json.dumps(evaluation).encode()
     account.objects |= {f"s3://bucket/s{number}/split.json": split() for number in (1, 2)}
     account.packages.append(second)
@@ -75,4 +85,4 @@ def test_a_version_without_an_evaluation_is_shown_and_not_compared(medloop: Any,
     """A version that another tool registered has no scores."""
     del pair.packages[1]["ModelMetrics"]
     assert medloop("models", "compare", "g/1", "g/2") == 0
-    assert "Not comparable: g/2 without an evaluation" in medloop.out
+    assert "Not comparable: g/2: no evaluation." in medloop.out

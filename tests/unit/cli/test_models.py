@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from tests.unit.cli.versions import EVALUATION, changed_evaluation
 
 
 def test_list_shows_scores(medloop: Any, finished: str) -> None:
@@ -12,6 +17,31 @@ def test_list_shows_scores(medloop: Any, finished: str) -> None:
 
     (row,) = medloop.json
     assert (row["model"], row["approval"], row["score"]) == ("g/1", "PendingManualApproval", 0.875)
+
+
+HOSTILE = {
+    "not JSON": b"{",
+    "no object": b"[]",
+    "another type": json.dumps(EVALUATION | {"score": 1}).encode(),
+    "a missing field": json.dumps({"version": 1, "task": "classification"}).encode(),
+    "no finite number": json.dumps(changed_evaluation(gate={"margin_left": float("nan")})).encode(),
+    "a field that nobody knows": json.dumps(EVALUATION | {"\x1b[2J": 1}).encode(),
+    "a newer version": json.dumps(EVALUATION | {"version": 99}).encode(),
+    "no end": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_a_malformed_evaluation_is_one_line(medloop: Any, account: Any, finished: str, content: bytes) -> None:
+    """`show` refuses it by its URI, in one line; `list` warns of it and lists the version without a score."""
+    account.objects["s3://bucket/e/evaluation.json"] = content
+    assert medloop("models", "show", "g/1") == 2
+    assert medloop.err.startswith("error: s3://bucket/e/evaluation.json: ")
+    assert medloop.err.count("\n") == 1
+    assert medloop.err.removesuffix("\n").isprintable()
+    assert medloop("models", "list", "--json") == 0
+    assert medloop.json[0]["score"] is None
+    assert "g/1: s3://bucket/e/evaluation.json: " in medloop.err
 
 
 def test_show_tells_score_metrics_and_origin(medloop: Any, finished: str) -> None:

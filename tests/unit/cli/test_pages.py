@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from medloop.commands.evidence import digest_of
+from medloop.commands.objects import digest_of
 from medloop.commands.registry.decisions import new_decision, record
 from medloop.commands.registry.registry_part import MARKER
 from medloop.documents.metadata import encode
-from tests.unit.cli.conftest import EVALUATION
 from tests.unit.cli.test_approval import Desk, desk
 from tests.unit.cli.test_comparing import pair
-from tests.unit.cli.versions import PAGE, card, identity, register
+from tests.unit.cli.versions import PAGE, card, changed_evaluation, identity, register
 
 __all__ = ["desk", "pair"]
 HOSTILE = '<script>alert("1")</script> & „Näf“'
@@ -135,18 +134,19 @@ def test_decisions_are_shown_with_who_why_and_the_page(desk: Desk, tmp_path: Pat
 
 def test_two_versions_are_drawn_side_by_side(medloop: Any, pair: Any, tmp_path: Path) -> None:
     """Scores with intervals, classes and subgroups with differences, what differs; hostile names are text."""
+    interval = {"lower": 0.1, "upper": 0.9, "level": 0.95, "method": "bootstrap"}
+    counts = {"num_patients": 9, "num_cases": 9}
     rich = [
         {
+            "version": 2,
             "statistics": [
-                {"name": "auroc", "class_name": HOSTILE, "value": value, "interval": {"lower": 0.1, "upper": 0.9}},
-                {"name": "ece", "value": None},
-                "no statistic",
+                {"name": "auroc", "class_name": HOSTILE, "value": value, "interval": interval, **counts},
+                {"name": "ece", "value": None, **counts},
             ],
             "subgroups": [
-                {"attribute": "sex", "value": "f", "score": value, "num_patients": 9},
-                {"attribute": "site", "value": "B", "score": None, "num_patients": 2, "hidden": True},
+                {"attribute": "sex", "value": "f", "score": value, "num_patients": 9, "num_cases": 9},
+                {"attribute": "site", "value": "B", "score": None, "num_patients": 2, "num_cases": 2, "hidden": True},
             ],
-            "a field of tomorrow": [1],
         }
         for value in (0.5, 0.75)
     ]
@@ -164,12 +164,16 @@ def test_two_versions_are_drawn_side_by_side(medloop: Any, pair: Any, tmp_path: 
 
 
 def test_versions_that_do_not_compare_are_drawn_with_a_warning(medloop: Any, pair: Any) -> None:
-    """Other test sets, a version without an evaluation, an evaluation of another shape: the page says so."""
-    pair.objects["s3://bucket/e2/evaluation.json"] = json.dumps(EVALUATION | {"statistics": {"no": "list"}}).encode()
+    """Other test sets, an evaluation of another shape, a version without an evaluation: the page says so."""
     pair.objects["s3://bucket/s2/split.json"] = b"[]"
     assert medloop("models", "compare", "g/1", "g/2", "--open", "--json") == 0
     page = Path(medloop.json["page"]).read_text(encoding="utf-8")
     assert 'class="note alarm">Not known to be comparable' in page
+    other = changed_evaluation(statistics=["no statistic"])
+    pair.objects["s3://bucket/e2/evaluation.json"] = json.dumps(other).encode()
+    assert medloop("models", "compare", "g/1", "g/2", "--open", "--json") == 0
+    page = Path(medloop.json["page"]).read_text(encoding="utf-8")
+    assert "g/2: s3://bucket/e2/evaluation.json: statistics.0: Input should be" in page
     del pair.packages[1]["ModelMetrics"]
     assert medloop("models", "compare", "g/1", "g/2", "--open") == 0
     assert "no evaluation can be read" in read((medloop.home / "pages" / "g-1-and-g-2.html").read_text()).text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from medloop.commands.evidence import digest_of
+from medloop.commands.objects import digest_of
 from medloop.commands.registry.decisions import decisions_of
 from medloop.identity import caller, starter, user_here
 from medloop.local.state.home import BUCKET

@@ -7,20 +7,42 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from medloop.commands.evidence import digest_of
+from medloop.commands.objects import digest_of
 from medloop.documents.card import STATEMENTS
 from medloop.local.state.home import BUCKET
 
 EXECUTION = "arn:aws:sagemaker:us-east-1:000000000000:pipeline/classification/execution/abc123abc123"
 STARTER = "trainer@lab"
 PAGE = b"<!doctype html><html><body><main><h1>Report</h1><!-- medloop:registry --></main></body></html>"
-EVALUATION = {
+EVALUATION: dict[str, Any] = {
+    "version": 1,
     "task": "classification",
     "score": {"name": "macro_auroc", "value": 0.875, "interval": None},
-    "gate": {"score": 0.875, "margin_left": 0.0, "num_patients": 2, "champion": ""},
-    "data": {"num_cases": 20, "code_digest": "c0de", "split_digest": "da7a"},
-    "notes": [],
+    "gate": {"score": 0.875, "margin": 0.02, "margin_left": 0.0, "sufficient": 0, "num_patients": 2, "champion": ""},
+    "multiclass_classification_metrics": {
+        "accuracy": {"value": 0.75, "standard_deviation": 0.1},
+        "confusion_matrix": {"axial": {"axial": 3}},
+    },
+    "subgroups": [],
+    "data": {
+        "split_digest": "da7a",
+        "training_digest": "da7a",
+        "code_digest": "c0de",
+        "num_patients": 2,
+        "num_cases": 20,
+        "classes": {"axial": 20},
+        "num_quarantined": 0,
+        "leakage": {"status": "none", "num_patients": 0, "num_cases": 0, "note": "none"},
+    },
+    "notes": ["two test patients prove little"],
 }
+"""evaluation.json of version 1: all its fields, and none of those that version 2 added."""
+
+
+def changed_evaluation(**changed: Any) -> dict[str, Any]:
+    """EVALUATION with other members; of an object, with other members of it."""
+    changed = {name: EVALUATION[name] | part if isinstance(part, dict) else part for name, part in changed.items()}
+    return EVALUATION | changed
 
 
 def identity(session: str, role: str = "Engineer") -> dict[str, Any]:
@@ -78,7 +100,7 @@ def store_evidence(
         page: report.html.
         changed: Members of evaluation.json.
     """
-    record = json.dumps(EVALUATION | changed).encode()
+    record = json.dumps(changed_evaluation(**changed)).encode()
     for name, body in (("model.tar.gz", b"weights"), ("evaluation.json", record), ("report.html", page)):
         s3.put_object(Bucket=bucket, Key=f"{folder}/{name}", Body=body)
     place = f"s3://{bucket}/{folder}"

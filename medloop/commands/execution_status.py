@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medloop.definition.step_types import JOB_TYPES, JobType, type_in_metadata
 from medloop.errors import UserError
+
+if TYPE_CHECKING:
+    from medloop.cloud.target import Target
 
 RUNNING = frozenset({"Executing", "Stopping"})
 USER_ERROR = re.compile(r"exit code:? 2\b|\b(?:DataError|SettingError|TargetError|UserError): ")
@@ -92,6 +95,11 @@ class Execution:
         """Whether it has ended so that `executions retry` resumes it; what a Fail step ended can't be."""
         ended = not self.running and self.status != "Succeeded"
         return ended and not any(type_in_metadata(step.type).is_final for step in self.steps)
+
+    @property
+    def registered(self) -> str | None:
+        """The ARN of the model version that the execution registered, if any."""
+        return next((step.registered for step in self.steps if step.registered), None)
 
     def step(self, name: str) -> Step | None:
         """The step of this name, whatever its case."""
@@ -217,6 +225,18 @@ def describe_job(sagemaker: Any, job: Job) -> dict[str, Any]:
 
     describe = getattr(sagemaker, xform_name(job.type.operation.replace("Create", "Describe")))
     return dict(describe(**{job.type.name_member: job.name}))
+
+
+def output_uri(target: Target, execution: Execution, name: str) -> str | None:
+    """URI of an output of the execution's processing jobs, without a slash at its end; None if none wrote it."""
+    sagemaker = target.boto.client("sagemaker")
+    for step in execution.steps:
+        if step.job is None or step.job.kind != "processing" or step.status != "Succeeded":
+            continue
+        for output in describe_job(sagemaker, step.job).get("ProcessingOutputConfig", {}).get("Outputs", []):
+            if output["OutputName"] == name:
+                return str(output["S3Output"]["S3Uri"]).rstrip("/")
+    return None
 
 
 def failure_text(sagemaker: Any, step: Step) -> str:

@@ -1,0 +1,54 @@
+"""Model versions in the registry: found by name, listed, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medloop.errors import UserError
+
+
+def find_model(sagemaker: Any, wanted: str) -> str:
+    """The ARN of a model package given as ARN, `GROUP/N` or `GROUP` (its newest version).
+
+    Raises:
+        UserError: There is no such version.
+    """
+    if wanted.startswith("arn:"):
+        return wanted
+    group, _, version = wanted.partition("/")
+    versions = list_versions(sagemaker, group)
+    for found in versions:
+        if not version or str(found.get("ModelPackageVersion")) == version:
+            return str(found["ModelPackageArn"])
+    raise UserError(f"there is no model {wanted!r}; `medloop models list` shows those there are")
+
+
+def list_groups(sagemaker: Any) -> list[str]:
+    """Names of all model package groups."""
+    pages = sagemaker.get_paginator("list_model_package_groups").paginate()
+    return sorted(g["ModelPackageGroupName"] for page in pages for g in page["ModelPackageGroupSummaryList"])
+
+
+def list_versions(sagemaker: Any, group: str) -> list[dict[str, Any]]:
+    """Summaries of a group's versions, the newest first.
+
+    Raises:
+        UserError: There is no such group.
+    """
+    if group not in list_groups(sagemaker):
+        raise UserError(f"there is no model group {group!r}; `medloop models list` shows those there are")
+    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+    versions = [version for page in pages for version in page["ModelPackageSummaryList"]]
+    return sorted(versions, key=lambda v: v["ModelPackageVersion"], reverse=True)
+
+
+def name_of(package: Mapping[str, Any]) -> str:
+    """`GROUP/N` of a registered version."""
+    return f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"
+
+
+def package_evaluation_uri(package: Mapping[str, Any]) -> str | None:
+    """Where the evaluation.json of a registered version lies."""
+    statistics: dict[str, str] = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
+    return statistics.get("S3Uri")
