@@ -90,7 +90,10 @@ def job(tmp_path: Path) -> TrainingJob:
 
 def train(job: TrainingJob, **changes: object) -> FitResult:
     """Train with the tests' settings."""
-    return train_segmenter(job, SegmentationHyperparameters.model_validate(SETTINGS | changes))
+    settings = SETTINGS | changes
+    if settings["model_name"] != "unet":
+        del settings["unet_channels"]
+    return train_segmenter(job, SegmentationHyperparameters.model_validate(settings))
 
 
 def held_out_dice(job: TrainingJob) -> float:
