@@ -1,8 +1,8 @@
-"""How often a model that is worse by exactly the margin passes the gate, by the method of the lower bound.
+"""Error rate of the gate for a model that is worse by exactly the margin, by method of the lower bound.
 
     python benchmarks/gate_error.py
 
-A method errs where its one-sided 95 % lower bound lies above the true difference; 5 in 100 is nominal. Takes seconds.
+A method errs if its one-sided 95 % lower bound is above the true difference; 5 in 100 is nominal. Takes seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METHODS: dict[str, Callable[[Floats], float]] = {
 
 
 def failures(generator: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Small differences, and in one patient of twelve the candidate loses 0.3 more: skewed to the left."""
+    """Draw small differences; for one patient of twelve the candidate loses 0.3 more: skewed to the left."""
     return generator.normal(0, 0.03, size) - 0.3 * (generator.random(size) < 1 / 12) + 0.3 / 12
 
 

@@ -1,4 +1,4 @@
-"""How long the intervals of a large test set take.
+"""Computation time of the intervals of a large test set.
 
     OMP_NUM_THREADS=1 python benchmarks/intervals.py
 
@@ -36,7 +36,7 @@ BOOTSTRAPPED = [
 
 
 def methods() -> dict[str, Callable[[list[str]], object]]:
-    """Each once, on the same cases."""
+    """Return the methods by name, all on the same cases."""
     generator = np.random.default_rng(0)
     dice, truth = generator.beta(8, 2, NUM_CASES), generator.integers(0, 3, NUM_CASES)
     raw = generator.random((NUM_CASES, 3)) + 0.5 * np.eye(3)[truth]

@@ -1,10 +1,10 @@
-"""What k-means makes of `brain-tissue`: three classes of intensity over the brain's voxels, one subject at a time.
+"""K-means baseline for `brain-tissue`: three classes of intensity over the brain's voxels, one subject at a time.
 
     python benchmarks/kmeans_tissue.py DIR [SUBJECT ...]
 
-DIR holds `<subject>/{img,label}.nii.gz` (made by `medloop samples brain-tissue DIR`, or a split's test folder).
-Clusters are named as the truth would have it (the best of all permutations), so that the baseline is never undersold.
-Prints the Dice of each subject and the means: what a network has to beat by 0.05.
+DIR contains `<subject>/{img,label}.nii.gz` (made by `medloop samples brain-tissue DIR`, or a split's test folder).
+Clusters are matched to the truth by the best of all permutations, so that the baseline is not underestimated.
+Prints the Dice of each subject and the means: a network should exceed them by 0.05.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TISSUES = {1: "grey", 2: "white"}
 
 
 def score_subject(folder: Path) -> dict[str, float]:
-    """Dice of grey and white matter under the naming of clusters that does best."""
+    """Dice of grey and white matter for the best assignment of clusters."""
     image = nib.load(folder / "img.nii.gz").get_fdata(dtype=np.float32)
     truth = np.asarray(nib.load(folder / "label.nii.gz").dataobj)
     brain = image > 0
@@ -42,7 +42,7 @@ def _dice(labels: NDArray[np.int_], truth: NDArray[np.int_], brain: NDArray[np.b
 
 
 def main(arguments: list[str]) -> int:
-    """Print one line a subject and the mean."""
+    """Print one line per subject and the mean."""
     if not arguments:
         print(__doc__, file=sys.stderr)
         return 2

@@ -1,14 +1,14 @@
-"""Which memory layout suits which network, and what up-sampling costs: forward and backward alone.
+"""Speed of memory layouts per network, and of up-sampling: only forward and backward.
 
     python benchmarks/layouts.py
     python benchmarks/layouts.py --networks segresnet --threads 1 --seconds 5
-    python benchmarks/layouts.py --threads 1 --cpu-time            # on cores that others use too
+    python benchmarks/layouts.py --threads 1 --cpu-time            # on shared cores
     python benchmarks/layouts.py --precision bf16 --compile        # on a GPU
 
-For each network: the least milliseconds of a step with plain tensors and with channels last, and what plain takes over
-channels last (above 1: channels last is faster). Both layouts alternate, so that whatever else the machine does meets
+For each network: the minimum milliseconds of a step with plain tensors and with channels last, and their ratio
+(above 1: channels last is faster). The layouts alternate, so that other load on the host affects
 both. Then MONAI's up-sampling in SegResNet (`interpolate`) against shifts and sums (`medloop.imaging.upsampling`).
-`medloop.imaging.networks` takes its defaults from here.
+The defaults of `medloop.imaging.networks` come from these measurements.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=[*SEGMENTERS, *CLASSIFIERS])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2] if not torch.cuda.is_available() else [1])
-    parser.add_argument("--seconds", type=float, default=6.0, help="for each pair")
-    parser.add_argument("--cpu-time", action="store_true", help="this process's, over all threads; not the clock's")
+    parser.add_argument("--seconds", type=float, default=6.0, help="seconds for each pair")
+    parser.add_argument("--cpu-time", action="store_true", help="measure CPU time of this process instead of wall time")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--size", choices=["auto", "tiny", "small", "full"], default="auto")
@@ -57,7 +57,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def network_row(name: str, sizes: Sizes, args: argparse.Namespace, threads: int) -> list[object]:
-    """One network on a number of threads."""
+    """Measure one network on a number of threads."""
     torch.set_num_threads(threads)
     batch_size = int(sizes.ours[name]["batch_size"])
     steps = [_network_step(name, sizes, args, last, batch_size) for last in (False, True)]
@@ -85,7 +85,7 @@ def _step(network: Callable[[Tensor], Tensor], images: Tensor, precision: str) -
 
 
 def upsampling_rows(sizes: Sizes, args: argparse.Namespace, threads: int) -> Iterator[list[object]]:
-    """SegResNet's three up-samplings, forward and backward, in both layouts."""
+    """Measure SegResNet's three up-samplings, forward and backward, in both layouts."""
     torch.set_num_threads(threads)
     batch_size, filters = int(sizes.ours["segresnet"]["batch_size"]), sizes.widths["segresnet"]["init_filters"]
     for halvings in (3, 2, 1):
@@ -114,7 +114,7 @@ def _upsample(function: Callable[[Tensor], Tensor], images: Tensor) -> None:
 
 
 def alternate(steps: Sequence[Step], seconds: float, clock: Callable[[], float]) -> list[float]:
-    """Least seconds of each step, taken in turns until the time is used up: what else the machine does only adds."""
+    """Minimum seconds of each step, alternating until the time is used up; other load only adds time."""
     for step in steps:
         for _ in range(WARM_STEPS):
             step()

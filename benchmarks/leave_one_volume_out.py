@@ -1,4 +1,4 @@
-"""How well the demo's classifier does on a volume that it has never seen: each of plane's volumes is left out in turn.
+"""Leave-one-out scores of the demo's classifier: each of plane's volumes is left out in turn.
 
     medloop samples plane plane
     python benchmarks/leave_one_volume_out.py plane
@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 def main() -> None:
     """Train once for each volume left out, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder that `medloop samples plane` made")
+    parser.add_argument("data", type=Path, help="folder created by `medloop samples plane`")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another hyperparameter")
     args = parser.parse_args()
     settings = read_settings(args.set)
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def read_settings(overrides: list[str]) -> ClassificationHyperparameters:
-    """The preset's hyperparameters, with some replaced."""
+    """Read the preset's hyperparameters, and override some."""
     preset: dict[str, Any] = yaml.safe_load(PRESET.read_text(encoding="utf-8"))
     values = dict(preset["settings"]["train"]["hyperparameters"])
     values |= {name: yaml.safe_load(text) for name, _, text in (item.partition("=") for item in overrides)}
@@ -69,7 +69,7 @@ def read_settings(overrides: list[str]) -> ClassificationHyperparameters:
 
 
 def read_volumes(folder: Path, settings: ClassificationHyperparameters) -> dict[str, LabelledImages]:
-    """Every volume's slices, by the volume's name in patients.csv."""
+    """Read the slices of every volume, by the volume's name in patients.csv."""
     with (folder / "patients.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     classes = sorted({Path(row["path"]).parts[-2] for row in rows})

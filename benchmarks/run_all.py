@@ -1,13 +1,13 @@
-"""Every benchmark of training and inference in the size that the machine allows; `make benchmarks` runs it.
+"""Run all benchmarks of training and inference in the size for this host (`make benchmarks`).
 
     make benchmarks
     make benchmarks PART=1
-    make benchmarks PART=2 BENCHMARK_PYTHON=python3      # an environment that is there already
+    make benchmarks PART=2 BENCHMARK_PYTHON=python3      # an existing environment
 
-Tables in Markdown are printed, and kept in build/benchmarks/results-*.md, as far as they come: each benchmark is ended
-when its time is over, and the next one begins. With a GPU each part takes ten minutes at most, and the sizes are full;
-on a CPU they are small, and the figures say that the benchmarks run, not how fast a GPU is. To measure on data of your
-own, add --data (a folder as `medloop data check` takes it; segmentation of one structure).
+Prints tables in Markdown and stores them in build/benchmarks/results-*.md. A benchmark stops when its time is over,
+with the rows that it has, and the next one starts. With a GPU each part takes up to ten minutes, in the full size;
+on a CPU the size is small, and the numbers say nothing about a GPU. To measure on other data,
+add --data (a folder for `medloop data check`; segmentation of one structure).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 
 FOLDER = Path(__file__).parent
 MINUTES = {1: 9.6, 2: 9.6}
-"""Of a part with a GPU, starts of programs included."""
+"""Seconds of a part with a GPU, including start-up."""
 CPU_MINUTES = 25.0
 
 
@@ -46,7 +46,7 @@ class Entry:
 
 
 def entries(data: Path | None, *, gpu: bool) -> list[Entry]:
-    """What is run, in order: what matters most comes first."""
+    """List the benchmarks in the order of importance."""
     timed = ("--minutes", "1.2" if gpu else "1")
     scored = ("time_to_score.py", *([str(data)] if data else []), "--network", "unet", "--epochs", "10")
     layouts = ("--precision", "bf16", "--seconds", "3") if gpu else ("--cpu-time", "--threads", "1", "--seconds", "2")
@@ -61,7 +61,7 @@ def entries(data: Path | None, *, gpu: bool) -> list[Entry]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run them; 1 where one of them failed."""
+    """Run the benchmarks; returns 1 if one of them failed."""
     args = _arguments(argv)
     gpu, failed = torch.cuda.is_available(), []
     args.out.mkdir(parents=True, exist_ok=True)
@@ -82,12 +82,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", nargs="+", type=int, default=[1, 2], choices=[1, 2])
     parser.add_argument("--data", type=Path, help="for time_to_score.py")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"))
-    parser.add_argument("--size", choices=["tiny", "small", "full"], help="another than the machine's")
+    parser.add_argument("--size", choices=["tiny", "small", "full"], help="override the size for this host")
     return parser.parse_args(argv)
 
 
 def run(words: Sequence[str], seconds: float, file: TextIO) -> bool:
-    """Run a script, and pass its output on as it comes; whether it ended by itself, and well."""
+    """Run a script and copy its output; returns True if it succeeded within its time."""
     command = [sys.executable, "-u", str(FOLDER / words[0]), *words[1:]]
     print(f"$ {' '.join(words)}", file=sys.stderr, flush=True)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603

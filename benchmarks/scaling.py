@@ -1,12 +1,12 @@
-"""DDP and FSDP2 by number of processes: samples a second, efficiency, and what each process holds.
+"""DDP and FSDP2 by number of processes: samples per second, efficiency, and memory per process.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --network swinunetr --ranks 1 2 4 8 --strategies fsdp
 
-A process is a GPU; on a machine without, a CPU process with one thread. Each process is given the same batch whatever
-their number (--fixed-batch divides one batch among them instead). Efficiency is samples a second over what as many
-times one process alone would do. Synthetic volumes, patches of the size that the throughput benchmark's networks see,
-the first epoch not timed. Bytes are weights and optimiser state of the process that holds most.
+A process is a GPU; without GPUs, a CPU process with one thread. Each process has the same batch size regardless of the
+number of processes (--fixed-batch divides one batch among them instead). Efficiency is samples per second relative to
+linear scaling of one process. Synthetic volumes, patches of the size of the throughput benchmark,
+the first epoch not timed. Bytes are the maximum over processes of weights and optimiser state.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ PATCHES = {"full": 16, "small": 4}
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one run came to."""
+class Result:
+    """The result of one run."""
 
     strategy: str
     ranks: int
@@ -65,9 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="segresnet", choices=SEGMENTERS)
-    parser.add_argument("--ranks", nargs="+", type=int, default=_available(), help="without 1, which is always run")
+    parser.add_argument(
+        "--ranks", nargs="+", type=int, default=_available(), help="numbers of processes; 1 is always run"
+    )
     parser.add_argument("--strategies", nargs="+", default=["ddp", "fsdp"], choices=["ddp", "fsdp"])
-    parser.add_argument("--epochs", type=int, default=3, help="the first of them isn't timed")
+    parser.add_argument("--epochs", type=int, default=3, help="the first one isn't timed")
     parser.add_argument("--fixed-batch", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter")
     parser.add_argument("--size", choices=["auto", "tiny", "small", "full"], default="auto")
@@ -75,7 +77,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _available() -> list[int]:
-    """2, 4, ... up to the GPUs, or the cores of a machine without."""
+    """2, 4, ... up to the number of GPUs, or of cores without GPUs."""
     most = torch.cuda.device_count() if torch.cuda.is_available() else len(os.sched_getaffinity(0))
     return [1 << power for power in range(1, most.bit_length())]
 
@@ -85,20 +87,20 @@ def _rows(args: argparse.Namespace, sizes: Sizes, folder: Path, scratch: Path) -
     yield _row(args.network, alone, alone)
     for strategy in args.strategies:
         for ranks in (number for number in args.ranks if number > 1):
-            found = measure(strategy, ranks, args, sizes, folder, scratch / f"{strategy}-{ranks}")
-            yield _row(args.network, found, alone)
+            result = measure(strategy, ranks, args, sizes, folder, scratch / f"{strategy}-{ranks}")
+            yield _row(args.network, result, alone)
 
 
-def _row(network: str, found: Found, alone: Found) -> list[object]:
+def _row(network: str, result: Result, alone: Result) -> list[object]:
     return [
-        network, found.strategy, found.ranks, found.batch_size, found.per_second,
-        f"{100 * found.per_second / (found.ranks * alone.per_second):.0f} %", report.mebibytes(found.state_bytes),
-        f"{100 * found.state_bytes / alone.state_bytes:.0f} %", report.mebibytes(found.peak_bytes), found.samples,
+        network, result.strategy, result.ranks, result.batch_size, result.per_second,
+        f"{100 * result.per_second / (result.ranks * alone.per_second):.0f} %", report.mebibytes(result.state_bytes),
+        f"{100 * result.state_bytes / alone.state_bytes:.0f} %", report.mebibytes(result.peak_bytes), result.samples,
     ]  # fmt: skip
 
 
-def measure(strategy: str, ranks: int, args: argparse.Namespace, sizes: Sizes, folder: Path, out: Path) -> Found:
-    """Run one combination in processes of its own.
+def measure(strategy: str, ranks: int, args: argparse.Namespace, sizes: Sizes, folder: Path, out: Path) -> Result:
+    """Run one combination in separate processes.
 
     Raises:
         CalledProcessError: It failed; its errors were shown.
@@ -112,22 +114,22 @@ def measure(strategy: str, ranks: int, args: argparse.Namespace, sizes: Sizes, f
     plan = launch.Plan(ranks)
     command = launch.command(plan, words) if ranks > 1 else [sys.executable, *words]
     subprocess.run(command, env=launch.environment(plan, env), check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("rank-*.json"))]
-    rates = [row["volumes_per_second"] for row in found[0]["history"][1:]]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("rank-*.json"))]
+    rates = [row["volumes_per_second"] for row in records[0]["history"][1:]]
     samples = int(settings["patches_per_volume"]) * sizes.volumes
-    return Found(
+    return Result(
         strategy=strategy,
         ranks=ranks,
         batch_size=int(settings["batch_size"]),
         per_second=len(rates) / sum(1 / rate for rate in rates),
-        state_bytes=max(one["bytes"] for one in found),
-        peak_bytes=max(one["peak_bytes"] for one in found),
+        state_bytes=max(record["bytes"] for record in records),
+        peak_bytes=max(record["peak_bytes"] for record in records),
         samples=samples * len(rates),
     )
 
 
 def hyperparameters(strategy: str, ranks: int, args: argparse.Namespace, sizes: Sizes) -> dict[str, Any]:
-    """Of a run."""
+    """Make the hyperparameters of a run."""
     one = int(sizes.ours[args.network]["batch_size"])
     values = {
         "model_name": args.network, "epochs": args.epochs, "val_interval": args.epochs, "patience": 0,

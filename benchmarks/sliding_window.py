@@ -1,11 +1,11 @@
-"""Inference on a volume by sliding windows: MONAI's own in float32, and ours as validation and serving use it.
+"""Sliding-window inference on a volume: MONAI's in float32, and medloop's ("ours") as used by validation and serving.
 
     python benchmarks/sliding_window.py
     python benchmarks/sliding_window.py --networks segresnet --shape 256 256 96 --patch 96 96 96
 
-"MONAI": `sliding_window_inference` in float32 with the same windows and the same blending, four at once, which is also
-what MONAI's examples take. "Ours": `infer_logits`, in float32 and, on a GPU, in the precision and layout that are its
-defaults there. "Windows only": the same with a network that does nothing, to show what cutting and blending cost.
+"MONAI": `sliding_window_inference` in float32 with the same windows and the same blending, four per batch, as in
+MONAI's examples. "Ours": `infer_logits`, in float32 and, on a GPU, in its default precision and
+layout. "Windows only": the same with an identity network, to show the cost of cutting and blending.
 Differences are the largest between probabilities, over all voxels and classes, from MONAI's.
 """
 
@@ -59,17 +59,19 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shape", nargs=3, type=int, help="voxels of the volume")
     parser.add_argument("--patch", nargs=3, type=int, help="voxels of a window")
     parser.add_argument("--overlap", type=float, default=0.5)
-    parser.add_argument("--repeats", type=int, default=3, help="timed; the least counts")
-    parser.add_argument("--cpu-time", action="store_true", help="this process's, over all threads; not the clock's")
-    parser.add_argument("--at-once", nargs="*", type=int, default=[], help="of ours, beside its default")
-    parser.add_argument("--compile", action="store_true", help="a row with the network compiled too")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs; the minimum counts")
+    parser.add_argument("--cpu-time", action="store_true", help="measure CPU time of this process instead of wall time")
+    parser.add_argument(
+        "--at-once", nargs="*", type=int, default=[], help="windows per batch of ours, in addition to its default"
+    )
+    parser.add_argument("--compile", action="store_true", help="add a row with the compiled network")
     parser.add_argument("--no-windows-only", action="store_true")
     parser.add_argument("--size", choices=["auto", "tiny", "small", "full"], default="auto")
     return parser.parse_args(argv)
 
 
 def rows(name: str, sizes: Sizes, image: Tensor, rule: Inference, args: argparse.Namespace) -> Iterator[list[object]]:
-    """A network's rows: MONAI's first, which the others are compared with."""
+    """Measure a network's rows; the first is MONAI's, the reference of the others."""
     torch.manual_seed(0)
     model = (Copies() if name == WINDOWS_ONLY else models.build(name, sizes, CLASSES)).to(image.device).eval()
     count = len(plan_windows(image, rule.patch_size or (1, 1, 1), rule.overlap).windows)
@@ -127,7 +129,7 @@ def _ours(
 
 @torch.no_grad()
 def _time(infer: Infer, image: Tensor, repeats: int, clock: Callable[[], float]) -> tuple[float, Tensor]:
-    """Least seconds, after one run that isn't timed, and the logits."""
+    """Minimum seconds after a warm-up run, and the logits."""
     logits, times = infer(image), []
     for _ in range(repeats):
         _wait()
@@ -139,7 +141,7 @@ def _time(infer: Infer, image: Tensor, repeats: int, clock: Callable[[], float])
 
 
 class Copies(nn.Module):
-    """A network that does nothing: its input is the answer."""
+    """An identity network."""
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, 1, x, y, z] to [N, CLASSES, x, y, z]."""

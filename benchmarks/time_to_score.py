@@ -6,8 +6,8 @@
     python benchmarks/time_to_score.py VOLUMES --network unet --epochs 40 --set val_interval=5 \
         --set 'size=[64,64,64]' --set 'unet_channels=[16,32,64,128,256]' --set learning_rate=2e-3
 
-The data is a folder as `medloop data check` takes it, split here by the split job's own code (three in five train, one
-in five chooses), or one that is split already, with split/split.json in it. Without one it is synthetic.
+The data is a folder for `medloop data check`, split by the split job's code (three fifths train, one fifth
+validates), or the outputs of a split with split/split.json. Without a folder it is synthetic.
 
 Both sides have the same network, initial seed, batch, learning rate, number of epochs and resizing, and are scored
 alike: macro AUROC, or the mean Dice at the original resolution. What differs is what the loops are: the workshop's
@@ -69,13 +69,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", help="a data set; none: one is made")
+    parser.add_argument("data", type=Path, nargs="?", help="a data set; default: a synthetic one")
     parser.add_argument("--network", default="unet", choices=[*SEGMENTERS, *CLASSIFIERS])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter of both")
-    parser.add_argument("--ours", action="append", default=[], metavar="NAME=VALUE", help="of ours alone")
-    parser.add_argument("--score", type=float, help="to be reached; else what every run reaches")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter of both sides"
+    )
+    parser.add_argument(
+        "--ours", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter of ours only"
+    )
+    parser.add_argument("--score", type=float, help="the score to reach; default: the score that every run reaches")
     parser.add_argument("--workers", type=int, help="DataLoader processes of the workshop's loop")
     parser.add_argument("--size", choices=["auto", "tiny", "small", "full"], default="auto")
     return parser.parse_args(argv)
@@ -132,7 +136,7 @@ def _rows(seeds: Sequence[int], runs: Runs, goal: float) -> Iterator[list[object
 
 
 def time_to(points: Sequence[Point], goal: float) -> float | None:
-    """Seconds until a validation had the score; None where none had."""
+    """Seconds until a validation reached the score; None if none did."""
     return next((point.seconds for point in points if point.score >= goal), None)
 
 
@@ -145,16 +149,16 @@ def _summarise(runs: Runs, goal: float) -> None:
     }
     rows: list[list[object]] = []
     for name, measure in measures.items():
-        values = {side: [measure(points) for points in found] for side, found in runs.items()}
-        means = {side: statistics.fmean(found) for side, found in values.items()}
-        spreads = {side: statistics.stdev(found) if len(found) > 1 else 0.0 for side, found in values.items()}
+        values = {side: [measure(points) for points in run] for side, run in runs.items()}
+        means = {side: statistics.fmean(numbers) for side, numbers in values.items()}
+        spreads = {side: statistics.stdev(numbers) if len(numbers) > 1 else 0.0 for side, numbers in values.items()}
         error = (sum(spread**2 for spread in spreads.values()) / len(values["ours"])) ** 0.5
         cells = [f"{means[side]:.3f} +- {spreads[side]:.3f}" for side in SIDES]
         rows.append([name, *cells, f"{means['ours'] - means['workshop']:+.3f}", f"{error:.3f}"])
-    times = {side: [time_to(points, goal) for points in found] for side, found in runs.items()}
-    reached = {side: [value for value in found if value is not None] for side, found in times.items()}
+    times = {side: [time_to(points, goal) for points in run] for side, run in runs.items()}
+    reached = {side: [value for value in reached_at if value is not None] for side, reached_at in times.items()}
     if all(reached.values()):
-        seconds = {side: statistics.fmean(found) for side, found in reached.items()}
+        seconds = {side: statistics.fmean(numbers) for side, numbers in reached.items()}
         gain = seconds["workshop"] / seconds["ours"]
         rows.append(["seconds to the score", *(seconds[side] for side in SIDES), f"{gain:.3g} times faster", ""])
     report.print_table(columns, rows)

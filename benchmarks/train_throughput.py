@@ -1,4 +1,4 @@
-"""Samples a second of the workshop's loop, of MONAI's recipe for fast training and of ours, on the same data.
+"""Samples per second of the workshop's loop, MONAI's recipe for fast training and medloop ("ours"), on the same data.
 
     python benchmarks/train_throughput.py
     python benchmarks/train_throughput.py --networks segresnet unet --minutes 8 --profile
@@ -6,12 +6,12 @@
 
 On a GPU the sizes are full (24 volumes of 256x256x96 resized to 128x128x64; 800 images of 512x512 resized to 256x256)
 and ours is compiled; on a CPU they are small, and the ratios say little about a GPU. The three run one after the other
-in one process. What each does is in `workshop/loops.py`; ours is `train_segmenter` and `train_classifier` as the
-containers call them, with their augmentation, which is more than that of the others.
+in one process. `workshop/loops.py` describes the others; ours is `train_segmenter` and `train_classifier` as the
+containers call them, with more augmentation than the others.
 
-Not timed: the first epoch of each (caches, kernels chosen, compiling: the column "before" has its seconds). The data
-is made below --data, from a seed. FLOP are torch's count of the plain network, forward and backward; the share of the
-floor is achieved FLOP/s over what the machine does in large matrix products.
+Not timed: the first epoch of each (caches, kernel selection, compilation: the column "before" has its seconds). The
+data is generated below --data from a seed. FLOP are torch's count of the plain network, forward and backward; the share
+of the floor is achieved FLOP/s over those of large matrix products on this device.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ LOOPS = ("workshop", "monai", "ours")
 TITLES = {"workshop": "workshop's loop", "monai": "MONAI's fast recipe", "ours": "ours"}
 DEFAULT = ("segresnet", "unet", "swinunetr", "densenet121")
 EXPECTED_GAIN = {"segresnet": 12.0, "unet": 40.0, "swinunetr": 5.0}
-"""Of ours over the workshop's loop on a GPU, about: so many epochs are run that they take as long as they should."""
+"""Approximate speed-up over the workshop's loop on a GPU, to choose the number of epochs for the requested time."""
 GPU_GAIN, CPU_GAIN = 14.0, 1.5
-"""Of other networks, and on a CPU."""
+"""The same for other networks, and on a CPU."""
 FEWEST_EPOCHS = 3
 PROFILED_EPOCHS = 2
 COLUMNS = [
@@ -82,11 +82,11 @@ def rows(
     task = task_of(network)
     folder = data.make(args.data / sizes.name / task, task, sizes, _processes(sizes))
     watch = profiling.EpochProfile(sizes.warm_epochs, PROFILED_EPOCHS) if args.profile else None
-    found = measure(network, folder, sizes, device, args, seconds, watch)
+    results = measure(network, folder, sizes, device, args, seconds, watch)
     if watch:
         profiles.append((network, watch))
     flop = counting.flop_per_sample(network, sizes)
-    return [row(network, name, found, flop, peak) for name in found]
+    return [row(network, name, results, flop, peak) for name in results]
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -94,10 +94,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     known = [*SEGMENTERS, *CLASSIFIERS]
     parser.add_argument("--networks", nargs="+", default=list(DEFAULT), choices=known, metavar="NAME", help=f"{known}")
     parser.add_argument("--loops", nargs="+", default=list(LOOPS), choices=LOOPS)
-    parser.add_argument("--minutes", type=float, default=8.0, help="of timed epochs, over all networks and loops")
+    parser.add_argument(
+        "--minutes", type=float, default=8.0, help="minutes of timed epochs, over all networks and loops"
+    )
     parser.add_argument("--ours", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter of ours")
-    parser.add_argument("--profile", action="store_true", help="print where the time of ours goes")
-    parser.add_argument("--data", type=Path, default=Path("build/benchmarks/data"), help="where data is made")
+    parser.add_argument("--profile", action="store_true", help="print a profile of ours")
+    parser.add_argument("--data", type=Path, default=Path("build/benchmarks/data"), help="folder of the generated data")
     parser.add_argument("--size", choices=["auto", "tiny", "small", "full"], default="auto")
     return parser.parse_args(argv)
 
@@ -111,7 +113,7 @@ def measure(
     seconds: float,
     watch: profiling.EpochProfile | None,
 ) -> dict[str, Throughput]:
-    """Run the loops that were asked for, one after the other.
+    """Run the requested loops, one after the other.
 
     Args:
         network: Its name.
@@ -123,24 +125,24 @@ def measure(
         watch: Profiles ours.
     """
     share = seconds / len(args.loops)
-    found: dict[str, Throughput] = {}
+    results: dict[str, Throughput] = {}
     for name in (name for name in LOOPS if name in args.loops):
         _tidy()
         torch.manual_seed(0)
         if name == "ours":
-            found[name] = _measure_ours(network, folder, sizes, found, share, args.ours, watch)
+            results[name] = _measure_ours(network, folder, sizes, results, share, args.ours, watch)
             continue
         make = partial(loops.workshop if name == "workshop" else loops.monai, network, folder, sizes, device)
         baseline = sizes.workshop[task_of(network)] if name == "workshop" else sizes.monai[network]
-        found[name] = loops.measure(make, baseline.batch_size, share, sizes.warm_epochs)
-    return found
+        results[name] = loops.measure(make, baseline.batch_size, share, sizes.warm_epochs)
+    return results
 
 
 def _measure_ours(
     network: str,
     folder: Path,
     sizes: Sizes,
-    found: dict[str, Throughput],
+    results: dict[str, Throughput],
     seconds: float,
     pairs: Sequence[str],
     watch: profiling.EpochProfile | None,
@@ -148,7 +150,7 @@ def _measure_ours(
     changes: dict[str, Any] = {"compile": torch.cuda.is_available()}
     changes |= {name: yaml.safe_load(value) for name, value in (pair.split("=", 1) for pair in pairs)}
     settings = ours.settings(network, sizes, changes)
-    slowest = min((result.per_second for result in found.values()), default=0.0)
+    slowest = min((result.per_second for result in results.values()), default=0.0)
     profiled = PROFILED_EPOCHS if watch else 0
     gain = EXPECTED_GAIN.get(network, GPU_GAIN) if torch.cuda.is_available() else CPU_GAIN
     wanted = math.ceil(seconds * slowest * gain / ours.count_samples(folder, settings))
@@ -156,9 +158,9 @@ def _measure_ours(
     return ours.measure(folder, settings, sizes.warm_epochs, profiled, watch)
 
 
-def row(network: str, name: str, found: dict[str, Throughput], flop: float, peak: float) -> list[object]:
+def row(network: str, name: str, results: dict[str, Throughput], flop: float, peak: float) -> list[object]:
     """A row of the table."""
-    result, mine = found[name], found.get("ours")
+    result, mine = results[name], results.get("ours")
     gain = report.ratio(mine.per_second, result.per_second) if mine and name != "ours" else None
     rate = result.per_second * flop
     return [
@@ -172,7 +174,7 @@ def _processes(sizes: Sizes) -> int:
 
 
 def _tidy() -> None:
-    """Give the next loop the memory that the last one had."""
+    """Free the memory of the last loop."""
     gc.collect()
     if torch.cuda.is_available():
         torch.compiler.reset()

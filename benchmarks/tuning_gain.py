@@ -1,13 +1,13 @@
-"""What a tuning of 8 trials gains over the default settings at an equal budget of training.
+"""Gain of a tuning of 8 trials over the default settings at an equal training budget.
 
     medloop samples plane plane
     python benchmarks/tuning_gain.py plane
 
-Three tunings (Bayesian, one job at a time, seeds 1 to 3) of 8 trials each, searched as the local backend searches, over
+Three tunings (Bayesian, one job at a time, seeds 1 to 3) of 8 trials each, with the local backend's search, over
 learning rate, weight decay, batch size and label smoothing. Against each: the default settings trained 8 times from
-other seeds, for as many epochs, the best of the 8 kept by the same rule (macro AUROC on val). So both sides spend the
-same, and both choose on val; the score on the test volumes, which neither has seen, is reported beside it. Whole
-volumes are kept apart. Prints a table in Markdown.
+other seeds, for as many epochs, the best of the 8 kept by the same rule (macro AUROC on val). Both sides have the
+same budget, and both choose on val; the score on the unseen test volumes is reported too. Splits are by
+volume. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ RANGES = {
 def main() -> None:
     """Run all trainings and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder that `medloop samples plane` made")
+    parser.add_argument("data", type=Path, help="folder created by `medloop samples plane`")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--size", type=int, default=32, help="edge of the images, in pixels")
-    parser.add_argument("--every", type=int, default=3, help="take every so many images of the training volumes")
+    parser.add_argument("--every", type=int, default=3, help="take every N-th image of the training volumes")
     args = parser.parse_args()
     base = ClassificationHyperparameters(model_name="resnet18", image_size=args.size, epochs=args.epochs, patience=0)
     volumes, classes = read_parts(args.data, base, args.every), class_names(args.data)
@@ -70,14 +70,14 @@ def tune(
         "RandomSeed": seed,
     }
     search = Search(config, {}, [])
-    found: list[tuple[dict[str, float], str]] = []
+    trials: list[tuple[dict[str, float], str]] = []
     for _ in range(TRIALS):
         (trial,) = search.ask(1)
         scores = train(volumes, classes, base, trial.hyperparameters, 100 * seed)
         search.tell([trial], [scores["val_auroc"]])
         given = {name: f"{float(text):.3g}" for name, text in trial.hyperparameters.items()}
-        found.append((scores, ", ".join(f"{name} {text}" for name, text in given.items())))
-    return max(found, key=lambda item: item[0]["val_auroc"])
+        trials.append((scores, ", ".join(f"{name} {text}" for name, text in given.items())))
+    return max(trials, key=lambda item: item[0]["val_auroc"])
 
 
 def train(
@@ -93,7 +93,7 @@ def train(
 
 
 def read_parts(folder: Path, settings: ClassificationHyperparameters, every: int) -> dict[str, LabelledImages]:
-    """Whole volumes to train, val and test, one in four each to the last two."""
+    """Assign volumes to train, val and test, one in four each to the last two."""
     volumes = read_volumes(folder, settings)
     names = sorted(volumes)
     parts = {"val": names[1::4], "test": names[3::4], "train": names[0::4] + names[2::4]}

@@ -1,14 +1,14 @@
-"""What a tuning of 8 trials gains over the default settings at an equal budget of training: segmentation.
+"""Gain of a tuning of 8 trials over the default settings at an equal training budget: segmentation.
 
     medloop samples brain-tissue brain
     medloop run segmentation --data brain --preset brain-tissue-demo
     python benchmarks/tuning_gain_volumes.py .medloop/s3/medloop-local/executions/segmentation/ID/Split
 
-The network is small and the epochs few, so that it runs on a CPU; every other hyperparameter of the default side is the
-pipeline's own default, the learning rate above all (1e-4, the workshop's). Three tunings (Bayesian, one job at a time,
+The network is small and the epochs few, so that it runs on a CPU; the default side uses the pipeline's defaults for
+all other hyperparameters, such as the learning rate (1e-4, the workshop's). Three tunings (Bayesian, one job at a time,
 seeds 1 to 3) of 8 trials each search learning rate, weight decay and dropout. Against each: the default settings
 trained 8 times from other seeds, the best of the 8 kept by the same rule (mean foreground Dice on val). Both sides
-spend the same and both choose on val; what was chosen is then scored on the test subjects as the evaluate job scores.
+have the same budget and choose on val; the chosen models are scored on the test subjects as in the evaluation job.
 Prints a table in Markdown.
 """
 
@@ -44,7 +44,7 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model: its folder, its Dice on val, its settings in words."""
+    """A trained model: its folder, its Dice on val, its settings as text."""
 
     folder: Path
     val: float
@@ -81,12 +81,12 @@ def tune(split: Path, scratch: Path, seed: int) -> list[Trained]:
         "ParameterRanges": RANGES,
         "RandomSeed": seed,
     }
-    search, found = Search(config, {}, []), []
+    search, models = Search(config, {}, []), []
     for _ in range(TRIALS):
         (trial,) = search.ask(1)
-        found.append(train(split, scratch, trial.hyperparameters, 100 * seed))
-        search.tell([trial], [found[-1].val])
-    return found
+        models.append(train(split, scratch, trial.hyperparameters, 100 * seed))
+        search.tell([trial], [models[-1].val])
+    return models
 
 
 def train(split: Path, scratch: Path, changes: dict[str, str], seed: int) -> Trained:
@@ -106,8 +106,8 @@ def train(split: Path, scratch: Path, changes: dict[str, str], seed: int) -> Tra
 def test_score(split: Path, model: Trained) -> float:
     """Mean foreground Dice on the test subjects, at the original resolution."""
     arguments = EvaluateArguments(task="segmentation")
-    found = assess(model.folder, split / "test", split / "split", arguments)
-    return found.evaluation.score.value
+    assessment = assess(model.folder, split / "test", split / "split", arguments)
+    return assessment.evaluation.score.value
 
 
 if __name__ == "__main__":

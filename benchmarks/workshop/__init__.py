@@ -1,1 +1,1 @@
-"""What the benchmarks share: data, the baselines' loops, counting and reporting."""
+"""Shared code of the benchmarks: data, the baselines' loops, counting and reporting."""

@@ -1,4 +1,4 @@
-"""Floating-point operations of a network, and how many a second the machine could do."""
+"""Floating-point operations of a network, and the peak of the device."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from workshop import models
 from workshop.sizes import Sizes
 
 H100_TFLOPS = 790.0
-"""Dense bf16 matrix products of one H100, measured (docs/measurements.md): the floor that shares are taken of."""
+"""Dense bf16 matrix products of one H100, measured (docs/measurements.md): the reference of the shares."""
 MATRIX = {"cuda": 8192, "cpu": 1024}
 MEASURED_SECONDS = 1.0
 
 
 def flop_per_sample(network: str, sizes: Sizes) -> float:
-    """Forward and backward of one sample, as torch counts matrix products and convolutions; nothing is computed."""
+    """Count matrix products and convolutions of one sample, forward and backward, with torch; nothing is computed."""
     model = models.build(network, sizes).to("meta").train()
     images = models.example(network, sizes, batch_size=2, device="meta")
-    # Factories inside forward (SwinUNETR's attention mask) must make their tensors there too.
+    # Factories inside forward (SwinUNETR's attention mask) must create their tensors there too.
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         models.first_output(model(images)).sum().backward()  # type: ignore[no-untyped-call]
     return float(counter.get_total_flops()) / len(images)
 
 
 def peak_flops(device: torch.device) -> tuple[float, str]:
-    """What the machine does a second in large matrix products, and how that is known."""
+    """FLOP/s of the device in large matrix products, and the source of the number."""
     if device.type == "cuda" and "H100" in torch.cuda.get_device_name():
         return 1e12 * H100_TFLOPS, f"{H100_TFLOPS:g} TFLOP/s, dense bf16 on an H100"
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -37,7 +37,7 @@ def peak_flops(device: torch.device) -> tuple[float, str]:
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """The best of matrix products taken for a second."""
+    """Measure the best of matrix products for a second."""
     edge = MATRIX[device.type]
     one, other = (torch.randn(edge, edge, device=device, dtype=dtype) for _ in range(2))
     best, end = float("inf"), time.perf_counter() + MEASURED_SECONDS

@@ -1,7 +1,7 @@
-"""Data sets of the sizes that were measured before, made from a seed, in the layout that a split leaves behind.
+"""Synthetic data sets of the measured sizes, generated from a seed, in the layout of Split's outputs.
 
-Volumes hold a few ellipsoids over a body and noise, in values as of a CT; images a texture by class. There is something
-to learn in them, and nothing to conclude from the score.
+Volumes contain a few ellipsoids in a body and noise, in CT-like values; images a texture per class. A network can
+learn them, but the score has no meaning.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NUM_STRUCTURES = 3
 
 
 def make(folder: Path, task: Task, sizes: Sizes, processes: int = 1) -> Path:
-    """Write a data set, unless it is there: `train`, `val`, and `split/split.json`.
+    """Write a data set if it doesn't exist: `train`, `val`, and `split/split.json`.
 
     Args:
         folder: A folder for this data set alone.
@@ -64,7 +64,7 @@ def make(folder: Path, task: Task, sizes: Sizes, processes: int = 1) -> Path:
 
 
 def job(data: Path, scratch: Path) -> TrainingJob:
-    """A training job on a split's folders, that writes below `scratch`."""
+    """Make a training job on a split's folders that writes below `scratch`."""
     folders = [scratch / name for name in ("model", "output", "checkpoints")]
     for path in folders:
         path.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def job(data: Path, scratch: Path) -> TrainingJob:
 
 
 def write_split(folder: Path, task: Task, classes: list[str], names: dict[Split, list[str]]) -> None:
-    """Write split.json, each case a patient of its own.
+    """Write split.json with one patient per case.
 
     Args:
         folder: Of split.json.
@@ -126,7 +126,7 @@ def _write_volume(folder: Path, name: str, shape: Shape) -> None:
 
 
 def volume(name: str, shape: Shape) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """Image and label of a case: structures of 180 in a body of 40 and air of -1000, with noise."""
+    """Generate image and label of a case: structures of 180 in a body of 40 and air of -1000, with noise."""
     rng = np.random.default_rng(list(name.encode()))
     axes = [np.linspace(-1, 1, edge, dtype=np.float32) for edge in shape]
     image = np.where(_ellipsoid(axes, np.zeros(3), np.array([0.9, 0.8, 1.2])), 40, -1000).astype(np.float32)
@@ -151,7 +151,7 @@ def _write_image(path: Path, name: str, sizes: Sizes) -> None:
 
 
 def image(name: str, edge: int) -> NDArray[np.uint8]:
-    """A grating whose direction is the class, at a random phase and width, under noise."""
+    """Generate a grating with the class as its direction, at a random phase and width, with noise."""
     number = CLASSES.index(name.split("/")[1])
     rng = np.random.default_rng(list(name.encode()))
     angle, width = np.pi * number / NUM_CLASSES, rng.uniform(6, 10)

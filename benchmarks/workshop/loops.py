@@ -1,7 +1,7 @@
-"""The two loops that ours is compared with: the workshop's, and MONAI's recipe for fast training.
+"""The two baselines: the workshop's loop, and MONAI's recipe for fast training.
 
-Both are written as their sources describe them, with the mistakes that change a result mended (a mask is resized by
-nearest neighbour) and those that cost time left as they are.
+Both are written as their sources describe them. Mistakes that change a result are fixed (a mask is resized by
+nearest neighbour); those that cost time are kept.
 
 The workshop's loop: every epoch reads, resizes and augments every file in DataLoader processes; float32, Adam, DiceLoss
 or cross-entropy. Its processes are kept between epochs, in its favour.
@@ -35,7 +35,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Throughput:
-    """What a loop came to.
+    """The result of a loop.
 
     Args:
         samples: Timed samples, warm-up excluded.
@@ -55,7 +55,7 @@ class Throughput:
 
     @property
     def per_second(self) -> float:
-        """Samples a second."""
+        """Samples per second."""
         return self.samples / self.seconds
 
 
@@ -80,7 +80,7 @@ class Loop:
     mixed: bool = False
 
     def epochs(self) -> Iterator[tuple[int, float]]:
-        """Train without end; after each epoch its number of samples, and its mean loss."""
+        """Train endlessly; yields the number of samples and the mean loss of each epoch."""
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.mixed)
         while True:
             total, count = 0.0, 0
@@ -103,7 +103,7 @@ class Loop:
 
 
 def measure(make: Callable[[], Loop], batch_size: int, seconds: float, warm_epochs: int) -> Throughput:
-    """Run a loop for about that long after its warm-up, whole epochs, at least two.
+    """Run a loop for about the given time after its warm-up, in complete epochs, at least two.
 
     Args:
         make: Builds the loop, caches filled.
@@ -136,7 +136,7 @@ def workshop(network: str, data: Path, sizes: Sizes, device: torch.device) -> Lo
 
 
 def reading_loader(files: Files, transforms: Any, baseline: Baseline) -> Any:
-    """The workshop's: every file is read anew each time."""
+    """The workshop's: every file is read again each epoch."""
     from monai.data import DataLoader, Dataset
 
     return DataLoader(
@@ -157,7 +157,7 @@ def workshop_on(
     learning_rate: float,
     device: torch.device,
 ) -> Loop:
-    """The workshop's loop over a network and files of the caller's.
+    """Make the workshop's loop for a given network and files.
 
     Args:
         model: With one output channel for a mask, or an output a class.
@@ -200,7 +200,7 @@ def list_files(folder: Path, task: Task) -> Files:
 
 
 def default_kernels(*, fast: bool) -> None:
-    """What torch itself starts with: another loop in this process may have left something else behind."""
+    """Reset torch's defaults, because another loop in this process may have changed them."""
     torch.use_deterministic_algorithms(mode=False)
     torch.backends.cudnn.benchmark = fast
     torch.set_float32_matmul_precision("highest")
@@ -235,14 +235,14 @@ def deterministic(task: Task, edges: Sequence[int], intensity: Any = None) -> li
     return [
         transforms.LoadImaged(["image", "label"], image_only=True),
         transforms.EnsureChannelFirstd(["image", "label"]),
-        # Masks by nearest neighbour: the workshop's own defect would change what is learnt, not the time it takes.
+        # Masks by nearest neighbour: the workshop's defect would change the result, not the time.
         transforms.Resized(["image", "label"], tuple(edges), mode=["trilinear", "nearest"]),
         intensity or transforms.ScaleIntensityRanged("image", low, high, 0.0, 1.0, clip=True),
     ]
 
 
 def _random(task: Task) -> list[Any]:
-    """The workshop augments volumes, not images."""
+    """Random transforms; the workshop augments volumes, not images."""
     from monai import transforms
 
     if task == "classification":

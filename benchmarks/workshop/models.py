@@ -1,4 +1,4 @@
-"""The networks of the workshop, from MONAI and torchvision themselves, and what it takes to compute them."""
+"""The networks of the workshop from MONAI and torchvision, and inputs for them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from workshop.sizes import SEGMENTERS, Sizes
 
 NUM_CLASSES = 8
-"""Of the workshop's classification data."""
+"""Classes of the workshop's classification data."""
 DROPOUT = 0.2
 
 
 def build(network: str, sizes: Sizes, outputs: int | None = None) -> nn.Module:
-    """A network as the workshop has it, with fresh weights.
+    """Build a network of the workshop with fresh weights.
 
     Args:
         network: Its name.
@@ -28,13 +28,13 @@ def build(network: str, sizes: Sizes, outputs: int | None = None) -> nn.Module:
 
 
 def example(network: str, sizes: Sizes, batch_size: int = 1, device: torch.device | str = "cpu") -> Tensor:
-    """Random input of the size that the network is trained on."""
+    """Make random input of the training size."""
     spatial = sizes.resized if network in SEGMENTERS else (sizes.image_size, sizes.image_size)
     return torch.randn((batch_size, 1, *spatial), device=device)
 
 
 def first_output(answer: Any) -> Tensor:
-    """MONAI's ViT returns (logits, hidden states)."""
+    """Return the logits; MONAI's ViT returns (logits, hidden states)."""
     return cast(Tensor, answer[0] if isinstance(answer, tuple) else answer)
 
 

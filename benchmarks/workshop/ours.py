@@ -1,4 +1,4 @@
-"""Medloop's own training, through the doors that its containers use, watched by the lines that it logs."""
+"""Medloop's training through the functions that its containers call, measured by its log lines."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _METRIC = re.compile(r"(\w+)=([^;\s]+);")
 
 @dataclass(frozen=True)
 class Row:
-    """An epoch, as it was logged."""
+    """An epoch in the log."""
 
     seconds: float
-    """Since the job began."""
+    """Seconds since the job started."""
     metrics: dict[str, float]
 
 
 class EnoughError(Exception):
-    """As many epochs as were wanted have been logged."""
+    """The requested number of epochs has been logged."""
 
 
 @dataclass
 class EpochLog(io.TextIOBase):
-    """A log that notes when each epoch's line of metrics came; everything goes on to another stream too.
+    """A log that records the time of each epoch's metrics, and copies everything to another stream.
 
     Args:
         then: Called after each epoch with the number of epochs so far.
@@ -54,7 +54,7 @@ class EpochLog(io.TextIOBase):
     _began: float = field(default_factory=time.perf_counter)
 
     def write(self, text: str) -> int:
-        """Take part of a line, or several."""
+        """Take part of a line, or several lines."""
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._note(line)
@@ -63,7 +63,7 @@ class EpochLog(io.TextIOBase):
         return len(text)
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def _note(self, line: str) -> None:
@@ -77,7 +77,7 @@ class EpochLog(io.TextIOBase):
 
 
 def settings(network: str, sizes: Sizes, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyperparameters of a run on the benchmarks' data, comparable with the workshop's.
+    """Make the hyperparameters of a run on the benchmarks' data, comparable with the workshop's.
 
     Args:
         network: Its name.
@@ -103,7 +103,7 @@ def train(
     """Train on a split's folders.
 
     Args:
-        folder: Holds `train`, `val` and `split`.
+        folder: Contains `train`, `val` and `split`.
         hyperparameters: By name; the network's name says which task it is.
         then: Called after each epoch, before the next one, with the number of epochs so far.
         enough: Epochs after which training is broken off, without what comes at its end.
@@ -130,7 +130,7 @@ def measure(
     watched: int = 0,
     then: Callable[[int], None] | None = None,
 ) -> Throughput:
-    """Train, and sum up the epochs after the warm-up by the throughput that each of them logged.
+    """Train, and summarise the logged throughput of the epochs after the warm-up.
 
     Nothing is validated: a compiled network would be compiled again for it, which no epoch's throughput counts.
 
@@ -159,7 +159,7 @@ def measure(
 
 
 def count_samples(folder: Path, hyperparameters: Mapping[str, Any]) -> int:
-    """Samples of an epoch."""
+    """Count the samples of an epoch."""
     if task_of(hyperparameters["model_name"]) == "classification":
         return sum(1 for _ in (folder / "train").glob("*/*.png"))
     patches = int(hyperparameters.get("patches_per_volume", 2)) if hyperparameters.get("mode") != "resize" else 1

@@ -1,4 +1,4 @@
-"""Where a training step's time goes: kernels (on a CPU, operators) in groups."""
+"""Profile of a training step: kernels (on a CPU, operators) in groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 GROUPS = {
-    # The first that fits counts; a fused kernel's name lists what it computes, the dearest first in this order.
+    # The first match counts; a fused kernel's name lists its operations, here in the order of cost.
     "optimiser": r"adam|multi_tensor|foreach|addcdiv|addcmul_|sqrt|lerp_",
     "convolution": r"conv|implicit|wgrad|dgrad|fprop|xmma|mkldnn|cudnn::(?!bn)",
     "matrix product, attention": r"gemm|matmul|addmm|\bmm\b|bmm|attention|flash|cutlass|linear",
@@ -57,19 +57,19 @@ class EpochProfile:
             self._profile.stop()
 
     def times(self) -> dict[str, float]:
-        """Seconds by kernel (on a CPU by operator, without what it calls), the largest first."""
-        found: dict[str, float] = defaultdict(float)
+        """Seconds by kernel (on a CPU by operator, without its callees), the largest first."""
+        seconds: dict[str, float] = defaultdict(float)
         for event in self._profile.key_averages():
             microseconds = _own_time(event)
             if microseconds > 0:
-                found[event.key] += microseconds / 1e6
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+                seconds[event.key] += microseconds / 1e6
+        return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
 def _own_time(event: Any) -> float:
     if not torch.cuda.is_available():
         return float(event.self_cpu_time_total)
-    # Operators carry the time of the kernels that they launch too: kernels alone count.
+    # Operators include the time of the kernels that they launch: only kernels count.
     is_kernel = event.device_type == DeviceType.CUDA
     return float(event.self_device_time_total) if is_kernel else 0.0
 

@@ -1,6 +1,6 @@
-"""One process of `scaling.py`: a training as the container runs it, and what the process holds meanwhile.
+"""One process of `scaling.py`: a training as in the container, and the memory of the process.
 
-Started by torchrun, or alone.
+Started by torchrun or directly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workshop.report import PeakMemory
 
 
 def main(argv: list[str]) -> None:
-    """Train, and write what came of it as `rank-N.json`.
+    """Train, and write the result as `rank-N.json`.
 
     Args:
         argv: The data, a folder to write to, and hyperparameters as JSON.
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     held: list[int] = []
 
     def count(optimiser: Optimizer, *_: Any) -> None:
-        """After the first step the optimiser's state is there."""
+        """Measure the optimiser's state, which exists after the first step."""
         if not held:
             held.append(state_bytes(optimiser))
 
@@ -41,8 +41,8 @@ def main(argv: list[str]) -> None:
     with PeakMemory() as memory:
         result = train_segmenter(data.job(folder, out / "job"), settings)
     handle.remove()
-    found = {"bytes": held[0], "peak_bytes": memory.num_bytes, "history": result.history}
-    (out / f"rank-{os.environ.get('RANK', '0')}.json").write_text(json.dumps(found), encoding="utf-8")
+    record = {"bytes": held[0], "peak_bytes": memory.num_bytes, "history": result.history}
+    (out / f"rank-{os.environ.get('RANK', '0')}.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def state_bytes(optimiser: Optimizer) -> int:

@@ -1,4 +1,4 @@
-"""Markdown tables, and what they were measured on."""
+"""Markdown tables, and the device of the measurement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.02
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table in Markdown, each row as soon as it is there."""
+    """Print a table in Markdown, row by row."""
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     for row in rows:
         print(row_text(row), flush=True)
@@ -26,7 +26,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def row_text(row: Sequence[object]) -> str:
-    """One row in Markdown; numbers to three significant digits, what wasn't measured left empty."""
+    """One row in Markdown; numbers to three significant digits, missing values are empty."""
     return f"| {' | '.join(_cell(value) for value in row)} |"
 
 
@@ -39,19 +39,19 @@ def _cell(value: object) -> str:
 
 
 def ratio(one: float | None, other: float | None) -> float | None:
-    """The first over the second, where both were measured."""
+    """Divide the first by the second, if both were measured."""
     return one / other if one and other else None
 
 
 def header(title: str, notes: Sequence[str] = ()) -> str:
-    """A heading that says when and on what: `## DATE: title`."""
+    """Make a heading with date and device: `## DATE: title`."""
     today = datetime.datetime.now(tz=datetime.UTC).date()
-    lines = [f"## {today}: {title}", "", f"{machine()}; torch {torch.__version__}, MONAI {_monai_version()}."]
+    lines = [f"## {today}: {title}", "", f"{device_name()}; torch {torch.__version__}, MONAI {_monai_version()}."]
     return "\n".join([*lines, *notes, ""])
 
 
-def machine() -> str:
-    """The GPU where there is one, else the processor."""
+def device_name() -> str:
+    """Name the GPU, or the processor without one."""
     cores = len(os.sched_getaffinity(0))
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, {cores} CPU cores"
@@ -72,7 +72,7 @@ def _monai_version() -> str:
 
 
 class PeakMemory:
-    """Peak memory of a block: allocated on the GPU where there is one, else resident in this process, above the start.
+    """Peak memory of a block: allocated on the GPU, or resident in this process without one, minus that at the start.
 
     The resident set of a process is read now and then: a shorter peak is missed.
     """
@@ -106,5 +106,5 @@ class PeakMemory:
 
 
 def mebibytes(num_bytes: float) -> float:
-    """For tables."""
+    """Convert for tables."""
     return num_bytes / 2**20

@@ -1,4 +1,4 @@
-"""The workshop's loop with our validation: the same score, at the original resolution, for both sides."""
+"""The workshop's loop with medloop's validation: the same score, at the original resolution, for both sides."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Point:
 
 
 def warm_imports() -> None:
-    """Import what either side would import within its time."""
+    """Import the modules of both sides, so that no side's time includes it."""
     for name in ("monai.data", "monai.losses", "monai.networks.nets", "monai.transforms", "torchvision"):
         import_module(name)
     for name in ("medloop.training.classification", "medloop.training.segmentation"):
@@ -53,7 +53,7 @@ def warm_imports() -> None:
 
 
 def run_ours(folder: Path, settings: Hyperparameters) -> list[Point]:
-    """Train with ours; a point for each epoch that was validated."""
+    """Train with ours; returns a point for each validated epoch."""
     rows = ours.train(folder, settings.model_dump())
     return [
         Point(int(row.metrics["epoch"]), row.seconds, row.metrics[name])
@@ -66,7 +66,7 @@ def run_ours(folder: Path, settings: Hyperparameters) -> list[Point]:
 def run_workshop(
     folder: Path, settings: Hyperparameters, classes: Sequence[str], workers: int, device: torch.device
 ) -> list[Point]:
-    """Train with the workshop's loop, of the same network, batch, learning rate and number of epochs.
+    """Train with the workshop's loop, with the same network, batch, learning rate and number of epochs.
 
     Args:
         folder: Of the split.
@@ -102,14 +102,14 @@ def _steps(settings: Hyperparameters) -> list[Any]:
     if isinstance(settings, ClassificationHyperparameters):
         return loops.deterministic("classification", (settings.image_size, settings.image_size))
     assert isinstance(settings, SegmentationHyperparameters)  # noqa: S101 - there are two tasks
-    # The workshop's window is for CT; whatever suits the data is given to both sides.
+    # The workshop's window is for CT; both sides get the window for the data.
     zscore = transforms.NormalizeIntensityd("image") if settings.intensity == "zscore" else None
     return loops.deterministic("segmentation", settings.size, zscore)
 
 
 @dataclass
 class _Cases:
-    """The validation split as the workshop's transforms give it, and its truth as it is stored."""
+    """The validation split after the workshop's transforms, and its truth as stored."""
 
     files: Files
     steps: list[Any]
@@ -124,7 +124,7 @@ class _Cases:
 
     @torch.no_grad()
     def score(self, model: nn.Module) -> float:
-        """Ours, of either task."""
+        """Compute medloop's score for either task."""
         model.eval()
         outputs = [models.first_output(model(image[None].to(self.device)))[0].float() for image in self.images]
         if isinstance(self.files[0]["label"], int):

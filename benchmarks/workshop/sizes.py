@@ -1,4 +1,4 @@
-"""How large the benchmarks are: full on a GPU, small on a CPU."""
+"""Sizes of the benchmarks: full on a GPU, small on a CPU."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CLASSIFIERS = ("densenet121", "resnet18", "vit")
 
 
 def task_of(network: str) -> Task:
-    """The task that a network is for."""
+    """Return the task of a network."""
     return "segmentation" if network in SEGMENTERS else "classification"
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a baseline's loop is run with.
+    """Settings of a baseline's loop.
 
     Args:
         batch_size: Samples a step.
@@ -33,7 +33,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Data and networks of one size of machine.
+    """Data and networks of one size.
 
     Args:
         name: `small` or `full`.
@@ -44,7 +44,7 @@ class Sizes:
         image_stored: Edge of a stored image.
         image_size: Edge that the network sees.
         widths: Arguments of each network.
-        ours: Hyperparameters of ours by network, beside those of every run.
+        ours: Hyperparameters of ours by network, in addition to those of every run.
         workshop: The workshop's loop, by task.
         monai: MONAI's fast recipe, by network.
         warm_epochs: Epochs that are not timed, of each loop.
@@ -127,5 +127,5 @@ SIZES = {"full": FULL, "small": SMALL, "tiny": TINY}
 
 
 def pick(name: str = "auto") -> Sizes:
-    """The sizes of that name; `auto` is full where there is a GPU, small elsewhere. `tiny` is for tests."""
+    """Return the sizes of a name; `auto` is full with a GPU, small without. `tiny` is for tests."""
     return SIZES[("full" if torch.cuda.is_available() else "small") if name == "auto" else name]

@@ -1,4 +1,4 @@
-"""The benchmarks run, in a tiny size: rows are there, and their numbers are finite. Nothing is timed."""
+"""The benchmarks run in a tiny size and print rows of finite numbers. Nothing is timed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def scripts_beside_one_another() -> Iterator[None]:
-    """As `python benchmarks/NAME.py` finds them; what a loop sets for the process is set back."""
+def import_path() -> Iterator[None]:
+    """Put the benchmarks on the import path, and restore torch's settings after the test."""
     threads = torch.get_num_threads()
     sys.path.insert(0, str(BENCHMARKS))
     yield
@@ -28,7 +28,7 @@ def scripts_beside_one_another() -> Iterator[None]:
 
 
 def run(name: str, capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, str]]:
-    """Rows of all tables that a benchmark prints, by column."""
+    """Run a benchmark, and return the rows of its tables by column."""
     importlib.import_module(name).main(list(words))
     rows: list[dict[str, str]] = []
     columns: list[str] = []
@@ -43,15 +43,15 @@ def run(name: str, capsys: pytest.CaptureFixture[str], *words: str) -> list[dict
 
 
 def numbers(rows: list[dict[str, str]], column: str) -> list[float]:
-    """A column's numbers where it has one."""
-    found = [float(row[column]) for row in rows if row.get(column)]
-    assert all(math.isfinite(value) and value > 0 for value in found)
-    return found
+    """The numbers of a column, without empty cells."""
+    values = [float(row[column]) for row in rows if row.get(column)]
+    assert all(math.isfinite(value) and value > 0 for value in values)
+    return values
 
 
 @pytest.mark.parametrize("network", [pytest.param("unet", marks=pytest.mark.soak), "resnet18"])
 def test_train_throughput(network: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Three loops, of which two are compared with ours; the profile has its groups."""
+    """Three loops, two of them compared with ours; the profile has its groups."""
     words = ["--size", "tiny", "--networks", network, "--minutes", "0.01", "--profile", "--data", str(tmp_path)]
     rows = run("train_throughput", capsys, *words)
     assert len(numbers(rows, "samples/s")) == 3
@@ -79,22 +79,22 @@ def test_time_to_score_of_volumes(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.soak
 def test_scaling(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two processes hold about half of one's weights and optimiser each."""
+    """Each of two processes has about half of the weights and optimiser state."""
     rows = run("scaling", capsys, "--size", "tiny", "--network", "unet", "--ranks", "2", "--strategies", "fsdp")
     assert len(numbers(rows, "samples/s")) == 2
-    held = numbers(rows, "weights and optimiser, MiB a process")
-    assert held[1] <= 0.55 * held[0]
+    mebibytes = numbers(rows, "weights and optimiser, MiB a process")
+    assert mebibytes[1] <= 0.55 * mebibytes[0]
 
 
 def test_sliding_window(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ours gives MONAI's probabilities."""
+    """Ours and MONAI's probabilities agree."""
     rows = run("sliding_window", capsys, "--size", "tiny", "--networks", "unet", "--repeats", "1", "--at-once", "3")
     assert len(numbers(rows, "MONAI / it")) == len(rows) == 6
     assert all(float(row["largest difference"]) <= 1e-4 for row in rows)
 
 
 def test_layouts(capsys: pytest.CaptureFixture[str]) -> None:
-    """A ratio for the network, and for each up-sampling in both layouts."""
+    """There is a ratio for the network, and for each up-sampling in both layouts."""
     rows = run("layouts", capsys, "--size", "tiny", "--networks", "resnet18", "--threads", "1", "--seconds", "0.1")
     assert len(numbers(rows, "plain / channels last")) == 1
     assert len(numbers(rows, "ratio")) == 6
