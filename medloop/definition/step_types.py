@@ -51,7 +51,7 @@ class JobType:
         return f"{self.operation.removeprefix('Create')}Name"
 
     @property
-    def timed(self) -> str:
+    def time_prefix(self) -> str:
         """How the members of its start and end begin: `Training` in `TrainingStartTime`."""
         return self.name.removesuffix("Job")
 

@@ -157,7 +157,7 @@ def _billed_trials(sagemaker: SageMakerClient, job: Mapping[str, Any], tuning: T
 
 def _between(job: Mapping[str, Any], kind: JobType) -> float:
     """Seconds from a job's start to its end, or until now; none where it did not start."""
-    started, ended = job.get(f"{kind.timed}StartTime"), job.get(f"{kind.timed}EndTime")
+    started, ended = job.get(f"{kind.time_prefix}StartTime"), job.get(f"{kind.time_prefix}EndTime")
     if started is None:
         return 0.0
     return float(((ended or datetime.now(UTC)) - started).total_seconds())

@@ -56,6 +56,6 @@ def operations(kind: JobKind) -> dict[str, Handler]:
 
 
 def _summary(kind: JobKind, job: Document) -> Document:
-    common = (kind.name_field, f"{kind.name}Arn", "CreationTime", f"{kind.verb}EndTime", "LastModifiedTime")
+    common = (kind.name_field, f"{kind.name}Arn", "CreationTime", f"{kind.type.time_prefix}EndTime", "LastModifiedTime")
     more = ("SecondaryStatus",) if kind is TRAINING else ("FailureReason", "ExitMessage")
     return pick(job, *common, kind.status, *more)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from medloop.definition.step_types import PROCESSING_JOB, TRAINING_JOB, TRANSFORM_JOB, JobType
 from medloop.local import processes
 from medloop.local.errors import INTERNAL, check_name, in_use, invalid, not_found
 from medloop.local.jobs.folders import Folder
@@ -32,19 +33,20 @@ ENGINE_DIED = f"{INTERNAL}: engine died (the process that ran the job is gone); 
 
 @dataclass(frozen=True)
 class JobKind:
-    """How one kind of job spells its fields.
+    """One kind of job.
 
     Args:
-        name: `TrainingJob`, `ProcessingJob` or `TransformJob`; begins its fields.
-        verb: Begins its time stamps: `TrainingStartTime`.
-        table: Where its records are.
-        log_group: CloudWatch's group of its logs.
+        type: How the service spells it.
+        table: The table of its records.
     """
 
-    name: str
-    verb: str
+    type: JobType
     table: Table
-    log_group: str
+
+    @property
+    def name(self) -> str:
+        """`TrainingJob`, `ProcessingJob` or `TransformJob`, with which its fields begin."""
+        return self.type.name
 
     def arn(self, name: str) -> str:
         """The ARN of the job of that name."""
@@ -61,9 +63,9 @@ class JobKind:
         return f"{self.name}Status"
 
 
-TRAINING = JobKind("TrainingJob", "Training", Table.TRAINING_JOBS, "/aws/sagemaker/TrainingJobs")
-PROCESSING = JobKind("ProcessingJob", "Processing", Table.PROCESSING_JOBS, "/aws/sagemaker/ProcessingJobs")
-TRANSFORM = JobKind("TransformJob", "Transform", Table.TRANSFORM_JOBS, "/aws/sagemaker/TransformJobs")
+TRAINING = JobKind(TRAINING_JOB, Table.TRAINING_JOBS)
+PROCESSING = JobKind(PROCESSING_JOB, Table.PROCESSING_JOBS)
+TRANSFORM = JobKind(TRANSFORM_JOB, Table.TRANSFORM_JOBS)
 KINDS = {kind.name: kind for kind in (TRAINING, PROCESSING, TRANSFORM)}
 
 
@@ -99,7 +101,7 @@ class Job:
     @property
     def log(self) -> LogStream:
         """Its log, the log's folder made."""
-        return LogStream.in_group(self.backend.home, self.kind.log_group, self.name, "algo-1")
+        return LogStream.in_group(self.backend.home, self.kind.type.log_group, self.name, "algo-1")
 
     def read(self) -> Document:
         """Its record. Raises ServiceError when there is none."""
@@ -118,7 +120,7 @@ class Job:
             status: Completed, Failed or Stopped.
             fields: What else is known: FailureReason, ModelArtifacts, ...
         """
-        fields |= {self.kind.status: status, f"{self.kind.verb}EndTime": now()}
+        fields |= {self.kind.status: status, f"{self.kind.type.time_prefix}EndTime": now()}
         with self.backend.store.write() as write:
             if self.kind is TRAINING:
                 fields.setdefault("SecondaryStatus", status)

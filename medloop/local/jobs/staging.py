@@ -223,7 +223,7 @@ def _command(job: Job, document: Document, container: str, alias: Path | None) -
 def _environment(job: Job, document: Document) -> dict[str, str]:
     """A job's environment, its own name and ARN in it."""
     threads = max(1, len(os.sched_getaffinity(0)) // max(1, num_running(job.backend)))
-    verb = job.kind.verb.upper()
+    verb = job.kind.type.time_prefix.upper()
     own = {f"{verb}_JOB_NAME": job.name, f"{verb}_JOB_ARN": job.arn}
     asked = tracking.environment(job.backend.home, document.get("Environment") or {})
     return environment(job.folder, document["_temporary"], asked, threads) | own

@@ -33,7 +33,7 @@ def test_a_job_is_described_by_its_name(job: JobType) -> None:
     assert operation.output_shape is not None
     assert operation.input_shape.required_members == [job.name_member]
     if not job.trials:
-        assert {f"{job.timed}StartTime", f"{job.timed}EndTime"} <= set(operation.output_shape.members)
+        assert {f"{job.time_prefix}StartTime", f"{job.time_prefix}EndTime"} <= set(operation.output_shape.members)
 
 
 def test_every_types_metadata_is_a_member_of_the_services_answer() -> None:
