@@ -25,8 +25,8 @@ def is_cached(step: Step) -> bool:
 
 def compared(step: Step) -> dict[str, Any]:
     """The parts of a step that a cache hit must share, expressions unresolved; absent ones are left out."""
-    whole = {**step.document, "Arguments": step.arguments}
-    values = {path.removeprefix("Arguments."): member(whole, path) for path in type_of(step).compared}
+    members = {**step.arguments, **step.document, "Arguments": step.arguments}
+    values = {path: member(members, path) for path in type_of(step).compared}
     return {path: value for path, value in values.items() if value is not None}
 
 

@@ -15,7 +15,7 @@ from medloop.definition.conditions import condition_problems, describe_condition
 from medloop.definition.read import CONDITION, Step, is_expression, mappings, member
 from medloop.definition.retrying import EXCEPTION_TYPES, JOB_INTERNAL_ERROR
 
-_RETRIED = frozenset(EXCEPTION_TYPES)
+_ALL = frozenset(EXCEPTION_TYPES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,22 +23,18 @@ class JobType:
     """How the service spells one type of job. A path is names of members, joined by dots.
 
     Args:
-        kind: What commands call it: `training`.
-        name: What the service calls it in the metadata of an execution's step: `TrainingJob`.
-        operation: The operation that starts one: `CreateTrainingJob`.
-        log_group: CloudWatch's group of its logs.
-        instances: Path in its request of InstanceType, InstanceCount and VolumeSizeInGB.
-        isolation: Path in its request of EnableNetworkIsolation; empty where it has none.
-        trials: Member of its request that holds the request of its trials, training jobs that it starts; empty if it
-            has none. The member of that name with an `s` holds several such requests.
-        num_trials: Path in its request of the largest number of trials.
-        trains: Whether it trains a model: it reports metrics, and may run on Spot instances.
+        name: The service's name in the metadata of an execution's step: `TrainingJob`.
+        resource: The service's name in operations, where it differs.
+        instances: Path in the request of InstanceType, InstanceCount and VolumeSizeInGB.
+        isolation: Path in the request of EnableNetworkIsolation; empty if it has none.
+        trials: Member of the request that holds the request of the job's trials; empty if it has no trials. The member
+            of that name with an `s` holds several such requests.
+        num_trials: Path in the request of the largest number of trials.
+        trains: Whether it trains a model: reports metrics, may run on Spot instances.
     """
 
-    kind: str
     name: str
-    operation: str
-    log_group: str
+    resource: str = ""
     instances: str
     isolation: str = ""
     trials: str = ""
@@ -46,28 +42,43 @@ class JobType:
     trains: bool = False
 
     @property
-    def name_member(self) -> str:
-        """The member that names a job: `TrainingJobName`."""
-        return f"{self.operation.removeprefix('Create')}Name"
+    def time_prefix(self) -> str:
+        """`Training`, with which the members of its start and its end begin: `TrainingStartTime`."""
+        return self.name.removesuffix("Job")
 
     @property
-    def time_prefix(self) -> str:
-        """How the members of its start and end begin: `Training` in `TrainingStartTime`."""
-        return self.name.removesuffix("Job")
+    def kind(self) -> str:
+        """The word for it in commands: `training`."""
+        return self.time_prefix.lower()
+
+    @property
+    def operation(self) -> str:
+        """The operation that starts such a job."""
+        return f"Create{self.resource or self.name}"
+
+    @property
+    def name_member(self) -> str:
+        """The member of the request that names the job."""
+        return f"{self.resource or self.name}Name"
+
+    @property
+    def log_group(self) -> str:
+        """CloudWatch's group of its logs; trials log as the training jobs that they are."""
+        return f"/aws/sagemaker/{'TrainingJob' if self.trains else self.name}s"
 
     def request(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of a request or a description that is of one job: its own, or that of its trials."""
-        found = document.get(self.trials) if self.trials else document
-        return found if isinstance(found, Mapping) else {}
-
-    def cluster(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        """InstanceType, InstanceCount and VolumeSizeInGB in a request or a description; empty where it names none."""
-        found = member(self.request(document), self.instances)
-        return found if isinstance(found, Mapping) else {}
+        part = document.get(self.trials) if self.trials else document
+        return part if isinstance(part, Mapping) else {}
 
     def requests(self, arguments: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """The requests of all jobs that a step's arguments ask for."""
         return [self.request(arguments), *(mappings(arguments.get(f"{self.trials}s")) if self.trials else [])]
+
+    def cluster(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """InstanceType, InstanceCount and VolumeSizeInGB in a request or a description; empty if it names none."""
+        cluster = member(self.request(document), self.instances)
+        return cluster if isinstance(cluster, Mapping) else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,30 +86,31 @@ class StepType:
     """One step type. A path is names of members, joined by dots.
 
     Args:
-        name: As a definition spells it.
-        runner: The subclass of `StepRunner` that runs a step in a local execution, as `module:class`; it is imported
-            when such a step starts, so that reading a definition needs no backend. Empty: such steps run on AWS only.
-        creates: The operation whose request the step's arguments are; empty where they are none, or a job's.
-        job: The job that the step starts; None where it starts none.
-        filled_in: The required member of its request that the service makes up in a pipeline.
-        check: Rules of its own, beyond its request's shape: yields what is wrong, one line each.
+        name: The definition's name for it.
+        runner: The subclass of `StepRunner` that runs such a step locally: `module:class` in
+            medloop/local/engine/step_runs, imported when a step starts. Empty: such steps run on AWS only.
+        job: The job that the step starts; None if it starts none.
+        creates: The operation whose request the step's arguments are; empty if they are none, or a job's.
+        named_by_service: Whether the service makes up the name of what it creates.
+        check: Rules beyond the request's shape: yields the problems, one line each.
         has_properties: Whether other steps may refer to it.
-        retried: The exceptions for which its retry policies may try it again; empty: it takes no policies.
-        compared: Paths in the step that a cache hit must share; never destinations, instances, job names or tags.
-            Empty: never cached. https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html
+        retried: The exceptions for which retry policies may retry it; empty: it takes no policies.
+        compared: Paths in the step or its arguments that a cache hit must share; never destinations, instances, job
+            names or tags. Empty: never cached.
+            https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html
         variants: Path in its arguments of an endpoint's variants, priced by the month.
-        describe: The step in words, for drawings; None: its description says enough.
-        shape: What encloses its box in a Mermaid flowchart.
-        metadata: Its member of an execution step's Metadata; empty: its job's name, or its own.
-        arn_member: The member of its metadata that holds the ARN of its job, or of what it made or called.
-        is_final: Whether an execution that it ended can't be retried.
+        describe: The step as text, for drawings; None: its description is enough.
+        shape: The brackets of its box in a Mermaid flowchart.
+        metadata: Its member of an execution step's Metadata, if it is neither its job's name nor its own.
+        arn_member: The member of its metadata that holds the ARN of its job, or of what it makes or calls.
+        is_final: Whether an execution that it ends can't be retried.
     """
 
     name: str
     runner: str = ""
-    creates: str = ""
     job: JobType | None = None
-    filled_in: str = ""
+    creates: str = ""
+    named_by_service: bool = False
     check: Callable[[Step], Iterator[str]] = lambda _: iter(())
     has_properties: bool = True
     retried: frozenset[str] = frozenset()
@@ -116,6 +128,11 @@ class StepType:
         return self.job.operation if self.job else self.creates
 
     @property
+    def filled_in(self) -> str:
+        """The member of the request that the service fills in, the name; empty for none."""
+        return f"{self.operation.removeprefix('Create')}Name" if self.job or self.named_by_service else ""
+
+    @property
     def metadata_member(self) -> str:
         """Its member of an execution step's Metadata."""
         return self.metadata or (self.job.name if self.job else self.name)
@@ -128,139 +145,86 @@ def _fail_problems(step: Step) -> Iterator[str]:
 
 
 PROCESSING_JOB = JobType(
-    kind="processing",
     name="ProcessingJob",
-    operation="CreateProcessingJob",
-    log_group="/aws/sagemaker/ProcessingJobs",
     instances="ProcessingResources.ClusterConfig",
     isolation="NetworkConfig.EnableNetworkIsolation",
 )
-TRAINING_JOB = JobType(
-    kind="training",
-    name="TrainingJob",
-    operation="CreateTrainingJob",
-    log_group="/aws/sagemaker/TrainingJobs",
-    instances="ResourceConfig",
-    isolation="EnableNetworkIsolation",
-    trains=True,
-)
+TRAINING_JOB = JobType(name="TrainingJob", instances="ResourceConfig", isolation="EnableNetworkIsolation", trains=True)
 TUNING_JOB = JobType(
-    kind="tuning",
     name="TuningJob",
-    operation="CreateHyperParameterTuningJob",
-    log_group=TRAINING_JOB.log_group,
+    resource="HyperParameterTuningJob",
     instances="ResourceConfig",
     isolation="EnableNetworkIsolation",
     trials="TrainingJobDefinition",
     num_trials="HyperParameterTuningJobConfig.ResourceLimits.MaxNumberOfTrainingJobs",
     trains=True,
 )
-TRANSFORM_JOB = JobType(
-    kind="transform",
-    name="TransformJob",
-    operation="CreateTransformJob",
-    log_group="/aws/sagemaker/TransformJobs",
-    instances="TransformResources",
-)
+TRANSFORM_JOB = JobType(name="TransformJob", instances="TransformResources")
 JOB_TYPES = {job.kind: job for job in (PROCESSING_JOB, TRAINING_JOB, TUNING_JOB, TRANSFORM_JOB)}
 
 _ROWS = (
     StepType(
         name="Processing",
-        runner="medloop.local.engine.step_runs.jobs:Processing",
+        runner="jobs:Processing",
         job=PROCESSING_JOB,
-        filled_in="ProcessingJobName",
-        retried=_RETRIED,
-        compared=("Arguments.AppSpecification", "Arguments.Environment", "Arguments.ProcessingInputs"),
+        retried=_ALL,
+        compared=("AppSpecification", "Environment", "ProcessingInputs"),
     ),
     StepType(
         name="Training",
-        runner="medloop.local.engine.step_runs.jobs:Training",
+        runner="jobs:Training",
         job=TRAINING_JOB,
-        filled_in="TrainingJobName",
-        retried=_RETRIED,
+        retried=_ALL,
         compared=(
-            "Arguments.AlgorithmSpecification",
-            "Arguments.CheckpointConfig",
-            "Arguments.DebugHookConfig",
-            "Arguments.DebugRuleConfigurations",
-            "Arguments.Environment",
-            "Arguments.HyperParameters",
-            "Arguments.InputDataConfig",
+            "AlgorithmSpecification",
+            "CheckpointConfig",
+            "DebugHookConfig",
+            "DebugRuleConfigurations",
+            "Environment",
+            "HyperParameters",
+            "InputDataConfig",
         ),
     ),
     StepType(
         name="Tuning",
-        runner="medloop.local.engine.step_runs.tuning:Tuning",
+        runner="tuning:Tuning",
         job=TUNING_JOB,
-        filled_in="HyperParameterTuningJobName",
-        retried=_RETRIED - {JOB_INTERNAL_ERROR},  # the service leaves that to the tuning job's own retry strategy
+        retried=_ALL - {JOB_INTERNAL_ERROR},  # the service leaves that to the tuning job's own retry strategy
         compared=(
-            "Arguments.HyperParameterTuningJobConfig",
-            "Arguments.TrainingJobDefinition.AlgorithmSpecification",
-            "Arguments.TrainingJobDefinition.HyperParameterRanges",
-            "Arguments.TrainingJobDefinition.InputDataConfig",
-            "Arguments.TrainingJobDefinition.StaticHyperParameters",
-            "Arguments.TrainingJobDefinition.TuningObjective",
-            "Arguments.TrainingJobDefinitions",
+            "HyperParameterTuningJobConfig",
+            "TrainingJobDefinition.AlgorithmSpecification",
+            "TrainingJobDefinition.HyperParameterRanges",
+            "TrainingJobDefinition.InputDataConfig",
+            "TrainingJobDefinition.StaticHyperParameters",
+            "TrainingJobDefinition.TuningObjective",
+            "TrainingJobDefinitions",
         ),
     ),
     StepType(
         name="Transform",
-        runner="medloop.local.engine.step_runs.jobs:Transform",
+        runner="jobs:Transform",
         job=TRANSFORM_JOB,
-        filled_in="TransformJobName",
-        retried=_RETRIED,
-        compared=(
-            "Arguments.DataProcessing",
-            "Arguments.Environment",
-            "Arguments.ModelName",
-            "Arguments.TransformInput",
-        ),
+        retried=_ALL,
+        compared=("DataProcessing", "Environment", "ModelName", "TransformInput"),
     ),
-    StepType(
-        name="Lambda",
-        runner="medloop.local.engine.step_runs.lambda_:Lambda",
-        compared=("Arguments", "FunctionArn"),
-    ),
+    StepType(name="Lambda", runner="lambda_:Lambda", compared=("Arguments", "FunctionArn")),
     StepType(
         name=CONDITION,
-        runner="medloop.local.engine.step_runs.control:Condition",
+        runner="control:Condition",
         check=condition_problems,
         describe=describe_conditions,
         shape=('{"', '"}'),
     ),
-    StepType(
-        name="RegisterModel",
-        runner="medloop.local.engine.step_runs.resources:RegisterModel",
-        creates="CreateModelPackage",
-        retried=_RETRIED,
-    ),
-    StepType(
-        name="Model",
-        runner="medloop.local.engine.step_runs.resources:Model",
-        creates="CreateModel",
-        filled_in="ModelName",
-        retried=_RETRIED,
-    ),
+    StepType(name="RegisterModel", runner="resources:RegisterModel", creates="CreateModelPackage", retried=_ALL),
+    StepType(name="Model", runner="resources:Model", creates="CreateModel", named_by_service=True, retried=_ALL),
     StepType(
         name="EndpointConfig",
-        runner="medloop.local.engine.step_runs.resources:EndpointConfig",
+        runner="resources:EndpointConfig",
         creates="CreateEndpointConfig",
         variants="ProductionVariants",
     ),
-    StepType(
-        name="Endpoint",
-        runner="medloop.local.engine.step_runs.endpoint:Endpoint",
-        creates="CreateEndpoint",
-    ),
-    StepType(
-        name="Fail",
-        runner="medloop.local.engine.step_runs.control:Fail",
-        check=_fail_problems,
-        has_properties=False,
-        is_final=True,
-    ),
+    StepType(name="Endpoint", runner="endpoint:Endpoint", creates="CreateEndpoint"),
+    StepType(name="Fail", runner="control:Fail", check=_fail_problems, has_properties=False, is_final=True),
 )
 STEP_TYPES: Mapping[str, StepType] = {row.name: row for row in _ROWS}
 _BY_METADATA = {row.metadata_member: row for row in _ROWS}

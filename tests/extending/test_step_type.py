@@ -22,11 +22,10 @@ def _check_type_problems(step: Step) -> Iterator[str]:
 _ROWS = (
     StepType(
         name="QualityCheck",
-        runner="medloop.local.engine.step_runs.quality_check:QualityCheck",
+        runner="quality_check:QualityCheck",
         job=PROCESSING_JOB,
-        filled_in="ProcessingJobName",
         check=_check_type_problems,
-        compared=("Arguments.AppSpecification", "Arguments.ProcessingInputs", "FailOnViolation"),
+        compared=("AppSpecification", "ProcessingInputs", "FailOnViolation"),
         metadata="QualityCheck",
         arn_member="CheckJobArn",
     ),

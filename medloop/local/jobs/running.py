@@ -105,7 +105,10 @@ def _run_process(
         process = processes.start(launch.argv, cwd=launch.cwd, env=launch.env)
     except OSError as error:
         raise StagingError(f"{launch.argv[0]} can't be started: {error.strerror}") from error
-    started: dict[str, Any] = {"_process": processes.identity(process.pid), f"{job.kind.type.time_prefix}StartTime": now()}
+    started: dict[str, Any] = {
+        "_process": processes.identity(process.pid),
+        f"{job.kind.type.time_prefix}StartTime": now(),
+    }
     document = job.change(**started, **({"SecondaryStatus": "Training"} if job.kind is TRAINING else {}))
     limit = (document.get("StoppingCondition") or {}).get("MaxRuntimeInSeconds", _DEFAULT_RUNTIME)
     assert process.stdout is not None  # noqa: S101 (an invariant of PIPE)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medloop.definition.read import Step
+from medloop.definition.step_types import type_of
 from medloop.local.engine import executions
-from medloop.local.engine.expressions import Scope
+from medloop.local.engine.expressions import Scope, resolve
+from medloop.local.requests import check_request
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import now
 from medloop.local.state.store import Document, Transaction
@@ -34,6 +36,18 @@ class StepRun:
     scope: Scope
     stop: threading.Event
     note: str = ""
+
+    def request(self, **names: str) -> Document:
+        """The request of the step's operation: its arguments, resolved, with the names that the service makes up.
+
+        Raises:
+            ServiceError: The service refuses it.
+            ExpressionError: An expression in it has no value.
+        """
+        scope = replace(self.scope, execution={**self.scope.execution, **names})
+        request: Document = resolve({**self.step.arguments, **names}, scope)
+        check_request(type_of(self.step).operation, request)
+        return request
 
     def show(self, **fields: Any) -> None:
         """Change the step's record while it runs."""
@@ -86,4 +100,4 @@ class StepRunner(ABC):
 
     @abstractmethod
     def run(self, run: StepRun) -> StepResult:
-        """Run a step to its end. A RequestError fails the step by the user's fault, any other by the backend's."""
+        """Run a step to its end. Any error fails the step; a ServiceError says that its request is refused."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 
-from medloop.local.engine.expressions import resolve
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
-from medloop.local.errors import ServiceError, invalid, refusal_reason
+from medloop.local.errors import invalid
 from medloop.local.hosting import endpoints
-from medloop.local.requests import check_request
 from medloop.local.state.store import Document, Table
 
 _POLL_SECONDS = 0.2
@@ -19,31 +17,25 @@ class Endpoint(StepRunner):
 
     def run(self, run: StepRun) -> StepResult:
         """See StepRunner."""
-        request = resolve(run.step.arguments, run.scope)
-        operation = "CreateEndpoint"
-        try:
-            check_request("CreateEndpoint", request)
-            operation = _put(run, request)
-            metadata = {"Endpoint": {"Arn": endpoints.endpoint_arn(request["EndpointName"])}}
-            run.show(Metadata=metadata)
-            return _wait(run, request, metadata)
-        except ServiceError as error:
-            return StepResult("Failed", reason=refusal_reason(operation, error))
+        request = run.request()
+        _put(run, request)
+        metadata = {"Endpoint": {"Arn": endpoints.endpoint_arn(request["EndpointName"])}}
+        run.show(Metadata=metadata)
+        return _wait(run, request, metadata)
 
 
-def _put(run: StepRun, request: Document) -> str:
-    """Create or update; returns the operation. What an engine began that died since is gone on with."""
+def _put(run: StepRun, request: Document) -> None:
+    """Create or update the endpoint, or resume what an engine began that died."""
     name, config = request["EndpointName"], request["EndpointConfigName"]
     with run.backend.store.write() as write:
         found = write.get(Table.ENDPOINTS, name)
         if found is None:
             endpoints.create_endpoint(write, request, lambda: endpoints.start_supervisor(run.backend, name))
-            return "CreateEndpoint"
+            return
         coming = (found["_next"] or found["_plan"])["config"]
         if found["EndpointStatus"] == "Failed" or coming != config:
             found = endpoints.update_endpoint(write, request)
     endpoints.revive(run.backend, found)
-    return "UpdateEndpoint"
 
 
 def _wait(run: StepRun, request: Document, metadata: Document) -> StepResult:

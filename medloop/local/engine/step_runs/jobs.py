@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import ClassVar
 
 from medloop.definition.step_types import type_of
 from medloop.local import processes
-from medloop.local.engine.expressions import resolve
 from medloop.local.engine.results import property_files
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
-from medloop.local.errors import ServiceError, refusal_reason
 from medloop.local.hosting.transform import run_transform
 from medloop.local.jobs.job import PROCESSING, TRAINING, TRANSFORM, Job, JobKind, create_job
 from medloop.local.jobs.running import run_job
-from medloop.local.requests import check_request
 from medloop.local.state.home import new_id
 from medloop.local.state.store import Document
 
@@ -29,10 +25,7 @@ class JobRunner(StepRunner):
 
     def run(self, run: StepRun) -> StepResult:
         """See StepRunner."""
-        try:
-            job = self._create(run)
-        except ServiceError as error:
-            return StepResult("Failed", reason=refusal_reason(f"Create{self.kind.name}", error))
+        job = self._create(run)
         row = type_of(run.step)
         metadata = {row.metadata_member: {row.arn_member: job.arn}}
         run.show(Metadata=metadata)
@@ -57,17 +50,10 @@ class JobRunner(StepRunner):
         return StepResult("Failed", ended, metadata, reason)
 
     def _create(self, run: StepRun) -> Job:
-        """Record the job, under a name that the service makes up.
-
-        Raises:
-            ServiceError: The service refuses the request.
-        """
-        name_field = self.kind.name_field
-        execution_id = run.execution.rpartition("/")[2]
-        name = job_name(str(run.step.arguments.get(name_field) or "pipelines"), execution_id, run.step.name)
-        scope = replace(run.scope, execution={**run.scope.execution, name_field: name})
-        request = resolve({**run.step.arguments, name_field: name}, scope)
-        check_request(f"Create{self.kind.name}", request)
+        """Record the job, under a name that the service makes up."""
+        base = str(run.step.arguments.get(self.kind.name_field) or "pipelines")
+        name = job_name(base, run.execution.rpartition("/")[2], run.step.name)
+        request = run.request(**{self.kind.name_field: name})
         with run.backend.store.write() as write:
             document = create_job(write, self.kind, request, processes.own_identity)
             write.put(self.kind.table, name, {**document, "_execution": run.execution})

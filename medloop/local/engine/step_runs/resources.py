@@ -5,12 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from medloop.definition.step_types import type_of
-from medloop.local.engine.expressions import resolve
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
 from medloop.local.engine.step_runs.jobs import job_name
-from medloop.local.errors import ServiceError, refusal_reason
 from medloop.local.hosting.endpoints import create_config
-from medloop.local.requests import check_request
 from medloop.local.state import model_packages
 from medloop.local.state.backend import Backend
 from medloop.local.state.models import create_model
@@ -22,19 +19,15 @@ class ResourceRunner(StepRunner):
 
     def run(self, run: StepRun) -> StepResult:
         """See StepRunner. The resource and the step's end are recorded in one transaction."""
-        row, request = type_of(run.step), resolve(run.step.arguments, run.scope)
-        if row.filled_in:
-            request[row.filled_in] = job_name("pipelines", run.execution.rpartition("/")[2], run.step.name)
-        try:
-            check_request(row.operation, request)
-            with run.backend.store.write() as write:
-                made = self.make(write, run.backend, request)
-                arn = made[f"{row.operation.removeprefix('Create')}Arn"]
-                result = StepResult("Succeeded", made, {row.metadata_member: {row.arn_member: arn}})
-                run.end(write, result)
-            return result
-        except ServiceError as error:
-            return StepResult("Failed", reason=refusal_reason(row.operation, error))
+        row = type_of(run.step)
+        made_up = job_name("pipelines", run.execution.rpartition("/")[2], run.step.name)
+        request = run.request(**({row.filled_in: made_up} if row.filled_in else {}))
+        with run.backend.store.write() as write:
+            made = self.make(write, run.backend, request)
+            arn = made[f"{row.operation.removeprefix('Create')}Arn"]
+            result = StepResult("Succeeded", made, {row.metadata_member: {row.arn_member: arn}})
+            run.end(write, result)
+        return result
 
     @abstractmethod
     def make(self, write: Transaction, backend: Backend, request: Document) -> Document:

@@ -1,4 +1,4 @@
-"""From a step to the runner of its type, which the row of the type names."""
+"""Run a step by the runner that the row of its type names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 
 from medloop.definition.step_types import STEP_TYPES
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
-from medloop.local.errors import RequestError, failure_reason
+from medloop.local.errors import RequestError, ServiceError, failure_reason, refusal_reason
 
 RUN_HERE = frozenset(name for name, row in STEP_TYPES.items() if row.runner)
 """The step types that a local execution runs."""
@@ -21,7 +21,7 @@ def runner_of(step_type: str) -> StepRunner:
     """
     path = STEP_TYPES[step_type].runner
     module, _, name = path.partition(":")
-    runner = getattr(import_module(module), name)
+    runner = getattr(import_module(f"{__package__}.{module}"), name)
     if not (isinstance(runner, type) and issubclass(runner, StepRunner)):
         raise TypeError(f"step type {step_type}: its runner {path} is no subclass of StepRunner")
     return runner()
@@ -31,6 +31,8 @@ def run_step(run: StepRun) -> StepResult:
     """Run a step to its end; whatever goes wrong fails it, with the reason."""
     try:
         return runner_of(run.step.type).run(run)
+    except ServiceError as error:
+        return StepResult("Failed", reason=refusal_reason(STEP_TYPES[run.step.type].operation, error))
     except Exception as error:
         if not isinstance(error, RequestError):
             traceback.print_exc()

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from medloop.local import processes
-from medloop.local.engine.expressions import resolve
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
-from medloop.local.errors import ServiceError, refusal_reason
-from medloop.local.requests import check_request
 from medloop.local.state.home import new_id
 from medloop.local.state.store import Table
 from medloop.local.tuning import tuning_jobs
 from medloop.local.tuning.running import run_tuning
 from medloop.local.tuning.tuning_jobs import NAME, STATUS
-
-_OPERATION = "CreateHyperParameterTuningJob"
 
 
 class Tuning(StepRunner):
@@ -22,14 +17,10 @@ class Tuning(StepRunner):
     def run(self, run: StepRun) -> StepResult:
         """See StepRunner."""
         name = _name(run)
-        request = resolve({**run.step.arguments, NAME: name}, run.scope)
-        try:
-            check_request(_OPERATION, request)
-            with run.backend.store.write() as write:
-                document = tuning_jobs.create(write, request, processes.own_identity)
-                write.put(Table.TUNING_JOBS, name, {**document, "_execution": run.execution})
-        except ServiceError as error:
-            return StepResult("Failed", reason=refusal_reason(_OPERATION, error))
+        request = run.request(**{NAME: name})
+        with run.backend.store.write() as write:
+            document = tuning_jobs.create(write, request, processes.own_identity)
+            write.put(Table.TUNING_JOBS, name, {**document, "_execution": run.execution})
         metadata = {"TuningJob": {"Arn": tuning_jobs.tuning_arn(name)}}
         run.show(Metadata=metadata)
         ended = run_tuning(run.backend, name, run.stop)
