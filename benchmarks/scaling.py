@@ -111,7 +111,7 @@ def measure(strategy: str, ranks: int, args: argparse.Namespace, sizes: Sizes, f
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROGRAM.parents[1]), os.environ.get("PYTHONPATH", "")])}
     if not torch.cuda.is_available():
         env["OMP_NUM_THREADS"] = "1"
-    plan = launch.Plan(ranks)
+    plan = launch.LaunchPlan(ranks)
     command = launch.command(plan, words) if ranks > 1 else [sys.executable, *words]
     subprocess.run(command, env=launch.environment(plan, env), check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("rank-*.json"))]

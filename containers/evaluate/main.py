@@ -31,7 +31,7 @@ def main() -> None:
         champion=job.input("champion") if job.has_input("champion") else None,
         first=job.input("first") if job.has_input("first") else None,
     )
-    job.say(last_word(evaluation))
+    job.set_exit_message(last_word(evaluation))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main() -> None:
         outputs,
         read_split_record(previous) if previous and previous.exists() else None,
     )
-    job.say(summary(record))
+    job.set_exit_message(summary(record))
 
 
 def _key(job: ProcessingJob) -> bytes:

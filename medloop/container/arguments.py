@@ -15,34 +15,34 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_pairs(argv: Sequence[str]) -> dict[str, str]:
-    """Turn `--seed 3 --task=segmentation` into `{"seed": "3", "task": "segmentation"}`.
+    """Parse `--seed 3 --task=segmentation` into `{"seed": "3", "task": "segmentation"}`.
 
     Raises:
-        SettingError: An argument is no `--name`, has no value, or comes twice.
+        SettingError: An argument is not a `--name`, has no value, or is a duplicate.
     """
     pairs: dict[str, str] = {}
     rest = list(argv)
     while rest:
         word = rest.pop(0)
         if not word.startswith("--") or len(word) == 2:
-            raise SettingError(f"argument {word!r} is not understood; write --name value")
+            raise SettingError(f"argument {word!r} is not a name; write --name value")
         name, has_value, value = word[2:].partition("=")
         if not has_value:
             if not rest:
                 raise SettingError(f"argument --{name} has no value; write --{name} value")
             value = rest.pop(0)
         if name in pairs:
-            raise SettingError(f"argument --{name} is given twice; give it once")
+            raise SettingError(f"argument --{name} is a duplicate; remove one of them")
         pairs[name] = value
     return pairs
 
 
 def parse_arguments(model: type[Model], arguments: dict[str, str]) -> Model:
-    """Check a job's arguments; values are JSON where the field is no string.
+    """Validate a job's arguments; lists and objects are JSON.
 
     Args:
-        model: The arguments' names (underscores for hyphens) and types.
-        arguments: As `read_pairs` returns them.
+        model: Names (underscores for hyphens) and types of the arguments.
+        arguments: The result of `read_pairs`.
 
     Raises:
         SettingError: An argument is unknown, missing or ill-typed; the message names it.
@@ -57,12 +57,12 @@ def parse_arguments(model: type[Model], arguments: dict[str, str]) -> Model:
             known = ", ".join(f"--{field.replace('_', '-')}" for field in sorted(model.model_fields))
             raise SettingError(f"argument --{name} is unknown; known: {known}") from None
         if problem.kind == "missing":
-            raise SettingError(f"argument --{name} is missing; give it") from None
-        raise SettingError(f"argument --{name}={problem.value!r}: {problem.reason}; fix its value") from None
+            raise SettingError(f"argument --{name} is missing; add it") from None
+        raise SettingError(f"argument --{name}={problem.value!r}: {problem.reason}; correct it") from None
 
 
 def _decode(text: str) -> object:
-    """Lists and objects are JSON; scalars stay text, which pydantic converts to the field's type."""
+    """Decode lists and objects; scalars stay text, which pydantic converts to the field's type."""
     if text[:1] not in ("[", "{") and text != "null":
         return text
     try:

@@ -1,6 +1,6 @@
-"""Why processes that train together ended: each says so to the launcher, which tells the service one reason.
+"""Failures of processes that train together: each process writes its own, and the launcher reports the first cause.
 
-Where one process fails, the others fail after it, for want of their peer. The service is to hear of the first cause.
+After one process fails, the others fail because they lost it. The failure reason of the job must be the first cause.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-FOLDER: Final = "MEDLOOP_FAILURES"
-"""Environment variable: the folder where processes leave their failures for the launcher."""
+FOLDER_VARIABLE: Final = "MEDLOOP_FAILURES"
+"""Environment variable: the folder where processes write their failures for the launcher."""
 TERMINATED: Final = 128 + signal.SIGTERM
-"""143, the exit code of a process that ended because of SIGTERM."""
+"""143, the exit code of a process that SIGTERM ended."""
 _TERM_CODES = (TERMINATED, -signal.SIGTERM)
 _LOST = re.compile(
     r"gloo/transport|Connection (closed|reset) by peer|nccl(Remote|System)Error|NCCL communicator was aborted"
     r"|Dist(Backend|Network|Store)Error"
 )
-"""What a process says whose peer is gone: texts of Gloo, NCCL and torch.distributed."""
+"""Texts of Gloo, NCCL and torch.distributed in the error of a process that lost another one."""
 
 
 @dataclass(frozen=True)
-class Failure:
-    """How one process ended.
+class RankFailure:
+    """The failure of one process.
 
     Args:
         rank: The process's number.
         reason: One line for an expected error; else the exception, then the traceback.
         code: Its exit code.
-        expected: Whether it was an error that medloop raises on purpose.
+        expected: True for an error that medloop raises on purpose.
         time: Seconds since the epoch.
     """
 
@@ -45,77 +45,77 @@ class Failure:
     time: float
 
     @property
-    def lost_a_peer(self) -> bool:
-        """Whether this is what follows from another process's end."""
+    def is_consequence(self) -> bool:
+        """True if the process failed because it lost another one."""
         return _LOST.search(self.reason.partition("\nTraceback")[0]) is not None
 
-    def leave(self, folder: Path) -> None:
-        """Write it for the launcher, whole or not at all."""
+    def write(self, folder: Path) -> None:
+        """Write a file for the launcher, atomically."""
         partial = folder / f".{self.rank}.partial"
         partial.write_text(json.dumps(asdict(self)), encoding="utf-8")
         os.replace(partial, folder / f"{self.rank}.json")
 
 
-def read_failures(folder: Path) -> list[Failure]:
-    """What processes left, by time."""
-    found = [Failure(**json.loads(path.read_text(encoding="utf-8"))) for path in folder.glob("*.json")]
-    return sorted(found, key=lambda failure: failure.time)
+def read_failures(folder: Path) -> list[RankFailure]:
+    """Read the failures that processes wrote, sorted by time."""
+    failures = [RankFailure(**json.loads(path.read_text(encoding="utf-8"))) for path in folder.glob("*.json")]
+    return sorted(failures, key=lambda failure: failure.time)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How a job of many processes ended.
+class JobFailure:
+    """The failure of a job of many processes.
 
     Args:
         code: Its exit code.
-        reason: For the failure file and the log; None where the job was stopped.
-        consequence: Whether the cause lies on another host, which says more.
+        reason: For the failure file and the log; None if the job was stopped.
+        is_consequence: True if the cause is on another host, which reports it.
     """
 
     code: int
     reason: str | None
-    consequence: bool = False
+    is_consequence: bool = False
 
 
-def judge(codes: Mapping[int, int], failures: Sequence[Failure], *, stopped: bool) -> Verdict:
-    """The first cause.
+def find_cause(codes: Mapping[int, int], failures: Sequence[RankFailure], *, stopped: bool) -> JobFailure:
+    """Find the first cause.
 
-    An expected error is one, whenever it was written down; then a bug; then a process that the system killed. That a
-    peer is gone is the last thing to say.
+    An expected error comes first, regardless of its time; then a bug; then a process that the system killed; last a
+    process that lost another one.
 
     Args:
-        codes: Exit codes by rank, negative for a signal; of those that are known.
-        failures: What processes said, by time.
-        stopped: Whether the launcher was told to end them; some may have been killed since then.
+        codes: Known exit codes by rank, negative for a signal.
+        failures: Failures that processes wrote, sorted by time.
+        stopped: True if the launcher was stopped; some processes may have been killed since then.
     """
-    said = [failure for failure in failures if failure.code != TERMINATED]
-    causes = [failure for failure in said if not failure.lost_a_peer]
+    reported = [failure for failure in failures if failure.code != TERMINATED]
+    causes = [failure for failure in reported if not failure.is_consequence]
     if causes:
-        first = min(causes, key=lambda one: not one.expected)
-        return Verdict(first.code, first.reason)
+        first = min(causes, key=lambda failure: not failure.expected)
+        return JobFailure(first.code, first.reason)
     if stopped:
-        return Verdict(TERMINATED, None)
-    silent = {rank: code for rank, code in sorted(codes.items()) if rank not in {one.rank for one in failures}}
+        return JobFailure(TERMINATED, None)
+    silent = {rank: code for rank, code in sorted(codes.items()) if rank not in {f.rank for f in failures}}
     for rank, code in silent.items():
         if code < 0 and -code not in (signal.SIGTERM, signal.SIGABRT):
-            return Verdict(128 - code, _killed(rank, -code))
+            return JobFailure(128 - code, _killed(rank, -code))
     for rank, code in silent.items():
         if code > 0 and code != TERMINATED:
-            return Verdict(code, f"rank {rank} ended with exit code {code}, and said nothing; its log may")
-    if said or -signal.SIGABRT in silent.values():
-        reason = said[0].reason if said else "its communication was aborted"
-        rank = said[0].rank if said else next(rank for rank, code in silent.items() if code == -signal.SIGABRT)
-        return Verdict(1, f"rank {rank} lost the processes that it trains with: {reason}", consequence=True)
+            return JobFailure(code, f"rank {rank} ended with exit code {code} and reported no reason; see its log")
+    if reported or -signal.SIGABRT in silent.values():
+        reason = reported[0].reason if reported else "its communication was aborted"
+        rank = reported[0].rank if reported else next(rank for rank, code in silent.items() if code == -signal.SIGABRT)
+        return JobFailure(1, f"rank {rank} lost the processes that it trains with: {reason}", is_consequence=True)
     if any(code in _TERM_CODES for code in codes.values()) or failures:
-        return Verdict(TERMINATED, None)
-    return Verdict(1, "the processes ended, and none said why")
+        return JobFailure(TERMINATED, None)
+    return JobFailure(1, "the processes ended and reported no reason")
 
 
 def _killed(rank: int, number: int) -> str:
     name = signal.Signals(number).name
     if number != signal.SIGKILL:
-        return f"rank {rank} was ended by {name}; its log may say more"
+        return f"rank {rank} was ended by {name}; see its log"
     return (
-        f"rank {rank} was killed by {name}, most likely because the machine's memory ran out; take fewer processes, "
+        f"rank {rank} was killed by {name}, most likely because the host's memory ran out; set fewer processes, "
         "a smaller batch_size, or an instance with more memory"
     )

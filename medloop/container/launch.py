@@ -1,8 +1,8 @@
-"""From one process to many: the entry point becomes torchrun, where the job asks for more than one process.
+"""Launch of distributed training: the entry point becomes torchrun if the job needs more than one process.
 
-`launch` is called when the hyperparameters are known to be right and before torch is loaded. The process stays the same
-one for the system (`exec`), so that a container's SIGTERM arrives; `medloop.container.torchrun` is what it becomes.
-Works alike for own containers, script mode, tuning and runs on one machine: all that it needs is the contract.
+`launch` is called after the hyperparameters are validated and before torch is loaded. The process keeps its identity
+(`exec`), so that a container's SIGTERM arrives; it becomes `medloop.container.torchrun`. Own containers, script mode,
+tuning and local runs launch in the same way, from the contract.
 """
 
 from __future__ import annotations
@@ -21,50 +21,50 @@ from medloop.container.cluster import Cluster, count_gpus
 from medloop.errors import SettingError
 
 PORT: Final = 29500
-"""Where several hosts meet, on the first of them, unless MASTER_PORT says otherwise: torch's own default."""
+"""Rendezvous port on the first of several hosts unless MASTER_PORT is set: torch's default."""
 LOOPBACK: Final = "127.0.0.1"
-TWO: Final = 2
-"""Processes on a host without GPU, where none are asked for: enough to be more than one."""
+CPU_PROCESSES: Final = 2
+"""Default number of processes on a host without GPU: the fewest that are distributed."""
 _CHILD = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 """torchrun sets them (https://docs.pytorch.org/docs/stable/elastic/run.html, "Environment Variables")."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 Become = Callable[[str, list[str], dict[str, str]], object]
-"""As `os.execve`."""
+"""The signature of `os.execve`."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How many processes train together, and where they meet.
+class LaunchPlan:
+    """The processes of a job, and their rendezvous.
 
     Args:
-        local: Processes of this host.
-        hosts: Number of hosts.
-        place: This host's number, from 0.
-        master: Where they meet.
-        port: There; 0 takes a free one, on one host.
+        processes_per_host: Processes on each host.
+        num_hosts: Number of hosts.
+        host_rank: This host's number, from 0.
+        master: Host of the rendezvous.
+        port: Port of the rendezvous; 0 chooses a free one, on one host.
         interface: The network interface between hosts.
     """
 
-    local: int
-    hosts: int = 1
-    place: int = 0
+    processes_per_host: int
+    num_hosts: int = 1
+    host_rank: int = 0
     master: str = LOOPBACK
     port: int = 0
     interface: str | None = None
 
     @property
     def size(self) -> int:
-        """Processes in all."""
-        return self.local * self.hosts
+        """Number of processes on all hosts."""
+        return self.processes_per_host * self.num_hosts
 
     def to_text(self) -> str:
-        """As the launcher's argument."""
+        """Write the plan as the launcher's argument."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_text(cls, text: str) -> Plan:
-        """What `to_text` wrote."""
+    def from_text(cls, text: str) -> LaunchPlan:
+        """Read the result of `to_text`."""
         return cls(**json.loads(text))
 
 
@@ -75,17 +75,17 @@ def launch(
     environ: Mapping[str, str] | None = None,
     become: Become = os.execve,
 ) -> None:
-    """Become torchrun where more than one process is to train; return where this process trains.
+    """Become torchrun if more than one process trains; return if this process trains.
 
     Args:
         strategy: `single`, `ddp` or `fsdp`.
-        processes: On each host; 0 is one a GPU, two on a host without.
-        argv: This program with its arguments, which each process is started with.
+        processes: Number on each host; 0 is one per GPU, or two on a host without GPU.
+        argv: This program with its arguments, the command of each process.
         environ: The environment; the process's own by default.
         become: Replaces this process.
 
     Raises:
-        SettingError: The strategy doesn't suit the job's machines, or what is said of them can't be understood.
+        SettingError: The strategy doesn't suit the job's hosts, or their description is malformed.
     """
     env = dict(os.environ if environ is None else environ)
     if all(name in env for name in _CHILD):
@@ -102,62 +102,62 @@ def launch(
         return
     plan = make_plan(cluster, processes, gpus, _port(env))
     if plan.size == 1:
-        print(f"strategy={strategy}: {_machine(gpus)}, so one process trains, as with strategy=single", flush=True)
+        print(f"strategy={strategy}: {_describe(gpus)}, so one process trains, as with strategy=single", flush=True)
         return
-    spread = f", {plan.local} on each of {plan.hosts} hosts" if plan.hosts > 1 else ""
-    print(f"strategy={strategy}: {plan.size} processes{spread} ({_machine(gpus)})", flush=True)
-    # A signal that comes while the launcher loads waits until it listens.
+    spread = f", {plan.processes_per_host} on each of {plan.num_hosts} hosts" if plan.num_hosts > 1 else ""
+    print(f"strategy={strategy}: {plan.size} processes{spread} ({_describe(gpus)})", flush=True)
+    # A signal is pending until the launcher has its handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     become(sys.executable, command(plan, argv), environment(plan, env))
 
 
-def make_plan(cluster: Cluster, processes: int, gpus: int, port: int = PORT) -> Plan:
-    """How a job's processes are spread over its hosts, which are alike.
+def make_plan(cluster: Cluster, processes: int, gpus: int, port: int = PORT) -> LaunchPlan:
+    """Distribute a job's processes over its hosts, which are identical.
 
     Args:
         cluster: The hosts.
-        processes: Asked for on each host; 0 leaves it to the GPUs. GPUs aren't shared: there are never more processes.
-        gpus: Of this host.
-        port: Where several hosts meet.
+        processes: Requested number on each host; 0 is one per GPU. There are never more processes than GPUs.
+        gpus: Number of GPUs of this host.
+        port: Rendezvous port of several hosts.
     """
-    local = processes or gpus or TWO
+    local = processes or gpus or CPU_PROCESSES
     if gpus:
         local = min(local, gpus)
     if len(cluster.hosts) == 1:
-        return Plan(local)
-    return Plan(local, len(cluster.hosts), cluster.place, cluster.hosts[0], port, cluster.interface)
+        return LaunchPlan(local)
+    return LaunchPlan(local, len(cluster.hosts), cluster.rank, cluster.hosts[0], port, cluster.interface)
 
 
-def command(plan: Plan, argv: Sequence[str]) -> list[str]:
-    """The launcher's command line."""
+def command(plan: LaunchPlan, argv: Sequence[str]) -> list[str]:
+    """Make the launcher's command line."""
     program = os.path.abspath(argv[0])
     return [sys.executable, "-m", "medloop.container.torchrun", plan.to_text(), program, *argv[1:]]
 
 
-def environment(plan: Plan, environ: Mapping[str, str], cores: int | None = None) -> dict[str, str]:
-    """The environment of launcher and processes.
+def environment(plan: LaunchPlan, environ: Mapping[str, str], cores: int | None = None) -> dict[str, str]:
+    """Make the environment of launcher and processes.
 
     Args:
         plan: The processes.
-        environ: This process's.
-        cores: Of this host, which its processes divide; as many as this process may run on by default.
+        environ: The environment of this process.
+        cores: Cores of this host, divided among its processes; by default those that this process may run on.
     """
     env = dict(environ)
     root = str(Path(medloop.__file__).parents[1])
     paths = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
-    if root not in paths:  # by hand, the program's own folder may be all that leads to this package
+    if root not in paths:  # by hand, only the program's folder may be on the path
         env["PYTHONPATH"] = os.pathsep.join([*paths, root])
-    if "ML_ROOT" in env:  # on one machine, jobs are told what they may use: their processes divide it
+    if "ML_ROOT" in env:  # the local backend limits a job's threads: its processes divide them
         for name in _THREADS:
             if env.get(name, "").isdigit():
-                env[name] = str(max(1, int(env[name]) // plan.local))
+                env[name] = str(max(1, int(env[name]) // plan.processes_per_host))
     available = len(os.sched_getaffinity(0)) if cores is None else cores
-    env.setdefault("OMP_NUM_THREADS", str(max(1, available // plan.local)))
-    if plan.interface is not None and plan.hosts > 1:
+    env.setdefault("OMP_NUM_THREADS", str(max(1, available // plan.processes_per_host)))
+    if plan.interface is not None and plan.num_hosts > 1:
         env.setdefault("NCCL_SOCKET_IFNAME", plan.interface)
         env.setdefault("GLOO_SOCKET_IFNAME", plan.interface)
-    elif plan.hosts == 1 and Path("/sys/class/net/lo").exists():
-        # Gloo would look this host's name up, which not every machine can.
+    elif plan.num_hosts == 1 and Path("/sys/class/net/lo").exists():
+        # Gloo would resolve this host's name, which fails on some hosts.
         env.setdefault("GLOO_SOCKET_IFNAME", "lo")
     return env
 
@@ -165,9 +165,9 @@ def environment(plan: Plan, environ: Mapping[str, str], cores: int | None = None
 def _port(environ: Mapping[str, str]) -> int:
     text = environ.get("MASTER_PORT", str(PORT))
     if not text.isdecimal() or not 0 < int(text) < 2**16:
-        raise SettingError(f"MASTER_PORT={text[:20]!r}: must be a port's number, 1 to 65535; mend it, or leave it out")
+        raise SettingError(f"MASTER_PORT={text[:20]!r}: is not a port number, 1 to 65535; correct or remove it")
     return int(text)
 
 
-def _machine(gpus: int) -> str:
+def _describe(gpus: int) -> str:
     return "no GPU" if gpus == 0 else "one GPU" if gpus == 1 else f"{gpus} GPUs"

@@ -1,10 +1,10 @@
-"""Metrics in the log, as `name=value;`: the step's metric definitions find them there."""
+"""Metrics in the log, as `name=value;`, which the step's metric definitions match."""
 
 from __future__ import annotations
 
 
 def report(**metrics: float) -> None:
-    """Print one line of metrics, such as `epoch=3; train_loss=0.4213; val_dice=0.8124;`."""
+    """Print a line of metrics, such as `epoch=3; train_loss=0.4213; val_dice=0.8124;`."""
     print(" ".join(f"{name}={_text(value)};" for name, value in metrics.items()), flush=True)
 
 

@@ -15,7 +15,7 @@ from medloop.errors import DataError, SettingError
 
 _CHANNEL = "channel-"
 _TUNED = "_tuning_"
-"""Begins the names of what the service adds to a tuned job's hyperparameters."""
+"""Prefix of hyperparameters that the service adds to a trial's."""
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html"""
 _FOLDERS = {"model-dir": "SM_MODEL_DIR", "output-dir": "SM_OUTPUT_DATA_DIR", "checkpoint-dir": "SM_CHECKPOINT_DIR"}
@@ -23,33 +23,32 @@ _FOLDERS = {"model-dir": "SM_MODEL_DIR", "output-dir": "SM_OUTPUT_DATA_DIR", "ch
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a training job was given, and where it writes.
+    """Hyperparameters, channels and output folders of a training job.
 
-    Read from the command line where an argument is given, else from `SM_*` (script mode), else from the files below
-    `/opt/ml` (or `ML_ROOT`).
+    Arguments override `SM_*` (script mode), which overrides the files in `/opt/ml` (or `ML_ROOT`).
     """
 
     hyperparameters: dict[str, str]
-    """As on the wire: JSON text by name."""
+    """JSON text by name, as on the wire."""
     channels: dict[str, Path]
     model_dir: Path
-    """What is written here becomes model.tar.gz."""
+    """Its content becomes model.tar.gz."""
     output_dir: Path
-    """What is written here becomes output.tar.gz."""
+    """Its content becomes output.tar.gz."""
     checkpoint_dir: Path
-    """Synchronised with S3 while the job runs; a tuned job's own part of what all trials share."""
+    """Synchronised with S3 while the job runs; a trial has its own subfolder."""
 
     def channel(self, name: str) -> Path:
-        """The folder of an input channel.
+        """Return the folder of an input channel.
 
         Raises:
-            DataError: The job was started without this channel, or it isn't there.
+            DataError: The job has no such channel, or its folder is missing.
         """
         if name not in self.channels:
             raise DataError(f"channel {name} is missing; given: {', '.join(sorted(self.channels)) or 'none'}")
         folder = self.channels[name]
         if not folder.is_dir():
-            raise DataError(f"channel {name}: {folder} is no folder; give a folder")
+            raise DataError(f"channel {name}: {folder} is not a folder; set a folder")
         return folder
 
     @classmethod
@@ -62,7 +61,7 @@ class TrainingJob:
             environ: The environment; the process's own by default.
 
         Raises:
-            SettingError: An argument or one of the contract's files can't be understood.
+            SettingError: An argument or a file of the contract is malformed.
         """
         env = os.environ if environ is None else environ
         words = list(argv)
@@ -80,7 +79,7 @@ class TrainingJob:
         hyperparameters = _stored_hyperparameters(root) | _script_mode_hyperparameters(env) | given
         name = env.get("TRAINING_JOB_NAME", "")
         if any(key.startswith(_TUNED) for key in hyperparameters) and _JOB_NAME.fullmatch(name):
-            # A tuning job has one CheckpointConfig; its trials must not go on from one another's checkpoints.
+            # A tuning job has one CheckpointConfig; its trials must not resume from each other's checkpoints.
             folders["checkpoint-dir"] /= name
         for folder in folders.values():
             folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +119,7 @@ def _read_json(path: Path) -> dict[str, object]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise SettingError(f"{path.name}: no JSON ({error}); the job's configuration is broken") from None
+        raise SettingError(f"{path.name}: not JSON ({error}); start the job again") from None
     if not isinstance(values, dict):
-        raise SettingError(f"{path.name}: must hold a JSON object; the job's configuration is broken")
+        raise SettingError(f"{path.name}: not a JSON object; start the job again")
     return values

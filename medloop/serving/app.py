@@ -20,44 +20,43 @@ from starlette.requests import ClientDisconnect
 
 from medloop.errors import DataError
 from medloop.imaging.files import TooLargeError
-from medloop.serving.queueing import Line
 from medloop.serving.refusals import RefusalError
-from medloop.serving.service import Answer, Inquiry, Service
+from medloop.serving.request_queue import RequestQueue
+from medloop.serving.service import InferenceRequest, InferenceResponse, Service
 from medloop.serving.settings import MIB, ServeSettings
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-"""The one header of its own that hosting passes on, in both directions."""
-DRAINED = 64 * MIB
-"""Of a refused body, this much is read and dropped, so that a client that is still sending gets to read the refusal."""
-
-WATCH = 1.0
-"""Seconds between two looks whether a client is still there."""
+"""The only custom header that hosting forwards, in both directions."""
+MAX_DRAINED = 64 * MIB
+"""Bytes of a refused body that are read and dropped: a client that is still sending can then read the refusal."""
+POLL_SECONDS = 1.0
+"""Between two checks that a client is still connected."""
 
 
 @dataclass
 class Endpoint:
-    """What the application knows: its settings, and the model as soon as it is loaded."""
+    """The state of the application: its settings, and the model when it is loaded."""
 
     settings: ServeSettings
     service: Service | None = None
-    line: Line = field(init=False)
+    queue: RequestQueue = field(init=False)
 
     def __post_init__(self) -> None:
-        self.line = Line(self.settings)
+        self.queue = RequestQueue(self.settings)
 
 
 def make_app(endpoint: Endpoint) -> FastAPI:
-    """The application around an endpoint, whose `service` may come later."""
+    """Make the application of an endpoint; `endpoint.service` may be set later."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/ping")
     async def ping() -> Response:
-        """Answers at once, however busy the workers are; hosting waits two seconds for it."""
+        """Respond immediately, even if all workers are busy; hosting waits two seconds."""
         return Response(status_code=200 if endpoint.service else 503)
 
     @app.get("/execution-parameters")
     async def execution_parameters() -> Response:
-        """How batch transform should send: one file a request."""
+        """Tell batch transform to send one file a request."""
         settings = endpoint.settings
         return JSONResponse(
             {
@@ -69,7 +68,7 @@ def make_app(endpoint: Endpoint) -> FastAPI:
 
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
-        """One file in, one prediction out."""
+        """Respond to one file with one prediction."""
         start = time.monotonic()
         response = await _invoke(endpoint, request)
         print(f"invocation: status {response.status_code}, {time.monotonic() - start:.3f} s", flush=True)
@@ -77,7 +76,7 @@ def make_app(endpoint: Endpoint) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> Response:
-        """Paths and methods that aren't there."""
+        """Refuse other paths and methods."""
         return _refuse(error.status_code, "there are GET /ping and POST /invocations")
 
     return app
@@ -85,7 +84,7 @@ def make_app(endpoint: Endpoint) -> FastAPI:
 
 async def _invoke(endpoint: Endpoint, request: Request) -> Response:
     try:
-        with endpoint.line.place():
+        with endpoint.queue.position():
             return await _predict(endpoint, request)
     except RefusalError as error:
         await _drain(request)
@@ -95,18 +94,18 @@ async def _invoke(endpoint: Endpoint, request: Request) -> Response:
     except DataError as error:
         return _refuse(400, str(error))
     except ClientDisconnect:
-        return _refuse(400, "the client went away")
+        return _refuse(400, "the client disconnected")
     except Exception as error:
         if _is_out_of_memory(error):
             return _refuse(413, "the file takes more memory than this endpoint has; make it smaller")
-        # A bug. Its message is left out of the log: it may quote the file.
+        # A bug. Its message may quote the file and is not logged.
         frames = "".join(traceback.format_tb(error.__traceback__))
         print(f"error: {type(error).__name__} in\n{frames}", file=sys.stderr, flush=True)
-        return _refuse(500, "a fault of the endpoint's own; its log says where")
+        return _refuse(500, "an internal error of the endpoint; its log names the location")
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """NumPy raises MemoryError; torch says it in a RuntimeError, on the CPU without a class of its own."""
+    """True if memory ran out: NumPy raises MemoryError; torch raises RuntimeError, on the CPU without a subclass."""
     words = ("out of memory", "allocate memory")
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
@@ -118,35 +117,38 @@ async def _predict(endpoint: Endpoint, request: Request) -> Response:
     body = await _read_body(endpoint, request)
     try:
         kind, accept, attributes = (request.headers.get(name, "") for name in ("content-type", "accept", ATTRIBUTES))
-        inquiry = Inquiry(body, kind, accept, attributes)
-        async with endpoint.line.turn():
+        inference = InferenceRequest(body, kind, accept, attributes)
+        async with endpoint.queue.worker():
             if await request.is_disconnected():
                 raise ClientDisconnect
-            answer = await _watch(endpoint, request, inquiry, service)
+            response = await _run(endpoint, request, inference, service)
     finally:
-        endpoint.line.hold(-len(body))
-    return _respond(answer)
+        endpoint.queue.add_bytes(-len(body))
+    headers = {ATTRIBUTES: response.attributes} if response.attributes else None
+    return Response(response.body, media_type=response.content_type, headers=headers)
 
 
-async def _watch(endpoint: Endpoint, request: Request, inquiry: Inquiry, service: Service) -> Answer:
-    """Have a worker answer; tell it to stop when the client is gone (hosting gives up after a time), or time is up."""
+async def _run(
+    endpoint: Endpoint, request: Request, inference: InferenceRequest, service: Service
+) -> InferenceResponse:
+    """Run the network in a worker; stop it when the client disconnects (hosting has a timeout) or time is up."""
     end = time.monotonic() + endpoint.settings.predict_seconds
-    work = asyncio.ensure_future(endpoint.line.work(lambda: service.answer(inquiry)))
-    while not (await asyncio.wait({work}, timeout=min(WATCH, endpoint.settings.predict_seconds)))[0]:
+    work = asyncio.ensure_future(endpoint.queue.run(lambda: service.respond(inference)))
+    while not (await asyncio.wait({work}, timeout=min(POLL_SECONDS, endpoint.settings.predict_seconds)))[0]:
         if time.monotonic() > end or await request.is_disconnected():
-            inquiry.stop.set()
+            inference.stop.set()
     return work.result()
 
 
 async def _read_body(endpoint: Endpoint, request: Request) -> bytes:
-    """The whole body, counted into the line.
+    """Read the whole body, and count it in the queue.
 
     Raises:
-        RefusalError: It is too large (413), too slow (408), encoded (415), or the line is full of bytes (503).
+        RefusalError: It is too large (413), too slow (408), encoded (415), or the queue contains too many bytes (503).
     """
     limit = endpoint.settings.max_body_mib * MIB
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise RefusalError(415, "Content-Encoding is not taken; send the file's own bytes (.nii.gz as it is)")
+        raise RefusalError(415, "Content-Encoding is not supported; send the bytes of the file (.nii.gz as is)")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise RefusalError(413, _too_long(limit))
@@ -156,10 +158,10 @@ async def _read_body(endpoint: Endpoint, request: Request) -> bytes:
             async for chunk in request.stream():
                 if buffer.tell() + len(chunk) > limit:
                     raise RefusalError(413, _too_long(limit))
-                endpoint.line.hold(len(chunk))
+                endpoint.queue.add_bytes(len(chunk))
                 buffer.write(chunk)
     except BaseException as error:
-        endpoint.line.hold(-buffer.tell())
+        endpoint.queue.add_bytes(-buffer.tell())
         if isinstance(error, TimeoutError):
             raise RefusalError(408, "the body took too long to arrive; send it again") from None
         raise
@@ -171,21 +173,16 @@ def _too_long(limit: int) -> str:
 
 
 async def _drain(request: Request) -> None:
-    """Read and drop what the client is still sending."""
+    """Read and drop the rest of a body."""
     dropped = 0
     try:
         async with asyncio.timeout(5):
             async for chunk in request.stream():
                 dropped += len(chunk)
-                if dropped > DRAINED:
+                if dropped > MAX_DRAINED:
                     return
     except (TimeoutError, ClientDisconnect, RuntimeError):  # RuntimeError: it has been read to its end
         return
-
-
-def _respond(answer: Answer) -> Response:
-    headers = {ATTRIBUTES: answer.attributes} if answer.attributes else None
-    return Response(answer.body, media_type=answer.content_type, headers=headers)
 
 
 def _refuse(status: int, message: str) -> Response:

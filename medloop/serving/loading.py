@@ -1,4 +1,4 @@
-"""From a model folder to a service, warmed up. Imports torch."""
+"""Loads a model folder as a service and warms it up. Imports torch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from medloop.documents.model import read_model_record
 from medloop.errors import DataError
 from medloop.imaging.model_files import unpack_model
-from medloop.serving.service import ImageService, Service
+from medloop.serving.service import Service
 from medloop.serving.settings import ServeSettings
 
 
 def load_service(settings: ServeSettings) -> Service:
-    """Load the model and run it once: the first request is as quick as the others, and a misfit is found now.
+    """Load the model and run it once: the first request is as fast as the others, and weights that don't fit fail now.
 
-    Of the folder, model.json and model.safetensors are read and nothing else.
+    Only model.json and model.safetensors of the folder are read.
 
     Raises:
         DataError: The folder holds no model, or one that can't be used; the message names the file.
     """
     if not settings.model_dir.is_dir():
-        raise DataError(f"model folder {settings.model_dir.name} is missing; by hand, give --model-dir DIR")
+        raise DataError(f"model folder {settings.model_dir.name} is missing; set --model-dir DIR")
     with tempfile.TemporaryDirectory(prefix="medloop-model-") as scratch:
         folder = unpack_model(settings.model_dir, Path(scratch))
         if read_model_record(folder).task == "classification":
@@ -33,6 +33,7 @@ def load_service(settings: ServeSettings) -> Service:
 
 def _load_images(folder: Path, settings: ServeSettings) -> Service:
     from medloop.imaging.classify_predictor import ImagePredictor
+    from medloop.serving.image_service import ImageService
 
     predictor = ImagePredictor.load(folder, settings.device)
     predictor.score_pixels(np.zeros((8, 8), np.uint8))

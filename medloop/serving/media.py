@@ -1,7 +1,7 @@
 """Which format a request's file has, and which media type of response it accepts. Torch-free.
 
-A body is recognised by its first bytes. Content-Type may say nothing of use (absent, application/octet-stream, the
-form type that curl adds of itself); where it names a format, the two must agree.
+A body is recognised by its first bytes. Content-Type may be of no use (absent, application/octet-stream, the form type
+that curl adds); if it names a format, the two must agree.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ JSON = "application/json"
 _GENERIC = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")
 
 
-def format_of(body: bytes, content_type: str, task: Task, formats: Sequence[AnyFormat]) -> AnyFormat:
-    """The format of a body.
+def find_format(body: bytes, content_type: str, task: Task, formats: Sequence[AnyFormat]) -> AnyFormat:
+    """Find the format of a body.
 
     Args:
         body: The whole body.
         content_type: The header; "" where there is none.
         task: The model's.
-        formats: What the model takes.
+        formats: Those that the model supports.
 
     Raises:
         RefusalError: 400 for an empty body; 415 where its format is unknown, not this task's, or not what the header
@@ -35,7 +35,7 @@ def format_of(body: bytes, content_type: str, task: Task, formats: Sequence[AnyF
     declared = content_type.partition(";")[0].strip().lower()
     named = next((form for form in formats if form.has_media_type(declared)), None)
     if named is None and declared not in _GENERIC:
-        raise RefusalError(415, f"this Content-Type is not taken by a {task} model; send {wanted}")
+        raise RefusalError(415, f"this Content-Type is not supported by a {task} model; send {wanted}")
     form = recognise(body, formats)
     actual = form or recognise(body, ALL_FORMATS)
     if actual is None:
@@ -44,25 +44,25 @@ def format_of(body: bytes, content_type: str, task: Task, formats: Sequence[AnyF
         reason = f"Content-Type says {named.name}, the first bytes say {actual.name}; fix the header"
         raise RefusalError(415, reason)
     if form is None:
-        raise RefusalError(415, f"the body is {actual.name}, which a {task} model does not take; send {wanted}")
+        raise RefusalError(415, f"the body is {actual.name}, which a {task} model does not support; send {wanted}")
     return form
 
 
-def choose(accept: str, offers: Sequence[str]) -> str:
-    """The form of answer that a client likes best.
+def negotiate(accept: str, offers: Sequence[str]) -> str:
+    """Choose the media type of the response.
 
     Args:
         accept: The header, as RFC 9110 section 12.5.1 writes it; "" accepts anything.
-        offers: Media types, the server's own favourite first, which wins among equals.
+        offers: Media types, the default first; among equals the first one wins.
 
     Raises:
-        RefusalError: 406: it accepts none of them.
+        RefusalError: 406: the client accepts none of them.
     """
     ranges = [_read_range(part) for part in accept.split(",") if part.strip()] or [("*/*", 1.0)]
-    liked = {offer: _quality(offer, ranges) for offer in offers}
-    best = max(offers, key=lambda offer: liked[offer])
-    if liked[best] <= 0:
-        raise RefusalError(406, f"Accept names no form of answer that there is; accept {' or '.join(offers)}")
+    qualities = {offer: _quality(offer, ranges) for offer in offers}
+    best = max(offers, key=lambda offer: qualities[offer])
+    if qualities[best] <= 0:
+        raise RefusalError(406, f"Accept contains no media type of this model; accept {' or '.join(offers)}")
     return best
 
 
@@ -77,9 +77,9 @@ def _read_range(part: str) -> tuple[str, float]:
 
 
 def _quality(offer: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """The quality of the most specific range that covers the offer; 0 where none does."""
-    given = dict(reversed(ranges))
+    """Find the quality of the most specific range that covers the offer; 0 if none does."""
+    by_name = dict(reversed(ranges))
     for name in (offer, f"{offer.partition('/')[0]}/*", "*/*", "*"):
-        if name in given:
-            return given[name]
+        if name in by_name:
+            return by_name[name]
     return 0.0

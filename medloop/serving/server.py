@@ -1,4 +1,4 @@
-"""The serving process: it listens at once, loads the model meanwhile, and ends gracefully."""
+"""The serving process: it listens immediately, loads the model in a thread, and shuts down gracefully."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medloop.serving.service import Service
 from medloop.serving.settings import ServeSettings
 
 GRACE = 25
-"""Seconds for requests at work after SIGTERM: hosting kills five later."""
+"""Seconds for requests in work after SIGTERM; hosting sends SIGKILL five seconds later."""
 Loader = Callable[[ServeSettings], Service]
 
 
@@ -24,11 +24,11 @@ def serve(settings: ServeSettings, load: Loader | None = None) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        settings: Where to listen, what to load, and the limits.
-        load: Makes the model; default: `medloop.serving.loading.load_service`.
+        settings: Address, model folder and limits.
+        load: Loads the model; default: `medloop.serving.loading.load_service`.
 
     Raises:
-        TargetError: The port can't be listened on.
+        TargetError: The port is not available.
         DataError: The model can't be loaded.
     """
     listener = _listen(settings)
@@ -38,7 +38,7 @@ def serve(settings: ServeSettings, load: Loader | None = None) -> None:
         timeout_graceful_shutdown=GRACE, timeout_keep_alive=75, lifespan="off",
     )  # fmt: skip
     server = uvicorn.Server(config)
-    _end_gracefully(server)
+    _shut_down_on_signals(server)
     failures: list[Exception] = []
 
     def prepare() -> None:
@@ -60,18 +60,18 @@ def serve(settings: ServeSettings, load: Loader | None = None) -> None:
         raise failures[0]
 
 
-def _end_gracefully(server: uvicorn.Server) -> None:
-    """Before uvicorn handles signals, and after its graceful end, when it raises them again, they only ask to end."""
+def _shut_down_on_signals(server: uvicorn.Server) -> None:
+    """Handle signals that come before uvicorn handles them, or that it raises again after its graceful shutdown."""
 
-    def ask(*_: object) -> None:
+    def shut_down(*_: object) -> None:
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
+        signal.signal(number, shut_down)
 
 
 def _load(settings: ServeSettings) -> Service:
-    from medloop.serving.loading import load_service  # torch: seconds, while /ping answers already
+    from medloop.serving.loading import load_service  # torch takes seconds to import; /ping responds in the meantime
 
     return load_service(settings)
 
@@ -81,8 +81,7 @@ def _listen(settings: ServeSettings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), backlog=2048)
     except OSError as error:
         reason = str(error.strerror or error).partition(" (")[0]  # Python appends the address
-        place = f"port {settings.port} of {settings.host}"
-        raise TargetError(f"{place}: can't be listened on ({reason}); give another --port") from None
+        raise TargetError(f"port {settings.port} of {settings.host}: {reason}; set another --port") from None
 
 
 def _title(service: Service) -> str:

@@ -1,4 +1,4 @@
-"""How a serving container is set: by arguments where a person starts it, by the environment where a service does."""
+"""Settings of a serving container: arguments if a user starts it, environment variables if the service does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medloop.errors import SettingError
 ENVIRONMENT = "MEDLOOP_SERVE_"
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 MIB = 2**20
-LOOPBACK, EVERY_INTERFACE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - in its container, hosting reaches it from outside
+LOOPBACK, EVERY_INTERFACE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - hosting connects from outside the container
 
 
 class ServeSettings(BaseModel):
@@ -25,53 +25,53 @@ class ServeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model_dir: Path = Field(default_factory=model_folder)
-    """Holds model.json and model.safetensors, or model.tar.gz."""
+    """Contains model.json and model.safetensors, or model.tar.gz."""
     host: str = ""
-    """Interface to listen on; "" is loopback on one machine and every interface in a container."""
+    """Interface to listen on; "" is loopback locally and every interface in a container."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    """0 takes any free one; the first line of the log says which."""
+    """0 chooses a free port, which the first line of the log contains."""
     device: str = "auto"
     """auto, cpu or cuda."""
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    """Requests at work at once; each decodes one file and runs the network on it."""
+    """Requests in work at the same time; each worker decodes one file and runs the network on it."""
     queue: Annotated[int, Field(ge=0, le=4096)] = 128
-    """Requests that may wait; more are answered 503 with Retry-After."""
+    """Requests that may wait; more are refused with 503 and Retry-After."""
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 1024
-    """Of one request; asynchronous invocations bring up to 1 GB."""
+    """MiB of one body; asynchronous invocations have up to 1 GB."""
     max_waiting_mib: Annotated[int, Field(ge=1)] = 2048
-    """Of all requests that wait or are at work."""
+    """MiB of all bodies that wait or are in work."""
     max_pixels: Annotated[int, Field(ge=1)] = 2**26
-    """Of one image, decoded."""
+    """Pixels of one decoded image."""
     max_voxels: Annotated[int, Field(ge=1)] = 2**27
-    """Of one volume, decoded, and of the same volume on the network's grid."""
+    """Voxels of one decoded volume, and of the same volume on the network's grid."""
     body_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120
-    """A body that takes longer to arrive is answered 408."""
+    """A body that takes longer to arrive is refused with 408."""
     predict_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
     """A prediction that takes longer is ended between two windows; one hour is an asynchronous invocation's maximum."""
 
 
 def read_settings(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> ServeSettings:
-    """Settings of a serving container: arguments win over the environment, which wins over the defaults.
+    """Read the settings: arguments override the environment, which overrides the defaults.
 
     Args:
         argv: `serve`, then `--name value` pairs.
-        environment: SageMaker sets the port there; a model's `Environment` sets the rest.
+        environment: SageMaker sets the port; the `Environment` of a SageMaker model sets the rest.
 
     Raises:
         SettingError: It isn't `serve`, or a value is unknown or can't be used; the message names it.
     """
     if list(argv[:1]) != ["serve"]:
-        raise SettingError("the first argument is not serve; hosting starts this container with it, by hand so do you")
-    given = {
+        raise SettingError("the first argument is not serve; begin the arguments with serve")
+    values = {
         name.removeprefix(ENVIRONMENT).lower().replace("_", "-"): value
         for name, value in environment.items()
         if name.startswith(ENVIRONMENT)
     }
     if environment.get(PORT_VARIABLE):
-        given["port"] = environment[PORT_VARIABLE]
+        values["port"] = environment[PORT_VARIABLE]
     arguments = read_pairs(argv[1:])
-    settings = parse_arguments(ServeSettings, given | arguments)
+    settings = parse_arguments(ServeSettings, values | arguments)
     if settings.host:
         return settings
-    alone = is_local() or "model-dir" in arguments
-    return settings.model_copy(update={"host": LOOPBACK if alone else EVERY_INTERFACE})
+    by_hand = is_local() or "model-dir" in arguments
+    return settings.model_copy(update={"host": LOOPBACK if by_hand else EVERY_INTERFACE})

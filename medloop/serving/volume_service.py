@@ -16,22 +16,22 @@ from medloop.imaging.formats import VOLUME_FORMATS, VolumeFormat
 from medloop.imaging.segment_predictor import VolumePredictor
 from medloop.imaging.validation import require_contrast
 from medloop.imaging.volumes import target_shape, to_ras
-from medloop.serving.media import JSON, choose, format_of
+from medloop.serving.media import JSON, find_format, negotiate
 from medloop.serving.refusals import RefusalError
-from medloop.serving.service import BODY, Answer, Inquiry, as_json, describe
+from medloop.serving.service import BODY, InferenceRequest, InferenceResponse, describe, to_json
 from medloop.serving.settings import ServeSettings
 
 MILLILITRES = 1e-3
-"""Of a cube whose edge is one mm."""
+"""Volume of a cube with edges of one mm."""
 MAX_ATTRIBUTES = 1024
 """Characters of X-Amzn-SageMaker-Custom-Attributes, by InvokeEndpoint's reference."""
 WRITERS = {form.media_types[0]: form.write_labels for form in VOLUME_FORMATS if form.write_labels}
-"""What writes a label map, by media type; the first is the default."""
+"""Functions that write a label map, by media type; the first is the default."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A volume as it was sent.
+    """A volume of a request.
 
     Attributes:
         volume: Voxels and affine.
@@ -45,13 +45,13 @@ class Scan:
 
     @property
     def unit(self) -> str:
-        """Unit of the affine's lengths: `mm`, or `unknown` where neither file nor client told it."""
+        """Unit of the affine's lengths: `mm`, or `unknown` if neither file nor request specifies it."""
         return UNKNOWN if self.volume.unit == UNKNOWN else "mm"
 
 
 @dataclass(frozen=True)
 class VolumeService:
-    """A segmentation model that answers requests."""
+    """A segmentation model that responds to requests."""
 
     predictor: VolumePredictor
     settings: ServeSettings
@@ -61,58 +61,58 @@ class VolumeService:
         """model.json."""
         return self.predictor.record
 
-    def answer(self, inquiry: Inquiry) -> Answer:
-        """A label map (the default), or a summary as JSON; with a map, the summary's volumes go in a header."""
+    def respond(self, request: InferenceRequest) -> InferenceResponse:
+        """Predict a label map (the default) with its volumes in a header, or the whole summary as JSON."""
         default, *others = WRITERS
-        accepted = choose(inquiry.accept, [default, JSON, *others])
-        scan = self._read(inquiry)
+        accepted = negotiate(request.accept, [default, JSON, *others])
+        scan = self._read(request)
         self._require_grid(scan.volume)
-        labels = self.predictor.segment_volume(scan.volume, inquiry.proceed).labels
+        labels = self.predictor.segment_volume(scan.volume, request.check_stop).labels
         summary = summarise(scan, labels, self.record)
         if accepted == JSON:
-            return Answer(as_json(summary), JSON)
+            return InferenceResponse(to_json(summary), JSON)
         write = WRITERS[accepted]
         body = write(labels, scan.volume, scan.source if scan.form.write_labels is write else None)
-        return Answer(body, accepted, _in_header(summary))
+        return InferenceResponse(body, accepted, _in_header(summary))
 
-    def _read(self, inquiry: Inquiry) -> Scan:
-        form = format_of(inquiry.body, inquiry.content_type, "segmentation", VOLUME_FORMATS)
-        source = InMemory(BODY, inquiry.body)
-        place = None if form.has_geometry else self._affine(inquiry)
+    def _read(self, request: InferenceRequest) -> Scan:
+        form = find_format(request.body, request.content_type, "segmentation", VOLUME_FORMATS)
+        source = InMemory(BODY, request.body)
+        geometry = None if form.has_geometry else self._geometry(request)
         volume = form.read(source, self.settings.max_voxels)
-        if place is not None:
-            volume = Volume(volume.voxels, *place)
+        if geometry is not None:
+            volume = Volume(volume.voxels, *geometry)
         require_contrast(source, volume.voxels)
         return Scan(volume, form, source)
 
-    def _affine(self, inquiry: Inquiry) -> tuple[NDArray[np.float64], str]:
-        """Affine and unit of a file that tells neither voxel size nor orientation; its axes are taken to be R, A, S."""
-        spacing = read_spacing(inquiry.attributes)
+    def _geometry(self, request: InferenceRequest) -> tuple[NDArray[np.float64], str]:
+        """Affine and unit of a file without voxel size and orientation; its axes are taken to be R, A, S."""
+        spacing = read_spacing(request.attributes)
         if spacing is None and self.predictor.preprocessing.mode == "patch":
             raise RefusalError(
                 400,
-                "an array tells no voxel size, which this model needs; send NIfTI, or spacing=X,Y,Z in mm "
+                "an array has no voxel size, which this model needs; send NIfTI, or spacing=X,Y,Z in mm "
                 "in X-Amzn-SageMaker-Custom-Attributes",
             )
         return np.diag([*(spacing or (1.0, 1.0, 1.0)), 1.0]), "mm" if spacing else UNKNOWN
 
     def _require_grid(self, volume: Volume) -> None:
-        """Refuse a small file whose voxel size makes a huge volume of it on the network's grid."""
+        """Refuse a small file with a voxel size that makes it a huge volume on the network's grid."""
         ras = to_ras(volume)
         shape = target_shape(ras.voxels.shape, ras.spacing, self.predictor.preprocessing)
         if math.prod(shape) > self.settings.max_voxels:
             raise TooLargeError(
                 InMemory(BODY, b""),
                 f"has more than {self.settings.max_voxels} voxels at the model's voxel size; "
-                "mend the header's voxel size or cut the volume",
+                "correct the header's voxel size or cut the volume",
             )
 
 
 def read_spacing(attributes: str) -> Triple | None:
-    """Voxel edges in mm from custom attributes: `spacing=X,Y,Z`, among others that a semicolon divides.
+    """Read voxel edges in mm from custom attributes: `spacing=X,Y,Z`, separated from others by a semicolon.
 
     Raises:
-        RefusalError: 400: it is given, and is no three positive numbers.
+        RefusalError: 400: the spacing is not three positive numbers.
     """
     pairs = dict(part.strip().partition("=")[::2] for part in attributes.split(";"))
     if "spacing" not in pairs:
@@ -122,12 +122,12 @@ def read_spacing(attributes: str) -> Triple | None:
     except ValueError:
         x = y = z = math.nan
     if not all(1e-6 <= edge <= 1e6 for edge in (x, y, z)):
-        raise RefusalError(400, "spacing in the custom attributes is no three positive numbers; write spacing=1,1,2.5")
+        raise RefusalError(400, "spacing in the custom attributes is not three positive numbers; write spacing=1,1,2.5")
     return x, y, z
 
 
 def summarise(scan: Scan, labels: NDArray[np.uint8], record: ModelRecord) -> dict[str, Any]:
-    """How large each structure is: in ml where the lengths' unit is known, else in voxels."""
+    """Measure each structure: in ml if the unit of lengths is known, else in voxels."""
     counts = np.bincount(labels.ravel(), minlength=len(record.classes))[: len(record.classes)].tolist()
     voxels = dict(zip(record.classes[1:], counts[1:], strict=True))
     factor = MILLILITRES if scan.unit == "mm" else None
@@ -146,7 +146,7 @@ def summarise(scan: Scan, labels: NDArray[np.uint8], record: ModelRecord) -> dic
 
 
 def _in_header(summary: dict[str, Any]) -> str:
-    """Unit and volumes as one line of JSON in ASCII; without the volumes where they don't fit."""
+    """Write unit and volumes as one line of JSON in ASCII, without the volumes if they don't fit."""
     unit = summary["unit"]
     short = {name: float(f"{volume:.6g}") for name, volume in summary["volumes"].items()}
     text = json.dumps({"unit": unit, "volumes": short}, separators=(",", ":"), allow_nan=False)

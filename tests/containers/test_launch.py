@@ -115,7 +115,7 @@ def test_a_killed_process_is_named(tmp_path: Path) -> None:
     """As the system does when memory runs out; the other one is ended."""
     ended = end(tmp_path, start(tmp_path, "if rank == 1:\n        os.kill(os.getpid(), 9)\n    time.sleep(60)"))
     assert ended.code == 128 + signal.SIGKILL
-    assert str(ended.failure).startswith("rank 1 was killed by SIGKILL, most likely because the machine's memory ran")
+    assert str(ended.failure).startswith("rank 1 was killed by SIGKILL, most likely because the host's memory ran")
     assert "Traceback" not in ended.err
 
 

@@ -93,13 +93,13 @@ class TestProcessingJob:
 
     def test_missing_input_is_named(self, ml_root: Path) -> None:
         """With the way to give it by hand."""
-        with pytest.raises(DataError, match="input data is missing; by hand, give --input-data DIR"):
+        with pytest.raises(DataError, match="input data is missing; set --input-data DIR"):
             ProcessingJob.read([]).input("data")
 
-    def test_last_word_is_kept_for_the_service(self, ml_root: Path) -> None:
+    def test_exit_message_is_written_for_the_service(self, ml_root: Path) -> None:
         """ExitMessage."""
         (ml_root / "output").mkdir()
-        ProcessingJob.read([]).say("80 cases")
+        ProcessingJob.read([]).set_exit_message("80 cases")
         assert (ml_root / "output" / "message").read_text() == "80 cases"
 
 

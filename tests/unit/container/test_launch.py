@@ -13,8 +13,8 @@ import pytest
 
 import medloop
 from medloop.container.cluster import Cluster, count_gpus
-from medloop.container.failures import Failure, judge, read_failures
-from medloop.container.launch import Plan, command, environment, launch, make_plan
+from medloop.container.failures import RankFailure, find_cause, read_failures
+from medloop.container.launch import LaunchPlan, command, environment, launch, make_plan
 from medloop.errors import SettingError
 
 ROOT = str(Path(medloop.__file__).parents[1])
@@ -52,13 +52,13 @@ def launched(strategy: str, processes: int, environ: dict[str, str]) -> tuple[li
     return became[0] if became else None
 
 
-def plan_of(started: tuple[list[str], dict[str, str]] | None) -> Plan:
+def plan_of(started: tuple[list[str], dict[str, str]] | None) -> LaunchPlan:
     """The plan in a launcher's command line."""
     assert started is not None
     argv, _ = started
     assert argv[:3] == [sys.executable, "-m", "medloop.container.torchrun"]
     assert argv[4:] == [os.path.abspath("main.py"), "train", "--epochs", "3"]
-    return Plan.from_text(argv[3])
+    return LaunchPlan.from_text(argv[3])
 
 
 class TestLaunch:
@@ -68,14 +68,14 @@ class TestLaunch:
         """Eight GPUs, eight processes, which meet on the loopback at a free port."""
         write_config(ml_root, {"hosts": ["algo-1"], "current_host": "algo-1", "network_interface_name": "eth0"})
         plan = plan_of(launched("ddp", 0, {"SM_NUM_GPUS": "8"}))
-        assert (plan.local, plan.hosts, plan.size) == (8, 1, 8)
+        assert (plan.processes_per_host, plan.num_hosts, plan.size) == (8, 1, 8)
         assert (plan.master, plan.port) == ("127.0.0.1", 0)
 
     def test_hosts_meet_on_the_first_of_them(self, ml_root: Path) -> None:
         """In the order of their names on every host, over the interface that the service names."""
         write_config(ml_root, TWO_HOSTS)
         started = launched("fsdp", 0, {"SM_NUM_GPUS": "4"})
-        assert plan_of(started) == Plan(4, 2, 1, "algo-1", 29500, "eth0")
+        assert plan_of(started) == LaunchPlan(4, 2, 1, "algo-1", 29500, "eth0")
         assert started is not None
         assert started[1]["NCCL_SOCKET_IFNAME"] == started[1]["GLOO_SOCKET_IFNAME"] == "eth0"
 
@@ -96,7 +96,7 @@ class TestLaunch:
             "SM_NETWORK_INTERFACE_NAME": "ethwe",
             "SM_NUM_GPUS": "1",
         }
-        assert plan_of(launched("ddp", 0, variables)) == Plan(1, 3, 2, "algo-1", 29500, "ethwe")
+        assert plan_of(launched("ddp", 0, variables)) == LaunchPlan(1, 3, 2, "algo-1", 29500, "ethwe")
 
     def test_without_gpu_there_are_two_processes_or_as_many_as_asked(
         self, ml_root: Path, capsys: pytest.CaptureFixture[str]
@@ -156,51 +156,55 @@ class TestEnvironment:
 
     def test_processes_divide_the_cores(self) -> None:
         """Where nothing is said; never none."""
-        assert environment(Plan(4), {}, cores=48)["OMP_NUM_THREADS"] == "12"
-        assert environment(Plan(4), {}, cores=2)["OMP_NUM_THREADS"] == "1"
+        assert environment(LaunchPlan(4), {}, cores=48)["OMP_NUM_THREADS"] == "12"
+        assert environment(LaunchPlan(4), {}, cores=2)["OMP_NUM_THREADS"] == "1"
 
     def test_processes_of_a_local_job_divide_its_threads(self) -> None:
         """The local backend says how many a job may use; elsewhere a number is the user's word on each process."""
         given = {"OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8"}
-        local = environment(Plan(2), {**given, "ML_ROOT": "/somewhere"}, cores=64)
+        local = environment(LaunchPlan(2), {**given, "ML_ROOT": "/somewhere"}, cores=64)
         assert (local["OMP_NUM_THREADS"], local["MKL_NUM_THREADS"]) == ("4", "4")
-        assert environment(Plan(2), given, cores=64)["OMP_NUM_THREADS"] == "8"
+        assert environment(LaunchPlan(2), given, cores=64)["OMP_NUM_THREADS"] == "8"
 
     def test_this_package_is_found_last(self) -> None:
         """After what is on the path already, a staged start-up module above all."""
-        assert environment(Plan(2), {"PYTHONPATH": "/site:/code"})["PYTHONPATH"] == f"/site:/code:{ROOT}"
-        assert environment(Plan(2), {"PYTHONPATH": f"{ROOT}:/code"})["PYTHONPATH"] == f"{ROOT}:/code"
+        assert environment(LaunchPlan(2), {"PYTHONPATH": "/site:/code"})["PYTHONPATH"] == f"/site:/code:{ROOT}"
+        assert environment(LaunchPlan(2), {"PYTHONPATH": f"{ROOT}:/code"})["PYTHONPATH"] == f"{ROOT}:/code"
 
     def test_a_users_interface_stays(self) -> None:
         """The service's is a default."""
-        plan = Plan(1, 2, 0, "algo-1", 29500, "eth0")
+        plan = LaunchPlan(1, 2, 0, "algo-1", 29500, "eth0")
         found = environment(plan, {"NCCL_SOCKET_IFNAME": "eth1"})
         assert (found["NCCL_SOCKET_IFNAME"], found["GLOO_SOCKET_IFNAME"]) == ("eth1", "eth0")
 
     def test_arguments_arrive_as_they_were(self) -> None:
         """Blanks and quotes too."""
-        assert command(Plan(2), ["/a b/main.py", "--size", '[1, "é"]'])[4:] == ["/a b/main.py", "--size", '[1, "é"]']
+        assert command(LaunchPlan(2), ["/a b/main.py", "--size", '[1, "é"]'])[4:] == [
+            "/a b/main.py",
+            "--size",
+            '[1, "é"]',
+        ]
 
 
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (b"", "is no JSON"),
+        (b"", "is not JSON"),
         (b"\xff\xfe", "can't be read"),
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
-        ([], "must hold a JSON object"),
-        ({}, "hosts must be a list"),
-        ({"hosts": [], "current_host": "algo-1"}, "hosts must be a list"),
-        ({"hosts": "algo-1", "current_host": "algo-1"}, "hosts must be a list"),
-        ({"hosts": ["algo-1", 2], "current_host": "algo-1"}, "no host's name"),
-        ({"hosts": ["algo-1", "$(reboot)"], "current_host": "algo-1"}, "no host's name"),
-        ({"hosts": ["algo-1", "-x"], "current_host": "algo-1"}, "no host's name"),
-        ({"hosts": ["algo-1", "algo-1"], "current_host": "algo-1"}, "twice"),
-        ({"hosts": ["algo-1"]}, "current_host is 'None', which is none of hosts"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ([], "is not a JSON object"),
+        ({}, "hosts is not a list"),
+        ({"hosts": [], "current_host": "algo-1"}, "hosts is not a list"),
+        ({"hosts": "algo-1", "current_host": "algo-1"}, "hosts is not a list"),
+        ({"hosts": ["algo-1", 2], "current_host": "algo-1"}, "other than host names"),
+        ({"hosts": ["algo-1", "$(reboot)"], "current_host": "algo-1"}, "other than host names"),
+        ({"hosts": ["algo-1", "-x"], "current_host": "algo-1"}, "other than host names"),
+        ({"hosts": ["algo-1", "algo-1"], "current_host": "algo-1"}, "a duplicate"),
+        ({"hosts": ["algo-1"]}, "current_host is 'None', which is not in hosts"),
         ({"hosts": ["algo-1"], "current_host": "algo-2"}, "current_host is 'algo-2'"),
-        ({**TWO_HOSTS, "network_interface_name": "eth0;reboot"}, "no network interface's name"),
-        ({**TWO_HOSTS, "network_interface_name": ["eth0"]}, "no network interface's name"),
+        ({**TWO_HOSTS, "network_interface_name": "eth0;reboot"}, "not the name of a network interface"),
+        ({**TWO_HOSTS, "network_interface_name": ["eth0"]}, "not the name of a network interface"),
     ],
 )
 def test_a_broken_resource_configuration_is_refused(ml_root: Path, config: Any, reason: str) -> None:
@@ -214,7 +218,7 @@ def test_a_broken_resource_configuration_is_refused(ml_root: Path, config: Any, 
 
 def test_broken_variables_of_script_mode_are_refused() -> None:
     """By their name."""
-    with pytest.raises(SettingError, match="SM_HOSTS: is no JSON"):
+    with pytest.raises(SettingError, match="SM_HOSTS: is not JSON"):
         Cluster.read({"SM_HOSTS": "algo-1"})
     with pytest.raises(SettingError, match="SM_HOSTS: current_host"):
         Cluster.read({"SM_HOSTS": '["algo-1"]'})
@@ -237,71 +241,74 @@ def test_every_host_makes_the_same_plan() -> None:
     """But for its own place."""
     hosts = ("algo-1", "algo-10", "algo-2")
     plans = [make_plan(Cluster(hosts, host, "eth0"), 0, 8) for host in hosts]
-    assert [plan.place for plan in plans] == [0, 1, 2]
-    assert len({(plan.local, plan.hosts, plan.master, plan.port) for plan in plans}) == 1
+    assert [plan.host_rank for plan in plans] == [0, 1, 2]
+    assert len({(plan.processes_per_host, plan.num_hosts, plan.master, plan.port) for plan in plans}) == 1
 
 
-class TestJudge:
+class TestFindCause:
     """The first cause among what processes say."""
 
     LOST = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:123"
 
-    def lost(self, rank: int, time: float) -> Failure:
+    def lost(self, rank: int, time: float) -> RankFailure:
         """A process whose peer went away."""
-        return Failure(rank, f"RuntimeError: {self.LOST}\nTraceback (most recent call last): ...", 1, False, time)
+        return RankFailure(rank, f"RuntimeError: {self.LOST}\nTraceback (most recent call last): ...", 1, False, time)
 
     def test_an_expected_error_wins_over_what_follows_from_it(self) -> None:
         """Also where it was written down later: a process tears its connections down before it says why."""
-        cause = Failure(1, "epochs: too few", 2, True, 2.0)
-        verdict = judge({0: 1, 1: 2}, [self.lost(0, 1.0), cause], stopped=False)
-        assert (verdict.code, verdict.reason) == (2, "epochs: too few")
-        unknown = Failure(0, "RuntimeError: what another library says of it\nTraceback ...", 1, False, 1.0)
-        assert judge({0: 1, 1: 2}, [unknown, cause], stopped=False).reason == "epochs: too few"
+        cause = RankFailure(1, "epochs: too few", 2, True, 2.0)
+        failure = find_cause({0: 1, 1: 2}, [self.lost(0, 1.0), cause], stopped=False)
+        assert (failure.code, failure.reason) == (2, "epochs: too few")
+        unknown = RankFailure(0, "RuntimeError: what another library says of it\nTraceback ...", 1, False, 1.0)
+        assert find_cause({0: 1, 1: 2}, [unknown, cause], stopped=False).reason == "epochs: too few"
 
     def test_an_error_that_only_tells_of_a_lost_peer_is_none(self) -> None:
         """A checkpoint that can't be written for want of the other process."""
-        follows = Failure(0, f"checkpoints: can't be written ({self.LOST})", 2, True, 1.0)
-        bug = Failure(1, "TypeError: x\nTraceback (most recent call last): ...", 1, False, 2.0)
-        assert judge({0: 2, 1: 1}, [follows, bug], stopped=False).reason == bug.reason
+        follows = RankFailure(0, f"checkpoints: can't be written ({self.LOST})", 2, True, 1.0)
+        bug = RankFailure(1, "TypeError: x\nTraceback (most recent call last): ...", 1, False, 2.0)
+        assert find_cause({0: 2, 1: 1}, [follows, bug], stopped=False).reason == bug.reason
 
     def test_a_bug_whose_traceback_leads_through_gloo_is_a_bug(self) -> None:
         """Only what is said counts."""
-        bug = Failure(0, f"TypeError: x\nTraceback (most recent call last):\n {self.LOST}", 1, False, 1.0)
-        assert not bug.lost_a_peer
+        bug = RankFailure(0, f"TypeError: x\nTraceback (most recent call last):\n {self.LOST}", 1, False, 1.0)
+        assert not bug.is_consequence
 
     def test_a_killed_process_is_the_cause(self) -> None:
         """With the likeliest reason, and the code that a shell would give."""
-        verdict = judge({0: 1, 1: -signal.SIGKILL}, [self.lost(0, 1.0)], stopped=False)
-        assert verdict.code == 137
-        assert str(verdict.reason).startswith("rank 1 was killed by SIGKILL, most likely because the machine's memory")
-        crashed = judge({0: -signal.SIGABRT, 1: -signal.SIGSEGV}, [], stopped=False)
-        assert (crashed.code, crashed.reason) == (139, "rank 1 was ended by SIGSEGV; its log may say more")
+        failure = find_cause({0: 1, 1: -signal.SIGKILL}, [self.lost(0, 1.0)], stopped=False)
+        assert failure.code == 137
+        assert str(failure.reason).startswith("rank 1 was killed by SIGKILL, most likely because the host's memory")
+        crashed = find_cause({0: -signal.SIGABRT, 1: -signal.SIGSEGV}, [], stopped=False)
+        assert (crashed.code, crashed.reason) == (139, "rank 1 was ended by SIGSEGV; see its log")
 
-    def test_what_ends_without_a_word_is_named(self) -> None:
+    def test_a_process_that_ends_without_a_reason_is_named(self) -> None:
         """By its exit code."""
-        verdict = judge({0: -signal.SIGTERM, 1: 3}, [], stopped=False)
-        assert (verdict.code, verdict.reason) == (3, "rank 1 ended with exit code 3, and said nothing; its log may")
+        failure = find_cause({0: -signal.SIGTERM, 1: 3}, [], stopped=False)
+        assert (failure.code, failure.reason) == (
+            3,
+            "rank 1 ended with exit code 3 and reported no reason; see its log",
+        )
 
     def test_a_stopped_job_has_not_failed(self) -> None:
         """Whatever its processes ended by; an error while saving is one."""
-        assert judge({}, [Failure(0, "stopped", 143, True, 1.0)], stopped=True).code == 143
-        late = judge({0: 143, 1: -signal.SIGKILL}, [Failure(0, "stopped", 143, True, 1.0)], stopped=True)
+        assert find_cause({}, [RankFailure(0, "stopped", 143, True, 1.0)], stopped=True).code == 143
+        late = find_cause({0: 143, 1: -signal.SIGKILL}, [RankFailure(0, "stopped", 143, True, 1.0)], stopped=True)
         assert (late.code, late.reason) == (143, None)
-        assert judge({0: -signal.SIGTERM, 1: 143}, [], stopped=False).code == 143
-        full = judge({}, [Failure(1, "disk full", 2, True, 1.0)], stopped=True)
+        assert find_cause({0: -signal.SIGTERM, 1: 143}, [], stopped=False).code == 143
+        full = find_cause({}, [RankFailure(1, "disk full", 2, True, 1.0)], stopped=True)
         assert (full.code, full.reason) == (2, "disk full")
 
     def test_a_host_whose_peers_are_elsewhere_knows_no_cause(self) -> None:
         """It says what it has seen, as a consequence."""
-        verdict = judge({0: 1, 1: 1}, [self.lost(0, 1.0), self.lost(1, 1.1)], stopped=False)
-        assert (verdict.code, verdict.consequence) == (1, True)
-        assert str(verdict.reason).startswith("rank 0 lost the processes that it trains with: RuntimeError")
-        assert judge({0: -signal.SIGABRT}, [], stopped=False).consequence
+        failure = find_cause({0: 1, 1: 1}, [self.lost(0, 1.0), self.lost(1, 1.1)], stopped=False)
+        assert (failure.code, failure.is_consequence) == (1, True)
+        assert str(failure.reason).startswith("rank 0 lost the processes that it trains with: RuntimeError")
+        assert find_cause({0: -signal.SIGABRT}, [], stopped=False).is_consequence
 
     def test_failures_come_back_in_order(self, tmp_path: Path) -> None:
         """Through files, one a process, whole."""
-        first, second = Failure(1, "é\nb", 2, True, 1.5), Failure(0, "a", 1, False, 2.5)
-        second.leave(tmp_path)
-        first.leave(tmp_path)
+        first, second = RankFailure(1, "é\nb", 2, True, 1.5), RankFailure(0, "a", 1, False, 2.5)
+        second.write(tmp_path)
+        first.write(tmp_path)
         (tmp_path / ".2.partial").write_text("{", encoding="utf-8")
         assert read_failures(tmp_path) == [first, second]

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from medloop.documents.model import ModelRecord
 from medloop.serving.app import Endpoint, make_app
 from medloop.serving.refusals import RefusalError
-from medloop.serving.service import Answer, Inquiry
+from medloop.serving.service import InferenceRequest, InferenceResponse
 from medloop.serving.settings import MIB, ServeSettings
 from tests.unit.serving.worlds import SMALL, client, image_service, nifti, png, volume_service
 
@@ -31,14 +31,14 @@ class Held:
     record: ModelRecord = field(default_factory=lambda: image_service().record)
     answered: int = 0
 
-    def answer(self, inquiry: Inquiry) -> Answer:
+    def respond(self, request: InferenceRequest) -> InferenceResponse:
         """Wait, then answer or raise."""
         self.began.set()
         assert self.go.wait(30)
         if self.error:
             raise self.error
         self.answered += 1
-        return Answer(str(len(inquiry.body)).encode(), "text/plain")
+        return InferenceResponse(str(len(request.body)).encode(), "text/plain")
 
 
 def open_client(service: object, settings: ServeSettings = SMALL) -> httpx.AsyncClient:
@@ -156,11 +156,11 @@ def test_a_body_that_does_not_arrive() -> None:
 class Endless(Held):
     """A model that works until it is told to stop."""
 
-    def answer(self, inquiry: Inquiry) -> Answer:
+    def respond(self, request: InferenceRequest) -> InferenceResponse:
         """Look every now and then."""
         self.began.set()
         for _ in range(3000):
-            inquiry.proceed()
+            request.check_stop()
             time.sleep(0.01)
         raise AssertionError("never stopped")
 
@@ -198,10 +198,10 @@ def test_a_client_that_goes_away() -> None:
 def test_a_segmentation_is_ended_between_two_windows() -> None:
     """The network isn't run for a request that was told to stop."""
     service = volume_service()
-    inquiry = Inquiry(nifti())
-    inquiry.stop.set()
+    request = InferenceRequest(nifti())
+    request.stop.set()
     with pytest.raises(RefusalError, match="takes too long"):
-        service.answer(inquiry)
+        service.respond(request)
     assert not hasattr(service.predictor.model, "seen")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from medloop.errors import DataError
 from medloop.serving.loading import load_service
-from medloop.serving.service import Inquiry
+from medloop.serving.service import InferenceRequest
 from medloop.serving.settings import ServeSettings
 from tests.containers.endpoints import write_untrained
 from tests.unit.serving.worlds import png
@@ -38,7 +38,7 @@ def test_an_archive_is_unpacked(model: Path, tmp_path: Path) -> None:
         for file in sorted(model.iterdir()):
             archive.add(file, file.name)
     answers = [
-        load_service(ServeSettings(model_dir=folder)).answer(Inquiry(png())).body
+        load_service(ServeSettings(model_dir=folder)).respond(InferenceRequest(png())).body
         for folder in (model, tmp_path / "packed")
     ]
     assert answers[0] == answers[1]

@@ -6,7 +6,7 @@ import pytest
 
 from medloop.documents.split import Task
 from medloop.imaging.formats import FORMATS
-from medloop.serving.media import JSON, choose, format_of
+from medloop.serving.media import JSON, find_format, negotiate
 from medloop.serving.refusals import RefusalError
 from tests.unit.serving.worlds import nifti, npy, png
 
@@ -15,7 +15,7 @@ NIFTI, NPY = "application/x-nifti", "application/x-npy"
 
 def name_of(body: bytes, declared: str, task: Task) -> str:
     """The name of a body's format."""
-    return format_of(body, declared, task, FORMATS[task]).name
+    return find_format(body, declared, task, FORMATS[task]).name
 
 
 @pytest.mark.parametrize("declared", ["", "application/octet-stream", "application/x-www-form-urlencoded"])
@@ -69,12 +69,12 @@ def test_refused(body: bytes, declared: str, task: str, status: int, words: str)
 )
 def test_the_form_that_is_liked_best(accept: str, form: str) -> None:
     """By quality and specificity; the server's order decides among equals."""
-    assert choose(accept, [NIFTI, JSON, NPY]) == form
+    assert negotiate(accept, [NIFTI, JSON, NPY]) == form
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "*/*;q=0", "application/json;q=much", ";;;", "application/json;q=nan"])
 def test_nothing_acceptable(accept: str) -> None:
     """406, with what there is."""
     with pytest.raises(RefusalError, match="application/json") as caught:
-        choose(accept, [JSON])
+        negotiate(accept, [JSON])
     assert caught.value.status == 406

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from medloop.documents.model import Best, ImagePreprocessing, ModelRecord, Network, TrainedOn, VolumePreprocessing
 from medloop.imaging.classify_predictor import ImagePredictor
 from medloop.serving.app import Endpoint, make_app
-from medloop.serving.service import ImageService, Service
+from medloop.serving.image_service import ImageService
+from medloop.serving.service import Service
 from medloop.serving.settings import ServeSettings
 from medloop.serving.volume_service import VolumeService
 from tests.unit.imaging.test_segment_predictor import OBLIQUE, PREPROCESSING, predictor
