@@ -52,7 +52,6 @@ class Table(StrEnum):
     MODELS = "models"
     ENDPOINT_CONFIGS = "endpoint_configs"
     ENDPOINTS = "endpoints"
-    CARDS = "model_cards"
     SCHEDULES = "schedules"
     CACHE = "step_cache"
     VERSIONS = "pipeline_versions"
