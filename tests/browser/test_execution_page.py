@@ -14,7 +14,7 @@ import pytest
 from medloop.commands.execution.page_refresh import Page as Followed
 from medloop.commands.execution.page_view import ViewReader
 from tests.browser.conftest import assert_accessible, show, sideways, unreached
-from tests.unit.cli.conftest import Account
+from tests.unit.cli.account import Account
 from tests.unit.cli.executions import (
     HOSTILE,
     STEPS,
@@ -65,16 +65,15 @@ def failed(account: Account) -> str:
 
 
 @pytest.fixture
-def account() -> Account:
+def account(tmp_path: Path) -> Account:
     """An empty account."""
-    return Account()
+    return Account(tmp_path / "account")
 
 
 @pytest.fixture
 def page_of(account: Account, tmp_path: Path) -> Callable[[str], Followed]:
     """Makes the page of an execution on AWS, whose costs are known."""
-    boto = SimpleNamespace(client=lambda service: account)
-    target = cast(Any, SimpleNamespace(name="aws", boto=boto, bucket="bucket"))
+    target = cast(Any, SimpleNamespace(name="aws", boto=account.boto, bucket="bucket"))
     return lambda arn: Followed(ViewReader(target, tmp_path / "home", arn), tmp_path / "page.html", "", EVERY)
 
 

@@ -1,4 +1,4 @@
-"""Executions in the in-memory account, as pages of executions show them."""
+"""Executions in an account of a test, as pages of executions show them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from tests.unit.cli.conftest import ARN, START, Account
+from tests.unit.cli.account import ARN, START, Account
 from tests.unit.cli.versions import EVALUATION
 
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>"

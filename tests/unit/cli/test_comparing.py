@@ -1,4 +1,4 @@
-"""`medloop models compare` against an in-memory account."""
+"""`medloop models compare` against an account of the test's."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cli.conftest import START
+from tests.unit.cli.account import START
 from tests.unit.cli.executions import (
     HOSTILE,
     STEPS,

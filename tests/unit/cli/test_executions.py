@@ -1,4 +1,4 @@
-"""`medloop executions` against an in-memory account."""
+"""`medloop executions` against an account of the test's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medloop.cli import main
 def test_list_shows_the_newest_first(medloop: Any, account: Any) -> None:
     """Executions of all pipelines come as one list, the newest first, with whole ARNs in JSON."""
     account.add_execution("aaa", "Succeeded")
-    arn = account.add_execution("bbb", "Failed", pipeline="segmentation", PipelineExecutionFailureReason="gate")
+    arn = account.add_execution("bbb", "Failed", pipeline="segmentation", FailureReason="gate")
 
     assert medloop("executions", "list", "--json") == 0
 

@@ -1,4 +1,4 @@
-"""`medloop models` against an in-memory account."""
+"""`medloop models` against an account of the test's."""
 
 from __future__ import annotations
 

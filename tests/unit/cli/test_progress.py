@@ -25,7 +25,7 @@ def test_a_terminal_gets_a_table_that_ends_as_the_execution(account: Any, finish
         account.steps[finished] = whole
         account.executions[finished]["PipelineExecutionStatus"] = "Succeeded"
 
-    target: Any = SimpleNamespace(name="local", boto=SimpleNamespace(client=lambda service: account))
+    target: Any = SimpleNamespace(name="local", boto=account.boto)
     execution = follow(target, finished, console, later)
 
     assert execution.status == "Succeeded"

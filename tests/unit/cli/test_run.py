@@ -1,4 +1,4 @@
-"""`medloop run` against an in-memory account: what is asked of the service, and what the user is told."""
+"""`medloop run` against an account of the test's: what is asked of the service, and what the user is told."""
 
 from __future__ import annotations
 
