@@ -11,12 +11,16 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medloop.documents.champion import NO_VERSION, ChampionRequest
 from medloop.documents.file_names import SPLIT_FILE
 from medloop.errors import DataError, TargetError
 from medloop.s3_uri import split_s3_uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
 
 DIGEST_LENGTH = 40
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
@@ -32,7 +36,7 @@ class Version:
     """s3:// URI of its model.tar.gz."""
 
 
-def answer(event: Mapping[str, Any], sagemaker: Any, s3: Any) -> dict[str, str]:
+def answer(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) -> dict[str, str]:
     """Find the competitors, and record that the test set is used for this candidate.
 
     Args:
@@ -69,7 +73,7 @@ def answer(event: Mapping[str, Any], sagemaker: Any, s3: Any) -> dict[str, str]:
     }
 
 
-def approved_versions(sagemaker: Any, group: str) -> list[str]:
+def approved_versions(sagemaker: SageMakerClient, group: str) -> list[str]:
     """The ARNs of the group's Approved versions, oldest first.
 
     A version's number is never given twice, so the highest number is the newest version, whenever it was approved.
@@ -89,7 +93,7 @@ def approved_versions(sagemaker: Any, group: str) -> list[str]:
     return [str(summary["ModelPackageArn"]) for summary in summaries]
 
 
-def find_champion(sagemaker: Any, approved: Sequence[str], candidate: str) -> Version | None:
+def find_champion(sagemaker: SageMakerClient, approved: Sequence[str], candidate: str) -> Version | None:
     """The champion: the newest Approved version whose artefact isn't the candidate's.
 
     A run that changed nothing gives the artefact of its champion again, so it meets the champion before that one.
@@ -105,7 +109,7 @@ def find_champion(sagemaker: Any, approved: Sequence[str], candidate: str) -> Ve
     return _first_other(sagemaker, reversed(approved), candidate)
 
 
-def _first_other(sagemaker: Any, arns: Iterable[str], candidate: str) -> Version | None:
+def _first_other(sagemaker: SageMakerClient, arns: Iterable[str], candidate: str) -> Version | None:
     """The first of the versions whose artefact isn't the candidate's; those after it aren't requested."""
     versions = (_version(sagemaker, arn) for arn in arns)
     return next((version for version in versions if version.model != candidate), None)
@@ -133,7 +137,7 @@ def digest_of_test(split: Mapping[str, Any]) -> str:
     return _digest(json.dumps(sorted(cases)))
 
 
-def count_use(s3: Any, uses: str, test: str, candidate: str) -> int:
+def count_use(s3: S3Client, uses: str, test: str, candidate: str) -> int:
     """Record that a test set is used for a candidate, once; the number of its record among those of the test set.
 
     Records are numbered, and a number is taken by whoever writes its object first: so a candidate's number never
@@ -148,16 +152,16 @@ def count_use(s3: Any, uses: str, test: str, candidate: str) -> int:
     bucket, folder = split_s3_uri(f"{uses.rstrip('/')}/{test}/")
     body = json.dumps({"candidate": candidate}).encode()
     for number in itertools.count(1):
-        place = {"Bucket": bucket, "Key": f"{folder}{number:06d}"}
-        if _take(s3, place, body) or s3.get_object(**place)["Body"].read() == body:
+        key = f"{folder}{number:06d}"
+        if _write_new(s3, bucket, key, body) or s3.get_object(Bucket=bucket, Key=key)["Body"].read() == body:
             return number
     raise AssertionError("numbers never end")
 
 
-def _take(s3: Any, place: Mapping[str, str], body: bytes) -> bool:
-    """Write an object that isn't there yet; whether it wasn't."""
+def _write_new(s3: S3Client, bucket: str, key: str, body: bytes) -> bool:
+    """Write an object unless its key is taken; True if it was free."""
     try:
-        s3.put_object(**place, Body=body, IfNoneMatch="*")
+        s3.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*")
         return True
     except Exception as error:
         if _code(error) not in _TAKEN:
@@ -165,7 +169,7 @@ def _take(s3: Any, place: Mapping[str, str], body: bytes) -> bool:
         return False
 
 
-def _version(sagemaker: Any, arn: str) -> Version:
+def _version(sagemaker: SageMakerClient, arn: str) -> Version:
     """An Approved version.
 
     Raises:
@@ -184,7 +188,7 @@ def artefact_of(package: Mapping[str, Any]) -> str | None:
     return None if model is None else str(model)
 
 
-def _require_artefact(s3: Any, version: Version) -> None:
+def _require_artefact(s3: S3Client, version: Version) -> None:
     bucket, key = split_s3_uri(version.model)
     try:
         s3.head_object(Bucket=bucket, Key=key)
@@ -195,7 +199,7 @@ def _require_artefact(s3: Any, version: Version) -> None:
         raise DataError(f"{version.arn}: is Approved and its artefact {version.model} is gone; {mend}") from None
 
 
-def _read_split(s3: Any, folder: str) -> dict[str, Any]:
+def _read_split(s3: S3Client, folder: str) -> dict[str, Any]:
     bucket, key = split_s3_uri(f"{folder.rstrip('/')}/{SPLIT_FILE}")
     try:
         document = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())

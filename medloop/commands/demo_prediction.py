@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medloop.commands.execution_status import Execution, output_uri
 from medloop.commands.hosting.deployment import deploy_model
@@ -122,7 +122,7 @@ def _first_object(target: Target, uri: str, endings: tuple[str, ...]) -> str:
         DataError: There is none.
     """
     bucket, prefix = split_s3_uri(uri.rstrip("/") + "/")
-    s3: Any = target.boto.client("s3")
+    s3 = target.boto.client("s3")
     for item in s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", []):
         if item["Key"].endswith(endings):
             return f"s3://{bucket}/{item['Key']}"

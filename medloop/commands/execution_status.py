@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from medloop.definition.step_types import JOB_TYPES, JobType, type_in_metadata
 from medloop.errors import UserError
 
 if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
     from medloop.cloud.target import Target
 
 RUNNING = frozenset({"Executing", "Stopping"})
@@ -106,7 +109,7 @@ class Execution:
         return next((s for s in self.steps if s.name.lower() == name.lower()), None)
 
 
-def list_executions(sagemaker: Any, pipeline: str | None = None) -> list[dict[str, Any]]:
+def list_executions(sagemaker: SageMakerClient, pipeline: str | None = None) -> list[dict[str, Any]]:
     """Summaries of executions, the newest first, each with its `PipelineName`; none of a pipeline that never ran.
 
     Raises:
@@ -133,7 +136,7 @@ def list_executions(sagemaker: Any, pipeline: str | None = None) -> list[dict[st
     return sorted(found, key=lambda s: s["StartTime"], reverse=True)
 
 
-def find_execution(sagemaker: Any, wanted: str) -> str:
+def find_execution(sagemaker: SageMakerClient, wanted: str) -> str:
     """The ARN that a full ARN, an id, the unique beginning of an id, or `latest` stands for.
 
     Raises:
@@ -161,7 +164,7 @@ def execution_id(arn: str) -> str:
     return arn.rsplit("/", 1)[-1]
 
 
-def read_execution(sagemaker: Any, arn: str) -> Execution:
+def read_execution(sagemaker: SageMakerClient, arn: str) -> Execution:
     """An execution and its steps as they are now."""
     answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
     status = answer["PipelineExecutionStatus"]
@@ -183,13 +186,13 @@ def read_execution(sagemaker: Any, arn: str) -> Execution:
     )
 
 
-def read_parameters(sagemaker: Any, arn: str) -> dict[str, str]:
+def read_parameters(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
     """The parameters of an execution, by name."""
     pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(PipelineExecutionArn=arn)
     return {parameter["Name"]: parameter["Value"] for page in pages for parameter in page["PipelineParameters"]}
 
 
-def _step(raw: dict[str, Any]) -> Step:
+def _step(raw: Mapping[str, Any]) -> Step:
     metadata = raw.get("Metadata") or {}
     kind = next(iter(metadata), "")
     told, row = metadata.get(kind, {}), type_in_metadata(kind)
@@ -219,7 +222,7 @@ def _seconds(started: datetime | None, ended: datetime | None) -> float | None:
     return None if started is None else ((ended or datetime.now(UTC)) - started).total_seconds()
 
 
-def describe_job(sagemaker: Any, job: Job) -> dict[str, Any]:
+def describe_job(sagemaker: SageMakerClient, job: Job) -> dict[str, Any]:
     """The service's description of a step's job."""
     from botocore import xform_name
 
@@ -239,7 +242,7 @@ def output_uri(target: Target, execution: Execution, name: str) -> str | None:
     return None
 
 
-def failure_text(sagemaker: Any, step: Step) -> str:
+def failure_text(sagemaker: SageMakerClient, step: Step) -> str:
     """Why a step failed: its own reason, or else what its job left behind."""
     if step.job is None:
         return step.reason
@@ -254,14 +257,14 @@ def failed_step(execution: Execution) -> Step | None:
     return next((s for s in reversed(execution.steps) if s.status == "Failed"), None)
 
 
-def exit_code(sagemaker: Any, execution: Execution) -> int:
+def exit_code(sagemaker: SageMakerClient, execution: Execution) -> int:
     """0 where the execution succeeded, 2 where a job was given wrong input, 1 otherwise."""
     if execution.status == "Succeeded":
         return 0
     return 2 if any(_by_user(sagemaker, s) for s in execution.steps if s.status == "Failed") else 1
 
 
-def _by_user(sagemaker: Any, step: Step) -> bool:
+def _by_user(sagemaker: SageMakerClient, step: Step) -> bool:
     if step.job is None:
         return False
     job = describe_job(sagemaker, step.job)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medloop.bundle import image_containers
 from medloop.commands.options import DEFAULT_HOME, JsonOption, TargetName, services
 from medloop.commands.output import print_json, print_table, say
 
@@ -21,6 +20,7 @@ NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[CONTAINER].
 @app.command("list")
 def list_(ctx: typer.Context, json: JsonOption = False) -> None:
     """List the images that pipelines run on AWS: which are pushed, and what their scan found."""
+    from medloop.bundle import image_containers
     from medloop.cloud.images import find_image
 
     target = services(ctx).target(TargetName.aws, DEFAULT_HOME)
@@ -30,6 +30,7 @@ def list_(ctx: typer.Context, json: JsonOption = False) -> None:
 @app.command()
 def push(ctx: typer.Context, names: NamesArgument = None, json: JsonOption = False) -> None:
     """Build with Docker, and push, the images that aren't there yet."""
+    from medloop.bundle import image_containers
     from medloop.cloud.images import push_image
 
     target = services(ctx).target(TargetName.aws, DEFAULT_HOME)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -17,6 +17,10 @@ from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.commands.output import duration, say
 from medloop.errors import MedloopError, SettingError, UserError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import DescribeEndpointOutputTypeDef
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 _POLL_SECONDS = 0.5
@@ -116,7 +120,7 @@ def default_hosting(package: Mapping[str, Any], preset: str | None = None, sets:
     return hosting
 
 
-def remove_endpoint(services: Services, sagemaker: Any, name: str) -> None:
+def remove_endpoint(services: Services, sagemaker: SageMakerClient, name: str) -> None:
     """Delete an endpoint and wait until it is gone.
 
     Raises:
@@ -127,7 +131,7 @@ def remove_endpoint(services: Services, sagemaker: Any, name: str) -> None:
     _watch(services, name, lambda: _status(sagemaker, name), lambda status: status is None)
 
 
-def find_endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
+def find_endpoint(sagemaker: SageMakerClient, name: str) -> DescribeEndpointOutputTypeDef:
     """An endpoint's description.
 
     Raises:
@@ -141,7 +145,9 @@ def find_endpoint(sagemaker: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def _ensure_config(target: Target, sagemaker: Any, hosting: Hosting, package: Mapping[str, Any], name: str) -> str:
+def _ensure_config(
+    target: Target, sagemaker: SageMakerClient, hosting: Hosting, package: Mapping[str, Any], name: str
+) -> str:
     """Make model and configuration where they aren't there yet; returns the configuration's name."""
     group, version, place = package["ModelPackageGroupName"], package["ModelPackageVersion"], f"endpoints/{name}"
     arn, role = package["ModelPackageArn"], target.inference_role_arn
@@ -159,7 +165,7 @@ def _create_once(create: Callable[[], Any]) -> None:
             raise
 
 
-def _start(services: Services, sagemaker: Any, name: str, config: str) -> str:
+def _start(services: Services, sagemaker: SageMakerClient, name: str, config: str) -> str:
     """Ask for what is needed; returns what the endpoint is to be: created, updated or unchanged."""
     found = _describe(sagemaker, name)
     if found is not None and found["EndpointStatus"] == "Failed":
@@ -176,12 +182,12 @@ def _start(services: Services, sagemaker: Any, name: str, config: str) -> str:
     return "updated"
 
 
-def _require_settled(found: dict[str, Any]) -> None:
+def _require_settled(found: DescribeEndpointOutputTypeDef) -> None:
     if found["EndpointStatus"] in IN_PROGRESS:
         raise UserError(f"endpoint {found['EndpointName']} is {found['EndpointStatus']}; try again when that has ended")
 
 
-def _follow(services: Services, sagemaker: Any, name: str, config: str) -> None:
+def _follow(services: Services, sagemaker: SageMakerClient, name: str, config: str) -> None:
     _watch(services, name, lambda: _status(sagemaker, name), lambda status: status not in IN_PROGRESS)
     found = _describe(sagemaker, name) or {"EndpointStatus": "gone"}
     if found["EndpointStatus"] == "InService" and found.get("EndpointConfigName") == config:
@@ -205,14 +211,14 @@ def _watch(services: Services, name: str, look: Callable[[], str | None], ended:
         services.sleep(_POLL_SECONDS)
 
 
-def _status(sagemaker: Any, name: str) -> str | None:
+def _status(sagemaker: SageMakerClient, name: str) -> str | None:
     found = _describe(sagemaker, name)
     return None if found is None else str(found["EndpointStatus"])
 
 
-def _describe(sagemaker: Any, name: str) -> dict[str, Any] | None:
+def _describe(sagemaker: SageMakerClient, name: str) -> DescribeEndpointOutputTypeDef | None:
     try:
-        return dict(sagemaker.describe_endpoint(EndpointName=name))
+        return sagemaker.describe_endpoint(EndpointName=name)
     except ClientError as error:
         if "could not find" not in error.response["Error"].get("Message", "").lower():
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ from medloop.commands.options import (
     HomeOption,
     JsonOption,
     PresetOption,
+    Services,
     SetOption,
     TargetName,
     TargetOption,
@@ -25,6 +27,8 @@ from medloop.commands.options import (
 from medloop.commands.output import duration, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
     from medloop.commands.hosting.invoking import Prediction
 
 app = typer.Typer(no_args_is_help=True, help="Approved versions at work.")
@@ -66,13 +70,13 @@ def list_(
     print_table(services(ctx).out, keys, [[row[key] for key in keys] for row in shown])
 
 
-def _row(sagemaker: Any, name: str) -> dict[str, Any]:
+def _row(sagemaker: SageMakerClient, name: str) -> dict[str, Any]:
     from botocore.exceptions import ClientError
 
     from medloop.commands.hosting.invoking import kind_of
 
     found = sagemaker.describe_endpoint(EndpointName=name)
-    variant: dict[str, Any] = (found.get("ProductionVariants") or [{}])[0]
+    variant: Mapping[str, Any] = next(iter(found.get("ProductionVariants", [])), {})
     model = machine = None
     try:
         config = sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
@@ -95,14 +99,14 @@ def _row(sagemaker: Any, name: str) -> dict[str, Any]:
     }
 
 
-def _machine(variant: dict[str, Any]) -> str:
+def _machine(variant: Mapping[str, Any]) -> str:
     serverless = variant.get("ServerlessConfig")
     if serverless:
         return f"{serverless['MemorySizeInMB']} MB, {serverless['MaxConcurrency']} at once"
     return f"{variant.get('InitialInstanceCount', 1)} x {variant['InstanceType']}"
 
 
-def _served(sagemaker: Any, name: str) -> str:
+def _served(sagemaker: SageMakerClient, name: str) -> str:
     """`GROUP/N` of a version; the model's own name where it is of none."""
     model = sagemaker.describe_model(ModelName=name)
     definition = model.get("PrimaryContainer") or (model.get("Containers") or [{}])[0]
@@ -174,7 +178,7 @@ def invoke(
     _show(services(ctx), answer, out)
 
 
-def _show(opened: Any, answer: Prediction, out: Path | None) -> None:
+def _show(opened: Services, answer: Prediction, out: Path | None) -> None:
     summary = answer.summary
     if "probabilities" in summary:
         ranked = sorted(summary["probabilities"].items(), key=lambda pair: -pair[1])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -18,6 +18,10 @@ from medloop.commands.hosting.deployment import find_endpoint
 from medloop.errors import DataError, MedloopError, SettingError, UserError
 from medloop.imaging.formats import ALL_FORMATS, VOLUME_FORMATS, find_suffix
 from medloop.s3_uri import split_s3_uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 MAX_BYTES = {"realtime": 6_291_456, "serverless": 4 << 20, "async": 1 << 30}
 """What one request may hold: botocore's model of InvokeEndpoint, and the service's quotas.
@@ -69,7 +73,7 @@ class Prediction:
         return {}
 
 
-def kind_of(endpoint: dict[str, Any]) -> str:
+def kind_of(endpoint: Mapping[str, Any]) -> str:
     """realtime, serverless or async."""
     if "AsyncInferenceConfig" in endpoint:
         return "async"
@@ -188,7 +192,7 @@ def _told(error: ClientError, file: Path, name: str) -> Exception:
 
 def _by_queue(
     target: Target,
-    client: Any,
+    client: SageMakerRuntimeClient,
     name: str,
     file: Path,
     content_type: str,
@@ -216,7 +220,7 @@ def _by_queue(
     raise PredictionError(f"endpoint {name} has not answered; the answer will lie at {asked['OutputLocation']}")
 
 
-def _stored(s3: Any, uri: str) -> bytes | None:
+def _stored(s3: S3Client, uri: str) -> bytes | None:
     if not uri:
         return None
     bucket, key = split_s3_uri(uri)

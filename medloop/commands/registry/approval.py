@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,9 @@ from medloop.commands.registry.refusals import require_approvable
 from medloop.commands.registry.versions import find_model, name_of
 from medloop.errors import MedloopError, UserError
 from medloop.identity import Person, caller, user_here
+
+if TYPE_CHECKING:
+    from medloop.cloud.target import Target
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="ARN, GROUP/N, or GROUP for its newest version.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, 1,024 characters at most; kept with the version.")]
@@ -112,7 +115,7 @@ def _decide(opened: Services, status: Status, model: str, reason: str, choices: 
         )
 
 
-def _deploy(opened: Services, place: Any, package: Mapping[str, Any], options: str, *, quiet: bool) -> str:
+def _deploy(opened: Services, place: Target, package: Mapping[str, Any], options: str, *, quiet: bool) -> str:
     """Serve the version; returns the endpoint's name. The approval stands whatever becomes of it."""
     from medloop.commands.hosting.deployment import deploy_model
 
@@ -122,7 +125,7 @@ def _deploy(opened: Services, place: Any, package: Mapping[str, Any], options: s
     return str(done.endpoint)
 
 
-def decide(place: Any, package: Mapping[str, Any], status: Status, who: Person, reason: str) -> Decision:
+def decide(place: Target, package: Mapping[str, Any], status: Status, who: Person, reason: str) -> Decision:
     """A decision that may be recorded; an approval only where all that it stands on holds.
 
     Raises:
@@ -135,7 +138,7 @@ def decide(place: Any, package: Mapping[str, Any], status: Status, who: Person, 
     return new_decision(status, who.shown, reason, package, page)
 
 
-def approver_of(place: Any, given: str | None) -> Person:
+def approver_of(place: Target, given: str | None) -> Person:
     """The caller's identity on AWS; the user, or the name given, on this machine.
 
     Raises:

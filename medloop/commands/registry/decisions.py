@@ -14,10 +14,13 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medloop.documents.metadata import MAX_ENTRIES, MAX_VALUE, decode, encode, pieces
 from medloop.errors import UserError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
 
 Status = Literal["Approved", "Rejected"]
 MAX_REASON = 1024
@@ -121,7 +124,7 @@ def is_decision_entry(key: str) -> bool:
     return key.startswith("decision_") or key in (CURRENT, "decided_by", "decided_at")
 
 
-def record(sagemaker: Any, package: Mapping[str, Any], decision: Decision) -> Outcome:
+def record(sagemaker: SageMakerClient, package: Mapping[str, Any], decision: Decision) -> Outcome:
     """Write a decision into a version, and settle it with those that were made at the same time.
 
     Args:
@@ -169,7 +172,7 @@ def _named(package: Mapping[str, Any]) -> str:
     return str((package.get("CustomerMetadataProperties") or {}).get(CURRENT, ""))
 
 
-def _write(sagemaker: Any, package: Mapping[str, Any], decision: Decision, standing: Decision) -> None:
+def _write(sagemaker: SageMakerClient, package: Mapping[str, Any], decision: Decision, standing: Decision) -> None:
     """One UpdateModelPackage: status, description and entries change together or not at all."""
     metadata = dict(package.get("CustomerMetadataProperties") or {})
     metadata |= _entries(decision)

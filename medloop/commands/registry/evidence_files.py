@@ -17,6 +17,8 @@ from medloop.s3_uri import split_s3_uri
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
+    from medloop.cloud.target import Target
+
 
 @dataclass(frozen=True)
 class EvidenceFile:
@@ -75,20 +77,20 @@ class EvidenceFile:
 RUN_AGAIN = "run the pipeline again: it registers a new version, with its evidence"
 
 
-def read_evaluation_file(target: Any, package: Mapping[str, Any]) -> EvidenceFile:
+def read_evaluation_file(target: Target, package: Mapping[str, Any]) -> EvidenceFile:
     """evaluation.json, whose digest ModelMetrics holds."""
     statistics = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
     return _read(target, EVALUATION_FILE, package_evaluation_uri(dict(package)), statistics.get("ContentDigest"))
 
 
-def read_report_file(target: Any, package: Mapping[str, Any]) -> EvidenceFile:
+def read_report_file(target: Target, package: Mapping[str, Any]) -> EvidenceFile:
     """report.html, which lies beside it; the metadata holds its digest."""
     uri = package_evaluation_uri(dict(package))
     recorded = decode(str((package.get("CustomerMetadataProperties") or {}).get("report_digest", "")))
     return _read(target, REPORT_FILE, sibling(uri, REPORT_FILE) if uri else None, recorded)
 
 
-def modified_at(target: Any, uri: str) -> datetime:
+def modified_at(target: Target, uri: str) -> datetime:
     """When an object was written last, without reading it.
 
     Raises:
@@ -111,7 +113,7 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "unknown error"))
 
 
-def _read(target: Any, name: str, uri: str | None, recorded: Any) -> EvidenceFile:
+def _read(target: Target, name: str, uri: str | None, recorded: Any) -> EvidenceFile:
     from botocore.exceptions import ClientError
 
     if not uri:

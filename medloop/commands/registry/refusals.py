@@ -27,10 +27,13 @@ from medloop.errors import UserError
 from medloop.identity import Person, starter
 
 if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from medloop.cloud.target import Target, TargetName
     from medloop.documents.evaluation import Evaluation
 
 
-def require_approvable(target: Any, package: Mapping[str, Any], approver: Person) -> str:
+def require_approvable(target: Target, package: Mapping[str, Any], approver: Person) -> str:
     """Check all that an approval stands on.
 
     Args:
@@ -84,7 +87,7 @@ def _require_same_model(evaluation: Evaluation, metadata: Mapping[str, str]) -> 
             )
 
 
-def _require_older_model(target: Any, package: Mapping[str, Any], evidence: list[EvidenceFile]) -> None:
+def _require_older_model(target: Target, package: Mapping[str, Any], evidence: list[EvidenceFile]) -> None:
     """The artefact was written before the evidence about it.
 
     Both times are the store's own (S3's, or the files' on this machine, where outputs are moved and keep theirs), so
@@ -102,7 +105,7 @@ def _require_older_model(target: Any, package: Mapping[str, Any], evidence: list
             )
 
 
-def _require_champion(sagemaker: Any, package: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+def _require_champion(sagemaker: SageMakerClient, package: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """The version was compared with what is the champion still."""
     then, artefact = metadata.get("champion", NO_VERSION), artefact_of(package) or ""
     champion = find_champion(sagemaker, approved_versions(sagemaker, package["ModelPackageGroupName"]), artefact)
@@ -117,7 +120,9 @@ def _require_champion(sagemaker: Any, package: Mapping[str, Any], metadata: Mapp
     )
 
 
-def _require_another_person(sagemaker: Any, place: str, metadata: Mapping[str, str], approver: Person) -> None:
+def _require_another_person(
+    sagemaker: SageMakerClient, target: TargetName, metadata: Mapping[str, str], approver: Person
+) -> None:
     """Four eyes: who started the execution doesn't approve what came of it."""
     arn = metadata.get("execution", "")
     began = started_by(sagemaker, arn)
@@ -127,14 +132,14 @@ def _require_another_person(sagemaker: Any, place: str, metadata: Mapping[str, s
             "whether the approver is another person; run the pipeline again"
         )
     if began.is_same(approver):
-        mend = "--as NAME" if place == "local" else "sign in under a session name of their own"
+        mend = "--as NAME" if target == "local" else "sign in under a session name of their own"
         raise UserError(
             f"{approver.shown} started execution {execution_id(arn)} ({began.shown}), and nobody approves their own "
             f"training; another person approves: {mend}"
         )
 
 
-def started_by(sagemaker: Any, arn: str) -> Person | None:
+def started_by(sagemaker: SageMakerClient, arn: str) -> Person | None:
     """Who started an execution; None where no execution, or no person, is recorded.
 
     Raises:

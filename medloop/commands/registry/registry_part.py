@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medloop.commands.execution.billing import StepBill, bill_step
 from medloop.commands.execution.trials import read_tuning
@@ -24,6 +24,11 @@ from medloop.definition.cost import load_prices
 from medloop.documents.card import STATEMENTS, stated_in
 from medloop.documents.metadata import decoded
 from medloop.errors import UserError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+    from medloop.cloud.target import Target
 
 MARKER = "<!-- medloop:registry -->"
 """Where the report wants this part; without it, it stands at the end."""
@@ -53,7 +58,7 @@ class Part:
     card: Rows
 
 
-def read_part(target: Any, package: Mapping[str, Any], digest: str) -> Part:
+def read_part(target: Target, package: Mapping[str, Any], digest: str) -> Part:
     """Collect the part.
 
     Args:
@@ -112,7 +117,7 @@ def _version(package: Mapping[str, Any], metadata: Mapping[str, str]) -> Rows:
     return rows + [(told, metadata[name]) for name, told in _PROVENANCE.items() if name in metadata]
 
 
-def _execution(target: Any, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
+def _execution(target: Target, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
     """Facts of the execution and its jobs; where it can't be read, why not."""
     from botocore.exceptions import ClientError
 
@@ -136,7 +141,7 @@ def _execution(target: Any, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
     return facts, jobs
 
 
-def _job(sagemaker: Any, place: str, step: Step) -> list[tuple[str, ...]]:
+def _job(sagemaker: SageMakerClient, place: str, step: Step) -> list[tuple[str, ...]]:
     if step.job is None:
         return []
     tuning = read_tuning(sagemaker, step.name, step.job) if step.job.type.trials else None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medloop.errors import UserError
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import ModelPackageSummaryTypeDef
 
-def find_model(sagemaker: Any, wanted: str) -> str:
+
+def find_model(sagemaker: SageMakerClient, wanted: str) -> str:
     """The ARN of a model package given as ARN, `GROUP/N` or `GROUP` (its newest version).
 
     Raises:
@@ -24,13 +28,13 @@ def find_model(sagemaker: Any, wanted: str) -> str:
     raise UserError(f"there is no model {wanted!r}; `medloop models list` shows those there are")
 
 
-def list_groups(sagemaker: Any) -> list[str]:
+def list_groups(sagemaker: SageMakerClient) -> list[str]:
     """Names of all model package groups."""
     pages = sagemaker.get_paginator("list_model_package_groups").paginate()
     return sorted(g["ModelPackageGroupName"] for page in pages for g in page["ModelPackageGroupSummaryList"])
 
 
-def list_versions(sagemaker: Any, group: str) -> list[dict[str, Any]]:
+def list_versions(sagemaker: SageMakerClient, group: str) -> list[ModelPackageSummaryTypeDef]:
     """Summaries of a group's versions, the newest first.
 
     Raises:
