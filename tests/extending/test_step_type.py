@@ -118,7 +118,7 @@ CONTAINER = {
 kind = "processing"
 role = "processing"
 base = "public.ecr.aws/docker/library/python:3.11-slim"
-include = ["containers/quality", "medloop/__init__.py", "medloop/errors.py", "medloop/container"]
+include = ["containers/quality", "medloop/__init__.py", "medloop/errors.py", "medloop/container", "medloop/documents"]
 """,
     "main.py": '''"""Every class must have two images."""
 
