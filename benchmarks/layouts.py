@@ -28,7 +28,7 @@ from workshop.sizes import CLASSIFIERS, SEGMENTERS, Sizes, pick
 from medloop.imaging.upsampling import upsample_linear
 
 WARM_STEPS = 2
-FEWEST = 3
+MIN_STEPS = 3
 Step = Callable[[], None]
 
 
@@ -120,7 +120,7 @@ def alternate(steps: Sequence[Step], seconds: float, clock: Callable[[], float])
             step()
     taken: list[list[float]] = [[] for _ in steps]
     end = time.perf_counter() + seconds
-    while len(taken[0]) < FEWEST or time.perf_counter() < end:
+    while len(taken[0]) < MIN_STEPS or time.perf_counter() < end:
         for times, step in zip(taken, steps, strict=True):
             _wait()
             started = clock()

@@ -38,7 +38,7 @@ EXPECTED_GAIN = {"segresnet": 12.0, "unet": 40.0, "swinunetr": 5.0}
 """Approximate speed-up over the workshop's loop on a GPU, to choose the number of epochs for the requested time."""
 GPU_GAIN, CPU_GAIN = 14.0, 1.5
 """The same for other networks, and on a CPU."""
-FEWEST_EPOCHS = 3
+MIN_EPOCHS = 3
 PROFILED_EPOCHS = 2
 COLUMNS = [
     "network", "loop", "batch", "samples/s", "ours / it", "GFLOP a sample", "TFLOP/s", "share of the floor",
@@ -154,7 +154,7 @@ def _measure_ours(
     profiled = PROFILED_EPOCHS if watch else 0
     gain = EXPECTED_GAIN.get(network, GPU_GAIN) if torch.cuda.is_available() else CPU_GAIN
     wanted = math.ceil(seconds * slowest * gain / ours.count_samples(folder, settings))
-    settings["epochs"] = sizes.warm_epochs + profiled + max(FEWEST_EPOCHS, wanted)
+    settings["epochs"] = sizes.warm_epochs + profiled + max(MIN_EPOCHS, wanted)
     return ours.measure(folder, settings, sizes.warm_epochs, profiled, watch)
 
 

@@ -42,8 +42,8 @@ class EpochLog(io.TextIOBase):
 
     Args:
         then: Called after each epoch with the number of epochs so far.
-        copy: Where lines go on to; None drops them.
-        enough: Epochs after which it ends what writes to it; None lets it come to its end.
+        copy: Stream that lines are copied to; None drops them.
+        enough: Number of epochs after which the writer is stopped; None: at its end.
     """
 
     then: Callable[[int], None] | None = None
@@ -136,7 +136,7 @@ def measure(
 
     Args:
         folder: As `train` takes it.
-        hyperparameters: Likewise.
+        hyperparameters: See `train`.
         warm_epochs: Not timed: the first steps compile, and choose kernels.
         watched: Epochs after them that aren't timed either: what watches them slows them down.
         then: As `train` takes it.

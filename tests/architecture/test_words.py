@@ -9,7 +9,11 @@ import pytest
 
 from tests.architecture.source import ROOT
 
-DOCS = ("README.md", "CHANGELOG.md", "Makefile", "docs", "pipelines/presets", "tests/endtoend", "tests/soak")
+CONTAINERS = tuple(f"containers/{path.parent.name}/README.md" for path in (ROOT / "containers").glob("*/README.md"))
+DOCS = (
+    *("README.md", "CHANGELOG.md", "Makefile", "docs", "pipelines/presets", *CONTAINERS),
+    *("benchmarks", "tests/benchmarks", "tests/endtoend", "tests/soak"),
+)
 SUFFIXES = {"", ".md", ".py", ".yaml"}
 GLOSSARY = ROOT / "docs/glossary.md"
 

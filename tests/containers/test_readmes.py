@@ -1,4 +1,4 @@
-"""The training containers' README files name what their code knows."""
+"""The training containers' README files document every hyperparameter."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ CONTAINERS = Path(__file__).parents[2] / "containers"
 def test_every_hyperparameter_is_in_the_table_with_its_default(name: str, model: type[Hyperparameters]) -> None:
     """Rows of one hyperparameter or several: names and defaults in the same order."""
     text = (CONTAINERS / name / "README.md").read_text(encoding="utf-8").partition("## Hyperparameters")[2]
-    told: dict[str, str] = {}
+    documented: dict[str, str] = {}
     for names, defaults in re.findall(r"^\| (`[^|]*`) \| ([^|]*?) \|", text.partition("\n## ")[0], re.MULTILINE):
         values = re.findall(r"\[[^\]]*\]|[^,\s]+", defaults)
-        told |= dict(zip(re.findall(r"`(\w+)`", names), [value.strip("`") for value in values], strict=True))
-    assert told.keys() == model.model_fields.keys()
+        documented |= dict(zip(re.findall(r"`(\w+)`", names), [value.strip("`") for value in values], strict=True))
+    assert documented.keys() == model.model_fields.keys()
     for key, value in model().model_dump(mode="json").items():
-        assert told[key] == value or json.loads(told[key]) == value, key
+        assert documented[key] == value or json.loads(documented[key]) == value, key
