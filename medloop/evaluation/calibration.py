@@ -1,4 +1,4 @@
-"""Whether a classifier's probabilities mean what they say: reliability bins and the expected calibration error."""
+"""Calibration of a classifier's probabilities: reliability bins and the expected calibration error."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _NUM_DRAWS = 500
 
 
 def reliability_bins(truth: Integers, probabilities: Floats) -> list[ReliabilityBin]:
-    """Cases by the highest probability, in 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599); no empty bins.
+    """Count cases by the highest probability, in 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599).
 
-    A bin holds its upper bound, not its lower one, as there.
+    A bin contains its upper bound, not its lower one, as there; empty bins are left out.
 
     Args:
         truth: [N] class indices.
@@ -38,10 +38,10 @@ def reliability_bins(truth: Integers, probabilities: Floats) -> list[Reliability
 
 
 def calibration_error(truth: Integers, probabilities: Floats, patients: Sequence[str]) -> Estimate:
-    """ECE: the mean over cases of their bin's gap between mean probability and frequency.
+    """Compute the ECE: the mean over cases of the gap between mean probability and frequency in their bin.
 
-    It has no interval: chance alone makes gaps, so that it lies above the truth in small samples, and a resample's
-    above the sample's. The note says what chance would make of perfect probabilities instead.
+    It has no interval: chance makes gaps, so that it is above the truth in small samples, and in a resample above the
+    sample's. The note has the value that perfect probabilities would have by chance.
     """
     if not len(truth):
         return undefined(patients, "No case.")
@@ -50,7 +50,7 @@ def calibration_error(truth: Integers, probabilities: Floats, patients: Sequence
     value = float(np.abs((right - top) @ members).sum() / len(top))
     chance = np.random.default_rng(0)
     drawn = [np.abs(((chance.random(len(top)) < top) - top) @ members).sum() / len(top) for _ in range(_NUM_DRAWS)]
-    note = f"No interval: biased upwards in small samples; perfect probabilities would show {np.mean(drawn):.3f} here."
+    note = f"No interval: biased upwards in small samples; perfect probabilities would have {np.mean(drawn):.3f} here."
     return point_estimate(value, patients, len(truth), note)
 
 

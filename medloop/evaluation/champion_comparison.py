@@ -1,4 +1,4 @@
-"""The candidate beside approved versions, on test patients that neither was trained on, and the gate."""
+"""Comparison of the candidate with approved versions, on test patients that neither was trained on; and the gate."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from medloop.evaluation.predictors import Loader, require_task
 from medloop.evaluation.segmentation import dice_of_volumes
 
 MAX_NOTE = 200
-ANSWERS: dict[Task, Callable[[Sequence[HeldOut], Any], Floats]] = {
+PREDICT: dict[Task, Callable[[Sequence[HeldOut], Any], Floats]] = {
     "classification": predict_images,
     "segmentation": dice_of_volumes,
 }
-"""What a comparison needs of a model: probabilities [N, C], or Dice [N, K] by case and structure."""
+"""The other model's predictions that a comparison needs: probabilities [N, C], or Dice [N, K] by structure."""
 DeployMode = Literal["approval", "pipeline"]
 
 
 @dataclass(frozen=True)
-class Rival:
-    """An approved version."""
+class ApprovedVersion:
+    """A version to compare with: the champion, or the first."""
 
     role: Literal["champion", "first"]
     arn: str
     folder: Path | None
-    """Holds model.tar.gz or its files; None where the job was started without it."""
+    """Contains model.tar.gz or its files; None if the job was started without it."""
 
 
 @dataclass(frozen=True)
@@ -46,58 +46,58 @@ class Candidate:
     """The candidate, candidate."""
 
     cases: Sequence[HeldOut]
-    """Those that it wasn't trained on."""
+    """Cases that it was not trained on."""
     scores: ModelScores
     classes: Sequence[str]
     split: SplitRecord
     margin: float
 
 
-def compare(rival: Rival, candidate: Candidate, load: Loader) -> Comparison:
+def compare(version: ApprovedVersion, candidate: Candidate, load: Loader) -> Comparison:
     """Score an approved version on the test cases that neither model has seen, and compare by patients.
 
-    An old model that can't be used is no reason to lose the candidate's scores: `note` says why it wasn't compared.
+    A version that can't be used does not cost the candidate's scores: `note` has the reason.
     """
     try:
-        found = _compare(rival, candidate, load)
+        found = _compare(version, candidate, load)
     except Exception as error:
-        # Whatever an old model's files bring about (a missing key, another library's format) is its own fault: the
-        # candidate's answers to the same cases are there already.
+        # Any error of the version's files (a missing key, another library's format) is of no concern to the
+        # candidate, which is scored already.
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
-        print(f"{_name(rival)} can't be compared: {reason}", flush=True)
-        return _not_compared(rival, " ".join(reason.split()))
+        print(f"{_name(version)} can't be compared: {reason}", flush=True)
+        return _not_compared(version, " ".join(reason.split()))
     print(_sentence(found), flush=True)
     return found
 
 
-def _compare(rival: Rival, candidate: Candidate, load: Loader) -> Comparison:
+def _compare(version: ApprovedVersion, candidate: Candidate, load: Loader) -> Comparison:
     split = candidate.split
     if split.identifiers == "none":
-        return _not_compared(rival, "the data has no patient identifiers; add patients.csv")
-    if rival.folder is None:
-        return _not_compared(rival, f"input {rival.role} is missing; upsert the pipeline again")
-    model = load(rival.folder, split.task)
+        return _not_compared(version, "the data has no patient identifiers; add patients.csv")
+    if version.folder is None:
+        return _not_compared(version, f"input {version.role} is missing; upsert the pipeline again")
+    model = load(version.folder, split.task)
     require_task(model.record, split.task)
     if list(model.record.classes) != list(candidate.classes):
-        return _not_compared(rival, f"its classes are others ({', '.join(model.record.classes)})")
+        return _not_compared(version, f"its classes differ ({', '.join(model.record.classes)})")
     seen = set(model.record.patients.train) | set(model.record.patients.val)
     kept = np.array([case.patient not in seen for case in candidate.cases])
     if not kept.any():
-        return _not_compared(rival, "it was trained on every test patient")
+        return _not_compared(version, "it was trained on every test patient")
     cases = [case for case, is_kept in zip(candidate.cases, kept, strict=True) if is_kept]
-    answers = ANSWERS[split.task](cases, model)
-    pair = pair_of(split.task)(candidate.scores.scored.subset(kept), answers)
+    predictions = PREDICT[split.task](cases, model)
+    pair = pair_of(split.task)(candidate.scores.scored.subset(kept), predictions)
     if pair is None:
         num_patients = len({case.patient for case in cases})
-        return _not_compared(rival, "too few test patients leave the score undefined", num_patients, len(cases))
-    return _compared(rival, pair, len(cases), candidate.margin)
+        return _not_compared(version, "the score is undefined on so few test patients", num_patients, len(cases))
+    return _compared(version, pair, len(cases), candidate.margin)
 
 
-def _compared(rival: Rival, pair: Paired, num_cases: int, margin: float) -> Comparison:
+def _compared(version: ApprovedVersion, pair: Paired, num_cases: int, margin: float) -> Comparison:
     spread = float(pair.values.std(ddof=1))
     return Comparison(
-        role=rival.role,
-        model=rival.arn,
+        role=version.role,
+        model=version.arn,
         score_candidate=pair.candidate,
         score_model=pair.model,
         difference=pair.difference,
@@ -110,20 +110,20 @@ def _compared(rival: Rival, pair: Paired, num_cases: int, margin: float) -> Comp
     )
 
 
-def _not_compared(rival: Rival, reason: str, num_patients: int = 0, num_cases: int = 0) -> Comparison:
+def _not_compared(version: ApprovedVersion, reason: str, num_patients: int = 0, num_cases: int = 0) -> Comparison:
     note = reason if len(reason) <= MAX_NOTE else reason[: MAX_NOTE - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    return Comparison(role=rival.role, model=rival.arn, num_patients=num_patients, num_cases=num_cases, note=note)
+    return Comparison(role=version.role, model=version.arn, num_patients=num_patients, num_cases=num_cases, note=note)
 
 
 def make_gate(
     score: Statistic, margin: float, mode: DeployMode, champion: Comparison | None, num_patients: int
 ) -> Gate:
-    """What the condition step compares.
+    """Make the numbers that the condition step compares.
 
     Args:
         score: The candidate's.
-        margin: How much worse than the champion is still not worse.
-        mode: Where the evidence is insufficient, an approver decides (margin_left 0), a pipeline refuses (-1).
+        margin: The difference from the champion that still counts as not worse.
+        mode: On insufficient evidence an approver decides (margin_left 0), and a pipeline stops (-1).
         champion: The comparison with the champion, if there is one.
         num_patients: Test patients scored, 0 where not known.
     """
@@ -139,22 +139,22 @@ def make_gate(
     left = bound + margin if enough and bound is not None else (-1.0 if mode == "pipeline" else 0.0)
     text = f"{score.name} {value:.4f}. {_sentence(champion)}"
     if not enough:
-        decides = "nothing is deployed on it" if mode == "pipeline" else "a person decides"
+        decides = "nothing is deployed" if mode == "pipeline" else "an approver decides"
         text += f" Insufficient evidence (fewer than {MIN_COMPARED} patients compared): {decides}."
     evidence = {"margin_left": left, "sufficient": int(enough), "num_patients": champion.num_patients}
     return Gate.model_validate({**common, **evidence, "champion": champion.model, "verdict": text[:500]})
 
 
 def comparison_notes(comparisons: Sequence[Comparison], test_uses: int) -> list[str]:
-    """What a reader must know of the comparisons."""
+    """Write the notes on the comparisons."""
     notes = []
     for found in comparisons:
         if found.lower_bound is None:
             notes.append(f"INSUFFICIENT EVIDENCE. {_sentence(found)}")
         elif found.num_patients < MIN_COMPARED:
             notes.append(
-                f"INSUFFICIENT EVIDENCE: {found.num_patients} patients are too few to compare with {_title(found)}; "
-                f"{MIN_COMPARED} are needed."
+                f"INSUFFICIENT EVIDENCE: {found.num_patients} patients are too few for a comparison with "
+                f"{_title(found)}; {MIN_COMPARED} are needed."
             )
     if test_uses > 1:
         chance = 1 - 0.95**test_uses
@@ -166,7 +166,7 @@ def comparison_notes(comparisons: Sequence[Comparison], test_uses: int) -> list[
 
 
 def _sentence(found: Comparison) -> str:
-    """One line on a comparison."""
+    """Write one line on a comparison."""
     if found.difference is None or found.lower_bound is None:
         return f"NOT COMPARED with {_title(found)} {found.model}: {found.note}."
     return (
@@ -179,5 +179,5 @@ def _title(found: Comparison) -> str:
     return "the champion" if found.role == "champion" else "the first approved version"
 
 
-def _name(rival: Rival) -> str:
-    return f"{rival.role} {rival.arn}"
+def _name(version: ApprovedVersion) -> str:
+    return f"{version.role} {version.arn}"

@@ -22,10 +22,10 @@ CHUNK = 64
 
 
 def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known: bool) -> ModelScores:
-    """Classify every case and score the answers.
+    """Classify every case and score the predictions.
 
     Args:
-        cases: Of classes that the model knows.
+        cases: Their classes are the model's.
         model: Gives probabilities in the order of its record's classes.
         patients_known: Whether the cases' patients may be resampled for intervals.
 
@@ -57,7 +57,7 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
 
 
 def predict_images(cases: Sequence[HeldOut], model: ImageModel) -> Floats:
-    """Probabilities [N, C] of every case.
+    """Predict the probabilities [N, C] of every case.
 
     Raises:
         DataError: An image can't be read.
@@ -87,5 +87,5 @@ def _notes(measured: Sequence[Measured], classes: Sequence[str]) -> list[str]:
     if not missing:
         return []
     if len(missing) == len(classes):
-        return ["The test set holds one class only: AUROC is undefined, and the score is given as 0."]
+        return ["The test set has one class only: AUROC is undefined, and the score is given as 0."]
     return [f"No AUROC for {', '.join(missing)}: the test set has no case of it. The macro average is over the rest."]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Cell = str | int | float | None
-"""Of a table; None and NaN are undefined."""
+"""A cell of a table; None and NaN are undefined."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -23,7 +23,7 @@ class Table:
 
 
 def to_csv(table: Table) -> str:
-    """The table as CSV (RFC 4180). An undefined number is an empty cell, an infinite one `inf`.
+    """Write the table as CSV (RFC 4180). An undefined number is an empty cell, an infinite one `inf`.
 
     A spreadsheet runs a text that begins like a formula: such text gets an apostrophe in front
     (https://owasp.org/www-community/attacks/CSV_Injection).

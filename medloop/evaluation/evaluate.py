@@ -29,7 +29,7 @@ from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord, read_split_record
 from medloop.errors import DataError, TargetError
 from medloop.evaluation.cases import leave_out_seen, list_cases
-from medloop.evaluation.champion_comparison import Candidate, Rival, compare, comparison_notes, make_gate
+from medloop.evaluation.champion_comparison import ApprovedVersion, Candidate, compare, comparison_notes, make_gate
 from medloop.evaluation.classification import score_images
 from medloop.evaluation.csv_table import to_csv
 from medloop.evaluation.floors import find_floors, floor_left, read_floors, require_known
@@ -51,21 +51,21 @@ class EvaluateArguments(BaseModel):
 
     task: Literal["classification", "segmentation"]
     margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=1, allow_inf_nan=False)
-    """How much worse than the champion is still not worse."""
+    """The difference from the champion that still counts as not worse."""
     deploy_mode: Literal["approval", "pipeline"] = "approval"
-    """Who sees the model before it is deployed: an approver, or nobody."""
+    """An approver decides about the deployment, or the pipeline deploys what passes the gate."""
     champion_arn: str = NO_VERSION
-    """The newest Approved version, whose files the input `champion` holds."""
+    """The newest Approved version; its files are in the input `champion`."""
     first_arn: str = NO_VERSION
-    """The oldest Approved version, where it is another; its files are in the input `first`."""
+    """The oldest Approved version, if it is another one; its files are in the input `first`."""
     test_uses: int | None = Field(default=None, ge=1)
-    """How many candidates were scored on this test set, this one included."""
+    """Number of candidates that were scored on this test set, this one included."""
     surface_tolerance: float = Field(default=DEFAULT_TOLERANCE, ge=0, allow_inf_nan=False)
-    """Of the surface Dice of volumes, in mm; in voxels where a header doesn't say mm."""
+    """Tolerance of the surface Dice of volumes, in mm; in voxels if a header doesn't state mm."""
     floors: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] = {}
-    """The least AUROC or Dice by class; as arguments `--floor-1 CLASS=VALUE`, `--floor-2 CLASS=VALUE`, ..."""
+    """The minimum AUROC or Dice by class; as arguments `--floor-1 CLASS=VALUE`, `--floor-2 CLASS=VALUE`, ..."""
     note: str = ""
-    """A caveat that has to stand wherever the score is shown, such as where the data comes from."""
+    """A note to show with the score everywhere, such as the origin of the data."""
 
     @model_validator(mode="before")
     @classmethod
@@ -75,7 +75,7 @@ class EvaluateArguments(BaseModel):
 
 @dataclass(frozen=True)
 class Assessment:
-    """A scored model: the record, and what the table and the page are made of."""
+    """A scored model: the record, and the inputs of the table and the page."""
 
     evaluation: Evaluation
     scores: ModelScores
@@ -107,23 +107,28 @@ def evaluate(
         load: Makes a predictor of a model folder.
 
     Returns:
-        What evaluation.json holds.
+        The record of evaluation.json.
 
     Raises:
         DataError: A folder or file can't be used; the message names it.
         TargetError: `output` can't be written.
     """
-    found = assess(model, test, split, arguments, champion=champion, first=first, load=load)
-    page = render(found.evaluation, found.scores, found.model, found.split, read_history(model))
-    record = found.evaluation.to_json()
+    assessment = assess(model, test, split, arguments, champion=champion, first=first, load=load)
+    page = render(assessment.evaluation, assessment.scores, assessment.model, assessment.split, read_history(model))
+    record = assessment.evaluation.to_json()
     texts = registration(
-        found.evaluation, found.split, found.model, record=record, report=page, test_uses=arguments.test_uses
+        assessment.evaluation,
+        assessment.split,
+        assessment.model,
+        record=record,
+        report=page,
+        test_uses=arguments.test_uses,
     )
-    files = {CASES_FILE: to_csv(found.scores.cases), REPORT_FILE: page, REGISTRATION_FILE: to_json(texts)}
+    files = {CASES_FILE: to_csv(assessment.scores.cases), REPORT_FILE: page, REGISTRATION_FILE: to_json(texts)}
     files[EVALUATION_FILE] = record
     _write(output, files)
-    report(**{name: value for name, value in found.scores.metrics.items() if math.isfinite(value)})
-    return found.evaluation
+    report(**{name: value for name, value in assessment.scores.metrics.items() if math.isfinite(value)})
+    return assessment.evaluation
 
 
 def assess(
@@ -136,7 +141,7 @@ def assess(
     first: Path | None = None,
     load: Loader = load_predictor,
 ) -> Assessment:
-    """Score a model, and approved versions beside it; writes nothing. Arguments and errors are those of `evaluate`."""
+    """Score a model and compare it with approved versions; write nothing. Arguments and errors: see `evaluate`."""
     record = read_split_record(split / SPLIT_FILE)
     if record.task != arguments.task:
         raise DataError(f"{SPLIT_FILE}: task is {record.task}, not {arguments.task}; give the split of this task")
@@ -151,19 +156,24 @@ def assess(
     scored = Candidate(kept, scores, predictor.record.classes, record, arguments.margin)
     candidate = predictor.record
     del predictor  # two networks at once are not needed
-    comparisons = [compare(rival, scored, load) for rival in _rivals(arguments, champion, first)]
+    comparisons = [compare(version, scored, load) for version in _approved_versions(arguments, champion, first)]
     evaluation = _summarise(scored, leakage, candidate, arguments, comparisons)
     return Assessment(evaluation, scores, candidate, record)
 
 
-def _rivals(arguments: EvaluateArguments, champion: Path | None, first: Path | None) -> list[Rival]:
-    """Approved versions to compare with; the word `none` is no version."""
-    named = [Rival("champion", arguments.champion_arn, champion), Rival("first", arguments.first_arn, first)]
-    return [rival for rival in named if rival.arn != NO_VERSION]
+def _approved_versions(
+    arguments: EvaluateArguments, champion: Path | None, first: Path | None
+) -> list[ApprovedVersion]:
+    """List the approved versions to compare with."""
+    versions = [
+        ApprovedVersion("champion", arguments.champion_arn, champion),
+        ApprovedVersion("first", arguments.first_arn, first),
+    ]
+    return [version for version in versions if version.arn != NO_VERSION]
 
 
 def last_word(evaluation: Evaluation) -> str:
-    """One line for the log and the job's ExitMessage: the score, on how much, and what to beware of."""
+    """One line for the log and the job's ExitMessage: score, interval, numbers of cases and patients, leakage."""
     num_cases, num_patients = evaluation.data.num_cases, evaluation.data.num_patients
     patients = "unknown patients" if num_patients is None else f"{num_patients} test patients"
     interval = evaluation.score.interval
@@ -237,18 +247,18 @@ def _notes(
     elif num_patients < MIN_PATIENTS:
         number = "1 test patient" if num_patients == 1 else f"{num_patients} test patients"
         notes.append(
-            f"Only {number}: too few to say how the model does on others. No interval is given "
+            f"Only {number}: too few to generalise to other patients. No interval is given "
             f"with fewer than {MIN_PATIENTS}."
         )
     elif scores.score.interval is None:
         notes.append(f"The score has no interval. {scores.score.note}".strip())
     if model.data_digest != split.data_digest:
-        notes.append("The model was trained on other data than this split holds: the data digests differ.")
+        notes.append("The model was trained on other data than this split's: the data digests differ.")
     return notes + scores.notes
 
 
 def _write(output: Path, files: dict[str, str]) -> None:
-    """Write all files under temporary names, then rename: a reader never sees half a file."""
+    """Write all files under temporary names, then rename them, so that no reader gets half a file."""
     parts = {output / f".{name}.part": output / name for name in files}
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A floor per class: the least AUROC or Dice without which a model doesn't pass the gate."""
+"""Floors: the minimum AUROC or Dice of a class, without which a model doesn't pass the gate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medloop.evaluation.metrics import floor_of
 def read_floors(values: dict[str, Any]) -> dict[str, Any]:
     """Take the job's arguments `floor`, `floor_1`, `floor_2`, ... (`CLASS=VALUE`) as one mapping `floors`.
 
-    The last `=` divides: a class's name may hold some.
+    The last `=` divides: the name of a class may contain others.
 
     Raises:
         ValueError: There is no `=`, or a class is given twice.
@@ -31,7 +31,7 @@ def read_floors(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_known(floors: Mapping[str, float], classes: Sequence[str], task: Task) -> None:
-    """Refuse a floor of no class.
+    """Refuse a floor for an unknown class.
 
     Raises:
         SettingError: A class is unknown, or it is the background.
@@ -39,11 +39,11 @@ def require_known(floors: Mapping[str, float], classes: Sequence[str], task: Tas
     known = classes if task == "classification" else classes[1:]
     for name in floors:
         if name not in known:
-            raise SettingError(f"evaluate.floors: {name!r} is no class of the model; known: {', '.join(known)}")
+            raise SettingError(f"evaluate.floors: class {name!r} is unknown; known: {', '.join(known)}")
 
 
 def find_floors(floors: Mapping[str, float], statistics: Sequence[Statistic], task: Task) -> list[Floor]:
-    """What each class with a floor has reached."""
+    """Compare each class that has a floor with it."""
     metric = floor_of(task).name
     reached = {found.class_name: found.value for found in statistics if found.name == metric}
     return [
@@ -53,5 +53,5 @@ def find_floors(floors: Mapping[str, float], statistics: Sequence[Statistic], ta
 
 
 def floor_left(floors: Sequence[Floor]) -> float:
-    """The least that a class is above its floor; -1 where one is undefined, 0 where no floor is set."""
+    """Return the minimum distance of a class above its floor; -1 if a value is undefined, 0 without floors."""
     return min((-1.0 if found.value is None else found.value - found.floor for found in floors), default=0.0)

@@ -51,7 +51,7 @@ def operating_point(scored: ScoredImages, k: int) -> str:
     """The note on a metric at the operating point: its threshold."""
     point = scored.points[k]
     source = "fitted on val" if point.source == "val" else "not fitted"
-    return f"Called from a probability of {point.threshold:.3g} on ({source})."
+    return f"Predicted from a probability of {point.threshold:.3g} on ({source})."
 
 
 def classes_left_out(scored: ScoredImages, k: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Volumes of test cases on their own grids."""
+"""Label maps and images of test cases on their own grids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medloop.imaging.validation import Subject, read_subject, require_volume
 
 @dataclass(frozen=True)
 class Packed:
-    """A label map, compressed: a test set's predictions stay in memory until it is known which are drawn."""
+    """A label map, compressed: a test set's predictions stay in memory until the cases to draw are chosen."""
 
     data: bytes
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class Packed:
 
 
 def is_millimetres(case: HeldOut) -> bool:
-    """Whether the label's header tells its lengths' unit: what is read is in millimetres then.
+    """True if the label's header states a unit of lengths; reading converts it to millimetres.
 
     Raises:
         DataError: The header can't be read.
@@ -49,14 +49,14 @@ def is_millimetres(case: HeldOut) -> bool:
 
 
 def read_case(case: HeldOut, classes: Sequence[str] | None = None) -> Subject:
-    """A case's image and label map, as they are on disk.
+    """Read a case's image and label map on their own grid.
 
     Args:
         case: A subject's folder.
         classes: The model's, by label value, the background first; None takes any label values.
 
     Raises:
-        DataError: A file can't be used, image and label are on different grids, or a label value names no class.
+        DataError: A file can't be used, image and label are on different grids, or a label value has no class.
     """
     try:
         return read_subject(case.path, classes)

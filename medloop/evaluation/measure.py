@@ -26,11 +26,11 @@ class Measured:
     estimate: Estimate
     statistic: Statistic
     key: str
-    """In SageMaker's metrics: `recall_CLASS`, `hd95_mm_CLASS`, or the name alone."""
+    """Name in SageMaker's metrics: `recall_CLASS`, `hd95_mm_CLASS`, or without a class."""
 
 
 def measure(scored: Scored) -> list[Measured]:
-    """All metrics of the task: those over all classes, then those of each class."""
+    """Estimate all metrics of the task: those over all classes, then those of each class."""
     rows = list(metrics_of(scored.task))
     places: list[Place] = [(metric, None) for metric in rows if metric.scope != "class"]
     by_class = [metric for metric in rows if metric.scope != "overall"]
@@ -40,7 +40,7 @@ def measure(scored: Scored) -> list[Measured]:
 
 
 def estimate(metric: Metric, scored: Scored, k: int | None = None) -> Estimate:
-    """One metric of a class, or over all classes."""
+    """Estimate one metric of a class, or over all classes."""
     return _estimate_all([(metric, k)], scored)[0]
 
 
@@ -62,8 +62,8 @@ def _resample(places: Sequence[Place], scored: ScoredImages) -> dict[Place, Esti
 
 def _estimate(metric: Metric, k: int | None, scored: Scored) -> Estimate:
     if metric.interval is None:
-        alone: Estimate = metric.function(scored, k)
-        return alone
+        point: Estimate = metric.function(scored, k)
+        return point
     sample: Sample = metric.function(scored, k)
     estimate: Estimate = metric.interval(sample.values, sample.patients)
     return replace(estimate, num_excluded=sample.num_excluded, num_failures=sample.num_failures)

@@ -36,32 +36,32 @@ class Metric:
     """
 
     name: str
-    """In evaluation.json's statistics."""
+    """Name in evaluation.json's statistics."""
     task: Task
     label: str
-    """As people read it."""
+    """Heading on the page."""
     function: Callable[[Any, Any], Any]
     interval: Callable[..., Any] | None
     scope: Scope
     """Over all classes, by class, or both."""
     definition: str = ""
-    """One or two sentences for whoever reads the page; the exact one is in docs/evaluation.md."""
+    """One or two sentences on the page; the exact definition is in docs/evaluation.md."""
     best: Literal["highest", "lowest", "zero"] = "highest"
     unit: Literal["", "length", "volume"] = ""
     digits: int = 3
     shown: bool = True
-    """Among evaluation.json's statistics, on the page and in the model card; False: in SageMaker's metrics only."""
+    """True: in evaluation.json's statistics, on the page and in the model card; False: in SageMaker's metrics only."""
     key: str = ""
-    """In SageMaker's metrics, before unit and class; `name` where it is empty."""
+    """Name in SageMaker's metrics, before unit and class; empty: `name`."""
     note: Callable[[Any, Any], str] | str = ""
-    """What evaluation.json adds to the value, about these cases and this class."""
+    """Note in evaluation.json on the value, about these cases and this class."""
     is_floor: bool = False
     """True for the metric of `evaluate.floors`: one a task, by class, highest is best."""
     pair: Callable[[Any, Any], Paired | None] | None = None
     """The comparison with another model's answers to the same cases, for the gate's score: one a task."""
 
     def place_note(self, scored: Scored, k: int | None) -> str:
-        """The note on these cases and this class."""
+        """Return the note on these cases and this class."""
         return self.note if isinstance(self.note, str) else self.note(scored, k)
 
 
@@ -129,8 +129,8 @@ METRICS = (
         function=image_metrics.sensitivity,
         interval=proportion,
         scope="class",
-        definition="Of the cases of the class, the share that is called so at the operating point, a probability that "
-        "was fixed before the test.",
+        definition="The share of the cases of the class that are predicted to be of it at the operating point, a "
+        "probability that is fixed before the test.",
         note=image_metrics.operating_point,
     ),
     Metric(
@@ -140,7 +140,7 @@ METRICS = (
         function=image_metrics.specificity,
         interval=proportion,
         scope="class",
-        definition="Of the cases of other classes, the share that is not called so at the operating point.",
+        definition="The share of the cases of other classes that are not predicted to be of it at the operating point.",
         note=image_metrics.operating_point,
     ),
     Metric(
@@ -196,8 +196,7 @@ METRICS = (
         function=volume_metrics.by_case("hd95"),
         interval=median,
         scope="class",
-        definition="95 % of each surface is nearer than this to the other: how far off the worst parts of the outline "
-        "are. The median over cases.",
+        definition="The distance within which 95 % of each surface is from the other. The median over cases.",
         best="lowest",
         unit="length",
         digits=2,
@@ -210,7 +209,7 @@ METRICS = (
         function=volume_metrics.by_case("average_surface_distance"),
         interval=median,
         scope="class",
-        definition="The mean distance between the outlines of truth and prediction. The median over cases.",
+        definition="The mean distance between the surfaces of truth and prediction. The median over cases.",
         best="lowest",
         unit="length",
         digits=2,
@@ -225,8 +224,8 @@ METRICS = (
         interval=mean_of_shares,
         scope="class",
         definition="Twice the overlap of truth and prediction over the sum of their sizes, on the image's own grid; 1 "
-        "is perfect. A structure in neither is left out; in one of the two, Dice is 0 and the case counts as a "
-        "failure.",
+        "is perfect. A case with the structure in neither is excluded; with the structure in only one of them, Dice is "
+        "0 and the case is a failure.",
         is_floor=True,
     ),
     Metric(
@@ -236,7 +235,7 @@ METRICS = (
         function=volume_metrics.by_case("surface_dice"),
         interval=mean_of_shares,
         scope="class",
-        definition="The share of the outlines of truth and prediction within a tolerance of each other.",
+        definition="The share of the surfaces of truth and prediction within a tolerance of each other.",
         note=lambda scored, _: f"Tolerance: {scored.tolerance:g} {scored.unit}.",
     ),
     Metric(
@@ -250,7 +249,7 @@ METRICS = (
         best="zero",
         unit="volume",
         digits=2,
-        note="Predicted less true, mean over cases.",
+        note="Prediction minus truth, mean over cases.",
     ),
     Metric(
         name="lesion_sensitivity",
@@ -259,13 +258,13 @@ METRICS = (
         function=volume_metrics.lesion_sensitivity,
         interval=proportion,
         scope="class",
-        definition="Of all true lesions, the connected parts of a structure, the share that a predicted voxel touches.",
+        definition="The share of all true lesions that a predicted voxel touches.",
         note="Over lesions.",
     ),
     Metric(
         name="false_lesions_per_case",
         task="segmentation",
-        label="False lesions per case",
+        label="False-positive lesions per case",
         function=volume_metrics.false_lesions,
         interval=mean,
         scope="class",

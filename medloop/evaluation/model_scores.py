@@ -18,7 +18,7 @@ from medloop.evaluation.scored_cases import Scored
 
 @dataclass(frozen=True)
 class ModelScores:
-    """A scored test set."""
+    """Metrics, tables and counts of a scored test set."""
 
     scored: Scored
     measured: Sequence[Measured]
@@ -49,7 +49,7 @@ class ModelScores:
 
     @property
     def standard_errors(self) -> dict[str, float]:
-        """Of the metrics that have an interval; empty where the patients are too few or not known."""
+        """Standard errors of the metrics with an interval; empty if the patients are too few or not known."""
         return {found.key: found.estimate.standard_error for found in self.measured if found.estimate.interval}
 
     @property
@@ -58,5 +58,5 @@ class ModelScores:
         return [found.statistic for found in self.measured if found.metric.shown]
 
     def score_of_subset(self, mask: NDArray[np.bool_]) -> Estimate:
-        """The main score of the cases that a mask [N] names."""
+        """Estimate the main score of the cases that a mask [N] selects."""
         return estimate(score_of(self.scored.task), self.scored.subset(mask))

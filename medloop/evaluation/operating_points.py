@@ -1,4 +1,4 @@
-"""Operating points: from which probability a class is called, and the decisions that follow."""
+"""Operating points: the probability from which a class is predicted, and the predictions that follow."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DEFAULT = 0.5
 
 
 def operating_points(fitted: Mapping[str, float] | None, classes: Sequence[str]) -> list[OperatingPoint]:
-    """By class, from model.json's thresholds; 0.5 where none was fitted.
+    """Make each class's operating point from model.json's thresholds; 0.5 if none was fitted.
 
-    Of two classes the second's threshold decides, and the first's is what is left to 1: a case is called one of the
-    two, always.
+    Of two classes the second's threshold decides, and the first's is 1 minus it, so that every case is called exactly
+    one of the two.
     """
     found = dict(fitted or {})
     if len(classes) == 2:
@@ -30,7 +30,7 @@ def operating_points(fitted: Mapping[str, float] | None, classes: Sequence[str])
 
 
 def called(probabilities: Floats, points: Sequence[OperatingPoint]) -> NDArray[np.bool_]:
-    """[N, C]: whether a case is called the class, from its threshold on; of two classes exactly one."""
+    """Return [N, C], true if the probability reaches the class's threshold; of two classes exactly one is true."""
     calls: NDArray[np.bool_] = probabilities >= np.array([point.threshold for point in points])
     if len(points) == 2:
         calls[:, 0] = ~calls[:, 1]

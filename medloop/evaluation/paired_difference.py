@@ -28,41 +28,41 @@ class Paired:
     candidate: float
     """The candidate's score."""
     model: float
-    """The other's."""
+    """The other model's score."""
     values: Floats
-    """[P], one a patient; their mean is the difference."""
+    """One value a patient [P]; their mean is the difference."""
     per_class: dict[str, float]
     """Difference by class, where it is defined."""
 
     @property
     def difference(self) -> float:
-        """Candidate less the other."""
+        """The candidate's score minus the other model's."""
         return self.candidate - self.model
 
 
 def lower_bound(values: Floats, confidence: float = CONFIDENCE) -> float:
-    """One-sided lower bound of the mean: the lower of Student's and Hall's.
+    """Compute a one-sided lower bound of the mean: the lower of Student's and Hall's.
 
-    Hall's transformation mends Student's t for skewness (Hall 1992, https://doi.org/10.1111/j.2517-6161.1992.tb01873.x).
-    Rare, grave failures of the candidate skew its differences to the left, where Student's bound lies too high; where
-    Hall's lies above Student's it is not used. `benchmarks/gate_error.py` compares the methods.
+    Hall's transformation corrects Student's t for skewness (Hall 1992, https://doi.org/10.1111/j.2517-6161.1992.tb01873.x).
+    Rare, grave failures of the candidate skew its differences to the left, where Student's bound is too high. Hall's
+    is not used if it is above Student's. `benchmarks/gate_error.py` compares the methods.
 
     Args:
         values: [P], P at least 2.
-        confidence: Of the bound.
+        confidence: Level of the bound.
     """
     return min(student_bound(values, confidence), hall_bound(values, confidence))
 
 
 def student_bound(values: Floats, confidence: float = CONFIDENCE) -> float:
-    """Student's lower bound of the mean of values [P]."""
+    """Compute Student's lower bound of the mean of values [P]."""
     number = len(values)
     quantile = float(stdtrit(number - 1, confidence))
     return float(values.mean() - quantile * values.std(ddof=1) / math.sqrt(number))
 
 
 def hall_bound(values: Floats, confidence: float = CONFIDENCE) -> float:
-    """Hall's lower bound of the mean of values [P], with Student's quantile in the normal one's place."""
+    """Compute Hall's lower bound of the mean of values [P], with Student's quantile instead of the normal one."""
     number, deviation = len(values), float(values.std(ddof=1))
     # The skewness of values that differ by rounding alone is noise.
     if number < 3 or deviation <= 1e-12:
@@ -80,12 +80,12 @@ def hall_bound(values: Floats, confidence: float = CONFIDENCE) -> float:
 def pair_dice(candidate: Floats, model: Floats, patients: Sequence[str], classes: Sequence[str]) -> Paired | None:
     """Compare Dice [N, K] of N cases and K structures, NaN where truth and prediction are both empty.
 
-    Where the truth has no such structure and one model alone invents it, that model has 0 and the other 1.
+    If the truth does not have the structure and only one of the models predicts it, that model has 0 and the other 1.
 
     Returns:
         None where fewer than 2 patients have a structure in truth or prediction.
     """
-    one, other = _spared(candidate, model), _spared(model, candidate)
+    one, other = _credited(candidate, model), _credited(model, candidate)
     means = [_patient_means(case_means(table), patients) for table in (one, other)]
     defined = np.isfinite(means[0])
     if defined.sum() < 2:
@@ -104,12 +104,12 @@ def pair_auroc(
 ) -> Paired | None:
     """Compare macro AUROC.
 
-    A class counts where at least 2 patients have cases of it and 2 have others: of one patient no variance is known.
+    A class counts if at least 2 patients have cases of it and 2 have others: one patient has no variance.
 
     Args:
         truth: [N] class indices.
         candidate: [N, C] probabilities.
-        model: [N, C], the other's.
+        model: [N, C], the other model's.
         patients: The patient of each case.
         classes: C names.
 
@@ -130,7 +130,7 @@ def pair_auroc(
     if not counted:
         return None
     mean, mean_other = np.mean(scores, axis=0)
-    # The sum of squared influences is the variance; the values' s^2 / P shall be it.
+    # Scaled so that the values' s^2 / P is the variance, the sum of squared influences.
     scale = math.sqrt(number * (number - 1))
     values = mean - mean_other + scale * np.mean(changes, axis=0)
     per_class = {name: float(a - b) for name, (a, b) in zip(counted, scores, strict=True)}
@@ -147,13 +147,13 @@ def paired_dice(scored: ScoredVolumes, dice: Floats) -> Paired | None:
     return pair_dice(scored.dice, dice, scored.patients, scored.classes)
 
 
-def _spared(dice: Floats, other: Floats) -> Floats:
-    """1 where this model rightly leaves out what the other invents."""
+def _credited(dice: Floats, other: Floats) -> Floats:
+    """Replace NaN by 1 where only the other model predicts a structure that the truth does not have."""
     return np.where(np.isnan(dice) & np.isfinite(other), 1.0, dice)
 
 
 def _patient_means(values: Floats, patients: Sequence[str]) -> Floats:
-    """Mean over each patient's finite values [P], patients sorted; NaN where there is none."""
+    """Average each patient's finite values [P], patients sorted; NaN without any."""
     number, of_case = index_patients(patients)
     finite = np.isfinite(values)
     counts = totals(None, of_case[finite], number)

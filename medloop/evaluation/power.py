@@ -1,7 +1,7 @@
-"""How likely a model that is exactly as good as the champion passes the gate, by the number of test patients.
+"""Power of the gate: the chance that a model as good as the champion passes, by the number of test patients.
 
-The gate asks that Student's one-sided lower bound of the difference be at least -margin (or Hall's, where lower, which
-this leaves out); at a true difference of 0 that statistic has a noncentral t distribution.
+The gate requires that Student's one-sided lower bound of the difference is at least -margin (or Hall's, if lower, which
+the power ignores); at a true difference of 0 that statistic has a noncentral t distribution.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from scipy.stats import nct
 CONFIDENCE = 0.95
 ENOUGH = 0.8
 MIN_COMPARED = 20
-"""Test patients with which two models can be compared."""
+"""Test patients that a comparison of two models needs."""
 MAX_PATIENTS = 1_000_000
 _CERTAIN = 30.0
 """A noncentrality beyond which the distribution's tail can't be told from 0."""
 
 
 def power(spread: float, num_patients: int, margin: float) -> float:
-    """The chance of passing at a true difference of 0.
+    """Compute the chance to pass at a true difference of 0.
 
     Args:
         spread: Standard deviation of the patients' differences.
@@ -33,15 +33,15 @@ def power(spread: float, num_patients: int, margin: float) -> float:
     shift = margin * math.sqrt(num_patients) / spread
     if shift > _CERTAIN:
         return 1.0
-    found = float(nct.sf(stdtrit(num_patients - 1, CONFIDENCE), num_patients - 1, shift))
-    return min(max(found, 0.0), 1.0)
+    chance = float(nct.sf(stdtrit(num_patients - 1, CONFIDENCE), num_patients - 1, shift))
+    return min(max(chance, 0.0), 1.0)
 
 
-def patients_needed(spread: float, margin: float, least: int) -> int | None:
-    """The fewest patients, `least` or more, with a power of 0.8; None where a million are too few, or margin is 0."""
+def patients_needed(spread: float, margin: float, minimum: int) -> int | None:
+    """Return the smallest number of patients from `minimum` on with a power of 0.8; None if a million are too few."""
     if spread > 0 and power(spread, MAX_PATIENTS, margin) < ENOUGH:
         return None
-    low, high = least - 1, least
+    low, high = minimum - 1, minimum
     while power(spread, high, margin) < ENOUGH:
         low, high = high, 2 * high
     while high - low > 1:

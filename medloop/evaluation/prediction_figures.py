@@ -1,4 +1,4 @@
-"""Pictures of one prediction beside the truth."""
+"""Figures of one prediction next to the truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medloop.imaging.formats import read_image
 
 
 def image_prediction(path: Path, truth: str, probabilities: Mapping[str, float]) -> Figure:
-    """Draw an image beside its class probabilities.
+    """Draw an image next to its class probabilities.
 
     Args:
         path: The image file.

@@ -1,4 +1,4 @@
-"""What evaluation asks of a model, and how a model folder becomes one."""
+"""Predictors: the interface of a model for its evaluation, and how one is loaded from a model folder."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class VolumeModel(Protocol):
 
 
 Loader = Callable[[Path, Task], Any]
-"""From a model folder and the task to an ImageModel or a VolumeModel."""
+"""Loads an ImageModel or a VolumeModel from a model folder, by the task."""
 
 
 def load_predictor(folder: Path, task: Task) -> ImageModel | VolumeModel:
     """Load the model in a folder that holds model.tar.gz or its files.
 
     Raises:
-        DataError: The folder holds no such model, or one for the other task.
+        DataError: The folder has no such model, or one for the other task.
     """
-    # torch and MONAI take seconds to import, and whoever brings a predictor of their own needs neither.
+    # torch and MONAI take seconds to import, and a caller with its own predictor needs neither.
     from medloop.imaging.model_files import unpack_model
 
     with tempfile.TemporaryDirectory(prefix="medloop-model-") as scratch:

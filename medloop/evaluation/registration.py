@@ -1,7 +1,7 @@
-"""registration.json: what a model version's metadata and card take from an evaluation, as short texts. Torch-free.
+"""registration.json: the short texts of an evaluation for a model version's metadata and card. Torch-free.
 
-Texts alone, each within the limits of a metadata value, so that no registration fails after hours of training; but for
-`metric_groups`, the JSON of the card's metrics, whose number depends on the classes.
+All values are texts within the limits of a metadata value, so that no registration fails after hours of training,
+except `metric_groups`, the JSON of the card's metrics, which grows with the number of classes.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 def registration(
     evaluation: Evaluation, split: SplitRecord, model: ModelRecord, *, record: str, report: str, test_uses: int | None
 ) -> dict[str, str]:
-    """The file's content.
+    """Make the file's content.
 
     Args:
-        evaluation: What was found.
-        split: Who is in which split.
+        evaluation: The record of evaluation.json.
+        split: The record of split.json.
         model: The candidate's model.json.
         record: The text of evaluation.json.
         report: The text of report.html.
-        test_uses: How many candidates were scored on this test set.
+        test_uses: Number of candidates that were scored on this test set.
     """
     score, gate = evaluation.score, evaluation.gate
     found = {
@@ -68,8 +68,8 @@ def registration(
 def metric_groups(evaluation: Evaluation) -> str:
     """The evaluation as a model card's metrics: numbers, a bar chart by class for each statistic, confusion matrix.
 
-    In the schema's own types, as JSON of ASCII characters. Charts are left out where there are too many classes to read
-    them; the report has them all.
+    In the schema's own types, as JSON of ASCII characters. Charts with too many classes to be readable are left out;
+    the report has them all.
     https://docs.aws.amazon.com/sagemaker/latest/dg/model-cards-create.html#model-cards-json-schema
     """
     groups = [_group("gate", _numbers(evaluation)), _group("by class", _bar_charts(evaluation.statistics))]
@@ -85,7 +85,7 @@ def _group(name: str, metrics: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _numbers(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """The main score, its interval where it has one, and what the gate compared."""
+    """The main score, its interval if it has one, and the numbers that the gate compared."""
     score, data = evaluation.score, evaluation.data
     found: dict[str, tuple[float | None, str]] = {score.name: (score.value, "")}
     if score.interval is not None:
@@ -141,7 +141,7 @@ def to_json(content: dict[str, str]) -> str:
 
 
 def _number(value: float) -> str:
-    """A JSON number as text; the service's card knows no NaN."""
+    """Write a JSON number; the service's card has no NaN."""
     return f"{value:.6f}" if math.isfinite(value) else "0"
 
 
@@ -160,7 +160,7 @@ def _tracking(model: ModelRecord) -> str:
 
 
 def _fitting(text: str, otherwise: str) -> str:
-    """The text, or the shorter one where it takes more characters of the service's than a value may have."""
+    """Return the text, or the shorter one if the encoded text is longer than a metadata value may be."""
     return text if len(encode(text)) <= MAX_VALUE else otherwise
 
 

@@ -25,7 +25,7 @@ Unit = Literal["mm", "voxels"]
 
 @dataclass(frozen=True)
 class ScoredImages:
-    """A classifier's answers to N images of C classes."""
+    """A classifier's predictions of N images of C classes."""
 
     task: ClassVar[Task] = "classification"
     units: ClassVar[Mapping[str, Literal[""]]] = {"": ""}
@@ -42,13 +42,13 @@ class ScoredImages:
 
     @property
     def predicted(self) -> NDArray[np.intp]:
-        """[N] indices of the most probable class."""
+        """Index of the most probable class [N]."""
         predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
         return predicted
 
     @property
     def called(self) -> Mask:
-        """[N, C]: the probability reaches the class's operating point."""
+        """True [N, C] if the probability reaches the class's operating point."""
         return called(self.probabilities, self.points)
 
     @property
@@ -58,7 +58,7 @@ class ScoredImages:
         return counts
 
     def subset(self, mask: Mask) -> ScoredImages:
-        """The images that a mask [N] names."""
+        """Return the images that a mask [N] selects."""
         return replace(
             self,
             cases=[case for case, inside in zip(self.cases, mask, strict=True) if inside],
@@ -70,16 +70,16 @@ class ScoredImages:
 
 @dataclass(frozen=True)
 class ScoredVolumes:
-    """A segmentation model's answers to N volumes of K structures."""
+    """A segmentation model's predictions of N volumes with K structures."""
 
     task: ClassVar[Task] = "segmentation"
     cases: Sequence[HeldOut]
     classes: Sequence[str]
     """Foreground classes."""
     unit: Unit
-    """Of lengths: mm where every header says mm, voxels otherwise; of volumes then ml, else voxels."""
+    """Unit of lengths: mm if every header states mm, else voxels; volumes are in ml or voxels."""
     tolerance: float
-    """Of the surface Dice, in `unit`."""
+    """Tolerance of the surface Dice, in `unit`."""
     scores: Sequence[Sequence[ClassScores]]
     """N cases of K classes."""
     predictions: Sequence[Packed]
@@ -87,20 +87,20 @@ class ScoredVolumes:
     """The patient of each case; empty where patients are not known."""
 
     def table(self, name: str) -> Floats:
-        """One of the scores' numbers, [N, K]; NaN where it is defined for neither truth nor prediction."""
+        """Return a field of the scores as [N, K]; NaN if the structure is in neither truth nor prediction."""
         values = [[float(getattr(scores, name)) for scores in case] for case in self.scores]
         return np.array(values, dtype=np.float64).reshape(len(self.cases), len(self.classes))
 
     def lesion_counts(self, name: str, k: int) -> NDArray[np.int64]:
-        """A structure's lesions [N]: `num_true`, `num_missed`, `num_predicted` or `num_false`."""
+        """Return a structure's lesion counts [N]: `num_true`, `num_missed`, `num_predicted` or `num_false`."""
         return np.array([getattr(case[k].lesions, name) for case in self.scores], dtype=np.int64)
 
     def sample(self, values: Floats, k: int) -> Sample:
-        """Values [N] of a structure, NaN where neither truth nor prediction has it, with the failures' number."""
+        """Make a sample of a structure's values [N], NaN if it is in neither truth nor prediction; count failures."""
         return Sample(values, self.patients, int(np.isnan(values).sum()), int(self.failed[:, k].sum()))
 
     def subset(self, mask: Mask) -> ScoredVolumes:
-        """The volumes that a mask [N] names."""
+        """Return the volumes that a mask [N] selects."""
         kept = np.flatnonzero(mask).tolist()
         return replace(
             self,
@@ -117,27 +117,27 @@ class ScoredVolumes:
 
     @property
     def volume_unit(self) -> Literal["ml", "voxels"]:
-        """Of volumes."""
+        """Unit of volumes."""
         return "ml" if self.unit == "mm" else "voxels"
 
     @property
     def dice(self) -> Floats:
-        """[N, K]; NaN where the class is in neither truth nor prediction, 0 where it is in one alone."""
+        """Dice [N, K]; NaN if the class is in neither truth nor prediction, 0 if it is in only one of them."""
         return self.table("dice")
 
     @property
     def hd95(self) -> Floats:
-        """[N, K] in `unit`; NaN as `dice`, the image's diagonal where the class is in one of the two alone."""
+        """HD95 [N, K] in `unit`; NaN as `dice`, the image's diagonal if the class is in only one of the two."""
         return self.table("hd95")
 
     @property
     def present(self) -> Mask:
-        """[N, K]: the truth holds the class."""
+        """True [N, K] if the truth has the class."""
         return self.table("volume_truth") > 0
 
     @property
     def failed(self) -> Mask:
-        """[N, K]: the class is in truth or prediction alone."""
+        """True [N, K] if the class is in only one of truth and prediction."""
         return self.table("failed") > 0
 
 

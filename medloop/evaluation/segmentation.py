@@ -31,7 +31,7 @@ MEAN_DICE = "mean_foreground_dice"
 def score_volumes(
     cases: Sequence[HeldOut], model: VolumeModel, *, patients_known: bool, tolerance: float = DEFAULT_TOLERANCE
 ) -> ModelScores:
-    """Segment every case and score the answers.
+    """Segment every case and score the predictions.
 
     Args:
         cases: Subjects' folders.
@@ -40,7 +40,7 @@ def score_volumes(
         tolerance: Of the surface Dice: mm, or voxels where a header doesn't say mm.
 
     Raises:
-        DataError: A file can't be read, image and label differ in grid, or a label value names no class.
+        DataError: A file can't be read, image and label differ in grid, or a label value has no class.
     """
     scored = _score(cases, model, tolerance, [case.patient for case in cases] if patients_known else [])
     measured = measure(scored)
@@ -57,7 +57,7 @@ def score_volumes(
 
 
 def dice_of_volumes(cases: Sequence[HeldOut], model: VolumeModel) -> Floats:
-    """Dice alone, [N, K] by case and structure; NaN where truth and prediction are both empty.
+    """Compute Dice only, [N, K] by case and structure; NaN if truth and prediction are both empty.
 
     Raises:
         DataError: A file can't be read or segmented.
@@ -94,7 +94,7 @@ def _segment(case: HeldOut, model: VolumeModel) -> NDArray[Any]:
 
 
 def _table(scored: ScoredVolumes) -> Table:
-    """A case a row: one number for all classes, then each number of all classes side by side."""
+    """Make a row for each case: mean Dice, then each number of all classes."""
     columns = ["patient", "case", MEAN_DICE]
     rows: list[list[Cell]] = [[case.patient, case.name] for case in scored.cases]
     for row, mean in zip(rows, case_means(scored.dice).tolist(), strict=True):
@@ -107,7 +107,7 @@ def _table(scored: ScoredVolumes) -> Table:
 
 
 def _columns(scored: ScoredVolumes) -> dict[str, str]:
-    """Heading, before the class's name, to the number's name."""
+    """Map headings, without the class's name, to fields of `ClassScores` and `Lesions`."""
     return {
         "dice": "dice",
         f"hd95_{scored.unit}": "hd95",
@@ -135,15 +135,15 @@ def _notes(scored: ScoredVolumes) -> list[str]:
     notes = []
     undefined = int(np.isnan(case_means(scored.dice)).sum())
     if undefined == len(scored.cases):
-        notes.append("No truth or prediction holds any foreground: Dice is undefined, and the score is given as 0.")
+        notes.append("No truth or prediction has any foreground: Dice is undefined, and the score is given as 0.")
     elif undefined:
-        notes.append(f"{undefined} cases hold no foreground in truth or prediction and are left out of the means.")
+        notes.append(f"{undefined} cases have no foreground in truth or prediction and are excluded from the means.")
     failures = int(scored.failed.sum())
     if failures:
         notes.append(
-            f"{failures} times a class is in truth or prediction alone: Dice 0, and the image's diagonal as its "
-            "distances."
+            f"{failures} times a class is in only one of truth and prediction: Dice is 0, and its distances are the "
+            "image's diagonal."
         )
     if scored.unit == "voxels":
-        notes.append("Distances and volumes are in voxels: not every header says that its lengths are millimetres.")
+        notes.append("Distances and volumes are in voxels: not every header states millimetres.")
     return notes

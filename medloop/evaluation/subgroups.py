@@ -14,16 +14,16 @@ from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.model_scores import ModelScores
 
 MIN_SHOWN = 5
-"""Patients: a score of fewer could be someone's own."""
+"""Patients of a group whose score is shown: a score of fewer could identify a patient."""
 MIN_RANKED = 20
-"""Patients by which groups can be compared."""
+"""Patients of a group that is compared with others."""
 MAX_VALUES, MAX_NUMBERS, MAX_BINS = 12, 5, 4
-"""Texts and distinct numbers that stand for themselves; bins of more numbers."""
+"""Texts, and distinct numbers, that are groups of their own; bins of more numbers."""
 NOT_GIVEN, OTHER = "not given", "other"
 
 
 def make_subgroups(scores: ModelScores, cases: Sequence[HeldOut], split: SplitRecord) -> list[Subgroup]:
-    """Of every attribute: numbers of many values in up to four bins, the rarest of many texts together as `other`."""
+    """Score the groups of every attribute: up to four bins of many numbers, the rarest of many texts as `other`."""
     found = []
     attributes = sorted({name for case in cases for name in split.patients[case.patient].attributes})
     for attribute in attributes:
@@ -35,7 +35,7 @@ def make_subgroups(scores: ModelScores, cases: Sequence[HeldOut], split: SplitRe
 
 
 def group_values(values: Mapping[str, str]) -> dict[str, str]:
-    """Each patient's group, from its value; empty ones are `not given`."""
+    """Assign each patient a group by its value; an empty value is `not given`."""
     given = {patient: value for patient, value in values.items() if value.strip()}
     numbers = {patient: number for patient, value in given.items() if (number := _number(value)) is not None}
     if given and len(numbers) == len(given) and len(set(numbers.values())) > MAX_NUMBERS:
@@ -57,7 +57,7 @@ def _number(text: str) -> float | None:
 
 
 def _bins(numbers: Mapping[str, float]) -> dict[str, str]:
-    """Decades where two to four hold all of them, quarters of the patients otherwise; named by their ends."""
+    """Bin by decade if there are two to four, else by quartile of the patients; a bin is named by its ends."""
     values = np.array(list(numbers.values()))
     decades = np.floor(values / 10)
     if 2 <= len(np.unique(decades)) <= MAX_BINS and (values == np.floor(values)).all():
@@ -70,7 +70,7 @@ def _bins(numbers: Mapping[str, float]) -> dict[str, str]:
 
 
 def group_order(group: str) -> tuple[bool, float, str]:
-    """Numbers by size, then texts; what isn't given comes last."""
+    """Sort key: numbers by size, then texts, then `other` and `not given`."""
     number = _number(group.split(" to ")[0])
     return group in (NOT_GIVEN, OTHER), math.inf if number is None else number, group
 

@@ -51,5 +51,5 @@ def false_lesions(scored: ScoredVolumes, k: int) -> Sample:
 
 
 def failures(scored: ScoredVolumes, k: int) -> Estimate:
-    """Number of cases with the structure in truth or prediction alone."""
+    """Number of cases with the structure in only one of truth and prediction."""
     return point_estimate(float(scored.failed[:, k].sum()), scored.patients, len(scored.cases), "")

@@ -28,7 +28,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def classification(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 images of 100 patients, a seventh of them taken for the other class."""
+    """200 images of 100 patients, a seventh of them predicted as the other class."""
     answers = {}
     for i in range(NUM_CASES // 2):
         answers[f"cat/p{i}_0.png"] = (0.6 + 0.003 * i, 0.4 - 0.003 * i)
@@ -131,9 +131,9 @@ def test_cases_are_filtered_and_sorted(page: Page, classification: Path) -> None
     show(page, classification)
     rows = page.locator("#case-table tbody tr")
     assert "wrong" in rows.first.inner_text()
-    page.fill("#filter", "right CAT")
+    page.fill("#filter", "correct CAT")
     assert page.locator("#found").inner_text() == "100 of 200 cases"
-    heading = page.get_by_role("button", name="probability of the answer")
+    heading = page.get_by_role("button", name="probability of the prediction")
     heading.focus()
     page.keyboard.press("Enter")
     lowest = rows.first.locator("td").nth(4).inner_text()

@@ -119,12 +119,12 @@ def precision_recall_curves(truth: Integers, probabilities: Floats, classes: Seq
         return Figure(
             svg_uri(figure),
             "Precision-recall curves, one per class",
-            f"Precision-recall curves. Dotted: the class's share of the cases, which is guessing.{_left(classes)}",
+            f"Precision-recall curves. Dotted: guessing, which has the class's share of the cases.{_left(classes)}",
         )
 
 
 def reliability(bins: Sequence[ReliabilityBin]) -> Figure:
-    """Draw how often the model is right against how sure it was."""
+    """Draw how often the most probable class is the true one, by its probability."""
     with styled():
         figure, axes = _square()
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
@@ -140,13 +140,15 @@ def reliability(bins: Sequence[ReliabilityBin]) -> Figure:
                 edgecolor="white",
             )
         axes.plot([b.mean_probability for b in bins], [b.frequency for b in bins], "o", color=INK, markersize=5)
-        axes.set(xlabel="highest probability", ylabel="share that is right")
+        axes.set(xlabel="highest probability", ylabel="share that is correct")
         return Figure(
             svg_uri(figure),
             "Reliability diagram: "
-            + "; ".join(f"{b.mean_probability:.2f} sure, {b.frequency:.2f} right, {b.num_cases} cases" for b in bins),
-            "Reliability diagram. On the dotted line, probabilities mean what they say; below it, the model is surer "
-            "than it may be. The darker a bar, the more cases.",
+            + "; ".join(
+                f"probability {b.mean_probability:.2f}, frequency {b.frequency:.2f}, {b.num_cases} cases" for b in bins
+            ),
+            "Reliability diagram. On the dotted line, probabilities equal frequencies; below it, the model is "
+            "overconfident. Darker bars have more cases.",
         )
 
 

@@ -14,7 +14,7 @@ MAX_MISTAKES = 12
 
 
 def image_part(scored: ScoredImages, evaluation: Evaluation) -> TaskPart:
-    """Draw curves and the surest mistakes.
+    """Draw curves and the most confident mistakes.
 
     Raises:
         DataError: An image can't be read.
@@ -22,7 +22,7 @@ def image_part(scored: ScoredImages, evaluation: Evaluation) -> TaskPart:
     return TaskPart(
         curves=_curves(scored, evaluation),
         tables=_tables(evaluation),
-        drawn_title="Surest mistakes",
+        drawn_title="Most confident mistakes",
         drawn=[_mistakes(scored)],
         cases=_cases(scored),
     )
@@ -42,17 +42,17 @@ def _curves(scored: ScoredImages, evaluation: Evaluation) -> list[Figure]:
 
 
 def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
-    sources = {"val": "fitted on the validation split and frozen", "default": "not fitted: one half"}
+    sources = {"val": "fitted on the validation split and frozen", "default": "not fitted: 0.5"}
     rows: list[list[Cell]] = [[p.class_name, p.threshold, sources[p.source]] for p in evaluation.operating_points]
     if not rows:
         return []
     temperature = evaluation.calibration.temperature if evaluation.calibration else None
     caption = f"Probabilities were divided by a temperature of {temperature:.3f}, fitted on val." if temperature else ""
-    return [("Operating points", Table(["class", "called from a probability of", "source"], rows, caption))]
+    return [("Operating points", Table(["class", "threshold", "source"], rows, caption))]
 
 
 def _order(scored: ScoredImages) -> Integers:
-    """Cases, the surest mistakes first, then the right answers from the least sure on."""
+    """Order the cases: the most confident mistakes first, then correct predictions, the least confident first."""
     predicted = scored.predicted
     sure = scored.probabilities.max(axis=1)
     wrong = predicted != scored.truth
@@ -61,23 +61,23 @@ def _order(scored: ScoredImages) -> Integers:
 
 
 def _mistakes(scored: ScoredImages) -> Drawn:
-    """The wrong answers that the model was surest of."""
+    """Draw the wrong predictions of the highest probability."""
     truth, probabilities, classes = scored.truth, scored.probabilities, scored.classes
     predicted = scored.predicted
     num_wrong, num_cases = int((predicted != truth).sum()), len(scored.cases)
     if not num_wrong:
-        return Drawn("", "None: every test case got its class.")
+        return Drawn("", "None: every test case is classified correctly.")
     worst = [int(i) for i in _order(scored)[: min(num_wrong, MAX_MISTAKES)]]
-    shown = f"Shown: the {len(worst)} that the model was surest of." if num_wrong > len(worst) else ""
+    shown = f"Shown: the {len(worst)} of the highest probability." if num_wrong > len(worst) else ""
     figures = [
         image_figures.thumbnail(
             scored.cases[i].path,
-            f"{classes[truth[i]]} taken for {classes[predicted[i]]} ({probabilities[i, predicted[i]]:.0%})",
+            f"{classes[truth[i]]} predicted as {classes[predicted[i]]} ({probabilities[i, predicted[i]]:.0%})",
             f"patient {scored.cases[i].patient}",
         )
         for i in worst
     ]
-    return Drawn("", f"{num_wrong} of {num_cases} test cases got another class than their own. {shown}", figures)
+    return Drawn("", f"{num_wrong} of {num_cases} test cases are misclassified. {shown}", figures)
 
 
 def _cases(scored: ScoredImages) -> Table:
@@ -87,7 +87,7 @@ def _cases(scored: ScoredImages) -> Table:
         [
             scored.cases[i].patient,
             scored.cases[i].name,
-            "right" if predicted[i] == truth[i] else "wrong",
+            "correct" if predicted[i] == truth[i] else "wrong",
             classes[truth[i]],
             classes[predicted[i]],
             float(probabilities[i, predicted[i]]),
@@ -95,5 +95,5 @@ def _cases(scored: ScoredImages) -> Table:
         ]
         for i in _order(scored)
     ]
-    columns = ["patient", "case", "answer", "truth", "predicted", "probability of the answer", "of the truth"]
+    columns = ["patient", "case", "result", "truth", "predicted", "probability of the prediction", "of the truth"]
     return Table(columns, rows)

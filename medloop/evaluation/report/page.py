@@ -97,6 +97,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["title_of"] = statistics_tables.title_of
     environment.filters["cell"] = statistics_tables.show_cell
     environment.tests["numeric"] = lambda cell: isinstance(cell, int | float) or cell == provenance.FEW
     return environment

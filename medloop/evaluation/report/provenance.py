@@ -1,4 +1,4 @@
-"""Where model and data come from, and what limits the evaluation."""
+"""Provenance of model and data, and the limits of the evaluation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from medloop.documents.evaluation import Evaluation
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SPLITS, SplitRecord
 from medloop.evaluation.csv_table import Cell, Table
+from medloop.evaluation.report.statistics_tables import title_of
 from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN, group_order, group_values
 
 MAX_QUARANTINED = 200
 FEW = f"under {MIN_SHOWN}"
-"""Patients of a group, in place of their number."""
+"""Instead of the number of patients of a small group."""
 
 
 def data_table(split: SplitRecord) -> Table:
-    """Who is where: patients and cases by split and class."""
+    """Count patients and cases by split and class."""
     known = split.identifiers != "none"
     shown = split.classes if split.task == "classification" else split.classes[1:]
     rows: list[list[Cell]] = []
@@ -25,12 +26,12 @@ def data_table(split: SplitRecord) -> Table:
         if counts is not None:
             per_class = [counts.classes.get(label, 0) for label in shown]
             rows.append([name, counts.num_patients if known else None, counts.num_cases, *per_class])
-    caption = "The data came already split." if split.presplit else ""
+    caption = "The data set was already split." if split.presplit else ""
     return Table(["split", "patients", "cases", *shown], rows, caption)
 
 
 def attribute_table(split: SplitRecord) -> Table:
-    """Patients by each value of each attribute, in each split; in groups as the record's subgroups."""
+    """Count patients by each value of each attribute and split, in the same groups as the subgroups."""
     places = {name: split.pseudonyms(name) for name in SPLITS}
     rows: list[list[Cell]] = []
     for attribute in sorted({name for patient in split.patients.values() for name in patient.attributes}):
@@ -44,14 +45,14 @@ def attribute_table(split: SplitRecord) -> Table:
 
 
 def quarantine_table(split: SplitRecord) -> Table:
-    """Files that were left out, and why."""
+    """List the quarantined files with their reasons."""
     rows = [[found.path, found.reason] for found in split.quarantined[:MAX_QUARANTINED]]
     more = len(split.quarantined) - len(rows)
-    return Table(["file", "why it was left out"], rows, f"And {more} more, in split.json." if more else "")
+    return Table(["file", "reason"], rows, f"And {more} more, in split.json." if more else "")
 
 
 def origin_table(evaluation: Evaluation, model: ModelRecord) -> Table:
-    """What was trained, on what, by which code."""
+    """Name network, data and code."""
     rows: list[list[Cell]] = [
         ["network", model.network.name],
         ["network's arguments", _settings(model.network.arguments)],
@@ -77,9 +78,9 @@ def settings_table(model: ModelRecord) -> Table:
 
 
 def limits(evaluation: Evaluation, split: SplitRecord) -> list[str]:
-    """What the numbers can't say, as found in this evaluation; the caveats in its notes stand above."""
+    """List the limits that this evaluation shows; its notes are above."""
     found = [
-        f"{statistic.name.replace('_', ' ')}{f' of {statistic.class_name}' if statistic.class_name else ''} is "
+        f"{title_of(statistic.name)}{f' of {statistic.class_name}' if statistic.class_name else ''} is "
         f"undefined: {statistic.note or 'no case to measure it on'}"
         for statistic in evaluation.statistics
         if statistic.value is None
@@ -87,15 +88,15 @@ def limits(evaluation: Evaluation, split: SplitRecord) -> list[str]:
     hidden = sum(group.hidden for group in evaluation.subgroups)
     unranked = sum(not group.hidden and not group.ranked for group in evaluation.subgroups)
     if hidden:
-        found.append(f"{hidden} subgroups have under {MIN_SHOWN} patients and are not shown: nothing is known of them.")
+        found.append(f"{hidden} subgroups have under {MIN_SHOWN} patients and are not shown: their scores are unknown.")
     if unranked:
         found.append(f"{unranked} subgroups have under {MIN_RANKED} patients: differences between them may be chance.")
     if not evaluation.subgroups:
-        found.append("No subgroups: whether the model does worse for some patients is not known.")
+        found.append("No subgroups: it is unknown if the model does worse on some patients.")
     if split.quarantined:
         found.append(
-            f"{len(split.quarantined)} files were left out as unusable; if they are alike, so are the patients the "
-            "score says nothing of."
+            f"{len(split.quarantined)} files were quarantined; if they have something in common, the score does not "
+            "apply to patients with it."
         )
     found.append(
         "The test set comes from the same collection as the training data: other sites, scanners and protocols may "

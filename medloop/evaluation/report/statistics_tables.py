@@ -84,7 +84,7 @@ def by_class(evaluation: Evaluation) -> Matrix | None:
 def everything(evaluation: Evaluation) -> Table:
     """All statistics with unit, counts, method and note."""
     columns = [
-        "statistic", "class", "value", "95 % interval", "unit", "patients", "cases", "left out", "failures", "remark",
+        "statistic", "class", "value", "95 % interval", "unit", "patients", "cases", "excluded", "failures", "remark",
     ]  # fmt: skip
     rows: list[list[Cell]] = [
         [
@@ -141,7 +141,7 @@ def _group(group: Subgroup, low: float, span: float) -> Line:
     counts = [str(group.num_patients), str(group.num_cases)]
     if group.hidden:
         few = f"under {MIN_SHOWN}"
-        remark = f"{few} patients: not shown, nobody is singled out"
+        remark = f"{few} patients: not shown, to protect their privacy"
         return Line(group.value, "not shown", "", [few, "\N{EN DASH}"], remark)
     if group.score is None:
         return Line(group.value, "\N{EN DASH}", "", counts, "undefined in this group")
@@ -151,7 +151,7 @@ def _group(group: Subgroup, low: float, span: float) -> Line:
             (group.interval.lower, group.interval.upper, group.score) if group.interval else (group.score,) * 3
         )
     ]
-    note = "" if group.ranked else f"under {MIN_RANKED} patients: no ranking"
+    note = "" if group.ranked else f"under {MIN_RANKED} patients: not ranked"
     return Line(group.value, f"{group.score:.3f}", show_interval(group.interval), counts, note, Bar(*place))
 
 
@@ -170,7 +170,7 @@ def _line(statistic: Statistic) -> Line:
 def _remark(statistic: Statistic) -> str:
     parts = [statistic.note]
     if statistic.num_excluded:
-        parts.append(f"{statistic.num_excluded} left out")
+        parts.append(f"{statistic.num_excluded} excluded")
     if statistic.num_failures:
         parts.append(f"{statistic.num_failures} failures")
     return "; ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""How the training went: history.csv of the model, drawn."""
+"""Training curves: history.csv of the model, drawn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ History = Sequence[Mapping[str, float]]
 def read_history(folder: Path) -> History:
     """Read history.csv of a model folder, packed or not; empty where there is none, or none that can be read.
 
-    Curves are worth no failure of an evaluation, whatever is wrong with them.
+    An evaluation does not fail for want of curves.
     """
     try:
         text = _text(folder)
@@ -87,7 +87,9 @@ def _plot(history: History, title: str, names: Sequence[str], best: Best) -> Fig
         axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
         last = ", ".join(f"{name} {found[-1]:.3f}" for name in names if (found := _values(history, name)))
         text = f"Training curves, {title}, over {len(history)} epochs; last: {last}"
-        return Figure(svg_uri(figure), text, f"{title.capitalize()}; the dotted line is the epoch that was kept.")
+        return Figure(
+            svg_uri(figure), text, f"{title.capitalize()}; the dotted line marks the epoch whose weights were kept."
+        )
 
 
 def _values(history: History, name: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""What the evaluation says to whoever decides: one sentence to quote, and one line for each thing to look at."""
+"""The summary at the top of the page: a sentence to quote, and the checks that an approval depends on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from medloop.evaluation.intervals.estimate import MIN_PATIENTS
 from medloop.evaluation.power import ENOUGH, MIN_COMPARED
 from medloop.evaluation.report.statistics_tables import title_of
 
-WORDS = {"good": "holds", "warn": "look here", "bad": "fails", "none": "not asked"}
+WORDS = {"good": "passed", "warn": "needs attention", "bad": "failed", "none": "not assessed"}
 State = Literal["good", "warn", "bad", "none"]
 MAX_LISTED = 6
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing to look at."""
+    """One line of the summary."""
 
     state: State
     title: str
@@ -30,7 +30,7 @@ class Check:
 
 
 def checks(evaluation: Evaluation) -> list[Check]:
-    """All of them, in the order in which an approver asks."""
+    """List all checks, in the order in which an approver asks."""
     return [
         _patients(evaluation),
         _champion(evaluation),
@@ -42,23 +42,23 @@ def checks(evaluation: Evaluation) -> list[Check]:
 
 
 def headline(found: list[Check]) -> tuple[State, str]:
-    """The worst state, and what it comes to in a few words."""
+    """Return the worst state, and the checks that have it."""
     bad = [check.title.lower() for check in found if check.state == "bad"]
     if bad:
-        return "bad", f"Speaks against approval: {', '.join(bad)}"
+        return "bad", f"Against approval: {', '.join(bad)}"
     open_ = [check.title.lower() for check in found if check.state == "warn"]
     if open_:
-        return "warn", f"For a person to weigh: {', '.join(open_)}"
-    return "good", "Nothing measured here speaks against approval"
+        return "warn", f"Needs attention: {', '.join(open_)}"
+    return "good", "No check speaks against approval"
 
 
 def sentence(evaluation: Evaluation) -> str:
-    """What can be quoted as it stands."""
+    """Write the sentence to quote."""
     parts = [_score_sentence(evaluation), _champion_sentence(evaluation)]
     below = [floor for floor in evaluation.floors if _below(floor)]
     if evaluation.floors:
         names = ", ".join(floor.class_name for floor in below[:MAX_LISTED])
-        parts.append(f"Below the floor that was set: {names}." if below else "Every floor that was set is reached.")
+        parts.append(f"Below their floor: {names}." if below else "Every class with a floor reaches it.")
     if evaluation.test_uses > 1:
         parts.append(f"{evaluation.test_uses} candidates were scored on this test set, this one included.")
     return " ".join(parts).replace(" %", "\N{NO-BREAK SPACE}%")
@@ -71,7 +71,7 @@ def _score_sentence(evaluation: Evaluation) -> str:
     cases = _number(data.num_cases, "case")
     unseen = "" if data.leakage.status == "unknown" else " that it was not trained on"
     if data.num_patients is None:
-        where = f"{cases} of an unknown number of patients, of whom it may have seen some"
+        where = f"{cases} of an unknown number of patients; some may be in its training data"
     else:
         where = f"{cases} of {_number(data.num_patients, 'patient')}{unseen}"
     if score.interval:
@@ -87,7 +87,7 @@ def _champion_sentence(evaluation: Evaluation) -> str:
     if not gate.champion:
         return "There is no approved version to compare it with."
     if not gate.sufficient or found is None or found.difference is None:
-        return "Whether it is worse than the approved version can't be said on this test set."
+        return "This test set can't show whether it is worse than the approved version."
     verdict = "It is not worse than" if gate.margin_left >= 0 else "It is not shown to be as good as"
     return f"{verdict} the approved version {found.model}: {_difference(found, gate.margin)}."
 
@@ -106,19 +106,19 @@ def _difference(found: Comparison, margin: float) -> str:
 def _patients(evaluation: Evaluation) -> Check:
     number, title = evaluation.data.num_patients, "Test patients"
     if number is None:
-        return Check("warn", title, "Not known: the data names no patients, so nothing can be said of other patients.")
+        return Check("warn", title, "Unknown: the data has no patient identifiers, so no interval is given.")
     if number < MIN_PATIENTS:
-        return Check("warn", title, f"{number}: too few to say how the model does on others; no interval is given.")
+        return Check("warn", title, f"{number}: too few to generalise to other patients; no interval is given.")
     if number < MIN_COMPARED:
-        return Check("warn", title, f"{number}: an interval, but too few to compare two models by ({MIN_COMPARED}).")
+        return Check("warn", title, f"{number}: enough for an interval, too few to compare models ({MIN_COMPARED}).")
     return Check("good", title, f"{number}: enough for intervals and for a comparison of two models.")
 
 
 def _champion(evaluation: Evaluation) -> Check:
     gate, found = evaluation.gate, comparison(evaluation, "champion")
-    title = "Against the champion"
+    title = "Comparison with the champion"
     if not gate.champion:
-        return Check("none", title, "No approved version yet: nothing to compare with.")
+        return Check("none", title, "There is no approved version to compare with.")
     if found is None or found.difference is None:
         why = found.note if found is not None and found.note else gate.verdict
         return Check("warn", title, f"Insufficient evidence: not compared. {why}".strip())
@@ -127,17 +127,17 @@ def _champion(evaluation: Evaluation) -> Check:
         return Check("warn", title, f"Insufficient evidence: {detail}")
     if gate.margin_left >= 0:
         return Check("good", title, f"Not worse: {detail}")
-    return Check("bad", title, f"Worse? The lower bound is below minus the margin: {detail}")
+    return Check("bad", title, f"Not shown to be as good: the lower bound is below minus the margin: {detail}")
 
 
 def _power(found: Comparison) -> str:
     if found.power is None:
         return ""
-    text = f"A model just as good passes with so many patients in {100 * found.power:.0f} % of test sets"
+    text = f"With this many patients, an equally good model passes in {100 * found.power:.0f} % of test sets"
     needed = found.num_patients_needed
     if needed is None or found.power >= ENOUGH:
         return f"{text}."
-    return f"{text}; {needed} patients would make it {100 * ENOUGH:.0f} %."
+    return f"{text}; {100 * ENOUGH:.0f} % need {needed} patients."
 
 
 def _below(floor: Floor) -> bool:
@@ -145,9 +145,9 @@ def _below(floor: Floor) -> bool:
 
 
 def _floors(floors: list[Floor]) -> Check:
-    title = "Floor of each class"
+    title = "Floors by class"
     if not floors:
-        return Check("none", title, "None was set.")
+        return Check("none", title, "No floor is set.")
     below = [floor for floor in floors if _below(floor)]
     shown = below or sorted(floors, key=lambda floor: (floor.value or 0) - floor.floor)
     texts = [
@@ -155,7 +155,7 @@ def _floors(floors: list[Floor]) -> Check:
         for f in shown[:MAX_LISTED]
     ]
     more = f" and {len(shown) - MAX_LISTED} more" if len(shown) > MAX_LISTED else ""
-    start = "Below it" if below else "All reached; nearest first"
+    start = "Below the floor" if below else "All reached; closest first"
     return Check("bad" if below else "good", title, f"{start}: {', '.join(texts)}{more}.")
 
 
@@ -170,21 +170,21 @@ def _uses(uses: int) -> Check:
     title = "Uses of the test set"
     if uses == 1:
         return Check("good", title, "1: no other candidate was scored on it.")
-    return Check("warn", title, f"{uses}: the more candidates are scored on it, the likelier the best is so by luck.")
+    return Check("warn", title, f"{uses}: with more candidates, the best score is more likely to be chance.")
 
 
 def _first(evaluation: Evaluation) -> Check:
-    title = "Against the first approved version"
+    title = "Comparison with the first approved version"
     found = comparison(evaluation, "first")
     if found is None:
         champion = comparison(evaluation, "champion")
-        text = "It is the champion, or there is none." if champion else "There is none."
+        text = "The champion is the first approved version." if champion else "There is no approved version."
         return Check("none", title, text)
     if found.difference is None:
         return Check("warn", title, f"Not compared: {found.note}")
     drifted = found.difference < -evaluation.gate.margin
     state: State = "warn" if drifted else "good"
-    word = "Worse by more than the margin: small steps add up" if drifted else "No decline over the versions"
+    word = "Worse by more than the margin: small declines add up" if drifted else "No decline since then"
     return Check(state, title, f"{word}: {_difference(found, evaluation.gate.margin)}.")
 
 

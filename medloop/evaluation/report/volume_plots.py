@@ -39,7 +39,7 @@ def dice_strips(dice: Floats, classes: Sequence[str]) -> Figure:
 
 
 def distance_strips(scored: ScoredVolumes) -> Figure:
-    """Draw every case's HD95, one row a structure; where one mask alone is empty, a cross at the right."""
+    """Draw every case's HD95, one row a structure; a cross at the right for cases with one empty mask."""
     hd95, failed = scored.hd95, scored.failed
     finite = np.where(np.isfinite(hd95) & ~failed, hd95, np.nan)
     rows = _rows(-hd95)
@@ -56,7 +56,7 @@ def distance_strips(scored: ScoredVolumes) -> Figure:
         axes.set_xlabel(f"HD95, {scored.unit}")
         caption = "One dot a case; the bar is the median."
         if failed.any():
-            caption += " A cross counts cases where truth or prediction alone holds the structure."
+            caption += " A cross counts the cases with the structure in only one of truth and prediction."
         return Figure(svg_uri(figure), "HD95 of every test case by structure", caption + _left(hd95))
 
 
@@ -76,7 +76,7 @@ def agreement(scored: ScoredVolumes, found: VolumeAgreement) -> Figure:
         lines = {found.lower_limit: "dashed", found.bias: "solid", found.upper_limit: "dashed"}
         for value, style in lines.items():
             axes.axhline(value, color=INK, linewidth=1.2, linestyle=style)
-        axes.set(xlabel=f"mean of truth and prediction, {unit}", ylabel=f"prediction less truth, {unit}")
+        axes.set(xlabel=f"mean of truth and prediction, {unit}", ylabel=f"prediction minus truth, {unit}")
         limits = f"{found.lower_limit:.2f} to {found.upper_limit:.2f} {unit}"
         text = f"Bland-Altman plot of {found.class_name}: bias {found.bias:.2f} {unit}, limits {limits}"
         caption = f"Volume of {found.class_name} (Bland-Altman). Solid: the bias; dashed: 95 % limits of agreement."
@@ -97,7 +97,11 @@ def _rows(values: Floats) -> list[int]:
 
 
 def _left(values: Floats) -> str:
-    return "" if values.shape[1] <= MAX_ROWS else f" Of {values.shape[1]} structures, the {MAX_ROWS} that do worst."
+    return (
+        ""
+        if values.shape[1] <= MAX_ROWS
+        else f" Of {values.shape[1]} structures, the {MAX_ROWS} with the worst values."
+    )
 
 
 def _strips(axes: Axes, values: Floats, names: Sequence[str], tones: Sequence[int]) -> None:

@@ -16,7 +16,8 @@ from medloop.evaluation.scored_cases import ScoredVolumes
 from medloop.evaluation.segmentation import MEAN_DICE
 from medloop.imaging.metrics import case_means
 
-NUM_WORST = 3
+NEXT_WORST = {1: "Second", 2: "Third"}
+"""Cases that are drawn after the worst."""
 MAX_COLUMNS = 14
 """Of the table of cases; cases.csv has the rest."""
 MAX_AGREEMENTS = 8
@@ -58,7 +59,7 @@ def _ranks(scored: ScoredVolumes) -> dict[int, str]:
         return {}
     places = {"Worst case": 0, "Median case": (len(order) - 1) // 2, "Best case": len(order) - 1}
     taken = set(places.values())
-    places |= {f"Case {k + 1} from the bottom": k for k in range(1, min(NUM_WORST, len(order))) if k not in taken}
+    places |= {f"{word} worst case": k for k, word in NEXT_WORST.items() if k < len(order) and k not in taken}
     names: dict[int, list[str]] = {}
     for title, place in places.items():
         names.setdefault(order[place], []).append(title)
@@ -68,7 +69,7 @@ def _ranks(scored: ScoredVolumes) -> dict[int, str]:
 def _drawn(scored: ScoredVolumes, index: int, title: str, volume: CroppedVolume) -> Drawn:
     case, mean = scored.cases[index], _means(scored)[index]
     scores = ", ".join(
-        f"{name} Dice {value:.3f}" if np.isfinite(value) else f"{name} in neither"
+        f"{name} Dice {value:.3f}" if np.isfinite(value) else f"{name} in neither truth nor prediction"
         for name, value in zip(scored.classes, scored.dice[index], strict=True)
     )
     figure = draw_overlays(volume, scored.classes, case.patient)
@@ -79,7 +80,7 @@ def _viewer(scored: ScoredVolumes, ranks: dict[int, str], volumes: dict[int, Cro
     if not ranks:
         return None
     if shows_a_face(scored.classes):
-        return Viewer([], [], "No volumes: one of the structures is the outside of a head, which shows a face.")
+        return Viewer([], [], "No volumes: one structure is the outside of a head, which would show a face.")
     embedded: list[Embedded] = []
     means, left = _means(scored), BUDGET
     for index, rank in ranks.items():
@@ -88,9 +89,9 @@ def _viewer(scored: ScoredVolumes, ranks: dict[int, str], volumes: dict[int, Cro
         if found is not None:
             embedded.append(found)
             left -= found.size
-    remark = f"{len(embedded)} of {len(scored.cases)} cases have their volume in this page."
+    remark = f"{len(embedded)} of {len(scored.cases)} cases are in this page."
     if any(found.step > 1 for found in embedded):
-        remark += " Large ones are shown at a lower resolution, as it says beside them."
+        remark += " Large volumes have a lower resolution, which their titles state."
     return Viewer(legend(scored.classes), embedded, remark)
 
 
@@ -114,10 +115,13 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
     ]
     columns = ["structure", "bias", "95 % interval", "lower limit", "upper limit", "mean truth", "unit", "cases"]
     tables = [
-        ("Volumes, predicted less true", Table(columns, volumes, "Limits: 95 % of cases are expected between them.")),
+        (
+            "Volumes, prediction minus truth",
+            Table(columns, volumes, "95 % of cases are expected between the limits."),
+        ),
         (
             "Lesions (connected parts)",
-            Table(["structure", "true", "of them missed", "predicted", "of them false"], lesions),
+            Table(["structure", "true lesions", "missed", "predicted lesions", "false-positive"], lesions),
         ),
     ]
     return [(title, table) for title, table in tables if table.rows]

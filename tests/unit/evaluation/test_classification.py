@@ -26,7 +26,7 @@ ANSWERS = {
 
 
 def many_patients(num_patients: int) -> dict[str, tuple[float, float]]:
-    """Two images a patient; every seventh patient's dog is taken for a cat."""
+    """Two images a patient; every seventh patient's dog is predicted as a cat."""
     answers = {}
     for i in range(num_patients):
         answers[f"cat/p{i}_0.png"] = (0.6 + 0.01 * i / num_patients, 0.4 - 0.01 * i / num_patients)
@@ -205,7 +205,7 @@ def test_floors(tmp_path: Path) -> None:
     assert evaluation.gate.floor_left == pytest.approx(dog.value - 0.95)
     assert evaluation.gate.floor_left < 0
     world.options["floors"] = {"cow": 0.5}
-    with pytest.raises(SettingError, match=r"evaluate\.floors: 'cow' is no class of the model; known: cat, dog"):
+    with pytest.raises(SettingError, match=r"evaluate\.floors: class 'cow' is unknown; known: cat, dog"):
         world.score()
 
 
@@ -264,14 +264,14 @@ def test_empty_test_folder(tmp_path: Path) -> None:
     world = image_world(tmp_path, ANSWERS)
     for path in world.test.rglob("*.png"):
         path.unlink()
-    with pytest.raises(DataError, match="test: the folder holds no cases"):
+    with pytest.raises(DataError, match="test: the folder has no cases"):
         world.score()
 
 
 def test_class_unknown_to_the_model(tmp_path: Path) -> None:
     """A class folder that the model doesn't know is named."""
     world = image_world(tmp_path, {**ANSWERS, "cow/p3_0.png": (0.5, 0.5)})
-    with pytest.raises(DataError, match="test/cow: a class that the model does not know"):
+    with pytest.raises(DataError, match="test/cow: not a class of the model"):
         world.score()
 
 
@@ -279,7 +279,7 @@ def test_image_that_split_json_lacks(tmp_path: Path) -> None:
     """An image that split.json doesn't name is refused by path, and nothing is written."""
     world = image_world(tmp_path, ANSWERS)
     (world.test / "cat" / "stray.png").write_bytes((world.test / "cat" / "p1_0.png").read_bytes())
-    with pytest.raises(DataError, match=r"test/cat/stray\.png: is no test case of split\.json"):
+    with pytest.raises(DataError, match=r"test/cat/stray\.png: is not a test case of split\.json"):
         world.score()
     assert not world.output.exists()
 

@@ -47,5 +47,5 @@ def test_the_least_decides() -> None:
 def test_the_background_has_no_floor() -> None:
     """Of a segmentation model."""
     require_known({"gland": 0.5}, ("background", "gland"), "segmentation")
-    with pytest.raises(SettingError, match="'background' is no class"):
+    with pytest.raises(SettingError, match="class 'background' is unknown"):
         require_known({"background": 0.5}, ("background", "gland"), "segmentation")

@@ -194,8 +194,8 @@ def test_an_empty_record_is_drawn(images: Assessment) -> None:
         }
     )
     page = drawn(images, empty)
-    assert "None: the data comes with no attributes" in page
-    assert "No curves: the model comes with no history" in page
+    assert "None: the data has no patient attributes" in page
+    assert "None: the model has no history of two or more epochs" in page
 
 
 def test_a_small_subgroup_s_score_is_nowhere(images: Assessment) -> None:
@@ -219,10 +219,10 @@ def test_ages_are_counted_in_the_groups_of_the_subgroups(tmp_path: Path) -> None
     [
         ({"champion": "arn", "sufficient": 1, "margin_left": 0.01}, {"difference": 0.01, "lower_bound": -0.01}, "good",
          "Not worse: difference +0.010, one-sided 95 % lower bound -0.010, margin 0.020, 24 patients"),
-        ({"champion": "arn", "sufficient": 1, "margin_left": -0.03}, {}, "bad", "Worse?"),
+        ({"champion": "arn", "sufficient": 1, "margin_left": -0.03}, {}, "bad", "Not shown to be as good"),
         ({"champion": "arn", "sufficient": 0, "margin_left": 0.0}, {}, "warn", "Insufficient evidence"),
         ({"champion": "arn", "sufficient": 0}, {"difference": None, "note": "other classes"}, "warn", "other classes"),
-        ({"champion": ""}, {}, "none", "No approved version yet"),
+        ({"champion": ""}, {}, "none", "There is no approved version to compare with"),
     ],
 )  # fmt: skip
 def test_the_champion_s_line(
@@ -232,20 +232,20 @@ def test_the_champion_s_line(
     record = full_record(images.evaluation, "arn")
     first = record.comparisons[0].model_copy(update=update)
     found = record.model_copy(update={"gate": record.gate.model_copy(update=gate), "comparisons": [first]})
-    (check,) = [check for check in checks(found) if check.title == "Against the champion"]
+    (check,) = [check for check in checks(found) if check.title == "Comparison with the champion"]
     assert check.state == state
     assert words in check.finding
     if update.get("difference", 0) is not None and gate["champion"]:
-        assert "40 % of test sets; 80 patients would make it 80 %" in check.finding
+        assert "40 % of test sets; 80 % need 80 patients" in check.finding
 
 
 def test_what_speaks_against_it_is_said_first(images: Assessment) -> None:
-    """A class below its floor is in the headline and in the sentence to quote; then what a person has to weigh."""
+    """A class below its floor is in the headline and in the sentence to quote; then what needs attention."""
     below = full_record(images.evaluation, "cat")
     state, words = headline(checks(below))
     assert state == "bad"
-    assert "floor of each class" in words
-    assert "Below the floor that was set: cat." in sentence(below)
+    assert "floors by class" in words
+    assert "Below their floor: cat." in sentence(below)
     state, words = headline(checks(images.evaluation))
     assert (state, "test patients" in words) == ("warn", True)
 

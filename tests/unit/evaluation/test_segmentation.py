@@ -156,7 +156,7 @@ def test_nothing_to_find(tmp_path: Path) -> None:
     nothing = np.zeros_like(TRUTH)
     both = volume_world(tmp_path / "both", {"p1": TRUTH, "p2": nothing}, lambda truth, _: truth).score()
     assert both.score.value == 1.0
-    assert any("1 cases hold no foreground" in note for note in both.notes)
+    assert any("1 cases have no foreground" in note for note in both.notes)
     none = volume_world(tmp_path / "none", {"p1": nothing}, lambda truth, _: truth).score()
     assert none.score.value == none.gate.score == 0.0
     assert any("undefined" in note for note in none.notes)

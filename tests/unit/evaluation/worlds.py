@@ -89,7 +89,7 @@ class World:
     split: SplitRecord
     task: Task
     options: dict[str, Any] = field(default_factory=dict)
-    rivals: dict[str, Any] = field(default_factory=dict)
+    approved: dict[str, Any] = field(default_factory=dict)
     """Approved versions: champion, first. One that is named in the options alone is a folder with a marker file."""
 
     @property
@@ -122,7 +122,7 @@ class World:
     def _load(self, folder: Path, task: Task) -> Any:
         if folder == self.root:
             return self.model
-        return self.rivals[folder.name] if folder.name in self.rivals else load_predictor(folder, task)
+        return self.approved[folder.name] if folder.name in self.approved else load_predictor(folder, task)
 
     def _folders(self) -> dict[str, Path]:
         folders = {name: self.root / name for name in ("champion", "first")}

@@ -29,7 +29,7 @@
   const tell = () => {
     const flat = plane() !== "render";
     byId("slices").hidden = !flat;
-    if (!flat) { byId("where").textContent = "3D: drag to turn."; return; }
+    if (!flat) { byId("where").textContent = "3D: drag to rotate."; return; }
     const [k, n] = [slice(), shape[axis()]];
     slider.max = number.max = n;
     slider.value = number.value = k;
@@ -116,7 +116,7 @@
   };
 
   const later = (work) => {
-    loading = loading.then(work).catch((error) => complain(`The viewer can't show this here (${error.message}); the slices above show the same cases.`));
+    loading = loading.then(work).catch((error) => complain(`The viewer can't show this volume (${error.message}); the slices above show the same cases.`));
     return loading;
   };
 
@@ -142,7 +142,7 @@
   document.querySelectorAll('input[name="plane"]').forEach((radio) => radio.addEventListener("change", showPlane));
   byId("open").addEventListener("click", () => { byId("open").disabled = true; later(start); });
 
-  if (!document.createElement("canvas").getContext("webgl2")) complain("The viewer needs WebGL 2, which this browser doesn't have; the slices above show the same cases.");
+  if (!document.createElement("canvas").getContext("webgl2")) complain("The viewer needs WebGL 2, which this browser does not support; the slices above show the same cases.");
   else if (typeof DecompressionStream === "undefined") complain("The viewer needs a browser from 2023 or later; the slices above show the same cases.");
   else byId("open").hidden = false;
 })();

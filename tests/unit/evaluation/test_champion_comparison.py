@@ -28,7 +28,7 @@ def images(root: Path, number: int, noise: float = 0.3, seed: int = 1, **options
     return image_world(root, answers, options={"champion_arn": CHAMPION, **options})
 
 
-def rival(world: World, noise: float, seed: int = 2, **record: Any) -> Any:
+def noisy_version(world: World, noise: float, seed: int = 2, **record: Any) -> Any:
     """Another model of the same cases."""
     generator = np.random.default_rng(seed)
     answers = {}
@@ -49,7 +49,7 @@ def only(evaluation: Evaluation) -> Comparison:
 def test_the_same_model_twice_is_not_worse(tmp_path: Path, mode: str) -> None:
     """Difference and bound are 0, and the whole margin is left."""
     world = images(tmp_path, 10, deploy_mode=mode)
-    world.rivals["champion"] = world.model
+    world.approved["champion"] = world.model
     found = world.score()
     assert (only(found).difference, only(found).lower_bound) == (0.0, 0.0)
     assert only(found).score_candidate == only(found).score_model == pytest.approx(found.score.value)
@@ -63,7 +63,7 @@ def test_the_same_model_twice_is_not_worse(tmp_path: Path, mode: str) -> None:
 def test_a_clearly_worse_classifier_is_refused(tmp_path: Path, mode: str) -> None:
     """In either mode, and the verdict names champion, difference and bound."""
     world = images(tmp_path, 15, noise=0.9, deploy_mode=mode)
-    world.rivals["champion"] = rival(world, 0.05)
+    world.approved["champion"] = noisy_version(world, 0.05)
     found = world.score()
     comparison, gate = only(found), found.gate
     assert comparison.difference is not None
@@ -80,30 +80,30 @@ def test_a_clearly_worse_classifier_is_refused(tmp_path: Path, mode: str) -> Non
 def test_power_of_a_comparison(tmp_path: Path) -> None:
     """What is found on 24 patients says how likely an equal model passes, and how many patients make it likely."""
     world = images(tmp_path, 12)
-    world.rivals["champion"] = rival(world, 0.3)
+    world.approved["champion"] = noisy_version(world, 0.3)
     comparison = only(world.score())
     assert comparison.power is not None
     assert comparison.num_patients_needed is not None
     assert 0.05 < comparison.power < 0.8
     assert comparison.num_patients_needed > 24
-    world.rivals["champion"] = world.model
+    world.approved["champion"] = world.model
     assert (only(world.score()).power, only(world.score()).num_patients_needed) == (1.0, 20)
 
 
 def test_a_clearly_better_classifier_passes(tmp_path: Path) -> None:
     """The bound is above 0."""
     world = images(tmp_path, 30, noise=0.05)
-    world.rivals["champion"] = rival(world, 0.9)
+    world.approved["champion"] = noisy_version(world, 0.9)
     assert world.score().gate.margin_left > 0.02
 
 
 @pytest.mark.parametrize(("mode", "left"), [("approval", 0.0), ("pipeline", -1.0)])
 def test_few_patients_are_insufficient(tmp_path: Path, mode: str, left: float) -> None:
-    """Nineteen patients: a person decides, or nothing is deployed; the difference is still told."""
+    """Nineteen patients: an approver decides, or nothing is deployed; the difference is reported all the same."""
     world = images(tmp_path, 10, noise=0.9, deploy_mode=mode)
     seen = ["dog03"]
-    world.rivals["champion"] = rival(world, 0.05)
-    world.rivals["champion"].record.patients.train[:] = seen
+    world.approved["champion"] = noisy_version(world, 0.05)
+    world.approved["champion"].record.patients.train[:] = seen
     found = world.score()
     assert (found.gate.margin_left, found.gate.sufficient, found.gate.num_patients) == (left, 0, 19)
     assert only(found).difference is not None
@@ -114,10 +114,12 @@ def test_patients_that_either_has_seen_are_left_out(tmp_path: Path) -> None:
     """The candidate's own, and the champion's, trained or validated on; the champion isn't even asked about them."""
     world = images(tmp_path, 14)
     world.model.record.patients.train[:] = ["cat00"]
-    other = rival(world, 0.3, patients=model_record("classification", ("cat", "dog")).patients.model_copy(deep=True))
+    other = noisy_version(
+        world, 0.3, patients=model_record("classification", ("cat", "dog")).patients.model_copy(deep=True)
+    )
     other.record.patients.train[:], other.record.patients.val[:] = ["cat01", "dog05"], ["dog01"]
     answers = {k: v for k, v in other.answers.items() if k.split("_")[0] not in {"cat00", "cat01", "dog05", "dog01"}}
-    world.rivals["champion"] = replace(other, answers=answers)
+    world.approved["champion"] = replace(other, answers=answers)
     found = world.score()
     assert (only(found).num_patients, only(found).num_cases) == (24, 24)
     assert found.data.num_patients == 27
@@ -144,30 +146,30 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 def test_other_classes(tmp_path: Path) -> None:
     """A champion of other classes can't be compared."""
     world = images(tmp_path, 12)
-    world.rivals["champion"] = rival(world, 0.3, classes=["cat", "horse"])
+    world.approved["champion"] = noisy_version(world, 0.3, classes=["cat", "horse"])
     insufficient(world, "horse")
 
 
 def test_the_other_task(tmp_path: Path) -> None:
     """A champion of the other task neither."""
     world = images(tmp_path, 12)
-    world.rivals["champion"] = FakeVolumeModel(model_record("segmentation", ("background", "cat")), lambda t, _: t)
+    world.approved["champion"] = FakeVolumeModel(model_record("segmentation", ("background", "cat")), lambda t, _: t)
     insufficient(world, "segmentation")
 
 
 def test_a_champion_that_fails(tmp_path: Path) -> None:
     """An old model that breaks while it predicts costs the comparison, not the candidate's scores."""
     world = images(tmp_path, 12)
-    world.rivals["champion"] = replace(world.model, answers={})
+    world.approved["champion"] = replace(world.model, answers={})
     insufficient(world, "KeyError")
 
 
 def test_a_champion_that_has_seen_every_patient(tmp_path: Path) -> None:
     """No common test patient."""
     world = images(tmp_path, 12)
-    other = rival(world, 0.3, patients=world.model.record.patients.model_copy(deep=True))
+    other = noisy_version(world, 0.3, patients=world.model.record.patients.model_copy(deep=True))
     other.record.patients.train[:] = list(world.split.patients)
-    world.rivals["champion"] = other
+    world.approved["champion"] = other
     insufficient(world, "every test patient")
 
 
@@ -175,7 +177,7 @@ def test_without_identifiers(tmp_path: Path) -> None:
     """Patients that aren't known can't be compared."""
     world = images(tmp_path, 12)
     world.split.identifiers = "none"
-    world.rivals["champion"] = world.model
+    world.approved["champion"] = world.model
     insufficient(world, "identifiers")
 
 
@@ -188,14 +190,14 @@ def test_no_champion(tmp_path: Path) -> None:
 def test_uses_and_the_first_version(tmp_path: Path) -> None:
     """Both comparisons stand in the file and on the page; the gate is the champion's."""
     world = images(tmp_path, 12, first_arn=FIRST, test_uses=12)
-    world.rivals |= {"champion": world.model, "first": rival(world, 0.02)}
+    world.approved |= {"champion": world.model, "first": noisy_version(world, 0.02)}
     found = world.write()
     assert [(c.role, c.model) for c in found.comparisons] == [("champion", CHAMPION), ("first", FIRST)]
     assert found.gate.margin_left == pytest.approx(0.02)
     assert found.test_uses == 12
     assert any("12 times" in note and "46%" in note for note in found.notes)
     page = (world.output / "report.html").read_text()
-    assert page.index("against the champion") < page.index('<ul class="notes">')
+    assert page.index("difference from the champion") < page.index('<ul class="notes">')
     for part in (CHAMPION, FIRST, "not worse", "candidates were scored on this test set"):
         assert part in page
 
@@ -218,7 +220,7 @@ def shaved(truth: np.ndarray, name: str) -> np.ndarray:
 def test_dice_of_volumes(tmp_path: Path) -> None:
     """A model worse than its champion is refused; bounds go by patients, not by volumes."""
     world = volumes(tmp_path, 20)
-    world.rivals["champion"] = world.model
+    world.approved["champion"] = world.model
     world.model = replace(world.model, answer=shaved)
     found = world.score()
     comparison = only(found)
@@ -234,7 +236,7 @@ def test_an_invented_structure(tmp_path: Path) -> None:
     truths = {f"p{i:02d}": (GLAND if i < 20 else np.zeros_like(GLAND)).astype(np.uint8) for i in range(22)}
     world = volume_world(tmp_path, truths, lambda truth, _: truth)
     world.options["champion_arn"] = CHAMPION
-    world.rivals["champion"] = replace(
+    world.approved["champion"] = replace(
         world.model, answer=lambda truth, name: GLAND.astype(np.uint8) if name == "p20" else truth
     )
     comparison = only(world.score())
