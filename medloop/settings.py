@@ -14,7 +14,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -51,6 +51,23 @@ class RunParameter:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What follows from a pipeline's settings for those who start it.
+
+    Args:
+        ignored_parameters: Parameters without effect, each with the setting that decides in its place.
+        labels: Structure by label value, where the settings name them.
+        quarantines: Whether the split leaves out what can't be used, instead of failing.
+        missing_card_fields: Fields of the model card that approval needs and the settings leave empty.
+    """
+
+    ignored_parameters: Mapping[str, str] = field(default_factory=dict)
+    labels: Sequence[str] | None = None
+    quarantines: bool = False
+    missing_card_fields: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class PipelineSpec:
     """A pipeline as the entry point offers it."""
 
@@ -64,8 +81,8 @@ class PipelineSpec:
     """The preset that `--set smoke=true` lays over any other: sizes that prove a run in a minute, and no model."""
     smoke_sizes: Callable[[Any], Mapping[str, Any]] = lambda settings: {}
     """Settings to those that smoke=true makes small because of what else was chosen."""
-    overruled: Callable[[Any], Mapping[str, str]] = lambda settings: {}
-    """Settings to the parameters that they leave without effect, each with the setting that decides in their place."""
+    facts: Callable[[Any], Facts] = lambda settings: Facts()
+    """Settings to what the command line must know of them."""
 
 
 class Preset(BaseModel):
@@ -92,6 +109,11 @@ class Resolved:
     settings: BaseModel
     parameters: dict[str, str]
     """The parameters that differ from the definition's defaults, as StartPipelineExecution takes them."""
+
+    @property
+    def facts(self) -> Facts:
+        """What follows from the settings."""
+        return self.spec.facts(self.settings)
 
 
 def list_pipelines() -> list[str]:
@@ -179,7 +201,7 @@ def resolve(
         settings = _parsed(spec.settings, _merge(chosen, wanted), "--set")
     asked = dict(_parse_param(text, spec) for text in params)
     for key in asked:
-        if place := spec.overruled(settings).get(key):
+        if place := spec.facts(settings).ignored_parameters.get(key):
             raise SettingError(
                 f"--param {key}: has no effect, {place} decides; change that with --set, or leave it out"
             )
@@ -224,8 +246,8 @@ def check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str
 
 def setting_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every setting's dotted path, in the order of declaration."""
-    for name, field in model.model_fields.items():
-        kind = field.annotation
+    for name, declared in model.model_fields.items():
+        kind = declared.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from setting_paths(kind, f"{prefix}{name}.")
         else:

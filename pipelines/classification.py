@@ -10,9 +10,9 @@ from steps.common import Context, PipelineSettings
 from steps.deploy import ClassificationDeploySettings, deploy_steps
 from steps.evaluate import EvaluateSettings, evaluate_step
 from steps.gate import GateSettings, gate_step
-from steps.parameters import PARAMETERS, overruled
+from steps.parameters import PARAMETERS, facts
 from steps.register import RegisterSettings, register_step
-from steps.split import SplitSettings, split_step
+from steps.split import SplitData, SplitSettings, split_step
 from steps.trainer import ClassificationTrainSettings, smoke_sizes
 from steps.tune import TuneSettings, train_or_tune
 
@@ -40,9 +40,10 @@ def build(settings: ClassificationSettings, target: Target) -> Pipeline:
     context = Context.open("classification", "classification", settings, target, PARAMETERS)
 
     split = split_step(context, settings.split)
-    train, model = train_or_tune(context, settings.train, settings.tune, "classify", split)
+    data = SplitData(split, settings.split)
+    train, model = train_or_tune(context, settings.train, settings.tune, "classify", data)
     champion = champion_step(context, settings.champion, split, model)
-    evaluate = evaluate_step(context, settings.evaluate, split, model, champion)
+    evaluate = evaluate_step(context, settings.evaluate, data, model, champion, settings.deploy.mode)
     register = register_step(context, settings.registration, split, model, evaluate)
     deploy = deploy_steps(context, settings.deploy, model)
     gate = gate_step(context, evaluate, passed=[register, *deploy])
@@ -58,5 +59,5 @@ PIPELINE = PipelineSpec(
     parameters=PARAMETERS,
     smoke="smoke-classification",
     smoke_sizes=smoke_sizes,
-    overruled=overruled,
+    facts=lambda s: facts(s.split, s.tune, s.registration),
 )

@@ -10,9 +10,9 @@ from steps.common import Context, PipelineSettings
 from steps.deploy import SegmentationDeploySettings, deploy_steps
 from steps.evaluate import EvaluateSettings, evaluate_step
 from steps.gate import GateSettings, gate_step
-from steps.parameters import PARAMETERS, overruled
+from steps.parameters import PARAMETERS, facts
 from steps.register import RegisterSettings, register_step
-from steps.split import DataSettings, SplitSettings, split_step
+from steps.split import DataSettings, SplitData, SplitSettings, split_step
 from steps.trainer import SegmentationTrainSettings, smoke_sizes
 from steps.tune import TuneSettings, train_or_tune
 
@@ -40,10 +40,11 @@ def build(settings: SegmentationSettings, target: Target) -> Pipeline:
     """The SDK's pipeline."""
     context = Context.open("segmentation", "segmentation", settings, target, PARAMETERS)
 
-    split = split_step(context, settings.split, settings.data.labels)
-    train, model = train_or_tune(context, settings.train, settings.tune, "segment", split)
+    split = split_step(context, settings.split, settings.data)
+    data = SplitData(split, settings.split, settings.data)
+    train, model = train_or_tune(context, settings.train, settings.tune, "segment", data)
     champion = champion_step(context, settings.champion, split, model)
-    evaluate = evaluate_step(context, settings.evaluate, split, model, champion)
+    evaluate = evaluate_step(context, settings.evaluate, data, model, champion, settings.deploy.mode)
     register = register_step(context, settings.registration, split, model, evaluate)
     deploy = deploy_steps(context, settings.deploy, model)
     gate = gate_step(context, evaluate, passed=[register, *deploy])
@@ -59,5 +60,5 @@ PIPELINE = PipelineSpec(
     parameters=PARAMETERS,
     smoke="smoke-segmentation",
     smoke_sizes=smoke_sizes,
-    overruled=overruled,
+    facts=lambda s: facts(s.split, s.tune, s.registration, s.data.labels),
 )

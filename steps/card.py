@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from medloop.documents.card import STATEMENTS
 from medloop.documents.file_names import REPORT_FILE
 from medloop.documents.registration import HYPERPARAMETERS
 from steps.common import Context, Settings, output_uri
@@ -58,6 +59,12 @@ class CardSettings(Settings):
     """Who answers for the model."""
     risk_rating: Literal["High", "Medium", "Low", "Unknown"] = "Unknown"
     risk_explained: LongText = ""
+
+    @property
+    def missing_fields(self) -> tuple[str, ...]:
+        """The fields that are empty and that nobody may approve a version without."""
+        given = self.model_dump(include=set(STATEMENTS))
+        return tuple(name for name in STATEMENTS if not given[name].strip())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -17,7 +17,7 @@ from steps.common import (
     processing_input,
     processing_output,
 )
-from steps.split import split_data
+from steps.split import SplitData
 
 if TYPE_CHECKING:
     from sagemaker.core.workflow.properties import PropertyFile
@@ -72,22 +72,28 @@ def registration_file() -> PropertyFile:
 
 
 def evaluate_step(
-    context: Context, settings: EvaluateSettings, split: ProcessingStep, model: Any, champion: LambdaStep
+    context: Context,
+    settings: EvaluateSettings,
+    data: SplitData,
+    model: Any,
+    champion: LambdaStep,
+    deploy_mode: Literal["approval", "pipeline"],
 ) -> ProcessingStep:
     """The SDK's step; its output `evaluation` holds evaluation.json, the property file.
 
     Args:
         context: The build.
         settings: The evaluation job.
-        split: Where the test set comes from.
+        data: Where the test set comes from.
         model: The candidate's model.tar.gz.
         champion: Names the versions that it is compared with.
+        deploy_mode: Who sees a model before it is deployed: with too few patients a person may decide, a pipeline not.
     """
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
     inputs = {
         "model": model,
-        "split": output_uri(split, "split"),
+        "split": output_uri(data.step, "split"),
         "champion": _output(champion, "champion_model"),
         "first": _output(champion, "first_model"),
     }
@@ -98,10 +104,10 @@ def evaluate_step(
         step_args=make_processor(context, "evaluate", settings).run(
             inputs=[
                 *(processing_input(name, uri) for name, uri in inputs.items()),
-                processing_input("test", *split_data(context, split, "test")),
+                processing_input("test", *data.source("test")),
             ],
             outputs=[processing_output(OUTPUT, context.destination("Evaluate", OUTPUT))],
-            arguments=_arguments(context, settings, champion),
+            arguments=_arguments(context, settings, champion, deploy_mode),
         ),
         property_files=[evaluation_file(), registration_file()],
         cache_config=context.cache(),
@@ -109,11 +115,11 @@ def evaluate_step(
     )
 
 
-def _arguments(context: Context, settings: EvaluateSettings, champion: LambdaStep) -> list[Any]:
+def _arguments(context: Context, settings: EvaluateSettings, champion: LambdaStep, deploy_mode: str) -> list[Any]:
     named: dict[str, Any] = {
         "task": context.task,
         "margin": str(settings.margin),
-        "deploy-mode": _deploy_mode(context),
+        "deploy-mode": deploy_mode,
         "champion-arn": _output(champion, "champion_arn"),
         "first-arn": _output(champion, "first_arn"),
         "test-uses": _output(champion, "test_uses"),
@@ -137,9 +143,3 @@ def _floor(name: str, value: float) -> str:
 
 def _output(champion: LambdaStep, name: str) -> Any:
     return champion.properties.Outputs[name]
-
-
-def _deploy_mode(context: Context) -> str:
-    """Who sees a model before it is deployed: with too few patients a person may decide, a pipeline may not."""
-    deploy = getattr(context.settings, "deploy", None)
-    return str(getattr(deploy, "mode", "approval"))

@@ -6,13 +6,12 @@ or find results of other data in the step cache.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from medloop.documents.card import unstated
-from medloop.settings import RunParameter
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from medloop.settings import Facts, RunParameter
+from steps.register import RegisterSettings
+from steps.split import SplitSettings
+from steps.tune import TuneSettings
 
 _ALLOWED = "of letters, digits and _ . : / = + @ - alone"
 """Register writes both into the version's metadata, where the service takes nothing else, hours after the start."""
@@ -49,15 +48,19 @@ PARAMETERS = (
 )
 
 
-def tuned(settings: Any) -> Mapping[str, str]:
-    """The parameters whose hyperparameters a tuning job varies, each with the range that decides in its place."""
-    if not settings.tune.enabled:
-        return {}
-    names = {parameter.name: (parameter.setting or "").rpartition(".")[2] for parameter in PARAMETERS}
-    return {name: f"tune.ranges.{key}" for name, key in names.items() if key in settings.tune.ranges}
+def facts(
+    split: SplitSettings, tune: TuneSettings, registration: RegisterSettings, labels: Sequence[str] | None = None
+) -> Facts:
+    """What follows from a pipeline's settings for those who start it.
 
-
-def overruled(settings: Any) -> Mapping[str, str]:
-    """The parameters without effect under these settings, each with what decides in its place."""
-    missing = unstated(settings.registration)
-    return {**tuned(settings), **({"ApprovalStatus": f"registration.{missing[0]} (not stated)"} if missing else {})}
+    Args:
+        split: How patients are divided.
+        tune: Whether and what is tuned; a tuned hyperparameter's pipeline parameter has no effect.
+        registration: What the model card says.
+        labels: Segmentation: structure by label value.
+    """
+    keys = {parameter.name: (parameter.setting or "").rpartition(".")[2] for parameter in PARAMETERS}
+    ignored = {name: f"tune.ranges.{key}" for name, key in keys.items() if tune.enabled and key in tune.ranges}
+    if missing := registration.missing_fields:
+        ignored["ApprovalStatus"] = f"registration.{missing[0]} (not stated)"
+    return Facts(ignored, labels, split.on_invalid == "quarantine", missing)

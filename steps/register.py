@@ -9,7 +9,7 @@ from pydantic import Field
 
 from medloop.cloud.commit import checkout_commit
 from medloop.cloud.images import image_uri
-from medloop.documents.card import MEND, NOT_FOR_APPROVAL, settings_named, unstated
+from medloop.documents.card import MEND, NOT_FOR_APPROVAL, settings_named
 from medloop.documents.file_names import EVALUATION_FILE
 from medloop.documents.registration import METADATA
 from medloop.errors import SettingError
@@ -95,7 +95,7 @@ def _approval(context: Context, settings: RegisterSettings) -> Any:
 
     CreateModelPackage takes no ApprovalDescription, so the reason stands in the metadata.
     """
-    missing = unstated(settings)
+    missing = settings.missing_fields
     if not missing:
         return context.parameters["ApprovalStatus"]
     if settings.approval_status == "Approved":
@@ -104,7 +104,7 @@ def _approval(context: Context, settings: RegisterSettings) -> Any:
 
 
 def _not_for_approval(settings: RegisterSettings) -> dict[str, str]:
-    missing = unstated(settings)
+    missing = settings.missing_fields
     return {NOT_FOR_APPROVAL: " ".join(missing)} if missing else {}
 
 

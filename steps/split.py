@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -50,13 +51,40 @@ class SplitSettings(SplitRule, ProcessingResources):
     """The `split` output of an earlier execution: its patients keep their places."""
 
 
-def split_step(context: Context, settings: SplitSettings, labels: list[str] | None = None) -> ProcessingStep:
+@dataclass(frozen=True)
+class SplitData:
+    """The split data set, as later steps read it.
+
+    Args:
+        step: The step that divides it.
+        settings: How it does.
+        dataset: Segmentation: what the data set is.
+    """
+
+    step: ProcessingStep
+    settings: SplitSettings
+    dataset: DataSettings | None = None
+
+    def source(self, name: str) -> tuple[Any, Literal["S3Prefix", "ManifestFile"]]:
+        """Where one of Split's outputs is read from: the URI, and what it is to S3.
+
+        Args:
+            name: `train`, `val`, `test` or `split`.
+        """
+        from sagemaker.core.workflow.functions import Join
+
+        if name == "split" or self.settings.layout == "copy":
+            return output_uri(self.step, name), "S3Prefix"
+        return Join(on="/", values=[output_uri(self.step, name), MANIFEST_FILE]), "ManifestFile"
+
+
+def split_step(context: Context, settings: SplitSettings, dataset: DataSettings | None = None) -> ProcessingStep:
     """The SDK's step; outputs train, val, test and split (split.json).
 
     Args:
         context: The build.
         settings: How patients are divided.
-        labels: Segmentation: structure by label value; None names them by their values.
+        dataset: Segmentation: what the data set is.
     """
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
@@ -73,27 +101,11 @@ def split_step(context: Context, settings: SplitSettings, labels: list[str] | No
         step_args=make_processor(context, "split", settings).run(
             inputs=inputs,
             outputs=[processing_output(name, context.destination("Split", name)) for name in OUTPUTS],
-            arguments=_arguments(context, settings, labels),
+            arguments=_arguments(context, settings, dataset.labels if dataset else None),
         ),
         cache_config=context.cache(fixed_inputs=settings.previous is None),
         retry_policies=job_retries(),
     )
-
-
-def split_data(context: Context, split: ProcessingStep, name: str) -> tuple[Any, Literal["S3Prefix", "ManifestFile"]]:
-    """Where one of Split's outputs is read from: the URI, and what it is to S3.
-
-    Args:
-        context: The build; its settings say how the split is laid out.
-        split: The step.
-        name: `train`, `val`, `test` or `split`.
-    """
-    from sagemaker.core.workflow.functions import Join
-
-    settings = getattr(context.settings, "split", None)
-    if name == "split" or not isinstance(settings, SplitSettings) or settings.layout == "copy":
-        return output_uri(split, name), "S3Prefix"
-    return Join(on="/", values=[output_uri(split, name), MANIFEST_FILE]), "ManifestFile"
 
 
 def _arguments(context: Context, settings: SplitSettings, labels: list[str] | None) -> list[object]:

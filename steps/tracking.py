@@ -11,15 +11,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from medloop.cloud.layout import TENSORBOARD
 from medloop.container import paths
 from medloop.errors import SettingError
 from steps.base import Settings
 
 if TYPE_CHECKING:
     from sagemaker.train import ModelTrainer
-
-    from steps.common import Context
 
 MLFLOW_URI = (
     r"|local|sqlite:////\S+|https?://[^\s@]+"
@@ -65,19 +62,24 @@ class TrackingSettings(Settings):
         return "tracking.mlflow (the parameter TrackingUri)" if self.mlflow.startswith(("http", "arn:")) else None
 
 
-def environment(context: Context) -> dict[str, Any]:
+def environment(settings: TrackingSettings, uri: Any, group: str, *, local: bool) -> dict[str, Any]:
     """What training jobs are told of the trackers, for Train and Tune alike.
+
+    Args:
+        settings: The trackers.
+        uri: The pipeline parameter that names MLflow's store.
+        group: The model group, whose name experiments have by default.
+        local: Whether jobs run on this machine.
 
     Raises:
         SettingError: A store on this machine is asked for on AWS.
     """
-    settings, group = context.settings.tracking, f"medloop-{context.task}"
-    if context.target.name != "local" and settings.mlflow.startswith(("local", "sqlite:")):
+    if not local and settings.mlflow.startswith(("local", "sqlite:")):
         raise SettingError(
             f"tracking.mlflow={settings.mlflow}: jobs on AWS can't reach a store on this machine; "
             "give a tracking server's ARN or address"
         )
-    told = {"MLFLOW_TRACKING_URI": context.parameters["TrackingUri"]}
+    told = {"MLFLOW_TRACKING_URI": uri}
     told["MLFLOW_EXPERIMENT_NAME"] = settings.experiment or group
     if settings.wandb != "off":
         told |= {"WANDB_MODE": settings.wandb, "WANDB_PROJECT": settings.wandb_project or group}
@@ -86,15 +88,18 @@ def environment(context: Context) -> dict[str, Any]:
     return told
 
 
-def watch_events(context: Context, trainer: ModelTrainer) -> ModelTrainer:
+def watch_events(trainer: ModelTrainer, place: str) -> ModelTrainer:
     """Have TensorBoard's event files copied to the bucket while the job runs, each job to a folder of its own.
 
     Not for tuning: its jobs' definition has no such member, and their event files are in output.tar.gz.
+
+    Args:
+        trainer: The training job.
+        place: s3:// folder of all jobs' event files.
     """
     from sagemaker.core.shapes import TensorBoardOutputConfig
 
     trainer.environment = {**(trainer.environment or {}), "MEDLOOP_TENSORBOARD_DIR": paths.TENSORBOARD}
-    place = f"s3://{context.target.bucket}/{TENSORBOARD}/{context.pipeline}"
     return trainer.with_tensorboard_output_config(
         TensorBoardOutputConfig(s3_output_path=place, local_path=paths.TENSORBOARD)
     )

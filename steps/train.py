@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medloop.cloud.layout import TENSORBOARD
 from steps.common import Context, job_retries
+from steps.split import SplitData
 from steps.tracking import watch_events
 from steps.trainer import AnyTrainSettings, channels, make_trainer
 
 if TYPE_CHECKING:
-    from sagemaker.mlops.workflow.steps import ProcessingStep, TrainingStep
+    from sagemaker.mlops.workflow.steps import TrainingStep
 
 
-def train_step(context: Context, settings: AnyTrainSettings, container: str, split: ProcessingStep) -> TrainingStep:
+def train_step(context: Context, settings: AnyTrainSettings, container: str, data: SplitData) -> TrainingStep:
     """The SDK's step.
 
     Args:
         context: The build.
         settings: The training job.
         container: Its folder below `containers/`.
-        split: Where the channels come from.
+        data: Where the channels come from.
     """
     from sagemaker.mlops.workflow.steps import TrainingStep
 
     from medloop.cloud.sessions import without_telemetry
 
-    trainer = watch_events(context, make_trainer(context, settings, container))
+    events = f"s3://{context.target.bucket}/{TENSORBOARD}/{context.pipeline}"
+    trainer = watch_events(make_trainer(context, settings, container, data), events)
     with without_telemetry(context.session):
-        arguments = trainer.train(input_data_config=channels(context, settings, split))
+        arguments = trainer.train(input_data_config=channels(settings, data))
     return TrainingStep(
         name="Train",
         display_name="Train",

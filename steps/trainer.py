@@ -21,12 +21,11 @@ from medloop.documents.networks import NETWORKS
 from steps import script_mode, tracking
 from steps.base import InstanceType, S3Uri, Settings
 from steps.common import Context
-from steps.split import split_data
+from steps.split import SplitData, SplitSettings
 
 if TYPE_CHECKING:
     from sagemaker.core.shapes import StoppingCondition
     from sagemaker.core.training.configs import Compute, InputData
-    from sagemaker.mlops.workflow.steps import ProcessingStep
     from sagemaker.train import ModelTrainer
 
 CHANNELS = ("train", "val", "split")
@@ -99,13 +98,16 @@ def smoke_sizes(settings: Any) -> dict[str, Any]:
     return {"train": {"hyperparameters": NETWORKS[settings.train.hyperparameters.model_name].smoke}}
 
 
-def make_trainer(context: Context, settings: AnyTrainSettings, container: str, *, step: str = "Train") -> ModelTrainer:
+def make_trainer(
+    context: Context, settings: AnyTrainSettings, container: str, data: SplitData, *, step: str = "Train"
+) -> ModelTrainer:
     """The trainer with all options of the settings, under the build's pipeline session.
 
     Args:
         context: The build; its network settings hold for the job.
         settings: The training job.
         container: Its folder below `containers/`.
+        data: What it trains on; names the place of checkpoints.
         step: The step that runs it: names the places of outputs and checkpoints.
     """
     from sagemaker.core.shapes import MetricDefinition, OutputDataConfig, Tag
@@ -127,7 +129,7 @@ def make_trainer(context: Context, settings: AnyTrainSettings, container: str, *
         compute=_compute(context, settings),
         networking=network.of_training(),
         stopping_condition=_stopping_condition(settings),
-        checkpoint_config=_checkpoint_config(context, settings, container, step),
+        checkpoint_config=_checkpoint_config(context, settings, container, data, step),
         output_data_config=OutputDataConfig(
             s3_output_path=context.destination(step),
             **({"kms_key_id": network.kms_key} if network.kms_key else {}),
@@ -140,20 +142,19 @@ def make_trainer(context: Context, settings: AnyTrainSettings, container: str, *
     return trainer.with_metric_definitions([MetricDefinition(name=name, regex=regex) for name, regex in metrics])
 
 
-def channels(context: Context, settings: TrainSettings, split: ProcessingStep) -> list[InputData]:
+def channels(settings: TrainSettings, data: SplitData) -> list[InputData]:
     """The job's input channels, as the SDK's objects.
 
     Args:
-        context: The build.
         settings: The training job.
-        split: Where the data comes from.
+        data: Where they come from.
     """
     from sagemaker.core.shapes import S3DataSource
     from sagemaker.core.training.configs import InputData
 
     sources: dict[str, Any] = {}
     for name in CHANNELS:
-        uri, data_type = split_data(context, split, name)
+        uri, data_type = data.source(name)
         manifest = {"s3_data_type": data_type, "s3_uri": uri, "s3_data_distribution_type": "FullyReplicated"}
         sources[name] = uri if data_type == "S3Prefix" else S3DataSource(**manifest)
     if settings.weights is not None:
@@ -176,7 +177,8 @@ def hyperparameters(context: Context, settings: Hyperparameters) -> dict[str, An
 def environment(context: Context, settings: TrainSettings, container: str) -> dict[str, Any]:
     """The training job's environment."""
     given: dict[str, Any] = {"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)}
-    given |= tracking.environment(context)
+    trackers, uri = context.settings.tracking, context.parameters["TrackingUri"]
+    given |= tracking.environment(trackers, uri, f"medloop-{context.task}", local=context.target.name == "local")
     if settings.mode == "script":
         given |= script_mode.environment()
     if settings.pip_cache:
@@ -210,7 +212,7 @@ def _stopping_condition(settings: TrainSettings) -> StoppingCondition:
     return StoppingCondition(max_runtime_in_seconds=running, max_wait_time_in_seconds=waiting)
 
 
-def _keeps_checkpoints(context: Context, settings: AnyTrainSettings, step: str) -> bool:
+def _keeps_checkpoints(settings: AnyTrainSettings, split: SplitSettings, step: str) -> bool:
     """Whether the job's checkpoints are kept beyond it.
 
     A tuning job's trials get new names at each run, so that nothing would go on from theirs but on spot, within a job.
@@ -218,11 +220,10 @@ def _keeps_checkpoints(context: Context, settings: AnyTrainSettings, step: str) 
     if settings.spot or settings.checkpoints is not None:
         return settings.spot or bool(settings.checkpoints)
     # The place is made of names; a job refuses checkpoints of other weights or of another split that lie there.
-    previous = context.settings.model_dump().get("split", {}).get("previous")
-    return step == "Train" and settings.weights is None and previous is None
+    return step == "Train" and settings.weights is None and split.previous is None
 
 
-def _checkpoint_config(context: Context, settings: AnyTrainSettings, container: str, step: str) -> Any:
+def _checkpoint_config(context: Context, settings: AnyTrainSettings, container: str, data: SplitData, step: str) -> Any:
     """Where checkpoints lie: the same place for jobs that would train the same, another for all others.
 
     A job that was stopped or lost its machine is followed by one that finds what it left. The execution's id can't be
@@ -231,12 +232,11 @@ def _checkpoint_config(context: Context, settings: AnyTrainSettings, container: 
     from sagemaker.core.shapes import CheckpointConfig
     from sagemaker.core.workflow.functions import Join
 
-    if not _keeps_checkpoints(context, settings, step):
+    if not _keeps_checkpoints(settings, data.settings, step):
         return None
-    whole = context.settings.model_dump(mode="json")
     shaping: Mapping[str, Any] = {
         "code": [context.target.code_digest(name) for name in ("split", container)],
-        "settings": [whole.get(name) for name in ("split", "data")],
+        "settings": [part.model_dump(mode="json") if part else None for part in (data.settings, data.dataset)],
         "train": [settings.hyperparameters.to_wire(), settings.weights],
     }
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:20]

@@ -19,12 +19,13 @@ from medloop.errors import SettingError
 from steps.base import Settings
 from steps.common import Context, job_retries
 from steps.ranges import Choices, Interval, check_ranges, sdk_ranges
+from steps.split import SplitData
 from steps.train import artefact, train_step
 from steps.trainer import AnyTrainSettings, channels, make_trainer
 
 if TYPE_CHECKING:
     from sagemaker.core.training.configs import InputData
-    from sagemaker.mlops.workflow.steps import ProcessingStep, TrainingStep, TuningStep
+    from sagemaker.mlops.workflow.steps import TrainingStep, TuningStep
     from sagemaker.train import ModelTrainer
 
 OBJECTIVES = {"classification": "val_auroc", "segmentation": "val_dice"}
@@ -122,7 +123,7 @@ class TuneSettings(Settings):
 
 
 def tune_step(
-    context: Context, settings: TuneSettings, train: AnyTrainSettings, container: str, split: ProcessingStep
+    context: Context, settings: TuneSettings, train: AnyTrainSettings, container: str, data: SplitData
 ) -> TuningStep:
     """The SDK's step.
 
@@ -131,7 +132,7 @@ def tune_step(
         settings: The tuning job.
         train: Its training jobs.
         container: Their folder below `containers/`.
-        split: Where their channels come from.
+        data: Where their channels come from.
 
     Raises:
         SettingError: What is tuned can't be.
@@ -141,8 +142,8 @@ def tune_step(
     from medloop.cloud.sessions import without_telemetry
 
     _check(settings, train, container, _objective(context, settings))
-    trainer = make_trainer(context, train, container, step="Tune")
-    inputs = channels(context, train, split)
+    trainer = make_trainer(context, train, container, data, step="Tune")
+    inputs = channels(train, data)
     with without_telemetry(context.session):
         definition = job_definition(context, settings, trainer, inputs)
         ranges = sdk_ranges(settings.ranges, type(train.hyperparameters))
@@ -160,7 +161,7 @@ def tune_step(
 
 
 def train_or_tune(
-    context: Context, train: AnyTrainSettings, tune: TuneSettings, container: str, split: ProcessingStep
+    context: Context, train: AnyTrainSettings, tune: TuneSettings, container: str, data: SplitData
 ) -> tuple[TrainingStep | TuningStep, Any]:
     """The step that makes the model, and the model's model.tar.gz: Train, or Tune in its place.
 
@@ -169,12 +170,12 @@ def train_or_tune(
         train: The training job, or what the tuning job varies.
         tune: Whether and how to tune.
         container: The training job's folder below `containers/`.
-        split: Where its channels come from.
+        data: Where its channels come from.
     """
     if not tune.enabled:
-        step = train_step(context, train, container, split)
+        step = train_step(context, train, container, data)
         return step, artefact(step)
-    tuning = tune_step(context, tune, train, container, split)
+    tuning = tune_step(context, tune, train, container, data)
     return tuning, best_artefact(tuning)
 
 

@@ -5,7 +5,7 @@ Experiments are free: a pipeline runs whole without them. What it registers then
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 STATEMENTS = ("intended_use", "population", "exclusions", "reference_standard", "annotators")
@@ -17,11 +17,6 @@ NOT_FOR_APPROVAL = "not_for_approval"
 """The metadata entry of a version that was registered without them: their names, with spaces between."""
 
 
-def unstated(registration: Any) -> tuple[str, ...]:
-    """The statements that are empty in a pipeline's settings of its registration."""
-    return tuple(name for name in STATEMENTS if not str(getattr(registration, name, "")).strip())
-
-
 def stated_in(card: Mapping[str, Any] | None) -> dict[str, str]:
     """The statements that a model card's content holds, by name; those that are absent or empty are left out."""
     content = card or {}
@@ -31,13 +26,11 @@ def stated_in(card: Mapping[str, Any] | None) -> dict[str, str]:
     return {name: str(text) for name, text in found.items() if text and str(text).strip()}
 
 
-def note_of(settings: Any) -> str | None:
+def missing_note(names: Sequence[str]) -> str | None:
     """What someone who runs a pipeline should know of the version to come; None where all is stated."""
-    registration = getattr(settings, "registration", None)
-    missing = () if registration is None else unstated(registration)
-    if not missing:
+    if not names:
         return None
-    return f"{settings_named(missing)} not stated: the version will be registered as Rejected; {MEND}"
+    return f"{settings_named(names)} not stated: the version will be registered as Rejected; {MEND}"
 
 
 def settings_named(names: Iterable[str]) -> str:

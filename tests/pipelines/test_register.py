@@ -10,7 +10,7 @@ import pytest
 from medloop.cloud.target import Target
 from medloop.commands.registry.comparing import PROVENANCE
 from medloop.definition.read import read_definition
-from medloop.documents.card import NOT_FOR_APPROVAL, STATEMENTS, stated_in, unstated
+from medloop.documents.card import NOT_FOR_APPROVAL, STATEMENTS, stated_in
 from medloop.documents.metadata import MAX_ENTRIES, encode
 from medloop.documents.registration import FIELDS, METADATA
 from medloop.errors import SettingError
@@ -127,4 +127,4 @@ def test_nothing_is_registered_as_approved_without_statements(target: Target) ->
 def test_demos_and_labs_state_what_they_are(name: str) -> None:
     """All five, so that their versions wait for a person."""
     resolved = settle(load_presets()[name].pipeline, name)
-    assert unstated(resolved.settings.registration) == ()  # type: ignore[attr-defined]
+    assert resolved.facts.missing_card_fields == ()

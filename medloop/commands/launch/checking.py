@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medloop.imaging.validation import DatasetReport
 
 
-def check(services: Services, folder: Path, task: str, labels: list[str] | None = None) -> DatasetReport:
+def check(services: Services, folder: Path, task: str, labels: Sequence[str] | None = None) -> DatasetReport:
     """Check every file of a data set, with progress.
 
     Raises:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medloop.commands.execution_status import find_execution, list_executions
 from medloop.commands.launch.changes import confirm_changes
 from medloop.commands.launch.checking import check, print_problems, problem_line
 from medloop.commands.options import Services
 from medloop.commands.output import say
-from medloop.documents.card import note_of
+from medloop.documents.card import missing_note
 from medloop.errors import DataError, TargetError, UserError
 from medloop.input_data import data_version, recordable
 
@@ -58,25 +58,14 @@ def check_data(services: Services, wish: Wish) -> bool:
         return True
     if not folder.is_dir():
         raise DataError(f"--data {wish.data}: is no folder; give the data set's folder, or s3://bucket/prefix")
-    report = check(services, folder, wish.resolved.spec.task, labels_of(wish.resolved.settings))
-    quarantining = quarantines(wish.resolved.settings)
-    left_out = [p for p in report.problems if quarantining and p.case is not None]
+    facts = wish.resolved.facts
+    report = check(services, folder, wish.resolved.spec.task, facts.labels)
+    left_out = [p for p in report.problems if facts.quarantines and p.case is not None]
     for problem in left_out:
         say(services.err, f"will be left out: {problem_line(folder, problem)}", "yellow")
     fatal = [p for p in report.problems if p not in left_out]
     print_problems(services, folder, fatal)
     return not fatal
-
-
-def labels_of(settings: Any) -> list[str] | None:
-    """The class names by label value that the settings give, if any."""
-    labels = getattr(getattr(settings, "data", None), "labels", None)
-    return list(labels) if labels else None
-
-
-def quarantines(settings: Any) -> bool:
-    """Whether the split leaves out what can't be used, instead of failing."""
-    return getattr(getattr(settings, "split", None), "on_invalid", "fail") == "quarantine"
 
 
 def select(
@@ -165,7 +154,7 @@ def start(
 
 def tell_unstated(services: Services, resolved: Resolved) -> None:
     """Say which statements are missing, without which nobody may approve what a run registers."""
-    if note := note_of(resolved.settings):
+    if note := missing_note(resolved.facts.missing_card_fields):
         say(services.err, note, "yellow")
 
 
