@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -12,7 +11,6 @@ from medloop.cloud.upsert import build_definition
 from medloop.definition.read import read_definition
 from medloop.errors import SettingError
 from medloop.settings import resolve
-from steps.common import Context, PipelineSettings
 from steps.tracking import TrackingSettings, environment
 
 KEY = "0123456789abcdef" * 2 + "01234567"
@@ -44,12 +42,10 @@ def test_trackers_are_environment_never_hyperparameters(target: Target) -> None:
     assert asked["HyperParameters"] == plain["HyperParameters"]
 
 
-def test_a_store_on_this_machine_is_refused_on_aws(target: Target) -> None:
+def test_a_store_on_this_machine_is_refused_on_aws() -> None:
     """Jobs there would find nothing."""
-    settings = PipelineSettings(tracking=TrackingSettings(mlflow="local"))
-    context = Context("classification", "classification", replace(target, name="aws"), cast(Any, None), {}, settings)
     with pytest.raises(SettingError, match=r"tracking.mlflow=local: jobs on AWS can't reach"):
-        environment(context)
+        environment(TrackingSettings(mlflow="local"), "local", "medloop-classification", local=False)
 
 
 @pytest.mark.parametrize(
