@@ -34,11 +34,11 @@ class NetworkSpec:
     """A network.
 
     Args:
-        name: The value of `model_name`; model.json's too.
+        name: The value of `model_name`, in model.json too.
         task: The task that it is for.
-        builder: `module:function` that returns it with fresh weights; imported when the network is built.
-        arguments: What the builder takes by name: hyperparameters, and `classes`, the number of outputs.
-        head: How the names of the weights begin whose shapes depend on the number of classes.
+        module: Contains the builder, a function of the network's name that returns it with fresh weights.
+        arguments: The builder's arguments: hyperparameters, and `classes`, the number of outputs.
+        head: Prefix of the names of those weights whose shapes depend on the number of classes.
         traits: How it is best computed.
         multiple: What every edge of its input must be a multiple of, in pixels or voxels; by the builder's arguments
             where they decide.
@@ -49,7 +49,6 @@ class NetworkSpec:
 
     name: str
     task: Task
-    builder: str
     arguments: tuple[str, ...]
     head: str
     traits: Traits
@@ -57,82 +56,47 @@ class NetworkSpec:
     min_edge: int = 1
     min_edge_single: int = 1
     smoke: Mapping[str, Any] = field(default_factory=dict)
+    module: str = "medloop.imaging.networks"
 
     def shape_multiple(self, arguments: Mapping[str, Any]) -> int:
         """`multiple` of a network that was built with these arguments."""
         return self.multiple(arguments) if callable(self.multiple) else self.multiple
 
 
-_HERE = "medloop.imaging.networks"
 _ROWS = (
     NetworkSpec(
-        name="densenet121",
-        task="classification",
-        builder=f"{_HERE}:densenet121",
-        arguments=("channels", "classes", "dropout"),
-        head="class_layers.out.",
-        traits=Traits(("_DenseLayer",), channels_last=True),
-        min_edge=32,
-        min_edge_single=64,
+        name="densenet121", task="classification", arguments=("channels", "classes", "dropout"),
+        head="class_layers.out.", traits=Traits(("_DenseLayer",), channels_last=True), min_edge=32, min_edge_single=64,
     ),
     NetworkSpec(
-        name="vit",
-        task="classification",
-        builder=f"{_HERE}:vit",
-        arguments=("channels", "classes", "dropout", "image_size"),
-        head="network.classification_head.",
-        traits=Traits(("TransformerBlock",)),
-        multiple=16,
+        name="vit", task="classification", arguments=("channels", "classes", "dropout", "image_size"),
+        head="network.classification_head.", traits=Traits(("TransformerBlock",)), multiple=16,
     ),
     NetworkSpec(
-        name="resnet18",
-        task="classification",
-        builder=f"{_HERE}:resnet18",
-        arguments=("channels", "classes", "dropout"),
-        head="fc.",
-        traits=Traits(("BasicBlock",), channels_last=True),
-        min_edge_single=33,
+        name="resnet18", task="classification", arguments=("channels", "classes", "dropout"),
+        head="fc.", traits=Traits(("BasicBlock",), channels_last=True), min_edge_single=33,
     ),
     NetworkSpec(
-        name="resnet50",
-        task="classification",
-        builder=f"{_HERE}:resnet50",
-        arguments=("channels", "classes", "dropout"),
-        head="fc.",
-        traits=Traits(("Bottleneck",), channels_last=True),
-        min_edge_single=33,
+        name="resnet50", task="classification", arguments=("channels", "classes", "dropout"),
+        head="fc.", traits=Traits(("Bottleneck",), channels_last=True), min_edge_single=33,
     ),
     NetworkSpec(
-        name="segresnet",
-        task="segmentation",
-        builder=f"{_HERE}:segresnet",
-        arguments=("classes", "dropout", "init_filters"),
-        head="conv_final.2.",
-        traits=Traits(("ResBlock",), channels_last=True),
-        multiple=8,
+        name="segresnet", task="segmentation", arguments=("classes", "dropout", "init_filters"),
+        head="conv_final.2.", traits=Traits(("ResBlock",), channels_last=True), multiple=8,
         smoke={"init_filters": 8},
     ),
     NetworkSpec(
-        name="unet",
-        task="segmentation",
-        builder=f"{_HERE}:unet",
-        arguments=("classes", "dropout", "unet_channels"),
-        head="model.2.",
-        traits=Traits(("Convolution", "ResidualUnit")),
+        name="unet", task="segmentation", arguments=("classes", "dropout", "unet_channels"),
+        head="model.2.", traits=Traits(("Convolution", "ResidualUnit")),
         multiple=lambda arguments: int(2 ** (len(arguments["unet_channels"]) - 1)),
         smoke={"unet_channels": [8, 16, 32]},
     ),
     NetworkSpec(
-        name="swinunetr",
-        task="segmentation",
-        builder=f"{_HERE}:swinunetr",
-        arguments=("classes", "dropout", "feature_size"),
-        head="out.",
-        traits=Traits(("SwinTransformerBlock", "PatchMerging", "UnetResBlock")),
-        multiple=32,
+        name="swinunetr", task="segmentation", arguments=("classes", "dropout", "feature_size"),
+        head="out.", traits=Traits(("SwinTransformerBlock", "PatchMerging", "UnetResBlock")), multiple=32,
         smoke={"feature_size": 12},
     ),
-)
+)  # fmt: skip
 NETWORKS = {row.name: row for row in _ROWS}
 
 

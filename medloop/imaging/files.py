@@ -55,15 +55,6 @@ class Volume:
         return x, y, z
 
 
-@dataclass(frozen=True)
-class VolumeHeader:
-    """A volume without its voxels: their shape [X, Y, Z], and affine and unit as in `Volume`."""
-
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
-    unit: str
-
-
 class FileError(DataError):
     """One file that can't be used.
 

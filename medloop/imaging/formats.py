@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medloop.documents.split import Task
 from medloop.imaging import nifti, npy
-from medloop.imaging.files import FileError, Source, Volume, VolumeHeader, read_start
+from medloop.imaging.files import FileError, Source, Volume, read_start
 from medloop.imaging.pictures import MAX_PIXELS, pillow_reader
 
 Pixels = NDArray[Any]
@@ -55,7 +55,7 @@ class VolumeFormat(Format[Volume]):
 
     Args:
         has_geometry: Whether a file tells its voxels' size and orientation.
-        read_header: The header alone, where reading it is cheaper than reading all.
+        read_header: Reads all but the voxels, which are zeros; None where that is no cheaper than `read`.
         copy: Copies a file as `.nii.gz` with its voxels' bytes unchanged and without free text; None writes what
             `read` gives.
         write_labels: (labels, the volume that was segmented, its source where that has this format) to a file's
@@ -63,7 +63,7 @@ class VolumeFormat(Format[Volume]):
     """
 
     has_geometry: bool = True
-    read_header: Callable[[Source], VolumeHeader] | None = None
+    read_header: Callable[[Source], Volume] | None = None
     copy: Callable[[Source, Path], None] | None = None
     write_labels: Callable[[NDArray[np.uint8], Volume, Source | None], bytes] | None = None
 
@@ -76,27 +76,15 @@ IMAGE_FORMATS: tuple[Format[Pixels], ...] = (
 """Of 2D images."""
 VOLUME_FORMATS: tuple[VolumeFormat, ...] = (
     VolumeFormat(
-        name="NIfTI",
-        suffixes=(".nii.gz", ".nii"),
-        magic=(nifti.GZIP, *nifti.FIRST_BYTES),
-        media_types=("application/x-nifti", "application/gzip"),
-        other_media_types=("application/nifti", "application/x-gzip"),
-        read=nifti.read_nifti,
-        read_header=nifti.read_nifti_header,
-        copy=nifti.copy_nifti,
-        write_labels=nifti.nifti_labels,
+        "NIfTI", (".nii.gz", ".nii"), (nifti.GZIP, *nifti.FIRST_BYTES), ("application/x-nifti", "application/gzip"),
+        nifti.read_nifti, ("application/nifti", "application/x-gzip"),
+        read_header=nifti.read_nifti_header, copy=nifti.copy_nifti, write_labels=nifti.nifti_labels,
     ),
     VolumeFormat(
-        name="npy",
-        suffixes=(".npy",),
-        magic=(npy.MAGIC,),
-        media_types=(npy.MEDIA_TYPE,),
-        read=npy.read_npy_volume,
-        in_datasets=False,
-        has_geometry=False,
-        write_labels=npy.npy_labels,
+        "npy", (".npy",), (npy.MAGIC,), (npy.MEDIA_TYPE,), npy.read_npy_volume,
+        in_datasets=False, has_geometry=False, write_labels=npy.npy_labels,
     ),
-)
+)  # fmt: skip
 """Of 3D volumes. The first is the one that the split step and endpoints write unless asked for another."""
 FORMATS: dict[Task, tuple[Format[Any], ...]] = {"classification": IMAGE_FORMATS, "segmentation": VOLUME_FORMATS}
 ALL_FORMATS: tuple[Format[Any], ...] = (*IMAGE_FORMATS, *VOLUME_FORMATS)
@@ -157,18 +145,14 @@ def read_volume(source: Source, max_voxels: int = nifti.MAX_VOXELS) -> Volume:
     return _format_of(source, VOLUME_FORMATS).read(source, max_voxels)
 
 
-def read_volume_header(source: Source) -> VolumeHeader:
-    """Read a volume's shape, affine and unit.
+def read_volume_header(source: Source) -> Volume:
+    """Read a volume's shape, affine and unit; its voxels may be zeros.
 
     Raises:
         FileError: The header can't be used.
     """
     form = _format_of(source, VOLUME_FORMATS)
-    if form.read_header is not None:
-        return form.read_header(source)
-    volume = form.read(source, nifti.MAX_VOXELS)
-    x, y, z = volume.voxels.shape
-    return VolumeHeader((x, y, z), volume.affine, volume.unit)
+    return form.read_header(source) if form.read_header else form.read(source, nifti.MAX_VOXELS)
 
 
 def copy_volume(source: Source, target: Path) -> None:

@@ -1,8 +1,8 @@
 """Networks of both tasks: from hyperparameters to what model.json records, and from that to a network.
 
-The table `medloop.documents.networks.NETWORKS` names the builders here. Every network ends in one output per class
-(softmax; two classes for binary segmentation). MONAI and torchvision are imported only by the networks that come from
-them: importing MONAI costs a job 5 to 8 s.
+The builders have the names of the table `medloop.documents.networks.NETWORKS`. Every network ends in one output per
+class (softmax; two classes for binary segmentation). MONAI and torchvision are imported only by the networks that come
+from them: importing MONAI costs a job 5 to 8 s.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def build(network: Network) -> nn.Module:
     """
     if network.name not in NETWORKS:
         raise DataError(f"model.json: network {network.name} is unknown; known: {', '.join(sorted(NETWORKS))}")
-    module, _, function = NETWORKS[network.name].builder.partition(":")
+    builder = getattr(import_module(NETWORKS[network.name].module), network.name)
     try:
-        return cast(nn.Module, getattr(import_module(module), function)(**network.arguments))
+        return cast(nn.Module, builder(**network.arguments))
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise DataError(f"model.json: network {network.name} can't be built: {error}; fix its arguments") from None
 

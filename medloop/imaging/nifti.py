@@ -23,7 +23,6 @@ from medloop.imaging.files import (
     Source,
     TooLargeError,
     Volume,
-    VolumeHeader,
     open_source,
     require_regular_file,
     source_size,
@@ -79,14 +78,14 @@ def read_nifti(path: Source, max_voxels: int = MAX_VOXELS) -> Volume:
     return Volume(voxels, _affine(header), _unit(header))
 
 
-def read_nifti_header(path: Source) -> VolumeHeader:
-    """Shape, affine and unit of a volume as `read_nifti` gives them; the voxels are not looked at.
+def read_nifti_header(path: Source) -> Volume:
+    """Read a volume's shape, affine and unit as `read_nifti` does; its voxels are zeros that take no memory.
 
     Raises:
         FileError: The header can't be used.
     """
     header = _read_header(path)
-    return VolumeHeader(_shape(header), _affine(header), _unit(header))
+    return Volume(np.broadcast_to(np.uint8(0), _shape(header)), _affine(header), _unit(header))
 
 
 def _unit(header: Any) -> str:

@@ -56,7 +56,7 @@ def read_spacing(folder: Path) -> Triple:
         header = read_volume_header(require_volume(folder, IMAGE))
     except DataError as error:
         raise DataError(f"{folder.name}/{error}") from None
-    return to_ras(Volume(np.broadcast_to(np.uint8(0), header.shape), header.affine)).spacing
+    return to_ras(header).spacing
 
 
 def to_ras(volume: Volume) -> Volume:

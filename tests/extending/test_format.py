@@ -42,13 +42,7 @@ def read_nrrd(source: Source, max_voxels: int) -> Volume:
         raise FileError(source, DAMAGED)
     return Volume(np.frombuffer(body, kind).reshape((x, y, z), order="F"), np.diag([*edges, 1.0]), "mm")
 '''
-VOLUME_ROW = """    VolumeFormat(
-        name="NRRD",
-        suffixes=(".nrrd",),
-        magic=(b"NRRD000",),
-        media_types=("application/x-nrrd",),
-        read=nrrd.read_nrrd,
-    ),
+VOLUME_ROW = """    VolumeFormat("NRRD", (".nrrd",), (b"NRRD000",), ("application/x-nrrd",), nrrd.read_nrrd),
 """
 SPLITS = ("train", "val", "test", "split")
 
@@ -113,7 +107,7 @@ def test_a_format_of_volumes_is_a_reader_and_a_row(checkout: Checkout, tmp_path:
             to_nrrd(file)
     checkout.add("medloop/imaging/nrrd.py", READER)
     checkout.replace("medloop/imaging/formats.py", "import nifti, npy\n", "import nifti, npy, nrrd\n")
-    before = '    VolumeFormat(\n        name="npy",'
+    before = '    VolumeFormat(\n        "npy",'
     checkout.replace("medloop/imaging/formats.py", before, f"{VOLUME_ROW}{before}")
     assert len(checkout.touched) == 2
 

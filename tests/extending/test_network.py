@@ -27,7 +27,7 @@ def tinynet(channels: int, classes: int, width: int) -> nn.Module:
 ROW = """    NetworkSpec(
         name="tinynet",
         task="classification",
-        builder="medloop.imaging.tinynet:tinynet",
+        module="medloop.imaging.tinynet",
         arguments=("channels", "classes", "width"),
         head="6.",
         traits=Traits(("Conv2d",)),
