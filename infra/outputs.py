@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,13 +14,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.names import STACK_NAME
 from medloop.errors import MedloopError, TargetError
 
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+
+
 VARIABLE = "Medloop"
 """Outputs that begin with it are variables: MedloopRoleArn is MEDLOOP_ROLE_ARN."""
 SHELL_NAMES = ("DataBucket",)
 """Outputs that a person's commands name: DATA_BUCKET."""
 
 
-def read_outputs(client: Any) -> dict[str, str]:
+def read_outputs(client: CloudFormationClient) -> dict[str, str]:
     """The deployed stack's outputs.
 
     Raises:

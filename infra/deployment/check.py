@@ -5,8 +5,9 @@ It only tells. What somebody changed by hand isn't changed back by a clock.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.deployment.plan import (
     BACK,
@@ -22,13 +23,17 @@ from infra.deployment.plan import (
 from medloop.champion import approved_versions
 from medloop.cloud.hosting import version_of_config
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+
 CHECK = "check"
 """Field of the clock's input: the group to be looked at."""
 SETTLED, FORGOTTEN = timedelta(hours=4), timedelta(days=7)
 """Before the first a decision's own event may be on its way or at work; after the second what is, is wanted."""
 
 
-def check(group: str, place: Place, sagemaker: Any) -> dict[str, Any]:
+def check(group: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
     """What a person is to know of a group's versions and endpoints.
 
     Told are, of any of the stack's endpoints: a version that is served and not Approved, an endpoint that serves a
@@ -53,7 +58,7 @@ def check(group: str, place: Place, sagemaker: Any) -> dict[str, Any]:
     return _undeployed(sagemaker.describe_model_package(ModelPackageName=approved[-1]), place, sagemaker)
 
 
-def _amiss(name: str, group: str, approved: set[int], sagemaker: Any) -> dict[str, Any] | None:
+def _amiss(name: str, group: str, approved: set[int], sagemaker: SageMakerClient) -> dict[str, Any] | None:
     """What is wrong with an endpoint that serves one of the group's versions; None of any other."""
     found = describe_endpoint(sagemaker, name)
     served = found and version_of_config(found["EndpointConfigName"], group)
@@ -67,7 +72,7 @@ def _amiss(name: str, group: str, approved: set[int], sagemaker: Any) -> dict[st
     return None
 
 
-def _undeployed(newest: dict[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
+def _undeployed(newest: Mapping[str, Any], place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
     """Whether what was approved in this week was deployed."""
     model, name = name_of(newest), endpoint_of(newest)
     changed = newest.get("LastModifiedTime") or newest["CreationTime"]

@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from medloop.champion import approved_versions
@@ -21,6 +21,10 @@ from medloop.cloud.hosting import VARIANT, Hosting, named_requests, version_of_c
 from medloop.documents.file_names import REPORT_FILE
 from medloop.documents.metadata import decode
 from medloop.s3_uri import split_s3_uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 MARK = "medloop:refused-by-alarm"
@@ -65,7 +69,7 @@ class Place:
         return cls(**{**document, "hosting": Hosting(**document["hosting"])})
 
 
-def plan(arn: str, place: Place, sagemaker: Any) -> dict[str, Any]:
+def plan(arn: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
     """What is to be done now that this version's state has changed.
 
     Args:
@@ -91,7 +95,7 @@ def plan(arn: str, place: Place, sagemaker: Any) -> dict[str, Any]:
     return converge(package, place, sagemaker)
 
 
-def _withdrawn(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
+def _withdrawn(package: Mapping[str, Any], place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
     """A version that isn't Approved is never deployed; where it is served, a person takes it away."""
     model, name = name_of(package), endpoint_of(package)
     found = describe_endpoint(sagemaker, name) if name in place.endpoints else None
@@ -101,7 +105,7 @@ def _withdrawn(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict
     return tell(f"{model} is {package['ModelApprovalStatus']} and served", f"endpoint {name} serves {model}; {BACK}")
 
 
-def converge(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[str, Any]:
+def converge(package: Mapping[str, Any], place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
     """What makes the endpoint serve the newest Approved version."""
     model, name = name_of(package), endpoint_of(package)
     undone = f"{model} is approved and not deployed"
@@ -131,7 +135,7 @@ def converge(package: Mapping[str, Any], place: Place, sagemaker: Any) -> dict[s
     )
 
 
-def _compared(answer: dict[str, Any], config: str, place: Place, sagemaker: Any) -> dict[str, Any] | None:
+def _compared(answer: dict[str, Any], config: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any] | None:
     """The answer with `other_machine`: whether the kind of machine changes; None of an endpoint of another kind."""
     served = sagemaker.describe_endpoint_config(EndpointConfigName=config)
     machines = {variant.get("InstanceType") for variant in served["ProductionVariants"]}
@@ -216,7 +220,7 @@ def _decision(package: Mapping[str, Any]) -> str:
     return f"{named} {changed.strftime('%Y-%m-%dT%H:%M:%S')}".strip()
 
 
-def _refused(sagemaker: Any, mark: Mapping[str, Any]) -> str | None:
+def _refused(sagemaker: SageMakerClient, mark: Mapping[str, Any]) -> str | None:
     """The decision for which the configuration was deployed and rolled back; None without a configuration."""
     try:
         pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=mark["ResourceArn"])
@@ -229,7 +233,7 @@ def _refused(sagemaker: Any, mark: Mapping[str, Any]) -> str | None:
     return values[-1] if values else None
 
 
-def describe_endpoint(sagemaker: Any, name: str) -> dict[str, Any] | None:
+def describe_endpoint(sagemaker: SageMakerClient, name: str) -> dict[str, Any] | None:
     """DescribeEndpoint's answer; None where there is none of this name."""
     try:
         return dict(sagemaker.describe_endpoint(EndpointName=name))
@@ -246,7 +250,7 @@ def _error(error: Exception) -> tuple[str, str]:
     return str(said.get("Code", "")), str(said.get("Message", "")).lower()
 
 
-def _ask(package: Mapping[str, Any], sagemaker: Any) -> dict[str, Any]:
+def _ask(package: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str, Any]:
     """The notification of approvers, with the links to the evidence; and how its score compares."""
     model, metadata = name_of(package), package.get("CustomerMetadataProperties", {})
     evidence = decode(str(metadata.get("evaluation", ""))).rstrip("/")
@@ -262,7 +266,7 @@ def _ask(package: Mapping[str, Any], sagemaker: Any) -> dict[str, Any]:
     return {**answer, **told, "measured": _measured(package, sagemaker)}
 
 
-def _measured(package: Mapping[str, Any], sagemaker: Any) -> list[dict[str, Any]]:
+def _measured(package: Mapping[str, Any], sagemaker: SageMakerClient) -> list[dict[str, Any]]:
     """PutMetricData's data: the version's score, and its change against the newest Approved version's own.
 
     The two were scored on the data of their days: models made in the same way score lower when the data have drifted.

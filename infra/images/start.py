@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,10 +15,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.names import IMAGES_PROJECT, SOURCE_KEY
 from medloop.errors import MedloopError, SettingError, TargetError
 
+if TYPE_CHECKING:
+    from mypy_boto3_codebuild import CodeBuildClient
+    from mypy_boto3_s3 import S3Client
+
+
 POLL_SECONDS = 15
 
 
-def build_images(archive: Path, bucket: str, s3: Any, codebuild: Any, wait: Callable[[float], None]) -> str:
+def build_images(
+    archive: Path, bucket: str, s3: S3Client, codebuild: CodeBuildClient, wait: Callable[[float], None]
+) -> str:
     """Upload, build, follow; returns the build's id.
 
     Args:

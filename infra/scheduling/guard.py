@@ -16,12 +16,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 
 from medloop.errors import DataError, SettingError
 from medloop.input_data import MANIFEST, data_version, recordable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import PipelineExecutionSummaryTypeDef
+
 
 RUNNING = frozenset({"Executing", "Stopping"})
 RAW = "raw"
@@ -75,7 +81,7 @@ def _arrival(detail: Mapping[str, Any]) -> Wish:
     return Wish(parts[1], {"InputData": uri}, f"new data {uri}")
 
 
-def decide(wish: Wish, sagemaker: Any, s3: Any) -> dict[str, Any]:
+def decide(wish: Wish, sagemaker: SageMakerClient, s3: S3Client) -> dict[str, Any]:
     """What is to be done about a wish now.
 
     Returns:
@@ -104,7 +110,7 @@ def decide(wish: Wish, sagemaker: Any, s3: Any) -> dict[str, Any]:
     return {**_answer("start", wish, "the data, the parameters or the pipeline changed"), "request": request}
 
 
-def confirm(started: Mapping[str, Any], sagemaker: Any) -> dict[str, Any]:
+def confirm(started: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str, Any]:
     """Whether the execution that a start answered with has the parameters that were asked for.
 
     Args:
@@ -122,14 +128,14 @@ def _answer(action: str, wish: Wish, reason: str) -> dict[str, Any]:
     return {"action": action, "pipeline": wish.pipeline, "reason": reason}
 
 
-def _newest_first(sagemaker: Any, pipeline: str) -> list[dict[str, Any]]:
+def _newest_first(sagemaker: SageMakerClient, pipeline: str) -> list[PipelineExecutionSummaryTypeDef]:
     pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
     found = [summary for page in pages for summary in page["PipelineExecutionSummaries"]]
     return sorted(found, key=lambda execution: execution["StartTime"], reverse=True)
 
 
 def _same(
-    sagemaker: Any, pipeline: str, executions: Iterable[Mapping[str, Any]], parameters: Mapping[str, str]
+    sagemaker: SageMakerClient, pipeline: str, executions: Iterable[Mapping[str, Any]], parameters: Mapping[str, str]
 ) -> str | None:
     """The newest successful execution that had these parameters and the pipeline's present definition."""
     described = sagemaker.describe_pipeline(PipelineName=pipeline)
@@ -150,6 +156,6 @@ def _defaults(definition: str) -> dict[str, str]:
     return {item["Name"]: str(item["DefaultValue"]) for item in parameters if "DefaultValue" in item}
 
 
-def _given(sagemaker: Any, arn: str) -> dict[str, str]:
+def _given(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
     pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(PipelineExecutionArn=arn)
     return {item["Name"]: str(item["Value"]) for page in pages for item in page["PipelineParameters"]}

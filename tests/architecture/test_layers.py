@@ -54,3 +54,11 @@ def test_no_module_imports_from_a_higher_floor(number: int) -> None:
         if floor_of(file) > number
     ]
     assert found == []
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    """Whoever takes a module out takes out what it imports, and that needs nothing of the module."""
+    todo = {path: imported(path) for path in modules()}
+    while leaves := {path for path, needed in todo.items() if not needed & todo.keys()}:
+        todo = {path: needed for path, needed in todo.items() if path not in leaves}
+    assert [str(path.relative_to(ROOT)) for path in sorted(todo)] == []
