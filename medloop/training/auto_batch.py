@@ -1,4 +1,4 @@
-"""`auto_batch`: the largest batch that memory holds."""
+"""`auto_batch`: the largest batch that fits into memory."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from medloop.training.task import Batch, Task
 def choose_batch_size(
     task: Task[Batch], parallel: Parallel, optimisation: Optimisation, settings: Hyperparameters
 ) -> tuple[int, int]:
-    """batch_size and accumulation by what memory holds; on the CPU, which has no end of it, never more than asked for.
+    """Choose batch_size and accumulation by the memory of the GPU; on the CPU batch_size is the maximum.
 
     Raises:
-        SettingError: Not even one row a process fits.
+        SettingError: Not even one row per process fits.
     """
-    ranks, device, asked = parallel.ranks, parallel.device, settings.batch_size
-    limit = task.num_samples if device.type == "cuda" else asked
-    # Room for the optimiser's state, which its first step takes.
+    ranks, device, requested = parallel.ranks, parallel.device, settings.batch_size
+    limit = task.num_samples if device.type == "cuda" else requested
+    # Memory of the optimiser's state, which its first step allocates.
     reserved = [torch.empty_like(weight) for weight in parallel.parameters for _ in range(2)]
     attempt = partial(_try_rows, task, parallel, optimisation)
     with translate_oom(settings, device):
         rows = int(ranks.smallest(largest_that_fits(attempt, -(-limit // ranks.size))))
     del reserved
     whole = rows * ranks.size
-    batch_size, accumulation = max(asked, whole), -(-asked // whole)
+    batch_size, accumulation = max(requested, whole), -(-requested // whole)
     chosen = f"batch_size={batch_size}, accumulation={accumulation}"
-    ranks.say(f"auto_batch: {rows} {task.unit} a process fit at once; {chosen}")
+    ranks.print_once(f"auto_batch: {rows} {task.unit} a process fit at once; {chosen}")
     return batch_size, accumulation
 
 
 def _try_rows(task: Task[Batch], parallel: Parallel, optimisation: Optimisation, rows: int) -> None:
-    """A forward and backward pass of that many rows, of which nothing stays."""
+    """Compute a forward and backward pass of a number of rows, and delete its effects."""
     statistics = {name: value.clone() for name, value in parallel.module.named_buffers()}
     samples = [row % task.num_samples for row in range(max(rows, task.min_rows))]
     try:
@@ -54,19 +54,19 @@ def _try_rows(task: Task[Batch], parallel: Parallel, optimisation: Optimisation,
 
 
 def largest_that_fits(attempt: Callable[[int], None], limit: int) -> int:
-    """The largest number of rows that `attempt` computes without running out of memory.
+    """Find the largest number of rows that `attempt` computes without running out of memory.
 
-    Doubles from 1, then halves the interval that is left, to within an eighth.
+    Doubles from 1, then bisects, to within an eighth.
 
     Args:
-        attempt: Computes that many rows.
-        limit: More are not tried.
+        attempt: Computes a number of rows.
+        limit: The maximum.
 
     Returns:
         1 to `limit`.
 
     Raises:
-        torch.OutOfMemoryError: Not even one fits.
+        torch.OutOfMemoryError: Not even one row fits.
     """
     attempt(1)
     fits, fails = 1, limit + 1

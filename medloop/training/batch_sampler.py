@@ -1,8 +1,7 @@
-"""Which samples a process computes in which step.
+"""The samples of each process in each step.
 
-A batch is what all processes take together in one optimiser step: the same samples, whatever their number. It is
-divided into `accumulation` micro-batches, computed one after the other, and each of them among the processes.
-Torch-free.
+A batch contains the samples of one optimiser step on all processes, regardless of their number. It is divided into
+`accumulation` micro-batches, which are computed one after the other; each is divided among the processes. Torch-free.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ class MicroBatch:
     """One process's rows of a micro-batch."""
 
     samples: list[int]
-    """At least one: a process without a sample computes padding, so that all take part in what is exchanged."""
+    """At least one: a process without a sample computes padding, because all processes exchange gradients."""
     weights: list[float]
     """1 of a sample, 0 of padding."""
     total: int
-    """Samples of the micro-batch on all processes."""
+    """Number of samples of the micro-batch on all processes."""
     fraction: float
     """The micro-batch's share of the batch."""
 
@@ -36,14 +35,14 @@ class BatchSampler:
     """The samples of each step of a run.
 
     Args:
-        num_samples: In an epoch.
-        batch_size: Of all processes together; an epoch's last batch may be smaller.
+        num_samples: Samples of an epoch.
+        batch_size: Samples of a batch on all processes; an epoch's last batch may be smaller.
         accumulation: Micro-batches of a batch.
-        seed: The run's.
-        rank: This process.
-        size: Processes.
-        min_rows: Rows that a process computes at least, padding included (batch normalisation needs two).
-        even: Whether every micro-batch is padded to the same number of rows (a compiled network wants one shape).
+        seed: Seed of the run.
+        rank: Number of this process.
+        size: Number of processes.
+        min_rows: Minimum of rows of a process, including padding (batch normalisation needs two).
+        even: True to pad every micro-batch to the same number of rows (a compiled network needs one shape).
     """
 
     num_samples: int
@@ -58,17 +57,17 @@ class BatchSampler:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of an epoch."""
+        """Number of optimiser steps of an epoch."""
         return -(-self.num_samples // self.batch_size)
 
     def batch(self, epoch: int, step: int) -> NDArray[np.int64]:
-        """All samples of a step (from 0) of an epoch (from 1), in order."""
+        """Return all samples of a step (from 0) of an epoch (from 1), in order."""
         if self._order[0] != epoch:
             self._order = epoch, epoch_order(self.seed, epoch, self.num_samples)
         return self._order[1][step * self.batch_size : (step + 1) * self.batch_size]
 
     def micro_batches(self, epoch: int, step: int) -> list[MicroBatch]:
-        """What this process computes in a step."""
+        """Return the micro-batches of this process in a step."""
         batch = self.batch(epoch, step)
         parts = [part for part in np.array_split(batch, self.accumulation) if len(part)]
         return [self._own_rows(part, len(batch)) for part in parts]

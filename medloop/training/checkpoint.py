@@ -1,9 +1,9 @@
-"""Checkpoints of a run: written beside training, whole or not at all. `resume` reads them.
+"""Checkpoints of a run, written in the background, atomically. `resume` reads them.
 
 A checkpoint is a folder `step-<number>` with the tensors (safetensors, one file a process, written and read by
-torch.distributed.checkpoint, which redistributes them over another number of processes) and `checkpoint.json`: where
-the run was, and the size and SHA-256 of every file. It is written under another name and renamed when it is whole; the
-service may yet copy or lose any part of it, so every file is checked before a run resumes from it. Nothing is pickled.
+torch.distributed.checkpoint, which redistributes them over another number of processes) and `checkpoint.json`: the
+progress of the run, and the size and SHA-256 of every file. It is written under another name and renamed when it is
+complete; the service may copy only a part of it, so every file is verified before a run resumes. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from medloop.training.weights import BEST_FILES
 
 VERSION: Final = 1
 MANIFEST: Final = "checkpoint.json"
-# A single process is what it takes it for.
+# The warning applies to a single process only, and is correct there.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
 _NAME = re.compile(r"step-\d{9}")
 Count = Annotated[int, Field(ge=0)]
@@ -45,7 +45,7 @@ def _with_whole_epoch(row: dict[str, float]) -> dict[str, float]:
 
 
 EpochRow = Annotated[dict[str, float], AfterValidator(_with_whole_epoch)]
-"""An epoch's numbers by name; `epoch` is an integer, which JSON's numbers don't tell from others."""
+"""An epoch's numbers by name; `epoch` is an integer, in JSON a number like the others."""
 
 
 class _Record(BaseModel):
@@ -53,19 +53,19 @@ class _Record(BaseModel):
 
 
 class Progress(_Record):
-    """Where a run is, beside its tensors."""
+    """The state of a run without its tensors."""
 
     epoch: Annotated[int, Field(ge=1)] = 1
-    """The epoch at hand."""
+    """The current epoch."""
     step: Count = 0
-    """Its steps that are done."""
+    """Completed steps of the epoch."""
     total_steps: Count = 0
-    """Steps of the run that are done."""
+    """Completed steps of the run."""
     loss: float = 0.0
-    """Sum of the epoch's losses so far, each times its samples."""
+    """Sum of the epoch's losses so far, each multiplied by its number of samples."""
     num_samples: Count = 0
     seconds: float = 0.0
-    """Spent on the run so far, by all of its processes' clocks alike."""
+    """Duration of the run so far."""
     history: list[EpochRow] = Field(default_factory=list)
     best: Best | None = None
     best_loss: float = 0.0
@@ -76,10 +76,10 @@ class Progress(_Record):
     scaler: dict[str, float] = Field(default_factory=dict)
     """State of fp16's loss scale."""
 
-    def take_score(self, score: Best, loss: float) -> bool:
-        """Count a validation; whether it is the best so far.
+    def record_score(self, score: Best, loss: float) -> bool:
+        """Count a validation. True if it is the best so far.
 
-        Small validation splits tie often (AUROC 1): the lower loss decides, without renewing the patience.
+        Ties are frequent in small validation splits (AUROC 1): the lower loss decides, and patience is not reset.
         """
         best = self.best
         self.num_stale = 0 if best is None or score.value > best.value else self.num_stale + 1
@@ -90,7 +90,7 @@ class Progress(_Record):
 
 
 class FileEntry(_Record):
-    """A file of tensors, as it was written."""
+    """Size and digest of a file of tensors."""
 
     size: Count
     sha256: str
@@ -100,11 +100,11 @@ _Files = TypeAdapter(dict[str, FileEntry])
 
 
 class Manifest(_Record):
-    """The whole of checkpoint.json."""
+    """The content of checkpoint.json."""
 
     version: int
     run: str
-    """A digest of what makes the run what it is: settings, data, network."""
+    """Digest of the run's settings, data and network."""
     progress: Progress
     best_file: str | None = None
     best_sha256: str = ""
@@ -116,9 +116,9 @@ class CheckpointWriter:
     """Writes the checkpoints of one run to one folder.
 
     Args:
-        folder: Kept equal with S3 by the service. On several hosts each has its own.
-        run: As `Manifest.run`.
-        keep: Checkpoints that stay, the newest.
+        folder: Synchronised with S3 by the service. Each host has its own.
+        run: `Manifest.run`.
+        keep: Number of newest checkpoints that are not deleted.
         ranks: The processes.
     """
 
@@ -131,11 +131,11 @@ class CheckpointWriter:
     _best_in_writing: str | None = field(default=None, init=False)
 
     def save(self, progress: Progress, tensors: Mapping[str, Tensor], best: Path | None) -> None:
-        """Take a copy of everything now, and write it beside training; waits for the last one to be written.
+        """Copy everything now, and write it in the background; waits until the last checkpoint is written.
 
         Args:
-            progress: Where the run is.
-            tensors: By name; every process gives its part.
+            progress: The state of the run.
+            tensors: Tensors by name; every process has its part.
             best: The file of the best weights so far.
 
         Raises:
@@ -147,7 +147,7 @@ class CheckpointWriter:
             shutil.rmtree(partial, ignore_errors=True)
         self.ranks.barrier()
         copied, name = progress.model_copy(deep=True), best.name if best else None
-        # The first process's host alone has that file; the manifest is the same on all, of which S3 keeps any one.
+        # Only the first process's host has that file. Manifests must be equal: all hosts write to one S3 prefix.
         digest = self.ranks.text_of_first(sha256(best) if best and self.ranks.first else "")
         manifest = Manifest(
             version=VERSION, run=self.run, progress=copied, best_file=name, best_sha256=digest, files={}
@@ -172,7 +172,7 @@ class CheckpointWriter:
         """Wait until the last checkpoint is written.
 
         Raises:
-            TargetError: It couldn't be.
+            TargetError: It couldn't be written.
         """
         if self._writing is not None:
             self._writing.join()
@@ -182,7 +182,8 @@ class CheckpointWriter:
             raise self._write_error(error)
 
     def _write_error(self, error: BaseException) -> TargetError:
-        return TargetError(f"{self.folder}: the checkpoint can't be written ({error}); free the disk, or give another")
+        problem = f"the checkpoint can't be written ({error})"
+        return TargetError(f"{self.folder}: {problem}; free the disk, or set another folder")
 
     def _finish(self, future: Future[object], partial: Path, manifest: Manifest) -> None:
         try:
@@ -196,7 +197,7 @@ class CheckpointWriter:
             self._error = error
 
     def _entries(self, partial: Path) -> dict[str, FileEntry]:
-        """The files that this process wrote: DCP names them by the process's number, from 1."""
+        """Describe the files of this process: DCP names them by the process's number, from 1."""
         own = sorted(partial.glob(f"shard-{self.ranks.rank + 1:05d}-*.safetensors"))
         return {path.name: FileEntry(size=path.stat().st_size, sha256=sha256(path)) for path in own}
 
@@ -209,7 +210,7 @@ class CheckpointWriter:
             shutil.rmtree(self.folder / old, ignore_errors=True)
 
     def delete_old_best(self, current: Path) -> None:
-        """Delete best weights of earlier epochs, but for those that a checkpoint names."""
+        """Delete best weights of earlier epochs unless a checkpoint names them."""
         named = {current.name, self._best_in_writing}
         for name in checkpoint_names(self.folder):
             with contextlib.suppress(DataError):
@@ -220,17 +221,17 @@ class CheckpointWriter:
 
 
 def checkpoint_names(folder: Path) -> list[str]:
-    """Checkpoints of a folder, whole or torn, newest first."""
+    """List the checkpoints of a folder, complete or torn, newest first."""
     if not folder.is_dir():
         return []
     return sorted((path.name for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
 
 
 def read_manifest(checkpoint: Path) -> Manifest:
-    """Read a checkpoint's checkpoint.json; one of another version is empty but for its version.
+    """Read the checkpoint.json of a checkpoint; only the version of one of another version.
 
     Raises:
-        DataError: It is missing or damaged.
+        DataError: The file is missing or damaged.
     """
     try:
         raw = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
@@ -244,6 +245,6 @@ def read_manifest(checkpoint: Path) -> Manifest:
 
 
 def sha256(path: Path) -> str:
-    """A file's digest, hexadecimal."""
+    """Compute a file's SHA-256, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,7 +23,7 @@ from medloop.imaging.device import pick_device
 from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
 from medloop.training.classification_task import ClassificationTask, min_training_rows
 from medloop.training.compute import channels_last
-from medloop.training.placement import Room, place_images
+from medloop.training.placement import GpuMemory, place_images
 from medloop.training.pretrained import load_pretrained
 from medloop.training.provenance import Provenance
 from medloop.training.ranks import Ranks, join_ranks
@@ -84,7 +84,7 @@ def _make_task(
         load_labelled(files[name], settings, cache, ranks.local_share, ranks.barrier) for name in TRAINING_SPLITS
     )
     rule = fit_rule(train, settings)
-    train, val = place_images((train, val), Room(settings.data_device, device))
+    train, val = place_images((train, val), GpuMemory(settings.data_device, device))
     last = channels_last(settings, traits(settings.model_name))
     task = ClassificationTask(train, val, split.classes, rule, settings, device, last, ranks)
     task.num_val_patients = split.counts["val"].num_patients if split.identifiers != "none" else None
@@ -92,15 +92,15 @@ def _make_task(
 
 
 def _check_counts(files: Mapping[Literal["train", "val"], list[tuple[Path, int]]], classes: list[str]) -> None:
-    """Refuse what can't be learnt or scored, before a network is built; say which classes go unscored."""
-    present = {name: {index for _, index in found} for name, found in files.items()}
+    """Refuse data that can't be learnt or scored before a network is built; report classes that are not scored."""
+    present = {name: {index for _, index in images} for name, images in files.items()}
     absent = {name: [c for i, c in enumerate(classes) if i not in present[name]] for name in files}
-    for name, found in files.items():
-        print(f"channel {name}: {len(found)} images of {len(present[name])} classes", flush=True)
+    for name, images in files.items():
+        print(f"channel {name}: {len(images)} images of {len(present[name])} classes", flush=True)
     if absent["train"]:
         raise DataError(f"channel train: no image of class {', '.join(absent['train'])}; add patients who have one")
     if len(present["val"]) < 2:
         only = next(c for i, c in enumerate(classes) if i in present["val"])
-        raise DataError(f"channel val: holds only class {only}, and AUROC needs two; add patients of other classes")
+        raise DataError(f"channel val: contains only class {only}, and AUROC needs two; add patients of other classes")
     if absent["val"]:
         print(f"channel val: no image of class {', '.join(absent['val'])}; val_auroc leaves it out", flush=True)

@@ -1,4 +1,4 @@
-"""torch.compile: when it pays, and what of a network is compiled."""
+"""torch.compile: the decision when to compile, and the parts of a network that are compiled."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from medloop.documents.networks import Traits
 from medloop.training.compute import blocks
 
 COMPILE_PAYS_AFTER: Final = 900.0
-"""Seconds of training left from which on compiling is worth its 45 to 230 s."""
+"""Remaining seconds of training that compiling, which takes 45 to 230 s, is worth for."""
 WARM_STEPS: Final = 10
-"""Steps before the speed is measured, and steps that it is measured over."""
+"""Number of steps before the speed is measured, and number of steps of the measurement."""
 MADE_AHEAD: Final = 3
-"""Steps between the decision and compiling: their batches may have been made before, in another shape."""
+"""Steps between the decision and compiling: their batches may have been prefetched in another shape."""
 
 
 @dataclass
 class Compiler:
-    """Decides when a network is compiled, and compiles it.
+    """The decision when a network is compiled.
 
     Args:
         settings: `compile`, `deterministic`.
-        device: Where the network is.
-        total: Optimiser steps that are left.
-        suits: Whether the network compiles well; where it doesn't it is compiled only if that is asked for.
-        agree: What all processes make of one's wish to compile: each has its own clock.
+        device: Device of the network.
+        total: Number of remaining optimiser steps.
+        suits: True if the network compiles well; others are compiled only if `compile` is true.
+        agree: True if any process decides to compile: each has its own clock.
     """
 
     settings: Hyperparameters
@@ -41,17 +41,17 @@ class Compiler:
     suits: bool = True
     agree: Callable[[bool], bool] = bool
     decided: bool = field(init=False)
-    """Whether the network is compiled, or will be soon: batches are to have one shape."""
+    """True if the network is compiled, or will be soon: batches must have one shape."""
     done: bool = field(default=False, init=False)
     _steps: int = field(default=0, init=False)
     _measured: float = field(default=0.0, init=False)
 
     @property
     def possible(self) -> bool:
-        """Whether the network may be compiled at some time of the run."""
+        """True if the network may be compiled during the run."""
         if self.settings.compile != "auto":
             return self.settings.compile
-        # What is decided by the clock repeats in no second run.
+        # A decision by the clock is not reproducible.
         return self.device.type == "cuda" and self.suits and not self.settings.deterministic
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Compiler:
         return torch.compiler.set_stance("force_eager") if self.done else nullcontext()
 
     def due(self) -> bool:
-        """Whether to compile before the next step; asked before each. True once at most."""
+        """True if the network must be compiled before the next step; called before each step, true once at most."""
         if self.done or not self.possible:
             return False
         self._steps += 1
@@ -85,25 +85,25 @@ class Compiler:
 
 
 def compile_network(model: nn.Module, traits: Traits, *, by_block: bool) -> None:
-    """Compile a network in place; the names of its weights stay as they are.
+    """Compile a network in place; the names of its weights are unchanged.
 
     Args:
-        model: As it was built.
-        traits: Name its blocks.
-        by_block: Each block for itself, where something happens around blocks that can't be compiled: FSDP gathers
-            weights, recomputation keeps inputs.
+        model: The network, without wrappers.
+        traits: Names of its blocks.
+        by_block: True to compile each block separately: hooks around blocks can't be compiled (FSDP gathers weights,
+            recomputation stores inputs).
     """
     parts = blocks(model, traits) if by_block else []
     if not parts:
         model.compile(dynamic=False)
         return
-    # Blocks of one class share their code, and torch gives up on code that it has compiled eight times.
+    # Blocks of one class share their code, and torch stops compiling the same code after eight times.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * len(parts))
     for part in parts:
-        # Only what is within the hooks, by which FSDP and recomputation do their work.
+        # Without the hooks of FSDP and recomputation.
         part.forward = torch.compile(part.forward, dynamic=False)
 
 
 def synchronised(model: nn.Module) -> bool:
-    """Whether its layers exchange statistics in the forward pass: compiled code ends and begins anew at each."""
+    """True if layers exchange statistics in the forward pass: each of them is a graph break."""
     return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())

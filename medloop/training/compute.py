@@ -1,6 +1,6 @@
-"""How a network is computed: memory layout, recomputed activations, determinism.
+"""Computation of a network: memory layout, recomputed activations, determinism.
 
-None of it changes what is learnt but for rounding.
+The results differ by rounding only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from medloop.imaging.upsampling import replace_upsampling
 
 
 def prepare_process(settings: Hyperparameters, device: torch.device) -> None:
-    """Set what holds for the whole process: deterministic kernels, or the fastest ones."""
+    """Configure the process for deterministic kernels, or for the fastest ones."""
     if settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(settings.deterministic)
@@ -28,7 +28,7 @@ def prepare_process(settings: Hyperparameters, device: torch.device) -> None:
 
 
 def prepare_network(model: nn.Module, settings: Hyperparameters, traits: Traits, device: torch.device) -> None:
-    """Move a network to the device, in its layout, with what its settings ask for; in place."""
+    """Move a network to the device, and apply layout, recomputation and determinism; in place."""
     model.to(device)
     if channels_last(settings, traits):
         _to_channels_last(model)
@@ -40,12 +40,12 @@ def prepare_network(model: nn.Module, settings: Hyperparameters, traits: Traits,
 
 
 def blocks(model: nn.Module, traits: Traits) -> list[nn.Module]:
-    """The network's repeated parts."""
+    """List the repeated parts of a network."""
     return [module for module in model.modules() if type(module).__name__ in traits.blocks]
 
 
 def channels_last(settings: Hyperparameters, traits: Traits) -> bool:
-    """Whether weights and activations have their channels last; FSDP divides plain layouts only."""
+    """True if weights and activations have their channels last; FSDP supports plain layouts only."""
     if settings.strategy == "fsdp":
         return False
     return traits.channels_last if settings.channels_last == "auto" else settings.channels_last
@@ -59,18 +59,18 @@ def _to_channels_last(model: nn.Module) -> None:
 
 
 def _recompute(block: nn.Module) -> None:
-    """Keep a block's inputs only; what is between is computed anew in the backward pass.
+    """Store only a block's inputs; its activations are computed again in the backward pass.
 
-    Batch normalisation would count the batch twice: while it is computed anew, running statistics stand still.
+    Running statistics of batch normalisation are frozen in the second computation, or the batch would count twice.
     """
     from torch.distributed._composable.checkpoint_activation import checkpoint
 
-    checkpoint(block, context_fn=lambda: (contextlib.nullcontext(), _standing_still(block)))
+    checkpoint(block, context_fn=lambda: (contextlib.nullcontext(), _frozen_statistics(block)))
 
 
 @contextlib.contextmanager
-def _standing_still(block: nn.Module) -> Iterator[None]:
-    # Looked for each time: DDP and FSDP on GPUs put synchronised layers in the place of those that were built.
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    # Listed each time: on GPUs, DDP and FSDP replace the layers by synchronised ones.
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -83,7 +83,7 @@ def _standing_still(block: nn.Module) -> Iterator[None]:
 
 
 def to_layout(images: Tensor, *, last: bool) -> Tensor:
-    """A batch in the network's layout."""
+    """Convert a batch to the network's layout."""
     if not last or images.ndim not in (4, 5):
         return images
     return images.contiguous(memory_format=torch.channels_last if images.ndim == 4 else torch.channels_last_3d)

@@ -1,4 +1,4 @@
-"""A lock on a file for the processes of one host, by flock: it is free when its holder ends, however it ends."""
+"""A lock on a file between processes of one host, by flock: the system releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pathlib import Path
 
 @contextmanager
 def lock_file(path: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Hold a file's lock.
+    """Lock a file.
 
     Args:
-        path: The file; it and its folder are made where they don't exist.
-        wait_seconds: How long another process's lock is waited for.
+        path: The file; it and its folder are created.
+        wait_seconds: Maximum time to wait for another process's lock.
 
     Raises:
-        TimeoutError: Another process holds it, or its file system knows no locks.
-        OSError: The file can't be made.
+        TimeoutError: Another process has the lock, or the file system doesn't support locks.
+        OSError: The file can't be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         deadline = time.monotonic() + wait_seconds
         while not _lock(file.fileno()):
             if time.monotonic() >= deadline:
-                raise TimeoutError(f"{path.name}: another process has held its lock for {wait_seconds:g} s")
+                raise TimeoutError(f"{path.name}: locked by another process for {wait_seconds:g} s")
             time.sleep(0.1)
         yield
 

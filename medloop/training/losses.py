@@ -1,7 +1,7 @@
 """Losses as means over the samples of all processes.
 
-A process computes sums over its own samples; the sums of all processes are added before anything is divided, so that
-any number of processes has the loss, and the gradient, of one.
+A process computes sums over its own samples; the sums of all processes are added before the division, so that loss and
+gradient don't depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 from medloop.training.ranks import ALONE, Ranks
 
 SMOOTH = 1e-5
-"""Added above and below the fraction of Dice, as MONAI's DiceLoss does."""
+"""Added to numerator and denominator of Dice, as in MONAI's DiceLoss."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Reduction:
 
     Args:
         weights: [N] 1 of a sample, 0 of padding.
-        total: Samples of all processes.
+        total: Number of samples of all processes.
         ranks: The processes.
     """
 
@@ -35,21 +35,21 @@ class Reduction:
 
     @classmethod
     def local(cls, num: int, device: torch.device) -> Reduction:
-        """Over the rows of this process alone."""
+        """Reduce over the rows of this process only."""
         return cls(torch.ones(num, device=device), num)
 
     def sum(self, values: Tensor) -> Tensor:
-        """[N, ...] to [...]: summed over the samples of all processes."""
+        """Sum [N, ...] to [...] over the samples of all processes."""
         weights = self.weights.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
         return self.ranks.sum((values * weights).sum(0))
 
     def mean(self, values: Tensor) -> Tensor:
-        """[N, ...] to [...]: averaged over the samples of all processes."""
+        """Average [N, ...] to [...] over the samples of all processes."""
         return self.sum(values) / self.total
 
 
 def full_precision(logits: Tensor) -> Tensor:
-    """At least float32: sums over millions of voxels don't fit fewer bits."""
+    """Convert to float32 or more: sums over millions of voxels need it."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -57,7 +57,7 @@ def full_precision(logits: Tensor) -> Tensor:
 class ImageLoss:
     """Cross-entropy with class weights and label smoothing; a mean over images.
 
-    torch's own mean divides by the batch's sum of weights, which differs between batches.
+    torch's mean divides by the batch's sum of weights, which differs between batches.
 
     Args:
         weights: [C] or None.
@@ -68,7 +68,7 @@ class ImageLoss:
     smoothing: float = 0.0
 
     def __call__(self, logits: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
-        """[N, C] logits and [N] int64 labels to a scalar."""
+        """Compute a scalar from [N, C] logits and [N] int64 labels."""
         logits = full_precision(logits)
         weights = None if self.weights is None else self.weights.to(logits)
         losses = functional.cross_entropy(
@@ -81,17 +81,17 @@ class ImageLoss:
 class VolumeLoss:
     """Dice of the foreground classes, taken over the batch, and cross-entropy of all classes over voxels.
 
-    Dice over the batch: a patch without a class would else add pure noise. Equal to MONAI's DiceCELoss(
+    Dice is computed over the batch: a patch without a class would add noise. Equal to MONAI's DiceCELoss(
     include_background=False, to_onehot_y=True, softmax=True, batch=True), to DiceLoss where `kind` is dice.
     """
 
     kind: Literal["dice_ce", "dice"] = "dice_ce"
 
     def __call__(self, logits: Tensor, labels: Tensor, reduction: Reduction) -> Tensor:
-        """[N, C, x, y, z] logits and [N, 1, x, y, z] labels to a scalar."""
+        """Compute a scalar from [N, C, x, y, z] logits and [N, 1, x, y, z] labels."""
         logits = full_precision(logits)
         classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1, 1)
-        # A comparison rather than an index: its gradient is deterministic on a GPU, and it fuses.
+        # A comparison has a deterministic gradient on a GPU, unlike an index, and can be fused.
         truth = labels == classes
         logs = logits.log_softmax(dim=1)
         likely = logs.exp()

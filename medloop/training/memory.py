@@ -1,4 +1,4 @@
-"""Memory that runs out (OOM): what to change, cheapest first."""
+"""Out of memory (OOM): advice what to change, cheapest first."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from medloop.documents.hyperparameters import Hyperparameters, SegmentationHyper
 from medloop.errors import SettingError
 
 _ALLOCATION_FAILED = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""Neither the CPU nor NVIDIA's libraries, which allocate beside torch, have an exception type of their own."""
+"""The CPU and NVIDIA's libraries, which allocate without torch, have no exception type for it."""
 
 
 @contextmanager
 def translate_oom(settings: Hyperparameters, device: torch.device) -> Iterator[None]:
-    """Turn an allocation that failed into an error that says what to change.
+    """Translate a failed allocation into an error with advice.
 
     Raises:
-        SettingError: Memory ran out within.
+        SettingError: Memory ran out.
     """
     try:
         yield
@@ -30,12 +30,12 @@ def translate_oom(settings: Hyperparameters, device: torch.device) -> Iterator[N
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed: torch's own on a GPU, a library's there, or one on the CPU."""
+    """True if an allocation failed: torch's or a library's on a GPU, or one on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _ALLOCATION_FAILED)
 
 
 def advice(settings: Hyperparameters) -> str:
-    """What to change, in the order of what it costs; only what isn't changed already."""
+    """List settings to change, in the order of their cost, without those that are changed already."""
     steps = []
     if settings.accumulation < settings.batch_size:
         parts = min(settings.batch_size, 2 * settings.accumulation)
@@ -57,6 +57,6 @@ def advice(settings: Hyperparameters) -> str:
 
 def _where(device: torch.device) -> str:
     if device.type != "cuda":
-        return "this machine"
+        return "this host"
     total = torch.cuda.get_device_properties(device).total_memory
     return f"the GPU ({total / 2**30:.0f} GiB)"

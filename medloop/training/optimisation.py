@@ -18,15 +18,15 @@ from medloop.training.parallel import Parallel
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
-    """Share of the full learning rate at an optimiser step.
+    """Compute the share of the full learning rate at an optimiser step.
 
     Args:
         step: 0 for the first step.
-        num_steps: All steps of the run.
-        warmup_fraction: Share of `num_steps` in which the rate rises; its last step has the full rate.
+        num_steps: Number of steps of the run.
+        warmup_fraction: Share of `num_steps` with a rising rate; the last of them has the full rate.
 
     Returns:
-        In (0, 1] for every step of the run.
+        A number in (0, 1] for every step of the run.
     """
     num_warmup = round(num_steps * warmup_fraction)
     if step < num_warmup:
@@ -36,7 +36,7 @@ def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> f
 
 
 def make_optimiser(model: nn.Module, settings: Hyperparameters) -> torch.optim.AdamW:
-    """AdamW in fused kernels; biases and the scales of normalisation layers are not decayed."""
+    """Make AdamW with fused kernels; biases and the scales of normalisation layers have no weight decay."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
@@ -47,7 +47,7 @@ def make_optimiser(model: nn.Module, settings: Hyperparameters) -> torch.optim.A
 
 @dataclass
 class Optimisation:
-    """All that changes a network's weights in a step: optimiser, learning rate, loss scale, clipping, averages.
+    """The update of a network's weights: optimiser, learning rate, loss scale, clipping, averages.
 
     Args:
         parallel: The network.
@@ -57,38 +57,39 @@ class Optimisation:
     parallel: Parallel
     settings: Hyperparameters
     total_steps: int = field(default=0, init=False)
-    """Steps of the whole run, which the learning rate depends on."""
+    """Steps of the whole run; the learning rate depends on them."""
 
     def __post_init__(self) -> None:
         device = self.parallel.device
         self.optimiser = make_optimiser(self.parallel.module, self.settings)
         self.precision = best_precision(device, self.settings.precision)
-        if self.precision == "fp16" and self.settings.strategy == "fsdp":  # refused where it is asked for
+        # `auto` may choose fp16; as a setting it is refused.
+        if self.precision == "fp16" and self.settings.strategy == "fsdp":
             self.precision = "fp32"
-        # fp16's smallest numbers are too large for gradients: the loss is scaled up. Idle with other precisions.
+        # Gradients are below fp16's smallest number: the loss is scaled up. Disabled with other precisions.
         self.scaler = GradScaler(device.type, enabled=self.precision == "fp16" and device.type == "cuda")
         self.averages: list[Tensor] | None = None
-        """Averaged weights, in the order of the network's; None where none are kept. Under FSDP a process's part."""
+        """Averaged weights, in the order of the network's; None without `ema`. FSDP gives a process its part."""
         if self.settings.ema:
             self.averages = [weight.detach().clone() for weight in self.parallel.parameters]
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of a step, from 0."""
+        """Compute the learning rate of a step, from 0."""
         factor = learning_rate_factor(step, self.total_steps, self.settings.warmup_fraction)
         return self.settings.learning_rate * factor
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The precision of forward passes."""
+        """Set the precision of forward passes."""
         return autocast(self.parallel.device, self.precision)
 
     def begin_step(self, step: int) -> None:
-        """Set the learning rate of a step, from 0, and drop the last one's gradients."""
+        """Set the learning rate of a step, from 0, and delete the gradients of the last step."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(step)
         self.optimiser.zero_grad(set_to_none=True)
 
     def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradients."""
+        """Add the gradients of a loss."""
         self.scaler.scale(self.parallel.scale_loss(loss)).backward()  # type: ignore[no-untyped-call]
 
     def end_step(self, step: int) -> None:
@@ -102,35 +103,34 @@ class Optimisation:
             update_averages(self.averages, self.parallel.parameters, self.settings.ema, step + 1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors to resume from, by name."""
+        """Collect the tensors to resume from, by name."""
         return self.parallel.tensors(self.optimiser, self.averages)
 
     def scaler_state(self) -> dict[str, float]:
-        """State of fp16's loss scale, as JSON keeps it."""
+        """Read the state of fp16's loss scale, as numbers for JSON."""
         return {name: float(value) for name, value in self.scaler.state_dict().items()}
 
     def restore(self, tensors: Mapping[str, Tensor], scaler: Mapping[str, float]) -> None:
-        """Put back what `tensors` and `scaler_state` gave; averages were read in place."""
+        """Restore the result of `tensors` and `scaler_state`; averages were loaded in place."""
         self.parallel.restore(self.optimiser, tensors)
         if scaler:
             restore_scaler(self.scaler, scaler)
 
 
 def restore_scaler(scaler: GradScaler, saved: Mapping[str, float]) -> None:
-    """Put back a scaler's state; JSON keeps no difference between integers and other numbers, and torch wants it."""
+    """Restore a scaler's state; torch needs integers for some values, which JSON's numbers don't tell."""
     own = scaler.state_dict()
     scaler.load_state_dict({name: type(value)(saved.get(name, value)) for name, value in own.items()})
 
 
 def update_averages(averages: Sequence[Tensor], weights: Sequence[Tensor], ema: float, step: int) -> None:
-    """Take weights into their exponential moving average (EMA), which often scores better; in place.
+    """Update an exponential moving average (EMA) of weights, which often scores better; in place.
 
     Args:
-        averages: They start as the first weights.
-        weights: In the same order.
-        ema: A step's share that stays, once the run is old enough: step n keeps (1 + n) / (10 + n) at most, so that
-            the first, random weights are soon forgotten.
-        step: Counted from 1 over the whole run.
+        averages: Initially the first weights.
+        weights: The new weights, in the same order.
+        ema: Decay. Step n uses (1 + n) / (10 + n) at most, so that the first, random weights decay fast.
+        step: Number of the step in the whole run, from 1.
     """
     update = get_ema_multi_avg_fn(min(ema, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
     update(averages, [weight.detach() for weight in weights], step)

@@ -1,6 +1,6 @@
-"""The one place that knows how a network is spread over processes: not at all, DDP, or FSDP2.
+"""Parallel training of a network: one process, DDP, or FSDP2.
 
-Networks and tasks know one device. DDP keeps the whole network in each process and adds gradients; FSDP2
+Networks and tasks use one device. DDP keeps the whole network in each process and adds gradients; FSDP2
 (`fully_shard`, block by block) divides weights, gradients and optimiser among them.
 """
 
@@ -30,7 +30,7 @@ from medloop.documents.networks import Traits
 from medloop.training.compute import blocks
 from medloop.training.ranks import Ranks
 
-# Nobody changes a block's output in place.
+# No code changes a block's output in place.
 warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")
 # The gradient of a weight whose layout is ambiguous (a convolution of one voxel) is copied: no harm, but a line a rank.
 warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -42,12 +42,12 @@ class Parallel:
     """A network as one process trains it. `parallelise` makes one.
 
     Args:
-        model: What is called in training.
-        module: The network itself, of whose weights FSDP leaves a process its part.
+        model: The network with its wrapper, called in training.
+        module: The network itself; with FSDP a process has a part of its weights.
         ranks: The processes.
-        eval_copy: A whole copy, where `module` isn't whole or its weights aren't what is validated; else None. On the
-            CPU at first, and under FSDP whenever it isn't used.
-        device: Where training runs.
+        eval_copy: A whole copy if `module` isn't whole or averages are validated; else None. On the CPU at first, and
+            with FSDP whenever it isn't used.
+        device: Device of training.
     """
 
     model: nn.Module
@@ -62,12 +62,12 @@ class Parallel:
 
     @property
     def whole(self) -> nn.Module:
-        """The whole network, on any number of processes; it has the weights that it was given last."""
+        """The whole network, with any strategy."""
         return self.eval_copy or self.module
 
     @contextmanager
     def gradient_sync(self, enabled: bool) -> Iterator[None]:
-        """Exchange gradients in this backward pass, or only add them up: a batch's last one exchanges all."""
+        """Exchange gradients in a backward pass, or only add them up; the last one of a batch exchanges all."""
         if isinstance(self.model, FSDPModule):
             self.model.set_requires_gradient_sync(enabled)
             yield
@@ -79,7 +79,7 @@ class Parallel:
 
     @contextmanager
     def without_gradient_sync(self) -> Iterator[None]:
-        """Let `module` compute passes of which other processes know nothing: no gradients, no statistics exchanged."""
+        """Compute passes of `module` without the other processes: no gradients and no statistics are exchanged."""
         norms = [module for module in self.module.modules() if isinstance(module, nn.SyncBatchNorm) and module.training]
         for norm in norms:
             norm.eval()
@@ -91,16 +91,16 @@ class Parallel:
                 norm.train()
 
     def scale_loss(self, loss: Tensor) -> Tensor:
-        """DDP and FSDP average gradients over processes; a loss over all of them wants their sum."""
+        """Multiply a loss by the number of processes: DDP and FSDP average gradients, and their sum is needed."""
         return loss * self.ranks.size
 
     def clip_gradients(self, max_norm: float) -> None:
-        """Scale gradients down to a norm over all weights, whoever holds them."""
+        """Scale gradients down to a norm over the weights of all processes."""
         torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
 
     @torch.no_grad()
     def average_statistics(self) -> None:
-        """Average running statistics over processes, so that all of them validate the same network."""
+        """Average running statistics over processes, so that all validate the same network."""
         if self.ranks.size == 1:
             return
         for module in self.module.modules():
@@ -111,10 +111,10 @@ class Parallel:
 
     @contextmanager
     def eval_model(self, weights: Sequence[Tensor] | None = None) -> Iterator[nn.Module]:
-        """The network in eval mode, whole, on the device.
+        """Yield the whole network in eval mode, on the device.
 
         Args:
-            weights: In the place of `parameters`: their averages.
+            weights: Averages that replace `parameters`.
         """
         self.average_statistics()
         if self.eval_copy is None:
@@ -123,7 +123,7 @@ class Parallel:
             self.module.train()
             return
         divided = isinstance(self.module, FSDPModule)
-        if not divided:  # the copy stays on the device: it is as large as a step's gradients
+        if not divided:  # the copy stays on the device; it is as large as a step's gradients
             self.eval_copy.to(self.device)
         self.eval_copy.load_state_dict(self.full_state(weights))
         try:
@@ -134,10 +134,10 @@ class Parallel:
 
     @torch.no_grad()
     def full_state(self, weights: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
-        """The network's whole state by name; all processes must ask at once.
+        """Gather the network's whole state by name; a collective call.
 
         Args:
-            weights: In the place of `parameters`.
+            weights: Averages that replace `parameters`.
         """
         changed = {id(own): other for own, other in zip(self.parameters, weights or (), strict=False)}
         return {name: _whole(changed.get(id(value), value)) for name, value in self._named()}
@@ -149,13 +149,13 @@ class Parallel:
             yield name, weights.get(name, buffers.get(name))  # type: ignore[misc]
 
     def largest_weight(self) -> float:
-        """Magnitude of the largest weight or running statistic; NaN where one is NaN."""
+        """Compute the magnitude of the largest weight or running statistic; NaN if one is NaN."""
         values = [_local(value).detach() for _, value in self._named()]
         values = [value for value in values if value.is_floating_point() and value.numel()]
         return self.ranks.largest(float(get_total_norm(values, math.inf)) if values else 0.0)
 
     def tensors(self, optimiser: Optimizer, average: Sequence[Tensor] | None) -> dict[str, Tensor]:
-        """All tensors to resume from, by name; under FSDP each process's part."""
+        """Collect the tensors to resume from, by name; with FSDP each process's part."""
         model, state = get_state_dict(self.module, optimiser, options=FLAT)
         flat = cast(Mapping[str, object], state)  # flattened: a name, then a value
         tensors = {f"model.{name}": value for name, value in model.items() if isinstance(value, Tensor)}
@@ -163,7 +163,7 @@ class Parallel:
         return tensors | {f"average.{index}": value for index, value in enumerate(average or ())}
 
     def restore(self, optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave, of the same or another number of processes; averages are the caller's own."""
+        """Restore the result of `tensors`, of any number of processes, without the averages."""
         model, state = get_state_dict(self.module, optimiser, options=FLAT)
         values: dict[str, Any] = dict(state)
         for name, value in tensors.items():
@@ -178,13 +178,13 @@ class Parallel:
 def parallelise(
     model: nn.Module, settings: Hyperparameters, traits: Traits, device: torch.device, ranks: Ranks
 ) -> Parallel:
-    """Spread a network over the processes.
+    """Distribute a network over the processes.
 
     Args:
-        model: On the device, the same in every process.
+        model: The network on the device, equal in every process.
         settings: `strategy`, `ema`.
-        traits: Name the blocks that FSDP gathers one at a time.
-        device: This process's.
+        traits: Names of the blocks, which FSDP gathers one at a time.
+        device: Device of this process.
         ranks: The processes.
     """
     alone = ranks.size == 1
@@ -201,8 +201,8 @@ def parallelise(
         fully_shard(model, mesh=mesh)
         return Parallel(model, model, ranks, plain, device)
     devices = [device] if device.type == "cuda" else None
-    # Running statistics: synchronised layers have the same everywhere; others are averaged where they are needed, and
-    # with the first process's in the place of all, before each step, the average would be little else than its own.
+    # Running statistics of synchronised layers are equal; others are averaged before they are used. Broadcasting the
+    # first process's before each step would make the average almost its own.
     whole = DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False)
     return Parallel(whole, model, ranks, plain, device)
 

@@ -19,21 +19,21 @@ _FREE_ARGUMENTS = {"classes", "dropout"}
 
 
 def load_pretrained(job: TrainingJob, model: nn.Module, network: Network, classes: list[str]) -> ModelRecord | None:
-    """Load the channel `weights`, where the job has it, into a new model.
+    """Load the channel `weights`, if the job has it, into a new model.
 
-    The head (the layer that has one output per class) stays fresh where the classes differ, and the log says so.
+    The head (the layer with one output per class) keeps its random weights if the classes differ, which is logged.
 
     Args:
-        job: Its channel holds model.json and model.safetensors, or model.tar.gz.
-        model: As `networks.build(network)` made it.
-        network: What the hyperparameters ask for.
-        classes: By output index.
+        job: Its channel contains model.json and model.safetensors, or model.tar.gz.
+        model: The result of `networks.build(network)`.
+        network: The network of the hyperparameters.
+        classes: Names by output index.
 
     Returns:
         model.json of the weights; None without the channel.
 
     Raises:
-        DataError: The channel holds no usable model, or one of another architecture.
+        DataError: The channel contains no usable model, or one of another architecture.
     """
     if CHANNEL not in job.channels:
         return None
@@ -49,13 +49,13 @@ def load_pretrained(job: TrainingJob, model: nn.Module, network: Network, classe
     return record
 
 
-def _require_same_architecture(given: Network, asked: Network) -> None:
-    if given.name != asked.name:
+def _require_same_architecture(given: Network, requested: Network) -> None:
+    if given.name != requested.name:
         raise DataError(
-            f"channel {CHANNEL}: its network is {given.name}, not {asked.name}; "
-            f"set model_name to {given.name} or give weights of {asked.name}"
+            f"channel {CHANNEL}: its network is {given.name}, not {requested.name}; "
+            f"set model_name to {given.name} or give weights of {requested.name}"
         )
-    for name in sorted((set(given.arguments) | set(asked.arguments)) - _FREE_ARGUMENTS):
-        theirs, ours = given.arguments.get(name), asked.arguments.get(name)
+    for name in sorted((set(given.arguments) | set(requested.arguments)) - _FREE_ARGUMENTS):
+        theirs, ours = given.arguments.get(name), requested.arguments.get(name)
         if theirs != ours:
             raise DataError(f"channel {CHANNEL}: its {given.name} has {name}={theirs}, not {ours}; set it to {theirs}")

@@ -1,4 +1,4 @@
-"""Where a model comes from: what model.json says about data, code and versions."""
+"""The provenance of a model: data, code and versions, for model.json."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _PACKAGES = ("medloop", "torch", "torchvision", "monai", "numpy", "nibabel", "pi
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a run's model comes from.
+    """The origin of a run's model.
 
     Args:
-        network: As `networks.describe` gives it.
+        network: The result of `networks.describe`.
         classes: Names by output index.
         split: split.json.
-        pretrained: model.json of the weights that it starts from.
+        pretrained: model.json of the first weights.
         settings: All hyperparameters.
     """
 
@@ -46,13 +46,13 @@ class Provenance:
     settings: Hyperparameters
 
     def identity(self) -> str:
-        """What a run is beside its hyperparameters: another one's checkpoint is refused."""
+        """Identify a run in addition to its hyperparameters; checkpoints of other runs are refused."""
         weights = self.pretrained.model_dump_json() if self.pretrained else None
         network = self.network.model_dump(mode="json")
         return json.dumps([network, list(self.classes), self.split.data_digest, weights], sort_keys=True)
 
     def run_info(self) -> RunInfo:
-        """What a run tells its trackers, before its first epoch."""
+        """Describe the run for its trackers."""
         hyperparameters = self.settings.model_dump(mode="json")
         return RunInfo(self.split.task, hyperparameters, code_digest(), self.split.data_digest, dict(os.environ))
 
@@ -65,7 +65,7 @@ class Provenance:
         inference: Inference | None = None,
         calibration: Calibration | None = None,
     ) -> ModelRecord:
-        """model.json of the finished run; patients that `pretrained` has seen count as seen."""
+        """Make model.json of the finished run; it includes the patients of `pretrained`."""
         return ModelRecord(
             task=self.split.task,
             network=self.network,
@@ -85,12 +85,12 @@ class Provenance:
 
 
 def code_digest() -> str:
-    """Names the bundle that this job runs; `unknown` by hand."""
+    """Return the digest of the bundle that this job runs; `unknown` by hand."""
     return os.environ.get("MEDLOOP_CODE_DIGEST", "unknown")
 
 
 def patients_seen(split: SplitRecord, pretrained: ModelRecord | None) -> TrainedOn:
-    """Pseudonyms of this run's patients, united with those of the weights it started from."""
+    """Collect the pseudonyms of this run's patients and of those of its first weights."""
     earlier = pretrained.patients if pretrained else TrainedOn(train=[], val=[])
     return TrainedOn(
         train=sorted({*split.pseudonyms("train"), *earlier.train}),
@@ -99,11 +99,11 @@ def patients_seen(split: SplitRecord, pretrained: ModelRecord | None) -> Trained
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on; those not installed are left out."""
-    found = {"python": platform.python_version()}
+    """Collect the versions of Python and of the packages that results depend on, if they are installed."""
+    by_name = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            by_name[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return by_name

@@ -1,7 +1,7 @@
-"""The processes that train one model together: who they are, and what they tell each other.
+"""The processes that train one model together, and their communication.
 
-torchrun starts them (`medloop.container.launch`) and says by RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE which
-is which. Numbers travel by NCCL between GPUs; flags, texts and scores by Gloo, so that no GPU is waited for.
+torchrun starts them (`medloop.container.launch`) and sets RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE. Tensors
+are exchanged by NCCL between GPUs; flags, texts and scores by Gloo, which waits for no GPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 PATIENCE = timedelta(hours=4)
-"""A process may prepare data, or write a checkpoint, while the others wait; torchrun ends those whose peer has died."""
+"""Processes wait for one that prepares data or writes a checkpoint; torchrun ends them if it dies."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,20 @@ class Ranks:
     local_rank: int = 0
     local_size: int = 1
     background: dist.ProcessGroup | None = None
-    """A process group of its own, for what runs beside training."""
+    """The process group of a thread that runs concurrently with training."""
 
     @property
     def first(self) -> bool:
-        """Whether this process reports, tracks and writes the model."""
+        """True for the process that reports, tracks and writes the model."""
         return self.rank == 0
 
     @property
     def local_share(self) -> tuple[int, int]:
-        """(place among this host's processes, their number): what is prepared once a host is divided so."""
+        """(number among this host's processes, their count): divides work that each host does once."""
         return self.local_rank, self.local_size
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, through which gradients flow to this process's own part.
+        """Sum over all processes; gradients flow to this process's part.
 
         Each process computes the same function of the sum; the sum of their gradients is the whole gradient.
         """
@@ -54,39 +54,39 @@ class Ranks:
         return total + (tensor - tensor.detach())
 
     def total(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, in place, without gradient; every process has it."""
+        """Sum over all processes, in place, without gradient."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def largest(self, value: float) -> float:
-        """The largest of the processes' values; NaN where one is NaN."""
+        """Return the largest of the processes' values; NaN if one is NaN."""
         return max(self.gather(value), key=lambda other: float("inf") if other != other else other)
 
     def smallest(self, value: float) -> float:
-        """The smallest of the processes' values."""
+        """Return the smallest of the processes' values."""
         return min(self.gather(value))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any process: what all of them must decide alike."""
+        """True if the flag is set on any process, so that all decide the same."""
         return (self.size > 1 and self.largest(float(flag)) > 0) or flag
 
     def gather(self, value: float) -> list[float]:
-        """Every process's value, by rank."""
+        """Return every process's value, by rank."""
         if self.size == 1:
             return [value]
         values = torch.zeros(self.size, dtype=torch.float64)
         values[self.rank] = value
-        # NaN comes through a sum of zeros, and takes no other value with it.
+        # NaN in one position doesn't change the sums of others.
         dist.all_reduce(values)
         return [float(one) for one in values]
 
     def text_of_first(self, text: str) -> str:
-        """The first process's text, on all of them."""
+        """Return the first process's text."""
         return self.texts(text)[0]
 
     def texts(self, text: str, group: dist.ProcessGroup | None = None) -> list[str]:
-        """Every process's text, by rank."""
+        """Return every process's text, by rank."""
         if self.size == 1:
             return [text]
         data = torch.frombuffer(bytearray(text.encode()) or bytearray(b"\0"), dtype=torch.uint8)
@@ -100,10 +100,10 @@ class Ranks:
         return [bytes(row[:length].tolist()).decode() for row, length in zip(rows, lengths.tolist(), strict=True)]
 
     def barrier(self) -> None:
-        """Wait for all."""
+        """Wait for all processes."""
         self.gather(0.0)
 
-    def say(self, line: str) -> None:
+    def print_once(self, line: str) -> None:
         """Print a line, once for all processes."""
         if self.first:
             print(line, flush=True)
@@ -115,11 +115,11 @@ ALONE: Final = Ranks()
 
 @contextmanager
 def join_ranks(device: torch.device, environ: Mapping[str, str] | None = None) -> Iterator[Ranks]:
-    """Meet the other processes that torchrun started; alone where it started none.
+    """Join the processes that torchrun started; `ALONE` if it started none.
 
     Args:
-        device: What this process trains on.
-        environ: The environment; the process's own by default.
+        device: Device of this process.
+        environ: The environment; the process's by default.
     """
     env = os.environ if environ is None else environ
     if int(env.get("WORLD_SIZE", "1")) == 1:
@@ -128,14 +128,14 @@ def join_ranks(device: torch.device, environ: Mapping[str, str] | None = None) -
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE, device_id=device if device.type == "cuda" else None)
     try:
-        yield _met(env)
+        yield _joined(env)
     except BaseException:
-        _leave_at_once(device)
+        _abort(device)
         raise
     dist.destroy_process_group()
 
 
-def _met(env: Mapping[str, str]) -> Ranks:
+def _joined(env: Mapping[str, str]) -> Ranks:
     return Ranks(
         rank=dist.get_rank(),
         size=dist.get_world_size(),
@@ -145,14 +145,14 @@ def _met(env: Mapping[str, str]) -> Ranks:
     )
 
 
-def _leave_at_once(device: torch.device) -> None:
-    """End this process's part after an error, which the others may know nothing of.
+def _abort(device: torch.device) -> None:
+    """Leave the process group after an error that other processes may not have.
 
-    `destroy_process_group` waits until NCCL's kernels are done, and those whose peers never come never are: this
-    process wouldn't end, and the launcher wouldn't learn that it failed.
+    `destroy_process_group` waits for NCCL's kernels, which wait for the other processes: this process would never end,
+    and the launcher would not notice its failure.
     """
     if device.type != "cuda":
         dist.destroy_process_group()
         return
-    with suppress(Exception):  # the error at hand says more than one on the way out
+    with suppress(Exception):  # the first error is the one to report
         dist.distributed_c10d._abort_process_group()

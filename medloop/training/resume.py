@@ -1,6 +1,6 @@
-"""Resuming: the newest checkpoint that is whole is found, checked, and read into the tensors of the run.
+"""Resume: find the newest complete checkpoint, verify its files, and load it into the tensors of the run.
 
-Torn checkpoints are named in the log and skipped. `checkpoint` writes them.
+Torn checkpoints are logged and skipped. `checkpoint` writes checkpoints.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from medloop.training.ranks import Ranks
 
 
 def newest_checkpoint(folder: Path, run: str, ranks: Ranks) -> tuple[str, Manifest] | None:
-    """The newest checkpoint that is whole, by name; the first process chooses.
+    """Find the newest complete checkpoint, its name and manifest; the first process chooses.
 
     Args:
-        folder: The run's, as `CheckpointWriter` has it.
-        run: As `Manifest.run`.
+        folder: Folder of the run's checkpoints.
+        run: `Manifest.run`.
         ranks: The processes.
 
     Raises:
-        SettingError: It is of another run, or of another version of medloop.
+        SettingError: The checkpoint is of another run, or of another version of medloop.
     """
     chosen = _choose(folder, run) if ranks.first else ""
     problem, _, name = ranks.text_of_first(chosen).partition("\n")
@@ -40,12 +40,12 @@ def newest_checkpoint(folder: Path, run: str, ranks: Ranks) -> tuple[str, Manife
 
 
 def _choose(folder: Path, run: str) -> str:
-    """A problem and a name, on two lines, either of them empty: what the first process tells the others."""
+    """Choose a checkpoint: returns a problem and a name on two lines, one of them empty, for all processes."""
     for name in checkpoint_names(folder):
         try:
             manifest = read_manifest(folder / name)
             if problem := _refusal(manifest, run):
-                return f"checkpoint {name}: {problem}; give another checkpoint folder, or empty this one\n"
+                return f"checkpoint {name}: {problem}; set another checkpoint folder, or empty this one\n"
             _check_files(folder / name, manifest)
         except DataError as error:
             print(f"checkpoint {name}: {error}; skipped", flush=True)
@@ -65,22 +65,22 @@ def _check_files(checkpoint: Path, manifest: Manifest) -> None:
     for path in sorted(checkpoint.glob("*.safetensors")):
         entry = expected.pop(path.name, None)
         if entry is None:
-            raise DataError(f"holds {path.name}, which {MANIFEST} doesn't name")
+            raise DataError(f"contains {path.name}, which is not in {MANIFEST}")
         if path.is_symlink() or path.stat().st_size != entry.size or sha256(path) != entry.sha256:
-            raise DataError(f"torn, {path.name} isn't what was written")
+            raise DataError(f"torn, {path.name} doesn't have the digest in the manifest")
     if expected or not manifest.files:
         raise DataError(f"torn, {next(iter(expected), 'every file')} is missing")
     if manifest.best_file is not None:
         best = checkpoint.parent / Path(manifest.best_file).name
         if not best.is_file() or sha256(best) != manifest.best_sha256:
-            raise DataError(f"torn, {best.name} is missing or isn't what was written")
+            raise DataError(f"torn, {best.name} is missing or doesn't have the digest in the manifest")
 
 
 def load_checkpoint(checkpoint: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> None:
-    """Read a checkpoint into tensors of the same names and shapes, whatever number of processes wrote it.
+    """Load a checkpoint into tensors of the same names and shapes, regardless of the number of processes that wrote it.
 
     Raises:
-        DataError: It holds other tensors.
+        DataError: The checkpoint contains other tensors.
     """
     try:
         load(dict(tensors), storage_reader=HuggingFaceStorageReader(str(checkpoint)), no_dist=ranks.size == 1)
@@ -91,29 +91,29 @@ def load_checkpoint(checkpoint: Path, tensors: Mapping[str, Tensor], ranks: Rank
 
 @contextlib.contextmanager
 def lock_checkpoint_dir(folder: Path, ranks: Ranks) -> Iterator[Path]:
-    """Keep a folder for this run alone; a temporary one, where another run of this host is using it.
+    """Lock a folder for this run; yields a temporary folder if another run of this host uses it.
 
-    Two equal runs at once have one checkpoint folder; each would delete what the other needs. On SageMaker every job
-    has its own, and what two of them mix in S3 their digests tell apart.
+    Two equal runs at the same time have one checkpoint folder; each would delete files of the other. On SageMaker every
+    job has its own; mixed files of two jobs in S3 are detected by their digests.
 
     Args:
-        folder: For checkpoints; made where it doesn't exist.
-        ranks: The processes; the first decides.
+        folder: Folder of checkpoints; it is created.
+        ranks: The processes; the first one decides.
 
     Raises:
-        TargetError: It can't be written to.
+        TargetError: The folder can't be written to.
     """
-    with contextlib.ExitStack() as held:
-        own = _lock(folder, held) if ranks.first else folder
+    with contextlib.ExitStack() as stack:
+        own = _lock(folder, stack) if ranks.first else folder
         yield Path(ranks.text_of_first(str(own)))
 
 
-def _lock(folder: Path, held: contextlib.ExitStack) -> Path:
+def _lock(folder: Path, stack: contextlib.ExitStack) -> Path:
     try:
-        held.enter_context(lock_file(folder / ".lock"))
+        stack.enter_context(lock_file(folder / ".lock"))
     except TimeoutError:
-        print(f"{folder} is in use by an equal run; this one leaves no checkpoint to resume from", flush=True)
-        return Path(held.enter_context(tempfile.TemporaryDirectory(prefix="medloop-checkpoints-")))
+        print(f"{folder} is in use by an equal run; this run saves no checkpoint to resume from", flush=True)
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="medloop-checkpoints-")))
     except OSError as error:
-        raise TargetError(f"{folder}: can't be written ({error.strerror}); give another checkpoint folder") from None
+        raise TargetError(f"{folder}: can't be written ({error.strerror}); set another checkpoint folder") from None
     return folder

@@ -24,7 +24,7 @@ from medloop.imaging.volume_augmentation import VolumeAugmentation
 from medloop.imaging.volumes import Shape
 from medloop.training.compute import channels_last
 from medloop.training.losses import VolumeLoss
-from medloop.training.placement import Room, place_volumes
+from medloop.training.placement import GpuMemory, place_volumes
 from medloop.training.pretrained import load_pretrained
 from medloop.training.provenance import Provenance
 from medloop.training.ranks import Ranks, join_ranks
@@ -35,12 +35,12 @@ from medloop.training.trainer import FitResult, Trainer
 from medloop.training.weights import write_model
 
 MAX_CLASSES = 256
-"""Labels are kept as uint8."""
+"""Labels are uint8."""
 
 
 @dataclass(frozen=True)
 class _Data:
-    """What the channels hold, ready for training."""
+    """The data of the channels, prepared for training."""
 
     training: list[TrainingVolume]
     validation: list[ValidationVolume]
@@ -52,7 +52,7 @@ class _Data:
 def train_segmenter(job: TrainingJob, settings: SegmentationHyperparameters) -> FitResult:
     """Train on the channels `train` and `val`, choose the best epoch by Dice on `val`, and write the model folder.
 
-    Volumes are read, checked and preprocessed before the first epoch, and stay in memory; the log says what they take.
+    Volumes are read, validated and preprocessed before the first epoch, and stay in memory; their size is logged.
 
     Raises:
         DataError: A channel, split.json or a volume can't be used.
@@ -145,7 +145,7 @@ def _make_task(
     settings: SegmentationHyperparameters, data: _Data, num_classes: int, device: torch.device, ranks: Ranks
 ) -> SegmentationTask:
     spacing = data.preprocessing.spacing or (1.0, 1.0, 1.0)
-    training, validation = place_volumes(data.training, data.validation, Room(settings.data_device, device))
+    training, validation = place_volumes(data.training, data.validation, GpuMemory(settings.data_device, device))
     visits = settings.patches_per_volume if settings.mode == "patch" else 1
     return SegmentationTask(
         sampler=PatchSampler(training, data.patch, visits, settings.foreground_ratio),

@@ -30,19 +30,19 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass
 class SegmentationTask:
-    """The data, loss and score of one run, as a `medloop.training.task.Task`.
+    """The data, loss and score of one run, a `medloop.training.task.Task`.
 
     Args:
         sampler: Training samples.
-        augmentation: None leaves batches as they are.
-        validation: The validation split's cases.
-        loss_function: Takes logits [N, C, x, y, z] and labels [N, 1, x, y, z].
-        inference: The rule that prediction will follow.
-        num_classes: The background included.
-        seed: The run's.
-        device: Where batches go.
-        last: Whether the network's activations have their channels last.
-        ranks: The processes, which divide the validation cases.
+        augmentation: None leaves batches unchanged.
+        validation: Cases of the validation split.
+        loss_function: Function of logits [N, C, x, y, z] and labels [N, 1, x, y, z].
+        inference: The sliding-window rule of prediction.
+        num_classes: Number of classes, including the background.
+        seed: Seed of the run.
+        device: Device of batches.
+        last: True if the network's activations have their channels last.
+        ranks: The processes; the validation cases are divided among them.
     """
 
     sampler: PatchSampler
@@ -59,15 +59,15 @@ class SegmentationTask:
     unit: str = field(default="volumes", init=False)
     min_rows: int = field(default=1, init=False)
     _drawn: list[NDArray[np.uint8]] = field(default_factory=list, init=False, repr=False)
-    """[x, y, z] predictions on the preprocessed grid of the first validation cases, as last validated."""
+    """[x, y, z] predictions on the preprocessed grid for the first validation cases, of the last validation."""
 
     @property
     def num_samples(self) -> int:
-        """Patches, or whole volumes, of an epoch."""
+        """Number of patches, or whole volumes, of an epoch."""
         return self.sampler.num_samples
 
     def batch(self, samples: Sequence[int], epoch: int) -> Batch:
-        """(images [N, 1, x, y, z], labels uint8 [N, 1, x, y, z]) on the device."""
+        """Make (images [N, 1, x, y, z], labels uint8 [N, 1, x, y, z]) on the device."""
         draws = Draws(self.seed, epoch, samples)
         images, labels = (part.to(self.device, non_blocking=True) for part in self.sampler.batch(samples, draws))
         if self.augmentation:
@@ -75,12 +75,12 @@ class SegmentationTask:
         return to_layout(images, last=self.last), labels
 
     def loss(self, model: nn.Module, batch: Batch, reduction: Reduction) -> Tensor:
-        """Mean loss over the samples (patches, where patches are drawn) of all processes."""
+        """Compute the mean loss over the samples (patches or volumes) of all processes."""
         images, labels = batch
         return self.loss_function(model(images), labels, reduction)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Loss on the preprocessed grid, and Dice at the original resolution, both as means over cases."""
+        """Compute the loss on the preprocessed grid and Dice at the original resolution, both as means over cases."""
         self._drawn.clear()
         results = torch.zeros(2, len(self.validation), dtype=torch.float64)
         for index in range(self.ranks.rank, len(self.validation), self.ranks.size):
@@ -101,7 +101,7 @@ class SegmentationTask:
         return loss, mean_dice(case.truth.numpy(), prediction, self.num_classes)
 
     def pictures(self) -> dict[str, Picture]:
-        """For the first process's first cases: the slice with most of the structures, with truth and prediction."""
+        """Draw the slice with most of the structures, truth and prediction of the first process's first cases."""
         own = self.validation[:: self.ranks.size]
         return {
             f"case_{number}": _panel(case, predicted)
@@ -116,7 +116,7 @@ def _panel(case: ValidationVolume, predicted: NDArray[np.uint8]) -> Picture:
 
 
 def mean_dice(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], num_classes: int) -> float:
-    """Mean Dice of a case's foreground classes; what neither map holds is left out, and with none left it is NaN."""
+    """Compute a case's mean Dice over the foreground classes in truth or prediction; NaN if there are none."""
     scores = [dice(truth == label, prediction == label) for label in range(1, num_classes)]
     defined = [score for score in scores if not math.isnan(score)]
     return sum(defined) / len(defined) if defined else math.nan

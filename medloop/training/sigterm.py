@@ -1,4 +1,4 @@
-"""SIGTERM: a Spot instance is taken back, or someone stops the job. Training ends at the next step, checkpointed."""
+"""SIGTERM: a Spot instance is reclaimed, or the job is stopped. Training saves a checkpoint after the current step."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from types import FrameType
 
 @contextmanager
 def catch_sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, any number of times; what the process did on SIGTERM before comes back afterwards."""
-    asked = threading.Event()
+    """Yield an event that SIGTERM sets; the former handler is restored at the end."""
+    received = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may have handlers
-        yield asked
+        yield received
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def set_event(number: int, frame: FrameType | None) -> None:
         del number, frame
-        asked.set()
+        received.set()
 
-    before = signal.signal(signal.SIGTERM, ask)
+    before = signal.signal(signal.SIGTERM, set_event)
     try:
-        yield asked
+        yield received
     finally:
         signal.signal(signal.SIGTERM, before)

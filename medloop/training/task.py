@@ -1,4 +1,4 @@
-"""What a task does: its batches, its loss, its validation. The trainer knows nothing else of a task."""
+"""The interface of a task: its batches, its loss, its validation. The trainer uses nothing else of a task."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from medloop.training.losses import Reduction
 from medloop.training.tracking.base import Picture
 
 Batch = TypeVar("Batch")
-"""What `Task.batch` returns and `Task.loss` takes; the trainer doesn't look into it."""
+"""The result of `Task.batch` and an argument of `Task.loss`; the trainer doesn't read it."""
 
 
 class Task(Protocol[Batch]):
-    """What is trained: data, loss and score. Each process has its own, of the same data."""
+    """Data, loss and score of a training. Each process has its own task, of the same data."""
 
     metric: str
     """Name of the validation score that chooses the checkpoint, such as `val_dice`; higher is better."""
     unit: str
-    """What is counted: `images` or `volumes`; names the throughput metric."""
+    """`images` or `volumes`; the name of the throughput metric begins with it."""
     min_rows: int
-    """Rows that a forward pass takes at least."""
+    """Minimum of rows of a forward pass."""
 
     @property
     def num_samples(self) -> int:
-        """Samples of an epoch, numbered from 0."""
+        """Number of samples of an epoch; they are numbered from 0."""
 
     def batch(self, samples: Sequence[int], epoch: int) -> Batch:
-        """Those samples, augmented as (seed, epoch, sample) say, on the device; called from a thread of its own."""
+        """Make a batch on the device, augmented by (seed, epoch, sample); called from a background thread."""
 
     def loss(self, model: nn.Module, batch: Batch, reduction: Reduction) -> Tensor:
-        """Mean loss over the samples of all processes: a scalar, whose gradient is this process's part."""
+        """Compute the mean loss over the samples of all processes, with the gradient of this process's part."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Scores on the validation split, `metric` among them, the same on all processes, which divide the cases.
+        """Compute scores on the validation split, `metric` among them; processes divide the cases and get equal scores.
 
         The trainer has set eval mode and no-grad.
         """
 
     def pictures(self) -> Mapping[str, Picture]:
-        """Pictures by name of what `validate` saw last; asked for only where the score was the best so far."""
+        """Draw pictures of the last validation, by name; called only if its score was the best so far."""

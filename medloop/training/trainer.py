@@ -47,14 +47,14 @@ from medloop.training.tracking.open import Tracking
 from medloop.training.weights import best_file, restore_weights, save_state
 
 CHECK_EVERY = 25
-"""Steps between two looks at the loss; each look makes the CPU wait for the GPU."""
+"""Steps between two checks of the loss; each check makes the CPU wait for the GPU."""
 LONG_VALIDATION = 30.0
-"""Seconds of a validation from which on a checkpoint is taken before it."""
-_HOW = {
+"""A checkpoint is saved before a validation that takes more than these seconds."""
+_COMPUTE_SETTINGS = {
     "strategy", "processes", "num_workers", "data_device", "channels_last", "compile", "activation_checkpointing",
     "checkpoint_minutes", "keep_checkpoints", "max_minutes", "auto_batch",
 }  # fmt: skip
-"""Hyperparameters that say how a run is computed; a checkpoint may be resumed with others."""
+"""Hyperparameters that change how a run is computed, not its result; a resumed run may have others."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +63,23 @@ class FitResult:
 
     best: Best
     history: list[EpochRow]
-    """One row an epoch: epoch, train_loss, learning_rate, throughput, and scores where it was validated."""
+    """One row per epoch: epoch, train_loss, learning_rate, throughput, and scores if it was validated."""
     model: nn.Module
-    """Whole; on the first process with the best weights."""
+    """The whole network; on the first process with the best weights."""
 
 
 class Trainer(Generic[Batch]):
-    """Trains a network on a task: one run.
+    """The training of a network on a task: one run.
 
     Args:
-        model: Moved to `device`. Seed before you build it (`seed_everything`), so that its first weights repeat too.
+        model: Moved to `device`. Call `seed_everything` before building it: its first weights are random, too.
         task: Data, loss and score.
-        settings: Epochs, learning rate, patience, seed and so on.
-        device: Where the task's batches are.
-        checkpoint_dir: The best weights and the checkpoints to resume from are kept here.
+        settings: Epochs, learning rate, patience, seed and others.
+        device: Device of the task's batches.
+        checkpoint_dir: Folder of the best weights and the checkpoints.
         ranks: The processes.
-        network: The network's name, where it has one: says how it is best computed.
-        identity: Names what settings don't: the data, the classes, the first weights. A checkpoint of another run is
-            refused.
+        network: The network's name, if it has one, for its layout and blocks.
+        identity: Text about the data, the classes and the first weights. A checkpoint with another one is refused.
         tracking: The run on its trackers; None tracks nothing.
     """
 
@@ -115,14 +114,14 @@ class Trainer(Generic[Batch]):
 
         Args:
             on_finish: Called on the first process with the best weights, in eval mode and no-grad, before the best
-                score is reported, which is to be the last that is.
+                score is reported, which must be the last line with a score.
 
         Raises:
-            SettingError: The loss or the score is no finite number (the message names `learning_rate`), memory ran out,
+            SettingError: The loss or the score is not finite (the message names `learning_rate`), memory ran out,
                 or a checkpoint is of another run.
             DataError: A checkpoint doesn't fit.
             TargetError: A folder can't be written to.
-            Terminated: SIGTERM came; there is a checkpoint.
+            Terminated: SIGTERM was received; a checkpoint is saved.
         """
         with lock_checkpoint_dir(self.checkpoint_dir, self.ranks) as folder, catch_sigterm() as self._sigterm:
             self._start(folder)
@@ -136,7 +135,7 @@ class Trainer(Generic[Batch]):
         return FitResult(best, self.progress.history, self.parallel.whole)
 
     def _start(self, folder: Path) -> None:
-        """Resume from a checkpoint, or choose the batch that fits; begin to make batches."""
+        """Resume from a checkpoint or choose the batch size; start to prefetch batches."""
         self._checkpoints = CheckpointWriter(folder, self.run, self.settings.keep_checkpoints, self.ranks)
         newest = newest_checkpoint(folder, self.run, self.ranks)
         if newest is not None:
@@ -152,7 +151,7 @@ class Trainer(Generic[Batch]):
         self.sampler.even = self.compiler.decided
         self._loss_sum = torch.tensor(self.progress.loss, dtype=torch.float64, device=self.device)
         self._started, self._saved = time.monotonic() - self.progress.seconds, time.monotonic()
-        # One generator for all epochs: the next one's first batches are made while this one is validated.
+        # One generator for all epochs: the next epoch's first batches are made during validation.
         self._batches = prefetch(self._load, range(self.progress.total_steps, total_steps), self.device)
 
     def _resume(self, folder: Path, name: str, manifest: Manifest) -> None:
@@ -161,13 +160,13 @@ class Trainer(Generic[Batch]):
         load_checkpoint(folder / name, tensors, self.ranks)
         self.optimisation.restore(tensors, self.progress.scaler)
         where = f"epoch {self.progress.epoch}, after {self.progress.step} of its steps"
-        self.ranks.say(f"resumed from checkpoint {name}: {where}")
+        self.ranks.print_once(f"resumed from checkpoint {name}: {where}")
 
     def _make_sampler(self) -> BatchSampler:
         size, batch = self.ranks.size, self.progress.batch_size
         if batch < size:
             raise SettingError(
-                f"batch_size={batch} is shared by {size} processes; give at least {size}, or fewer processes"
+                f"batch_size={batch} is less than {size} processes; set at least {size}, or fewer processes"
             )
         return BatchSampler(
             self.task.num_samples, batch, self.progress.accumulation, self.settings.seed,
@@ -175,28 +174,28 @@ class Trainer(Generic[Batch]):
         )  # fmt: skip
 
     def _is_over(self) -> bool:
-        """Whether training ends here; says why, where it ends early."""
+        """True if training ends now; prints the reason for an early end."""
         done = self.progress.epoch - 1
         if done == 0 or self.progress.step or done >= self.settings.epochs:
             return done >= self.settings.epochs
         if self._out_of_time:
-            self.ranks.say(f"stopped: max_minutes={self.settings.max_minutes:g} is used up")
+            self.ranks.print_once(f"stopped: max_minutes={self.settings.max_minutes:g} is over")
             return True
         stale = self.progress.num_stale
         if self.settings.patience and stale >= self.settings.patience:
-            self.ranks.say(f"stopped early: no better {self.task.metric} in {stale} validations")
+            self.ranks.print_once(f"stopped early: no better {self.task.metric} in {stale} validations")
             return True
         return False
 
     def _run_epoch(self) -> EpochRow:
-        """Train one epoch, or what is left of it, validate where it is due, and return the epoch's row."""
+        """Train one epoch, or the rest of it, validate if it is due, and return the epoch's row."""
         progress = self.progress
         epoch, rate = progress.epoch, self.optimisation.learning_rate(progress.total_steps - progress.step)
         throughput = self._train(epoch)
         row: EpochRow = {"epoch": epoch, "train_loss": self._mean_loss(), "learning_rate": rate}
         row[f"{self.task.unit}_per_second"] = throughput
         due = epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
-        # Asked once an epoch: the time must not run out between here and `_is_over`, on an epoch not validated.
+        # Checked once per epoch: an epoch after which the time is over must be validated.
         self._out_of_time = self.ranks.any(self._is_out_of_time())
         if due or self._out_of_time:
             row |= self._validate(epoch)
@@ -218,7 +217,7 @@ class Trainer(Generic[Batch]):
             self.tracking.pictures(self.task.pictures, epoch)
 
     def _finish(self, on_finish: Callable[[nn.Module], None] | None) -> Best:
-        """Load the best weights into the network, on the first process, and do there what comes next with it."""
+        """Load the best weights into the network, on the first process, and call `on_finish` there."""
         self._checkpoints.wait()
         best, model = self.progress.best, self.parallel.whole
         assert best is not None, "the last epoch is always validated"  # noqa: S101
@@ -233,7 +232,7 @@ class Trainer(Generic[Batch]):
     # An epoch's steps
 
     def _train(self, epoch: int) -> float:
-        """Train what is left of an epoch; returns samples a second."""
+        """Train the rest of an epoch; returns samples per second."""
         self.parallel.model.train()
         progress, started = self.progress, time.monotonic()
         before = progress.num_samples
@@ -252,12 +251,12 @@ class Trainer(Generic[Batch]):
                 if step % CHECK_EVERY == 0:
                     self._check(float(self._loss_sum), "the training loss")
                 self._between_steps()
-        if self.device.type == "cuda":  # steps are asked for long before they are computed
+        if self.device.type == "cuda":  # kernels run asynchronously
             torch.cuda.synchronize(self.device)
         return (progress.num_samples - before) / max(1e-9, time.monotonic() - started)
 
     def _load(self, position: int) -> list[tuple[MicroBatch, Reduction, Batch]]:
-        """This process's rows of a step, counted over the whole run; called ahead of it, from another thread."""
+        """Load this process's rows of a step, counted over the whole run; called in advance, from another thread."""
         (done, step), loaded = divmod(position, self.sampler.steps), []
         epoch = done + 1
         for part in self.sampler.micro_batches(epoch, step):
@@ -266,10 +265,10 @@ class Trainer(Generic[Batch]):
         return loaded
 
     def _step(self, epoch: int, parts: Sequence[tuple[MicroBatch, Reduction, Batch]]) -> Tensor:
-        """One optimiser step; returns the batch's loss."""
+        """Do one optimiser step; returns the batch's loss."""
         progress = self.progress
         self.optimisation.begin_step(progress.total_steps)
-        # Dropout draws from torch's own generator.
+        # Dropout uses torch's global generator.
         torch.manual_seed(step_seed(self.settings.seed, epoch, progress.step, self.ranks.rank))
         value = torch.zeros((), device=self.device)
         for index, (part, reduction, batch) in enumerate(parts, start=1):
@@ -282,16 +281,16 @@ class Trainer(Generic[Batch]):
         return value
 
     def _between_steps(self) -> None:
-        """Save where it is due, or asked for by SIGTERM, which ends the run; compile where that is due.
+        """Save a checkpoint if it is due or SIGTERM was received, which ends the run; compile if it is due.
 
-        After an epoch's row has been reported, too: what ends here must not take a score with it.
+        Called after an epoch's row is reported, too: a run that ends then must not lose its score.
 
         Raises:
-            Terminated: SIGTERM came; there is a checkpoint.
+            Terminated: SIGTERM was received; a checkpoint is saved.
         """
         stop = self._sigterm.is_set()
         due = time.monotonic() - self._saved >= 60 * self.settings.checkpoint_minutes
-        # What one process is told all must do, or they would wait for one another.
+        # All processes must do the same, or they would wait for one another forever.
         verdict = self.ranks.largest(2.0 * stop + due)
         if verdict >= 1:
             self._save()
@@ -302,7 +301,7 @@ class Trainer(Generic[Batch]):
                 "the same job resumes from its checkpoint"
             )
         compile_now = self.compiler.due()
-        # One shape only, or the network would be compiled again for an epoch's last, smaller batch.
+        # All batches get one shape, or the smaller last batch of an epoch would be compiled separately.
         self.sampler.even = self.compiler.decided
         if compile_now:
             by_block = self.settings.strategy == "fsdp" or self.settings.activation_checkpointing
@@ -322,13 +321,13 @@ class Trainer(Generic[Batch]):
     def _mean_loss(self) -> float:
         mean = float(self._loss_sum) / max(1, self.progress.num_samples)
         self._check(mean, "the training loss")
-        # The last step comes after the last look at the loss.
+        # The loss doesn't contain the effect of the last step.
         self._check(self.parallel.largest_weight(), "a weight")
         return mean
 
     def _validate(self, epoch: int) -> dict[str, float]:
-        """Score the validation split, and keep the weights where they are the best so far."""
-        if self._validation_seconds > LONG_VALIDATION:  # SIGTERM may come, and its grace end, before it does
+        """Score the validation split, and save the weights if they are the best so far."""
+        if self._validation_seconds > LONG_VALIDATION:  # SIGTERM's grace period may end before the validation
             self._save()
         started, averages = time.monotonic(), self.optimisation.averages
         precision, memory = self.optimisation.autocast(), translate_oom(self.settings, self.device)
@@ -337,7 +336,7 @@ class Trainer(Generic[Batch]):
         value, loss = scores[self.task.metric], scores.get("val_loss", 0.0)
         self._check(value, self.task.metric)
         self._check(loss, "val_loss")
-        if self.progress.take_score(Best(epoch=epoch, metric=self.task.metric, value=value), loss):
+        if self.progress.record_score(Best(epoch=epoch, metric=self.task.metric, value=value), loss):
             self._keep_best(epoch, averages)
         self._validation_seconds = self.ranks.largest(time.monotonic() - started)
         return scores
@@ -359,6 +358,6 @@ class Trainer(Generic[Batch]):
 
 
 def _digest(settings: Hyperparameters, identity: str) -> str:
-    """Digest of what makes a run what it is: another one's checkpoint is refused."""
-    values = {name: value for name, value in settings.model_dump(mode="json").items() if name not in _HOW}
+    """Compute the digest of a run; checkpoints with another one are refused."""
+    values = {name: value for name, value in settings.model_dump(mode="json").items() if name not in _COMPUTE_SETTINGS}
     return hashlib.sha256(json.dumps([values, identity], sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Weights on disk: the best of a run so far, and the finished model's folder. Safetensors only."""
+"""Weights on disk: the best of a run so far, and the folder of the finished model. Safetensors only."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ BEST_FILES = "best-*.safetensors"
 
 
 def best_file(folder: Path, epoch: int) -> Path:
-    """Where the best weights so far are stored, named by epoch: an older checkpoint's stay what they were."""
+    """Return the file of the best weights so far, named by epoch, so that older checkpoints keep theirs."""
     return folder / f"best-{epoch:05d}.safetensors"
 
 
 def save_state(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write weights by name; a reader sees the old file or the whole new one.
+    """Write weights by name, atomically.
 
     Raises:
         TargetError: The folder can't be written to.
@@ -33,7 +33,7 @@ def save_state(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's weights; a reader sees the old file or the whole new one.
+    """Write a model's weights, atomically.
 
     Raises:
         TargetError: The folder can't be written to.
@@ -48,22 +48,22 @@ def _write(path: Path, save: Callable[[Path], None]) -> None:
         save(partial)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk or a bad path in its own error
-        raise TargetError(f"{path}: can't be written ({error}); free the disk or give another folder") from None
+        raise TargetError(f"{path}: can't be written ({error}); free the disk or set another folder") from None
 
 
 def restore_weights(model: nn.Module, path: Path) -> None:
-    """Load weights that `save_state` wrote into the model that they came from."""
+    """Load the weights of `save_state` into the same network."""
     model.load_state_dict(load_file(path))
 
 
 def write_model(model_dir: Path, model: nn.Module, record: ModelRecord, history: Sequence[Mapping[str, float]]) -> None:
-    """Write the finished model: weights, history.csv, and model.json last, so that it marks a whole folder.
+    """Write the finished model: weights, history.csv, and model.json last, so that it marks a complete folder.
 
     Args:
         model_dir: SageMaker packs this folder as model.tar.gz.
-        model: With the best weights.
-        record: What inference needs beside the weights.
-        history: One row an epoch; rows may lack columns (epochs without validation).
+        model: The network with the best weights.
+        record: model.json.
+        history: One row per epoch; columns may be missing (epochs without validation).
 
     Raises:
         TargetError: The folder can't be written to.
@@ -74,7 +74,7 @@ def write_model(model_dir: Path, model: nn.Module, record: ModelRecord, history:
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write a table with one row an epoch; what a row lacks stays blank."""
+    """Write a table with one row per epoch; missing values are blank."""
     columns = list(dict.fromkeys(name for row in history for name in row))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")

@@ -153,7 +153,7 @@ SAVING = """with catch_sigterm() as asked:
         (root / f"asked-{rank}").touch()
         time.sleep(1)
         (root / f"saved-{rank}").touch()
-        raise Terminated("stopped; the same job goes on")"""
+        raise Terminated("stopped; the same job resumes")"""
 
 
 def test_sigterm_lets_every_process_save(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_sigterm_lets_every_process_save(tmp_path: Path) -> None:
     assert (ended.code, ended.failure) == (TERMINATED, None), ended.err
     assert (ml / "saved-0").exists()
     assert (ml / "saved-1").exists()
-    assert [line for line in ended.err.splitlines() if "threads" not in line] == ["stopped; the same job goes on"]
+    assert [line for line in ended.err.splitlines() if "threads" not in line] == ["stopped; the same job resumes"]
 
 
 def test_sigterm_ends_what_has_nothing_to_save(tmp_path: Path) -> None:

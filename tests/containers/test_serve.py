@@ -158,7 +158,7 @@ def test_a_model_that_cannot_be_loaded(classifier: Path, tmp_path: Path) -> None
 
 
 def test_a_port_that_is_taken(images: Server, classifier: Path, tmp_path: Path) -> None:
-    """One line with the mend, and exit code 2."""
+    """One line with the fix, and exit code 2."""
     port = images.url.rpartition(":")[2]
     process = spawn(tmp_path / "log", "serve", "--model-dir", str(classifier), "--port", port)
     assert process.wait(60) == 2

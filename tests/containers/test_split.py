@@ -215,7 +215,7 @@ def test_a_case_with_two_faults_is_left_out_once(job: Job) -> None:
 
 
 def test_quarantine_cannot_mend_the_whole(job: Job) -> None:
-    """What leaving out doesn't mend fails the job all the same."""
+    """A problem that leaving cases out doesn't fix fails the job."""
     write_classes(job.data, classes=("cyst",))
 
     assert job.run("--task", "classification", "--on-invalid", "quarantine").returncode == 2

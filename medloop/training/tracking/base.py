@@ -1,4 +1,4 @@
-"""What every experiment tracker does, and what a run tells it.
+"""The interface of experiment trackers, and the description of a run.
 
 Images are RGB, uint8 [H, W, 3]. Steps are epochs, counted from 1. Torch-free, as all interfaces of trackers are.
 """
@@ -24,14 +24,14 @@ _JOB_OF_PIPELINE = re.compile(r"pipelines?-([a-z0-9]{12})-")
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run is, before its first epoch.
+    """The description of a run.
 
     Args:
         task: `classification` or `segmentation`.
         hyperparameters: By name, as in model.json.
         code_digest: Names the code bundle.
         data_digest: As in split.json.
-        environ: The job's environment; the service's variables say which job and which execution it is.
+        environ: The job's environment, with the service's variables of job and execution.
     """
 
     task: str
@@ -47,7 +47,7 @@ class RunInfo:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What links the run to its job, its execution, its code, its data and its model group."""
+        """Tags that link the run to its job, execution, code, data and model group."""
         tags = {
             "medloop.task": self.task,
             "medloop.model_group": f"medloop-{self.task}",
@@ -63,26 +63,26 @@ class RunInfo:
 
 
 class Tracker(Protocol):
-    """One experiment tracker. Any method may raise: `medloop.training.tracking.guard` keeps it from the run."""
+    """An experiment tracker. Any method may raise: `medloop.training.tracking.guard` handles it."""
 
     @property
     def name(self) -> str:
-        """For messages, such as `MLflow`."""
+        """Name in messages, such as `MLflow`."""
 
     def start(self, info: RunInfo) -> TrackingRun | None:
-        """Open the run, log its parameters and tags, and say how it is found again; None: by its files alone."""
+        """Open the run, log its parameters and tags, and return its identity; None if it has only files."""
 
     def metrics(self, row: Mapping[str, float], step: int) -> None:
-        """An epoch's numbers by name."""
+        """Log an epoch's numbers by name."""
 
     def picture(self, name: str, image: Picture, step: int) -> None:
-        """A picture of that epoch."""
+        """Log a picture of an epoch."""
 
     def artefact(self, path: Path) -> None:
-        """A file that belongs to the run."""
+        """Log a file of the run."""
 
     def model(self, folder: Path) -> None:
-        """The finished model: safetensors, model.json and history.csv, never anything pickled."""
+        """Log the finished model: safetensors, model.json and history.csv, never pickled objects."""
 
     def finish(self, status: Status) -> None:
         """Close the run."""

@@ -1,7 +1,7 @@
-"""Keeps a tracker's trouble from the run: its calls run in a thread of their own, and what they raise is a line.
+"""Guards the run against errors of a tracker: its calls run in a thread, and their exceptions are logged.
 
-A tracker that is down must not cost a training that takes hours: calls are queued and never waited for, an exception
-costs that call, three of them, or one at the start, the tracker; at the end the run waits for it for a limited time.
+An unreachable tracker must not fail a training of hours: calls are queued and never waited for. An exception drops the
+call; three of them, or one at the start, switch the tracker off. At the end the run waits for a limited time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from medloop.training.tracking.base import Picture, RunInfo, Status, Tracker
 
 MAX_FAILURES: Final = 3
 START_SECONDS: Final = 90.0
-"""From the start on; a tracker that hasn't answered by then is off. Nothing waits for it but the end of the run."""
+"""Timeout of the start; a tracker that hasn't responded is switched off. Only the end of the run waits for it."""
 FINISH_SECONDS: Final = 120.0
-"""At the end, for what is still queued: above all the model's upload."""
+"""Timeout of the calls that are queued at the end, such as the model's upload."""
 QUEUE_LENGTH: Final = 1000
 MAX_REASON: Final = 200
 
 
-def _say(line: str) -> None:
+def _warn(line: str) -> None:
     print(line, flush=True)
 
 
@@ -35,19 +35,19 @@ class Guarded:
 
     Args:
         tracker: The tracker.
-        say: Where warnings go.
-        start_seconds: As START_SECONDS.
-        finish_seconds: As FINISH_SECONDS.
+        warn: Function that logs a warning.
+        start_seconds: Timeout of the start.
+        finish_seconds: Timeout of the end.
     """
 
     def __init__(
         self,
         tracker: Tracker,
-        say: Callable[[str], None] = _say,
+        warn: Callable[[str], None] = _warn,
         start_seconds: float = START_SECONDS,
         finish_seconds: float = FINISH_SECONDS,
     ) -> None:
-        self._tracker, self._say = tracker, say
+        self._tracker, self._warn = tracker, warn
         self._start_seconds, self._finish_seconds = start_seconds, finish_seconds
         self._calls: queue.Queue[tuple[str, Callable[[], object]]] = queue.Queue(QUEUE_LENGTH)
         self._started = threading.Event()
@@ -58,37 +58,37 @@ class Guarded:
         self._thread = threading.Thread(target=self._work, name=f"tracker {tracker.name}", daemon=True)
 
     def start(self, info: RunInfo) -> None:
-        """Begin to open the run."""
+        """Start to open the run."""
         self._begun = time.monotonic()
         self._thread.start()
         self._put("start", partial(self._open, info))
 
     def run(self) -> TrackingRun | None:
-        """The tracker's run; None where it has none, or couldn't be reached. Waits for a start that still lasts."""
+        """Wait for the start, and return the tracker's run; None if it has none or is not reachable."""
         left = self._begun + self._start_seconds - time.monotonic()
         if not self._off and not self._started.wait(max(0.0, left)):
-            self._turn_off(f"no answer in {self._start_seconds:g} s")
+            self._turn_off(f"no response in {self._start_seconds:g} s")
         return None if self._off else self._run
 
     def metrics(self, row: Mapping[str, float], step: int) -> None:
-        """An epoch's numbers."""
+        """Log an epoch's numbers."""
         self._put("metrics", partial(self._tracker.metrics, dict(row), step))
 
     def picture(self, name: str, image: Picture, step: int) -> None:
-        """A picture of that epoch."""
+        """Log a picture of an epoch."""
         self._put("picture", partial(self._tracker.picture, name, image, step))
 
     def artefact(self, path: Path) -> None:
-        """A file that belongs to the run; it must stay as it is until the run ends."""
+        """Log a file of the run; it must not change until the run ends."""
         self._put("artefact", partial(self._tracker.artefact, path))
 
     def model(self, folder: Path) -> None:
-        """The finished model's folder; likewise."""
+        """Log the finished model's folder; it must not change until the run ends."""
         self._put("model", partial(self._tracker.model, folder))
 
     def finish(self, status: Status) -> None:
-        """Close the run, and wait for it for a limited time."""
-        self.run()  # A start without an answer is waited for no longer than its own limit.
+        """Close the run, and wait until the timeout."""
+        self.run()  # waits for the start until its timeout
         if self._off:
             return
         self._put("finish", partial(self._tracker.finish, status))
@@ -124,9 +124,9 @@ class Guarded:
         if method == "start" or self._failures >= MAX_FAILURES:
             self._turn_off(reason)
         elif self._failures == 1:
-            self._say(f"tracking: {self._tracker.name}: {reason}; training goes on")
+            self._warn(f"tracking: {self._tracker.name}: {reason}; training continues")
 
     def _turn_off(self, reason: str) -> None:
         if not self._off:
             self._off = True
-            self._say(f"tracking: {self._tracker.name} is off ({reason}); training goes on")
+            self._warn(f"tracking: {self._tracker.name} is off ({reason}); training continues")

@@ -31,7 +31,7 @@ _SQLITE: Final = "sqlite:///"
 _TRAINING: Final = {"mlflow.experimentKind": "custom_model_development"}
 """Has MLflow's page show runs and their curves; it would begin with traces of language models."""
 _LOCK_SECONDS: Final = 75.0
-"""How long the store's first opening (its tables are made then) is waited for, when another job does it."""
+"""Timeout for another job that opens the store for the first time, which creates its tables."""
 _MAX_VALUE: Final = 500
 """Characters of a parameter's value; the oldest servers take no more."""
 _STATUS: Final[dict[Status, str]] = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
@@ -61,7 +61,7 @@ class MlflowTracker:
         """Open the run with its parameters and tags."""
         from mlflow.entities import Param
 
-        with _alone(self._uri):
+        with _locked(self._uri):
             self._client = _open(self._uri)
             identifier = _experiment_id(self._client, self._uri, self._experiment)
         run = self._client.create_run(identifier, run_name=info.name, tags={**info.tags, "mlflow.source.type": "JOB"})
@@ -72,7 +72,7 @@ class MlflowTracker:
         return TrackingRun(tracker="mlflow", kind=kind, experiment=self._experiment, run_id=self._run)
 
     def metrics(self, row: Mapping[str, float], step: int) -> None:
-        """One request an epoch."""
+        """Send one request per epoch."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -80,15 +80,15 @@ class MlflowTracker:
         self._client.log_batch(self._run, metrics=values)
 
     def picture(self, name: str, image: Picture, step: int) -> None:
-        """As `panels/<name>/epoch_0007.png`."""
+        """Log as `panels/<name>/epoch_0007.png`."""
         self._client.log_image(self._run, image, artifact_file=f"panels/{name}/epoch_{step:04}.png")
 
     def artefact(self, path: Path) -> None:
-        """At the top of the run's artefacts."""
+        """Log at the top of the run's artefacts."""
         self._client.log_artifact(self._run, str(path))
 
     def model(self, folder: Path) -> None:
-        """As the folder `model` of the run's artefacts."""
+        """Log as the folder `model` of the run's artefacts."""
         self._client.log_artifacts(self._run, str(folder), "model")
 
     def finish(self, status: Status) -> None:
@@ -108,22 +108,22 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     """The experiment's identifier; of two jobs that make it at once, one finds the other's."""
     from mlflow.exceptions import MlflowException
 
-    if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
+    if experiment := client.get_experiment_by_name(name):
+        return str(experiment.experiment_id)
     # Without a server in between, the client would put artefacts below the job's own folder.
-    place: dict[str, str] = {}
+    location: dict[str, str] = {}
     if uri.startswith(_SQLITE):
-        place["artifact_location"] = Path(uri.removeprefix(_SQLITE)).parent.joinpath("artifacts", name).as_uri()
+        location["artifact_location"] = Path(uri.removeprefix(_SQLITE)).parent.joinpath("artifacts", name).as_uri()
     try:
-        return str(client.create_experiment(name, tags=_TRAINING, **place))
+        return str(client.create_experiment(name, tags=_TRAINING, **location))
     except MlflowException:
-        if found := client.get_experiment_by_name(name):
-            return str(found.experiment_id)
+        if experiment := client.get_experiment_by_name(name):
+            return str(experiment.experiment_id)
         raise
 
 
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
+def _locked(uri: str) -> Iterator[None]:
     """For a SQLite store, one process at a time: the first one makes its tables, and two can't do it at once."""
     if not uri.startswith(_SQLITE):
         yield

@@ -1,7 +1,7 @@
-"""Which trackers a job has, by its environment; and all of them as one.
+"""The trackers of a job, by its environment.
 
 The environment is the step's (`steps/tracking.py`): MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME switch MLflow on,
-WANDB_MODE=online|offline switches W&B on. Several processes train one model: only rank 0 tracks.
+WANDB_MODE=online|offline switches W&B on. Only rank 0 tracks.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ class Tracking:
         self._trackers = tuple(trackers)
 
     def metrics(self, row: Mapping[str, float], step: int) -> None:
-        """An epoch's numbers by name."""
+        """Log an epoch's numbers by name."""
         for tracker in self._trackers:
             tracker.metrics(row, step)
 
     def pictures(self, draw: Callable[[], Mapping[str, Picture]], step: int) -> None:
-        """Pictures of that epoch by name; `draw` is called where someone listens, and may raise."""
+        """Log pictures of an epoch by name; `draw` is called only if there are trackers, and may raise."""
         if not self._trackers:
             return
         try:
             drawn = draw()
         except Exception as error:
-            print(f"tracking: no pictures ({_reason(error)}); training goes on", flush=True)
+            print(f"tracking: no pictures ({_reason(error)}); training continues", flush=True)
             return
         for name, image in drawn.items():
             for tracker in self._trackers:
                 tracker.picture(name, image, step)
 
     def runs(self) -> list[TrackingRun]:
-        """How the run is found on each tracker that could be reached."""
+        """Return the run on each reachable tracker."""
         return [run for tracker in self._trackers if (run := tracker.run()) is not None]
 
     def model(self, folder: Path) -> None:
-        """The finished model, whole, and its small files once more where they are seen at once."""
+        """Log the finished model, and its small files again at the top of the artefacts."""
         for tracker in self._trackers:
             for file in (HISTORY_FILE, MODEL_FILE):
                 tracker.artefact(folder / file)
@@ -72,11 +72,11 @@ class Tracking:
 
 @contextmanager
 def tracking(info: RunInfo, output_dir: Path) -> Iterator[Tracking]:
-    """Track a run, whatever it comes to.
+    """Track a run, and close it with its status.
 
     Args:
-        info: What the run is; its `environ` chooses the trackers.
-        output_dir: The job's; event files go below it where the environment names no folder.
+        info: The run; its `environ` chooses the trackers.
+        output_dir: The job's output folder, for event files unless the environment names a folder.
     """
     opened = open_trackers(info, output_dir) if info.environ.get("RANK", "0") == "0" else Tracking()
     try:
@@ -88,7 +88,7 @@ def tracking(info: RunInfo, output_dir: Path) -> Iterator[Tracking]:
 
 
 def open_trackers(info: RunInfo, output_dir: Path) -> Tracking:
-    """Make and start the trackers that the environment asks for; what can't be made is a warning."""
+    """Start the trackers that the environment configures; log a warning for each that fails."""
     environ = info.environ
     makers: list[tuple[str, Callable[[], Tracker | None]]] = [
         ("TensorBoard", lambda: TensorBoardTracker(Path(environ.get(EVENTS_VARIABLE) or output_dir / "tensorboard"))),
@@ -100,7 +100,7 @@ def open_trackers(info: RunInfo, output_dir: Path) -> Tracking:
         try:
             tracker = make()
         except (Exception, SystemExit) as error:
-            print(f"tracking: {name} is off ({_reason(error)}); training goes on", flush=True)
+            print(f"tracking: {name} is off ({_reason(error)}); training continues", flush=True)
             continue
         if tracker is not None:
             started.append(Guarded(tracker))

@@ -29,7 +29,7 @@ _MAX_CLASSES: Final = 20
 _COLOURS: Final = np.array(
     [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 )
-"""Okabe and Ito's, which the colour-blind tell apart."""
+"""Okabe and Ito's palette, for readers with colour vision deficiency."""
 _RIGHT, _WRONG = (0, 158, 115), (213, 94, 0)
 
 

@@ -1,4 +1,4 @@
-"""Where jobs get secrets from; the one module of the jobs that talks to AWS. Nothing here is ever logged."""
+"""Secrets of jobs; the only module of the jobs that calls AWS. It never logs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def wandb_key(environ: Mapping[str, str], fetch: Callable[[str], str] | None = N
         fetch: From a secret's name or ARN to its value; None asks Secrets Manager.
 
     Raises:
-        Exception: The secret can't be read; whatever boto3 raises.
+        Exception: The secret can't be read; an exception of boto3.
     """
     if key := environ.get(KEY_VARIABLE, "").strip():
         return key
@@ -28,7 +28,7 @@ def _secrets_manager(name: str) -> str:
     import boto3
     from botocore.config import Config
 
-    # An ARN says its region; a name is looked for in the job's own.
+    # An ARN contains its region; a name is in the job's region.
     region = name.split(":")[3] if name.startswith("arn:") else None
     patience = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
     client = boto3.client("secretsmanager", region_name=region, config=patience)

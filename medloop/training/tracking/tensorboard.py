@@ -32,20 +32,20 @@ class TensorBoardTracker:
         self._writer.add_text("run", table)
 
     def metrics(self, row: Mapping[str, float], step: int) -> None:
-        """One point each; flushed, since whoever looks at it looks while training runs."""
+        """Add one point each; flushed, because they are read during training."""
         for name, value in row.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
     def picture(self, name: str, image: Picture, step: int) -> None:
-        """As it is."""
+        """Add a picture unchanged."""
         self._writer.add_image(name, image, step, dataformats="HWC")
 
     def artefact(self, path: Path) -> None:
         """TensorBoard keeps no files."""
 
     def model(self, folder: Path) -> None:
-        """Likewise."""
+        """TensorBoard keeps no models."""
 
     def finish(self, status: Status) -> None:
         """Close the event file."""

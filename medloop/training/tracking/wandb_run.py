@@ -1,4 +1,4 @@
-"""Weights & Biases, online or offline. Nothing of the code, the console or the machine's name is sent."""
+"""Weights & Biases, online or offline. Code, console output and the host's name are not sent."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class WandbTracker:
         return TrackingRun(tracker="wandb", kind=self._mode, experiment=self._project, run_id=str(self._run.id))
 
     def metrics(self, row: Mapping[str, float], step: int) -> None:
-        """At the epoch."""
+        """Log at the epoch."""
         self._run.log(dict(row), step=step)
 
     def picture(self, name: str, image: Picture, step: int) -> None:
-        """At the epoch."""
+        """Log at the epoch."""
         import wandb
 
         self._run.log({name: wandb.Image(image)}, step=step)
@@ -76,7 +76,7 @@ class WandbTracker:
         self._run.save(str(copy), base_path=str(self._run.dir), policy="now")
 
     def model(self, folder: Path) -> None:
-        """As an artefact of type `model`; online only, as an offline run remembers where the files lay."""
+        """Log as an artefact of type `model`; online only, because an offline run stores only paths of files."""
         if self._mode == "offline":
             return
         import wandb

@@ -51,7 +51,7 @@ class TestTrainingJob:
         assert TrainingJob.read(["--batch-size=4"], {}).hyperparameters["batch_size"] == "4"
 
     def test_tuned_jobs_have_checkpoints_of_their_own(self, ml_root: Path) -> None:
-        """The service gives all trials one place; a trial that goes on finds its own there."""
+        """The service gives all trials one folder; a resumed trial finds its own subfolder."""
         (ml_root / "input/config/hyperparameters.json").write_text('{"_tuning_objective_metric": "val_dice"}')
         first, second = (TrainingJob.read(["train"], {"TRAINING_JOB_NAME": name}) for name in ("t-001", "t-002"))
         assert first.checkpoint_dir == ml_root / "checkpoints" / "t-001"
@@ -129,7 +129,7 @@ class TestArguments:
         ],
     )
     def test_wrong_one_is_named(self, arguments: dict[str, str], message: str) -> None:
-        """The argument and the mend."""
+        """The message names the argument and the fix."""
         with pytest.raises(SettingError) as caught:
             parse_arguments(Arguments, arguments)
         assert message in str(caught.value)
@@ -141,15 +141,15 @@ class TestArguments:
             read_pairs(argv)
 
 
-TERMINATED = "from medloop.errors import Terminated; raise Terminated('stopped; goes on')"
+TERMINATED = "from medloop.errors import Terminated; raise Terminated('stopped; resumes')"
 SIGNALLED = "import os; os.kill(os.getpid(), 15); os.kill(os.getpid(), 15)"
-EXPECTED = "from medloop.errors import DataError; raise DataError('img.png: broken; mend it')"
+EXPECTED = "from medloop.errors import DataError; raise DataError('img.png: broken; fix it')"
 
 
 @pytest.mark.parametrize(
     ("kind", "statement", "code", "name", "begins"),
     [
-        ("training", EXPECTED, 2, "failure", "img.png: broken; mend it"),
+        ("training", EXPECTED, 2, "failure", "img.png: broken; fix it"),
         ("processing", "raise ValueError('boom')", 1, "message", "ValueError: boom\nTraceback"),
         ("training", "raise ValueError('x' * 5000)", 1, "failure", "ValueError: xxx"),
         ("training", "pass", 0, "failure", None),

@@ -39,7 +39,7 @@ def write_config(root: Path, config: Any) -> None:
 
 
 def launched(strategy: str, processes: int, environ: dict[str, str]) -> tuple[list[str], dict[str, str]] | None:
-    """What the process becomes: arguments and environment; None where it goes on as it is."""
+    """Arguments and environment of the new program; None if this process continues."""
     became: list[tuple[list[str], dict[str, str]]] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:

@@ -215,7 +215,7 @@ def test_a_compressed_transfer_is_refused() -> None:
     "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")]
 )
 def test_too_large_for_the_memory(error: Exception) -> None:
-    """Is the file's size, not a fault of the endpoint, which goes on."""
+    """The file is too large: no internal error, and the endpoint keeps running."""
     answer = client(free(error)).post("/invocations", content=b"abc")
     assert (answer.status_code, "memory" in answer.json()["error"]) == (413, True)
 

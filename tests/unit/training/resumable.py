@@ -77,7 +77,7 @@ def run(
     dtype: torch.dtype = torch.float32,
     **changes: Any,
 ) -> FitResult:
-    """Train, or go on from what lies in the folder.
+    """Train, or resume from a checkpoint in the folder.
 
     Args:
         folder: The checkpoints' folder.

@@ -102,7 +102,7 @@ def test_a_class_that_val_lacks_has_no_threshold() -> None:
     assert found.temperature is not None
 
 
-@pytest.mark.parametrize(("labels", "words"), [([0, 1, 2] * 3, "9 cases, fewer than 10"), ([1] * 12, "one class only")])
+@pytest.mark.parametrize(("labels", "words"), [([0, 1, 2] * 3, "9 cases, fewer than 10"), ([1] * 12, "only one class")])
 def test_too_little_to_fit(labels: list[int], words: str) -> None:
     """Fewer than ten cases, or one class alone, give nothing, and a line says so."""
     found = calibrate(np.random.default_rng(0).standard_normal((len(labels), 3)), np.array(labels), CLASSES)

@@ -116,7 +116,7 @@ def test_classes_must_be_in_split_json_and_in_train(make_job: MakeJob) -> None:
         train_classifier(job, TINY)
     job = make_job("second")
     shutil.rmtree(job.channels["val"] / "across")
-    with pytest.raises(DataError, match="channel val: holds only class down"):
+    with pytest.raises(DataError, match="channel val: contains only class down"):
         train_classifier(job, TINY)
 
 

@@ -290,7 +290,7 @@ class TestMemory:
     )
     def test_names_what_to_change(self, error: Exception) -> None:
         """A GPU's error and the CPU's; any other stays what it is."""
-        said = "this machine ran out of memory; try in this order: accumulation=2"
+        said = "this host ran out of memory; try in this order: accumulation=2"
         with pytest.raises(SettingError, match=said), translate_oom(settings(), CPU):
             raise error
         with pytest.raises(RuntimeError, match="shapes differ"), translate_oom(settings(), CPU):
@@ -326,7 +326,7 @@ class TestMemory:
                 raise RuntimeError(f"CUDA error: {text} when calling `cublasCreate(handle)`")
 
         assert largest_that_fits(attempt, 8) == 3
-        with pytest.raises(SettingError, match=r"this machine ran out of memory; try"), translate_oom(settings(), CPU):
+        with pytest.raises(SettingError, match=r"this host ran out of memory; try"), translate_oom(settings(), CPU):
             attempt(4)
         with pytest.raises(RuntimeError, match="something else"), translate_oom(settings(), CPU):
             raise RuntimeError("something else")

@@ -9,7 +9,7 @@ from medloop.errors import SettingError
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.patches import training_volume
 from medloop.imaging.segment_dataset import ValidationVolume
-from medloop.training.placement import Room, place_images, place_volumes
+from medloop.training.placement import GpuMemory, place_images, place_volumes
 
 GPU = torch.device("meta")
 """Stands for a GPU, which the tests' machine need not have."""
@@ -29,7 +29,7 @@ IMAGES = LabelledImages(torch.zeros(10, 1, 10, 10, dtype=torch.float16), torch.z
 )
 def test_splits_go_where_they_fit(setting: str, free: float, expected: list[str]) -> None:
     """The first has the first claim; the settings decide otherwise where they are asked."""
-    placed = place_images([IMAGES, IMAGES], Room(setting, GPU, free))  # type: ignore[arg-type]
+    placed = place_images([IMAGES, IMAGES], GpuMemory(setting, GPU, free))  # type: ignore[arg-type]
     assert [images.shards[0].device.type for images in placed] == expected
 
 
@@ -38,7 +38,7 @@ def test_volumes_go_with_their_labels_and_centres_stay() -> None:
     label = torch.ones(4, 4, 4, dtype=torch.uint8)
     volume = training_volume(torch.zeros(4, 4, 4), label, (4, 4, 4), 0)
     case = ValidationVolume(torch.zeros(4, 4, 4), label, label)
-    [placed], [other] = place_volumes([volume], [case], Room("auto", GPU, 10_000))
+    [placed], [other] = place_volumes([volume], [case], GpuMemory("auto", GPU, 10_000))
     assert {placed.image.device.type, placed.label.device.type, other.image.device.type, other.label.device.type} == {
         "meta"
     }
@@ -48,6 +48,6 @@ def test_volumes_go_with_their_labels_and_centres_stay() -> None:
 def test_without_a_gpu_data_stays_where_it_is() -> None:
     """And asking for one is refused."""
     cpu = torch.device("cpu")
-    assert place_images([IMAGES], Room("auto", cpu))[0] is IMAGES
+    assert place_images([IMAGES], GpuMemory("auto", cpu))[0] is IMAGES
     with pytest.raises(SettingError, match="data_device=gpu"):
-        Room("gpu", cpu)
+        GpuMemory("gpu", cpu)

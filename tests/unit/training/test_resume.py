@@ -1,4 +1,4 @@
-"""Runs that are cut off go on where they were, and end with the weights of a run that was not."""
+"""Interrupted runs resume, and end with the weights of a run without interruption."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_goes_on_to_the_same_weights(stopped: Path, whole: dict[str, Tensor], capsys: Any) -> None:
+def test_resume_leads_to_the_same_weights(stopped: Path, whole: dict[str, Tensor], capsys: Any) -> None:
     """Stopped in the middle of an epoch: the weights are those of a whole run, to the last bit."""
     assert_equal(state(run(stopped)), whole)
     assert "resumed from checkpoint step-" in capsys.readouterr().out
@@ -68,7 +68,7 @@ def test_sigterm_leaves_a_checkpoint_within_two_steps(tmp_path: Path) -> None:
 
 
 def test_killed_at_a_random_instant(tmp_path: Path, whole: dict[str, Tensor]) -> None:
-    """SIGKILL, whatever the process does at that time; another one goes on, and nothing of it is to be seen."""
+    """SIGKILL at a random instant; another process resumes, to the same weights."""
     num_kills, weights = finish_with_kills(tmp_path, num_kills=1, seed=0, epochs=4)
     assert num_kills == 1
     assert_equal(weights, whole)
@@ -154,8 +154,8 @@ def test_a_torn_checkpoint_is_named_and_skipped(
     assert f"resumed from checkpoint step-{older:09d}" in said
 
 
-def test_without_a_whole_checkpoint_training_begins_anew(stopped: Path, whole: dict[str, Tensor]) -> None:
-    """All of them torn: said, and nothing is lost but time."""
+def test_without_a_complete_checkpoint_training_starts_from_scratch(stopped: Path, whole: dict[str, Tensor]) -> None:
+    """All of them torn: it is logged, and only time is lost."""
     for step in steps(stopped):
         truncate(stopped / f"step-{step:09d}")
     assert_equal(state(run(stopped)), whole)
@@ -163,7 +163,7 @@ def test_without_a_whole_checkpoint_training_begins_anew(stopped: Path, whole: d
 
 def test_a_checkpoint_of_another_run_is_refused(stopped: Path) -> None:
     """Other settings would go on to a model that no settings describe; what says how it is computed may change."""
-    with pytest.raises(SettingError, match=r"checkpoint step-\d+: of a run with other settings.*; give another"):
+    with pytest.raises(SettingError, match=r"checkpoint step-\d+: of a run with other settings.*; set another"):
         run(stopped, learning_rate=0.02)
     run(stopped, keep_checkpoints=1, num_workers=3)
 
@@ -172,7 +172,7 @@ def test_a_checkpoint_of_another_version_is_refused(stopped: Path) -> None:
     """By name, with its version."""
     manifest = stopped / f"step-{steps(stopped)[-1]:09d}" / "checkpoint.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 0}))
-    with pytest.raises(SettingError, match=r"version 0, this code writes 1; give another"):
+    with pytest.raises(SettingError, match=r"version 0, this code writes 1; set another"):
         run(stopped)
 
 
@@ -221,7 +221,7 @@ def _stop(folder: Path, ranks: Ranks, strategy: str) -> None:
 
 
 def _on_two(ranks: Ranks, folder: Path) -> dict[str, dict[str, Tensor]]:
-    """Stop a run of two, and go on from a stopped run of one."""
+    """Stop a run of two, and resume a stopped run of one."""
     found = {}
     for strategy in ("ddp", "fsdp"):
         _stop(folder / f"two {strategy}", ranks, strategy)
@@ -229,8 +229,8 @@ def _on_two(ranks: Ranks, folder: Path) -> dict[str, dict[str, Tensor]]:
     return found
 
 
-def test_another_number_of_processes_goes_on(tmp_path: Path) -> None:
-    """A checkpoint of two processes goes on in one, to the weights of one; and one of one process goes on in two."""
+def test_another_number_of_processes_resumes(tmp_path: Path) -> None:
+    """One process resumes a checkpoint of two, to the weights of one process; and two resume a checkpoint of one."""
     expected = state(run(tmp_path / "whole", **PLAIN))
     for strategy in ("ddp", "fsdp"):
         _stop(tmp_path / f"one {strategy}", ALONE, "single")

@@ -147,7 +147,7 @@ def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("learning_rate", [1e30])
 def test_divergence_names_the_learning_rate(tmp_path: Path, learning_rate: float) -> None:
-    """A loss that is no number ends the run with the mend, not with a useless model."""
+    """A loss that is not finite ends the run with a fix, not with a useless model."""
     with pytest.raises(SettingError, match=r"training loss became (nan|inf).*lower learning_rate \(now 1e\+30\)"):
         train(LineTask(), tmp_path, epochs=5, warmup_fraction=0, learning_rate=learning_rate)
 

@@ -44,7 +44,7 @@ def test_one_failing_call_costs_that_call(method: str) -> None:
     guarded, said = use(tracker)
     assert len(said) == 1
     assert f"{method.split()[0]}: SystemExit: {method} fails" in said[0]
-    assert "training goes on" in said[0]
+    assert "training continues" in said[0]
     assert tracker.calls == (["start"] if method == "start" else list(EVERY))
     assert guarded.run() == (None if method == "start" else RUN)
 
@@ -58,7 +58,9 @@ def test_three_failures_turn_it_off() -> None:
     assert tracker.calls == list(EVERY[:4])
 
 
-@pytest.mark.parametrize(("hanging", "reason"), [("start", "no answer in 0.2 s"), ("metrics", "not finished in 0.2 s")])
+@pytest.mark.parametrize(
+    ("hanging", "reason"), [("start", "no response in 0.2 s"), ("metrics", "not finished in 0.2 s")]
+)
 def test_a_tracker_that_hangs_is_left(hanging: str, reason: str) -> None:
     """The run doesn't wait for it longer than it says."""
     tracker = Remembering(hanging=(hanging,))

@@ -143,7 +143,7 @@ def a_file_in_the_way(folder: Path) -> str:
 def test_a_store_that_is_down_costs_a_line(
     store: Callable[[Path], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One warning; model.json gets no run; TensorBoard goes on."""
+    """One warning; model.json gets no run; TensorBoard continues."""
     begun = time.monotonic()
     with tracking(info(store(tmp_path)), tmp_path) as run:
         run.metrics({"train_loss": 1.0}, 1)
