@@ -64,7 +64,7 @@ def student_bound(values: Floats, confidence: float = CONFIDENCE) -> float:
 def hall_bound(values: Floats, confidence: float = CONFIDENCE) -> float:
     """Compute Hall's lower bound of the mean of values [P], with Student's quantile instead of the normal one."""
     number, deviation = len(values), float(values.std(ddof=1))
-    # The skewness of values that differ by rounding alone is noise.
+    # The skewness of values that differ only by rounding is noise.
     if number < 3 or deviation <= 1e-12:
         return student_bound(values, confidence)
     centred = values - values.mean()

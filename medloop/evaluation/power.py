@@ -17,7 +17,7 @@ MIN_COMPARED = 20
 """Test patients that a comparison of two models needs."""
 MAX_PATIENTS = 1_000_000
 _CERTAIN = 30.0
-"""A noncentrality beyond which the distribution's tail can't be told from 0."""
+"""A noncentrality beyond which the distribution's tail is 0 in float64."""
 
 
 def power(spread: float, num_patients: int, margin: float) -> float:

@@ -7,8 +7,8 @@ outside it; beyond the image's border is outside. Conventions for empty masks, p
 - one empty: a failure. Dice and surface Dice are 0, HD95 and the average distance are the image's diagonal (between the
   centres of voxels in opposite corners), the farthest that anything in the image can be off.
 
-Nearest surface points are looked up in a k-d tree: beside a Euclidean distance transform it takes any affine, and is
-several times as quick (docs/measurements.md).
+Nearest surface points are looked up in a k-d tree: unlike a Euclidean distance transform it takes any affine, and is
+several times faster (docs/measurements.md).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PERCENTILE = 95.0
 MILLILITRE = 1000.0
 """Cubic millimetres."""
 NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
-"""What touches by a face, an edge or a corner is one lesion."""
+"""Voxels that touch by a face, an edge or a corner are one lesion."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where voxels lie.
+    """Shape and voxel size of an image.
 
     Attributes:
         shape: The image's.
@@ -46,18 +46,18 @@ class Grid:
 
     @property
     def scale(self) -> Floats:
-        """[3, 3]; the identity where lengths are in voxels."""
+        """Voxel indices to lengths [3, 3]; the identity if lengths are in voxels."""
         return np.eye(3) if self.matrix is None else np.asarray(self.matrix, dtype=np.float64)
 
     @property
     def diagonal(self) -> float:
-        """Between the centres of voxels in opposite corners, in mm or voxels; the longest, where axes aren't square."""
+        """Longest distance between the centres of voxels in opposite corners, in mm or voxels."""
         edges = self.scale * (np.array(self.shape) - 1)
         return max(float(np.linalg.norm(edges @ signs)) for signs in product((1.0, -1.0), repeat=3))
 
     @property
     def voxel(self) -> float:
-        """One voxel's volume: in ml, or 1."""
+        """Volume of a voxel: in ml, or 1."""
         return 1.0 if self.matrix is None else abs(float(np.linalg.det(self.scale))) / MILLILITRE
 
 
@@ -75,7 +75,7 @@ class Surfaces:
 
     @property
     def hd95(self) -> float:
-        """The larger of the two directed 95th percentiles, linearly interpolated.
+        """Larger of the two directed 95th percentiles, linearly interpolated.
 
         It is MONAI's `compute_hausdorff_distance(percentile=95)`.
         """
@@ -83,16 +83,16 @@ class Surfaces:
 
     @property
     def average(self) -> float:
-        """The mean over the voxels of both surfaces: the larger surface weighs more.
+        """Mean over the voxels of both surfaces: the larger surface weighs more.
 
         It is MONAI's `compute_average_surface_distance(symmetric=True)`; others take the mean of two means.
         """
         return float(np.concatenate([self.from_truth, self.from_prediction]).mean())
 
     def dice(self, tolerance: float) -> float:
-        """Share of both surfaces' voxels that lie no farther than `tolerance` from the other surface.
+        """Compute the share of both surfaces' voxels that are within `tolerance` of the other surface.
 
-        It is MONAI's `compute_surface_dice` as it comes: voxels are counted. Nikolov et al. (arXiv:1809.04430) and
+        It is MONAI's `compute_surface_dice` by default: voxels are counted. Nikolov et al. (arXiv:1809.04430) and
         MONAI's `use_subvoxels=True` weigh elements of a surface between voxels by their area instead; on anisotropic
         grids the two differ.
         """
@@ -106,15 +106,15 @@ class Lesions:
 
     num_true: int = 0
     num_missed: int = 0
-    """True ones that no predicted voxel touches: none lies inside."""
+    """True lesions that contain no predicted voxel."""
     num_predicted: int = 0
     num_false: int = 0
-    """Predicted ones that touch no true voxel."""
+    """Predicted lesions that contain no true voxel."""
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class in one case. Lengths are in mm, volumes in ml; both in voxels where no unit is known."""
+    """One class in one case. Lengths are in mm, volumes in ml; both in voxels if no unit is known."""
 
     dice: float = np.nan
     hd95: float = np.nan
@@ -126,12 +126,12 @@ class ClassScores:
 
     @property
     def failed(self) -> bool:
-        """Whether the class is in truth or prediction alone."""
+        """True if the class is in only one of truth and prediction."""
         return (self.volume_truth > 0) != (self.volume_predicted > 0)
 
 
 def dice(truth: Mask, prediction: Mask) -> float:
-    """Twice the overlap over the sum of both sizes.
+    """Compute twice the overlap over the sum of both sizes.
 
     Args:
         truth: [X, Y, Z].
@@ -145,7 +145,7 @@ def dice(truth: Mask, prediction: Mask) -> float:
 
 
 def case_means(dice: Floats) -> Floats:
-    """Mean foreground Dice of each case.
+    """Compute the mean foreground Dice of each case.
 
     Args:
         dice: [N, K], NaN where a class is in neither truth nor prediction.
@@ -157,12 +157,12 @@ def case_means(dice: Floats) -> Floats:
 
 
 def nan_mean(table: Floats) -> Floats:
-    """Mean over the last axis, NaN left out; NaN where nothing is left."""
+    """Compute the mean over the last axis without NaN; NaN if no value is left."""
     return ratio(np.nansum(table, axis=-1), np.isfinite(table).sum(axis=-1))
 
 
 def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
-    """Quotients of two arrays that can be broadcast; NaN where the denominator is 0."""
+    """Divide two arrays that can be broadcast; NaN where the denominator is 0."""
     ratios: Floats = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
     np.divide(numerator, denominator, out=ratios, where=denominator > 0)
     return ratios
@@ -171,7 +171,7 @@ def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
 def per_class(
     truth: NDArray[Any], prediction: NDArray[Any], num_classes: int, grid: Grid, tolerance: float
 ) -> list[ClassScores]:
-    """Scores of every foreground class.
+    """Score every foreground class.
 
     Args:
         truth: [X, Y, Z] label values.
@@ -194,7 +194,7 @@ def per_class(
 
 
 def surfaces(truth: Mask, prediction: Mask, scale: Floats) -> Surfaces:
-    """Distances between the surfaces of two masks, neither of them empty.
+    """Compute the distances between the surfaces of two masks, neither of them empty.
 
     Args:
         truth: [X, Y, Z].
@@ -206,7 +206,7 @@ def surfaces(truth: Mask, prediction: Mask, scale: Floats) -> Surfaces:
 
 
 def surface(mask: Mask) -> Mask:
-    """A mask's voxels [X, Y, Z] with a face neighbour outside it, ten times as quick as scipy's `binary_erosion`."""
+    """Find a mask's voxels [X, Y, Z] with a face neighbour outside it, ten times faster than scipy's erosion."""
     padded = np.pad(mask, 1)
     inside = mask.copy()
     for axis in range(mask.ndim):
@@ -216,7 +216,7 @@ def surface(mask: Mask) -> Mask:
 
 
 def lesions(truth: Mask, prediction: Mask) -> Lesions:
-    """Count connected components [X, Y, Z] of truth and prediction, and those of each that the other doesn't touch."""
+    """Count connected components [X, Y, Z] of truth and prediction, and those without a voxel of the other."""
     both = truth & prediction
     num_true, num_hit = _components(truth, both)
     num_predicted, num_right = _components(prediction, both)
@@ -224,7 +224,7 @@ def lesions(truth: Mask, prediction: Mask) -> Lesions:
 
 
 def _score(truth: Mask, prediction: Mask, grid: Grid, tolerance: float) -> ClassScores:
-    """Scores of masks, cut to what they hold; one of them may be empty."""
+    """Score masks, cropped to their box; one of them may be empty."""
     volume, predicted = (int(np.count_nonzero(mask)) * grid.voxel for mask in (truth, prediction))
     components = lesions(truth, prediction)
     if not volume or not predicted:
@@ -235,31 +235,31 @@ def _score(truth: Mask, prediction: Mask, grid: Grid, tolerance: float) -> Class
 
 
 def _around(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...] | None:
-    """The smallest box that holds all of them; None where there is none."""
+    """Return the smallest box around all of them; None without any."""
     if not boxes:
         return None
     return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
 
 
 def _distances(edge: Mask, other: Mask, scale: Floats) -> Floats:
-    """Of each voxel of a surface to the nearest of the other's. [N]; where both surfaces have it, 0 at once."""
+    """Compute each surface voxel's distance to the nearest one of the other surface [N]; 0 if both have it."""
     away = ~other[edge]
     distances = np.zeros(len(away))
     if away.any():
-        # Splitting at the middle is built in a third of the time, and voxels lie evenly enough for it.
+        # A tree split at the middle is built in a third of the time, and voxels are evenly enough spread for it.
         tree = cKDTree(_points(other, scale), balanced_tree=False, compact_nodes=False)
         distances[away] = tree.query(_points(edge & ~other, scale))[0]
     return distances
 
 
 def _points(mask: Mask, scale: Floats) -> Floats:
-    """Where a mask's voxels lie, [N, 3]."""
+    """Return the coordinates of a mask's voxels [N, 3]."""
     indices = np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=1)
     points: Floats = indices.astype(np.float64) @ scale.T
     return points
 
 
 def _components(mask: Mask, touched: Mask) -> tuple[int, int]:
-    """(components of a mask, those that hold a voxel of `touched`, which lies inside it)."""
+    """Count the components of a mask, and those that contain a voxel of `touched`, a part of the mask."""
     components, num = label(mask, NEIGHBOURS)
     return int(num), int(np.count_nonzero(np.bincount(components[touched])))

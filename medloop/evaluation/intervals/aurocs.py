@@ -33,7 +33,7 @@ from medloop.evaluation.intervals.estimate import (
 
 METHOD = "DeLong over patients, logit scale"
 MIN_ON_A_SIDE = 2
-"""Patients with a class, and with others: of one patient no variance is known."""
+"""Patients with a class, and with others: one patient has no variance."""
 _TINY = 1e-12
 Mask = NDArray[np.bool_]
 Side = tuple[Mask, Floats]
@@ -46,7 +46,7 @@ class Placed:
     area: float
     influence: Floats
     """[2, P]: what each patient's cases with the class, and those without, add to the area's error; the squares of the
-    patients' sums add up to the variance. NaN where a side has a single patient."""
+    patients' sums add up to the variance. NaN if a side has a single patient."""
     sides: tuple[int, int]
     """Patients with the class, and with others."""
 
@@ -78,7 +78,7 @@ def place(positive: Mask, scores: Floats, of_case: Indices, num_patients: int) -
 
 
 def share_below(scores: Floats, others: Floats) -> Floats:
-    """For each score the share of the others below it, ties counted half."""
+    """Return for each score the share of the others below it, ties counted half."""
     ordered = np.sort(others)
     ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
     shares: Floats = ranks / (2 * len(others))
@@ -86,7 +86,7 @@ def share_below(scores: Floats, others: Floats) -> Floats:
 
 
 def mean_auroc(sides: Sequence[Side], patients: Sequence[str]) -> Estimate:
-    """The mean over classes of the chance that a case of the class scores above another one, ties counted half.
+    """Estimate the mean over classes of the chance that a case of the class scores above another, ties counted half.
 
     Args:
         sides: Each class against the rest: which cases [N] are of it, and their scores [N]. Classes that have all cases
@@ -110,8 +110,8 @@ def mean_auroc(sides: Sequence[Side], patients: Sequence[str]) -> Estimate:
         return point_estimate(area, patients, num_cases, reason)
     influence = np.mean([found.influence.sum(axis=0) for found in placed], axis=0)
     error = math.sqrt(float((influence**2).sum()))
-    fewest = min((found.sides for found in placed), key=min)
-    bounds = _bounds(area, error, min(_degrees(found) for found in placed), fewest)
+    smallest = min((found.sides for found in placed), key=min)
+    bounds = _bounds(area, error, min(_degrees(found) for found in placed), smallest)
     return Estimate(area, num_cases, number, error, make_interval(*bounds, METHOD))
 
 
@@ -124,7 +124,7 @@ def _degrees(found: Placed) -> float:
 
 
 def _bounds(area: float, error: float, degrees: float, sides: tuple[int, int]) -> tuple[float, float]:
-    """At the limits of what can be seen Newcombe's; the least favourable of the two otherwise."""
+    """Compute the bounds: Newcombe's for an area of 0 or 1, else the wider of DeLong's and Newcombe's limits."""
     if error <= 0 or not 0 < area < 1:
         return newcombe(area, sides)
     half = student_quantile(degrees) * error / (area * (1 - area))

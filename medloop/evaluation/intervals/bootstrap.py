@@ -1,4 +1,4 @@
-"""Any statistic of weighted cases: the bias-corrected and accelerated bootstrap over patients.
+"""The bias-corrected and accelerated (BCa) bootstrap over patients, for any statistic of weighted cases.
 
 Efron 1987, https://doi.org/10.1080/01621459.1987.10478410; the acceleration is the jackknife's, over patients. The
 percentiles are expanded to Student's, as Hesterberg 2015 has it (https://doi.org/10.1080/00031305.2015.1089789):
@@ -33,7 +33,7 @@ UNDEFINED = "No interval: too many draws of the patients leave it undefined."
 ABSENT = "The test set leaves it undefined."
 _MIN_DEFINED = 0.9
 _MAX_GROUPS = 200
-"""Of patients that the jackknife leaves out together, where there are more patients."""
+"""Maximum number of groups of patients that the jackknife leaves out, one at a time."""
 
 
 def bca_bootstrap(
@@ -58,8 +58,8 @@ def bca_bootstrap(
         return {name: point_estimate(value, patients, num_cases, reason) for name, value in values.items()}
     number, of_case = index_patients(patients)
     drawn = _joined([statistic(weights[:, of_case]) for weights in draws(number, num_cases, seed)])
-    spared = statistic(_jackknife(number)[:, of_case])
-    return {name: _estimate(value, drawn[name], spared[name], (num_cases, number)) for name, value in values.items()}
+    left_out = statistic(_jackknife(number)[:, of_case])
+    return {name: _estimate(value, drawn[name], left_out[name], (num_cases, number)) for name, value in values.items()}
 
 
 def _joined(parts: list[dict[Name, Floats]]) -> dict[Name, Floats]:
@@ -73,7 +73,7 @@ def _jackknife(number: int) -> Floats:
     return kept
 
 
-def _estimate(value: float, drawn: Floats, spared: Floats, sizes: tuple[int, int]) -> Estimate:
+def _estimate(value: float, drawn: Floats, left_out: Floats, sizes: tuple[int, int]) -> Estimate:
     num_cases, number = sizes
     defined = drawn[np.isfinite(drawn)]
     if not math.isfinite(value):
@@ -83,16 +83,16 @@ def _estimate(value: float, drawn: Floats, spared: Floats, sizes: tuple[int, int
     error = float(defined.std(ddof=1))
     if np.ptp(defined) <= 1e-12:
         return Estimate(value, num_cases, number, note=EQUAL)
-    levels = _levels(value, defined, spared[np.isfinite(spared)], number)
+    levels = _levels(value, defined, left_out[np.isfinite(left_out)], number)
     lower, upper = np.quantile(defined, levels)
     return Estimate(value, num_cases, number, error, make_interval(min(lower, value), max(upper, value), METHOD))
 
 
-def _levels(value: float, drawn: Floats, spared: Floats, number: int) -> Floats:
-    """The percentiles of the draws that bound the interval."""
+def _levels(value: float, drawn: Floats, left_out: Floats, number: int) -> Floats:
+    """Return the percentiles of the draws that bound the interval."""
     below = float((drawn < value).mean() + (drawn == value).mean() / 2)
     shift = float(ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn))))
-    pulls = spared.mean() - spared if len(spared) else np.zeros(1)
+    pulls = left_out.mean() - left_out if len(left_out) else np.zeros(1)
     scale = float((pulls**2).sum()) ** 1.5
     acceleration = float((pulls**3).sum()) / (6 * scale) if scale > 0 else 0.0
     expanded = student_quantile(number - 1) * math.sqrt(number / (number - 1))

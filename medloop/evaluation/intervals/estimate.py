@@ -1,8 +1,8 @@
-"""A statistic of the test set with what is known of its error, from patients as clusters of cases.
+"""An estimate of a metric with its standard error and interval, with patients as clusters of cases.
 
-Cases of one patient resemble each other, so every method here takes the patient as the unit that was sampled: two
-slices of one patient prove no more than one. Fewer than `MIN_PATIENTS` patients carry no interval worth showing.
-docs/evaluation.md says which method a statistic has, and how often it covers the truth.
+Cases of one patient resemble each other, so in every method the sampled unit is the patient: two slices of one patient
+are no more evidence than one. Fewer than `MIN_PATIENTS` patients have no interval.
+docs/evaluation.md has the method of each metric, and how often it covers the truth.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Sample:
     num_excluded: int = 0
     """Cases left out: nothing to score in truth or prediction."""
     num_failures: int = 0
-    """Cases with truth or prediction alone, which count as worst."""
+    """Cases with only truth or prediction, which count as worst."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,22 @@ class Estimate:
     """A value, its standard error and its interval."""
 
     value: float
-    """NaN where undefined."""
+    """NaN if undefined."""
     num_cases: int
     num_patients: int | None
-    """None where patients are not known."""
+    """None if patients are not known."""
     standard_error: float = 0.0
-    """0 where it isn't known."""
+    """0 if it is not known."""
     interval: Interval | None = None
     note: str = ""
-    """Why there is no value or no interval."""
+    """The reason if there is no value or no interval."""
     num_excluded: int = 0
     num_failures: int = 0
 
     def statistic(
         self, name: str, class_name: str = "", *, unit: Literal["", "mm", "voxels", "ml"] = "", note: str = ""
     ) -> Statistic:
-        """As evaluation.json has it; `note` is added to the estimate's own."""
+        """Make evaluation.json's statistic; `note` is added to the estimate's own."""
         return Statistic(
             name=name,
             class_name=class_name,
@@ -78,22 +78,22 @@ class Estimate:
 
 
 def undefined(patients: Sequence[str], note: str, num_cases: int = 0) -> Estimate:
-    """No value."""
+    """Make an estimate without a value."""
     return Estimate(math.nan, num_cases, count_patients(patients, num_cases), note=note)
 
 
 def point_estimate(value: float, patients: Sequence[str], num_cases: int, note: str, error: float = 0.0) -> Estimate:
-    """A value without an interval."""
+    """Make an estimate without an interval."""
     return Estimate(value, num_cases, count_patients(patients, num_cases), error, note=note)
 
 
 def count_patients(patients: Sequence[str], num_cases: int) -> int | None:
-    """Their number; None where there are cases, but no patients."""
+    """Count the patients; None if there are cases without patients."""
     return len(set(patients)) if len(patients) or not num_cases else None
 
 
 def reason_without_interval(patients: Sequence[str], num_cases: int) -> str:
-    """Why these patients carry no interval; empty where they do."""
+    """Return the reason why these patients have no interval; empty if they have one."""
     number = count_patients(patients, num_cases)
     if number is None:
         return UNKNOWN
@@ -105,13 +105,13 @@ def reason_without_interval(patients: Sequence[str], num_cases: int) -> str:
 def without_interval(
     values: Floats, patients: Sequence[str], statistic: Callable[[Floats], np.floating[Any]], absent: str
 ) -> Estimate | None:
-    """The estimate where there is no value, or no interval for want of patients; None where there can be one.
+    """Return the estimate without value, or without interval for lack of patients; None if there can be one.
 
     Args:
         values: [N], finite.
         patients: The patient of each; empty where patients are not known.
-        statistic: Of the values.
-        absent: Says that there is no value.
+        statistic: Computes the value.
+        absent: The note of an estimate without value.
     """
     if not len(values):
         return undefined(patients, absent)
@@ -120,40 +120,40 @@ def without_interval(
 
 
 def subset(patients: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:
-    """The patients of some cases; none where none are known."""
+    """Return the patients of the selected cases; empty if patients are not known."""
     return [patient for patient, inside in zip(patients, mask, strict=True) if inside] if len(patients) else []
 
 
 def finite(values: Floats, patients: Sequence[str]) -> tuple[Floats, list[str]]:
-    """The values that there are (NaN is none), and their patients.
+    """Return the values that are not NaN, and their patients.
 
     Raises:
-        ValueError: A value is infinite; it has to stand for itself by a finite one, such as the image's diagonal.
+        ValueError: A value is infinite; replace it by a finite one, such as the image's diagonal.
     """
     found = np.asarray(values, dtype=np.float64)
     if np.isinf(found).any():
-        raise ValueError("infinite values have no mean or median: give the worst finite one in their place")
+        raise ValueError("infinite values have no mean or median; replace them by the worst finite value")
     kept = np.isfinite(found)
     return found[kept], subset(patients, kept)
 
 
 def index_patients(patients: Sequence[str]) -> tuple[int, Indices]:
-    """The number P of patients, and each case's patient as an index below P."""
+    """Return the number P of patients, and each case's patient as an index below P."""
     names, of_case = np.unique(np.asarray(patients), return_inverse=True)
     return len(names), of_case
 
 
 def totals(values: Any, of_case: Indices, num_patients: int) -> Floats:
-    """Each patient's sum over its cases [P]."""
+    """Sum each patient's cases [P]."""
     sums: Floats = np.bincount(of_case, values, minlength=num_patients).astype(np.float64)
     return sums
 
 
 def student_quantile(degrees: float) -> float:
-    """Of the two-sided interval."""
+    """Return Student's quantile of the two-sided interval."""
     return float(stdtrit(degrees, UPPER))
 
 
 def make_interval(lower: float, upper: float, method: str) -> Interval:
-    """At `LEVEL`."""
+    """Make an interval at `LEVEL`."""
     return Interval(lower=float(lower), upper=float(upper), level=LEVEL, method=method)

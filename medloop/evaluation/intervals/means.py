@@ -36,14 +36,14 @@ _NOISE = 1e-9
 
 
 def mean(values: Floats, patients: Sequence[str], *, shares: bool = False, seed: int = 0) -> Estimate:
-    """The mean over cases; those without a value (NaN) are left out.
+    """Estimate the mean over cases; those without a value (NaN) are left out.
 
     Args:
         values: [N], finite or NaN.
         patients: The patient of each; empty where patients are not known.
-        shares: Values lie between 0 and 1, as Dice. No interval is wider then than Wilson's for as many patients that
+        shares: Values are between 0 and 1, as Dice. No interval is wider then than Wilson's for as many patients that
             succeed or fail, whose variance is the largest that such values with this mean can have.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         Undefined with no value; without an interval under 10 patients or where they are not known.
@@ -65,18 +65,18 @@ def mean(values: Floats, patients: Sequence[str], *, shares: bool = False, seed:
 
 
 def mean_of_shares(values: Floats, patients: Sequence[str]) -> Estimate:
-    """`mean` of values between 0 and 1."""
+    """Estimate the mean of values between 0 and 1."""
     return mean(values, patients, shares=True)
 
 
 def _standard_error(sums: Floats) -> float:
-    """Of the ratio of sums [2, P]: residuals, and cases."""
+    """Compute the standard error of the ratio of sums [2, P]: residuals, and cases."""
     number = sums.shape[1]
     return math.sqrt(number / (number - 1) * float((sums[0] ** 2).sum())) / float(sums[1].sum())
 
 
 def _studentised(centre: float, error: float, sums: Floats, seed: int) -> Interval | None:
-    """None where all patients' residuals are 0."""
+    """Compute the interval; None if all patients' residuals are 0."""
     number = sums.shape[1]
     if error <= _NOISE * abs(centre) or error == 0:
         return None
@@ -90,7 +90,7 @@ def _studentised(centre: float, error: float, sums: Floats, seed: int) -> Interv
 
 
 def _ratios(weights: Floats, sums: Floats, error: float) -> Floats:
-    """Each draw's deviation from the mean over its own standard error [b]; infinite where a draw shows none."""
+    """Divide each draw's deviation from the mean by its own standard error [b]; infinite for an error of 0."""
     residuals, counts = sums
     number = len(counts)
     moments = np.stack([residuals, counts, residuals**2, residuals * counts, counts**2], axis=1)
@@ -104,7 +104,7 @@ def _ratios(weights: Floats, sums: Floats, error: float) -> Floats:
 
 
 def _within_wilson(interval: Interval | None, centre: float, counts: Floats) -> Interval:
-    """Cut to Wilson's interval at as many patients, weighed by their cases (Kish's effective number)."""
+    """Cut the interval to Wilson's at as many patients, weighted by their cases (Kish's effective number)."""
     number = float(counts.sum() ** 2 / (counts**2).sum())
     bounds = wilson(centre, number, student_quantile(len(counts) - 1))
     if interval is None:

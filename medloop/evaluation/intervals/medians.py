@@ -26,9 +26,9 @@ METHOD = "order statistics (Woodruff), effective number of cases by the patients
 
 
 def median(values: Floats, patients: Sequence[str]) -> Estimate:
-    """The median over cases; those without a value (NaN) are left out.
+    """Estimate the median over cases; those without a value (NaN) are left out.
 
-    A failure's value has to be finite: the image's diagonal stands for an infinite distance.
+    The value of a failure must be finite: the image's diagonal replaces an infinite distance.
 
     Args:
         values: [N], NaN where undefined.

@@ -10,11 +10,11 @@ from medloop.evaluation.intervals.estimate import Floats
 
 NUM_DRAWS = 2000
 _CHUNK_VALUES = 400_000
-"""Weights at once: 3 MB, which a processor's cache holds."""
+"""Weights at once: 3 MB, which fit into a processor's cache."""
 
 
 def draws(num_patients: int, num_cases: int, seed: int = 0, num_draws: int = NUM_DRAWS) -> Iterator[Floats]:
-    """How often each patient was drawn: [b, P], some draws at a time, `num_draws` in all."""
+    """Yield the number of times that each patient is drawn: [b, P], some draws at a time, `num_draws` in all."""
     generator = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_VALUES // max(num_patients, num_cases))
     for start in range(0, num_draws, chunk):

@@ -26,7 +26,7 @@ METHOD = "Wilson, effective number of cases by the patients' design effect"
 
 
 def proportion(hits: Sequence[bool] | Floats, patients: Sequence[str]) -> Estimate:
-    """The share of cases (or lesions) that are hits.
+    """Estimate the share of cases (or lesions) that are hits.
 
     Args:
         hits: [N], 0 or 1.
@@ -47,10 +47,10 @@ def proportion(hits: Sequence[bool] | Floats, patients: Sequence[str]) -> Estima
 
 
 def effective_number(residuals: Floats, share: float, of_case: np.ndarray, num_patients: int) -> float:
-    """How many unrelated cases say as much as these.
+    """Compute the number of unrelated cases that are as much evidence as these.
 
     With a share of 0 or 1 no design effect can be seen: patients count, as if the cases of each were one. The design
-    effect is at least 1: a smaller one is chance more often than truth.
+    effect is at least 1: a smaller one is more often chance than truth.
     """
     binomial = share * (1 - share) * len(residuals)
     if binomial <= 0:
@@ -60,11 +60,11 @@ def effective_number(residuals: Floats, share: float, of_case: np.ndarray, num_p
 
 
 def wilson(share: float, number: float, quantile: float) -> tuple[float, float]:
-    """Wilson's score interval of a share among `number` unrelated cases."""
+    """Compute Wilson's score interval of a share among `number` unrelated cases."""
     square = quantile**2 / number
     centre = (share + square / 2) / (1 + square)
     half = quantile / (1 + square) * math.sqrt(share * (1 - share) / number + square / (4 * number))
-    # At 0 and 1 the bounds are exactly these, but for rounding.
+    # At 0 and 1 the bounds are exactly these, except for rounding.
     lower = 0.0 if share == 0 else max(0.0, centre - half)
     upper = 1.0 if share == 1 else min(1.0, centre + half)
     return lower, upper

@@ -1,7 +1,7 @@
-"""A test case as the page may show it: cropped to the structures, and blank wherever they are not near.
+"""A test case as the page may show it: cropped to the structures, and blank elsewhere.
 
-What is farther from truth and prediction than MARGIN is set to 0, in slices and in volumes alike, so that no picture
-can be put together to a face (docs/decisions/0093-volumes-on-a-page.md).
+Voxels farther from truth and prediction than MARGIN are set to 0, in slices and in volumes, so that no face can be
+reconstructed (docs/decisions/0093-volumes-on-a-page.md).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.label_maps import is_millimetres, read_case
 
 MARGIN = 10.0
-"""How far around truth and prediction the image is shown: mm, or voxels where the file's unit isn't known."""
+"""Distance around truth and prediction up to which the image is shown: mm, or voxels if the unit is unknown."""
 WINDOW = (1.0, 99.0)
-"""Percentiles of what is shown that become black and white."""
+"""Percentiles of the shown voxels that become black and white."""
 Triple = tuple[float, float, float]
 
 
@@ -40,7 +40,7 @@ class CroppedVolume:
 
 
 def crop_case(case: HeldOut, prediction: NDArray[Any]) -> CroppedVolume:
-    """Read a case again and keep what may be shown of it.
+    """Read a case again and keep the voxels that may be shown.
 
     Args:
         case: A subject's folder.
@@ -67,7 +67,7 @@ def _triple(sizes: Any) -> Triple:
 
 
 def _box(found: NDArray[np.bool_], distances: Triple) -> tuple[slice, ...]:
-    """The structures' box and MARGIN around it; the whole grid where there are none."""
+    """Return the structures' box with MARGIN around it; the whole grid without structures."""
     box = []
     for axis, distance in enumerate(distances):
         occupied = np.flatnonzero(found.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -85,7 +85,7 @@ def _near(found: NDArray[np.bool_], distances: Triple) -> NDArray[np.bool_]:
 
 
 def _grey(image: NDArray[Any], near: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The image as 1..255 where it may be shown, 0 elsewhere."""
+    """Scale the image to 1..255 where it may be shown, 0 elsewhere."""
     values = image[near].astype(np.float64)
     grey: NDArray[np.uint8] = np.zeros(image.shape, dtype=np.uint8)
     if len(values):

@@ -1,4 +1,4 @@
-"""Volumes within the page, for the viewer: NIfTI files of what may be shown of a case, and nothing else."""
+"""Volumes within the page, for the viewer: NIfTI files of the voxels that may be shown, without other content."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from medloop.evaluation.report.cropped_volume import CroppedVolume
 from medloop.evaluation.report.figure_style import PREDICTION, TRUTH, colour
 
 BUDGET = 14 * 2**20
-"""Bytes of the page that its volumes may take together."""
+"""Maximum bytes of all volumes in the page."""
 PER_CASE = 5 * 2**20
-"""Bytes of one case; a larger one is embedded at a lower resolution."""
+"""Maximum bytes of one case; a larger one is embedded at a lower resolution."""
 COARSEST = 6
-"""Every so many voxels along each axis at the least; a case that is larger even so is left out."""
+"""The lowest resolution: every sixth voxel along each axis. A case that is still too large is left out."""
 OUTSIDES = re.compile(r"\b(?:face|facial|skin|scalp)\b|^(?:head|body)$", re.IGNORECASE)
 """Names of structures whose own surface is a face: volumes that hold them are not embedded."""
 
@@ -42,7 +42,7 @@ class Embedded:
 
 
 def embed(case: CroppedVolume, title: str, limit: int = PER_CASE) -> Embedded | None:
-    """Make files for the viewer, as fine as the limit allows; None where nothing fits."""
+    """Make files for the viewer at the highest resolution within the limit; None if none fits."""
     for step in range(1, COARSEST + 1):
         found = _embed(case, title, step)
         if found.size <= limit:
@@ -51,7 +51,7 @@ def embed(case: CroppedVolume, title: str, limit: int = PER_CASE) -> Embedded | 
 
 
 def shows_a_face(classes: Sequence[str]) -> bool:
-    """Whether one of the structures is, by its name, the outside of a head."""
+    """Return true if one of the structures is, by its name, the outside of a head."""
     return any(OUTSIDES.search(name.replace("_", " ").replace("-", " ")) for name in classes)
 
 
@@ -70,7 +70,7 @@ def _embed(case: CroppedVolume, title: str, step: int) -> Embedded:
 
 
 def _file(voxels: NDArray[np.generic], case: CroppedVolume, step: int) -> str:
-    """A NIfTI file with a header of its own: sizes alone, no text, no position in the scanner."""
+    """Write a NIfTI file with a new header: only sizes, no text, no position in the scanner."""
     volume = nib.Nifti1Image(voxels, np.diag([*(size * step for size in case.spacing), 1.0]))
     volume.header.set_xyzt_units("mm" if case.millimetres else "unknown")
     return base64.b64encode(gzip.compress(volume.to_bytes(), compresslevel=9, mtime=0)).decode("ascii")

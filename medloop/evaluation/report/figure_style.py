@@ -14,7 +14,7 @@ from PIL import Image
 DPI = 130
 TRUTH, PREDICTION = "#00b7c7", "#ff7f0e"
 CLASS_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#6b6b6b")
-"""Okabe and Ito's palette, which the colour-blind can tell apart."""
+"""Okabe and Ito's palette, which colour-blind people can distinguish."""
 GREY, FAINT, INK, ALARM = "#6b7682", "#e3e7ec", "#1c2430", "#b91c1c"
 STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -37,26 +37,26 @@ MAX_POINTS = 1500
 
 
 def colour(index: int) -> str:
-    """The colour of a class; classes beyond the palette share colours."""
+    """Return the colour of a class; classes beyond the palette share colours."""
     return CLASS_COLOURS[index % len(CLASS_COLOURS)]
 
 
 def canvas(width: float, height: float) -> Canvas:
-    """An empty figure; inches."""
+    """Make an empty figure; inches."""
     return Canvas(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def styled() -> Any:
-    """The context in which figures are made and saved."""
+    """Return the context in which figures are made and saved."""
     return rc_context(STYLE)
 
 
 def png_uri(figure: Canvas, colours: int | None = None) -> str:
-    """The figure as a data URI; the same figure gives the same bytes.
+    """Write the figure as a data URI; the same figure gives the same bytes.
 
     Args:
         figure: Drawn.
-        colours: How many to keep at most: a palette makes files of a third the size. None keeps all.
+        colours: Maximum number of colours: a palette makes files of a third the size. None keeps all.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -70,7 +70,7 @@ def _with_palette(png: io.BytesIO, colours: int) -> bytes:
 
 
 def svg_uri(figure: Canvas) -> str:
-    """The figure as a drawing that stays sharp in print; the same figure gives the same bytes."""
+    """Write the figure as a vector drawing; the same figure gives the same bytes."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = re.sub(r"\n\s*", "\n", buffer.getvalue())
@@ -78,5 +78,5 @@ def svg_uri(figure: Canvas) -> str:
 
 
 def data_uri(content: bytes, kind: str = "png") -> str:
-    """A picture's bytes (`png`, `jpeg`) as a data URI."""
+    """Write an image file's bytes (`png`, `jpeg`) as a data URI."""
     return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")

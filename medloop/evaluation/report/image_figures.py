@@ -1,4 +1,4 @@
-"""Pictures of a classifier's evaluation."""
+"""Figures of a classifier's evaluation."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def reliability(bins: Sequence[ReliabilityBin]) -> Figure:
 
 
 def thumbnail(path: Path, text: str, caption: str) -> Figure:
-    """A small copy of an image file, 16-bit grey stretched to its own range."""
+    """Make a small copy of an image file, 16-bit grey stretched to its own range."""
     pixels = read_image(path)
     image = Image.fromarray(pixels if pixels.dtype == np.uint8 else _stretched(pixels))
     image.thumbnail((THUMBNAIL, THUMBNAIL))
@@ -174,7 +174,7 @@ def _square() -> tuple[Any, Axes]:
 
 
 def _curved(truth: Integers, probabilities: Floats, area: Any) -> list[tuple[str, int, NDArray[np.bool_], float]]:
-    """Colour, index, sign of each case, and area, of the classes to draw."""
+    """Return colour, index, positive cases and area of the classes to draw."""
     found = []
     for k in range(probabilities.shape[1]):
         positive = truth == k

@@ -54,9 +54,9 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
 def _order(scored: ScoredImages) -> Integers:
     """Order the cases: the most confident mistakes first, then correct predictions, the least confident first."""
     predicted = scored.predicted
-    sure = scored.probabilities.max(axis=1)
+    confidence = scored.probabilities.max(axis=1)
     wrong = predicted != scored.truth
-    order: Integers = np.lexsort((np.where(wrong, -sure, sure), ~wrong))
+    order: Integers = np.lexsort((np.where(wrong, -confidence, confidence), ~wrong))
     return order
 
 
@@ -68,7 +68,7 @@ def _mistakes(scored: ScoredImages) -> Drawn:
     if not num_wrong:
         return Drawn("", "None: every test case is classified correctly.")
     worst = [int(i) for i in _order(scored)[: min(num_wrong, MAX_MISTAKES)]]
-    shown = f"Shown: the {len(worst)} of the highest probability." if num_wrong > len(worst) else ""
+    shown = f"The {len(worst)} of the highest probability are shown." if num_wrong > len(worst) else ""
     figures = [
         image_figures.thumbnail(
             scored.cases[i].path,

@@ -44,8 +44,8 @@ def render(
     """Draw the page.
 
     Args:
-        evaluation: What evaluation.json holds.
-        scores: What was scored.
+        evaluation: The record of evaluation.json.
+        scores: The scored test set.
         model: model.json.
         split: split.json.
         history: history.csv's rows; may be empty.
@@ -54,18 +54,18 @@ def render(
         HTML.
 
     Raises:
-        DataError: A case that is to be drawn can't be read.
+        DataError: A case to draw can't be read.
     """
     part = _task_part(evaluation, scores)
-    found = verdict.checks(evaluation)
+    checks = verdict.checks(evaluation)
     groups, scale = statistics_tables.subgroup_lines(evaluation.subgroups, evaluation.score.value)
     return _environment().get_template(TEMPLATE).render(
         evaluation=evaluation,
         model=model,
         split=split,
         score_title=statistics_tables.title_of(evaluation.score.name),
-        headline=verdict.headline(found),
-        checks=found,
+        headline=verdict.headline(checks),
+        checks=checks,
         sentence=verdict.sentence(evaluation),
         part=part,
         overall=statistics_tables.overall(evaluation),
@@ -110,13 +110,13 @@ def _task_part(evaluation: Evaluation, scores: ModelScores) -> TaskPart:
 
 
 def _scripts(viewer: Viewer | None) -> dict[str, object]:
-    """The page's scripts, and the policy that lets them and no others run."""
+    """Collect the page's scripts and the policy that allows only them."""
     cases = (TEMPLATES / "cases.js").read_text(encoding="utf-8")
     used = viewer is not None and bool(viewer.volumes)
     controls = (TEMPLATES / "viewer.js").read_text(encoding="utf-8") if used else ""
     packed = VIEWER_FILE.read_bytes() if used else b""
     allowed = [cases.encode(), *([controls.encode(), gzip.decompress(packed)] if used else [])]
-    # Files of the package, not of the user: they are written as they are.
+    # The scripts are files of the package, not of the user, so that they need no escaping.
     return {
         "cases_script": Markup(cases),  # noqa: S704
         "viewer_script": Markup(controls),  # noqa: S704
@@ -136,7 +136,7 @@ def _cases(table: Table) -> dict[str, object]:
 
 
 def _plain(cell: Cell) -> Cell:
-    """A cell that JSON knows: undefined is null, infinity the largest number."""
+    """Make a cell that JSON has: undefined is null, infinity the largest number."""
     if not isinstance(cell, float):
         return cell
     if math.isnan(cell):
@@ -145,7 +145,7 @@ def _plain(cell: Cell) -> Cell:
 
 
 def _json(value: object) -> Markup:
-    """JSON that no browser takes for markup, whatever texts it holds."""
+    """Write JSON in which no text is read as markup by a browser."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for mark, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
         text = text.replace(mark, escape)

@@ -1,4 +1,4 @@
-"""What the page is put together from: tables, pictures, and a task's own part."""
+"""Parts of the page: figures, drawn cases, the viewer, and the sections that only one task has."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from medloop.evaluation.report.embedded_volumes import Embedded
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, as a data URI."""
+    """A figure, as a data URI."""
 
     source: str
     text: str
-    """Says in words what is to be seen."""
+    """Describes the figure in words (the alt text)."""
     caption: str = ""
     small: bool = False
     """One of many, side by side."""
     wide: bool = False
-    """Pictures within it are side by side: a narrow screen scrolls it."""
+    """Its plots are side by side: a narrow screen scrolls it."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Cases that are shown, and what they show."""
+    """Figures of cases under a title."""
 
     title: str
     text: str = ""
@@ -39,12 +39,12 @@ class Viewer:
     legend: Sequence[dict[str, str]]
     volumes: Sequence[Embedded]
     remark: str
-    """Which cases are there, which are not, and why."""
+    """Names the cases that are there, and the reason if some are not."""
 
 
 @dataclass(frozen=True)
 class TaskPart:
-    """What one task shows and the other doesn't."""
+    """The sections that only one task has."""
 
     curves: Sequence[Figure]
     tables: Sequence[tuple[str, Table]]

@@ -13,7 +13,7 @@ from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN, group_order, gro
 
 MAX_QUARANTINED = 200
 FEW = f"under {MIN_SHOWN}"
-"""Instead of the number of patients of a small group."""
+"""Shown instead of the number of patients of a small group."""
 
 
 def data_table(split: SplitRecord) -> Table:

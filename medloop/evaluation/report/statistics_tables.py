@@ -1,4 +1,4 @@
-"""The record's statistics, subgroups and comparisons as rows of the page, and the words that go with them."""
+"""Tables of the page: statistics, subgroups and comparisons, as text."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Matrix:
 
 
 def title_of(name: str) -> str:
-    """A statistic's name as a heading."""
+    """Return the heading of a statistic."""
     metric = find_metric(name)
     return metric.label if metric else name[:1].upper() + name[1:].replace("_", " ")
 
 
 def show_cell(cell: Cell) -> str:
-    """A table's cell as text: three decimals, a dash where undefined."""
+    """Write a cell as text: three decimals, a dash if undefined."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return "\N{EN DASH}"
     if isinstance(cell, float):
@@ -59,17 +59,17 @@ def show_cell(cell: Cell) -> str:
 
 
 def show_interval(interval: Interval | None, digits: int = 3) -> str:
-    """Bounds as text; empty where there are none."""
+    """Write the bounds as text; empty without an interval."""
     return "" if interval is None else f"{interval.lower:.{digits}f} to {interval.upper:.{digits}f}"
 
 
 def overall(evaluation: Evaluation) -> list[Line]:
-    """Statistics over all classes."""
+    """Make the rows of the statistics over all classes."""
     return [_line(statistic) for statistic in evaluation.statistics if not statistic.class_name]
 
 
 def by_class(evaluation: Evaluation) -> Matrix | None:
-    """Statistics of each class; None where the record has none."""
+    """Make the table of the statistics of each class; None if the record has none."""
     found = [statistic for statistic in evaluation.statistics if statistic.class_name]
     if not found:
         return None
@@ -82,7 +82,7 @@ def by_class(evaluation: Evaluation) -> Matrix | None:
 
 
 def everything(evaluation: Evaluation) -> Table:
-    """All statistics with unit, counts, method and note."""
+    """Make the table of all statistics with unit, counts, method and note."""
     columns = [
         "statistic", "class", "value", "95 % interval", "unit", "patients", "cases", "excluded", "failures", "remark",
     ]  # fmt: skip
@@ -105,7 +105,7 @@ def everything(evaluation: Evaluation) -> Table:
 
 
 def subgroup_lines(groups: Sequence[Subgroup], score: float) -> tuple[list[tuple[str, list[Line]]], Bar]:
-    """Subgroups by attribute, on one scale, and where the whole test set's score lies on it."""
+    """Make the rows of the subgroups by attribute, on one scale, and the position of the whole test set's score."""
     bounds = [score, *_bounds(groups)]
     low = max(0.0, math.floor((min(bounds) - 0.02) * 20) / 20)
     span = max(1.0 - low, 0.05)
@@ -116,7 +116,7 @@ def subgroup_lines(groups: Sequence[Subgroup], score: float) -> tuple[list[tuple
 
 
 def comparison_table(evaluation: Evaluation) -> Table:
-    """The candidate beside approved versions."""
+    """Make the table of the comparisons with approved versions."""
     classes = sorted({name for found in evaluation.comparisons for name in found.classes})
     columns = ["version", "this model", "that version", "difference", "lower bound", "patients", "cases", "power"]
     rows: list[list[Cell]] = []
@@ -188,6 +188,6 @@ def _cell(statistic: Statistic | None) -> tuple[str, str]:
 
 
 def _digits(statistic: Statistic) -> int:
-    """Decimals; of a statistic that no row of the table has, by whether it has a unit."""
+    """Return the decimals; without a row in the table of metrics, 2 for a statistic with a unit."""
     metric = find_metric(statistic.name)
     return metric.digits if metric else 2 if statistic.unit else 3

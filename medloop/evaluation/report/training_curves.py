@@ -19,13 +19,13 @@ from medloop.evaluation.report.page_parts import Figure
 
 ARCHIVE = "model.tar.gz"
 MAX_BYTES = 4 * 2**20
-"""Of a history: a hundred thousand epochs' worth."""
+"""Maximum size of a history: a hundred thousand epochs."""
 History = Sequence[Mapping[str, float]]
 """One row an epoch: column to number; what was not measured in an epoch is absent."""
 
 
 def read_history(folder: Path) -> History:
-    """Read history.csv of a model folder, packed or not; empty where there is none, or none that can be read.
+    """Read history.csv of a model folder, packed or not; empty if there is none or it can't be read.
 
     An evaluation does not fail for want of curves.
     """
@@ -38,7 +38,7 @@ def read_history(folder: Path) -> History:
 
 
 def training_curves(history: History, best: Best) -> list[Figure]:
-    """Draw the losses, and each score on the validation split; nothing where there are fewer than two epochs."""
+    """Draw the losses, and each score on the validation split; nothing for fewer than two epochs."""
     if len(history) < 2:
         return []
     names = list(dict.fromkeys(name for row in history for name in row))

@@ -25,7 +25,7 @@ class Check:
 
     @property
     def word(self) -> str:
-        """The state in words: a colour alone says nothing to some."""
+        """The state in words: some readers can't see the colour."""
         return WORDS[self.state]
 
 
@@ -93,7 +93,7 @@ def _champion_sentence(evaluation: Evaluation) -> str:
 
 
 def comparison(evaluation: Evaluation, role: str) -> Comparison | None:
-    """The comparison with the newest approved version (`champion`) or the oldest (`first`)."""
+    """Find the comparison with the newest approved version (`champion`) or the oldest (`first`)."""
     return next((found for found in evaluation.comparisons if found.role == role), None)
 
 

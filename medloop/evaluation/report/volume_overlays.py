@@ -1,4 +1,4 @@
-"""Pictures of a segmented volume: single slices with truth and prediction."""
+"""Overlays of a segmented volume: slices with truth and prediction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medloop.evaluation.report.figure_style import PREDICTION, TRUTH, canvas, co
 from medloop.evaluation.report.page_parts import Figure
 
 PLANES = {"axial": (2, "R", "L"), "coronal": (1, "R", "L"), "sagittal": (0, "A", "P")}
-"""Plane to the RAS axis it cuts, and the letters at its left and right as radiologists look at it."""
+"""The RAS axis that each plane cuts, and the letters at its left and right in radiological convention."""
 
 
 def overlays(case: HeldOut, prediction: NDArray[Any], classes: Sequence[str]) -> Figure:
@@ -34,12 +34,12 @@ def overlays(case: HeldOut, prediction: NDArray[Any], classes: Sequence[str]) ->
 
 
 def draw_overlays(volume: CroppedVolume, classes: Sequence[str], patient: str) -> Figure:
-    """Draw a case as it may be shown.
+    """Draw the voxels of a case that may be shown.
 
-    One structure: both contours in one row of pictures. Several: truth in the first row, the prediction in the second.
+    One structure: both contours in one row of slices. Several: truth in the first row, the prediction in the second.
 
     Args:
-        volume: What may be shown.
+        volume: The voxels that may be shown.
         classes: Foreground classes.
         patient: Pseudonym.
     """
@@ -62,7 +62,7 @@ def draw_overlays(volume: CroppedVolume, classes: Sequence[str], patient: str) -
         return Figure(png_uri(figure, colours=128), text, _CAPTION, wide=True)
 
 
-_CAPTION = "Slices with most of the true structures, as a radiologist looks at them: R and L are the patient's sides."
+_CAPTION = "Slices with most of the true structures, in radiological convention: R and L are the patient's sides."
 
 
 def _busiest(mask: NDArray[np.bool_], axis: int) -> int:
@@ -76,7 +76,7 @@ def _plane_size(volume: CroppedVolume, axis: int) -> tuple[float, float]:
 
 
 def _cut(voxels: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
-    """The slice, as rows from below: [up, across]."""
+    """Cut a slice, rows from below: [up, across]."""
     return np.asarray(np.take(voxels, index, axis)).T
 
 

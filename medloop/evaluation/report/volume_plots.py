@@ -1,4 +1,4 @@
-"""Plots of numbers by structure or class, one row each: strips of dots."""
+"""Plots by structure: strips of Dice and HD95 with a dot for each case, and Bland-Altman's plot of volumes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medloop.evaluation.report.page_parts import Figure
 from medloop.evaluation.scored_cases import ScoredVolumes
 
 MAX_ROWS = 16
-"""Structures in one plot; of more, those with the lowest scores are drawn."""
+"""Structures in one plot; of more, only those with the lowest scores are drawn."""
 
 
 def dice_strips(dice: Floats, classes: Sequence[str]) -> Figure:
@@ -84,13 +84,13 @@ def agreement(scored: ScoredVolumes, found: VolumeAgreement) -> Figure:
 
 
 def _lowest(dice: Floats) -> float:
-    """Where the axis begins: at 0, or at the tenth below the lowest Dice where all are high."""
+    """Return the start of the axis: 0, or the tenth below the lowest Dice if all are above 0.5."""
     lowest = float(np.nanmin(dice)) if np.isfinite(dice).any() else 0.0
     return float(np.floor(lowest * 10 - 1e-9)) / 10 if lowest > 0.5 else 0.0
 
 
 def _rows(values: Floats) -> list[int]:
-    """Columns to draw, in their own order: all, or the MAX_ROWS of the lowest means."""
+    """Return the columns to draw, in order: all, or the MAX_ROWS with the lowest means."""
     counts = np.isfinite(values).sum(axis=0)
     means = np.where(counts > 0, np.nansum(values, axis=0) / np.maximum(counts, 1), np.inf)
     return sorted(int(k) for k in np.argsort(means, kind="stable")[:MAX_ROWS])

@@ -19,7 +19,7 @@ from medloop.imaging.metrics import case_means
 NEXT_WORST = {1: "Second", 2: "Third"}
 """Cases that are drawn after the worst."""
 MAX_COLUMNS = 14
-"""Of the table of cases; cases.csv has the rest."""
+"""Columns of the table of cases; cases.csv has the rest."""
 MAX_AGREEMENTS = 8
 """Structures with a plot of their volumes; the table has all."""
 OF_A_CLASS = ("dice", "hd95", "surface_dice", "asd")
@@ -52,7 +52,7 @@ def _means(scored: ScoredVolumes) -> list[float]:
 
 
 def _ranks(scored: ScoredVolumes) -> dict[int, str]:
-    """The worst cases, the median and the best, each once, in the order in which they are worth embedding."""
+    """Name the worst cases, the median and the best, each once, in the order in which they are embedded."""
     means = np.array(_means(scored))
     order = [int(i) for i in np.argsort(means, kind="stable") if np.isfinite(means[i])]
     if not order:
@@ -128,7 +128,7 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
 
 
 def _cases(cases: Table) -> Table:
-    """cases.csv's overlaps and distances, the worst case first."""
+    """Take overlaps and distances from cases.csv, the worst case first."""
     columns, rows = cases.columns, cases.rows
     place = list(columns).index(MEAN_DICE)
     kept = [i for i, name in enumerate(columns) if i <= place or name.startswith(OF_A_CLASS)][:MAX_COLUMNS]
