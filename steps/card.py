@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from medloop.documents.card import STATEMENTS
+from medloop.documents.card import DETAIL_FIELDS, REQUIRED_CARD_FIELDS
 from medloop.documents.file_names import REPORT_FILE
 from medloop.documents.registration import HYPERPARAMETERS
 from steps.common import Context, Settings, output_uri
@@ -63,8 +63,8 @@ class CardSettings(Settings):
     @property
     def missing_fields(self) -> tuple[str, ...]:
         """The fields that are empty and that nobody may approve a version without."""
-        given = self.model_dump(include=set(STATEMENTS))
-        return tuple(name for name in STATEMENTS if not given[name].strip())
+        given = self.model_dump(include=set(REQUIRED_CARD_FIELDS))
+        return tuple(name for name in REQUIRED_CARD_FIELDS if not given[name].strip())
 
 
 @dataclass(frozen=True)
@@ -161,10 +161,7 @@ def model_card(
             caveats_and_recommendations=settings.limits,
             custom_details=_given(
                 task=context.task,
-                population=settings.population,
-                exclusions=settings.exclusions,
-                reference_standard=settings.reference_standard,
-                annotators=settings.annotators,
+                **{name: getattr(settings, name) for name in DETAIL_FIELDS},
             ),
         ),
     }

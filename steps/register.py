@@ -9,7 +9,7 @@ from pydantic import Field
 
 from medloop.cloud.commit import checkout_commit
 from medloop.cloud.images import image_uri
-from medloop.documents.card import MEND, NOT_FOR_APPROVAL, settings_named
+from medloop.documents.card import CARD_FIX, NOT_FOR_APPROVAL, setting_names
 from medloop.documents.file_names import EVALUATION_FILE
 from medloop.documents.registration import METADATA
 from medloop.errors import SettingError
@@ -99,7 +99,7 @@ def _approval(context: Context, settings: RegisterSettings) -> Any:
     if not missing:
         return context.parameters["ApprovalStatus"]
     if settings.approval_status == "Approved":
-        raise SettingError(f"registration.approval_status=Approved: {settings_named(missing)} not stated; {MEND}")
+        raise SettingError(f"registration.approval_status=Approved: {setting_names(missing)} not stated; {CARD_FIX}")
     return "Rejected"
 
 

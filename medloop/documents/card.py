@@ -1,43 +1,67 @@
-"""What a person must have stated of a model before anyone may approve it: five settings, and where the card keeps them.
+"""The model card that a version carries: how it is read, and the fields that a person fills in before an approval.
 
-Experiments are free: a pipeline runs whole without them. What it registers then is Rejected, and says why.
+Experiments are free: a pipeline runs to its end without these fields. It then registers the version as Rejected, with
+the reason.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-STATEMENTS = ("intended_use", "population", "exclusions", "reference_standard", "annotators")
+DETAIL_FIELDS = ("population", "exclusions", "reference_standard", "annotators")
+"""Required fields that are stored in the card's custom details."""
+REQUIRED_CARD_FIELDS = ("intended_use", *DETAIL_FIELDS)
 """Settings below `registration.`."""
-MEND = (
+CARD_FIX = (
     "state them in the preset or with --set, and run again (jobs' results come from the cache, Register adds a version)"
 )
 NOT_FOR_APPROVAL = "not_for_approval"
-"""The metadata entry of a version that was registered without them: their names, with spaces between."""
-
-
-def stated_in(card: Mapping[str, Any] | None) -> dict[str, str]:
-    """The statements that a model card's content holds, by name; those that are absent or empty are left out."""
-    content = card or {}
-    uses = mapping(content.get("intended_uses"))
-    details = mapping(mapping(content.get("additional_information")).get("custom_details"))
-    found = {name: uses.get("intended_uses") if name == "intended_use" else details.get(name) for name in STATEMENTS}
-    return {name: str(text) for name, text in found.items() if text and str(text).strip()}
+"""The metadata entry of a version that was registered without required fields: their names, separated by spaces."""
 
 
 def missing_note(names: Sequence[str]) -> str | None:
-    """What someone who runs a pipeline should know of the version to come; None where all is stated."""
+    """A note on the version to come, for the user who runs a pipeline without these fields; None if there are none."""
     if not names:
         return None
-    return f"{settings_named(names)} not stated: the version will be registered as Rejected; {MEND}"
+    return f"{setting_names(names)} not stated: the version will be registered as Rejected; {CARD_FIX}"
 
 
-def settings_named(names: Iterable[str]) -> str:
+def setting_names(names: Iterable[str]) -> str:
     """Settings as a user writes them: `registration.population, registration.annotators`."""
     return ", ".join(f"registration.{name}" for name in names)
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
-    """A part of a document of unknown form; empty where it is absent or of another kind."""
+def read_card(package: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A version's card: status and content; None without a card. Content that is no JSON object is kept as text.
+
+    Args:
+        package: The response of DescribeModelPackage.
+    """
+    card = package.get("ModelCard")
+    if not card:
+        return None
+    text = card.get("ModelCardContent") or "{}"
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = text
+    return {
+        "status": card.get("ModelCardStatus"),
+        "content": content if isinstance(content, dict) else {"content": str(text)},
+    }
+
+
+def required_fields_of(content: Mapping[str, Any] | None) -> dict[str, str]:
+    """The required fields in a card's content, by name; absent and empty ones are left out."""
+    card = content or {}
+    details = _mapping(_mapping(card.get("additional_information")).get("custom_details"))
+    texts = {"intended_use": _mapping(card.get("intended_uses")).get("intended_uses")}
+    texts |= {name: details.get(name) for name in DETAIL_FIELDS}
+    return {name: str(text) for name, text in texts.items() if text and str(text).strip()}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A part of a document of unknown form; empty if it is absent or of another kind."""
     return value if isinstance(value, Mapping) else {}

@@ -6,6 +6,7 @@ makes start-up fast, and one for type checkers avoids an error; neither makes a 
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_no_module_imports_from_a_higher_floor(number: int) -> None:
 
 def test_no_imports_run_in_a_circle() -> None:
     """Whoever takes a module out takes out what it imports, and that needs nothing of the module."""
-    todo = {path: imported(path) for path in modules()}
-    while leaves := {path for path, needed in todo.items() if not needed & todo.keys()}:
-        todo = {path: needed for path, needed in todo.items() if path not in leaves}
-    assert [str(path.relative_to(ROOT)) for path in sorted(todo)] == []
+    try:
+        TopologicalSorter({path: imported(path) for path in modules()}).prepare()
+    except CycleError as error:
+        raise AssertionError(" <- ".join(str(path.relative_to(ROOT)) for path in error.args[1])) from None

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from medloop.documents.card import STATEMENTS
+from medloop.documents.card import REQUIRED_CARD_FIELDS
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ SMALL = (
     *("--param", "ModelName=resnet18", "--param", "Epochs=1", "--param", "BatchSize=8"),
 )
 """The smallest classification run."""
-STATED = [part for name in STATEMENTS for part in ("--set", f"registration.{name}=a test of the software")]
+STATED = [part for name in REQUIRED_CARD_FIELDS for part in ("--set", f"registration.{name}=a test of the software")]
 """The required model card fields; without them a version is registered as Rejected."""
 
 

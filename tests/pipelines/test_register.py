@@ -10,7 +10,7 @@ import pytest
 from medloop.cloud.target import Target
 from medloop.commands.registry.comparing import PROVENANCE
 from medloop.definition.read import read_definition
-from medloop.documents.card import NOT_FOR_APPROVAL, STATEMENTS, stated_in
+from medloop.documents.card import NOT_FOR_APPROVAL, REQUIRED_CARD_FIELDS, required_fields_of
 from medloop.documents.metadata import MAX_ENTRIES, encode
 from medloop.documents.registration import FIELDS, METADATA
 from medloop.errors import SettingError
@@ -102,7 +102,7 @@ def registered(target: Target, **said: str) -> dict[str, Any]:
 
 def test_without_statements_a_version_begins_as_rejected(target: Target) -> None:
     """Whatever the start asks for, and the metadata names what is missing; with all five the start decides."""
-    four = {name: "said" for name in STATEMENTS if name != "population"}
+    four = {name: "said" for name in REQUIRED_CARD_FIELDS if name != "population"}
     request = registered(target, **four)
     check_request("CreateModelPackage", request)
     assert request["ModelApprovalStatus"] == "Rejected"
@@ -110,7 +110,7 @@ def test_without_statements_a_version_begins_as_rejected(target: Target) -> None
     request = registered(target, **four, population="adults")
     assert request["ModelApprovalStatus"] == "PendingManualApproval"
     assert NOT_FOR_APPROVAL not in request["CustomerMetadataProperties"]
-    assert stated_in(json.loads(request["ModelCard"]["ModelCardContent"])) == four | {"population": "adults"}
+    assert required_fields_of(json.loads(request["ModelCard"]["ModelCardContent"])) == four | {"population": "adults"}
 
 
 def test_nothing_is_registered_as_approved_without_statements(target: Target) -> None:

@@ -19,12 +19,13 @@ from medloop.commands.options import (
 )
 from medloop.commands.output import print_json, print_table, say
 from medloop.commands.registry.approval import ModelArgument, approve, document_of, reject
-from medloop.commands.registry.card import card_of, card_rows
+from medloop.commands.registry.card import card_rows
 from medloop.commands.registry.comparing import compare
 from medloop.commands.registry.decisions import decisions_of, is_decision_entry
 from medloop.commands.registry.evidence_files import read_report_file
 from medloop.commands.registry.opening import open_
 from medloop.commands.registry.versions import find_model, list_groups, list_versions, name_of, package_evaluation_uri
+from medloop.documents.card import read_card
 from medloop.documents.metadata import decode
 from medloop.errors import DataError
 
@@ -128,7 +129,7 @@ def _describe(target: Target, package: Mapping[str, Any]) -> dict[str, Any]:
         "report": report.uri or None,
         "report_state": report.state,
         "metadata": {key: decode(value) for key, value in metadata.items() if not is_decision_entry(key)},
-        "card": card_of(package),
+        "card": read_card(package),
         "evaluation": evaluation,
     }
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from medloop.champion import approved_versions, artefact_of, find_champion
 from medloop.commands.execution_status import execution_id
-from medloop.commands.registry.card import card_of
 from medloop.commands.registry.evidence_files import (
     EvidenceFile,
     code_of,
@@ -20,7 +19,14 @@ from medloop.commands.registry.evidence_files import (
     read_report_file,
 )
 from medloop.commands.registry.versions import name_of
-from medloop.documents.card import MEND, NOT_FOR_APPROVAL, STATEMENTS, settings_named, stated_in
+from medloop.documents.card import (
+    CARD_FIX,
+    NOT_FOR_APPROVAL,
+    REQUIRED_CARD_FIELDS,
+    read_card,
+    required_fields_of,
+    setting_names,
+)
 from medloop.documents.champion import NO_VERSION
 from medloop.documents.metadata import decoded
 from medloop.errors import UserError
@@ -51,7 +57,7 @@ def require_approvable(target: Target, package: Mapping[str, Any], approver: Per
 
     sagemaker = target.boto.client("sagemaker")
     metadata = decoded(package.get("CustomerMetadataProperties"))
-    _require_statements(package, metadata)
+    _require_card_fields(package, metadata)
     evaluation, page = read_evaluation_file(target, package), read_report_file(target, package)
     found = parse_evaluation(evaluation.require(), evaluation.uri)
     page.require()
@@ -62,12 +68,16 @@ def require_approvable(target: Target, package: Mapping[str, Any], approver: Per
     return str(page.digest)
 
 
-def _require_statements(package: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
-    card = card_of(package)
-    present = stated_in(card["content"] if card else None)
-    missing = [name for name in STATEMENTS if name in metadata.get(NOT_FOR_APPROVAL, "").split() or name not in present]
+def _require_card_fields(package: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    card = read_card(package)
+    present = required_fields_of(card["content"] if card else None)
+    missing = [
+        name
+        for name in REQUIRED_CARD_FIELDS
+        if name in metadata.get(NOT_FOR_APPROVAL, "").split() or name not in present
+    ]
     if missing:
-        raise UserError(f"{name_of(package)} can't be approved: {settings_named(missing)} not stated; {MEND}")
+        raise UserError(f"{name_of(package)} can't be approved: {setting_names(missing)} not stated; {CARD_FIX}")
 
 
 def _require_same_model(evaluation: Evaluation, metadata: Mapping[str, str]) -> None:

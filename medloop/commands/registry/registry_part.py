@@ -15,13 +15,13 @@ from medloop.commands.execution.trials import read_tuning
 from medloop.commands.execution_status import Step, describe_job, read_execution
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates
-from medloop.commands.registry.card import card_of, card_rows
+from medloop.commands.registry.card import card_rows
 from medloop.commands.registry.decisions import Decision, decisions_of
 from medloop.commands.registry.evidence_files import code_of
 from medloop.commands.registry.refusals import started_by
 from medloop.commands.registry.versions import name_of
 from medloop.definition.cost import load_prices
-from medloop.documents.card import STATEMENTS, stated_in
+from medloop.documents.card import REQUIRED_CARD_FIELDS, read_card, required_fields_of
 from medloop.documents.metadata import decoded
 from medloop.errors import UserError
 
@@ -158,13 +158,13 @@ def _cost(place: str, spent: StepBill) -> str:
 
 
 def _card(package: Mapping[str, Any]) -> Rows:
-    """The five statements, absent ones named as such; then the rest of what people wrote."""
-    card = card_of(package)
+    """The required fields, also the missing ones; then the other fields that people filled in."""
+    card = read_card(package)
     if card is None:
         return [("model card", "the version has none")]
-    said = stated_in(card["content"])
-    rows = [(name.replace("_", " "), said.get(name, "not stated")) for name in STATEMENTS]
-    known = {name.replace("_", " ") for name in STATEMENTS} | {"intended uses"}
+    said = required_fields_of(card["content"])
+    rows = [(name.replace("_", " "), said.get(name, "not stated")) for name in REQUIRED_CARD_FIELDS]
+    known = {name.replace("_", " ") for name in REQUIRED_CARD_FIELDS} | {"intended uses"}
     people = ("use", "business", "also")
     rest = card_rows(card["content"])
     return [*rows, *((name, shown(value)) for section, name, value in rest if section in people and name not in known)]

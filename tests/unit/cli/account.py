@@ -115,7 +115,7 @@ class Account:
         for uri, content in self.objects.items():
             backend.objects.put(*split_s3_uri(uri), content)
         for stream, lines in self.logs.items():
-            group = kinds.get(stream.partition("/")[0], TRAINING).log_group
+            group = kinds.get(stream.partition("/")[0], TRAINING).type.log_group
             log = LogStream.in_group(backend.home, group, *stream.split("/"))
             log.path.write_text("".join(f"0 {line}\n" for line in lines), encoding="utf-8", newline="")
 

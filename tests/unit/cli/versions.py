@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from medloop.commands.objects import digest_of
-from medloop.documents.card import STATEMENTS
+from medloop.documents.card import REQUIRED_CARD_FIELDS
 from medloop.local.state.home import BUCKET
 
 EXECUTION = "arn:aws:sagemaker:us-east-1:000000000000:pipeline/classification/execution/abc123abc123"
@@ -79,8 +79,8 @@ def keep_cards(boto: Any) -> None:
 
 def card(**changed: str | None) -> dict[str, str]:
     """ModelCard with the five statements, of which some are changed, or left out (None)."""
-    said = {name: f"the {name}" for name in STATEMENTS} | changed
-    details = {name: said[name] for name in STATEMENTS[1:] if said[name] is not None}
+    said = {name: f"the {name}" for name in REQUIRED_CARD_FIELDS} | changed
+    details = {name: said[name] for name in REQUIRED_CARD_FIELDS[1:] if said[name] is not None}
     content = {
         "intended_uses": {"intended_uses": said["intended_use"]},
         "additional_information": {"custom_details": details},
