@@ -6,7 +6,7 @@
     │   ├── StagingError      accepted by SageMaker, and failed by it later: an image, an input, a path
     │   ├── StartError        a serving container that doesn't come up
     │   └── ExpressionError   a pipeline expression that has no value
-    └── any other             a bug, or a fault of this computer: no memory, no disk space
+    └── any other             a bug, or a problem of this computer: no memory, no disk space
 
 A client's call meets a ServiceError, which `session` turns into botocore's ClientError. A job, a tuning job, a step or
 an execution that an error ends has `failure_reason` of it; a step whose request is refused has `refusal_reason`.
@@ -25,7 +25,7 @@ TRANSIENT = frozenset({"ResourceLimitExceeded", "ThrottlingException"})
 
 
 class RequestError(Exception):
-    """A request that can't be done as it was made; the message is for whoever made it."""
+    """A request that can't be done as it was made; the message is for its author."""
 
 
 class ServiceError(RequestError):
@@ -35,7 +35,7 @@ class ServiceError(RequestError):
         code: The service's error code, such as `ValidationException`.
         message: The service's message.
         status: HTTP status.
-        fields: What the service's model of this error has beside its message.
+        fields: Members of the service's model of this error in addition to its message.
     """
 
     def __init__(self, code: str, message: str, status: int = 400, fields: dict[str, Any] | None = None) -> None:

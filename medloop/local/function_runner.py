@@ -1,8 +1,8 @@
 """One run of a function: `python -m medloop.local.function_runner HOME FOLDER HANDLER ARN`.
 
-FOLDER holds `code` (the unpacked bundle) and event.json, and receives answer.json. The handler's modules come from the
-bundle alone, whenever they are imported; boto3's default session is the local backend's, whose modules come from the
-checkout under the same names: they are loaded first, and forgotten by name.
+FOLDER contains `code` (the unpacked bundle) and event.json, and receives response.json. The handler's modules come from
+the bundle only, at any time of their import; boto3's default session is the local backend's, whose modules come from
+the checkout under the same names: they are loaded first, and forgotten by name.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Handler = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class LambdaContext:
-    """What Lambda hands to a handler beside the event."""
+    """Lambda's second argument of a handler, after the event."""
 
     invoked_function_arn: str
 
 
 def load_handler(code: Path, handler: str) -> Handler:
-    """Import a handler so that of this project it sees the bundle alone, from here to the process's end.
+    """Import a handler; from then on, this project's modules come from the bundle only.
 
     Args:
         code: The unpacked bundle.
@@ -51,8 +51,8 @@ def load_handler(code: Path, handler: str) -> Handler:
     loaded = importlib.util.module_from_spec(spec)
     sys.modules["function_main"] = loaded
     spec.loader.exec_module(loaded)
-    found: Handler = getattr(loaded, function)
-    return found
+    function_object: Handler = getattr(loaded, function)
+    return function_object
 
 
 def _project_modules() -> dict[str, Any]:
@@ -73,10 +73,10 @@ def run(home: Path, folder: Path, handler: str, arn: str) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> None:
-    """Run once, and leave the answer in the folder."""
+    """Run once, and write the response into the folder."""
     home, folder, handler, arn = argv
-    answer = run(Path(home), Path(folder), handler, arn)
-    Path(folder, "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    response = run(Path(home), Path(folder), handler, arn)
+    Path(folder, "response.json").write_text(json.dumps(response), encoding="utf-8")
 
 
 if __name__ == "__main__":

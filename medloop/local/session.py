@@ -1,6 +1,6 @@
-"""A boto3 session whose every call is answered by the local backend, or refused: none ever leaves the machine.
+"""A boto3 session whose calls go to the local backend, which responds or refuses: none leaves this computer.
 
-botocore asks the handlers of `before-call` before it sends anything; what a handler returns takes the response's place.
+botocore asks the handlers of `before-call` before it sends anything; a handler's return value replaces the response.
 By then the request has been checked against the service's own model, as for AWS.
 """
 
@@ -40,10 +40,10 @@ def local_session(home: Path | None = None) -> boto3.Session:
     """
     core = botocore.session.Session(session_vars=_own_variables())
     core.register_component("data_loader", _service_models())
-    answer = _Answers(Home.find(home).root)
+    responder = _Responder(Home.find(home).root)
     events = core.get_component("event_emitter")
-    events.register("before-parameter-build", answer.keep_params)
-    events.register("before-call", answer.answer)
+    events.register("before-parameter-build", responder.keep_params)
+    events.register("before-call", responder.respond)
     return boto3.Session(
         aws_access_key_id="local",
         aws_secret_access_key="local",  # noqa: S106 (signs nothing: no call is sent)
@@ -69,8 +69,8 @@ def _own_variables() -> dict[str, tuple[None, None, Any, None]]:
     }
 
 
-class _Answers:
-    """Answers the calls of one session's clients.
+class _Responder:
+    """Responds to the calls of one session's clients.
 
     Args:
         home: Made when the first call comes.
@@ -84,7 +84,7 @@ class _Answers:
         """Keep the request's parameters: at before-call they are serialised already."""
         context[_PARAMS] = params
 
-    def answer(
+    def respond(
         self, model: OperationModel, params: Document, context: Document, **_: Any
     ) -> tuple[AWSResponse, Document]:
         """The response to a call, as botocore's parser would give it."""
@@ -95,7 +95,7 @@ class _Answers:
         try:
             handler = OPERATIONS.get((service, operation))
             if handler is None:
-                raise ServiceError("NotImplemented", f"The local backend doesn't answer {service}:{operation}", 501)
+                raise ServiceError("NotImplemented", f"The local backend doesn't have {service}:{operation}", 501)
             self.backend = self.backend or Backend.open(self.home)
             return _response(present(handler(self.backend, request), model.output_shape), 200)
         except ServiceError as error:

@@ -21,7 +21,7 @@ def create(backend: Backend, params: Document) -> Document:
 
 
 def update(backend: Backend, params: Document) -> Document:
-    """UpdateEndpoint: the endpoint answers as before until the new containers are healthy."""
+    """UpdateEndpoint: the old containers respond until the new ones are healthy."""
     with backend.store.write() as write:
         endpoint = endpoints.update_endpoint(write, params)
     endpoints.revive(backend, endpoint)
@@ -44,11 +44,11 @@ def delete(backend: Backend, params: Document) -> Document:
 def list_(backend: Backend, params: Document) -> Document:
     """ListEndpoints, the newest first by default."""
     with backend.store.read() as read:
-        found = [
+        listed = [
             item for item in read.select(Table.ENDPOINTS) if is_listed(item, params, "EndpointName", "EndpointStatus")
         ]
     names = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
-    shown = [pick(endpoints.revive(backend, item), *names) for item in found]
+    shown = [pick(endpoints.revive(backend, item), *names) for item in listed]
     by = _SORTS.get(params.get("SortBy", ""), "CreationTime")
-    given = {"SortOrder": "Descending", **params}
-    return page(shown, given, member="Endpoints", sort=lambda item: (item[by], item["EndpointName"]))
+    newest_first = {"SortOrder": "Descending", **params}
+    return page(shown, newest_first, member="Endpoints", sort=lambda item: (item[by], item["EndpointName"]))

@@ -11,7 +11,7 @@ from medloop.local.engine import executions
 from medloop.local.engine.executions import RUNNING, reap
 from medloop.local.engine.graph import read_graph, typed_parameters
 from medloop.local.engine.selection import Selection
-from medloop.local.engine.step_runs.runners import RUN_HERE
+from medloop.local.engine.step_runs.runners import RUN_LOCALLY
 from medloop.local.errors import invalid
 from medloop.local.state import pipeline_versions
 from medloop.local.state.backend import Backend
@@ -30,7 +30,7 @@ _SUMMARY = (
 def start(backend: Backend, params: Document) -> Document:
     """StartPipelineExecution: records the execution and starts its engine, detached; a repeated token starts nothing.
 
-    The engine is started within the transaction and waits for its record: a caller that dies here leaves neither.
+    The engine is started within the transaction and waits for its record: a caller that is killed leaves neither.
     """
     with backend.store.write() as write:
         pipeline = find(write, params["PipelineName"])
@@ -39,12 +39,12 @@ def start(backend: Backend, params: Document) -> Document:
         if known:
             return known
         version = pipeline_versions.find(write, pipeline, params.get("PipelineVersionId"))
-        definition = read_graph(version["PipelineDefinition"], RUN_HERE)
+        definition = read_graph(version["PipelineDefinition"], RUN_LOCALLY)
         document = _new_execution(version, definition, params)
         arn, name = document["PipelineExecutionArn"], pipeline["PipelineName"]
         reused: list[Document] = []
         if config := params.get("SelectiveExecutionConfig"):
-            reused = Selection.of(config).reused(write, name, definition)
+            reused = Selection.from_config(config).reused(write, name, definition)
             document["SelectiveExecutionConfig"] = config
         document["_engine"] = processes.start_detached(backend.home, arn)
         write.put(Table.EXECUTIONS, arn, document, parent=name)
@@ -58,7 +58,7 @@ def start(backend: Backend, params: Document) -> Document:
 
 
 def retry(backend: Backend, params: Document) -> Document:
-    """RetryPipelineExecution: the same execution goes on from what failed or was stopped; what succeeded stays.
+    """RetryPipelineExecution: the same execution resumes at the steps that failed or were stopped.
 
     The engine is started as by `start`. An execution whose engine died is ended first, and so can be retried.
     """
@@ -100,8 +100,8 @@ def _is_final(step: Document) -> bool:
 
 
 def _new_execution(pipeline: Document, definition: Definition, params: Document) -> Document:
-    given = {item["Name"]: item["Value"] for item in params.get("PipelineParameters") or []}
-    values = typed_parameters(definition.parameters, given)
+    parameters = {item["Name"]: item["Value"] for item in params.get("PipelineParameters") or []}
+    values = typed_parameters(definition.parameters, parameters)
     identifier, time = new_id(), now()
     document = pick(params, "PipelineExecutionDescription", "ParallelismConfiguration")
     if "ParallelismConfiguration" in pipeline:
@@ -141,9 +141,9 @@ def list_(backend: Backend, params: Document) -> Document:
     """ListPipelineExecutions."""
     with backend.store.read() as read:
         pipeline = find(read, params["PipelineName"])
-        found = read.select(Table.EXECUTIONS, pipeline["PipelineName"])
-    found = [item for item in found if created_between(item, params, "CreatedAfter", "CreatedBefore")]
-    shown = [_summary(reap(backend, item)) for item in found]
+        listed = read.select(Table.EXECUTIONS, pipeline["PipelineName"])
+    listed = [item for item in listed if created_between(item, params, "CreatedAfter", "CreatedBefore")]
+    shown = [_summary(reap(backend, item)) for item in listed]
     by = "PipelineExecutionArn" if params.get("SortBy") == "PipelineExecutionArn" else "StartTime"
     sort = lambda item: (item[by], item["PipelineExecutionArn"])  # noqa: E731 (one expression, used once)
     return page(shown, params, member="PipelineExecutionSummaries", sort=sort)
@@ -167,7 +167,7 @@ def list_steps(backend: Backend, params: Document) -> Document:
 
 
 def list_parameters(backend: Backend, params: Document) -> Document:
-    """ListPipelineParametersForExecution: given ones and defaults."""
+    """ListPipelineParametersForExecution: the start's and the defaults."""
     values = _read(backend, params)["_parameters"]
     items = [{"Name": name, "Value": value} for name, value in values.items()]
     return page(items, params, member="PipelineParameters", sort=lambda item: (item["Name"],))

@@ -30,15 +30,15 @@ def create(backend: Backend, params: Document) -> Document:
 def get(backend: Backend, params: Document) -> Document:
     """GetFunction."""
     function = _read(backend, params)
-    place = {"RepositoryType": "S3", "Location": function["_code"]}
-    return {"Configuration": _shown(function), "Code": place}
+    location = {"RepositoryType": "S3", "Location": function["_code"]}
+    return {"Configuration": _shown(function), "Code": location}
 
 
 def list_(backend: Backend, params: Document) -> Document:
-    """ListFunctions, all in one answer."""
+    """ListFunctions, all in one response."""
     with backend.store.read() as read:
-        found = read.select(Table.FUNCTIONS)
-    return {"Functions": [_shown(function) for function in sorted(found, key=lambda item: str(item["FunctionName"]))]}
+        known = read.select(Table.FUNCTIONS)
+    return {"Functions": [_shown(function) for function in sorted(known, key=lambda item: str(item["FunctionName"]))]}
 
 
 def update_code(backend: Backend, params: Document) -> Document:
@@ -56,9 +56,9 @@ def delete(backend: Backend, params: Document) -> Document:
 
 
 def invoke(backend: Backend, params: Document) -> Document:
-    """Invoke, waiting for the answer."""
+    """Invoke, waiting for the response."""
     if params.get("InvocationType", "RequestResponse") != "RequestResponse":
-        raise ServiceError("NotImplemented", "The local backend invokes functions with RequestResponse alone", 501)
+        raise ServiceError("NotImplemented", "The local backend invokes functions with RequestResponse only", 501)
     function = _read(backend, params)
     try:
         event = json.loads(_bytes(params.get("Payload") or b"null"))
@@ -66,16 +66,16 @@ def invoke(backend: Backend, params: Document) -> Document:
         raise ServiceError(
             "InvalidRequestContentException", f"Could not parse request body into json: {error}"
         ) from error
-    answer = invoke_function(backend, function, event)
-    said = json.dumps(answer.value if answer.error is None else answer.error).encode()
-    failed = {} if answer.error is None else {"FunctionError": "Unhandled"}
-    payload = StreamingBody(io.BytesIO(said), len(said))
+    response = invoke_function(backend, function, event)
+    body = json.dumps(response.value if response.error is None else response.error).encode()
+    failed = {} if response.error is None else {"FunctionError": "Unhandled"}
+    payload = StreamingBody(io.BytesIO(body), len(body))
     return {"StatusCode": 200, "ExecutedVersion": "$LATEST", "Payload": payload, **failed}
 
 
 def _bytes(payload: Any) -> bytes:
-    found = payload.read() if hasattr(payload, "read") else payload
-    return found.encode() if isinstance(found, str) else bytes(found)
+    content = payload.read() if hasattr(payload, "read") else payload
+    return content.encode() if isinstance(content, str) else bytes(content)
 
 
 def _read(backend: Backend, params: Document) -> Document:
@@ -83,13 +83,13 @@ def _read(backend: Backend, params: Document) -> Document:
         return functions.read(read, params["FunctionName"])
 
 
-def _code(backend: Backend, place: Document) -> bytes:
-    if not place.get("S3Bucket") or not place.get("S3Key"):
+def _code(backend: Backend, location: Document) -> bytes:
+    if not location.get("S3Bucket") or not location.get("S3Key"):
         raise ServiceError(
-            "InvalidParameterValueException", "The local backend takes code from S3Bucket and S3Key alone"
+            "InvalidParameterValueException", "The local backend takes code from S3Bucket and S3Key only"
         )
     try:
-        return backend.objects.read(f"s3://{place['S3Bucket']}/{place['S3Key']}")
+        return backend.objects.read(f"s3://{location['S3Bucket']}/{location['S3Key']}")
     except ServiceError as error:
         raise ServiceError(
             "InvalidParameterValueException", f"Error occurred while GetObject. {error.message}"

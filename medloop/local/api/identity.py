@@ -1,4 +1,4 @@
-"""What STS and IAM answer about the local account's one role."""
+"""STS's and IAM's operations, which know the local account's one role."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def describe_streams(backend: Backend, params: Document) -> Document:
 
 
 def get_events(backend: Backend, params: Document) -> Document:
-    """GetLogEvents: forward only; the token is the place in the stream, and repeats itself at the stream's end.
+    """GetLogEvents: forward only; the token is the position in the stream, and repeats itself at the stream's end.
 
     Without a token it begins at the head of the stream when startFromHead asks for it, else with the last events.
     """
@@ -37,10 +37,10 @@ def get_events(backend: Backend, params: Document) -> Document:
         raise _absent("log stream")
     limit = params.get("limit", _MAX_EVENTS)
     start = _position(params.get("nextToken"))
-    found = [(end, event) for end, event in _events(path, start) if _within(event, params)]
+    events = [(end, event) for end, event in _events(path, start) if _within(event, params)]
     if not params.get("nextToken") and not params.get("startFromHead"):
-        found = found[-limit:]
-    shown = found[:limit]
+        events = events[-limit:]
+    shown = events[:limit]
     end = shown[-1][0] if shown else start
     return {
         "events": [event for _, event in shown],
@@ -50,7 +50,7 @@ def get_events(backend: Backend, params: Document) -> Document:
 
 
 def filter_events(backend: Backend, params: Document) -> Document:
-    """FilterLogEvents, by streams, times and one literal text; all in one answer."""
+    """FilterLogEvents, by streams, times and one literal text; all in one response."""
     group = _group(backend, params)
     names = params.get("logStreamNames") or [path.relative_to(group).as_posix() for path in sorted(group.glob("*/*"))]
     text = params.get("filterPattern", "").strip('"')

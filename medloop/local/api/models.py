@@ -15,10 +15,10 @@ from medloop.local.state.tags import put_tags
 
 @dataclass(frozen=True)
 class ResourceOperations:
-    """One of the two kinds, and its operations.
+    """The operations on one of the two resource types.
 
     Args:
-        word: How the members of requests and answers begin: `Model`, `EndpointConfig`.
+        word: The beginning of the members of requests and responses: `Model`, `EndpointConfig`.
         table: Where it is recorded.
         record: Records what a create request asks for.
         find: A record by its name; refuses one that isn't there.
@@ -36,7 +36,7 @@ class ResourceOperations:
 
     @property
     def arn(self) -> str:
-        """The member that holds one's ARN."""
+        """The member that is one's ARN."""
         return f"{self.word}Arn"
 
     def create(self, backend: Backend, params: Document) -> Document:
@@ -54,18 +54,18 @@ class ResourceOperations:
     def list_(self, backend: Backend, params: Document) -> Document:
         """ListModels, ListEndpointConfigs: unlike most lists of the service, these begin with the newest."""
         with backend.store.read() as read:
-            found = [
+            listed = [
                 pick(item, self.name, self.arn, "CreationTime")
                 for item in read.select(self.table)
                 if params.get("NameContains", "") in item[self.name]
                 and created_between(item, params, "CreationTimeAfter", "CreationTimeBefore")
             ]
         by = self.name if params.get("SortBy") == "Name" else "CreationTime"
-        given = {"SortOrder": "Descending", **params}
-        return page(found, given, member=f"{self.word}s", sort=lambda item: (item[by], item[self.name]))
+        newest_first = {"SortOrder": "Descending", **params}
+        return page(listed, newest_first, member=f"{self.word}s", sort=lambda item: (item[by], item[self.name]))
 
     def delete(self, backend: Backend, params: Document) -> Document:
-        """DeleteModel, DeleteEndpointConfig; endpoints that run it go on."""
+        """DeleteModel, DeleteEndpointConfig; endpoints that run it keep running."""
         with backend.store.write() as write:
             item = self.find(write, params[self.name])
             write.delete(self.table, item[self.name])

@@ -1,4 +1,4 @@
-"""Every operation that the local backend answers, by service and name. Whatever isn't here is refused."""
+"""Every operation that the local backend has, by service and name; any other is refused."""
 
 from __future__ import annotations
 

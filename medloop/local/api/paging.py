@@ -68,7 +68,7 @@ def is_listed(document: Document, params: Document, name: str, status: str) -> b
 
 
 def created_between(document: Document, params: Document, after: str, before: str) -> bool:
-    """Whether a record's CreationTime lies in the interval that the request asks for, if it does."""
+    """True if a record's CreationTime is within the request's interval, or the request has none."""
     time: float = document["CreationTime"]
     return not (
         (params.get(after) is not None and time <= _epoch(params[after]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from medloop.local.api.paging import created_between, page
 from medloop.local.engine.executions import RUNNING, reap
 from medloop.local.engine.graph import read_graph
-from medloop.local.engine.step_runs.runners import RUN_HERE
+from medloop.local.engine.step_runs.runners import RUN_LOCALLY
 from medloop.local.errors import ServiceError, check_name, in_use, invalid, not_found
 from medloop.local.state import pipeline_versions
 from medloop.local.state.backend import Backend
@@ -89,7 +89,7 @@ def update(backend: Backend, params: Document) -> Document:
 
 
 def describe(backend: Backend, params: Document) -> Document:
-    """DescribePipeline: the newest version, or the one asked for."""
+    """DescribePipeline: the newest version, or the requested one."""
     with backend.store.read() as read:
         return pipeline_versions.find(read, find(read, params["PipelineName"]), params.get("PipelineVersionId"))
 
@@ -97,9 +97,9 @@ def describe(backend: Backend, params: Document) -> Document:
 def list_versions(backend: Backend, params: Document) -> Document:
     """ListPipelineVersions."""
     with backend.store.read() as read:
-        found = pipeline_versions.of(read, find(read, params["PipelineName"]))
-    found = [version for version in found if created_between(version, params, "CreatedAfter", "CreatedBefore")]
-    shown = [pick(version, *_VERSION_SUMMARY) for version in found]
+        versions = pipeline_versions.all_versions(read, find(read, params["PipelineName"]))
+    versions = [version for version in versions if created_between(version, params, "CreatedAfter", "CreatedBefore")]
+    shown = [pick(version, *_VERSION_SUMMARY) for version in versions]
     return page(shown, params, member="PipelineVersionSummaries", sort=lambda version: (version["PipelineVersionId"],))
 
 
@@ -133,14 +133,14 @@ def delete(backend: Backend, params: Document) -> Document:
 def list_(backend: Backend, params: Document) -> Document:
     """ListPipelines."""
     with backend.store.read() as read:
-        found = [
+        listed = [
             document
             for document in read.select(Table.PIPELINES)
             if document["PipelineName"].startswith(params.get("PipelineNamePrefix", ""))
             and created_between(document, params, "CreatedAfter", "CreatedBefore")
         ]
     by = "PipelineName" if params.get("SortBy") == "Name" else "CreationTime"
-    shown = [_summary(document) for document in found]
+    shown = [_summary(document) for document in listed]
     return page(shown, params, member="PipelineSummaries", sort=lambda item: (item[by], item["PipelineName"]))
 
 
@@ -156,12 +156,12 @@ def _definition(backend: Backend, params: Document) -> str:
     if "PipelineDefinition" in params:
         text = str(params["PipelineDefinition"])
     elif "PipelineDefinitionS3Location" in params:
-        place = params["PipelineDefinitionS3Location"]
+        location = params["PipelineDefinitionS3Location"]
         try:
-            text = backend.objects.read(f"s3://{place['Bucket']}/{place['ObjectKey']}").decode()
+            text = backend.objects.read(f"s3://{location['Bucket']}/{location['ObjectKey']}").decode()
         except ServiceError as error:
             raise invalid(f"PipelineDefinitionS3Location can't be read: {error.message}") from error
     else:
         raise invalid("Either PipelineDefinition or PipelineDefinitionS3Location must be given.")
-    read_graph(text, RUN_HERE)
+    read_graph(text, RUN_LOCALLY)
     return text

@@ -51,7 +51,7 @@ def describe_group(backend: Backend, params: Document) -> Document:
 def list_groups(backend: Backend, params: Document) -> Document:
     """ListModelPackageGroups."""
     with backend.store.read() as read:
-        found = [
+        listed = [
             pick(group, *_GROUP_SUMMARY)
             for group in read.select(Table.GROUPS)
             if params.get("NameContains", "") in group["ModelPackageGroupName"]
@@ -59,7 +59,7 @@ def list_groups(backend: Backend, params: Document) -> Document:
         ]
     by = "ModelPackageGroupName" if params.get("SortBy") == "Name" else "CreationTime"
     return page(
-        found,
+        listed,
         params,
         member="ModelPackageGroupSummaryList",
         sort=lambda group: (group[by], group["ModelPackageGroupName"]),
@@ -93,14 +93,14 @@ def describe(backend: Backend, params: Document) -> Document:
 
 
 def list_(backend: Backend, params: Document) -> Document:
-    """ListModelPackages. Without a group the service lists versions only when asked for (Versioned or Both)."""
+    """ListModelPackages. Without a group the service lists versions only on request (Versioned or Both)."""
     group = params.get("ModelPackageGroupName")
     if group is None and params.get("ModelPackageType", "Unversioned") == "Unversioned":
         return {"ModelPackageSummaryList": []}
     with backend.store.read() as read:
         if group is not None:
             group = _group(read, group)["ModelPackageGroupName"]
-        found = [
+        listed = [
             pick(package, *_PACKAGE_SUMMARY)
             for package in read.select(Table.PACKAGES, group)
             if params.get("ModelApprovalStatus", package["ModelApprovalStatus"]) == package["ModelApprovalStatus"]
@@ -109,7 +109,7 @@ def list_(backend: Backend, params: Document) -> Document:
         ]
     by = "ModelPackageName" if params.get("SortBy") == "Name" else "CreationTime"
     return page(
-        found,
+        listed,
         params,
         member="ModelPackageSummaryList",
         sort=lambda item: (item[by], item["ModelPackageVersion"], item["ModelPackageArn"]),

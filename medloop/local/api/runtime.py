@@ -30,18 +30,18 @@ def invoke(backend: Backend, params: Document) -> Document:
         raise runtime_error(f"Endpoint {name} is asynchronous; use InvokeEndpointAsync")
     serverless = any("ServerlessConfig" in item["variant"] for item in plan["variants"])
     body = _body(params, MAX_SERVERLESS_BODY if serverless else MAX_BODY)
-    answer = calls.send(backend, name, body, _headers(params), variant=params.get("TargetVariant"))
+    invocation = calls.send(backend, name, body, _headers(params), variant=params.get("TargetVariant"))
     response: Document = {
-        "Body": StreamingBody(cast(Any, io.BytesIO(answer.body)), len(answer.body)),
-        "ContentType": answer.headers.get("content-type", "application/octet-stream"),
-        "InvokedProductionVariant": answer.variant,
+        "Body": StreamingBody(cast(Any, io.BytesIO(invocation.body)), len(invocation.body)),
+        "ContentType": invocation.headers.get("content-type", "application/octet-stream"),
+        "InvokedProductionVariant": invocation.variant,
     }
-    attributes = answer.headers.get(_ATTRIBUTES.lower())
+    attributes = invocation.headers.get(_ATTRIBUTES.lower())
     return {**response, **({"CustomAttributes": attributes} if attributes else {})}
 
 
 def invoke_async(backend: Backend, params: Document) -> Document:
-    """InvokeEndpointAsync by InputLocation, 1 GB at most; the answer appears at OutputLocation."""
+    """InvokeEndpointAsync by InputLocation, 1 GB at most; the response appears at OutputLocation."""
     name = params["EndpointName"]
     config = calls.read_serving(backend, name)["_plan"]["async"]
     if not config:
@@ -70,8 +70,14 @@ def invoke_async(backend: Backend, params: Document) -> Document:
 
 
 def _body(params: Document, most: int) -> bytes:
-    given = params["Body"]
-    body = given.encode() if isinstance(given, str) else given if isinstance(given, bytes) else given.read(most + 1)
+    content = params["Body"]
+    body = (
+        content.encode()
+        if isinstance(content, str)
+        else content
+        if isinstance(content, bytes)
+        else content.read(most + 1)
+    )
     if len(body) > most:
         rule = f"Member must have length less than or equal to {most}"
         raise runtime_error(f"1 validation error detected: Value at 'body' failed to satisfy constraint: {rule}")

@@ -51,23 +51,23 @@ def put_object(backend: Backend, params: Document) -> Document:
 
 
 def head_object(backend: Backend, params: Document) -> Document:
-    """HeadObject; as S3's, its error has the bare code 404."""
+    """HeadObject; as S3's, its error's code is 404."""
     try:
-        found = backend.objects.head(params["Bucket"], params["Key"])
+        item = backend.objects.head(params["Bucket"], params["Key"])
     except ServiceError as error:
         raise ServiceError(str(error.status), "Not Found", error.status) from error
-    return _headers(backend, found, params)
+    return _headers(backend, item, params)
 
 
 def get_object(backend: Backend, params: Document) -> Document:
     """GetObject, with Range and IfMatch."""
-    found = backend.objects.head(params["Bucket"], params["Key"])
-    headers = _headers(backend, found, params)
-    first, last = _range(params.get("Range"), found.size)
-    file = found.path.open("rb")
+    item = backend.objects.head(params["Bucket"], params["Key"])
+    headers = _headers(backend, item, params)
+    first, last = _range(params.get("Range"), item.size)
+    file = item.path.open("rb")
     file.seek(first)
     if params.get("Range"):
-        headers["ContentRange"] = f"bytes {first}-{last}/{found.size}"
+        headers["ContentRange"] = f"bytes {first}-{last}/{item.size}"
     length = last - first + 1
     return {**headers, "ContentLength": length, "Body": StreamingBody(cast(Any, _Part(file, length)), length)}
 
@@ -219,14 +219,14 @@ class _Joined:
         return data
 
 
-def _headers(backend: Backend, found: Object, params: Document) -> Document:
-    etag = backend.objects.etags([found])[found.key]
+def _headers(backend: Backend, item: Object, params: Document) -> Document:
+    etag = backend.objects.etags([item])[item.key]
     if params.get("IfMatch", etag).strip('"') != etag:
         raise ServiceError("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", 412)
     return {
         "ETag": f'"{etag}"',
-        "ContentLength": found.size,
-        "LastModified": _time(found.modified),
+        "ContentLength": item.size,
+        "LastModified": _time(item.modified),
         "ContentType": "binary/octet-stream",
         "AcceptRanges": "bytes",
         "Metadata": {},

@@ -1,4 +1,4 @@
-"""EventBridge Scheduler's operations: schedules are recorded and shown; nothing here ever fires one."""
+"""EventBridge Scheduler's operations: schedules are recorded and shown; the local backend fires none."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def get(backend: Backend, params: Document) -> Document:
 def list_(backend: Backend, params: Document) -> Document:
     """ListSchedules."""
     with backend.store.read() as read:
-        found = read.select(Table.SCHEDULES)
-    found = [item for item in found if item["Name"].startswith(params.get("NamePrefix", ""))]
-    shown = [pick(item, *_SUMMARY) | {"Target": {"Arn": item["Target"]["Arn"]}} for item in found]
+        schedules = read.select(Table.SCHEDULES)
+    schedules = [item for item in schedules if item["Name"].startswith(params.get("NamePrefix", ""))]
+    shown = [pick(item, *_SUMMARY) | {"Target": {"Arn": item["Target"]["Arn"]}} for item in schedules]
     return page(shown, {"MaxResults": 100, **params}, member="Schedules", sort=lambda item: (item["Name"],))
 
 

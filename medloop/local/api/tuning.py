@@ -40,10 +40,10 @@ def stop(backend: Backend, params: Document) -> Document:
 def list_(backend: Backend, params: Document) -> Document:
     """ListHyperParameterTuningJobs."""
     with backend.store.read() as transaction:
-        found = transaction.select(Table.TUNING_JOBS)
-    wanted = [job for job in (tuning_jobs.reap(backend, job) for job in found) if is_listed(job, params, NAME, STATUS)]
+        known = transaction.select(Table.TUNING_JOBS)
+    listed = [job for job in (tuning_jobs.reap(backend, job) for job in known) if is_listed(job, params, NAME, STATUS)]
     with backend.store.read() as transaction:
-        shown = [_summary(tuning_jobs.describe(transaction, job)) for job in wanted]
+        shown = [_summary(tuning_jobs.describe(transaction, job)) for job in listed]
     by = {"Name": NAME, "Status": STATUS}.get(params.get("SortBy", ""), "CreationTime")
     member = "HyperParameterTuningJobSummaries"
     return page(shown, params, member=member, sort=lambda job: (job[by], job[NAME]))

@@ -1,8 +1,8 @@
-"""A step's attempts: the step cache is asked first, then the step runs, and again as its retry policies say.
+"""A step's attempts: the step cache first, then a run, and further runs as its retry policies say.
 
-What counts as which of AWS's exceptions on this machine: no memory, no disk space or no more processes is
+AWS's exceptions on the local backend: no memory, no disk space or no more processes is
 SageMaker.CAPACITY_ERROR; a service's ResourceLimitExceeded is SageMaker.RESOURCE_LIMIT; a database that is busy is
-Step.THROTTLING; any other fault of the backend is SageMaker.JOB_INTERNAL_ERROR where a job had begun, else
+Step.THROTTLING; any other error of the backend is SageMaker.JOB_INTERNAL_ERROR where a job had begun, else
 Step.SERVICE_FAULT. A job that fails by itself (AlgorithmError), wrong input (ClientError) and a Fail step never are
 retried.
 """
@@ -37,14 +37,14 @@ from medloop.local.state.store import Document
 _FAULTS = {
     CAPACITY_ERROR: re.compile(r"MemoryError|\[Errno (11|12|28)\]|InsufficientCapacity|CapacityError"),
     RESOURCE_LIMIT: re.compile(r"ResourceLimitExceeded"),
-    THROTTLING: re.compile(r"ThrottlingException|database is locked|another process holds it"),
+    THROTTLING: re.compile(r"ThrottlingException|database is locked|another process has locked it"),
 }
 _OURS = re.compile("|".join([INTERNAL, "CapacityError", *sorted(TRANSIENT)]))
 
 
 @dataclass(frozen=True)
 class Attempted:
-    """A step's result, and what the step cache is to remember of it: a key (empty for nothing) and its entry."""
+    """A step's result, and its entry for the step cache under a key (empty for no entry)."""
 
     result: StepResult
     cache_key: str = ""
@@ -58,19 +58,19 @@ def attempt(run: StepRun, runner: Callable[[StepRun], StepResult] = run_step) ->
         run: The step.
         runner: Runs it once; it raises nothing.
     """
-    found = _look_up(run)
-    if found.hit is not None:
-        return Attempted(found.hit)
-    if found.note:
-        print(f"{run.step.name}: {found.note}", flush=True)
-    result = _retried(replace(run, note=found.note), runner)
-    if result.status != "Succeeded" or not found.key:
+    lookup = _look_up(run)
+    if lookup.hit is not None:
+        return Attempted(lookup.hit)
+    if lookup.note:
+        print(f"{run.step.name}: {lookup.note}", flush=True)
+    result = _retried(replace(run, note=lookup.note), runner)
+    if result.status != "Succeeded" or not lookup.key:
         return Attempted(result)
-    return _remembered(run, found.key, result)
+    return _remembered(run, lookup.key, result)
 
 
 def exception_type(result: StepResult) -> str | None:
-    """Which of AWS's exceptions a failed step met; None where its own work failed, which isn't retried."""
+    """The AWS exception type of a failed step; None if its own work failed, which isn't retried."""
     if not _OURS.match(result.reason):
         return None
     for name, pattern in _FAULTS.items():
@@ -80,7 +80,7 @@ def exception_type(result: StepResult) -> str | None:
 
 
 def _look_up(run: StepRun) -> Lookup:
-    """The cache's word; a fault in it costs the hit, never the step."""
+    """Look the step up in the cache; an error there costs the hit, never the step."""
     try:
         return step_cache.look_up(run.backend, run.execution, run.step, run.scope)
     except Exception:

@@ -1,4 +1,4 @@
-"""Runs one execution, and tells here the way that every execution goes, stage by stage.
+"""Runs one execution; the stages of every execution, from its start to its end, are described here.
 
 1. **Start** (`api.executions`): one transaction records the execution and starts its process, `medloop.local.runner`.
    The process waits for its record, then runs the `Engine` of this module.
@@ -17,9 +17,9 @@
 
 Nothing acknowledged is lost when a process is killed at any instant, because of the order of the writes:
 a record names its process before the process acts; a job's temporary folder is recorded before it is made, and the list
-of its outputs is written before the first is stored; whoever finds a process dead (`executions.reap`, `Job.reap`,
-`tuning_jobs.reap`) cleans up first and records the end last, so that it may die as well. A retry begins with the steps
-that have succeeded.
+of its outputs is written before the first is stored; a reader that finds a process dead (`executions.reap`, `Job.reap`,
+`tuning_jobs.reap`) cleans up first and records the end last, so that it may be killed as well. A retry begins with
+the steps that have succeeded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from medloop.local.engine.expressions import Scope
 from medloop.local.engine.graph import read_graph, typed_parameters
 from medloop.local.engine.results import recorded
 from medloop.local.engine.step_runs.base import StepResult, StepRun
-from medloop.local.engine.step_runs.runners import RUN_HERE
+from medloop.local.engine.step_runs.runners import RUN_LOCALLY
 from medloop.local.errors import failure_reason
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import now
@@ -49,7 +49,7 @@ _FAILED = "Step failure: One or multiple steps failed"
 
 
 class Engine:
-    """One execution in the making.
+    """A running execution.
 
     Args:
         backend: The backend.
@@ -60,7 +60,7 @@ class Engine:
     def __init__(self, backend: Backend, execution: Document, stop: threading.Event) -> None:
         self.backend = backend
         self.arn: str = execution["PipelineExecutionArn"]
-        self.definition: Definition = read_graph(execution["_definition"], RUN_HERE)
+        self.definition: Definition = read_graph(execution["_definition"], RUN_LOCALLY)
         self.scope = _scope(backend, execution, self.definition)
         self.limit = _limit(execution)
         self.stop = stop
@@ -72,7 +72,7 @@ class Engine:
         self._take_over(execution)
 
     def _take_over(self, execution: Document) -> None:
-        """Begin with what has succeeded: before a retry, or in the execution that a selective one refers to."""
+        """Begin with the steps that have succeeded: before a retry, or in the source of a selective execution."""
         with self.backend.store.read() as read:
             done = [step for step in read.select(Table.STEPS, self.arn) if step["StepStatus"] == "Succeeded"]
             for record in done:
@@ -84,7 +84,7 @@ class Engine:
             self.left_out = {step.name for step in self.definition.steps} - selected - set(self.results)
 
     def _remember(self, step: Step) -> None:
-        """Do for a step whose job was done when its engine died what that engine could not."""
+        """Put the result of a step into the cache whose job had completed when its engine died."""
         key, result = step_cache.key_of(self.arn, step, self.scope), self.results[step.name]
         if key:
             entry = step_cache.entry_of(self.backend, self.arn, result)
@@ -121,11 +121,11 @@ class Engine:
                     executions.change_step(write, self.arn, step.name, StepStatus="Stopping")
 
     def _leave_out(self) -> None:
-        """Leave out the steps of branches not taken, and what waits for them."""
+        """Leave out the steps of branches not taken, and the steps that depend on them."""
         pending = [step for step in self.definition.steps if self._is_pending(step)]
-        found = {step.name for step in pending if step.needs & self.left_out or self._is_off(step)}
-        self.left_out |= found
-        if found:
+        off = {step.name for step in pending if step.needs & self.left_out or self._is_off(step)}
+        self.left_out |= off
+        if off:
             self._leave_out()
 
     def _is_pending(self, step: Step) -> bool:
@@ -192,14 +192,14 @@ def _scope(backend: Backend, execution: Document, definition: Definition) -> Sco
 
 
 def _limit(execution: Document) -> int:
-    """Steps at once: what the execution asks for, but no more than there are cores."""
+    """The number of concurrent steps: as the execution requests, at most the number of cores."""
     cores = len(os.sched_getaffinity(0))
-    asked: int = execution.get("ParallelismConfiguration", {}).get("MaxParallelExecutionSteps", cores)
-    return max(1, min(asked, cores))
+    requested: int = execution.get("ParallelismConfiguration", {}).get("MaxParallelExecutionSteps", cores)
+    return max(1, min(requested, cores))
 
 
 def run_execution(backend: Backend, arn: str, stop: threading.Event) -> None:
-    """Run a recorded execution; a bug in here ends it as Failed and says so, before it is raised."""
+    """Run a recorded execution; a bug in the engine ends it as Failed, with the error as the reason, and is raised."""
     with backend.store.read() as read:
         execution = executions.read(read, arn)
     try:

@@ -1,4 +1,4 @@
-"""Executions and their steps as records; an execution whose engine is gone is told from one that runs."""
+"""Executions and their steps as records; an execution whose engine is gone is ended by the next reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medloop.local.tuning import tuning_jobs
 
 RUNNING = frozenset({"Executing", "Stopping"})
 STEP_RUNNING = frozenset({"Starting", "Executing", "Stopping"})
-ENGINE_DIED = "engine died (the process that ran the execution is gone); go on with `medloop executions retry`"
+ENGINE_DIED = "engine died (the process that ran the execution is gone); resume it with `medloop executions retry`"
 
 
 def read(transaction: Transaction, arn: str) -> Document:
@@ -63,7 +63,7 @@ def begin_attempt(write: Transaction, arn: str, name: str) -> None:
 def reap(backend: Backend, document: Document) -> Document:
     """Record the end of an execution whose engine is gone, and end its jobs; any other is returned as it is.
 
-    Its jobs come first, so that a reader that dies here leaves the rest to the next one.
+    Its jobs come first, so that a reader that dies half-way leaves the rest to the next one.
     """
     if document["PipelineExecutionStatus"] not in RUNNING or processes.alive(document["_engine"]):
         return document
@@ -84,7 +84,7 @@ def reap(backend: Backend, document: Document) -> Document:
 
 
 def _ending(transaction: Transaction, step: Document) -> dict[str, str]:
-    """How a step ended that a dead engine left running: as its job did, when that came first."""
+    """The end of a step that a dead engine left running: that of its job, if the job had ended."""
     for name, kind in KINDS.items():
         known = step.get("Metadata", {}).get(name)
         job = transaction.get(kind.table, known["Arn"].rpartition("/")[2]) if known else None

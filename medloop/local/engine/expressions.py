@@ -21,12 +21,12 @@ _MEMBER_NAMES = ("OutputName", "InputName", "ChannelName", "MetricName", "Name")
 
 @dataclass
 class Scope:
-    """What expressions may refer to.
+    """The values that expressions may refer to.
 
     Args:
         parameters: Typed values of the pipeline parameters.
         execution: Execution variables by name.
-        steps: Properties of the steps that ended (what the service's Describe call answers).
+        steps: Properties of the steps that ended (the response of the service's Describe call).
         property_files: By step and file name, the S3 URI of the JSON file.
         read: Reads the object at an S3 URI.
     """
@@ -58,18 +58,18 @@ def resolve(value: Any, scope: Scope) -> Any:
     return _json_get(argument, scope)
 
 
-def holds(condition: dict[str, Any], scope: Scope) -> bool:
-    """Whether one condition of a Condition step is true.
+def is_true(condition: dict[str, Any], scope: Scope) -> bool:
+    """True if one condition of a Condition step is met.
 
     Raises:
         ExpressionError: A value is missing, the types can't be compared, or the condition is unknown.
     """
     kind = condition.get("Type", "")
     if kind == "Not":
-        return not holds(condition["Condition"], scope)
+        return not is_true(condition["Condition"], scope)
     if kind in ("Or", "And"):
         decide = any if kind == "Or" else all
-        return decide(holds(inner, scope) for inner in condition["Conditions"])
+        return decide(is_true(inner, scope) for inner in condition["Conditions"])
     if kind == "In":
         query = resolve(condition["QueryValue"], scope)
         return any(_equal(query, resolve(value, scope)) for value in condition["Values"])
@@ -129,7 +129,7 @@ def _json_get(argument: dict[str, Any], scope: Scope) -> Any:
     except Exception as error:
         raise ExpressionError(f"the property file {uri} can't be read: {error}") from error
     if isinstance(value, dict | list) or value is None:
-        raise ExpressionError(f"the property file {uri} holds no single value at '{path}'")
+        raise ExpressionError(f"the property file {uri} contains no single value at '{path}'")
     return value
 
 

@@ -1,4 +1,4 @@
-"""A pipeline definition read for running: what the service would refuse in it, and its parameters' values."""
+"""A pipeline definition read for running: checked as the service checks it, with its parameters' values."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _check(step: Step, definition: Definition, known_types: Collection[str]) -> 
     if len(step.name) > MAX_NAME or not is_name(step.name):
         raise _malformed(f"'{step.name}' is no valid Name: 1 to {MAX_NAME} letters, digits, hyphens and underscores")
     if outer_condition(step) is not None:
-        raise _malformed(f"Condition step '{step.name}' lies within another one")
+        raise _malformed(f"Condition step '{step.name}' is within another one")
     if step.type not in known_types:
         raise _malformed(
             f"Step '{step.name}' has the type '{step.type}', "
@@ -65,21 +65,21 @@ def _check(step: Step, definition: Definition, known_types: Collection[str]) -> 
     read_policies(step)
 
 
-def typed_parameters(declared: Iterable[Parameter], given: dict[str, str]) -> dict[str, Any]:
+def typed_parameters(declared: Iterable[Parameter], values: dict[str, str]) -> dict[str, Any]:
     """The parameters' typed values: those given at the start, else the defaults.
 
     Raises:
         ServiceError: ValidationException that names the parameter.
     """
     parameters = {parameter.name: parameter for parameter in declared}
-    unknown = sorted(given.keys() - parameters)
+    unknown = sorted(values.keys() - parameters)
     if unknown:
         raise invalid(f"Unknown parameters: {', '.join(unknown)}. They are not declared in the pipeline's definition")
-    return {name: _value(parameter, given.get(name)) for name, parameter in parameters.items()}
+    return {name: _value(parameter, values.get(name)) for name, parameter in parameters.items()}
 
 
-def _value(parameter: Parameter, given: str | None) -> Any:
-    name, value = parameter.name, parameter.default if given is None else given
+def _value(parameter: Parameter, text: str | None) -> Any:
+    name, value = parameter.name, parameter.default if text is None else text
     if value is None:
         raise invalid(f"Parameter '{name}' has no default value and was not given")
     if parameter.values and value not in parameter.values:

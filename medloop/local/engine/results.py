@@ -17,11 +17,11 @@ def property_files(declared: list[Document], job: Document) -> dict[str, str]:
         job: The processing job's record.
     """
     outputs = job.get("ProcessingOutputConfig", {}).get("Outputs") or []
-    places = {output["OutputName"]: output["S3Output"]["S3Uri"].rstrip("/") for output in outputs}
+    uris = {output["OutputName"]: output["S3Output"]["S3Uri"].rstrip("/") for output in outputs}
     return {
-        file["PropertyFileName"]: f"{places[file['OutputName']]}/{file['FilePath']}"
+        file["PropertyFileName"]: f"{uris[file['OutputName']]}/{file['FilePath']}"
         for file in declared
-        if file["OutputName"] in places
+        if file["OutputName"] in uris
     }
 
 
@@ -31,7 +31,7 @@ def recorded(transaction: Transaction, execution: Document, record: Document) ->
     Args:
         transaction: The records.
         execution: The record of the execution that ran it.
-        record: The step's record. Where it doesn't hold the result itself (it was ended for an engine that died, or
+        record: The step's record. If it doesn't contain the result itself (it was ended for an engine that died, or
             recorded before results were kept), the job, the package or the outcome that it names does.
     """
     metadata: Document = record.get("Metadata") or {}

@@ -13,14 +13,14 @@ from medloop.local.engine.results import recorded
 from medloop.local.errors import ServiceError, invalid
 from medloop.local.state.store import Document, Table, Transaction
 
-_OWN = ("AttemptCount", "CacheHitResult", "FailureReason")
-"""What a step's record says of its own execution only."""
+_OF_ITS_EXECUTION = ("AttemptCount", "CacheHitResult", "FailureReason")
+"""Fields of a step's record that concern its own execution only."""
 _ENDED = ("Failed", "Succeeded", "Stopped")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a SelectiveExecutionConfig asks for.
+    """A SelectiveExecutionConfig.
 
     Args:
         selected: Names of the steps that run.
@@ -31,7 +31,7 @@ class Selection:
     source: str = ""
 
     @classmethod
-    def of(cls, config: Document) -> Selection:
+    def from_config(cls, config: Document) -> Selection:
         """Read a SelectiveExecutionConfig."""
         return cls(
             frozenset(step["StepName"] for step in config["SelectedSteps"]),
@@ -47,7 +47,7 @@ class Selection:
             definition: Its definition, by which the selected steps will run.
 
         Raises:
-            ServiceError: ValidationException: the selection has a gap, or the source lacks what it needs.
+            ServiceError: ValidationException: the selection has a gap, or a result that it needs is not in the source.
         """
         steps = {step.name: step for step in definition.steps}
         self._check(steps)
@@ -85,7 +85,7 @@ class Selection:
             for other in sorted(above - self.selected):
                 if _above(steps, other) & self.selected:
                     raise invalid(
-                        f"Invalid SelectedSteps: step {other} lies on a path between selected steps "
+                        f"Invalid SelectedSteps: step {other} is on a path between selected steps "
                         f"[{self._names()}]; all steps of all paths between two selected steps must be selected"
                     )
 
@@ -117,17 +117,17 @@ class Selection:
     def _reuse(self, transaction: Transaction, source: Document, step: Document) -> Document:
         result = recorded(transaction, source, step)
         origin = step.get("SelectiveExecutionResult", {}).get("SourcePipelineExecutionArn", self.source)
-        shown = {key: value for key, value in step.items() if key not in _OWN}
-        kept = {"_properties": result.properties, "_property_files": result.property_files}
-        return {**shown, **kept, "SelectiveExecutionResult": {"SourcePipelineExecutionArn": origin}}
+        shown = {key: value for key, value in step.items() if key not in _OF_ITS_EXECUTION}
+        result_fields = {"_properties": result.properties, "_property_files": result.property_files}
+        return {**shown, **result_fields, "SelectiveExecutionResult": {"SourcePipelineExecutionArn": origin}}
 
 
 def _above(steps: dict[str, Step], name: str) -> set[str]:
     """All steps that a step waits for, directly or not."""
-    found: set[str] = set()
+    above: set[str] = set()
     left = [name]
     while left:
-        new = steps[left.pop()].needs - found
-        found |= new
+        new = steps[left.pop()].needs - above
+        above |= new
         left += new
-    return found
+    return above

@@ -1,4 +1,4 @@
-"""The step cache: an earlier run's result in place of a new one, by AWS's rule.
+"""The step cache: an earlier run's result instead of a new one, by AWS's rule.
 
 Of the same pipeline and step, with equal compared arguments (`medloop.definition.caching`), succeeded, not older than
 ExpireAfter. Unlike AWS, a run whose stored outputs were deleted or changed since doesn't count: the step runs again.
@@ -26,10 +26,10 @@ from medloop.local.state.store import Document, Table, Transaction
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the cache says of a step that is about to run.
+    """The result of looking a step up in the cache.
 
     Args:
-        key: Under which its result will be remembered; empty where the step isn't cached.
+        key: The key of its result in the cache; empty if the step isn't cached.
         hit: The earlier run's result, if there is one.
         note: Why an earlier run of equal arguments doesn't count, if so.
     """
@@ -46,7 +46,7 @@ def look_up(backend: Backend, execution: str, step: Step, scope: Scope) -> Looku
         backend: The backend.
         execution: ARN of the execution that the step belongs to.
         step: The step.
-        scope: What its expressions may refer to.
+        scope: The values that its expressions may refer to.
     """
     key = key_of(execution, step, scope)
     if not key:
@@ -71,13 +71,13 @@ def look_up(backend: Backend, execution: str, step: Step, scope: Scope) -> Looku
 
 
 def entry_of(backend: Backend, execution: str, result: StepResult) -> Document:
-    """What to remember of a step that succeeded; reads the listing of its outputs, so not within a transaction."""
+    """The entry of a step that succeeded; reads the listing of its outputs, so not within a transaction."""
     outputs = {uri: _state(backend, uri) for uri in _outputs(result.properties)}
     return {"execution": execution, "ended": now(), "outputs": outputs}
 
 
 def remember(write: Transaction, key: str, entry: Document) -> None:
-    """Put a result into the cache, in the transaction that ends its step; a later one takes an earlier one's place."""
+    """Put a result into the cache, in the transaction that ends its step; a later one replaces an earlier one."""
     write.put(Table.CACHE, key, entry, parent=executions.pipeline_of(entry["execution"]))
 
 
@@ -95,22 +95,22 @@ def key_of(execution: str, step: Step, scope: Scope) -> str:
 
 def _outputs(properties: Document) -> list[str]:
     """S3 URIs of what a step's job stored: whole keys, or prefixes that end in a slash."""
-    found = []
+    uris = []
     for output in properties.get("ProcessingOutputConfig", {}).get("Outputs") or []:
-        found.append(output["S3Output"]["S3Uri"].rstrip("/") + "/")
+        uris.append(output["S3Output"]["S3Uri"].rstrip("/") + "/")
     if artefact := properties.get("ModelArtifacts", {}).get("S3ModelArtifacts"):
-        found.append(artefact)
+        uris.append(artefact)
     if folder := properties.get("TransformOutput", {}).get("S3OutputPath"):
-        found.append(folder.rstrip("/") + "/")
+        uris.append(folder.rstrip("/") + "/")
     best = properties.get("BestTrainingJob", {}).get("TrainingJobName")
     path = properties.get("TrainingJobDefinition", {}).get("OutputDataConfig", {}).get("S3OutputPath")
     if best and path:
-        found.append(f"{path.rstrip('/')}/{best}/output/model.tar.gz")
-    return found
+        uris.append(f"{path.rstrip('/')}/{best}/output/model.tar.gz")
+    return uris
 
 
 def _state(backend: Backend, uri: str) -> str:
-    """A digest of what lies under a URI: keys, sizes and times; empty where nothing does."""
+    """A digest of the objects under a URI: their keys, sizes and times; empty if there are none."""
     try:
         bucket, key = split_uri(uri)
         objects: list[Any] = [[item.key, item.size, item.modified] for item in backend.objects.walk(bucket, key)]

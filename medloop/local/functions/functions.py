@@ -41,8 +41,8 @@ def create(write: Transaction, request: Document, code: bytes) -> Document:
     name = name_of(request["FunctionName"])
     if write.get(Table.FUNCTIONS, name):
         raise ServiceError("ResourceConflictException", f"Function already exist: {name}", 409)
-    kept = ("Description", "Handler", "Role", "Runtime", "MemorySize", "Environment")
-    document = {key: request[key] for key in kept if key in request}
+    recorded = ("Description", "Handler", "Role", "Runtime", "MemorySize", "Environment")
+    document = {key: request[key] for key in recorded if key in request}
     document |= {"FunctionName": name, "FunctionArn": arn(name), "Timeout": request.get("Timeout", 3)}
     document |= {"Version": "$LATEST", "PackageType": "Zip", "State": "Active", **_code(request["Code"], code)}
     write.put(Table.FUNCTIONS, name, document)
@@ -73,7 +73,7 @@ def update_code(write: Transaction, request: Document, code: bytes) -> Document:
     return document
 
 
-def _code(place: Document, code: bytes) -> Document:
+def _code(location: Document, code: bytes) -> Document:
     digest = base64.b64encode(hashlib.sha256(code).digest()).decode()
-    uri = f"s3://{place['S3Bucket']}/{place['S3Key']}"
+    uri = f"s3://{location['S3Bucket']}/{location['S3Key']}"
     return {"CodeSha256": digest, "CodeSize": len(code), "LastModified": now(), "_code": uri}

@@ -45,7 +45,7 @@ def invoke_function(backend: Backend, function: Document, event: Any) -> Functio
         error = _run_process(backend, function, folder, log)
         if error is not None:
             return FunctionResponse(error=error)
-        document = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+        document = json.loads((folder / "response.json").read_text(encoding="utf-8"))
         return FunctionResponse(document.get("value"), document.get("error"))
     except (ServiceError, tarfile.TarError, EOFError) as error:
         return FunctionResponse(error={"errorType": "Runtime.NoCode", "errorMessage": f"{function['_code']}: {error}"})
@@ -56,7 +56,7 @@ def invoke_function(backend: Backend, function: Document, event: Any) -> Functio
 def _run_process(backend: Backend, function: Document, folder: Path, log: LogStream) -> Document | None:
     """Run the function's process; the error when it wrote no response."""
     arguments = [str(backend.home.root), str(folder), function["Handler"], function["FunctionArn"]]
-    # -P: the working folder is the bundle, whose `medloop` lacks the backend.
+    # -P: the working folder is the bundle, whose `medloop` has no local backend.
     argv = [sys.executable, "-P", "-m", "medloop.local.function_runner", *arguments]
     process = start(argv, cwd=folder / "code", env=_environment(function))
     timed_out = False

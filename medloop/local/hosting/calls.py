@@ -1,7 +1,7 @@
-"""Invocations: find the endpoint's container, hold it while it answers, and give the answer as the service does.
+"""Invocations: find the endpoint's container, keep it until it has responded, and respond as the service does.
 
 A caller locks the container's file (shared) while it waits, and looks once more whether the record still names that
-container; the supervisor ends a replaced container only when it gets the lock alone. So no update drops a request.
+container; the supervisor ends a replaced container only when it gets the exclusive lock. So no update drops a request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_BODY = 6_291_456
 MAX_SERVERLESS_BODY = 4 << 20
 INVOCATION_SECONDS = 60.0
 READY_SECONDS = 60.0
-"""How long an invocation waits for a container that is being started again."""
+"""The time that an invocation waits for a container that is started again."""
 LOG_GROUP = "/aws/sagemaker/Endpoints"
 _POLL_SECONDS = 0.05
 _CHUNK = 1 << 16
@@ -36,7 +36,7 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class InvocationResponse:
-    """What a container answered."""
+    """The response of a container."""
 
     status: int
     headers: Mapping[str, str]
@@ -49,11 +49,11 @@ class NotSentError(Exception):
 
 
 class TooLateError(Exception):
-    """The container didn't answer in time."""
+    """The container didn't respond in time."""
 
 
 class BrokenError(Exception):
-    """The container ended, or broke off, before it had answered."""
+    """The container ended, or broke off, before it had responded."""
 
 
 def runtime_error(message: str) -> ServiceError:
@@ -62,10 +62,10 @@ def runtime_error(message: str) -> ServiceError:
 
 
 def read_serving(backend: Backend, name: str) -> Document:
-    """The record of an endpoint that answers, its supervisor alive.
+    """The record of an endpoint in service, its supervisor alive.
 
     Raises:
-        ServiceError: ValidationError, as the service says it of one that doesn't exist and of one not yet in service.
+        ServiceError: ValidationError, as the service reports an endpoint that doesn't exist or isn't in service yet.
     """
     with backend.store.read() as read:
         record = read.get(Table.ENDPOINTS, name)
@@ -90,10 +90,10 @@ def send(
         backend: The backend.
         name: The endpoint.
         body: The payload.
-        headers: Content-Type, Accept and the like.
-        variant: The variant asked for; None chooses by weight.
+        headers: Content-Type, Accept and others.
+        variant: The requested variant; None chooses by weight.
         seconds: How long the container may take.
-        max_response: The most bytes that it may answer.
+        max_response: The size limit of the response in bytes.
 
     Raises:
         ServiceError: ValidationError, ThrottlingException, ServiceUnavailable, or ModelError for all that the
@@ -108,7 +108,9 @@ def send(
         if address and processes.alive(address["process"]):
             with ExitStack() as held, suppress(NotSentError):
                 _hold(held, backend, name, plan, address)
-                return _answer(name, chosen, _post_told(name, address["port"], body, headers, seconds), max_response)
+                return _checked(
+                    name, chosen, _post_translated(name, address["port"], body, headers, seconds), max_response
+                )
         time.sleep(_POLL_SECONDS)
     raise ServiceError("ServiceUnavailable", f"The container of endpoint {name} is not up; see its log", 503)
 
@@ -126,7 +128,7 @@ def _hold(held: ExitStack, backend: Backend, name: str, plan: Document, address:
     _take_slot(held, plan, Path(address["in_use"]).parent)
 
 
-def _post_told(
+def _post_translated(
     name: str, port: int, body: bytes, headers: Mapping[str, str], seconds: float
 ) -> tuple[int, dict[str, str], bytes]:
     try:
@@ -137,7 +139,7 @@ def _post_told(
         raise _model_error(name, 500, f"the container broke off: {error}") from error
 
 
-def _answer(name: str, variant: str, got: tuple[int, dict[str, str], bytes], max_response: int) -> InvocationResponse:
+def _checked(name: str, variant: str, got: tuple[int, dict[str, str], bytes], max_response: int) -> InvocationResponse:
     status, headers, content = got
     if len(content) > max_response:
         raise _model_error(name, 500, f"the response has {len(content)} bytes, more than {max_response}")
@@ -175,7 +177,7 @@ def _choose(plan: Document, variant: str | None) -> Document:
 
 
 def _take_slot(held: ExitStack, plan: Document, folder: Path) -> None:
-    """One of a serverless variant's MaxConcurrency places, freed by the system even when this process is killed."""
+    """Take one of a serverless variant's MaxConcurrency slots; the system frees it even when this process is killed."""
     serverless = plan["variant"].get("ServerlessConfig")
     if serverless is None:
         return
@@ -195,7 +197,7 @@ def post(port: int, body: bytes, headers: Mapping[str, str], seconds: float) -> 
     """Send one request to a container's /invocations; returns status, headers (in lower case) and body.
 
     Raises:
-        NotSentError, TooLateError, BrokenError: There is no answer.
+        NotSentError, TooLateError, BrokenError: There is no response.
     """
     deadline = time.monotonic() + seconds
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
@@ -211,7 +213,7 @@ def post(port: int, body: bytes, headers: Mapping[str, str], seconds: float) -> 
                 connection.sock.settimeout(left)
             chunks.append(response.read1(_CHUNK))
         if response.length:
-            raise BrokenError(f"{response.length} bytes of the answer are missing")
+            raise BrokenError(f"{response.length} bytes of the response are missing")
         return response.status, {key.lower(): value for key, value in response.getheaders()}, b"".join(chunks)
     except ConnectionRefusedError as error:
         raise NotSentError from error

@@ -1,4 +1,4 @@
-"""One serving container as a process: staged like a job's, started on a loopback port, asked by /ping, and retired."""
+"""One serving container as a process: staged like a job's, started on a loopback port, polled by /ping, and retired."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
 
 MAX_MODEL_BYTES = 30 << 30
-"""What an unpacked model may take: the volume that the service gives to most instances."""
+"""The size limit of an unpacked model: the volume of most instances on AWS."""
 MAX_MODEL_FILES = 10_000
 DRAIN_SECONDS = 65.0
-"""How long a container that is replaced may still answer what it has begun: an invocation has 60 s."""
+"""The time of a replaced container to finish its requests: an invocation has 60 s."""
 _PING_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 3.0
@@ -46,7 +46,7 @@ _IN_USE = "in-use"
 
 
 class GivenUpError(Exception):
-    """Nobody waits for the container any longer."""
+    """The container is no longer needed."""
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Container:
             folder: Deleted when the container has ended.
             plan: What it runs.
             log: What it prints goes there.
-            temporary: Its TMPDIR, made here; None thinks of one.
+            temporary: Its TMPDIR, made here; None makes one up.
 
         Raises:
             StartError: Its image or its model can't be used here.
@@ -105,7 +105,7 @@ class Container:
 
     @property
     def address(self) -> Document:
-        """What a client needs to reach it, and to know that it is still this one."""
+        """The port for a client, and the process by which the client knows that it is still this container."""
         return {
             "process": processes.identity(self.process.pid),
             "port": self.port,
@@ -114,31 +114,31 @@ class Container:
 
     @property
     def running(self) -> bool:
-        """Whether its first process runs."""
+        """True if its first process runs."""
         return self.process.poll() is None
 
-    def wait_healthy(self, meanwhile: Callable[[], bool]) -> None:
-        """Wait until it answers /ping with 200.
+    def wait_healthy(self, may_continue: Callable[[], bool]) -> None:
+        """Wait until /ping returns 200.
 
         Args:
-            meanwhile: Called at every look; False gives up.
+            may_continue: Called at every poll; False gives up.
 
         Raises:
-            StartError: It ended, or never answered.
-            GivenUpError: `meanwhile` said so.
+            StartError: It ended, or never responded.
+            GivenUpError: `may_continue` returned False.
         """
         deadline = time.monotonic() + self.plan["startup"]
         while not self.healthy():
             if not self.running:
                 raise StartError(f"{self._did_not_pass()} The container exited with code {self.process.returncode}.")
-            if not meanwhile():
+            if not may_continue():
                 raise GivenUpError
             if time.monotonic() > deadline:
                 raise StartError(self._did_not_pass())
             time.sleep(_POLL_SECONDS)
 
     def healthy(self) -> bool:
-        """Whether /ping answers 200, and it is this container that answers."""
+        """True if /ping returns 200, and from this container."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PING_SECONDS)
         try:
             connection.request("GET", "/ping")
@@ -149,18 +149,18 @@ class Container:
             connection.close()
 
     def busy(self) -> bool:
-        """Whether somebody waits for its answer."""
+        """True if a client waits for its response."""
         try:
             with (self.folder.root / _IN_USE).open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except FileNotFoundError:  # somebody deleted the home
+        except FileNotFoundError:  # the home was deleted
             return False
         return False
 
     def retire(self, seconds: float = DRAIN_SECONDS) -> None:
-        """End it when it has answered what it has begun: nobody begins anything new once the record names another."""
+        """End it once it has finished its requests: no client sends new ones after the record names another."""
         deadline = time.monotonic() + seconds
         while self.running and self.busy() and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
@@ -178,14 +178,14 @@ class Container:
         _clear(self.folder, self.temporary)
 
     def _did_not_pass(self) -> str:
-        said = _last_line(self.log.path)
+        last = _last_line(self.log.path)
         return (
             f"The primary container for production variant {self.variant} did not pass the ping health check. "
-            f"Please check CloudWatch logs for this endpoint.{f' Its last line: {said}' if said else ''}"
+            f"Please check CloudWatch logs for this endpoint.{f' Its last line: {last}' if last else ''}"
         )
 
     def _listens(self) -> bool:
-        """Whether the port is this container's: another process may have taken it between two looks."""
+        """True if the port is this container's: another process may have taken it between two polls."""
         with suppress(psutil.Error):
             first = psutil.Process(self.process.pid)
             for process in [first, *first.children(recursive=True)]:
@@ -195,12 +195,12 @@ class Container:
         return False
 
 
-def clear_place(place: Path) -> None:
-    """End whatever an earlier supervisor left below an endpoint's folder."""
-    for folder in place.glob("*"):
-        temporary = folder / "temporary"
-        _clear(Folder(folder), temporary.read_text() if temporary.is_file() else "")
-    shutil.rmtree(place, ignore_errors=True)
+def clear_endpoint(folder: Path) -> None:
+    """End the containers that an earlier supervisor left below an endpoint's folder, and delete it."""
+    for container in folder.glob("*"):
+        temporary = container / "temporary"
+        _clear(Folder(container), temporary.read_text() if temporary.is_file() else "")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def unpack_model(backend: Backend, url: str, target: Path) -> None:
@@ -237,8 +237,8 @@ def _stage(backend: Backend, folder: Folder, plan: Document, temporary: str) -> 
     if plan["data"]:
         unpack_model(backend, plan["data"], folder.ml / "model")
     write_site(backend, folder, [], [])
-    asked = {key: str(value) for key, value in plan["environment"].items()}
-    env = environment(folder, temporary, asked, max(1, len(os.sched_getaffinity(0))))
+    variables = {key: str(value) for key, value in plan["environment"].items()}
+    env = environment(folder, temporary, variables, max(1, len(os.sched_getaffinity(0))))
     return [sys.executable, f"containers/{name}/main.py", "serve"], env
 
 

@@ -1,7 +1,7 @@
 """Endpoint configurations and endpoints as records.
 
-An endpoint keeps a copy of all that it runs (`_plan`, while it is updated `_next` too): as on AWS it goes on when its
-model or its configuration is deleted. Its supervisor alone changes `_plan` and `_processes`.
+An endpoint keeps a copy of all that it runs (`_plan`, while it is updated `_next` too): as on AWS it keeps running
+when its model or its configuration is deleted. Only its supervisor changes `_plan` and `_processes`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from medloop.local.state.store import Document, Table, Transaction
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 SERVING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
-"""States in which an endpoint answers."""
+"""States in which an endpoint responds."""
 STARTUP_SECONDS = 480
-"""How long a container may take to answer its first ping, unless its variant says otherwise: the service's default."""
+"""The time of a container until its first successful ping, unless its variant sets another: the service's default."""
 _SERVERLESS_MEMORY = range(1024, 6145, 1024)
 _MAX_CONCURRENCY = 200
 
@@ -75,12 +75,12 @@ def read_config(transaction: Transaction, name: str) -> Document:
 
 
 def create_endpoint(write: Transaction, request: Document, start: Callable[[], processes.Identity]) -> Document:
-    """Record an endpoint in the making.
+    """Record a new endpoint.
 
     Args:
         write: The transaction.
         request: CreateEndpoint's.
-        start: Starts its supervisor; called once the request is found to be in order.
+        start: Starts its supervisor; called once the request is valid.
 
     Raises:
         ServiceError: ValidationException when the name is taken, or there is no such configuration.
@@ -110,7 +110,7 @@ def update_endpoint(write: Transaction, request: Document) -> Document:
     """Record that an endpoint is to run another configuration.
 
     Raises:
-        ServiceError: ValidationException when it doesn't exist, is in the midst of a change, or failed.
+        ServiceError: ValidationException when it doesn't exist, is being changed, or failed.
     """
     name = request["EndpointName"]
     document = read_endpoint(write, name)
@@ -129,7 +129,7 @@ def delete_endpoint(write: Transaction, name: str) -> Document:
     """Record that an endpoint is to end.
 
     Raises:
-        ServiceError: ValidationException when it doesn't exist or is in the midst of a change.
+        ServiceError: ValidationException when it doesn't exist or is being changed.
     """
     document = read_endpoint(write, name)
     if document["EndpointStatus"] in IN_PROGRESS:
@@ -155,16 +155,16 @@ def endpoint_arn(name: str) -> str:
 
 
 def revive(backend: Backend, document: Document) -> Document:
-    """Start the supervisor of an endpoint that should have one again, where it is found dead."""
+    """Start the supervisor of an endpoint that should have one again, if it is dead."""
     if document["EndpointStatus"] == "Failed" or processes.alive(document["_supervisor"]):
         return document
     with backend.store.write() as write:
-        found = write.get(Table.ENDPOINTS, document["EndpointName"])
-        if found is None or processes.alive(found["_supervisor"]):  # another reader was first
-            return found or document
-        found["_supervisor"] = start_supervisor(backend, found["EndpointName"])
-        write.put(Table.ENDPOINTS, found["EndpointName"], found)
-    return found
+        current = write.get(Table.ENDPOINTS, document["EndpointName"])
+        if current is None or processes.alive(current["_supervisor"]):  # another reader was first
+            return current or document
+        current["_supervisor"] = start_supervisor(backend, current["EndpointName"])
+        write.put(Table.ENDPOINTS, current["EndpointName"], current)
+    return current
 
 
 def start_supervisor(backend: Backend, name: str) -> processes.Identity:

@@ -1,6 +1,6 @@
-"""The queue of an asynchronous endpoint: one file a request, answered in order, the answer an object in S3.
+"""The queue of an asynchronous endpoint: one file a request, processed in order; each response is an object in S3.
 
-A request leaves the queue when its answer or its failure is stored: after a crash it is answered once more, never lost.
+A request leaves the queue when its response or its failure is stored: after a crash it is sent again, never lost.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Queue:
         temporary.replace(folder / f"{time.time_ns():020}-{uuid.uuid4().hex}.json")
 
     def waiting(self) -> bool:
-        """Whether there is a request that nothing works on."""
+        """True if there is a request that no thread processes."""
         return any(path.name not in self.running for path in self.folder.glob("*.json"))
 
     def work(self, config: Document) -> None:
@@ -59,7 +59,7 @@ class Queue:
         most = config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", _DEFAULT_CONCURRENCY)
         waiting = [path for path in sorted(self.folder.glob("*.json")) if path.name not in self.running]
         for path in waiting[: most - len(self.running)]:
-            thread = threading.Thread(target=self._answer, args=(path,), daemon=True)
+            thread = threading.Thread(target=self._process, args=(path,), daemon=True)
             self.running[path.name] = thread
             thread.start()
 
@@ -67,20 +67,20 @@ class Queue:
         """Forget all requests."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _answer(self, path: Path) -> None:
+    def _process(self, path: Path) -> None:
         try:
             request = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return  # answered just now
+            return  # processed just now
         try:
-            answer = self._ask(request)
-            self.backend.objects.put(*split_uri(request["output"]), answer)
+            response = self._send(request)
+            self.backend.objects.put(*split_uri(request["output"]), response)
         except ServiceError as error:
             if request["failure"]:
                 self.backend.objects.put(*split_uri(request["failure"]), error.message.encode())
         path.unlink(missing_ok=True)
 
-    def _ask(self, request: Document) -> bytes:
+    def _send(self, request: Document) -> bytes:
         if time.time() > request["expires"]:
             raise ServiceError("ModelError", "The request expired in the queue (RequestTTLSeconds)")
         body = self.backend.objects.read(request["input"])

@@ -1,8 +1,8 @@
-"""Looks after one endpoint as long as it exists, in a process of its own (`medloop.local.runner`).
+"""Supervises one endpoint as long as it exists, in a process of its own (`medloop.local.runner`).
 
-It starts the containers, starts them again when they end, replaces them in an update (the old ones answer until the new
-ones do), works off the queue of an asynchronous endpoint, and ends with the endpoint. All that it does is in the
-endpoint's record, so that another supervisor takes over when it is killed; the containers die with it.
+It starts the containers, starts them again when they end, replaces them in an update (the old ones respond until the
+new ones do), processes the queue of an asynchronous endpoint, and ends with the endpoint. Its state is the endpoint's
+record, so that another supervisor takes over when it is killed; the containers are killed with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from medloop.local.errors import MAX_REASON, StartError
 from medloop.local.hosting import endpoints
 from medloop.local.hosting.calls import LOG_GROUP
-from medloop.local.hosting.container import Container, GivenUpError, clear_place
+from medloop.local.hosting.container import Container, GivenUpError, clear_endpoint
 from medloop.local.hosting.queue import Queue
 from medloop.local.jobs.folders import Folder
 from medloop.local.state.backend import Backend
@@ -29,28 +29,28 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
 class Supervisor:
-    """Looks after one endpoint.
+    """The supervisor of one endpoint.
 
     Args:
         backend: The backend.
         name: The endpoint.
-        stop: Set to end (the machine goes down); the endpoint comes back when somebody asks for it.
+        stop: Set to end (the computer shuts down); the endpoint comes back with its next request.
     """
 
     def __init__(self, backend: Backend, name: str, stop: threading.Event) -> None:
         self.backend = backend
         self.name = name
         self.stop = stop
-        self.place: Path = backend.home.root / "endpoints" / name
+        self.folder: Path = backend.home.root / "endpoints" / name
         self.containers: dict[str, Container] = {}
         self.retiring: list[threading.Thread] = []
         self.pause, self.not_before = _FIRST_PAUSE, 0.0
         self.queue = Queue(backend, name)
 
     def run(self) -> None:
-        """Do what the record asks for until the endpoint is gone, or another supervisor has taken over."""
+        """Follow the record until the endpoint is gone, or another supervisor has taken over."""
         try:
-            clear_place(self.place)
+            clear_endpoint(self.folder)
             with suppress(GivenUpError):
                 while (record := self._record()) is not None and not self.stop.is_set() and self._follow(record):
                     self._rest()
@@ -67,7 +67,7 @@ class Supervisor:
         return record if record is not None and record["_supervisor"]["pid"] == os.getpid() else None
 
     def _rest(self) -> None:
-        """Wait for something to do: a look at the records is dear, so they are read when their file has changed."""
+        """Wait for something to do; reading records is expensive, so they are read when their file has changed."""
         began, seen = time.monotonic(), self._stamp()
         while not self.stop.wait(_POLL_SECONDS) and time.monotonic() - began < _REST_SECONDS:
             ended = any(not container.running for container in self.containers.values())
@@ -82,7 +82,7 @@ class Supervisor:
         return stamps
 
     def _follow(self, record: Document) -> bool:
-        """One look; False when nothing is left to do."""
+        """Follow the record once; False when nothing is left to do."""
         status = record["EndpointStatus"]
         if status == "Deleting":
             self._delete()
@@ -105,7 +105,7 @@ class Supervisor:
         return self._change(EndpointStatus="InService", _processes=self._addresses())
 
     def _update(self, record: Document) -> None:
-        """Bring up what the update asks for beside what runs, then change over; what fails leaves all as it was."""
+        """Start the update's containers next to the running ones, then switch; a failure changes nothing."""
         plan = record["_next"]
         try:
             fresh = self._start_all(plan)
@@ -123,7 +123,7 @@ class Supervisor:
             self.retiring.append(thread)
 
     def _keep(self, record: Document) -> bool:
-        """Start again what ended; True when all runs."""
+        """Start containers that ended again; True when all run."""
         missing = [plan for plan in record["_plan"]["variants"] if not self._runs(plan)]
         if not missing:
             return True
@@ -160,17 +160,17 @@ class Supervisor:
         return started
 
     def _start(self, plan: Document) -> Container:
-        """Start a container and wait until it answers."""
+        """Start a container and wait until it is healthy."""
         log = self._log(plan["variant"]["VariantName"])
-        container = Container.start(self.backend, Folder(self.place / new_id(8)), plan, log)
+        container = Container.start(self.backend, Folder(self.folder / new_id(8)), plan, log)
         try:
-            container.wait_healthy(self._may_go_on)
+            container.wait_healthy(self._may_continue)
         except BaseException:
             container.end()
             raise
         return container
 
-    def _may_go_on(self) -> bool:
+    def _may_continue(self) -> bool:
         if self.stop.is_set() or (record := self._record()) is None:
             return False
         self._work(record)
@@ -203,7 +203,7 @@ class Supervisor:
             container.end()
         self.containers = {}
         self.queue.clear()
-        clear_place(self.place)
+        clear_endpoint(self.folder)
         with self.backend.store.write() as write:
             record = write.get(Table.ENDPOINTS, self.name)
             if record is not None and record["_supervisor"]["pid"] == os.getpid():
@@ -212,5 +212,5 @@ class Supervisor:
 
 
 def supervise(backend: Backend, name: str, stop: threading.Event) -> None:
-    """Look after an endpoint whose supervisor is this process (see `medloop.local.runner`)."""
+    """Supervise an endpoint whose supervisor is this process (see `medloop.local.runner`)."""
     Supervisor(backend, name, stop).run()

@@ -1,4 +1,4 @@
-"""Runs one transform job: its model's container answers for every object of the input, each answer an object."""
+"""Runs one transform job: sends every object of the input to the model's container, and stores each response."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from medloop.local.state.store import Document
 
 _MAX_PAYLOAD_MB = 6
 _SECONDS, _RETRIES = 600, 3
-"""How long an answer may take, and how often an object is tried again where the container is at fault."""
-_POOR = "Data download failed: no S3 objects found under"
+"""The time of a request in seconds, and the number of retries of an object when the container fails."""
+_NO_OBJECTS = "Data download failed: no S3 objects found under"
 
 
 def run_transform(job: Job, stop: threading.Event) -> Document:
@@ -61,14 +61,14 @@ def _run(job: Job, document: Document, log: LogStream, stopping: Callable[[], bo
     bucket, prefix = split_uri(uri)
     objects = list(job.backend.objects.walk(bucket, prefix))
     if not objects:
-        raise RequestError(f'{_POOR} "{uri}"')
+        raise RequestError(f'{_NO_OBJECTS} "{uri}"')
     plan = {**document["_container"], "variant": {"VariantName": "transform"}, "startup": STARTUP_SECONDS}
     plan["environment"] = {**plan["environment"], **document.get("Environment", {})}
     container = Container.start(job.backend, job.folder, plan, log, document["_temporary"])
     try:
         container.wait_healthy(lambda: not stopping())
         job.change(_process=container.address["process"])
-        responses = job.folder.root / "answers"
+        responses = job.folder.root / "responses"
         responses.mkdir()
         if not _transform_all(document, container, objects, responses, stopping):
             return False
@@ -79,7 +79,7 @@ def _run(job: Job, document: Document, log: LogStream, stopping: Callable[[], bo
         outputs.store_files(job, [(target, key, responses / str(index)) for index, key in enumerate(keys)])
         return True
     except BaseException:
-        job.withdraw_outputs()  # their list goes with the container's folder
+        job.withdraw_outputs()  # their list is deleted with the container's folder
         raise
     finally:
         container.end()
@@ -111,24 +111,24 @@ def _transform(document: Document, container: Container, item: Object, response:
     most = (document.get("MaxPayloadInMB") or _MAX_PAYLOAD_MB) << 20
     if item.size > most:
         raise RequestError(f"{item.key} has {item.size} bytes, and MaxPayloadInMB is {most >> 20}")
-    given = {
+    optional = {
         "Content-Type": document["TransformInput"].get("ContentType"),
         "Accept": document["TransformOutput"].get("Accept"),
     }
-    headers = {name: value for name, value in given.items() if value}
+    headers = {name: value for name, value in optional.items() if value}
     client = document.get("ModelClientConfig", {})
     seconds = client.get("InvocationsTimeoutInSeconds", _SECONDS)
-    said = "no answer"
+    reason = "no response"
     for _ in range(1 + client.get("InvocationsMaxRetries", _RETRIES)):
         try:
             status, _, body = post(container.port, item.path.read_bytes(), headers, seconds)
         except (NotSentError, TooLateError, BrokenError) as error:
-            said = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
             continue
         if status < 400:
             response.write_bytes(body)
             return
-        said = f"{status} {body.decode('utf-8', errors='replace')}"
+        reason = f"{status} {body.decode('utf-8', errors='replace')}"
         if status < 500:
             break
-    raise RequestError(f"{item.key}: {said}")
+    raise RequestError(f"{item.key}: {reason}")

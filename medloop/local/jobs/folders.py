@@ -1,4 +1,4 @@
-"""The staged folder of a job or a container, and how what is staged there is started."""
+"""The staged folder of a job or a container, and the command that starts the process in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PREFIX = re.compile(rf"(?<![\w./-]){re.escape(PREFIX)}(?=/|$|[\s,;:'\"])")
 
 @dataclass(frozen=True)
 class Launch:
-    """How a staged job is started."""
+    """The command, the environment and the working folder of a staged job."""
 
     argv: list[str]
     env: dict[str, str]
@@ -33,18 +33,18 @@ class Folder:
 
     @property
     def ml(self) -> Path:
-        """What the job sees as /opt/ml."""
+        """The folder that the job sees as /opt/ml."""
         return self.root / "ml"
 
     def local(self, path: str) -> Path:
-        """The staged place of a path that a request spells below /opt/ml.
+        """The staged location of a request's path below /opt/ml.
 
         Raises:
-            StagingError: The path lies elsewhere.
+            StagingError: The path isn't below /opt/ml.
         """
         relative = Path(path.removeprefix(PREFIX).strip("/"))
         if not (path == PREFIX or path.startswith(f"{PREFIX}/")) or ".." in relative.parts:
-            raise StagingError(f"LocalPath '{path}' must lie below {PREFIX}")
+            raise StagingError(f"LocalPath '{path}' must be below {PREFIX}")
         return self.ml / relative
 
     def rewrite(self, text: str, alias: Path | None = None) -> str:

@@ -22,42 +22,42 @@ def link_inputs(backend: Backend, source: Document, folder: Path) -> list[Object
         folder: Made where it doesn't exist.
 
     Raises:
-        StagingError: There is nothing, or what is there can't be laid out.
+        StagingError: There are no objects, or they can't be laid out as files.
     """
     uri, kind = source["S3Uri"], source["S3DataType"]
-    named = {"S3Prefix": _of_prefix, "ManifestFile": _of_manifest}.get(kind)
-    if named is None:
+    list_objects = {"S3Prefix": _objects_of_prefix, "ManifestFile": _objects_of_manifest}.get(kind)
+    if list_objects is None:
         raise StagingError(f"S3DataType {kind} of {uri} must be S3Prefix or ManifestFile on the local backend")
-    found = list(named(backend, uri))
-    if not found:
+    objects = list(list_objects(backend, uri))
+    if not objects:
         raise StagingError(
             f'Data download failed:No S3 objects found under S3 URL "{uri}" given in input data source. '
             f"Please ensure that the bucket exists in the selected region ({REGION}) and that objects exist under it"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for place, item in found:
-        link = folder / place
+    for path, item in objects:
+        link = folder / path
         link.parent.mkdir(parents=True, exist_ok=True)
         if link.is_symlink():
             where = f": {link.relative_to(folder)}" if kind == "S3Prefix" else ""
-            raise StagingError(f"two objects under {uri} have the same place{where}")
+            raise StagingError(f"two objects under {uri} have the same path{where}")
         link.symlink_to(item.path.resolve())
-    return [item for _, item in found]
+    return [item for _, item in objects]
 
 
-def _of_prefix(backend: Backend, uri: str) -> Iterator[tuple[str, Object]]:
+def _objects_of_prefix(backend: Backend, uri: str) -> Iterator[tuple[str, Object]]:
     bucket, prefix = split_uri(uri)
     return ((_relative(item.key, prefix), item) for item in backend.objects.walk(bucket, prefix))
 
 
 def _relative(key: str, prefix: str) -> str:
-    """Where an object of a prefix appears: below a folder's prefix, else by its name after the prefix's last slash."""
+    """An object's path in the channel: below a folder's prefix, else its name after the prefix's last slash."""
     if key.startswith(prefix.rstrip("/") + "/"):
         return key[len(prefix.rstrip("/")) + 1 :]
     return key[prefix.rfind("/") + 1 :]
 
 
-def _of_manifest(backend: Backend, uri: str) -> Iterator[tuple[str, Object]]:
+def _objects_of_manifest(backend: Backend, uri: str) -> Iterator[tuple[str, Object]]:
     """The objects that a manifest lists: `[{"prefix": "s3://b/p/"}, "a.png", ...]`, each at its name after the prefix.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3DataSource.html (S3Uri).
@@ -69,7 +69,7 @@ def _of_manifest(backend: Backend, uri: str) -> Iterator[tuple[str, Object]]:
     if not _is_manifest(document):
         raise StagingError(f'Data download failed:the manifest {uri} must be [{{"prefix": "s3://..."}}, "name", ...]')
     bucket, prefix = split_uri(document[0]["prefix"])
-    for index, name in enumerate(document[1:], 1):  # a name may be a patient's: entries are told by number
+    for index, name in enumerate(document[1:], 1):  # a name may be a patient's: entries are reported by number
         if ".." in name.split("/") or name.startswith("/"):
             raise StagingError(f"Data download failed:entry {index} of the manifest {uri} leaves its folder")
         try:

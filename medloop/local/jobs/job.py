@@ -109,7 +109,7 @@ class Job:
             return _read(transaction, self.kind, self.name)
 
     def change(self, **fields: Any) -> Document:
-        """Change its record, unless it has ended already (as when a reader has found its engine dead)."""
+        """Change its record, unless it has ended already (because its engine had died)."""
         with self.backend.store.write() as write:
             return _change(write, self.kind, self.name, fields)
 
@@ -124,14 +124,14 @@ class Job:
         with self.backend.store.write() as write:
             if self.kind is TRAINING:
                 fields.setdefault("SecondaryStatus", status)
-                fields |= _accounts(_read(write, self.kind, self.name), fields["TrainingEndTime"])
+                fields |= _times(_read(write, self.kind, self.name), fields["TrainingEndTime"])
             return _change(write, self.kind, self.name, fields)
 
     def reap(self, document: Document) -> Document:
         """End it when its supervisor is gone: kill its processes, clear what it left, then record it as Failed.
 
-        The record comes last, so that a reader that dies here leaves the rest to the next one; a job that had ended but
-        whose folder is still there is cleared as well.
+        The record comes last, so that a reader that dies half-way leaves the rest to the next one. A job that had ended
+        but whose folder is still there is cleared as well.
         """
         if document[self.kind.status] in ENDED and not self.folder.root.exists():
             return document
@@ -167,7 +167,7 @@ def create_job(
         write: The transaction.
         kind: The kind of job.
         request: The Create request, checked against the service's model.
-        start: Names the process that will run it; called once the request is found to be in order.
+        start: Names the process that will run it; called once the request is valid.
 
     Raises:
         ServiceError: ResourceInUse when the name is taken; ValidationException for a bad metric definition.
@@ -199,20 +199,20 @@ def _change(write: Transaction, kind: JobKind, name: str, fields: Document) -> D
         return document
     document |= {**fields, "LastModifiedTime": now()}
     if "SecondaryStatus" in fields:
-        _move_on(document)
+        _add_transition(document)
     write.put(kind.table, name, document)
     return document
 
 
-def _accounts(job: Document, ended: float) -> Document:
-    """What Describe says of a training job's time; nothing is billed here, spot saves nothing, no pool is kept."""
-    found: Document = {}
+def _times(job: Document, ended: float) -> Document:
+    """The times that Describe shows of a training job; locally nothing is billed, and no warm pool is kept."""
+    times: Document = {}
     if "TrainingStartTime" in job:
         seconds = max(1, round(ended - job["TrainingStartTime"]))
-        found = {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+        times = {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
     if job.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
-        found["WarmPoolStatus"] = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
-    return found
+        times["WarmPoolStatus"] = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
+    return times
 
 
 def _read(transaction: Transaction, kind: JobKind, name: str) -> Document:
@@ -225,7 +225,7 @@ def _read(transaction: Transaction, kind: JobKind, name: str) -> Document:
 
 
 def num_running(backend: Backend) -> int:
-    """How many jobs run on this machine under this home."""
+    """The number of jobs that run under this home."""
     with backend.store.read() as transaction:
         jobs = [(kind, job) for kind in KINDS.values() for job in transaction.select(kind.table)]
     return sum(job[kind.status] not in ENDED and processes.alive(job["_supervisor"]) for kind, job in jobs)
@@ -235,7 +235,7 @@ def _transition(status: str, time: float) -> Document:
     return {"Status": status, "StartTime": time, "StatusMessage": _MESSAGES.get(status, status)}
 
 
-def _move_on(document: Document) -> None:
+def _add_transition(document: Document) -> None:
     transitions, status = document["SecondaryStatusTransitions"], document["SecondaryStatus"]
     transitions[-1]["EndTime"] = document["LastModifiedTime"]
     transitions.append(_transition(status, document["LastModifiedTime"]))

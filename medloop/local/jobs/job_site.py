@@ -1,8 +1,8 @@
-"""What every Python process of a job runs first: staged as `sitecustomize.py`, beside `job_site.json`.
+"""Runs first in every Python process of a job: staged as `sitecustomize.py`, next to `job_site.json`.
 
 It makes a local job see what a container would: of this project, only the bundle's code (an editable install's finder,
-or an installed copy, would otherwise supply what the bundle lacks), and input files that can't be changed (they are
-links to the user's own). Standard library only: it runs in the job, before anything else.
+or an installed copy, would otherwise supply modules missing from the bundle), and input files that can't be changed
+(they are links to the user's own). Standard library only: it runs in the job, before anything else.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class BundleFinder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's spec; None for packages of others. Raises ModuleNotFoundError for what the bundle lacks."""
+        """The module's spec; None for packages of others. Raises ModuleNotFoundError if the bundle lacks it."""
         if fullname.partition(".")[0] not in self.packages:
             return None
         spec = PathFinder.find_spec(fullname, [self.code] if path is None else path, target)

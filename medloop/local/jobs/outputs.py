@@ -1,4 +1,4 @@
-"""What a job left, put into the object store: moved where it can be, packed where SageMaker packs it."""
+"""The outputs of a job on their way into the object store: moved if possible, packed if SageMaker packs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_TEXT = 1024
 
 
 def store_training(job: Job, document: Document) -> str:
-    """Pack the model (and output/data when it holds anything); returns the model archive's S3 URI."""
+    """Pack the model (and output/data unless it is empty); returns the model archive's S3 URI."""
     bucket, prefix = split_uri(f"{document['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output")
     ml = job.folder.ml
     sources = {"output": ml / "output" / "data", "model": ml / "model"}
@@ -30,7 +30,7 @@ def store_training(job: Job, document: Document) -> str:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder holds no file, or doesn't exist."""
+    """True if a folder contains no file, or doesn't exist."""
     return not any(_files(folder))
 
 
@@ -52,7 +52,7 @@ def store_files(job: Job, planned: list[tuple[str, str, Path]]) -> None:
     (job.folder.root / STORED).write_text(json.dumps(stamps), encoding="utf-8")
     objects = job.backend.objects
     for bucket, key, file in planned:
-        if file.is_symlink():  # what it points to is the user's, or the store's: copied, never moved
+        if file.is_symlink():  # its target belongs to the user or to the store: copied, never moved
             with file.open("rb") as body:
                 objects.put(bucket, key, body)
         else:
@@ -60,7 +60,7 @@ def store_files(job: Job, planned: list[tuple[str, str, Path]]) -> None:
 
 
 def read_text(path: Path) -> str:
-    """What a job said in its failure or message file, as far as the service shows it; empty when it said nothing."""
+    """The text of a job's failure or message file, as much as the service shows; empty if there is none."""
     try:
         with path.open("rb") as file:
             return file.read(4 * _MAX_TEXT).decode("utf-8", errors="replace").strip()[:_MAX_TEXT]

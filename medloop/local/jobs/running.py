@@ -29,7 +29,7 @@ from medloop.local.state.store import Document
 from medloop.log_metrics import metric_patterns
 
 STOP_GRACE_SECONDS: Final = 120.0
-"""What SageMaker gives a job between SIGTERM and SIGKILL."""
+"""SageMaker's time between SIGTERM and SIGKILL."""
 _DEFAULT_RUNTIME = 86_400
 _POLL_SECONDS = 0.05
 _STATUS_SECONDS = 0.5
@@ -61,14 +61,14 @@ def run_job(job: Job, stop: threading.Event, grace: float = STOP_GRACE_SECONDS) 
 
 
 def run_recorded(job: Job, work: Callable[[Document, LogStream], Document], **fields: Any) -> Document:
-    """Do a job's work; whatever happens, the record says how it ended, and the job's folders are cleared.
+    """Do a job's work; in any case the record gets the job's end, and the job's folders are deleted.
 
     Args:
         job: A job in progress whose supervisor is this process.
         work: Given the job's record and its log, does the work and ends the record; returns it.
         fields: Of the record, as the job begins.
     """
-    # Recorded before it is made, so that whoever finds this process dead can delete it.
+    # Recorded before it is made, so that a reader that finds this process dead can delete it.
     document = job.change(_temporary=str(Path(tempfile.gettempdir(), f"medloop-{new_id()}")), **fields)
     log = job.log
     try:
@@ -115,7 +115,7 @@ def _run_process(
     follower = threading.Thread(target=log.follow, args=(process.stdout,), daemon=True)
     follower.start()
     cause = _supervise(process, limit, stop_requested, grace)
-    # As with a container, whatever else still runs ends with the first process; it would keep the log open too.
+    # As in a container, all other processes end with the first one; they would keep the log open, too.
     processes.signal_own_group(process.pid, signal.SIGKILL)
     processes.kill_strays(job.folder.ml)
     follower.join(timeout=30)
@@ -158,8 +158,8 @@ def _finish(job: Job, ended: ProcessExit, log: LogStream) -> Document:
     if job.kind is not TRAINING and message:
         fields["ExitMessage"] = message
     if ended.cause is None and ended.code != 0:
-        said = outputs.read_text(output / "failure") if job.kind is TRAINING else message
-        return job.end("Failed", FailureReason=_reason(ended.code, said), **fields)
+        text = outputs.read_text(output / "failure") if job.kind is TRAINING else message
+        return job.end("Failed", FailureReason=_reason(ended.code, text), **fields)
     if ended.cause is None or job.kind is TRAINING:
         fields |= _store(job, stopped=ended.cause is not None)
     if ended.cause is None:
@@ -180,10 +180,10 @@ def _store(job: Job, *, stopped: bool) -> dict[str, Any]:
     return {"ModelArtifacts": {"S3ModelArtifacts": outputs.store_training(job, document)}}
 
 
-def _reason(code: int, said: str) -> str:
+def _reason(code: int, text: str) -> str:
     """SageMaker's words for a job that failed, kept within their length with the exit code at the end."""
     if code < 0:
-        said = said or f"the job's process was killed by signal {-code} ({signal.Signals(-code).name})"
+        text = text or f"the job's process was killed by signal {-code} ({signal.Signals(-code).name})"
         code = 128 - code
     ending = f", exit code: {code}"
-    return f"AlgorithmError: {said or 'See job logs for more information'}"[: MAX_REASON - len(ending)] + ending
+    return f"AlgorithmError: {text or 'See job logs for more information'}"[: MAX_REASON - len(ending)] + ending

@@ -1,6 +1,6 @@
 """Script mode: a training job run by the SDK's own drivers, which arrive as the channel `sm_drivers`.
 
-On AWS they run in SageMaker's PyTorch image; here this machine's Python stands for it. They spell `/opt/ml` out, so the
+On AWS they run in SageMaker's PyTorch image, locally in this environment's Python. They spell `/opt/ml` out, so the
 staged copy is rewritten. Requirements are those of this environment: pip finds them installed, and is kept offline.
 """
 
@@ -20,12 +20,12 @@ ENVIRONMENT = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_QUIET": "1",
 }
-"""Nothing is fetched: what the environment lacks fails the job, and pip names it."""
+"""Nothing is fetched: a package missing from the environment fails the job, and pip names it."""
 _DRIVERS = "input/data/sm_drivers"
 
 
 def code(folder: Folder) -> Path:
-    """Where the drivers unpack the job's code."""
+    """The folder in which the drivers unpack the job's code."""
     return folder.local(SCRIPT_CODE)
 
 

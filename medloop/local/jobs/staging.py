@@ -1,7 +1,8 @@
 """The folders and the command of a job, as SageMaker's container contract has them, below `<home>/jobs/<job>`.
 
-`ml` stands for `/opt/ml` (the job is told by ML_ROOT), `code` is the unpacked bundle, `site` holds what every Python
-process of the job runs first. Input folders are real; the files in them are links to stored objects or to the user's.
+`ml` stands for `/opt/ml` (ML_ROOT in the job's environment), `code` is the unpacked bundle, `site` contains the module
+that every Python process of the job runs first. Input folders are real; the files in them are links to stored objects
+or to the user's.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ def _processing(backend: Backend, job: Document, folder: Folder) -> Iterator[Obj
     for output in job.get("ProcessingOutputConfig", {}).get("Outputs") or []:
         folder.local(_local_path(output, "S3Output", output["OutputName"])).mkdir(parents=True, exist_ok=True)
     for source in job.get("ProcessingInputs") or []:
-        place = folder.local(_local_path(source, "S3Input", source["InputName"]))
-        yield from link_inputs(backend, source["S3Input"], place)
+        target = folder.local(_local_path(source, "S3Input", source["InputName"]))
+        yield from link_inputs(backend, source["S3Input"], target)
 
 
 def _local_path(channel: Document, member: str, name: str) -> str:
@@ -170,7 +171,7 @@ def _checkpoints(backend: Backend, job: Document, folder: Folder) -> list[Path]:
 
 
 def _cache(backend: Backend) -> dict[str, str]:
-    """Where training jobs keep prepared data: one folder for all of them, so that trials and reruns prepare nothing."""
+    """The variable of the prepared data's folder, one for all training jobs: trials and reruns prepare nothing."""
     folder = backend.home.folder("cache")
     folder.chmod(0o700)
     return {CACHE_VARIABLE: str(folder)}
@@ -179,14 +180,14 @@ def _cache(backend: Backend) -> dict[str, str]:
 def write_site(
     backend: Backend, folder: Folder, staged: list[Object], owned: list[Path], code: Path | None = None
 ) -> None:
-    """Stage the start-up module with what it protects: the store, and the folders that linked files really lie in.
+    """Stage the start-up module, and the list of folders that it protects: the store, and those of linked files.
 
     Args:
         backend: The backend.
         folder: The staged folder.
         staged: The linked inputs.
         owned: Folders outside the staged one that the process may write.
-        code: Where this project's packages come from; the unpacked bundle where it isn't given.
+        code: Where this project's packages come from; by default, the unpacked bundle.
     """
     site = folder.root / "site"
     shutil.copyfile(job_site.__file__, site / "sitecustomize.py")
@@ -225,24 +226,24 @@ def _environment(job: Job, document: Document) -> dict[str, str]:
     threads = max(1, len(os.sched_getaffinity(0)) // max(1, num_running(job.backend)))
     verb = job.kind.type.time_prefix.upper()
     own = {f"{verb}_JOB_NAME": job.name, f"{verb}_JOB_ARN": job.arn}
-    asked = tracking.environment(job.backend.home, document.get("Environment") or {})
-    return environment(job.folder, document["_temporary"], asked, threads) | own
+    variables = tracking.environment(job.backend.home, document.get("Environment") or {})
+    return environment(job.folder, document["_temporary"], variables, threads) | own
 
 
-def environment(folder: Folder, temporary: str, asked: dict[str, str], threads: int) -> dict[str, str]:
+def environment(folder: Folder, temporary: str, variables: dict[str, str], threads: int) -> dict[str, str]:
     """The request's environment over a small base; nothing else of ours, above all no credentials.
 
     Args:
         folder: The staged folder.
         temporary: The process's own TMPDIR, made here. Short: sockets' paths have 107 bytes at most.
-        asked: What the request sets.
+        variables: The variables that the request sets.
         threads: Threads that one process may use.
     """
     base = inherited_environment("HOME", "CUDA_VISIBLE_DEVICES")
     Path(temporary).mkdir(mode=0o700)
     base |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
-    given = {name: folder.rewrite(value) for name, value in asked.items()}
-    paths = [str(folder.root / "site"), str(folder.root / "code"), given.pop("PYTHONPATH", "")]
+    rewritten = {name: folder.rewrite(value) for name, value in variables.items()}
+    paths = [str(folder.root / "site"), str(folder.root / "code"), rewritten.pop("PYTHONPATH", "")]
     fixed = {
         "PATH": os.pathsep.join(filter(None, [str(Path(sys.executable).parent), base.get("PATH", "")])),
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -250,7 +251,7 @@ def environment(folder: Folder, temporary: str, asked: dict[str, str], threads: 
         "ML_ROOT": str(folder.ml),
         "TMPDIR": temporary,
     }
-    return {**base, **given, **fixed}
+    return {**base, **rewritten, **fixed}
 
 
 def _write_json(path: Path, document: Any) -> None:

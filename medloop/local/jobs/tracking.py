@@ -1,4 +1,4 @@
-"""What SageMaker does for a training job's trackers, on one machine."""
+"""Settings and folders of a training job's trackers, which SageMaker provides on AWS."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def store_uri(home: Home) -> str:
     return f"sqlite:///{home.root / 'mlflow' / 'mlflow.db'}"
 
 
-def environment(home: Home, asked: Mapping[str, str]) -> dict[str, str]:
-    """A job's environment with `local` resolved and, for W&B online alone, the user's own key."""
-    given = dict(asked)
-    if given.get("MLFLOW_TRACKING_URI") == LOCAL:
-        given["MLFLOW_TRACKING_URI"] = store_uri(home)
-    if given.get("WANDB_MODE") == "online" and "WANDB_API_KEY" in os.environ:
-        given.setdefault("WANDB_API_KEY", os.environ["WANDB_API_KEY"])
-    return given
+def environment(home: Home, requested: Mapping[str, str]) -> dict[str, str]:
+    """A job's environment with `local` resolved and, for W&B online only, the user's own key."""
+    variables = dict(requested)
+    if variables.get("MLFLOW_TRACKING_URI") == LOCAL:
+        variables["MLFLOW_TRACKING_URI"] = store_uri(home)
+    if variables.get("WANDB_MODE") == "online" and "WANDB_API_KEY" in os.environ:
+        variables.setdefault("WANDB_API_KEY", os.environ["WANDB_API_KEY"])
+    return variables
 
 
 def link_events(objects: Objects, job: Document, ml: Path) -> list[Path]:

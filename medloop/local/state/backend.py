@@ -1,4 +1,4 @@
-"""What every part of the local backend works on."""
+"""The backend: one home with its records and its objects, which every part of the local backend works on."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ class Backend:
         Raises:
             TargetError: The home can't be one.
         """
-        found = Home.find(home)
-        store = Store(found.database, found.folder)
-        return cls(found, store, Objects(found, store))
+        root = Home.find(home)
+        store = Store(root.database, root.folder)
+        return cls(root, store, Objects(root, store))

@@ -1,4 +1,4 @@
-"""Where the local backend keeps everything, and the names it answers with."""
+"""The folder of the local backend, and the names of its account."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ROLE_NAME = "medloop-local"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE_NAME}"
 HOME_VARIABLE = "MEDLOOP_HOME"
 
-_NOT_A_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENAMETOOLONG}
+_CANT_BE_MADE = {errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENAMETOOLONG}
 
 
 @dataclass(frozen=True)
 class Home:
-    """The folder that holds the local backend's state (`MEDLOOP_HOME`, default `.medloop`).
+    """The folder of the local backend's state (`MEDLOOP_HOME`, default `.medloop`).
 
     Args:
         root: Absolute path; made on first use.
@@ -34,10 +34,10 @@ class Home:
 
     @classmethod
     def find(cls, home: Path | None = None) -> Home:
-        """The home asked for, else `MEDLOOP_HOME`, else `.medloop` in the current folder.
+        """The requested home, else `MEDLOOP_HOME`, else `.medloop` in the current folder.
 
         Raises:
-            TargetError: The path lies below something that isn't a folder.
+            TargetError: The path is below something that isn't a folder.
         """
         root = Path(home or os.environ.get(HOME_VARIABLE) or ".medloop").expanduser().absolute()
         existing = next(path for path in (root, *root.parents) if os.path.lexists(path))
@@ -74,7 +74,7 @@ class Home:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            if error.errno not in _NOT_A_PLACE:
+            if error.errno not in _CANT_BE_MADE:
                 raise
             reason = os.strerror(error.errno or 0)
             raise TargetError(f"{path}: can't be written ({reason}); set {HOME_VARIABLE} to another folder") from error

@@ -10,14 +10,14 @@ from medloop.local.state.store import Document, Table, Transaction
 
 
 def caller() -> Document:
-    """The user of this process as STS would answer: a session of the local account's role that bears their name."""
+    """The user of this process as STS names it: a session of the local account's role that bears their name."""
     user = user_here()
     session = f"arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE_NAME}/{user}"
     return {"UserId": f"AROALOCAL:{user}", "Account": ACCOUNT, "Arn": session}
 
 
 def created_by() -> Document:
-    """The user of this process as SageMaker's records name who made or changed them (UserContext)."""
+    """The user of this process as SageMaker's records name their author (UserContext)."""
     known = caller()
     return {"IamIdentity": {"Arn": known["Arn"], "PrincipalId": known["UserId"]}}
 

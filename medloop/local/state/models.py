@@ -33,10 +33,13 @@ def create_model(write: Transaction, backend: Backend, request: Document) -> Doc
 
 def _container(write: Transaction, backend: Backend, request: Document) -> Document:
     """The one container of a model: image, artefact, environment, and the package that it is of."""
-    given = [*([request["PrimaryContainer"]] if "PrimaryContainer" in request else []), *request.get("Containers", [])]
-    if len(given) != 1:
-        raise invalid(f"The local backend serves models of one container; this one has {len(given)}")
-    definition: Document = given[0]
+    containers = [
+        *([request["PrimaryContainer"]] if "PrimaryContainer" in request else []),
+        *request.get("Containers", []),
+    ]
+    if len(containers) != 1:
+        raise invalid(f"The local backend serves models of one container; this one has {len(containers)}")
+    definition: Document = containers[0]
     package = definition.get("ModelPackageName")
     source = _approved(write, package) if package else definition
     if "Image" not in source:

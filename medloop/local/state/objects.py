@@ -3,7 +3,7 @@
 Prefixes are key prefixes, as in S3: `a/b` names `a/b/c` and `a/bc` alike. A user's folder is registered by reference: a
 symbolic link below the bucket, through which its files are objects that can be listed and read but never written.
 
-Two things differ from S3, because a file system holds the objects: a key can't lie below another object's key, and key
+Two things differ from S3, because the objects are files: a key can't be below another object's key, and key
 parts that are empty, `.` or `..` are refused. An object's ETag is the MD5 of its content, however it was uploaded.
 """
 
@@ -33,7 +33,7 @@ _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 @dataclass(frozen=True)
 class Object:
-    """One object: its key, the file that holds it, and that file's state when it was seen."""
+    """One object: its key, its file, and that file's state when it was read."""
 
     bucket: str
     key: str
@@ -44,7 +44,7 @@ class Object:
 
     @classmethod
     def at(cls, bucket: str, key: str, path: Path) -> Object:
-        """The object that a file holds. Raises OSError when the file is gone."""
+        """The object that is in a file. Raises OSError when the file is gone."""
         stat = path.stat()
         stamp = f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}"
         return cls(bucket, key, path, stat.st_size, stat.st_mtime, stamp)
@@ -66,8 +66,8 @@ class Objects:
     """All buckets below a home.
 
     Args:
-        home: Holds the buckets.
-        store: Holds the ETags of files already read.
+        home: The home with the buckets.
+        store: The store with the ETags of files already read.
     """
 
     def __init__(self, home: Home, store: Store) -> None:
@@ -100,7 +100,7 @@ class Objects:
         """
         parts = key.split("/")
         if "\0" in key or any(part in ("", ".", "..") for part in parts):
-            raise ServiceError("InvalidRequest", f"The local backend can't hold '{key}': a part is empty, . or ..")
+            raise ServiceError("InvalidRequest", f"The local backend can't store '{key}': a part is empty, . or ..")
         return self.bucket(bucket).joinpath(*parts)
 
     def head(self, bucket: str, key: str) -> Object:
@@ -122,10 +122,10 @@ class Objects:
         if folder and any(part in ("", ".", "..") for part in folder.split("/")):
             return
         base = root / folder if folder else root
-        # The home itself is no data, even where it lies in a folder registered by reference.
+        # The home itself is no data, even if it is in a folder registered by reference.
         hidden = frozenset({os.path.realpath(self.home.root)})
-        found = _walk(base, f"{folder}/" if folder else "", stem, hidden)
-        for key, path in sorted(found, key=lambda pair: os.fsencode(pair[0])):
+        files = _walk(base, f"{folder}/" if folder else "", stem, hidden)
+        for key, path in sorted(files, key=lambda pair: os.fsencode(pair[0])):
             with suppress(FileNotFoundError):  # deleted since it was found
                 yield Object.at(bucket, key, path)
 
@@ -160,7 +160,7 @@ class Objects:
         try:
             etag = _write(temporary, body)
             stamp = Object.at(bucket, key, temporary).stamp  # a rename keeps it; another writer's file has its own
-            _place(temporary, path, key, if_absent=if_absent)
+            _rename(temporary, path, key, if_absent=if_absent)
         finally:
             temporary.unlink(missing_ok=True)
         with self.store.write() as write:
@@ -168,10 +168,10 @@ class Objects:
         return etag
 
     def adopt(self, bucket: str, key: str, file: Path) -> None:
-        """Move a file into the store (a copy where it lies on another file system)."""
+        """Move a file into the store (a copy if it is on another file system)."""
         path = self._writable(bucket, key)
         try:
-            _place(file, path, key, if_absent=False)
+            _rename(file, path, key, if_absent=False)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -213,8 +213,8 @@ class Objects:
             if parent == root:
                 return path
             if parent.is_symlink():
-                raise ServiceError("AccessDenied", f"s3://{bucket}/{key} is a folder of yours: it is only read", 403)
-        raise AssertionError(f"{path} lies outside {root}")
+                raise ServiceError("AccessDenied", f"s3://{bucket}/{key} is a folder of the user: it is read-only", 403)
+        raise AssertionError(f"{path} is outside {root}")
 
 
 def reference(home: Home, folder: Path) -> str:
@@ -232,7 +232,7 @@ def reference(home: Home, folder: Path) -> str:
     """
     target = folder.expanduser().absolute()
     if not target.is_dir():
-        raise DataError(f"{folder}: is not a folder; name the folder that holds the data")
+        raise DataError(f"{folder}: is not a folder; name the folder with the data")
     plain = unicodedata.normalize("NFKD", target.resolve().name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "data"
     name = f"{slug}-{hashlib.sha256(os.fsencode(target.resolve())).hexdigest()[:8]}"
@@ -270,8 +270,8 @@ def _write(path: Path, body: BinaryIO | bytes) -> str:
     return digest.hexdigest()
 
 
-def _place(file: Path, path: Path, key: str, *, if_absent: bool) -> None:
-    """Rename a finished file to its key; the folder may vanish meanwhile, when its last object is deleted."""
+def _rename(file: Path, path: Path, key: str, *, if_absent: bool) -> None:
+    """Rename a finished file to its key; the folder may vanish in the meantime, when its last object is deleted."""
     for attempt in range(10):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -291,7 +291,7 @@ def _place(file: Path, path: Path, key: str, *, if_absent: bool) -> None:
 def _taken(error: OSError, path: Path, key: str) -> ServiceError:
     if path.is_file():
         return ServiceError("PreconditionFailed", f"At least one of the pre-conditions did not hold: {key} exists", 412)
-    return ServiceError("InvalidRequest", f"The local backend can't hold '{key}' beside a key that it is a part of")
+    return ServiceError("InvalidRequest", f"The local backend can't store '{key}' next to a key that it is a part of")
 
 
 def _digest(path: Path) -> str:

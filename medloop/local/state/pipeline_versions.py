@@ -1,4 +1,4 @@
-"""Versions of pipelines: every UpdatePipeline makes one, and an execution may start from any."""
+"""Versions of pipelines as records: every UpdatePipeline makes one, and an execution may start from any."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def change(write: Transaction, pipeline: Document, number: int, **fields: object
 
 
 def find(transaction: Transaction, pipeline: Document, number: int | None) -> Document:
-    """A pipeline as one of its versions has it: its record, with what that version has in place of the newest one.
+    """A pipeline as one of its versions has it: its record, with that version's fields instead of the newest one's.
 
     Args:
         transaction: The records.
@@ -44,17 +44,17 @@ def find(transaction: Transaction, pipeline: Document, number: int | None) -> Do
         ServiceError: ResourceNotFound.
     """
     newest: int = pipeline["_version"]
-    wanted = newest if number is None else number
-    version = transaction.get(Table.VERSIONS, _key(pipeline, wanted))
-    if version is None and wanted == newest:
+    requested = newest if number is None else number
+    version = transaction.get(Table.VERSIONS, _key(pipeline, requested))
+    if version is None and requested == newest:
         return pipeline
     if version is None:
-        raise not_found(f"Pipeline version {wanted} of '{pipeline['PipelineArn']}' does not exist.")
+        raise not_found(f"Pipeline version {requested} of '{pipeline['PipelineArn']}' does not exist.")
     rest = {name: value for name, value in pipeline.items() if name not in _KEPT}
-    return rest | {name: version[name] for name in (*_KEPT, *_SAID) if name in version} | {"_version": wanted}
+    return rest | {name: version[name] for name in (*_KEPT, *_SAID) if name in version} | {"_version": requested}
 
 
-def of(transaction: Transaction, pipeline: Document) -> list[Document]:
+def all_versions(transaction: Transaction, pipeline: Document) -> list[Document]:
     """All versions of a pipeline that are known, the oldest first."""
     known = transaction.select(Table.VERSIONS, pipeline["PipelineName"])
     if not any(version["PipelineVersionId"] == pipeline["_version"] for version in known):

@@ -1,7 +1,7 @@
 """The records of the local backend: JSON documents in SQLite tables.
 
 Several processes (commands, engines, job runners) use one file at once. Every change is one transaction, in WAL mode
-with full synchronisation: what a caller was told is on disk; a process that dies in mid-change leaves nothing of it.
+with full synchronisation: an acknowledged change is on disk, and a killed process leaves nothing of an unfinished one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from medloop.errors import TargetError
 SCHEMA_VERSION = 2
 _BUSY_SECONDS = 30.0
 _MOVE_AWAY = "move it away, or set MEDLOOP_HOME to another folder"
-_MENDS = {
-    "SQLITE_BUSY": "another process holds it; try again when that has ended",
+_FIXES = {
+    "SQLITE_BUSY": "another process has locked it; try again when that process has ended",
     "SQLITE_FULL": "free some space, or set MEDLOOP_HOME to a folder on another disk",
     "SQLITE_IOERR": "the disk may be full; free some space, or set MEDLOOP_HOME to a folder on another disk",
     "SQLITE_READONLY": "make it writable, or set MEDLOOP_HOME to another folder",
     "SQLITE_CANTOPEN": "set MEDLOOP_HOME to another folder",
 }
-"""What to do, by the beginning of SQLite's name for the error."""
+"""The fix, by the beginning of SQLite's name for the error."""
 
 Document = dict[str, Any]
 
@@ -39,7 +39,7 @@ def pick(document: Document, *names: str) -> Document:
 
 
 class Table(StrEnum):
-    """What is recorded; `_PARENTS` names the table that a record belongs to, and is deleted with."""
+    """The tables; `_PARENTS` names the table of the records that a table's records belong to, and are deleted with."""
 
     PIPELINES = "pipelines"
     EXECUTIONS = "executions"
@@ -82,7 +82,7 @@ def _schema() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Transaction:
-    """All reads and writes of one transaction; table names come from `Table` alone, values are bound."""
+    """All reads and writes of one transaction; table names come from `Table` only, values are bound."""
 
     db: sqlite3.Connection
 
@@ -98,7 +98,7 @@ class Transaction:
         return [json.loads(row[0]) for row in rows]
 
     def put(self, table: Table, key: str, document: Document, parent: str | None = None) -> None:
-        """Write a document; a record that exists keeps its parent and its place in the order."""
+        """Write a document; a record that exists keeps its parent and its position in the order."""
         text = json.dumps(document, ensure_ascii=False)
         done = self.db.execute(f"UPDATE {table} SET document = ? WHERE key = ?", (text, key))  # noqa: S608 (Table)
         if done.rowcount == 0:
@@ -137,7 +137,7 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """The one writer's transaction: committed at the end of the block, undone by an exception."""
+        """The one writer's transaction: committed at the end of the block, rolled back by an exception."""
         if not self._prepared:
             self.make_folder()
         with self._transaction("BEGIN IMMEDIATE") as transaction:
@@ -147,7 +147,7 @@ class Store:
     def _transaction(self, begin: str) -> Iterator[Transaction]:
         if not self._prepared:
             self._prepare()
-        with self._told(), closing(self._connect()) as db:
+        with self._translate_errors(), closing(self._connect()) as db:
             try:
                 db.execute(begin)
                 yield Transaction(db)
@@ -168,18 +168,18 @@ class Store:
         return db
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """What SQLite can't do because of the file or its disk, as an error with its mend; a bug stays as it is."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise SQLite's errors of the file or its disk as a TargetError with the fix; a bug stays unchanged."""
         try:
             yield
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
                 raise
-            mend = next((m for name, m in _MENDS.items() if error.sqlite_errorname.startswith(name)), _MOVE_AWAY)
-            raise TargetError(f"{self.path}: can't be used as medloop's database ({error}); {mend}") from error
+            fix = next((text for name, text in _FIXES.items() if error.sqlite_errorname.startswith(name)), _MOVE_AWAY)
+            raise TargetError(f"{self.path}: can't be used as medloop's database ({error}); {fix}") from error
 
     def _prepare(self) -> None:
-        with self._told(), closing(self._connect()) as db:
+        with self._translate_errors(), closing(self._connect()) as db:
             _enter_wal(db)
             if _version(db) == SCHEMA_VERSION:  # a reader need not wait for a writer
                 self._prepared = True
@@ -202,7 +202,7 @@ def _version(db: sqlite3.Connection) -> int:
 
 
 def _enter_wal(db: sqlite3.Connection) -> None:
-    """Switch to WAL; two processes that switch at once are told "locked" without SQLite's own wait."""
+    """Switch to WAL; two processes that switch at once get "locked" without SQLite's own wait."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:

@@ -1,6 +1,6 @@
 """Ranges of hyperparameters as a tuning request spells them, and as Optuna searches them.
 
-What Optuna knows of a value is its position; what a job is given is text. ReverseLogarithmic ranges are searched as
+Optuna knows a value by its position; a job gets it as text. ReverseLogarithmic ranges are searched as
 1 - x on a logarithmic scale, as SageMaker has them:
 https://docs.aws.amazon.com/sagemaker/latest/dg/automatic-model-tuning-define-ranges.html
 """
@@ -31,17 +31,17 @@ class CategoricalRange:
     values: tuple[str, ...]
 
     def distribution(self) -> BaseDistribution:
-        """What Optuna draws from."""
+        """Optuna's distribution of its values."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.values)
 
     def text(self, position: Position) -> str:
-        """What the job is given."""
+        """A value as the text of the job's hyperparameter."""
         return str(position)
 
     def position(self, text: str) -> Position | None:
-        """Where a value of an earlier tuning lies; None outside the range."""
+        """The position of a value of an earlier tuning; None outside the range."""
         return text if text in self.values else None
 
 
@@ -64,7 +64,7 @@ class NumericRange:
     scaling: Scaling
 
     def distribution(self) -> BaseDistribution:
-        """What Optuna draws from."""
+        """Optuna's distribution of its values."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if self.kind == "Integer":
@@ -74,14 +74,14 @@ class NumericRange:
         return FloatDistribution(self.low, self.high, log=self.scaling == "Logarithmic")
 
     def text(self, position: Position) -> str:
-        """What the job is given."""
+        """A value as the text of the job's hyperparameter."""
         if self.kind == "Integer":
             return str(int(position))
         value = 1 - float(position) if self.scaling == "ReverseLogarithmic" else float(position)
         return repr(min(max(value, self.low), self.high))
 
     def position(self, text: str) -> Position | None:
-        """Where a value of an earlier tuning lies; None outside the range."""
+        """The position of a value of an earlier tuning; None outside the range."""
         try:
             value = float(text)
         except ValueError:
@@ -102,21 +102,22 @@ def read_ranges(config: Document) -> list[Range]:
     Raises:
         ServiceError: ValidationException that names the hyperparameter.
     """
-    given = config.get("ParameterRanges") or {}
-    if given.get("AutoParameters"):
+    declared = config.get("ParameterRanges") or {}
+    if declared.get("AutoParameters"):
         raise invalid("AutoParameters are not known to the local backend; give the ranges.")
-    found: list[Range] = [
-        CategoricalRange(item["Name"], tuple(item["Values"])) for item in given.get("CategoricalParameterRanges") or []
+    ranges: list[Range] = [
+        CategoricalRange(item["Name"], tuple(item["Values"]))
+        for item in declared.get("CategoricalParameterRanges") or []
     ]
-    found += [_interval(item, "Integer") for item in given.get("IntegerParameterRanges") or []]
-    found += [_interval(item, "Continuous") for item in given.get("ContinuousParameterRanges") or []]
-    names = sorted(item.name for item in found)
+    ranges += [_interval(item, "Integer") for item in declared.get("IntegerParameterRanges") or []]
+    ranges += [_interval(item, "Continuous") for item in declared.get("ContinuousParameterRanges") or []]
+    names = sorted(item.name for item in ranges)
     if not names:
-        raise invalid("ParameterRanges must hold at least one hyperparameter.")
+        raise invalid("ParameterRanges must contain at least one hyperparameter.")
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise invalid(f"The hyperparameter {min(repeated)} has more than one range.")
-    return sorted(found, key=lambda item: item.name)
+    return sorted(ranges, key=lambda item: item.name)
 
 
 def _interval(item: Document, kind: Literal["Integer", "Continuous"]) -> NumericRange:

@@ -25,8 +25,8 @@ from medloop.local.tuning.search import Search, SearchTrial, grid
 from medloop.log_metrics import find_metrics, metric_patterns
 
 _POLL_SECONDS = 0.2
-_BARREN = 5
-"""So many trials without an objective fail the tuning job, as on SageMaker."""
+_MAX_WITHOUT_OBJECTIVE = 5
+"""A tuning job fails once this many trials, all of them, have no objective, as on SageMaker."""
 
 
 @dataclass
@@ -47,8 +47,8 @@ class TrialRun:
     stop: threading.Event = field(default_factory=threading.Event)
     _read: int = 0
 
-    def news(self) -> list[float]:
-        """The objective's values that the log has got since the last call."""
+    def new_values(self) -> list[float]:
+        """The objective's values that were logged since the last call."""
         try:
             with self.log.open("rb") as file:
                 file.seek(self._read)
@@ -62,7 +62,7 @@ class TrialRun:
 
 
 class TuningRun:
-    """One tuning job in the making.
+    """A running tuning job.
 
     Args:
         backend: The backend.
@@ -92,20 +92,20 @@ class TuningRun:
 
     def run(self) -> Document:
         """TrialRun all rounds; returns the record as it ended."""
-        while len(self.objectives) < self.max_jobs and not self._is_over() and not self._is_barren():
-            asked = self.search.ask(min(self.parallel, self.max_jobs - len(self.objectives)))
-            if not asked:
+        while len(self.objectives) < self.max_jobs and not self._is_over() and not self._has_no_objective():
+            drawn = self.search.ask(min(self.parallel, self.max_jobs - len(self.objectives)))
+            if not drawn:
                 break
-            self._round(asked)
+            self._round(drawn)
         if self.stop.is_set() or self._asked_to_stop():
             return tuning_jobs.end(self.backend, self.name, "Stopped")
         if all(value is None for value in self.objectives):
             return tuning_jobs.end(self.backend, self.name, "Failed", self._failure())
         return tuning_jobs.end(self.backend, self.name, "Completed")
 
-    def _round(self, asked: list[SearchTrial]) -> None:
-        with ThreadPoolExecutor(len(asked)) as pool:
-            runs = [self._start(trial) for trial in asked]
+    def _round(self, drawn: list[SearchTrial]) -> None:
+        with ThreadPoolExecutor(len(drawn)) as pool:
+            runs = [self._start(trial) for trial in drawn]
             futures: list[Future[Document]] = [pool.submit(run_job, run.job, run.stop) for run in runs]
             while not all(future.done() for future in futures):
                 wait(futures, _POLL_SECONDS)
@@ -116,16 +116,16 @@ class TuningRun:
         values = []
         for run, future in zip(runs, futures, strict=True):
             job = future.result()
-            self._is_behind(run)  # what came between the last look and the end
-            told = tuning_jobs.objective(self.document, job)
-            completed = job["TrainingJobStatus"] in ("Completed", "Stopped") and told is not None
-            values.append(told["Value"] if completed and told else None)
+            self._is_behind(run)  # values between the last poll and the end
+            objective = tuning_jobs.objective(self.document, job)
+            completed = job["TrainingJobStatus"] in ("Completed", "Stopped") and objective is not None
+            values.append(objective["Value"] if completed and objective else None)
             self.reason = self.reason or job.get("FailureReason", "")
-        self.search.tell(asked, values)
+        self.search.tell(drawn, values)
         self.objectives += values
 
     def _start(self, trial: SearchTrial) -> TrialRun:
-        request = tuning_jobs.trial_request(self.document, trial.place, trial.hyperparameters, new_id(8))
+        request = tuning_jobs.trial_request(self.document, trial.number, trial.hyperparameters, new_id(8))
         with self.backend.store.write() as write:
             document = create_job(write, TRAINING, request, processes.own_identity)
             document |= {"TuningJobArn": self.document[tuning_jobs.ARN], "_tuned": trial.hyperparameters}
@@ -135,7 +135,7 @@ class TuningRun:
         return TrialRun(trial, job, job.log.path, self.patterns)
 
     def _is_behind(self, run: TrialRun) -> bool:
-        return any([self.search.report(run.trial, value) for value in run.news()]) or run.trial.stopped
+        return any([self.search.report(run.trial, value) for value in run.new_values()]) or run.trial.stopped
 
     def _is_over(self) -> bool:
         late = self.deadline is not None and time.monotonic() > self.deadline
@@ -145,8 +145,8 @@ class TuningRun:
         with self.backend.store.read() as transaction:
             return bool(tuning_jobs.read(transaction, self.name)[tuning_jobs.STATUS] == "Stopping")
 
-    def _is_barren(self) -> bool:
-        return len(self.objectives) >= _BARREN and all(value is None for value in self.objectives)
+    def _has_no_objective(self) -> bool:
+        return len(self.objectives) >= _MAX_WITHOUT_OBJECTIVE and all(value is None for value in self.objectives)
 
     def _failure(self) -> str:
         if self.reason:
@@ -158,7 +158,7 @@ class TuningRun:
 
 
 def run_tuning(backend: Backend, name: str, stop: threading.Event) -> Document:
-    """TrialRun a recorded tuning job to its end; whatever happens, the record says how it ended.
+    """Run a recorded tuning job to its end; in any case the record gets that end.
 
     Args:
         backend: The backend.

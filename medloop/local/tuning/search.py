@@ -1,6 +1,6 @@
-"""Which hyperparameters are tried next, and which trials are stopped early: SageMaker's strategies on Optuna.
+"""The search of a tuning job: the next hyperparameters, the trials to stop early; SageMaker's strategies on Optuna.
 
-Trials are asked for in rounds and told in the order of their numbers, whatever the order in which they end; decisions
+Trials are drawn in rounds and reported in the order of their numbers, in whichever order they end; decisions
 follow the order in which a log reports values, never the clock. So a seed repeats a search as far as its jobs repeat.
 """
 
@@ -40,17 +40,17 @@ class SearchTrial:
     """One trial in progress.
 
     Args:
-        place: From 1, in the order of asking.
-        hyperparameters: The tuned ones, as the job is given them.
+        number: From 1, in the order in which they are drawn.
+        hyperparameters: The tuned ones, as the job gets them.
     """
 
-    place: int
+    number: int
     hyperparameters: dict[str, str]
     optuna: OptunaTrial
     series: list[float] = field(default_factory=list)
     """The objective's values in the order of the log."""
     stopped: bool = False
-    """Whether the search has decided to stop it."""
+    """True once the search has decided to stop it."""
 
 
 class Search:
@@ -87,7 +87,7 @@ class Search:
 
     def ask(self, count: int) -> list[SearchTrial]:
         """The next trials, no more than `count`; fewer at the end of a grid."""
-        asked = []
+        drawn = []
         for _ in range(count):
             if self._left is not None:
                 if not self._left:
@@ -96,8 +96,8 @@ class Search:
             trial = self.study.ask({item.name: item.distribution() for item in self.ranges})
             texts = {item.name: item.text(trial.params[item.name]) for item in self.ranges}
             self._num_asked += 1
-            asked.append(SearchTrial(self._num_asked, texts, trial))
-        return asked
+            drawn.append(SearchTrial(self._num_asked, texts, trial))
+        return drawn
 
     def report(self, trial: SearchTrial, value: float) -> bool:
         """Take the objective's next value; returns whether the trial is to be stopped."""
@@ -143,7 +143,7 @@ class Search:
         return series[-1] < median if self.maximise else series[-1] > median
 
     def _add(self, known: EarlierTrial) -> None:
-        """Add an earlier trial, where all its values lie within the ranges."""
+        """Add an earlier trial, if all its values are within the ranges."""
         from optuna.trial import create_trial
 
         positions: dict[str, Position] = {}
@@ -165,11 +165,11 @@ def grid(ranges: list[Range]) -> list[dict[str, Position]]:
 
 def max_resource(config: Document, static: dict[str, str]) -> int | None:
     """Hyperband's greatest number of epochs, as given or as the service infers it; None where it can't."""
-    given = (config.get("StrategyConfig") or {}).get("HyperbandStrategyConfig") or {}
+    hyperband = (config.get("StrategyConfig") or {}).get("HyperbandStrategyConfig") or {}
     texts = [static.get(name) for name in ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")]
-    found = given.get("MaxResource") or next((text for text in texts if text is not None), None)
+    most = hyperband.get("MaxResource") or next((text for text in texts if text is not None), None)
     try:
-        return int(found) if found is not None and int(found) > 0 else None
+        return int(most) if most is not None and int(most) > 0 else None
     except ValueError:
         return None
 
@@ -191,6 +191,6 @@ def _pruner(strategy: str, config: Document, static: dict[str, str]) -> BasePrun
 
     if strategy != "Hyperband":
         return NopPruner()
-    given = (config.get("StrategyConfig") or {}).get("HyperbandStrategyConfig") or {}
+    hyperband = (config.get("StrategyConfig") or {}).get("HyperbandStrategyConfig") or {}
     most = max_resource(config, static) or 1
-    return HyperbandPruner(min(given.get("MinResource", 1), most), most, _REDUCTION)
+    return HyperbandPruner(min(hyperband.get("MinResource", 1), most), most, _REDUCTION)

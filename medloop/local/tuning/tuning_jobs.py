@@ -1,7 +1,7 @@
 """Tuning jobs as records: made, changed, described with their trials, and ended when the process that ran them is gone.
 
 A trial is a training job whose record names its tuning job (`TuningJobArn`) and the hyperparameters that were tuned
-(`_tuned`). The tuning job's own record holds no copy of what its trials' records say.
+(`_tuned`). The tuning job's own record contains no copy of its trials' records.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ CONFIG = "HyperParameterTuningJobConfig"
 OBJECTIVE = "FinalHyperParameterTuningJobObjectiveMetric"
 MAX_NAME = 32
 _NOT_OF_A_TRIAL = ("DefinitionName", "TuningObjective", "HyperParameterRanges", "StaticHyperParameters")
-_UNKNOWN = ("TrainingJobDefinitions", "Autotune")
+_UNSUPPORTED = ("TrainingJobDefinitions", "Autotune")
 _MAX_SUMMARIES = 50
-_STRANGE = ("HyperParameterTuningResourceConfig",)
+_UNSUPPORTED_IN_DEFINITION = ("HyperParameterTuningResourceConfig",)
 
 
 def tuning_arn(name: str) -> str:
@@ -43,7 +43,7 @@ def create(write: Transaction, request: Document, start: Callable[[], processes.
     Args:
         write: The transaction.
         request: CreateHyperParameterTuningJob's, checked against the service's model.
-        start: Names the process that will run it; called once the request is found to be in order.
+        start: Names the process that will run it; called once the request is valid.
 
     Raises:
         ServiceError: ResourceInUse when the name is taken; ValidationException that names what can't be.
@@ -80,7 +80,7 @@ def trial_request(document: Document, number: int, hyperparameters: dict[str, st
         "TrainingJobName": name,
         "HyperParameters": {**definition.get("StaticHyperParameters", {}), **hyperparameters, **own},
     }
-    if "CheckpointConfig" in request:  # trials must not go on from one another's checkpoints
+    if "CheckpointConfig" in request:  # a trial must not resume from another's checkpoints
         config = request["CheckpointConfig"]
         request["CheckpointConfig"] = {**config, "S3Uri": f"{config['S3Uri'].rstrip('/')}/{name}"}
     return request
@@ -116,8 +116,8 @@ def end(backend: Backend, name: str, status: str, reason: str = "") -> Document:
 
 def trials(transaction: Transaction, name: str) -> list[Document]:
     """The training jobs of a tuning job, in the order of their numbers."""
-    found = [job for job in transaction.select(Table.TRAINING_JOBS) if job.get("TuningJobArn") == tuning_arn(name)]
-    return sorted(found, key=lambda job: str(job["TrainingJobName"]))
+    trial_jobs = [job for job in transaction.select(Table.TRAINING_JOBS) if job.get("TuningJobArn") == tuning_arn(name)]
+    return sorted(trial_jobs, key=lambda job: str(job["TrainingJobName"]))
 
 
 def reap(backend: Backend, document: Document) -> Document:
@@ -145,16 +145,16 @@ def name_of(metadata: Document) -> str:
 
 
 def is_completed(transaction: Transaction, metadata: Document) -> bool:
-    """Whether a step's metadata names a tuning job that completed."""
+    """True if a step's metadata names a tuning job that completed."""
     document = transaction.get(Table.TUNING_JOBS, name_of(metadata))
     return document is not None and document[STATUS] == "Completed"
 
 
 def objective(document: Document, job: Document) -> Document | None:
-    """A trial's objective as its log last told it; None where it told none."""
-    wanted = document[CONFIG]["HyperParameterTuningJobObjective"]
-    found = [m for m in job.get("FinalMetricDataList") or [] if m["MetricName"] == wanted["MetricName"]]
-    return {**wanted, "Value": found[-1]["Value"]} if found else None
+    """A trial's objective as its log last reported it; None if it reported none."""
+    objective_metric = document[CONFIG]["HyperParameterTuningJobObjective"]
+    reported = [m for m in job.get("FinalMetricDataList") or [] if m["MetricName"] == objective_metric["MetricName"]]
+    return {**objective_metric, "Value": reported[-1]["Value"]} if reported else None
 
 
 def summary(document: Document, job: Document) -> Document:
@@ -189,10 +189,10 @@ def summaries(transaction: Transaction, document: Document) -> list[Document]:
 
 
 def describe(transaction: Transaction, document: Document) -> Document:
-    """DescribeHyperParameterTuningJob's answer."""
-    found = summaries(transaction, document)
-    status = [item["TrainingJobStatus"] for item in found]
-    states = [item["ObjectiveStatus"] for item in found]
+    """DescribeHyperParameterTuningJob's response."""
+    trial_summaries = summaries(transaction, document)
+    status = [item["TrainingJobStatus"] for item in trial_summaries]
+    states = [item["ObjectiveStatus"] for item in trial_summaries]
     counters = {
         "Completed": status.count("Completed"),
         "InProgress": sum(item not in ENDED for item in status),
@@ -205,16 +205,16 @@ def describe(transaction: Transaction, document: Document) -> Document:
         "TrainingJobStatusCounters": counters,
         "ObjectiveStatusCounters": {name: states.count(name) for name in ("Succeeded", "Pending", "Failed")},
     }
-    if (winner := best(document, found)) is not None:
+    if (winner := best(document, trial_summaries)) is not None:
         shown["BestTrainingJob"] = winner
         if document.get("WarmStartConfig", {}).get("WarmStartType") == "IdenticalDataAndAlgorithm":
             earlier = [item for parent in _parents(transaction, document) for item in summaries(transaction, parent)]
-            shown["OverallBestTrainingJob"] = best(document, [*found, *earlier])
+            shown["OverallBestTrainingJob"] = best(document, [*trial_summaries, *earlier])
     return shown
 
 
 def properties(transaction: Transaction, document: Document) -> Document:
-    """What steps after a Tuning step may refer to: the Describe answer, and the best trials, the best first.
+    """Properties of a Tuning step for later steps: the Describe response, and the trials, best first.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-properties.html (Tuning step)
     """
@@ -247,13 +247,13 @@ def _parent_names(request: Document) -> list[str]:
 
 def _check(transaction: Transaction, request: Document) -> None:
     """Refuse what the service refuses, and what this backend can't do."""
-    for name in _UNKNOWN:
+    for name in _UNSUPPORTED:
         if request.get(name):
             raise invalid(f"{name} is not known to the local backend; give one TrainingJobDefinition with ranges.")
     if not request.get("TrainingJobDefinition"):
         raise invalid("TrainingJobDefinition is missing.")
     config, definition = request[CONFIG], request["TrainingJobDefinition"]
-    for name in _STRANGE:
+    for name in _UNSUPPORTED_IN_DEFINITION:
         if definition.get(name):
             raise invalid(f"TrainingJobDefinition.{name} is not known to the local backend; give ResourceConfig.")
     if config.get("TuningJobCompletionCriteria"):

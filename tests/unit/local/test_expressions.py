@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medloop.local.engine.expressions import Scope, holds, resolve
+from medloop.local.engine.expressions import Scope, is_true, resolve
 from medloop.local.errors import ExpressionError
 
 JOB = {
@@ -106,7 +106,7 @@ def compare(kind: str, left: Any, right: Any) -> dict[str, Any]:
 )
 def test_condition_holds_as_its_type_says(condition: dict[str, Any], outcome: bool) -> None:
     """Every condition type, both ways."""
-    assert holds(condition, scope()) is outcome
+    assert is_true(condition, scope()) is outcome
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,4 @@ def test_condition_holds_as_its_type_says(condition: dict[str, Any], outcome: bo
 def test_condition_that_compares_unlike_things_fails(condition: dict[str, Any]) -> None:
     """A gate never passes, or blocks, because a number came as text."""
     with pytest.raises(ExpressionError):
-        holds(condition, scope())
+        is_true(condition, scope())

@@ -69,7 +69,7 @@ names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.
         ([{"prefix": f"s3://{BUCKET}/raw/"}, "../Jane Doe"], "entry 1 .* leaves its folder"),
         ([{"prefix": f"s3://{BUCKET}/raw/"}, "/Jane Doe"], "entry 1 .* leaves its folder"),
         ([{"prefix": f"s3://{BUCKET}/raw/"}, "a", "Jane Doe"], "no object is at entry 2"),
-        ([{"prefix": f"s3://{BUCKET}/raw/"}, "a", "a"], "have the same place$"),
+        ([{"prefix": f"s3://{BUCKET}/raw/"}, "a", "a"], "have the same path$"),
     ],
 )
 def test_a_broken_manifest_is_refused_without_naming_anyone(local: Local, body: Any, reason: str) -> None:

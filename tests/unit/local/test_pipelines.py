@@ -169,7 +169,7 @@ def test_definition_may_lie_in_s3(local: Any) -> None:
         ([fail("A", {"Get": "Steps.B.X"})], "'A' refers to 'B'"),
         ([fail("A", {"Get": "Parameters.X"})], "Parameters.X"),
         ([{**fail("A", "x"), "DependsOn": ["B"]}, {**fail("B", "x"), "DependsOn": ["A"]}], "wait for each other"),
-        ([condition("A", yes=[condition("B")])], "'B' lies within"),
+        ([condition("A", yes=[condition("B")])], "'B' is within"),
         ([condition("A", yes=[{"Name": "T", "Type": "EMR"}])], "'T' has the type 'EMR'"),
         ([{"Name": "", "Type": "Fail"}], "no valid Name"),
         ([fail("A" * 65, "x")], "no valid Name"),

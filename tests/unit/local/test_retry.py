@@ -211,7 +211,7 @@ def test_selections_that_cannot_run_are_refused(local: Any) -> None:
     local.finish(refused)
     cases: dict[str, tuple[Any, ...]] = {
         "are no steps of the pipeline": (refused, "Train", "Nothing"),
-        "step Train lies on a path between": (refused, "Make", "Gate"),
+        "step Train is on a path between": (refused, "Make", "Gate"),
         r"SourcePipelineExecutionArn: null. The selected steps \[Train\] have dependencies on \[Make\]": (
             None,
             "Train",

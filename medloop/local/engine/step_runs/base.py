@@ -1,4 +1,4 @@
-"""What a running step works with, and how it ends."""
+"""A run of a step, its result, and the base class of the runners of step types."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from medloop.local.state.store import Document, Transaction
 
 @dataclass(frozen=True)
 class StepRun:
-    """What a running step works with.
+    """One run of a step.
 
     Args:
         backend: The backend.
         execution: ARN of the execution.
         step: The step.
-        scope: What its expressions may refer to.
+        scope: The values that its expressions may refer to.
         stop: Set when the execution is stopped.
-        note: What its job's log says first, if anything.
+        note: The first line of its job's log; empty for none.
     """
 
     backend: Backend
@@ -69,7 +69,7 @@ class StepRun:
 
 @dataclass(frozen=True)
 class StepResult:
-    """How a step ended.
+    """The result of a step.
 
     Args:
         status: Its StepStatus.

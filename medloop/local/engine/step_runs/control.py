@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medloop.definition.read import OUTCOMES
-from medloop.local.engine.expressions import holds, resolve
+from medloop.local.engine.expressions import is_true, resolve
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
 
 
@@ -13,7 +13,7 @@ class Condition(StepRunner):
     def run(self, run: StepRun) -> StepResult:
         """See StepRunner."""
         conditions = run.step.arguments.get("Conditions") or []
-        outcome = OUTCOMES["yes" if all(holds(condition, run.scope) for condition in conditions) else "no"]
+        outcome = OUTCOMES["yes" if all(is_true(condition, run.scope) for condition in conditions) else "no"]
         return StepResult("Succeeded", {"Outcome": outcome}, {"Condition": {"Outcome": outcome}})
 
 

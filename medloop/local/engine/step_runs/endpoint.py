@@ -28,28 +28,28 @@ def _put(run: StepRun, request: Document) -> None:
     """Create or update the endpoint, or resume what an engine began that died."""
     name, config = request["EndpointName"], request["EndpointConfigName"]
     with run.backend.store.write() as write:
-        found = write.get(Table.ENDPOINTS, name)
-        if found is None:
+        endpoint = write.get(Table.ENDPOINTS, name)
+        if endpoint is None:
             endpoints.create_endpoint(write, request, lambda: endpoints.start_supervisor(run.backend, name))
             return
-        coming = (found["_next"] or found["_plan"])["config"]
-        if found["EndpointStatus"] == "Failed" or coming != config:
-            found = endpoints.update_endpoint(write, request)
-    endpoints.revive(run.backend, found)
+        coming = (endpoint["_next"] or endpoint["_plan"])["config"]
+        if endpoint["EndpointStatus"] == "Failed" or coming != config:
+            endpoint = endpoints.update_endpoint(write, request)
+    endpoints.revive(run.backend, endpoint)
 
 
 def _wait(run: StepRun, request: Document, metadata: Document) -> StepResult:
     """Wait until the endpoint serves the configuration; a stopped execution leaves it to end by itself."""
     name, config = request["EndpointName"], request["EndpointConfigName"]
     while not run.stop.is_set():
-        found = endpoints.describe_endpoint(run.backend, name)
-        if found["EndpointStatus"] not in endpoints.IN_PROGRESS:
+        endpoint = endpoints.describe_endpoint(run.backend, name)
+        if endpoint["EndpointStatus"] not in endpoints.IN_PROGRESS:
             break
         time.sleep(_POLL_SECONDS)
     else:
         return StepResult("Stopped", metadata=metadata)
-    if found["EndpointStatus"] == "InService" and found["EndpointConfigName"] == config:
-        return StepResult("Succeeded", found, metadata)
-    reason = found.get("FailureReason") or f"another configuration came first: {found['EndpointConfigName']}"
-    error = invalid(f"Endpoint {name} is {found['EndpointStatus']}: {reason}")
-    return StepResult("Failed", found, metadata, f"ClientError: {error.message}")
+    if endpoint["EndpointStatus"] == "InService" and endpoint["EndpointConfigName"] == config:
+        return StepResult("Succeeded", endpoint, metadata)
+    reason = endpoint.get("FailureReason") or f"another configuration came first: {endpoint['EndpointConfigName']}"
+    error = invalid(f"Endpoint {name} is {endpoint['EndpointStatus']}: {reason}")
+    return StepResult("Failed", endpoint, metadata, f"ClientError: {error.message}")

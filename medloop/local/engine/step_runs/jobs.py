@@ -19,7 +19,7 @@ _MAX_JOB_NAME = 63
 
 
 class JobRunner(StepRunner):
-    """Runs a job of one kind; what its record holds at its end are the step's properties."""
+    """Runs a job of one kind; its last record has the step's properties."""
 
     kind: ClassVar[JobKind]
 
@@ -38,7 +38,7 @@ class JobRunner(StepRunner):
         return run_job(job, stop)
 
     def result(self, run: StepRun, ended: Document, metadata: Document) -> StepResult:
-        """How the step ends with its job."""
+        """The step's result from its job's last record."""
         status = ended[self.kind.status]
         if status == "Completed":
             files = property_files(run.step.document.get("PropertyFiles") or [], ended)

@@ -1,4 +1,4 @@
-"""Lambda steps: one run of a function, whose answer's declared members later steps may refer to."""
+"""Lambda steps: one run of a function; later steps may refer to the declared members of its response."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class Lambda(StepRunner):
         metadata: Document = {"Lambda": {"Arn": arn, "OutputParameters": []}}
         try:
             with run.backend.store.read() as read:
-                found = functions.read(read, arn)
+                function = functions.read(read, arn)
         except ServiceError as error:
             return StepResult("Failed", {}, metadata, f"ClientError: Failed to invoke lambda function. {error.message}")
         run.show(Metadata=metadata)
-        answer = invoke_function(run.backend, {**found, "Timeout": min(found["Timeout"], MAX_SECONDS)}, event)
-        if answer.error is not None:
-            said = f"{answer.error.get('errorType')}: {answer.error.get('errorMessage')}"
-            return StepResult("Failed", {}, metadata, f"ClientError: Lambda function {arn} failed: {said}")
-        return _result(run, answer, metadata)
+        response = invoke_function(run.backend, {**function, "Timeout": min(function["Timeout"], MAX_SECONDS)}, event)
+        if response.error is not None:
+            message = f"{response.error.get('errorType')}: {response.error.get('errorMessage')}"
+            return StepResult("Failed", {}, metadata, f"ClientError: Lambda function {arn} failed: {message}")
+        return _result(run, response, metadata)
 
 
-def _result(run: StepRun, answer: FunctionResponse, metadata: Document) -> StepResult:
+def _result(run: StepRun, response: FunctionResponse, metadata: Document) -> StepResult:
     values: dict[str, Any] = {}
     for output in run.step.document.get("OutputParameters") or []:
         name, kind = output["OutputName"], output["OutputType"]
-        value = answer.value.get(name) if isinstance(answer.value, dict) else None
+        value = response.value.get(name) if isinstance(response.value, dict) else None
         if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "Boolean"):
             reason = f"ClientError: The output parameter {name} of type {kind} is not in the function's response"
             return StepResult("Failed", {}, metadata, reason)

@@ -9,12 +9,12 @@ from medloop.definition.step_types import STEP_TYPES
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
 from medloop.local.errors import RequestError, ServiceError, failure_reason, refusal_reason
 
-RUN_HERE = frozenset(name for name, row in STEP_TYPES.items() if row.runner)
+RUN_LOCALLY = frozenset(name for name, row in STEP_TYPES.items() if row.runner)
 """The step types that a local execution runs."""
 
 
 def runner_of(step_type: str) -> StepRunner:
-    """The runner of a step type that is run here.
+    """The runner of a step type that is run locally.
 
     Raises:
         TypeError: The row names no subclass of StepRunner.
@@ -28,7 +28,7 @@ def runner_of(step_type: str) -> StepRunner:
 
 
 def run_step(run: StepRun) -> StepResult:
-    """Run a step to its end; whatever goes wrong fails it, with the reason."""
+    """Run a step to its end; any error fails it, with the reason."""
     try:
         return runner_of(run.step.type).run(run)
     except ServiceError as error:
