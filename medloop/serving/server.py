@@ -6,7 +6,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 
 import uvicorn
 
@@ -17,15 +16,10 @@ from medloop.serving.settings import ServeSettings
 
 GRACE = 25
 """Seconds for requests in work after SIGTERM; hosting sends SIGKILL five seconds later."""
-Loader = Callable[[ServeSettings], Service]
 
 
-def serve(settings: ServeSettings, load: Loader | None = None) -> None:
+def serve(settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT.
-
-    Args:
-        settings: Address, model folder and limits.
-        load: Loads the model; default: `medloop.serving.loading.load_service`.
 
     Raises:
         TargetError: The port is not available.
@@ -44,7 +38,9 @@ def serve(settings: ServeSettings, load: Loader | None = None) -> None:
     def prepare() -> None:
         start = time.monotonic()
         try:
-            endpoint.service = (load or _load)(settings)
+            from medloop.serving.loading import load_service  # torch takes seconds; /ping responds in the meantime
+
+            endpoint.service = load_service(settings)
             print(f"ready in {time.monotonic() - start:.1f} s: {_title(endpoint.service)}", flush=True)
         except Exception as error:
             failures.append(error)
@@ -68,12 +64,6 @@ def _shut_down_on_signals(server: uvicorn.Server) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, shut_down)
-
-
-def _load(settings: ServeSettings) -> Service:
-    from medloop.serving.loading import load_service  # torch takes seconds to import; /ping responds in the meantime
-
-    return load_service(settings)
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

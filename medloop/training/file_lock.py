@@ -24,16 +24,12 @@ def lock_file(path: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         deadline = time.monotonic() + wait_seconds
-        while not _lock(file.fileno()):
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"{path.name}: locked by another process for {wait_seconds:g} s")
-            time.sleep(0.1)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(f"{path.name}: locked by another process for {wait_seconds:g} s") from None
+                time.sleep(0.1)
         yield
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
