@@ -85,9 +85,9 @@ def serving(model: Path, log: Path, *words: str, seconds: float = 120) -> Iterat
 def _await_ready(process: subprocess.Popen[bytes], log: Path, deadline: float) -> str:
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
-        found = LISTENING.search(log.read_text())
-        if found:
-            url = f"http://{found[1]}:{found[2]}"
+        matches = LISTENING.search(log.read_text())
+        if matches:
+            url = f"http://{matches[1]}:{matches[2]}"
             if httpx.get(f"{url}/ping", timeout=30).status_code == 200:
                 return url
         time.sleep(0.1)

@@ -37,7 +37,7 @@ def main():
     WORK
 
 def meet():
-    """Join the other process, then wait for it until it is gone."""
+    """Join the other process, then wait for its end."""
     import torch.distributed as dist
     dist.init_process_group("gloo")
     dist.barrier()
@@ -80,12 +80,12 @@ def end(root: Path, process: subprocess.Popen[str]) -> Ended:
 
 def ranks(root: Path) -> list[psutil.Process]:
     """Processes of the program, its launcher aside."""
-    found = []
+    processes = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         if str(root / "main.py") in words and "medloop.container.torchrun" not in words:
-            found.append(process)
-    return found
+            processes.append(process)
+    return processes
 
 
 def test_metrics_are_there_once_and_errors_say_whose_they_are(tmp_path: Path) -> None:
@@ -147,10 +147,10 @@ MEETING = """
         (root.parent / f"sum-{int(total)}").touch()
     dist.destroy_process_group()
 """
-SAVING = """with catch_sigterm() as asked:
+SAVING = """with catch_sigterm() as received:
         (root / f"ready-{rank}").touch()
-        asked.wait()
-        (root / f"asked-{rank}").touch()
+        received.wait()
+        (root / f"received-{rank}").touch()
         time.sleep(1)
         (root / f"saved-{rank}").touch()
         raise Terminated("stopped; the same job resumes")"""
@@ -164,7 +164,7 @@ def test_sigterm_lets_every_process_save(tmp_path: Path) -> None:
     for _ in range(4):
         process.send_signal(signal.SIGTERM)
         time.sleep(0.15)
-    wait_until(lambda: (ml / "asked-0").exists() and (ml / "asked-1").exists())
+    wait_until(lambda: (ml / "received-0").exists() and (ml / "received-1").exists())
     workers[0].send_signal(signal.SIGTERM)
     ended = end(tmp_path, process)
     assert (ended.code, ended.failure) == (TERMINATED, None), ended.err

@@ -47,8 +47,8 @@ def start(root: Path, *words: str) -> subprocess.Popen[str]:
 def newest(root: Path) -> dict[str, Any]:
     """Where the newest checkpoint's run was."""
     folder = max((root / "checkpoints").glob("step-*"))
-    found: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))["progress"]
-    return found
+    progress: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))["progress"]
+    return progress
 
 
 def test_a_segmenter_stopped_in_two_processes_goes_on_in_one(tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def good_images(model: Path, server: Server, folder: Path) -> list[Shot]:
         path = folder / f"{seed}.png"
         path.write_bytes(png(pixels))
         answer = httpx.post(f"{server.url}/invocations", content=path.read_bytes())
-        found = list(answer.json()["probabilities"].values())
-        np.testing.assert_allclose(found, predictor.probabilities([path])[0], atol=1e-6)
+        actual = list(answer.json()["probabilities"].values())
+        np.testing.assert_allclose(actual, predictor.probabilities([path])[0], atol=1e-6)
         shots.append(Shot(path.read_bytes(), answer.content))
     return shots
 
@@ -87,9 +87,9 @@ def test_volumes(tmp_path: Path) -> None:
     expected = VolumePredictor.load(model).segment(path)
     with serving(model, tmp_path / "log") as server:
         answer = httpx.post(f"{server.url}/invocations", content=path.read_bytes(), timeout=60)
-        found = read_map(answer.content)
-        np.testing.assert_array_equal(found.dataobj, expected.labels)
-        np.testing.assert_array_equal(found.affine, expected.affine)
+        actual = read_map(answer.content)
+        np.testing.assert_array_equal(actual.dataobj, expected.labels)
+        np.testing.assert_array_equal(actual.affine, expected.affine)
         bad = httpx.post(f"{server.url}/invocations", content=path.read_bytes()[:-9], timeout=60)
         assert bad.status_code == 400
     assert server.process.returncode == 0

@@ -110,12 +110,12 @@ class TestLaunch:
     def test_one_process_goes_on_and_says_so(
         self, ml_root: Path, strategy: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """One GPU, or one process asked for; a GPU is never shared."""
+        """One GPU, or one requested process; a GPU is never shared."""
         for processes, gpus in ((0, "1"), (1, "0"), (1, "4"), (2, "1")):
             assert launched(strategy, processes, {"SM_NUM_GPUS": gpus}) is None
-            said = capsys.readouterr().out
-            assert said.startswith(f"strategy={strategy}: ")
-            assert said.endswith("one process trains, as with strategy=single\n")
+            output = capsys.readouterr().out
+            assert output.startswith(f"strategy={strategy}: ")
+            assert output.endswith("one process trains, as with strategy=single\n")
 
     def test_single_goes_on_silently(self, ml_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Whatever GPUs there are."""
@@ -129,7 +129,7 @@ class TestLaunch:
             launched("single", 0, {})
 
     def test_a_child_of_torchrun_goes_on(self, ml_root: Path) -> None:
-        """Whoever started it, SDK or launcher; one that was to train alone is told."""
+        """Started by SDK or launcher; strategy=single is refused."""
         write_config(ml_root, TWO_HOSTS)
         child = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "SM_NUM_GPUS": "8"}
         assert launched("fsdp", 0, child) is None
@@ -155,7 +155,7 @@ class TestEnvironment:
     """What launcher and processes find."""
 
     def test_processes_divide_the_cores(self) -> None:
-        """Where nothing is said; never none."""
+        """The default; never zero."""
         assert environment(LaunchPlan(4), {}, cores=48)["OMP_NUM_THREADS"] == "12"
         assert environment(LaunchPlan(4), {}, cores=2)["OMP_NUM_THREADS"] == "1"
 
@@ -269,7 +269,7 @@ class TestFindCause:
         assert find_cause({0: 2, 1: 1}, [follows, bug], stopped=False).reason == bug.reason
 
     def test_a_bug_whose_traceback_leads_through_gloo_is_a_bug(self) -> None:
-        """Only what is said counts."""
+        """Only the reported reason counts."""
         bug = RankFailure(0, f"TypeError: x\nTraceback (most recent call last):\n {self.LOST}", 1, False, 1.0)
         assert not bug.is_consequence
 

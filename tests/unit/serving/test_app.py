@@ -1,4 +1,4 @@
-"""The hosting contract: what is answered when, whatever the model."""
+"""The hosting contract, for any model."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def free(error: Exception | None = None) -> Held:
     return held
 
 
-def test_ping_says_whether_the_model_is_loaded() -> None:
-    """503 before, 200 after; a request before is asked to come again."""
+def test_ping_reports_that_the_model_is_loaded() -> None:
+    """503 before, 200 after; a request before is refused with Retry-After."""
     endpoint = Endpoint(SMALL)
     caller = TestClient(make_app(endpoint))
     assert caller.get("/ping").status_code == 503
@@ -66,7 +66,7 @@ def test_ping_says_whether_the_model_is_loaded() -> None:
     assert caller.post("/invocations", content=png()).status_code == 200
 
 
-def test_what_batch_transform_asks() -> None:
+def test_execution_parameters_of_batch_transform() -> None:
     """One file a request, no larger than what is taken."""
     content = client(image_service()).get("/execution-parameters").json()
     assert content == {"MaxConcurrentTransforms": 2, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 1}
@@ -84,7 +84,7 @@ def test_nothing_else_is_there(method: str, path: str, status: int) -> None:
 
 
 def test_busy_endpoint_answers_ping_and_refuses_what_it_cannot_hold() -> None:
-    """One at work and `queue` waiting; the next gets 503 with Retry-After; when the line is through, it works again."""
+    """One at work and `queue` waiting; the next gets 503 with Retry-After; when the queue is empty, it works again."""
 
     async def scene() -> None:
         held = Held()
@@ -102,8 +102,8 @@ def test_busy_endpoint_answers_ping_and_refuses_what_it_cannot_hold() -> None:
     asyncio.run(scene())
 
 
-def test_bytes_of_the_line_are_bounded() -> None:
-    """However many places are left; what is answered makes room."""
+def test_bytes_of_the_queue_are_bounded() -> None:
+    """Regardless of free positions; a response frees its bytes."""
     settings = SMALL.model_copy(update={"max_waiting_mib": 1, "queue": 100})
     body = b"x" * (MIB // 2)
 
@@ -137,7 +137,7 @@ def test_a_body_that_is_too_long() -> None:
 
 
 def test_a_body_that_does_not_arrive() -> None:
-    """408, and the line's room is given back."""
+    """408, and its bytes in the queue are freed."""
     settings = SMALL.model_copy(update={"body_seconds": 0.1, "max_waiting_mib": 1})
 
     async def slow() -> AsyncIterator[bytes]:
@@ -154,7 +154,7 @@ def test_a_body_that_does_not_arrive() -> None:
 
 @dataclass
 class Endless(Held):
-    """A model that works until it is told to stop."""
+    """A model that works until it is stopped."""
 
     def respond(self, request: InferenceRequest) -> InferenceResponse:
         """Look every now and then."""
@@ -196,7 +196,7 @@ def test_a_client_that_goes_away() -> None:
 
 
 def test_a_segmentation_is_ended_between_two_windows() -> None:
-    """The network isn't run for a request that was told to stop."""
+    """The network isn't run for a stopped request."""
     service = volume_service()
     request = InferenceRequest(nifti())
     request.stop.set()

@@ -25,7 +25,7 @@ PATIENCE = settings(max_examples=40, deadline=None, suppress_health_check=list(H
 
 
 def require_sound(caller: TestClient, body: bytes, **headers: str) -> int:
-    """Send; the answer is whole, whatever it is."""
+    """Send a request; the response is complete."""
     answer = caller.post("/invocations", content=body, headers={**SPACING, **headers})
     assert answer.status_code in {200, 400, 406, 413, 415}
     if answer.status_code != 200:

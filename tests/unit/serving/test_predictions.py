@@ -57,7 +57,7 @@ class TestImages:
     """Classification."""
 
     def test_answer(self) -> None:
-        """Classes, their probabilities, the likeliest, and which model said so."""
+        """Classes, their probabilities, the most probable one, and the model."""
         for level, expected in ((0, "dark"), (255, "bright")):
             answer = client(image_service()).post("/invocations", content=png(np.full((9, 9), level, np.uint8)))
             assert answer.status_code == 200
@@ -75,15 +75,15 @@ class TestImages:
     def test_temperature_and_thresholds(self) -> None:
         """A temperature of 2 halves the logits; thresholds by class come with the answer."""
         plain = image_service()
-        found = {"temperature": 2.0, "operating_point": {"dark": 0.3, "bright": 0.7}}
-        record = plain.record.model_copy(update=found)
+        returned = {"temperature": 2.0, "operating_point": {"dark": 0.3, "bright": 0.7}}
+        record = plain.record.model_copy(update=returned)
         calibrated = replace(plain, predictor=replace(plain.predictor, record=record))
         image = png(np.full((9, 9), 140, np.uint8))
         before, after = (client(one).post("/invocations", content=image).json() for one in (plain, calibrated))
         odds = [p["bright"] / p["dark"] for p in (before["probabilities"], after["probabilities"])]
         assert odds[0] != pytest.approx(1)
         assert odds[1] ** 2 == pytest.approx(odds[0], rel=1e-4)
-        assert after["operating_point"] == found["operating_point"]
+        assert after["operating_point"] == returned["operating_point"]
 
     @pytest.mark.parametrize("channels", [1, 3])
     @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (16, 16)])
@@ -133,15 +133,15 @@ class TestVolumes:
         body = nifti(kind=kind, compressed=compressed, descrip=b"DOE^JANE", qform_code=1, intent_name=b"JANE")
         answer = client(volume_service()).post("/invocations", content=body)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-nifti")
-        given, found = kind.from_bytes(nifti(kind=kind, compressed=False)), read_map(answer.content, kind)
-        assert found.shape == given.shape
-        assert found.get_data_dtype() == np.uint8
-        np.testing.assert_array_equal(found.affine, given.affine)
-        assert found.header["qform_code"] == 1
-        assert found.header.get_xyzt_units()[0] == "mm"
-        assert b"JANE" not in found.to_bytes()
+        given, returned = kind.from_bytes(nifti(kind=kind, compressed=False)), read_map(answer.content, kind)
+        assert returned.shape == given.shape
+        assert returned.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(returned.affine, given.affine)
+        assert returned.header["qform_code"] == 1
+        assert returned.header.get_xyzt_units()[0] == "mm"
+        assert b"JANE" not in returned.to_bytes()
         truth = ball() > 100
-        labels = np.asarray(found.dataobj)
+        labels = np.asarray(returned.dataobj)
         assert 2 * (truth & (labels == 1)).sum() / (truth.sum() + labels.sum()) > 0.9
 
     def test_summary(self) -> None:
@@ -191,9 +191,9 @@ class TestVolumes:
         affine = np.diag([1.0, 1.0, 2.0, 1.0])
         with_size = {"x-amzn-sagemaker-custom-attributes": "trace=7; spacing=1,1,2"}
         wanted = client(volume_service()).post("/invocations", content=nifti(affine=affine))
-        found = client(volume_service()).post("/invocations", content=npy(ball()), headers=with_size)
-        np.testing.assert_array_equal(read_map(found.content).dataobj, read_map(wanted.content).dataobj)
-        np.testing.assert_array_equal(read_map(found.content).affine, affine)
+        returned = client(volume_service()).post("/invocations", content=npy(ball()), headers=with_size)
+        np.testing.assert_array_equal(read_map(returned.content).dataobj, read_map(wanted.content).dataobj)
+        np.testing.assert_array_equal(read_map(returned.content).affine, affine)
         bare = client(volume_service()).post("/invocations", content=npy(ball()))
         assert (bare.status_code, "spacing=X,Y,Z" in bare.json()["error"]) == (400, True)
         unsized = client(volume_service(RESIZE)).post("/invocations", content=npy(ball()), headers=JSON).json()

@@ -1,4 +1,4 @@
-"""Which process computes which sample: all of them once, whatever their number."""
+"""Which process computes which sample: each sample once, for any number of processes."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def test_every_sample_comes_once(numbers: tuple[int, int, int, int, int], even: 
         assert len(shares[0]) <= parts
         assert sum(part.fraction for part in shares[0]) == pytest.approx(1)
         for together in zip(*shares, strict=True):
-            found = [sample for part in together for sample in own(part)]
-            assert {part.total for part in together} == {len(found)}
+            samples = [sample for part in together for sample in own(part)]
+            assert {part.total for part in together} == {len(samples)}
             assert all(len(part.samples) >= min_rows for part in together)
-            seen += found
+            seen += samples
         assert len(seen) == min(num, (step + 1) * batch)
     assert sorted(seen) == list(range(num))
 

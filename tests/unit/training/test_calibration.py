@@ -54,7 +54,7 @@ def test_temperatures_that_cannot_be_told() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_threshold_has_the_largest_youden(seed: int) -> None:
-    """No threshold of scikit-learn's ROC curve has more, ties among scores included; it lies between two scores."""
+    """No threshold of scikit-learn's ROC curve has more, ties among scores included; it is between two scores."""
     rng = np.random.default_rng(seed)
     positive = rng.random(40) < 0.4
     scores = np.round(rng.random(40) + 0.3 * positive, 1)
@@ -80,9 +80,9 @@ def test_no_threshold_is_no_better_than_chance(scores: list[float]) -> None:
 
 def test_two_classes_are_consistent() -> None:
     """Thresholds of two classes add up to 1: what isn't called one is called the other."""
-    found = calibrate(*drawn(2, num_classes=2), ["no", "yes"])
-    assert found.operating_point["no"] + found.operating_point["yes"] == pytest.approx(1.0)
-    assert set(found.operating_point) == {"no", "yes"}
+    calibration = calibrate(*drawn(2, num_classes=2), ["no", "yes"])
+    assert calibration.operating_point["no"] + calibration.operating_point["yes"] == pytest.approx(1.0)
+    assert set(calibration.operating_point) == {"no", "yes"}
 
 
 def test_thresholds_are_on_calibrated_probabilities() -> None:
@@ -97,25 +97,25 @@ def test_thresholds_are_on_calibrated_probabilities() -> None:
 def test_a_class_that_val_lacks_has_no_threshold() -> None:
     """The others have theirs, and the temperature is that of all."""
     logits, labels = drawn(4)
-    found = calibrate(logits[labels != 2], labels[labels != 2], CLASSES)
-    assert set(found.operating_point) == {"a", "b"}
-    assert found.temperature is not None
+    calibration = calibrate(logits[labels != 2], labels[labels != 2], CLASSES)
+    assert set(calibration.operating_point) == {"a", "b"}
+    assert calibration.temperature is not None
 
 
 @pytest.mark.parametrize(("labels", "words"), [([0, 1, 2] * 3, "9 cases, fewer than 10"), ([1] * 12, "only one class")])
 def test_too_little_to_fit(labels: list[int], words: str) -> None:
     """Fewer than ten cases, or one class alone, give nothing, and a line says so."""
-    found = calibrate(np.random.default_rng(0).standard_normal((len(labels), 3)), np.array(labels), CLASSES)
-    assert found.temperature is None
-    assert found.operating_point == {}
-    assert words in found.note
+    calibration = calibrate(np.random.default_rng(0).standard_normal((len(labels), 3)), np.array(labels), CLASSES)
+    assert calibration.temperature is None
+    assert calibration.operating_point == {}
+    assert words in calibration.note
 
 
 @pytest.mark.parametrize(("num_patients", "fitted"), [(4, False), (5, True), (None, True)])
 def test_thresholds_need_some_patients(num_patients: int | None, fitted: bool) -> None:
     """Those of a few patients' slices don't hold for others; the temperature, one number, stays."""
     logits, labels = drawn(5)
-    found = calibrate(logits, labels, CLASSES, num_patients)
-    assert bool(found.operating_point) == fitted
-    assert found.temperature == find_temperature(logits, labels)
-    assert ("fewer than 5 (4)" in found.note) != fitted
+    calibration = calibrate(logits, labels, CLASSES, num_patients)
+    assert bool(calibration.operating_point) == fitted
+    assert calibration.temperature == find_temperature(logits, labels)
+    assert ("fewer than 5 (4)" in calibration.note) != fitted

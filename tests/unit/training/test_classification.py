@@ -84,7 +84,7 @@ def test_balanced_weights_are_inverse_to_counts() -> None:
 
 
 def test_a_batch_holds_the_images_that_are_asked_for() -> None:
-    """In the order asked for, each with its label, whatever else the batch holds."""
+    """In the requested order, each with its label, regardless of the rest of the batch."""
     task = task_of([0, 1, 0, 1], ["a", "b"])
     images, labels = task.batch([3, 0], 1)
     assert labels.tolist() == [1, 0]
@@ -106,7 +106,7 @@ def test_an_empty_channel_is_named(make_job: MakeJob, num: dict[str, int], messa
 
 
 def test_classes_must_be_in_split_json_and_in_train(make_job: MakeJob) -> None:
-    """A folder that split.json doesn't know, a class without training images, a val of one class: each is said."""
+    """A folder that split.json doesn't know, a class without training images, a val of one class: each is reported."""
     job = make_job()
     (job.channels["train"] / "down").rename(job.channels["train"] / "other")
     with pytest.raises(DataError, match=r"channel train: folder other is no class of split\.json"):
@@ -139,7 +139,7 @@ class TestTraining:
     def test_learns_and_writes_the_whole_model_folder(
         self, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Stripes are told apart; model.json says what inference and governance need, and no pickle is written."""
+        """Stripes are classified; model.json contains what inference and governance need, and no pickle is written."""
         monkeypatch.setenv("MEDLOOP_CODE_DIGEST", "c0de")
         job = make_job()
         result = train_classifier(job, TINY)
@@ -154,9 +154,9 @@ class TestTraining:
         assert {"python", "torch"} <= set(record.versions)
         assert len(list(csv.DictReader((job.model_dir / "history.csv").open()))) == 4
         assert list((job.output_dir / "tensorboard").iterdir())
-        said = capsys.readouterr().out
-        assert said.splitlines()[-1] == "val_auroc=1;"
-        assert "no pictures" not in said
+        output = capsys.readouterr().out
+        assert output.splitlines()[-1] == "val_auroc=1;"
+        assert "no pictures" not in output
 
     def test_prediction_repeats_the_scores_of_training(self, make_job: MakeJob) -> None:
         """Files through the predictor give training's own validation loss: one preprocessing, the best weights."""

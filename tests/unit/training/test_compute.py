@@ -60,9 +60,9 @@ def trained(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     model.train()
     torch.manual_seed(1)
     model(images).square().sum().backward()
-    found = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    actual = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
     statistics = {name: value.clone() for name, value in model.named_buffers() if "num_batches" not in name}
-    return found | statistics
+    return actual | statistics
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_gradients_and_statistics_stay(changes: dict[str, Any], dropout: float) 
     plain, changed = network(dropout), network(dropout)
     prepare_network(plain, settings(channels_last=False), TRAITS, CPU)
     prepare_network(changed, settings(**changes), TRAITS, CPU)
-    expected, found = trained(plain, images), trained(changed, images)
-    assert expected.keys() == found.keys()
+    expected, actual = trained(plain, images), trained(changed, images)
+    assert expected.keys() == actual.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(actual[name], value, atol=1e-5, rtol=1e-4)
     assert changed.state_dict().keys() == plain.state_dict().keys()
 
 
@@ -93,9 +93,9 @@ def test_statistics_stand_still_where_layers_were_replaced() -> None:
     prepare_network(plain, settings(channels_last=False), TRAITS, CPU)
     prepare_network(changed, settings(channels_last=False, activation_checkpointing=True), TRAITS, CPU)
     changed = nn.SyncBatchNorm.convert_sync_batchnorm(changed)
-    expected, found = trained(plain, images), trained(changed, images)
+    expected, actual = trained(plain, images), trained(changed, images)
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(actual[name], value, atol=1e-5, rtol=1e-4)
 
 
 def test_layouts_are_the_networks_own_by_default() -> None:
@@ -132,9 +132,9 @@ def test_linear_upsampling_is_torchs(shape: tuple[int, ...]) -> None:
     images = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     mode = "bilinear" if len(shape) == 4 else "trilinear"
     expected = torch.nn.functional.interpolate(images, scale_factor=2, mode=mode, align_corners=False)
-    found, weights = upsample_linear(images), torch.randn_like(expected)
-    torch.testing.assert_close(found, expected)
-    [theirs], [ours] = (torch.autograd.grad((value * weights).sum(), images) for value in (expected, found))
+    actual, weights = upsample_linear(images), torch.randn_like(expected)
+    torch.testing.assert_close(actual, expected)
+    [theirs], [ours] = (torch.autograd.grad((value * weights).sum(), images) for value in (expected, actual))
     torch.testing.assert_close(ours, theirs)
 
 
@@ -149,11 +149,11 @@ def test_upsampling_is_replaced_where_it_is_the_same() -> None:
 
 
 def test_compiling_is_left_alone_where_it_does_not_pay() -> None:
-    """Off, on the CPU by itself, and where a run must repeat; asked for, once."""
+    """Off, on the CPU, and in deterministic runs by default; once if it is set."""
     assert not any(Compiler(settings(compile=False), CPU, 10**9).due() for _ in range(50))
     assert not any(Compiler(settings(), CPU, 10**9).due() for _ in range(50))
-    asked = Compiler(settings(compile=True), CPU, 10)
-    assert [asked.due() for _ in range(3)] == [True, False, False]
+    compiler = Compiler(settings(compile=True), CPU, 10)
+    assert [compiler.due() for _ in range(3)] == [True, False, False]
 
 
 def test_compiling_waits_for_batches_made_ahead(
@@ -161,17 +161,17 @@ def test_compiling_waits_for_batches_made_ahead(
 ) -> None:
     """Timed over steps 11 to 20; batches get one shape then, and those made before are used up first."""
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    asked: list[bool] = []
+    compiler_due: list[bool] = []
     for pays in (True, False):
         compiler = Compiler(settings(), torch.device("cuda", 0), 10**12, agree=lambda wish, pays=pays: pays)
-        asked = [compiler.due() for _ in range(40)]
+        compiler_due = [compiler.due() for _ in range(40)]
         assert compiler.decided == pays
-        assert [step for step, due in enumerate(asked, start=1) if due] == ([23] if pays else [])
+        assert [step for step, due in enumerate(compiler_due, start=1) if due] == ([23] if pays else [])
     assert capsys.readouterr().out.count("compiling the network") == 1
 
 
 def test_where_compiling_is_possible() -> None:
-    """By itself on a GPU, where the network suits it and the run needn't repeat; anywhere where it is asked for."""
+    """By default on a GPU, if the network suits it and the run isn't deterministic; anywhere if it is set."""
     gpu = torch.device("cuda", 0)
     assert Compiler(settings(), gpu, 1).possible
     assert not Compiler(settings(), CPU, 1).possible
@@ -203,9 +203,9 @@ def test_recomputed_blocks_are_compiled_each() -> None:
     for model in (plain, compiled):
         prepare_network(model, settings(channels_last=False, activation_checkpointing=True), TRAITS, CPU)
     compile_network(compiled, TRAITS, by_block=True)
-    expected, found = trained(plain, images), trained(compiled, images)
+    expected, actual = trained(plain, images), trained(compiled, images)
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(actual[name], value, atol=1e-4, rtol=1e-4)
     assert compiled.state_dict().keys() == plain.state_dict().keys()
 
 
@@ -290,8 +290,8 @@ class TestMemory:
     )
     def test_names_what_to_change(self, error: Exception) -> None:
         """A GPU's error and the CPU's; any other stays what it is."""
-        said = "this host ran out of memory; try in this order: accumulation=2"
-        with pytest.raises(SettingError, match=said), translate_oom(settings(), CPU):
+        message = "this host ran out of memory; try in this order: accumulation=2"
+        with pytest.raises(SettingError, match=message), translate_oom(settings(), CPU):
             raise error
         with pytest.raises(RuntimeError, match="shapes differ"), translate_oom(settings(), CPU):
             raise RuntimeError("shapes differ")
@@ -308,9 +308,9 @@ class TestMemory:
 
         for limit in (1, 5, 64):
             tried.clear()
-            found = largest_that_fits(attempt, limit)
+            actual = largest_that_fits(attempt, limit)
             best = min(holds, limit)
-            assert best - max(1, best // 8) <= found <= best
+            assert best - max(1, best // 8) <= actual <= best
             assert len(tried) <= 12
         with pytest.raises(torch.OutOfMemoryError):
             largest_that_fits(lambda _: attempt(holds + 1), 4)

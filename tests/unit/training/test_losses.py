@@ -52,7 +52,7 @@ def test_perfect_is_zero() -> None:
 
 
 def test_padding_count_nothing() -> None:
-    """A row of weight 0 changes neither value nor gradient, whatever it holds."""
+    """A row of weight 0 changes neither value nor gradient, regardless of its content."""
     logits, labels = volumes()
     reduction = Reduction(torch.tensor([1.0, 1.0, 0.0]), 2)
     for loss in (VolumeLoss("dice_ce"), VolumeLoss("dice")):

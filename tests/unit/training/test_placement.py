@@ -1,4 +1,4 @@
-"""Where prepared data lies: what fits goes to the device, the training split first."""
+"""Placement of prepared data: data that fits goes to the device, the training split first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGES = LabelledImages(torch.zeros(10, 1, 10, 10, dtype=torch.float16), torch.z
     ],
 )
 def test_splits_go_where_they_fit(setting: str, free: float, expected: list[str]) -> None:
-    """The first has the first claim; the settings decide otherwise where they are asked."""
+    """The first split is placed first; the setting overrides the memory."""
     placed = place_images([IMAGES, IMAGES], GpuMemory(setting, GPU, free))  # type: ignore[arg-type]
     assert [images.shards[0].device.type for images in placed] == expected
 

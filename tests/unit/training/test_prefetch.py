@@ -1,4 +1,4 @@
-"""Batches made ahead: in order, ahead by no more than asked, and gone with their reader."""
+"""Prefetched batches: in order, no more than `depth` in advance, and deleted with their reader."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_next_are_made_meanwhile() -> None:
 
 @pytest.mark.parametrize("depth", [0, None])
 def test_without_depth_nothing_is_made_ahead(depth: int | None) -> None:
-    """A plain loop in the reader's own thread, which is what the CPU gets unless it is asked otherwise."""
+    """A plain loop in the reader's own thread, the default on the CPU."""
     made: list[str] = []
     results = prefetch(lambda step: made.append(threading.current_thread().name), range(3), CPU, depth)
     next(results)

@@ -149,9 +149,9 @@ def test_a_torn_checkpoint_is_named_and_skipped(
     older, newer = steps(stopped)
     damage(stopped / f"step-{newer:09d}")
     assert_equal(state(run(stopped)), whole)
-    said = capsys.readouterr().out
-    assert f"checkpoint step-{newer:09d}: " in said
-    assert f"resumed from checkpoint step-{older:09d}" in said
+    output = capsys.readouterr().out
+    assert f"checkpoint step-{newer:09d}: " in output
+    assert f"resumed from checkpoint step-{older:09d}" in output
 
 
 def test_without_a_complete_checkpoint_training_starts_from_scratch(stopped: Path, whole: dict[str, Tensor]) -> None:
@@ -177,14 +177,14 @@ def test_a_checkpoint_of_another_version_is_refused(stopped: Path) -> None:
 
 
 def test_missing_best_weights_make_a_checkpoint_torn(stopped: Path, whole: dict[str, Tensor]) -> None:
-    """A checkpoint whose best weights are gone can't end well."""
+    """A checkpoint without its best weights is torn."""
     for path in stopped.glob("best-*.safetensors"):
         path.unlink()
     assert_equal(state(run(stopped)), whole)
 
 
 def test_best_weights_of_another_run_make_a_checkpoint_torn(stopped: Path, whole: dict[str, Tensor]) -> None:
-    """What lies under their name isn't what was best: two jobs wrote to one place in S3."""
+    """The file of the best weights is of another job, which wrote to the same S3 prefix."""
     for path in stopped.glob("best-*.safetensors"):
         flip_last(path)
     assert_equal(state(run(stopped)), whole)
@@ -222,11 +222,11 @@ def _stop(folder: Path, ranks: Ranks, strategy: str) -> None:
 
 def _on_two(ranks: Ranks, folder: Path) -> dict[str, dict[str, Tensor]]:
     """Stop a run of two, and resume a stopped run of one."""
-    found = {}
+    states = {}
     for strategy in ("ddp", "fsdp"):
         _stop(folder / f"two {strategy}", ranks, strategy)
-        found[strategy] = state(run(folder / f"one {strategy}", ranks, strategy=strategy, **PLAIN))
-    return found
+        states[strategy] = state(run(folder / f"one {strategy}", ranks, strategy=strategy, **PLAIN))
+    return states
 
 
 def test_another_number_of_processes_resumes(tmp_path: Path) -> None:

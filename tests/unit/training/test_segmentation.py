@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def write_subject(folder: Path, seed: int) -> None:
-    """A noisy ball (1) with a brighter core (2), on an anisotropic grid that lies as L, P, S."""
+    """A noisy ball (1) with a brighter core (2), on an anisotropic grid in L, P, S orientation."""
     rng = np.random.default_rng(seed)
     shape, spacing = (30, 34, 18), np.array([1.0, 1.0, 1.8])
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)

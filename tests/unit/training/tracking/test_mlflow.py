@@ -49,12 +49,12 @@ def test_a_run_is_whole_when_read_back(tmp_path: Path) -> None:
         for epoch in (1, 2):
             run.metrics({"train_loss": 1 / epoch, "val_auroc": 0.5 * epoch}, epoch)
         run.pictures(lambda: {"samples": np.full((4, 5, 3), 200, np.uint8)}, 2)
-        (found,) = run.runs()
+        (tracked,) = run.runs()
         run.model(write_model(tmp_path / "model"))
 
-    assert (found.tracker, found.kind, found.experiment) == ("mlflow", "sqlite", "night")
+    assert (tracked.tracker, tracked.kind, tracked.experiment) == ("mlflow", "sqlite", "night")
     client = MlflowClient(tracking_uri=uri)
-    stored = client.get_run(found.run_id)
+    stored = client.get_run(tracked.run_id)
     assert stored.info.status == "FINISHED"
     assert stored.info.run_name == "pipelines-abcdefghij12-Train-0123456789"
     assert stored.data.params == {"epochs": "2", "learning_rate": "0.1"}
@@ -62,10 +62,10 @@ def test_a_run_is_whole_when_read_back(tmp_path: Path) -> None:
     assert stored.data.tags["medloop.training_job_arn"] == INFO.environ["TRAINING_JOB_ARN"]
     assert stored.data.tags["medloop.model_group"] == "medloop-classification"
     assert (stored.data.tags["medloop.code_digest"], stored.data.tags["medloop.data_digest"]) == ("c" * 8, "d" * 8)
-    points = client.get_metric_history(found.run_id, "val_auroc")
+    points = client.get_metric_history(tracked.run_id, "val_auroc")
     assert [(point.step, point.value) for point in points] == [(1, 0.5), (2, 1.0)]
     files = {path.relative_to(tmp_path / "store").as_posix() for path in (tmp_path / "store").rglob("*.*")}
-    root = f"artifacts/night/{found.run_id}/artifacts"
+    root = f"artifacts/night/{tracked.run_id}/artifacts"
     assert {path for path in files if path.startswith("artifacts")} == {
         f"{root}/panels/samples/epoch_0002.png",
         f"{root}/model.json",
@@ -79,16 +79,16 @@ def test_a_run_that_fails_says_so(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    found = []
+    tracked = []
 
     def diverge() -> None:
         with tracking(info(uri), tmp_path) as run:
-            found.extend(run.runs())
+            tracked.extend(run.runs())
             raise RuntimeError("diverged")
 
     with pytest.raises(RuntimeError, match="diverged"):
         diverge()
-    assert MlflowClient(tracking_uri=uri).get_run(found[0].run_id).info.status == "FAILED"
+    assert MlflowClient(tracking_uri=uri).get_run(tracked[0].run_id).info.status == "FAILED"
 
 
 def test_several_jobs_begin_one_store_at_once(tmp_path: Path) -> None:
