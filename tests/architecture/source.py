@@ -1,4 +1,4 @@
-"""Reads the repository's own imports without running them."""
+"""Read the imports of the repository's modules without running them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ OWN = ("medloop", "pipelines", "steps", "infra")
 
 def python_files(*folders: str) -> list[Path]:
     """Every Python file below these repository folders (or the file itself), sorted."""
-    found: list[Path] = []
+    files: list[Path] = []
     for folder in folders:
         path = ROOT / folder
-        found += [path] if path.is_file() else sorted(path.rglob("*.py"))
-    assert found, f"nothing in {folders}"
-    return [path for path in found if "__pycache__" not in path.parts]
+        files += [path] if path.is_file() else sorted(path.rglob("*.py"))
+    assert files, f"nothing in {folders}"
+    return [path for path in files if "__pycache__" not in path.parts]
 
 
 @cache
@@ -36,7 +36,7 @@ def imports_of(path: Path) -> frozenset[str]:
 
 @cache
 def typing_imports_of(path: Path) -> frozenset[str]:
-    """Modules that a file imports for type checkers alone: below `if TYPE_CHECKING`, which never runs."""
+    """Modules that a file imports only for type checkers, below `if TYPE_CHECKING`."""
     guards = [
         node
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -47,7 +47,7 @@ def typing_imports_of(path: Path) -> frozenset[str]:
 
 
 def module_file(module: str) -> Path | None:
-    """The file of one of our modules; None for others' modules and for names inside a module."""
+    """The file of a module of this repository; None for other modules and for names inside a module."""
     if module.split(".")[0] not in OWN:
         return None
     base = ROOT.joinpath(*module.split("."))
@@ -59,13 +59,13 @@ def module_file(module: str) -> Path | None:
 
 @cache
 def neighbours(path: Path) -> frozenset[Path]:
-    """Our files that a file imports, with the packages they lie in."""
+    """Files of this repository that a file imports, with their packages."""
     names = {".".join(name.split(".")[: i + 1]) for name in imports_of(path) for i in range(name.count(".") + 1)}
     return frozenset(file for name in names if (file := module_file(name)))
 
 
 def closure(start: Path) -> set[Path]:
-    """Our files that running `start` may import, directly or through others, packages' `__init__` included."""
+    """Files of this repository that running `start` imports, directly or indirectly, including `__init__` files."""
     seen: set[Path] = set()
     todo = [start]
     while todo:

@@ -1,4 +1,4 @@
-"""Who may import whom (docs: README, Layout)."""
+"""Allowed imports between folders (docs: README, Layout)."""
 
 from __future__ import annotations
 
@@ -38,49 +38,49 @@ TORCH_SIDE = ("torch", "torchvision", "monai", "mlflow", "fastapi", "uvicorn")
 
 
 def offenders(folders: tuple[str, ...], forbidden: tuple[str, ...]) -> list[str]:
-    """Files that these folders' code can reach, and what they import, where that is forbidden."""
-    found = []
+    """List the files that these folders' code imports, directly or indirectly, with a forbidden import."""
+    violations = []
     for path in sorted(set().union(*(closure(start) for start in python_files(*folders)))):
         bad = sorted(name for name in imports_of(path) if name.split(".")[0] in forbidden or name in forbidden)
         if bad:
-            found.append(f"{path.relative_to(ROOT)} imports {bad[0]}")
-    return found
+            violations.append(f"{path.relative_to(ROOT)} imports {bad[0]}")
+    return violations
 
 
 def loaded_after(statement: str) -> set[str]:
-    """Top-level modules that a fresh interpreter has loaded after a statement."""
+    """Top-level modules that a new interpreter has loaded after a statement."""
     code = f"{statement}\nimport sys\nprint('\\n'.join(sorted({{m.split('.')[0] for m in sys.modules}})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return set(done.stdout.split())
 
 
 MAY_ASK_AWS = {"containers/champion/main.py imports boto3", "medloop/training/tracking/secrets.py imports boto3"}
-"""The Lambda, and the one module that reads secrets, where one is named."""
+"""The Lambda function, and the module that reads secrets."""
 
 
 def test_job_code_reaches_neither_boto3_nor_the_sdk() -> None:
-    """A job runs without AWS credentials, and anywhere."""
+    """A job runs without AWS credentials."""
     assert {*offenders(JOB_CODE, ("boto3", "botocore", "sagemaker", "pipelines", "steps"))} <= MAY_ASK_AWS
 
 
 def test_job_code_does_not_reach_the_control_plane() -> None:
-    """What is bundled for a job holds no engine, no command line and no session."""
+    """A job's bundle contains no engine, command line or session."""
     forbidden = ("medloop.local", "medloop.cloud", "medloop.cli", "medloop.definition", "medloop.settings")
     assert offenders(JOB_CODE, forbidden) == []
 
 
 def test_control_plane_does_not_reach_torch() -> None:
-    """The machine that upserts a pipeline needs no 5 GB of torch."""
+    """Upserting a pipeline needs no torch."""
     assert offenders(CONTROL_PLANE, TORCH_SIDE) == []
 
 
 def test_medloop_names_no_concrete_pipeline() -> None:
-    """The mechanism finds pipelines by entry point."""
+    """Medloop finds pipelines by entry point."""
     assert offenders(("medloop",), ("pipelines", "steps", "infra")) == []
 
 
-def test_infra_knows_of_medloop_only_what_both_sides_must_agree_on() -> None:
-    """Names, bundles, requests and errors; never the command line, the local backend, pipelines or jobs' code."""
+def test_infra_imports_only_shared_modules_of_medloop() -> None:
+    """Infra uses names, bundles, requests and errors, not the command line, the local backend or jobs' code."""
     forbidden = (
         "medloop.cli",
         "medloop.commands",
@@ -89,30 +89,30 @@ def test_infra_knows_of_medloop_only_what_both_sides_must_agree_on() -> None:
         "medloop.training",
         "pipelines",
     )
-    found = [
+    violations = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in python_files("infra")
         for name in imports_of(path)
         if name.startswith(forbidden) or name.split(".")[0] in {*TORCH_SIDE, "sagemaker"}
     ]
-    assert found == []
+    assert violations == []
 
 
 def test_functions_in_the_account_need_no_package() -> None:
-    """Lambda's runtime brings boto3 and nothing else."""
+    """Lambda's runtime has boto3 and no other package."""
     handlers = ("infra/scheduling/guard.py", "infra/deployment/function.py", "containers/champion/main.py")
     known = {*sys.stdlib_module_names, "boto3", "medloop", "infra"}
-    found = [
+    violations = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in sorted(set().union(*(closure(ROOT / handler) for handler in handlers)))
         for name in imports_of(path)
         if name.split(".")[0] not in known and not name.startswith(tuple(typing_imports_of(path)))
     ]
-    assert found == []
+    assert violations == []
 
 
-def test_cdk_is_infras_alone() -> None:
-    """Neither the mechanism nor a pipeline knows how the account is made."""
+def test_only_infra_imports_cdk() -> None:
+    """Medloop and pipelines don't depend on the account's definition."""
     folders = ("medloop", "steps", "pipelines", "containers")
     assert offenders(folders, ("aws_cdk", "constructs", "cdk_nag", "infra")) == []
 
@@ -133,7 +133,7 @@ def test_inits_are_empty() -> None:
 
 
 def test_opt_ml_is_spelled_in_one_module() -> None:
-    """Every path of the contract comes from medloop/container/paths.py (or is rewritten by the local jobs)."""
+    """Every path of the contract is in medloop/container/paths.py (or is rewritten by the local jobs)."""
     spelled = {
         str(path.relative_to(ROOT))
         for path in python_files("medloop", "steps", "pipelines", "containers")
@@ -144,9 +144,9 @@ def test_opt_ml_is_spelled_in_one_module() -> None:
 
 
 def test_file_names_are_spelled_in_one_module() -> None:
-    """Files that steps, jobs and commands hand to one another are named in medloop/documents/file_names.py alone."""
+    """Names of files that steps, jobs and commands exchange are in medloop/documents/file_names.py."""
     names = {value for name, value in vars(file_names).items() if name.endswith("_FILE")}
-    # An upload's manifest.json is another file: infra and the guard wait for it.
+    # An upload's manifest.json is a different file: infra and the guard wait for it.
     others = {"medloop/documents/file_names.py", "medloop/input_data.py"}
     spelled = {
         f"{path.relative_to(ROOT)}: {node.value}"
@@ -159,20 +159,22 @@ def test_file_names_are_spelled_in_one_module() -> None:
 
 
 def test_nothing_can_unpickle() -> None:
-    """No load path of ours reaches pickle: not the module, not torch.load, not numpy's allow_pickle."""
-    found = []
+    """No code uses pickle, torch.load or numpy's allow_pickle."""
+    violations = []
     for path in python_files("medloop", "steps", "pipelines", "containers"):
         text = path.read_text(encoding="utf-8")
-        found += [f"{path}: {word}" for word in ("torch.load(", "allow_pickle=True", "joblib.load") if word in text]
-        found += [
+        violations += [
+            f"{path}: {word}" for word in ("torch.load(", "allow_pickle=True", "joblib.load") if word in text
+        ]
+        violations += [
             f"{path}: {name}" for name in imports_of(path) if name.split(".")[0] in ("pickle", "dill", "cloudpickle")
         ]
-    assert found == []
+    assert violations == []
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_bundle_holds_all_that_its_entry_point_can_import(name: str) -> None:
-    """The import closure of main.py lies inside the bundle."""
+def test_bundle_contains_the_imports_of_its_entry_point(name: str) -> None:
+    """The bundle contains the import closure of main.py."""
     spec = load_container(name)
     missing = {path.relative_to(ROOT) for path in closure(ROOT / spec.entry_point)} - set(bundle_files(spec))
     assert missing == set()
@@ -180,7 +182,7 @@ def test_bundle_holds_all_that_its_entry_point_can_import(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_main_is_thin(name: str) -> None:
-    """An entry point reads the contract, calls one function, and says in its docstring how to run it by hand."""
+    """An entry point reads the contract, calls one function, and has the command to run it by hand in its docstring."""
     path = ROOT / "containers" / name / "main.py"
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 80
@@ -188,13 +190,13 @@ def test_main_is_thin(name: str) -> None:
 
 
 def test_command_line_loads_nothing_heavy() -> None:
-    """`medloop --help` answers at once."""
+    """`medloop --help` is fast."""
     assert loaded_after("import medloop.cli").isdisjoint({*TORCH_SIDE, "sagemaker", "boto3", "botocore"})
 
 
 @pytest.mark.slow
 def test_building_a_pipeline_loads_no_torch() -> None:
-    """Transitively, by what the interpreter holds afterwards: the SDK included."""
+    """The check is transitive: modules in the interpreter afterwards, including the SDK's."""
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in python_files("steps", "pipelines", "medloop/local")
@@ -206,8 +208,8 @@ def test_building_a_pipeline_loads_no_torch() -> None:
 
 
 @pytest.mark.slow
-def test_jobs_import_where_boto3_and_the_sdk_are_not_installed() -> None:
-    """Transitively: TensorBoard takes boto3 where it finds it, and nothing of a job needs it."""
+def test_jobs_import_without_boto3_and_the_sdk() -> None:
+    """The check is transitive: TensorBoard uses boto3 if it is installed, but no job needs it."""
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in python_files(*JOB_CODE[:-1])]
     absent = "import sys; sys.modules.update(dict.fromkeys(['boto3', 'botocore', 'sagemaker']))\nimport "
     loaded_after(absent + ", ".join(module.removesuffix(".__init__") for module in modules))
@@ -215,23 +217,23 @@ def test_jobs_import_where_boto3_and_the_sdk_are_not_installed() -> None:
 
 def test_files_and_functions_stay_small() -> None:
     """No file above 400 lines, no function above 60."""
-    found = []
+    violations = []
     for path in python_files("medloop", "steps", "pipelines", "containers", "infra"):
         text = path.read_text(encoding="utf-8")
-        # Constructs name and describe each keyword of theirs: their constructors are long, and do little.
+        # Constructors of constructs are long, because they name and describe each keyword.
         constructs = path.is_relative_to(ROOT / "infra")
         if len(text.splitlines()) > 400:
-            found.append(f"{path.relative_to(ROOT)}: {len(text.splitlines())} lines")
+            violations.append(f"{path.relative_to(ROOT)}: {len(text.splitlines())} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= (
                 90 if constructs and node.name == "__init__" else 60
             ):
-                found.append(f"{path.relative_to(ROOT)}: {node.name}")
-    assert found == []
+                violations.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert violations == []
 
 
 def test_docs_and_code_speak_of_the_project_alone() -> None:
-    """No path of a developer's machine stands in the repository."""
+    """The repository contains no path of a developer's computer."""
     folders = ("medloop", "pipelines", "steps", "containers", "infra", "tests", "docs", "benchmarks")
     names = [path for path in ROOT.iterdir() if path.suffix in {".py", ".md", ".toml", ".txt", ""} and path.is_file()]
     names += [

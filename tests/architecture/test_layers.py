@@ -1,6 +1,6 @@
 """Imports point from a floor to the same floor or a lower one, and never in a circle (docs: README, Layout).
 
-Every import counts: at the top of a module, inside a function, and for type checkers alone. An import inside a function
+Every import counts: at the top of a module, inside a function, and only for type checkers. An import inside a function
 makes start-up fast, and one for type checkers avoids an error; neither makes a module independent of the other.
 """
 
@@ -23,11 +23,11 @@ FLOORS = (
     ("medloop/cloud", "medloop/local", "medloop/samples", "medloop/serving", "medloop/settings.py", "steps"),
     ("medloop/cli.py", "medloop/commands", "containers", "infra", "pipelines"),
 )
-"""From the ground up. A module may import those of its own floor and of every floor below."""
+"""From the lowest floor up. A module may import modules of its own floor and of lower floors."""
 
 
 def modules() -> list[Path]:
-    """Every module but the packages' empty `__init__`."""
+    """Every module except the packages' empty `__init__`."""
     return [path for path in python_files("medloop", "steps", "pipelines", "infra") if path.name != "__init__.py"]
 
 
@@ -40,25 +40,25 @@ def floor_of(path: Path) -> int:
 
 
 def imported(path: Path) -> set[Path]:
-    """The modules of ours that a module imports."""
+    """The modules of this repository that a module imports."""
     return {file for file in neighbours(path) if file.name != "__init__.py"}
 
 
 @pytest.mark.parametrize("number", range(len(FLOORS)))
 def test_no_module_imports_from_a_higher_floor(number: int) -> None:
-    """Whoever reads a module needs nothing of the floors above it."""
+    """A module depends on no higher floor."""
     files = [path for path in [*modules(), *python_files("containers")] if floor_of(path) == number]
-    found = [
+    violations = [
         f"{path.relative_to(ROOT)} imports {file.relative_to(ROOT)}"
         for path in files
         for file in sorted(imported(path))
         if floor_of(file) > number
     ]
-    assert found == []
+    assert violations == []
 
 
-def test_no_imports_run_in_a_circle() -> None:
-    """Whoever takes a module out takes out what it imports, and that needs nothing of the module."""
+def test_there_are_no_import_circles() -> None:
+    """The import graph has a topological order."""
     try:
         TopologicalSorter({path: imported(path) for path in modules()}).prepare()
     except CycleError as error:

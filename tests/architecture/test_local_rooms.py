@@ -12,7 +12,7 @@ ROOMS = (
     *("errors.py", "requests.py", "state", "processes.py", "functions", "jobs", "tuning", "hosting", "engine"),
     *("api", "session.py", "runner.py", "function_runner.py"),
 )
-"""Folders and files below `medloop/local`, each after those that it needs."""
+"""Folders and files below `medloop/local`, each after those that it imports."""
 
 
 def room_of(path: Path) -> int:
@@ -21,13 +21,13 @@ def room_of(path: Path) -> int:
 
 
 def imports() -> dict[Path, set[Path]]:
-    """The modules of the local backend that each of them imports, packages' empty `__init__` left out."""
+    """The modules of the local backend that each of them imports, without the packages' empty `__init__`."""
     files = [path for path in python_files("medloop/local") if path.name != "__init__.py"]
     return {path: {file for file in neighbours(path) if file in files} for path in files}
 
 
 def test_a_room_needs_only_those_before_it() -> None:
-    """Whoever reads a room needs nothing of the later ones."""
+    """A room depends on no later room."""
     upward = [
         f"{path.relative_to(LOCAL)} imports {file.relative_to(LOCAL)}"
         for path, files in imports().items()
@@ -38,7 +38,7 @@ def test_a_room_needs_only_those_before_it() -> None:
 
 
 def test_no_circle_of_imports() -> None:
-    """No module of the local backend needs itself through others."""
+    """No module of the local backend imports itself through others."""
     try:
         TopologicalSorter(imports()).prepare()
     except CycleError as error:

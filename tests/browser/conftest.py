@@ -1,7 +1,7 @@
 """Pages in a real browser: headless Chromium, watched for errors and for requests to anything but the page itself.
 
 `page` (1280 x 900), `phone` (390 x 844) and `screen` (both, one test each) are Playwright pages that fail their test at
-its end where the console reported an error, a script threw, or something was asked for. `assert_accessible` runs
+its end where the console reported an error, a script threw, or something was requested. `assert_accessible` runs
 axe-core. Without a browser the tests are skipped; with MEDLOOP_NEEDS_BROWSER=1, as in CI, they fail.
 """
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 DESKTOP, PHONE = (1280, 900), (390, 844)
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
-    "--no-sandbox",  # a test machine's container has no user namespaces, and the pages are the tests' own
+    "--no-sandbox",  # test containers have no user namespaces, and the pages are the tests' own
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--use-angle=swiftshader",  # WebGL2 where there is no GPU
+    "--use-angle=swiftshader",  # WebGL2 without a GPU
     "--enable-unsafe-swiftshader",
 )
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 
 
 def find_chromium() -> str | None:
-    """The browser: MEDLOOP_CHROMIUM, else the first of the usual names in PATH."""
+    """Find the browser: MEDLOOP_CHROMIUM, else the first of the usual names in PATH."""
     return os.environ.get("MEDLOOP_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @dataclass
 class Watch:
-    """What a page did that it must not do."""
+    """Errors and requests of a page."""
 
     complaints: list[str] = field(default_factory=list)
 
     def follow(self, page: Page) -> None:
-        """Listen to a page from now on."""
+        """Listen to a page."""
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(f"script error: {error}"))
         page.on("request", self._request)
@@ -62,7 +62,7 @@ class Watch:
             self.complaints.append(f"request: {request.url}")
 
 
-# Playwright keeps an event loop running in this thread while it lives: not for the whole session, others run their own.
+# Playwright runs an event loop in this thread: stop it with this folder's tests, because other tests run their own.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One Chromium for the tests of this folder."""
@@ -105,7 +105,7 @@ def phone(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
 def screen(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """Both, one after the other."""
+    """A desktop and a phone, one after the other."""
     yield from _watched(browser, request.param)
 
 
@@ -115,31 +115,31 @@ def show(page: Page, path: Path) -> None:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe-core finds against WCAG 2.2 A and AA, contrast of colours among it: one line each."""
+    """Violations of WCAG 2.2 A and AA by axe-core, including colour contrast, one line each."""
     from axe_playwright_python.sync_playwright import Axe
 
     options = {"runOnly": {"type": "tag", "values": [*RULES]}, "resultTypes": ["violations"]}
-    found: list[dict[str, Any]] = Axe().run(page, options=options).response["violations"]
+    rules: list[dict[str, Any]] = Axe().run(page, options=options).response["violations"]
     return [
         f"{rule['id']}: {node['target']} {' '.join(node.get('failureSummary', rule['help']).split())}"
-        for rule in found
+        for rule in rules
         for node in rule["nodes"]
     ]
 
 
 def assert_accessible(page: Page) -> None:
-    """Fail with what axe-core found, in words."""
-    found = violations(page)
-    assert found == [], "\n".join(found)
+    """Fail with the violations as text."""
+    lines = violations(page)
+    assert lines == [], "\n".join(lines)
 
 
 def sideways(page: Page) -> int:
-    """By how many pixels the page is wider than its window; 0 for a page that is read by scrolling down alone."""
+    """Pixels by which the page is wider than its window; 0 for a page without horizontal scrolling."""
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
 def unreached(page: Page) -> list[str]:
-    """Controls that Tab does not reach, or that show no focus, by their outer HTML; a good page has none."""
+    """Outer HTML of controls that Tab does not reach, or that show no focus."""
     page.evaluate(
         """() => {
             window.__seen = new Set();

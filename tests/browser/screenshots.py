@@ -1,4 +1,4 @@
-"""Pictures of pages for the docs, in two sizes, with few colours so that they are small.
+"""Take screenshots of pages for the docs, in two sizes, with few colours to keep them small.
 
     python -m tests.browser.screenshots PAGE.html docs/pictures/execution-classification
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 NUM_COLOURS = 256
 MAX_PIXELS = 8000
-"""Chromium repeats a picture's beginning beyond 8192."""
+"""Chromium repeats the beginning of a screenshot beyond 8192."""
 
 
-def take(browser: Browser, page: Path, size: tuple[int, int], asked: argparse.Namespace) -> Image.Image:
-    """The whole page as it looks in a window of this size."""
+def take(browser: Browser, page: Path, size: tuple[int, int], options: argparse.Namespace) -> Image.Image:
+    """Take a screenshot of the complete page in a window of this size."""
     narrow = size == PHONE
     scale = 1.5 if narrow else 1.0
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         is_mobile=narrow,
         device_scale_factor=scale,
-        color_scheme="dark" if asked.dark else "light",
+        color_scheme="dark" if options.dark else "light",
     )
     opened = context.new_page()
     show(opened, page)
-    for selector in asked.open:
-        opened.eval_on_selector_all(selector, "found => found.forEach(part => { part.open = true; })")
-    opened.wait_for_timeout(asked.wait)
+    for selector in options.open:
+        opened.eval_on_selector_all(selector, "parts => parts.forEach(part => { part.open = true; })")
+    opened.wait_for_timeout(options.wait)
     tall = int(opened.evaluate("document.documentElement.scrollHeight"))
-    most = asked.height * (2 if narrow else 1) or tall
+    most = options.height * (2 if narrow else 1) or tall
     clip = {"x": 0, "y": 0, "width": size[0], "height": min(tall, most, MAX_PIXELS / scale)}
     taken = Image.open(io.BytesIO(opened.screenshot(full_page=True, clip=clip)))
     context.close()
@@ -49,7 +49,7 @@ def take(browser: Browser, page: Path, size: tuple[int, int], asked: argparse.Na
 
 
 def main() -> None:
-    """Read the command line, take both pictures."""
+    """Read the command line, and take both screenshots."""
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,13 +61,13 @@ def main() -> None:
     parser.add_argument(
         "--wait", type=float, default=0.0, metavar="MS", help="before the picture, for what is drawn late"
     )
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=[*FLAGS])
         for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
-            taken = take(browser, asked.page, size, asked)
+            taken = take(browser, options.page, size, options)
             few = taken.quantize(NUM_COLOURS, kmeans=2, dither=Image.Dither.NONE)
-            path = asked.out.with_name(f"{asked.out.name}-{name}.png")
+            path = options.out.with_name(f"{options.out.name}-{name}.png")
             few.save(path, optimize=True)
             print(f"{path}: {few.width} x {few.height}, {path.stat().st_size // 1000} kB")
         browser.close()

@@ -1,4 +1,4 @@
-"""The watch over a page itself: what it must notice, it notices."""
+"""The fixtures detect errors, requests and violations of a page."""
 
 from __future__ import annotations
 
@@ -17,37 +17,39 @@ HEAD = (
 
 
 def written(folder: Path, body: str) -> Path:
-    """A page with this body."""
+    """Write a page with this body."""
     path = folder / "page.html"
     path.write_text(f"{HEAD}{body}</main></body></html>", encoding="utf-8")
     return path
 
 
 def test_webgl2_works_by_software(page: Page, tmp_path: Path) -> None:
-    """A volume viewer can draw where there is no GPU."""
+    """A volume viewer draws without a GPU."""
     show(page, written(tmp_path, "<canvas></canvas>"))
     assert page.evaluate("document.querySelector('canvas').getContext('webgl2') !== null")
 
 
-def test_errors_and_requests_are_noticed(browser: Browser, tmp_path: Path) -> None:
-    """A console error, an exception, a picture from the network and a file beside the page, each by name."""
-    (tmp_path / "beside.css").write_text("")
+def test_errors_and_requests_are_detected(browser: Browser, tmp_path: Path) -> None:
+    """A console error, an exception, an image from the network and a file next to the page are named."""
+    (tmp_path / "style.css").write_text("")
     body = (
-        '<script>console.error("said")</script><script>throw new Error("thrown")</script>'
-        '<link rel="stylesheet" href="beside.css"><img alt="x" src="http://127.0.0.1:9/x.png">'
+        '<script>console.error("logged")</script><script>throw new Error("thrown")</script>'
+        '<link rel="stylesheet" href="style.css"><img alt="x" src="http://127.0.0.1:9/x.png">'
         '<img alt="y" src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">'
     )
     watch, page = Watch(), browser.new_page()
     watch.follow(page)
     show(page, written(tmp_path, body))
     page.close()
-    told = "\n".join(watch.complaints)
-    assert all(word in told for word in ("console: said", "script error: thrown", "beside.css", "127.0.0.1:9/x.png"))
+    complaints = "\n".join(watch.complaints)
+    assert all(
+        word in complaints for word in ("console: logged", "script error: thrown", "style.css", "127.0.0.1:9/x.png")
+    )
     assert [line for line in watch.complaints if line.endswith("page.html") or "data:" in line] == []
 
 
-def test_what_axe_finds_is_told_in_words(page: Page, tmp_path: Path) -> None:
-    """Pale text and a picture without words are violations, each with its place; a plain page has none."""
+def test_accessibility_violations_are_described(page: Page, tmp_path: Path) -> None:
+    """Pale text and an image without alternative text are violations, each with its location; a plain page has none."""
     show(page, written(tmp_path, '<p id="pale" style="color:#bbb;background:#fff">pale</p><img src="data:,">'))
     pale, *rest = sorted(violations(page))
     assert "color-contrast" in pale
@@ -57,7 +59,7 @@ def test_what_axe_finds_is_told_in_words(page: Page, tmp_path: Path) -> None:
     assert violations(page) == []
 
 
-def test_a_control_without_focus_and_a_page_too_wide_are_found(phone: Page, tmp_path: Path) -> None:
+def test_a_control_without_focus_and_a_page_too_wide_are_detected(phone: Page, tmp_path: Path) -> None:
     """A button that shows no focus is named; one that does, and hidden ones, are not."""
     body = '<button style="outline:0">dull</button><button>plain</button><button hidden>no</button>'
     show(phone, written(tmp_path, f'{body}<div style="width:600px">wide</div>'))

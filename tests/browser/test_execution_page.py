@@ -1,4 +1,4 @@
-"""The page of an execution in a real browser: readable, reachable by the keyboard, silent, fresh while it runs."""
+"""The page of an execution in a real browser: accessible, usable by keyboard, without requests, live while it runs."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 TRAIN = {"Name": "Train", "Type": "Training", "Arguments": {}, "DependsOn": ["Split"]}
 EVERY = 0.3
 AT_EASE = 2.0
-"""Seconds in which a reader does something before the page loads itself again."""
+"""Seconds between reloads of the page."""
 
 
 def running(account: Account) -> str:
-    """Trains since a while."""
+    """An execution whose training runs."""
     arn = account.add_execution("abc123abc123", "Executing")
     add_split(account, arn)
     add_training(account, arn, "Executing")
@@ -44,7 +44,7 @@ def running(account: Account) -> str:
 
 
 def tuned(account: Account) -> str:
-    """Tuned, evaluated, registered."""
+    """An execution that tuned, evaluated and registered."""
     arn = account.add_execution("abc123abc123", "Succeeded")
     add_split(account, arn)
     add_tuning(account, arn, last="done")
@@ -54,7 +54,7 @@ def tuned(account: Account) -> str:
 
 
 def failed(account: Account) -> str:
-    """Failed with a log and a reason that try to break the page."""
+    """A failed execution with a log and a reason that contain markup."""
     arn = account.add_execution("abc123abc123", "Failed", FailureReason=f"it {HOSTILE}")
     add_split(account, arn)
     add_training(account, arn, "Failed")
@@ -72,18 +72,18 @@ def account(tmp_path: Path) -> Account:
 
 @pytest.fixture
 def page_of(account: Account, tmp_path: Path) -> Callable[[str], Followed]:
-    """Makes the page of an execution on AWS, whose costs are known."""
+    """Make the page of an execution on AWS, with known costs."""
     target = cast(Any, SimpleNamespace(name="aws", boto=account.boto, bucket="bucket"))
     return lambda arn: Followed(ViewReader(target, tmp_path / "home", arn), tmp_path / "page.html", "", EVERY)
 
 
 def opened(page: Page) -> None:
-    """Open every part."""
+    """Expand every section."""
     page.eval_on_selector_all("details", "parts => parts.forEach(part => { part.open = true; })")
 
 
-def asked(page: Page, script: str) -> object:
-    """What a script says in a page that may load itself again at any moment."""
+def evaluated(page: Page, script: str) -> object:
+    """Evaluate a script in a page that may reload at any moment."""
     from playwright.sync_api import Error
 
     for _ in range(5):
@@ -98,7 +98,7 @@ def asked(page: Page, script: str) -> object:
 def test_a_page_is_accessible_and_fits(
     screen: Page, account: Account, page_of: Callable[[str], Followed], make: Callable[[Account], str]
 ) -> None:
-    """On a desktop and a phone, all parts open: no violation, every control by Tab with its focus seen, no sideways."""
+    """All sections expanded: no violation, visible focus on every control, no horizontal scrolling."""
     followed = page_of(make(account))
     followed.draw(follow=False)
     show(screen, followed.path)
@@ -108,8 +108,8 @@ def test_a_page_is_accessible_and_fits(
     assert sideways(screen) == 0
 
 
-def test_a_page_is_accessible_in_the_dark(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
-    """Colours on a dark ground keep their contrast."""
+def test_the_dark_theme_is_accessible(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
+    """Colours have sufficient contrast in the dark theme."""
     followed = page_of(failed(account))
     followed.draw(follow=False)
     page.emulate_media(color_scheme="dark")
@@ -120,7 +120,7 @@ def test_a_page_is_accessible_in_the_dark(page: Page, account: Account, page_of:
 
 
 def test_a_hostile_log_stays_text(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
-    """No script of a log or a reason runs, no element of theirs is made; colours and overwritten text are gone."""
+    """Logs and reasons run no script and create no element; colour codes and overwritten text are removed."""
     page.on("dialog", lambda dialog: pytest.fail(f"the page ran a script: {dialog.message}"))
     followed = page_of(failed(account))
     followed.draw(follow=False)
@@ -132,10 +132,8 @@ def test_a_hostile_log_stays_text(page: Page, account: Account, page_of: Callabl
     assert page.locator("section.failure").bounding_box()["y"] < 200  # type: ignore[index]
 
 
-def test_a_followed_page_stays_where_its_reader_is(
-    page: Page, account: Account, page_of: Callable[[str], Followed]
-) -> None:
-    """It shows what is new, keeps open parts, focus and scroll; when the execution has ended it is loaded no more."""
+def test_a_followed_page_keeps_its_state(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
+    """A reload shows new content and keeps expanded sections, focus and scroll; after the end there is no reload."""
     arn = running(account)
     followed = page_of(arn)
     replace(followed, every=AT_EASE).draw(follow=True)
@@ -148,19 +146,19 @@ def test_a_followed_page_stays_where_its_reader_is(
     view = followed.draw(follow=True)
     page.wait_for_selector("#of-Train .succeeded")
     state = "[scrollY, document.activeElement.id, document.getElementById('step-Split').open]"
-    assert asked(page, state) == [250, "of-Train", True]
+    assert evaluated(page, state) == [250, "of-Train", True]
     assert "a new line" in page.text_content("#step-Train pre")  # type: ignore[operator]
 
     followed.follow(view, lambda _: account.executions[arn].update(PipelineExecutionStatus="Succeeded"))
     page.wait_for_selector(".badge.succeeded")
-    assert asked(page, state) == [250, "of-Train", True]
+    assert evaluated(page, state) == [250, "of-Train", True]
     page.evaluate("window.loaded = 1")
     page.wait_for_timeout(3000 * EVERY)
     assert page.evaluate("window.loaded") == 1
 
 
-def test_a_reader_may_pause_a_followed_page(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
-    """Paused, it is loaded no more, over a reload by hand too; going on, it is."""
+def test_a_followed_page_can_be_paused(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
+    """A paused page does not reload, also after a manual reload; a resumed page does."""
     followed = page_of(running(account))
     replace(followed, every=AT_EASE).draw(follow=True)
     show(page, followed.path)
@@ -176,8 +174,10 @@ def test_a_reader_may_pause_a_followed_page(page: Page, account: Account, page_o
         page.click("#pause")
 
 
-def test_a_page_whose_command_died_says_so(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
-    """A page that no one writes any more stops loading itself, and names the command that goes on."""
+def test_a_page_without_its_command_reports_it(
+    page: Page, account: Account, page_of: Callable[[str], Followed]
+) -> None:
+    """A page that is no longer updated stops reloading, and names the command to resume it."""
     followed = page_of(running(account))
     view = followed.draw(follow=True)
     page.clock.install(time=view.at + timedelta(minutes=10))
@@ -187,8 +187,8 @@ def test_a_page_whose_command_died_says_so(page: Page, account: Account, page_of
     assert page.is_hidden("#pause")
 
 
-def test_print_shows_every_part(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
-    """Closed parts are on paper too: inputs, logs."""
+def test_print_shows_every_section(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
+    """Collapsed sections are printed too: inputs, logs."""
     followed = page_of(tuned(account))
     followed.draw(follow=False)
     show(page, followed.path)

@@ -1,4 +1,4 @@
-"""The evaluation's page in a real browser: no request, all of it can be reached, the viewer shows the right slice."""
+"""The evaluation's page in a real browser: no requests, accessible, and the viewer shows the right slice."""
 
 from __future__ import annotations
 
@@ -28,20 +28,22 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def classification(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 images of 100 patients, a seventh of them predicted as the other class."""
-    answers = {}
+    """200 images of 100 patients, a seventh of them misclassified."""
+    predictions = {}
     for i in range(NUM_CASES // 2):
-        answers[f"cat/p{i}_0.png"] = (0.6 + 0.003 * i, 0.4 - 0.003 * i)
-        answers[f"dog/p{i}_1.png"] = (0.7, 0.3) if i % 7 == 0 else (0.1, 0.9)
+        predictions[f"cat/p{i}_0.png"] = (0.6 + 0.003 * i, 0.4 - 0.003 * i)
+        predictions[f"dog/p{i}_1.png"] = (0.7, 0.3) if i % 7 == 0 else (0.1, 0.9)
     attributes = {f"p{i}": {"sex": "fm"[i % 2], "site": HOSTILE if i < 3 else "B"} for i in range(NUM_CASES // 2)}
-    world = image_world(tmp_path_factory.mktemp("images"), answers, attributes=attributes, options={"note": HOSTILE})
+    world = image_world(
+        tmp_path_factory.mktemp("images"), predictions, attributes=attributes, options={"note": HOSTILE}
+    )
     world.write()
     return world.output / "report.html"
 
 
 @pytest.fixture(scope="module")
 def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 volumes whose brightness rises along every axis; in one the prediction is shifted."""
+    """200 volumes with brightness rising along every axis; in one the prediction is shifted."""
     truth = ball(SHAPE, 4, (10, 11, 7)).astype(np.uint8)
     truths = {f"p{i}": truth for i in range(NUM_CASES)}
     moved = np.roll(truth, 1, axis=1)
@@ -59,13 +61,13 @@ def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["classification", "segmentation"])
 def report(request: pytest.FixtureRequest) -> Path:
-    """Both, one after the other."""
-    found: Path = request.getfixturevalue(request.param)
-    return found
+    """The pages of both tasks, one after the other."""
+    path: Path = request.getfixturevalue(request.param)
+    return path
 
 
 def opened(page: Page, path: Path) -> Page:
-    """The page with its viewer open; its own policy forbids to wait for a script's word."""
+    """Open the page and its viewer; the page's policy forbids waiting for a script's result."""
     show(page, path)
     page.click("#viewer-open")
     page.wait_for_selector("#viewer-where:not(:empty)", timeout=30_000)
@@ -73,7 +75,7 @@ def opened(page: Page, path: Path) -> Page:
 
 
 def grey(page: Page) -> int:
-    """Brightness in the middle of the picture."""
+    """Brightness in the middle of the canvas."""
     picture = Image.open(io.BytesIO(page.locator("#viewer-canvas").screenshot())).convert("RGB")
     red, green, blue = picture.getpixel((picture.width // 2, picture.height // 2))
     assert red == green == blue
@@ -88,7 +90,7 @@ def embedded(path: Path, name: str) -> np.ndarray:
 
 
 def test_it_opens_in_two_seconds(page: Page, report: Path) -> None:
-    """200 cases, from the request to the end of loading, the best of three; and the page is far from 30 MB."""
+    """200 cases, from the request to the end of loading, the best of three; the page is far below 30 MB."""
     times = []
     for _ in range(3):
         show(page, report)
@@ -99,35 +101,35 @@ def test_it_opens_in_two_seconds(page: Page, report: Path) -> None:
     assert page.locator("#found").inner_text() == "200 of 200 cases, 50 shown"
 
 
-def test_anybody_can_read_it(screen: Page, report: Path) -> None:
-    """No violation of WCAG 2.2 A and AA, contrast among it, on desktop and phone; nothing is wider than the screen."""
+def test_the_page_is_accessible(screen: Page, report: Path) -> None:
+    """No violation of WCAG 2.2 A and AA, including contrast, on desktop and phone; no horizontal scrolling."""
     show(screen, report)
     assert_accessible(screen)
     assert sideways(screen) == 0
 
 
-def test_dark_screens_keep_contrast(page: Page, report: Path) -> None:
-    """In the dark too."""
+def test_the_dark_theme_has_contrast(page: Page, report: Path) -> None:
+    """No violation in the dark theme."""
     page.emulate_media(color_scheme="dark")
     show(page, report)
     assert_accessible(page)
 
 
-def test_the_keyboard_reaches_all(page: Page, report: Path) -> None:
-    """Every link, heading to sort by, field and scrolled table, each with a visible focus."""
+def test_the_keyboard_reaches_every_control(page: Page, report: Path) -> None:
+    """Every link, sortable heading, field and scrollable table is reached, with a visible focus."""
     show(page, report)
     assert unreached(page) == []
 
 
-def test_texts_of_users_are_no_markup(page: Page, classification: Path) -> None:
-    """A note and an attribute that hold an element are shown as they are."""
+def test_texts_of_users_are_escaped(page: Page, classification: Path) -> None:
+    """A note and an attribute with markup are shown as text."""
     show(page, classification)
     assert page.locator("img[src='x']").count() == 0
     assert HOSTILE in page.locator(".verdict").inner_text()
 
 
 def test_cases_are_filtered_and_sorted(page: Page, classification: Path) -> None:
-    """By any text, and by a heading, either way, with the keyboard; the worst come first."""
+    """Cases are filtered by text and sorted in both directions, with the keyboard; worst first by default."""
     show(page, classification)
     rows = page.locator("#case-table tbody tr")
     assert "wrong" in rows.first.inner_text()
@@ -145,8 +147,8 @@ def test_cases_are_filtered_and_sorted(page: Page, classification: Path) -> None
 
 
 @pytest.mark.parametrize(("plane", "axis"), [("sagittal", 0), ("coronal", 1), ("axial", 2)])
-def test_the_viewer_shows_the_slice_that_it_names(page: Page, segmentation: Path, plane: str, axis: int) -> None:
-    """In the picture's middle stands the brightness of the slice that was asked for, by number and by key."""
+def test_the_viewer_shows_the_named_slice(page: Page, segmentation: Path, plane: str, axis: int) -> None:
+    """The middle of the canvas has the brightness of the selected slice, by number and by key."""
     image = embedded(segmentation, "image")
     middle = [n // 2 for n in image.shape]
     opened(page, segmentation)
@@ -167,8 +169,8 @@ def test_the_viewer_shows_the_slice_that_it_names(page: Page, segmentation: Path
     assert steps[k - 3 : k + 1].min() > 4
 
 
-def test_the_viewer_can_be_used_by_anybody(screen: Page, segmentation: Path) -> None:
-    """With it open there is no violation, on desktop and phone, in slices and in 3D, and something is drawn."""
+def test_the_viewer_is_accessible(screen: Page, segmentation: Path) -> None:
+    """No violation on desktop and phone, in slices and in 3D, and the canvas is not empty."""
     opened(screen, segmentation)
     assert_accessible(screen)
     assert sideways(screen) == 0
@@ -178,8 +180,8 @@ def test_the_viewer_can_be_used_by_anybody(screen: Page, segmentation: Path) -> 
     assert not screen.locator("#viewer-slices").is_visible()
 
 
-def test_truth_and_prediction_go_on_and_off(page: Page, segmentation: Path) -> None:
-    """The prediction's colour is in the picture while it is ticked, and gone when not."""
+def test_truth_and_prediction_are_toggled(page: Page, segmentation: Path) -> None:
+    """The canvas shows the prediction's colour only if it is checked."""
     opened(page, segmentation)
     page.uncheck("#viewer-truth")
     assert _is_coloured(page)
@@ -193,8 +195,8 @@ def _is_coloured(page: Page) -> bool:
     return bool((pixels.max(axis=2) - pixels.min(axis=2) > 40).sum() > 200)
 
 
-def test_without_webgl_a_sentence_and_the_slices_remain(page: Page, segmentation: Path) -> None:
-    """The viewer says what it lacks; the overlays are there."""
+def test_without_webgl_a_message_and_the_slices_remain(page: Page, segmentation: Path) -> None:
+    """The viewer names the missing feature; the overlays are visible."""
     page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
     show(page, segmentation)
     assert "WebGL 2" in page.locator("#viewer-problem").inner_text()

@@ -1,4 +1,4 @@
-"""A copy of the checkout in a test's folder, to extend as docs/extending.md says and to run by its commands."""
+"""A copy of the checkout in a test's folder, to extend as in docs/extending.md and to run by its commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Checkout:
     root: Path
     home: Path
     touched: set[str] = field(default_factory=set, init=False)
-    """Files that were added or changed, relative to the root: what an extension costs."""
+    """Files that were added or changed, relative to the root."""
     out: str = field(default="", init=False)
     err: str = field(default="", init=False)
 
@@ -40,7 +40,7 @@ class Checkout:
         return cls(root, folder / "home")
 
     def add(self, path: str, text: str) -> None:
-        """Add a file that isn't there yet."""
+        """Add a new file."""
         file = self.root / path
         assert not file.exists(), f"{path} exists"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ class Checkout:
         self.touched.add(path)
 
     def insert(self, path: str, text: str, *, before: str) -> None:
-        """Insert lines before the only line that begins with `before` (spaces in front count)."""
+        """Insert lines before the only line that begins with `before` (leading spaces included)."""
         lines = (self.root / path).read_text(encoding="utf-8").splitlines(keepends=True)
         (place,) = [number for number, line in enumerate(lines) if line.startswith(before)]
         lines[place:place] = [text if text.endswith("\n") else f"{text}\n"]
@@ -58,12 +58,12 @@ class Checkout:
     def replace(self, path: str, old: str, new: str) -> None:
         """Replace a text that occurs once."""
         content = (self.root / path).read_text(encoding="utf-8")
-        assert content.count(old) == 1, f"{path} holds {old!r} {content.count(old)} times"
+        assert content.count(old) == 1, f"{path} contains {old!r} {content.count(old)} times"
         (self.root / path).write_text(content.replace(old, new), encoding="utf-8")
         self.touched.add(path)
 
     def python(self, *argv: str) -> int:
-        """Run Python with the copy's packages; the exit code. Keeps what it printed."""
+        """Run Python with the copy's packages, store its output, and return the exit code."""
         environment = {**os.environ, "PYTHONPATH": str(self.root), "MEDLOOP_HOME": str(self.home)}
         done = subprocess.run(
             [sys.executable, *argv], cwd=self.root, env=environment, capture_output=True, text=True, timeout=600
@@ -76,6 +76,6 @@ class Checkout:
         return self.python("-m", "medloop.cli", *argv)
 
     def json(self, *argv: str) -> Any:
-        """Run a command that must succeed, with --json; its document."""
+        """Run a command that must succeed with --json, and return its document."""
         assert self.medloop(*argv, "--json") == 0, self.err
         return json.loads(self.out)
