@@ -124,7 +124,7 @@ def _ours(
     even: bool,
 ) -> Tensor:
     with autocast(device, precision):
-        return infer_logits(model, image, rule, at_once=at_once, even=even)
+        return infer_logits(model, image, rule, num_windows_per_batch=at_once, even=even)
 
 
 @torch.no_grad()

@@ -44,7 +44,7 @@ def _network_of(task: Task) -> AfterValidator:
 
 
 class Hyperparameters(BaseModel):
-    """What every training run has, whatever its task."""
+    """Hyperparameters of both tasks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -78,7 +78,7 @@ class Hyperparameters(BaseModel):
     num_workers: int = Field(default=0, ge=0)
     """Threads that decode and prepare data; 0: as many as this process has cores."""
     data_device: Literal["auto", "cpu", "gpu"] = "auto"
-    """Where prepared data lies; auto: on the GPU where it takes less than half of what is free there."""
+    """Device of prepared data; auto: on the GPU where it takes less than half of what is free there."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 autocast on a GPU that supports it, fp16 with a scaled loss on other GPUs, fp32 on the CPU."""
     channels_last: bool | Literal["auto"] = "auto"
@@ -86,13 +86,13 @@ class Hyperparameters(BaseModel):
     compile: bool | Literal["auto"] = "auto"
     """torch.compile; auto: on a GPU, once the time that is left, as measured, pays for compiling."""
     activation_checkpointing: bool = False
-    """Compute activations anew in the backward pass: about a third more time for much less memory."""
+    """Compute activations again in the backward pass: about a third more time for much less memory."""
     auto_batch: bool = False
     """Raise batch_size to the largest that fits the GPU; one that doesn't fit is accumulated in parts."""
     checkpoint_minutes: float = Field(default=10.0, ge=0, allow_inf_nan=False)
     """Minutes between two checkpoints to resume from; 0 writes one after every step."""
     keep_checkpoints: int = Field(default=2, ge=1)
-    """Checkpoints to resume from that are kept, the newest."""
+    """Number of the newest checkpoints to resume from."""
 
     @field_validator("*")
     @classmethod
@@ -123,7 +123,7 @@ class Hyperparameters(BaseModel):
         """Read a job's hyperparameters.
 
         Args:
-            strings: Name to JSON text; text that is no JSON stands for itself.
+            strings: Name to JSON text; text that is no JSON is taken as text.
 
         Raises:
             SettingError: A name is unknown, or a value has the wrong type; the message names it.
@@ -152,7 +152,7 @@ class ClassificationHyperparameters(Hyperparameters):
     class_weights: Literal["none", "balanced"] = "none"
     augment: bool = True
     flips: bool = False
-    """Mirror images at random: off where left and right tell classes apart."""
+    """Mirror images at random: off where left and right distinguish classes."""
     dropout: Dropout = 0.0
     label_smoothing: Fraction = 0.0
 

@@ -1,4 +1,4 @@
-"""The networks that can be trained, one row each: what other code must know of a network, it reads here. Torch-free.
+"""The networks that can be trained, one row each, which all other code reads. Torch-free.
 
 A classifier maps [N, channels, H, W] to logits [N, classes]; a segmenter maps [N, 1, X, Y, Z] to logits
 [N, classes, X, Y, Z]. To add one: write its builder and add a row (docs/extending.md).
@@ -13,12 +13,12 @@ from typing import Any
 from medloop.documents.split import Task
 
 OF_THE_DATA = ("channels", "image_size")
-"""Settings that say how images are prepared: every network takes them, also one whose builder doesn't."""
+"""Settings of the images' preparation: every network takes them, also one whose builder doesn't."""
 
 
 @dataclass(frozen=True)
 class Traits:
-    """How a network is best computed.
+    """Measured choices of a network's computation.
 
     Args:
         blocks: Class names of its repeated parts: what FSDP gathers at a time, and activations are recomputed by.
@@ -39,7 +39,7 @@ class NetworkSpec:
         module: Contains the builder, a function of the network's name that returns it with fresh weights.
         arguments: The builder's arguments: hyperparameters, and `classes`, the number of outputs.
         head: Prefix of the names of those weights whose shapes depend on the number of classes.
-        traits: How it is best computed.
+        traits: Measured choices of its computation.
         multiple: What every edge of its input must be a multiple of, in pixels or voxels; by the builder's arguments
             where they decide.
         min_edge: The smallest edge of its input.
@@ -112,5 +112,5 @@ def networks_with(setting: str, task: Task) -> list[str]:
 
 
 def traits(name: str | None) -> Traits:
-    """How the network of that name is best computed; of an unknown one nothing is known."""
+    """The traits of the network of that name; the defaults for an unknown one."""
     return NETWORKS[name].traits if name in NETWORKS else Traits()

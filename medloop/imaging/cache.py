@@ -48,7 +48,7 @@ _OCCUPIED = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)
 
 Tensors = dict[str, Tensor]
 Check = Callable[[Mapping[str, Tensor]], bool]
-"""Whether tensors can be what was asked for: their names, types, shapes."""
+"""True if tensors have the requested names, types and shapes."""
 
 
 class _BadEntryError(Exception):
@@ -79,7 +79,7 @@ class Cache:
     """Entries in a folder, for any number of processes and threads at once.
 
     Args:
-        folder: Where entries lie; None keeps everything in memory.
+        folder: Contains the entries; None keeps everything in memory.
         limit: Bytes that entries may take before the least recently used go. What was used since the cache was
             opened stays, so that the data of a running job may exceed the limit.
     """
@@ -130,7 +130,7 @@ class Cache:
         Args:
             key: From `make_key`.
             make: Computes the tensors, on the CPU.
-            check: Refuses an entry that can't be what was asked for.
+            check: Refuses an entry with other tensors than requested.
 
         Returns:
             Tensors on the CPU, mapped from the file where it could be written. Writing into them changes no file.
@@ -143,9 +143,9 @@ class Cache:
         if self.folder is None:
             return dict(make())
         path = self.folder / (key + _SUFFIX)
-        found = self._read(path, check)
-        if found is not None:
-            return found
+        tensors = self._read(path, check)
+        if tensors is not None:
+            return tensors
         made = {name: tensor.contiguous() for name, tensor in make().items()}
         if self._broken or not self._write(path, made):
             return made
@@ -159,9 +159,9 @@ class Cache:
         try:
             tensors = self._map(path, status)
             if check is not None and not check(tensors):
-                raise _BadEntryError("its tensors aren't those asked for")
+                raise _BadEntryError("its tensors have other names, types or shapes")
             os.utime(path, (time.time(),) * 2)
-        # A hostile file may raise anything; whatever it is, the data is made again.
+        # A hostile file may raise any exception; the data is made again.
         except Exception as error:
             print(f"cache: entry {path.stem[:12]} can't be used ({error}); it is made again", flush=True)
             return None
@@ -203,7 +203,7 @@ class Cache:
     def _give_up(self, error: Exception, new: str | None) -> None:
         if new is not None:
             Path(new).unlink(missing_ok=True)
-        # A folder with something in it stands in one entry's place: that says nothing about others.
+        # A folder with content in place of one entry: other entries may still be writable.
         if getattr(error, "errno", None) not in _OCCUPIED:
             self._broken = True
         print(f"cache: {self.folder} can't be written ({error}); prepared data stays in memory", flush=True)
@@ -264,15 +264,15 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _files(folder: Path | None) -> Sequence[tuple[os.DirEntry[str], os.stat_result]]:
-    """The folder's files; what another process removes meanwhile is left out."""
-    found = []
+    """The folder's files; files that another process removes in the meantime are skipped."""
+    files = []
     with contextlib.suppress(OSError):
         for item in os.scandir(folder):
             with contextlib.suppress(OSError):
                 status = item.stat(follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):
-                    found.append((item, status))
-    return found
+                    files.append((item, status))
+    return files
 
 
 def _unlink(path: str) -> None:

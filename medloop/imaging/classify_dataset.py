@@ -1,6 +1,6 @@
 """Classification channels (`<class>/<image>`), decoded once and packed.
 
-Images lie in shards, by the digest of their files: a new image makes one shard anew, not all of them. Their order is
+Images are in shards, by the digest of their files: a new image makes one shard again, not all of them. Their order is
 that of their content: files are named by pseudonyms, and another key must not give another order, hence another model.
 """
 
@@ -46,27 +46,27 @@ class LabelledImages:
     labels: Tensor
     rows: Tensor | None = None
     moments: Tensor | None = None
-    _places: list[tuple[int, int]] = field(init=False, repr=False, compare=False)
+    _positions: list[tuple[int, int]] = field(init=False, repr=False, compare=False)
     """(shard, row in it) of each row."""
 
     def __post_init__(self) -> None:
         if isinstance(self.shards, Tensor):
             object.__setattr__(self, "shards", (self.shards,))
         rows = range(len(self.labels)) if self.rows is None else self.rows.tolist()
-        places = [(shard, row) for shard, images in enumerate(self.shards) for row in range(len(images))]
-        object.__setattr__(self, "_places", [places[row] for row in rows])
+        positions = [(shard, row) for shard, images in enumerate(self.shards) for row in range(len(images))]
+        object.__setattr__(self, "_positions", [positions[row] for row in rows])
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def num_bytes(self) -> int:
-        """What the images take."""
+        """Memory of the images."""
         return sum(images.nbytes for images in self.shards)
 
     def image(self, sample: int) -> Tensor:
-        """One image: [C, S, S], where it lies."""
-        shard, row = self._places[sample]
+        """One image: [C, S, S], on its device."""
+        shard, row = self._positions[sample]
         return self.shards[shard][row]
 
     def take(self, samples: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -77,7 +77,7 @@ class LabelledImages:
             device: Where it is needed; a GPU is not waited for.
 
         Returns:
-            (images [N, C, S, S] as they are kept, labels int64 [N]), on the device.
+            (images [N, C, S, S] as stored, labels int64 [N]), on the device.
         """
         chosen = torch.tensor(list(samples), dtype=torch.int64)
         labels = self.labels[to_device(chosen, self.labels.device)]
@@ -86,8 +86,8 @@ class LabelledImages:
             return self.shards[0][to_device(rows, self.shards[0].device)].to(device), labels.to(device)
         first = self.shards[0]
         images = empty_batch((len(chosen), *first.shape[1:]), first.dtype, first.device)
-        for place, sample in enumerate(samples):
-            images[place].copy_(self.image(sample))
+        for row, sample in enumerate(samples):
+            images[row].copy_(self.image(sample))
         return images.to(device, non_blocking=True), to_device(labels, device)
 
     def to(self, device: torch.device) -> LabelledImages:
@@ -120,15 +120,15 @@ def list_images(folder: Path, channel: str, classes: list[str]) -> list[tuple[Pa
     Raises:
         DataError: A folder is none of the classes, or there is no image at all.
     """
-    found: list[tuple[Path, int]] = []
+    labelled: list[tuple[Path, int]] = []
     for sub in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
         images = sorted(p for p in sub.iterdir() if find_suffix(p.name, IMAGE_SUFFIXES) and not p.name.startswith("."))
         if images and sub.name not in classes:
             raise DataError(f"channel {channel}: folder {sub.name} is no class of split.json; split the data again")
-        found += [(path, classes.index(sub.name)) for path in images]
-    if not found:
-        raise DataError(f"channel {channel}: holds no image; give a folder with <class>/<image>.png")
-    return found
+        labelled += [(path, classes.index(sub.name)) for path in images]
+    if not labelled:
+        raise DataError(f"channel {channel}: contains no image; give a folder with <class>/<image>.png")
+    return labelled
 
 
 def load_labelled(
@@ -157,12 +157,12 @@ def load_labelled(
     digests = list(in_threads(_digest_or_nothing, [path for path, _ in files], num_workers))
     groups = _group(digests, 2 * settings.channels * settings.image_size**2)
     items = [_item(group, files, digests, settings, num_workers) for group in groups]
-    found = prepare_items(items, cache, num_workers=1, share=share, barrier=barrier, title="images")
-    content = torch.cat([entry["digests"] for entry in found]).numpy()
+    entries = prepare_items(items, cache, num_workers=1, share=share, barrier=barrier, title="images")
+    content = torch.cat([entry["digests"] for entry in entries]).numpy()
     labels = torch.tensor([files[k][1] for group in groups for k in group])
     rows = torch.tensor(sorted(range(len(files)), key=lambda row: content[row].tobytes()))
-    measured = torch.cat([entry["moments"] for entry in found])
-    return LabelledImages([entry["images"] for entry in found], labels[rows], rows, measured[rows])
+    measured = torch.cat([entry["moments"] for entry in entries])
+    return LabelledImages([entry["images"] for entry in entries], labels[rows], rows, measured[rows])
 
 
 def _digest_or_nothing(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Random numbers as a function of (seed, epoch, sample).
 
 A sample's numbers depend on nothing else: not on the batch it is in, nor on the process that computes it, nor on what
-was drawn before. So a run that goes on from a checkpoint needs no generator's state, and any number of processes draws
+was drawn before. So a run that resumes from a checkpoint needs no generator's state, and any number of processes draws
 what one process would.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 _ORDER, _SAMPLE, _STEP = range(3)
-"""What numbers are for: the first word of their key."""
+"""Purposes of numbers: the first element of their key."""
 
 
 def epoch_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
@@ -30,12 +30,12 @@ def step_seed(seed: int, epoch: int, step: int, rank: int) -> int:
 
 
 class Draws:
-    """The numbers of one batch; the n-th call for a sample gives the same whatever the others in the batch are.
+    """The numbers of one batch; the n-th call for a sample gives the same numbers in every batch.
 
     Args:
         seed: The run's.
         epoch: Counts from 1.
-        samples: Which samples of the epoch the batch holds.
+        samples: The batch's samples of the epoch.
     """
 
     def __init__(self, seed: int, epoch: int, samples: Sequence[int]) -> None:
@@ -54,7 +54,7 @@ class Draws:
         return torch.tensor([generator.random() < probability for generator in self._generators])
 
     def below(self, index: int, bound: int) -> int:
-        """For the sample at that place of the batch alone: an integer from 0 to `bound` - 1."""
+        """Draw for one sample of the batch, by its row: an integer from 0 to `bound` - 1."""
         return int(self._generators[index].integers(bound))
 
     def normal(self, shape: Sequence[int], device: torch.device, chosen: Sequence[int] | None = None) -> Tensor:
@@ -63,16 +63,16 @@ class Draws:
         Args:
             shape: Of one sample.
             device: Where they are needed.
-            chosen: Places in the batch; None takes all of it.
+            chosen: Rows of the batch; None takes all.
 
         Returns:
             [N, *shape] float32 for the N chosen.
         """
-        places = range(len(self)) if chosen is None else chosen
-        source, numbers = Generator(device), torch.empty((len(places), math.prod(shape)), device=device)
-        for row, place in zip(numbers, places, strict=True):
-            source.manual_seed(int(self._generators[place].integers(2**63)))
-            row.normal_(generator=source)
+        rows = range(len(self)) if chosen is None else chosen
+        source, numbers = Generator(device), torch.empty((len(rows), math.prod(shape)), device=device)
+        for drawn, row in zip(numbers, rows, strict=True):
+            source.manual_seed(int(self._generators[row].integers(2**63)))
+            drawn.normal_(generator=source)
         return numbers.view(-1, *shape)
 
 

@@ -15,7 +15,7 @@ from medloop.errors import DataError
 
 DAMAGED = "is truncated or damaged; copy it again or remove it"
 UNKNOWN = "unknown"
-"""The unit of lengths where a file tells none."""
+"""The unit of lengths where a file specifies none."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class InMemory:
     """A file's content that is on no disk, such as a request's body; readers take it wherever they take a path.
 
     Attributes:
-        name: Stands in error messages, where a path's name would.
+        name: For error messages, instead of a path's name.
         content: The file's bytes.
     """
 
@@ -40,7 +40,7 @@ class Volume:
 
     Attributes:
         voxels: [X, Y, Z]; integers as stored, scaled values where the file gives a scale.
-        affine: Voxel index to mm, 4x4; to lengths of no known unit where the file tells none.
+        affine: Voxel index to mm, 4x4; to lengths of no known unit where the file specifies none.
         unit: The unit of the lengths in the file: `mm`, `meter`, `micron` or `unknown`.
     """
 
@@ -60,11 +60,11 @@ class FileError(DataError):
 
     Attributes:
         path: The file; for content in memory, its name.
-        reason: What is wrong and how to mend it, without any name: it may appear where names may not.
+        reason: The problem and its fix, without any name: it may appear where names may not.
     """
 
     def __init__(self, path: Source, reason: str) -> None:
-        """Say the file's name, then the reason."""
+        """Make the message: the file's name, then the reason."""
         super().__init__(f"{path.name}: {reason}")
         self.path = path if isinstance(path, Path) else Path(path.name)
         self.reason = reason
@@ -94,7 +94,7 @@ def read_start(source: Source, size: int = 16) -> bytes:
 
 
 def source_size(source: Source) -> int:
-    """Bytes that a file holds."""
+    """Size of a file in bytes."""
     return source.stat().st_size if isinstance(source, Path) else len(source.content)
 
 

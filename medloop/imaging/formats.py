@@ -1,4 +1,4 @@
-"""Formats of image files, one row each: what other code must know of a format, it reads here. Torch-free.
+"""Formats of image files, one row each, which all other code reads. Torch-free.
 
 To add a format whose unit is one file: write its reader and add a row (docs/extending.md).
 """
@@ -33,7 +33,7 @@ class Format(Generic[Content]):
         media_types: Content types that a model version is registered with; the first is what clients send.
         read: (source, most pixels or voxels) to the content; raises FileError.
         other_media_types: Content types that endpoints take too.
-        in_datasets: Whether data sets may hold it; else endpoints alone take it.
+        in_datasets: True if data sets may contain it; else only endpoints take it.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Format(Generic[Content]):
     in_datasets: bool = True
 
     def has_media_type(self, media_type: str) -> bool:
-        """Whether a content type, in lower case, names this format."""
+        """True if a content type, in lower case, names this format."""
         return media_type in self.media_types or media_type in self.other_media_types
 
 
@@ -54,7 +54,7 @@ class VolumeFormat(Format[Volume]):
     """A format of 3D volumes.
 
     Args:
-        has_geometry: Whether a file tells its voxels' size and orientation.
+        has_geometry: True if a file specifies its voxels' size and orientation.
         read_header: Reads all but the voxels, which are zeros; None where that is no cheaper than `read`.
         copy: Copies a file as `.nii.gz` with its voxels' bytes unchanged and without free text; None writes what
             `read` gives.
@@ -73,7 +73,7 @@ IMAGE_FORMATS: tuple[Format[Pixels], ...] = (
     Format("JPEG", (".jpg", ".jpeg"), (b"\xff\xd8\xff",), ("image/jpeg",), pillow_reader("JPEG"), ("image/jpg",)),
     Format("npy", (".npy",), (npy.MAGIC,), (npy.MEDIA_TYPE,), npy.read_npy_image, in_datasets=False),
 )
-"""Of 2D images."""
+"""Formats of 2D images."""
 VOLUME_FORMATS: tuple[VolumeFormat, ...] = (
     VolumeFormat(
         "NIfTI", (".nii.gz", ".nii"), (nifti.GZIP, *nifti.FIRST_BYTES), ("application/x-nifti", "application/gzip"),
@@ -85,7 +85,7 @@ VOLUME_FORMATS: tuple[VolumeFormat, ...] = (
         in_datasets=False, has_geometry=False, write_labels=npy.npy_labels,
     ),
 )  # fmt: skip
-"""Of 3D volumes. The first is the one that the split step and endpoints write unless asked for another."""
+"""Formats of 3D volumes. The first is the default of endpoints' responses."""
 FORMATS: dict[Task, tuple[Format[Any], ...]] = {"classification": IMAGE_FORMATS, "segmentation": VOLUME_FORMATS}
 ALL_FORMATS: tuple[Format[Any], ...] = (*IMAGE_FORMATS, *VOLUME_FORMATS)
 
@@ -104,7 +104,7 @@ def usual_suffixes(task: Task) -> str:
 
 
 def find_suffix(name: str, suffixes: Iterable[str]) -> str | None:
-    """The longest of the suffixes that a file's name has, in whatever case."""
+    """The longest of the suffixes that a file's name has, in upper or lower case."""
     return max((suffix for suffix in suffixes if name.lower().endswith(suffix)), key=len, default=None)
 
 
@@ -173,5 +173,5 @@ def _format_of(source: Source, formats: Sequence[AnyFormat]) -> AnyFormat:
     form = recognise(read_start(source), taken)
     if form is None:
         names = " or ".join(form.name for form in taken)
-        raise FileError(source, f"is no {names} file, whatever its name says; replace or remove it")
+        raise FileError(source, f"is no {names} file, despite its name; replace or remove it")
     return form

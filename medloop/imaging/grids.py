@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def affine_grid(matrices: Tensor, shape: Sequence[int]) -> Tensor:
-    """What `torch.nn.functional.affine_grid` gives with align_corners=False, several times faster.
+    """Compute `torch.nn.functional.affine_grid` with align_corners=False, several times faster.
 
     It adds up one vector an axis, where torch multiplies matrices; and a sample's grid is the same to the last bit
-    in whatever batch it is, so that no label's nearest voxel changes with the batch.
+    in every batch, so that no label's nearest voxel changes with the batch.
 
     Args:
         matrices: [N, D, D + 1]; coordinates are in the reverse of the axes' order (x, y, z, where the axes are
@@ -28,7 +28,7 @@ def affine_grid(matrices: Tensor, shape: Sequence[int]) -> Tensor:
     # The last axis first: what is added up stays small for longest.
     for axis in reversed(range(num_axes)):
         size = shape[axis]
-        places = (torch.arange(size, device=matrices.device, dtype=matrices.dtype) * 2 + 1) / size - 1
+        positions = (torch.arange(size, device=matrices.device, dtype=matrices.dtype) * 2 + 1) / size - 1
         column = matrices[:, :, num_axes - 1 - axis].reshape(-1, num_axes, *ones)
-        grid = grid + column * places.view(*[-1 if k == axis else 1 for k in range(num_axes)])
+        grid = grid + column * positions.view(*[-1 if k == axis else 1 for k in range(num_axes)])
     return grid.movedim(1, -1)

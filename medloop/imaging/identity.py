@@ -18,9 +18,9 @@ KEPT_SUFFIXES = (
     *(*VOLUME_SUFFIXES, ".dcm", ".nrrd", ".mha", ".zip", ".gz"),
     *(".md", ".txt", ".csv", ".json", ".pdf", ".html", ".yaml", ".yml"),
 )
-"""File types, kept in renamed paths; any other text after a dot may be a name (`Doe.Jane`)."""
+"""File types that remain in renamed paths; any other text after a dot may be a name (`Doe.Jane`)."""
 _DIGITS = 12
-"""Of the hash: 48 bits. Two patients who share one would count as one, which never leaks."""
+"""Length of the pseudonym's hash: 48 bits. Two patients who share one would count as one, which never leaks."""
 
 
 def read_key(folder: Path) -> bytes:
@@ -50,7 +50,7 @@ def pseudonym(key: bytes, name: str) -> str:
 
 
 def path_renamer(key: bytes, known: Collection[str]) -> Callable[[str], str]:
-    """Make a function that hides names in a path: each part that isn't `known` becomes its pseudonym, the suffix kept.
+    """Make a function that hides names in a path: a part that isn't `known` becomes its pseudonym and suffix.
 
     Args:
         key: Of the pseudonyms.
@@ -64,5 +64,5 @@ def path_renamer(key: bytes, known: Collection[str]) -> Callable[[str], str]:
 
 
 def _rename_part(key: bytes, part: str) -> str:
-    kept = max((end for end in KEPT_SUFFIXES if part.lower().endswith(end)), key=len, default="")
-    return pseudonym(key, part) + kept
+    suffix = max((end for end in KEPT_SUFFIXES if part.lower().endswith(end)), key=len, default="")
+    return pseudonym(key, part) + suffix

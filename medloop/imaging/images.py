@@ -1,6 +1,6 @@
 """2D images as a network takes them: the same function prepares them for training and for prediction.
 
-An image is decoded, made grey or RGB, scaled to 0..1 and resized once, and kept as float16 (half the memory, and 11
+An image is decoded, made grey or RGB, scaled to 0..1 and resized once, and stored as float16 (half the memory, and 11
 significant bits at any brightness). Batches are then augmented and standardised as tensors on the device.
 """
 
@@ -45,7 +45,7 @@ def prepare(pixels: NDArray[Any], image_size: int, channels: int) -> Tensor:
     Args:
         pixels: [H, W] grey or [H, W, 3] RGB; the range of uint8 or uint16 becomes 0..1, floating-point pixels are
             in 0..1 already.
-        image_size: Edge of the square in pixels; the image is resized with antialiasing, its aspect is not kept.
+        image_size: Edge of the square in pixels; the image is resized with antialiasing, without its aspect.
         channels: 1 makes grey, 3 makes RGB.
 
     Returns:
@@ -121,7 +121,7 @@ class ImageAugmentation:
     """Random changes that leave an image's class as it is; each image of a batch gets its own.
 
     Args:
-        flips: Mirror left and right, and top and bottom: only where sides don't tell classes apart.
+        flips: Mirror left and right, and top and bottom: only where sides don't distinguish classes.
     """
 
     flips: bool
@@ -129,7 +129,7 @@ class ImageAugmentation:
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Move the images, then change brightness, contrast, gamma and noise.
 
-        Parameters are drawn on the CPU; but for a reduction's rounding an image's result doesn't depend on its batch.
+        Parameters are drawn on the CPU. Except for rounding, an image's result doesn't depend on its batch.
 
         Args:
             images: [N, C, S, S] in 0..1, of any floating-point type, on any device.

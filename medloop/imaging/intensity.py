@@ -1,4 +1,4 @@
-"""Intensity rules of volumes: how voxel values, whatever their unit, become numbers that a network takes well.
+"""Intensity rules of volumes: from voxel values of any unit to numbers in a network's range.
 
 zscore    by the volume itself: MR and ultrasound have no unit
 window    clip to fixed bounds, scale to 0..1: CT in Hounsfield units
@@ -53,7 +53,7 @@ def scale(voxels: NDArray[Any], rule: Intensity) -> NDArray[np.float32]:
 
 
 def fit(settings: SegmentationHyperparameters, cases: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Intensity:
-    """The rule that the settings ask for, with the numbers it needs.
+    """Make the rule of the settings, with the numbers that it needs.
 
     Args:
         settings: `intensity`, `window` and `seed` are read.
@@ -75,7 +75,7 @@ def _dataset_statistics(cases: Iterable[tuple[NDArray[Any], NDArray[Any]]], seed
     samples = [_foreground_sample(voxels, label, generator) for voxels, label in cases]
     values = np.concatenate(samples) if samples else np.empty(0)
     if values.size == 0:
-        raise DataError("channel train: no label holds foreground for intensity=dataset to measure; mend the labels")
+        raise DataError("channel train: no label contains foreground for intensity=dataset; correct the labels")
     low, high = np.percentile(values, (0.5, 99.5)).tolist()
     std = max(float(values.std()), SMALLEST_STD)
     return Intensity(rule="dataset", low=low, high=high, mean=float(values.mean()), std=std)

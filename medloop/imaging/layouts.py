@@ -1,4 +1,4 @@
-"""How data sets lie in folders, and what of it is a case. Nothing is decoded here. Torch-free.
+"""Layouts of data sets in folders, and their cases. Nothing is decoded here. Torch-free.
 
 Classification: `<class>/<image>`. Segmentation: `<subject>/img` and `label`, each with the suffix of its format
 (`medloop.imaging.formats`). Either may be stored below `train`, `val` (or `valid`) and `test`, and is then split
@@ -24,7 +24,7 @@ SAFE_NAMES = frozenset(
     [*SPLIT_FOLDERS, PATIENTS_FILE, *(stem + suffix for stem in (IMAGE, LABEL) for suffix in VOLUME_SUFFIXES)]
 )
 """Parts of paths that never name a patient."""
-_BESIDE = ("thumbs.db", "desktop.ini")
+_IGNORED = ("thumbs.db", "desktop.ini")
 _DOCUMENTS = (".md", ".txt", ".csv", ".json", ".pdf", ".html", ".yaml", ".yml")
 LAYOUTS: dict[Task, str] = {
     "classification": f"<class>/<image>{usual_suffixes('classification')}",
@@ -33,14 +33,14 @@ LAYOUTS: dict[Task, str] = {
 
 
 @dataclass(frozen=True)
-class FoundCase:
+class RawCase:
     """One image file, or one subject's folder.
 
     Attributes:
         path: Relative to the root, POSIX; the image's, or the subject folder's.
         group: The class folder's name (classification), or "" (segmentation).
-        split: Where it lies already, or None.
-        patient: As patients.csv says, or None.
+        split: The split whose folder contains it, or None.
+        patient: From patients.csv, or None.
         attributes: The patient's further columns.
     """
 
@@ -53,14 +53,14 @@ class FoundCase:
 
 @dataclass
 class Layout:
-    """What lies in a data set's folders."""
+    """The cases of a data set's folders, and the problems of its layout."""
 
     task: Task
     presplit: bool
-    cases: list[FoundCase]
+    cases: list[RawCase]
     problems: list[Problem]
     identified: bool
-    """Whether patients.csv is there."""
+    """True if patients.csv is there."""
 
 
 def find_cases(root: Path, task: Task) -> Layout:
@@ -85,7 +85,7 @@ def find_cases(root: Path, task: Task) -> Layout:
 
 
 def find_volumes(subject: Path, stem: str) -> list[Path]:
-    """The files `img` (or `label`) of any format in a subject's folder; more than one is a fault."""
+    """The files `img` (or `label`) of any format in a subject's folder; more than one is a problem."""
     return [subject / (stem + end) for end in VOLUME_SUFFIXES if (subject / (stem + end)).exists()]
 
 
@@ -96,16 +96,16 @@ def _is_presplit(root: Path, layout: Layout) -> bool:
         return False
     for name in names:
         if name not in SPLIT_FOLDERS:
-            layout.problems.append(Problem(name, "lies beside the folder train; move it into train, val or test", name))
+            layout.problems.append(Problem(name, "is next to the folder train; move it into train, val or test", name))
     if {"val", "valid"} <= set(splits):
         layout.problems.append(Problem("valid", "folders val and valid are both there; keep one"))
     return True
 
 
-def _classified(top: Path, prefix: str, split: Split | None, problems: list[Problem]) -> Iterator[FoundCase]:
+def _classified(top: Path, prefix: str, split: Split | None, problems: list[Problem]) -> Iterator[RawCase]:
     for path in _files(top):
         if find_suffix(path.name, IMAGE_SUFFIXES):
-            problems.append(_stray(prefix + path.name, "lies outside a class folder; move it into one"))
+            problems.append(_stray(prefix + path.name, "is outside a class folder; move it into one"))
     for folder in _folders(top):
         empty = True
         for path in _entries(folder):
@@ -114,20 +114,20 @@ def _classified(top: Path, prefix: str, split: Split | None, problems: list[Prob
             if path.is_dir():
                 problems.append(_stray(name, "is a folder inside a class folder; move its images up one level"))
             elif find_suffix(path.name, IMAGE_SUFFIXES):
-                yield FoundCase(name, folder.name, split)
-            elif path.name.lower() not in _BESIDE and path.suffix.lower() not in _DOCUMENTS:
+                yield RawCase(name, folder.name, split)
+            elif path.name.lower() not in _IGNORED and path.suffix.lower() not in _DOCUMENTS:
                 problems.append(_stray(name, f"is no {usual_suffixes('classification')} file; convert or remove it"))
         if empty and not split:
             problems.append(_stray(prefix + folder.name, "class folder is empty; add images or remove it"))
 
 
-def _segmented(top: Path, prefix: str, split: Split | None, problems: list[Problem]) -> Iterator[FoundCase]:
+def _segmented(top: Path, prefix: str, split: Split | None, problems: list[Problem]) -> Iterator[RawCase]:
     for path in _files(top):
         if suffix := find_suffix(path.name, VOLUME_SUFFIXES):
-            message = f"lies outside a subject's folder; move it to <subject>/{IMAGE}{suffix}"
+            message = f"is outside a subject's folder; move it to <subject>/{IMAGE}{suffix}"
             problems.append(_stray(prefix + path.name, message))
     for folder in _folders(top):
-        yield FoundCase(prefix + folder.name, "", split)
+        yield RawCase(prefix + folder.name, "", split)
 
 
 def _stray(path: str, message: str) -> Problem:
@@ -143,7 +143,7 @@ def _name_patients(root: Path, layout: Layout) -> None:
     layout.problems += table.problems
 
 
-def _named(case: FoundCase, table: PatientTable, layout: Layout) -> FoundCase:
+def _named(case: RawCase, table: PatientTable, layout: Layout) -> RawCase:
     inner = [f"{case.path}/{IMAGE}{end}" for end in VOLUME_SUFFIXES] if layout.task == "segmentation" else [case.path]
     row = next(filter(None, map(table.find, inner)), None)
     if row is None:

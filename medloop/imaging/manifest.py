@@ -1,9 +1,9 @@
 """The layout `manifest`: a split that copies nothing. Torch-free.
 
 The split job writes, for each split, a manifest of SageMaker's (`[{"prefix": "s3://..."}, "name", ...]`) that picks its
-files out of the raw data, and beside split.json `sources.json`, which says which case each file is. A job that reads a
-channel through a manifest gets the files under the names that they were given, so these two files hold names; the job
-itself goes on with links that carry pseudonyms, and nothing that it prints or writes holds another.
+files out of the raw data, and next to split.json `sources.json`, which maps cases to files. A job that reads a
+channel through a manifest gets the files under their original names, so these two files contain names; the job
+itself works on links with pseudonyms, and prints and writes no other name.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Sources(BaseModel):
 
 
 def write_manifests(prefix: str, files: Mapping[Split, Mapping[str, str]], outputs: Mapping[str, Path]) -> None:
-    """Write each split's manifest.json, and sources.json beside split.json.
+    """Write each split's manifest.json, and sources.json next to split.json.
 
     Args:
         prefix: S3 URI of the raw data.
@@ -78,12 +78,12 @@ def channel_folder(channel: Path, split: Path, name: Split) -> Path:
     sources = read_record(Sources, split / SOURCES_FILE, version=VERSION, fix=_FIX)
     view = Path(tempfile.mkdtemp(prefix="medloop-"))
     atexit.register(shutil.rmtree, view, ignore_errors=True)
-    for place, source in sources.files.get(name, {}).items():
-        if any(".." in PurePosixPath(path).parts or path.startswith("/") for path in (place, source)):
+    for path, source in sources.files.get(name, {}).items():
+        if any(".." in PurePosixPath(name).parts or name.startswith("/") for name in (path, source)):
             raise DataError(f"{SOURCES_FILE}: names a path outside its folder; {_FIX}")
         file = channel / source
         if not file.is_file():
-            raise DataError(f"{name}/{place}: is not in the channel's manifest; {_FIX}")
-        (view / place).parent.mkdir(parents=True, exist_ok=True)
-        (view / place).symlink_to(file.resolve())
+            raise DataError(f"{name}/{path}: is not in the channel's manifest; {_FIX}")
+        (view / path).parent.mkdir(parents=True, exist_ok=True)
+        (view / path).symlink_to(file.resolve())
     return view

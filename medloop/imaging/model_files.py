@@ -1,4 +1,4 @@
-"""The files of a trained model, as strangers may give them: unpacked safely, and nothing unpickled."""
+"""The files of a trained model, from any source: unpacked safely, and nothing unpickled."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from medloop.documents.file_names import MODEL_FILE, WEIGHTS_FILE
 from medloop.errors import DataError
 
 ARCHIVE_FILE = "model.tar.gz"
-"""What SageMaker packs a training job's model folder into."""
+"""SageMaker's archive of a training job's model folder."""
 MAX_BYTES = 8 * 2**30
-"""Of all files in an archive: thirty times the largest network here."""
+"""Size of all files in an archive: thirty times the largest network here."""
 MAX_FILES = 10_000
 
 
 def unpack_model(folder: Path, into: Path) -> Path:
-    """Return the folder that holds a model's files.
+    """Return the folder with a model's files.
 
     Args:
         folder: Holds the files themselves, or model.tar.gz.
@@ -35,7 +35,7 @@ def unpack_model(folder: Path, into: Path) -> Path:
         return folder
     archive = folder / ARCHIVE_FILE
     if not archive.is_file():
-        raise DataError(f"{folder.name}: holds neither {MODEL_FILE} nor {ARCHIVE_FILE}; give a training job's model")
+        raise DataError(f"{folder.name}: contains neither {MODEL_FILE} nor {ARCHIVE_FILE}; give a training job's model")
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(into, filter=_limited())  # noqa: S202 (every member passes the filter `data`)
@@ -44,12 +44,12 @@ def unpack_model(folder: Path, into: Path) -> Path:
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(f"{ARCHIVE_FILE}: can't be unpacked ({error}); give a training job's own archive") from None
     if not (into / MODEL_FILE).is_file():
-        raise DataError(f"{ARCHIVE_FILE}: holds no {MODEL_FILE}; give a training job's own archive")
+        raise DataError(f"{ARCHIVE_FILE}: contains no {MODEL_FILE}; give a training job's own archive")
     return into
 
 
 def _limited() -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo | None]:
-    """The filter `data` of tarfile, which also stops an archive that would fill the disk: a few bytes can hold it."""
+    """The filter `data` of tarfile, with limits: an archive of a few bytes can fill a disk."""
     total = num = 0
 
     def check(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
@@ -57,7 +57,7 @@ def _limited() -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo | None]:
         total, num = total + member.size, num + 1
         if total > MAX_BYTES or num > MAX_FILES:
             limit = f"{MAX_BYTES >> 30} GiB and {MAX_FILES} files"
-            raise DataError(f"{ARCHIVE_FILE}: holds more than {limit}; give a training job's own archive")
+            raise DataError(f"{ARCHIVE_FILE}: contains more than {limit}; give a training job's own archive")
         return tarfile.data_filter(member, path)
 
     return check
@@ -67,7 +67,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """The weights in a model folder by name, on the CPU.
 
     Raises:
-        DataError: model.safetensors is absent or damaged, or holds values that are not finite.
+        DataError: model.safetensors is absent or damaged, or contains values that are not finite.
     """
     try:
         weights: dict[str, Tensor] = load_file(folder / WEIGHTS_FILE)
@@ -75,7 +75,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise DataError(f"{WEIGHTS_FILE}: can't be read ({error}); give the training job's own file") from None
     for name, values in weights.items():
         if values.is_floating_point() and not bool(values.isfinite().all()):
-            raise DataError(f"{WEIGHTS_FILE}: {name} holds values that are not finite; train the model again")
+            raise DataError(f"{WEIGHTS_FILE}: {name} contains values that are not finite; train the model again")
     return weights
 
 
@@ -100,11 +100,11 @@ def put_weights(network: nn.Module, weights: Mapping[str, Tensor], fresh: str | 
         DataError: A weight is missing, unknown or of another shape; the message names the first.
     """
     expected = {name: values.shape for name, values in network.state_dict().items() if not _is_fresh(name, fresh)}
-    given = {name: values for name, values in weights.items() if not _is_fresh(name, fresh)}
-    problem = _first_difference(expected, {name: values.shape for name, values in given.items()})
+    trained = {name: values for name, values in weights.items() if not _is_fresh(name, fresh)}
+    problem = _first_difference(expected, {name: values.shape for name, values in trained.items()})
     if problem:
         raise DataError(f"{WEIGHTS_FILE}: {problem}: it doesn't fit the network in {MODEL_FILE}; give both of one job")
-    network.load_state_dict(given, strict=False)
+    network.load_state_dict(trained, strict=False)
 
 
 def _is_fresh(name: str, fresh: str | None) -> bool:

@@ -22,7 +22,7 @@ VIT_PATCH = 16
 
 
 def describe(settings: AnyHyperparameters, num_classes: int) -> Network:
-    """The network that hyperparameters ask for, as model.json records it.
+    """Make model.json's record of the network that hyperparameters specify.
 
     Args:
         settings: Of either task.
@@ -100,7 +100,7 @@ def _resnet(name: str, channels: int, classes: int, dropout: float) -> nn.Module
     if channels != 3:
         network.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-    # Dropout has no weights: the names stay the same whatever its rate.
+    # Dropout has no weights: the names stay the same at every rate.
     network.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(network.fc.in_features, classes))
     return cast(nn.Module, network)
 

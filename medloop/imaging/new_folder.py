@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all: written under a temporary name beside its place, then renamed."""
+"""A folder that appears whole or not at all: written under a temporary name next to it, then renamed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `target` when the block ends well, and vanishes otherwise.
 
     Raises:
-        TargetError: `target` holds something already, or can't be written.
+        TargetError: `target` isn't empty, or can't be written.
     """
     _refuse_occupied(target)
     try:

@@ -1,7 +1,7 @@
 """NIfTI volumes: checked before anything big is allocated, copied without the header's free text. Torch-free.
 
 Source of the format: https://nifti.nimh.nih.gov/nifti-1 (and nifti-2). Where a header has both transforms, the sform
-holds.
+applies.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from medloop.imaging.files import (
 )
 
 MAX_VOXELS = 2**29
-"""Of one volume (512 x 512 x 2048): more is a damaged header."""
+"""Largest volume (512 x 512 x 2048): more is a damaged header."""
 MAX_EXTENSIONS = 2**24
 """Bytes between header and voxels."""
 MAX_TRAILING = 2**24
-"""Bytes after the voxels, decompressed: more is a decompression bomb, or voxels that the header doesn't tell of."""
+"""Bytes after the voxels, decompressed: more is a decompression bomb, or voxels that the header doesn't specify."""
 MAX_DEFLATE_RATIO = 1032
-"""zlib.net/zlib_tech.html: no deflate stream holds more than this many times its own size."""
+"""zlib.net/zlib_tech.html: the highest ratio of a deflate stream."""
 SINGLE_FILE = b"n+"
-"""How the header's magic begins where header and voxels share a file."""
+"""Beginning of the header's magic where header and voxels share a file."""
 TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 FREE_TEXT = ("descrip", "aux_file", "intent_name", "db_name", "data_type", "unused_str")
-"""Header fields of either version that hold what an operator or an exporter typed."""
+"""Header fields of either version with free text from an operator or an exporter."""
 GEOMETRY = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z"),
 )
-"""Header fields of either version that, with pixdim and the units, say where voxels are."""
+"""Header fields of either version that, with pixdim and the units, specify positions of voxels."""
 SPATIAL_UNIT = 7
-"""The bits of xyzt_units that tell the unit of lengths."""
+"""The bits of xyzt_units for the unit of lengths."""
 MILLIMETRES = {"mm": 1.0, "meter": 1e3, "micron": 1e-3, UNKNOWN: 1.0}
-"""In one unit, by its name in NIfTI; where the header tells none, its numbers are taken as they stand."""
+"""In one unit, by its name in NIfTI; where the header specifies none, its numbers are unchanged."""
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 GZIP = b"\x1f\x8b"
 FIRST_BYTES = tuple(size.to_bytes(4, order) for size in _HEADERS for order in ("little", "big"))
-"""Of a file that isn't compressed: the header's size."""
+"""First bytes of a file that isn't compressed: the header's size."""
 MAX_NIFTI1_EDGE = 32767
 
 
@@ -62,10 +62,10 @@ def read_nifti(path: Source, max_voxels: int = MAX_VOXELS) -> Volume:
 
     Args:
         path: The file, or its content.
-        max_voxels: More are refused before memory is set aside for them.
+        max_voxels: More are refused before memory is allocated for them.
 
     Raises:
-        FileError: No NIfTI, truncated, not 3D, of a type that holds no grey values, without a usable geometry, with
+        FileError: No NIfTI, truncated, not 3D, of a type without grey values, without a usable geometry, with
             voxels that are not finite, or (`TooLargeError`) with more than `max_voxels`.
     """
     header, body = _read(path, max_voxels)
@@ -97,7 +97,7 @@ def _unit(header: Any) -> str:
 
 
 def _affine(header: Any) -> NDArray[np.float64]:
-    """Voxel index to mm; to the header's own lengths where it tells no unit."""
+    """Voxel index to mm; to the header's own lengths where it specifies no unit."""
     affine = np.array(header.get_best_affine(), dtype=np.float64)
     affine[:3] *= MILLIMETRES[_unit(header)]
     return affine
@@ -109,7 +109,7 @@ def nifti_labels(labels: NDArray[np.uint8], volume: Volume, source: Source | Non
     Args:
         labels: [X, Y, Z], in the order of the volume's axes.
         volume: What was segmented.
-        source: The volume's file where that is NIfTI: its geometry is taken over bit by bit.
+        source: The volume's file where that is NIfTI: its geometry is copied bit by bit.
 
     Raises:
         FileError: The source's header can't be used.
@@ -125,7 +125,7 @@ def nifti_labels(labels: NDArray[np.uint8], volume: Volume, source: Source | Non
 def labels_on_grid(source: Source, labels: NDArray[np.uint8]) -> bytes:
     """A label map on a volume's own grid, as the content of a `.nii.gz`.
 
-    The geometry's fields are the volume's, bit by bit; nothing else of its header is taken over.
+    The geometry's fields are the volume's, bit by bit; nothing else of its header is copied.
 
     Args:
         source: The volume that was segmented.
@@ -134,13 +134,13 @@ def labels_on_grid(source: Source, labels: NDArray[np.uint8]) -> bytes:
     Raises:
         FileError: The header can't be used.
     """
-    given = _read_header(source)
-    header = type(given)()
+    original = _read_header(source)
+    header = type(original)()
     for field in GEOMETRY:
-        header[field] = given[field]
+        header[field] = original[field]
     header["dim"] = [3, *labels.shape, 1, 1, 1, 1]
-    header["pixdim"] = [*given["pixdim"][:4], 1, 1, 1, 1]
-    header["xyzt_units"] = int(given["xyzt_units"]) & SPATIAL_UNIT
+    header["pixdim"] = [*original["pixdim"][:4], 1, 1, 1, 1]
+    header["xyzt_units"] = int(original["xyzt_units"]) & SPATIAL_UNIT
     header.set_data_dtype(np.uint8)
     header["scl_slope"] = 1
     header.set_data_offset(len(header.binaryblock) + 4)
@@ -151,7 +151,7 @@ def copy_nifti(source: Source, target: Path) -> None:
     """Copy a volume as `.nii.gz` with its geometry and voxel bytes, without free text, extensions and trailing bytes.
 
     Raises:
-        FileError: As `read_nifti`, but for the voxels' values, which are not looked at.
+        FileError: As `read_nifti`, except for the voxels' values, which are not checked.
     """
     header, body = _read(source)
     clean = header.copy()
@@ -217,7 +217,7 @@ def _read(path: Source, max_voxels: int = MAX_VOXELS) -> tuple[Any, bytes]:
             while chunk := file.read(2**20):
                 trailing += len(chunk)
                 if trailing > MAX_TRAILING:
-                    raise FileError(path, "holds much more than its header tells of; save it again or remove it")
+                    raise FileError(path, "contains much more than its header specifies; save it again or remove it")
     except (OSError, EOFError, zlib.error):
         raise FileError(path, DAMAGED) from None
     if len(body) < size:
@@ -240,7 +240,7 @@ def _parse_header(path: Source, start: bytes) -> Any:
     sizes = {int.from_bytes(start[:4], order) for order in ("little", "big")}
     kind = next((_HEADERS[size] for size in sizes if size in _HEADERS), None)
     if kind is None:
-        raise FileError(path, "is no NIfTI file, whatever its name says; replace or remove it")
+        raise FileError(path, "is no NIfTI file, despite its name; replace or remove it")
     length = kind.template_dtype.itemsize
     if len(start) < length:
         raise FileError(path, DAMAGED)
@@ -259,7 +259,7 @@ def _check_header(path: Source, header: Any, max_voxels: int = MAX_VOXELS) -> No
     if any(edge != 1 for edge in dims[4 : dims[0] + 1]):
         raise FileError(path, f"has {dims[0]} dimensions; give one 3D volume")
     if int(np.prod(dims[1:4], dtype=object)) > max_voxels:
-        raise TooLargeError(path, f"its header asks for more than {max_voxels} voxels; save it again or remove it")
+        raise TooLargeError(path, f"its header specifies more than {max_voxels} voxels; save it again or remove it")
     if not _known_type(header):
         raise FileError(path, "its voxels are no plain numbers (complex, colour or unknown); save them as float32")
     if not 0 <= float(header["vox_offset"]) <= MAX_EXTENSIONS:
@@ -288,7 +288,7 @@ def _check_geometry(path: Source, header: Any) -> None:
 
 
 def _check_size(path: Source, needed: int) -> None:
-    """Refuse a header that promises more than the file can hold, before memory is set aside for it."""
+    """Refuse a header that specifies more than the file can contain, before memory is allocated."""
     if source_size(path) * (MAX_DEFLATE_RATIO if _is_compressed(path) else 1) < needed:
         raise FileError(path, DAMAGED)
 

@@ -1,4 +1,4 @@
-"""NumPy's `.npy` files of strangers: checked before anything big is allocated, and nothing unpickled. Torch-free.
+"""NumPy's `.npy` files of any source: checked before anything big is allocated, and nothing unpickled. Torch-free.
 
 Source of the format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
@@ -39,23 +39,23 @@ def read_npy_image(source: Source, max_pixels: int = MAX_PIXELS) -> NDArray[Any]
     if pixels.shape[0] * pixels.shape[1] > max_pixels:
         raise TooLargeError(source, f"has more than {max_pixels} pixels; make it smaller")
     if pixels.dtype.name not in _PIXEL_TYPES:
-        raise FileError(source, "holds numbers of another type; give uint8, uint16, or floating point in 0..1")
+        raise FileError(source, "contains numbers of another type; give uint8, uint16, or floating point in 0..1")
     if pixels.dtype.kind == "f" and not bool(((pixels >= 0) & (pixels <= 1)).all()):
         raise FileError(source, "has floating-point pixels outside 0..1 or NaN; scale them to 0..1, or give uint8")
     return pixels
 
 
 def read_npy_volume(source: Source, max_voxels: int = MAX_VOXELS) -> Volume:
-    """Read a volume's voxels, [X, Y, Z], finite real numbers; voxels of edge 1, as the file tells no geometry.
+    """Read a volume's voxels, [X, Y, Z], finite real numbers; voxels of edge 1, as the file specifies no geometry.
 
     Raises:
-        FileError: The file holds none, or (`TooLargeError`) has more than `max_voxels`.
+        FileError: The file has none, or (`TooLargeError`) has more than `max_voxels`.
     """
     voxels = read_npy(source, max_voxels)
     if voxels.ndim != 3:
         raise FileError(source, "is an array of another shape; give one volume of [X, Y, Z]")
     if voxels.dtype.name not in (*TYPES, "float16"):
-        raise FileError(source, "holds no plain numbers; give integers or floating point")
+        raise FileError(source, "contains no plain numbers; give integers or floating point")
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         raise FileError(source, "has voxels that are NaN or infinite; replace them")
     if voxels.dtype == np.float64 and np.abs(voxels).max() > np.finfo(np.float32).max:
@@ -64,14 +64,14 @@ def read_npy_volume(source: Source, max_voxels: int = MAX_VOXELS) -> Volume:
 
 
 def npy_labels(labels: NDArray[np.uint8], volume: Volume, source: Source | None) -> bytes:
-    """A label map's values as the content of a `.npy`; where they are, the volume's own file tells."""
+    """A label map's values as the content of a `.npy`; their geometry is that of the volume's own file."""
     file = io.BytesIO()
     np.save(file, labels, allow_pickle=False)
     return file.getvalue()
 
 
 def read_npy(source: Source, max_values: int) -> NDArray[Any]:
-    """Read an array, in this machine's byte order.
+    """Read an array, in the byte order of this computer.
 
     Raises:
         FileError: No `.npy`, truncated, empty, of Python objects, or (`TooLargeError`) of more than `max_values`.
@@ -83,10 +83,10 @@ def read_npy(source: Source, max_values: int) -> NDArray[Any]:
         version = npy_format.read_magic(file)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
-    except Exception:  # a stranger's header makes NumPy's parser raise nearly anything
+    except Exception:  # a hostile header makes NumPy's parser raise nearly anything
         raise FileError(source, DAMAGED) from None
     if dtype.hasobject or dtype.fields or dtype.subdtype or not dtype.itemsize or min(shape, default=1) < 1:
-        raise FileError(source, "holds no plain numbers or none at all; give an array of integers or floating point")
+        raise FileError(source, "contains no plain numbers or none at all; give an array of integers or floating point")
     count = math.prod(shape)
     if count > max_values:
         raise TooLargeError(source, f"has more than {max_values} values; make it smaller")

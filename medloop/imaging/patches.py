@@ -15,7 +15,7 @@ from medloop.imaging.transfer import empty_batch
 from medloop.imaging.volumes import Shape
 
 FOREGROUND_VOXELS = 10_000
-"""Candidate centres kept of each class and volume."""
+"""Most candidate centres of each class and volume."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class TrainingVolume:
 def training_volume(image: Tensor, label: Tensor, patch: Shape, seed: int) -> TrainingVolume:
     """Pad a preprocessed volume to at least `patch`, and draw its candidate centres.
 
-    A volume that is large enough is not copied: it may lie in a mapped file.
+    A volume that is large enough is not copied: it may be in a mapped file.
 
     Args:
         image: float32 [x, y, z], on the CPU.
         label: uint8 [x, y, z], on the CPU; 0 is background.
         patch: x, y, z of the patches to come.
-        seed: Draws the candidates where a class has more voxels than are kept, together with the label's content:
-            not with the volume's place among others.
+        seed: Draws the candidates where a class has more voxels than this, together with the label's content:
+            not with the volume's index.
     """
     padding = _padding(tuple(image.shape), patch)
     if any(padding):
@@ -62,8 +62,8 @@ def training_volume(image: Tensor, label: Tensor, patch: Shape, seed: int) -> Tr
     centres = []
     for value in torch.unique(label[label > 0]).tolist():
         voxels = torch.nonzero(label == value)
-        kept = torch.randperm(len(voxels), generator=generator)[:FOREGROUND_VOXELS]
-        centres.append(voxels[kept].to(torch.int32))
+        drawn = torch.randperm(len(voxels), generator=generator)[:FOREGROUND_VOXELS]
+        centres.append(voxels[drawn].to(torch.int32))
     return TrainingVolume(image, label, tuple(centres))
 
 
@@ -75,7 +75,7 @@ def _content_seed(label: Tensor, seed: int) -> int:
 
 def _padding(shape: Sequence[int], patch: Shape) -> list[int]:
     """Last axis first, which is torch's order; the odd voxel behind, as in MONAI's sliding windows."""
-    missing = [max(0, wanted - own) for own, wanted in zip(shape, patch, strict=True)]
+    missing = [max(0, minimum - size) for size, minimum in zip(shape, patch, strict=True)]
     return [side for total in reversed(missing) for side in (total // 2, total - total // 2)]
 
 
@@ -127,7 +127,7 @@ class PatchSampler:
 
     def _starts(self, volume: TrainingVolume, draws: Draws, index: int, *, foreground: bool) -> list[int]:
         """First voxel of a patch; a patch that would leave the volume is moved inwards."""
-        room = [own - size for own, size in zip(volume.image.shape, self.patch, strict=True)]
+        room = [edge - size for edge, size in zip(volume.image.shape, self.patch, strict=True)]
         if not (foreground and volume.centres):
             return [draws.below(index, free + 1) for free in room]
         candidates = volume.centres[draws.below(index, len(volume.centres))]

@@ -54,7 +54,7 @@ class PatientTable:
         names = {normalise(path) for path in known}
         for row in self.rows.values():
             if normalise(row.path) not in names:
-                self._note(row.number, "column path names no file or folder of the data set; mend or remove the row")
+                self._note(row.number, "column path names no file or folder of the data set; correct or remove the row")
 
     def check_attributes(self) -> None:
         """Note patients whose attributes differ from row to row."""
@@ -123,7 +123,7 @@ def _check_header(header: list[str], table: PatientTable) -> bool:
     elif repeated:
         message = f"has column {repeated[0]!r} twice; rename one"
     elif identifying:
-        message = f"column {identifying[0]} may tell who a patient is and would enter reports; remove it"
+        message = f"column {identifying[0]} may reveal who a patient is and would enter reports; remove it"
     else:
         return True
     table.problems.append(Problem(PATIENTS_FILE, message))
@@ -131,7 +131,7 @@ def _check_header(header: list[str], table: PatientTable) -> bool:
 
 
 def _add_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> None:
-    message = _row_fault(table, header, line)
+    message = _row_problem(table, header, line)
     if message:
         table.problems.append(Problem(PATIENTS_FILE, f"row {number}: {message}"))
         return
@@ -140,9 +140,9 @@ def _add_row(table: PatientTable, number: int, header: list[str], line: list[str
     table.rows[normalise(path)] = PatientRow(number, path, patient, {k: v for k, v in values.items() if v})
 
 
-def _row_fault(table: PatientTable, header: list[str], line: list[str]) -> str:
+def _row_problem(table: PatientTable, header: list[str], line: list[str]) -> str:
     if len(line) != len(header):
-        return f"has {len(line)} cells where the first line has {len(header)}; quote cells that hold commas"
+        return f"has {len(line)} cells where the first line has {len(header)}; quote cells that contain commas"
     values = dict(zip(header, line, strict=True))
     path = PurePosixPath(values["path"].strip().replace("\\", "/"))
     if not values["path"].strip() or path.is_absolute() or ".." in path.parts or "\0" in values["path"]:

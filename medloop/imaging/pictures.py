@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from medloop.imaging.files import DAMAGED, FileError, Source, TooLargeError, array_digest, open_source
 
 MAX_PIXELS = 100_000_000
-"""Of one image: more is a mistake or a decompression bomb."""
+"""Largest image: more is a mistake or a decompression bomb."""
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GREY = ("1", "L", "LA", "La")
 
@@ -44,7 +44,7 @@ def read_picture(path: Source, max_pixels: int, form: str) -> NDArray[Any]:
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of a bomb where this function refuses it, and of damage in metadata that nobody keeps.
+            # Pillow warns of a bomb where this function refuses it, and of damage in metadata that is dropped.
             warnings.simplefilter("ignore")
             with open_source(path) as file, Image.open(file, formats=(form,)) as picture:
                 _check_picture(path, picture, max_pixels)
@@ -53,12 +53,12 @@ def read_picture(path: Source, max_pixels: int, form: str) -> NDArray[Any]:
         raise TooLargeError(path, f"has more than {max_pixels} pixels; make it smaller or remove it") from None
     except FileError:
         raise
-    except Exception:  # a stranger's bytes make Pillow raise nearly anything
+    except Exception:  # hostile bytes make Pillow raise nearly anything
         raise FileError(path, DAMAGED) from None
 
 
 def write_png(path: Path, pixels: NDArray[Any]) -> None:
-    """Write a PNG that holds pixels and nothing else; the same pixels give the same bytes.
+    """Write a PNG of pixels only, without metadata; the same pixels give the same bytes.
 
     Args:
         path: Its folder is made where it is missing.
@@ -69,7 +69,7 @@ def write_png(path: Path, pixels: NDArray[Any]) -> None:
 
 
 def pixel_digest(pixels: NDArray[Any]) -> str:
-    """SHA-256 of what an image shows: a colour image whose channels agree equals its grey twin."""
+    """SHA-256 of what an image shows: a colour image whose channels agree equals the same image in grey."""
     if pixels.ndim == 3 and pixels.dtype == np.uint8 and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]
     return array_digest(pixels)

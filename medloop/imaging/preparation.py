@@ -19,20 +19,20 @@ from medloop.imaging.cache import Cache, Check, Tensors
 In = TypeVar("In")
 Out = TypeVar("Out")
 Share = tuple[int, int]
-"""(place among this host's processes, their number)."""
+"""(index among this host's processes, their number)."""
 ALONE: Share = (0, 1)
 
 
 def no_barrier() -> None:
-    """Waits for nobody: of one process alone."""
+    """Don't wait: the barrier of a single process."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """What is to be prepared.
+    """Data to prepare.
 
     Args:
-        key: The entry's name; None where it can't be named (a source file can't be read, and `make` says so).
+        key: The entry's name; None where it can't be named (a source file can't be read, and `make` raises the reason).
         make: Computes it.
         check: Refuses an entry that can't be it.
     """
@@ -71,17 +71,18 @@ def prepare(
     Raises:
         DataError: An item can't be made: the first in order, on all processes.
     """
-    place, number = share
-    found: dict[int, Tensors] = {}
+    index, number = share
+    prepared: dict[int, Tensors] = {}
     with _pool(num_workers, share) as pool:
         if number > 1:
-            own = range(place, len(items), number)
+            mine = range(index, len(items), number)
             # What can't be made is raised below, by each process at the first in order; the others wait till then.
             with suppress(DataError):
-                _take(items, own, cache, pool, found, title if place == 0 else "")
+                _take(items, mine, cache, pool, prepared, title if index == 0 else "")
             barrier()
-        _take(items, [k for k in range(len(items)) if k not in found], cache, pool, found, title if number == 1 else "")
-    return [found[k] for k in range(len(items))]
+        rest = [k for k in range(len(items)) if k not in prepared]
+        _take(items, rest, cache, pool, prepared, title if number == 1 else "")
+    return [prepared[k] for k in range(len(items))]
 
 
 def _take(
@@ -89,13 +90,13 @@ def _take(
     chosen: Sequence[int],
     cache: Cache,
     pool: Executor,
-    found: dict[int, Tensors],
+    prepared: dict[int, Tensors],
     title: str,
 ) -> None:
     results = pool.map(lambda k: items[k].take(cache), chosen)
     bar = tqdm(chosen, title, disable=None if title else True, leave=False)
     for k, tensors in zip(bar, results, strict=True):
-        found[k] = tensors
+        prepared[k] = tensors
 
 
 def in_threads(function: Callable[[In], Out], values: Iterable[In], num_workers: int = 0) -> Iterator[Out]:
@@ -131,5 +132,5 @@ def _pool(num_workers: int, share: Share) -> Iterator[Executor]:
     finally:
         # After an error, or when the reader leaves, what hasn't begun must not begin.
         pool.shutdown(cancel_futures=True)
-        # The number holds for threads that begin later, too.
+        # The number applies to threads that start later, too.
         torch.set_num_threads(before)

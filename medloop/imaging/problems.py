@@ -1,4 +1,4 @@
-"""What is wrong with a data set, one problem at a time. Torch-free."""
+"""Problems of a data set. Torch-free."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segmentation channels (a folder for each subject), checked and turned into what training and validation take.
+"""Segmentation channels (a folder for each subject), checked and turned into name training and validation take.
 
 Deterministic work is done once, here, and kept in a cache whose keys are the files' content and the rule: a later run
 on the same files unpacks and resamples nothing. What comes out are plain tensors, mapped from the cache's files.
@@ -37,14 +37,14 @@ from medloop.imaging.volumes import (
 )
 
 PREPARATION = 1
-"""Version of what reading, checking and preprocessing make of a subject; raise it when that changes."""
+"""Version of name reading, checking and preprocessing make of a subject; raise it when that changes."""
 IN_MEMORY = Cache(None, 0)
-"""Keeps nothing on disk."""
+"""A cache without files."""
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """The subjects' folders of one channel, and what their labels may hold."""
+    """The subjects' folders of one channel, and their class names."""
 
     channel: Split
     folders: Sequence[Path]
@@ -63,7 +63,7 @@ class Subjects:
             raise DataError(f"channel {self.channel}: {error}") from None
 
     def digests(self, num_workers: int = 0) -> list[str | None]:
-        """A digest of each subject's files; None where one can't be read, which `read` will explain."""
+        """A digest of each subject's files; None where one can't be read, `read` raises the reason."""
         if not self._digests:
             self._digests.extend(in_threads(_digest, self.folders, num_workers))
         return self._digests
@@ -102,18 +102,18 @@ def list_subjects(root: Path, channel: Split, split: SplitRecord, classes: Seque
     Args:
         root: The channel's folder.
         channel: `train` or `val`.
-        split: Says which subjects belong here.
+        split: Lists the subjects of the channel.
         classes: Names by label value, the background first.
 
     Raises:
-        DataError: The channel holds no subject, or another set of subjects than split.json says.
+        DataError: The channel contains no subject, or another set of subjects than split.json says.
     """
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
-        raise DataError(f"channel {channel} holds no subject; give {LAYOUTS['segmentation']}")
-    found, known = {path.name for path in folders}, set(split.patient_of(channel))
-    for name in sorted(found ^ known):
-        where = "is in the channel, not in split.json" if name in found else "is in split.json, not in the channel"
+        raise DataError(f"channel {channel} contains no subject; give {LAYOUTS['segmentation']}")
+    names, known = {path.name for path in folders}, set(split.patient_of(channel))
+    for name in sorted(names ^ known):
+        where = "is in the channel, not in split.json" if name in names else "is in split.json, not in the channel"
         raise DataError(f"channel {channel}: {name} {where}; give the outputs of one split step")
     return Subjects(channel, folders, classes)
 
@@ -126,14 +126,14 @@ def fit_preprocessing(
     share: Share = ALONE,
     barrier: Callable[[], None] = no_barrier,
 ) -> VolumePreprocessing:
-    """Measure on the training volumes what the settings leave open: spacing and intensity statistics.
+    """Measure on the training volumes the values that the settings don't give: spacing and intensity statistics.
 
     Args:
         subjects: Of the training split.
         settings: The run's.
-        cache: Keeps what was measured.
+        cache: Keeps name was measured.
         num_workers: Threads; 0 takes the cores this process may use, divided among the host's processes.
-        share: (this process's place among the host's, their number): the first measures.
+        share: (this process's index among the host's, their number): the first measures.
         barrier: Waits for the others.
 
     Raises:
@@ -150,22 +150,24 @@ def fit_preprocessing(
         )
     if settings.mode == "patch" and settings.spacing is None:
         items.append(_measured(subjects, "spacing", 3, workers, lambda: _median_spacing(subjects)))
-    found = [entry["numbers"].tolist() for entry in prepare(items, cache, num_workers=1, share=share, barrier=barrier)]
+    numbers = [
+        entry["numbers"].tolist() for entry in prepare(items, cache, num_workers=1, share=share, barrier=barrier)
+    ]
     if rule is None:
-        low, high, mean, std = found.pop(0)
+        low, high, mean, std = numbers.pop(0)
         rule = Intensity(rule="dataset", low=low, high=high, mean=mean, std=std)
     if settings.mode == "resize":
         return VolumePreprocessing(mode="resize", size=settings.size, spacing=None, intensity=rule)
-    spacing = tuple(found.pop()) if found else settings.spacing
+    spacing = tuple(numbers.pop()) if numbers else settings.spacing
     return VolumePreprocessing(mode="patch", size=None, spacing=spacing, intensity=rule)
 
 
 def _measured(
-    subjects: Subjects, what: str, count: int, num_workers: int, measure: Callable[[], Sequence[float]], *also: int
+    subjects: Subjects, name: str, count: int, num_workers: int, measure: Callable[[], Sequence[float]], *also: int
 ) -> Item:
     """Numbers that follow from all subjects' files."""
     digests = subjects.digests(num_workers)
-    key = make_key(what, PREPARATION, list(subjects.classes), digests, *also) if all(digests) else None
+    key = make_key(name, PREPARATION, list(subjects.classes), digests, *also) if all(digests) else None
 
     def check(tensors: Mapping[str, Tensor]) -> bool:
         return _forms(tensors) == {"numbers": (torch.float64, 1)} and len(tensors["numbers"]) == count
@@ -201,7 +203,7 @@ def load_training(
         cache: Keeps the prepared volumes.
         num_workers: Threads, each with one subject at a time; 0 takes the cores this process may use, divided among
             the host's processes.
-        share: (this process's place among the host's, their number): each prepares its part, and maps all.
+        share: (this process's index among the host's, their number): each prepares its part, and maps all.
         barrier: Waits for the others.
 
     Returns:
@@ -210,13 +212,13 @@ def load_training(
     Raises:
         DataError: A file can't be used, or a class occurs in no label.
     """
-    found = _load(subjects, rule, "train", cache, num_workers, share, barrier)
-    seen = {value for entry in found for value in entry["values"].tolist()}
+    entries = _load(subjects, rule, "train", cache, num_workers, share, barrier)
+    seen = {value for entry in entries for value in entry["values"].tolist()}
     missing = sorted(set(range(1, len(subjects.classes))) - seen)
     if missing:
         names = ", ".join(f"{value} ({subjects.classes[value]})" for value in missing)
-        raise DataError(f"channel {subjects.channel}: no label holds value {names}; mend `labels` or the label files")
-    return [(entry["image"], entry["label"]) for entry in found]
+        raise DataError(f"channel {subjects.channel}: no label contains value {names}; correct `labels` or the files")
+    return [(entry["image"], entry["label"]) for entry in entries]
 
 
 def load_validation(
@@ -227,15 +229,15 @@ def load_validation(
     share: Share = ALONE,
     barrier: Callable[[], None] = no_barrier,
 ) -> list[ValidationVolume]:
-    """Read and preprocess the validation volumes, and keep their truth as it is; see `load_training`.
+    """Read and preprocess the validation volumes, with their truth unchanged; see `load_training`.
 
     Raises:
-        DataError: A file can't be used, or no label holds foreground.
+        DataError: A file can't be used, or no label contains foreground.
     """
-    found = _load(subjects, rule, "val", cache, num_workers, share, barrier)
-    if not any(bool(entry["values"].any()) for entry in found):
-        raise DataError(f"channel {subjects.channel}: no label holds foreground, so there is no Dice; mend the labels")
-    return [ValidationVolume(entry["image"], entry["label"], entry["truth"]) for entry in found]
+    entries = _load(subjects, rule, "val", cache, num_workers, share, barrier)
+    if not any(bool(entry["values"].any()) for entry in entries):
+        raise DataError(f"channel {subjects.channel}: no label contains foreground, hence no Dice; correct the labels")
+    return [ValidationVolume(entry["image"], entry["label"], entry["truth"]) for entry in entries]
 
 
 def _load(
@@ -255,7 +257,7 @@ def _load(
 
 
 def _item(subjects: Subjects, rule: VolumePreprocessing, kind: Split, folder: Path, digest: str | None) -> Item:
-    """An entry holds `image`, `label` and the `values` that occur; of a validation subject the original `truth` too."""
+    """An entry of `image`, `label` and the `values` that occur; for a validation subject the original `truth` too."""
     recipe = ("volume", kind, PREPARATION, rule.model_dump(mode="json"), list(subjects.classes))
     forms = {"image": (torch.float32, 3), "label": (torch.uint8, 3), "values": (torch.uint8, 1)}
     forms |= {"truth": (torch.uint8, 3)} if kind == "val" else {}
@@ -289,18 +291,18 @@ def _preprocess_pair(image: Volume, truth: NDArray[np.uint8], rule: VolumePrepro
     return prepared, resize_label(torch.from_numpy(truth), (x, y, z))
 
 
-def fit_patch(wanted: Shape, pairs: Sequence[tuple[Tensor, Tensor]], multiple: int) -> Shape:
-    """The patch, cut to what the largest training volume needs: padding beyond that would only cost time.
+def fit_patch(largest_patch: Shape, pairs: Sequence[tuple[Tensor, Tensor]], multiple: int) -> Shape:
+    """The patch, cut to name the largest training volume needs: padding beyond that would only cost time.
 
     Args:
-        wanted: The settings' patch_size.
+        largest_patch: The settings' patch_size.
         pairs: Preprocessed training volumes.
         multiple: The network takes edges that are multiples of it, and more than one of them in all.
     """
     largest = (max(image.shape[axis] for image, _ in pairs) for axis in range(3))
-    x, y, z = (min(edge, -(-size // multiple) * multiple) for edge, size in zip(wanted, largest, strict=True))
+    x, y, z = (min(edge, -(-size // multiple) * multiple) for edge, size in zip(largest_patch, largest, strict=True))
     if x == y == z == multiple:
-        return wanted
+        return largest_patch
     return x, y, z
 
 

@@ -98,7 +98,7 @@ class VolumePredictor:
         if len(logits) != len(self.record.classes):
             raise DataError(f"model.json: {len(self.record.classes)} classes, but the network has {len(logits)}")
         if not bool(logits.isfinite().all()):
-            raise DataError("the network gives no finite answer; check the voxels' values")
+            raise DataError("the network gives no finite output; check the voxels' values")
         x, y, z = to_ras(volume).voxels.shape
         labels = label_map(logits.softmax(dim=0), (x, y, z)).cpu().numpy()
         return LabelMap(from_ras(labels, volume.affine), volume.affine)

@@ -21,16 +21,16 @@ from medloop.documents.model import Inference
 
 SPATIAL = (2, 3, 4)
 SIGMA = 0.125
-"""Of the Gaussian that a window is weighted by, in edges of the window."""
+"""Width of the Gaussian that weights a window, in edges of the window."""
 LEAST_WEIGHT = 1e-3
 BYTES_PER_VOXEL = 2048
-"""What a network may take for a voxel of its input without gradients: the largest here, SwinUNETR of width 48, takes
+"""Most memory of a network for a voxel of its input without gradients: the largest here, SwinUNETR of width 48, takes
 less in float32."""
 MEMORY_SHARE = 0.5
-"""Of the GPU's free memory that windows may take."""
-MOST_AT_ONCE = 16
-AT_ONCE_ON_CPU = 2
-"""For a single window torch passes by its fast convolutions on a CPU; more than two gain nothing there
+"""Share of the GPU's free memory for windows."""
+MAX_WINDOWS = 16
+WINDOWS_ON_CPU = 2
+"""A single window doesn't use torch's fast convolutions on a CPU; more than two are no faster
 (docs/measurements.md)."""
 Network = Callable[[Tensor], Tensor]
 Shape = tuple[int, int, int]
@@ -38,7 +38,7 @@ Window = tuple[slice, slice, slice]
 
 
 def infer_logits(
-    model: Network, image: Tensor, rule: Inference, *, at_once: int | None = None, even: bool = False
+    model: Network, image: Tensor, rule: Inference, *, num_windows_per_batch: int | None = None, even: bool = False
 ) -> Tensor:
     """Run the network over a preprocessed volume.
 
@@ -49,7 +49,7 @@ def infer_logits(
         model: Takes [N, 1, x, y, z], gives [N, C, x, y, z].
         image: float32 [x, y, z], on the model's device.
         rule: model.json's.
-        at_once: Windows in a run of the network; None takes what fits the device.
+        num_windows_per_batch: Windows in a run of the network; None takes what fits the device.
         even: Fill the last run up with zeros, so that all runs have one shape: a compiled network is compiled once.
 
     Returns:
@@ -57,7 +57,7 @@ def infer_logits(
     """
     batch = image[None, None]
     plan = None if rule.patch_size is None else plan_windows(image, rule.patch_size, rule.overlap)
-    number = at_once or windows_at_once(rule.patch_size or (1, 1, 1), image.device)
+    number = num_windows_per_batch or max_windows_per_batch(rule.patch_size or (1, 1, 1), image.device)
 
     def infer(volume: Tensor) -> Tensor:
         return _forward(model, volume) if plan is None else _blend(model, volume, plan, number, even)
@@ -73,7 +73,7 @@ def infer_logits(
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """Where windows lie in a volume, and how they are weighted.
+    """Positions and weights of windows in a volume.
 
     Args:
         padding: As `functional.pad` takes it: what a volume smaller than the patch is filled up with.
@@ -102,14 +102,14 @@ def plan_windows(image: Tensor, patch: Shape, overlap: float) -> WindowPlan:
     return WindowPlan(padding, windows, weights, total)
 
 
-def windows_at_once(patch: Shape, device: torch.device) -> int:
-    """How many windows a run of the network takes."""
+def max_windows_per_batch(patch: Shape, device: torch.device) -> int:
+    """Number of windows in a run of the network."""
     if device.type != "cuda":
-        return AT_ONCE_ON_CPU
+        return WINDOWS_ON_CPU
     free, _ = torch.cuda.mem_get_info(device)
-    # What the allocator holds without using it is free as well.
+    # Memory that the allocator reserves without using it is free as well.
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    fitting = min(MOST_AT_ONCE, int(MEMORY_SHARE * free / (BYTES_PER_VOXEL * math.prod(patch))))
+    fitting = min(MAX_WINDOWS, int(MEMORY_SHARE * free / (BYTES_PER_VOXEL * math.prod(patch))))
     # A power of two: free memory varies a little, and each number is another shape, which kernels are chosen for.
     return 1 << max(0, fitting.bit_length() - 1)
 
@@ -131,12 +131,12 @@ def _gaussian(patch: Shape, device: torch.device) -> Tensor:
     return weights.clamp(min=max(float(weights.min()), LEAST_WEIGHT)).to(device)
 
 
-def _blend(model: Network, batch: Tensor, plan: WindowPlan, at_once: int, even: bool) -> Tensor:
+def _blend(model: Network, batch: Tensor, plan: WindowPlan, num_windows_per_batch: int, even: bool) -> Tensor:
     volume = functional.pad(batch, plan.padding)
     logits = None
-    for first in range(0, len(plan.windows), at_once):
-        windows = plan.windows[first : first + at_once]
-        found = _forward(model, _cut(volume, windows, at_once if even else len(windows)))
+    for first in range(0, len(plan.windows), num_windows_per_batch):
+        windows = plan.windows[first : first + num_windows_per_batch]
+        found = _forward(model, _cut(volume, windows, num_windows_per_batch if even else len(windows)))
         if logits is None:
             logits = found.new_zeros((1, found.shape[1], *volume.shape[2:]))
         for window, answer in zip(windows, found, strict=False):

@@ -1,6 +1,7 @@
 """The split job: check the data, give every patient a split, write pseudonymised copies and split.json. Torch-free.
 
-Nothing that this module prints, raises or writes holds a file's or a patient's name; `medloop data check` shows those.
+Nothing that this module prints, raises or writes contains a file's or a patient's name. `medloop data check` shows
+names.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from medloop.imaging.problems import Problem
 from medloop.imaging.splitting import assign, complete
 from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes, check_dataset, require_volume
 
-MEND = "run `medloop data check DIR` to see the names"
+FIX = "run `medloop data check DIR` to see the names"
 MAX_LISTED = 600
 """Characters of problems in the failure text; all of them are in the log."""
 
@@ -55,14 +56,14 @@ class SplitSettings(SplitRule):
     labels: Annotated[list[str], Field(min_length=2)] | None = None
     """Segmentation: class names by label value, the background first."""
     data_version: str = ""
-    """Digest of the input's listing: makes the step's cache notice new data; nothing else reads it."""
+    """Digest of the input's listing: new data invalidate the step cache; nothing else reads it."""
     data_uri: str = ""
     """S3 URI of the raw data: what manifests refer to."""
 
     @model_validator(mode="after")
     def _manifest_has_a_prefix(self) -> Self:
         if self.layout == "manifest" and not self.data_uri.startswith("s3://"):
-            raise ValueError("the layout manifest needs --data-uri s3://..., where the raw data lies")
+            raise ValueError("the layout manifest needs --data-uri s3://..., the location of the raw data")
         return self
 
     @property
@@ -82,7 +83,7 @@ class SplitOutputs:
 
 
 @dataclass(frozen=True)
-class Placed:
+class AssignedCase:
     """A case with its patient's pseudonym, its split, and its path below the split's folder."""
 
     case: CheckedCase
@@ -100,12 +101,12 @@ def split_dataset(
         data: The raw folder, in either layout.
         key: Of the pseudonyms.
         settings: The job's arguments.
-        outputs: Where the copies and split.json go: all of it or, when anything fails, nothing.
-        previous: The last split.json; its patients keep their place.
+        outputs: Folders of the copies and of split.json: complete or, when anything fails, empty.
+        previous: The last split.json; its patients keep their splits.
 
     Raises:
         DataError: The data can't be used; the message names files by pseudonym.
-        TargetError: An output folder holds something already or can't be written.
+        TargetError: An output folder isn't empty or can't be written.
     """
     if previous and previous.task != settings.task:
         raise DataError(f"previous: its task is {previous.task}, not {settings.task}; give this task's last split.json")
@@ -113,15 +114,15 @@ def split_dataset(
     rename = path_renamer(key, SAFE_NAMES | _class_folders(report))
     left_out = _quarantine(report, rename, settings.on_invalid)
     strata = _strata(report, key)
-    places = _places(report, key, strata, settings, previous)
-    placed = _name_cases(report, key, places, settings.layout)
-    record = _record(report, placed, strata, settings, left_out)
-    _write(data, settings, placed, record, outputs)
+    split_of = _split_of_cases(report, key, strata, settings, previous)
+    assigned_cases = _name_cases(report, key, split_of, settings.layout)
+    record = _record(report, assigned_cases, strata, settings, left_out)
+    _write(data, settings, assigned_cases, record, outputs)
     return record
 
 
 def summary(record: SplitRecord) -> str:
-    """The job's last word: patients and cases of each split, what was left out, and leakage."""
+    """The exit message: patients and cases of each split, quarantined cases, and leakage."""
     parts = [f"{split} {count.num_patients} patients {count.num_cases} cases" for split, count in record.counts.items()]
     if record.quarantined:
         parts.append(f"{len(record.quarantined)} left out")
@@ -136,7 +137,7 @@ def _class_folders(report: DatasetReport) -> set[str]:
 
 
 def _quarantine(report: DatasetReport, rename: Callable[[str], str], on_invalid: str) -> list[Quarantined]:
-    """Log all problems; leave bad cases out where that is asked for and mends everything, refuse otherwise."""
+    """Log all problems; quarantine bad cases if settings allow it and that is enough, refuse the data set otherwise."""
     for problem in report.problems:
         print(f"problem: {problem.hide(rename)}", flush=True)
     fatal = [problem for problem in report.problems if on_invalid == "fail" or problem.case is None]
@@ -145,7 +146,7 @@ def _quarantine(report: DatasetReport, rename: Callable[[str], str], on_invalid:
     reasons: dict[str, list[str]] = defaultdict(list)
     for problem in report.problems:
         reasons[problem.case or problem.path].append(problem.reason(rename))
-    return [Quarantined(path=rename(case), reason="; ".join(told)) for case, told in reasons.items()]
+    return [Quarantined(path=rename(case), reason="; ".join(texts)) for case, texts in reasons.items()]
 
 
 def _refusal(problems: list[Problem], rename: Callable[[str], str]) -> str:
@@ -155,7 +156,7 @@ def _refusal(problems: list[Problem], rename: Callable[[str], str]) -> str:
         if sum(map(len, listed)) > MAX_LISTED:
             break
     more = f"; and {len(problems) - len(listed)} more in the log" if len(listed) < len(problems) else ""
-    return f"{'; '.join(listed)}{more}; {MEND}"
+    return f"{'; '.join(listed)}{more}; {FIX}"
 
 
 def _pseudonym(report: DatasetReport, key: bytes, case: CheckedCase) -> str:
@@ -169,70 +170,70 @@ def _strata(report: DatasetReport, key: bytes) -> dict[str, str]:
     classes: dict[str, set[str]] = defaultdict(set)
     for case in report.cases:
         classes[_pseudonym(report, key, case)].update(case_classes(case, report.classes))
-    return {name: "+".join(sorted(found)) for name, found in classes.items()}
+    return {name: "+".join(sorted(names)) for name, names in classes.items()}
 
 
-def _turns(report: DatasetReport, key: bytes) -> dict[str, str]:
-    """What decides whose turn it is: the patient's images, so that neither names nor the key change a split."""
-    turns: dict[str, str] = {}
+def _order_keys(report: DatasetReport, key: bytes) -> dict[str, str]:
+    """Order keys of patients, from their images: neither names nor the key change a split."""
+    order_keys: dict[str, str] = {}
     for case in report.cases:
         name = _pseudonym(report, key, case)
-        turns[name] = min(turns.get(name, case.image_digest), case.image_digest)
-    return turns
+        order_keys[name] = min(order_keys.get(name, case.image_digest), case.image_digest)
+    return order_keys
 
 
-def _places(
+def _split_of_cases(
     report: DatasetReport,
     key: bytes,
     strata: Mapping[str, str],
     settings: SplitSettings,
     previous: SplitRecord | None,
 ) -> Callable[[CheckedCase, str], Split]:
-    """Where a case of a patient goes: as its folder says, or as the patient was assigned."""
+    """Make the function from a case and its patient to its split: its folder's, or the patient's assigned one."""
     if not report.presplit:
         known = {name: split for split in SPLITS for name in previous.pseudonyms(split)} if previous else None
         if known and not known.keys() & strata.keys():
             print("warning: previous: knows none of these patients; was another key or patients.csv used?", flush=True)
-        assigned = assign(strata, settings.fractions, settings.seed, _turns(report, key), known)
+        assigned = assign(strata, settings.fractions, settings.seed, _order_keys(report, key), known)
         return lambda case, name: assigned[name]
-    given: dict[str, set[Split]] = defaultdict(set)
+    current: dict[str, set[Split]] = defaultdict(set)
     for case in report.cases:
-        given[_pseudonym(report, key, case)].add(case.found.split or "train")
-    moved = complete(given, strata, settings.fractions, settings.seed, _turns(report, key))
-    return lambda case, name: moved.get(name, case.found.split or "train")
+        current[_pseudonym(report, key, case)].add(case.raw.split or "train")
+    moved = complete(current, strata, settings.fractions, settings.seed, _order_keys(report, key))
+    return lambda case, name: moved.get(name, case.raw.split or "train")
 
 
 def _name_cases(
-    report: DatasetReport, key: bytes, place: Callable[[CheckedCase, str], Split], layout: str
-) -> list[Placed]:
-    """Number each patient's cases, in the order of their content: file names may hold dates. Copies are PNG files."""
+    report: DatasetReport, key: bytes, split_of: Callable[[CheckedCase, str], Split], layout: str
+) -> list[AssignedCase]:
+    """Number each patient's cases in the order of their content: file names may contain dates. Copies are PNG."""
     by_patient: dict[str, list[CheckedCase]] = defaultdict(list)
     for case in report.cases:
         by_patient[_pseudonym(report, key, case)].append(case)
-    placed = []
+    assigned_cases = []
     for name, cases in sorted(by_patient.items()):
         for number, case in enumerate(sorted(cases, key=lambda c: (c.image_digest, c.path))):
             if report.task == "classification":
                 suffix = ".png" if layout == "copy" else find_suffix(case.path, IMAGE_SUFFIXES)
-                path = f"{case.found.group}/{name}_{number:04d}{suffix}"
+                path = f"{case.raw.group}/{name}_{number:04d}{suffix}"
             else:
                 path = name if len(cases) == 1 else f"{name}_{number}"
-            placed.append(Placed(case, name, place(case, name), path))
-    return placed
+            assigned_cases.append(AssignedCase(case, name, split_of(case, name), path))
+    return assigned_cases
 
 
 def _record(
     report: DatasetReport,
-    placed: list[Placed],
+    assigned_cases: list[AssignedCase],
     strata: Mapping[str, str],
     settings: SplitSettings,
     left_out: list[Quarantined],
 ) -> SplitRecord:
     patients: dict[str, Patient] = {}
-    for item in placed:
+    for item in assigned_cases:
         patient = patients.setdefault(
             item.pseudonym,
-            Patient(stratum=strata[item.pseudonym], attributes=item.case.found.attributes, cases=[]),
+            Patient(stratum=strata[item.pseudonym], attributes=item.case.raw.attributes, cases=[]),
         )
         classes = case_classes(item.case, report.classes)
         patient.cases.append(Case(path=item.path, split=item.split, classes=classes))
@@ -243,15 +244,15 @@ def _record(
         presplit=report.presplit,
         identifiers="patients.csv" if report.identified else "none",
         patients=patients,
-        counts={split: _count(split, placed, report.classes) for split in SPLITS},
+        counts={split: _count(split, assigned_cases, report.classes) for split in SPLITS},
         leakage=_leakage(patients, report),
         quarantined=left_out,
         data_digest=data_digest(report.cases),
     )
 
 
-def _count(split: Split, placed: list[Placed], classes: list[str]) -> SplitCounts:
-    items = [item for item in placed if item.split == split]
+def _count(split: Split, assigned_cases: list[AssignedCase], classes: list[str]) -> SplitCounts:
+    items = [item for item in assigned_cases if item.split == split]
     counts = {name: 0 for name in classes}
     for item in items:
         for name in case_classes(item.case, classes):
@@ -273,15 +274,15 @@ def _leakage(patients: Mapping[str, Patient], report: DatasetReport) -> Leakage:
 
 
 def data_digest(cases: list[CheckedCase]) -> str:
-    """SHA-256 over the sorted classes and content digests: the same images give the same, whatever their names."""
-    lines = sorted(f"{case.found.group} {case.image_digest} {case.label_digest}" for case in cases)
+    """SHA-256 over the sorted classes and content digests: the same images give the same digest under any names."""
+    lines = sorted(f"{case.raw.group} {case.image_digest} {case.label_digest}" for case in cases)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _write(
-    data: Path, settings: SplitSettings, placed: list[Placed], record: SplitRecord, outputs: SplitOutputs
+    data: Path, settings: SplitSettings, assigned_cases: list[AssignedCase], record: SplitRecord, outputs: SplitOutputs
 ) -> None:
-    """Write everything beside the outputs first, and move it in when it is whole."""
+    """Write everything to a temporary folder first, and move it into the outputs when it is complete."""
     targets = {"train": outputs.train, "val": outputs.val, "test": outputs.test, "split": outputs.split}
     try:
         for name, target in targets.items():
@@ -293,9 +294,9 @@ def _write(
                 (Path(scratch) / name).mkdir()
             if settings.layout == "manifest":
                 folders = {name: Path(scratch) / name for name in targets}
-                write_manifests(settings.data_uri, _sources(data, placed, settings.task), folders)
+                write_manifests(settings.data_uri, _sources(data, assigned_cases, settings.task), folders)
             else:
-                for item in placed:
+                for item in assigned_cases:
                     _copy(data / item.case.path, Path(scratch) / item.split / item.path, item.path, settings.task)
             (Path(scratch) / "split" / SPLIT_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             for name, target in targets.items():
@@ -305,10 +306,10 @@ def _write(
         raise TargetError(f"output: can't be written ({os.strerror(error.errno or 5)}); give other folders") from error
 
 
-def _sources(data: Path, placed: list[Placed], task: Task) -> dict[Split, dict[str, str]]:
-    """Each file of each case, by split: where the split's folder has it, and where the raw data has it."""
+def _sources(data: Path, assigned_cases: list[AssignedCase], task: Task) -> dict[Split, dict[str, str]]:
+    """Files of all cases by split: path below the split's folder to path below the raw data."""
     files: dict[Split, dict[str, str]] = {split: {} for split in SPLITS}
-    for item in placed:
+    for item in assigned_cases:
         if task == "classification":
             files[item.split][item.path] = item.case.path
             continue
@@ -322,11 +323,11 @@ def _volume(folder: Path, stem: str, name: str) -> str:
     try:
         return require_volume(folder, stem).name
     except FileError as error:
-        raise DataError(f"{name}: {error.reason}; {MEND}") from None
+        raise DataError(f"{name}: {error.reason}; {FIX}") from None
 
 
 def _copy(source: Path, target: Path, name: str, task: Task) -> None:
-    """Copy one case; `name` stands for it where it changed since it was checked."""
+    """Copy one case; `name` is used in the message if the case changed since it was checked."""
     try:
         if task == "classification":
             write_png(target, read_image(source))
@@ -334,4 +335,4 @@ def _copy(source: Path, target: Path, name: str, task: Task) -> None:
         for stem in (IMAGE, LABEL):
             copy_volume(require_volume(source, stem), target / f"{stem}.nii.gz")
     except FileError as error:
-        raise DataError(f"{name}: {error.reason}; {MEND}") from None
+        raise DataError(f"{name}: {error.reason}; {FIX}") from None

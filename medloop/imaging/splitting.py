@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests: whole patients, stratified, seeded, stable where asked. Torch-free."""
+"""Assign whole patients to splits: stratified, seeded, and stable if a previous split is current. Torch-free."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def quotas(num_patients: int, fractions: Fractions) -> dict[Split, int]:
         raise DataError(f"data set: has {num_patients} patients for {len(names)} splits; add patients")
     shares = np.array([fractions[name] for name in names], dtype=np.float64)
     if not (np.isfinite(shares).all() and (shares > 0).all()):
-        raise SettingError("train, val and test must each be above 0; mend the fractions")
+        raise SettingError("train, val and test must each be above 0; correct the fractions")
     exact = shares / shares.sum() * num_patients
     counts = np.floor(exact + 1e-9).astype(int)
     # Stable sort: of equal remainders the earlier split wins.
@@ -47,71 +47,71 @@ def assign(
     strata: Mapping[str, str],
     fractions: Fractions,
     seed: int,
-    turns: Mapping[str, str],
+    order_keys: Mapping[str, str],
     previous: Mapping[str, Split] | None = None,
 ) -> dict[str, Split]:
     """Give each patient a split.
 
-    The quotas over all patients are met exactly where no `previous` stands against it. Within them each stratum gets
+    The quotas over all patients are met exactly unless `previous` prevents it. Within them each stratum gets
     its own share: first the whole part, then patient by patient where a stratum lacks most of a split that still has
-    room. Of a stratum's patients the next is the one whose turn, hashed with the seed, comes first.
+    room. Of a stratum's patients the next is the one whose order key, hashed with the seed, is smallest.
 
     Args:
         strata: Class profile of each patient, by pseudonym.
         fractions: Of the splits that take part.
-        seed: Changes who is next, never how many go where.
-        turns: A text of each patient that doesn't change with names or keys: a digest of the images.
+        seed: Changes the order of patients, never the number in each split.
+        order_keys: A text of each patient that doesn't change with names or keys: a digest of the images.
         previous: Split of patients seen before: they keep it.
 
     Raises:
         DataError: Fewer patients than splits, or a split stays empty because of `previous`.
     """
     names = list(fractions)
-    places = {patient: split for patient, split in (previous or {}).items() if patient in strata and split in names}
+    assigned = {patient: split for patient, split in (previous or {}).items() if patient in strata and split in names}
     room = np.array(list(quotas(len(strata), fractions).values()))
     kinds = sorted(set(strata.values()))
     row = {kind: index for index, kind in enumerate(kinds)}
     have = np.zeros((len(kinds), len(names)))
-    for patient, split in places.items():
+    for patient, split in assigned.items():
         have[row[strata[patient]], names.index(split)] += 1
     waiting: list[list[str]] = [[] for _ in kinds]
     # Last first, as the next is popped from the end.
     for patient in sorted(
-        strata.keys() - places.keys(), key=lambda name: _order(seed, turns[name], name), reverse=True
+        strata.keys() - assigned.keys(), key=lambda name: _order(seed, order_keys[name], name), reverse=True
     ):
         waiting[row[strata[patient]]].append(patient)
-    wanted = _wanted(kinds, strata, fractions)
-    places |= _fill(names, waiting, wanted, have, room - have.sum(axis=0))
-    empty = [name for name in names if name not in places.values()]
+    shares_of_strata = _exact_shares(kinds, strata, fractions)
+    assigned |= _fill(names, waiting, shares_of_strata, have, room - have.sum(axis=0))
+    empty = [name for name in names if name not in assigned.values()]
     if empty:
         raise DataError(f"previous: leaves no patient for {empty[0]}; split without previous")
-    return {patient: places[patient] for patient in strata}
+    return {patient: assigned[patient] for patient in strata}
 
 
 def _fill(
     names: Sequence[Split],
     waiting: list[list[str]],
-    wanted: NDArray[np.float64],
+    shares_of_strata: NDArray[np.float64],
     have: NDArray[np.float64],
     room: NDArray[np.float64],
 ) -> dict[str, Split]:
-    """Place the waiting patients, one after another, where a stratum lacks most of a split with room."""
-    places: dict[str, Split] = {}
+    """Assign the waiting patients, one after another, where a stratum lacks most of a split with room."""
+    assigned: dict[str, Split] = {}
     left = np.array([len(patients) for patients in waiting])
     while left.any():
-        lack = np.where((left[:, None] > 0) & (room[None, :] > 0), wanted - have, -np.inf)
+        lack = np.where((left[:, None] > 0) & (room[None, :] > 0), shares_of_strata - have, -np.inf)
         kind, split = np.unravel_index(np.argmax(lack), lack.shape)
-        # A run of whole patients at once: what the next step would choose again anyway.
+        # A run of whole patients at once: the next step would choose the same split.
         run = int(max(1, min(np.floor(lack[kind, split]), left[kind], room[split])))
         for _ in range(run):
-            places[waiting[kind].pop()] = names[int(split)]
+            assigned[waiting[kind].pop()] = names[int(split)]
         have[kind, split] += run
         room[split] -= run
         left[kind] -= run
-    return places
+    return assigned
 
 
-def _wanted(kinds: list[str], strata: Mapping[str, str], fractions: Fractions) -> NDArray[np.float64]:
+def _exact_shares(kinds: list[str], strata: Mapping[str, str], fractions: Fractions) -> NDArray[np.float64]:
     """Exact share of each stratum (rows) in each split (columns)."""
     counts = Counter(strata.values())
     sizes = np.array([counts[kind] for kind in kinds], dtype=np.float64)
@@ -119,33 +119,33 @@ def _wanted(kinds: list[str], strata: Mapping[str, str], fractions: Fractions) -
     return np.outer(sizes, shares / shares.sum())
 
 
-def _order(seed: int, turn: str, patient: str) -> tuple[str, str]:
-    return hashlib.sha256(f"{seed}:{turn}".encode()).hexdigest(), patient
+def _order(seed: int, order_key: str, patient: str) -> tuple[str, str]:
+    return hashlib.sha256(f"{seed}:{order_key}".encode()).hexdigest(), patient
 
 
 def complete(
-    given: Mapping[str, set[Split]],
+    current: Mapping[str, set[Split]],
     strata: Mapping[str, str],
     fractions: Fractions,
     seed: int,
-    turns: Mapping[str, str],
+    order_keys: Mapping[str, str],
 ) -> dict[str, Split]:
-    """Take the missing splits of a data set that was split already out of its training patients.
+    """Take the missing splits of a data set that was already split, out of its training patients.
 
     Args:
-        given: Splits in which each patient lies.
+        current: Splits of each patient's cases.
         strata: Class profile of each patient.
         fractions: Of all three splits.
         seed: As in `assign`.
-        turns: As in `assign`.
+        order_keys: As in `assign`.
 
     Returns:
-        The new place of each patient that lies in train alone; empty where no split is missing.
+        The new split of each patient that is only in train; empty where no split is missing.
     """
-    present = {split for splits in given.values() for split in splits}
+    present = {split for splits in current.values() for split in splits}
     missing = [split for split in SPLITS if split not in present]
     if not missing:
         return {}
-    movable = {patient: strata[patient] for patient, splits in given.items() if splits == {"train"}}
+    movable = {patient: strata[patient] for patient, splits in current.items() if splits == {"train"}}
     shares: dict[Split, float] = {split: fractions[split] for split in SPLITS if split == "train" or split in missing}
-    return assign(movable, shares, seed, turns)
+    return assign(movable, shares, seed, order_keys)

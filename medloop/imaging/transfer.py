@@ -25,6 +25,6 @@ def to_device(values: Tensor, device: torch.device, dtype: torch.dtype | None = 
 
 def empty_batch(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Room for a batch on the device; on the CPU it is pinned where there is a GPU that it may go to."""
-    # torch keeps pinned memory and hands it out again once the copies out of it are done: no batch allocates anew.
+    # torch keeps pinned memory and hands it out again once the copies out of it are done: no batch allocates again.
     pinned = device.type == "cpu" and torch.cuda.is_available()
     return torch.empty(tuple(shape), dtype=dtype, device=device, pin_memory=pinned)

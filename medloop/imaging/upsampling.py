@@ -14,7 +14,7 @@ def upsample_linear(images: Tensor) -> Tensor:
     """Double every spatial axis, as `interpolate(scale_factor=2, mode=..., align_corners=False)` does.
 
     A new voxel lies a quarter of an old one from its nearest: it takes three quarters of that and a quarter of the
-    next; beyond the border the volume goes on as it is at it.
+    next; beyond the border the volume has its border's values.
 
     Args:
         images: [N, C, *spatial].
@@ -42,7 +42,7 @@ class LinearUpsample(nn.Module):
 
 
 def replace_upsampling(model: nn.Module) -> None:
-    """Put `LinearUpsample` in the place of every linear nn.Upsample by two; names of weights stay as they are."""
+    """Put `LinearUpsample` instead of every linear nn.Upsample by two; names of weights are unchanged."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Upsample) and _doubles(child):

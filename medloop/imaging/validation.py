@@ -1,7 +1,7 @@
-"""The one validator of data sets: `medloop data check`, the split job and serving ask here. Torch-free.
+"""The one validator of data sets: `medloop data check`, the split job and serving use it. Torch-free.
 
-Every file is opened and decoded. What is found is a list of problems, each in one line that names the file or field and
-the mend; nothing is raised for a bad file.
+Every file is opened and decoded. The result is a list of problems, each in one line that names the file or field and
+the fix; nothing is raised for a bad file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medloop.documents.split import SPLITS, Task
 from medloop.imaging.files import FileError, Source, Volume, array_digest
 from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume
-from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, FoundCase, Layout, find_cases, find_volumes
+from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases, find_volumes
 from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
 
@@ -32,13 +32,13 @@ class CheckedCase:
     """A case whose files can be used.
 
     Attributes:
-        found: Where it is and whose.
+        raw: The case in the data set.
         image_digest: SHA-256 of the decoded pixels or voxels.
         label_digest: SHA-256 of the label volume; "" in classification.
         values: Label values that occur in the volume, sorted; () in classification.
     """
 
-    found: FoundCase
+    raw: RawCase
     image_digest: str
     label_digest: str = ""
     values: tuple[int, ...] = ()
@@ -46,7 +46,7 @@ class CheckedCase:
     @property
     def path(self) -> str:
         """Relative to the data set's root, POSIX."""
-        return self.found.path
+        return self.raw.path
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ class Subject:
 
 @dataclass
 class DatasetReport:
-    """What a data set holds, and what is wrong with it.
+    """The cases and problems of a data set.
 
     Attributes:
         task: The task it was read for.
         cases: Those that can be used, sorted by path.
-        problems: All that was found; the data set is usable when there are none.
+        problems: All problems; the data set is usable when there are none.
         classes: Class names, sorted (classification), or by label value (segmentation).
-        patients: Patient of each usable case, by path: as patients.csv says; else cases with the same pixels share one.
-        presplit: Whether it lies in train, val and test folders.
-        identified: Whether patients.csv is there.
+        patients: Patient of each usable case, by path, from patients.csv; else cases with the same pixels share one.
+        presplit: True if it has train, val and test folders.
+        identified: True if patients.csv is there.
     """
 
     task: Task
@@ -84,7 +84,7 @@ class DatasetReport:
 
     @property
     def num_patients(self) -> int:
-        """How many patients the usable cases have."""
+        """Number of the usable cases' patients."""
         return len(set(self.patients.values()))
 
 
@@ -96,11 +96,11 @@ def check_dataset(
     Args:
         root: The data set's folder.
         task: Which of the two layouts it has.
-        labels: Segmentation: class names by label value, the background first; None takes the values found.
+        labels: Segmentation: class names by label value, the background first; None takes the values that occur.
         progress: Called with (cases done, cases in all).
 
     Raises:
-        DataError: The root is no folder or can't be listed; every other fault is a problem in the report.
+        DataError: The root is no folder or can't be listed; everything else is a problem in the report.
     """
     layout = find_cases(root, task)
     problems = list(layout.problems)
@@ -113,38 +113,38 @@ def check_dataset(
             problems.append(Problem(path, error.reason, case=case.path))
         if progress:
             progress(done, len(layout.cases))
-    problems += _find_twins(checked, task, layout.identified)
+    problems += _find_duplicates(checked, task, layout.identified)
     unusable = {problem.case for problem in problems}
     usable = [case for case in checked if case.path not in unusable]
-    return _judge(layout, usable, problems, labels)
+    return _make_report(layout, usable, problems, labels)
 
 
-def _judge(
+def _make_report(
     layout: Layout, usable: list[CheckedCase], problems: list[Problem], labels: Sequence[str] | None
 ) -> DatasetReport:
     """The report: classes, patients, counts, and what is wrong with the usable cases as a whole."""
     segmentation = layout.task == "segmentation"
-    classes = _label_names(usable, labels) if segmentation else sorted({case.found.group for case in usable})
+    classes = _label_names(usable, labels) if segmentation else sorted({case.raw.group for case in usable})
     report = DatasetReport(
         layout.task, usable, problems, classes, _patients(usable), layout.presplit, layout.identified
     )
     for case in usable:
         for name in case_classes(case, classes):
             report.counts[name] = report.counts.get(name, 0) + 1
-    report.problems += [Problem("", message) for message in _whole_faults(report, labels)]
+    report.problems += [Problem("", message) for message in _dataset_problems(report, labels)]
     return report
 
 
 def case_classes(case: CheckedCase, classes: Sequence[str]) -> list[str]:
     """The class of an image, or the names of the labels that occur in a volume."""
-    return [classes[value] for value in case.values] if case.values else [case.found.group]
+    return [classes[value] for value in case.values] if case.values else [case.raw.group]
 
 
-def _check_image(root: Path, case: FoundCase) -> CheckedCase:
+def _check_image(root: Path, case: RawCase) -> CheckedCase:
     return CheckedCase(case, pixel_digest(read_image(root / case.path)))
 
 
-def _check_subject(root: Path, case: FoundCase, labels: Sequence[str] | None) -> CheckedCase:
+def _check_subject(root: Path, case: RawCase, labels: Sequence[str] | None) -> CheckedCase:
     subject = read_subject(root / case.path, labels)
     label = subject.label.voxels.astype(np.uint8)
     return CheckedCase(case, array_digest(subject.image.voxels), array_digest(label), subject.values)
@@ -162,10 +162,10 @@ def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:
     """
     image_path, label_path = (require_volume(folder, stem) for stem in (IMAGE, LABEL))
     image, label = read_volume(image_path), read_volume(label_path)
-    fault = _grid_fault(image, label)
-    if fault:
-        units = "" if image.unit == label.unit else ", or mend the unit in a header (xyzt_units)"
-        raise FileError(label_path, f"{fault}; resample the label onto the image's grid, nearest neighbour{units}")
+    problem = _grid_problem(image, label)
+    if problem:
+        units = "" if image.unit == label.unit else ", or correct the unit in a header (xyzt_units)"
+        raise FileError(label_path, f"{problem}; resample the label onto the image's grid, nearest neighbour{units}")
     require_contrast(image_path, image.voxels)
     return Subject(image, label, _label_values(label_path, label.voxels, labels))
 
@@ -177,7 +177,7 @@ def require_contrast(path: Source, voxels: NDArray[np.generic]) -> None:
         FileError: All its voxels have one value.
     """
     if (voxels == voxels.flat[0]).all():
-        raise FileError(path, "holds one value everywhere; replace or remove it")
+        raise FileError(path, "has one value everywhere; replace or remove it")
 
 
 def require_volume(folder: Path, stem: str) -> Path:
@@ -190,18 +190,18 @@ def require_volume(folder: Path, stem: str) -> Path:
     if not paths:
         raise FileError(folder / f"{stem}{VOLUME_SUFFIXES[0]}", "is missing; add it or remove the subject's folder")
     if len(paths) > 1:
-        raise FileError(paths[0], f"lies beside {paths[1].name}, and only one can be meant; remove the other")
+        raise FileError(paths[0], f"is next to {paths[1].name}, and only one can be used; remove the other")
     return paths[0]
 
 
-def _grid_fault(image: Volume, label: Volume) -> str:
+def _grid_problem(image: Volume, label: Volume) -> str:
     if image.voxels.shape != label.voxels.shape:
         return f"has shape {label.voxels.shape} where its image has {image.voxels.shape}"
     apart = float(np.abs(image.affine[:3] - label.affine[:3]).max())
-    # Of the affine itself: pixdim may say something else, and then doesn't count.
+    # The affine's own edges: pixdim may differ, and then doesn't apply.
     if apart > GRID_TOLERANCE * float(np.linalg.norm(image.affine[:3, :3], axis=0).min()):
         units = "" if image.unit == label.unit else f"; their units are {image.unit} and {label.unit}"
-        return f"lies on another grid than its image (their affines differ by {apart:.3g}{units})"
+        return f"is on another grid than its image (their affines differ by {apart:.3g}{units})"
     return ""
 
 
@@ -224,68 +224,68 @@ def _label_names(cases: list[CheckedCase], labels: Sequence[str] | None) -> list
 
 
 def _patients(cases: list[CheckedCase]) -> dict[str, str]:
-    """Patient by case path. Unnamed cases are each their own patient, twins one: they must not meet across a split."""
+    """Patient by case path. An unnamed case is its own patient; duplicates share one, as they must be in one split."""
     first: dict[str, str] = {}
     return {
-        case.path: case.found.patient or first.setdefault(case.image_digest, case.path)
+        case.path: case.raw.patient or first.setdefault(case.image_digest, case.path)
         for case in cases
     }  # fmt: skip
 
 
-def _find_twins(cases: list[CheckedCase], task: Task, identified: bool) -> list[Problem]:
+def _find_duplicates(cases: list[CheckedCase], task: Task, identified: bool) -> list[Problem]:
     """The same pixels in two classes, under two patients, or in two subjects of an unnamed set."""
     groups: dict[str, list[CheckedCase]] = defaultdict(list)
     for case in cases:
         groups[case.image_digest].append(case)
     problems = []
-    for twins in (group for group in groups.values() if len(group) > 1):
-        if len({case.found.group for case in twins}) > 1:
+    for duplicates in (group for group in groups.values() if len(group) > 1):
+        if len({case.raw.group for case in duplicates}) > 1:
             message = "shows the same pixels as {related} of another class; remove the wrong one"
-        elif identified and len({case.found.patient for case in twins}) > 1:
-            message = "shows the same pixels as {related} of another patient; remove one or mend patients.csv"
+        elif identified and len({case.raw.patient for case in duplicates}) > 1:
+            message = "shows the same pixels as {related} of another patient; remove one or correct patients.csv"
         elif task == "segmentation" and not identified:
             message = "shows the same voxels as {related}; remove one, or give both one patient in patients.csv"
         else:
             continue
-        for case in twins:
-            other = twins[0] if case is not twins[0] else twins[1]
+        for case in duplicates:
+            other = duplicates[0] if case is not duplicates[0] else duplicates[1]
             problems.append(Problem(case.path, message, case=case.path, related=other.path))
     return problems
 
 
-def _whole_faults(report: DatasetReport, labels: Sequence[str] | None) -> list[str]:
+def _dataset_problems(report: DatasetReport, labels: Sequence[str] | None) -> list[str]:
     if not report.cases:
-        return [f"holds no case that can be used; a {report.task} data set has {LAYOUTS[report.task]}"]
-    faults = _class_faults(report) if report.task == "classification" else _label_faults(report, labels)
+        return [f"contains no usable case; a {report.task} data set has {LAYOUTS[report.task]}"]
+    messages = _class_problems(report) if report.task == "classification" else _label_problems(report, labels)
     if report.presplit:
-        missing = [split for split in SPLITS if split not in {case.found.split for case in report.cases}]
-        trained = {report.patients[case.path] for case in report.cases if case.found.split == "train"}
+        missing = [split for split in SPLITS if split not in {case.raw.split for case in report.cases}]
+        trained = {report.patients[case.path] for case in report.cases if case.raw.split == "train"}
         if len(trained) < 1 + len(missing):
             needed = f"needs {1 + len(missing)} patients, as {' and '.join(missing) or 'training'} is taken from it"
-            faults.append(f"folder train has {len(trained)} patients and {needed}; add patients")
+            messages.append(f"folder train has {len(trained)} patients and {needed}; add patients")
     elif report.num_patients < len(SPLITS):
-        faults.append(f"has {report.num_patients} patients for {len(SPLITS)} splits; add patients")
-    return faults
+        messages.append(f"has {report.num_patients} patients for {len(SPLITS)} splits; add patients")
+    return messages
 
 
-def _class_faults(report: DatasetReport) -> list[str]:
-    faults = []
+def _class_problems(report: DatasetReport) -> list[str]:
+    messages = []
     if len(report.classes) < 2:
-        faults.append("has one class only; add a folder with images of another class")
+        messages.append("has one class only; add a folder with images of another class")
     if report.presplit:
-        trained = {case.found.group for case in report.cases if case.found.split == "train"}
+        trained = {case.raw.group for case in report.cases if case.raw.split == "train"}
         unseen = sorted(set(report.classes) - trained)
         if unseen:
-            faults.append(f"class {unseen[0]} has no image in folder train; add some or remove the class")
-    return faults
+            messages.append(f"class {unseen[0]} has no image in folder train; add some or remove the class")
+    return messages
 
 
-def _label_faults(report: DatasetReport, labels: Sequence[str] | None) -> list[str]:
-    found = {value for case in report.cases for value in case.values}
-    if not found - {0}:
+def _label_problems(report: DatasetReport, labels: Sequence[str] | None) -> list[str]:
+    values = {value for case in report.cases for value in case.values}
+    if not values - {0}:
         return ["every label is empty; label at least one structure"]
-    gaps = sorted(set(range(max(found) + 1)) - found)
+    gaps = sorted(set(range(max(values) + 1)) - values)
     if gaps and not labels:
-        listed = ", ".join(map(str, sorted(found)))
+        listed = ", ".join(map(str, sorted(values)))
         return [f"label values {listed} leave gaps; renumber them 0, 1, 2, ..., or name all in labels"]
     return []

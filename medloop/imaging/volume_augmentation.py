@@ -1,7 +1,7 @@
-"""Random changes of a batch of volumes, image and label together, on the device that holds the batch.
+"""Random changes of a batch of volumes, image and label together, on the batch's device.
 
 Every change is drawn per sample, on the CPU, so that which samples it is for is known without waiting for the device;
-but for a reduction's rounding a sample's result doesn't depend on its batch. Intensities change in units of the
+except for a reduction's rounding a sample's result doesn't depend on its batch. Intensities change in units of the
 sample's own standard deviation, so that one set of ranges suits each intensity rule. The kinds of change are nnU-Net's
 (Isensee et al. 2021), with smaller angles.
 """
@@ -55,7 +55,7 @@ class VolumeAugmentation:
             draws: The batch's random numbers.
 
         Returns:
-            As it was given: same shapes, types and device.
+            As the input: same shapes, types and device.
         """
         images, labels = self._move(images, labels, draws)
         if self.flips:
@@ -63,7 +63,7 @@ class VolumeAugmentation:
         return self._recolour(images, draws), labels
 
     def _move(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Rotate, zoom and shift; image and label go on beyond the border as they are at it."""
+        """Rotate, zoom and shift; beyond the border, image and label have the border's values."""
         chosen = draws.chance(AFFINE_PROBABILITY).nonzero()[:, 0]
         matrices = self.matrices(draws, tuple(images.shape[2:]))[chosen]
         if not len(chosen):

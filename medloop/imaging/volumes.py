@@ -1,8 +1,8 @@
-"""How a volume becomes the network's input, and the network's answer a label map on the volume's own grid.
+"""From a volume to the network's input, and from the network's output to a label map on the volume's own grid.
 
 One path for training and prediction: `preprocess` (to RAS, scale intensity, resample) forwards, `label_map` (resample
 the probabilities, argmax) and `from_ras` backwards. Axes are X, Y, Z; a voxel size is in
-mm, or without a unit where the header tells none.
+mm, or without a unit where the header specifies none.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def target_shape(shape: Shape, spacing: Triple, rule: VolumePreprocessing) -> Sh
     # One edge at a time first: a header's voxel size may be anything, infinity included.
     if not all(edge <= MAX_VOXELS for edge in edges) or math.prod(max(1, round(edge)) for edge in edges) > MAX_VOXELS:
         sizes = f"voxels of {_text(spacing)}, resampled to {_text(rule.spacing)}, are {_text(edges)}"
-        raise DataError(f"{sizes}: too many; mend the header's voxel size")
+        raise DataError(f"{sizes}: too many; correct the header's voxel size")
     x, y, z = (max(1, round(edge)) for edge in edges)
     return x, y, z
 
@@ -156,7 +156,7 @@ def preprocess(volume: Volume, rule: VolumePreprocessing) -> Tensor:
 def label_map(probabilities: Tensor, shape: Shape) -> Tensor:
     """Resample each class's probability to `shape`, then take the class with the highest.
 
-    One class at a time, so that memory holds two volumes at full resolution, not one a class.
+    One class at a time, so that memory contains two volumes at full resolution, not one a class.
 
     Args:
         probabilities: [C, x, y, z], C at most 256.

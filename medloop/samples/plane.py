@@ -1,4 +1,4 @@
-"""`plane`: 2D slices of six real volumes, to be told apart as axial, coronal or sagittal.
+"""`plane`: 2D slices of six real volumes, to be classified as axial, coronal or sagittal.
 
 The label is exact by construction, each volume is a patient, and the split is by patient: a network's test score is
 what it makes of bodies and scanners that it never saw. Six volumes are few; two of them are the test set.
@@ -112,7 +112,7 @@ def _central_indices(voxels: Slice, axis: int, count: int) -> list[int]:
 def _upright_square(volume: Volume, axis: int, index: int) -> Slice:
     """One slice with isotropic pixels, anterior or superior up, cropped to its central square.
 
-    Cropped, because a field of view is a volume's and not a plane's: its proportions would give the answer away in
+    Cropped, because a field of view is a volume's and not a plane's: its proportions would reveal the class in
     training and mislead on another volume.
     """
     first, second = (volume.spacing[a] for a in range(3) if a != axis)

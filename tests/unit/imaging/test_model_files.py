@@ -65,7 +65,7 @@ def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, num: int
             member = tarfile.TarInfo(f"{index}")
             member.size = size
             tar.addfile(member, None if size else io.BytesIO())
-    with pytest.raises(DataError, match=r"model\.tar\.gz: holds more than 8 GiB and 10000 files"):
+    with pytest.raises(DataError, match=r"model\.tar\.gz: contains more than 8 GiB and 10000 files"):
         unpack_model(tmp_path, tmp_path / "scratch")
 
 
@@ -83,7 +83,7 @@ def test_a_folder_or_archive_without_a_model_is_refused(tmp_path: Path, members:
     """The message says what was looked for."""
     if members:
         archive(tmp_path / "model.tar.gz", members)
-    with pytest.raises(DataError, match=r"holds (neither|no) model\.json"):
+    with pytest.raises(DataError, match=r"contains (neither|no) model\.json"):
         unpack_model(tmp_path, tmp_path / "scratch")
 
 
@@ -103,7 +103,10 @@ def test_weights_come_back(tmp_path: Path) -> None:
         ({"weight": torch.zeros(2, 4), "bias": torch.zeros(2)}, r"weight has shape \[2, 4\], not \[2, 3\]"),
         ({"weight": torch.zeros(2, 3)}, "bias is missing"),
         ({"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "extra": torch.zeros(1)}, "extra is unknown"),
-        ({"weight": torch.full((2, 3), torch.nan), "bias": torch.zeros(2)}, "weight holds values that are not finite"),
+        (
+            {"weight": torch.full((2, 3), torch.nan), "bias": torch.zeros(2)},
+            "weight contains values that are not finite",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path, weights: dict[str, torch.Tensor], message: str) -> None:
@@ -115,7 +118,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, weights: dict[str, 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "pickle", "absent"])
 def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path, damage: str) -> None:
-    """A pickle is never loaded, whatever its name says."""
+    """A pickle is never loaded, despite its name."""
     path = tmp_path / "model.safetensors"
     save_file(nn.Linear(3, 2).state_dict(), path)
     if damage == "truncated":

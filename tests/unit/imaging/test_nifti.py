@@ -131,7 +131,7 @@ def _nan(path: Path) -> None:
         (_cut_plain, "truncated"),
         (_flipped_bit, "truncated or damaged"),
         (_nan, "NaN"),
-        (lambda path: _patched(path, "dim", [3, 30000, 30000, 30000, 1, 1, 1, 1]), "asks for more"),
+        (lambda path: _patched(path, "dim", [3, 30000, 30000, 30000, 1, 1, 1, 1]), "specifies more"),
         (lambda path: _patched(path, "dim", [3, 512, 512, 500, 1, 1, 1, 1]), "truncated"),
         (lambda path: _patched(path, "dim", [3, 7, -6, 5, 1, 1, 1, 1]), "dimensions"),
         (lambda path: _patched(path, "dim", [4, 7, 6, 1, 5, 1, 1, 1]), "4 dimensions"),

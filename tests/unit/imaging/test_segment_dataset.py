@@ -157,11 +157,11 @@ def test_a_class_in_no_label_is_refused_on_a_hit_too(tmp_path: Path, cache: Call
     own = Subjects("train", [write_subject(tmp_path / "s", 0, (0, 1))], CLASSES)
     rule = fit_preprocessing(own, SegmentationHyperparameters())
     for _ in range(2):
-        with pytest.raises(DataError, match=r"no label holds value 2 \(zone\)"):
+        with pytest.raises(DataError, match=r"no label contains value 2 \(zone\)"):
             load_training(own, rule, cache())
     empty = Subjects("val", [write_subject(tmp_path / "e", 1, (0,))], CLASSES)
     for _ in range(2):
-        with pytest.raises(DataError, match="no label holds foreground"):
+        with pytest.raises(DataError, match="no label contains foreground"):
             load_validation(empty, rule, cache())
 
 

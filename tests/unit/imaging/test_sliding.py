@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from medloop.documents.model import Inference
-from medloop.imaging.sliding import infer_logits, plan_windows, windows_at_once
+from medloop.imaging.sliding import infer_logits, max_windows_per_batch, plan_windows
 
 SHAPES = [(40, 33, 21), (16, 16, 16), (9, 50, 12), (17, 16, 5)]
 
@@ -53,9 +53,9 @@ def test_equals_monai(shape: tuple[int, int, int], overlap: float) -> None:
 def test_the_number_at_once_changes_nothing(at_once: int, even: bool) -> None:
     """Nor does filling up; then the network sees a single shape."""
     model, rule = Neighbours(), Inference(patch_size=(16, 16, 16), mirroring=True)
-    expected = infer_logits(model, volume((40, 33, 21)), rule, at_once=1)
+    expected = infer_logits(model, volume((40, 33, 21)), rule, num_windows_per_batch=1)
     model.seen.clear()
-    found = infer_logits(model, volume((40, 33, 21)), rule, at_once=at_once, even=even)
+    found = infer_logits(model, volume((40, 33, 21)), rule, num_windows_per_batch=at_once, even=even)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     if even:
         assert set(model.seen) == {(at_once, 1, 16, 16, 16)}
@@ -75,7 +75,7 @@ def test_windows_cover_the_volume() -> None:
 
 def test_a_cpu_takes_few_windows() -> None:
     """The number doesn't depend on free memory there."""
-    assert windows_at_once((96, 96, 96), torch.device("cpu")) == 2
+    assert max_windows_per_batch((96, 96, 96), torch.device("cpu")) == 2
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The validator: sound data sets pass, each fault is one line that names the file or field and the mend."""
+"""The validator: sound data sets pass, each problem is one line that names the file or field and the fix."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def test_a_grid_whose_unit_one_header_lacks(tmp_path: Path) -> None:
     label.header.set_xyzt_units("unknown")
     nib.save(nib.Nifti1Image(np.asarray(label.dataobj), None, label.header), path)
     line = lines(check_dataset(tmp_path, "segmentation"))[0]
-    assert line.startswith("Müller 1/label.nii.gz: lies on another grid than its image (their affines differ by")
+    assert line.startswith("Müller 1/label.nii.gz: is on another grid than its image (their affines differ by")
     assert "; their units are meter and unknown)" in line
-    assert line.endswith("or mend the unit in a header (xyzt_units)")
+    assert line.endswith("or correct the unit in a header (xyzt_units)")
 
 
 def _all_empty(root: Path) -> None:
@@ -120,9 +120,9 @@ def _twin_subject(root: Path) -> None:
     [
         (lambda root: (root / "Müller 1" / "img.nii.gz").write_bytes(b"\x1f\x8b cut"), "Müller 1/img.nii.gz: is trunc"),
         (lambda root: (root / "Müller 1" / "label.nii.gz").unlink(), "Müller 1/label.nii.gz: is missing"),
-        (lambda root: _twice(root / "Müller 1" / "img.nii"), "Müller 1/img.nii.gz: lies beside img.nii"),
+        (lambda root: _twice(root / "Müller 1" / "img.nii"), "Müller 1/img.nii.gz: is next to img.nii"),
         (lambda root: _regrid(root, LABEL[:5], GRID), "Müller 1/label.nii.gz: has shape (5, 5, 4) where"),
-        (lambda root: _regrid(root, LABEL, SHIFTED), "Müller 1/label.nii.gz: lies on another grid"),
+        (lambda root: _regrid(root, LABEL, SHIFTED), "Müller 1/label.nii.gz: is on another grid"),
         (lambda root: _regrid(root, LABEL * 0.5, GRID), "Müller 1/label.nii.gz: has label values 0.5"),
         (lambda root: _regrid(root, LABEL * -1, GRID), "Müller 1/label.nii.gz: has label values -1"),
         (lambda root: _regrid(root, LABEL * 300, GRID), "Müller 1/label.nii.gz: has label values 300"),
@@ -130,7 +130,7 @@ def _twin_subject(root: Path) -> None:
         (lambda root: _regrid(root, LABEL * 7, GRID), "data set: label values 0, 1, 7 leave gaps"),
         (_all_empty, "data set: every label is empty"),
         (_twin_subject, "Müller 1: shows the same voxels as Schmidt"),
-        (lambda root: (root / "loose.nii.gz").write_bytes(b"x"), "loose.nii.gz: lies outside a subject's folder"),
+        (lambda root: (root / "loose.nii.gz").write_bytes(b"x"), "loose.nii.gz: is outside a subject's folder"),
     ],
 )
 def test_spoilt_volumes(tmp_path: Path, spoil: Callable[[Path], object], expected: str) -> None:
@@ -169,9 +169,9 @@ def _unsplit_beside(root: Path) -> None:
         (lambda root: (root / "cyst" / "scan.dcm").write_text("x"), "cyst/scan.dcm: is no .png or .jpg file"),
         (lambda root: (root / "cyst" / "more").mkdir(), "cyst/more: is a folder inside a class folder"),
         (lambda root: (root / "benign").mkdir(), "benign: class folder is empty"),
-        (lambda root: write_image(root / "loose.png", 9), "loose.png: lies outside a class folder"),
+        (lambda root: write_image(root / "loose.png", 9), "loose.png: is outside a class folder"),
         (_twin_class, "cyst/scan 0.png: shows the same pixels as normal/twin.png of another class"),
-        (_unsplit_beside, "cyst: lies beside the folder train"),
+        (_unsplit_beside, "cyst: is next to the folder train"),
     ],
 )
 def test_spoilt_images(tmp_path: Path, spoil: Callable[[Path], object], expected: str) -> None:
@@ -185,7 +185,7 @@ def test_spoilt_images(tmp_path: Path, spoil: Callable[[Path], object], expected
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_empty_folder(tmp_path: Path, task: Task) -> None:
     """An empty folder says what should be in it; an absent one or a file is refused."""
-    assert "holds no case that can be used" in lines(check_dataset(tmp_path, task))[0]
+    assert "contains no usable case" in lines(check_dataset(tmp_path, task))[0]
     (tmp_path / "file").touch()
     for name in ("absent", "file"):
         with pytest.raises(DataError, match="is no folder"):
@@ -228,7 +228,7 @@ def test_presplit_folders(tmp_path: Path) -> None:
         write_image(tmp_path / split / "normal" / "b.png", 10 * index + 1)
     report = check_dataset(tmp_path, "classification")
     assert lines(report) == []
-    assert [case.found.split for case in report.cases] == ["test", "test", "train", "train", "val", "val"]
+    assert [case.raw.split for case in report.cases] == ["test", "test", "train", "train", "val", "val"]
 
     write_image(tmp_path / "test" / "benign" / "c.png", 99)
     assert lines(check_dataset(tmp_path, "classification")) == [
@@ -246,9 +246,9 @@ def test_presplit_folders(tmp_path: Path) -> None:
         ("", "has no column path"),
         ("path,patient,sex,sex\n", "column 'sex' twice"),
         ("path,patient,\n", "column without a name"),
-        ("path,patient,Birth Date\n", "column Birth Date may tell who"),
-        ("path,patient,PatientID\n", "column PatientID may tell who"),
-        ("path,patient,Patient's Name\n", "column Patient's Name may tell who"),
+        ("path,patient,Birth Date\n", "column Birth Date may reveal who"),
+        ("path,patient,PatientID\n", "column PatientID may reveal who"),
+        ("path,patient,Patient's Name\n", "column Patient's Name may reveal who"),
         ("path,patient\n../other,a\n", "row 2: column path leaves the data set"),
         ("path,patient\n/etc/passwd,a\n", "row 2: column path leaves the data set"),
         ("path,patient\ncyst,a\ncyst/,b\n", "row 3: column path repeats row 2"),
@@ -271,7 +271,7 @@ def test_hostile_patients_csv(tmp_path: Path, table: str | bytes, expected: str)
 
 
 def test_patients_csv_of_folders_and_files(tmp_path: Path) -> None:
-    """Rows name files or folders, the nearest one holds; byte-order mark, back slashes, blank lines don't matter."""
+    """Rows name files or folders, the nearest one applies; byte-order mark, back slashes, blank lines don't matter."""
     write_classes(tmp_path)
     text = "\ufeffpath,patient,sex\r\ncyst,anna,f\r\ncyst\\scan 1.png,bert,m\r\n\r\n./normal,carla,\r\n"
     (tmp_path / "patients.csv").write_bytes(text.encode())
@@ -280,7 +280,7 @@ def test_patients_csv_of_folders_and_files(tmp_path: Path) -> None:
     assert lines(report) == []
     assert report.patients["cyst/scan 0.png"] == "anna"
     assert report.patients["cyst/scan 1.png"] == "bert"
-    assert {case.found.patient: case.found.attributes for case in report.cases}["carla"] == {}
+    assert {case.raw.patient: case.raw.attributes for case in report.cases}["carla"] == {}
 
     subjects = tmp_path / "subjects"
     write_subjects(subjects, 3)

@@ -154,7 +154,7 @@ class TestResampling:
 
     def test_absurd_voxel_size(self) -> None:
         """A header that would make a volume of a terabyte is refused before memory is taken."""
-        with pytest.raises(DataError, match="mend the header"):
+        with pytest.raises(DataError, match="correct the header"):
             target_shape((100, 100, 100), (1000.0, 1000.0, 1000.0), rule())
 
 
@@ -222,7 +222,7 @@ class TestReading:
                 None,
             ),
             "label.nii.gz: has label values 0.5": (self.IMAGE, self.LABEL * 0.5, None),
-            "label.nii.gz: lies on another grid": (self.IMAGE, self.LABEL, np.diag([2.0, 1.0, 1.0, 1.0])),
+            "label.nii.gz: is on another grid": (self.IMAGE, self.LABEL, np.diag([2.0, 1.0, 1.0, 1.0])),
             "img.nii.gz: has 2 dim": (self.IMAGE[0], self.LABEL, None),
         }
         for number, (message, arrays) in enumerate(cases.items()):

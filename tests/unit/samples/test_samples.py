@@ -42,7 +42,7 @@ def test_plane_is_a_sound_presplit_data_set(plane: Path) -> None:
 
     assert report.problems == []
     assert report.counts == {"axial": 12, "coronal": 12, "sagittal": 12}
-    splits = {report.patients[case.path]: case.found.split for case in report.cases}
+    splits = {report.patients[case.path]: case.raw.split for case in report.cases}
     assert sorted(split or "" for split in splits.values()) == ["test", "test", "train", "train", "train", "val"]
     for case in report.cases:
         pixels = read_image(plane / case.path)

@@ -61,7 +61,7 @@ def change(**fields: object) -> Callable[[Path], object]:
         (change(version=99), "newer than"),
         (change(task="segmentation"), "give the model of a segmentation training"),
         (lambda model: (model / "model.json").write_text("{"), "model.json: content"),
-        (lambda model: (model / "model.json").unlink(), "holds neither model.json nor model.tar.gz"),
+        (lambda model: (model / "model.json").unlink(), "contains neither model.json nor model.tar.gz"),
         (lambda model: (model / "model.safetensors").unlink(), "model.safetensors: can't be read"),
         (shutil.rmtree, "model folder model is missing"),
     ],

@@ -95,8 +95,8 @@ def test_a_batch_holds_the_images_that_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("num", "message"),
     [
-        ({"train": 0, "val": 2}, "channel train: holds no image"),
-        ({"train": 2, "val": 0}, "channel val: holds no image"),
+        ({"train": 0, "val": 2}, "channel train: contains no image"),
+        ({"train": 2, "val": 0}, "channel val: contains no image"),
     ],
 )
 def test_an_empty_channel_is_named(make_job: MakeJob, num: dict[str, int], message: str) -> None:

@@ -255,10 +255,10 @@ REFUSED: list[tuple[Callable[[TrainingJob], None], dict[str, Any], type[UserErro
         "channel train: p2/label.nii.gz: has label values 4",
     ),
     (truncate_image, {}, DataError, "channel val: p6/img.nii.gz: "),
-    (empty_channel, {}, DataError, "channel train holds no subject"),
+    (empty_channel, {}, DataError, "channel train contains no subject"),
     (other_split, {}, DataError, "channel train: p8 is in the channel, not in split.json"),
-    (no_foreground, {}, DataError, "channel val: no label holds foreground"),
-    (nothing, {"labels": ["bg", "a", "b", "c"]}, DataError, "channel train: no label holds value 3"),
+    (no_foreground, {}, DataError, "channel val: no label contains foreground"),
+    (nothing, {"labels": ["bg", "a", "b", "c"]}, DataError, "channel train: no label contains value 3"),
     (
         nothing,
         {"patch_size": [30, 32, 32]},
