@@ -1,6 +1,6 @@
-"""Who a candidate is compared with (the newest and the oldest Approved version), and the uses of its test set.
+"""The versions that a candidate is compared with (the newest and oldest Approved one), and the uses of its test set.
 
-Runs as a function (containers/champion) with clients that are handed in. Standard library only: the function's
+Runs as a function (containers/champion) with the clients that it is given. Standard library only: the function's
 runtime brings boto3 and nothing else.
 """
 
@@ -37,7 +37,7 @@ class Version:
 
 
 def answer(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) -> dict[str, str]:
-    """Find the competitors, and record that the test set is used for this candidate.
+    """Find the versions to compare with, and record that the test set is used for this candidate.
 
     Args:
         event: `ChampionRequest`'s fields.
@@ -47,7 +47,7 @@ def answer(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) -
     Returns:
         champion_arn, champion_model: the newest Approved version; NO_VERSION and `none` without one besides the
         candidate itself. first_arn, first_model: the oldest one, where it is another than the champion. test_uses: how
-        many candidates this test set was used for, this one included; the same however often it is asked.
+        many candidates this test set was used for, this one included; the same for every request.
 
     Raises:
         SettingError: An input is missing.
@@ -116,7 +116,7 @@ def _first_other(sagemaker: SageMakerClient, arns: Iterable[str], candidate: str
 
 
 def digest_of_test(split: Mapping[str, Any]) -> str:
-    """What names a test set: SHA-256 over its sorted cases, each with its patient's pseudonym.
+    """The name of a test set: SHA-256 over its sorted cases, each with its patient's pseudonym.
 
     The pseudonyms' key is one for all splits of a bucket, so the same images of the same patients give the same digest.
 
@@ -140,8 +140,8 @@ def digest_of_test(split: Mapping[str, Any]) -> str:
 def count_use(s3: S3Client, uses: str, test: str, candidate: str) -> int:
     """Record that a test set is used for a candidate, once; the number of its record among those of the test set.
 
-    Records are numbered, and a number is taken by whoever writes its object first: so a candidate's number never
-    changes, whatever the clock of the bucket (whole seconds) says of who came first.
+    Records are numbered, and the first writer of an object takes its number: a candidate's number never changes, though
+    the bucket's clock (whole seconds) can't tell which of two came first.
 
     Args:
         s3: S3 client.
@@ -195,8 +195,8 @@ def _require_artefact(s3: S3Client, version: Version) -> None:
     except Exception as error:
         if _code(error) not in _ABSENT:
             raise
-        mend = "restore it, or reject the version"
-        raise DataError(f"{version.arn}: is Approved and its artefact {version.model} is gone; {mend}") from None
+        fix = "restore it, or reject the version"
+        raise DataError(f"{version.arn}: is Approved and its artefact {version.model} is gone; {fix}") from None
 
 
 def _read_split(s3: S3Client, folder: str) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def _read_split(s3: S3Client, folder: str) -> dict[str, Any]:
 
 
 def _code(error: Exception) -> str | None:
-    """A client error's code; None of any other error. botocore isn't imported for it."""
+    """A client error's code; None for any other error. botocore isn't imported for it."""
     response: Any = getattr(error, "response", None)
     return str(response["Error"].get("Code")) if isinstance(response, dict) and "Error" in response else None
 

@@ -1,4 +1,4 @@
-"""Who someone is: the user of this machine, the caller of an account, and the one who started an execution.
+"""Identities of people: the user of this computer, the caller of an account, and the starter of an execution.
 
 On AWS one person has several principals: they start a run under an engineer's role and approve under an approver's.
 What stays the same is the session's name (IAM Identity Center and sign-in policies put the user's name there), the
@@ -7,7 +7,7 @@ any of these names agrees. A session name that many share (Studio's own is `Sage
 and counts as the same one: the check fails closed.
 
 A schedule's or an arrival's execution is started by a state machine under the guard's role, in a session named after
-the state machine's own execution: the name of no person, so it equals nobody.
+the state machine's own execution. That is no person's name, so it equals no approver's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Person:
-    """Someone.
+    """A person, known by one or more names.
 
     Args:
         shown: How the record names them.
@@ -34,11 +34,11 @@ class Person:
 
     @classmethod
     def of(cls, shown: str, names: Iterable[Any]) -> Person:
-        """Someone of these names, of which some may be absent."""
+        """A person with these names; absent ones are left out."""
         return cls(shown, frozenset(" ".join(str(name).casefold().split()) for name in names if name))
 
     def is_same(self, other: Person) -> bool:
-        """Whether two are one: a name is the same, or one is `name` where the other is `name@somewhere`."""
+        """True if both are one person: a name is the same, or one is `name` and the other `name@domain`."""
         return any(_agree(ours, theirs) for ours in self.names for theirs in other.names)
 
 
@@ -58,13 +58,13 @@ def user_here() -> str:
 
 
 def caller(identity: Mapping[str, Any]) -> Person:
-    """The one whom STS's GetCallerIdentity describes."""
+    """The caller, from the response of STS's GetCallerIdentity."""
     arn = str(identity["Arn"])
     return Person.of(arn, [*_names_of(arn), identity.get("UserId")])
 
 
 def starter(created_by: Mapping[str, Any] | None) -> Person | None:
-    """The one whom a record's CreatedBy (SageMaker's UserContext) names; None where it names nobody."""
+    """The person in a record's CreatedBy (SageMaker's UserContext); None if it names no person."""
     context = created_by or {}
     identity = context.get("IamIdentity") or {}
     arn, profile = str(identity.get("Arn") or ""), context.get("UserProfileName")

@@ -1,4 +1,4 @@
-"""What an execution's InputData may be called, and the DataVersion of what lies there.
+"""Rules for the name of an execution's InputData, and the DataVersion of the data in it.
 
 One answer for `medloop run` and for the guard of scheduled starts (infra/scheduling), whose function's runtime brings
 boto3 and nothing else: standard library only, clients are handed in.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MANIFEST = "manifest.json"
-"""The file in a data set's folder that says it is complete, written last; no data, whatever is in it."""
+"""The file in a data set's folder that says it is complete, written last; its content is no data."""
 
 
 def recordable(uri: str) -> str:
@@ -35,7 +35,7 @@ def recordable(uri: str) -> str:
 
 
 def data_version(s3: S3Client, uri: str) -> str | None:
-    """A digest of what lies under a prefix: SHA-256 over sorted keys (relative to it), sizes and ETags.
+    """A digest of the objects under a prefix: SHA-256 over sorted keys (relative to it), sizes and ETags.
 
     The arrival's manifest doesn't count: it may come again with the same data (under KMS with another ETag each time).
 
@@ -44,7 +44,7 @@ def data_version(s3: S3Client, uri: str) -> str | None:
         uri: `s3://bucket/prefix`, with or without a slash at the end.
 
     Returns:
-        64 hexadecimal digits; None where no data lie there.
+        64 hexadecimal digits; None without data.
 
     Raises:
         UserError: It is no S3 URI.

@@ -47,7 +47,7 @@ class Demo:
         pipeline: The pipeline's name.
         preset: Its settings, small enough for a laptop.
         sample: The sample data set's name.
-        caveat: What the score does not mean; {num_patients} stands for the number of test patients.
+        caveat: Limits of the score; {num_patients} stands for the number of test patients.
     """
 
     pipeline: str
@@ -58,7 +58,7 @@ class Demo:
 
 @dataclass(frozen=True)
 class End:
-    """What came of a demonstration; `served` is None where the gate let nothing through."""
+    """Result of a demonstration; `served` is None if the gate refused the model."""
 
     demo: Demo
     summary: ExecutionSummary
@@ -164,7 +164,7 @@ def _print_summary(services: Services, home: Path, ends: list[End]) -> None:
     for end in ends:
         say(services.out, _caveat(end))
     if names := [end.served.endpoint for end in ends if end.served]:
-        say(services.out, "The endpoints go on answering. When you are done:")
+        say(services.out, "The endpoints keep running. When you are done:")
         for name in names:
             say(services.out, f"  medloop endpoints delete {name}{options}")
 

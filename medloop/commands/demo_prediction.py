@@ -34,7 +34,7 @@ class Served:
         case: The test case that was sent, by its pseudonym.
         truth: Its class, or its structures.
         predicted: What the endpoint said of it, in words.
-        picture: The prediction beside the truth.
+        picture: The prediction next to the truth.
         seconds: How long the endpoint took to answer.
     """
 
@@ -52,7 +52,7 @@ def approve_and_predict(
     """Approve a version, deploy it, and send it one of the test cases.
 
     Args:
-        services: Where progress is told.
+        services: Where progress is reported.
         target: The local target.
         home: The home folder; the picture goes to `<home>/demo`.
         task: classification or segmentation.
@@ -108,7 +108,7 @@ def _predict_volume(services: Services, target: Target, home: Path, endpoint: st
 def _ask(services: Services, target: Target, endpoint: str, file: Path, out: Path) -> tuple[Prediction, float]:
     began = time.monotonic()
     accept = accept_for(out, None)
-    answer = invoke(target, endpoint, file, accept=accept, by_queue=False, sleep=services.sleep, mend="")
+    answer = invoke(target, endpoint, file, accept=accept, by_queue=False, sleep=services.sleep, flags="")
     seconds = time.monotonic() - began
     out.parent.mkdir(parents=True, exist_ok=True)
     write_answer(answer, out)

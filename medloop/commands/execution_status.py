@@ -1,4 +1,4 @@
-"""Executions as the service tells of them, read through a SageMaker client of either target."""
+"""Executions, their steps and jobs, as the service describes them, through a SageMaker client of either target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RUNNING = frozenset({"Executing", "Stopping"})
 USER_ERROR = re.compile(r"exit code:? 2\b|\b(?:DataError|SettingError|TargetError|UserError): ")
-"""How a failure text tells that the job exited 2: the service's own wording, or the error's name that the job wrote."""
+"""Signs in a failure text that the job exited 2: the service's wording, or the name of the error."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Step:
     """Id of the earlier execution whose result this is: from the step cache, or of a step that wasn't selected."""
     attempts: int = 1
     resource: str = ""
-    """ARN of what a step without a job asked or made: a function, a model, an endpoint."""
+    """ARN of the resource of a step without a job: a function that it called, a model or endpoint that it made."""
     answers: dict[str, str] = field(default_factory=dict)
     """What its function answered, by name."""
 
     @property
     def origin(self) -> str:
-        """Where a result came from that this execution didn't make, in words; empty for its own."""
+        """The source of a result that this execution didn't make, as text; empty for its own."""
         if self.cached:
             return f"from the cache of execution {self.source}"
         return f"not selected: as in execution {self.source}" if self.source else ""
@@ -90,7 +90,7 @@ class Execution:
 
     @property
     def running(self) -> bool:
-        """Whether the execution has not ended."""
+        """True if the execution has not ended."""
         return self.status in RUNNING
 
     @property
@@ -105,7 +105,7 @@ class Execution:
         return next((step.registered for step in self.steps if step.registered), None)
 
     def step(self, name: str) -> Step | None:
-        """The step of this name, whatever its case."""
+        """The step of this name, regardless of case."""
         return next((s for s in self.steps if s.name.lower() == name.lower()), None)
 
 
@@ -195,8 +195,8 @@ def read_parameters(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
 def _step(raw: Mapping[str, Any]) -> Step:
     metadata = raw.get("Metadata") or {}
     kind = next(iter(metadata), "")
-    told, row = metadata.get(kind, {}), type_in_metadata(kind)
-    arn = str(told.get(row.arn_member, ""))
+    described, row = metadata.get(kind, {}), type_in_metadata(kind)
+    arn = str(described.get(row.arn_member, ""))
     started, ended = raw.get("StartTime"), raw.get("EndTime")
     source = raw.get("CacheHitResult") or raw.get("SelectiveExecutionResult") or {}
     return Step(
@@ -207,14 +207,14 @@ def _step(raw: Mapping[str, Any]) -> Step:
         ended=ended,
         seconds=_seconds(started, ended),
         reason=raw.get("FailureReason", ""),
-        outcome=str(told.get("Outcome", "")),
+        outcome=str(described.get("Outcome", "")),
         cached="CacheHitResult" in raw,
         job=Job(row.job.kind, arn.rsplit("/", 1)[-1], arn) if row.job and arn else None,
         registered=arn if row.creates == "CreateModelPackage" and arn else None,
         source=execution_id(source.get("SourcePipelineExecutionArn", "")),
         attempts=raw.get("AttemptCount", 1),
         resource=arn,
-        answers={o["Name"]: str(o["Value"]) for o in told.get("OutputParameters", [])},
+        answers={o["Name"]: str(o["Value"]) for o in described.get("OutputParameters", [])},
     )
 
 
@@ -243,13 +243,13 @@ def output_uri(target: Target, execution: Execution, name: str) -> str | None:
 
 
 def failure_text(sagemaker: SageMakerClient, step: Step) -> str:
-    """Why a step failed: its own reason, or else what its job left behind."""
+    """The reason why a step failed: its own, or the one that its job reported."""
     if step.job is None:
         return step.reason
     job = describe_job(sagemaker, step.job)
     texts = [step.reason, job.get("FailureReason", ""), job.get("ExitMessage", "")]
-    told: str = max(texts, key=lambda text: (bool(USER_ERROR.search(text)), len(text)))
-    return told
+    reason: str = max(texts, key=lambda text: (bool(USER_ERROR.search(text)), len(text)))
+    return reason
 
 
 def failed_step(execution: Execution) -> Step | None:

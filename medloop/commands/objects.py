@@ -19,12 +19,12 @@ def read_object(target: Target, uri: str) -> bytes:
 
 
 def sibling(uri: str, name: str) -> str:
-    """The object of this name beside another one."""
+    """URI of the object with this name in the same folder."""
     return f"{uri.rsplit('/', 1)[0]}/{name}"
 
 
 def local_path(target: Target, home: Path, uri: str) -> Path:
-    """An object as a file on this machine, fetched where it isn't one already.
+    """An object as a file of this computer, fetched unless it is one already.
 
     Raises:
         UserError: There is no such object.
@@ -41,5 +41,5 @@ def local_path(target: Target, home: Path, uri: str) -> Path:
 
 
 def digest_of(content: bytes) -> str:
-    """SHA-256 as the registry's records write it: `sha256:<hexadecimal>`."""
+    """SHA-256 as the registry stores it: `sha256:<hexadecimal>`."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"

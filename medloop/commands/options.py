@@ -93,7 +93,7 @@ def usable_home(home: Path) -> Path:
     """The home folder, absolute; makes nothing.
 
     Raises:
-        TargetError: It is a file, lies below one, or can't be written.
+        TargetError: It is a file, is below one, or can't be written.
     """
     home = Path(os.path.abspath(home.expanduser()))
     existing = next(path for path in (home, *home.parents) if path.exists())

@@ -22,7 +22,7 @@ BrowserOption = Annotated[bool, typer.Option("--browser/--no-browser", help="Ope
 
 
 def templates(package: str, **filters: Callable[..., Any]) -> Environment:
-    """The templates in a package's folder `templates`; whatever they are given is escaped.
+    """The templates in a package's folder `templates`; every value is escaped.
 
     Args:
         package: Such as `medloop.commands.execution`.
@@ -51,7 +51,7 @@ def page_path(home: Home, name: str, out: Path | None) -> Path:
 
 
 def write_page(path: Path, html: str) -> None:
-    """Write a page in one step: whoever reads it meanwhile sees the old one or the new one whole.
+    """Write a page in one step: a reader in the meantime sees the old page or the new one, complete.
 
     Raises:
         TargetError: It can't be written there.

@@ -26,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Experiment tracking of local runs.
 HOST = "127.0.0.1"
 START_SECONDS = 90.0
 _GRACE_SECONDS = 5.0
-_TOLD = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+_NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 @app.callback()
@@ -76,8 +76,8 @@ def mlflow_page(home: Path, port: int | None = None) -> Page:
 
     store = store_uri(Home.find(home))
     if not Path(store.removeprefix("sqlite:///")).is_file():
-        mend = "run a pipeline with --param TrackingUri=local first"
-        raise TargetError(f"{home}: no run has been tracked by MLflow here; {mend}")
+        fix = "run a pipeline with --param TrackingUri=local first"
+        raise TargetError(f"{home}: no run has been tracked by MLflow here; {fix}")
     argv = (sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1")
     return Page("MLflow", "mlflow", argv, port or 5000)
 
@@ -113,7 +113,7 @@ def serve(services: Services, page: Page) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_TOLD},
+            env={**os.environ, **_NO_TELEMETRY},
             start_new_session=True,  # its workers end with it, and Ctrl-C reaches us alone
         )
         # SIGINT too: a shell that starts commands in the background has them ignore it.

@@ -1,4 +1,4 @@
-"""evaluation.json: what the gate, the registry and Studio read of an evaluation. Torch-free.
+"""evaluation.json: results of an evaluation, for the gate, the registry and Studio. Torch-free.
 
 `multiclass_classification_metrics` and `segmentation_metrics` stand at the top, as SageMaker's model quality reports
 have them (https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html), so that Studio
@@ -49,7 +49,7 @@ class Gate(_Record):
     """What the pipeline's condition step compares; always finite."""
 
     score: float = Field(ge=0, le=1)
-    margin: float = Field(ge=0, description="How much worse than the champion is still not worse, set beforehand")
+    margin: float = Field(ge=0, description="How much worse than the champion is still not worse, set in advance")
     margin_left: float = Field(description="What is left above -margin in the comparison; 0 with no champion")
     sufficient: Literal[0, 1] = Field(description="1: enough test patients (20) for a comparison of two models")
     num_patients: int = Field(
@@ -63,7 +63,7 @@ class Gate(_Record):
 
 
 class Comparison(_Record):
-    """The candidate beside an approved version, on test patients that neither was trained on."""
+    """The candidate and an approved version, on test patients that neither was trained on."""
 
     role: Literal["champion", "first"] = Field(description="The newest approved version, or the oldest")
     model: str = Field(description="ARN")
@@ -161,7 +161,7 @@ class Lesions(_Record):
 
 
 class Floor(_Record):
-    """The least that a class must reach, set beforehand."""
+    """The minimum that a class must reach, set in advance."""
 
     class_name: str
     metric: str
@@ -178,7 +178,9 @@ class Subgroup(_Record):
     interval: Interval | None = None
     num_patients: int
     num_cases: int
-    hidden: bool = Field(default=False, description="Under 5 patients: no score is shown, nobody is singled out")
+    hidden: bool = Field(
+        default=False, description="Under 5 patients: no score is shown, so that no patient is singled out"
+    )
     ranked: bool = Field(default=False, description="20 patients or more: enough to compare groups by")
 
 

@@ -78,7 +78,7 @@ class Hyperparameters(BaseModel):
     num_workers: int = Field(default=0, ge=0)
     """Threads that decode and prepare data; 0: as many as this process has cores."""
     data_device: Literal["auto", "cpu", "gpu"] = "auto"
-    """Device of prepared data; auto: on the GPU where it takes less than half of what is free there."""
+    """Device of prepared data; auto: on the GPU if it takes less than half of the free memory."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 autocast on a GPU that supports it, fp16 with a scaled loss on other GPUs, fp32 on the CPU."""
     channels_last: bool | Literal["auto"] = "auto"

@@ -24,12 +24,12 @@ def encode(text: str) -> str:
 
 
 def decode(text: str) -> str:
-    """The text that was encoded; a value that nothing encoded comes back as it is, where it holds no escapes."""
+    """The text that was encoded; a value without escapes is returned unchanged."""
     return _ESCAPE.sub(lambda found: bytes.fromhex(found[0].replace("=", "")).decode("utf-8", "replace"), text)
 
 
 def decoded(metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """All of a version's entries."""
+    """All entries of a version, decoded."""
     return {key: decode(value) for key, value in (metadata or {}).items()}
 
 

@@ -1,4 +1,4 @@
-"""model.json: all that inference needs beside the weights.
+"""model.json: all that inference needs in addition to the weights.
 
 Written by training, read by evaluation and serving. Torch-free.
 """
@@ -34,7 +34,7 @@ class Network(_Record):
 
 
 class ImagePreprocessing(_Record):
-    """How a 2D image becomes the network's input: decode, channels, resize, scale to 0..1, standardise."""
+    """Steps from a 2D image to the network's input: decode, channels, resize, scale to 0..1, standardise."""
 
     kind: Literal["image"] = "image"
     image_size: int = Field(ge=1, le=MAX_EDGE)
@@ -44,7 +44,7 @@ class ImagePreprocessing(_Record):
 
 
 class Intensity(_Record):
-    """How voxel values are scaled.
+    """Rule by which voxel values are scaled.
 
     zscore: by the volume itself; window, dataset: clip to [low, high], then (x - mean) / std.
     """
@@ -57,7 +57,7 @@ class Intensity(_Record):
 
 
 class VolumePreprocessing(_Record):
-    """How a volume becomes the network's input: RAS, resample (spacing) or resize (size), scale."""
+    """Steps from a volume to the network's input: RAS, resample (spacing) or resize (size), scale."""
 
     kind: Literal["volume"] = "volume"
     mode: Literal["resize", "patch"]
@@ -67,7 +67,7 @@ class VolumePreprocessing(_Record):
 
 
 class Inference(_Record):
-    """Sliding-window rule; `patch_size` is None where the whole volume goes through at once."""
+    """Sliding-window rule; `patch_size` is None if the whole volume is one window."""
 
     patch_size: tuple[Edge, Edge, Edge] | None = None
     overlap: float = Field(default=0.5, ge=0, lt=1)
@@ -91,7 +91,7 @@ class Best(_Record):
 
 
 class TrackingRun(_Record):
-    """How a training run is found on an experiment tracker. No address: that may hold a password."""
+    """Names that find a training run on an experiment tracker. No address: that may contain a password."""
 
     tracker: Literal["mlflow", "wandb"]
     kind: str
@@ -114,7 +114,7 @@ class ModelRecord(_Record):
     temperature: Positive | None = None
     """Divides a classifier's logits; fitted on val and frozen. None: none could be fitted."""
     operating_point: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] | None = None
-    """By class: the calibrated probability from which it is called; a class without one isn't there."""
+    """By class: the calibrated probability from which it is called; a class without one is absent."""
     patients: TrainedOn
     best: Best
     hyperparameters: dict[str, Any]
@@ -122,7 +122,7 @@ class ModelRecord(_Record):
     code_digest: str
     versions: dict[str, str]
     tracking: list[TrackingRun] = Field(default_factory=list)
-    """The run on each tracker that could be reached, TensorBoard aside."""
+    """The run on each tracker that could be reached, except TensorBoard."""
 
 
 def read_model_record(folder: Path) -> ModelRecord:

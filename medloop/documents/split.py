@@ -1,4 +1,4 @@
-"""split.json: who is in which split, by pseudonym.
+"""split.json: the split of each patient, by pseudonym.
 
 Written by the split job, read by training and evaluation. Torch-free.
 """
@@ -28,7 +28,7 @@ class Case(_Record):
     """One image (classification) or one subject's volume with its label (segmentation)."""
 
     path: str
-    """Relative to the split's own folder: `<class>/<file>.png`, or the subject's folder. Holds pseudonyms only."""
+    """Relative to the split's own folder: `<class>/<file>.png`, or the subject's folder. Contains pseudonyms only."""
     split: Split
     classes: list[str]
     """The image's class, or the names or values of the labels that occur in the volume."""
@@ -44,23 +44,23 @@ class Patient(_Record):
 
 
 class Leakage(_Record):
-    """Whether one patient is on both sides of a split."""
+    """Patients on both sides of a split."""
 
     status: Literal["none", "found", "unknown"]
     num_patients: int | None
-    """Patients in more than one split; None where patients are not known."""
+    """Patients in more than one split; None if patients are not known."""
     note: str
 
 
 class Quarantined(_Record):
-    """A case that was left out, and why."""
+    """A case that was left out, with the reason."""
 
     path: str
     reason: str
 
 
 class SplitCounts(_Record):
-    """What one split holds."""
+    """Counts of one split."""
 
     num_patients: int
     num_cases: int

@@ -1,4 +1,4 @@
-"""How patients are divided, as the split step is set and the split job is told. Light: settings are read at once."""
+"""The rule that divides patients: settings of the split step, arguments of the split job."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+SplitFraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SplitRule(BaseModel):
-    """Shares of the patients, and what happens to a file that can't be used."""
+    """Fractions of the patients by split, and the treatment of files that can't be used."""
 
-    train: Share = 0.7
-    val: Share = 0.2
-    test: Share = 0.1
+    train: SplitFraction = 0.7
+    val: SplitFraction = 0.2
+    test: SplitFraction = 0.1
     seed: int = Field(default=0, ge=0)
     on_invalid: Literal["fail", "quarantine"] = "fail"
     """A file that can't be used fails the step, or is left out and named in split.json."""
     layout: Literal["copy", "manifest"] = "copy"
-    """Write pseudonymised copies; or manifests alone, which name the raw files as they are named."""
+    """Write pseudonymised copies; or manifests alone, which name the raw files."""
 
     @model_validator(mode="after")
     def _shares_make_one(self) -> Self:

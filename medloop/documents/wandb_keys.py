@@ -1,4 +1,4 @@
-"""Refuses keys of W&B where anyone could read them: hyperparameters, settings and parameters are stored in the clear.
+"""Refusal of W&B keys where anyone could read them: hyperparameters, settings and parameters are stored in the clear.
 
 Standard library only: the command line and the jobs both ask.
 """
@@ -22,7 +22,7 @@ _COMMITS = re.compile(r"commit|revision|sha|digest|version", re.IGNORECASE)
 
 
 def refuse_keys(values: Mapping[str, Any], what: str) -> None:
-    """Refuse a W&B key among values, whatever name it goes by; the key itself is never repeated.
+    """Refuse a W&B key among values, under any name; the message never repeats the key.
 
     Args:
         values: By name; mappings and sequences are looked through, JSON text too.

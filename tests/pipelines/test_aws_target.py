@@ -167,7 +167,7 @@ def test_a_version_is_listed_approved_and_shown(cloud: Cloud) -> None:
     answer_executions(boto, identity(me.rpartition("/")[2]))
     approve = ("models", "approve", "medloop-approvals/1", "--reason", "good enough")
     assert cloud(*approve) == 2
-    assert "nobody approves their own training; another person approves" in cloud.err
+    assert "must not approve their own training; another person approves" in cloud.err
     answer_executions(boto)
     assert cloud(*approve) == 0, cloud.err
     request = cloud.request("UpdateModelPackage")

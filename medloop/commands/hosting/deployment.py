@@ -28,7 +28,7 @@ _REMIND_SECONDS = 30.0
 
 
 class DeploymentError(MedloopError):
-    """The endpoint doesn't serve what it was asked to."""
+    """The endpoint doesn't serve the requested version."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def deploy_model(
     """Serve a registered version, and wait until it answers; progress goes to stderr.
 
     Args:
-        services: Where progress is told, and how to wait.
+        services: Where progress is reported, and how to wait.
         target: Where.
         arn: The version's ARN.
         name: The endpoint; by default that which the version's execution named, or else its group.
         hosting: On what; by default that of the pipeline's settings.
-        flags: Options that a further command needs (`options.flags`), for the errors' mends.
+        flags: Options that a further command needs (`options.flags`), for the commands in errors.
 
     Raises:
         UserError: The version isn't Approved, or the endpoint is in the midst of a change.
@@ -95,8 +95,8 @@ def require_approved(package: Mapping[str, Any], flags: str = "") -> str:
     model = f"{package['ModelPackageGroupName']}/{package['ModelPackageVersion']}"
     status = package.get("ModelApprovalStatus")
     if status != "Approved":
-        mend = f"medloop models approve {model} --reason TEXT{flags}"
-        raise UserError(f"{model} is {status}, and only an Approved version is deployed; `{mend}`")
+        fix = f"medloop models approve {model} --reason TEXT{flags}"
+        raise UserError(f"{model} is {status}, and only an Approved version is deployed; `{fix}`")
     return model
 
 
@@ -169,7 +169,9 @@ def _start(services: Services, sagemaker: SageMakerClient, name: str, config: st
     """Ask for what is needed; returns what the endpoint is to be: created, updated or unchanged."""
     found = _describe(sagemaker, name)
     if found is not None and found["EndpointStatus"] == "Failed":
-        say(services.err, f"endpoint {name} had failed ({found.get('FailureReason', 'no reason')}); it is made anew")
+        say(
+            services.err, f"endpoint {name} had failed ({found.get('FailureReason', 'no reason')}); it is created again"
+        )
         remove_endpoint(services, sagemaker, name)
         found = None
     if found is None:
@@ -193,19 +195,19 @@ def _follow(services: Services, sagemaker: SageMakerClient, name: str, config: s
     if found["EndpointStatus"] == "InService" and found.get("EndpointConfigName") == config:
         return
     reason = found.get("FailureReason", "no reason given")
-    kept = "; it goes on with its old model" if found["EndpointStatus"] == "InService" else ""
+    kept = "; it keeps its old model" if found["EndpointStatus"] == "InService" else ""
     raise DeploymentError(f"endpoint {name} is {found['EndpointStatus']}{kept}: {reason}")
 
 
 def _watch(services: Services, name: str, look: Callable[[], str | None], ended: Callable[[str | None], bool]) -> None:
     """Tell every change of state, and every half minute that it still lasts, until `ended` holds."""
-    began = told_at = time.monotonic()
-    told = ""
+    began = reported_at = time.monotonic()
+    reported = ""
     while True:
         status = look()
-        if (status or "gone") != told or time.monotonic() - told_at > _REMIND_SECONDS:
-            told, told_at = status or "gone", time.monotonic()
-            say(services.err, f"endpoint {name}: {told} ({duration(told_at - began)})")
+        if (status or "gone") != reported or time.monotonic() - reported_at > _REMIND_SECONDS:
+            reported, reported_at = status or "gone", time.monotonic()
+            say(services.err, f"endpoint {name}: {reported} ({duration(reported_at - began)})")
         if ended(status):
             return
         services.sleep(_POLL_SECONDS)

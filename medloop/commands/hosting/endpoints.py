@@ -83,7 +83,7 @@ def _row(sagemaker: SageMakerClient, name: str) -> dict[str, Any]:
         machine = _machine(config["ProductionVariants"][0])
         model = _served(sagemaker, config["ProductionVariants"][0]["ModelName"])
     except (ClientError, KeyError):
-        pass  # an endpoint goes on when its configuration or model is deleted
+        pass  # an endpoint keeps running when its configuration or model is deleted
     images = variant.get("DeployedImages") or [{}]
     return {
         "endpoint": name,
@@ -128,7 +128,7 @@ def deploy(
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
-    """Serve a version: make the endpoint, or update it in place while it goes on answering."""
+    """Serve a version: make the endpoint, or update it in place without interruption."""
     from medloop.commands.hosting.deployment import default_hosting, deploy_model
     from medloop.commands.registry.versions import find_model
 
@@ -169,7 +169,7 @@ def invoke(
     opened = services(ctx).target(target, home)
     form = accept_for(out, accept)
     options = flags(target, usable_home(home))
-    answer = send(opened, name, file, accept=form, by_queue=by_queue, sleep=services(ctx).sleep, mend=options)
+    answer = send(opened, name, file, accept=form, by_queue=by_queue, sleep=services(ctx).sleep, flags=options)
     if out is not None:
         write_answer(answer, out)
     if json:

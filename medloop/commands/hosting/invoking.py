@@ -53,7 +53,7 @@ class Prediction:
     Args:
         content_type: Of the body; empty where the answer came from S3, which doesn't keep it.
         body: What the model answered.
-        attributes: Unit and volumes beside a label map.
+        attributes: Unit and volumes, with a label map.
     """
 
     content_type: str
@@ -62,7 +62,7 @@ class Prediction:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the answer says in words: the JSON answer, or what came beside a label map."""
+        """The response's facts: its JSON, or the attributes of a label map."""
         for text in (self.body if self.content_type in ("", JSON) else b"", self.attributes.encode()):
             try:
                 found = json.loads(text)
@@ -93,14 +93,14 @@ def media_type(file: Path) -> str:
     return CONTENT_TYPES[suffix]
 
 
-def accept_for(out: Path | None, asked: str | None) -> str:
-    """The form of answer: what was asked for, else by the output file's name, else JSON.
+def accept_for(out: Path | None, requested: str | None) -> str:
+    """The media type of the response: the requested one, else by the output file's name, else JSON.
 
     Raises:
         SettingError: The output file's name tells no form.
     """
-    if asked:
-        return asked
+    if requested:
+        return requested
     if out is None:
         return JSON
     suffix = find_suffix(out.name, ACCEPTED)
@@ -110,7 +110,7 @@ def accept_for(out: Path | None, asked: str | None) -> str:
 
 
 def invoke(
-    target: Target, name: str, file: Path, *, accept: str, by_queue: bool, sleep: Callable[[float], None], mend: str
+    target: Target, name: str, file: Path, *, accept: str, by_queue: bool, sleep: Callable[[float], None], flags: str
 ) -> Prediction:
     """Send a file to an endpoint.
 
@@ -119,9 +119,9 @@ def invoke(
         name: The endpoint.
         file: The image or volume.
         accept: The form of answer.
-        by_queue: Whether the asynchronous way was asked for.
+        by_queue: Send an asynchronous request.
         sleep: Waits between two looks for an asynchronous answer.
-        mend: Options that a further command needs.
+        flags: Options that a further command needs.
 
     Raises:
         UserError: The endpoint, the file or its size can't be used; the model refuses it.
@@ -135,9 +135,9 @@ def invoke(
     sagemaker = target.boto.client("sagemaker")
     kind = kind_of(find_endpoint(sagemaker, name))
     if by_queue and kind != "async":
-        raise UserError(f"endpoint {name} is {kind}, and --async needs an asynchronous one; {_way(name, mend)}")
+        raise UserError(f"endpoint {name} is {kind}, and --async needs an asynchronous one; {_way(name, flags)}")
     if len(body) > MAX_BYTES[kind]:
-        way = "cut it into parts" if kind == "async" else _way(name, mend)
+        way = "cut it into parts" if kind == "async" else _way(name, flags)
         raise DataError(f"{file}: has {len(body):,} bytes, and a {kind} endpoint takes {MAX_BYTES[kind]:,}; {way}")
     client = target.boto.client("sagemaker-runtime", config=Config(read_timeout=_READ_SECONDS))
     try:
@@ -145,7 +145,7 @@ def invoke(
             return _by_queue(target, client, name, file, content_type, accept, sleep)
         answer = client.invoke_endpoint(EndpointName=name, Body=body, ContentType=content_type, Accept=accept)
     except ClientError as error:
-        raise _told(error, file, name) from error
+        raise _explain(error, file, name) from error
     return Prediction(answer.get("ContentType", ""), answer["Body"].read(), answer.get("CustomAttributes", ""))
 
 
@@ -168,13 +168,13 @@ def write_answer(prediction: Prediction, out: Path) -> None:
         ) from None
 
 
-def _way(name: str, mend: str) -> str:
-    deploy = f"medloop endpoints deploy MODEL --name {name}-async --kind async{mend}"
+def _way(name: str, flags: str) -> str:
+    deploy = f"medloop endpoints deploy MODEL --name {name}-async --kind async{flags}"
     return f"deploy an asynchronous one (`{deploy}`) and ask it by `--async`"
 
 
-def _told(error: ClientError, file: Path, name: str) -> Exception:
-    """The model's own words: a refusal is the user's to mend, a failure is not."""
+def _explain(error: ClientError, file: Path, name: str) -> Exception:
+    """The error with the model's message: of the user for a refused request, of the endpoint for a failure."""
     if error.response["Error"]["Code"] != "ModelError":
         return error
     status, text = error.response.get("OriginalStatusCode"), str(error.response.get("OriginalMessage", ""))
@@ -199,25 +199,25 @@ def _by_queue(
     accept: str,
     sleep: Callable[[float], None],
 ) -> Prediction:
-    """Upload, ask, and wait until the answer or the failure lies in S3."""
+    """Upload the file, send the request, and wait until the response or the failure is in S3."""
     s3 = target.boto.client("s3")
     suffix = find_suffix(file.name, CONTENT_TYPES)
     # Under a name of its own: the user's may tell who the patient is.
     key = f"endpoints/{name}/input/{uuid.uuid4()}{suffix}"
     s3.upload_file(str(file), target.bucket, key)
-    asked = client.invoke_endpoint_async(
+    request = client.invoke_endpoint_async(
         EndpointName=name, InputLocation=f"s3://{target.bucket}/{key}", ContentType=content_type, Accept=accept
     )
     waited = 0.0
     while waited < _ASYNC_SECONDS:
-        if (body := _stored(s3, asked["OutputLocation"])) is not None:
+        if (body := _stored(s3, request["OutputLocation"])) is not None:
             return Prediction("", body, "")
-        if (failure := _stored(s3, asked.get("FailureLocation", ""))) is not None:
+        if (failure := _stored(s3, request.get("FailureLocation", ""))) is not None:
             raise DataError(f"{file}: the endpoint failed in it: {failure.decode('utf-8', errors='replace')}")
         pause = min(5.0, 0.2 + waited / 10)
         sleep(pause)
         waited += pause
-    raise PredictionError(f"endpoint {name} has not answered; the answer will lie at {asked['OutputLocation']}")
+    raise PredictionError(f"endpoint {name} has not responded; the response will be at {request['OutputLocation']}")
 
 
 def _stored(s3: S3Client, uri: str) -> bytes | None:

@@ -22,7 +22,14 @@ from medloop.commands.options import (
     usable_home,
 )
 from medloop.commands.output import print_json, say
-from medloop.commands.registry.decisions import Decision, Outcome, Status, current_decision, new_decision, record
+from medloop.commands.registry.decisions import (
+    Decision,
+    RecordedDecision,
+    Status,
+    current_decision,
+    new_decision,
+    record,
+)
 from medloop.commands.registry.evidence_files import read_report_file
 from medloop.commands.registry.refusals import require_approvable
 from medloop.commands.registry.versions import find_model, name_of
@@ -41,11 +48,11 @@ AsOption = Annotated[
 DeployOption = Annotated[
     bool, typer.Option("--deploy", help="Then serve it on its endpoint, as `endpoints deploy` does.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Go on where the version was decided upon before.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Continue if the version was decided upon before.")]
 
 
 class OvertakenError(MedloopError):
-    """Someone else's decision, made at the same time, stands instead."""
+    """Another decision, made at the same time, is in force instead."""
 
 
 def approve(
@@ -73,7 +80,7 @@ def reject(
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
-    """Reject a version, or take an approval back; endpoints that serve it go on until they are changed."""
+    """Reject a version, or take an approval back; endpoints that serve it keep running until they are changed."""
     _decide(services(ctx), "Rejected", model, reason, _Choices(who, yes, target, home, json))
 
 
@@ -96,11 +103,11 @@ def _decide(opened: Services, status: Status, model: str, reason: str, choices: 
     decision = decide(place, package, status, approver_of(place, choices.who), reason)
     for doubt in _doubts(package, status):
         _confirm(opened, doubt, choices.yes)
-    outcome = record(sagemaker, package, decision)
-    options, document = flags(choices.target, usable_home(choices.home)), _document(package, outcome)
-    stands = outcome.current.status == status
+    recorded = record(sagemaker, package, decision)
+    options, document = flags(choices.target, usable_home(choices.home)), _document(package, recorded)
+    stands = recorded.current.status == status
     if not choices.json:
-        _report(opened, package, outcome)
+        _report(opened, package, recorded)
     if stands and choices.deploy:
         document["endpoint"] = _deploy(opened, place, package, options, quiet=choices.json)
     elif stands and status == "Approved":
@@ -110,13 +117,13 @@ def _decide(opened: Services, status: Status, model: str, reason: str, choices: 
     if not stands:
         name = name_of(package)
         raise OvertakenError(
-            f"{name} is {outcome.current.status}: of an approval and a rejection at once the rejection stands. "
+            f"{name} is {recorded.current.status}: of an approval and a rejection at once the rejection stands. "
             f"Both are recorded; look with `medloop models show {name}{options}`"
         )
 
 
 def _deploy(opened: Services, place: Target, package: Mapping[str, Any], options: str, *, quiet: bool) -> str:
-    """Serve the version; returns the endpoint's name. The approval stands whatever becomes of it."""
+    """Serve the version; returns the endpoint's name. The approval is recorded even if the deployment fails."""
     from medloop.commands.hosting.deployment import deploy_model
 
     done = deploy_model(opened, place, package["ModelPackageArn"], flags=options)
@@ -131,7 +138,7 @@ def decide(place: Target, package: Mapping[str, Any], status: Status, who: Perso
     Raises:
         UserError: The version can't be decided upon, or not approved; or the reason can't be kept.
     """
-    new_decision(status, who.shown, reason, package)  # What is wrong with the words is told first.
+    new_decision(status, who.shown, reason, package)  # A problem of the reason is reported first.
     _require_decidable(package)
     approving = status == "Approved"
     page = require_approvable(place, package, who) if approving else read_report_file(place, package).digest
@@ -166,19 +173,19 @@ def _doubts(package: Mapping[str, Any], status: Status) -> list[str]:
     """What an approver should know before this decision, each a sentence; nothing for a version that waits."""
     doubts, name = [], name_of(package)
     before, known = package.get("ModelApprovalStatus"), current_decision(package)
-    told = str(known) if known else f"{before}: {package.get('ApprovalDescription') or 'no reason was recorded'}"
+    decided = str(known) if known else f"{before}: {package.get('ApprovalDescription') or 'no reason was recorded'}"
     if before == status:
-        doubts.append(f"{name} is {status} already ({told})")
+        doubts.append(f"{name} is {status} already ({decided})")
     elif before == "Rejected":
-        doubts.append(f"{name} was rejected before ({told})")
+        doubts.append(f"{name} was rejected before ({decided})")
     elif before == "Approved":
-        doubts.append(f"{name} is Approved ({told}); endpoints that serve it go on until they are changed")
+        doubts.append(f"{name} is Approved ({decided}); endpoints that serve it keep running until they are changed")
     return doubts
 
 
 def _confirm(opened: Services, doubt: str, yes: bool) -> None:
     if yes:
-        say(opened.err, f"{doubt}; going on (--yes)", style="yellow")
+        say(opened.err, f"{doubt}; continuing (--yes)", style="yellow")
         return
     if not (sys.stdin.isatty() and opened.err.is_terminal):
         raise UserError(f"{doubt}; nothing was changed. Give --yes to decide all the same")
@@ -198,22 +205,22 @@ def document_of(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _document(package: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+def _document(package: Mapping[str, Any], recorded: RecordedDecision) -> dict[str, Any]:
     return {
         "model": name_of(package),
         "arn": package["ModelPackageArn"],
         "before": package.get("ModelApprovalStatus"),
-        "approval": outcome.current.status,
-        "decision": document_of(outcome.decision),
-        "stands": outcome.current == outcome.decision,
-        "at_the_same_time": [document_of(other) for other in outcome.others],
+        "approval": recorded.current.status,
+        "decision": document_of(recorded.decision),
+        "stands": recorded.current == recorded.decision,
+        "at_the_same_time": [document_of(other) for other in recorded.others],
     }
 
 
-def _report(opened: Services, package: Mapping[str, Any], outcome: Outcome) -> None:
+def _report(opened: Services, package: Mapping[str, Any], recorded: RecordedDecision) -> None:
     """Say what was decided, by others at the same time too."""
-    name, decision = name_of(package), outcome.decision
-    for other in outcome.others:
+    name, decision = name_of(package), recorded.decision
+    for other in recorded.others:
         say(opened.err, f"{name} was at the same time {other}", style="yellow")
-    if outcome.current.status == decision.status:
+    if recorded.current.status == decision.status:
         say(opened.out, f"{name} is {decision.status} (was {package.get('ModelApprovalStatus')}), {decision}")

@@ -141,7 +141,7 @@ class _Version:
 
 
 def comparison(first: _Version, second: _Version) -> dict[str, Any]:
-    """Both versions side by side; differences are the second's value less the first's."""
+    """Both versions side by side; differences are the second's value minus the first's."""
     facts: list[dict[str, Any]] = [_row("approval", first.approval, second.approval)]
     facts.append(_row("created", first.created, second.created))
     for name, key in PROVENANCE.items():
@@ -185,5 +185,8 @@ def _verdict(first: _Version, second: _Version) -> tuple[bool, str]:
         )
     difference = b.value - a.value
     better = second.name if difference > 0 else first.name
-    told = f"{better} has the higher {a.name}, by {abs(difference):.4f}" if difference else f"Equal in {a.name}"
-    return True, f"{told}, on the same test set. The difference has no interval: whether it holds is the gate's to say."
+    winner = f"{better} has the higher {a.name}, by {abs(difference):.4f}" if difference else f"Equal in {a.name}"
+    return (
+        True,
+        f"{winner}, on the same test set. The difference has no interval; the gate tests whether it is real.",
+    )

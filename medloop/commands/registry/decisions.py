@@ -1,9 +1,9 @@
-"""What approvers decided about a model version: recorded in the version itself, so that nothing decided is ever lost.
+"""Approvers' decisions about a model version, recorded in the version itself, so that none is ever lost.
 
 Each decision adds entries of its own to CustomerMetadataProperties, under a name that no other decision has:
-`decision_<time>_<random>` says what and who, `..._reason_<n>` why, `..._page` the digest of the report that lay before
-the approver. UpdateModelPackage has no condition, so two decisions at
-once are told apart by looking again after writing: an entry that was not there before is a decision that this one did
+`decision_<time>_<random>` says what and who, `..._reason_<n>` why, `..._page` the digest of the report that the
+approver saw. UpdateModelPackage has no condition, so two decisions at
+once are detected by a read after the write: an entry that was not there before is a decision that this one did
 not know of. Of an approval and a rejection made at once, the rejection stands: the safe one.
 """
 
@@ -26,7 +26,7 @@ Status = Literal["Approved", "Rejected"]
 MAX_REASON = 1024
 """Characters of ApprovalDescription, the service's own limit."""
 CURRENT = "decision"
-"""The entry that names the decision in force; `decided_by` and `decided_at` stand beside it for other readers."""
+"""The entry that names the decision in force; `decided_by` and `decided_at` are there for other readers."""
 _ENTRY = re.compile(r"decision_(\d{8}T\d{6}\.\d{6}Z_[0-9a-f]{6})")
 _VALUE = re.compile(r"(Approved|Rejected)(?: after (\S+))? by (.+)")
 _TIME = "%Y%m%dT%H%M%S.%fZ"
@@ -42,7 +42,7 @@ class Decision:
         status: What was decided.
         who: The approver.
         reason: Why.
-        after: The decision that was in force when this one was made, and is overruled by it; "" if there was none.
+        after: The decision that was in force when this one was made, and is replaced by it; "" if there was none.
         page: The digest of the report as it was then, `sha256:...`; "" where there was none to read.
     """
 
@@ -64,8 +64,8 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a decision led to.
+class RecordedDecision:
+    """A decision as it was recorded, with those made at the same time.
 
     Args:
         decision: The decision that was recorded.
@@ -124,7 +124,7 @@ def is_decision_entry(key: str) -> bool:
     return key.startswith("decision_") or key in (CURRENT, "decided_by", "decided_at")
 
 
-def record(sagemaker: SageMakerClient, package: Mapping[str, Any], decision: Decision) -> Outcome:
+def record(sagemaker: SageMakerClient, package: Mapping[str, Any], decision: Decision) -> RecordedDecision:
     """Write a decision into a version, and settle it with those that were made at the same time.
 
     Args:
@@ -146,21 +146,21 @@ def record(sagemaker: SageMakerClient, package: Mapping[str, Any], decision: Dec
             continue
         standing = _standing(decision, others, now)
         if _in_force(now, standing):
-            return Outcome(decision, standing, tuple(others))
+            return RecordedDecision(decision, standing, tuple(others))
     raise UserError(f"{arn} is being decided upon by others; look with `medloop models show`, then try again")
 
 
 def _standing(decision: Decision, others: list[Decision], package: Mapping[str, Any]) -> Decision:
-    """The decision that stands.
+    """The decision in force.
 
-    One that was overruled by someone who knew it does not; of the rest a rejection stands before an approval, and of
-    equals the one that the version itself names.
+    A decision that a later one knew and replaced is not. Of the others a rejection precedes an approval; of equals, the
+    one that the version itself names.
     """
-    overruled = {d.after for d in (decision, *others)}
-    rivals = [d for d in (decision, *others) if d.identifier not in overruled]
-    rivals = [d for d in rivals if d.status == "Rejected"] or rivals
+    replaced = {d.after for d in (decision, *others)}
+    candidates = [d for d in (decision, *others) if d.identifier not in replaced]
+    candidates = [d for d in candidates if d.status == "Rejected"] or candidates
     named = _named(package)
-    return next((d for d in rivals if d.identifier == named), max(rivals, key=lambda d: d.identifier))
+    return next((d for d in candidates if d.identifier == named), max(candidates, key=lambda d: d.identifier))
 
 
 def _in_force(package: Mapping[str, Any], decision: Decision) -> bool:

@@ -42,12 +42,12 @@ class EvidenceFile:
 
     @property
     def digest(self) -> str | None:
-        """The digest of what lies there now; None where it can't be read."""
+        """The digest of the current content; None if it can't be read."""
         return None if self.content is None else digest_of(self.content)
 
     @property
     def state(self) -> str:
-        """What is to be thought of it, in words."""
+        """The result of the digest's check, as text."""
         if self.content is None:
             return f"can't be read ({self.error})"
         if not self.recorded:
@@ -63,9 +63,7 @@ class EvidenceFile:
         if self.content is None:
             raise UserError(f"{self.name}: can't be read ({self.error}); {RUN_AGAIN}")
         if not self.recorded:
-            raise UserError(
-                f"{self.name}: the version names no digest of it, so nobody can tell whose it is; {RUN_AGAIN}"
-            )
+            raise UserError(f"{self.name}: the version names no digest of it, so its origin is unknown; {RUN_AGAIN}")
         if self.digest != self.recorded:
             raise UserError(
                 f"{self.uri}: has the digest {self.digest}, and {self.recorded} was registered: it was changed since; "
@@ -78,13 +76,13 @@ RUN_AGAIN = "run the pipeline again: it registers a new version, with its eviden
 
 
 def read_evaluation_file(target: Target, package: Mapping[str, Any]) -> EvidenceFile:
-    """evaluation.json, whose digest ModelMetrics holds."""
+    """evaluation.json; ModelMetrics contains its digest."""
     statistics = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
     return _read(target, EVALUATION_FILE, package_evaluation_uri(dict(package)), statistics.get("ContentDigest"))
 
 
 def read_report_file(target: Target, package: Mapping[str, Any]) -> EvidenceFile:
-    """report.html, which lies beside it; the metadata holds its digest."""
+    """report.html, in the same folder; the metadata contains its digest."""
     uri = package_evaluation_uri(dict(package))
     recorded = decode(str((package.get("CustomerMetadataProperties") or {}).get("report_digest", "")))
     return _read(target, REPORT_FILE, sibling(uri, REPORT_FILE) if uri else None, recorded)
@@ -102,9 +100,7 @@ def modified_at(target: Target, uri: str) -> datetime:
     try:
         found: datetime = target.boto.client("s3").head_object(Bucket=bucket, Key=key)["LastModified"]
     except ClientError as error:
-        raise UserError(
-            f"{uri}: can't be looked at ({code_of(error)}), so nobody can tell whether it is older"
-        ) from None
+        raise UserError(f"{uri}: can't be read ({code_of(error)}), so its age is unknown") from None
     return found
 
 

@@ -53,13 +53,13 @@ def open_(
 
 
 def _checked(services: Services, report: EvidenceFile) -> bytes:
-    """The report, unless it was changed since it was registered; without a digest it is shown, and that is told.
+    """The report, unless it was changed since it was registered; without a digest it is shown with a warning.
 
     Raises:
         UserError: It was changed, or can't be read.
     """
     if report.content is not None and not report.recorded:
-        say(services.err, f"{report.uri}: {report.state}, so nobody can tell whether it was changed", "yellow")
+        say(services.err, f"{report.uri}: {report.state}, so a change can't be detected", "yellow")
         return report.content
     if not report.uri:
         raise UserError(f"the version names no evaluation, so there is no report; {RUN_AGAIN}")

@@ -1,7 +1,8 @@
-"""Why a version can't be approved, whoever insists.
+"""Checks that every approval must pass.
 
-The evidence is missing, older than the model or changed since; the champion that it was compared with is the champion
-no longer; nobody stated what the model is for; or the approver started the training themselves.
+A version can't be approved if its evidence is missing, older than the model or changed since; if the champion that it
+was compared with is no longer the champion; if a required field of the model card is empty; or if the approver started
+the training.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def require_approvable(target: Target, package: Mapping[str, Any], approver: Per
         The digest of the report.
 
     Raises:
-        UserError: Something is wrong; the message names it, and the mend.
+        UserError: A check fails; the message names it, and the fix.
     """
     from medloop.documents.evaluation import parse_evaluation
 
@@ -125,7 +126,7 @@ def _require_champion(sagemaker: SageMakerClient, package: Mapping[str, Any], me
     run = f"medloop run {_pipeline(metadata)} --data {metadata.get('data', 'DATA')}"
     raise UserError(
         f"{name_of(package)} was compared with {_short(then)}, and the newest Approved version is "
-        f"{_short(now)}; compare anew: `{run}` with the preset and settings of that run (Split and Train "
+        f"{_short(now)}; compare again: `{run}` with the preset and settings of that run (Split and Train "
         "come from the cache) registers a version that was"
     )
 
@@ -133,19 +134,19 @@ def _require_champion(sagemaker: SageMakerClient, package: Mapping[str, Any], me
 def _require_another_person(
     sagemaker: SageMakerClient, target: TargetName, metadata: Mapping[str, str], approver: Person
 ) -> None:
-    """Four eyes: who started the execution doesn't approve what came of it."""
+    """Two people: the starter of an execution doesn't approve its model."""
     arn = metadata.get("execution", "")
     began = started_by(sagemaker, arn)
     if began is None:
         raise UserError(
-            f"who started the training isn't recorded with execution {execution_id(arn) or 'none'}, so nobody can tell "
+            f"who started the training isn't recorded with execution {execution_id(arn) or 'none'}, so it is unknown "
             "whether the approver is another person; run the pipeline again"
         )
     if began.is_same(approver):
-        mend = "--as NAME" if target == "local" else "sign in under a session name of their own"
+        fix = "--as NAME" if target == "local" else "sign in under a session name of their own"
         raise UserError(
-            f"{approver.shown} started execution {execution_id(arn)} ({began.shown}), and nobody approves their own "
-            f"training; another person approves: {mend}"
+            f"{approver.shown} started execution {execution_id(arn)} ({began.shown}), and must not approve their own "
+            f"training; another person approves: {fix}"
         )
 
 
@@ -163,7 +164,7 @@ def started_by(sagemaker: SageMakerClient, arn: str) -> Person | None:
         found = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
     except ClientError as error:
         raise UserError(
-            f"execution {execution_id(arn)}: can't be read ({code_of(error)}), so nobody can tell who started the "
+            f"execution {execution_id(arn)}: can't be read ({code_of(error)}), so it is unknown who started the "
             "training; where access is denied, the approver needs sagemaker:DescribePipelineExecution"
         ) from None
     return starter(found.get("CreatedBy"))

@@ -69,9 +69,9 @@ def read_part(target: Target, package: Mapping[str, Any], digest: str) -> Part:
     metadata = decoded(package.get("CustomerMetadataProperties"))
     execution, jobs = _execution(target, metadata.get("execution", ""))
     prices = load_prices()
-    told = f"List prices of {prices.region}, {prices.as_of}, for the time that each job took."
+    prices_note = f"List prices of {prices.region}, {prices.as_of}, for the time that each job took."
     if target.name == "local":
-        told = "These jobs ran as processes on one machine, and cost nothing; instance types are records only."
+        prices_note = "These jobs ran as processes on one computer and cost nothing; instance types have no effect."
     return Part(
         model=name_of(package),
         at=_moment(datetime.now(UTC)),
@@ -80,7 +80,7 @@ def read_part(target: Target, package: Mapping[str, Any], digest: str) -> Part:
         digest=digest,
         execution=execution,
         jobs=jobs,
-        prices=told,
+        prices=prices_note,
         card=_card(package),
     )
 
@@ -114,7 +114,7 @@ def _version(package: Mapping[str, Any], metadata: Mapping[str, str]) -> Rows:
     ]
     if not decisions_of(package) and package.get("ApprovalDescription"):
         rows.append(("reason", str(package["ApprovalDescription"])))
-    return rows + [(told, metadata[name]) for name, told in _PROVENANCE.items() if name in metadata]
+    return rows + [(title, metadata[name]) for name, title in _PROVENANCE.items() if name in metadata]
 
 
 def _execution(target: Target, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
@@ -132,7 +132,7 @@ def _execution(target: Target, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
         return [("execution", arn), ("not readable", why)], []
     facts = [
         ("execution", arn),
-        ("started by", began.shown if began else "nobody is recorded"),
+        ("started by", began.shown if began else "not recorded"),
         ("started", _when(found.started)),
         ("ended", _when(found.ended)),
         ("took", duration(found.seconds)),

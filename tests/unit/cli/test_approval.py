@@ -150,7 +150,7 @@ def test_what_would_surprise_needs_yes(desk: Desk) -> None:
     assert desk("models", "approve", "g/2", "--reason", "good", "--as", "a") == 0
     for command, says in [
         ("approve", "g/2 is Approved already (approved by a at"),
-        ("reject", "endpoints that serve it go on"),
+        ("reject", "endpoints that serve it keep running"),
     ]:
         assert desk("models", command, "g/2", "--reason", "r") == 2
         assert says in desk.err

@@ -119,7 +119,7 @@ def test_a_version_that_fails_leaves_the_old_one(endpoints: World, file: Callabl
     assert endpoints("deploy", GROUP) == 0
     endpoints.register("broken")
     assert endpoints("deploy", f"{GROUP}/2") == 1
-    assert "goes on with its old model" in endpoints.err
+    assert "keeps its old model" in endpoints.err
     assert "the model is broken" in endpoints.err
     assert endpoints("invoke", GROUP, str(file("a.png")), "--json") == 0
     assert endpoints.json["word"] == "one"

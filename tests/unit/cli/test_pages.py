@@ -99,7 +99,7 @@ def test_without_the_marker_it_stands_at_the_end(medloop: Any, account: Any, evi
     assert medloop("models", "open", "g/1", "--json") == 0
     html = Path(medloop.json["page"]).read_text(encoding="utf-8")
     assert html.rstrip().endswith("</section></main></body></html>")
-    assert "cost nothing; instance types are records only" in read(html).text
+    assert "cost nothing; instance types have no effect" in read(html).text
     assert Path(medloop.json["report"]).read_bytes() == old
 
 

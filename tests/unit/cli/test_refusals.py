@@ -83,7 +83,7 @@ def test_a_model_that_is_gone(desk: Desk) -> None:
     """Nobody can serve it, or tell its age."""
     (arn,) = register(desk.boto)
     desk.boto.client("s3").delete_object(Bucket=BUCKET, Key="e0/model.tar.gz")
-    refused(desk, arn, "model.tar.gz: can't be looked at")
+    refused(desk, arn, "model.tar.gz: can't be read")
 
 
 @pytest.mark.parametrize(("name", "other"), [("code_digest", "c1"), ("data_digest", "d1"), ("champion", "arn:other")])
@@ -151,7 +151,7 @@ def test_nobody_approves_their_own_training(desk: Desk, name: str) -> None:
     """However the starter writes their name; the mend is another person."""
     (arn,) = register(desk.boto)
     assert desk("models", "approve", "g/1", "--reason", "r", "--as", name, "--yes") == 2
-    assert "nobody approves their own training; another person approves: --as NAME" in desk.err
+    assert "must not approve their own training; another person approves: --as NAME" in desk.err
     assert desk.package(arn)["ModelApprovalStatus"] == "PendingManualApproval"
 
 
