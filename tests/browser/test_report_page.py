@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medloop.evaluation.report.verdict import WORDS
 from tests.browser.conftest import assert_accessible, show, sideways, unreached
 from tests.unit.evaluation.worlds import ball, image_world, volume_world
 
@@ -106,6 +107,21 @@ def test_the_page_is_accessible(screen: Page, report: Path) -> None:
     show(screen, report)
     assert_accessible(screen)
     assert sideways(screen) == 0
+
+
+def test_states_fit_their_column(page: Page, report: Path) -> None:
+    """The longest state ends before the title of its check begins."""
+    show(page, report)
+    ends = page.eval_on_selector_all(
+        ".checks li",
+        """(rows, words) => rows.flatMap(row => words.map(word => {
+            const state = row.querySelector(".state");
+            state.lastChild.textContent = word;
+            return state.scrollWidth <= state.clientWidth;
+        }))""",
+        [*WORDS.values()],
+    )
+    assert all(ends)
 
 
 def test_the_dark_theme_has_contrast(page: Page, report: Path) -> None:

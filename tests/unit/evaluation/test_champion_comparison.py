@@ -1,4 +1,4 @@
-"""A candidate beside its champion and the first approved version: what the gate gets of it."""
+"""Comparison of a candidate with its champion and the first approved version, and the gate's numbers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_same_model_twice_is_not_worse(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["approval", "pipeline"])
 def test_a_clearly_worse_classifier_is_refused(tmp_path: Path, mode: str) -> None:
-    """In either mode, and the verdict names champion, difference and bound."""
+    """Both modes pass, and the verdict names champion, difference and bound."""
     world = images(tmp_path, 15, noise=0.9, deploy_mode=mode)
     world.approved["champion"] = noisy_version(world, 0.05)
     found = world.score()
@@ -78,7 +78,7 @@ def test_a_clearly_worse_classifier_is_refused(tmp_path: Path, mode: str) -> Non
 
 
 def test_power_of_a_comparison(tmp_path: Path) -> None:
-    """What is found on 24 patients says how likely an equal model passes, and how many patients make it likely."""
+    """24 patients give the power of an equally good model, and the number of patients for a power of 0.8."""
     world = images(tmp_path, 12)
     world.approved["champion"] = noisy_version(world, 0.3)
     comparison = only(world.score())
@@ -126,7 +126,7 @@ def test_patients_that_either_has_seen_are_left_out(tmp_path: Path) -> None:
 
 
 def insufficient(world: World, words: str) -> None:
-    """The candidate is scored, nothing is compared, and a note says why; a pipeline deploys nothing on it."""
+    """The candidate is scored, nothing is compared, and a note has the reason; a pipeline deploys nothing."""
     for mode, left in (("approval", 0.0), ("pipeline", -1.0)):
         world.options["deploy_mode"] = mode
         found = world.score()
@@ -182,13 +182,13 @@ def test_without_identifiers(tmp_path: Path) -> None:
 
 
 def test_no_champion(tmp_path: Path) -> None:
-    """The first model passes on MinScore alone; marker folders are no models."""
+    """The first model passes by MinScore; marker folders are not models."""
     found = images(tmp_path, 12, champion_arn="none", first_arn="none", deploy_mode="pipeline").score()
     assert (found.gate.margin_left, found.gate.champion, found.comparisons) == (0.0, "", [])
 
 
 def test_uses_and_the_first_version(tmp_path: Path) -> None:
-    """Both comparisons stand in the file and on the page; the gate is the champion's."""
+    """Both comparisons are in the file and on the page; the gate is the champion's."""
     world = images(tmp_path, 12, first_arn=FIRST, test_uses=12)
     world.approved |= {"champion": world.model, "first": noisy_version(world, 0.02)}
     found = world.write()
@@ -232,7 +232,7 @@ def test_dice_of_volumes(tmp_path: Path) -> None:
 
 
 def test_an_invented_structure(tmp_path: Path) -> None:
-    """Where truth is empty, who invents has 0 and the other 1; both empty are left out."""
+    """With an empty truth, the model that predicts a structure has 0 and the other 1; with neither it is excluded."""
     truths = {f"p{i:02d}": (GLAND if i < 20 else np.zeros_like(GLAND)).astype(np.uint8) for i in range(22)}
     world = volume_world(tmp_path, truths, lambda truth, _: truth)
     world.options["champion_arn"] = CHAMPION

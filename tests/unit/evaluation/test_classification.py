@@ -95,7 +95,7 @@ def test_cases_csv(written: tuple[World, Evaluation]) -> None:
 
 
 def test_page(written: tuple[World, Evaluation]) -> None:
-    """The page loads nothing, and says the caveat, the leakage and how few patients there are."""
+    """The page loads nothing, and has the note, the leakage and the number of patients."""
     page = (written[0].output / "report.html").read_text()
     sources = re.findall(r'src="([^"]*)"', page)
     assert all(source.startswith("data:image/") for source in sources)
@@ -106,7 +106,7 @@ def test_page(written: tuple[World, Evaluation]) -> None:
 
 
 def test_seen_patients_are_left_out(written: tuple[World, Evaluation]) -> None:
-    """A test patient that the model was trained on is counted, left out of the score, and said loudly."""
+    """A test patient that the model was trained on is counted, excluded from the score, and reported."""
     evaluation = written[1]
     assert evaluation.score.value == pytest.approx(1.0)
     leakage = evaluation.data.leakage
@@ -117,7 +117,7 @@ def test_seen_patients_are_left_out(written: tuple[World, Evaluation]) -> None:
 
 
 def test_enough_patients_have_an_interval(tmp_path: Path) -> None:
-    """With 20 patients there is an interval around the score, and standard deviations that aren't 0."""
+    """20 patients give an interval around the score, and standard deviations that aren't 0."""
     evaluation = image_world(tmp_path, many_patients(20)).score()
     interval = evaluation.score.interval
     assert interval is not None
@@ -162,7 +162,7 @@ def test_subgroups(tmp_path: Path) -> None:
 
 
 def test_statistics(tmp_path: Path) -> None:
-    """Every statistic of the record, with interval and counts; sensitivity where the model's threshold says."""
+    """Every statistic of the record, with interval and counts; sensitivity at the model's threshold."""
     world = image_world(tmp_path, many_patients(21))
     world.model.record.operating_point = None
     evaluation = world.score()
@@ -197,7 +197,7 @@ def test_a_class_that_is_missing_has_no_number(tmp_path: Path) -> None:
 
 
 def test_floors(tmp_path: Path) -> None:
-    """The least that a class is above its floor stands where the gate looks; an unknown class is refused by name."""
+    """`gate.floor_left` is the minimum distance of a class above its floor; an unknown class is refused by name."""
     world = image_world(tmp_path, many_patients(12), options={"floors": {"cat": 0.5, "dog": 0.95}})
     evaluation = world.score()
     (dog,) = [floor for floor in evaluation.floors if floor.class_name == "dog"]
@@ -302,7 +302,7 @@ def test_model_of_the_other_task(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_target_below_a_file(tmp_path: Path) -> None:
-    """An output folder that can't be made is named, with the mend."""
+    """An output folder that can't be made is named, with the fix."""
     world = image_world(tmp_path, ANSWERS)
     world.output.write_text("a file")
     with pytest.raises(TargetError, match="can't be written"):
@@ -310,7 +310,7 @@ def test_target_below_a_file(tmp_path: Path) -> None:
 
 
 def test_newer_record_is_refused_by_name(tmp_path: Path) -> None:
-    """An evaluation.json of a later version is refused as such, whatever else it holds."""
+    """An evaluation.json of a later version is refused by its version, regardless of its content."""
     path = tmp_path / "evaluation.json"
     path.write_text('{"version": 99, "novelty": 1}')
     with pytest.raises(DataError, match=r"evaluation\.json: version 99 is newer than 2"):

@@ -12,7 +12,7 @@ from medloop.evaluation.floors import find_floors, floor_left, require_known
 
 
 def parse(*arguments: str) -> EvaluateArguments:
-    """As the job reads its command line."""
+    """Read arguments as the job does."""
     return parse_arguments(EvaluateArguments, read_pairs(["--task", "classification", *arguments]))
 
 
@@ -26,8 +26,8 @@ def test_names_survive() -> None:
 
 
 @pytest.mark.parametrize("text", ["cat", "cat=1.5", "cat=nan", "cat=high"])
-def test_what_is_no_floor_is_refused(text: str) -> None:
-    """In one line that names the arguments."""
+def test_an_invalid_floor_is_refused(text: str) -> None:
+    """The message has one line and names the arguments."""
     with pytest.raises(SettingError, match="floor"):
         parse("--floor-1", text)
 
@@ -45,7 +45,7 @@ def test_the_least_decides() -> None:
 
 
 def test_the_background_has_no_floor() -> None:
-    """Of a segmentation model."""
+    """A floor for the background of a segmentation model is refused."""
     require_known({"gland": 0.5}, ("background", "gland"), "segmentation")
     with pytest.raises(SettingError, match="class 'background' is unknown"):
         require_known({"background": 0.5}, ("background", "gland"), "segmentation")

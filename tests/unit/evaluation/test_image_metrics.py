@@ -33,18 +33,18 @@ def random_answers(seed: int, num_cases: int = 60) -> tuple[np.ndarray, np.ndarr
 
 
 def scored_images(truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> ScoredImages:
-    """Answers whose patients are not known."""
+    """Make scored images of unknown patients."""
     cases = [HeldOut(Path("image.png"), "a/image.png", "patient")] * len(truth)
     return ScoredImages(cases, classes, truth, probabilities, [], operating_points(None, classes))
 
 
 def measured(truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """Values by their names in SageMaker's shape."""
+    """Measure all metrics, by their names in SageMaker's shape."""
     return {row.key: row.estimate.value for row in measure(scored_images(truth, probabilities, classes))}
 
 
 def weighted(truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Every bootstrapped metric, by its name in SageMaker's shape."""
+    """Compute every bootstrapped metric, by its name in SageMaker's shape."""
     drawn = WeightedImages(truth, probabilities, weights)
     rows = [metric for metric in metrics_of("classification") if metric.interval is bca_bootstrap]
     values = {metric.name: metric.function(drawn, None) for metric in rows if metric.scope != "class"}
@@ -54,13 +54,13 @@ def weighted(truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) 
 
 
 def mean_of_defined(values: Sequence[float]) -> float:
-    """NaN where none is defined."""
+    """Average the defined values; NaN without any."""
     defined = [value for value in values if math.isfinite(value)]
     return float(np.mean(defined)) if defined else math.nan
 
 
 def by_sklearn(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """The same by scikit-learn."""
+    """Compute the same metrics by scikit-learn."""
     predicted = probabilities.argmax(axis=1)
     found = {}
     for kind, function in (("auroc", roc_auc_score), ("average_precision", average_precision_score)):
@@ -80,7 +80,7 @@ def by_sklearn(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]
 
 
 def test_auroc_by_hand() -> None:
-    """Of four pairs of a positive and a negative, one is won, one tied and two are lost: (1 + 0.5) / 4."""
+    """Four pairs of a positive and a negative, one won, one tied and two lost: (1 + 0.5) / 4."""
     truth = np.array([1, 1, 0, 0])
     positive = np.array([0.8, 0.3, 0.8, 0.4])
     probabilities = np.stack([1 - positive, positive], axis=1)
@@ -113,7 +113,7 @@ def test_absent_class_is_left_out_of_the_average() -> None:
 
 
 def test_one_class_has_no_auroc() -> None:
-    """With one class in the test set no AUROC is defined, and nothing is raised."""
+    """A test set of one class has no AUROC, and raises nothing."""
     truth, probabilities = np.zeros(4, dtype=np.int64), np.full((4, 3), 1 / 3)
     metrics = measured(truth, probabilities, CLASSES)
     assert math.isnan(metrics["macro_auroc"])

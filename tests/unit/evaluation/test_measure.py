@@ -41,7 +41,7 @@ def found(truth: np.ndarray, probabilities: np.ndarray, num_patients: int = 20) 
 
 @pytest.mark.parametrize("kind", ["random", "ties", "constant", "missing", "one class"])
 def test_every_statistic_is_scikit_learns(kind: str) -> None:
-    """To 1e-6 on random and degenerate inputs; what scikit-learn leaves undefined is undefined here."""
+    """Values agree to 1e-6 on random and degenerate inputs; undefined by scikit-learn is undefined here."""
     truth, probabilities = answers(3, kind)
     values = {key: value.value for key, value in found(truth, probabilities).items()}
     predicted = probabilities.argmax(axis=1)
@@ -75,7 +75,7 @@ def test_every_statistic_is_scikit_learns(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["random", "ties", "constant", "missing", "one class"])
 @pytest.mark.parametrize("num_patients", [1, 20])
 def test_intervals_are_finite_and_hold_the_value(kind: str, num_patients: int) -> None:
-    """Or there is none, and a note says why."""
+    """Without an interval, a note has the reason."""
     for key, value in found(*answers(4, kind), num_patients).items():
         if value.interval is None:
             assert value.note, key
@@ -113,7 +113,7 @@ def test_calibration_by_hand() -> None:
 
 @pytest.mark.parametrize("fitted", [{"no": 0.7, "yes": 0.3}, {"yes": 0.3}])
 def test_of_two_classes_the_second_decides(fitted: dict[str, float]) -> None:
-    """Every case is called exactly one; a fitted threshold is used and said."""
+    """Every case is called exactly one; a fitted threshold is used, and its source recorded."""
     points = operating_points(fitted, ("no", "yes"))
     assert [(p.threshold, p.source) for p in points] == [(pytest.approx(0.7), "val"), (0.3, "val")]
     chance = np.array([0.29, 0.3, 0.9])
@@ -122,6 +122,6 @@ def test_of_two_classes_the_second_decides(fitted: dict[str, float]) -> None:
 
 
 def test_a_class_without_a_threshold_has_one_half() -> None:
-    """And says that nothing was fitted."""
+    """Its source says that it is the default."""
     points = operating_points({"a": 0.2}, CLASSES)
     assert [(p.threshold, p.source) for p in points] == [(0.2, "val"), (0.5, "default"), (0.5, "default")]

@@ -32,7 +32,7 @@ def test_names_and_keys_are_unique() -> None:
 
 
 def test_shown_metrics_are_explained() -> None:
-    """On the page by a sentence, in docs/evaluation.md by name."""
+    """Their definition is on the page, and their name in docs/evaluation.md."""
     docs = (ROOT / "docs/evaluation.md").read_text()
     for metric in METRICS:
         if metric.shown:

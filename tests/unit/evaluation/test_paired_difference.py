@@ -62,7 +62,7 @@ def test_cases_of_one_patient_prove_no_more() -> None:
 
 
 def test_a_class_of_one_patient_does_not_count() -> None:
-    """Its variance is not known."""
+    """One patient has no variance."""
     truth = np.array([0, 0, 1, 1, 2])
     table = np.full((5, 3), 1 / 3)
     pair = pair_auroc(truth, table, table, list("abcde"), ("x", "y", "z"))
@@ -93,7 +93,7 @@ def test_bound_of_skewed_differences() -> None:
 
 @pytest.mark.parametrize("skewed", [False, True])
 def test_bound_errs_about_one_time_in_twenty(skewed: bool) -> None:
-    """At a true difference of 0, twenty patients."""
+    """Twenty patients, and a true difference of 0."""
     generator = np.random.default_rng(5)
     draws = 1 - generator.exponential(1, (1500, 20)) if skewed else generator.normal(0, 1, (1500, 20))
     errors = np.mean([lower_bound(row) > 0 for row in draws])

@@ -17,14 +17,14 @@ def test_power_is_the_share_that_passes() -> None:
 
 
 def test_patients_needed() -> None:
-    """The fewest with a power of 0.8; one less has not."""
+    """The smallest number with a power of 0.8; one fewer has less."""
     number = patients_needed(0.06, 0.02, 20)
     assert number is not None
     assert power(0.06, number, 0.02) >= 0.8 > power(0.06, number - 1, 0.02)
 
 
 def test_limits() -> None:
-    """No spread passes always; no margin, or a million that are too few, is None; never less than the least."""
+    """No spread passes always; no margin, or a million that are too few, is None; never below the minimum."""
     assert (power(0.0, 20, 0.0), power(1e-9, 20, 0.02)) == (1.0, 1.0)
     assert power(0.5, 20, 0.0) == pytest.approx(0.05)
     assert patients_needed(0.0, 0.02, 20) == patients_needed(0.001, 0.02, 20) == 20

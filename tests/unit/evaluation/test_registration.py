@@ -1,4 +1,4 @@
-"""registration.json: texts that the registry takes, whatever the evaluation holds."""
+"""registration.json: texts that the registry accepts, for any evaluation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from medloop.evaluation.registration import metric_groups, registration
 from tests.unit.evaluation.worlds import model_record
 
 VALUE = re.compile(r"[\w _.:/=+\-@]{1,256}")
-"""What the service takes as a value, CustomerMetadataValue."""
+"""The service's pattern of a value, CustomerMetadataValue."""
 
 
 def split_record(identifiers: str = "patients.csv", note: str = "none: every patient is in one split") -> SplitRecord:
@@ -90,7 +90,7 @@ def test_counts_leakage_score_and_digests_are_told() -> None:
 
 
 def test_unknown_patients_are_not_counted() -> None:
-    """Without identifiers every file is its own patient: their number is not told."""
+    """Without identifiers every file is its own patient: their number is unknown."""
     found = content(split_record("none", "unknown: no patient identifiers"), model_record("classification", ["a"]))
     assert found["split_test"] == "patients unknown 20 cases"
     assert found["leakage"] == "unknown: no patient identifiers"
@@ -147,7 +147,7 @@ def rich(classes: list[str]) -> Evaluation:
 
 
 def test_the_card_has_score_interval_classes_and_confusion() -> None:
-    """Numbers, a bar for each class, and the matrix: the schema's own types, whatever a class is called."""
+    """Numbers, a bar for each class, and the matrix: the schema's own types, for any name of a class."""
     found = groups(rich(["a", 'he said "no" \\ {ü}']))
     numbers = {metric["name"]: metric["value"] for metric in found["gate"]}
     assert (numbers["macro_auroc"], numbers["macro_auroc lower"], numbers["macro_auroc upper"]) == (0.875, 0.8, 0.95)

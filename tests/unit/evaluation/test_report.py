@@ -1,4 +1,4 @@
-"""report.html: what stands on it, what never does, and what it is allowed to do."""
+"""report.html: its content, what it never contains, and its content security policy."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_no_text_of_a_user_becomes_markup(images: Assessment) -> None:
 
 
 def test_names_of_cases_stay_within_their_script(tmp_path: Path) -> None:
-    """JSON in the page holds no element's end, whatever a case is called, and gives the name back."""
+    """JSON in the page contains no element's end for any name of a case, and gives the name back."""
     found = image_world(
         tmp_path, {"a<b/p1_0.png": (0.9, 0.1), "dog/p2_0.png": (0.8, 0.2)}, classes=("a<b", "dog")
     ).assessed()
@@ -142,7 +142,7 @@ def test_names_of_cases_stay_within_their_script(tmp_path: Path) -> None:
 
 
 def test_scripts_run_by_their_digest_alone(volumes: Assessment) -> None:
-    """The policy names the digest of each script that stands in the page, and of the viewer; nothing may be loaded."""
+    """The policy names the digest of each script in the page, and of the viewer; nothing may be loaded."""
     page = drawn(volumes)
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
     scripts = [script.encode() for script in re.findall(r"<script>(.*?)</script>", page, re.DOTALL)]
@@ -165,7 +165,7 @@ def test_the_viewer_is_the_one_that_its_readme_names() -> None:
 
 
 def test_the_registry_s_place_is_right_after_the_verdict(images: Assessment) -> None:
-    """The marker follows the verdict's end, once, and a sentence for whoever opens the file says where the card is."""
+    """The marker follows the verdict's end, once, and a sentence names the command that shows the card."""
     page = drawn(images)
     assert len(re.findall(r'</div>\s*<!-- medloop:registry -->\s*<p class="plain-file">', page)) == 1
     assert page.index('class="verdict') < page.index("<!-- medloop:registry -->") < page.index("<h2>Statistics")
@@ -173,7 +173,7 @@ def test_the_registry_s_place_is_right_after_the_verdict(images: Assessment) -> 
 
 
 def test_a_record_of_version_1_is_drawn(images: Assessment, volumes: Assessment) -> None:
-    """What it doesn't have is absent."""
+    """Sections without content are absent or empty."""
     for found in (images, volumes):
         content = json.loads(found.evaluation.to_json()) | {"version": 1}
         for name in ("statistics", "calibration", "operating_points", "volumes", "lesions", "floors", "comparisons"):
@@ -199,7 +199,7 @@ def test_an_empty_record_is_drawn(images: Assessment) -> None:
 
 
 def test_a_small_subgroup_s_score_is_nowhere(images: Assessment) -> None:
-    """A hidden subgroup is named with its counts; not even a score that stands in the record is shown."""
+    """A hidden subgroup is named with its counts; not even a score in the record is shown."""
     page = drawn(images, full_record(images.evaluation, "site"))
     assert "under 5 patients: not shown" in page
     assert "0.123" not in page
@@ -228,7 +228,7 @@ def test_ages_are_counted_in_the_groups_of_the_subgroups(tmp_path: Path) -> None
 def test_the_champion_s_line(
     images: Assessment, gate: dict[str, Any], update: dict[str, Any], state: str, words: str
 ) -> None:
-    """Not worse, worse, insufficient, not compared, none: each says so, with difference, bound, margin and power."""
+    """Not worse, worse, insufficient, not compared, none: each in words, with difference, bound, margin and power."""
     record = full_record(images.evaluation, "arn")
     first = record.comparisons[0].model_copy(update=update)
     found = record.model_copy(update={"gate": record.gate.model_copy(update=gate), "comparisons": [first]})
@@ -239,7 +239,7 @@ def test_the_champion_s_line(
         assert "40 % of test sets; 80 % need 80 patients" in check.finding
 
 
-def test_what_speaks_against_it_is_said_first(images: Assessment) -> None:
+def test_failed_checks_come_first(images: Assessment) -> None:
     """A class below its floor is in the headline and in the sentence to quote; then what needs attention."""
     below = full_record(images.evaluation, "cat")
     state, words = headline(checks(below))
@@ -250,7 +250,7 @@ def test_what_speaks_against_it_is_said_first(images: Assessment) -> None:
     assert (state, "test patients" in words) == ("warn", True)
 
 
-def test_unknown_patients_are_said(tmp_path: Path) -> None:
+def test_unknown_patients_are_reported(tmp_path: Path) -> None:
     """Leakage is unknown, never 0."""
     assessed = image_world(tmp_path, ANSWERS, identifiers="none").assessed()
     states = {check.title: check for check in checks(assessed.evaluation)}
@@ -293,7 +293,7 @@ def test_a_volume_s_header_holds_no_text(volumes: Assessment) -> None:
     ("name", "face"), [("skin", True), ("Head", True), ("left_face", True), ("femoral head", False), ("surface", False)]
 )
 def test_structures_that_are_a_face(name: str, face: bool) -> None:
-    """By name: no volume of such a model is embedded."""
+    """No volume of a model with such a structure is embedded."""
     assert shows_a_face(["liver", name]) is face
 
 
@@ -318,7 +318,7 @@ def test_the_budget_leaves_room_for_the_rest() -> None:
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_history_is_read_from_a_model(tmp_path: Path, packed: bool) -> None:
-    """In a folder or in its archive; what was not measured in an epoch is absent."""
+    """A folder and its archive give the same; values that an epoch doesn't have are absent."""
     text = b"epoch,train_loss,val_auroc\n1,0.5,\n2,0.4,0.9\n"
     if packed:
         with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:

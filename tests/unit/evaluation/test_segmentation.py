@@ -22,7 +22,7 @@ TRUTH = ball(SHAPE, 5, (10, 11, 7)).astype(np.uint8)
 
 
 def shifted(truth: np.ndarray, name: str) -> np.ndarray:
-    """The truth one voxel further along z, for the patient p2 alone."""
+    """The truth one voxel further along z, for the patient p2 only."""
     return np.roll(truth, 1, axis=2) if name.startswith("p2") else truth
 
 
@@ -77,7 +77,7 @@ def test_empty_predictions(tmp_path: Path) -> None:
 
 
 def statistics(evaluation: Evaluation) -> dict[tuple[str, str], Statistic]:
-    """By name and class."""
+    """Index the statistics by name and class."""
     return {(found.name, found.class_name): found for found in evaluation.statistics}
 
 
@@ -87,7 +87,7 @@ TWO[0:2, 0:2, 0:2] = 1
 
 
 def missing_corner(truth: np.ndarray, name: str) -> np.ndarray:
-    """The truth; without its corner, and with a voxel of its own, for the patient p2 alone."""
+    """The truth; without its corner, and with a voxel of its own, for the patient p2 only."""
     if not name.startswith("p2"):
         return truth
     found = truth.copy()
@@ -97,7 +97,7 @@ def missing_corner(truth: np.ndarray, name: str) -> np.ndarray:
 
 
 def test_statistics_of_a_class(tmp_path: Path) -> None:
-    """Overlap, median distances, volumes and lesions are told with counts of what is left out and what failed."""
+    """Overlap, median distances, volumes and lesions have the numbers of excluded and failed cases."""
     nothing = np.zeros_like(TRUTH)
     truths = {"p1": TWO, "p2": TWO, "p3": nothing}
     evaluation = volume_world(tmp_path, truths, missing_corner).score()
@@ -132,7 +132,7 @@ def test_bland_and_altman(tmp_path: Path) -> None:
 
 
 def test_failures_are_counted(tmp_path: Path) -> None:
-    """A class in truth or prediction alone counts as the worst: in the score, in the distances, and by number."""
+    """A class in only one of truth and prediction counts as worst: in the score, in the distances, and by number."""
     evaluation = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, lambda t, name: t * (name == "p1")).score()
     found = statistics(evaluation)
     assert evaluation.score.value == 0.5
@@ -141,7 +141,7 @@ def test_failures_are_counted(tmp_path: Path) -> None:
 
 
 def test_surface_tolerance(tmp_path: Path) -> None:
-    """The tolerance of the surface Dice is an argument: a shift of one voxel of 2 mm lies within 2 mm, not within 1."""
+    """The tolerance of the surface Dice is an argument: a shift of one voxel of 2 mm is within 2 mm, not within 1."""
     world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, shifted)
     wide = statistics(world.score())["surface_dice", "gland"].value
     world.options["surface_tolerance"] = 0.5

@@ -1,4 +1,4 @@
-"""How patients' attributes make groups."""
+"""Groups of patients by their attributes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def groups(values: list[str]) -> Counter[str]:
 
 
 def test_ages_make_decades() -> None:
-    """Where four hold them all; what isn't given stands apart."""
+    """Decades, if four contain all values; `not given` is a group of its own."""
     ages = [str(age) for age in range(60, 79)]
     assert groups([*ages, ""]) == {"60 to 69": 10, "70 to 79": 9, "not given": 1}
 
 
 def test_other_numbers_make_quarters() -> None:
-    """Of the patients, named by their ends; few distinct numbers stand for themselves."""
+    """Quartiles of the patients, named by their ends; few distinct numbers are groups of their own."""
     assert groups([str(weight / 2) for weight in range(80, 240, 2)]) == {
         "40 to 59": 20, "60 to 79": 20, "80 to 99": 20, "100 to 119": 20,
     }  # fmt: skip

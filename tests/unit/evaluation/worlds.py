@@ -1,4 +1,4 @@
-"""Small test sets on disk, with predictors whose answers are known: what evaluation's tests share."""
+"""Small test sets on disk, with predictors whose predictions are known, for the tests of the evaluation."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class FakeVolumeModel:
     answer: Callable[[np.ndarray, str], np.ndarray]
 
     def segment(self, path: Path) -> FakeLabels:
-        """The truth beside the image, changed."""
+        """Change the truth next to the image."""
         truth = np.asanyarray(nib.load(path.parent / "label.nii.gz").dataobj).astype(np.uint8)
         return FakeLabels(self.answer(truth, path.parent.name))
 
@@ -90,7 +90,7 @@ class World:
     task: Task
     options: dict[str, Any] = field(default_factory=dict)
     approved: dict[str, Any] = field(default_factory=dict)
-    """Approved versions: champion, first. One that is named in the options alone is a folder with a marker file."""
+    """Approved versions: champion, first. One that only the options name is a folder with a marker file."""
 
     @property
     def test(self) -> Path:
@@ -99,7 +99,7 @@ class World:
 
     @property
     def output(self) -> Path:
-        """Where the job writes."""
+        """The job's output folder."""
         return self.root / "evaluation"
 
     def score(self) -> Evaluation:
@@ -145,7 +145,7 @@ def make_split(
     attributes: Attributes | None = None,
     identifiers: str = "patients.csv",
 ) -> SplitRecord:
-    """split.json of test cases alone: case path to pseudonym."""
+    """Make a split.json of test cases only: case path to pseudonym."""
     patients: dict[str, Patient] = {}
     for path, name in patient_of.items():
         label = [path.split("/")[0]] if task == "classification" else list(classes[1:])

@@ -1,4 +1,4 @@
-"""Intervals over patients: against other implementations, with many cases a patient, where nothing can be said."""
+"""Intervals over patients: against other implementations, with many cases a patient, and without an interval."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def names(number: int) -> list[str]:
 
 
 def bounds(found: Estimate) -> tuple[float, float]:
-    """Of an estimate that has an interval."""
+    """Return the bounds of an estimate that has an interval."""
     assert found.interval is not None
     return found.interval.lower, found.interval.upper
 
@@ -88,7 +88,7 @@ def test_no_case_has_no_value(method: Method) -> None:
 
 
 def test_wilson_is_scipys() -> None:
-    """With the normal quantile; at 0 and 1 the bounds are exact."""
+    """The bounds are SciPy's with the normal quantile, and exact at 0 and 1."""
     for hits, number in ((0, 12), (7, 12), (12, 12), (1, 200)):
         expected = stats.binomtest(hits, number).proportion_ci(0.95, "wilson")
         assert wilson(hits / number, number, stats.norm.ppf(0.975)) == pytest.approx(tuple(expected), abs=1e-12)
@@ -104,7 +104,7 @@ def test_a_share_of_all_or_none(share: float) -> None:
 
 
 def test_unlike_cases_of_a_patient_are_no_gain() -> None:
-    """Where each patient has a hit and a miss, the design effect would be 0; it is taken as 1."""
+    """If each patient has a hit and a miss, the design effect would be 0; it is taken as 1."""
     hits = np.tile([1.0, 0.0], 20)
     assert bounds(proportion(hits, np.repeat(names(20), 2).tolist())) == pytest.approx(
         wilson(0.5, 40, stats.t.ppf(0.975, 19))
@@ -112,7 +112,7 @@ def test_unlike_cases_of_a_patient_are_no_gain() -> None:
 
 
 def test_median_by_order_statistics() -> None:
-    """With one case a patient the bounds are those of scipy's binomial interval, for these numbers."""
+    """One case a patient: the bounds are those of scipy's binomial interval, for these numbers."""
     for number in (11, 20, 60):
         values = np.random.default_rng(number).exponential(1, number)
         expected = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
@@ -147,7 +147,7 @@ def test_mean_is_scipys_standard_error() -> None:
 
 
 def test_equal_values() -> None:
-    """Shares have Wilson's interval at the patients' number; of other values nothing can be said."""
+    """Shares have Wilson's interval at the patients' number; other values have none."""
     assert bounds(mean(np.ones(20), names(20), shares=True)) == pytest.approx(wilson(1.0, 20, stats.t.ppf(0.975, 19)))
     found = mean(np.full(20, 0.3), names(20))
     assert found.interval is None
@@ -163,7 +163,7 @@ def test_one_patient_who_differs() -> None:
 
 
 def test_auroc_is_scikit_learns() -> None:
-    """With ties; its error is DeLong's, by the direct double sum."""
+    """The value is scikit-learn's with ties, and the error DeLong's, by the direct double sum."""
     generator = np.random.default_rng(8)
     positive, scores = generator.random(40) < 0.4, np.round(generator.random(40), 1)
     found = auroc(positive, scores, names(40))
@@ -199,7 +199,7 @@ def test_a_perfect_ranking(reverse: bool) -> None:
 
 
 def test_an_auroc_without_another_side() -> None:
-    """One class alone: undefined; one patient alone with the class: a value and no interval; constant scores: 0.5."""
+    """Only one class: undefined; only one patient with the class: a value without interval; constant scores: 0.5."""
     scores = np.random.default_rng(1).random(20)
     assert math.isnan(auroc(np.ones(20, dtype=bool), scores, names(20)).value)
     single = auroc(np.arange(20) == 0, scores, names(20))
