@@ -1,6 +1,6 @@
 """Champion function: which Approved versions a candidate is compared with, and how often its test set has been used.
 
-By hand, from the repository's root, with the credentials of the shell (README.md beside this file has an event):
+By hand, from the repository's root, with the credentials of the shell (README.md in this folder has an event):
 
     PYTHONPATH=. python containers/champion/main.py < event.json
 
@@ -20,7 +20,7 @@ from medloop.errors import MedloopError
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
-    """Lambda's entry point; the default session may be another than the account's own, as on the local backend."""
+    """Lambda's entry point; the local backend replaces boto3's default session."""
     return answer(event, boto3.client("sagemaker"), boto3.client("s3"))
 
 

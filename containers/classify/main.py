@@ -1,4 +1,4 @@
-"""Train a 2D image classifier. Entry point of the training container `classify`; contract: README.md beside it.
+"""Train a 2D image classifier. Entry point of the training container `classify`; contract: README.md.
 
 By hand, from the repository's root, on folders that the split job wrote:
 
@@ -7,8 +7,8 @@ By hand, from the repository's root, on folders that the split job wrote:
         --model-dir out/model --output-dir out/data --checkpoint-dir out/checkpoints \
         --model_name resnet18 --image_size 64 --epochs 5
 
-To fine-tune an earlier model, add `--channel-weights FOLDER` (model.tar.gz, or the files in it). On many processes: add
-`--strategy ddp` or `--strategy fsdp`; this program starts itself as often as there are GPUs (`--processes N`: N times).
+To fine-tune an earlier model, add `--channel-weights FOLDER` (model.tar.gz, or the files in it). On several processes: add
+`--strategy ddp` or `--strategy fsdp`; this program starts one process per GPU (`--processes N`: N processes).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ By hand, from the repository's root, with folders that the split and training jo
     python containers/evaluate/main.py --task classification --input-model MODEL --input-test SPLIT/test \
         --input-split SPLIT/split --output-evaluation OUT
 
-README.md beside this file tells the contract.
+README.md describes the contract.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from medloop.evaluation.evaluate import EvaluateArguments, evaluate, last_word
 
 
 def main() -> None:
-    """Read the contract, evaluate, say the score."""
+    """Read the contract, evaluate, and write the score to the exit message."""
     job = ProcessingJob.read(sys.argv[1:])
     arguments = parse_arguments(EvaluateArguments, job.arguments)
     evaluation = evaluate(

@@ -5,7 +5,7 @@ By hand, from the repository's root, with a folder that a training job wrote:
     python containers/serve/main.py serve --model-dir MODEL --port 8080
     curl --data-binary @image.png http://127.0.0.1:8080/invocations
 
-README.md beside this file tells the contract.
+README.md describes the contract.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from medloop.serving.settings import read_settings
 
 
 def main() -> None:
-    """Read the settings, load the model, answer requests until told to end."""
+    """Read the settings, load the model, and serve requests until SIGTERM."""
     serve(read_settings(sys.argv[1:]))
 
 

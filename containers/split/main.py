@@ -5,8 +5,8 @@ By hand, from the repository's root:
     python containers/split/main.py --task segmentation --input-data DATA --input-key KEYS \
         --output-train OUT/train --output-val OUT/val --output-test OUT/test --output-split OUT/split
 
-DATA holds `<class>/<image>.png|jpg` or `<subject>/{img,label}.nii.gz`; KEYS holds `pseudonyms.key`, 32 random bytes.
-README.md beside this file tells the contract.
+DATA contains `<class>/<image>.png|jpg` or `<subject>/{img,label}.nii.gz`; KEYS contains `pseudonyms.key`, 32 random bytes.
+README.md describes the contract.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset
 
 
 def main() -> None:
-    """Read the contract, split, say who went where."""
+    """Read the contract, split, and write the counts to the exit message."""
     job = ProcessingJob.read(sys.argv[1:])
     settings = parse_arguments(SplitSettings, job.arguments)
     data = job.input("data")
