@@ -7,7 +7,7 @@ By hand, from the repository's root, on folders that the split job wrote:
         --model-dir out/model --output-dir out/data --checkpoint-dir out/checkpoints \
         --model_name resnet18 --image_size 64 --epochs 5
 
-To fine-tune an earlier model, add `--channel-weights FOLDER` (model.tar.gz, or the files in it). On several processes: add
+To fine-tune an earlier model, add `--channel-weights FOLDER` (model.tar.gz, or its files). On several processes: add
 `--strategy ddp` or `--strategy fsdp`; this program starts one process per GPU (`--processes N`: N processes).
 """
 

@@ -5,7 +5,7 @@ By hand, from the repository's root:
     python containers/split/main.py --task segmentation --input-data DATA --input-key KEYS \
         --output-train OUT/train --output-val OUT/val --output-test OUT/test --output-split OUT/split
 
-DATA contains `<class>/<image>.png|jpg` or `<subject>/{img,label}.nii.gz`; KEYS contains `pseudonyms.key`, 32 random bytes.
+DATA contains `<class>/<image>.png|jpg` or `<subject>/{img,label}.nii.gz`, KEYS `pseudonyms.key`, 32 random bytes.
 README.md describes the contract.
 """
 

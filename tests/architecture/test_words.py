@@ -1,4 +1,4 @@
-"""Docs use the words of docs/glossary.md, and the glossary names files that exist."""
+"""Docs and code use the words of docs/glossary.md, and the glossary names files that exist."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pytest
 
 from tests.architecture.source import ROOT
 
-CONTAINERS = tuple(f"containers/{path.parent.name}/README.md" for path in (ROOT / "containers").glob("*/README.md"))
-DOCS = (
-    *("README.md", "CHANGELOG.md", "Makefile", "docs", "pipelines/presets", *CONTAINERS),
-    *("benchmarks", "tests/benchmarks", "tests/endtoend", "tests/soak"),
+PLACES = (
+    *("README.md", "CHANGELOG.md", "Makefile", "docs", "pipelines", "benchmarks", "containers"),
+    *("medloop/cli.py", "medloop/errors.py", "medloop/evaluation", "medloop/samples", "medloop/serving"),
+    *(f"medloop/local/{room}" for room in ("api", "engine", "functions", "hosting", "state")),
+    *("tests/benchmarks", "tests/endtoend", "tests/soak"),
 )
-SUFFIXES = {"", ".md", ".py", ".yaml"}
+SUFFIXES = {"", ".md", ".py", ".yaml", ".jinja", ".toml"}
 GLOSSARY = ROOT / "docs/glossary.md"
 
-IN_DOCS = {
+WORDS = {
     "mend|mends|mended|mending": "fix, correct; in a message the action itself",
     "anew": "again, from scratch",
     "(lies|lie|lay|lying) (in|at|on|below|under|there|elsewhere)": "is in, is stored in",
@@ -64,10 +65,10 @@ def occurrences(words: str, places: tuple[str, ...]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("words", IN_DOCS)
-def test_docs_use_the_glossarys_words(words: str) -> None:
+@pytest.mark.parametrize("words", WORDS)
+def test_the_glossarys_words_are_used(words: str) -> None:
     """A banned word fails with its place and the word to write."""
-    assert occurrences(words, DOCS) == [], f"write: {IN_DOCS[words]} (docs/glossary.md)"
+    assert occurrences(words, PLACES) == [], f"write: {WORDS[words]} (docs/glossary.md)"
 
 
 def test_a_banned_word_is_found_in_a_name() -> None:
