@@ -1,6 +1,6 @@
-"""The step cache's rules: which arguments are compared, and how long an earlier run counts.
+"""The step cache's rules: the members that are compared, and how long an earlier run stays valid.
 
-AWS's own: https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html and pipelines-caching.html.
+AWS's rules: https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html and pipelines-caching.html.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 def is_cached(step: Step) -> bool:
-    """Whether the step's CacheConfig turns the cache on."""
+    """True if the step's CacheConfig enables the cache."""
     config = step.document.get("CacheConfig")
     return isinstance(config, dict) and config.get("Enabled") is True
 
 
 def compared(step: Step) -> dict[str, Any]:
-    """The parts of a step that a cache hit must share, expressions unresolved; absent ones are left out."""
+    """The members of a step that a cache hit must share, by path, expressions unresolved; without absent members."""
     members = {**step.arguments, **step.document, "Arguments": step.arguments}
     values = {path: member(members, path) for path in type_of(step).compared}
     return {path: value for path, value in values.items() if value is not None}
 
 
 def max_age(step: Step) -> float | None:
-    """Seconds after which an earlier run counts no longer; None: it always does.
+    """Seconds for which an earlier run stays valid; None: without limit.
 
     Raises:
-        SettingError: ExpireAfter is no duration.
+        SettingError: ExpireAfter is not a duration.
     """
     config = step.document.get("CacheConfig")
     text = config.get("ExpireAfter") if isinstance(config, dict) else None
@@ -48,7 +48,7 @@ def seconds_of(text: str) -> float:
     """A duration such as `30d`, `T16m`, `30dT5h` or `P1DT12H` in seconds; a year has 365 days, a month 30.
 
     Raises:
-        SettingError: It is none.
+        SettingError: The text is not a duration.
     """
     date, _, time = text.strip().lower().removeprefix("p").partition("t")
     days, hours = _DATE.fullmatch(date), _TIME.fullmatch(time)

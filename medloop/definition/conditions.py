@@ -1,4 +1,4 @@
-"""What a Condition step compares: in words, and what is wrong with it."""
+"""Condition steps: the comparisons, their text, and their problems."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _COMPARISONS = {
     "LessThan": "<",
     "LessThanOrEqualTo": "<=",
 }
-"""Conditions on two values, and their signs."""
+"""Conditions on two values, with their signs."""
 _OTHERS = ("In", "Not", "Or")
 
 
 def condition_problems(step: Step) -> Iterator[str]:
-    """What is wrong with a Condition step's conditions."""
+    """Yield the problems of a Condition step's conditions."""
     conditions = mappings(step.arguments.get("Conditions"))
     if not conditions:
         yield "has no conditions"
@@ -29,7 +29,7 @@ def condition_problems(step: Step) -> Iterator[str]:
 
 
 def describe_conditions(step: Step) -> str:
-    """A Condition step's conditions in words, as `score.value >= MinScore and ...`."""
+    """Return a Condition step's conditions as text, such as `score.value >= MinScore and ...`."""
     conditions = mappings(step.arguments.get("Conditions"))
     return " and ".join(_describe(condition) for condition in conditions)
 

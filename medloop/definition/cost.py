@@ -1,10 +1,10 @@
-"""What a pipeline's plan costs on AWS, read from its definition before anything starts.
+"""The cost of an execution on AWS, computed from the pipeline's definition before anything starts.
 
-The ceiling is what an execution can cost at most: every job runs until its own MaxRuntimeInSeconds ends it. The
-estimate takes hours that the user knows. Prices are data (`prices.json`); spot is billed at the going price, never
-above the on-demand price, so the ceiling takes the latter.
+The ceiling is the largest possible cost: every job runs until its MaxRuntimeInSeconds ends it. The estimate takes
+hours that the user gives. Prices are data (`prices.json`). Spot instances are billed at the current Spot price, never
+above the on-demand price, so the ceiling takes the on-demand price.
 
-Not counted: requests and transfers of S3, CloudWatch, Lambda (cents), and taxes.
+Not included: S3 requests and transfers, CloudWatch, Lambda (cents), and taxes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from medloop.errors import SettingError
 PRICES_FILE = Path(__file__).with_name("prices.json")
 HOURS_A_MONTH = 730
 _DEFAULT_RUNTIME = 86_400
-"""SageMaker's own limit of a job that names none, in seconds."""
+"""SageMaker's limit for a job without MaxRuntimeInSeconds, in seconds."""
 
 
 class Instance(BaseModel):
-    """A machine type."""
+    """An instance type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,11 +54,11 @@ class Prices(BaseModel):
     s3_usd_per_gb_month: float
     serverless_usd_per_gb_second: float
     spot_saving: float
-    """The largest share that spot saves, as AWS advertises it."""
+    """The largest saving of Spot instances that AWS advertises, as a fraction."""
     instances: dict[str, Instance]
 
     def with_prices(self, given: Mapping[str, float]) -> Prices:
-        """The list with some prices an hour replaced or added."""
+        """Return the list with some hourly prices replaced or added."""
         blank = Instance(vcpus=0, memory_gb=0, gpus=0, gpu="", gpu_memory_gb=0, usd_per_hour=0)
         own = {
             name: self.instances.get(name, blank).model_copy(update={"usd_per_hour": price})
@@ -69,18 +69,18 @@ class Prices(BaseModel):
 
 @dataclass(frozen=True)
 class CostLine:
-    """What one step costs.
+    """The cost of one step.
 
     Args:
         step: The step's name.
-        instance: The machine type; empty for a serverless endpoint.
-        what: Instances, and how they are bought, in words.
-        usd_per_hour: Of all instances at once; None where the type has no price.
-        max_hours: Billed hours at most, over all jobs of the step.
-        ceiling_usd: What the step costs at most; None where the type has no price.
-        hours: Hours that were given for the step.
-        estimate_usd: At those hours, spot taken at its largest saving; None where none were given.
-        usd_per_month: What goes on after the execution: an endpoint.
+        instance: The instance type; empty for a serverless endpoint.
+        what: The instances and their purchase option, as text.
+        usd_per_hour: Price of all instances together; None if the type has no price.
+        max_hours: The largest number of billed hours, over all jobs of the step.
+        ceiling_usd: The largest cost of the step; None if the type has no price.
+        hours: The hours that the user gave for the step.
+        estimate_usd: Cost of those hours, Spot instances at their largest saving; None without hours.
+        usd_per_month: Monthly cost after the execution, of an endpoint.
     """
 
     step: str
@@ -96,7 +96,7 @@ class CostLine:
 
 @dataclass(frozen=True)
 class _Cluster:
-    """Machines of one job of a step."""
+    """The instances of one job of a step."""
 
     instance: str
     count: int
@@ -106,28 +106,28 @@ class _Cluster:
     spot: bool = False
     warm_hours: float = 0.0
     strategy: str = ""
-    """How the job's processes train together; empty for jobs that don't say."""
+    """The job's distribution strategy; empty if it names none."""
 
 
 @cache
 def load_prices() -> Prices:
-    """The shipped price list."""
+    """Load the shipped price list."""
     return Prices.model_validate(json.loads(PRICES_FILE.read_text(encoding="utf-8")))
 
 
 def price_definition(
     definition: Definition, values: Mapping[str, str], prices: Prices, hours: Mapping[str, float] | None = None
 ) -> list[CostLine]:
-    """Price every step that costs something.
+    """Price every step that costs money.
 
     Args:
         definition: The pipeline's definition.
-        values: Pipeline parameters as the run would set them.
+        values: Values of the pipeline parameters.
         prices: The price list.
-        hours: Hours of a step's job (all its jobs together, for a tuning), by the step's name.
+        hours: Hours of a step's job (of all its jobs together, for tuning), by the step's name.
 
     Raises:
-        SettingError: `hours` names no step that costs something.
+        SettingError: `hours` has a name that is not a step with a cost.
     """
     hours = hours or {}
     lines = [line for step in definition.in_order() for line in _lines(step, values, prices, hours.get(step.name))]
@@ -138,7 +138,7 @@ def price_definition(
 
 
 def ceiling(lines: list[CostLine]) -> float:
-    """What an execution costs at most, without what goes on after it.
+    """Return the largest possible cost of an execution, without monthly costs after it.
 
     Raises:
         SettingError: An instance type has no price.
@@ -200,13 +200,13 @@ def _cluster(step: Step, values: Mapping[str, str]) -> _Cluster | None:
 
 
 def _strategy(job: Mapping[str, Any]) -> str:
-    """The hyperparameter of that name: JSON text, as all of them."""
+    """Return the job's hyperparameter `strategy`; hyperparameters are JSON text."""
     hyperparameters = job.get("HyperParameters") or job.get("StaticHyperParameters") or {}
     return str(hyperparameters.get("strategy", "")).strip('"')
 
 
 def _endpoint_lines(step: Step, values: Mapping[str, str], prices: Prices) -> Iterator[CostLine]:
-    """What an endpoint costs a month once it is there; a serverless one costs nothing while nobody calls it."""
+    """Yield the monthly cost of an endpoint; a serverless endpoint costs nothing while it is idle."""
     for variant in member(step.arguments, type_of(step).variants) or []:
         if "InstanceType" not in variant:
             yield CostLine(step.name, "", "serverless endpoint", 0.0, 0.0, 0.0, usd_per_month=0.0)

@@ -1,4 +1,4 @@
-"""What changes between two definitions, in words: steps, parameters and members by name. No SDK import."""
+"""The differences between two definitions: steps, parameters and members by name. No SDK import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from medloop.errors import SettingError
 
 _KEYS = ("Name", "InputName", "OutputName", "ChannelName", "PropertyFileName", "Key", "VariantName", "MetricName")
-"""What names an element of a list, so that an insertion isn't a change of all that follow."""
+"""Members that identify an element of a list, so that an insertion doesn't change all elements after it."""
 _MAX_SHOWN = 80
 
 
@@ -20,9 +20,9 @@ class Change:
 
     Args:
         kind: `added`, `removed` or `changed`.
-        path: Where, such as `Steps.Train.Arguments.ResourceConfig.InstanceType`.
-        before: The stored value, shortened; empty for what is added.
-        after: The new value, shortened; empty for what is removed.
+        path: The place, such as `Steps.Train.Arguments.ResourceConfig.InstanceType`.
+        before: The stored value, shortened; empty for an addition.
+        after: The new value, shortened; empty for a removal.
     """
 
     kind: str
@@ -32,10 +32,10 @@ class Change:
 
 
 def diff_definitions(before: str, after: str) -> list[Change]:
-    """The differences between two definitions' JSON texts, in the order of the first, then of the second.
+    """List the differences between two definitions' JSON texts, in the order of the first, then of the second.
 
     Raises:
-        SettingError: One of them is no JSON.
+        SettingError: One of the texts is not JSON.
     """
     try:
         one, two = json.loads(before), json.loads(after)
@@ -64,9 +64,9 @@ def _changes(path: str, before: Any, after: Any) -> Iterator[Change]:
 
 
 def _named(elements: list[Any]) -> dict[str, Any] | None:
-    """A list's elements by their names; None where they have none, or not one each.
+    """Return a list's elements by name; None if the elements have no unique names.
 
-    The arguments of a processing job are pairs `--name value` in one list, and are read as such.
+    The arguments of a processing job are pairs `--name value` in one list.
     """
     if elements and all(isinstance(element, dict) for element in elements):
         for key in _KEYS:

@@ -1,4 +1,4 @@
-"""A pipeline definition as a picture: plain text for terminals, Mermaid for pages that render it."""
+"""Drawings of a pipeline definition: plain text for terminals, Mermaid for pages that render it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from medloop.definition.step_types import type_of
 
 
 def draw_text(definition: Definition) -> str:
-    """One line a step, in running order: what it is, what it waits for, a condition's branches below it.
+    """Draw one line a step, in running order: its type, the steps it waits for, a condition's branches below it.
 
     Raises:
         SettingError: Steps wait for each other.
@@ -24,7 +24,7 @@ def draw_text(definition: Definition) -> str:
 
 
 def draw_mermaid(definition: Definition) -> str:
-    """A Mermaid flowchart, left to right. Edges that follow from others are left out.
+    """Draw a Mermaid flowchart, left to right, without edges that follow from other edges.
 
     Raises:
         SettingError: Steps wait for each other.
@@ -59,7 +59,7 @@ def _describe(step: Step) -> str:
 
 
 def direct_needs(step: Step, definition: Definition) -> list[str]:
-    """Names of the needs that no other need already waits for; a branch's step hangs from its condition alone."""
+    """Return the needs that no other need already waits for; a branch's step is connected to its condition only."""
     if step.branch is not None and step.needs:
         inner = {other.name for other in definition.steps if other.branch == step.branch}
         return sorted(step.needs & inner) or [step.branch[0]]

@@ -1,4 +1,7 @@
-"""Rules of jobs beyond a request's shape: what AWS refuses when a job starts, or accepts and does wrongly."""
+"""Rules of jobs beyond a request's shape, of Spot instances and network isolation.
+
+AWS refuses a job that breaks one when the job starts, or accepts it and does something else.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _W_AND_B_OFFLINE = {"offline", "disabled", "dryrun"}
 
 
 def check_jobs(definition: Definition) -> Iterator[str]:
-    """Each fault of a training, tuning or processing step as one line."""
+    """Yield the problems of all steps that start jobs, one line each."""
     defaults = {parameter.name: parameter.default for parameter in definition.parameters}
     for step in definition.steps:
         if (kind := type_of(step).job) is not None:
@@ -45,11 +48,11 @@ def _spot(job: Mapping[str, Any]) -> Iterator[str]:
     if not job.get("CheckpointConfig"):
         yield "EnableManagedSpotTraining without a CheckpointConfig starts again from nothing at each interruption"
     if is_script_mode(job):
-        yield "EnableManagedSpotTraining in script mode: its shell hides the signal that the machine is taken"
+        yield "EnableManagedSpotTraining in script mode: its shell hides the signal of an interruption"
 
 
 def _isolation(job: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
-    """What needs the network in a job that has none."""
+    """Yield what needs the network in an isolated job."""
     environment = _mapping(job.get("Environment"))
     if is_script_mode(job):
         yield "network isolation in script mode, whose requirements are installed from the network; take container"
@@ -62,17 +65,17 @@ def _isolation(job: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    """A member that should be a mapping; its form is checked against the request's shape."""
+    """Return a member that should be a mapping; `requests` checks its type."""
     return value if isinstance(value, Mapping) else {}
 
 
 def _given(value: Any, defaults: Mapping[str, Any]) -> bool:
-    """Whether a value is set: a parameter counts by its default, another expression does."""
+    """True if a value is set: a parameter by its default, any other expression always."""
     if isinstance(value, Mapping) and str(value.get("Get", "")).startswith("Parameters."):
         return bool(defaults.get(str(value["Get"]).removeprefix("Parameters.")))
     return bool(value)
 
 
 def is_script_mode(job: Mapping[str, Any]) -> bool:
-    """Whether a training job's code comes in by the SDK's drivers."""
+    """True if the SDK's drivers start a training job's code."""
     return any(channel.get("ChannelName") == DRIVERS for channel in mappings(job.get("InputDataConfig")))

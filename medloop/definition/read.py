@@ -1,7 +1,7 @@
 """A typed view of a pipeline definition: SageMaker's own JSON, the single truth of what runs.
 
 Schema: https://aws-sagemaker-mlops.github.io/sagemaker-model-building-pipeline-definition-JSON-schema/ (out of date in
-details; `validate` asks botocore instead). No SDK import.
+details; `requests` reads botocore's model instead). No SDK import.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ CONDITION = "Condition"
 BRANCHES = {"yes": "IfSteps", "no": "ElseSteps"}
 """A condition's outcomes and the members of its arguments that hold their steps."""
 OUTCOMES = {"yes": "True", "no": "False"}
-"""The same outcomes in the service's words: a Condition step's property and metadata `Outcome`."""
+"""The same outcomes in the service's spelling: a Condition step's property and metadata `Outcome`."""
 PREFIX = "pipeline definition: "
-"""How every error of this module begins; callers with a lead of their own take it off."""
+"""The beginning of every error of this module; callers that name the definition themselves remove it."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Parameter:
     name: str
     type: str
     default: str | int | float | bool | None
-    """None: every start must give it."""
+    """None: every start must set it."""
     values: tuple[str, ...] = ()
-    """What a String is restricted to; empty allows all."""
+    """The allowed values of a String; empty allows all."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Step:
         name: Unique in the pipeline.
         type: SageMaker's step type.
         arguments: The service's request, with expressions in scalar slots; a Condition's without its branches.
-        document: The whole step as the definition has it.
-        needs: Names of the steps that end before it starts: DependsOn, whatever its arguments Get from, its condition.
-        branch: The Condition it belongs to, and `yes` or `no`; None at top level.
+        document: The whole step, unchanged.
+        needs: Names of the steps that end before it starts: DependsOn, the steps its arguments refer to, its condition.
+        branch: The name of its condition, and `yes` or `no`; None at top level.
     """
 
     name: str
@@ -65,24 +65,24 @@ class Step:
 
     @property
     def property_files(self) -> dict[str, str]:
-        """Property file's name to the output that holds it."""
+        """Names of its property files, and of the outputs that contain them."""
         files = mappings(self.document.get("PropertyFiles"))
         return {str(file.get("PropertyFileName")): str(file.get("OutputName")) for file in files}
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A whole pipeline definition, its branches' steps after their condition."""
+    """A whole pipeline definition; the steps of branches follow their condition."""
 
     version: str
     parameters: tuple[Parameter, ...]
     steps: tuple[Step, ...]
 
     def step(self, name: str) -> Step:
-        """The step of this name.
+        """Return the step of this name.
 
         Raises:
-            KeyError: There is none.
+            KeyError: There is no such step.
         """
         for step in self.steps:
             if step.name == name:
@@ -90,7 +90,7 @@ class Definition:
         raise KeyError(name)
 
     def in_order(self) -> list[Step]:
-        """Steps in an order in which they could run one by one; ties as in the definition.
+        """Return the steps in an order in which they could run one by one; ties as in the definition.
 
         Raises:
             SettingError: Steps wait for each other.
@@ -113,7 +113,7 @@ def read_definition(text: str) -> Definition:
     """Read a definition's JSON text.
 
     Raises:
-        SettingError: It is no JSON, or not of a definition's shape; the message names the place.
+        SettingError: The text is not JSON, or not a definition; the message names the place.
     """
     try:
         document = json.loads(text)
@@ -126,7 +126,7 @@ def read_definition(text: str) -> Definition:
 
 
 def references(value: Any) -> Iterator[str]:
-    """Every `Get` within a value: `Parameters.X`, `Steps.Y.…` or `Execution.Z`."""
+    """Yield every `Get` in a value: `Parameters.X`, `Steps.Y.…` or `Execution.Z`."""
     if isinstance(value, dict):
         if set(value) == {"Get"}:
             yield str(value["Get"])
@@ -138,17 +138,17 @@ def references(value: Any) -> Iterator[str]:
 
 
 def mappings(value: Any) -> list[dict[str, Any]]:
-    """The mappings in a list; empty for anything else."""
+    """Return the mappings in a list; empty for anything else."""
     return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
 
 
 def is_expression(value: Any) -> bool:
-    """Whether a value is computed when the pipeline runs."""
+    """True if a value is computed when the pipeline runs."""
     return isinstance(value, dict) and set(value) in ({"Get"}, {"Std:Join"}, {"Std:JsonGet"})
 
 
 def describe_value(value: Any) -> str:
-    """An expression in words: a parameter's name, a JSON path, a property's last part."""
+    """Return an expression as text: a parameter's name, a JSON path, a property's last part."""
     if not isinstance(value, dict):
         return f"{value:g}" if isinstance(value, float) else str(value)
     if "Std:JsonGet" in value:
@@ -162,13 +162,13 @@ def describe_value(value: Any) -> str:
 
 
 def value_in_words(value: Any, values: Mapping[str, str]) -> str:
-    """A scalar in words, parameters replaced by their values."""
+    """Return a scalar as text, parameters replaced by their values."""
     words = describe_value(value)
     return values.get(words, words) if isinstance(value, dict) else words
 
 
 def member(document: Any, path: str) -> Any:
-    """What a document has at a path of members, joined by dots; None where it has nothing there."""
+    """Return a document's value at a path, names of members joined by dots; None if there is no value."""
     for name in path.split("."):
         document = document.get(name) if isinstance(document, Mapping) else None
     return document

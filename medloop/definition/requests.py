@@ -1,7 +1,7 @@
-"""A step's Arguments against the service's own request shape, as botocore carries it.
+"""Problems of a step's Arguments, by the shape of the request in botocore's model of the service.
 
-A definition's arguments are a request in which any scalar may be an expression (`Get`, `Std:Join`, `Std:JsonGet`). A
-parameter is checked by its type and its default; what else an expression gives is known only when the pipeline runs.
+Any scalar of the arguments may be an expression (`Get`, `Std:Join`, `Std:JsonGet`). A parameter is checked by its type
+and its default; the values of other expressions are known only when the pipeline runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _JAVA_CLASSES = {r"\p{L}": r"\w", r"\p{N}": r"\d", r"\p{Z}": r"\s", r"\p{Alnum}"
 
 
 def request_problems(step: Step, parameters: Mapping[str, Parameter]) -> Iterator[str]:
-    """What the service would refuse in a step's arguments, each as `path: reason`; nothing where they are no request.
+    """Yield what the service would refuse in a step's arguments, as `path: reason`; nothing if they are no request.
 
     Args:
         step: The step.
@@ -49,15 +49,15 @@ def request_problems(step: Step, parameters: Mapping[str, Parameter]) -> Iterato
 
 
 def operation_problems(operation: str, request: Mapping[str, Any]) -> Iterator[str]:
-    """What the service would refuse in a request of its own: limits and patterns too, which botocore leaves to it."""
+    """Yield what the service would refuse in a request, including limits and patterns, which botocore doesn't check."""
     yield from _structure(service_model().operation_model(operation).input_shape, request, "", {})
 
 
 @functools.cache
 def service_model() -> ServiceModel:
-    """The installed botocore's model of SageMaker. Cached: it takes a quarter of a second to read.
+    """Load the installed botocore's model of SageMaker, once: it takes a quarter of a second.
 
-    Read without a session: that would read the user's AWS settings, and fail over a profile that doesn't exist.
+    Without a session, which would read the user's AWS settings and fail for a profile that doesn't exist.
     """
     from botocore.loaders import create_loader
     from botocore.model import ServiceModel
@@ -143,7 +143,7 @@ def _size(shape: Any, size: float, path: str, unit: str) -> Iterator[str]:
 
 @functools.cache
 def _pattern(text: str | None) -> re.Pattern[str] | None:
-    """The service's patterns are Java's; the few that Python can't read are not checked."""
+    """Compile one of the service's patterns, which are Java's; None for the few that Python can't read."""
     if text is None:
         return None
     for java, python in _JAVA_CLASSES.items():

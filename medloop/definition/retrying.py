@@ -1,4 +1,4 @@
-"""Retry policies of a step, as a definition spells them.
+"""Retry policies of a step.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-retry-policy.html
 """
@@ -23,19 +23,19 @@ _LIMITS = {
     "MaxAttempts": (1, 20),
     "ExpireAfterMin": (0, 14_400),
 }
-"""Least and greatest value; the SDK's own, and generous ones where it has none."""
+"""Smallest and largest value: the SDK's, or wide ones if it has none."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When a failed step is tried again.
+    """A policy for retrying a failed step.
 
     Args:
-        exceptions: What it is for, of EXCEPTION_TYPES.
+        exceptions: The exceptions that it retries, of EXCEPTION_TYPES.
         interval: Seconds before the first retry.
-        backoff: What the interval is multiplied by for each further one.
-        max_attempts: The most retries; None: no limit.
-        expire_minutes: No retry begins later than this after the step's start; None: no limit.
+        backoff: Factor of the interval for each further retry.
+        max_attempts: The largest number of retries; None: no limit.
+        expire_minutes: No retry starts later than this after the step's start; None: no limit.
     """
 
     exceptions: frozenset[str]
@@ -45,11 +45,11 @@ class RetryPolicy:
     expire_minutes: float | None
 
     def wait(self, retries: int, elapsed: float) -> float | None:
-        """Seconds to wait before the next retry, or None for no more.
+        """Return the seconds before the next retry; None if there is no further retry.
 
         Args:
-            retries: How many this policy has had.
-            elapsed: Seconds since the step began.
+            retries: Number of retries by this policy so far.
+            elapsed: Seconds since the step started.
         """
         seconds = self.interval * self.backoff**retries
         if self.max_attempts is not None and retries >= self.max_attempts:
@@ -60,10 +60,10 @@ class RetryPolicy:
 
 
 def read_policies(step: Step) -> tuple[RetryPolicy, ...]:
-    """A step's policies, the first of which that names an exception holds for it.
+    """Read a step's policies; the first that names an exception applies to it.
 
     Raises:
-        SettingError: One of them isn't what the service takes.
+        SettingError: The service would refuse a policy.
     """
     return tuple(_policy(step, document) for document in mappings(step.document.get("RetryPolicies")))
 

@@ -1,4 +1,4 @@
-"""Which step types there are, and all that depends on a step's type: one row each, in `STEP_TYPES`.
+"""The table of step types, `STEP_TYPES`: one row a type, with all that depends on it.
 
 A row says how steps of the type are run, validated, priced, cached, retried, drawn and shown. To add a type, add its
 row and its runner (docs/extending.md).
@@ -20,7 +20,7 @@ _ALL = frozenset(EXCEPTION_TYPES)
 
 @dataclass(frozen=True, kw_only=True)
 class JobType:
-    """How the service spells one type of job. A path is names of members, joined by dots.
+    """The service's names for one type of job. A path is names of members, joined by dots.
 
     Args:
         name: The service's name in the metadata of an execution's step: `TrainingJob`.
@@ -30,7 +30,7 @@ class JobType:
         trials: Member of the request that holds the request of the job's trials; empty if it has no trials. The member
             of that name with an `s` holds several such requests.
         num_trials: Path in the request of the largest number of trials.
-        trains: Whether it trains a model: reports metrics, may run on Spot instances.
+        trains: True if it trains a model: it reports metrics, and may run on Spot instances.
     """
 
     name: str
@@ -67,16 +67,16 @@ class JobType:
         return f"/aws/sagemaker/{'TrainingJob' if self.trains else self.name}s"
 
     def request(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The part of a request or a description that is of one job: its own, or that of its trials."""
+        """Return the part of a request or a description that is about one job: the whole, or that of the trials."""
         part = document.get(self.trials) if self.trials else document
         return part if isinstance(part, Mapping) else {}
 
     def requests(self, arguments: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """The requests of all jobs that a step's arguments ask for."""
+        """Return the requests of all jobs that a step's arguments request."""
         return [self.request(arguments), *(mappings(arguments.get(f"{self.trials}s")) if self.trials else [])]
 
     def cluster(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        """InstanceType, InstanceCount and VolumeSizeInGB in a request or a description; empty if it names none."""
+        """Return InstanceType, InstanceCount and VolumeSizeInGB of a request or a description; empty without them."""
         cluster = member(self.request(document), self.instances)
         return cluster if isinstance(cluster, Mapping) else {}
 
@@ -91,9 +91,9 @@ class StepType:
             medloop/local/engine/step_runs, imported when a step starts. Empty: such steps run on AWS only.
         job: The job that the step starts; None if it starts none.
         creates: The operation whose request the step's arguments are; empty if they are none, or a job's.
-        named_by_service: Whether the service makes up the name of what it creates.
+        named_by_service: True if the service names what the step creates.
         check: Rules beyond the request's shape: yields the problems, one line each.
-        has_properties: Whether other steps may refer to it.
+        has_properties: True if other steps may refer to it.
         retried: The exceptions for which retry policies may retry it; empty: it takes no policies.
         compared: Paths in the step or its arguments that a cache hit must share; never destinations, instances, job
             names or tags. Empty: never cached.
@@ -103,7 +103,7 @@ class StepType:
         shape: The brackets of its box in a Mermaid flowchart.
         metadata: Its member of an execution step's Metadata, if it is neither its job's name nor its own.
         arn_member: The member of its metadata that holds the ARN of its job, or of what it makes or calls.
-        is_final: Whether an execution that it ends can't be retried.
+        is_final: True if an execution that it ends can't be retried.
     """
 
     name: str
@@ -231,10 +231,10 @@ _BY_METADATA = {row.metadata_member: row for row in _ROWS}
 
 
 def type_of(step: Step) -> StepType:
-    """The row of a step's type; of a type that isn't in the table, one that allows nothing."""
+    """Return the row of a step's type; for a type that isn't in the table, a row that allows nothing."""
     return STEP_TYPES.get(step.type) or StepType(name=step.type)
 
 
 def type_in_metadata(member: str) -> StepType:
-    """The row of the type whose steps have this member in their Metadata; else, one that allows nothing."""
+    """Return the row of the type with this member in its steps' Metadata, or else a row that allows nothing."""
     return _BY_METADATA.get(member) or StepType(name=member)

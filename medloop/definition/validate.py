@@ -1,7 +1,7 @@
-"""Rules that a pipeline definition must keep, checked before anything costs money.
+"""Validation of a pipeline definition, before anything costs money.
 
-Each `_check` below yields one line for each fault; `CHECKS` lists them. What AWS would refuse later, or accept and then
-do wrongly, is refused here.
+Each `_check` yields one line for each problem; `CHECKS` lists them. Whatever AWS would refuse later, or accept and
+interpret differently, is refused here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PARAMETER_TYPES: dict[str, tuple[type, ...]] = {
 
 
 def validate(text: str) -> list[str]:
-    """Every fault of a definition, one line each; empty if it keeps all rules.
+    """List the problems of a definition, one line each.
 
     Args:
         text: The definition's JSON.

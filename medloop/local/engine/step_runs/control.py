@@ -1,4 +1,4 @@
-"""Steps that only steer the execution, and take no time: Condition and Fail."""
+"""Runners of Condition and Fail steps, which start nothing."""
 
 from __future__ import annotations
 

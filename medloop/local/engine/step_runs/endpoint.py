@@ -1,4 +1,4 @@
-"""Endpoint steps: they wait until the endpoint is live."""
+"""Runner of Endpoint steps, which wait until the endpoint is InService."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _POLL_SECONDS = 0.2
 
 
 class Endpoint(StepRunner):
-    """CreateEndpoint, or UpdateEndpoint where there is one of that name."""
+    """Creates an endpoint, or updates the endpoint of that name."""
 
     def run(self, run: StepRun) -> StepResult:
         """See StepRunner."""
@@ -25,7 +25,7 @@ class Endpoint(StepRunner):
 
 
 def _put(run: StepRun, request: Document) -> None:
-    """Create or update the endpoint, or resume what an engine began that died."""
+    """Create or update the endpoint, or resume what a dead engine started."""
     name, config = request["EndpointName"], request["EndpointConfigName"]
     with run.backend.store.write() as write:
         endpoint = write.get(Table.ENDPOINTS, name)
@@ -39,7 +39,7 @@ def _put(run: StepRun, request: Document) -> None:
 
 
 def _wait(run: StepRun, request: Document, metadata: Document) -> StepResult:
-    """Wait until the endpoint serves the configuration; a stopped execution leaves it to end by itself."""
+    """Wait until the endpoint serves the configuration; a stopped execution doesn't wait, and leaves the endpoint."""
     name, config = request["EndpointName"], request["EndpointConfigName"]
     while not run.stop.is_set():
         endpoint = endpoints.describe_endpoint(run.backend, name)

@@ -1,4 +1,4 @@
-"""Steps that make one resource at once: RegisterModel, Model and EndpointConfig."""
+"""Runners of steps that create one resource: RegisterModel, Model and EndpointConfig."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medloop.local.state.store import Document, Table, Transaction
 
 
 class ResourceRunner(StepRunner):
-    """Makes a resource by the Create operation that the step's arguments are a request of."""
+    """Creates a resource by the operation of the step's type."""
 
     def run(self, run: StepRun) -> StepResult:
         """See StepRunner. The resource and the step's end are recorded in one transaction."""
@@ -39,7 +39,7 @@ class ResourceRunner(StepRunner):
 
 
 class RegisterModel(ResourceRunner):
-    """Registers a model package; a pipeline makes its group by itself."""
+    """Registers a model package, and creates its group if there is none."""
 
     def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
         """See ResourceRunner."""
@@ -50,7 +50,7 @@ class RegisterModel(ResourceRunner):
 
 
 class Model(ResourceRunner):
-    """Makes a model, under a name that the service makes up."""
+    """Creates a model under a new name."""
 
     def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
         """See ResourceRunner."""
@@ -58,7 +58,7 @@ class Model(ResourceRunner):
 
 
 class EndpointConfig(ResourceRunner):
-    """Makes an endpoint configuration."""
+    """Creates an endpoint configuration."""
 
     def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
         """See ResourceRunner."""

@@ -1,4 +1,4 @@
-"""Tuning steps: a tuning job of their own, run to its end."""
+"""Runner of Tuning steps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tuning(StepRunner):
 
 
 def _name(run: StepRun) -> str:
-    """A name as the service forms it: unique, at most 32 characters, the step's name recognisable in it."""
+    """Return a job's name as the service forms it: unique, at most 32 characters, with the step's name."""
     ending = f"-{new_id(8)}"
     begin = f"{run.execution.rpartition('/')[2][:12]}-{run.step.name.replace('_', '-')}"
     return begin[: tuning_jobs.MAX_NAME - len(ending)].rstrip("-") + ending
