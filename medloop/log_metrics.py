@@ -1,4 +1,4 @@
-"""Metrics as a training job's metric definitions find them in its log: the first group of each is the value.
+"""Metrics in a training job's log, by its metric definitions: the first group of each is the value.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/define-train-metrics.html
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def metric_patterns(definitions: Iterable[Mapping[str, Any]] | None) -> dict[str, re.Pattern[str]]:
-    """A job's `MetricDefinitions` by name.
+    """Compile a job's `MetricDefinitions`, by name.
 
     Raises:
         re.error: A regular expression is malformed.
@@ -21,7 +21,7 @@ def metric_patterns(definitions: Iterable[Mapping[str, Any]] | None) -> dict[str
 
 
 def find_metrics(line: str, patterns: Mapping[str, re.Pattern[str]]) -> Iterator[tuple[str, float]]:
-    """The metrics that one line of a log reports; what is no finite number is none."""
+    """Yield the metrics in one line of a log; values that are not finite numbers are skipped."""
     for name, pattern in patterns.items():
         match = pattern.search(line)
         try:

@@ -1,4 +1,4 @@
-"""YAML that a person wrote: plain values only, refused in one line when it is anything else."""
+"""YAML files of users: plain values only; anything else is an error of one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from medloop.errors import SettingError
 
 MAX_CHARACTERS = 100_000
-"""Far above any settings file; keeps a wrong file from being parsed for minutes."""
+"""Far above any settings file; a wrong file would be parsed for minutes."""
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -32,14 +32,14 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_yaml(text: str, label: str) -> Any:
-    """The one value in a YAML text.
+    """Return the value of a YAML text.
 
     Args:
         text: The YAML.
-        label: What it is called in an error: the file or the option.
+        label: The file or the option, for the error message.
 
     Raises:
-        SettingError: It is no YAML, or holds aliases, tags of Python objects, a key twice, or far too much.
+        SettingError: The text is not YAML, is too long, or has aliases, tags of Python objects, or a key twice.
     """
     if len(text) > MAX_CHARACTERS:
         raise SettingError(f"{label}: {len(text)} characters are too many; keep it below {MAX_CHARACTERS}")
@@ -49,11 +49,11 @@ def read_yaml(text: str, label: str) -> Any:
         return loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise SettingError(f"{label}: {where}{error.problem}; mend the YAML") from None
+        raise SettingError(f"{label}: {where}{error.problem}; correct the YAML") from None
     except RecursionError:
         raise SettingError(f"{label}: is nested too deeply; flatten the YAML") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise SettingError(f"{label}: {error}; mend the YAML") from None
+        raise SettingError(f"{label}: {error}; correct the YAML") from None
     finally:
         if loader is not None:
             loader.dispose()

@@ -12,7 +12,7 @@ import typer
 
 from medloop.commands.execution.summary import ExecutionSummary, print_summary
 from medloop.commands.execution.waiting import wait_for_summary
-from medloop.commands.launch.launching import Wish, start
+from medloop.commands.launch.launching import RunRequest, start
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -130,7 +130,7 @@ def _run(services: Services, home: Path, demo: Demo, folder: Path) -> End:
 
     say(services.err, f"{demo.pipeline}: pipeline on {folder}, preset {demo.preset}", "bold")
     target = services.target(TargetName.local, home)
-    arn = start(services, target, Wish(resolve(demo.pipeline, demo.preset), str(folder), home))
+    arn = start(services, target, RunRequest(resolve(demo.pipeline, demo.preset), str(folder), home))
     summary = wait_for_summary(services, target, home, arn)
     if summary.model_arn is None:
         return End(demo, summary, None)

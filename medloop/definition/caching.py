@@ -53,6 +53,6 @@ def seconds_of(text: str) -> float:
     date, _, time = text.strip().lower().removeprefix("p").partition("t")
     days, hours = _DATE.fullmatch(date), _TIME.fullmatch(time)
     if days is None or hours is None or not (date or time):
-        raise SettingError(f"ExpireAfter {text!r} is no duration; write it as 30d, T16m or 30dT5h")
+        raise SettingError(f"ExpireAfter {text!r} is not a duration; write 30d, T16m or 30dT5h")
     counts = [*zip(("y", "mo", "w", "d"), days.groups(), strict=True), *zip("hms", hours.groups(), strict=True)]
     return float(sum(int(count) * _UNITS[unit] for unit, count in counts if count))

@@ -40,7 +40,7 @@ def diff_definitions(before: str, after: str) -> list[Change]:
     try:
         one, two = json.loads(before), json.loads(after)
     except ValueError as error:
-        raise SettingError(f"pipeline definition: is no JSON ({error}); upsert the pipeline again") from None
+        raise SettingError(f"pipeline definition: is not JSON ({error}); upsert the pipeline again") from None
     return list(_changes("", one, two))
 
 

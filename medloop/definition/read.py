@@ -118,7 +118,7 @@ def read_definition(text: str) -> Definition:
     try:
         document = json.loads(text)
     except ValueError as error:
-        raise SettingError(f"{PREFIX}is no JSON ({error}); build it again") from None
+        raise SettingError(f"{PREFIX}is not JSON ({error}); build it again") from None
     if not isinstance(document, dict) or not isinstance(document.get("Steps"), list):
         raise SettingError(f"{PREFIX}has no list of Steps; build it again")
     parameters = tuple(_parameter(entry) for entry in document.get("Parameters") or [])

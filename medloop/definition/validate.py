@@ -92,7 +92,7 @@ def _check_types(definition: Definition) -> Iterator[str]:
 def _check_own_rules(definition: Definition) -> Iterator[str]:
     for step in definition.steps:
         if (outer := outer_condition(step)) is not None:
-            yield f"step {step.name}: lies within condition {outer}; conditions can't be nested"
+            yield f"step {step.name}: is nested in condition {outer}; SageMaker has no nested conditions"
         for problem in type_of(step).check(step):
             yield f"step {step.name}: {problem}"
 
@@ -109,7 +109,7 @@ def _check_references(definition: Definition) -> Iterator[str]:
             if kind == "Steps" and (other := steps.get(rest.partition(".")[0])) is not None:
                 yield from _check_step_reference(step, other, rest.partition(".")[2])
             elif kind not in ("Parameters", "Steps", "Execution"):
-                yield f"step {step.name}: {reference} is no reference"
+                yield f"step {step.name}: {reference} is not a reference"
 
 
 def _check_step_reference(step: Step, other: Step, path: str) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _check_property_files(definition: Definition) -> Iterator[str]:
     for step in definition.steps:
         for name, output in step.property_files.items():
             if output not in step.outputs:
-                yield f"step {step.name}: property file {name} lies in output {output}, which the step doesn't have"
+                yield f"step {step.name}: property file {name} is in output {output}, which the step doesn't have"
 
 
 def _check_order(definition: Definition) -> Iterator[str]:

@@ -136,7 +136,7 @@ def test_wrong_choices_are_refused_by_name(case: str) -> None:
 HOSTILE = {
     "a list": ("- a\n- b\n", "must be a mapping"),
     "nothing": ("", "must be a mapping"),
-    "no YAML": ("a: [1, 2\nb: }", "mend the YAML"),
+    "not YAML": ("a: [1, 2\nb: }", "correct the YAML"),
     "python tag": ("description: !!python/object/apply:os.getcwd []\npipeline: classification\n", "constructor"),
     "aliases": ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "aliases"),
     "a key twice": ("description: x\npipeline: classification\npipeline: segmentation\n", "pipeline is given twice"),
@@ -144,7 +144,7 @@ HOSTILE = {
     "no pipeline": ("description: x\n", "pipeline is missing"),
     "deep": ("description: " + "[" * 1200 + "]" * 1200, "nested too deeply"),
     "huge": ("# " + "x" * 200_000, "too many"),
-    "impossible date": ("description: 2001-99-99\npipeline: classification\n", "mend the YAML"),
+    "impossible date": ("description: 2001-99-99\npipeline: classification\n", "correct the YAML"),
     "unknown setting": ("description: x\npipeline: classification\nsettings: {split: {sed: 1}}\n", "split.seed?"),
     "unknown parameter": ("description: x\npipeline: classification\nparameters: {Epoch: 1}\n", "Epochs?"),
     "parameter's value": ("description: x\npipeline: classification\nparameters: {Epochs: 0}\n", "Epochs=0"),

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def definition_text(services: Services, target: TargetName, resolved: Resolved) -> str:
-    """The pipeline's definition as upsert would send it.
+    """Build the pipeline's definition as upsert would send it.
 
-    A definition doesn't depend on the home folder, so a temporary one serves: the user's own is neither made nor
-    changed.
+    A definition doesn't depend on the home folder, so a temporary folder is enough: the user's is neither created
+    nor changed.
     """
     with tempfile.TemporaryDirectory(prefix="medloop-") as scratch:
         return services.build(services.open_target(target.value, Path(scratch)), resolved)

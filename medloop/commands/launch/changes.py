@@ -1,4 +1,4 @@
-"""What an upsert would change on the target, shown before it happens."""
+"""The changes of an upsert, shown before it happens."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def pending_changes(services: Services, target: Target, resolved: Resolved) -> list[Change] | None:
-    """What an upsert would change; None where the target has no such pipeline yet.
+    """List the changes that an upsert would make; None if the target has no such pipeline yet.
 
     Raises:
-        SettingError: The settings make no valid definition, or the stored one is no JSON.
+        SettingError: The settings result in an invalid definition, or the stored definition is not JSON.
         TargetError: The target can't be reached.
     """
     from medloop.cloud.upsert import stored_definition
@@ -32,7 +32,7 @@ def pending_changes(services: Services, target: Target, resolved: Resolved) -> l
 
 
 def print_changes(console: Console, name: str, target: Target, changes: list[Change] | None) -> None:
-    """Print changes, or that there are none."""
+    """Print the changes, if any."""
     if changes is None:
         say(console, f"pipeline {name}: new on {target.name}")
     elif not changes:
@@ -44,11 +44,11 @@ def print_changes(console: Console, name: str, target: Target, changes: list[Cha
 
 
 def confirm_changes(services: Services, target: Target, resolved: Resolved, *, yes: bool) -> None:
-    """On AWS, show what an upsert would change, and ask; here, where a pipeline is one's own, nothing is asked.
+    """Show the changes of an upsert on AWS and ask for confirmation; a local pipeline is updated without.
 
     Raises:
-        UserError: There is no terminal to ask at, and `yes` wasn't given.
-        typer.Exit: With 1, where the answer is no.
+        UserError: There is no terminal for the confirmation, and `yes` is False.
+        typer.Exit: With 1, if the user doesn't confirm.
     """
     if target.name != "aws":
         return

@@ -1,4 +1,4 @@
-"""Checks of a data set before anything runs: the validator that the split job uses too."""
+"""Checks of a data set before anything runs, by the split job's validator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check(services: Services, folder: Path, task: str, labels: Sequence[str] | N
     """Check every file of a data set, with progress.
 
     Raises:
-        DataError: The folder is no data set of this task at all.
+        DataError: The folder is not a data set of this task.
     """
     from medloop.imaging.validation import check_dataset
 
@@ -28,11 +28,11 @@ def check(services: Services, folder: Path, task: str, labels: Sequence[str] | N
 
 
 def print_problems(services: Services, folder: Path, problems: Iterable[Problem]) -> None:
-    """One line for each problem, on stderr."""
+    """Print each problem in one line, on stderr."""
     for problem in problems:
         print_error(services.err, problem_line(folder, problem))
 
 
 def problem_line(folder: Path, problem: Problem) -> str:
-    """A problem in one line; what is wrong with the data set as a whole names its folder."""
+    """Return a problem as one line; a problem of the whole data set names its folder."""
     return problem.line if problem.path else f"{folder}: {problem.reason(str)}"

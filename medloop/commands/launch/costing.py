@@ -1,4 +1,4 @@
-"""What a plan costs, as the command line shows it, and the budget that refuses it."""
+"""The cost of an execution, as text, and the budget."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def default_values(definition: Definition, given: dict[str, str]) -> dict[str, str]:
-    """Every pipeline parameter's value: the given one, else its default."""
+    """Return every pipeline parameter's value: the given value, or else the default."""
     return {p.name: "" if p.default is None else str(p.default) for p in definition.parameters} | given
 
 
@@ -33,23 +33,23 @@ def price_lines(
         prices: Texts `TYPE=USD`.
 
     Raises:
-        SettingError: A text is malformed, or names nothing; the message says which.
+        SettingError: A text is malformed, or names no step; the message has the text.
     """
     listed = load_prices().with_prices(_numbers(prices, "--price", "TYPE=USD"))
     return price_definition(definition, values, listed, _numbers(hours, "--hours", "STEP=HOURS"))
 
 
 def print_cost(out: Console, lines: list[CostLine]) -> None:
-    """Print what each step costs, the sum, and what the figures mean."""
+    """Print the cost of each step, the sum, and what the numbers mean."""
     estimated = any(line.estimate_usd is not None for line in lines)
     jobs = [line for line in lines if line.usd_per_month is None]
     headers = ("step", "instances", "USD/h", "at most", "USD at most") + (("hours", "USD estimate") * estimated)
     print_table(out, headers, [_row(line, estimated=estimated) for line in jobs])
     say(out, "")
     priced = [line for line in lines if line.ceiling_usd is not None]
-    rest = "" if len(priced) == len(lines) else " and what has no price (--price TYPE=USD)"
+    rest = "" if len(priced) == len(lines) else " and the steps without a price (--price TYPE=USD)"
     say(out, f"An execution costs at most {_usd(sum(line.ceiling_usd or 0 for line in priced))}{rest}: every job ends")
-    say(out, "at its max_runtime_minutes. Steps found in the cache cost nothing.")
+    say(out, "at its max_runtime_minutes. Steps whose results come from the step cache cost nothing.")
     if estimated:
         known = [line for line in jobs if line.estimate_usd is not None]
         names = ", ".join(line.step for line in known)
@@ -66,10 +66,10 @@ def print_cost(out: Console, lines: list[CostLine]) -> None:
 
 
 def check_budget(lines: list[CostLine], budget: float) -> None:
-    """Refuse a plan that could cost more than the budget.
+    """Refuse an execution that could cost more than the budget.
 
     Raises:
-        UserError: It could; the message names the step that weighs most.
+        UserError: It could; the message names the most expensive step.
         SettingError: An instance type has no price.
     """
     total = ceiling(lines)

@@ -1,4 +1,4 @@
-"""`medloop data`: look at a data set before it costs anything."""
+"""`medloop data`: check a data set before it costs anything."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def group() -> None:
 def check(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set.")],
-    task: Annotated[Task, typer.Option(help="What the data set is for.")],
+    task: Annotated[Task, typer.Option(help="Task of the data set.")],
     labels: Annotated[
         str | None,
         typer.Option(metavar="A,B,...", help="Segmentation: names by label value, the background first."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check every file of a data set as the split job does; exit code 2 where something is wrong."""
+    """Check every file of a data set as the split job does; exit code 2 if there are problems."""
     names = [name.strip() for name in labels.split(",")] if labels else None
     report = check_folder(services(ctx), folder, task.value, names)
     if json:
@@ -63,7 +63,7 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
 
 
 def _class_rows(report: DatasetReport) -> list[tuple[str, int, int]]:
-    """Name, usable cases and patients of each class; in segmentation, those in which it occurs."""
+    """List name, usable cases and patients of each class; in segmentation, of the cases with that class."""
     from medloop.imaging.validation import case_classes
 
     patients: dict[str, set[str]] = {name: set() for name in report.classes}

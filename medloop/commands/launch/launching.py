@@ -1,4 +1,4 @@
-"""From a user's wishes to a started execution: resolve, check, reference, upsert, start."""
+"""From a user's request to a started execution: check the data, reference it, upsert the pipeline, start."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the user asked to run.
+class RunRequest:
+    """A run that the user requests.
 
     Args:
         resolved: The pipeline with its settings and parameters.
         data: A folder on this machine, or `s3://bucket/prefix`.
-        home: Where local runs keep everything.
+        home: The folder of local runs.
     """
 
     resolved: Resolved
@@ -40,26 +40,28 @@ class Wish:
 
     @property
     def folder(self) -> Path | None:
-        """The data as a folder of this machine; None where it is on S3."""
+        """The data as a local folder; None if it is on S3."""
         return None if self.data.startswith("s3://") else Path(self.data).expanduser().resolve()
 
 
-def check_data(services: Services, wish: Wish) -> bool:
+def check_data(services: Services, run_request: RunRequest) -> bool:
     """Check a local data set; print each problem.
 
     Returns:
-        Whether the data can be used.
+        True if the data can be used.
 
     Raises:
-        DataError: The folder is absent, or no data set at all.
+        DataError: The folder is missing, or not a data set.
     """
-    folder = wish.folder
+    folder = run_request.folder
     if folder is None:
         return True
     if not folder.is_dir():
-        raise DataError(f"--data {wish.data}: is no folder; give the data set's folder, or s3://bucket/prefix")
-    facts = wish.resolved.facts
-    report = check(services, folder, wish.resolved.spec.task, facts.labels)
+        raise DataError(
+            f"--data {run_request.data}: is not a folder; give the data set's folder, or s3://bucket/prefix"
+        )
+    facts = run_request.resolved.facts
+    report = check(services, folder, run_request.resolved.spec.task, facts.labels)
     left_out = [p for p in report.problems if facts.quarantines and p.case is not None]
     for problem in left_out:
         say(services.err, f"will be left out: {problem_line(folder, problem)}", "yellow")
@@ -71,21 +73,21 @@ def check_data(services: Services, wish: Wish) -> bool:
 def select(
     services: Services, target: Target, resolved: Resolved, only: list[str] | None, source: str | None
 ) -> Selection | None:
-    """The service's SelectiveExecutionConfig; None where every step is to run.
+    """Return the service's SelectiveExecutionConfig; None if all steps run.
 
     Args:
-        services: What commands use from outside.
-        target: Where to run.
+        services: The commands' outside services.
+        target: The target of the run.
         resolved: The pipeline.
-        only: Names of the steps that shall run; None or empty for all.
-        source: The execution that gives the other steps' results; None for the pipeline's newest, as the SDK has it.
+        only: Names of the steps to run; None or empty for all.
+        source: The execution with the other steps' results; None for the pipeline's newest, as in the SDK.
 
     Raises:
         UserError: There is no such step or execution, or a source without a selection.
     """
     if not only:
         if source is not None:
-            raise UserError("--from goes with --only; name the steps that shall run")
+            raise UserError("--from needs --only; name the steps to run")
         return None
     _require_steps(services, target, resolved, only)
     sagemaker = target.boto.client("sagemaker")
@@ -98,7 +100,7 @@ def select(
 
 
 def _require_steps(services: Services, target: Target, resolved: Resolved, only: list[str]) -> None:
-    """Refuse a name that is no step's: the service would do so too, but only once the pipeline has been updated."""
+    """Refuse unknown names of steps; the service would refuse them only after the pipeline is updated."""
     from medloop.definition.read import read_definition
 
     known = [step.name for step in read_definition(services.build(target, resolved)).in_order()]
@@ -110,19 +112,19 @@ def _require_steps(services: Services, target: Target, resolved: Resolved, only:
 def start(
     services: Services,
     target: Target,
-    wish: Wish,
+    run_request: RunRequest,
     *,
     yes: bool = False,
     selection: Selection | None = None,
 ) -> str:
-    """Make the data known to the target, update the pipeline, start an execution.
+    """Reference the data on the target, update the pipeline, start an execution.
 
     Args:
-        services: What commands use from outside.
-        target: Where to run.
-        wish: What to run.
-        yes: Change the pipeline on AWS without asking.
-        selection: The SelectiveExecutionConfig, where only some steps shall run.
+        services: The commands' outside services.
+        target: The target of the run.
+        run_request: The run.
+        yes: Change the pipeline on AWS without confirmation.
+        selection: The SelectiveExecutionConfig, if only some steps run.
 
     Returns:
         The execution's ARN.
@@ -130,18 +132,18 @@ def start(
     Raises:
         DataError: There is no data.
     """
-    check_store(target, wish)
-    uri = input_uri(target, wish)
+    check_tracking_store(target, run_request)
+    uri = data_uri(target, run_request)
     version = data_version(target.boto.client("s3"), uri)
     if version is None:
-        raise DataError(f"--data {wish.data}: there is no file below it; give the folder or prefix of a data set")
-    tell_unstated(services, wish.resolved)
-    confirm_changes(services, target, wish.resolved, yes=yes)
-    put = services.upsert(target, wish.resolved)
+        raise DataError(f"--data {run_request.data}: has no files; give the folder or prefix of a data set")
+    print_missing_card_fields(services, run_request.resolved)
+    confirm_changes(services, target, run_request.resolved, yes=yes)
+    put = services.upsert(target, run_request.resolved)
     say(services.err, f"pipeline: {put.arn}", "dim")
-    parameters = {**wish.resolved.parameters, "InputData": uri, "DataVersion": version}
+    parameters = {**run_request.resolved.parameters, "InputData": uri, "DataVersion": version}
     request: StartPipelineExecutionRequestTypeDef = {
-        "PipelineName": wish.resolved.spec.name,
+        "PipelineName": run_request.resolved.spec.name,
         "PipelineParameters": [{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
         "ClientRequestToken": str(uuid.uuid4()),
     }
@@ -152,19 +154,19 @@ def start(
     return target.boto.client("sagemaker").start_pipeline_execution(**request)["PipelineExecutionArn"]
 
 
-def tell_unstated(services: Services, resolved: Resolved) -> None:
-    """Say which statements are missing, without which nobody may approve what a run registers."""
+def print_missing_card_fields(services: Services, resolved: Resolved) -> None:
+    """Print which model card fields are missing; without them no version that a run registers may be approved."""
     if note := missing_note(resolved.facts.missing_card_fields):
         say(services.err, note, "yellow")
 
 
-def check_store(target: Target, wish: Wish) -> None:
-    """Refuse MLflow's store of this machine for jobs on AWS.
+def check_tracking_store(target: Target, run_request: RunRequest) -> None:
+    """Refuse a local MLflow store for jobs on AWS.
 
     Raises:
-        TargetError: It is asked for.
+        TargetError: The run has one.
     """
-    uri = wish.resolved.parameters.get("TrackingUri", "")
+    uri = run_request.resolved.parameters.get("TrackingUri", "")
     if target.name != "local" and uri.startswith(("local", "sqlite:")):
         raise TargetError(
             f"--param TrackingUri={uri}: jobs on AWS can't reach a store on this machine; "
@@ -172,23 +174,23 @@ def check_store(target: Target, wish: Wish) -> None:
         )
 
 
-def input_uri(target: Target, wish: Wish) -> str:
-    """Where the jobs find the data; a local folder is referenced, never copied.
+def data_uri(target: Target, run_request: RunRequest) -> str:
+    """Return the URI from which jobs read the data; a local folder is referenced, never copied.
 
-    It ends in a slash: a job's S3Prefix is a plain prefix of keys, and `data/x` would take in `data/x2` too.
+    It ends in a slash: a job's S3Prefix is a plain prefix of keys, and `data/x` would include `data/x2` too.
 
     Raises:
-        TargetError: A folder of this machine was given for AWS.
+        TargetError: The data is a local folder, and the target is AWS.
         DataError: The service couldn't record the prefix.
     """
-    if wish.folder is None:
-        return recordable(wish.data.rstrip("/") + "/")
+    if run_request.folder is None:
+        return recordable(run_request.data.rstrip("/") + "/")
     if target.name != "local":
         raise TargetError(
-            f"--data {wish.data}: jobs on AWS can't read this machine; upload it first: "
-            f"aws s3 sync {wish.folder} s3://{target.bucket}/data/{wish.folder.name}"
+            f"--data {run_request.data}: jobs on AWS can't read this machine; upload it first: "
+            f"aws s3 sync {run_request.folder} s3://{target.bucket}/data/{run_request.folder.name}"
         )
     from medloop.local.state.home import Home
     from medloop.local.state.objects import reference
 
-    return reference(Home.find(wish.home), wish.folder) + "/"
+    return reference(Home.find(run_request.home), run_request.folder) + "/"

@@ -1,4 +1,4 @@
-"""`medloop pipelines`: the pipelines that are installed and their definitions."""
+"""`medloop pipelines`: the installed pipelines and their definitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from medloop.commands.options import (
 from medloop.commands.output import print_json, print_table, say
 
 app = typer.Typer(no_args_is_help=True, help="Pipelines and their definitions.")
-NameArgument = Annotated[str, typer.Argument(help="Pipeline's name (`pipelines list`).")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the pipeline (see `pipelines list`).")]
 
 
 @app.command("list")
@@ -97,7 +97,7 @@ def diff(
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
-    """Show what an upsert would change in the pipeline that the target has."""
+    """Show the changes that an upsert would make on the target."""
     from medloop.commands.launch.changes import pending_changes, print_changes
     from medloop.settings import resolve
 
@@ -120,13 +120,13 @@ def upsert(
     yes: YesOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Put a pipeline on the target, with the code that it runs; on AWS, show the changes and ask."""
+    """Create or update a pipeline on the target, with its code; on AWS, show the changes and ask first."""
     from medloop.commands.launch.changes import confirm_changes
-    from medloop.commands.launch.launching import tell_unstated
+    from medloop.commands.launch.launching import print_missing_card_fields
     from medloop.settings import resolve
 
     resolved = resolve(name, preset, sets or ())
-    tell_unstated(services(ctx), resolved)
+    print_missing_card_fields(services(ctx), resolved)
     opened = services(ctx).target(target, home)
     confirm_changes(services(ctx), opened, resolved, yes=yes)
     arn = services(ctx).upsert(opened, resolved).arn
@@ -145,16 +145,16 @@ def cost(
     params: ParamOption = None,
     hours: Annotated[
         list[str] | None,
-        typer.Option(metavar="STEP=HOURS", help="How long a step runs, such as Train=1.5: adds an estimate."),
+        typer.Option(metavar="STEP=HOURS", help="Hours of a step, such as Train=1.5; adds an estimate."),
     ] = None,
     prices: Annotated[
         list[str] | None,
-        typer.Option("--price", metavar="TYPE=USD", help="An instance type's price an hour, where yours differs."),
+        typer.Option("--price", metavar="TYPE=USD", help="Your price of an instance type an hour, if it differs."),
     ] = None,
     budget: BudgetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Price an execution on AWS before it starts: at most, and at the hours that you know."""
+    """Price an execution on AWS before it starts: the largest cost, and the cost of given hours."""
     from medloop.commands.launch.building import definition_text
     from medloop.commands.launch.costing import check_budget, default_values, price_lines, print_cost
     from medloop.definition.cost import load_prices

@@ -1,4 +1,4 @@
-"""`run --dry-run`: what would happen, read from the definition that would be uploaded."""
+"""`run --dry-run`: the plan of a run, from the definition that would be uploaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medloop.commands.launch.building import definition_text
 from medloop.commands.launch.costing import price_lines, print_cost
-from medloop.commands.launch.launching import Wish, tell_unstated
+from medloop.commands.launch.launching import RunRequest, print_missing_card_fields
 from medloop.commands.options import Services, TargetName
 from medloop.commands.output import print_json, print_table, say
 from medloop.definition.read import value_in_words
@@ -27,9 +27,9 @@ class PlannedStep:
     Args:
         name: The step's name.
         type: `Processing`, `Training`, `Condition`, ...
-        when: The condition and the outcome of it that lead to the step; empty where it always runs.
-        instance: Such as `2 x ml.g5.xlarge`; empty for a step without machines.
-        inputs: Inputs or channels, each with where it comes from.
+        when: The condition and the outcome for which the step runs; empty if it always runs.
+        instance: Such as `2 x ml.g5.xlarge`; empty for a step without instances.
+        inputs: Inputs or channels, each with its source.
     """
 
     name: str
@@ -39,40 +39,40 @@ class PlannedStep:
     inputs: tuple[str, ...]
 
 
-def print_plan(services: Services, target: TargetName, wish: Wish, *, json: bool) -> None:
+def print_plan(services: Services, target: TargetName, run_request: RunRequest, *, json: bool) -> None:
     """Print the plan of a run; nothing is uploaded, stored or started."""
     from medloop.definition.read import read_definition
 
-    definition = read_definition(definition_text(services, target, wish.resolved))
-    values = parameter_values(definition, wish)
+    definition = read_definition(definition_text(services, target, run_request.resolved))
+    values = parameter_values(definition, run_request)
     steps = [planned_step(step, values) for step in definition.in_order()]
     lines = price_lines(definition, values)
-    tell_unstated(services, wish.resolved)
+    print_missing_card_fields(services, run_request.resolved)
     if json:
-        plan = {"pipeline": wish.resolved.spec.name, "target": target.value, "data": wish.data}
+        plan = {"pipeline": run_request.resolved.spec.name, "target": target.value, "data": run_request.data}
         print_json({**plan, "parameters": values, "steps": steps, "cost": lines})
         return
     out = services.out
-    say(out, f"dry run: pipeline {wish.resolved.spec.name} on {target.value}; nothing is uploaded or started")
+    say(out, f"dry run: pipeline {run_request.resolved.spec.name} on {target.value}; nothing is uploaded or started")
     rows = [(s.name, s.type, s.when, s.instance, ", ".join(s.inputs)) for s in steps]
     print_table(out, ("step", "type", "when", "instances", "inputs"), rows)
     say(out, "")
     print_table(out, ("parameter", "value"), sorted(values.items()))
     if target is TargetName.local:
-        say(out, "On this machine instance types are records only: jobs are processes, and cost nothing.")
+        say(out, "Locally, instance types have no effect: jobs are processes, and cost nothing.")
         return
     say(out, "")
     print_cost(out, lines)
 
 
-def parameter_values(definition: Definition, wish: Wish) -> dict[str, str]:
-    """Every pipeline parameter as this run would set it."""
+def parameter_values(definition: Definition, run_request: RunRequest) -> dict[str, str]:
+    """Return the value of every pipeline parameter in this run."""
     defaults = {p.name: "" if p.default is None else str(p.default) for p in definition.parameters}
-    return defaults | wish.resolved.parameters | {"InputData": wish.data, "DataVersion": AT_START}
+    return defaults | run_request.resolved.parameters | {"InputData": run_request.data, "DataVersion": AT_START}
 
 
 def planned_step(step: Step, values: dict[str, str]) -> PlannedStep:
-    """A definition's step with the parameters' values put in."""
+    """Return a step of the plan, with the parameters' values."""
     return PlannedStep(
         name=step.name,
         type=step.type,
@@ -98,7 +98,7 @@ def _inputs(arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _source(uri: Any, values: dict[str, str]) -> str:
-    """A step's name for what a step makes, the address itself otherwise."""
+    """Return the name of the step that writes the URI, or else the URI."""
     from medloop.definition.read import references
 
     step = next((r.split(".")[1] for r in references(uri) if r.startswith("Steps.")), None)

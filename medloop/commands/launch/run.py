@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medloop.commands.execution.waiting import wait_and_report
-from medloop.commands.launch.launching import Wish, check_data, select, start
+from medloop.commands.launch.launching import RunRequest, check_data, select, start
 from medloop.commands.options import (
     DEFAULT_HOME,
     BudgetOption,
@@ -27,11 +27,13 @@ from medloop.commands.options import (
 from medloop.errors import DataError
 
 OnlyOption = Annotated[
-    list[str] | None, typer.Option("--only", metavar="STEP", help="Run this step alone (repeat for more).")
+    list[str] | None, typer.Option("--only", metavar="STEP", help="Run only this step (repeatable).")
 ]
 FromOption = Annotated[
     str | None,
-    typer.Option("--from", metavar="ID", help="With --only: the execution that gives the other steps' results."),
+    typer.Option(
+        "--from", metavar="ID", help="With --only: the execution from which the other steps' results are taken."
+    ),
 ]
 
 
@@ -47,7 +49,7 @@ def run(
     wait: WaitOption = True,
     only: OnlyOption = None,
     source: FromOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; touch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; change nothing.")] = False,
     budget: BudgetOption = None,
     yes: YesOption = False,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Check the data set first.")] = True,
@@ -60,27 +62,27 @@ def run(
         raise DataError("--data is empty; give the data set's folder, or s3://bucket/prefix")
     resolved = resolve(name, preset, sets or (), params or ())
     home = usable_home(home)
-    wish = Wish(resolved, data, home)
-    if check and not check_data(services(ctx), wish):
+    run_request = RunRequest(resolved, data, home)
+    if check and not check_data(services(ctx), run_request):
         raise typer.Exit(2)
     if dry_run:
         from medloop.commands.launch.plan import print_plan
 
-        print_plan(services(ctx), target, wish, json=json)
+        print_plan(services(ctx), target, run_request, json=json)
         return
     if budget is not None and target is TargetName.aws:  # here a run costs nothing
-        _keep_to(budget, services(ctx), wish)
+        _check_budget(budget, services(ctx), run_request)
     opened = services(ctx).target(target, home)
     selection = select(services(ctx), opened, resolved, only, source)
-    arn = start(services(ctx), opened, wish, yes=yes, selection=selection)
+    arn = start(services(ctx), opened, run_request, yes=yes, selection=selection)
     wait_and_report(services(ctx), opened, home, arn, wait=wait, json=json)
 
 
-def _keep_to(budget: float, services: Services, wish: Wish) -> None:
+def _check_budget(budget: float, services: Services, run_request: RunRequest) -> None:
     """Refuse a run on AWS that could cost more than the budget, before anything is uploaded."""
     from medloop.commands.launch.building import definition_text
     from medloop.commands.launch.costing import check_budget, default_values, price_lines
     from medloop.definition.read import read_definition
 
-    definition = read_definition(definition_text(services, TargetName.local, wish.resolved))
-    check_budget(price_lines(definition, default_values(definition, wish.resolved.parameters)), budget)
+    definition = read_definition(definition_text(services, TargetName.local, run_request.resolved))
+    check_budget(price_lines(definition, default_values(definition, run_request.resolved.parameters)), budget)

@@ -1,4 +1,4 @@
-"""`medloop schedules`: retraining by the clock."""
+"""`medloop schedules`: scheduled retraining."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from medloop.commands.options import (
 from medloop.commands.output import print_json, print_table, say
 from medloop.errors import UserError
 
-app = typer.Typer(no_args_is_help=True, help="Retraining by the clock.")
+app = typer.Typer(no_args_is_help=True, help="Scheduled retraining.")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
-NEVER_FIRED = "on this machine schedules are recorded and never fire; on AWS EventBridge starts the pipeline"
+NEVER_FIRED = "local schedules are recorded and never start anything; on AWS, EventBridge starts the pipeline"
 
 
 @app.command()
@@ -38,26 +38,26 @@ def create(
         str | None, typer.Option(envvar="MEDLOOP_GUARD_ARN", help="AWS: infra's guard, which then starts the pipeline.")
     ] = None,
     dead_letters: Annotated[
-        str | None, typer.Option(envvar="MEDLOOP_DEAD_LETTERS_ARN", help="AWS: queue of starts that got lost.")
+        str | None, typer.Option(envvar="MEDLOOP_DEAD_LETTERS_ARN", help="AWS: dead-letter queue of failed starts.")
     ] = None,
     params: ParamOption = None,
     target: TargetOption = TargetName.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
-    """Start a pipeline by the clock, on the data that is there then."""
+    """Start a pipeline on a schedule, on the data that the prefix has by then."""
     from medloop.cloud.schedules import Guard, create_schedule
     from medloop.cloud.upsert import stored_definition
     from medloop.input_data import recordable
     from medloop.settings import resolve
 
     if not data.startswith("s3://"):
-        raise UserError(f"--data {data}: a schedule needs data that is there later: s3://bucket/prefix")
+        raise UserError(f"--data {data}: a schedule needs data on S3; give s3://bucket/prefix")
     given = resolve(pipeline, params=[*(params or ()), f"InputData={recordable(data.rstrip('/') + '/')}"]).parameters
     opened = services(ctx).target(target, home)
     if stored_definition(opened, pipeline) is None:
         raise UserError(
-            f"pipeline {pipeline}: isn't on {target.value} yet; `medloop pipelines upsert {pipeline}` first"
+            f"pipeline {pipeline}: is not on {target.value} yet; run `medloop pipelines upsert {pipeline}` first"
         )
     # Variables of a deployed stack may stand in a shell that also runs local commands.
     guarded = Guard(guard, dead_letters) if guard and target is TargetName.aws else None
@@ -84,7 +84,7 @@ def list_(
         print_json(found)
         return
     if not found:
-        say(services(ctx).err, "no schedules yet; `medloop schedules create` makes one")
+        say(services(ctx).err, "no schedules yet; create one with `medloop schedules create`")
         return
     rows = [(s.name, s.pipeline, s.expression, s.timezone, s.state, s.parameters.get("InputData")) for s in found]
     print_table(services(ctx).out, ("schedule", "pipeline", "when", "time zone", "state", "data"), rows)
@@ -95,7 +95,7 @@ def list_(
 def delete(
     ctx: typer.Context, name: NameArgument, target: TargetOption = TargetName.local, home: HomeOption = DEFAULT_HOME
 ) -> None:
-    """Delete a schedule; what it started goes on."""
+    """Delete a schedule; executions that it started continue."""
     from medloop.cloud.schedules import delete_schedule
 
     delete_schedule(services(ctx).target(target, home), name)

@@ -198,8 +198,8 @@ def test_json_is_the_only_thing_on_stdout(medloop: Any, account: Any, data: str,
     [
         (["nonsense", "--data", "s3://bucket/data"], "pipeline 'nonsense' is unknown"),
         (["classification"], "Missing option '--data'"),
-        (["classification", "--data", "s3://bucket/none"], "--data s3://bucket/none: there is no file"),
-        (["classification", "--data", "/nowhere/at all"], "--data /nowhere/at all: is no folder"),
+        (["classification", "--data", "s3://bucket/none"], "--data s3://bucket/none: has no files"),
+        (["classification", "--data", "/nowhere/at all"], "--data /nowhere/at all: is not a folder"),
         (["classification", "--data", ""], "--data is empty"),
         (["classification", "--data", " ", "--no-check"], "--data is empty"),
         (["classification", "--data", "s3://bucket/data", "--set", "train.epoch=3"], "--set train.epoch"),
@@ -209,7 +209,7 @@ def test_json_is_the_only_thing_on_stdout(medloop: Any, account: Any, data: str,
         (["classification", "--data", "s3://bucket/data", "--preset", "nope"], "preset 'nope' is unknown"),
     ],
 )
-def test_wrong_wishes_are_one_line_and_start_nothing(
+def test_wrong_requests_are_one_line_and_start_nothing(
     medloop: Any, account: Any, data: str, arguments: list[str], said: str
 ) -> None:
     """Every wrong argument: one line that names it, exit code 2, no call that changes anything."""
@@ -268,7 +268,7 @@ def test_only_some_steps_run_on_another_executions_results(medloop: Any, account
         }
         account.executions.pop(f"{new.rpartition('/')[0]}/fresh0000000")
     assert medloop("run", "classification", "--data", data, "--from", "old") == 2
-    assert "--from goes with --only" in medloop.err
+    assert "--from needs --only" in medloop.err
 
 
 def test_a_step_that_there_is_not_is_refused_before_anything_changes(medloop: Any, account: Any, data: str) -> None:

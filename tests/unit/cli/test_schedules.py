@@ -10,7 +10,7 @@ CREATE = ("schedules", "create", "weekly", "--pipeline", "classification", "--wh
 def test_data_of_this_machine_is_refused(medloop: Any) -> None:
     """It may be gone when the schedule fires."""
     assert medloop(*CREATE, "data/images") == 2
-    assert "--data data/images: a schedule needs data that is there later: s3://" in medloop.err
+    assert "--data data/images: a schedule needs data on S3; give s3://" in medloop.err
 
 
 def test_a_pipeline_that_is_not_there_is_refused_with_the_command_that_puts_it(medloop: Any) -> None:

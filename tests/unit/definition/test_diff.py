@@ -73,5 +73,5 @@ def test_arguments_of_a_job_are_compared_by_option() -> None:
 
 def test_a_stored_definition_that_is_no_json_is_one_line() -> None:
     """Somebody else may have written it."""
-    with pytest.raises(SettingError, match=r"is no JSON .* upsert the pipeline again"):
+    with pytest.raises(SettingError, match=r"is not JSON .* upsert the pipeline again"):
         diff_definitions("{", "{}")

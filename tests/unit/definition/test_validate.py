@@ -116,7 +116,7 @@ BROKEN: dict[str, tuple[Edit, str]] = {
         lambda d: d["Steps"][2]["Arguments"]["IfSteps"].append(
             {"Name": "Inner", "Type": "Condition", "Arguments": {"Conditions": [{"Type": "Equals"}]}}
         ),
-        "step Inner: lies within condition Gate; conditions can't be nested",
+        "step Inner: is nested in condition Gate; SageMaker has no nested conditions",
     ),
     "condition without conditions": (
         lambda d: arguments(d, 2).update(Conditions=[]),
@@ -150,7 +150,7 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     ),
     "property file in no output": (
         lambda d: d["Steps"][0]["PropertyFiles"][0].update(OutputName="nowhere"),
-        "property file scores lies in output nowhere, which the step doesn't have",
+        "property file scores is in output nowhere, which the step doesn't have",
     ),
     "reference into a branch": (
         lambda d: d["Steps"].append(
@@ -160,7 +160,7 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     ),
     "no reference at all": (
         lambda d: spec(d)["ContainerArguments"].append(get("Weather.Today")),
-        "step Score: Weather.Today is no reference",
+        "step Score: Weather.Today is not a reference",
     ),
     "execution variable in an argument": (
         lambda d: spec(d)["ContainerArguments"].append(get("Execution.StartDateTime")),
@@ -188,7 +188,7 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     ),
     "a cache's duration that is none": (
         lambda d: d["Steps"][0].update(CacheConfig={"Enabled": True, "ExpireAfter": "soon"}),
-        "ExpireAfter 'soon' is no duration",
+        "ExpireAfter 'soon' is not a duration",
     ),
     "a retry policy without an end": (
         lambda d: d["Steps"][0].update(RetryPolicies=[{"ExceptionType": ["Step.THROTTLING"]}]),
@@ -219,7 +219,7 @@ def test_broken_definitions_are_refused_with_their_reason(case: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "has no list of Steps"),
         ('{"Steps": [{}]}', "a step has no Name"),
         ('{"Steps": [{"Name": "A", "Arguments": []}]}', "Type"),
