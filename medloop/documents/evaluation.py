@@ -81,7 +81,7 @@ class Comparison(_Record):
     note: str = Field(default="", description="Why nothing was compared")
 
 
-class Metric(_Record):
+class MetricValue(_Record):
     """One number in SageMaker's shape."""
 
     value: float
@@ -92,7 +92,7 @@ class ClassificationMetrics(BaseModel):
     """SageMaker's `multiclass_classification_metrics`: metrics by name, and the confusion matrix."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-    __pydantic_extra__: dict[str, Metric] = Field(init=False)
+    __pydantic_extra__: dict[str, MetricValue] = Field(init=False)
 
     confusion_matrix: dict[str, dict[str, int]] = Field(description="True class, then predicted class, to cases")
 
@@ -122,7 +122,7 @@ class ReliabilityBin(_Record):
     num_cases: int = Field(ge=1)
 
 
-class Calibration(_Record):
+class CalibrationCurve(_Record):
     """Whether probabilities mean what they say."""
 
     temperature: float | None = Field(description="Fitted on val; null: none was")
@@ -150,7 +150,7 @@ class VolumeAgreement(_Record):
     num_cases: int = Field(ge=1)
 
 
-class Lesions(_Record):
+class LesionCounts(_Record):
     """Connected components of a class, found and not."""
 
     class_name: str
@@ -184,7 +184,7 @@ class Subgroup(_Record):
     ranked: bool = Field(default=False, description="20 patients or more: enough to compare groups by")
 
 
-class Leakage(_Record):
+class SeenPatients(_Record):
     """Test patients that the model has seen; their cases were left out of every score."""
 
     status: Literal["none", "found", "unknown"]
@@ -203,7 +203,7 @@ class Data(_Record):
     num_cases: int
     classes: dict[str, int] = Field(description="Test cases by true class; segmentation: cases that hold the class")
     num_quarantined: int
-    leakage: Leakage
+    leakage: SeenPatients
 
 
 class Evaluation(_Record):
@@ -214,12 +214,12 @@ class Evaluation(_Record):
     score: Score
     gate: Gate
     multiclass_classification_metrics: ClassificationMetrics | None = None
-    segmentation_metrics: dict[str, Metric] | None = None
+    segmentation_metrics: dict[str, MetricValue] | None = None
     statistics: list[Statistic] = Field(default=[], description="All statistics with intervals and counts")
-    calibration: Calibration | None = Field(default=None, description="Of a classifier")
+    calibration: CalibrationCurve | None = Field(default=None, description="Of a classifier")
     operating_points: list[OperatingPoint] = Field(default=[], description="Of a classifier, by class")
     volumes: list[VolumeAgreement] = Field(default=[], description="Of a segmentation model, by class")
-    lesions: list[Lesions] = Field(default=[], description="Of a segmentation model, by class")
+    lesions: list[LesionCounts] = Field(default=[], description="Of a segmentation model, by class")
     floors: list[Floor] = Field(default=[], description="Those that were set")
     subgroups: list[Subgroup]
     data: Data
@@ -227,7 +227,7 @@ class Evaluation(_Record):
     test_uses: int = Field(default=1, ge=1, description="Candidates scored on this test set, this one included")
     notes: list[str] = Field(description="What a reader must know to judge the numbers")
 
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, MetricValue]:
         """Metrics in SageMaker's shape that are one number each, by name."""
         classification = self.multiclass_classification_metrics
         return self.segmentation_metrics or (classification.__pydantic_extra__ if classification else {})

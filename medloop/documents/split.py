@@ -43,7 +43,7 @@ class Patient(_Record):
     cases: list[Case]
 
 
-class Leakage(_Record):
+class SplitLeakage(_Record):
     """Patients on both sides of a split."""
 
     status: Literal["none", "found", "unknown"]
@@ -79,7 +79,7 @@ class SplitRecord(_Record):
     identifiers: Literal["patients.csv", "none"]
     patients: dict[str, Patient]
     counts: dict[Split, SplitCounts]
-    leakage: Leakage
+    leakage: SplitLeakage
     quarantined: list[Quarantined] = Field(default_factory=list)
     data_digest: str
     """SHA-256 over the sorted (class, content digests) of the cases that were split: no name or key changes it."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 
 @dataclass(frozen=True)
-class Problem:
+class FieldProblem:
     """The first problem of a validation.
 
     Args:
@@ -25,9 +25,9 @@ class Problem:
     value: Any
 
 
-def first_problem(error: ValidationError) -> Problem:
+def first_problem(error: ValidationError) -> FieldProblem:
     """The first of an error's problems."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     field = field if field.isprintable() else ascii(field)  # A key of a hostile file must not steer the terminal.
-    return Problem(field, first["type"], first["msg"].removeprefix("Value error, "), first["input"])
+    return FieldProblem(field, first["type"], first["msg"].removeprefix("Value error, "), first["input"])

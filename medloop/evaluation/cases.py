@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medloop.documents.evaluation import Leakage
+from medloop.documents.evaluation import SeenPatients
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord
 from medloop.errors import DataError
@@ -67,7 +67,9 @@ def _require_known(folders: Sequence[Path], classes: Sequence[str]) -> None:
             raise DataError(f"test/{folder.name}: not a class of the model ({known}); train a model with it")
 
 
-def leave_out_seen(cases: Sequence[HeldOut], split: SplitRecord, model: ModelRecord) -> tuple[list[HeldOut], Leakage]:
+def leave_out_seen(
+    cases: Sequence[HeldOut], split: SplitRecord, model: ModelRecord
+) -> tuple[list[HeldOut], SeenPatients]:
     """Exclude the cases of patients that the model was trained or validated on.
 
     Raises:
@@ -83,12 +85,12 @@ def leave_out_seen(cases: Sequence[HeldOut], split: SplitRecord, model: ModelRec
         note = "Leakage is unknown: the data has no patient identifiers, so a patient may be in training and test."
         if num_left_out:
             note += f" {num_left_out} cases that the model was trained on are excluded from every score."
-        return kept, Leakage(status="unknown", num_patients=None, num_cases=num_left_out, note=note)
+        return kept, SeenPatients(status="unknown", num_patients=None, num_cases=num_left_out, note=note)
     if leaked:
         note = (
             f"LEAKAGE: the model was trained or validated on {len(leaked)} of the test patients; "
             f"their {num_left_out} cases are excluded from every score."
         )
-        return kept, Leakage(status="found", num_patients=len(leaked), num_cases=num_left_out, note=note)
+        return kept, SeenPatients(status="found", num_patients=len(leaked), num_cases=num_left_out, note=note)
     note = f"No test patient is among the {len(seen)} patients that the model was trained or validated on."
-    return kept, Leakage(status="none", num_patients=0, num_cases=0, note=note)
+    return kept, SeenPatients(status="none", num_patients=0, num_cases=0, note=note)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medloop.documents.evaluation import Calibration
+from medloop.documents.evaluation import CalibrationCurve
 from medloop.evaluation.calibration import reliability_bins
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.csv_table import Table
@@ -48,7 +48,7 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
         class_counts={name: sum(row) for name, row in zip(classes, counts, strict=True)},
         cases=_table(scored),
         confusion={name: dict(zip(classes, row, strict=True)) for name, row in zip(classes, counts, strict=True)},
-        calibration=Calibration(
+        calibration=CalibrationCurve(
             temperature=model.record.temperature, bins=reliability_bins(scored.truth, scored.probabilities)
         ),
         operating_points=scored.points,

@@ -20,9 +20,9 @@ from medloop.documents.evaluation import (
     Comparison,
     Data,
     Evaluation,
-    Leakage,
-    Metric,
+    MetricValue,
     Score,
+    SeenPatients,
 )
 from medloop.documents.file_names import CASES_FILE, EVALUATION_FILE, REGISTRATION_FILE, REPORT_FILE, SPLIT_FILE
 from medloop.documents.model import ModelRecord
@@ -184,7 +184,7 @@ def last_word(evaluation: Evaluation) -> str:
 
 def _summarise(
     scored: Candidate,
-    leakage: Leakage,
+    leakage: SeenPatients,
     model: ModelRecord,
     arguments: EvaluateArguments,
     comparisons: list[Comparison],
@@ -193,7 +193,7 @@ def _summarise(
     score, known = scores.score, split.identifiers != "none"
     num_patients = len({case.patient for case in cases}) if known else 0
     defined = {
-        name: Metric(value=value, standard_deviation=scores.standard_errors.get(name, 0.0))
+        name: MetricValue(value=value, standard_deviation=scores.standard_errors.get(name, 0.0))
         for name, value in scores.metrics.items()
         if math.isfinite(value)
     }
@@ -232,7 +232,7 @@ def _summarise(
     )
 
 
-def _classification(scores: ModelScores, metrics: dict[str, Metric]) -> ClassificationMetrics | None:
+def _classification(scores: ModelScores, metrics: dict[str, MetricValue]) -> ClassificationMetrics | None:
     if scores.confusion is None:
         return None
     return ClassificationMetrics.model_validate({"confusion_matrix": scores.confusion, **metrics})

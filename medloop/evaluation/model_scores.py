@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.documents.evaluation import Calibration, Lesions, OperatingPoint, Statistic, VolumeAgreement
+from medloop.documents.evaluation import CalibrationCurve, LesionCounts, OperatingPoint, Statistic, VolumeAgreement
 from medloop.evaluation.csv_table import Table
 from medloop.evaluation.intervals.estimate import Estimate
 from medloop.evaluation.measure import Measured, estimate
@@ -27,8 +27,8 @@ class ModelScores:
     """One row a case, for cases.csv."""
     confusion: dict[str, dict[str, int]] | None = None
     volumes: Sequence[VolumeAgreement] = ()
-    lesions: Sequence[Lesions] = ()
-    calibration: Calibration | None = None
+    lesions: Sequence[LesionCounts] = ()
+    calibration: CalibrationCurve | None = None
     operating_points: Sequence[OperatingPoint] = ()
     notes: list[str] = field(default_factory=list)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.documents.evaluation import DEFAULT_TOLERANCE, Lesions
+from medloop.documents.evaluation import DEFAULT_TOLERANCE, LesionCounts
 from medloop.errors import DataError
 from medloop.evaluation.bland_altman import agreements
 from medloop.evaluation.cases import HeldOut
@@ -122,11 +122,11 @@ def _columns(scored: ScoredVolumes) -> dict[str, str]:
     }
 
 
-def _count_lesions(scored: ScoredVolumes) -> list[Lesions]:
+def _count_lesions(scored: ScoredVolumes) -> list[LesionCounts]:
     """Connected components of all cases, by class."""
     names = ("num_true", "num_missed", "num_predicted", "num_false")
     return [
-        Lesions(class_name=name, **{count: int(scored.lesion_counts(count, k).sum()) for count in names})
+        LesionCounts(class_name=name, **{count: int(scored.lesion_counts(count, k).sum()) for count in names})
         for k, name in enumerate(scored.classes)
     ]
 

@@ -22,11 +22,11 @@ from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.split import (
     SPLITS,
     Case,
-    Leakage,
     Patient,
     Quarantined,
     Split,
     SplitCounts,
+    SplitLeakage,
     SplitRecord,
     Task,
 )
@@ -260,17 +260,17 @@ def _count(split: Split, assigned_cases: list[AssignedCase], classes: list[str])
     return SplitCounts(num_patients=len({i.pseudonym for i in items}), num_cases=len(items), classes=counts)
 
 
-def _leakage(patients: Mapping[str, Patient], report: DatasetReport) -> Leakage:
+def _leakage(patients: Mapping[str, Patient], report: DatasetReport) -> SplitLeakage:
     """Patients (or, where none are named, the same pixels) in more than one split."""
     astride = sum(len({case.split for case in patient.cases}) > 1 for patient in patients.values())
     if astride:
         what = "patients" if report.identified else "images"
         note = f"FOUND: {astride} {what} in more than one split; scores on them mean nothing"
         print(f"warning: leakage {note}", flush=True)
-        return Leakage(status="found", num_patients=astride, note=note)
+        return SplitLeakage(status="found", num_patients=astride, note=note)
     if report.identified:
-        return Leakage(status="none", num_patients=0, note="none: every patient is in one split")
-    return Leakage(status="unknown", num_patients=None, note="unknown: no patient identifiers")
+        return SplitLeakage(status="none", num_patients=0, note="none: every patient is in one split")
+    return SplitLeakage(status="unknown", num_patients=None, note="unknown: no patient identifiers")
 
 
 def data_digest(cases: list[CheckedCase]) -> str:

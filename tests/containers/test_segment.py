@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medloop.documents.split import Leakage, SplitCounts, SplitRecord
+from medloop.documents.split import SplitCounts, SplitLeakage, SplitRecord
 
 ROOT = Path(__file__).parents[2]
 HYPERPARAMETERS: dict[str, Any] = {
@@ -52,7 +52,7 @@ def stage(root: Path, hyperparameters: dict[str, Any]) -> None:
             "identifiers": "none",
             "patients": patients,
             "counts": {split: SplitCounts(num_patients=1, num_cases=1, classes={}) for split in patients},
-            "leakage": Leakage(status="unknown", num_patients=None, note=""),
+            "leakage": SplitLeakage(status="unknown", num_patients=None, note=""),
             "data_digest": "",
         }
     )

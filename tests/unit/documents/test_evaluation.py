@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from medloop.documents.evaluation import Metric
+from medloop.documents.evaluation import MetricValue
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_are_finite(value: float) -> None:
     """A number that isn't finite can't get into the record."""
     with pytest.raises(ValidationError):
-        Metric(value=value, standard_deviation=0.0)
+        MetricValue(value=value, standard_deviation=0.0)

@@ -16,15 +16,14 @@ from medloop.documents.evaluation import (
     Evaluation,
     Gate,
     Interval,
-    Leakage,
     Score,
+    SeenPatients,
     Statistic,
 )
 from medloop.documents.metadata import MAX_VALUE, decode, encode, pieces
 from medloop.documents.model import ModelRecord, TrackingRun
 from medloop.documents.registration import FIELDS, MAX_CLASSES, METRIC_GROUPS
-from medloop.documents.split import Leakage as SplitLeakage
-from medloop.documents.split import SplitCounts, SplitRecord
+from medloop.documents.split import SplitCounts, SplitLeakage, SplitRecord
 from medloop.evaluation.registration import metric_groups, registration
 from tests.unit.evaluation.worlds import model_record
 
@@ -67,7 +66,7 @@ def evaluation() -> Evaluation:
             num_cases=20,
             classes={},
             num_quarantined=0,
-            leakage=Leakage(status="none", num_patients=0, num_cases=0, note=""),
+            leakage=SeenPatients(status="none", num_patients=0, num_cases=0, note=""),
         ),
         notes=[],
     )

@@ -19,12 +19,12 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from medloop.documents.evaluation import (
-    Calibration,
+    CalibrationCurve,
     Comparison,
     Evaluation,
     Floor,
     Interval,
-    Lesions,
+    LesionCounts,
     OperatingPoint,
     ReliabilityBin,
     Statistic,
@@ -111,9 +111,9 @@ def full_record(evaluation: Evaluation, text: str) -> Evaluation:
             ],
             "subgroups": groups,
             "floors": [Floor(class_name=text, metric="auroc", floor=0.9, value=0.5)],
-            "calibration": Calibration(temperature=1.2, bins=bins),
+            "calibration": CalibrationCurve(temperature=1.2, bins=bins),
             "operating_points": [OperatingPoint(class_name=text, threshold=0.4, source="val")],
-            "lesions": [Lesions(class_name=text, num_true=9, num_missed=2, num_predicted=8, num_false=1)],
+            "lesions": [LesionCounts(class_name=text, num_true=9, num_missed=2, num_predicted=8, num_false=1)],
         }
     )
 
