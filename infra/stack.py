@@ -27,7 +27,7 @@ from infra.storage.buckets import Storage
 from infra.storage.keys import Keys
 from infra.tracking.mlflow import Tracking
 from medloop.cloud.hosting import Hosting
-from steps.network import NetworkSettings as JobNetwork
+from steps.network import takes_volume_key
 
 TAG = ("medloop:part-of", "infra")
 """Of everything in the stack; with the tag of pipelines' jobs, what budgets and costs go by."""
@@ -149,9 +149,7 @@ class MedloopStack(cdk.Stack):
         vpc = None
         if groups := self.network.security_group_ids:
             vpc = {"SecurityGroupIds": groups, "Subnets": list(self.network.subnet_ids)}
-        # Instances with disks of their own encrypt those themselves, and refuse a key; any id shows which they are.
-        keyless = JobNetwork(kms_key="00000000-0000-0000-0000-000000000000").volume_key(kind) is None
-        key = None if keyless else self.keys.artefacts.key_arn
+        key = self.keys.artefacts.key_arn if takes_volume_key(kind) else None
         return Hosting(instance_type=kind, vpc=vpc, isolation=True, volume_key=key)
 
     def _monitoring(self) -> Monitoring:

@@ -32,6 +32,11 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.htm
 """
 
 
+def takes_volume_key(instance_type: str) -> bool:
+    """True if the service takes a KMS key for the instance's volume; it refuses one for local disks."""
+    return not _LOCAL_STORAGE.match(instance_type)
+
+
 class NetworkSettings(Settings):
     """Network and encryption of all jobs."""
 
@@ -59,7 +64,7 @@ class NetworkSettings(Settings):
 
     def volume_key(self, instance_type: str) -> str | None:
         """The key of a job's volume; None without one, and for machines that the service refuses it for."""
-        return None if _LOCAL_STORAGE.match(instance_type) else self.kms_key
+        return self.kms_key if takes_volume_key(instance_type) else None
 
     def of_training(self) -> Networking | None:
         """The SDK's object for training jobs; None where nothing is asked for, so that the definition stays short."""
