@@ -37,7 +37,7 @@ class PythonFunction(Construct):
         construct_id: CDK's id.
         function_name: The function's name.
         description: What it does.
-        files: Repository paths, files, of its code; they lie in the function as they lie here.
+        files: Repository paths of its files; the function has the same paths.
         handler: `path/of/file.function`.
         key: Encrypts its environment and its log.
         log_retention: How long the log is kept.

@@ -192,7 +192,7 @@ def _add_targets(
 ) -> None:
     """The machine, once with each input; None: the event itself."""
     own = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
-    # A role of our own: CDK's could be asked for on behalf of another account.
+    # A role of our own: CDK's could be assumed on behalf of another account.
     role = iam.Role(
         rule,
         "Role",

@@ -79,7 +79,7 @@ class ScheduleSettings(Section):
     timezone: str = "UTC"
     """Of a cron expression."""
     parameters: dict[str, str] = {}
-    """Pipeline parameters beside InputData and DataVersion."""
+    """Pipeline parameters other than InputData and DataVersion."""
 
 
 class SchedulingSettings(Section):
@@ -116,14 +116,14 @@ class DeploymentSettings(Section):
 
 
 class MonitoringSettings(Section):
-    """Who is told, and what is too much."""
+    """Notifications and the budget."""
 
     approvers: list[str] = []
     """Mail addresses of those who decide about versions."""
     operations: list[str] = []
-    """Mail addresses of those who are told of failures."""
+    """Mail addresses for failures."""
     monthly_dollars: int = Field(default=500, ge=1)
-    """Of the stack's tagged resources; told at 80 % spent and at 100 % forecast."""
+    """Of the stack's tagged resources; notified at 80 % spent and at 100 % forecast."""
     anomaly_dollars: int = Field(default=50, ge=1)
     """Above what is usual."""
     execution_hours: int = Field(default=24, ge=1)

@@ -1,7 +1,7 @@
 """Containers' code as content-addressed archives: the same files give the same bytes, and their digest names the image.
 
 A bundle is what `containers/<name>/container.toml` includes, at the archive's root, so that
-`containers/<name>/main.py` is the entry point and `medloop` is importable beside it. The local backend unpacks it;
+`containers/<name>/main.py` is the entry point and `medloop` is importable. The local backend unpacks it;
 on AWS the image of that tag is built from it.
 """
 
@@ -22,13 +22,13 @@ from medloop.documents.validation import first_problem
 from medloop.errors import SettingError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-"""The checkout: `containers/` are files beside the package, not part of it."""
+"""The checkout: `containers/` are files next to the package, not part of it."""
 DIGEST_LENGTH = 40
 _LEFT_OUT = {"__pycache__", ".DS_Store"}
 _LEFT_OUT_SUFFIXES = {".pyc", ".pyo"}
 Kind = Literal["training", "processing", "serving", "lambda"]
 Role = Literal["processing", "training", "evaluation", "inference"]
-"""What a job may do on AWS; infra makes a role of IAM for each (docs/security.md)."""
+"""The permissions of a job on AWS; infra makes an IAM role for each (docs/security.md)."""
 
 
 class ContainerSpec(BaseModel):
@@ -71,7 +71,7 @@ class Bundle:
 
     @property
     def key(self) -> str:
-        """Where the bundle lies in the artefact bucket."""
+        """The bundle's key in the artefact bucket."""
         return f"bundles/{self.digest}.tar.gz"
 
 
@@ -91,7 +91,7 @@ def load_container(name: str, root: Path = REPOSITORY) -> ContainerSpec:
     except OSError:
         raise SettingError(f"container {name}: no containers/{name}/container.toml; name an existing one") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"containers/{name}/container.toml: {error}; mend it") from None
+        raise SettingError(f"containers/{name}/container.toml: {error}; fix it") from None
     except ValidationError as error:
         problem = first_problem(error)
         message = f"containers/{name}/container.toml: {problem.field or 'content'}: {problem.reason}; fix it"
@@ -117,14 +117,14 @@ def bundle_files(spec: ContainerSpec, root: Path = REPOSITORY) -> list[Path]:
     for entry in spec.include:
         path = root / entry
         if not path.exists():
-            raise SettingError(f"containers/{spec.name}/container.toml: include {entry!r} doesn't exist; mend the path")
+            raise SettingError(f"containers/{spec.name}/container.toml: include {entry!r} doesn't exist; fix the path")
         found = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         files.update(file.relative_to(root) for file in found if _belongs(file.relative_to(root)))
     return sorted(files, key=lambda file: file.as_posix())
 
 
 def make_bundle(name: str, root: Path = REPOSITORY) -> Bundle:
-    """Pack a container's code; the same files give the same bytes, whoever packs them and when.
+    """Pack a container's code; the same files always give the same bytes.
 
     Raises:
         SettingError: The container's folder is malformed.

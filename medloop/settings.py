@@ -52,7 +52,7 @@ class RunParameter:
 
 @dataclass(frozen=True)
 class Facts:
-    """What follows from a pipeline's settings for those who start it.
+    """Facts about a pipeline's settings that the command line needs.
 
     Args:
         ignored_parameters: Parameters without effect, each with the setting that decides in its place.
@@ -82,7 +82,7 @@ class PipelineSpec:
     smoke_sizes: Callable[[Any], Mapping[str, Any]] = lambda settings: {}
     """Settings to those that smoke=true makes small because of what else was chosen."""
     facts: Callable[[Any], Facts] = lambda settings: Facts()
-    """Settings to what the command line must know of them."""
+    """Function from settings to the facts that the command line needs."""
 
 
 class Preset(BaseModel):
@@ -135,7 +135,7 @@ def load_pipeline(name: str) -> PipelineSpec:
 
 
 def load_presets() -> dict[str, Preset]:
-    """The shipped presets by name: `presets/*.yaml` beside the modules that the entry points name, sorted.
+    """The shipped presets by name: `presets/*.yaml` next to the modules that the entry points name, sorted.
 
     Raises:
         SettingError: A preset's file is malformed.
@@ -199,13 +199,13 @@ def resolve(
             settings = _parsed(spec.settings, _merge(chosen, wanted), "--set")
             chosen = _merge(chosen, spec.smoke_sizes(settings))
         settings = _parsed(spec.settings, _merge(chosen, wanted), "--set")
-    asked = dict(_parse_param(text, spec) for text in params)
-    for key in asked:
+    chosen_parameters = dict(_parse_param(text, spec) for text in params)
+    for key in chosen_parameters:
         if place := spec.facts(settings).ignored_parameters.get(key):
             raise SettingError(
                 f"--param {key}: has no effect, {place} decides; change that with --set, or leave it out"
             )
-    given |= asked
+    given |= chosen_parameters
     check_parameters(spec, settings, given, "--param")
     return Resolved(spec, preset, settings, given)
 
@@ -275,7 +275,7 @@ def _parse_preset(text: str, label: str) -> Preset:
 
 
 def _preset_chain(preset: str | None, pipeline: str) -> list[tuple[str, Preset]]:
-    """From the preset that extends none to the one that was asked for."""
+    """From the preset that extends none to the requested one."""
     if preset is None:
         return []
     shipped = load_presets()
@@ -370,7 +370,7 @@ def _siblings(name: str, model: type[BaseModel]) -> list[str]:
 def _check_value(parameter: RunParameter, text: str, source: str) -> None:
     if parameter.kind == "String":
         if parameter.pattern is not None and not re.fullmatch(parameter.pattern, text):
-            raise SettingError(f"{source} {parameter.name}={_short(text)}: must be {parameter.help}; mend its value")
+            raise SettingError(f"{source} {parameter.name}={_short(text)}: must be {parameter.help}; fix its value")
         return
     try:
         number = int(text) if parameter.kind == "Integer" else float(text)
@@ -378,7 +378,7 @@ def _check_value(parameter: RunParameter, text: str, source: str) -> None:
         number = math.nan
     if not math.isfinite(number):
         kind = "a whole number" if parameter.kind == "Integer" else "a number"
-        raise SettingError(f"{source} {parameter.name}={_short(text)}: must be {kind}; mend its value")
+        raise SettingError(f"{source} {parameter.name}={_short(text)}: must be {kind}; fix its value")
 
 
 def _one_of(name: str, known: Sequence[str], shown: Sequence[str] | None = None) -> str:

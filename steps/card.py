@@ -2,8 +2,8 @@
 
 ModelCardContent is one JSON text, of which the settings are known when the definition is built and the results when it
 runs. `Std:Join` puts them together: what it inserts are registration.json's texts, URIs and parameters, all of
-characters that JSON never escapes, and its JSON (numbers, and metrics whose classes no definition knows beforehand), so
-that the text is valid JSON whatever the run finds.
+characters that JSON never escapes, and its JSON (numbers, and metrics whose classes no definition knows in advance), so
+that the text is always valid JSON.
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-details.html#model-card-schema
 """
 
@@ -31,7 +31,7 @@ ShortText = Annotated[str, Field(max_length=1024)]
 
 
 class CardSettings(Settings):
-    """What a person knows about the model, and no pipeline finds out."""
+    """Fields of the model card that only a person can fill in."""
 
     purpose: LongText = ""
     """What the model is for."""
@@ -62,7 +62,7 @@ class CardSettings(Settings):
 
     @property
     def missing_fields(self) -> tuple[str, ...]:
-        """The fields that are empty and that nobody may approve a version without."""
+        """The required fields that are empty; a version without them can't be approved."""
         given = self.model_dump(include=set(REQUIRED_CARD_FIELDS))
         return tuple(name for name in REQUIRED_CARD_FIELDS if not given[name].strip())
 
@@ -183,7 +183,7 @@ def _training(context: Context, found: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def _evaluation(found: Callable[[str], Any], split: ProcessingStep, evaluate: ProcessingStep) -> dict[str, Any]:
-    """The evaluation in the schema's own metric types, which Studio draws, and where the whole report lies.
+    """The evaluation in the schema's own metric types, which Studio draws, and the URI of the report.
 
     The report is a page, and none of ModelMetrics' reports (bias, explainability, data quality): it is named here.
     """

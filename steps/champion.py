@@ -1,4 +1,4 @@
-"""Champion: finds the versions that the candidate is compared with, and records that its test set is used once more."""
+"""Champion: find the versions that the candidate is compared with, and record one more use of its test set."""
 
 from __future__ import annotations
 

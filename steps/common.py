@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from medloop.cloud.target import Target
 
 MAX_ATTEMPTS = 3
-"""How often a step is tried when the service, not our code, is at fault."""
+"""Attempts of a step when the service fails, not our code."""
 
 
 class ProcessingResources(Settings):
-    """The machine of a processing job."""
+    """Instance of a processing job."""
 
     instance_type: InstanceType = "ml.m5.xlarge"
     volume_gb: int = Field(default=50, ge=1, le=16384)
@@ -42,16 +42,16 @@ class ProcessingResources(Settings):
 
 
 class PipelineSettings(Settings):
-    """What every pipeline has beside its steps."""
+    """Settings of every pipeline, in addition to those of its steps."""
 
     cache_days: int = Field(default=30, ge=0, le=365)
-    """How long an equal earlier run of a step is reused; 0 runs every step each time."""
+    """Days for which the result of an equal earlier step is reused; 0 runs every step each time."""
     tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=40)
-    """Tags of every job, beside medloop's own."""
+    """Tags of every job, in addition to medloop's own."""
     network: NetworkSettings = NetworkSettings()
     tracking: TrackingSettings = TrackingSettings()
     smoke: bool = False
-    """Lays sizes over every preset that prove a whole run in a minute or two, and make no useful model."""
+    """Override the sizes of every preset: a complete run in a minute or two, without a useful model."""
 
     @model_validator(mode="after")
     def _isolated_jobs_track_nothing_far(self) -> Self:
@@ -62,7 +62,7 @@ class PipelineSettings(Settings):
 
 @dataclass(frozen=True)
 class Context:
-    """What a build hands to each of its steps."""
+    """A build's context, passed to each of its steps."""
 
     pipeline: str
     task: Literal["classification", "segmentation"]
@@ -120,7 +120,7 @@ class Context:
 
         Args:
             fixed_inputs: Whether equal arguments mean equal data. A URI that a user gave is compared by name alone,
-                whatever lies there by now: such a step always runs.
+                not by its current content: such a step always runs.
         """
         from sagemaker.mlops.workflow.steps import CacheConfig
 

@@ -26,21 +26,21 @@ EndpointName = Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9](-*[A-Z
 
 
 class DeploySettings(Settings):
-    """How a model is served, by the pipeline or after approval."""
+    """Endpoint of a model, deployed by the pipeline or after approval."""
 
     mode: Literal["approval", "pipeline"] = "approval"
-    """approval: a person approves a version and deploys it; pipeline: what passes the gate is deployed at once."""
+    """approval: deploy a version after its approval; pipeline: deploy a model at once if it passes the gate."""
     endpoint_name: EndpointName
     """The default of the parameter EndpointName."""
     kind: Literal["realtime", "serverless", "async"] = "realtime"
     instance_type: InstanceType = "ml.m5.xlarge"
     instance_count: int = Field(default=1, ge=1, le=100)
     memory_mb: int = 4096
-    """Of a serverless endpoint."""
+    """Memory of a serverless endpoint: 1024 to 6144 in steps of 1024."""
     max_concurrency: int = Field(default=5, ge=1, le=200)
-    """Invocations at once of a serverless endpoint."""
+    """Maximum concurrent invocations of a serverless endpoint."""
     max_concurrent: int = Field(default=4, ge=1, le=1000)
-    """Invocations at once on one instance of an asynchronous endpoint."""
+    """Maximum concurrent invocations on one instance of an asynchronous endpoint."""
 
     @field_validator("memory_mb")
     @classmethod
@@ -80,13 +80,13 @@ class DeploySettings(Settings):
 
 
 class ClassificationDeploySettings(DeploySettings):
-    """Of classifiers."""
+    """Endpoint of a classifier."""
 
     endpoint_name: EndpointName = "medloop-classification"
 
 
 class SegmentationDeploySettings(DeploySettings):
-    """Of segmentation models."""
+    """Endpoint of a segmentation model."""
 
     endpoint_name: EndpointName = "medloop-segmentation"
 
@@ -113,7 +113,7 @@ def deploy_steps(context: Context, settings: DeploySettings, model: Any) -> list
     endpoint = EndpointStep(
         name="Endpoint",
         display_name="Endpoint",
-        description="Create the endpoint, or update it in place: it answers all the time.",
+        description="Create the endpoint, or update it in place: it responds during the update.",
         step_args=session.create_endpoint(
             endpoint_name=context.parameters["EndpointName"],
             config_name=config.properties.EndpointConfigName,

@@ -1,4 +1,4 @@
-"""Evaluate: the scores of the model, and of its champion beside it, as evaluation.json, cases.csv and report.html."""
+"""Evaluate: the scores of the model and of its champion, as evaluation.json, cases.csv and report.html."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OUTPUT = "evaluation"
 MAX_ARGUMENT = 256
 """Characters of a processing job's argument."""
 MAX_FLOORS = 40
-"""A processing job has 100 arguments: two a floor, beside the others."""
+"""A processing job has 100 arguments: two a floor, in addition to the others."""
 FloorValue = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -36,14 +36,14 @@ class EvaluateSettings(ProcessingResources):
     """The evaluation job."""
 
     margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=1)
-    """How much worse than the champion a model may be; set before anyone sees the scores."""
+    """How far below the champion a model may score; set it before the scores are known."""
     floors: dict[str, FloorValue] = Field(default={}, max_length=MAX_FLOORS)
-    """Class to the least AUROC or Dice that it must reach; a model with a class below its floor doesn't pass."""
+    """Minimum AUROC or Dice by class; a model with a class below its floor is refused."""
     surface_tolerance_mm: float = Field(default=DEFAULT_TOLERANCE, ge=0, allow_inf_nan=False)
-    """Segmentation: of the surface Dice, about what two people who outline an organ differ by; in voxels where a header
-    doesn't say mm."""
+    """Segmentation: tolerance of the surface Dice, about the difference between two readers' outlines; in voxels if a
+    header has no unit."""
     note: str = Field(default="", max_length=200)
-    """A caveat that has to stand wherever the score is shown, such as where the data comes from."""
+    """A note that is shown with the score, such as the origin of the data."""
     max_runtime_minutes: int = Field(default=240, ge=1, le=7200)
 
     @field_validator("floors")
@@ -100,7 +100,7 @@ def evaluate_step(
     return ProcessingStep(
         name="Evaluate",
         display_name="Evaluate",
-        description="Score the model, and the champion beside it, on the test patients.",
+        description="Score the model and the champion on the test patients.",
         step_args=make_processor(context, "evaluate", settings).run(
             inputs=[
                 *(processing_input(name, uri) for name, uri in inputs.items()),

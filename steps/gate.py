@@ -1,4 +1,4 @@
-"""Gate: score, champion and floors decide whether the model goes on; else the run fails.
+"""Gate: score, champion and floors decide whether the model is registered; otherwise the execution fails.
 
 The score reaches MinScore, the model is not worse than the champion, and no class is below its floor.
 """
@@ -27,10 +27,10 @@ VERDICT = "gate.verdict"
 
 
 class GateSettings(Settings):
-    """What a model must reach."""
+    """Requirements for registration."""
 
     min_score: float = Field(ge=0)
-    """Bound of the main score; above 1 no model passes."""
+    """Minimum of the main score; above 1 no model passes."""
 
 
 def gate_step(context: Context, evaluate: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
@@ -54,7 +54,7 @@ def gate_step(context: Context, evaluate: ProcessingStep, passed: Sequence[Step]
 
 
 def _fail_step(context: Context, evaluate: ProcessingStep) -> FailStep:
-    """Says the score, the bound, what is left of margin and floors, the comparison, and where the report lies."""
+    """Report the score, the bounds, the comparison with the champion, and the URI of the report."""
     from sagemaker.core.workflow.functions import Join
     from sagemaker.mlops.workflow.fail_step import FailStep
 

@@ -41,14 +41,14 @@ class NetworkSettings(Settings):
     """Network and encryption of all jobs."""
 
     subnets: Annotated[tuple[SubnetId, ...], Field(max_length=16)] = ()
-    """Private subnets that jobs are attached to; empty: outside any VPC of yours."""
+    """Private subnets of all jobs; empty: no VPC."""
     security_group_ids: Annotated[tuple[SecurityGroupId, ...], Field(max_length=5)] = ()
     kms_key: KmsKey | None = None
-    """Encrypts jobs' outputs, and their volumes where the machine allows a key of yours."""
+    """KMS key of jobs' outputs, and of their volumes if the instance type takes a key."""
     isolation: bool = False
     """No job can open a connection; SageMaker moves inputs and outputs for it."""
     encrypt_inter_container: bool = False
-    """Encrypt the traffic between the machines of one job (slower)."""
+    """Encrypt the traffic between the instances of one job (slower)."""
 
     @model_validator(mode="after")
     def _vpc_is_whole(self) -> Self:
@@ -67,7 +67,7 @@ class NetworkSettings(Settings):
         return self.kms_key if takes_volume_key(instance_type) else None
 
     def of_training(self) -> Networking | None:
-        """The SDK's object for training jobs; None where nothing is asked for, so that the definition stays short."""
+        """The SDK's object for training jobs; None if no option is set, so that the definition stays short."""
         from sagemaker.core.training.configs import Networking
 
         if not (self.subnets or self.isolation or self.encrypt_inter_container):
@@ -80,7 +80,7 @@ class NetworkSettings(Settings):
         )
 
     def of_processing(self) -> NetworkConfig | None:
-        """The SDK's object for processing jobs; None where nothing is asked for."""
+        """The SDK's object for processing jobs; None if no option is set."""
         from sagemaker.core.network import NetworkConfig
 
         if not (self.subnets or self.isolation or self.encrypt_inter_container):

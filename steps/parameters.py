@@ -33,8 +33,8 @@ PARAMETERS = (
     RunParameter("Epochs", "Integer", "passes over the training data", setting="train.hyperparameters.epochs"),
     RunParameter("BatchSize", "Integer", "samples a batch", setting="train.hyperparameters.batch_size"),
     RunParameter("LearningRate", "Float", "the highest learning rate", setting="train.hyperparameters.learning_rate"),
-    RunParameter("TrainInstanceType", "String", "the training job's machine", setting="train.instance_type"),
-    RunParameter("TrainInstanceCount", "Integer", "machines of the training job", setting="train.instance_count"),
+    RunParameter("TrainInstanceType", "String", "the training job's instance type", setting="train.instance_type"),
+    RunParameter("TrainInstanceCount", "Integer", "instances of the training job", setting="train.instance_count"),
     RunParameter("MinScore", "Float", "the score that a model must reach", setting="gate.min_score"),
     RunParameter("ApprovalStatus", "String", "a new version's status", setting="registration.approval_status"),
     RunParameter(

@@ -55,7 +55,7 @@ Range = Interval | Choices
 
 
 def wire_value(value: Any) -> str:
-    """A categorical value as the job gets it: JSON, but for text that can't be taken for anything else."""
+    """A categorical value as the job gets it: JSON, except text that can't be mistaken for another type."""
     if not isinstance(value, str):
         return json.dumps(value)
     try:

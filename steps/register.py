@@ -31,14 +31,14 @@ Instances = Annotated[tuple[InstanceType, ...], Field(min_length=1)]
 
 
 class RegisterSettings(CardSettings):
-    """How a version enters the group, and what its model card says."""
+    """Registration of a version and its model card."""
 
     approval_status: Literal["PendingManualApproval", "Approved", "Rejected"] = "PendingManualApproval"
-    """How a version begins; Rejected, whatever this says, where one of the five statements is empty."""
+    """Status of a new version; always Rejected if one of the five required fields is empty."""
     inference_instances: Instances = ("ml.m5.xlarge", "ml.g5.xlarge")
-    """Machines that the version may be served on."""
+    """Instance types that may serve the version."""
     transform_instances: Instances = ("ml.m5.xlarge", "ml.g5.xlarge")
-    """Machines that a batch transform of it may use."""
+    """Instance types of its batch transforms."""
 
 
 def register_step(
@@ -51,7 +51,7 @@ def register_step(
     """The SDK's step: a model package in the group `medloop-<task>`; `model` is the candidate's model.tar.gz.
 
     Raises:
-        SettingError: A version shall begin as Approved, of which nobody stated what it is for.
+        SettingError: A new version is set to Approved, and a required model card field is empty.
     """
     from sagemaker.core.model_registry import create_model_package_from_containers
     from sagemaker.mlops.workflow.model_step import ModelStep

@@ -1,6 +1,6 @@
-"""Experiment tracking of the training jobs: what the settings choose, and the environment that tells the jobs.
+"""Experiment tracking of training jobs: its settings, and the environment variables that pass them to the jobs.
 
-Nothing of it is a hyperparameter; no key stands in any of it. What each tracker gets: docs/tracking.md.
+They are no hyperparameters and contain no key. docs/tracking.md lists what each tracker gets.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TrackingSettings(Settings):
 
 
 def environment(settings: TrackingSettings, uri: Any, group: str, *, local: bool) -> dict[str, Any]:
-    """What training jobs are told of the trackers, for Train and Tune alike.
+    """The trackers' environment variables of training jobs, in Train and Tune.
 
     Args:
         settings: The trackers.
@@ -72,20 +72,20 @@ def environment(settings: TrackingSettings, uri: Any, group: str, *, local: bool
         local: Whether jobs run on this machine.
 
     Raises:
-        SettingError: A store on this machine is asked for on AWS.
+        SettingError: The store is local and the job runs on AWS.
     """
     if not local and settings.mlflow.startswith(("local", "sqlite:")):
         raise SettingError(
             f"tracking.mlflow={settings.mlflow}: jobs on AWS can't reach a store on this machine; "
             "give a tracking server's ARN or address"
         )
-    told = {"MLFLOW_TRACKING_URI": uri}
-    told["MLFLOW_EXPERIMENT_NAME"] = settings.experiment or group
+    variables = {"MLFLOW_TRACKING_URI": uri}
+    variables["MLFLOW_EXPERIMENT_NAME"] = settings.experiment or group
     if settings.wandb != "off":
-        told |= {"WANDB_MODE": settings.wandb, "WANDB_PROJECT": settings.wandb_project or group}
-        told |= {"WANDB_ENTITY": settings.wandb_entity} if settings.wandb_entity else {}
-        told |= {"MEDLOOP_WANDB_SECRET": settings.wandb_secret} if settings.wandb_secret else {}
-    return told
+        variables |= {"WANDB_MODE": settings.wandb, "WANDB_PROJECT": settings.wandb_project or group}
+        variables |= {"WANDB_ENTITY": settings.wandb_entity} if settings.wandb_entity else {}
+        variables |= {"MEDLOOP_WANDB_SECRET": settings.wandb_secret} if settings.wandb_secret else {}
+    return variables
 
 
 def watch_events(trainer: ModelTrainer, place: str) -> ModelTrainer:

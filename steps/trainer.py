@@ -38,43 +38,47 @@ class TrainSettings(Settings):
     """The training job."""
 
     mode: Literal["container", "script"] = "container"
-    """Our own image, or the same code in SageMaker's PyTorch image, its requirements installed at every start."""
+    """container: our own image; script: the same code in SageMaker's PyTorch image, requirements installed at start."""
     instance_type: InstanceType = "ml.g5.xlarge"
     instance_count: int = Field(default=1, ge=1, le=64)
     volume_gb: int = Field(default=100, ge=1, le=16384)
     max_runtime_minutes: int = Field(default=1440, ge=1, le=40320)
     spot: bool = False
-    """Spare machines at a discount, taken back at any time; training goes on from its last checkpoint."""
+    """Use Spot instances: discounted, and reclaimed by AWS at any time; training resumes from its last checkpoint."""
     max_wait_minutes: int | None = Field(default=None, ge=1, le=80640)
-    """With spot: for running and waiting together; None is twice max_runtime_minutes."""
+    """With spot: maximum of running and waiting together; None is twice max_runtime_minutes."""
     checkpoints: bool | None = None
-    """Keep checkpoints in the artefact bucket while the job runs, for one like it to go on from. None: Train does, but
-    where `weights` or `split.previous` name what may change unseen; tuned jobs only on spot, which does so always."""
+    """Keep checkpoints in the artefact bucket while the job runs; an equal job resumes from them. None: Train does, but
+    if `weights` or `split.previous` is set; trials only with spot, which always keeps them."""
     keep_alive_minutes: int = Field(default=0, ge=0, le=MAX_KEEP_ALIVE_MINUTES)
-    """Keep the machines for the next job (a warm pool; billed meanwhile)."""
+    """Keep the instances for the next job (a warm pool, billed until it ends)."""
     pip_cache: bool = False
     """Script mode in a warm pool: keep what pip downloaded on the pool's volume."""
     weights: S3Uri | None = None
-    """An earlier model (folder or model.tar.gz) to go on from."""
+    """S3 URI of an earlier model (folder or model.tar.gz) to start from."""
     hyperparameters: Hyperparameters = Hyperparameters()
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         if self.spot and self.keep_alive_minutes:
-            raise ValueError("spot and keep_alive_minutes exclude each other: spot machines make no warm pool")
+            raise ValueError("spot and keep_alive_minutes exclude each other: Spot instances make no warm pool")
         if self.instance_count > 1 and self.hyperparameters.strategy == "single":
             raise ValueError(
                 f"instance_count={self.instance_count} needs hyperparameters.strategy=ddp or fsdp: with single, one "
-                "machine trains and the others are paid for nothing"
+                "instance trains and the others idle"
             )
         if self.spot and self.mode == "script":
-            raise ValueError("spot needs mode=container: script mode's shell hides the signal that a machine is taken")
+            raise ValueError(
+                "spot needs mode=container: script mode's shell doesn't forward the signal of a reclaimed instance"
+            )
         if self.max_wait_minutes is not None and not self.spot:
             raise ValueError("max_wait_minutes is for spot; set spot=true or leave it out")
         if self.max_wait_minutes is not None and self.max_wait_minutes < self.max_runtime_minutes:
             raise ValueError("max_wait_minutes counts the running too; it must be at least max_runtime_minutes")
         if self.pip_cache and (self.mode != "script" or not self.keep_alive_minutes):
-            raise ValueError("pip_cache needs mode=script and keep_alive_minutes: it lies on the warm pool's volume")
+            raise ValueError(
+                "pip_cache needs mode=script and keep_alive_minutes: the cache is on the warm pool's volume"
+            )
         return self
 
 
@@ -165,7 +169,7 @@ def channels(settings: TrainSettings, data: SplitData) -> list[InputData]:
 def hyperparameters(context: Context, settings: Hyperparameters) -> dict[str, Any]:
     """Every hyperparameter as JSON text, but those that are pipeline parameters.
 
-    A parameter's value arrives as bare text: a number is JSON as it stands, and the job takes text that is no JSON
+    A parameter's value arrives as plain text: a number is valid JSON, and the job takes text that is no JSON
     (the network's name) for itself.
     """
     wire: dict[str, Any] = dict(settings.to_wire())
@@ -189,7 +193,7 @@ def environment(context: Context, settings: TrainSettings, container: str) -> di
 def _compute(context: Context, settings: TrainSettings) -> Compute:
     from sagemaker.core.training.configs import Compute
 
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         "volume_kms_key_id": context.settings.network.volume_key(settings.instance_type),
         "keep_alive_period_in_seconds": 60 * settings.keep_alive_minutes or None,
         "enable_managed_spot_training": settings.spot or None,
@@ -198,7 +202,7 @@ def _compute(context: Context, settings: TrainSettings) -> Compute:
         instance_type=context.parameters["TrainInstanceType"],
         instance_count=context.parameters["TrainInstanceCount"],
         volume_size_in_gb=settings.volume_gb,
-        **{name: value for name, value in asked.items() if value is not None},
+        **{name: value for name, value in options.items() if value is not None},
     )
 
 
@@ -215,18 +219,18 @@ def _stopping_condition(settings: TrainSettings) -> StoppingCondition:
 def _keeps_checkpoints(settings: AnyTrainSettings, split: SplitSettings, step: str) -> bool:
     """Whether the job's checkpoints are kept beyond it.
 
-    A tuning job's trials get new names at each run, so that nothing would go on from theirs but on spot, within a job.
+    A tuning job's trials get new names at each run, so only Spot training, within one job, resumes from checkpoints.
     """
     if settings.spot or settings.checkpoints is not None:
         return settings.spot or bool(settings.checkpoints)
-    # The place is made of names; a job refuses checkpoints of other weights or of another split that lie there.
+    # The path is made of names; a job refuses checkpoints of other weights or of another split in it.
     return step == "Train" and settings.weights is None and split.previous is None
 
 
 def _checkpoint_config(context: Context, settings: AnyTrainSettings, container: str, data: SplitData, step: str) -> Any:
-    """Where checkpoints lie: the same place for jobs that would train the same, another for all others.
+    """The path of checkpoints: the same for jobs that would train the same model, another for all others.
 
-    A job that was stopped or lost its machine is followed by one that finds what it left. The execution's id can't be
+    After a job was stopped or lost its instance, an equal job resumes from its checkpoints. The execution's id can't be
     in it: the step cache compares this place. What shapes the model is: code, settings, data and the run's parameters.
     """
     from sagemaker.core.shapes import CheckpointConfig

@@ -1,7 +1,7 @@
-"""Tune: a hyperparameter tuning job in Train's place; its best model goes on.
+"""Tune: a hyperparameter tuning job instead of Train; its best model is evaluated.
 
-The SDK's tuner drops the volume's KMS key, network isolation, the encryption between machines and the warm pool, and
-hides faults of the VPC. So the definition of the tuned jobs is taken from the request that Train would make, member by
+The SDK's tuner drops the volume's KMS key, network isolation, the encryption between instances and the warm pool, and
+hides errors of the VPC. So the definition of the tuned jobs is taken from the request that Train would make, member by
 member, as far as the service's model has them.
 """
 
@@ -55,24 +55,24 @@ class WarmStartSettings(Settings):
 
 
 class TuneSettings(Settings):
-    """The tuning job; its training jobs are what `train` says, but for the tuned hyperparameters."""
+    """The tuning job. Its training jobs use the settings of `train`, except for the tuned hyperparameters."""
 
     enabled: bool = False
-    """Tune in Train's place."""
+    """Run a tuning job instead of Train."""
     strategy: Literal["Bayesian", "Random", "Grid", "Hyperband"] = "Bayesian"
     max_jobs: int | None = Field(default=None, ge=1, le=MAX_JOBS)
-    """None: 20; a grid's number follows from its values."""
+    """None: 20; for a Grid, the number of combinations."""
     max_parallel_jobs: int = Field(default=2, ge=1, le=MAX_PARALLEL)
     max_runtime_minutes: int | None = Field(default=None, ge=2, le=262_800)
-    """Of the whole tuning; None is no limit beside the number of jobs."""
+    """Maximum runtime of the tuning job; None: only the number of jobs limits it."""
     early_stopping: Literal["Off", "Auto"] = "Off"
-    """Auto stops a training job whose objective lies behind the median of the earlier ones."""
+    """Auto stops a training job if its objective is worse than the median of the earlier ones."""
     metric: str | None = None
     """The objective; None is the task's main score on the val split."""
     maximise: bool | None = None
     """None: metrics whose name ends in `loss` are minimised, all others maximised."""
     min_epochs: int = Field(default=1, ge=1)
-    """Hyperband stops no training job before."""
+    """Hyperband: minimum epochs of a training job before it may be stopped."""
     ranges: dict[str, Annotated[Interval | Choices, Field(union_mode="left_to_right")]] = Field(
         default={"learning_rate": Interval(min=1e-5, max=1e-2, scaling="Logarithmic")}, min_length=1, max_length=30
     )
@@ -163,7 +163,7 @@ def tune_step(
 def train_or_tune(
     context: Context, train: AnyTrainSettings, tune: TuneSettings, container: str, data: SplitData
 ) -> tuple[TrainingStep | TuningStep, Any]:
-    """The step that makes the model, and the model's model.tar.gz: Train, or Tune in its place.
+    """The step that makes the model, and the model's model.tar.gz: Train, or Tune instead of it.
 
     Args:
         context: The build.
@@ -182,7 +182,7 @@ def train_or_tune(
 def best_artefact(tune: TuningStep) -> Any:
     """The best model's model.tar.gz: resolved when the step has run (or was found in the cache).
 
-    The tuning job's own output path, not this execution's: a cached step's models lie where the earlier one put them.
+    The tuning job's output path, not this execution's: a cached step's models are in the earlier execution's path.
     """
     from sagemaker.core.workflow.functions import Join
 

@@ -1,6 +1,6 @@
-"""Whether endpoints serve what was decided: asked daily, as an event that the service never sent is no dead letter.
+"""Check daily that endpoints serve the approved versions, as an event that the service never sent is no dead letter.
 
-It only tells. What somebody changed by hand isn't changed back by a clock.
+It only notifies. A change by hand isn't reverted.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ SETTLED, FORGOTTEN = timedelta(hours=4), timedelta(days=7)
 def check(group: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
     """What a person is to know of a group's versions and endpoints.
 
-    Told are, of any of the stack's endpoints: a version that is served and not Approved, an endpoint that serves a
+    Reported are, for any of the stack's endpoints: a version that is served and not Approved, an endpoint that serves a
     version and isn't in service. And of the newest Approved version, in the week after its approval, that it isn't
-    deployed; but not where an alarm rolled it back, which was told then.
+    deployed; but not where an alarm rolled it back, which was reported then.
 
     Args:
         group: The model package group.
@@ -51,14 +51,14 @@ def check(group: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any
     approved = approved_versions(sagemaker, group)
     numbers = {int(arn.rpartition("/")[2]) for arn in approved}
     for name in place.endpoints:
-        if amiss := _amiss(name, group, numbers, sagemaker):
-            return amiss
+        if problem := _find_problem(name, group, numbers, sagemaker):
+            return problem
     if not approved:
         return answered("nothing", f"{group}: no version is Approved, and none is served")
     return _undeployed(sagemaker.describe_model_package(ModelPackageName=approved[-1]), place, sagemaker)
 
 
-def _amiss(name: str, group: str, approved: set[int], sagemaker: SageMakerClient) -> dict[str, Any] | None:
+def _find_problem(name: str, group: str, approved: set[int], sagemaker: SageMakerClient) -> dict[str, Any] | None:
     """What is wrong with an endpoint that serves one of the group's versions; None of any other."""
     found = describe_endpoint(sagemaker, name)
     served = found and version_of_config(found["EndpointConfigName"], group)
@@ -68,7 +68,7 @@ def _amiss(name: str, group: str, approved: set[int], sagemaker: SageMakerClient
     if served not in approved:
         return tell(f"{model} is not Approved and served", f"endpoint {name} serves {model}; {BACK}")
     if status != "InService":
-        return tell(f"endpoint {name} is {status}", f"{model} should be served; look at it, and approve {model} anew")
+        return tell(f"endpoint {name} is {status}", f"{model} should be served; look at it, and approve {model} again")
     return None
 
 
@@ -85,6 +85,6 @@ def _undeployed(newest: Mapping[str, Any], place: Place, sagemaker: SageMakerCli
         return answered("nothing", f"endpoint {name} serves {model}")
     planned = converge(newest, place, sagemaker)
     if planned["action"] in ("deploy", "remove"):
-        mend = f"approve it anew: medloop models approve {model} --reason TEXT --yes --target aws; or reject it"
-        return tell(f"{model} is approved and not deployed", f"no event told of it, or its deployment ended; {mend}")
+        fix = f"approve it again: medloop models approve {model} --reason TEXT --yes --target aws; or reject it"
+        return tell(f"{model} is approved and not deployed", f"no event reported it, or its deployment ended; {fix}")
     return planned if planned["action"] == "tell" else answered("nothing", planned["reason"])

@@ -80,7 +80,7 @@ class Deployment(Construct):
             artefact_bucket: Holds the models.
             volume_key: Encrypts the volumes of endpoints' machines.
             approvers: Who decides.
-            operations: Who is told of failures.
+            operations: The topic for failures.
             tags: Of models, configurations and endpoints.
             around: Key, logs, dead letters, network.
         """
@@ -197,7 +197,7 @@ class Deployment(Construct):
         endpoints = [self._arn("endpoint", name) for name in self.endpoints]
         configs = [self._arn("endpoint-config", f"{name}-*") for name in self.groups]
         for sid, allowed, resources in (
-            # A list is asked about no single version: the action knows no resource.
+            # The list action has no resource: it lists all versions.
             ("ListVersions", ["sagemaker:ListModelPackages"], ["*"]),
             ("ReadVersions", ["sagemaker:DescribeModelPackage"], packages),
             ("ReadEndpoints", ["sagemaker:DescribeEndpoint"], endpoints),
@@ -219,7 +219,7 @@ class Deployment(Construct):
             **inside_vpc(vpc["Subnets"], vpc["SecurityGroupIds"]),
         }
         sagemaker = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
-        # The service lends the key to the machines by a grant that whoever makes the endpoint must be allowed.
+        # The service grants the key to the instances; the creator of the endpoint must be allowed to make that grant.
         lent = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
         for sid, allowed, resources, conditions in (
             ("CreateModels", ["sagemaker:CreateModel"], models, closed),
@@ -279,7 +279,7 @@ class Deployment(Construct):
         )
 
     def _check_daily(self, around: Surroundings) -> None:
-        """An event that the service didn't send is lost to every queue: the clock asks what it might have told."""
+        """An event that the service didn't send is lost to every queue: the daily check finds such decisions."""
         start_daily(
             self,
             "Check",

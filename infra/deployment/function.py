@@ -1,6 +1,6 @@
 """The function behind approval.asl.json: what follows from an event about a version, or from the clock's question.
 
-Standard library only, beside boto3, which the function's runtime brings.
+Standard library and boto3 only: the function's runtime has no other package.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ An event only says that something changed; it may come twice, late, or after a n
 the registry and the endpoint say now: the newest Approved version shall be served. The requests are those of
 `medloop endpoints deploy`, their names made of the version and of their content.
 
-Standard library only, beside boto3, which the function's runtime brings.
+Standard library and boto3 only: the function's runtime has no other package.
 """
 
 from __future__ import annotations
@@ -262,8 +262,8 @@ def _ask(package: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str, An
         f"Then: medloop models approve|reject {model} --reason TEXT --target aws",
     ]
     answer = answered("approve", f"{model} waits for a decision")
-    told = {"subject": f"medloop: {model} waits for approval"[:MAX_SUBJECT], "message": "\n".join(lines)}
-    return {**answer, **told, "measured": _measured(package, sagemaker)}
+    mail = {"subject": f"medloop: {model} waits for approval"[:MAX_SUBJECT], "message": "\n".join(lines)}
+    return {**answer, **mail, "measured": _measured(package, sagemaker)}
 
 
 def _measured(package: Mapping[str, Any], sagemaker: SageMakerClient) -> list[dict[str, Any]]:
@@ -295,7 +295,7 @@ def _score(package: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 def _console(folder: str, arn: str) -> str:
-    """The page of the console that shows the report; whoever opens it needs the approver's rights."""
+    """The page of the console that shows the report; opening it requires the approver's permissions."""
     bucket, key = split_s3_uri(folder)
     region = arn.split(":")[3]
     query = f"region={region}&prefix={quote(f'{key}/{REPORT_FILE}')}"
@@ -303,7 +303,7 @@ def _console(folder: str, arn: str) -> str:
 
 
 def tell(what: str, reason: str) -> dict[str, Any]:
-    """The answer that operations are told something."""
+    """The result that notifies operations."""
     return {**answered("tell", reason), "subject": f"medloop: {what}"[:MAX_SUBJECT], "message": f"{what}: {reason}"}
 
 

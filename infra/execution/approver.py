@@ -23,7 +23,7 @@ class Approver(Construct):
         scope: CDK's parent.
         construct_id: CDK's id.
         access: Who approves.
-        storage: Where the evidence lies.
+        storage: The evidence's bucket.
         pipelines: Names of the pipelines, whose runs led to the versions.
         groups: Names of the model package groups.
     """

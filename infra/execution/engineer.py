@@ -21,7 +21,7 @@ from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
 class Engineer(Construct):
     """The engineers' role; who assumes it has signed in with a second factor.
 
-    What their pipelines do, they do with the pipeline's role and the jobs': whoever writes a job's code decides what
+    What their pipelines do, they do with the pipeline's role and the jobs': the author of a job's code decides what
     becomes of what that job reads. Images are built by an administrator (`make images`), so that code in them is seen.
 
     Args:

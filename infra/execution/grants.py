@@ -45,7 +45,7 @@ def signed_in(people: Sequence[str]) -> iam.CompositePrincipal:
 
 
 def inside_vpc(subnets: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
-    """The condition that what SageMaker starts runs in the VPC, in nothing but these; none where there is no VPC."""
+    """The condition that jobs run only in these subnets and security groups; none without a VPC."""
     if not groups:
         return {}
     return {
@@ -91,7 +91,7 @@ def use_key(sid: str, key: kms.IKey, *, write: bool, machines: bool = False) -> 
 
 
 def lend_key(sid: str, key: kms.IKey) -> iam.PolicyStatement:
-    """Let a service of AWS's use a key for the volumes of machines, and nobody else."""
+    """Let only an AWS service use a key for the volumes of instances."""
     return statement(sid, ["kms:CreateGrant"], [key.key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}})
 
 

@@ -15,7 +15,7 @@ from infra.network.vpc import Network
 from infra.storage.buckets import Storage
 
 JOBS = "pipelines-*"
-"""How the service names the jobs of pipelines; but for tuning jobs, whose names have 32 characters at most."""
+"""Prefix of the names of pipelines' jobs, except tuning jobs: their names have 32 characters at most."""
 TAG = "medloop:pipeline"
 """Every job of ours carries it (steps/common.py)."""
 TUNE = "CreateHyperParameterTuningJob"
@@ -99,7 +99,7 @@ class PipelineRole(Construct):
             ),
             statement("DescribeTunedJobs", ["sagemaker:DescribeTrainingJob"], [self._arn("training-job", "*")]),
             statement("TagJobs", ["sagemaker:AddTags"], named),
-            # At its creation alone: with our tag on it, anybody's tuning job could be stopped.
+            # At its creation alone: with our tag on it, the tuning jobs of others could be stopped.
             statement(
                 "TagTuning", ["sagemaker:AddTags"], [tuning], {"StringEquals": {"sagemaker:TaggingAction": TUNE}}
             ),

@@ -51,7 +51,7 @@ class Images(Construct):
             removal_policy=cdk.RemovalPolicy.RETAIN if keep else cdk.RemovalPolicy.DESTROY,
         )
         repository.add_lifecycle_rule(
-            # Whatever has a tag stays: a version's image is needed as long as the version may be served.
+            # Tagged images stay: a version's image is needed as long as the version may be served.
             description="layers of pushes that were broken off",
             tag_status=ecr.TagStatus.UNTAGGED,
             max_image_age=cdk.Duration.days(7),

@@ -62,13 +62,13 @@ class Monitoring(Construct):
             endpoints: Names of the endpoints.
             machines: State machines by the runbook entry of their failure.
             functions: The stack's functions.
-            operations: Who is told.
+            operations: The topic for notifications.
             dead_letters: Events that could not be delivered.
             rules: Names of the rules whose events those are.
             limits: What is too much.
             tags: Names and values that the stack's resources, and pipelines' jobs, are known by in the bill.
             key: Encrypts the trail.
-            trail_bucket: Where the trail lies.
+            trail_bucket: The trail's bucket.
             watched_buckets: Whose objects' reads and writes are in the trail.
             log_retention: How long the trail's log is kept.
         """
@@ -91,7 +91,7 @@ class Monitoring(Construct):
         self,
         name: str,
         entry: str,
-        told: str,
+        meaning: str,
         metric: cloudwatch.IMetric,
         threshold: float = 0,
         when: cloudwatch.ComparisonOperator = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
@@ -101,7 +101,7 @@ class Monitoring(Construct):
             self,
             name,
             alarm_name=name,
-            alarm_description=f"Runbook: {entry}. {told}",
+            alarm_description=f"Runbook: {entry}. {meaning}",
             metric=metric,
             threshold=threshold,
             comparison_operator=when,
@@ -151,13 +151,13 @@ class Monitoring(Construct):
         self._alarm("medloop-function-errors", "medloop-function-errors", "A function ended with an error.", total)
 
     def _dead_letter_alarms(self, queue: sqs.IQueue, rules: Sequence[str]) -> None:
-        """What lies in the queue, and what could not even be put there."""
+        """Messages in the queue, and failures to store one."""
         period = Duration.minutes(5)
         lost: dict[str, cloudwatch.IMetric] = {
             f"r{number}": _event_metric("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": rule}, period)
             for number, rule in enumerate(rules)
         }
-        # Schedules of `medloop schedules` and of the stack lie in the account's own group.
+        # Schedules of `medloop schedules` and of the stack are in the account's default group.
         lost["s"] = _event_metric(
             "AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount", {"ScheduleGroup": "default"}, period
         )
@@ -171,9 +171,9 @@ class Monitoring(Construct):
         self._alarm("medloop-dead-letters", "medloop-dead-letters", "An event could not be delivered.", waiting)
 
     def _budget(self, limits: MonitoringSettings, tags: Mapping[str, Sequence[str]]) -> None:
-        """Whatever bears one of the tags."""
+        """Resources with one of the tags."""
         subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="SNS", address=self.operations.topic_arn)
-        told = [("ACTUAL", 80), ("FORECASTED", 100)]
+        thresholds = [("ACTUAL", 80), ("FORECASTED", 100)]
         budgets.CfnBudget(
             self,
             "Budget",
@@ -194,7 +194,7 @@ class Monitoring(Construct):
                     ),
                     subscribers=[subscriber],
                 )
-                for kind, percent in told
+                for kind, percent in thresholds
             ],
         )
 
@@ -345,7 +345,7 @@ def _event_metric(namespace: str, name: str, dimensions: Mapping[str, str], peri
 
 
 def _charges() -> cloudwatch.Metric:
-    """Billing's metrics live in one region, whatever the stack's."""
+    """Billing's metrics are in one region, independent of the stack's."""
     return cloudwatch.Metric(
         namespace="AWS/Billing",
         metric_name="EstimatedCharges",

@@ -35,7 +35,7 @@ class Notifications(Construct):
             construct_id: Under which name there.
             key: Encrypts messages; its policy must let PUBLISHERS and EventBridge use it.
             approvers: Mail addresses of those who decide about versions.
-            operations: Mail addresses of those who are told of failures.
+            operations: Mail addresses for failures.
         """
         super().__init__(scope, construct_id)
         self.approvers = self._topic("Approvers", "medloop-approvers", key, approvers)

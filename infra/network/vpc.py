@@ -17,11 +17,11 @@ from infra.tracking.actions import SERVER_ACTIONS
 
 @dataclass(frozen=True)
 class Service:
-    """A service that is reached from inside, and what may be asked of it there.
+    """A service that is reached from inside the VPC, and its allowed actions.
 
     Args:
         name: The endpoint's name.
-        actions: IAM actions that pass; anything else is refused, whoever asks.
+        actions: Allowed IAM actions; all others are refused for every caller.
     """
 
     name: str

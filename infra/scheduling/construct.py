@@ -58,7 +58,7 @@ class Scheduling(Construct):
             schedules: Schedules of the stack's own.
             data_bucket: Holds raw/<pipeline>/<data set>/; it must send its events to EventBridge.
             artefact_bucket: May hold data sets too (`medloop run` names it as the place for uploads).
-            operations: Who is told of a retraining that was not started.
+            operations: The topic for retrainings that were not started.
             around: Key (of schedules, too), logs, dead letters, network.
         """
         super().__init__(scope, construct_id)

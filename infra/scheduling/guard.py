@@ -5,9 +5,9 @@ request, `wait` where an execution of the pipeline runs, or `skip` where nothing
 
 Two guards may look at the same moment. Both then name the same newest execution in their token, and the service makes
 one execution of one token: "at most one" needs no lock of our own. The other guard is refused, or is given the first
-one's execution: so it looks whether what runs is what it wished for, and waits where it isn't.
+one's execution: so it checks whether the running execution is the requested one, and waits if it is not.
 
-Standard library only, beside boto3, which the function's runtime brings.
+Standard library and boto3 only: the function's runtime has no other package.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ RAW = "raw"
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a trigger asks for.
+class Trigger:
+    """A pipeline and its parameters, as a trigger requests them.
 
     Args:
         pipeline: The pipeline's name.
@@ -56,33 +56,33 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return decide(read_trigger(event["trigger"]), boto3.client("sagemaker"), boto3.client("s3"))
 
 
-def read_trigger(trigger: Mapping[str, Any]) -> Wish:
+def read_trigger(event: Mapping[str, Any]) -> Trigger:
     """A schedule's request (StartPipelineExecution's own words), or S3's event of a manifest.
 
     Raises:
         SettingError: It is neither.
         DataError: The data set's name can't be recorded with a model.
     """
-    if trigger.get("source") == "aws.s3":
-        return _arrival(trigger["detail"])
-    parameters = {item["Name"]: item["Value"] for item in trigger.get("PipelineParameters", [])}
-    if not trigger.get("PipelineName") or not parameters.get("InputData"):
-        raise SettingError("the trigger names no PipelineName or no InputData; make the schedule anew")
+    if event.get("source") == "aws.s3":
+        return _arrival(event["detail"])
+    parameters = {item["Name"]: item["Value"] for item in event.get("PipelineParameters", [])}
+    if not event.get("PipelineName") or not parameters.get("InputData"):
+        raise SettingError("the trigger names no PipelineName or no InputData; create the schedule again")
     recordable(parameters["InputData"])
-    return Wish(trigger["PipelineName"], parameters, trigger.get("PipelineExecutionDescription", "schedule"))
+    return Trigger(event["PipelineName"], parameters, event.get("PipelineExecutionDescription", "schedule"))
 
 
-def _arrival(detail: Mapping[str, Any]) -> Wish:
+def _arrival(detail: Mapping[str, Any]) -> Trigger:
     bucket, key = detail["bucket"]["name"], detail["object"]["key"]
     parts = key.split("/")
     if len(parts) < 4 or parts[0] != RAW or parts[-1] != MANIFEST:
         raise SettingError(f"s3://{bucket}/{key}: is no {RAW}/<pipeline>/<data set>/{MANIFEST}")
     uri = recordable(f"s3://{bucket}/{key.removesuffix(MANIFEST)}")
-    return Wish(parts[1], {"InputData": uri}, f"new data {uri}")
+    return Trigger(parts[1], {"InputData": uri}, f"new data {uri}")
 
 
-def decide(wish: Wish, sagemaker: SageMakerClient, s3: S3Client) -> dict[str, Any]:
-    """What is to be done about a wish now.
+def decide(trigger: Trigger, sagemaker: SageMakerClient, s3: S3Client) -> dict[str, Any]:
+    """Decide about a trigger: start, wait or skip.
 
     Returns:
         `action` (start, wait, skip), `reason`, `pipeline`, and with `start` the request.
@@ -90,28 +90,28 @@ def decide(wish: Wish, sagemaker: SageMakerClient, s3: S3Client) -> dict[str, An
     Raises:
         DataError: There is no data.
     """
-    executions = _newest_first(sagemaker, wish.pipeline)
+    executions = _newest_first(sagemaker, trigger.pipeline)
     running = [e for e in executions if e["PipelineExecutionStatus"] in RUNNING]
     if running:
-        return _answer("wait", wish, f"{running[0]['PipelineExecutionArn']} runs")
-    version = data_version(s3, wish.parameters["InputData"])
+        return _answer("wait", trigger, f"{running[0]['PipelineExecutionArn']} runs")
+    version = data_version(s3, trigger.parameters["InputData"])
     if version is None:
-        raise DataError(f"{wish.parameters['InputData']}: there is no file below it; the pipeline was not started")
-    parameters = {**wish.parameters, "DataVersion": version}
-    if same := _same(sagemaker, wish.pipeline, executions, parameters):
-        return _answer("skip", wish, f"nothing changed since {same}")
+        raise DataError(f"{trigger.parameters['InputData']}: there is no file below it; the pipeline was not started")
+    parameters = {**trigger.parameters, "DataVersion": version}
+    if same := _same(sagemaker, trigger.pipeline, executions, parameters):
+        return _answer("skip", trigger, f"nothing changed since {same}")
     newest = executions[0]["PipelineExecutionArn"] if executions else "none"
     request = {
-        "PipelineName": wish.pipeline,
-        "PipelineExecutionDescription": wish.origin,
+        "PipelineName": trigger.pipeline,
+        "PipelineExecutionDescription": trigger.origin,
         "PipelineParameters": [{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
-        "ClientRequestToken": hashlib.sha256(f"{wish.pipeline}\n{newest}".encode()).hexdigest(),
+        "ClientRequestToken": hashlib.sha256(f"{trigger.pipeline}\n{newest}".encode()).hexdigest(),
     }
-    return {**_answer("start", wish, "the data, the parameters or the pipeline changed"), "request": request}
+    return {**_answer("start", trigger, "the data, the parameters or the pipeline changed"), "request": request}
 
 
 def confirm(started: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str, Any]:
-    """Whether the execution that a start answered with has the parameters that were asked for.
+    """Check that the started execution has the requested parameters.
 
     Args:
         started: `request`: StartPipelineExecution's; `execution`: the ARN that it answered with.
@@ -124,8 +124,8 @@ def confirm(started: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str,
     return {"action": "done" if _given(sagemaker, started["execution"]) == wanted else "wait"}
 
 
-def _answer(action: str, wish: Wish, reason: str) -> dict[str, Any]:
-    return {"action": action, "pipeline": wish.pipeline, "reason": reason}
+def _answer(action: str, trigger: Trigger, reason: str) -> dict[str, Any]:
+    return {"action": action, "pipeline": trigger.pipeline, "reason": reason}
 
 
 def _newest_first(sagemaker: SageMakerClient, pipeline: str) -> list[PipelineExecutionSummaryTypeDef]:

@@ -1,4 +1,4 @@
-"""Buckets: raw data as it arrives, artefacts of pipelines, and logs of who asked for what."""
+"""Buckets: raw data as it arrives, artefacts of pipelines, and access logs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Storage(Construct):
 
 
 def _refuse_other_keys(bucket: s3.Bucket, key: kms.IKey) -> None:
-    """An object that is stored under another key would stay readable by whoever has that one."""
+    """An object that is stored under another key would stay readable with that key."""
     everything = [bucket.arn_for_objects("*")]
     bucket.add_to_resource_policy(
         iam.PolicyStatement(

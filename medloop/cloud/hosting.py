@@ -15,7 +15,7 @@ MAX_NAME = 63
 
 @dataclass(frozen=True)
 class Hosting:
-    """The machine behind an endpoint.
+    """Instances or serverless memory of an endpoint.
 
     Args:
         kind: `realtime` and `async` run on instances, `serverless` on memory by the request.
@@ -61,14 +61,14 @@ class Hosting:
 
 
 def model_request(hosting: Hosting, package: str, role: str) -> dict[str, Any]:
-    """CreateModel's request for a registered version, but for the name."""
+    """CreateModel's request for a registered version, without its name."""
     request: dict[str, Any] = {"PrimaryContainer": {"ModelPackageName": package}, "ExecutionRoleArn": role}
     request |= {"EnableNetworkIsolation": True} if hosting.isolation else {}
     return request | ({"VpcConfig": hosting.vpc} if hosting.vpc else {})
 
 
 def config_request(hosting: Hosting, model: str, place: str) -> dict[str, Any]:
-    """CreateEndpointConfig's request, but for the name."""
+    """CreateEndpointConfig's request, without its name."""
     queue = hosting.asynchronous(place)
     request: dict[str, Any] = {"ProductionVariants": [hosting.variant(model)]}
     request |= {"AsyncInferenceConfig": queue} if queue else {}
@@ -80,8 +80,8 @@ def named_requests(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """CreateModel's and CreateEndpointConfig's requests for a registered version, whole.
 
-    Their names are made of the version and of their content, so that whoever deploys the same version in the same way
-    asks for the same, a second time too.
+    Their names are made of the version and of their content, so two deployments of the same version with the
+    same hosting send the same requests.
 
     Args:
         hosting: On what.

@@ -1,4 +1,4 @@
-"""Where things lie in the artefact bucket, on either target."""
+"""Keys and prefixes of the artefact bucket, on either target."""
 
 from __future__ import annotations
 

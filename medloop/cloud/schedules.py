@@ -1,7 +1,7 @@
 """Schedules of EventBridge Scheduler that start a pipeline.
 
 The target is StartPipelineExecution itself (a "universal target"), because the templated one can't fill a parameter
-anew at each start: DataVersion, which tells the step cache that the data may have changed, is the schedule's own
+at each start: DataVersion, which tells the step cache that the data may have changed, is the schedule's own
 execution id, and the start's token too, so that a delivery that is repeated starts nothing twice.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 
@@ -33,7 +33,7 @@ PREFIX = "medloop-"
 
 @dataclass(frozen=True)
 class Guard:
-    """The deployed stack's guard, which starts pipelines in a schedule's stead.
+    """The deployed stack's guard, which starts pipelines instead of a schedule.
 
     Args:
         arn: Its state machine's.
@@ -165,7 +165,7 @@ def list_schedules(target: Target) -> list[Schedule]:
 
 
 def delete_schedule(target: Target, name: str) -> None:
-    """Delete a schedule; executions that it started go on.
+    """Delete a schedule; executions that it started keep running.
 
     Raises:
         UserError: There is none.
@@ -183,7 +183,7 @@ def _absent(error: ClientError, name: str) -> Exception:
 
 
 def _request(text: str | None) -> dict[str, Any]:
-    """A schedule's input as StartPipelineExecution takes it; empty where somebody else's schedule has another."""
+    """A schedule's input as StartPipelineExecution takes it; empty if the schedule's input has another form."""
     try:
         content = json.loads(text or "{}")
     except ValueError:

@@ -54,7 +54,7 @@ def open_target(name: TargetName, home: Path | None = None) -> Target:
 def without_telemetry(session: PipelineSession) -> Iterator[None]:
     """The SDK's documented opt-out, for the calls that would send telemetry.
 
-    Only around those calls, because each of the SDK's look-ups in a non-empty configuration validates it anew
+    Only around those calls, because each of the SDK's look-ups in a non-empty configuration validates it again
     (0.2 s each, 9 s a pipeline).
     """
     before = session.sagemaker_config
@@ -94,7 +94,7 @@ def _open_aws() -> Target:
     try:
         session = boto3.Session()
     except BotoCoreError as error:
-        raise TargetError(f"target aws: {error}; mend AWS_PROFILE or your AWS configuration") from None
+        raise TargetError(f"target aws: {error}; correct AWS_PROFILE or your AWS configuration") from None
     if session.region_name is None:
         raise TargetError("target aws: no region; set AWS_DEFAULT_REGION")
     bucket = _required(BUCKET_VARIABLE, "the artefact bucket's name")

@@ -42,9 +42,9 @@ class Target:
     job_roles: Mapping[Role, str] = field(default_factory=dict)
     """Roles of jobs, where the account has narrower ones than the pipeline's; see medloop.cloud.roles."""
     bundles: dict[str, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Code by container that was asked for so far; upsert stores what a build asked for."""
+    """Code by container, as requested by the definition's steps; upsert stores it."""
     kept: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Objects by key that definitions built so far refer to, beside the bundles; upsert stores them."""
+    """Objects by key that definitions built so far refer to, in addition to the bundles; upsert stores them."""
 
     def bundle(self, container: str) -> Bundle:
         """A container's code, packed once for this target's lifetime, so that one build sees one state of the files.
@@ -57,7 +57,7 @@ class Target:
         return self.bundles[container]
 
     def renewed(self) -> Target:
-        """The same target, of which nothing was asked yet: for one build."""
+        """A copy for one build, without recorded bundles and objects."""
         return replace(self)
 
     def code_digest(self, container: str) -> str:
@@ -79,7 +79,7 @@ class Target:
         return self.job_roles.get(role, self.role_arn) if role else self.role_arn
 
     def function_arn(self, container: str) -> str:
-        """The ARN of a container's Lambda function, whose code counts as asked for."""
+        """The ARN of a container's Lambda function, and record its code for upsert."""
         self.bundle(container)
         return f"arn:aws:lambda:{self.region}:{self.account}:function:medloop-{container}"
 

@@ -1,6 +1,6 @@
-"""Put a pipeline on a target: its code, the key of pseudonyms, the model group, and the definition itself.
+"""Store a pipeline on a target: its code, the key of pseudonyms, the model group, and the definition.
 
-Everything is named by its content or made once, so that doing it again changes nothing.
+Objects are named by their content or created once, so a second upsert changes nothing.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def build_definition(target: Target, resolved: Resolved) -> str:
 
 
 def _build(target: Target, resolved: Resolved) -> tuple[str, Target]:
-    """The definition, checked, and the target with what the steps asked of it: their containers' code, their files."""
-    asked = target.renewed()
+    """The checked definition, and the target with the code and objects that its steps refer to."""
+    recorded = target.renewed()
     with isolated(target), _uncollected():
-        definition = str(resolved.spec.build(resolved.settings, asked).definition())
+        definition = str(resolved.spec.build(resolved.settings, recorded).definition())
     if problems := validate(definition):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise SettingError(f"pipeline {resolved.spec.name}: {problems[0]}{more}; fix the setting behind it")
-    return definition, asked
+    return definition, recorded
 
 
 @contextlib.contextmanager

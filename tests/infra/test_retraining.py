@@ -157,7 +157,7 @@ def test_two_triggers_at_once_start_one_execution(account: World) -> None:
 
 
 def test_a_guard_that_is_given_anothers_execution_waits_its_turn(account: World) -> None:
-    """The service may answer a token that it knows with the execution that it made of it: then the wish isn't lost."""
+    """The service may respond to a known token with its earlier execution: then the request is not lost."""
     account.lenient = True
     looked = account.call("medloop-guard", {"trigger": SCHEDULED})[0]["request"]
     other = {"PipelineParameters": [*SCHEDULED["PipelineParameters"], {"Name": "Epochs", "Value": "1"}]}
@@ -233,15 +233,15 @@ def test_a_schedule_of_the_stack_starts_its_pipeline_with_its_parameters(account
     """The schedule's input is the guard's trigger."""
     schedule = account.stack.one("AWS::Scheduler::Schedule", "weekly")
     target = account.client("scheduler").get_schedule(Name=schedule)["Target"]
-    wish = read_trigger(json.loads(target["Input"]))
-    bucket, _, prefix = wish.parameters["InputData"].removeprefix("s3://").partition("/")
+    trigger = read_trigger(json.loads(target["Input"]))
+    bucket, _, prefix = trigger.parameters["InputData"].removeprefix("s3://").partition("/")
     if bucket != account.data:
         account.s3.create_bucket(Bucket=bucket)
     account.s3.put_object(Bucket=bucket, Key=f"{prefix}a/img.nii.gz", Body=b"image")
     assert account.ended(account.fire(schedule))["status"] == "SUCCEEDED"
     (given,) = parameters(account)
-    assert given.pop("DataVersion") == data_version(account.s3, wish.parameters["InputData"])
-    assert given == wish.parameters == {"InputData": WEEKLY.data, **WEEKLY.parameters}
+    assert given.pop("DataVersion") == data_version(account.s3, trigger.parameters["InputData"])
+    assert given == trigger.parameters == {"InputData": WEEKLY.data, **WEEKLY.parameters}
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_aws_says_what_is_missing(environment: dict[str, str], missing: str, mon
 def test_aws_names_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile that no configuration file has is a user's error."""
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
-    with pytest.raises(TargetError, match=r"no-such-profile.*mend AWS_PROFILE"):
+    with pytest.raises(TargetError, match=r"no-such-profile.*correct AWS_PROFILE"):
         open_target("aws")
 
 
