@@ -1,8 +1,7 @@
-"""What an execution's steps cost on AWS: billed seconds x machines x prices. Locally: what they would cost at most.
+"""The bill of an execution on AWS: billed seconds x instances x prices. Locally: the largest cost it would have on AWS.
 
-What is billed, by the service's reference: of a training job, BillableTimeInSeconds, from which spot's discount has
-been taken already, and the time that a warm pool was kept; of other jobs the time from their start to their end. Prices
-are those of the shipped list, not of the account's bill.
+The service bills BillableTimeInSeconds of a training job, which includes the Spot discount, and the time in a warm
+pool; of other jobs, the time from start to end. Prices are those of the shipped list, not of the account's bill.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepBill:
-    """What one step cost.
+    """The cost of one step.
 
     Args:
-        step: Its name.
-        machines: In words.
-        seconds: Billed, of each machine, over all jobs of the step; None where it can't be known yet.
-        usd: None where that, or the price, isn't known.
-        remark: What a reader must know of it.
+        step: The step's name.
+        machines: The instances, as text.
+        seconds: Billed seconds of each instance, over all jobs of the step; None if not known yet.
+        usd: None if the seconds or the price are not known.
+        remark: Conditions of the number.
     """
 
     step: str
@@ -46,13 +45,13 @@ class StepBill:
 
 @dataclass(frozen=True)
 class Bill:
-    """What an execution cost, or would ask.
+    """The cost of an execution.
 
     Args:
         spent: By step, on AWS.
-        plan: By step, locally: what its machines would cost on AWS at most.
-        prices: The list.
-        region: Where the execution ran.
+        plan: By step, locally: the largest cost of its instances on AWS.
+        prices: The price list.
+        region: The execution's region.
     """
 
     prices: Prices
@@ -62,23 +61,23 @@ class Bill:
 
     @property
     def total(self) -> float:
-        """US dollars of all steps whose cost is known."""
+        """US dollars of all steps with a known cost."""
         return sum(item.usd or 0.0 for item in self.spent)
 
     @property
     def unknown(self) -> list[str]:
-        """Steps whose cost is not known."""
+        """Names of the steps without a known cost."""
         return [item.step for item in self.spent if item.usd is None]
 
     @property
     def ceiling(self) -> float | None:
-        """US dollars at most, of the plan; None where a machine has no price."""
+        """The largest cost of the plan in US dollars; None if an instance has no price."""
         found = [line.ceiling_usd for line in self.plan]
         return None if None in found or not found else sum(usd or 0.0 for usd in found)
 
 
 def plan_bill(definition: Definition, execution: Execution) -> Bill:
-    """The bill of an execution on this machine: nothing was billed, and only a ceiling can be told of AWS."""
+    """Return the bill of a local execution: nothing was billed; it has a ceiling for AWS only."""
     prices = load_prices()
     try:
         plan = [line for line in price_definition(definition, execution.parameters, prices) if line.max_hours]
@@ -90,14 +89,14 @@ def plan_bill(definition: Definition, execution: Execution) -> Bill:
 def bill_step(
     sagemaker: SageMakerClient, step: Step, job: Mapping[str, Any], tuning: Tuning | None, prices: Prices
 ) -> StepBill | None:
-    """What a step's job cost until now; None where the step has no job.
+    """Return the cost of a step's job until now; None if the step has no job.
 
     Args:
-        sagemaker: A client, for the trials of a tuning on spot.
+        sagemaker: A client, for trials on Spot instances.
         step: The step.
         job: The service's description of its job.
-        tuning: The trials, where the step tuned.
-        prices: The list.
+        tuning: The trials of a Tuning step.
+        prices: The price list.
     """
     if step.job is None:
         return None
@@ -118,7 +117,7 @@ def bill_step(
 def _billed(
     sagemaker: SageMakerClient, kind: JobType, job: Mapping[str, Any], tuning: Tuning | None
 ) -> tuple[float | None, str]:
-    """Billed seconds of each machine, and a remark."""
+    """Return the billed seconds of each instance, and a remark."""
     if tuning is not None:
         return _billed_trials(sagemaker, job, tuning)
     if kind.trains:
@@ -140,7 +139,7 @@ def _billed_training(job: Mapping[str, Any], kind: JobType) -> tuple[float | Non
 
 
 def _billed_trials(sagemaker: SageMakerClient, job: Mapping[str, Any], tuning: Tuning) -> tuple[float | None, str]:
-    """A trial's summary has the times that are billed; on spot, only its own description knows the discount."""
+    """Return billed seconds of all trials and a remark; only its description has a Spot discount."""
     if not job.get("TrainingJobDefinition", {}).get("EnableManagedSpotTraining"):
         now = datetime.now(UTC)
         begun = [(trial.started, trial.seconds) for trial in tuning.trials if trial.started]
@@ -156,7 +155,7 @@ def _billed_trials(sagemaker: SageMakerClient, job: Mapping[str, Any], tuning: T
 
 
 def _between(job: Mapping[str, Any], kind: JobType) -> float:
-    """Seconds from a job's start to its end, or until now; none where it did not start."""
+    """Return the seconds from a job's start to its end, or until now; 0 if it did not start."""
     started, ended = job.get(f"{kind.time_prefix}StartTime"), job.get(f"{kind.time_prefix}EndTime")
     if started is None:
         return 0.0

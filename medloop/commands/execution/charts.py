@@ -1,6 +1,6 @@
 """Small charts as inline SVG: lines, points, and axes that are linear, logarithmic or of names. No script, no network.
 
-All text is escaped here; what is returned may stand in a page as it is.
+All text is escaped here; the result can be inserted into a page unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COLOURS = tuple(
 )
 """A page may give its own, for a dark ground."""
 _DASHES = dict(zip(COLOURS, ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 4"), strict=True))
-"""Lines are told apart without their colours too."""
+"""Lines can be distinguished without their colours."""
 _DOTS = "0 10"
 _SINGLE = ("points", "rings")
 _MAX_NAME = 14
@@ -31,11 +31,11 @@ class Axis:
     """Numbers from low to high.
 
     Args:
-        title: What they are.
-        low: Where the axis begins.
-        high: Where it ends; more than `low`.
+        title: The axis label.
+        low: The smallest value.
+        high: The largest value, more than `low`.
         scale: linear, log, or reverse (logarithmic in 1 - x).
-        whole: Whether only whole numbers are marked.
+        whole: True if only whole numbers are marked.
     """
 
     title: str
@@ -45,12 +45,12 @@ class Axis:
     whole: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value lies: 0 at the axis' begin, 1 at its end."""
+        """Return a value's position: 0 at the start of the axis, 1 at its end."""
         low, high, at = (self._bend(number) for number in (self.low, self.high, value))
         return (at - low) / (high - low)
 
     def marks(self) -> list[tuple[float, str]]:
-        """Places and texts of the marks."""
+        """Return the positions and texts of the ticks."""
         if self.scale == "log":
             values = _decades(self.low, self.high)
         elif self.scale == "reverse":
@@ -73,18 +73,18 @@ class Names:
     names: tuple[str, ...]
 
     def place(self, value: float) -> float:
-        """Where the name of this index lies."""
+        """Return the position of the name of this index."""
         return (value + 0.5) / len(self.names)
 
     def marks(self) -> list[tuple[float, str]]:
-        """Places and texts of the marks; long names are cut."""
+        """Return the positions and texts of the ticks; long names are cut."""
         cut = [name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…" for name in self.names]
         return [(self.place(index), name) for index, name in enumerate(cut)]
 
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn.
+    """One line, or one set of points.
 
     Args:
         name: Shown in the legend; empty for none.
@@ -126,7 +126,7 @@ def draw(title: str, x: Axis | Names, y: Axis, series: Sequence[Series]) -> Char
 
 
 def span(values: Sequence[float], title: str, *, scale: str = "linear", whole: bool = False) -> Axis:
-    """An axis that holds all values, with some room at both ends."""
+    """Return an axis for all values, with a margin at both ends."""
     low, high = min(values), max(values)
     if whole:
         return Axis(title, low, high if high > low else low + 1, "linear", whole=True)
@@ -140,7 +140,7 @@ def span(values: Sequence[float], title: str, *, scale: str = "linear", whole: b
 
 
 def _in_words(title: str, x: Axis | Names, series: Sequence[Series]) -> str:
-    """What is told to who can't see the chart: each named series by its first and last value."""
+    """Return the chart as text for screen readers: the first and last value of each named series."""
     told = [
         f"{item.name} {item.points[0][1]:.4g} to {item.points[-1][1]:.4g}"
         for item in series
@@ -204,7 +204,7 @@ def _y(place: float) -> float:
 
 
 def _round(low: float, high: float, whole: bool) -> list[float]:
-    """Four to eight round numbers."""
+    """Return four to eight round numbers."""
     rough = (high - low) / 5
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
@@ -214,7 +214,7 @@ def _round(low: float, high: float, whole: bool) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten, with 2 and 5 between them where there are few."""
+    """Return powers of ten, with 2 and 5 between them if there are few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1,) if len(powers) > 4 else (1, 2, 5) if len(powers) <= 2 else (1, 3)
     return [value for power in powers for factor in factors if low <= (value := factor * 10.0**power) <= high]

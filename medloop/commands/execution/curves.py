@@ -1,4 +1,4 @@
-"""Charts of an execution: metrics by epoch from the jobs' logs, and what a tuning found."""
+"""Charts of an execution: metrics by epoch from the jobs' logs, and the trials of tuning jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Done:
 
 
 def read_curves(lines: Iterable[str], patterns: Mapping[str, re.Pattern[str]]) -> dict[str, list[tuple[float, float]]]:
-    """Metrics by epoch from the lines of a log that name their epoch; the last value of an epoch counts."""
+    """Read metrics by epoch from the lines of a log with an epoch; the last value of an epoch counts."""
     found: dict[str, dict[float, float]] = {}
     for line in lines:
         epoch = _EPOCH.search(line)
@@ -37,7 +37,7 @@ def read_curves(lines: Iterable[str], patterns: Mapping[str, re.Pattern[str]]) -
 
 
 def metric_charts(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[Chart]:
-    """One chart for the losses, one for the scores on val, one for each other metric."""
+    """Draw one chart for the losses, one for the scores on val, one for each other metric."""
     groups: dict[str, list[str]] = {}
     for name in sorted(curves):
         title = "loss" if name.endswith("loss") else "scores on val" if name.startswith("val_") else name
@@ -47,7 +47,7 @@ def metric_charts(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[C
 
 
 def tuning_charts(tuning: Tuning, curves: Mapping[int, Sequence[tuple[float, float]]]) -> list[Chart]:
-    """The convergence, the objective by epoch, and each tuned hyperparameter against the objective.
+    """Draw the convergence, the objective by epoch, and each tuned hyperparameter against the objective.
 
     Args:
         tuning: The tuning job.

@@ -1,7 +1,7 @@
 """An execution as one self-contained HTML page: why it failed, graph, steps, curves, tuning, cost, ends of logs.
 
-Everything that comes from a log, a name or a reason is escaped. The page loads nothing, and runs no script but the one
-that loads it again while a command keeps it fresh: the policy in its head allows that one alone, by its digest.
+All text from logs, names and reasons is escaped. The page loads nothing and runs only the script that reloads it while
+a command updates it; the content security policy in its head allows only that script, by its digest.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def render(view: View, flags: str, every: float | None = None) -> str:
 
     Args:
         view: The execution.
-        flags: Options that lead a further command to the same place.
-        every: Seconds after which the page loads itself again; 0 for the last of such pages, which only puts its reader
-            back where they were; None for a page that was drawn once, and runs no script.
+        flags: Options with which another command reads the same target and home.
+        every: Seconds after which the page reloads itself; 0 for the last page, which only restores the scroll
+            position; None for a page without updates, which runs no script.
 
     Returns:
         HTML.
@@ -53,7 +53,7 @@ def render(view: View, flags: str, every: float | None = None) -> str:
 
 
 def slug(name: str) -> str:
-    """A name as the part of an address within the page."""
+    """Return a name as an anchor of the page."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", name)
 
 
@@ -62,7 +62,7 @@ def _moment(when: datetime) -> str:
 
 
 def _graphs(view: View) -> list[str]:
-    """The graph lying, and standing."""
+    """Draw the graph for wide and for narrow pages."""
     looks = {step.name: Look(step.status, _below(step), f"step-{slug(step.name)}") for step in view.execution.steps}
     return [draw_graph(view.definition, looks, upright=upright) for upright in (False, True)]
 

@@ -1,4 +1,4 @@
-"""`medloop executions`: what ran, how far it came, and why it ended."""
+"""`medloop executions`: the executions of pipelines, their progress, and why they ended."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def list_(
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
-    """List executions, the newest first."""
+    """List executions, newest first."""
     sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
     rows = [
         {
@@ -139,7 +139,7 @@ def open_(
     follow: Annotated[
         bool | None,
         typer.Option(
-            "--follow/--no-follow", "-f", help="Keep the page fresh until the execution ends; by default on a terminal."
+            "--follow/--no-follow", "-f", help="Update the page until the execution ends; by default on a terminal."
         ),
     ] = None,
     out: OutOption = None,
@@ -171,17 +171,17 @@ def open_(
 
 
 def _keep_fresh(services: Services, page: Page, view: View, flags: str) -> None:
-    """Follow with the page until the execution ends.
+    """Update the page until the execution ends.
 
     Raises:
-        typer.Exit: With 130, where the user interrupted; the execution goes on.
+        typer.Exit: With 130, if the user interrupts; the execution continues.
     """
     identifier = view.execution.id
-    say(services.err, "the page updates itself until the execution ends; Ctrl-C ends the updating alone", "dim")
+    say(services.err, "the page updates itself until the execution ends; Ctrl-C stops only the updates", "dim")
     try:
         view = page.follow(view, services.sleep)
     except KeyboardInterrupt:
-        say(services.err, f"interrupted; execution {identifier} goes on, and the page stays as it is", "yellow")
+        say(services.err, f"interrupted; execution {identifier} continues, and the page is no longer updated", "yellow")
         say(services.err, f"  medloop executions open {identifier}{flags}")
         raise typer.Exit(INTERRUPTED) from None
     say(services.err, f"execution {identifier} {view.execution.status} after {duration(view.execution.seconds)}")
@@ -192,7 +192,7 @@ def logs(
     ctx: typer.Context,
     execution: IdArgument,
     step: Annotated[str | None, typer.Argument(help="Only this step's job.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the execution ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the execution ends.")] = False,
     target: TargetOption = TargetName.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
@@ -217,7 +217,7 @@ def logs(
 
 
 def _print_lines(out: Console, heading: str, name: str, lines: list[str]) -> str:
-    """Print lines under their step's name; returns the heading that now holds."""
+    """Print lines under their step's name; return the current heading."""
     if lines and name != heading:
         say(out, f"== {name} ==", "bold")
     for line in lines:
@@ -226,7 +226,7 @@ def _print_lines(out: Console, heading: str, name: str, lines: list[str]) -> str
 
 
 def _wanted(found: Execution, step: str | None, follow: bool) -> list[Step]:
-    """The steps whose logs to print.
+    """Return the steps with logs to print.
 
     Raises:
         UserError: The execution has no such step, or that step has no job of its own.
@@ -276,7 +276,7 @@ def retry(
     wait: WaitOption = True,
     json: JsonOption = False,
 ) -> None:
-    """Let an execution that failed, was stopped, or lost its engine go on; what succeeded is kept."""
+    """Resume an execution that failed, was stopped, or lost its engine; steps that succeeded are not run again."""
     home = usable_home(home)
     opened = services(ctx).target(target, home)
     sagemaker = opened.boto.client("sagemaker")

@@ -1,4 +1,4 @@
-"""The graph of a pipeline as inline SVG: steps in layers, lying on wide pages and standing on narrow ones."""
+"""The graph of a pipeline as inline SVG: steps in layers, from left to right on wide pages, downward on narrow ones."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MARGIN = 4.0
 
 @dataclass(frozen=True)
 class Look:
-    """What a step's box shows.
+    """The content of a step's box.
 
     Args:
         state: Its status, or `not reached`.
-        below: The second line: time, or what came of it.
-        anchor: The place in the page that tells more; empty for none.
+        below: The second line: time, or outcome.
+        anchor: The anchor of the step's details; empty for none.
     """
 
     state: str
@@ -31,10 +31,10 @@ class Look:
 
 
 def draw_graph(definition: Definition, looks: Mapping[str, Look], *, upright: bool) -> str:
-    """The graph.
+    """Draw the graph.
 
     Args:
-        definition: The pipeline's, as it was executed.
+        definition: The executed definition.
         looks: By step name; a step that isn't there was not reached.
         upright: Layers from top to bottom instead of from left to right.
 
@@ -70,7 +70,7 @@ def draw_graph(definition: Definition, looks: Mapping[str, Look], *, upright: bo
 
 
 def _layers(definition: Definition) -> list[list[str]]:
-    """Steps by the number of steps that must have ended before, in the definition's order."""
+    """Return the steps by depth in the graph, in the definition's order."""
     depth: dict[str, int] = {}
     for step in definition.in_order():
         depth[step.name] = 1 + max((depth[need] for need in step.needs if need in depth), default=-1)

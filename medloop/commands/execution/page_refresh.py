@@ -1,7 +1,7 @@
-"""The page of an execution, drawn once, or drawn anew until the execution ends.
+"""The page of an execution, written once, or updated until the execution ends.
 
-Following only reads and writes the page, so it may be interrupted without harm: the page then says that nothing keeps
-it fresh, and the execution goes on.
+Updates only read, and write the page, so an interrupt does no harm: the page then says that it is no longer updated,
+and the execution continues.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ SECONDS_BETWEEN_PAGES = {"local": 3.0, "aws": 15.0}
 
 @dataclass(frozen=True)
 class Page:
-    """A page on its way.
+    """The page and its updates.
 
     Args:
-        reader: Reads what it shows.
-        path: Where it lies.
-        flags: Options that lead a further command to the same place.
-        every: Seconds between two drawings.
+        reader: Reads the execution.
+        path: The page's file.
+        flags: Options with which another command reads the same target and home.
+        every: Seconds between two updates.
     """
 
     reader: ViewReader
@@ -34,20 +34,20 @@ class Page:
     every: float
 
     def draw(self, *, follow: bool) -> View:
-        """Write the page as the execution is now; one that is followed loads itself again until the execution ends."""
+        """Write the page once; with `follow`, it reloads itself until the execution ends."""
         view = self.reader.read()
         self._write(view, self.every if follow and view.execution.running else None)
         return view
 
     def follow(self, view: View, sleep: Callable[[float], None]) -> View:
-        """Draw the page again and again until the execution ends, whatever else ends this: the last one stands still.
+        """Update the page until the execution ends, or until an interrupt; the last page doesn't reload.
 
         Args:
-            view: As `draw` returned it.
-            sleep: Waits between two drawings.
+            view: The view that `draw` returned.
+            sleep: Waits between two updates.
 
         Returns:
-            The execution as it ended.
+            The view of the ended execution.
         """
         try:
             while view.execution.running:

@@ -1,4 +1,4 @@
-"""What the page of an execution shows, read from either target; read again, only what may be new."""
+"""The content of an execution's page, read from either target; later reads fetch only what may have changed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _ENDED = frozenset({"Succeeded", "Failed", "Stopped"})
 
 @dataclass(frozen=True)
 class StepPart:
-    """What the page says of one step."""
+    """The content of one step."""
 
     step: Step
     reason: str
@@ -58,7 +58,7 @@ class StepPart:
 
     @property
     def remark(self) -> str:
-        """Beside its state, in a line: where the result came from, attempts, the condition's outcome, or why."""
+        """The text next to its state: the origin of the result, attempts, the condition's outcome, the reason."""
         step = self.step
         parts = [step.origin, f"attempt {step.attempts}" if step.attempts > 1 else ""]
         parts += [f"condition: {step.outcome.lower()}" if step.outcome else "", " ".join(self.reason.split())]
@@ -94,7 +94,7 @@ class Version:
 
 @dataclass(frozen=True)
 class View:
-    """An execution as it was at one moment."""
+    """An execution at one moment."""
 
     execution: Execution
     definition: Definition
@@ -116,14 +116,14 @@ class View:
 
 
 class ViewReader:
-    """Reads an execution again and again.
+    """Reads an execution repeatedly.
 
-    Steps that have ended are kept as they were read first, logs are read on from where they were; the view of an
-    execution that has ended is read whole, for a log's last lines may come after its job's end.
+    Steps that have ended are read once, and logs from where the last read stopped. An execution that has ended is read
+    as a whole, as the last lines of a log may arrive after the end of its job.
     """
 
     def __init__(self, target: Target, home: Path, arn: str) -> None:
-        """Read this execution; reports that lie elsewhere are fetched below home."""
+        """Read this execution; reports on S3 are downloaded into home."""
         self._target, self._home, self._arn = target, home, arn
         self._sagemaker, self._logs = target.boto.client("sagemaker"), target.boto.client("logs")
         self._lines: dict[str, tuple[JobLog, list[str]]] = {}
@@ -133,7 +133,7 @@ class ViewReader:
         self._definition = read_definition(text["PipelineDefinition"])
 
     def read(self) -> View:
-        """The execution as it is now."""
+        """Read the execution's current state."""
         execution = read_execution(self._sagemaker, self._arn)
         if not execution.running:
             self._lines, self._parts = {}, {}

@@ -1,6 +1,6 @@
-"""Follow an execution until it ends: a live table on a terminal, one line a change elsewhere.
+"""The progress of an execution until it ends: a live table on a terminal, otherwise one line a change.
 
-Following only reads, so it may be interrupted without harm; the execution goes on.
+It only reads, so an interrupt does no harm; the execution continues.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ class Display(Protocol):
     """Shows an execution's progress."""
 
     def update(self, execution: Execution, news: dict[str, list[str]]) -> None:
-        """Take the execution as it is now, and the new log lines by step name."""
+        """Show the execution's current state, and new log lines by step name."""
 
     def __enter__(self) -> Display:
-        """Begin to show."""
+        """Start."""
 
     def __exit__(self, *_: object) -> None:
-        """Leave the screen as the last update made it."""
+        """Stop, and leave the last state on the screen."""
 
 
 @dataclass
 class LineDisplay:
-    """One line for each step that changes its state, and for each epoch of a training job."""
+    """Prints one line for each change of a step's state, and for each epoch of a training job."""
 
     console: Console
     _states: dict[str, str] = field(default_factory=dict)
 
     def update(self, execution: Execution, news: dict[str, list[str]]) -> None:
-        """Print what is new."""
+        """Print changes."""
         clock = duration(_elapsed(execution))
         for step in execution.steps:
             for line in news.get(step.name, []):
@@ -66,7 +66,7 @@ class LineDisplay:
 
 
 class LiveDisplay:
-    """A table of the steps that is drawn anew in place."""
+    """Shows a table of the steps that is updated in place."""
 
     def __init__(self, console: Console) -> None:
         """Draw on this console."""
@@ -100,13 +100,13 @@ def follow(target: Target, arn: str, console: Console, sleep: Callable[[float], 
     """Show an execution's progress until it ends.
 
     Args:
-        target: Where it runs.
-        arn: Which execution.
-        console: Where to show it.
-        sleep: Waits between two looks.
+        target: The target of the execution.
+        arn: The execution's ARN.
+        console: The console for the progress.
+        sleep: Waits between two reads.
 
     Returns:
-        The execution as it ended.
+        The ended execution.
     """
     sagemaker, reader = target.boto.client("sagemaker"), LogReader(target.boto.client("logs"))
     display: Display = LiveDisplay(console) if console.is_terminal else LineDisplay(console)
@@ -120,7 +120,7 @@ def follow(target: Target, arn: str, console: Console, sleep: Callable[[float], 
 
 
 class LogReader:
-    """Reads on in the logs of an execution's jobs."""
+    """Reads new lines of the logs of an execution's jobs."""
 
     def __init__(self, client: CloudWatchLogsClient) -> None:
         """Read through this `logs` client."""
@@ -129,7 +129,7 @@ class LogReader:
         self._finished: set[str] = set()
 
     def news(self, steps: Iterable[Step]) -> dict[str, list[str]]:
-        """New log lines by step name; a job that ended is read once more, then left alone."""
+        """Read new log lines by step name; the log of an ended job is read once more, then skipped."""
         result = {}
         for step in steps:
             if step.job is None or step.source or step.job.name in self._finished:
@@ -163,7 +163,7 @@ def _state(step: Step) -> str:
 
 
 def _most_telling(lines: list[str]) -> str:
-    """The last epoch's metrics, or else the last line that says anything."""
+    """Return the last epoch's metrics, or else the last line that is not empty."""
     metrics = [line for line in lines if METRICS_LINE.match(line)]
     spoken = metrics or [line for line in lines if line.strip()]
     return spoken[-1].strip() if spoken else ""

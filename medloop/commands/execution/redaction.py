@@ -1,6 +1,6 @@
-"""What must not stand in a page that is sent around: secrets in settings and logs, and terminals' control codes.
+"""Redaction of pages: secrets in settings and logs, and control codes of terminals.
 
-Patients' names need no hiding here: jobs write pseudonyms (medloop/imaging/identity.py), and a page lists no object.
+Patients' names need no redaction: jobs write pseudonyms (medloop/imaging/identity.py), and a page lists no object.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a setting of this name may hold a secret: `WANDB_API_KEY`, `apiToken`; not `keypoints`."""
+    """True if a setting of this name may contain a secret: `WANDB_API_KEY`, `apiToken`; not `keypoints`."""
     return not _SECRET_WORDS.isdisjoint(word.lower() for word in _WORD.findall(name))
 
 
 def redact_setting(name: str, value: str) -> str:
-    """A setting's value, or that there is one where its name or its look says that it is secret."""
+    """Return a setting's value, or a placeholder if its name or its form is that of a secret."""
     return HIDDEN if value and is_secret_name(name) else redact(value)
 
 
 def redact(text: str) -> str:
-    """A text without what looks like a secret: access keys, tokens, passwords in addresses, signatures."""
+    """Replace access keys, tokens, passwords in URLs and signatures in a text."""
     for pattern in _SECRET_VALUES:
         text = pattern.sub(HIDDEN, text)
     return text
 
 
 def clean_text(text: str) -> str:
-    """Lines of a log as their reader sees them: without colours, control characters, and what was overwritten."""
+    """Return the lines of a log without colours, control characters, secrets, and text that was overwritten."""
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in _CODES.sub("", text).split("\n")]
     return redact(_CONTROLS.sub("", "\n".join(lines)))

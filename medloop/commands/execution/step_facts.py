@@ -1,4 +1,4 @@
-"""What went into a step and came out of it: addresses, channels, arguments, hyperparameters, machines."""
+"""Inputs, outputs and configuration of a step: URIs, channels, arguments, hyperparameters, instances."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Rows = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Group:
-    """Facts of one kind, each a name and a text that may be shown: secrets are hidden already."""
+    """Facts of one kind, as names and texts; secrets are redacted."""
 
     title: str
     rows: Rows
 
 
 def job_facts(kind: JobType, job: Mapping[str, Any]) -> list[Group]:
-    """The facts of a job.
+    """List the facts of a job.
 
     Args:
-        kind: The job's.
+        kind: The job's type.
         job: The service's description.
     """
     within = kind.request(job)
@@ -48,7 +48,7 @@ def job_facts(kind: JobType, job: Mapping[str, Any]) -> list[Group]:
 
 
 def other_facts(sagemaker: SageMakerClient, definition: Definition, step: Step) -> list[Group]:
-    """The facts of a step without a job: what was asked, answered or registered."""
+    """List the facts of a step without a job: its condition, function, response or registered version."""
     groups = []
     known = next((item for item in definition.steps if item.name == step.name), None)
     if known is not None and (describe := type_of(known).describe):
@@ -104,7 +104,7 @@ def _outputs(job: Mapping[str, Any]) -> Rows:
 
 
 def _arguments(words: list[str]) -> Rows:
-    """`--name value` pairs; a flag without a value, and a value without a name, stand alone."""
+    """Return `--name value` pairs; a flag has no value, and a positional value has no name."""
     rows: Rows = []
     waiting = ""
     for word in (*words, "--"):
@@ -126,7 +126,7 @@ def _named(values: Mapping[str, Any]) -> Rows:
 
 
 def _plain(value: Any) -> str:
-    """A hyperparameter is JSON on the wire; its strings are shown without quotes."""
+    """Return a hyperparameter, which is JSON text, without the quotes of a string."""
     text = str(value)
     if text.startswith('"'):
         try:
@@ -168,7 +168,7 @@ def _machine(kind: JobType, description: Mapping[str, Any]) -> Rows:
 
 
 def instances(kind: JobType, job: Mapping[str, Any]) -> str:
-    """The instances of a job in words; empty where its description names none."""
+    """Return the instances of a job as text; empty if its description has none."""
     cluster = kind.cluster(job)
     if "InstanceType" not in cluster:
         return ""

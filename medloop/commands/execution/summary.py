@@ -1,4 +1,4 @@
-"""How an execution ended, in words: score, report and registered version, or the step that failed and why."""
+"""The summary of an ended execution: score, report and registered version, or the failed step and the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExecutionSummary:
-    """An ended execution and what it left behind.
+    """An ended execution and its results.
 
     Args:
         execution: As it ended.
@@ -56,7 +56,7 @@ class ExecutionSummary:
 
 
 def read_summary(target: Target, home: Path, execution: Execution) -> ExecutionSummary:
-    """Collect what an ended execution left behind."""
+    """Read the results of an ended execution."""
     sagemaker = target.boto.client("sagemaker")
     facts: dict[str, Any] = {"execution": execution, "exit_code": exit_code(sagemaker, execution)}
     if uri := evaluation_uri(target, execution):

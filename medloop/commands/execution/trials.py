@@ -1,4 +1,4 @@
-"""A tuning job and its trials as the service tells of them, read through a SageMaker client of either target."""
+"""Tuning jobs and their trials, read through a SageMaker client of either target."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Tuning:
         status: The tuning job's.
         strategy: Bayesian, Random, Grid or Hyperband.
         metric: The objective.
-        maximise: Whether more of it is better.
+        maximise: True if a larger objective is better.
         scaling: By numeric hyperparameter, the scale of its range.
         trials: In the order of their numbers.
     """
@@ -57,7 +57,7 @@ class Tuning:
 
 
 def read_tunings(sagemaker: SageMakerClient, execution: Execution) -> list[Tuning]:
-    """The tuning jobs of an execution."""
+    """Read the tuning jobs of an execution."""
     return [
         read_tuning(sagemaker, step.name, step.job)
         for step in execution.steps
@@ -66,7 +66,7 @@ def read_tunings(sagemaker: SageMakerClient, execution: Execution) -> list[Tunin
 
 
 def read_tuning(sagemaker: SageMakerClient, step: str, job: Job) -> Tuning:
-    """A tuning job and its trials as they are now."""
+    """Read a tuning job and its trials."""
     found = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job.name)
     config = found["HyperParameterTuningJobConfig"]
     best = found.get("BestTrainingJob", {}).get("TrainingJobName")
@@ -93,7 +93,7 @@ def read_tuning(sagemaker: SageMakerClient, step: str, job: Job) -> Tuning:
 
 
 def trial_rows(tuning: Tuning) -> Iterable[tuple[object, ...]]:
-    """The rows of a table of trials: number, state, hyperparameters, objective, time, remark."""
+    """Yield the rows of a table of trials: number, state, hyperparameters, objective, time, remark."""
     for trial in tuning.trials:
         given = ", ".join(f"{name}={short(value)}" for name, value in sorted(trial.hyperparameters.items()))
         remark = "best" if trial.best else " ".join(trial.reason.split())
@@ -101,7 +101,7 @@ def trial_rows(tuning: Tuning) -> Iterable[tuple[object, ...]]:
 
 
 def short(value: str) -> str:
-    """A hyperparameter's value as a reader wants it: four digits of a fraction, anything else as it is."""
+    """Return a hyperparameter's value, a fraction with four significant digits."""
     try:
         number = float(value)
     except ValueError:

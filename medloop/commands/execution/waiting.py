@@ -1,4 +1,4 @@
-"""From a started execution to what it left behind: followed, or only told of."""
+"""Wait for a started execution and report its results, or report only that it has started."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ INTERRUPTED = 130
 
 
 def wait_and_report(services: Services, target: Target, home: Path, arn: str, *, wait: bool, json: bool) -> None:
-    """Follow a started execution to its end and print what it left behind, or only say that it runs.
+    """Follow a started execution to its end and print its results; without `wait`, print that it has started.
 
     Raises:
-        typer.Exit: With the code that the summary stands for.
+        typer.Exit: With the summary's exit code.
     """
     if not wait:
         _print_started(services, arn, flags(target.name, home), json=json)
@@ -37,17 +37,17 @@ def wait_and_report(services: Services, target: Target, home: Path, arn: str, *,
 
 
 def wait_for_summary(services: Services, target: Target, home: Path, arn: str) -> ExecutionSummary:
-    """Follow an execution and read what it left behind.
+    """Follow an execution to its end and read its results.
 
     Raises:
-        typer.Exit: With 130, where the user interrupted; the execution goes on.
+        typer.Exit: With 130, if the user interrupts; the execution continues.
     """
     identifier = execution_id(arn)
     say(services.err, f"execution: {arn}", "dim")
     try:
         execution = follow(target, arn, services.err, services.sleep)
     except KeyboardInterrupt:
-        say(services.err, f"interrupted; execution {identifier} goes on. Follow it, look at it, or stop it:", "yellow")
+        say(services.err, f"interrupted; execution {identifier} continues. Follow, show or stop it:", "yellow")
         for command in (f"logs {identifier} --follow", f"show {identifier}", f"stop {identifier}"):
             say(services.err, f"  medloop executions {command}{flags(target.name, home)}")
         raise typer.Exit(INTERRUPTED) from None

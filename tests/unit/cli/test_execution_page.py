@@ -321,12 +321,12 @@ def test_an_interrupt_ends_the_updating_alone(medloop: Any, running: str, accoun
     medloop.on_sleep = interrupt
     assert medloop("executions", "open", "latest", "-f") == 130
     assert account.calls == []
-    assert "goes on" in medloop.err
+    assert "continues" in medloop.err
     assert 'data-every="0"' in Path(medloop.out.strip()).read_text(encoding="utf-8")
 
 
 def test_without_a_terminal_the_page_is_drawn_once(medloop: Any, running: str) -> None:
-    """A script that asks for a page gets it, and goes on."""
+    """A script that asks for a page gets it, and continues."""
     medloop.on_sleep = lambda: pytest.fail("it waited")
     text, tags = open_page(medloop, "--json")
     assert medloop.json["id"] == "abc123abc123"

@@ -169,7 +169,7 @@ def test_a_refusing_gate_exits_1_with_its_words(medloop: Any, account: Any, data
 
 
 def test_interrupting_leaves_the_execution_alone(medloop: Any, account: Any, data: str) -> None:
-    """Ctrl-C while following: exit code 130, the execution goes on, and the user learns how to follow it."""
+    """Ctrl-C while following: exit code 130, the execution continues, and the user learns how to follow it."""
 
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -178,7 +178,7 @@ def test_interrupting_leaves_the_execution_alone(medloop: Any, account: Any, dat
     assert medloop("run", "classification", "--data", data) == 130
 
     assert [call for call, _ in account.calls] == ["upsert", "start"]
-    assert "goes on" in medloop.err
+    assert "continues" in medloop.err
     assert "medloop executions logs fresh0000000 --follow" in medloop.err
 
 
