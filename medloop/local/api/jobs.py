@@ -31,21 +31,10 @@ def operations(kind: JobKind) -> dict[str, Handler]:
         return job.reap(job.read())
 
     def stop(backend: Backend, params: Document) -> Document:
-        job = Job(backend, kind, params[kind.name_field])
-        status = job.reap(job.read())[kind.status]
-        if status in ENDED:
-            raise invalid(f"The request was rejected because the job is in status {status}.")
-        job.change(**{kind.status: "Stopping"}, **({"SecondaryStatus": "Stopping"} if kind is TRAINING else {}))
-        return {}
+        return stop_job(Job(backend, kind, params[kind.name_field]))
 
     def list_(backend: Backend, params: Document) -> Document:
-        with backend.store.read() as read:
-            known = read.select(kind.table)
-        current = [Job.recorded(backend, kind, job).reap(job) for job in known]
-        shown = [_summary(kind, job) for job in current if is_listed(job, params, kind.name_field, kind.status)]
-        name = kind.name_field
-        by = {"Name": name, "Status": kind.status}.get(params.get("SortBy", ""), "CreationTime")
-        return page(shown, params, member=f"{kind.name}Summaries", sort=lambda job: (job[by], job[name]))
+        return page_of_jobs(kind, params, [_summary(kind, job) for job in current_jobs(backend, kind, Job, params)])
 
     return {
         f"Create{kind.name}": create,
@@ -53,6 +42,31 @@ def operations(kind: JobKind) -> dict[str, Handler]:
         f"Stop{kind.name}": stop,
         f"List{kind.name}s": list_,
     }
+
+
+def stop_job(job: Job) -> Document:
+    """Ask a job's process to stop it; the process sees that within a fraction of a second."""
+    status = job.reap(job.read())[job.kind.status]
+    if status in ENDED:
+        raise invalid(f"The request was rejected because the job is in status {status}.")
+    secondary = {"SecondaryStatus": "Stopping"} if job.kind is TRAINING else {}
+    job.change(**{job.kind.status: "Stopping"}, **secondary)
+    return {}
+
+
+def current_jobs(backend: Backend, kind: JobKind, handle: type[Job], params: Document) -> list[Document]:
+    """The records of the jobs of a kind that a list request asks for, those of dead processes ended."""
+    with backend.store.read() as read:
+        known = read.select(kind.table)
+    current = [handle.recorded(backend, kind, job).reap(job) for job in known]
+    return [job for job in current if is_listed(job, params, kind.name_field, kind.status)]
+
+
+def page_of_jobs(kind: JobKind, params: Document, summaries: list[Document]) -> Document:
+    """A page of a list of jobs."""
+    name = kind.name_field
+    by = {"Name": name, "Status": kind.status}.get(params.get("SortBy", ""), "CreationTime")
+    return page(summaries, params, member=f"{kind.name}Summaries", sort=lambda job: (job[by], job[name]))
 
 
 def _summary(kind: JobKind, job: Document) -> Document:

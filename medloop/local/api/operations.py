@@ -69,7 +69,7 @@ _SAGEMAKER: dict[str, Handler] = {
     "DeleteTags": tags.delete,
     "ListTags": tags.list_,
 }
-for _kind in KINDS.values():
+for _kind in KINDS:
     _SAGEMAKER |= jobs.operations(_kind)
 
 _S3: dict[str, Handler] = {

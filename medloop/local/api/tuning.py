@@ -5,19 +5,19 @@ from __future__ import annotations
 from functools import partial
 
 from medloop.local import processes
-from medloop.local.api.paging import is_listed, page
-from medloop.local.errors import invalid
-from medloop.local.jobs.job import ENDED
+from medloop.local.api.jobs import current_jobs, page_of_jobs, stop_job
+from medloop.local.api.paging import page
+from medloop.local.jobs.job import TUNING
 from medloop.local.state.backend import Backend
-from medloop.local.state.store import Document, Table, pick
+from medloop.local.state.store import Document, pick
 from medloop.local.tuning import tuning_jobs
-from medloop.local.tuning.tuning_jobs import ARN, CONFIG, NAME, OBJECTIVE, STATUS
+from medloop.local.tuning.tuning_jobs import ARN, CONFIG, NAME, OBJECTIVE, STATUS, TuningJob
 
 
 def create(backend: Backend, params: Document) -> Document:
     """CreateHyperParameterTuningJob: records it and starts its process, detached."""
     with backend.store.write() as write:
-        start = partial(processes.start_detached, backend.home, tuning_jobs.tuning_arn(params[NAME]))
+        start = partial(processes.start_detached, backend.home, TUNING.arn(params[NAME]))
         return pick(tuning_jobs.create(write, params, start), ARN)
 
 
@@ -29,24 +29,15 @@ def describe(backend: Backend, params: Document) -> Document:
 
 
 def stop(backend: Backend, params: Document) -> Document:
-    """StopHyperParameterTuningJob: its process sees it within a fraction of a second and ends the trials."""
-    document = _read(backend, params)
-    if document[STATUS] in ENDED:
-        raise invalid(f"The request was rejected because the tuning job is in status {document[STATUS]}.")
-    tuning_jobs.change(backend, document[NAME], **{STATUS: "Stopping"})
-    return {}
+    """StopHyperParameterTuningJob, which stops its trials."""
+    return stop_job(TuningJob(backend, TUNING, params[NAME]))
 
 
 def list_(backend: Backend, params: Document) -> Document:
     """ListHyperParameterTuningJobs."""
+    listed = current_jobs(backend, TUNING, TuningJob, params)
     with backend.store.read() as transaction:
-        known = transaction.select(Table.TUNING_JOBS)
-    listed = [job for job in (tuning_jobs.reap(backend, job) for job in known) if is_listed(job, params, NAME, STATUS)]
-    with backend.store.read() as transaction:
-        shown = [_summary(tuning_jobs.describe(transaction, job)) for job in listed]
-    by = {"Name": NAME, "Status": STATUS}.get(params.get("SortBy", ""), "CreationTime")
-    member = "HyperParameterTuningJobSummaries"
-    return page(shown, params, member=member, sort=lambda job: (job[by], job[NAME]))
+        return page_of_jobs(TUNING, params, [_summary(tuning_jobs.describe(transaction, job)) for job in listed])
 
 
 def list_trials(backend: Backend, params: Document) -> Document:
@@ -66,9 +57,8 @@ def list_trials(backend: Backend, params: Document) -> Document:
 
 
 def _read(backend: Backend, params: Document) -> Document:
-    with backend.store.read() as transaction:
-        document = tuning_jobs.read(transaction, params[NAME])
-    return tuning_jobs.reap(backend, document)
+    job = TuningJob(backend, TUNING, params[NAME])
+    return job.reap(job.read())
 
 
 def _summary(document: Document) -> Document:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from medloop.local import processes
 from medloop.local.errors import not_found
-from medloop.local.jobs.job import KINDS, Job
+from medloop.local.jobs.job import KINDS, TUNING, Job
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import now
 from medloop.local.state.store import Document, Table, Transaction
-from medloop.local.tuning import tuning_jobs
 
 RUNNING = frozenset({"Executing", "Stopping"})
 STEP_RUNNING = frozenset({"Starting", "Executing", "Stopping"})
@@ -68,12 +67,11 @@ def reap(backend: Backend, document: Document) -> Document:
     if document["PipelineExecutionStatus"] not in RUNNING or processes.alive(document["_engine"]):
         return document
     arn = document["PipelineExecutionArn"]
-    for kind in KINDS.values():
+    for kind in (*KINDS, TUNING):  # a tuning job's trials are training jobs of the execution: they come first
         with backend.store.read() as transaction:
             left = [job for job in transaction.select(kind.table) if job.get("_execution") == arn]
         for job in left:
             Job.recorded(backend, kind, job).reap(job)
-    tuning_jobs.reap_execution(backend, arn)
     with backend.store.write() as write:
         if (current := read(write, arn))["_engine"] != document["_engine"]:
             return current  # retried since this was read: another engine has it
@@ -85,11 +83,9 @@ def reap(backend: Backend, document: Document) -> Document:
 
 def _ending(transaction: Transaction, step: Document) -> dict[str, str]:
     """The end of a step that a dead engine left running: that of its job, if the job had ended."""
-    for name, kind in KINDS.items():
-        known = step.get("Metadata", {}).get(name)
+    for kind in (*KINDS, TUNING):
+        known = step.get("Metadata", {}).get(kind.type.name)
         job = transaction.get(kind.table, known["Arn"].rpartition("/")[2]) if known else None
         if job and job[kind.status] == "Completed":
             return {"StepStatus": "Succeeded"}
-    if tuning_jobs.is_completed(transaction, step.get("Metadata", {})):
-        return {"StepStatus": "Succeeded"}
     return {"StepStatus": "Failed", "FailureReason": ENGINE_DIED}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medloop.definition.read import read_definition
 from medloop.local.engine.step_runs.base import StepResult
-from medloop.local.jobs.job import KINDS
+from medloop.local.jobs.job import KINDS, TUNING
 from medloop.local.state.store import Document, Table, Transaction
 from medloop.local.tuning import tuning_jobs
 
@@ -37,15 +37,14 @@ def recorded(transaction: Transaction, execution: Document, record: Document) ->
     metadata: Document = record.get("Metadata") or {}
     if "_properties" in record:
         return StepResult("Succeeded", record["_properties"], metadata, property_files=record["_property_files"])
-    for name, kind in KINDS.items():
-        if name in metadata:
-            job = transaction.get(kind.table, metadata[name]["Arn"].rpartition("/")[2]) or {}
+    for kind in (*KINDS, TUNING):
+        if known := metadata.get(kind.type.name):
+            job = transaction.get(kind.table, known["Arn"].rpartition("/")[2]) or {}
+            if kind is TUNING:
+                return StepResult("Succeeded", tuning_jobs.properties(transaction, job), metadata)
             step = read_definition(execution["_definition"]).step(record["StepName"])
             files = property_files(step.document.get("PropertyFiles") or [], job)
             return StepResult("Succeeded", job, metadata, property_files=files)
-    if tuning_jobs.is_completed(transaction, metadata):
-        document = tuning_jobs.read(transaction, tuning_jobs.name_of(metadata))
-        return StepResult("Succeeded", tuning_jobs.properties(transaction, document), metadata)
     if "RegisterModel" in metadata:
         arn = metadata["RegisterModel"]["Arn"]
         return StepResult("Succeeded", transaction.get(Table.PACKAGES, arn) or {"ModelPackageArn": arn}, metadata)

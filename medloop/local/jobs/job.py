@@ -1,7 +1,7 @@
-"""A job (processing, training, transform): its record, and where its folder, its outputs and its log are.
+"""A job (processing, training, transform, tuning): its record, and where its folder, its outputs and its log are.
 
 A record is created with the process that will run the job, changed by that process alone, and ended by the first reader
-that finds the process gone. `jobs.running` runs one.
+that finds the process gone. `jobs.running` runs one, `tuning.running` a tuning job.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from medloop.definition.step_types import PROCESSING_JOB, TRAINING_JOB, TRANSFORM_JOB, JobType
+from medloop.definition.step_types import PROCESSING_JOB, TRAINING_JOB, TRANSFORM_JOB, TUNING_JOB, JobType
 from medloop.local import processes
 from medloop.local.errors import INTERNAL, check_name, in_use, invalid, not_found
 from medloop.local.jobs.folders import Folder
@@ -45,8 +45,8 @@ class JobKind:
 
     @property
     def name(self) -> str:
-        """`TrainingJob`, `ProcessingJob` or `TransformJob`, with which its fields begin."""
-        return self.type.name
+        """`TrainingJob`, `ProcessingJob`, ..., with which its fields begin."""
+        return self.type.resource or self.type.name
 
     def arn(self, name: str) -> str:
         """The ARN of the job of that name."""
@@ -66,7 +66,9 @@ class JobKind:
 TRAINING = JobKind(TRAINING_JOB, Table.TRAINING_JOBS)
 PROCESSING = JobKind(PROCESSING_JOB, Table.PROCESSING_JOBS)
 TRANSFORM = JobKind(TRANSFORM_JOB, Table.TRANSFORM_JOBS)
-KINDS = {kind.name: kind for kind in (TRAINING, PROCESSING, TRANSFORM)}
+TUNING = JobKind(TUNING_JOB, Table.TUNING_JOBS)
+KINDS = (TRAINING, PROCESSING, TRANSFORM)
+"""Jobs with a process of their own; a tuning job has those of its trials."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Job:
     def read(self) -> Document:
         """Its record. Raises ServiceError when there is none."""
         with self.backend.store.read() as transaction:
-            return _read(transaction, self.kind, self.name)
+            return read_job(transaction, self.kind, self.name)
 
     def change(self, **fields: Any) -> Document:
         """Change its record, unless it has ended already (because its engine had died)."""
@@ -120,11 +122,11 @@ class Job:
             status: Completed, Failed or Stopped.
             fields: What else is known: FailureReason, ModelArtifacts, ...
         """
-        fields |= {self.kind.status: status, f"{self.kind.type.time_prefix}EndTime": now()}
+        fields |= {self.kind.status: status, f"{self.kind.name.removesuffix('Job')}EndTime": now()}
         with self.backend.store.write() as write:
             if self.kind is TRAINING:
                 fields.setdefault("SecondaryStatus", status)
-                fields |= _times(_read(write, self.kind, self.name), fields["TrainingEndTime"])
+                fields |= _times(read_job(write, self.kind, self.name), fields["TrainingEndTime"])
             return _change(write, self.kind, self.name, fields)
 
     def reap(self, document: Document) -> Document:
@@ -194,7 +196,7 @@ def create_job(
 
 
 def _change(write: Transaction, kind: JobKind, name: str, fields: Document) -> Document:
-    document = _read(write, kind, name)
+    document = read_job(write, kind, name)
     if document[kind.status] in ENDED:
         return document
     document |= {**fields, "LastModifiedTime": now()}
@@ -215,11 +217,14 @@ def _times(job: Document, ended: float) -> Document:
     return times
 
 
-def _read(transaction: Transaction, kind: JobKind, name: str) -> Document:
+def read_job(transaction: Transaction, kind: JobKind, name: str) -> Document:
+    """A job's record. Raises ServiceError when there is none."""
     document = transaction.get(kind.table, name)
     if document is None:
         if kind is TRAINING:
             raise invalid(f"Requested resource not found: training job {name}")
+        if kind is TUNING:
+            raise not_found(f"Amazon SageMaker can't find a tuning job with name {name}")
         raise not_found(f"Could not find requested job with name: {name}")
     return document
 
@@ -227,7 +232,7 @@ def _read(transaction: Transaction, kind: JobKind, name: str) -> Document:
 def num_running(backend: Backend) -> int:
     """The number of jobs that run under this home."""
     with backend.store.read() as transaction:
-        jobs = [(kind, job) for kind in KINDS.values() for job in transaction.select(kind.table)]
+        jobs = [(kind, job) for kind in KINDS for job in transaction.select(kind.table)]
     return sum(job[kind.status] not in ENDED and processes.alive(job["_supervisor"]) for kind, job in jobs)
 
 

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medloop.local import processes
-from medloop.local.errors import RequestError, failure_reason
-from medloop.local.jobs.job import TRAINING, Job, create_job
+from medloop.local.errors import MAX_REASON, RequestError, failure_reason
+from medloop.local.jobs.job import TRAINING, TUNING, Job, create_job
 from medloop.local.jobs.running import run_job
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id
 from medloop.local.state.store import Document, Table
 from medloop.local.tuning import tuning_jobs
 from medloop.local.tuning.search import Search, SearchTrial, grid
+from medloop.local.tuning.tuning_jobs import TuningJob
 from medloop.log_metrics import find_metrics, metric_patterns
 
 _POLL_SECONDS = 0.2
@@ -73,7 +74,7 @@ class TuningRun:
     def __init__(self, backend: Backend, document: Document, stop: threading.Event) -> None:
         self.backend = backend
         self.document = document
-        self.name: str = document[tuning_jobs.NAME]
+        self.job = TuningJob.recorded(backend, TUNING, document)
         self.stop = stop
         config, definition = document[tuning_jobs.CONFIG], document["TrainingJobDefinition"]
         with backend.store.read() as transaction:
@@ -98,10 +99,10 @@ class TuningRun:
                 break
             self._round(drawn)
         if self.stop.is_set() or self._asked_to_stop():
-            return tuning_jobs.end(self.backend, self.name, "Stopped")
+            return self.job.end("Stopped")
         if all(value is None for value in self.objectives):
-            return tuning_jobs.end(self.backend, self.name, "Failed", self._failure())
-        return tuning_jobs.end(self.backend, self.name, "Completed")
+            return self.job.end("Failed", FailureReason=self._failure()[:MAX_REASON])
+        return self.job.end("Completed")
 
     def _round(self, drawn: list[SearchTrial]) -> None:
         with ThreadPoolExecutor(len(drawn)) as pool:
@@ -142,8 +143,7 @@ class TuningRun:
         return late or self.stop.is_set() or self._asked_to_stop()
 
     def _asked_to_stop(self) -> bool:
-        with self.backend.store.read() as transaction:
-            return bool(tuning_jobs.read(transaction, self.name)[tuning_jobs.STATUS] == "Stopping")
+        return bool(self.job.read()[tuning_jobs.STATUS] == "Stopping")
 
     def _has_no_objective(self) -> bool:
         return len(self.objectives) >= _MAX_WITHOUT_OBJECTIVE and all(value is None for value in self.objectives)
@@ -165,12 +165,12 @@ def run_tuning(backend: Backend, name: str, stop: threading.Event) -> Document:
         name: A tuning job in progress whose supervisor is this process.
         stop: Ends it, and its trials, when set.
     """
-    with backend.store.read() as transaction:
-        document = tuning_jobs.read(transaction, name)
+    job = TuningJob(backend, TUNING, name)
+    document = job.read()
     try:
         return TuningRun(backend, document, stop).run()
     except BaseException as error:
-        ended = tuning_jobs.end(backend, name, "Failed", failure_reason(error))
+        ended = job.end("Failed", FailureReason=failure_reason(error))
         if not isinstance(error, RequestError):
             raise
         return ended

@@ -7,22 +7,19 @@ A trial is a training job whose record names its tuning job (`TuningJobArn`) and
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from medloop.local import processes
-from medloop.local.errors import MAX_REASON, check_name, in_use, invalid, not_found
-from medloop.local.jobs.job import ENDED, ENGINE_DIED, TRAINING, Job
+from medloop.local.errors import check_name, in_use, invalid
+from medloop.local.jobs.job import ENDED, ENGINE_DIED, TRAINING, TUNING, Job, read_job
 from medloop.local.requests import check_request
-from medloop.local.state.backend import Backend
-from medloop.local.state.home import arn, now
+from medloop.local.state.home import now
 from medloop.local.state.store import Document, Table, Transaction, pick
 from medloop.local.state.tags import put_tags
 from medloop.local.tuning.ranges import NumericRange, read_ranges
 from medloop.local.tuning.search import EarlierTrial, grid, max_resource
 
-NAME = "HyperParameterTuningJobName"
-ARN = "HyperParameterTuningJobArn"
-STATUS = "HyperParameterTuningJobStatus"
+NAME, STATUS = TUNING.name_field, TUNING.status
+ARN = f"{TUNING.name}Arn"
 CONFIG = "HyperParameterTuningJobConfig"
 OBJECTIVE = "FinalHyperParameterTuningJobObjectiveMetric"
 MAX_NAME = 32
@@ -30,11 +27,6 @@ _NOT_OF_A_TRIAL = ("DefinitionName", "TuningObjective", "HyperParameterRanges", 
 _UNSUPPORTED = ("TrainingJobDefinitions", "Autotune")
 _MAX_SUMMARIES = 50
 _UNSUPPORTED_IN_DEFINITION = ("HyperParameterTuningResourceConfig",)
-
-
-def tuning_arn(name: str) -> str:
-    """The ARN of the tuning job of that name."""
-    return arn(f"hyper-parameter-tuning-job/{name}")
 
 
 def create(write: Transaction, request: Document, start: Callable[[], processes.Identity]) -> Document:
@@ -55,7 +47,7 @@ def create(write: Transaction, request: Document, start: Callable[[], processes.
     _check(write, request)
     time = now()
     document = {key: value for key, value in request.items() if key != "Tags"}
-    document |= {ARN: tuning_arn(name), STATUS: "InProgress", "CreationTime": time, "LastModifiedTime": time}
+    document |= {ARN: TUNING.arn(name), STATUS: "InProgress", "CreationTime": time, "LastModifiedTime": time}
     document["_supervisor"] = start()
     write.put(Table.TUNING_JOBS, name, document)
     put_tags(write, document[ARN], request.get("Tags") or [])
@@ -86,68 +78,24 @@ def trial_request(document: Document, number: int, hyperparameters: dict[str, st
     return request
 
 
-def read(transaction: Transaction, name: str) -> Document:
-    """A tuning job's record.
-
-    Raises:
-        ServiceError: There is none.
-    """
-    document = transaction.get(Table.TUNING_JOBS, name)
-    if document is None:
-        raise not_found(f"Amazon SageMaker can't find a tuning job with name {name}")
-    return document
-
-
-def change(backend: Backend, name: str, **fields: Any) -> Document:
-    """Change a tuning job's record, unless it has ended already."""
-    with backend.store.write() as write:
-        document = read(write, name)
-        if document[STATUS] not in ENDED:
-            document |= {**fields, "LastModifiedTime": now()}
-            write.put(Table.TUNING_JOBS, name, document)
-        return document
-
-
-def end(backend: Backend, name: str, status: str, reason: str = "") -> Document:
-    """Record that a tuning job ended: Completed, Failed or Stopped."""
-    fields = {"FailureReason": reason[:MAX_REASON]} if reason else {}
-    return change(backend, name, **{STATUS: status}, HyperParameterTuningEndTime=now(), **fields)
-
-
 def trials(transaction: Transaction, name: str) -> list[Document]:
     """The training jobs of a tuning job, in the order of their numbers."""
-    trial_jobs = [job for job in transaction.select(Table.TRAINING_JOBS) if job.get("TuningJobArn") == tuning_arn(name)]
+    trial_jobs = [job for job in transaction.select(Table.TRAINING_JOBS) if job.get("TuningJobArn") == TUNING.arn(name)]
     return sorted(trial_jobs, key=lambda job: str(job["TrainingJobName"]))
 
 
-def reap(backend: Backend, document: Document) -> Document:
-    """End a tuning job whose process is gone, its trials first; any other is returned as it is."""
-    if document[STATUS] in ENDED or processes.alive(document["_supervisor"]):
-        return document
-    with backend.store.read() as transaction:
-        left = trials(transaction, document[NAME])
-    for job in left:
-        Job.recorded(backend, TRAINING, job).reap(job)
-    return end(backend, document[NAME], "Failed", ENGINE_DIED)
+class TuningJob(Job):
+    """A tuning job, whose trials end with it."""
 
-
-def reap_execution(backend: Backend, execution: str) -> None:
-    """End the tuning jobs of an execution whose engine is gone."""
-    with backend.store.read() as transaction:
-        left = [job for job in transaction.select(Table.TUNING_JOBS) if job.get("_execution") == execution]
-    for job in left:
-        reap(backend, job)
-
-
-def name_of(metadata: Document) -> str:
-    """The tuning job that a step's metadata names; empty where it names none."""
-    return str(metadata.get("TuningJob", {}).get("Arn", "")).rpartition("/")[2]
-
-
-def is_completed(transaction: Transaction, metadata: Document) -> bool:
-    """True if a step's metadata names a tuning job that completed."""
-    document = transaction.get(Table.TUNING_JOBS, name_of(metadata))
-    return document is not None and document[STATUS] == "Completed"
+    def reap(self, document: Document) -> Document:
+        """End it when its process is gone, its trials first."""
+        if document[STATUS] in ENDED or processes.alive(document["_supervisor"]):
+            return document
+        with self.backend.store.read() as transaction:
+            left = trials(transaction, self.name)
+        for job in left:
+            Job.recorded(self.backend, TRAINING, job).reap(job)
+        return self.end("Failed", FailureReason=ENGINE_DIED)
 
 
 def objective(document: Document, job: Document) -> Document | None:
@@ -237,7 +185,7 @@ def known_trials(transaction: Transaction, document: Document) -> list[EarlierTr
 
 
 def _parents(transaction: Transaction, document: Document) -> list[Document]:
-    return [read(transaction, name) for name in _parent_names(document)]
+    return [read_job(transaction, TUNING, name) for name in _parent_names(document)]
 
 
 def _parent_names(request: Document) -> list[str]:
@@ -265,7 +213,7 @@ def _check(transaction: Transaction, request: Document) -> None:
     if both:
         raise invalid(f"The hyperparameter {min(both)} is both static and tuned.")
     for name in _parent_names(request):
-        if read(transaction, name)[STATUS] not in ENDED:
+        if read_job(transaction, TUNING, name)[STATUS] not in ENDED:
             raise invalid(f"The parent tuning job {name} has not ended.")
     check_request("CreateTrainingJob", trial_request(request, 1, {}, "check"))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore import xform_name
 
-from medloop.local.jobs.job import KINDS, TRAINING, JobKind
+from medloop.local.jobs.job import KINDS, TRAINING, TUNING, JobKind
 from medloop.local.processes import own_identity
 from medloop.local.session import local_session
 from medloop.local.state.backend import Backend
@@ -139,20 +139,20 @@ def _record_jobs(
     write: Transaction, steps: list[dict[str, Any]], jobs: dict[str, dict[str, Any]]
 ) -> Iterator[tuple[str, JobKind]]:
     """Record the jobs that steps name, and the trials of those that tune; yields names and kinds."""
-    time = START.timestamp()
+    time, kinds = START.timestamp(), {kind.name: kind for kind in KINDS}
     for step in steps:
         for field_name, value in step["Metadata"].items():
             name = value.get("Arn", "").rpartition("/")[2]
             common = {"CreationTime": time, "LastModifiedTime": time, "_supervisor": own_identity()}
-            if kind := KINDS.get(field_name):
+            if kind := kinds.get(field_name):
                 common |= {kind.name_field: name, kind.status: "Completed", f"{kind.name}Arn": value["Arn"]}
                 write.put(kind.table, name, _in_seconds({**common, **jobs.get(name, {})}))
                 yield name, kind
             elif field_name == "TuningJob":
-                common |= {tuning_jobs.NAME: name, tuning_jobs.ARN: tuning_jobs.tuning_arn(name)}
+                common |= {tuning_jobs.NAME: name, tuning_jobs.ARN: TUNING.arn(name)}
                 write.put(Table.TUNING_JOBS, name, _in_seconds({**common, **jobs[name]}))
                 for trial in jobs[name]["trials"]:
-                    own = {"TuningJobArn": tuning_jobs.tuning_arn(name), "_tuned": trial["TunedHyperParameters"]}
+                    own = {"TuningJobArn": TUNING.arn(name), "_tuned": trial["TunedHyperParameters"]}
                     if objective := trial.get(tuning_jobs.OBJECTIVE):
                         own["FinalMetricDataList"] = [{**objective, "Timestamp": START}]
                     record = {**common, **trial, **own, **jobs.get(trial["TrainingJobName"], {})}

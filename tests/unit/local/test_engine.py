@@ -30,8 +30,8 @@ def engine_of(local: Any) -> int:
     """The only engine of this home."""
     for process in psutil.process_iter(["cmdline"]):
         with suppress(psutil.Error):  # another user's, or one that has just ended
-            *_, module, resource = process.info["cmdline"] or ["", ""]
-            is_engine = module == "medloop.local.runner" and ":pipeline/" in resource
+            words = process.info["cmdline"] or []
+            is_engine = "medloop.local.runner" in words and ":pipeline/" in words[-1]
             if is_engine and process.environ().get("MEDLOOP_HOME") == str(local.home):
                 return int(process.pid)
     raise AssertionError("no engine runs")

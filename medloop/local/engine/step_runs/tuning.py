@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medloop.local import processes
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
+from medloop.local.jobs.job import TUNING
 from medloop.local.state.home import new_id
 from medloop.local.state.store import Table
 from medloop.local.tuning import tuning_jobs
@@ -21,7 +22,7 @@ class Tuning(StepRunner):
         with run.backend.store.write() as write:
             document = tuning_jobs.create(write, request, processes.own_identity)
             write.put(Table.TUNING_JOBS, name, {**document, "_execution": run.execution})
-        metadata = {"TuningJob": {"Arn": tuning_jobs.tuning_arn(name)}}
+        metadata = {"TuningJob": {"Arn": TUNING.arn(name)}}
         run.show(Metadata=metadata)
         ended = run_tuning(run.backend, name, run.stop)
         if ended[STATUS] == "Completed":
