@@ -237,16 +237,18 @@ def test_stop_ends_the_trials(local: Local) -> None:
         local.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="tuning")
 
 
+def process_of(local: Local, arn: str) -> int:
+    """The process that runs a resource of this home; other homes have resources of the same ARN."""
+    named = [p for p in psutil.process_iter(["cmdline"]) if arn in (p.info["cmdline"] or [])]
+    (process,) = [p for p in named if p.environ().get("MEDLOOP_HOME") == str(local.home)]
+    return int(process.pid)
+
+
 def test_a_tuning_whose_process_was_killed_is_told_so(local: Local) -> None:
     """Its trials' processes end with it."""
     local.sagemaker.create_hyper_parameter_tuning_job(**request(local.image(SCORER), static={"pause": "60"}))
     wait_until(lambda: [t for t in trials(local) if "TrainingStartTime" in t])
-    (process,) = [
-        p
-        for p in psutil.process_iter(["cmdline"])
-        if describe(local)["HyperParameterTuningJobArn"] in (p.info["cmdline"] or [])
-    ]
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process_of(local, describe(local)["HyperParameterTuningJobArn"]), signal.SIGKILL)
     wait_until(lambda: describe(local)["HyperParameterTuningJobStatus"] == "Failed")
     assert "engine died" in describe(local)["FailureReason"]
     assert [trial["TrainingJobStatus"] for trial in trials(local)] == ["Failed"]
