@@ -24,7 +24,7 @@ PORT: Final = 29500
 """Rendezvous port on the first of several hosts unless MASTER_PORT is set: torch's default."""
 LOOPBACK: Final = "127.0.0.1"
 CPU_PROCESSES: Final = 2
-"""Default number of processes on a host without GPU: the fewest that are distributed."""
+"""Default number of processes on a host without GPU: the minimum of a distributed training."""
 _CHILD = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 """torchrun sets them (https://docs.pytorch.org/docs/stable/elastic/run.html, "Environment Variables")."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -118,7 +118,7 @@ def in_threads(function: Callable[[In], Out], values: Iterable[In], num_workers:
 
 
 def count_workers(num_workers: int, share: Share = ALONE) -> int:
-    """Threads: as many as asked for; 0 takes the cores this process may use, divided among the host's processes."""
+    """Number of threads; 0 selects the cores of this process, divided among the host's processes."""
     return num_workers or max(1, len(os.sched_getaffinity(0)) // share[1])
 
 

@@ -11,10 +11,10 @@ class Problem:
     """One thing that keeps a data set from being used.
 
     Attributes:
-        path: File or folder relative to the data set's root, in POSIX form; "" for the data set as a whole.
-        message: What is wrong and how to mend it. `{related}` stands for the other file; no other name appears in it.
-        case: The case (or stray file) that can be left out to be rid of it; None where leaving out doesn't help.
-        related: The other file that the message speaks of, as `path`.
+        path: File or folder relative to the data set's root, in POSIX form; "" for the complete data set.
+        message: The problem and its fix. `{related}` is a placeholder for the other file; no other name appears in it.
+        case: The case (or unexpected file) to exclude to solve it; None if excluding doesn't help.
+        related: The other file in the message, as `path`.
     """
 
     path: str

@@ -214,7 +214,7 @@ def test_a_case_with_two_faults_is_left_out_once(job: Job) -> None:
     assert "1 left out" in job.message
 
 
-def test_quarantine_cannot_mend_the_whole(job: Job) -> None:
+def test_quarantine_cannot_fix_the_data_set(job: Job) -> None:
     """A problem that leaving cases out doesn't fix fails the job."""
     write_classes(job.data, classes=("cyst",))
 
@@ -240,7 +240,7 @@ def test_previous_keeps_places(job: Job, tmp_path: Path, new_job: Callable[[Path
 
 
 def test_previous_of_other_pseudonyms_is_said_loudly(job: Job, tmp_path: Path, new_job: Callable[[Path], Job]) -> None:
-    """Under another key nobody is known, and a patient trained on may become a test patient: the log warns."""
+    """With another key no patient is recognised, and a training patient may become a test patient: the log warns."""
     write_classes(job.data, 10)
     assert job.run("--task", "classification").returncode == 0
     again = new_job(tmp_path / "again")

@@ -31,7 +31,7 @@ from medloop.container.run import run
 
 
 class Arguments(BaseModel):
-    """What the job is told."""
+    """The job's arguments."""
 
     minimum: int
 

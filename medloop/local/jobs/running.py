@@ -84,15 +84,15 @@ def run_recorded(job: Job, work: Callable[[Document, LogStream], Document], **fi
 
 def stop_requested(job: Job, stop: threading.Event) -> Callable[[], bool]:
     """True if the job is to stop; asks the store no more often than needed."""
-    asked_at = 0.0
+    checked_at = 0.0
 
     def requested() -> bool:
-        nonlocal asked_at
+        nonlocal checked_at
         if stop.is_set():
             return True
-        if time.monotonic() - asked_at < _STATUS_SECONDS:
+        if time.monotonic() - checked_at < _STATUS_SECONDS:
             return False
-        asked_at = time.monotonic()
+        checked_at = time.monotonic()
         return bool(job.read()[job.kind.status] == "Stopping")
 
     return requested

@@ -98,7 +98,7 @@ class TuningRun:
             if not drawn:
                 break
             self._round(drawn)
-        if self.stop.is_set() or self._asked_to_stop():
+        if self.stop.is_set() or self._is_stopping():
             return self.job.end("Stopped")
         if all(value is None for value in self.objectives):
             return self.job.end("Failed", FailureReason=self._failure()[:MAX_REASON])
@@ -140,9 +140,9 @@ class TuningRun:
 
     def _is_over(self) -> bool:
         late = self.deadline is not None and time.monotonic() > self.deadline
-        return late or self.stop.is_set() or self._asked_to_stop()
+        return late or self.stop.is_set() or self._is_stopping()
 
-    def _asked_to_stop(self) -> bool:
+    def _is_stopping(self) -> bool:
         return bool(self.job.read()[tuning_jobs.STATUS] == "Stopping")
 
     def _has_no_objective(self) -> bool:

@@ -74,7 +74,7 @@ class Search:
         self.maximise = config["HyperParameterTuningJobObjective"]["Type"] == "Maximize"
         self.early_stopping = config.get("TrainingJobEarlyStoppingType", "Off") == "Auto"
         self.previous: list[list[float]] = []
-        self._num_asked = 0
+        self._num_drawn = 0
         self.study: Study = optuna.create_study(
             study_name="tuning",  # Hyperband's brackets hang from it
             direction="maximize" if self.maximise else "minimize",
@@ -95,8 +95,8 @@ class Search:
                 self.study.enqueue_trial(self._left.pop(0))
             trial = self.study.ask({item.name: item.distribution() for item in self.ranges})
             texts = {item.name: item.text(trial.params[item.name]) for item in self.ranges}
-            self._num_asked += 1
-            drawn.append(SearchTrial(self._num_asked, texts, trial))
+            self._num_drawn += 1
+            drawn.append(SearchTrial(self._num_drawn, texts, trial))
         return drawn
 
     def report(self, trial: SearchTrial, value: float) -> bool:

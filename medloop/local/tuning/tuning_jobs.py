@@ -229,16 +229,16 @@ def _check_objective(config: Document, definition: Document) -> None:
 
 def _check_strategy(config: Document, static: dict[str, str]) -> None:
     strategy, limits, ranges = config["Strategy"], config["ResourceLimits"], read_ranges(config)
-    jobs_asked = limits.get("MaxNumberOfTrainingJobs")
+    max_jobs = limits.get("MaxNumberOfTrainingJobs")
     if strategy == "Grid":
         intervals = [item.name for item in ranges if isinstance(item, NumericRange)]
         if intervals:
             raise invalid(f"Grid takes categorical hyperparameters only; {intervals[0]} is none.")
-        if jobs_asked not in (None, len(grid(ranges))):
+        if max_jobs not in (None, len(grid(ranges))):
             raise invalid(f"MaxNumberOfTrainingJobs must be the grid's size, {len(grid(ranges))}, or absent.")
-    elif jobs_asked is None:
+    elif max_jobs is None:
         raise invalid("MaxNumberOfTrainingJobs is missing.")
-    if jobs_asked is not None and limits["MaxParallelTrainingJobs"] > jobs_asked:
+    if max_jobs is not None and limits["MaxParallelTrainingJobs"] > max_jobs:
         raise invalid("MaxParallelTrainingJobs must not be greater than MaxNumberOfTrainingJobs.")
     if strategy != "Hyperband":
         if config.get("StrategyConfig"):

@@ -38,7 +38,7 @@ def busiest_slice(truth: NDArray[Any], prediction: NDArray[Any]) -> int:
 
     Args:
         truth: [x, y, z] labels.
-        prediction: Likewise.
+        prediction: [x, y, z] labels.
     """
     mask = truth > 0 if (truth > 0).any() else prediction > 0
     return int(mask.sum(axis=(0, 1)).argmax()) if mask.any() else truth.shape[2] // 2
@@ -52,7 +52,7 @@ def slice_panel(image: NDArray[Any], truth: NDArray[Any], prediction: NDArray[An
     Args:
         image: [x, y] of any scale, in RAS order.
         truth: [x, y] labels; 0 is the background.
-        prediction: Likewise.
+        prediction: [x, y, z] labels.
     """
     box = _around((truth > 0) | (prediction > 0))
     image, truth, prediction = (_facing(part[box]) for part in (image, truth, prediction))
@@ -78,7 +78,7 @@ def samples_panel(
     Args:
         images: Each [channels, S, S], 0..1.
         truth: Class indices.
-        prediction: Likewise.
+        prediction: [x, y, z] labels.
         classes: Names by index.
     """
     columns = min(6, len(images))
@@ -103,7 +103,7 @@ def confusion_panel(truth: NDArray[Any], prediction: NDArray[Any], classes: Sequ
 
     Args:
         truth: [N] class indices.
-        prediction: Likewise.
+        prediction: [x, y, z] labels.
         classes: Names by index.
     """
     num = len(classes)

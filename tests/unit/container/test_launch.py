@@ -98,7 +98,7 @@ class TestLaunch:
         }
         assert plan_of(launched("ddp", 0, variables)) == LaunchPlan(1, 3, 2, "algo-1", 29500, "ethwe")
 
-    def test_without_gpu_there_are_two_processes_or_as_many_as_asked(
+    def test_without_gpu_there_are_two_processes_or_the_requested_number(
         self, ml_root: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """By hand too, where no file says anything of hosts."""
@@ -117,8 +117,8 @@ class TestLaunch:
             assert output.startswith(f"strategy={strategy}: ")
             assert output.endswith("one process trains, as with strategy=single\n")
 
-    def test_single_goes_on_silently(self, ml_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """Whatever GPUs there are."""
+    def test_single_trains_silently(self, ml_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """The number of GPUs doesn't matter."""
         assert launched("single", 0, {"SM_NUM_GPUS": "8"}) is None
         assert capsys.readouterr().out == ""
 
@@ -238,7 +238,7 @@ def test_gpus_are_counted_by_their_device_files(tmp_path: Path) -> None:
 
 
 def test_every_host_makes_the_same_plan() -> None:
-    """But for its own place."""
+    """The plans differ only in the rank of the host."""
     hosts = ("algo-1", "algo-10", "algo-2")
     plans = [make_plan(Cluster(hosts, host, "eth0"), 0, 8) for host in hosts]
     assert [plan.host_rank for plan in plans] == [0, 1, 2]
@@ -290,7 +290,7 @@ class TestFindCause:
         )
 
     def test_a_stopped_job_has_not_failed(self) -> None:
-        """Whatever its processes ended by; an error while saving is one."""
+        """The exit codes of its processes don't matter; an error while saving is a failure."""
         assert find_cause({}, [RankFailure(0, "stopped", 143, True, 1.0)], stopped=True).code == 143
         late = find_cause({0: 143, 1: -signal.SIGKILL}, [RankFailure(0, "stopped", 143, True, 1.0)], stopped=True)
         assert (late.code, late.reason) == (143, None)

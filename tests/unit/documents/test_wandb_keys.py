@@ -61,16 +61,16 @@ def test_a_job_refuses_a_key_among_its_hyperparameters(wire: dict[str, str]) -> 
 
 
 def test_the_key_comes_from_the_environment_then_from_the_secret() -> None:
-    """The variable wins; without either there is none, and nobody is asked."""
-    asked: list[str] = []
+    """The variable takes precedence; without either there is no key and no request."""
+    requested: list[str] = []
 
     def fetch(name: str) -> str:
-        asked.append(name)
+        requested.append(name)
         return " s3cret\n"
 
     both = {"WANDB_API_KEY": HEX, "MEDLOOP_WANDB_SECRET": "team/wandb"}
     assert wandb_key(both, fetch) == HEX
     assert wandb_key({}, fetch) is None
-    assert asked == []
+    assert requested == []
     assert wandb_key({"MEDLOOP_WANDB_SECRET": "team/wandb"}, fetch) == "s3cret"
-    assert asked == ["team/wandb"]
+    assert requested == ["team/wandb"]

@@ -111,7 +111,7 @@ def test_few_patients_are_insufficient(tmp_path: Path, mode: str, left: float) -
 
 
 def test_patients_that_either_has_seen_are_left_out(tmp_path: Path) -> None:
-    """The candidate's own, and the champion's, trained or validated on; the champion isn't even asked about them."""
+    """The candidate's own, and the champion's, trained or validated on; the champion doesn't predict them."""
     world = images(tmp_path, 14)
     world.model.record.patients.train[:] = ["cat00"]
     other = noisy_version(

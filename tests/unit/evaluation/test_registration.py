@@ -77,7 +77,7 @@ def content(split: SplitRecord, model: ModelRecord) -> dict[str, str]:
     return registration(evaluation(), split, model, record="{}", report="<html>", test_uses=3)
 
 
-def test_counts_leakage_score_and_digests_are_told() -> None:
+def test_counts_leakage_score_and_digests_are_registered() -> None:
     """The texts that an approver reads."""
     found = content(split_record(), model_record("classification", ["a", "b"]))
     assert tuple(found) == FIELDS
@@ -157,7 +157,7 @@ def test_the_card_has_score_interval_classes_and_confusion() -> None:
     assert (matrix["type"], matrix["value"]) == ("matrix", [[1, 1], [1, 1]])
 
 
-def test_charts_that_nobody_could_read_are_left_out() -> None:
+def test_unreadable_charts_are_omitted() -> None:
     """Many classes, or names as long as pages: the numbers stay, and the card keeps within the service's size."""
     assert set(groups(rich([f"c{number}" for number in range(MAX_CLASSES + 1)]))) == {"gate"}
     assert set(groups(rich(["x" * 9000, "y" * 9000]))) == {"gate"}

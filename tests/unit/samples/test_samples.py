@@ -52,7 +52,7 @@ def test_plane_is_a_sound_presplit_data_set(plane: Path) -> None:
 
 
 def test_plane_names_origin_and_licence(plane: Path) -> None:
-    """The README beside the images has a line for each volume."""
+    """The README of the images has a line for each volume."""
     text = (plane / "README.md").read_text(encoding="utf-8")
 
     assert text.count("| train |") + text.count("| val |") + text.count("| test |") == 6
@@ -91,7 +91,7 @@ def test_tissue_is_a_sound_data_set(tissue: Path) -> None:
         label = read_nifti(tissue / case.path / "label.nii.gz").voxels
         assert (volume.voxels[label > 0] > 0).all()
         assert (volume.voxels == 0).mean() > 0.3
-        # White matter is the brighter one in T1, whatever the degradation.
+        # White matter is the brighter one in T1, for any degradation.
         assert volume.voxels[label == 2].mean() > volume.voxels[label == 1].mean()
 
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a prediction or a 4xx with a reason: no 500, no crash, no memory beyond bounds."""
+"""The response to any request is a prediction or a 4xx with a reason: no 500, no crash, no memory beyond bounds."""
 
 from __future__ import annotations
 

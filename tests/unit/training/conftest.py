@@ -50,7 +50,7 @@ def write_split(root: Path, classes: Sequence[str], num: dict[str, int], prefix:
 
 @pytest.fixture
 def make_job(tmp_path: Path) -> MakeJob:
-    """Make a job over a new split; its folders lie below `tmp_path / name`."""
+    """Make a job over a new split; its folders are below `tmp_path / name`."""
 
     def make(
         name: str = "job",

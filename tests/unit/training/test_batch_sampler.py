@@ -56,7 +56,7 @@ def test_an_even_plan_has_one_shape(numbers: tuple[int, int, int, int, int]) -> 
     assert rows == {max(min_rows, math.ceil(math.ceil(min(batch, num) / parts) / size))}
 
 
-def test_a_batch_is_the_same_whatever_the_processes() -> None:
+def test_a_batch_does_not_depend_on_the_processes() -> None:
     """The samples of a step don't depend on how they are divided; another epoch has another order."""
     steps = [BatchSampler(20, 6, parts, 3, 0, size).batch(2, 1).tolist() for parts, size in ((1, 1), (3, 1), (2, 4))]
     assert steps[0] == steps[1] == steps[2]

@@ -45,7 +45,7 @@ def test_temperature_stays_within_bounds(scale: float, bound: float) -> None:
     assert find_temperature(*drawn(1, scale=scale)) == bound
 
 
-def test_temperatures_that_cannot_be_told() -> None:
+def test_temperatures_that_cannot_be_estimated() -> None:
     """Without a mistake the likelihood has no maximum: none; logits that say nothing stay as they are."""
     labels = np.arange(12) % 3
     assert find_temperature(2.0 * np.eye(3)[labels], labels) is None

@@ -83,7 +83,7 @@ def test_balanced_weights_are_inverse_to_counts() -> None:
     assert float(weights[labels].mean()) == pytest.approx(1)
 
 
-def test_a_batch_holds_the_images_that_are_asked_for() -> None:
+def test_a_batch_contains_the_requested_images() -> None:
     """In the requested order, each with its label, regardless of the rest of the batch."""
     task = task_of([0, 1, 0, 1], ["a", "b"])
     images, labels = task.batch([3, 0], 1)

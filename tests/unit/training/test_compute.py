@@ -163,7 +163,7 @@ def test_compiling_waits_for_batches_made_ahead(
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     compiler_due: list[bool] = []
     for pays in (True, False):
-        compiler = Compiler(settings(), torch.device("cuda", 0), 10**12, agree=lambda wish, pays=pays: pays)
+        compiler = Compiler(settings(), torch.device("cuda", 0), 10**12, agree=lambda worthwhile, pays=pays: pays)
         compiler_due = [compiler.due() for _ in range(40)]
         assert compiler.decided == pays
         assert [step for step, due in enumerate(compiler_due, start=1) if due] == ([23] if pays else [])
@@ -185,7 +185,7 @@ def test_where_compiling_is_possible() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_network_keeps_its_names(tmp_path: Path) -> None:
-    """Compiled in place: the weights' names, and the scores but for rounding."""
+    """Compiled in place: the weights' names, and the scores up to rounding."""
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     names, images = list(model.state_dict()), torch.randn(5, 3)
     expected = model(images)

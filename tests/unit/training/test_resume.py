@@ -162,7 +162,7 @@ def test_without_a_complete_checkpoint_training_starts_from_scratch(stopped: Pat
 
 
 def test_a_checkpoint_of_another_run_is_refused(stopped: Path) -> None:
-    """Other settings would go on to a model that no settings describe; what says how it is computed may change."""
+    """Resuming with other settings would give an undescribed model; settings of the computation may change."""
     with pytest.raises(SettingError, match=r"checkpoint step-\d+: of a run with other settings.*; set another"):
         run(stopped, learning_rate=0.02)
     run(stopped, keep_checkpoints=1, num_workers=3)

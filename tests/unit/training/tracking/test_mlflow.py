@@ -122,7 +122,7 @@ def test_several_jobs_begin_one_store_at_once(tmp_path: Path) -> None:
 
 
 def closed_port(_: Path) -> str:
-    """An address where nobody listens."""
+    """An address without a server."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://127.0.0.1:{server.getsockname()[1]}"
 

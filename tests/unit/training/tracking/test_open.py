@@ -75,8 +75,8 @@ def test_a_tracker_that_is_set_up_wrongly_is_a_line(
 
 
 @pytest.mark.slow
-def test_without_a_wish_nothing_heavy_is_imported(tmp_path: Path) -> None:
-    """MLflow and W&B cost seconds; W&B's own variables alone (WANDB_API_KEY, say) are no wish."""
+def test_without_trackers_nothing_heavy_is_imported(tmp_path: Path) -> None:
+    """MLflow and W&B cost seconds; W&B's variables (such as WANDB_API_KEY) don't enable it."""
     code = """
         import os, sys
         from pathlib import Path

@@ -63,7 +63,7 @@ def test_samples_are_spread_and_few() -> None:
 
 
 def test_samples_and_matrix_take_grey_and_rgb() -> None:
-    """Seven images need a second row; a matrix that nobody can read isn't drawn."""
+    """Seven images need a second row; an unreadable matrix isn't drawn."""
     for channels in (1, 3):
         images = [np.full((channels, 20, 20), 0.5)] * 7
         panel = samples_panel(images, [0] * 7, [1] * 7, ["a class with a very long name", "b"])
