@@ -28,7 +28,7 @@ _TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 
 
 @dataclass(frozen=True)
-class Version:
+class ApprovedVersion:
     """A version that a candidate can be compared with."""
 
     arn: str
@@ -36,7 +36,7 @@ class Version:
     """s3:// URI of its model.tar.gz."""
 
 
-def answer(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) -> dict[str, str]:
+def respond(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) -> dict[str, str]:
     """Find the versions to compare with, and record that the test set is used for this candidate.
 
     Args:
@@ -57,7 +57,7 @@ def answer(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) -
     request = ChampionRequest.read(event)
     digest = digest_of_test(_read_split(s3, request.split))
     approved = approved_versions(sagemaker, request.group)
-    no_version = Version(NO_VERSION, request.none)
+    no_version = ApprovedVersion(NO_VERSION, request.none)
     champion = find_champion(sagemaker, approved, request.model) or no_version
     first = _first_other(sagemaker, approved, request.model) or no_version
     if first == champion:
@@ -93,7 +93,7 @@ def approved_versions(sagemaker: SageMakerClient, group: str) -> list[str]:
     return [str(summary["ModelPackageArn"]) for summary in summaries]
 
 
-def find_champion(sagemaker: SageMakerClient, approved: Sequence[str], candidate: str) -> Version | None:
+def find_champion(sagemaker: SageMakerClient, approved: Sequence[str], candidate: str) -> ApprovedVersion | None:
     """The champion: the newest Approved version whose artefact isn't the candidate's.
 
     A run that changed nothing gives the artefact of its champion again, so it meets the champion before that one.
@@ -109,7 +109,7 @@ def find_champion(sagemaker: SageMakerClient, approved: Sequence[str], candidate
     return _first_other(sagemaker, reversed(approved), candidate)
 
 
-def _first_other(sagemaker: SageMakerClient, arns: Iterable[str], candidate: str) -> Version | None:
+def _first_other(sagemaker: SageMakerClient, arns: Iterable[str], candidate: str) -> ApprovedVersion | None:
     """The first of the versions whose artefact isn't the candidate's; those after it aren't requested."""
     versions = (_version(sagemaker, arn) for arn in arns)
     return next((version for version in versions if version.model != candidate), None)
@@ -169,7 +169,7 @@ def _write_new(s3: S3Client, bucket: str, key: str, body: bytes) -> bool:
         return False
 
 
-def _version(sagemaker: SageMakerClient, arn: str) -> Version:
+def _version(sagemaker: SageMakerClient, arn: str) -> ApprovedVersion:
     """An Approved version.
 
     Raises:
@@ -178,7 +178,7 @@ def _version(sagemaker: SageMakerClient, arn: str) -> Version:
     model = artefact_of(sagemaker.describe_model_package(ModelPackageName=arn))
     if not model:
         raise DataError(f"{arn}: is Approved and names no model.tar.gz; reject it, or approve a version that has one")
-    return Version(arn, model)
+    return ApprovedVersion(arn, model)
 
 
 def artefact_of(package: Mapping[str, Any]) -> str | None:
@@ -188,7 +188,7 @@ def artefact_of(package: Mapping[str, Any]) -> str | None:
     return None if model is None else str(model)
 
 
-def _require_artefact(s3: S3Client, version: Version) -> None:
+def _require_artefact(s3: S3Client, version: ApprovedVersion) -> None:
     bucket, key = split_s3_uri(version.model)
     try:
         s3.head_object(Bucket=bucket, Key=key)

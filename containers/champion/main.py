@@ -15,13 +15,13 @@ from typing import Any
 
 import boto3
 
-from medloop.champion import answer
+from medloop.champion import respond
 from medloop.errors import MedloopError
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """Lambda's entry point; the local backend replaces boto3's default session."""
-    return answer(event, boto3.client("sagemaker"), boto3.client("s3"))
+    return respond(event, boto3.client("sagemaker"), boto3.client("s3"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Request and response of the champion function. Standard library only: the function's runtime has nothing else.
 
-`steps/champion.py` sends the request, `medloop.champion` answers it, the evaluate step takes the response as arguments.
+`steps/champion.py` sends the request, `medloop.champion` responds, the evaluate step takes the response as arguments.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The champion function's answer, on the local backend and on moto."""
+"""The champion function's response, on the local backend and on moto."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from medloop.bundle import REPOSITORY
-from medloop.champion import answer
+from medloop.champion import respond
 from medloop.documents.champion import NO_VERSION
 from medloop.errors import DataError, SettingError, TargetError
 from medloop.local.session import local_session
@@ -60,7 +60,7 @@ class World:
 
     def ask(self, candidate: str, **more: str) -> dict[str, str]:
         """What the function answers for a candidate's artefact."""
-        return answer({**EVENT, "model": candidate, **more}, self.sagemaker, self.s3)
+        return respond({**EVENT, "model": candidate, **more}, self.sagemaker, self.s3)
 
 
 @pytest.fixture(params=["local", "moto"])

@@ -22,6 +22,7 @@ from medloop.commands.options import (
     usable_home,
 )
 from medloop.commands.output import print_json, say
+from medloop.commands.registry.approval_checks import require_approvable
 from medloop.commands.registry.decisions import (
     Decision,
     RecordedDecision,
@@ -31,7 +32,6 @@ from medloop.commands.registry.decisions import (
     record,
 )
 from medloop.commands.registry.evidence_files import read_report_file
-from medloop.commands.registry.refusals import require_approvable
 from medloop.commands.registry.versions import find_model, name_of
 from medloop.errors import MedloopError, UserError
 from medloop.identity import Person, caller, user_here

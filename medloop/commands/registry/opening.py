@@ -34,14 +34,14 @@ def open_(
     json: JsonOption = False,
 ) -> None:
     """Show a version's page: the report, checked against its digest, with decisions, execution and model card."""
-    from medloop.commands.registry.registry_part import read_part, with_part
+    from medloop.commands.registry.registry_section import insert_section, read_section
 
     opened, home = services(ctx).target(target, home), usable_home(home)
     sagemaker = opened.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
     report = read_report_file(opened, package)
-    html = with_part(
-        _checked(services(ctx), report).decode("utf-8", "replace"), read_part(opened, package, str(report.digest))
+    html = insert_section(
+        _checked(services(ctx), report).decode("utf-8", "replace"), read_section(opened, package, str(report.digest))
     )
     page = page_path(Home.find(home), name_of(package).replace("/", "-"), out)
     write_page(page, html)

@@ -11,7 +11,7 @@ import pytest
 
 from medloop.commands.objects import digest_of
 from medloop.commands.registry.decisions import new_decision, record
-from medloop.commands.registry.registry_part import MARKER
+from medloop.commands.registry.registry_section import MARKER
 from medloop.documents.metadata import encode
 from tests.unit.cli.test_approval import Desk, desk
 from tests.unit.cli.test_comparing import pair

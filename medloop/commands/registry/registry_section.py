@@ -15,10 +15,10 @@ from medloop.commands.execution.trials import read_tuning
 from medloop.commands.execution_status import Step, describe_job, read_execution
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates
+from medloop.commands.registry.approval_checks import started_by
 from medloop.commands.registry.card import card_rows
 from medloop.commands.registry.decisions import Decision, decisions_of
 from medloop.commands.registry.evidence_files import code_of
-from medloop.commands.registry.refusals import started_by
 from medloop.commands.registry.versions import name_of
 from medloop.definition.cost import load_prices
 from medloop.documents.card import REQUIRED_CARD_FIELDS, read_card, required_fields_of
@@ -43,7 +43,7 @@ _PROVENANCE = {
 
 
 @dataclass(frozen=True)
-class Part:
+class RegistrySection:
     """The part's texts."""
 
     model: str
@@ -58,7 +58,7 @@ class Part:
     card: Rows
 
 
-def read_part(target: Target, package: Mapping[str, Any], digest: str) -> Part:
+def read_section(target: Target, package: Mapping[str, Any], digest: str) -> RegistrySection:
     """Collect the part.
 
     Args:
@@ -72,7 +72,7 @@ def read_part(target: Target, package: Mapping[str, Any], digest: str) -> Part:
     prices_note = f"List prices of {prices.region}, {prices.as_of}, for the time that each job took."
     if target.name == "local":
         prices_note = "These jobs ran as processes on one computer and cost nothing; instance types have no effect."
-    return Part(
+    return RegistrySection(
         model=name_of(package),
         at=_moment(datetime.now(UTC)),
         version=[*_version(package, metadata), ("report's digest", digest)],
@@ -85,7 +85,7 @@ def read_part(target: Target, package: Mapping[str, Any], digest: str) -> Part:
     )
 
 
-def with_part(page: str, part: Part) -> str:
+def insert_section(page: str, part: RegistrySection) -> str:
     """The report with the part put in: at the marker, or else at the end of what it shows."""
     environment = templates(
         "medloop.commands.registry", moment=_moment, page_then=lambda digest: _page_then(digest, part.digest)
