@@ -17,8 +17,7 @@ from medloop.evaluation.intervals.aurocs import mean_auroc
 from medloop.evaluation.intervals.bootstrap import bca_bootstrap
 from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.intervals.means import mean
-from medloop.evaluation.intervals.medians import median
-from medloop.evaluation.intervals.proportions import proportion
+from medloop.evaluation.intervals.proportions import median, proportion
 from medloop.evaluation.measure import measure
 from medloop.evaluation.metrics import METRICS
 from medloop.evaluation.operating_points import operating_points

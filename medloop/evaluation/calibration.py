@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from medloop.documents.evaluation import ReliabilityBin
-from medloop.evaluation.intervals.estimate import Estimate, Floats, point_estimate, undefined
+from medloop.evaluation.intervals.estimate import Estimate, Floats, point_estimate
 from medloop.evaluation.scored_cases import Integers
 
 NUM_BINS = 15
@@ -44,7 +45,7 @@ def calibration_error(truth: Integers, probabilities: Floats, patients: Sequence
     sample's. The note has the value that perfect probabilities would have by chance.
     """
     if not len(truth):
-        return undefined(patients, "No case.")
+        return point_estimate(math.nan, patients, 0, "No case.")
     top, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     members = np.eye(NUM_BINS)[_members(top)]
     value = float(np.abs((right - top) @ members).sum() / len(top))

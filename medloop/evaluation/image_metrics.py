@@ -6,6 +6,7 @@ Each takes the scored images and a class's index, None over all classes. A metri
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -115,7 +116,10 @@ class WeightedImages:
 
     @cached_property
     def average_precisions(self) -> Floats:
-        """Average precision of each class against the rest [B, C]; NaN without cases of it, or of another class."""
+        """Precision of each class against the rest, averaged over the recall that each score adds [B, C].
+
+        NaN without cases of the class, or of another one.
+        """
         columns = [
             _average_precisions(self.truth == k, self.probabilities[:, k], self.weights)
             for k in range(self.probabilities.shape[1])
@@ -123,49 +127,27 @@ class WeightedImages:
         return np.stack(columns, axis=1)
 
 
-def average_precision(drawn: WeightedImages, k: int | None) -> Floats:
-    """Precision, averaged over the recall that each score adds; None: the mean over classes."""
-    return _of_class(drawn.average_precisions, k)
+def by_class(table: str) -> Callable[[WeightedImages, int | None], Floats]:
+    """Make the function of a metric from a table [B, C] of `WeightedImages`.
+
+    It returns a class's column; None: the mean over the classes that have a value.
+    """
+
+    def column(drawn: WeightedImages, k: int | None) -> Floats:
+        values: Floats = getattr(drawn, table)
+        return nan_mean(values) if k is None else values[:, k]
+
+    return column
 
 
-def precision(drawn: WeightedImages, k: int | None) -> Floats:
-    """Share of the cases predicted to be of a class that are of it."""
-    return _of_class(drawn.precisions, k)
+def weighted(table: str) -> Callable[[WeightedImages, int | None], Floats]:
+    """Make the function of a metric from a table [B, C] of `WeightedImages`: the mean, weighted by classes' cases."""
 
+    def average(drawn: WeightedImages, _: int | None) -> Floats:
+        share = ratio(drawn.actual, drawn.counts.sum(axis=(1, 2))[:, None])
+        return np.asarray((share * np.nan_to_num(getattr(drawn, table))).sum(axis=1))
 
-def recall(drawn: WeightedImages, k: int | None) -> Floats:
-    """Share of a class's cases that are predicted to be of it; None: the mean over classes."""
-    return _of_class(drawn.recalls, k)
-
-
-def f1(drawn: WeightedImages, k: int | None) -> Floats:
-    """Harmonic mean of precision and recall; None: the mean over the classes in truth or prediction."""
-    return _of_class(drawn.f1s, k)
-
-
-def weighted_precision(drawn: WeightedImages, _: int | None) -> Floats:
-    """Precision by class, weighted by the classes' cases."""
-    return _weighted(drawn, drawn.precisions)
-
-
-def weighted_recall(drawn: WeightedImages, _: int | None) -> Floats:
-    """Recall by class, weighted by the classes' cases."""
-    return _weighted(drawn, drawn.recalls)
-
-
-def weighted_f1(drawn: WeightedImages, _: int | None) -> Floats:
-    """F1 by class, weighted by the classes' cases."""
-    return _weighted(drawn, drawn.f1s)
-
-
-def _of_class(table: Floats, k: int | None) -> Floats:
-    """A class's column of [B, C], or the mean over the classes that have a value."""
-    return nan_mean(table) if k is None else table[:, k]
-
-
-def _weighted(drawn: WeightedImages, table: Floats) -> Floats:
-    share = ratio(drawn.actual, drawn.counts.sum(axis=(1, 2))[:, None])
-    return np.asarray((share * np.nan_to_num(table)).sum(axis=1))
+    return average
 
 
 def _average_precisions(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:

@@ -14,8 +14,7 @@ from medloop.evaluation import image_metrics, volume_metrics
 from medloop.evaluation.intervals.aurocs import mean_auroc
 from medloop.evaluation.intervals.bootstrap import bca_bootstrap
 from medloop.evaluation.intervals.means import mean, mean_of_shares
-from medloop.evaluation.intervals.medians import median
-from medloop.evaluation.intervals.proportions import proportion
+from medloop.evaluation.intervals.proportions import median, proportion
 from medloop.evaluation.paired_difference import Paired, paired_auroc, paired_dice
 from medloop.evaluation.scored_cases import Scored
 
@@ -92,7 +91,7 @@ METRICS = (
     ),
     Metric(
         name="average_precision", task="classification", label="Average precision",
-        function=image_metrics.average_precision, interval=bca_bootstrap, scope="both",
+        function=image_metrics.by_class("average_precisions"), interval=bca_bootstrap, scope="both",
         note=image_metrics.classes_left_out,
         definition="The area under the precision-recall curve. Guessing gives the class's share of the cases, so it "
         "tells more than AUROC where a class is rare.",
@@ -114,14 +113,14 @@ METRICS = (
         definition="The share of the cases of other classes that are not predicted to be of it at the operating point.",
     ),
     Metric(
-        name="balanced_accuracy", task="classification", label="Balanced accuracy", function=image_metrics.recall,
-        interval=bca_bootstrap, scope="overall",
+        name="balanced_accuracy", task="classification", label="Balanced accuracy",
+        function=image_metrics.by_class("recalls"), interval=bca_bootstrap, scope="overall",
         definition="The mean over classes of the share of their cases whose most probable class is their own, so that "
         "large classes count no more than small ones.",
     ),
     Metric(
-        name="macro_f1", task="classification", label="Macro F1", function=image_metrics.f1, interval=bca_bootstrap,
-        scope="overall",
+        name="macro_f1", task="classification", label="Macro F1", function=image_metrics.by_class("f1s"),
+        interval=bca_bootstrap, scope="overall",
         definition="The mean over classes of the harmonic mean of precision and sensitivity, each by the most probable "
         "class.",
     ),
@@ -130,12 +129,12 @@ METRICS = (
         function=image_metrics.expected_calibration_error, interval=None, scope="overall", best="lowest",
         definition="How far, on average, the probabilities are from how often they are right.",
     ),
-    _sagemaker("weighted_precision", image_metrics.weighted_precision, "overall"),
-    _sagemaker("weighted_recall", image_metrics.weighted_recall, "overall"),
-    _sagemaker("weighted_f1", image_metrics.weighted_f1, "overall"),
-    _sagemaker("precision", image_metrics.precision),
-    _sagemaker("recall", image_metrics.recall),
-    _sagemaker("f1", image_metrics.f1),
+    _sagemaker("weighted_precision", image_metrics.weighted("precisions"), "overall"),
+    _sagemaker("weighted_recall", image_metrics.weighted("recalls"), "overall"),
+    _sagemaker("weighted_f1", image_metrics.weighted("f1s"), "overall"),
+    _sagemaker("precision", image_metrics.by_class("precisions")),
+    _sagemaker("recall", image_metrics.by_class("recalls")),
+    _sagemaker("f1", image_metrics.by_class("f1s")),
     Metric(
         name="mean_foreground_dice", task="segmentation", label="Mean foreground Dice",
         function=volume_metrics.mean_foreground_dice, interval=mean_of_shares, scope="overall", pair=paired_dice,

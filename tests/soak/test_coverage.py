@@ -19,8 +19,7 @@ from medloop.evaluation.intervals.aurocs import mean_auroc
 from medloop.evaluation.intervals.bootstrap import bca_bootstrap
 from medloop.evaluation.intervals.estimate import Estimate
 from medloop.evaluation.intervals.means import mean
-from medloop.evaluation.intervals.medians import median
-from medloop.evaluation.intervals.proportions import proportion
+from medloop.evaluation.intervals.proportions import median, proportion
 from medloop.evaluation.metrics import find_metric
 
 pytestmark = pytest.mark.soak

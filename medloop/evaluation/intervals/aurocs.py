@@ -28,7 +28,6 @@ from medloop.evaluation.intervals.estimate import (
     point_estimate,
     reason_without_interval,
     student_quantile,
-    undefined,
 )
 
 METHOD = "DeLong over patients, logit scale"
@@ -68,7 +67,7 @@ def place(positive: Mask, scores: Floats, of_case: Indices, num_patients: int) -
     above = share_below(scores[positive], scores[~positive])
     below = 1 - share_below(scores[~positive], scores[positive])
     area = float(above.mean())
-    influence, sides = np.full((2, num_patients), np.nan), (0, 0)
+    influence = np.full((2, num_patients), np.nan)
     sides = (len(np.unique(of_case[positive])), len(np.unique(of_case[~positive])))
     for row, (mask, placements) in enumerate(((positive, above), (~positive, below))):
         if sides[row] >= MIN_ON_A_SIDE:
@@ -102,7 +101,7 @@ def mean_auroc(sides: Sequence[Side], patients: Sequence[str]) -> Estimate:
     placed = [found for found in (place(*side, of_case, number) for side in sides) if found is not None]
     if not placed:
         absent = "The cases are of one class." if len(sides) > 1 else "No case of the class, or none of another."
-        return undefined(patients, absent, num_cases)
+        return point_estimate(math.nan, patients, num_cases, absent)
     area, reason = float(np.mean([found.area for found in placed])), reason_without_interval(patients, num_cases)
     if not reason and min(min(found.sides) for found in placed) < MIN_ON_A_SIDE:
         reason = "No interval: a class has cases of a single patient, or only one patient has others."

@@ -77,14 +77,9 @@ class Estimate:
         )
 
 
-def undefined(patients: Sequence[str], note: str, num_cases: int = 0) -> Estimate:
-    """Make an estimate without a value."""
-    return Estimate(math.nan, num_cases, count_patients(patients, num_cases), note=note)
-
-
-def point_estimate(value: float, patients: Sequence[str], num_cases: int, note: str, error: float = 0.0) -> Estimate:
-    """Make an estimate without an interval."""
-    return Estimate(value, num_cases, count_patients(patients, num_cases), error, note=note)
+def point_estimate(value: float, patients: Sequence[str], num_cases: int, note: str) -> Estimate:
+    """Make an estimate without an interval; of NaN where the value is undefined."""
+    return Estimate(value, num_cases, count_patients(patients, num_cases), note=note)
 
 
 def count_patients(patients: Sequence[str], num_cases: int) -> int | None:
@@ -114,7 +109,7 @@ def without_interval(
         absent: The note of an estimate without value.
     """
     if not len(values):
-        return undefined(patients, absent)
+        return point_estimate(math.nan, patients, 0, absent)
     reason = reason_without_interval(patients, len(values))
     return point_estimate(float(statistic(values)), patients, len(values), reason) if reason else None
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medloop.documents.evaluation import Interval
+from medloop.evaluation.intervals.bootstrap import NUM_DRAWS, draws
 from medloop.evaluation.intervals.estimate import (
     EQUAL,
     LEVEL,
@@ -25,7 +26,6 @@ from medloop.evaluation.intervals.estimate import (
     totals,
     without_interval,
 )
-from medloop.evaluation.intervals.patient_draws import NUM_DRAWS, draws
 from medloop.evaluation.intervals.proportions import wilson
 
 METHOD = f"studentised bootstrap over patients, {NUM_DRAWS} draws"

@@ -1,4 +1,4 @@
-"""Proportions: Wilson's score interval, its sample size corrected for cases that share a patient.
+"""Proportions and medians: Wilson's score interval, its sample size corrected for cases that share a patient.
 
 Wilson 1927, https://doi.org/10.2307/2276774. The effective number of cases is the number over the design effect, the
 ratio estimator's variance over clusters against the binomial one: Kish 1965, Survey Sampling; Rao and Scott 1992,
@@ -15,6 +15,7 @@ import numpy as np
 from medloop.evaluation.intervals.estimate import (
     Estimate,
     Floats,
+    finite,
     index_patients,
     make_interval,
     student_quantile,
@@ -23,6 +24,7 @@ from medloop.evaluation.intervals.estimate import (
 )
 
 METHOD = "Wilson, effective number of cases by the patients' design effect"
+MEDIAN_METHOD = "order statistics (Woodruff), effective number of cases by the patients' design effect"
 
 
 def proportion(hits: Sequence[bool] | Floats, patients: Sequence[str]) -> Estimate:
@@ -44,6 +46,38 @@ def proportion(hits: Sequence[bool] | Floats, patients: Sequence[str]) -> Estima
     lower, upper = wilson(share, effective, student_quantile(number - 1))
     error = math.sqrt(share * (1 - share) / effective)
     return Estimate(share, len(found), number, error, make_interval(lower, upper, METHOD))
+
+
+def median(values: Floats, patients: Sequence[str]) -> Estimate:
+    """Estimate the median over cases; those without a value (NaN) are left out.
+
+    The bounds are the values at the ends of Wilson's interval for the share below (Woodruff 1952,
+    https://doi.org/10.2307/2280781). With one case a patient they are order statistics, as in the binomial interval for
+    a median. The value of a failure must be finite: the image's diagonal replaces an infinite distance.
+
+    Args:
+        values: [N], NaN where undefined.
+        patients: The patient of each; empty where patients are not known.
+
+    Returns:
+        Undefined with no value; without an interval under 10 patients or where they are not known.
+
+    Raises:
+        ValueError: A value is infinite.
+    """
+    found, owners = finite(values, patients)
+    if plain := without_interval(found, owners, np.median, "No case with a value."):
+        return plain
+    middle = float(np.median(found))
+    number, of_case = index_patients(owners)
+    below = (found < middle) + 0.5 * (found == middle)
+    effective = effective_number(below - 0.5, 0.5, of_case, number)
+    quantile = student_quantile(number - 1)
+    # The interval of a share of a half is symmetric, and so are the ranks of the bounds.
+    rank = math.floor(len(found) * wilson(0.5, effective, quantile)[0])
+    lower, upper = np.sort(found)[[rank, len(found) - 1 - rank]]
+    error = float(upper - lower) / (2 * quantile)
+    return Estimate(middle, len(found), number, error, make_interval(lower, upper, MEDIAN_METHOD))
 
 
 def effective_number(residuals: Floats, share: float, of_case: np.ndarray, num_patients: int) -> float:

@@ -13,8 +13,7 @@ from sklearn.metrics import roc_auc_score
 from medloop.evaluation.intervals.aurocs import mean_auroc, newcombe
 from medloop.evaluation.intervals.estimate import MIN_PATIENTS, Estimate
 from medloop.evaluation.intervals.means import mean
-from medloop.evaluation.intervals.medians import median
-from medloop.evaluation.intervals.proportions import proportion, wilson
+from medloop.evaluation.intervals.proportions import median, proportion, wilson
 
 
 def auroc(positive: np.ndarray, scores: np.ndarray, patients: Sequence[str]) -> Estimate:
