@@ -28,8 +28,8 @@ def main() -> None:
         job.input("split"),
         job.output("evaluation"),
         arguments,
-        champion=job.input("champion") if job.has_input("champion") else None,
-        first=job.input("first") if job.has_input("first") else None,
+        champion=job.optional_input("champion"),
+        first=job.optional_input("first"),
     )
     job.set_exit_message(last_word(evaluation))
 

@@ -28,20 +28,15 @@ def main() -> None:
     settings = parse_arguments(SplitSettings, job.arguments)
     data = job.input("data")
     outputs = SplitOutputs(job.output("train"), job.output("val"), job.output("test"), job.output("split"))
-    previous = job.input("previous") / SPLIT_FILE if job.has_input("previous") else None
-    record = split_dataset(
-        data,
-        _key(job),
-        settings,
-        outputs,
-        read_split_record(previous) if previous and previous.exists() else None,
-    )
+    folder = job.optional_input("previous")
+    previous = read_split_record(folder / SPLIT_FILE) if folder and (folder / SPLIT_FILE).exists() else None
+    record = split_dataset(data, _key(job), settings, outputs, previous)
     job.set_exit_message(summary(record))
 
 
 def _key(job: ProcessingJob) -> bytes:
-    if job.has_input("key"):
-        return read_key(job.input("key"))
+    if (folder := job.optional_input("key")) is not None:
+        return read_key(folder)
     print("warning: no input key: pseudonyms are made with a random key and can't be made again", flush=True)
     return random_key()
 

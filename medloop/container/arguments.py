@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -35,6 +35,11 @@ def read_pairs(argv: Sequence[str]) -> dict[str, str]:
             raise SettingError(f"argument --{name} is a duplicate; remove one of them")
         pairs[name] = value
     return pairs
+
+
+def with_prefix(values: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Select the values whose names begin with a prefix; the names lose it."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 def parse_arguments(model: type[Model], arguments: dict[str, str]) -> Model:

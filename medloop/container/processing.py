@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medloop.container.arguments import read_pairs
+from medloop.container.arguments import read_pairs, with_prefix
 from medloop.container.paths import message_file, ml_root
 from medloop.container.run import write_reason
 from medloop.errors import DataError, TargetError
@@ -31,14 +31,15 @@ class ProcessingJob:
         Raises:
             DataError: The job has no such input.
         """
-        folder = self.inputs.get(name) or ml_root() / "processing" / "input" / name
-        if not folder.is_dir():
+        folder = self.optional_input(name)
+        if folder is None:
             raise DataError(f"input {name} is missing; set --input-{name} DIR")
         return folder
 
-    def has_input(self, name: str) -> bool:
-        """True if the job has an optional input."""
-        return (self.inputs.get(name) or ml_root() / "processing" / "input" / name).is_dir()
+    def optional_input(self, name: str) -> Path | None:
+        """Return the folder of an input; None if the job doesn't have it."""
+        folder = self.inputs.get(name) or ml_root() / "processing" / "input" / name
+        return folder if folder.is_dir() else None
 
     def output(self, name: str) -> Path:
         """Return the folder of an output, and create it.
@@ -69,7 +70,8 @@ class ProcessingJob:
             SettingError: An argument is malformed.
         """
         pairs = read_pairs(argv)
-        inputs = {k.removeprefix(_INPUT): Path(v) for k, v in pairs.items() if k.startswith(_INPUT)}
-        outputs = {k.removeprefix(_OUTPUT): Path(v) for k, v in pairs.items() if k.startswith(_OUTPUT)}
-        rest = {k: v for k, v in pairs.items() if not k.startswith((_INPUT, _OUTPUT))}
+        inputs, outputs = (
+            {name: Path(folder) for name, folder in with_prefix(pairs, prefix).items()} for prefix in (_INPUT, _OUTPUT)
+        )
+        rest = {name: value for name, value in pairs.items() if not name.startswith((_INPUT, _OUTPUT))}
         return cls(rest, inputs, outputs)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medloop.container.arguments import read_pairs
+from medloop.container.arguments import read_pairs, with_prefix
 from medloop.container.paths import ml_root
 from medloop.errors import DataError, SettingError
 
@@ -64,19 +64,19 @@ class TrainingJob:
             SettingError: An argument or a file of the contract is malformed.
         """
         env = os.environ if environ is None else environ
-        words = list(argv)
-        if words[:1] == ["train"]:
-            words.pop(0)
-        pairs = read_pairs(words)
+        pairs = read_pairs(argv[1:] if list(argv[:1]) == ["train"] else argv)
         root = ml_root()
         defaults = {"model-dir": "model", "output-dir": "output/data", "checkpoint-dir": "checkpoints"}
         folders = {
             name: Path(pairs.pop(name, "") or env.get(variable) or root / defaults[name])
             for name, variable in _FOLDERS.items()
         }
-        channels = _stored_channels(root) | _script_mode_channels(env) | _given_channels(pairs)
+        channels = {name: root / "input" / "data" / name for name in _read_json(root, "inputdataconfig.json")}
+        channels |= {name.lower(): Path(folder) for name, folder in with_prefix(env, "SM_CHANNEL_").items()}
+        channels |= {name: Path(folder) for name, folder in with_prefix(pairs, _CHANNEL).items()}
         given = {name.replace("-", "_"): value for name, value in pairs.items() if not name.startswith(_CHANNEL)}
-        hyperparameters = _stored_hyperparameters(root) | _script_mode_hyperparameters(env) | given
+        stored, script_mode = _read_json(root, "hyperparameters.json"), json.loads(env.get("SM_HPS", "{}"))
+        hyperparameters = _as_text(stored | script_mode) | given
         name = env.get("TRAINING_JOB_NAME", "")
         if any(key.startswith(_TUNED) for key in hyperparameters) and _JOB_NAME.fullmatch(name):
             # A tuning job has one CheckpointConfig; its trials must not resume from each other's checkpoints.
@@ -86,34 +86,12 @@ class TrainingJob:
         return cls(hyperparameters, channels, folders["model-dir"], folders["output-dir"], folders["checkpoint-dir"])
 
 
-def _given_channels(pairs: Mapping[str, str]) -> dict[str, Path]:
-    return {name.removeprefix(_CHANNEL): Path(value) for name, value in pairs.items() if name.startswith(_CHANNEL)}
-
-
-def _script_mode_channels(env: Mapping[str, str]) -> dict[str, Path]:
-    prefix = "SM_CHANNEL_"
-    return {name.removeprefix(prefix).lower(): Path(value) for name, value in env.items() if name.startswith(prefix)}
-
-
-def _stored_channels(root: Path) -> dict[str, Path]:
-    data = root / "input" / "data"
-    names = _read_json(root / "input" / "config" / "inputdataconfig.json")
-    return {name: data / name for name in names}
-
-
-def _stored_hyperparameters(root: Path) -> dict[str, str]:
-    return _as_text(_read_json(root / "input" / "config" / "hyperparameters.json"))
-
-
-def _script_mode_hyperparameters(env: Mapping[str, str]) -> dict[str, str]:
-    return _as_text(json.loads(env.get("SM_HPS", "{}")))
-
-
 def _as_text(values: Mapping[str, object]) -> dict[str, str]:
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
-def _read_json(path: Path) -> dict[str, object]:
+def _read_json(root: Path, name: str) -> dict[str, object]:
+    path = root / "input" / "config" / name
     if not path.is_file():
         return {}
     try:

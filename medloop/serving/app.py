@@ -20,9 +20,8 @@ from starlette.requests import ClientDisconnect
 
 from medloop.errors import DataError
 from medloop.imaging.files import TooLargeError
-from medloop.serving.refusals import RefusalError
 from medloop.serving.request_queue import RequestQueue
-from medloop.serving.service import InferenceRequest, InferenceResponse, Service
+from medloop.serving.service import InferenceRequest, InferenceResponse, RefusalError, Service
 from medloop.serving.settings import MIB, ServeSettings
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -118,7 +117,7 @@ async def _predict(endpoint: Endpoint, request: Request) -> Response:
     try:
         kind, accept, attributes = (request.headers.get(name, "") for name in ("content-type", "accept", ATTRIBUTES))
         inference = InferenceRequest(body, kind, accept, attributes)
-        async with endpoint.queue.worker():
+        async with endpoint.queue.worker:
             if await request.is_disconnected():
                 raise ClientDisconnect
             response = await _run(endpoint, request, inference, service)
@@ -133,7 +132,7 @@ async def _run(
 ) -> InferenceResponse:
     """Run the network in a worker; stop it when the client disconnects (hosting has a timeout) or time is up."""
     end = time.monotonic() + endpoint.settings.predict_seconds
-    work = asyncio.ensure_future(endpoint.queue.run(lambda: service.respond(inference)))
+    work = asyncio.get_running_loop().run_in_executor(endpoint.queue.pool, service.respond, inference)
     while not (await asyncio.wait({work}, timeout=min(POLL_SECONDS, endpoint.settings.predict_seconds)))[0]:
         if time.monotonic() > end or await request.is_disconnected():
             inference.stop.set()

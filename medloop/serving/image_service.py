@@ -10,8 +10,7 @@ from medloop.imaging.classify_predictor import ImagePredictor
 from medloop.imaging.files import InMemory
 from medloop.imaging.formats import IMAGE_FORMATS
 from medloop.serving.media import JSON, find_format, negotiate
-from medloop.serving.refusals import RefusalError
-from medloop.serving.service import BODY, InferenceRequest, InferenceResponse, describe, to_json
+from medloop.serving.service import BODY, InferenceRequest, InferenceResponse, RefusalError, describe, to_json
 from medloop.serving.settings import ServeSettings
 
 

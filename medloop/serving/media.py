@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from medloop.documents.split import Task
 from medloop.imaging.formats import ALL_FORMATS, AnyFormat, recognise
-from medloop.serving.refusals import RefusalError
+from medloop.serving.service import RefusalError
 
 JSON = "application/json"
 _GENERIC = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")

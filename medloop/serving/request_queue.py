@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from contextlib import contextmanager
 
-from medloop.serving.refusals import RefusalError
+from medloop.serving.service import RefusalError
 from medloop.serving.settings import MIB, ServeSettings
 
-Result = TypeVar("Result")
 BUSY = "the endpoint is busy; send the request again in a second"
 
 
@@ -24,8 +22,10 @@ class RequestQueue:
     def __init__(self, settings: ServeSettings) -> None:
         self._positions = settings.queue + settings.workers
         self._bytes = settings.max_waiting_mib * MIB
-        self._workers = asyncio.Semaphore(settings.workers)
-        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="predict")
+        self.worker = asyncio.Semaphore(settings.workers)
+        """Reserves a worker."""
+        self.pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="predict")
+        """The threads of the reserved workers."""
 
     @contextmanager
     def position(self) -> Iterator[None]:
@@ -51,13 +51,3 @@ class RequestQueue:
         if num_bytes > self._bytes:
             raise RefusalError(503, BUSY)
         self._bytes -= num_bytes
-
-    @asynccontextmanager
-    async def worker(self) -> AsyncIterator[None]:
-        """Wait until a worker is free, and reserve it."""
-        async with self._workers:
-            yield
-
-    async def run(self, call: Callable[[], Result]) -> Result:
-        """Run a call in the thread of a reserved worker."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)

@@ -11,7 +11,6 @@ import uvicorn
 
 from medloop.errors import TargetError
 from medloop.serving.app import Endpoint, make_app
-from medloop.serving.service import Service
 from medloop.serving.settings import ServeSettings
 
 GRACE = 25
@@ -41,7 +40,9 @@ def serve(settings: ServeSettings) -> None:
             from medloop.serving.loading import load_service  # torch takes seconds; /ping responds in the meantime
 
             endpoint.service = load_service(settings)
-            print(f"ready in {time.monotonic() - start:.1f} s: {_title(endpoint.service)}", flush=True)
+            record = endpoint.service.record
+            title = f"{record.task} with {record.network.name}, {len(record.classes)} classes"
+            print(f"ready in {time.monotonic() - start:.1f} s: {title}", flush=True)
         except Exception as error:
             failures.append(error)
             server.should_exit = True
@@ -72,8 +73,3 @@ def _listen(settings: ServeSettings) -> socket.socket:
     except OSError as error:
         reason = str(error.strerror or error).partition(" (")[0]  # Python appends the address
         raise TargetError(f"port {settings.port} of {settings.host}: {reason}; set another --port") from None
-
-
-def _title(service: Service) -> str:
-    record = service.record
-    return f"{record.task} with {record.network.name}, {len(record.classes)} classes"

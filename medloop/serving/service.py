@@ -9,10 +9,25 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from medloop.documents.model import ModelRecord
-from medloop.serving.refusals import RefusalError
+from medloop.errors import DataError
 
 BODY = "body"
 """The name of a request's file in error messages."""
+
+
+class RefusalError(DataError):
+    """A request that gets no prediction.
+
+    Args:
+        status: HTTP status: 4xx if the client can fix the request, 503 if sending it again later helps.
+        message: One line: what is wrong and what to send. It must contain no text of the request: headers of medical
+            files name patients.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        """Store status and message."""
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)

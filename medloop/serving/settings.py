@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.container.arguments import parse_arguments, read_pairs
+from medloop.container.arguments import parse_arguments, read_pairs, with_prefix
 from medloop.container.paths import is_local, model_folder
 from medloop.errors import SettingError
 
@@ -62,11 +62,7 @@ def read_settings(argv: Sequence[str], environment: Mapping[str, str] = os.envir
     """
     if list(argv[:1]) != ["serve"]:
         raise SettingError("the first argument is not serve; begin the arguments with serve")
-    values = {
-        name.removeprefix(ENVIRONMENT).lower().replace("_", "-"): value
-        for name, value in environment.items()
-        if name.startswith(ENVIRONMENT)
-    }
+    values = {name.lower().replace("_", "-"): value for name, value in with_prefix(environment, ENVIRONMENT).items()}
     if environment.get(PORT_VARIABLE):
         values["port"] = environment[PORT_VARIABLE]
     arguments = read_pairs(argv[1:])

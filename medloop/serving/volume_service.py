@@ -17,8 +17,7 @@ from medloop.imaging.segment_predictor import VolumePredictor
 from medloop.imaging.validation import require_contrast
 from medloop.imaging.volumes import target_shape, to_ras
 from medloop.serving.media import JSON, find_format, negotiate
-from medloop.serving.refusals import RefusalError
-from medloop.serving.service import BODY, InferenceRequest, InferenceResponse, describe, to_json
+from medloop.serving.service import BODY, InferenceRequest, InferenceResponse, RefusalError, describe, to_json
 from medloop.serving.settings import ServeSettings
 
 MILLILITRES = 1e-3
@@ -31,13 +30,7 @@ WRITERS = {form.media_types[0]: form.write_labels for form in VOLUME_FORMATS if 
 
 @dataclass(frozen=True)
 class Scan:
-    """A volume of a request.
-
-    Attributes:
-        volume: Voxels and affine.
-        form: The file's format.
-        source: The file.
-    """
+    """A volume of a request, with its file and the file's format."""
 
     volume: Volume
     form: VolumeFormat

@@ -89,7 +89,7 @@ class TestProcessingJob:
         assert job.input("data") == given
         assert job.arguments == {"seed": "3"}
         assert job.output("train") == ml_root / "processing" / "output" / "train"
-        assert not job.has_input("previous")
+        assert job.optional_input("previous") is None
 
     def test_missing_input_is_named(self, ml_root: Path) -> None:
         """With the way to give it by hand."""

@@ -15,8 +15,7 @@ from fastapi.testclient import TestClient
 
 from medloop.documents.model import ModelRecord
 from medloop.serving.app import Endpoint, make_app
-from medloop.serving.refusals import RefusalError
-from medloop.serving.service import InferenceRequest, InferenceResponse
+from medloop.serving.service import InferenceRequest, InferenceResponse, RefusalError
 from medloop.serving.settings import MIB, ServeSettings
 from tests.unit.serving.worlds import SMALL, client, image_service, nifti, png, volume_service
 

@@ -7,7 +7,7 @@ import pytest
 from medloop.documents.split import Task
 from medloop.imaging.formats import FORMATS
 from medloop.serving.media import JSON, find_format, negotiate
-from medloop.serving.refusals import RefusalError
+from medloop.serving.service import RefusalError
 from tests.unit.serving.worlds import nifti, npy, png
 
 NIFTI, NPY = "application/x-nifti", "application/x-npy"
