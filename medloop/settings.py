@@ -184,10 +184,14 @@ def resolve(
     spec = load_pipeline(name)
     chosen: dict[str, Any] = {}
     given: dict[str, str] = {}
-    for _, layer in _preset_chain(preset, name):
+    chain = _preset_chain(preset, name)
+    for _, layer in chain:
         chosen = _merge(chosen, layer.settings)
         given |= {key: str(value) for key, value in layer.parameters.items()}
     settings = _parsed(spec.settings, chosen, f"preset {preset}")
+    if spec.smoke in [label for label, _ in chain]:
+        chosen = _merge(spec.smoke_sizes(settings), chosen)
+        settings = _parsed(spec.settings, chosen, f"preset {preset}")
     check_parameters(spec, settings, given, f"preset {preset}")
     if sets:
         wanted: dict[str, Any] = {}

@@ -215,6 +215,11 @@ def test_a_setting_of_another_network_is_refused() -> None:
         resolve("segmentation", "ct-volumes", params=["ModelName=unet"])
 
 
+def test_the_smoke_preset_by_itself_has_a_small_network_too() -> None:
+    """As `--preset smoke-segmentation`, without smoke=true."""
+    assert resolve("segmentation", "smoke-segmentation").settings.train.hyperparameters.init_filters == 8
+
+
 @pytest.mark.parametrize("name", load_presets())
 @pytest.mark.parametrize("sets", [[], ["smoke=true"]])
 def test_every_shipped_preset_resolves_also_in_smoke_size(name: str, sets: list[str]) -> None:
