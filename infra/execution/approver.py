@@ -54,7 +54,7 @@ class Approver(Construct):
             statement("SeeGroups", ["sagemaker:DescribeModelPackageGroup"], places),
             # The service knows no narrower resource for lists.
             statement("ListVersions", ["sagemaker:ListModelPackageGroups", "sagemaker:ListModelPackages"], ["*"]),
-            # Who started a run doesn't approve what came of it.
+            # The user who started an execution doesn't approve its version.
             *see_runs(self, pipelines),
             # The artefact's time, which HEAD tells by the right to read: evidence older than the model proves nothing.
             *read_objects("ReadEvidence", storage.artefacts, EVALUATION, *MODEL_ARTEFACTS),

@@ -168,7 +168,7 @@ def test_a_followed_page_can_be_paused(page: Page, account: Account, page_of: Ca
     page.evaluate("window.loaded = 1")
     page.wait_for_timeout(3000 * EVERY)
     assert page.evaluate("window.loaded") == 1
-    assert page.inner_text("#pause") == "Go on updating"
+    assert page.inner_text("#pause") == "Resume updating"
     assert_accessible(page)
     with page.expect_navigation():
         page.click("#pause")

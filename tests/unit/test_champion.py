@@ -90,13 +90,13 @@ def _made(world: World) -> World:
     return world
 
 
-def test_without_an_approved_version_there_is_nobody(world: World) -> None:
+def test_without_an_approved_version_there_is_no_champion(world: World) -> None:
     """Pending and rejected versions are no competitors."""
     world.version("pending", "PendingManualApproval")
     world.version("rejected", "Rejected")
     said = world.ask(world.artefact("candidate"))
-    nobody = {"champion_arn": NO_VERSION, "champion_model": NONE, "first_arn": NO_VERSION, "first_model": NONE}
-    assert said == {**nobody, "test_uses": "1"}
+    none = {"champion_arn": NO_VERSION, "champion_model": NONE, "first_arn": NO_VERSION, "first_model": NONE}
+    assert said == {**none, "test_uses": "1"}
 
 
 def test_newest_and_oldest_of_more_than_ten_versions(world: World) -> None:
@@ -122,8 +122,8 @@ def test_newest_and_oldest_when_the_list_pages(world: World) -> None:
     candidate = world.artefact("candidate")
     world.calls.clear()
     said = world.ask(candidate)
-    asked = [name for name, _ in world.calls]
-    assert (asked.count("ListModelPackages"), asked.count("DescribeModelPackage")) == (2, 2)
+    names = [name for name, _ in world.calls]
+    assert (names.count("ListModelPackages"), names.count("DescribeModelPackage")) == (2, 2)
     assert (said["champion_arn"], said["champion_model"]) == newest
     assert (said["first_arn"], said["first_model"]) == first
 
@@ -181,8 +181,8 @@ def test_a_group_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
 
 def test_uses_of_a_test_set_are_counted_once_a_candidate(world: World) -> None:
     """Asking again changes no record; another test set has its own count."""
-    asked = ["two", "one", "three", "one", "two", "three"]
-    assert [world.ask(f"s3://b/{name}")["test_uses"] for name in asked] == ["1", "2", "3", "2", "1", "3"]
+    candidates = ["two", "one", "three", "one", "two", "three"]
+    assert [world.ask(f"s3://b/{name}")["test_uses"] for name in candidates] == ["1", "2", "3", "2", "1", "3"]
     assert len(_records(world)) == 3
     world.split({"patients": {"p2": {"cases": [{"path": "a.png", "split": "test"}]}}})
     assert world.ask("s3://b/one")["test_uses"] == "1"
@@ -190,7 +190,7 @@ def test_uses_of_a_test_set_are_counted_once_a_candidate(world: World) -> None:
 
 
 def test_two_at_once_leave_one_record_a_candidate(world: World) -> None:
-    """Whoever comes second finds the record taken, and fails not."""
+    """The second caller sees the existing record and succeeds."""
     with ThreadPoolExecutor(4) as pool:
         said = list(pool.map(world.ask, ["s3://b/one", "s3://b/one", "s3://b/two", "s3://b/two"]))
     numbers = [item["test_uses"] for item in said]

@@ -125,7 +125,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_wrong_choices_are_refused_by_name(case: str) -> None:
-    """One line that names the field, and the mend."""
+    """One line that names the field and the fix."""
     arguments, expected = REFUSED[case]
     with pytest.raises(SettingError) as caught:
         resolve(*arguments)
@@ -153,7 +153,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_presets_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
-    """Whatever a preset's file holds, the answer is one line that names the file."""
+    """Any invalid preset file gives one line that names the file."""
     text, expected = HOSTILE[case]
     path = preset_file(tmp_path, text)
     with pytest.raises(SettingError) as caught:
@@ -182,7 +182,7 @@ def test_resolving_loads_neither_sdk_nor_torch() -> None:
 
 
 def test_smoke_lays_small_sizes_over_any_preset_and_yields_to_set() -> None:
-    """smoke=true makes the lab small and keeps what it is about; `--set` has the last word, in whatever order."""
+    """smoke=true makes the lab small and keeps its subject; `--set` takes precedence, in any order."""
     lab = resolve("classification", "lab-00-baseline").settings.train.hyperparameters
     smoke = resolve("classification", "lab-00-baseline", ["smoke=true"]).settings.train.hyperparameters
     assert (lab.epochs, lab.image_size) == (3, 256)

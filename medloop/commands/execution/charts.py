@@ -141,12 +141,12 @@ def span(values: Sequence[float], title: str, *, scale: str = "linear", whole: b
 
 def _in_words(title: str, x: Axis | Names, series: Sequence[Series]) -> str:
     """Return the chart as text for screen readers: the first and last value of each named series."""
-    told = [
+    ends = [
         f"{item.name} {item.points[0][1]:.4g} to {item.points[-1][1]:.4g}"
         for item in series
         if item.name and item.points and item.style != "rings"
     ]
-    return f"{title} by {x.title}: {'; '.join(told)}" if told else title
+    return f"{title} by {x.title}: {'; '.join(ends)}" if ends else title
 
 
 def _dash(item: Series) -> str:

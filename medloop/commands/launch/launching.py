@@ -105,8 +105,8 @@ def _require_steps(services: Services, target: Target, resolved: Resolved, only:
 
     known = [step.name for step in read_definition(services.build(target, resolved)).in_order()]
     if unknown := [name for name in only if name not in known]:
-        told = f"pipeline {resolved.spec.name} has no such step; it has: {', '.join(known)}"
-        raise UserError(f"--only {', '.join(unknown)}: {told}")
+        reason = f"pipeline {resolved.spec.name} has no such step; it has: {', '.join(known)}"
+        raise UserError(f"--only {', '.join(unknown)}: {reason}")
 
 
 def start(

@@ -119,7 +119,7 @@ def test_a_failed_build_is_one_line(target: Target) -> None:
 
 
 def test_no_docker_is_one_line(target: Target) -> None:
-    """With the mend."""
+    """The message names the fix."""
 
     def absent(*_: Any, **__: Any) -> Any:
         raise FileNotFoundError("docker")

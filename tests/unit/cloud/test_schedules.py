@@ -47,7 +47,7 @@ def test_a_schedule_is_listed_with_what_it_starts(target: Target) -> None:
     assert schedule.state == "ENABLED"
 
 
-def test_the_service_is_asked_to_start_the_pipeline_once_a_delivery(target: Target) -> None:
+def test_the_request_starts_the_pipeline_once_per_delivery(target: Target) -> None:
     """The target is StartPipelineExecution, its token the delivery's own id, under the scheduler's role."""
     weekly(target)
     found = target.boto.client("scheduler").get_schedule(Name="medloop-weekly")
@@ -72,7 +72,7 @@ def test_a_known_guard_is_the_target(target: Target) -> None:
 
 
 def test_a_name_is_taken_once(target: Target) -> None:
-    """The second is refused with the mend, and changes nothing."""
+    """The second is refused with the fix, and changes nothing."""
     weekly(target)
     with pytest.raises(UserError, match="schedule weekly: exists already; delete it first"):
         weekly(target)

@@ -66,7 +66,7 @@ def test_a_local_build_sees_none_of_the_developers_own_settings(
         assert dict(os.environ) == before
 
 
-def test_telemetry_is_opted_out_of_only_where_asked() -> None:
+def test_telemetry_is_opted_out_of_only_on_request() -> None:
     """The SDK's configuration is back as it was afterwards."""
     session = SimpleNamespace(sagemaker_config={})
     with without_telemetry(cast(Any, session)):
