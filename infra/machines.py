@@ -172,7 +172,7 @@ def start_daily(
         scope: Where in the tree.
         construct_id: The rule's place there.
         name: The rule's name.
-        description: The question of the state machine.
+        description: The rule's description.
         inputs: The executions' inputs.
         machine: What is started.
         dead_letters: Keeps what could not be delivered.

@@ -1,6 +1,6 @@
 """Validation of a pipeline definition, before anything costs money.
 
-Each `_check` yields one line for each problem; `CHECKS` lists them. Everything that AWS would refuse later, or accept and
+Each `_check` yields one line for each problem; `CHECKS` lists them. All that AWS would refuse later, or accept and
 interpret differently, is refused here.
 """
 

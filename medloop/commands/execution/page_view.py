@@ -111,8 +111,8 @@ class View:
         parts = sorted((p for p in self.parts if p.step.status == "Failed"), key=lambda p: p.step is not ended_by)
         found = [(part.step.name, _first_line(part.reason) or "no reason was given") for part in parts]
         own = _first_line(clean_text(self.execution.reason))
-        told = any(own in reason or reason in own for _, reason in found)
-        return found if told or not own else [*found, ("", own)]
+        is_named = any(own in reason or reason in own for _, reason in found)
+        return found if is_named or not own else [*found, ("", own)]
 
 
 class ViewReader:

@@ -57,7 +57,7 @@ def other_facts(sagemaker: SageMakerClient, definition: Definition, step: Step) 
         groups.append(Group("Outputs", _package(sagemaker, step.registered)))
     elif step.resource:
         groups.append(
-            Group("Outputs" if type_in_metadata(step.type).creates else "Asked", [(step.type, step.resource)])
+            Group("Outputs" if type_in_metadata(step.type).creates else "Requested", [(step.type, step.resource)])
         )
     if step.answers:
         groups.append(Group("Outputs", _named(step.answers)))

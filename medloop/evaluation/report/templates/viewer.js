@@ -1,5 +1,5 @@
 "use strict";
-// The viewer's controls. NiiVue is unpacked when it is first opened; nothing is asked of any network.
+// The viewer's controls. NiiVue is unpacked when it is first opened; there are no network requests.
 (() => {
   const byId = (name) => document.getElementById(`viewer-${name}`);
   const legend = JSON.parse(byId("legend").textContent);
@@ -23,7 +23,7 @@
   const plane = () => document.querySelector('input[name="plane"]:checked').value;
   const axis = () => AXES[plane()];
 
-  // A position is a share of the volume: the middle of slice k of n lies at (k - 1/2) / n.
+  // A position is a share of the volume: the middle of slice k of n is at (k - 1/2) / n.
   const slice = () => Math.min(shape[axis()], Math.floor(viewer.scene.crosshairPos[axis()] * shape[axis()]) + 1);
 
   const tell = () => {
