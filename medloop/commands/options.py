@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import shlex
 import time
@@ -18,6 +20,8 @@ from medloop.commands.output import make_console
 from medloop.errors import TargetError
 
 if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
     from medloop.cloud.target import Target
     from medloop.cloud.upsert import UpsertResult
     from medloop.settings import Resolved
@@ -151,3 +155,53 @@ BudgetOption = Annotated[
     float | None,
     typer.Option(min=0, metavar="USD", help="Refuse what could cost more than this on AWS (`pipelines cost`)."),
 ]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a command on a target: what it needs from outside, and its --target, --home (absolute) and --json."""
+
+    services: Services
+    where: TargetName
+    home: Path
+    json: bool
+
+    @property
+    def flags(self) -> str:
+        """The options that a further command needs to look at the same place."""
+        return flags(self.where, self.home)
+
+    def open(self) -> Target:
+        """Open the target."""
+        return self.services.target(self.where, self.home)
+
+    def sagemaker(self) -> SageMakerClient:
+        """Open the target for its SageMaker client alone."""
+        return self.open().boto.client("sagemaker")
+
+
+def _call(
+    ctx: typer.Context,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> Call:
+    return Call(services(ctx), target, usable_home(home), json)
+
+
+def on_target(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a `Call`: --target and --home in the place of its parameter `call`, --json last."""
+    shared = inspect.signature(_call, eval_str=True).parameters
+    parameters = [shared["ctx"]]
+    for name, own in inspect.signature(command, eval_str=True).parameters.items():
+        parameters += [shared["target"], shared["home"]] if name == "call" else [own]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        call = _call(**{name: given.pop(name) for name in shared})
+        command(**given, call=call)
+
+    vars(run)["__signature__"] = inspect.Signature(
+        [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*parameters, shared["json"])]
+    )
+    return run

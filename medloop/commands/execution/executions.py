@@ -20,18 +20,7 @@ from medloop.commands.execution_status import (
     list_executions,
     read_execution,
 )
-from medloop.commands.options import (
-    DEFAULT_HOME,
-    HomeOption,
-    JsonOption,
-    Services,
-    TargetName,
-    TargetOption,
-    WaitOption,
-    flags,
-    services,
-    usable_home,
-)
+from medloop.commands.options import Call, Services, WaitOption, on_target
 from medloop.commands.output import duration, print_json, print_table, say
 from medloop.commands.pages import BrowserOption, OutOption, browse, page_path
 from medloop.errors import UserError
@@ -47,15 +36,14 @@ SECONDS_BETWEEN_READS = 1.0
 
 
 @app.command("list")
+@on_target
 def list_(
-    ctx: typer.Context,
     name: Annotated[str | None, typer.Argument(help="Only this pipeline's executions.")] = None,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """List executions, newest first."""
-    sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
+    sagemaker = call.sagemaker()
     rows = [
         {
             "id": execution_id(s["PipelineExecutionArn"]),
@@ -67,35 +55,30 @@ def list_(
         }
         for s in list_executions(sagemaker, name)
     ]
-    if json:
+    if call.json:
         print_json(rows)
         return
     if not rows:
         of = f" of pipeline {name!r}" if name else ""
-        say(services(ctx).err, f"no executions{of} yet; start one with `medloop run`, or see `medloop demo`")
+        say(call.services.err, f"no executions{of} yet; start one with `medloop run`, or see `medloop demo`")
         return
     shown = [[row[key] for key in ("id", "pipeline", "status", "started", "reason")] for row in rows]
-    print_table(services(ctx).out, ("id", "pipeline", "status", "started", "reason"), shown)
+    print_table(call.services.out, ("id", "pipeline", "status", "started", "reason"), shown)
 
 
 @app.command()
-def show(
-    ctx: typer.Context,
-    execution: IdArgument,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
-) -> None:
+@on_target
+def show(execution: IdArgument, call: Call) -> None:
     """Show an execution: parameters, steps, jobs, and why it failed."""
-    sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
+    sagemaker = call.sagemaker()
     found = read_execution(sagemaker, find_execution(sagemaker, execution))
     tunings = read_tunings(sagemaker, found)
-    if json:
+    if call.json:
         print_json({**asdict(found), "tunings": tunings})
         return
-    _show(services(ctx).out, found)
+    _show(call.services.out, found)
     for tuning in tunings:
-        _show_trials(services(ctx).out, tuning)
+        _show_trials(call.services.out, tuning)
 
 
 def _show(out: Console, found: Execution) -> None:
@@ -133,8 +116,8 @@ def _remark(step: Step) -> str:
 
 
 @app.command("open")
+@on_target
 def open_(
-    ctx: typer.Context,
     execution: IdArgument,
     follow: Annotated[
         bool | None,
@@ -144,33 +127,30 @@ def open_(
     ] = None,
     out: OutOption = None,
     browser: BrowserOption = True,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """Draw an execution as one HTML page: why it failed, graph, inputs and outputs, metrics, tuning, cost, logs."""
     from medloop.commands.execution.page_refresh import SECONDS_BETWEEN_PAGES, Page
     from medloop.commands.execution.page_view import ViewReader
 
-    home = usable_home(home)
-    opened = services(ctx).target(target, home)
-    arn = find_execution(opened.boto.client("sagemaker"), execution)
-    follow = services(ctx).out.is_terminal if follow is None else follow
-    path = page_path(Home.find(home), execution_id(arn), out)
-    every = SECONDS_BETWEEN_PAGES[opened.name]
-    page = Page(ViewReader(opened, home, arn), path, flags(target, home), every)
+    target, shown_on = call.open(), call.services.out
+    arn = find_execution(target.boto.client("sagemaker"), execution)
+    follow = shown_on.is_terminal if follow is None else follow
+    path = page_path(Home.find(call.home), execution_id(arn), out)
+    page = Page(ViewReader(target, call.home, arn), path, call.flags, SECONDS_BETWEEN_PAGES[target.name])
     view = page.draw(follow=follow)
-    if json:
+    if call.json:
         print_json({"id": view.execution.id, "arn": arn, "page": path})
     else:
-        say(services(ctx).out, str(path))
+        say(shown_on, str(path))
     if browser:
-        browse(services(ctx), path)
+        browse(call.services, path)
     if follow and view.execution.running:
-        _keep_fresh(services(ctx), page, view, flags(target, home))
+        _keep_fresh(call.services, page, view)
 
 
-def _keep_fresh(services: Services, page: Page, view: View, flags: str) -> None:
+def _keep_fresh(services: Services, page: Page, view: View) -> None:
     """Update the page until the execution ends.
 
     Raises:
@@ -182,37 +162,36 @@ def _keep_fresh(services: Services, page: Page, view: View, flags: str) -> None:
         view = page.follow(view, services.sleep)
     except KeyboardInterrupt:
         say(services.err, f"interrupted; execution {identifier} continues, and the page is no longer updated", "yellow")
-        say(services.err, f"  medloop executions open {identifier}{flags}")
+        say(services.err, f"  medloop executions open {identifier}{page.flags}")
         raise typer.Exit(INTERRUPTED) from None
     say(services.err, f"execution {identifier} {view.execution.status} after {duration(view.execution.seconds)}")
 
 
 @app.command()
+@on_target
 def logs(
-    ctx: typer.Context,
     execution: IdArgument,
     step: Annotated[str | None, typer.Argument(help="Only this step's job.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the execution ends.")] = False,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """Print the logs of an execution's jobs; as JSON, the lines by step."""
-    boto = services(ctx).target(target, home).boto
+    boto = call.open().boto
     sagemaker, reader = boto.client("sagemaker"), LogReader(boto.client("logs"))
     arn = find_execution(sagemaker, execution)
     heading, collected = "", dict[str, list[str]]()
     while True:
         found = read_execution(sagemaker, arn)
         for name, lines in reader.news(_wanted(found, step, follow)).items():
-            if json:
+            if call.json:
                 collected.setdefault(name, []).extend(lines)
             else:
-                heading = _print_lines(services(ctx).out, heading, "" if step else name, lines)
+                heading = _print_lines(call.services.out, heading, "" if step else name, lines)
         if not (follow and found.running):
             break
-        services(ctx).sleep(SECONDS_BETWEEN_READS)
-    if json:
+        call.services.sleep(SECONDS_BETWEEN_READS)
+    if call.json:
         print_json(collected)
 
 
@@ -249,37 +228,25 @@ def _wanted(found: Execution, step: str | None, follow: bool) -> list[Step]:
 
 
 @app.command()
-def stop(
-    ctx: typer.Context,
-    execution: IdArgument,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
-) -> None:
+@on_target
+def stop(execution: IdArgument, call: Call) -> None:
     """Stop a running execution and its jobs."""
-    sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
-    hint = flags(target, usable_home(home))
+    sagemaker = call.sagemaker()
     arn = find_execution(sagemaker, execution)
     sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=str(uuid4()))
-    if json:
+    if call.json:
         print_json({"id": execution_id(arn), "arn": arn})
         return
-    say(services(ctx).out, f"stopping {execution_id(arn)}; see: medloop executions show {execution_id(arn)}{hint}")
+    identifier = execution_id(arn)
+    say(call.services.out, f"stopping {identifier}; see: medloop executions show {identifier}{call.flags}")
 
 
 @app.command()
-def retry(
-    ctx: typer.Context,
-    execution: IdArgument,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    wait: WaitOption = True,
-    json: JsonOption = False,
-) -> None:
+@on_target
+def retry(execution: IdArgument, *, call: Call, wait: WaitOption = True) -> None:
     """Resume an execution that failed, was stopped, or lost its engine; steps that succeeded are not run again."""
-    home = usable_home(home)
-    opened = services(ctx).target(target, home)
-    sagemaker = opened.boto.client("sagemaker")
+    target = call.open()
+    sagemaker = target.boto.client("sagemaker")
     arn = find_execution(sagemaker, execution)
     sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=str(uuid4()))
-    wait_and_report(services(ctx), opened, home, arn, wait=wait, json=json)
+    wait_and_report(call, target, arn, wait=wait)

@@ -10,7 +10,7 @@ import typer
 from medloop.commands.execution.progress import follow
 from medloop.commands.execution.summary import ExecutionSummary, print_summary, read_summary
 from medloop.commands.execution_status import execution_id
-from medloop.commands.options import Services, flags
+from medloop.commands.options import Call, Services, flags
 from medloop.commands.output import print_json, say
 
 if TYPE_CHECKING:
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def wait_and_report(services: Services, target: Target, home: Path, arn: str, *, wait: bool, json: bool) -> None:
+def wait_and_report(call: Call, target: Target, arn: str, *, wait: bool) -> None:
     """Follow a started execution to its end and print its results; without `wait`, print that it has started.
 
     Raises:
         typer.Exit: With the summary's exit code.
     """
     if not wait:
-        _print_started(services, arn, flags(target.name, home), json=json)
+        _print_started(call, arn)
         return
-    summary = wait_for_summary(services, target, home, arn)
-    if json:
+    summary = wait_for_summary(call.services, target, call.home, arn)
+    if call.json:
         print_json(summary.to_json())
     else:
-        print_summary(services.out, services.err, summary, flags(target.name, home))
+        print_summary(call.services.out, call.services.err, summary, call.flags)
     raise typer.Exit(summary.exit_code)
 
 
@@ -54,9 +54,9 @@ def wait_for_summary(services: Services, target: Target, home: Path, arn: str) -
     return read_summary(target, home, execution)
 
 
-def _print_started(services: Services, arn: str, flags: str, *, json: bool) -> None:
-    if json:
+def _print_started(call: Call, arn: str) -> None:
+    if call.json:
         print_json({"id": execution_id(arn), "arn": arn})
         return
-    say(services.out, f"execution {arn} started")
-    say(services.out, f"  next      medloop executions show {execution_id(arn)}{flags}")
+    say(call.services.out, f"execution {arn} started")
+    say(call.services.out, f"  next      medloop executions show {execution_id(arn)}{call.flags}")

@@ -11,19 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medloop.commands.options import (
-    DEFAULT_HOME,
-    HomeOption,
-    JsonOption,
-    PresetOption,
-    Services,
-    SetOption,
-    TargetName,
-    TargetOption,
-    flags,
-    services,
-    usable_home,
-)
+from medloop.commands.options import Call, PresetOption, Services, SetOption, on_target
 from medloop.commands.output import duration, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -48,26 +36,22 @@ class KindName(StrEnum):
 
 
 @app.command("list")
-def list_(
-    ctx: typer.Context,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
-) -> None:
+@on_target
+def list_(call: Call) -> None:
     """List endpoints: state, the version that each serves, and on what."""
-    sagemaker = services(ctx).target(target, home).boto.client("sagemaker")
+    sagemaker = call.sagemaker()
     pages = sagemaker.get_paginator("list_endpoints").paginate()
     names = sorted(item["EndpointName"] for page in pages for item in page["Endpoints"])
     rows = [_row(sagemaker, name) for name in names]
-    if json:
+    if call.json:
         print_json(rows)
         return
     if not rows:
-        say(services(ctx).err, "no endpoints; `medloop endpoints deploy MODEL` makes one")
+        say(call.services.err, "no endpoints; `medloop endpoints deploy MODEL` makes one")
         return
     keys = ("endpoint", "status", "model", "kind", "machine", "image", "changed", "reason")
     shown = [{**row, "image": row["image"] and _IMAGE_DIGEST.sub(r"\1", row["image"])} for row in rows]
-    print_table(services(ctx).out, keys, [[row[key] for key in keys] for row in shown])
+    print_table(call.services.out, keys, [[row[key] for key in keys] for row in shown])
 
 
 def _row(sagemaker: SageMakerClient, name: str) -> dict[str, Any]:
@@ -115,8 +99,8 @@ def _served(sagemaker: SageMakerClient, name: str) -> str:
 
 
 @app.command()
+@on_target
 def deploy(
-    ctx: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An Approved version: ARN, GROUP/N, or GROUP.")],
     name: Annotated[str | None, typer.Option("--name", help="The endpoint; by default what EndpointName said.")] = None,
     kind: Annotated[KindName | None, typer.Option("--kind", help="By default the setting deploy.kind.")] = None,
@@ -124,33 +108,31 @@ def deploy(
     instance_count: Annotated[int | None, typer.Option("--instance-count", min=1)] = None,
     preset: PresetOption = None,
     sets: SetOption = None,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """Serve a version: make the endpoint, or update it in place without interruption."""
     from medloop.commands.hosting.deployment import default_hosting, deploy_model
     from medloop.commands.registry.versions import find_model
 
-    opened = services(ctx).target(target, home)
-    sagemaker = opened.boto.client("sagemaker")
+    target = call.open()
+    sagemaker = target.boto.client("sagemaker")
     arn = find_model(sagemaker, model)
     hosting = default_hosting(sagemaker.describe_model_package(ModelPackageName=arn), preset, tuple(sets or ()))
     given = {"kind": kind and kind.value, "instance_type": instance_type, "instance_count": instance_count}
     hosting = replace(hosting, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
-    options = flags(target, usable_home(home))
-    done = deploy_model(services(ctx), opened, arn, name=name, hosting=hosting, flags=options)
-    if json:
+    done = deploy_model(call.services, target, arn, name=name, hosting=hosting, flags=call.flags)
+    if call.json:
         print_json(done)
         return
     took = "nothing changed" if done.action == "unchanged" else f"{done.action} in {duration(done.seconds)}"
-    say(services(ctx).out, f"endpoint {done.endpoint} serves {done.model}: {took}")
-    say(services(ctx).err, f"ask it: medloop endpoints invoke {done.endpoint} FILE{options}")
+    say(call.services.out, f"endpoint {done.endpoint} serves {done.model}: {took}")
+    say(call.services.err, f"ask it: medloop endpoints invoke {done.endpoint} FILE{call.flags}")
 
 
 @app.command()
+@on_target
 def invoke(
-    ctx: typer.Context,
     name: NameArgument,
     file: Annotated[Path, typer.Argument(help="A PNG, JPEG, NIfTI (.nii, .nii.gz) or .npy file.")],
     out: Annotated[
@@ -158,24 +140,22 @@ def invoke(
     ] = None,
     accept: Annotated[str | None, typer.Option("--accept", help="Media type of the answer.")] = None,
     by_queue: Annotated[bool, typer.Option("--async", help="By the queue of an asynchronous endpoint.")] = False,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """Predict one image or volume: probabilities or volumes as a table, a label map to --out."""
     from medloop.commands.hosting.invoking import accept_for, write_answer
     from medloop.commands.hosting.invoking import invoke as send
 
-    opened = services(ctx).target(target, home)
+    target = call.open()
     form = accept_for(out, accept)
-    options = flags(target, usable_home(home))
-    answer = send(opened, name, file, accept=form, by_queue=by_queue, sleep=services(ctx).sleep, flags=options)
+    answer = send(target, name, file, accept=form, by_queue=by_queue, sleep=call.services.sleep, flags=call.flags)
     if out is not None:
         write_answer(answer, out)
-    if json:
+    if call.json:
         print_json({"endpoint": name, "content_type": answer.content_type or form, "out": out, **answer.summary})
         return
-    _show(services(ctx), answer, out)
+    _show(call.services, answer, out)
 
 
 def _show(opened: Services, answer: Prediction, out: Path | None) -> None:
@@ -194,19 +174,13 @@ def _show(opened: Services, answer: Prediction, out: Path | None) -> None:
 
 
 @app.command()
-def delete(
-    ctx: typer.Context,
-    name: NameArgument,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
-) -> None:
+@on_target
+def delete(name: NameArgument, call: Call) -> None:
     """Delete an endpoint; the version that it served stays registered."""
     from medloop.commands.hosting.deployment import remove_endpoint
 
-    opened = services(ctx).target(target, home)
-    remove_endpoint(services(ctx), opened.boto.client("sagemaker"), name)
-    if json:
+    remove_endpoint(call.services, call.sagemaker(), name)
+    if call.json:
         print_json({"endpoint": name, "deleted": True})
         return
-    say(services(ctx).out, f"endpoint {name} is deleted")
+    say(call.services.out, f"endpoint {name} is deleted")

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from medloop.commands.options import (
-    DEFAULT_HOME,
     BudgetOption,
-    HomeOption,
+    Call,
     JsonOption,
     ParamOption,
     PresetOption,
@@ -18,6 +17,7 @@ from medloop.commands.options import (
     TargetName,
     TargetOption,
     YesOption,
+    on_target,
     services,
 )
 from medloop.commands.output import print_json, print_table, say
@@ -88,37 +88,29 @@ def definition(
 
 
 @app.command()
-def diff(
-    ctx: typer.Context,
-    name: NameArgument,
-    preset: PresetOption = None,
-    sets: SetOption = None,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
-) -> None:
+@on_target
+def diff(name: NameArgument, preset: PresetOption = None, sets: SetOption = None, *, call: Call) -> None:
     """Show the changes that an upsert would make on the target."""
     from medloop.commands.launch.changes import pending_changes, print_changes
     from medloop.settings import resolve
 
-    opened = services(ctx).target(target, home)
-    changes = pending_changes(services(ctx), opened, resolve(name, preset, sets or ()))
-    if json:
+    target = call.open()
+    changes = pending_changes(call.services, target, resolve(name, preset, sets or ()))
+    if call.json:
         print_json({"pipeline": name, "new": changes is None, "changes": changes or []})
         return
-    print_changes(services(ctx).out, name, opened, changes)
+    print_changes(call.services.out, name, target, changes)
 
 
 @app.command()
+@on_target
 def upsert(
-    ctx: typer.Context,
     name: NameArgument,
     preset: PresetOption = None,
     sets: SetOption = None,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
+    *,
+    call: Call,
     yes: YesOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Create or update a pipeline on the target, with its code; on AWS, show the changes and ask first."""
     from medloop.commands.launch.changes import confirm_changes
@@ -126,14 +118,14 @@ def upsert(
     from medloop.settings import resolve
 
     resolved = resolve(name, preset, sets or ())
-    print_missing_card_fields(services(ctx), resolved)
-    opened = services(ctx).target(target, home)
-    confirm_changes(services(ctx), opened, resolved, yes=yes)
-    arn = services(ctx).upsert(opened, resolved).arn
-    if json:
+    print_missing_card_fields(call.services, resolved)
+    target = call.open()
+    confirm_changes(call.services, target, resolved, yes=yes)
+    arn = call.services.upsert(target, resolved).arn
+    if call.json:
         print_json({"pipeline": name, "arn": arn})
         return
-    say(services(ctx).out, f"pipeline {arn}")
+    say(call.services.out, f"pipeline {arn}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medloop.commands.launch.building import definition_text
 from medloop.commands.launch.costing import price_lines, print_cost
 from medloop.commands.launch.launching import RunRequest, print_missing_card_fields
-from medloop.commands.options import Services, TargetName
+from medloop.commands.options import Call, TargetName
 from medloop.commands.output import print_json, print_table, say
 from medloop.definition.read import value_in_words
 from medloop.definition.step_types import type_of
@@ -39,26 +39,28 @@ class PlannedStep:
     inputs: tuple[str, ...]
 
 
-def print_plan(services: Services, target: TargetName, run_request: RunRequest, *, json: bool) -> None:
+def print_plan(call: Call, run_request: RunRequest) -> None:
     """Print the plan of a run; nothing is uploaded, stored or started."""
     from medloop.definition.read import read_definition
 
-    definition = read_definition(definition_text(services, target, run_request.resolved))
+    definition = read_definition(definition_text(call.services, call.where, run_request.resolved))
     values = parameter_values(definition, run_request)
     steps = [planned_step(step, values) for step in definition.in_order()]
     lines = price_lines(definition, values)
-    print_missing_card_fields(services, run_request.resolved)
-    if json:
-        plan = {"pipeline": run_request.resolved.spec.name, "target": target.value, "data": run_request.data}
+    print_missing_card_fields(call.services, run_request.resolved)
+    if call.json:
+        plan = {"pipeline": run_request.resolved.spec.name, "target": call.where.value, "data": run_request.data}
         print_json({**plan, "parameters": values, "steps": steps, "cost": lines})
         return
-    out = services.out
-    say(out, f"dry run: pipeline {run_request.resolved.spec.name} on {target.value}; nothing is uploaded or started")
+    out = call.services.out
+    say(
+        out, f"dry run: pipeline {run_request.resolved.spec.name} on {call.where.value}; nothing is uploaded or started"
+    )
     rows = [(s.name, s.type, s.when, s.instance, ", ".join(s.inputs)) for s in steps]
     print_table(out, ("step", "type", "when", "instances", "inputs"), rows)
     say(out, "")
     print_table(out, ("parameter", "value"), sorted(values.items()))
-    if target is TargetName.local:
+    if call.where is TargetName.local:
         say(out, "Locally, instance types have no effect: jobs are processes, and cost nothing.")
         return
     say(out, "")

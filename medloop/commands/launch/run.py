@@ -9,20 +9,16 @@ import typer
 from medloop.commands.execution.waiting import wait_and_report
 from medloop.commands.launch.launching import RunRequest, check_data, select, start
 from medloop.commands.options import (
-    DEFAULT_HOME,
     BudgetOption,
-    HomeOption,
-    JsonOption,
+    Call,
     ParamOption,
     PresetOption,
     Services,
     SetOption,
     TargetName,
-    TargetOption,
     WaitOption,
     YesOption,
-    services,
-    usable_home,
+    on_target,
 )
 from medloop.errors import DataError
 
@@ -37,15 +33,15 @@ FromOption = Annotated[
 ]
 
 
+@on_target
 def run(
-    ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Pipeline's name (`pipelines list`).")],
     data: Annotated[str, typer.Option(metavar="DIR|S3", help="The data set: a folder, or s3://bucket/prefix.")],
     preset: PresetOption = None,
     sets: SetOption = None,
     params: ParamOption = None,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
+    *,
+    call: Call,
     wait: WaitOption = True,
     only: OnlyOption = None,
     source: FromOption = None,
@@ -53,7 +49,6 @@ def run(
     budget: BudgetOption = None,
     yes: YesOption = False,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Check the data set first.")] = True,
-    json: JsonOption = False,
 ) -> None:
     """Run a pipeline on a data set, and follow it to its end."""
     from medloop.settings import resolve
@@ -61,21 +56,20 @@ def run(
     if not data.strip():  # an empty path would be the current folder
         raise DataError("--data is empty; give the data set's folder, or s3://bucket/prefix")
     resolved = resolve(name, preset, sets or (), params or ())
-    home = usable_home(home)
-    run_request = RunRequest(resolved, data, home)
-    if check and not check_data(services(ctx), run_request):
+    run_request = RunRequest(resolved, data, call.home)
+    if check and not check_data(call.services, run_request):
         raise typer.Exit(2)
     if dry_run:
         from medloop.commands.launch.plan import print_plan
 
-        print_plan(services(ctx), target, run_request, json=json)
+        print_plan(call, run_request)
         return
-    if budget is not None and target is TargetName.aws:  # here a run costs nothing
-        _check_budget(budget, services(ctx), run_request)
-    opened = services(ctx).target(target, home)
-    selection = select(services(ctx), opened, resolved, only, source)
-    arn = start(services(ctx), opened, run_request, yes=yes, selection=selection)
-    wait_and_report(services(ctx), opened, home, arn, wait=wait, json=json)
+    if budget is not None and call.where is TargetName.aws:  # here a run costs nothing
+        _check_budget(budget, call.services, run_request)
+    target = call.open()
+    selection = select(call.services, target, resolved, only, source)
+    arn = start(call.services, target, run_request, yes=yes, selection=selection)
+    wait_and_report(call, target, arn, wait=wait)
 
 
 def _check_budget(budget: float, services: Services, run_request: RunRequest) -> None:

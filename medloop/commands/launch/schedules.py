@@ -8,11 +8,12 @@ import typer
 
 from medloop.commands.options import (
     DEFAULT_HOME,
+    Call,
     HomeOption,
-    JsonOption,
     ParamOption,
     TargetName,
     TargetOption,
+    on_target,
     services,
 )
 from medloop.commands.output import print_json, print_table, say
@@ -24,8 +25,8 @@ NEVER_FIRED = "local schedules are recorded and never start anything; on AWS, Ev
 
 
 @app.command()
+@on_target
 def create(
-    ctx: typer.Context,
     name: NameArgument,
     pipeline: Annotated[str, typer.Option(help="The pipeline to start.")],
     data: Annotated[str, typer.Option(metavar="S3", help="The data set: s3://bucket/prefix.")],
@@ -41,9 +42,8 @@ def create(
         str | None, typer.Option(envvar="MEDLOOP_DEAD_LETTERS_ARN", help="AWS: dead-letter queue of failed starts.")
     ] = None,
     params: ParamOption = None,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """Start a pipeline on a schedule, on the data that the prefix has by then."""
     from medloop.cloud.schedules import Guard, create_schedule
@@ -54,41 +54,36 @@ def create(
     if not data.startswith("s3://"):
         raise UserError(f"--data {data}: a schedule needs data on S3; give s3://bucket/prefix")
     given = resolve(pipeline, params=[*(params or ()), f"InputData={recordable(data.rstrip('/') + '/')}"]).parameters
-    opened = services(ctx).target(target, home)
-    if stored_definition(opened, pipeline) is None:
-        raise UserError(
-            f"pipeline {pipeline}: is not on {target.value} yet; run `medloop pipelines upsert {pipeline}` first"
-        )
+    target = call.open()
+    if stored_definition(target, pipeline) is None:
+        fix = f"run `medloop pipelines upsert {pipeline}` first"
+        raise UserError(f"pipeline {pipeline}: is not on {call.where.value} yet; {fix}")
     # Variables of a deployed stack may stand in a shell that also runs local commands.
-    guarded = Guard(guard, dead_letters) if guard and target is TargetName.aws else None
-    made = create_schedule(opened, name, pipeline, when, timezone, given, role or opened.role_arn, guarded)
-    if json:
+    guarded = Guard(guard, dead_letters) if guard and call.where is TargetName.aws else None
+    made = create_schedule(target, name, pipeline, when, timezone, given, role or target.role_arn, guarded)
+    if call.json:
         print_json(made)
         return
-    say(services(ctx).out, f"schedule {name}: {made.expression} ({made.timezone}) starts pipeline {pipeline}")
-    _remind(ctx, target)
+    say(call.services.out, f"schedule {name}: {made.expression} ({made.timezone}) starts pipeline {pipeline}")
+    _remind(call)
 
 
 @app.command("list")
-def list_(
-    ctx: typer.Context,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
-) -> None:
+@on_target
+def list_(call: Call) -> None:
     """List the schedules that start pipelines."""
     from medloop.cloud.schedules import list_schedules
 
-    found = list_schedules(services(ctx).target(target, home))
-    if json:
+    found = list_schedules(call.open())
+    if call.json:
         print_json(found)
         return
     if not found:
-        say(services(ctx).err, "no schedules yet; create one with `medloop schedules create`")
+        say(call.services.err, "no schedules yet; create one with `medloop schedules create`")
         return
     rows = [(s.name, s.pipeline, s.expression, s.timezone, s.state, s.parameters.get("InputData")) for s in found]
-    print_table(services(ctx).out, ("schedule", "pipeline", "when", "time zone", "state", "data"), rows)
-    _remind(ctx, target)
+    print_table(call.services.out, ("schedule", "pipeline", "when", "time zone", "state", "data"), rows)
+    _remind(call)
 
 
 @app.command()
@@ -102,6 +97,6 @@ def delete(
     say(services(ctx).out, f"schedule {name}: deleted")
 
 
-def _remind(ctx: typer.Context, target: TargetName) -> None:
-    if target is TargetName.local:
-        say(services(ctx).err, NEVER_FIRED, "dim")
+def _remind(call: Call) -> None:
+    if call.where is TargetName.local:
+        say(call.services.err, NEVER_FIRED, "dim")
