@@ -18,7 +18,7 @@ from medloop.evaluation.intervals.aurocs import MIN_ON_A_SIDE, place
 from medloop.evaluation.intervals.estimate import Floats, index_patients, totals
 from medloop.evaluation.power import CONFIDENCE
 from medloop.evaluation.scored_cases import Integers, ScoredImages, ScoredVolumes
-from medloop.imaging.metrics import case_means
+from medloop.imaging.metrics import nan_mean
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def pair_dice(candidate: Floats, model: Floats, patients: Sequence[str], classes
         None where fewer than 2 patients have a structure in truth or prediction.
     """
     one, other = _credited(candidate, model), _credited(model, candidate)
-    means = [_patient_means(case_means(table), patients) for table in (one, other)]
+    means = [_patient_means(nan_mean(table), patients) for table in (one, other)]
     defined = np.isfinite(means[0])
     if defined.sum() < 2:
         return None

@@ -20,7 +20,7 @@ from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.predictors import VolumeModel
 from medloop.evaluation.scored_cases import ScoredVolumes, Unit
 from medloop.imaging.layouts import IMAGE
-from medloop.imaging.metrics import ClassScores, Grid, case_means, per_class
+from medloop.imaging.metrics import ClassScores, Grid, nan_mean, per_class
 from medloop.imaging.metrics import dice as dice_of
 from medloop.imaging.validation import require_volume
 
@@ -81,7 +81,7 @@ def _score(cases: Sequence[HeldOut], model: VolumeModel, tolerance: float, patie
         grid = Grid(truth.voxels.shape, truth.affine[:3, :3] if unit == "mm" else None)
         scores.append(per_class(truth.voxels, labels, len(classes), grid, tolerance))
         predictions.append(Packed.pack(labels))
-        mean = float(case_means(np.array([found.dice for found in scores[-1]])))
+        mean = float(nan_mean(np.array([found.dice for found in scores[-1]])))
         print(f"scored {i + 1} of {len(cases)} test volumes: {case.name} mean Dice {mean:.3f}", flush=True)
     return ScoredVolumes(cases, classes[1:], unit, tolerance, scores, predictions, patients)
 
@@ -97,7 +97,7 @@ def _table(scored: ScoredVolumes) -> Table:
     """Make a row for each case: mean Dice, then each number of all classes."""
     columns = ["patient", "case", MEAN_DICE]
     rows: list[list[Cell]] = [[case.patient, case.name] for case in scored.cases]
-    for row, mean in zip(rows, case_means(scored.dice).tolist(), strict=True):
+    for row, mean in zip(rows, nan_mean(scored.dice).tolist(), strict=True):
         row.append(mean)
     for title, field in _columns(scored).items():
         columns += [f"{title}_{name}" for name in scored.classes]
@@ -133,7 +133,7 @@ def _count_lesions(scored: ScoredVolumes) -> list[LesionCounts]:
 
 def _notes(scored: ScoredVolumes) -> list[str]:
     notes = []
-    undefined = int(np.isnan(case_means(scored.dice)).sum())
+    undefined = int(np.isnan(nan_mean(scored.dice)).sum())
     if undefined == len(scored.cases):
         notes.append("No truth or prediction has any foreground: Dice is undefined, and the score is given as 0.")
     elif undefined:

@@ -12,12 +12,12 @@ import numpy as np
 
 from medloop.evaluation.intervals.estimate import Estimate, Floats, Sample, point_estimate
 from medloop.evaluation.scored_cases import ScoredVolumes
-from medloop.imaging.metrics import case_means
+from medloop.imaging.metrics import nan_mean
 
 
 def mean_foreground_dice(scored: ScoredVolumes, _: int | None) -> Sample:
     """Mean Dice of each case; NaN where a case holds no structure in truth or prediction."""
-    means = case_means(scored.dice)
+    means = nan_mean(scored.dice)
     return Sample(means, scored.patients, int(np.isnan(means).sum()), int(scored.failed.any(axis=1).sum()))
 
 

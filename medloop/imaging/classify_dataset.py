@@ -18,11 +18,11 @@ from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.documents.model import ImagePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.cache import Cache, file_digest, make_key
+from medloop.imaging.device import empty_batch, to_device
 from medloop.imaging.formats import IMAGE_SUFFIXES, find_suffix, read_image
 from medloop.imaging.images import make_rule, moments, prepare
 from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_threads, no_barrier
 from medloop.imaging.preparation import prepare as prepare_items
-from medloop.imaging.transfer import empty_batch, to_device
 
 PREPARATION = 1
 """Version of what `images.prepare` makes of a file; raise it when that changes."""

@@ -93,11 +93,6 @@ def read_start(source: Source, size: int = 16) -> bytes:
         raise FileError(source, DAMAGED) from None
 
 
-def source_size(source: Source) -> int:
-    """Size of a file in bytes."""
-    return source.stat().st_size if isinstance(source, Path) else len(source.content)
-
-
 def require_regular_file(path: Source) -> None:
     """Refuse what would fail or block when opened: a folder, a pipe, a broken link, an empty file.
 

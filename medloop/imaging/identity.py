@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from medloop.errors import DataError
-from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES
+from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix
 
 KEY_FILE = "pseudonyms.key"
 KEY_BYTES = 32
@@ -57,12 +57,7 @@ def path_renamer(key: bytes, known: Collection[str]) -> Callable[[str], str]:
         known: Parts of paths that name no patient: splits, classes, `img.nii.gz`, `patients.csv`.
     """
 
-    def rename(path: str) -> str:
-        return "/".join(part if part in known else _rename_part(key, part) for part in path.split("/"))
+    def hide(part: str) -> str:
+        return part if part in known else pseudonym(key, part) + (find_suffix(part, KEPT_SUFFIXES) or "")
 
-    return rename
-
-
-def _rename_part(key: bytes, part: str) -> str:
-    suffix = max((end for end in KEPT_SUFFIXES if part.lower().endswith(end)), key=len, default="")
-    return pseudonym(key, part) + suffix
+    return lambda path: "/".join(map(hide, path.split("/")))

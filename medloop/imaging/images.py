@@ -7,9 +7,7 @@ significant bits at any brightness). Batches are then augmented and standardised
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from medloop.documents.model import ImagePreprocessing
+from medloop.imaging.device import to_device
 from medloop.imaging.draws import Draws
 from medloop.imaging.formats import read_image
 from medloop.imaging.grids import affine_grid
-from medloop.imaging.transfer import to_device
+from medloop.imaging.preparation import in_threads
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
@@ -77,15 +76,8 @@ def load_images(paths: Sequence[Path], image_size: int, channels: int, num_worke
     Raises:
         DataError: A file is no readable image; the message names it.
     """
-    images = torch.empty((len(paths), channels, image_size, image_size), dtype=torch.float16)
-
-    def load(index: int) -> None:
-        images[index] = prepare(read_image(paths[index]), image_size, channels)
-
-    with ThreadPoolExecutor(num_workers or len(os.sched_getaffinity(0))) as pool:
-        for _ in pool.map(load, range(len(paths))):
-            pass
-    return images
+    loaded = in_threads(lambda path: prepare(read_image(path), image_size, channels), paths, num_workers)
+    return torch.stack(list(loaded))
 
 
 def moments(image: Tensor) -> Tensor:
@@ -94,13 +86,8 @@ def moments(image: Tensor) -> Tensor:
     return torch.stack([exact.mean(), exact.square().mean()])
 
 
-def fit_preprocessing(images: Tensor, image_size: int, channels: int) -> ImagePreprocessing:
-    """The rule that standardises by the mean and standard deviation over all of a training set's pixels."""
-    return make_rule(torch.stack([moments(image) for image in images]), image_size, channels)
-
-
 def make_rule(measured: Tensor, image_size: int, channels: int) -> ImagePreprocessing:
-    """The same from each image's moments, [N, 2]."""
+    """The rule that standardises by the mean and standard deviation over all pixels, from images' moments [N, 2]."""
     mean, square = (float(values.mean()) for values in measured.unbind(1))
     variance = max(0.0, square - mean**2)
     std = math.sqrt(variance) if variance > 1e-12 else 1.0

@@ -84,11 +84,6 @@ def find_cases(root: Path, task: Task) -> Layout:
     return layout
 
 
-def find_volumes(subject: Path, stem: str) -> list[Path]:
-    """The files `img` (or `label`) of any format in a subject's folder; more than one is a problem."""
-    return [subject / (stem + end) for end in VOLUME_SUFFIXES if (subject / (stem + end)).exists()]
-
-
 def _is_presplit(root: Path, layout: Layout) -> bool:
     names = [folder.name for folder in _folders(root)]
     splits = [name for name in names if name in SPLIT_FOLDERS]

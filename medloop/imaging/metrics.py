@@ -144,20 +144,11 @@ def dice(truth: Mask, prediction: Mask) -> float:
     return 2.0 * int(np.count_nonzero(truth & prediction)) / total if total else float("nan")
 
 
-def case_means(dice: Floats) -> Floats:
-    """Compute the mean foreground Dice of each case.
-
-    Args:
-        dice: [N, K], NaN where a class is in neither truth nor prediction.
-
-    Returns:
-        [N]; NaN where no class is in either.
-    """
-    return nan_mean(dice)
-
-
 def nan_mean(table: Floats) -> Floats:
-    """Compute the mean over the last axis without NaN; NaN if no value is left."""
+    """Compute the mean over the last axis without NaN; NaN if no value is left.
+
+    Of Dice [N, K], NaN where a class is in neither truth nor prediction, it is the mean foreground Dice of each case.
+    """
     return ratio(np.nansum(table, axis=-1), np.isfinite(table).sum(axis=-1))
 
 

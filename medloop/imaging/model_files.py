@@ -99,16 +99,13 @@ def put_weights(network: nn.Module, weights: Mapping[str, Tensor], fresh: str | 
     Raises:
         DataError: A weight is missing, unknown or of another shape; the message names the first.
     """
-    expected = {name: values.shape for name, values in network.state_dict().items() if not _is_fresh(name, fresh)}
-    trained = {name: values for name, values in weights.items() if not _is_fresh(name, fresh)}
+    kept = fresh or ()
+    expected = {name: values.shape for name, values in network.state_dict().items() if not name.startswith(kept)}
+    trained = {name: values for name, values in weights.items() if not name.startswith(kept)}
     problem = _first_difference(expected, {name: values.shape for name, values in trained.items()})
     if problem:
         raise DataError(f"{WEIGHTS_FILE}: {problem}: it doesn't fit the network in {MODEL_FILE}; give both of one job")
     network.load_state_dict(trained, strict=False)
-
-
-def _is_fresh(name: str, fresh: str | None) -> bool:
-    return fresh is not None and name.startswith(fresh)
 
 
 def _first_difference(expected: Mapping[str, Iterable[int]], given: Mapping[str, Iterable[int]]) -> str:

@@ -53,17 +53,11 @@ def shape_multiple(network: Network) -> int:
     return NETWORKS[network.name].shape_multiple(network.arguments)
 
 
-def count_parameters(network: nn.Module) -> int:
-    """Number of weights."""
-    return sum(p.numel() for p in network.parameters())
-
-
 def densenet121(channels: int, classes: int, dropout: float) -> nn.Module:
     """DenseNet-121 of MONAI."""
     from monai.networks.nets import DenseNet121
 
-    network: nn.Module = DenseNet121(2, channels, classes, dropout_prob=dropout)
-    return network
+    return cast(nn.Module, DenseNet121(2, channels, classes, dropout_prob=dropout))
 
 
 def vit(channels: int, classes: int, dropout: float, image_size: int) -> nn.Module:
@@ -130,8 +124,7 @@ def swinunetr(classes: int, dropout: float, feature_size: int) -> nn.Module:
     """SwinUNETR of MONAI."""
     from monai.networks.nets import SwinUNETR
 
-    network: nn.Module = SwinUNETR(1, classes, feature_size=feature_size, drop_rate=dropout)
-    return network
+    return cast(nn.Module, SwinUNETR(1, classes, feature_size=feature_size, drop_rate=dropout))
 
 
 class _FirstOutput(nn.Module):

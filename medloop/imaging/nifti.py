@@ -16,17 +16,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from medloop.imaging.files import (
-    DAMAGED,
-    UNKNOWN,
-    FileError,
-    Source,
-    TooLargeError,
-    Volume,
-    open_source,
-    require_regular_file,
-    source_size,
-)
+from medloop.imaging.files import DAMAGED, UNKNOWN, FileError, Source, TooLargeError, Volume, open_source, read_start
 
 MAX_VOXELS = 2**29
 """Largest volume (512 x 512 x 2048): more is a damaged header."""
@@ -109,31 +99,16 @@ def nifti_labels(labels: NDArray[np.uint8], volume: Volume, source: Source | Non
     Args:
         labels: [X, Y, Z], in the order of the volume's axes.
         volume: What was segmented.
-        source: The volume's file where that is NIfTI: its geometry is copied bit by bit.
+        source: The volume's file where that is NIfTI: its geometry's fields are copied bit by bit, and nothing else.
 
     Raises:
         FileError: The source's header can't be used.
     """
-    if source is not None:
-        return labels_on_grid(source, labels)
-    kind = nib.Nifti1Image if max(labels.shape) <= MAX_NIFTI1_EDGE else nib.Nifti2Image
-    image = kind(labels, volume.affine)
-    image.header.set_xyzt_units(UNKNOWN if volume.unit == UNKNOWN else "mm")
-    return gzip_bytes(image.to_bytes())
-
-
-def labels_on_grid(source: Source, labels: NDArray[np.uint8]) -> bytes:
-    """A label map on a volume's own grid, as the content of a `.nii.gz`.
-
-    The geometry's fields are the volume's, bit by bit; nothing else of its header is copied.
-
-    Args:
-        source: The volume that was segmented.
-        labels: uint8 [X, Y, Z], in the order of the volume's axes.
-
-    Raises:
-        FileError: The header can't be used.
-    """
+    if source is None:
+        kind = nib.Nifti1Image if max(labels.shape) <= MAX_NIFTI1_EDGE else nib.Nifti2Image
+        image = kind(labels, volume.affine)
+        image.header.set_xyzt_units(UNKNOWN if volume.unit == UNKNOWN else "mm")
+        return gzip_bytes(image.to_bytes())
     original = _read_header(source)
     header = type(original)()
     for field in GEOMETRY:
@@ -190,7 +165,6 @@ def gzip_bytes(content: bytes) -> bytes:
 
 def _read_header(path: Source) -> Any:
     """The checked header; the voxels are not looked at."""
-    require_regular_file(path)
     try:
         with _open(path) as file:
             header = _parse_header(path, file.read(544))
@@ -202,7 +176,6 @@ def _read_header(path: Source) -> Any:
 
 def _read(path: Source, max_voxels: int = MAX_VOXELS) -> tuple[Any, bytes]:
     """The checked header and the voxels' bytes."""
-    require_regular_file(path)
     try:
         with _open(path) as file:
             header = _parse_header(path, file.read(544))
@@ -226,14 +199,9 @@ def _read(path: Source, max_voxels: int = MAX_VOXELS) -> tuple[Any, bytes]:
 
 
 def _open(path: Source) -> BinaryIO:
-    if not _is_compressed(path):
+    if read_start(path, 2) != GZIP:
         return open_source(path)
     return cast(BinaryIO, gzip.open(path if isinstance(path, Path) else open_source(path), "rb"))
-
-
-def _is_compressed(path: Source) -> bool:
-    with open_source(path) as file:
-        return file.read(2) == GZIP
 
 
 def _parse_header(path: Source, start: bytes) -> Any:
@@ -289,7 +257,8 @@ def _check_geometry(path: Source, header: Any) -> None:
 
 def _check_size(path: Source, needed: int) -> None:
     """Refuse a header that specifies more than the file can contain, before memory is allocated."""
-    if source_size(path) * (MAX_DEFLATE_RATIO if _is_compressed(path) else 1) < needed:
+    size = path.stat().st_size if isinstance(path, Path) else len(path.content)
+    if size * (MAX_DEFLATE_RATIO if read_start(path, 2) == GZIP else 1) < needed:
         raise FileError(path, DAMAGED)
 
 

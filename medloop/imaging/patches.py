@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from medloop.imaging.device import empty_batch
 from medloop.imaging.draws import Draws
-from medloop.imaging.transfer import empty_batch
 from medloop.imaging.volumes import Shape
 
 FOREGROUND_VOXELS = 10_000

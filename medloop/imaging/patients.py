@@ -25,6 +25,10 @@ _IDENTIFYING = frozenset(name.replace("_", "") for name in IDENTIFYING)
 MAX_BYTES = 64 * 2**20
 
 
+class _TableError(Exception):
+    """Why the table can't be used."""
+
+
 @dataclass(frozen=True)
 class PatientRow:
     """One line: everything under `path` is of `patient`."""
@@ -54,7 +58,7 @@ class PatientTable:
         names = {normalise(path) for path in known}
         for row in self.rows.values():
             if normalise(row.path) not in names:
-                self._note(row.number, "column path names no file or folder of the data set; correct or remove the row")
+                self.note(row.number, "column path names no file or folder of the data set; correct or remove the row")
 
     def check_attributes(self) -> None:
         """Note patients whose attributes differ from row to row."""
@@ -62,9 +66,10 @@ class PatientTable:
         for row in self.rows.values():
             if first.setdefault(row.patient, row).attributes != row.attributes:
                 message = f"other attributes than row {first[row.patient].number} of the same patient; make them agree"
-                self._note(row.number, message)
+                self.note(row.number, message)
 
-    def _note(self, number: int, message: str) -> None:
+    def note(self, number: int, message: str) -> None:
+        """Add the problem of a row."""
         self.problems.append(Problem(PATIENTS_FILE, f"row {number}: {message}"))
 
 
@@ -80,61 +85,52 @@ def read_patients(root: Path) -> PatientTable:
     if not path.exists():
         return table
     table.present = True
-    text = _read_text(path, table)
-    if text is None:
-        return table
     try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        table.problems.append(Problem(PATIENTS_FILE, f"is no comma-separated table ({error}); save it as CSV"))
+        lines = _read_lines(path)
+        header = [name.strip() for name in lines[0]] if lines else []
+        _check_header(header)
+    except _TableError as error:
+        table.problems.append(Problem(PATIENTS_FILE, str(error)))
         return table
-    header = [name.strip() for name in lines[0]] if lines else []
-    if _check_header(header, table):
-        for number, line in enumerate(lines[1:], 2):
-            if any(cell.strip() for cell in line):
-                _add_row(table, number, header, line)
-        table.check_attributes()
+    for number, line in enumerate(lines[1:], 2):
+        if any(cell.strip() for cell in line):
+            _add_row(table, number, header, line)
+    table.check_attributes()
     return table
 
 
-def _read_text(path: Path, table: PatientTable) -> str | None:
+def _read_lines(path: Path) -> list[list[str]]:
     try:
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            table.problems.append(Problem(PATIENTS_FILE, f"is no file below {MAX_BYTES} bytes; save the table again"))
-            return None
+            raise _TableError(f"is no file below {MAX_BYTES} bytes; save the table again")
         text = path.read_bytes().decode("utf-8-sig")
+        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except OSError as error:
-        table.problems.append(Problem(PATIENTS_FILE, f"can't be read ({error.strerror}); check its permissions"))
-        return None
+        raise _TableError(f"can't be read ({error.strerror}); check its permissions") from None
     except UnicodeDecodeError:
-        table.problems.append(Problem(PATIENTS_FILE, "is not in UTF-8; save it as UTF-8"))
-        return None
-    return text
+        raise _TableError("is not in UTF-8; save it as UTF-8") from None
+    except csv.Error as error:
+        raise _TableError(f"is no comma-separated table ({error}); save it as CSV") from None
 
 
-def _check_header(header: list[str], table: PatientTable) -> bool:
+def _check_header(header: list[str]) -> None:
     missing = [name for name in REQUIRED if name not in header]
     repeated = sorted({name for name in header if header.count(name) > 1})
     identifying = [name for name in header if "".join(filter(str.isalnum, name.lower())) in _IDENTIFYING]
     if missing:
-        message = f"has no column {' and no column '.join(missing)}; its first line must be path,patient,..."
-    elif "" in header:
-        message = "has a column without a name; name it"
-    elif repeated:
-        message = f"has column {repeated[0]!r} twice; rename one"
-    elif identifying:
-        message = f"column {identifying[0]} may reveal who a patient is and would enter reports; remove it"
-    else:
-        return True
-    table.problems.append(Problem(PATIENTS_FILE, message))
-    return False
+        raise _TableError(f"has no column {' and no column '.join(missing)}; its first line must be path,patient,...")
+    if "" in header:
+        raise _TableError("has a column without a name; name it")
+    if repeated:
+        raise _TableError(f"has column {repeated[0]!r} twice; rename one")
+    if identifying:
+        raise _TableError(f"column {identifying[0]} may reveal who a patient is and would enter reports; remove it")
 
 
 def _add_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> None:
     message = _row_problem(table, header, line)
     if message:
-        table.problems.append(Problem(PATIENTS_FILE, f"row {number}: {message}"))
-        return
+        return table.note(number, message)
     values = {name: cell.strip() for name, cell in zip(header, line, strict=True)}
     path, patient = values.pop("path"), values.pop("patient")
     table.rows[normalise(path)] = PatientRow(number, path, patient, {k: v for k, v in values.items() if v})

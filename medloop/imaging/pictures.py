@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,7 @@ _GREY = ("1", "L", "LA", "La")
 
 def pillow_reader(form: str) -> Callable[[Source, int], NDArray[Any]]:
     """A reader of one of Pillow's formats, by Pillow's name of it."""
-
-    def read(source: Source, max_pixels: int) -> NDArray[Any]:
-        return read_picture(source, max_pixels, form)
-
-    return read
+    return partial(read_picture, form=form)
 
 
 def read_picture(path: Source, max_pixels: int, form: str) -> NDArray[Any]:

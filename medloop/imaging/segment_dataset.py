@@ -1,4 +1,4 @@
-"""Segmentation channels (a folder for each subject), checked and turned into name training and validation take.
+"""Segmentation channels (a folder for each subject), checked and turned into what training and validation take.
 
 Deterministic work is done once, here, and kept in a cache whose keys are the files' content and the rule: a later run
 on the same files unpacks and resamples nothing. What comes out are plain tensors, mapped from the cache's files.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from medloop.documents.hyperparameters import SegmentationHyperparameters
@@ -27,17 +26,10 @@ from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS
 from medloop.imaging.patches import TrainingVolume, training_volume
 from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_threads, no_barrier, prepare
 from medloop.imaging.validation import require_volume
-from medloop.imaging.volumes import (
-    Shape,
-    preprocess,
-    read_case,
-    read_spacing,
-    resize_label,
-    to_ras,
-)
+from medloop.imaging.volumes import Shape, preprocess, read_case, read_spacing, resize_label, to_ras
 
 PREPARATION = 1
-"""Version of name reading, checking and preprocessing make of a subject; raise it when that changes."""
+"""Version of what reading, checking and preprocessing make of a subject; raise it when that changes."""
 IN_MEMORY = Cache(None, 0)
 """A cache without files."""
 
@@ -131,8 +123,8 @@ def fit_preprocessing(
     Args:
         subjects: Of the training split.
         settings: The run's.
-        cache: Keeps name was measured.
-        num_workers: Threads; 0 takes the cores this process may use, divided among the host's processes.
+        cache: Keeps what was measured.
+        num_workers: As in `load_training`.
         share: (this process's index among the host's, their number): the first measures.
         barrier: Waits for the others.
 
@@ -143,16 +135,12 @@ def fit_preprocessing(
     rule = intensity.fit(settings, []) if settings.intensity != "dataset" else None
     items = []
     if rule is None:
-        items.append(
-            _measured(
-                subjects, "statistics", 4, workers, lambda: _statistics(subjects, settings, workers), settings.seed
-            )
-        )
+        measure = partial(_statistics, subjects, settings, workers)
+        items.append(_measured(subjects, "statistics", 4, workers, measure, settings.seed))
     if settings.mode == "patch" and settings.spacing is None:
         items.append(_measured(subjects, "spacing", 3, workers, lambda: _median_spacing(subjects)))
-    numbers = [
-        entry["numbers"].tolist() for entry in prepare(items, cache, num_workers=1, share=share, barrier=barrier)
-    ]
+    entries = prepare(items, cache, num_workers=1, share=share, barrier=barrier)
+    numbers = [entry["numbers"].tolist() for entry in entries]
     if rule is None:
         low, high, mean, std = numbers.pop(0)
         rule = Intensity(rule="dataset", low=low, high=high, mean=mean, std=std)
@@ -265,8 +253,9 @@ def _item(subjects: Subjects, rule: VolumePreprocessing, kind: Split, folder: Pa
     def make() -> Tensors:
         image, label = subjects.read(folder)
         truth = to_ras(label).voxels
-        prepared = dict(zip(("image", "label"), _preprocess_pair(image, truth, rule), strict=True))
-        whole = torch.from_numpy(truth)
+        prepared, whole = {"image": preprocess(image, rule)}, torch.from_numpy(truth)
+        x, y, z = prepared["image"].shape
+        prepared["label"] = resize_label(whole, (x, y, z))
         # What training can draw from is the resampled label.
         values = torch.unique(whole if kind == "val" else prepared["label"])
         return prepared | {"values": values} | ({"truth": whole} if kind == "val" else {})
@@ -285,14 +274,8 @@ def _forms(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, int]]:
     return {name: (tensor.dtype, tensor.ndim) for name, tensor in tensors.items()}
 
 
-def _preprocess_pair(image: Volume, truth: NDArray[np.uint8], rule: VolumePreprocessing) -> tuple[Tensor, Tensor]:
-    prepared = preprocess(image, rule)
-    x, y, z = prepared.shape
-    return prepared, resize_label(torch.from_numpy(truth), (x, y, z))
-
-
 def fit_patch(largest_patch: Shape, pairs: Sequence[tuple[Tensor, Tensor]], multiple: int) -> Shape:
-    """The patch, cut to name the largest training volume needs: padding beyond that would only cost time.
+    """The patch, cut to what the largest training volume needs: padding beyond that would only cost time.
 
     Args:
         largest_patch: The settings' patch_size.

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
@@ -43,6 +43,8 @@ from medloop.imaging.splitting import assign, complete
 from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes, check_dataset, require_volume
 
 FIX = "run `medloop data check DIR` to see the names"
+PatientCases = Mapping[str, Sequence[CheckedCase]]
+"""Cases of each patient, by pseudonym."""
 MAX_LISTED = 600
 """Characters of problems in the failure text; all of them are in the log."""
 
@@ -113,9 +115,14 @@ def split_dataset(
     report = check_dataset(data, settings.task, settings.labels)
     rename = path_renamer(key, SAFE_NAMES | _class_folders(report))
     left_out = _quarantine(report, rename, settings.on_invalid)
-    strata = _strata(report, key)
-    split_of = _split_of_cases(report, key, strata, settings, previous)
-    assigned_cases = _name_cases(report, key, split_of, settings.layout)
+    cases = _cases_of_patients(report, key)
+    # Class profile of each patient: the classes of all its cases.
+    strata = {
+        name: "+".join(sorted({kind for case in own for kind in case_classes(case, report.classes)}))
+        for name, own in cases.items()
+    }
+    split_of = _split_of_cases(report, cases, strata, settings, previous)
+    assigned_cases = _name_cases(report, cases, split_of, settings.layout)
     record = _record(report, assigned_cases, strata, settings, left_out)
     _write(data, settings, assigned_cases, record, outputs)
     return record
@@ -159,65 +166,48 @@ def _refusal(problems: list[Problem], rename: Callable[[str], str]) -> str:
     return f"{'; '.join(listed)}{more}; {FIX}"
 
 
-def _pseudonym(report: DatasetReport, key: bytes, case: CheckedCase) -> str:
+def _cases_of_patients(report: DatasetReport, key: bytes) -> PatientCases:
     # A patient's name and a path may be the same text and are not the same thing.
     kind = "patient" if report.identified else "path"
-    return pseudonym(key, f"{kind}:{report.patients[case.path]}")
-
-
-def _strata(report: DatasetReport, key: bytes) -> dict[str, str]:
-    """Class profile of each patient: the classes of all its cases."""
-    classes: dict[str, set[str]] = defaultdict(set)
+    cases: dict[str, list[CheckedCase]] = defaultdict(list)
     for case in report.cases:
-        classes[_pseudonym(report, key, case)].update(case_classes(case, report.classes))
-    return {name: "+".join(sorted(names)) for name, names in classes.items()}
-
-
-def _order_keys(report: DatasetReport, key: bytes) -> dict[str, str]:
-    """Order keys of patients, from their images: neither names nor the key change a split."""
-    order_keys: dict[str, str] = {}
-    for case in report.cases:
-        name = _pseudonym(report, key, case)
-        order_keys[name] = min(order_keys.get(name, case.image_digest), case.image_digest)
-    return order_keys
+        cases[pseudonym(key, f"{kind}:{report.patients[case.path]}")].append(case)
+    return cases
 
 
 def _split_of_cases(
     report: DatasetReport,
-    key: bytes,
+    cases: PatientCases,
     strata: Mapping[str, str],
     settings: SplitSettings,
     previous: SplitRecord | None,
 ) -> Callable[[CheckedCase, str], Split]:
     """Make the function from a case and its patient to its split: its folder's, or the patient's assigned one."""
+    # From the images: neither names nor the key change a split.
+    order_keys = {name: min(case.image_digest for case in own) for name, own in cases.items()}
     if not report.presplit:
         known = {name: split for split in SPLITS for name in previous.pseudonyms(split)} if previous else None
         if known and not known.keys() & strata.keys():
             print("warning: previous: knows none of these patients; was another key or patients.csv used?", flush=True)
-        assigned = assign(strata, settings.fractions, settings.seed, _order_keys(report, key), known)
+        assigned = assign(strata, settings.fractions, settings.seed, order_keys, known)
         return lambda case, name: assigned[name]
-    current: dict[str, set[Split]] = defaultdict(set)
-    for case in report.cases:
-        current[_pseudonym(report, key, case)].add(case.raw.split or "train")
-    moved = complete(current, strata, settings.fractions, settings.seed, _order_keys(report, key))
+    current: dict[str, set[Split]] = {name: {case.raw.split or "train" for case in own} for name, own in cases.items()}
+    moved = complete(current, strata, settings.fractions, settings.seed, order_keys)
     return lambda case, name: moved.get(name, case.raw.split or "train")
 
 
 def _name_cases(
-    report: DatasetReport, key: bytes, split_of: Callable[[CheckedCase, str], Split], layout: str
+    report: DatasetReport, cases: PatientCases, split_of: Callable[[CheckedCase, str], Split], layout: str
 ) -> list[AssignedCase]:
     """Number each patient's cases in the order of their content: file names may contain dates. Copies are PNG."""
-    by_patient: dict[str, list[CheckedCase]] = defaultdict(list)
-    for case in report.cases:
-        by_patient[_pseudonym(report, key, case)].append(case)
     assigned_cases = []
-    for name, cases in sorted(by_patient.items()):
-        for number, case in enumerate(sorted(cases, key=lambda c: (c.image_digest, c.path))):
+    for name, own in sorted(cases.items()):
+        for number, case in enumerate(sorted(own, key=lambda c: (c.image_digest, c.path))):
             if report.task == "classification":
                 suffix = ".png" if layout == "copy" else find_suffix(case.path, IMAGE_SUFFIXES)
                 path = f"{case.raw.group}/{name}_{number:04d}{suffix}"
             else:
-                path = name if len(cases) == 1 else f"{name}_{number}"
+                path = name if len(own) == 1 else f"{name}_{number}"
             assigned_cases.append(AssignedCase(case, name, split_of(case, name), path))
     return assigned_cases
 

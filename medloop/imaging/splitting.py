@@ -66,6 +66,10 @@ def assign(
     Raises:
         DataError: Fewer patients than splits, or a split stays empty because of `previous`.
     """
+
+    def order(patient: str) -> tuple[str, str]:
+        return hashlib.sha256(f"{seed}:{order_keys[patient]}".encode()).hexdigest(), patient
+
     names = list(fractions)
     assigned = {patient: split for patient, split in (previous or {}).items() if patient in strata and split in names}
     room = np.array(list(quotas(len(strata), fractions).values()))
@@ -76,12 +80,11 @@ def assign(
         have[row[strata[patient]], names.index(split)] += 1
     waiting: list[list[str]] = [[] for _ in kinds]
     # Last first, as the next is popped from the end.
-    for patient in sorted(
-        strata.keys() - assigned.keys(), key=lambda name: _order(seed, order_keys[name], name), reverse=True
-    ):
+    for patient in sorted(strata.keys() - assigned.keys(), key=order, reverse=True):
         waiting[row[strata[patient]]].append(patient)
-    shares_of_strata = _exact_shares(kinds, strata, fractions)
-    assigned |= _fill(names, waiting, shares_of_strata, have, room - have.sum(axis=0))
+    counts, shares = Counter(strata.values()), np.array(list(fractions.values()), dtype=np.float64)
+    sizes = np.array([counts[kind] for kind in kinds], dtype=np.float64)
+    assigned |= _fill(names, waiting, np.outer(sizes, shares / shares.sum()), have, room - have.sum(axis=0))
     empty = [name for name in names if name not in assigned.values()]
     if empty:
         raise DataError(f"previous: leaves no patient for {empty[0]}; split without previous")
@@ -95,7 +98,10 @@ def _fill(
     have: NDArray[np.float64],
     room: NDArray[np.float64],
 ) -> dict[str, Split]:
-    """Assign the waiting patients, one after another, where a stratum lacks most of a split with room."""
+    """Assign the waiting patients, one after another, where a stratum lacks most of a split with room.
+
+    Shares are exact: of each stratum (rows) in each split (columns).
+    """
     assigned: dict[str, Split] = {}
     left = np.array([len(patients) for patients in waiting])
     while left.any():
@@ -109,18 +115,6 @@ def _fill(
         room[split] -= run
         left[kind] -= run
     return assigned
-
-
-def _exact_shares(kinds: list[str], strata: Mapping[str, str], fractions: Fractions) -> NDArray[np.float64]:
-    """Exact share of each stratum (rows) in each split (columns)."""
-    counts = Counter(strata.values())
-    sizes = np.array([counts[kind] for kind in kinds], dtype=np.float64)
-    shares = np.array(list(fractions.values()), dtype=np.float64)
-    return np.outer(sizes, shares / shares.sum())
-
-
-def _order(seed: int, order_key: str, patient: str) -> tuple[str, str]:
-    return hashlib.sha256(f"{seed}:{order_key}".encode()).hexdigest(), patient
 
 
 def complete(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medloop.documents.split import SPLITS, Task
 from medloop.imaging.files import FileError, Source, Volume, array_digest
 from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume
-from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases, find_volumes
+from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases
 from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
 
@@ -107,7 +107,7 @@ def check_dataset(
     checked: list[CheckedCase] = []
     for done, case in enumerate(layout.cases, 1):
         try:
-            checked.append(_check_image(root, case) if task == "classification" else _check_subject(root, case, labels))
+            checked.append(_check_case(root, case, task, labels))
         except FileError as error:
             path = error.path.relative_to(root).as_posix() if error.path.is_relative_to(root) else case.path
             problems.append(Problem(path, error.reason, case=case.path))
@@ -140,11 +140,9 @@ def case_classes(case: CheckedCase, classes: Sequence[str]) -> list[str]:
     return [classes[value] for value in case.values] if case.values else [case.raw.group]
 
 
-def _check_image(root: Path, case: RawCase) -> CheckedCase:
-    return CheckedCase(case, pixel_digest(read_image(root / case.path)))
-
-
-def _check_subject(root: Path, case: RawCase, labels: Sequence[str] | None) -> CheckedCase:
+def _check_case(root: Path, case: RawCase, task: Task, labels: Sequence[str] | None) -> CheckedCase:
+    if task == "classification":
+        return CheckedCase(case, pixel_digest(read_image(root / case.path)))
     subject = read_subject(root / case.path, labels)
     label = subject.label.voxels.astype(np.uint8)
     return CheckedCase(case, array_digest(subject.image.voxels), array_digest(label), subject.values)
@@ -186,7 +184,7 @@ def require_volume(folder: Path, stem: str) -> Path:
     Raises:
         FileError: It isn't there, or is there twice.
     """
-    paths = find_volumes(folder, stem)
+    paths = [folder / (stem + end) for end in VOLUME_SUFFIXES if (folder / (stem + end)).exists()]
     if not paths:
         raise FileError(folder / f"{stem}{VOLUME_SUFFIXES[0]}", "is missing; add it or remove the subject's folder")
     if len(paths) > 1:

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from medloop.documents.model import Triple
+from medloop.imaging.device import to_device
 from medloop.imaging.draws import Draws
 from medloop.imaging.grids import affine_grid
-from medloop.imaging.transfer import to_device
 
 AFFINE_PROBABILITY = 0.7
 MAX_ANGLE = 0.26
@@ -70,9 +70,7 @@ class VolumeAugmentation:
             return images, labels
         grid = affine_grid(to_device(matrices, images.device, images.dtype), images.shape[2:])
         chosen = to_device(chosen, images.device)
-        moved = functional.grid_sample(
-            images[chosen], grid, mode="bilinear", padding_mode="border", align_corners=False
-        )
+        moved = functional.grid_sample(images[chosen], grid, padding_mode="border", align_corners=False)
         values = labels[chosen].to(images.dtype)
         nearest = functional.grid_sample(values, grid, mode="nearest", padding_mode="border", align_corners=False)
         return images.index_copy(0, chosen, moved), labels.index_copy(0, chosen, nearest.to(labels.dtype))

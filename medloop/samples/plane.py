@@ -126,16 +126,18 @@ def _upright_square(volume: Volume, axis: int, index: int) -> Slice:
 
 
 def _readme() -> str:
-    lines = [
-        "# plane",
-        "",
-        "2D slices of six real volumes, 8-bit grey: axial, coronal or sagittal. Each volume is one patient",
-        "(`patients.csv`), and the split is by patient. Two test volumes show whether the pipeline works, not how good",
-        "a model is on people at large.",
-        "",
-        "| split | patient | what | package and file | licence |",
-        "|---|---|---|---|---|",
-    ]
-    for split, sources in SPLITS.items():
-        lines += [f"| {split} | {s.patient} | {s.origin} | {s.package}: `{s.file}` | {s.licence} |" for s in sources]
-    return "\n".join(lines) + "\n"
+    rows = "\n".join(
+        f"| {split} | {source.patient} | {source.origin} | {source.package}: `{source.file}` | {source.licence} |"
+        for split, sources in SPLITS.items()
+        for source in sources
+    )
+    return f"""# plane
+
+2D slices of six real volumes, 8-bit grey: axial, coronal or sagittal. Each volume is one patient
+(`patients.csv`), and the split is by patient. Two test volumes show whether the pipeline works, not how good
+a model is on people at large.
+
+| split | patient | what | package and file | licence |
+|---|---|---|---|---|
+{rows}
+"""

@@ -12,7 +12,6 @@ determine the tissue.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +23,11 @@ from scipy.interpolate import CubicSpline
 from medloop.errors import SettingError
 from medloop.imaging.new_folder import new_folder
 from medloop.imaging.nifti import write_nifti
-from medloop.samples.plane import write_table
+from medloop.samples.plane import Progress, write_table
 from medloop.samples.sources import MNI_T1, MNI_TISSUES, read_volume
 
 MARGIN = 14
 """Voxels (mm) of the template around the brain, so that a rotated or larger one is still inside."""
-Progress = Callable[[int, int], None]
 Floats = NDArray[np.float32]
 
 
@@ -180,17 +178,13 @@ def _degrade(
 
 
 def _readme(rules: Difficulty) -> str:
-    return "\n".join(
-        [
-            "# brain-tissue",
-            "",
-            "3D volumes with labels 0 background, 1 grey matter, 2 white matter. **Derived from one template: no",
-            "population.** Each subject is the template under a random smooth deformation of image and label, with a",
-            "random contrast, bias field, noise and voxel size. `patients.csv` says whether its noise is low or high.",
-            "",
-            f"- Origin: {MNI_T1.origin} (`{MNI_T1.file}` and its tissue maps)",
-            f"- Licence: {MNI_T1.licence}",
-            f"- Made with: {rules}",
-            "",
-        ]
-    )
+    return f"""# brain-tissue
+
+3D volumes with labels 0 background, 1 grey matter, 2 white matter. **Derived from one template: no
+population.** Each subject is the template under a random smooth deformation of image and label, with a
+random contrast, bias field, noise and voxel size. `patients.csv` says whether its noise is low or high.
+
+- Origin: {MNI_T1.origin} (`{MNI_T1.file}` and its tissue maps)
+- Licence: {MNI_T1.licence}
+- Made with: {rules}
+"""

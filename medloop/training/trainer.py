@@ -26,8 +26,8 @@ from medloop.documents.hyperparameters import Hyperparameters
 from medloop.documents.model import Best
 from medloop.documents.networks import traits
 from medloop.errors import SettingError, Terminated
+from medloop.imaging.device import to_device
 from medloop.imaging.draws import step_seed
-from medloop.imaging.transfer import to_device
 from medloop.training.auto_batch import choose_batch_size
 from medloop.training.batch_sampler import BatchSampler, MicroBatch
 from medloop.training.checkpoint import CheckpointWriter, EpochRow, Manifest, Progress

@@ -14,7 +14,7 @@ from medloop.evaluation.report.statistics_tables import title_of
 from medloop.evaluation.report.volume_overlays import draw_overlays
 from medloop.evaluation.scored_cases import ScoredVolumes
 from medloop.evaluation.segmentation import MEAN_DICE
-from medloop.imaging.metrics import case_means
+from medloop.imaging.metrics import nan_mean
 
 NEXT_WORST = {1: "Second", 2: "Third"}
 """Cases that are drawn after the worst."""
@@ -48,7 +48,7 @@ def volume_part(cases: Table, scored: ScoredVolumes, evaluation: Evaluation) -> 
 
 
 def _means(scored: ScoredVolumes) -> list[float]:
-    return [float(mean) for mean in case_means(scored.dice)]
+    return [float(mean) for mean in nan_mean(scored.dice)]
 
 
 def _ranks(scored: ScoredVolumes) -> dict[int, str]:

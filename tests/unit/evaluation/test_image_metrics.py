@@ -19,7 +19,7 @@ from medloop.evaluation.metrics import metrics_of
 from medloop.evaluation.operating_points import operating_points
 from medloop.evaluation.scored_cases import ScoredImages
 from medloop.imaging.auroc import macro_auroc
-from medloop.imaging.metrics import case_means
+from medloop.imaging.metrics import nan_mean
 
 CLASSES = ("a", "b", "c")
 
@@ -148,10 +148,10 @@ def test_weights_repeat_cases() -> None:
 def test_segmentation_means() -> None:
     """The score is the mean over cases of each case's mean; what is in neither truth nor prediction is left out."""
     dice = np.array([[0.8, 0.6], [0.4, np.nan], [np.nan, np.nan], [0.0, 1.0]])
-    assert case_means(dice)[[0, 1, 3]] == pytest.approx([0.7, 0.4, 0.5])
-    assert math.isnan(case_means(dice)[2])
-    assert mean(case_means(dice), []).value == pytest.approx((0.7 + 0.4 + 0.5) / 3)
-    assert math.isnan(mean(case_means(dice[2:3]), []).value)
+    assert nan_mean(dice)[[0, 1, 3]] == pytest.approx([0.7, 0.4, 0.5])
+    assert math.isnan(nan_mean(dice)[2])
+    assert mean(nan_mean(dice), []).value == pytest.approx((0.7 + 0.4 + 0.5) / 3)
+    assert math.isnan(mean(nan_mean(dice[2:3]), []).value)
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, 3])

@@ -11,7 +11,7 @@ from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.errors import DataError
 from medloop.imaging.cache import Cache
 from medloop.imaging.classify_dataset import LabelledImages, fit_rule, list_images, load_labelled
-from medloop.imaging.images import fit_preprocessing, load_images
+from medloop.imaging.images import load_images
 from tests.unit.imaging.datasets import write_classes, write_image
 
 CLASSES = ["cyst", "normal"]
@@ -94,8 +94,7 @@ def test_the_rule_is_that_of_all_pixels(tmp_path: Path) -> None:
     """Measured once with the images, it is what measuring them all at once gives."""
     images = load(write_classes(tmp_path / "a"), None)
     pixels, labels = whole(images)
-    assert fit_rule(images, SETTINGS) == fit_preprocessing(pixels, 32, 1)
-    assert fit_rule(LabelledImages(pixels, labels), SETTINGS) == fit_preprocessing(pixels, 32, 1)
+    assert fit_rule(images, SETTINGS) == fit_rule(LabelledImages(pixels, labels), SETTINGS)
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from medloop.documents.model import ImagePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.draws import Draws
-from medloop.imaging.images import ImageAugmentation, fit_preprocessing, load_images, prepare, standardise
+from medloop.imaging.images import ImageAugmentation, load_images, make_rule, moments, prepare, standardise
 from medloop.imaging.pictures import write_png
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -56,15 +57,20 @@ def test_standardising_gives_mean_0_and_std_1(tmp_path: Path) -> None:
     for path in paths:
         write_png(path, rng.integers(50, 90, (20, 30), dtype=np.uint8))
     images = load_images(paths, 24, 1)
-    values = standardise(images, fit_preprocessing(images, 24, 1))
+    values = standardise(images, fit(images, 24, 1))
     assert float(values.mean()) == pytest.approx(0, abs=1e-4)
     assert float(values.std()) == pytest.approx(1, abs=1e-3)
+
+
+def fit(images: torch.Tensor, image_size: int, channels: int) -> ImagePreprocessing:
+    """The rule of a training set."""
+    return make_rule(torch.stack([moments(image) for image in images]), image_size, channels)
 
 
 def test_a_constant_training_set_is_not_divided_by_zero() -> None:
     """Black images stay finite."""
     images = torch.zeros((2, 1, 8, 8), dtype=torch.float16)
-    assert bool(standardise(images, fit_preprocessing(images, 8, 1)).isfinite().all())
+    assert bool(standardise(images, fit(images, 8, 1)).isfinite().all())
 
 
 def test_images_keep_their_order(tmp_path: Path) -> None:
@@ -108,7 +114,7 @@ def test_float64_stays_and_half_becomes_float32() -> None:
     near, exact = augment(images), augment(images.double())
     assert (near.dtype, exact.dtype) == (torch.float32, torch.float64)
     torch.testing.assert_close(near.double(), exact, atol=1e-5, rtol=1e-4)
-    rule = fit_preprocessing(images, 12, 1)
+    rule = fit(images, 12, 1)
     assert (standardise(near, rule).dtype, standardise(exact, rule).dtype) == (torch.float32, torch.float64)
 
 
