@@ -75,22 +75,22 @@ def approve_and_predict(
 
 
 def _predict_image(services: Services, target: Target, home: Path, endpoint: str, uri: str) -> Served:
-    from medloop.evaluation.prediction_figures import image_prediction, write_png
+    from medloop.evaluation.report.image_figures import image_prediction
 
     key = _first_object(target, uri, (".png", ".jpg"))
     file = local_path(target, home, key)
     answer, seconds = _ask(services, target, endpoint, file, home / "demo" / "classification.json")
     summary, truth = answer.summary, file.parent.name
     figure = image_prediction(file, truth, summary["probabilities"])
-    picture = write_png(figure, home / "demo" / "classification.png")
+    picture = figure.write(home / "demo" / "classification.png")
     words = f"{summary['predicted']} ({summary['probabilities'][summary['predicted']]:.2f})"
     return Served(endpoint, f"{truth}/{file.name}", truth, words, picture, seconds)
 
 
 def _predict_volume(services: Services, target: Target, home: Path, endpoint: str, uri: str) -> Served:
     from medloop.evaluation.cases import HeldOut
-    from medloop.evaluation.prediction_figures import write_png
-    from medloop.evaluation.report.volume_overlays import overlays
+    from medloop.evaluation.report.cropped_volume import crop_case
+    from medloop.evaluation.report.volume_overlays import draw_overlays
     from medloop.imaging.nifti import read_nifti
 
     key = _first_object(target, uri, ("/img.nii.gz",))
@@ -99,8 +99,8 @@ def _predict_volume(services: Services, target: Target, home: Path, endpoint: st
     answer, seconds = _ask(services, target, endpoint, file, out)
     volumes: dict[str, float] = answer.summary["volumes"]
     case = HeldOut(label.parent, label.parent.name, label.parent.name)
-    labels = read_nifti(out).voxels
-    picture = write_png(overlays(case, labels, list(volumes)), home / "demo" / "segmentation.png")
+    figure = draw_overlays(crop_case(case, read_nifti(out).voxels), list(volumes), case.patient)
+    picture = figure.write(home / "demo" / "segmentation.png")
     words = ", ".join(f"{name} {volume:.0f} {answer.summary['unit']}" for name, volume in volumes.items())
     return Served(endpoint, case.name, ", ".join(volumes), words, picture, seconds)
 

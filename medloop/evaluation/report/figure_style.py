@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
@@ -49,6 +52,19 @@ def canvas(width: float, height: float) -> Canvas:
 def styled() -> Any:
     """Return the context in which figures are made and saved."""
     return rc_context(STYLE)
+
+
+@contextmanager
+def plot(width: float, height: float) -> Iterator[tuple[Canvas, Axes]]:
+    """Make a figure with one plot, in the context in which it is drawn and saved; inches."""
+    with styled():
+        figure = canvas(width, height)
+        yield figure, figure.add_subplot()
+
+
+def short(name: str) -> str:
+    """Return a class's name as an axis or a legend has room for it: 24 characters at most."""
+    return name if len(name) <= 24 else name[:23] + "…"
 
 
 def png_uri(figure: Canvas, colours: int | None = None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,21 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from medloop.documents.evaluation import ReliabilityBin
 from medloop.evaluation.intervals.estimate import Floats
-from medloop.evaluation.report.figure_style import FAINT, GREY, INK, canvas, colour, data_uri, png_uri, styled, svg_uri
+from medloop.evaluation.report.figure_style import (
+    FAINT,
+    GREY,
+    INK,
+    PREDICTION,
+    TRUTH,
+    canvas,
+    colour,
+    data_uri,
+    plot,
+    png_uri,
+    short,
+    styled,
+    svg_uri,
+)
 from medloop.evaluation.report.page_parts import Figure
 from medloop.evaluation.scored_cases import Integers
 from medloop.imaging.formats import read_image
@@ -39,15 +54,12 @@ def confusion_matrix(counts: Integers, classes: Sequence[str]) -> Figure:
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     edge = 2.6 + 0.5 * min(len(classes), 12)
-    names = [_short(name) for name in classes] if len(classes) <= MAX_NAMED else [""] * len(classes)
-    with styled():
-        figure = canvas(edge, edge * 0.9)
-        axes = figure.add_subplot()
+    names = [short(name) for name in classes] if len(classes) <= MAX_NAMED else [""] * len(classes)
+    with plot(edge, edge * 0.9) as (figure, axes):
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(len(classes)), names, rotation=35, ha="right")
         axes.set_yticks(range(len(classes)), names)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
+        axes.set(xlabel="predicted", ylabel="true")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         if len(classes) <= MAX_WRITTEN:
@@ -55,12 +67,9 @@ def confusion_matrix(counts: Integers, classes: Sequence[str]) -> Figure:
                 tone = "white" if shares[row, column] > 0.55 else INK
                 axes.text(column, row, str(count), ha="center", va="center", color=tone, fontsize=11)
         right, total = int(np.trace(counts)), int(counts.sum())
-        return Figure(
-            svg_uri(figure) if len(classes) <= MAX_NAMED else png_uri(figure),
-            f"Confusion matrix: {right} of {total} cases on the diagonal",
-            f"Confusion matrix: {right} of {total} cases on the diagonal. Rows are the true class, columns the most "
-            "probable one; the shade is the share of the row.",
-        )
+        text = f"Confusion matrix: {right} of {total} cases on the diagonal"
+        words = "Rows are the true class, columns the most probable one; the shade is the share of the row."
+        return Figure(svg_uri(figure) if len(classes) <= MAX_NAMED else png_uri(figure), text, f"{text}. {words}")
 
 
 def roc_curves(
@@ -74,23 +83,19 @@ def roc_curves(
         classes: C names.
         thresholds: The operating points' probabilities, by class.
     """
-    with styled():
-        figure, axes = _square()
+    with _square() as (figure, axes):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         for tone, k, positive, area in _curved(truth, probabilities, roc_auc_score):
             false_rate, true_rate, _ = roc_curve(positive, probabilities[:, k])
-            axes.plot(false_rate, true_rate, color=tone, linewidth=1.8, label=f"{_short(classes[k])}  {area:.3f}")
+            axes.plot(false_rate, true_rate, color=tone, linewidth=1.8, label=f"{short(classes[k])}  {area:.3f}")
             if classes[k] in thresholds:
                 called = probabilities[:, k] >= thresholds[classes[k]]
                 axes.plot([called[~positive].mean()], [called[positive].mean()], "o", color=tone, markersize=7, mec=INK)
         axes.set(xlabel="1 - specificity", ylabel="sensitivity")
         _legend(axes, "class, AUROC", "lower right")
         dots = " Dots: the operating points." if thresholds else ""
-        return Figure(
-            svg_uri(figure),
-            "ROC curves, one per class",
-            f"ROC curves: each class against the rest. The dotted line is guessing.{dots}{_left(classes)}",
-        )
+        caption = f"ROC curves: each class against the rest. The dotted line is guessing.{dots}{_left(classes)}"
+        return Figure(svg_uri(figure), "ROC curves, one per class", caption)
 
 
 def precision_recall_curves(truth: Integers, probabilities: Floats, classes: Sequence[str]) -> Figure:
@@ -101,55 +106,68 @@ def precision_recall_curves(truth: Integers, probabilities: Floats, classes: Seq
         probabilities: [N, C].
         classes: C names.
     """
-    with styled():
-        figure, axes = _square()
+    with _square() as (figure, axes):
         for tone, k, positive, area in _curved(truth, probabilities, average_precision_score):
             precision, recall, _ = precision_recall_curve(positive, probabilities[:, k])
-            axes.plot(
-                recall,
-                precision,
-                drawstyle="steps-post",
-                color=tone,
-                linewidth=1.8,
-                label=f"{_short(classes[k])}  {area:.3f}",
-            )
+            label = f"{short(classes[k])}  {area:.3f}"
+            axes.plot(recall, precision, drawstyle="steps-post", color=tone, linewidth=1.8, label=label)
             axes.axhline(positive.mean(), color=tone, linestyle=":", linewidth=1)
         axes.set(xlabel="sensitivity (recall)", ylabel="precision")
         _legend(axes, "class, average precision", "lower left")
-        return Figure(
-            svg_uri(figure),
-            "Precision-recall curves, one per class",
-            f"Precision-recall curves. Dotted: guessing, which has the class's share of the cases.{_left(classes)}",
-        )
+        caption = "Precision-recall curves. Dotted: guessing, which has the class's share of the cases."
+        return Figure(svg_uri(figure), "Precision-recall curves, one per class", caption + _left(classes))
 
 
 def reliability(bins: Sequence[ReliabilityBin]) -> Figure:
     """Draw how often the most probable class is the true one, by its probability."""
-    with styled():
-        figure, axes = _square()
+    with _square() as (figure, axes):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         largest = max(found.num_cases for found in bins)
         for found in bins:
-            axes.bar(
-                found.lower,
-                found.frequency,
-                found.upper - found.lower,
-                align="edge",
-                color=colour(0),
-                alpha=0.25 + 0.6 * found.num_cases / largest,
-                edgecolor="white",
-            )
+            width, alpha = found.upper - found.lower, 0.25 + 0.6 * found.num_cases / largest
+            style = {"align": "edge", "color": colour(0), "edgecolor": "white"}
+            axes.bar(found.lower, found.frequency, width, alpha=alpha, **style)
         axes.plot([b.mean_probability for b in bins], [b.frequency for b in bins], "o", color=INK, markersize=5)
         axes.set(xlabel="highest probability", ylabel="share that is correct")
-        return Figure(
-            svg_uri(figure),
-            "Reliability diagram: "
-            + "; ".join(
-                f"probability {b.mean_probability:.2f}, frequency {b.frequency:.2f}, {b.num_cases} cases" for b in bins
-            ),
-            "Reliability diagram. On the dotted line, probabilities equal frequencies; below it, the model is "
-            "overconfident. Darker bars have more cases.",
+        points = (
+            f"probability {b.mean_probability:.2f}, frequency {b.frequency:.2f}, {b.num_cases} cases" for b in bins
         )
+        caption = (
+            "Reliability diagram. On the dotted line, probabilities equal frequencies; below it, the model is "
+            "overconfident. Darker bars have more cases."
+        )
+        return Figure(svg_uri(figure), "Reliability diagram: " + "; ".join(points), caption)
+
+
+def image_prediction(path: Path, truth: str, probabilities: Mapping[str, float]) -> Figure:
+    """Draw an image next to its class probabilities.
+
+    Args:
+        path: The image file.
+        truth: Its class.
+        probabilities: Class to probability.
+
+    Raises:
+        DataError: The file can't be read as an image.
+    """
+    predicted = max(probabilities, key=lambda name: probabilities[name])
+    with styled():
+        figure = canvas(7.0, 3.4)
+        picture, bars = figure.subplots(1, 2, width_ratios=[1, 1.2])
+        picture.imshow(read_image(path), cmap="gray")
+        picture.set_axis_off()
+        picture.set_title(f"truth: {truth}", color=TRUTH, fontweight="bold")
+        names = list(probabilities)
+        tones = [PREDICTION if name == predicted else "#cccccc" for name in names]
+        bars.barh(names, [probabilities[name] for name in names], color=tones)
+        bars.invert_yaxis()
+        bars.set_xlim(0, 1)
+        bars.set_xlabel("probability")
+        bars.set_title(f"predicted: {predicted}", color=PREDICTION, fontweight="bold")
+        for row, name in enumerate(names):
+            bars.annotate(f"{probabilities[name]:.2f}", (min(probabilities[name] + 0.02, 0.88), row), va="center")
+        text = f"An image of class {truth}, and its probabilities; predicted: {predicted}"
+        return Figure(png_uri(figure), text)
 
 
 def thumbnail(path: Path, text: str, caption: str) -> Figure:
@@ -162,15 +180,13 @@ def thumbnail(path: Path, text: str, caption: str) -> Figure:
     return Figure(data_uri(buffer.getvalue(), "jpeg"), text, caption, small=True)
 
 
-def _square() -> tuple[Any, Axes]:
-    figure = canvas(4.2, 4.0)
-    axes = figure.add_subplot()
-    axes.set_aspect("equal")
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, 1.02)
-    axes.grid(color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+@contextmanager
+def _square() -> Iterator[tuple[Any, Axes]]:
+    """Make a figure whose plot has both axes from 0 to 1."""
+    with plot(4.2, 4.0) as (figure, axes):
+        axes.set(aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), axisbelow=True)
+        axes.grid(color=FAINT, linewidth=0.8)
+        yield figure, axes
 
 
 def _curved(truth: Integers, probabilities: Floats, area: Any) -> list[tuple[str, int, NDArray[np.bool_], float]]:
@@ -188,17 +204,11 @@ def _curved(truth: Integers, probabilities: Floats, area: Any) -> list[tuple[str
 
 def _legend(axes: Axes, title: str, place: str) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            title=title, loc=place, frameon=True, framealpha=0.85, edgecolor="none", fontsize=9, title_fontsize=9
-        )
+        axes.legend(title=title, loc=place, framealpha=0.85, edgecolor="none", fontsize=9, title_fontsize=9)
 
 
 def _left(classes: Sequence[str]) -> str:
     return "" if len(classes) <= MAX_CURVES else f" Of {len(classes)} classes, the {MAX_CURVES} with the lowest areas."
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else name[:23] + "…"
 
 
 def _stretched(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from medloop.evaluation.csv_table import Table
 from medloop.evaluation.report.embedded_volumes import Embedded
@@ -21,6 +23,12 @@ class Figure:
     """One of many, side by side."""
     wide: bool = False
     """Its plots are side by side: a narrow screen scrolls it."""
+
+    def write(self, path: Path) -> Path:
+        """Write the figure's picture as a file; returns its path."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(self.source.partition(",")[2]))
+        return path
 
 
 @dataclass(frozen=True)

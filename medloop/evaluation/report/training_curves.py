@@ -10,11 +10,9 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.axes import Axes
-
 from medloop.documents.file_names import HISTORY_FILE
 from medloop.documents.model import Best
-from medloop.evaluation.report.figure_style import FAINT, GREY, canvas, colour, styled, svg_uri
+from medloop.evaluation.report.figure_style import FAINT, GREY, colour, plot, svg_uri
 from medloop.evaluation.report.page_parts import Figure
 
 ARCHIVE = "model.tar.gz"
@@ -74,23 +72,17 @@ def _row(cells: Mapping[str | None, str | list[str] | None]) -> dict[str, float]
 
 
 def _plot(history: History, title: str, names: Sequence[str], best: Best) -> Figure:
-    with styled():
-        figure = canvas(4.6, 3.0)
-        axes: Axes = figure.add_subplot()
+    last = []
+    with plot(4.6, 3.0) as (figure, axes):
         for order, name in enumerate(names):
             points = [(row["epoch"], row[name]) for row in history if name in row]
+            last.append(f"{name} {points[-1][1]:.3f}")
             marker = "o" if len(points) <= 40 else None
             axes.plot(*zip(*points, strict=True), color=colour(order), linewidth=1.6, marker=marker, ms=3.5, label=name)
         axes.axvline(best.epoch, color=GREY, linestyle=":", linewidth=1.2)
         axes.set_xlabel("epoch")
         axes.grid(axis="y", color=FAINT, linewidth=0.8)
         axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=9)
-        last = ", ".join(f"{name} {found[-1]:.3f}" for name in names if (found := _values(history, name)))
-        text = f"Training curves, {title}, over {len(history)} epochs; last: {last}"
-        return Figure(
-            svg_uri(figure), text, f"{title.capitalize()}; the dotted line marks the epoch whose weights were kept."
-        )
-
-
-def _values(history: History, name: str) -> list[float]:
-    return [row[name] for row in history if name in row]
+        text = f"Training curves, {title}, over {len(history)} epochs; last: {', '.join(last)}"
+        caption = f"{title.capitalize()}; the dotted line marks the epoch whose weights were kept."
+        return Figure(svg_uri(figure), text, caption)

@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.report.cropped_volume import CroppedVolume, crop_case
+from medloop.evaluation.report.cropped_volume import CroppedVolume
 from medloop.evaluation.report.figure_style import PREDICTION, TRUTH, canvas, colour, png_uri, styled
 from medloop.evaluation.report.page_parts import Figure
 
@@ -19,22 +18,8 @@ PLANES = {"axial": (2, "R", "L"), "coronal": (1, "R", "L"), "sagittal": (0, "A",
 """The RAS axis that each plane cuts, and the letters at its left and right in radiological convention."""
 
 
-def overlays(case: HeldOut, prediction: NDArray[Any], classes: Sequence[str]) -> Figure:
-    """Draw truth and prediction over the slices with most foreground, in three planes.
-
-    Args:
-        case: Its image and label are read again.
-        prediction: [X, Y, Z] label values on the image's grid.
-        classes: Foreground classes.
-
-    Raises:
-        DataError: A file can't be used.
-    """
-    return draw_overlays(crop_case(case, prediction), classes, case.patient)
-
-
 def draw_overlays(volume: CroppedVolume, classes: Sequence[str], patient: str) -> Figure:
-    """Draw the voxels of a case that may be shown.
+    """Draw truth and prediction over the slices with most foreground, in three planes.
 
     One structure: both contours in one row of slices. Several: truth in the first row, the prediction in the second.
 

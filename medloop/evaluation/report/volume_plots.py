@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from medloop.documents.evaluation import VolumeAgreement
 from medloop.evaluation.intervals.estimate import Floats
-from medloop.evaluation.report.figure_style import ALARM, FAINT, GREY, INK, MAX_POINTS, canvas, colour, styled, svg_uri
+from medloop.evaluation.report.figure_style import ALARM, FAINT, GREY, INK, MAX_POINTS, colour, plot, short, svg_uri
 from medloop.evaluation.report.page_parts import Figure
 from medloop.evaluation.scored_cases import ScoredVolumes
 
@@ -25,27 +25,20 @@ def dice_strips(dice: Floats, classes: Sequence[str]) -> Figure:
         classes: K names.
     """
     rows = _rows(dice)
-    with styled():
-        figure = canvas(5.2, 1.0 + 0.42 * len(rows))
-        axes = figure.add_subplot()
+    with plot(5.2, 1.0 + 0.42 * len(rows)) as (figure, axes):
         _strips(axes, dice[:, rows], [classes[k] for k in rows], rows)
         axes.set_xlim(_lowest(dice) - 0.02, 1.02)
         axes.set_xlabel("Dice")
-        return Figure(
-            svg_uri(figure),
-            "Dice of every test case by structure",
-            "One dot a case; the bar is the median." + _left(dice),
-        )
+        caption = "One dot a case; the bar is the median." + _left(dice)
+        return Figure(svg_uri(figure), "Dice of every test case by structure", caption)
 
 
 def distance_strips(scored: ScoredVolumes) -> Figure:
     """Draw every case's HD95, one row a structure; a cross at the right for cases with one empty mask."""
-    hd95, failed = scored.hd95, scored.failed
+    hd95, failed = scored.table("hd95"), scored.failed
     finite = np.where(np.isfinite(hd95) & ~failed, hd95, np.nan)
     rows = _rows(-hd95)
-    with styled():
-        figure = canvas(5.2, 1.0 + 0.42 * len(rows))
-        axes = figure.add_subplot()
+    with plot(5.2, 1.0 + 0.42 * len(rows)) as (figure, axes):
         _strips(axes, finite[:, rows], [scored.classes[k] for k in rows], rows)
         axes.set_xlim(left=0)
         right = axes.get_xlim()[1]
@@ -66,13 +59,10 @@ def agreement(scored: ScoredVolumes, found: VolumeAgreement) -> Figure:
     truth, predicted = (scored.table(f"volume_{name}")[:, k] for name in ("truth", "predicted"))
     kept = (truth > 0) | (predicted > 0)
     mean, difference = (truth[kept] + predicted[kept]) / 2, predicted[kept] - truth[kept]
-    with styled():
-        figure = canvas(5.2, 3.0)
-        axes = figure.add_subplot()
+    with plot(5.2, 3.0) as (figure, axes):
         axes.axhline(0, color=FAINT, linewidth=1)
-        axes.scatter(
-            mean, difference, s=20, color=colour(k), alpha=0.75, linewidths=0, rasterized=len(mean) > MAX_POINTS
-        )
+        many = len(mean) > MAX_POINTS
+        axes.scatter(mean, difference, s=20, color=colour(k), alpha=0.75, linewidths=0, rasterized=many)
         lines = {found.lower_limit: "dashed", found.bias: "solid", found.upper_limit: "dashed"}
         for value, style in lines.items():
             axes.axhline(value, color=INK, linewidth=1.2, linestyle=style)
@@ -97,24 +87,19 @@ def _rows(values: Floats) -> list[int]:
 
 
 def _left(values: Floats) -> str:
-    return (
-        ""
-        if values.shape[1] <= MAX_ROWS
-        else f" Of {values.shape[1]} structures, the {MAX_ROWS} with the worst values."
-    )
+    number = values.shape[1]
+    return "" if number <= MAX_ROWS else f" Of {number} structures, the {MAX_ROWS} with the worst values."
 
 
 def _strips(axes: Axes, values: Floats, names: Sequence[str], tones: Sequence[int]) -> None:
-    generator = np.random.default_rng(0)
+    generator, many = np.random.default_rng(0), values.size > MAX_POINTS
     for row in range(len(names)):
         found = values[np.isfinite(values[:, row]), row]
         heights = row + generator.uniform(-0.2, 0.2, len(found))
-        axes.scatter(
-            found, heights, s=20, color=colour(tones[row]), alpha=0.7, linewidths=0, rasterized=values.size > MAX_POINTS
-        )
+        axes.scatter(found, heights, s=20, color=colour(tones[row]), alpha=0.7, linewidths=0, rasterized=many)
         if len(found):
             axes.plot([np.median(found)] * 2, [row - 0.34, row + 0.34], color=INK, linewidth=1.8)
-    axes.set_yticks(range(len(names)), [name if len(name) <= 24 else name[:23] + "…" for name in names])
+    axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -14,7 +14,8 @@ import pytest
 from medloop.documents.evaluation import SCHEMA_FILE, Evaluation, Statistic
 from medloop.errors import DataError
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.report.volume_overlays import overlays
+from medloop.evaluation.report.cropped_volume import crop_case
+from medloop.evaluation.report.volume_overlays import draw_overlays
 from tests.unit.evaluation.worlds import ball, volume_world, write_subject
 
 SHAPE = (20, 22, 14)
@@ -244,5 +245,6 @@ def test_overlays_do_not_depend_on_the_file_s_axes(tmp_path: Path) -> None:
         voxels = np.asanyarray(image.dataobj)
         write_subject(tmp_path / name, voxels, image.affine, noise=0.0)
         case = HeldOut(tmp_path / name, "case", "patient")
-        sources.append(overlays(case, np.ascontiguousarray(voxels), ["gland"]).source)
+        volume = crop_case(case, np.ascontiguousarray(voxels))
+        sources.append(draw_overlays(volume, ["gland"], case.patient).source)
     assert sources[0] == sources[1]
