@@ -64,7 +64,7 @@ def compare(version: ApprovedVersion, candidate: Candidate, load: Loader) -> Com
         # Any error of the version's files (a missing key, another library's format) is of no concern to the
         # candidate, which is scored already.
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
-        print(f"{_name(version)} can't be compared: {reason}", flush=True)
+        print(f"{version.role} {version.arn} can't be compared: {reason}", flush=True)
         return _not_compared(version, " ".join(reason.split()))
     print(_sentence(found), flush=True)
     return found
@@ -177,7 +177,3 @@ def _sentence(found: Comparison) -> str:
 
 def _title(found: Comparison) -> str:
     return "the champion" if found.role == "champion" else "the first approved version"
-
-
-def _name(version: ApprovedVersion) -> str:
-    return f"{version.role} {version.arn}"

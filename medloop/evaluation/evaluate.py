@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,6 @@ from medloop.documents.evaluation import (
     Comparison,
     Data,
     Evaluation,
-    MetricValue,
     Score,
     SeenPatients,
 )
@@ -36,7 +35,7 @@ from medloop.evaluation.floors import find_floors, floor_left, read_floors, requ
 from medloop.evaluation.intervals.estimate import MIN_PATIENTS
 from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.predictors import Loader, load_predictor, require_task
-from medloop.evaluation.registration import registration, to_json
+from medloop.evaluation.registration import registration
 from medloop.evaluation.report.page import render
 from medloop.evaluation.report.training_curves import read_history
 from medloop.evaluation.segmentation import score_volumes
@@ -124,10 +123,9 @@ def evaluate(
         report=page,
         test_uses=arguments.test_uses,
     )
-    files = {CASES_FILE: to_csv(assessment.scores.cases), REPORT_FILE: page, REGISTRATION_FILE: to_json(texts)}
-    files[EVALUATION_FILE] = record
-    _write(output, files)
-    report(**{name: value for name, value in assessment.scores.metrics.items() if math.isfinite(value)})
+    files = {CASES_FILE: to_csv(assessment.scores.cases), REPORT_FILE: page, EVALUATION_FILE: record}
+    _write(output, files | {REGISTRATION_FILE: json.dumps(texts, indent=2) + "\n"})
+    report(**{name: metric.value for name, metric in assessment.scores.metrics.items()})
     return assessment.evaluation
 
 
@@ -192,11 +190,9 @@ def _summarise(
     scores, cases, split = scored.scores, scored.cases, scored.split
     score, known = scores.score, split.identifiers != "none"
     num_patients = len({case.patient for case in cases}) if known else 0
-    defined = {
-        name: MetricValue(value=value, standard_deviation=scores.standard_errors.get(name, 0.0))
-        for name, value in scores.metrics.items()
-        if math.isfinite(value)
-    }
+    metrics, confusion = scores.metrics, None
+    if scores.confusion is not None:
+        confusion = ClassificationMetrics.model_validate({"confusion_matrix": scores.confusion, **metrics})
     champion = next((found for found in comparisons if found.role == "champion"), None)
     floors = find_floors(arguments.floors, scores.statistics, split.task)
     test_uses = arguments.test_uses or 1
@@ -207,8 +203,8 @@ def _summarise(
         gate=make_gate(score, arguments.margin, arguments.deploy_mode, champion, num_patients).model_copy(
             update={"floor_left": floor_left(floors)}
         ),
-        multiclass_classification_metrics=_classification(scores, defined),
-        segmentation_metrics=defined if scores.confusion is None else None,
+        multiclass_classification_metrics=confusion,
+        segmentation_metrics=metrics if confusion is None else None,
         statistics=list(scores.statistics),
         volumes=list(scores.volumes),
         lesions=list(scores.lesions),
@@ -230,12 +226,6 @@ def _summarise(
         test_uses=test_uses,
         notes=_notes(scores, num_patients, split, model, caveats),
     )
-
-
-def _classification(scores: ModelScores, metrics: dict[str, MetricValue]) -> ClassificationMetrics | None:
-    if scores.confusion is None:
-        return None
-    return ClassificationMetrics.model_validate({"confusion_matrix": scores.confusion, **metrics})
 
 
 def _notes(

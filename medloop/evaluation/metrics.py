@@ -15,7 +15,7 @@ from medloop.evaluation.intervals.aurocs import mean_auroc
 from medloop.evaluation.intervals.bootstrap import bca_bootstrap
 from medloop.evaluation.intervals.means import mean, mean_of_shares
 from medloop.evaluation.intervals.proportions import median, proportion
-from medloop.evaluation.paired_difference import Paired, paired_auroc, paired_dice
+from medloop.evaluation.paired_difference import Paired, pair_auroc, pair_dice
 from medloop.evaluation.scored_cases import Scored
 
 Scope = Literal["overall", "class", "both"]
@@ -57,7 +57,7 @@ class Metric:
     is_floor: bool = False
     """True for the metric of `evaluate.floors`: one a task, by class, highest is best."""
     pair: Callable[[Any, Any], Paired | None] | None = None
-    """The comparison with another model's answers to the same cases, for the gate's score: one a task."""
+    """The comparison with another model's probabilities or Dice of the same cases, for the gate's score: one a task."""
 
     def place_note(self, scored: Scored, k: int | None) -> str:
         """Return the note on these cases and this class."""
@@ -80,7 +80,10 @@ def _sagemaker(name: str, function: Callable[[Any, Any], Any], scope: Scope = "c
 METRICS = (
     Metric(
         name="macro_auroc", task="classification", label="Macro AUROC", function=image_metrics.auroc,
-        interval=mean_auroc, scope="overall", note=image_metrics.classes_left_out, pair=paired_auroc,
+        interval=mean_auroc, scope="overall", note=image_metrics.classes_left_out,
+        pair=lambda scored, probabilities: pair_auroc(
+            scored.truth, scored.probabilities, probabilities, scored.patients, scored.classes
+        ),
         definition="The mean over classes of their AUROC.",
     ),
     Metric(
@@ -137,7 +140,8 @@ METRICS = (
     _sagemaker("f1", image_metrics.by_class("f1s")),
     Metric(
         name="mean_foreground_dice", task="segmentation", label="Mean foreground Dice",
-        function=volume_metrics.mean_foreground_dice, interval=mean_of_shares, scope="overall", pair=paired_dice,
+        function=volume_metrics.mean_foreground_dice, interval=mean_of_shares, scope="overall",
+        pair=lambda scored, dice: pair_dice(scored.dice, dice, scored.patients, scored.classes),
         definition="The mean over cases of each case's mean Dice over structures.",
     ),
     Metric(

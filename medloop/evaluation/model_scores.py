@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.documents.evaluation import CalibrationCurve, LesionCounts, OperatingPoint, Statistic, VolumeAgreement
+from medloop.documents.evaluation import (
+    CalibrationCurve,
+    LesionCounts,
+    MetricValue,
+    OperatingPoint,
+    Statistic,
+    VolumeAgreement,
+)
 from medloop.evaluation.csv_table import Table
 from medloop.evaluation.intervals.estimate import Estimate
 from medloop.evaluation.measure import Measured, estimate
@@ -33,24 +41,18 @@ class ModelScores:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def score_name(self) -> str:
-        """The main score's metric."""
-        return score_of(self.scored.task).name
-
-    @property
     def score(self) -> Statistic:
         """The main score; its value is None where the test set leaves it undefined."""
-        return next(found for found in self.statistics if found.name == self.score_name)
+        return next(found for found in self.statistics if found.name == score_of(self.scored.task).name)
 
     @property
-    def metrics(self) -> dict[str, float]:
-        """Values in SageMaker's shape; NaN where undefined."""
-        return {found.key: found.estimate.value for found in self.measured}
-
-    @property
-    def standard_errors(self) -> dict[str, float]:
-        """Standard errors of the metrics with an interval; empty if the patients are too few or not known."""
-        return {found.key: found.estimate.standard_error for found in self.measured if found.estimate.interval}
+    def metrics(self) -> dict[str, MetricValue]:
+        """Metrics in SageMaker's shape, without undefined ones; only one with an interval has a standard deviation."""
+        values = {found.key: found.estimate for found in self.measured if math.isfinite(found.estimate.value)}
+        return {
+            key: MetricValue(value=found.value, standard_deviation=found.standard_error if found.interval else 0.0)
+            for key, found in values.items()
+        }
 
     @property
     def statistics(self) -> list[Statistic]:

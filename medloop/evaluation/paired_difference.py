@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 from medloop.evaluation.intervals.aurocs import MIN_ON_A_SIDE, place
 from medloop.evaluation.intervals.estimate import Floats, index_patients, totals
 from medloop.evaluation.power import CONFIDENCE
-from medloop.evaluation.scored_cases import Integers, ScoredImages, ScoredVolumes
+from medloop.evaluation.scored_cases import Integers
 from medloop.imaging.metrics import nan_mean
 
 
@@ -135,16 +135,6 @@ def pair_auroc(
     values = mean - mean_other + scale * np.mean(changes, axis=0)
     per_class = {name: float(a - b) for name, (a, b) in zip(counted, scores, strict=True)}
     return Paired(float(mean), float(mean_other), values, per_class)
-
-
-def paired_auroc(scored: ScoredImages, probabilities: Floats) -> Paired | None:
-    """Compare macro AUROC with that of another model's probabilities [N, C] of the same images."""
-    return pair_auroc(scored.truth, scored.probabilities, probabilities, scored.patients, scored.classes)
-
-
-def paired_dice(scored: ScoredVolumes, dice: Floats) -> Paired | None:
-    """Compare Dice with that of another model's label maps [N, K] of the same volumes."""
-    return pair_dice(scored.dice, dice, scored.patients, scored.classes)
 
 
 def _credited(dice: Floats, other: Floats) -> Floats:

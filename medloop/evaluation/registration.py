@@ -135,11 +135,6 @@ def _matrix(confusion: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
     ]
 
 
-def to_json(content: dict[str, str]) -> str:
-    """The file's text."""
-    return json.dumps(content, indent=2) + "\n"
-
-
 def _number(value: float) -> str:
     """Write a JSON number; the service's card has no NaN."""
     return f"{value:.6f}" if math.isfinite(value) else "0"

@@ -126,16 +126,6 @@ class ScoredVolumes:
         return self.table("dice")
 
     @property
-    def hd95(self) -> Floats:
-        """HD95 [N, K] in `unit`; NaN as `dice`, the image's diagonal if the class is in only one of the two."""
-        return self.table("hd95")
-
-    @property
-    def present(self) -> Mask:
-        """True [N, K] if the truth has the class."""
-        return self.table("volume_truth") > 0
-
-    @property
     def failed(self) -> Mask:
         """True [N, K] if the class is in only one of truth and prediction."""
         return self.table("failed") > 0

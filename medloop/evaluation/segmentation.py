@@ -43,12 +43,12 @@ def score_volumes(
         DataError: A file can't be read, image and label differ in grid, or a label value has no class.
     """
     scored = _score(cases, model, tolerance, [case.patient for case in cases] if patients_known else [])
-    measured = measure(scored)
+    measured, num_present = measure(scored), (scored.table("volume_truth") > 0).sum(axis=0)
     bias = {found.class_name: found.estimate for found in measured if found.metric.name == "volume_error"}
     return ModelScores(
         scored,
         measured,
-        class_counts={name: int(n) for name, n in zip(scored.classes, scored.present.sum(axis=0), strict=True)},
+        class_counts=dict(zip(scored.classes, num_present.tolist(), strict=True)),
         cases=_table(scored),
         volumes=agreements(scored, bias),
         lesions=_count_lesions(scored),

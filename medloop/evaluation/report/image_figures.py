@@ -125,8 +125,7 @@ def reliability(bins: Sequence[ReliabilityBin]) -> Figure:
         largest = max(found.num_cases for found in bins)
         for found in bins:
             width, alpha = found.upper - found.lower, 0.25 + 0.6 * found.num_cases / largest
-            style = {"align": "edge", "color": colour(0), "edgecolor": "white"}
-            axes.bar(found.lower, found.frequency, width, alpha=alpha, **style)
+            axes.bar(found.lower, found.frequency, width, align="edge", color=colour(0), alpha=alpha, edgecolor="white")
         axes.plot([b.mean_probability for b in bins], [b.frequency for b in bins], "o", color=INK, markersize=5)
         axes.set(xlabel="highest probability", ylabel="share that is correct")
         points = (

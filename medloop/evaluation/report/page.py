@@ -24,7 +24,7 @@ from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.report import provenance, statistics_tables, verdict
 from medloop.evaluation.report.glossary import words_for
 from medloop.evaluation.report.image_sections import image_part
-from medloop.evaluation.report.page_parts import TaskPart, Viewer
+from medloop.evaluation.report.page_parts import Viewer
 from medloop.evaluation.report.training_curves import History, training_curves
 from medloop.evaluation.report.volume_sections import volume_part
 from medloop.evaluation.scored_cases import ScoredImages
@@ -56,7 +56,10 @@ def render(
     Raises:
         DataError: A case to draw can't be read.
     """
-    part = _task_part(evaluation, scores)
+    if isinstance(scores.scored, ScoredImages):
+        part = image_part(scores.scored, evaluation)
+    else:
+        part = volume_part(scores.cases, scores.scored, evaluation)
     checks = verdict.checks(evaluation)
     groups, scale = statistics_tables.subgroup_lines(evaluation.subgroups, evaluation.score.value)
     return _environment().get_template(TEMPLATE).render(
@@ -101,12 +104,6 @@ def _environment() -> Environment:
     environment.filters["cell"] = statistics_tables.show_cell
     environment.tests["numeric"] = lambda cell: isinstance(cell, int | float) or cell == provenance.FEW
     return environment
-
-
-def _task_part(evaluation: Evaluation, scores: ModelScores) -> TaskPart:
-    if isinstance(scores.scored, ScoredImages):
-        return image_part(scores.scored, evaluation)
-    return volume_part(scores.cases, scores.scored, evaluation)
 
 
 def _scripts(viewer: Viewer | None) -> dict[str, object]:

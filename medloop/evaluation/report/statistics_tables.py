@@ -145,14 +145,15 @@ def _group(group: Subgroup, low: float, span: float) -> Line:
         return Line(group.value, "not shown", "", [few, "\N{EN DASH}"], remark)
     if group.score is None:
         return Line(group.value, "\N{EN DASH}", "", counts, "undefined in this group")
-    place = [
-        min(100.0, max(0.0, 100 * (value - low) / span))
-        for value in (
-            (group.interval.lower, group.interval.upper, group.score) if group.interval else (group.score,) * 3
-        )
-    ]
     note = "" if group.ranked else f"under {MIN_RANKED} patients: not ranked"
-    return Line(group.value, f"{group.score:.3f}", show_interval(group.interval), counts, note, Bar(*place))
+    bar = _bar(group.score, group.interval, low, span)
+    return Line(group.value, f"{group.score:.3f}", show_interval(group.interval), counts, note, bar)
+
+
+def _bar(value: float, interval: Interval | None, low: float = 0.0, span: float = 1.0) -> Bar:
+    """Place value and interval on a scale that begins at `low`; what is outside is at the scale's end."""
+    ends = (interval.lower, interval.upper) if interval else (value, value)
+    return Bar(*(min(100.0, max(0.0, 100 * (place - low) / span)) for place in (*ends, value)))
 
 
 def _line(statistic: Statistic) -> Line:
@@ -161,18 +162,14 @@ def _line(statistic: Statistic) -> Line:
     patients = "unknown" if statistic.num_patients is None else str(statistic.num_patients)
     interval, bar = statistic.interval, None
     if not statistic.unit and statistic.value is not None and 0 <= statistic.value <= 1:
-        ends = (interval.lower, interval.upper) if interval else (statistic.value, statistic.value)
-        bar = Bar(*(100 * min(1.0, max(0.0, end)) for end in (*ends, statistic.value)))
+        bar = _bar(statistic.value, interval)
     counts = [patients, str(statistic.num_cases)]
     return Line(title_of(statistic.name), value, show_interval(interval, digits), counts, _remark(statistic), bar)
 
 
 def _remark(statistic: Statistic) -> str:
-    parts = [statistic.note]
-    if statistic.num_excluded:
-        parts.append(f"{statistic.num_excluded} excluded")
-    if statistic.num_failures:
-        parts.append(f"{statistic.num_failures} failures")
+    counts = {"excluded": statistic.num_excluded, "failures": statistic.num_failures}
+    parts = [statistic.note, *(f"{number} {name}" for name, number in counts.items() if number)]
     return "; ".join(part for part in parts if part)
 
 

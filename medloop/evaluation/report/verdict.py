@@ -43,12 +43,11 @@ def checks(evaluation: Evaluation) -> list[Check]:
 
 def headline(found: list[Check]) -> tuple[State, str]:
     """Return the worst state, and the checks that have it."""
-    bad = [check.title.lower() for check in found if check.state == "bad"]
-    if bad:
-        return "bad", f"Against approval: {', '.join(bad)}"
-    open_ = [check.title.lower() for check in found if check.state == "warn"]
-    if open_:
-        return "warn", f"Needs attention: {', '.join(open_)}"
+    starts: dict[State, str] = {"bad": "Against approval", "warn": "Needs attention"}
+    for state, start in starts.items():
+        titles = [check.title.lower() for check in found if check.state == state]
+        if titles:
+            return state, f"{start}: {', '.join(titles)}"
     return "good", "No check speaks against approval"
 
 

@@ -10,7 +10,7 @@ from medloop.evaluation.report import volume_plots
 from medloop.evaluation.report.cropped_volume import CroppedVolume, crop_case
 from medloop.evaluation.report.embedded_volumes import BUDGET, Embedded, embed, legend, shows_a_face
 from medloop.evaluation.report.page_parts import Drawn, TaskPart, Viewer
-from medloop.evaluation.report.statistics_tables import title_of
+from medloop.evaluation.report.statistics_tables import show_interval, title_of
 from medloop.evaluation.report.volume_overlays import draw_overlays
 from medloop.evaluation.scored_cases import ScoredVolumes
 from medloop.evaluation.segmentation import MEAN_DICE
@@ -100,7 +100,7 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
         [
             found.class_name,
             found.bias,
-            f"{found.interval.lower:.2f} to {found.interval.upper:.2f}" if found.interval else None,
+            show_interval(found.interval, 2) or None,
             found.lower_limit,
             found.upper_limit,
             found.mean_truth,
@@ -113,18 +113,13 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
         [found.class_name, found.num_true, found.num_missed, found.num_predicted, found.num_false]
         for found in evaluation.lesions
     ]
-    columns = ["structure", "bias", "95 % interval", "lower limit", "upper limit", "mean truth", "unit", "cases"]
-    tables = [
-        (
-            "Volumes, prediction minus truth",
-            Table(columns, volumes, "95 % of cases are expected between the limits."),
-        ),
-        (
-            "Lesions (connected parts)",
-            Table(["structure", "true lesions", "missed", "predicted lesions", "false-positive"], lesions),
-        ),
-    ]
-    return [(title, table) for title, table in tables if table.rows]
+    limits = ["structure", "bias", "95 % interval", "lower limit", "upper limit", "mean truth", "unit", "cases"]
+    counts = ["structure", "true lesions", "missed", "predicted lesions", "false-positive"]
+    tables = {
+        "Volumes, prediction minus truth": Table(limits, volumes, "95 % of cases are expected between the limits."),
+        "Lesions (connected parts)": Table(counts, lesions),
+    }
+    return [(title, table) for title, table in tables.items() if table.rows]
 
 
 def _cases(cases: Table) -> Table:
