@@ -17,7 +17,7 @@ from functools import partial
 from typing import NamedTuple
 
 from medloop.local.engine.engine import run_execution
-from medloop.local.hosting.supervisor import supervise
+from medloop.local.hosting.supervisor import Supervisor
 from medloop.local.hosting.transform import run_transform
 from medloop.local.jobs.job import PROCESSING, TRAINING, TRANSFORM, Job, JobKind
 from medloop.local.jobs.running import run_job
@@ -47,7 +47,7 @@ WORK = {
     "training-job": _job(TRAINING, run_job),
     "transform-job": _job(TRANSFORM, run_transform),
     "hyper-parameter-tuning-job": Work(Table.TUNING_JOBS, "_supervisor", run_tuning),
-    "endpoint": Work(Table.ENDPOINTS, "_supervisor", supervise),
+    "endpoint": Work(Table.ENDPOINTS, "_supervisor", lambda backend, name, stop: Supervisor(backend, name, stop).run()),
 }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from medloop.local.api.paging import is_listed, page
+from medloop.local.api.paging import page_of_records
 from medloop.local.hosting import endpoints
 from medloop.local.state.backend import Backend
 from medloop.local.state.store import Document, Table, pick
 from medloop.local.state.tags import put_tags
 
-_SORTS = {"Name": "EndpointName", "Status": "EndpointStatus"}
+_SUMMARY = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
 
 
 def create(backend: Backend, params: Document) -> Document:
@@ -44,11 +44,12 @@ def delete(backend: Backend, params: Document) -> Document:
 def list_(backend: Backend, params: Document) -> Document:
     """ListEndpoints, the newest first by default."""
     with backend.store.read() as read:
-        listed = [
-            item for item in read.select(Table.ENDPOINTS) if is_listed(item, params, "EndpointName", "EndpointStatus")
-        ]
-    names = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
-    shown = [pick(endpoints.revive(backend, item), *names) for item in listed]
-    by = _SORTS.get(params.get("SortBy", ""), "CreationTime")
-    newest_first = {"SortOrder": "Descending", **params}
-    return page(shown, newest_first, member="Endpoints", sort=lambda item: (item[by], item["EndpointName"]))
+        known = read.select(Table.ENDPOINTS)
+    return page_of_records(
+        known,
+        {"SortOrder": "Descending", **params},
+        member="Endpoints",
+        name="EndpointName",
+        status="EndpointStatus",
+        show=lambda item: pick(endpoints.revive(backend, item), *_SUMMARY),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from medloop.definition.read import Definition
 from medloop.definition.step_types import type_in_metadata
 from medloop.local import processes
-from medloop.local.api.paging import created_between, page
+from medloop.local.api.paging import is_listed, page
 from medloop.local.api.pipelines import find
 from medloop.local.engine import executions
 from medloop.local.engine.executions import RUNNING, reap
@@ -17,7 +17,7 @@ from medloop.local.state import pipeline_versions
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id, now
 from medloop.local.state.model_packages import created_by
-from medloop.local.state.store import Document, Table, Transaction, pick
+from medloop.local.state.store import Document, Table, pick
 
 _SUMMARY = (
     "PipelineExecutionArn",
@@ -142,8 +142,7 @@ def list_(backend: Backend, params: Document) -> Document:
     with backend.store.read() as read:
         pipeline = find(read, params["PipelineName"])
         listed = read.select(Table.EXECUTIONS, pipeline["PipelineName"])
-    listed = [item for item in listed if created_between(item, params, "CreatedAfter", "CreatedBefore")]
-    shown = [_summary(reap(backend, item)) for item in listed]
+    shown = [_summary(reap(backend, item)) for item in listed if is_listed(item, params)]
     by = "PipelineExecutionArn" if params.get("SortBy") == "PipelineExecutionArn" else "StartTime"
     sort = lambda item: (item[by], item["PipelineExecutionArn"])  # noqa: E731 (one expression, used once)
     return page(shown, params, member="PipelineExecutionSummaries", sort=sort)
@@ -185,23 +184,15 @@ def stop(backend: Backend, params: Document) -> Document:
     if document["PipelineExecutionStatus"] not in RUNNING:
         status = document["PipelineExecutionStatus"]
         raise invalid(f"Only pipelines with 'Executing' status can be stopped: it has ended ({status}).")
-    return _change(backend, params, PipelineExecutionStatus="Stopping")
+    with backend.store.write() as write:
+        executions.change(write, document["PipelineExecutionArn"], PipelineExecutionStatus="Stopping")
+    return pick(document, "PipelineExecutionArn")
 
 
 def update(backend: Backend, params: Document) -> Document:
     """UpdatePipelineExecution: its display name and description."""
     changes = pick(params, "PipelineExecutionDisplayName", "PipelineExecutionDescription")
     with backend.store.write() as write:
-        document = executions.read(write, params["PipelineExecutionArn"])
-        _put(write, {**document, **changes, "LastModifiedTime": now()})
-    return {"PipelineExecutionArn": params["PipelineExecutionArn"]}
-
-
-def _put(write: Transaction, document: Document) -> None:
-    write.put(Table.EXECUTIONS, document["PipelineExecutionArn"], document)
-
-
-def _change(backend: Backend, params: Document, **fields: object) -> Document:
-    with backend.store.write() as write:
-        executions.change(write, params["PipelineExecutionArn"], **fields)
-    return {"PipelineExecutionArn": params["PipelineExecutionArn"]}
+        document = executions.read(write, params["PipelineExecutionArn"]) | changes
+        write.put(Table.EXECUTIONS, document["PipelineExecutionArn"], {**document, "LastModifiedTime": now()})
+    return pick(document, "PipelineExecutionArn")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from medloop.local import processes
-from medloop.local.api.paging import is_listed, page
+from medloop.local.api.paging import page_of_records
 from medloop.local.errors import invalid
 from medloop.local.jobs.job import ENDED, TRAINING, Job, JobKind, create_job
 from medloop.local.state.backend import Backend
@@ -34,7 +34,7 @@ def operations(kind: JobKind) -> dict[str, Handler]:
         return stop_job(Job(backend, kind, params[kind.name_field]))
 
     def list_(backend: Backend, params: Document) -> Document:
-        return page_of_jobs(kind, params, [_summary(kind, job) for job in current_jobs(backend, kind, Job, params)])
+        return page_of_jobs(backend, kind, Job, params, partial(_summary, kind))
 
     return {
         f"Create{kind.name}": create,
@@ -54,19 +54,15 @@ def stop_job(job: Job) -> Document:
     return {}
 
 
-def current_jobs(backend: Backend, kind: JobKind, handle: type[Job], params: Document) -> list[Document]:
-    """The records of the jobs of a kind that a list request asks for, those of dead processes ended."""
+def page_of_jobs(
+    backend: Backend, kind: JobKind, handle: type[Job], params: Document, show: Callable[[Document], Document]
+) -> Document:
+    """A page of the list of jobs of a kind, as `show` has each; those of dead processes are ended first."""
     with backend.store.read() as read:
         known = read.select(kind.table)
-    current = [handle.recorded(backend, kind, job).reap(job) for job in known]
-    return [job for job in current if is_listed(job, params, kind.name_field, kind.status)]
-
-
-def page_of_jobs(kind: JobKind, params: Document, summaries: list[Document]) -> Document:
-    """A page of a list of jobs."""
-    name = kind.name_field
-    by = {"Name": name, "Status": kind.status}.get(params.get("SortBy", ""), "CreationTime")
-    return page(summaries, params, member=f"{kind.name}Summaries", sort=lambda job: (job[by], job[name]))
+    jobs = [handle.recorded(backend, kind, job).reap(job) for job in known]
+    member, name = f"{kind.name}Summaries", kind.name_field
+    return page_of_records(jobs, params, member=member, name=name, status=kind.status, show=show)
 
 
 def _summary(kind: JobKind, job: Document) -> Document:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from medloop.local.api.paging import created_between, page
+from medloop.local.api.jobs import Handler
+from medloop.local.api.paging import page_of_records
 from medloop.local.hosting.endpoints import create_config, read_config
 from medloop.local.state.backend import Backend
 from medloop.local.state.models import create_model, read_model
@@ -39,6 +40,15 @@ class ResourceOperations:
         """The member that is one's ARN."""
         return f"{self.word}Arn"
 
+    def operations(self) -> dict[str, Handler]:
+        """The Create, Describe, List and Delete operations, by name."""
+        return {
+            f"Create{self.word}": self.create,
+            f"Describe{self.word}": self.describe,
+            f"List{self.word}s": self.list_,
+            f"Delete{self.word}": self.delete,
+        }
+
     def create(self, backend: Backend, params: Document) -> Document:
         """CreateModel (of a package only when its version is Approved), CreateEndpointConfig."""
         with backend.store.write() as write:
@@ -54,15 +64,14 @@ class ResourceOperations:
     def list_(self, backend: Backend, params: Document) -> Document:
         """ListModels, ListEndpointConfigs: unlike most lists of the service, these begin with the newest."""
         with backend.store.read() as read:
-            listed = [
-                pick(item, self.name, self.arn, "CreationTime")
-                for item in read.select(self.table)
-                if params.get("NameContains", "") in item[self.name]
-                and created_between(item, params, "CreationTimeAfter", "CreationTimeBefore")
-            ]
-        by = self.name if params.get("SortBy") == "Name" else "CreationTime"
-        newest_first = {"SortOrder": "Descending", **params}
-        return page(listed, newest_first, member=f"{self.word}s", sort=lambda item: (item[by], item[self.name]))
+            known = read.select(self.table)
+        return page_of_records(
+            known,
+            {"SortOrder": "Descending", **params},
+            member=f"{self.word}s",
+            name=self.name,
+            show=lambda item: pick(item, self.name, self.arn, "CreationTime"),
+        )
 
     def delete(self, backend: Backend, params: Document) -> Document:
         """DeleteModel, DeleteEndpointConfig; endpoints that run it keep running."""
@@ -74,9 +83,4 @@ class ResourceOperations:
 
 
 MODELS = ResourceOperations("Model", Table.MODELS, create_model, read_model)
-CONFIGS = ResourceOperations(
-    "EndpointConfig",
-    Table.ENDPOINT_CONFIGS,
-    lambda write, backend, request: create_config(write, request),
-    read_config,
-)
+CONFIGS = ResourceOperations("EndpointConfig", Table.ENDPOINT_CONFIGS, create_config, read_config)

@@ -48,32 +48,50 @@ def page(
     return response
 
 
-def is_listed(document: Document, params: Document, name: str, status: str) -> bool:
-    """True if a record passes a list request's filters: by its name, its status and its times.
+def page_of_records(
+    records: Iterable[Document],
+    params: Document,
+    *,
+    member: str,
+    name: str,
+    status: str = "",
+    show: Callable[[Document], Document],
+    then: tuple[str, ...] = (),
+) -> Document:
+    """One page of the records that a list request asks for, by CreationTime unless its SortBy says Name or Status.
 
     Args:
-        document: The record.
+        records: The records that the operation's own filters leave.
         params: The request.
-        name: The field of the record's name.
-        status: The field of its status.
+        member: The response's field for the items.
+        name: The field of a record's name, unique unless `then` is given.
+        status: The field of a record's status; empty if it has none.
+        show: A record as the response has it.
+        then: The fields that order items alike in the first; by default, the name.
     """
-    modified = document["LastModifiedTime"]
+    shown = [show(record) for record in records if is_listed(record, params, name, status)]
+    by = {"Name": name, "Status": status}.get(params.get("SortBy", "")) or "CreationTime"
+    fields = (by, *(then or (name,)))
+    return page(shown, params, member=member, sort=lambda item: tuple(item[field] for field in fields))
+
+
+def is_listed(record: Document, params: Document, name: str = "", status: str = "") -> bool:
+    """True if a record passes a list request's filters: by its times, and by the fields of its name and its status."""
     return (
-        params.get("NameContains", "") in document[name]
-        and params.get("StatusEquals", document[status]) == document[status]
-        and created_between(document, params, "CreationTimeAfter", "CreationTimeBefore")
-        and not ("LastModifiedTimeAfter" in params and modified <= _epoch(params["LastModifiedTimeAfter"]))
-        and not ("LastModifiedTimeBefore" in params and modified >= _epoch(params["LastModifiedTimeBefore"]))
+        not (name and params.get("NameContains", "") not in record[name])
+        and not (status and params.get("StatusEquals", record[status]) != record[status])
+        and _is_within(record, "CreationTime", params.get("CreationTimeAfter"), params.get("CreationTimeBefore"))
+        and _is_within(record, "CreationTime", params.get("CreatedAfter"), params.get("CreatedBefore"))
+        and _is_within(
+            record, "LastModifiedTime", params.get("LastModifiedTimeAfter"), params.get("LastModifiedTimeBefore")
+        )
     )
 
 
-def created_between(document: Document, params: Document, after: str, before: str) -> bool:
-    """True if a record's CreationTime is within the request's interval, or the request has none."""
-    time: float = document["CreationTime"]
-    return not (
-        (params.get(after) is not None and time <= _epoch(params[after]))
-        or (params.get(before) is not None and time >= _epoch(params[before]))
-    )
+def _is_within(record: Document, field: str, after: Any, before: Any) -> bool:
+    if after is not None and record[field] <= _epoch(after):
+        return False
+    return before is None or bool(record[field] < _epoch(before))
 
 
 def _epoch(time: Any) -> float:

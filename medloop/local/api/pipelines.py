@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medloop.local.api.paging import created_between, page
+from medloop.local.api.paging import is_listed, page, page_of_records
 from medloop.local.engine.executions import RUNNING, reap
 from medloop.local.engine.graph import read_graph
 from medloop.local.engine.step_runs.runners import RUN_LOCALLY
@@ -25,22 +25,11 @@ _VERSION_SUMMARY = (
 )
 
 
-def pipeline_name(name_or_arn: str) -> str:
-    """A pipeline's name out of its name or ARN."""
-    return name_or_arn.rpartition("/")[2]
-
-
 def find(transaction: Transaction, name_or_arn: str) -> Document:
-    """A pipeline's record.
-
-    Raises:
-        ServiceError: ResourceNotFound.
-    """
-    name = pipeline_name(name_or_arn)
-    document = transaction.get(Table.PIPELINES, name)
-    if document is None:
-        raise not_found(f"Pipeline '{arn(f'pipeline/{name}')}' does not exist.")
-    return document
+    """A pipeline's record, by its name or ARN. Raises ServiceError ResourceNotFound."""
+    name = name_or_arn.rpartition("/")[2]
+    absent = not_found(f"Pipeline '{arn(f'pipeline/{name}')}' does not exist.")
+    return transaction.require(Table.PIPELINES, name, absent)
 
 
 def create(backend: Backend, params: Document) -> Document:
@@ -98,8 +87,7 @@ def list_versions(backend: Backend, params: Document) -> Document:
     """ListPipelineVersions."""
     with backend.store.read() as read:
         versions = pipeline_versions.all_versions(read, find(read, params["PipelineName"]))
-    versions = [version for version in versions if created_between(version, params, "CreatedAfter", "CreatedBefore")]
-    shown = [pick(version, *_VERSION_SUMMARY) for version in versions]
+    shown = [pick(version, *_VERSION_SUMMARY) for version in versions if is_listed(version, params)]
     return page(shown, params, member="PipelineVersionSummaries", sort=lambda version: (version["PipelineVersionId"],))
 
 
@@ -133,15 +121,10 @@ def delete(backend: Backend, params: Document) -> Document:
 def list_(backend: Backend, params: Document) -> Document:
     """ListPipelines."""
     with backend.store.read() as read:
-        listed = [
-            document
-            for document in read.select(Table.PIPELINES)
-            if document["PipelineName"].startswith(params.get("PipelineNamePrefix", ""))
-            and created_between(document, params, "CreatedAfter", "CreatedBefore")
-        ]
-    by = "PipelineName" if params.get("SortBy") == "Name" else "CreationTime"
-    shown = [_summary(document) for document in listed]
-    return page(shown, params, member="PipelineSummaries", sort=lambda item: (item[by], item["PipelineName"]))
+        known = read.select(Table.PIPELINES)
+    prefix = params.get("PipelineNamePrefix", "")
+    named = [document for document in known if document["PipelineName"].startswith(prefix)]
+    return page_of_records(named, params, member="PipelineSummaries", name="PipelineName", show=_summary)
 
 
 def _summary(document: Document) -> Document:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medloop.local.api.paging import created_between, page
+from medloop.local.api.paging import page_of_records
 from medloop.local.errors import ServiceError, invalid
 from medloop.local.requests import check_limits
 from medloop.local.state import model_packages
@@ -13,23 +13,13 @@ from medloop.local.state.store import Document, Table, Transaction, pick
 from medloop.local.state.tags import put_tags
 
 _GROUP_SUMMARY = (
-    "ModelPackageGroupName",
-    "ModelPackageGroupArn",
-    "ModelPackageGroupDescription",
-    "CreationTime",
+    *("ModelPackageGroupName", "ModelPackageGroupArn", "ModelPackageGroupDescription", "CreationTime"),
     "ModelPackageGroupStatus",
 )
+_APPROVAL = "ModelApprovalStatus"
 _PACKAGE_SUMMARY = (
-    "ModelPackageName",
-    "ModelPackageGroupName",
-    "ModelPackageVersion",
-    "ModelPackageArn",
-    "ModelPackageDescription",
-    "CreationTime",
-    "ModelPackageStatus",
-    "ModelApprovalStatus",
-    "ModelLifeCycle",
-    "ModelPackageRegistrationType",
+    *("ModelPackageName", "ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn", "ModelPackageDescription"),
+    *("CreationTime", "ModelPackageStatus", _APPROVAL, "ModelLifeCycle", "ModelPackageRegistrationType"),
 )
 _MAX_METADATA = 50
 
@@ -51,18 +41,13 @@ def describe_group(backend: Backend, params: Document) -> Document:
 def list_groups(backend: Backend, params: Document) -> Document:
     """ListModelPackageGroups."""
     with backend.store.read() as read:
-        listed = [
-            pick(group, *_GROUP_SUMMARY)
-            for group in read.select(Table.GROUPS)
-            if params.get("NameContains", "") in group["ModelPackageGroupName"]
-            and created_between(group, params, "CreationTimeAfter", "CreationTimeBefore")
-        ]
-    by = "ModelPackageGroupName" if params.get("SortBy") == "Name" else "CreationTime"
-    return page(
-        listed,
+        known = read.select(Table.GROUPS)
+    return page_of_records(
+        known,
         params,
         member="ModelPackageGroupSummaryList",
-        sort=lambda group: (group[by], group["ModelPackageGroupName"]),
+        name="ModelPackageGroupName",
+        show=lambda group: pick(group, *_GROUP_SUMMARY),
     )
 
 
@@ -100,19 +85,14 @@ def list_(backend: Backend, params: Document) -> Document:
     with backend.store.read() as read:
         if group is not None:
             group = _group(read, group)["ModelPackageGroupName"]
-        listed = [
-            pick(package, *_PACKAGE_SUMMARY)
-            for package in read.select(Table.PACKAGES, group)
-            if params.get("ModelApprovalStatus", package["ModelApprovalStatus"]) == package["ModelApprovalStatus"]
-            and params.get("NameContains", "") in package["ModelPackageName"]
-            and created_between(package, params, "CreationTimeAfter", "CreationTimeBefore")
-        ]
-    by = "ModelPackageName" if params.get("SortBy") == "Name" else "CreationTime"
-    return page(
-        listed,
+        known = read.select(Table.PACKAGES, group)
+    return page_of_records(
+        [package for package in known if params.get(_APPROVAL, package[_APPROVAL]) == package[_APPROVAL]],
         params,
         member="ModelPackageSummaryList",
-        sort=lambda item: (item[by], item["ModelPackageVersion"], item["ModelPackageArn"]),
+        name="ModelPackageName",
+        show=lambda package: pick(package, *_PACKAGE_SUMMARY),
+        then=("ModelPackageVersion", "ModelPackageArn"),
     )
 
 
@@ -154,14 +134,9 @@ def delete(backend: Backend, params: Document) -> Document:
 
 def _group(transaction: Transaction, name_or_arn: str) -> Document:
     name = group_name(name_or_arn)
-    group = transaction.get(Table.GROUPS, name)
-    if group is None:
-        raise invalid(f"ModelPackageGroup {arn(f'model-package-group/{name}')} does not exist.")
-    return group
+    absent = invalid(f"ModelPackageGroup {arn(f'model-package-group/{name}')} does not exist.")
+    return transaction.require(Table.GROUPS, name, absent)
 
 
 def _package(transaction: Transaction, name: str) -> Document:
-    package = transaction.get(Table.PACKAGES, name)
-    if package is None:
-        raise invalid(f"ModelPackage {name} does not exist.")
-    return package
+    return transaction.require(Table.PACKAGES, name, invalid(f"ModelPackage {name} does not exist."))

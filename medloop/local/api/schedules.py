@@ -59,10 +59,8 @@ def delete(backend: Backend, params: Document) -> Document:
 
 
 def _find(transaction: Transaction, name: str) -> Document:
-    document = transaction.get(Table.SCHEDULES, name)
-    if document is None:
-        raise ServiceError("ResourceNotFoundException", f"Schedule {name} does not exist.", 404)
-    return document
+    absent = ServiceError("ResourceNotFoundException", f"Schedule {name} does not exist.", 404)
+    return transaction.require(Table.SCHEDULES, name, absent)
 
 
 def _arn(name: str) -> str:

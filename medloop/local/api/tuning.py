@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from medloop.local import processes
-from medloop.local.api.jobs import current_jobs, page_of_jobs, stop_job
+from medloop.local.api.jobs import page_of_jobs, stop_job
 from medloop.local.api.paging import page
 from medloop.local.jobs.job import TUNING
 from medloop.local.state.backend import Backend
@@ -35,9 +35,7 @@ def stop(backend: Backend, params: Document) -> Document:
 
 def list_(backend: Backend, params: Document) -> Document:
     """ListHyperParameterTuningJobs."""
-    listed = current_jobs(backend, TUNING, TuningJob, params)
-    with backend.store.read() as transaction:
-        return page_of_jobs(TUNING, params, [_summary(tuning_jobs.describe(transaction, job)) for job in listed])
+    return page_of_jobs(backend, TUNING, TuningJob, params, partial(_summary, backend))
 
 
 def list_trials(backend: Backend, params: Document) -> Document:
@@ -61,7 +59,9 @@ def _read(backend: Backend, params: Document) -> Document:
     return job.reap(job.read())
 
 
-def _summary(document: Document) -> Document:
+def _summary(backend: Backend, job: Document) -> Document:
+    with backend.store.read() as transaction:
+        document = tuning_jobs.describe(transaction, job)
     shown = pick(document, NAME, ARN, STATUS, "CreationTime", "HyperParameterTuningEndTime", "LastModifiedTime")
     shown |= pick(document, "TrainingJobStatusCounters", "ObjectiveStatusCounters")
     config = document[CONFIG]

@@ -15,15 +15,8 @@ ENGINE_DIED = "engine died (the process that ran the execution is gone); resume 
 
 
 def read(transaction: Transaction, arn: str) -> Document:
-    """An execution's record.
-
-    Raises:
-        ServiceError: ResourceNotFound.
-    """
-    document = transaction.get(Table.EXECUTIONS, arn)
-    if document is None:
-        raise not_found(f"Pipeline execution '{arn}' does not exist.")
-    return document
+    """An execution's record. Raises ServiceError ResourceNotFound."""
+    return transaction.require(Table.EXECUTIONS, arn, not_found(f"Pipeline execution '{arn}' does not exist."))
 
 
 def pipeline_of(arn: str) -> str:

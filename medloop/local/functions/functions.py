@@ -50,16 +50,10 @@ def create(write: Transaction, request: Document, code: bytes) -> Document:
 
 
 def read(transaction: Transaction, name_or_arn: str) -> Document:
-    """A function's record.
-
-    Raises:
-        ServiceError: ResourceNotFoundException: there is none.
-    """
+    """A function's record. Raises ServiceError ResourceNotFoundException when there is none."""
     name = name_of(name_or_arn)
-    document = transaction.get(Table.FUNCTIONS, name)
-    if document is None:
-        raise ServiceError("ResourceNotFoundException", f"Function not found: {arn(name)}", 404)
-    return document
+    absent = ServiceError("ResourceNotFoundException", f"Function not found: {arn(name)}", 404)
+    return transaction.require(Table.FUNCTIONS, name, absent)
 
 
 def update_code(write: Transaction, request: Document, code: bytes) -> Document:

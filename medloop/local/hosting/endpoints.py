@@ -25,7 +25,7 @@ _SERVERLESS_MEMORY = range(1024, 6145, 1024)
 _MAX_CONCURRENCY = 200
 
 
-def create_config(write: Transaction, request: Document) -> Document:
+def create_config(write: Transaction, _: Backend, request: Document) -> Document:
     """Record an endpoint configuration.
 
     Raises:

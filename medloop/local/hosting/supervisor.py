@@ -209,8 +209,3 @@ class Supervisor:
             if record is not None and record["_supervisor"]["pid"] == os.getpid():
                 write.delete(Table.ENDPOINTS, self.name)
                 write.delete(Table.TAGS, record["EndpointArn"])
-
-
-def supervise(backend: Backend, name: str, stop: threading.Event) -> None:
-    """Supervise an endpoint whose supervisor is this process (see `medloop.local.runner`)."""
-    Supervisor(backend, name, stop).run()

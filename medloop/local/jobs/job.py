@@ -73,13 +73,7 @@ KINDS = (TRAINING, PROCESSING, TRANSFORM)
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a home, which needn't be recorded yet.
-
-    Args:
-        backend: The backend.
-        kind: The kind of job.
-        name: The job's name.
-    """
+    """One job of a home, which needn't be recorded yet."""
 
     backend: Backend
     kind: JobKind
@@ -219,14 +213,12 @@ def _times(job: Document, ended: float) -> Document:
 
 def read_job(transaction: Transaction, kind: JobKind, name: str) -> Document:
     """A job's record. Raises ServiceError when there is none."""
-    document = transaction.get(kind.table, name)
-    if document is None:
-        if kind is TRAINING:
-            raise invalid(f"Requested resource not found: training job {name}")
-        if kind is TUNING:
-            raise not_found(f"Amazon SageMaker can't find a tuning job with name {name}")
-        raise not_found(f"Could not find requested job with name: {name}")
-    return document
+    absent = not_found(f"Could not find requested job with name: {name}")
+    if kind is TRAINING:
+        absent = invalid(f"Requested resource not found: training job {name}")
+    if kind is TUNING:
+        absent = not_found(f"Amazon SageMaker can't find a tuning job with name {name}")
+    return transaction.require(kind.table, name, absent)
 
 
 def num_running(backend: Backend) -> int:

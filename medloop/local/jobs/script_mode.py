@@ -10,7 +10,6 @@ import os
 import shutil
 from pathlib import Path
 
-from medloop.container.paths import SCRIPT_CODE
 from medloop.local.jobs.folders import Folder
 
 ENVIRONMENT = {
@@ -22,11 +21,6 @@ ENVIRONMENT = {
 }
 """Nothing is fetched: a package missing from the environment fails the job, and pip names it."""
 _DRIVERS = "input/data/sm_drivers"
-
-
-def code(folder: Folder) -> Path:
-    """The folder in which the drivers unpack the job's code."""
-    return folder.local(SCRIPT_CODE)
 
 
 def stage_drivers(folder: Folder, temporary: Path) -> Path:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import medloop
-from medloop.container.paths import CACHE_VARIABLE, PREFIX
+from medloop.container.paths import CACHE_VARIABLE, PREFIX, SCRIPT_CODE
 from medloop.definition.job_rules import is_script_mode
 from medloop.local.errors import ServiceError, StagingError
 from medloop.local.jobs import job_site, script_mode, tracking
@@ -47,7 +47,7 @@ def stage(job: Job, document: Document) -> Launch:
         backend.home.folder(*folder.root.relative_to(backend.home.root).parts, name)
     code = folder.root / "code"
     if is_training and is_script_mode(document):
-        container, code = "", script_mode.code(folder)
+        container, code = "", folder.local(SCRIPT_CODE)  # where the drivers unpack it
     else:
         container = unpack_image(backend, _image(job, document), code)
     staged = list((_training if is_training else _processing)(backend, document, folder))

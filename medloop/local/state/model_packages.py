@@ -54,9 +54,8 @@ def create_package(write: Transaction, request: Document) -> Document:
     name = group_name(request.get("ModelPackageGroupName", ""))
     if not name:
         raise invalid("ModelPackageGroupName is required: the local backend keeps versioned packages only")
-    group = write.get(Table.GROUPS, name)
-    if group is None:
-        raise invalid(f"Model Package Group {arn(f'model-package-group/{name}')} does not exist.")
+    absent = invalid(f"Model Package Group {arn(f'model-package-group/{name}')} does not exist.")
+    group = write.require(Table.GROUPS, name, absent)
     version, time = group["_last_version"] + 1, now()
     write.put(Table.GROUPS, name, {**group, "_last_version": version})
     document = {key: value for key, value in request.items() if key not in ("Tags", "ClientToken")}

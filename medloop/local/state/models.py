@@ -54,9 +54,7 @@ def _container(write: Transaction, backend: Backend, request: Document) -> Docum
 
 
 def _approved(write: Transaction, name: str) -> Document:
-    package = write.get(Table.PACKAGES, name)
-    if package is None:
-        raise invalid(f"ModelPackage {name} does not exist.")
+    package = write.require(Table.PACKAGES, name, invalid(f"ModelPackage {name} does not exist."))
     approval = package["ModelApprovalStatus"]
     if approval != "Approved":
         raise invalid(f"Cannot create a model from {name}: its approval status is {approval}, and must be Approved")
@@ -91,7 +89,4 @@ def read_resource(transaction: Transaction, table: Table, name: str, what: str, 
     Raises:
         ServiceError: ValidationException: there is none.
     """
-    document = transaction.get(table, name)
-    if document is None:
-        raise invalid(f'Could not find {what} "{arn(f"{resource}/{name}")}".')
-    return document
+    return transaction.require(table, name, invalid(f'Could not find {what} "{arn(f"{resource}/{name}")}".'))

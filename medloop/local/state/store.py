@@ -91,6 +91,13 @@ class Transaction:
         row = self.db.execute(f"SELECT document FROM {table} WHERE key = ?", (key,)).fetchone()  # noqa: S608 (Table)
         return json.loads(row[0]) if row else None
 
+    def require(self, table: Table, key: str, absent: Exception) -> Document:
+        """The document under this key; raises `absent` where there is none."""
+        document = self.get(table, key)
+        if document is None:
+            raise absent
+        return document
+
     def select(self, table: Table, parent: str | None = None) -> list[Document]:
         """All documents, or those of one parent, in the order they were first put."""
         where, values = ("WHERE parent = ?", (parent,)) if parent is not None else ("", ())

@@ -22,6 +22,8 @@ class JobRunner(StepRunner):
     """Runs a job of one kind; its last record has the step's properties."""
 
     kind: ClassVar[JobKind]
+    work: ClassVar[staticmethod[[Job, threading.Event], Document]] = staticmethod(run_job)
+    """Runs the job to its end; returns its record."""
 
     def run(self, run: StepRun) -> StepResult:
         """See StepRunner."""
@@ -31,11 +33,7 @@ class JobRunner(StepRunner):
         run.show(Metadata=metadata)
         if run.note:
             job.log.write(run.note)
-        return self.result(run, self.run_job(job, run.stop), metadata)
-
-    def run_job(self, job: Job, stop: threading.Event) -> Document:
-        """Run the job to its end; returns its record."""
-        return run_job(job, stop)
+        return self.result(run, self.work(job, run.stop), metadata)
 
     def result(self, run: StepRun, ended: Document, metadata: Document) -> StepResult:
         """The step's result from its job's last record."""
@@ -76,10 +74,7 @@ class Transform(JobRunner):
     """Runs a batch transform job."""
 
     kind = TRANSFORM
-
-    def run_job(self, job: Job, stop: threading.Event) -> Document:
-        """See JobRunner."""
-        return run_transform(job, stop)
+    work = staticmethod(run_transform)
 
 
 def job_name(base: str, execution_id: str, step: str) -> str:

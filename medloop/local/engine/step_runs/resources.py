@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from typing import ClassVar
 
 from medloop.definition.step_types import type_of
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
@@ -15,7 +15,13 @@ from medloop.local.state.store import Document, Table, Transaction
 
 
 class ResourceRunner(StepRunner):
-    """Creates a resource by the operation of the step's type."""
+    """Creates a resource by the operation of the step's type.
+
+    `make` records the resource and returns its description, the step's properties; it raises ServiceError when the
+    service refuses the request.
+    """
+
+    make: ClassVar[staticmethod[[Transaction, Backend, Document], Document]]
 
     def run(self, run: StepRun) -> StepResult:
         """See StepRunner. The resource and the step's end are recorded in one transaction."""
@@ -29,37 +35,28 @@ class ResourceRunner(StepRunner):
             run.end(write, result)
         return result
 
-    @abstractmethod
-    def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
-        """Record the resource; returns its description, the step's properties.
 
-        Raises:
-            ServiceError: The service refuses the request.
-        """
+def _register(write: Transaction, _: Backend, request: Document) -> Document:
+    """Register a model package, and create its group if there is none."""
+    group = model_packages.group_name(request.get("ModelPackageGroupName", ""))
+    if group and write.get(Table.GROUPS, group) is None:
+        model_packages.create_group(write, {"ModelPackageGroupName": group})
+    return model_packages.create_package(write, request)
 
 
 class RegisterModel(ResourceRunner):
-    """Registers a model package, and creates its group if there is none."""
+    """Registers a model package."""
 
-    def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
-        """See ResourceRunner."""
-        group = model_packages.group_name(request.get("ModelPackageGroupName", ""))
-        if group and write.get(Table.GROUPS, group) is None:
-            model_packages.create_group(write, {"ModelPackageGroupName": group})
-        return model_packages.create_package(write, request)
+    make = staticmethod(_register)
 
 
 class Model(ResourceRunner):
     """Creates a model under a new name."""
 
-    def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
-        """See ResourceRunner."""
-        return create_model(write, backend, request)
+    make = staticmethod(create_model)
 
 
 class EndpointConfig(ResourceRunner):
     """Creates an endpoint configuration."""
 
-    def make(self, write: Transaction, backend: Backend, request: Document) -> Document:
-        """See ResourceRunner."""
-        return create_config(write, request)
+    make = staticmethod(create_config)
