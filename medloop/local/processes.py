@@ -56,8 +56,7 @@ def alive(process: Identity | None) -> bool:
 def signal_group(leader: Identity | None, number: int) -> None:
     """Send a signal to the process group that a living leader heads."""
     if leader and alive(leader):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(leader["pid"], number)
+        signal_own_group(leader["pid"], number)
 
 
 def signal_own_group(pid: int, number: int) -> None:

@@ -44,7 +44,7 @@ def start(backend: Backend, params: Document) -> Document:
         arn, name = document["PipelineExecutionArn"], pipeline["PipelineName"]
         reused: list[Document] = []
         if config := params.get("SelectiveExecutionConfig"):
-            reused = Selection.from_config(config).reused(write, name, definition)
+            reused = Selection(config).reused(write, name, definition)
             document["SelectiveExecutionConfig"] = config
         document["_engine"] = processes.start_detached(backend.home, arn)
         write.put(Table.EXECUTIONS, arn, document, parent=name)

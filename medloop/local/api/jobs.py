@@ -1,50 +1,70 @@
-"""SageMaker's operations on processing and training jobs, the same for both kinds."""
+"""SageMaker's operations on jobs, the same for every kind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 
-from medloop.local import processes
 from medloop.local.api.paging import page_of_records
 from medloop.local.errors import invalid
 from medloop.local.jobs.job import ENDED, TRAINING, Job, JobKind, create_job
+from medloop.local.processes import Identity, start_detached
 from medloop.local.state.backend import Backend
-from medloop.local.state.store import Document, pick
+from medloop.local.state.store import Document, Transaction, pick
 from medloop.local.state.tags import put_tags
 
 Handler = Callable[[Backend, Document], Document]
 
 
-def operations(kind: JobKind) -> dict[str, Handler]:
-    """The Create, Describe, List and Stop operations of a kind of job, by name."""
+def operations(
+    kind: JobKind,
+    *,
+    handle: type[Job] = Job,
+    create: Callable[[Transaction, JobKind, Document, Callable[[], Identity]], Document] = create_job,
+    describe: Handler = lambda _, job: job,
+    summary: Handler | None = None,
+) -> dict[str, Handler]:
+    """The Create, Describe, List and Stop operations of a kind of job, by name.
 
-    def create(backend: Backend, params: Document) -> Document:
-        start = partial(processes.start_detached, backend.home, kind.arn(params[kind.name_field]))
+    Args:
+        kind: The kind of job.
+        handle: The class of its jobs.
+        create: Records what a create request asks for.
+        describe: A job's record as its description.
+        summary: A job's record as a list shows it; None picks the fields that jobs share.
+    """
+
+    def start(backend: Backend, params: Document) -> Document:
+        detached = partial(start_detached, backend.home, kind.arn(params[kind.name_field]))
         with backend.store.write() as write:
-            job = create_job(write, kind, params, start)
+            job = create(write, kind, params, detached)
             put_tags(write, job[f"{kind.name}Arn"], params.get("Tags") or [])
         return pick(job, f"{kind.name}Arn")
 
-    def describe(backend: Backend, params: Document) -> Document:
-        job = Job(backend, kind, params[kind.name_field])
-        return job.reap(job.read())
+    def read(backend: Backend, params: Document) -> Document:
+        job = handle(backend, kind, params[kind.name_field])
+        return describe(backend, job.reap(job.read()))
 
     def stop(backend: Backend, params: Document) -> Document:
-        return stop_job(Job(backend, kind, params[kind.name_field]))
+        return _stop(handle(backend, kind, params[kind.name_field]))
 
     def list_(backend: Backend, params: Document) -> Document:
-        return page_of_jobs(backend, kind, Job, params, partial(_summary, kind))
+        with backend.store.read() as transaction:
+            known = transaction.select(kind.table)
+        jobs = [handle.recorded(backend, kind, job).reap(job) for job in known]
+        show = partial(summary, backend) if summary else partial(_summary, kind)
+        member, name = f"{kind.name}Summaries", kind.name_field
+        return page_of_records(jobs, params, member=member, name=name, status=kind.status, show=show)
 
     return {
-        f"Create{kind.name}": create,
-        f"Describe{kind.name}": describe,
+        f"Create{kind.name}": start,
+        f"Describe{kind.name}": read,
         f"Stop{kind.name}": stop,
         f"List{kind.name}s": list_,
     }
 
 
-def stop_job(job: Job) -> Document:
+def _stop(job: Job) -> Document:
     """Ask a job's process to stop it; the process sees that within a fraction of a second."""
     status = job.reap(job.read())[job.kind.status]
     if status in ENDED:
@@ -52,17 +72,6 @@ def stop_job(job: Job) -> Document:
     secondary = {"SecondaryStatus": "Stopping"} if job.kind is TRAINING else {}
     job.change(**{job.kind.status: "Stopping"}, **secondary)
     return {}
-
-
-def page_of_jobs(
-    backend: Backend, kind: JobKind, handle: type[Job], params: Document, show: Callable[[Document], Document]
-) -> Document:
-    """A page of the list of jobs of a kind, as `show` has each; those of dead processes are ended first."""
-    with backend.store.read() as read:
-        known = read.select(kind.table)
-    jobs = [handle.recorded(backend, kind, job).reap(job) for job in known]
-    member, name = f"{kind.name}Summaries", kind.name_field
-    return page_of_records(jobs, params, member=member, name=name, status=kind.status, show=show)
 
 
 def _summary(kind: JobKind, job: Document) -> Document:

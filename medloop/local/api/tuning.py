@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from medloop.local import processes
-from medloop.local.api.jobs import page_of_jobs, stop_job
+from medloop.local.api.jobs import operations
 from medloop.local.api.paging import page
 from medloop.local.jobs.job import TUNING
 from medloop.local.state.backend import Backend
@@ -14,33 +11,10 @@ from medloop.local.tuning import tuning_jobs
 from medloop.local.tuning.tuning_jobs import ARN, CONFIG, NAME, OBJECTIVE, STATUS, TuningJob
 
 
-def create(backend: Backend, params: Document) -> Document:
-    """CreateHyperParameterTuningJob: records it and starts its process, detached."""
-    with backend.store.write() as write:
-        start = partial(processes.start_detached, backend.home, TUNING.arn(params[NAME]))
-        return pick(tuning_jobs.create(write, params, start), ARN)
-
-
-def describe(backend: Backend, params: Document) -> Document:
-    """DescribeHyperParameterTuningJob."""
-    document = _read(backend, params)
-    with backend.store.read() as transaction:
-        return tuning_jobs.describe(transaction, document)
-
-
-def stop(backend: Backend, params: Document) -> Document:
-    """StopHyperParameterTuningJob, which stops its trials."""
-    return stop_job(TuningJob(backend, TUNING, params[NAME]))
-
-
-def list_(backend: Backend, params: Document) -> Document:
-    """ListHyperParameterTuningJobs."""
-    return page_of_jobs(backend, TUNING, TuningJob, params, partial(_summary, backend))
-
-
 def list_trials(backend: Backend, params: Document) -> Document:
     """ListTrainingJobsForHyperParameterTuningJob."""
-    document = _read(backend, params)
+    job = TuningJob(backend, TUNING, params[NAME])
+    document = job.reap(job.read())
     with backend.store.read() as transaction:
         shown = tuning_jobs.summaries(transaction, document)
     if "StatusEquals" in params:
@@ -54,15 +28,19 @@ def list_trials(backend: Backend, params: Document) -> Document:
     return page(shown, params, member=member, sort=lambda item: (item[field], item["TrainingJobName"]))
 
 
-def _read(backend: Backend, params: Document) -> Document:
-    job = TuningJob(backend, TUNING, params[NAME])
-    return job.reap(job.read())
+def _describe(backend: Backend, job: Document) -> Document:
+    with backend.store.read() as transaction:
+        return tuning_jobs.describe(transaction, job)
 
 
 def _summary(backend: Backend, job: Document) -> Document:
-    with backend.store.read() as transaction:
-        document = tuning_jobs.describe(transaction, job)
+    document = _describe(backend, job)
     shown = pick(document, NAME, ARN, STATUS, "CreationTime", "HyperParameterTuningEndTime", "LastModifiedTime")
     shown |= pick(document, "TrainingJobStatusCounters", "ObjectiveStatusCounters")
     config = document[CONFIG]
     return shown | {"Strategy": config["Strategy"], "ResourceLimits": config["ResourceLimits"]}
+
+
+OPERATIONS = operations(TUNING, handle=TuningJob, create=tuning_jobs.create, describe=_describe, summary=_summary) | {
+    "ListTrainingJobsForHyperParameterTuningJob": list_trials
+}

@@ -5,8 +5,6 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-selective-ex.html
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from medloop.definition.read import OUTCOMES, Definition, Step
 from medloop.local.engine.executions import pipeline_of, read
 from medloop.local.engine.results import recorded
@@ -18,25 +16,12 @@ _OF_ITS_EXECUTION = ("AttemptCount", "CacheHitResult", "FailureReason")
 _ENDED = ("Failed", "Succeeded", "Stopped")
 
 
-@dataclass(frozen=True)
 class Selection:
-    """A SelectiveExecutionConfig.
+    """A SelectiveExecutionConfig: the names of the steps that run, and the execution that others' results come from."""
 
-    Args:
-        selected: Names of the steps that run.
-        source: ARN of the execution that the results of others come from; empty for none.
-    """
-
-    selected: frozenset[str]
-    source: str = ""
-
-    @classmethod
-    def from_config(cls, config: Document) -> Selection:
-        """Read a SelectiveExecutionConfig."""
-        return cls(
-            frozenset(step["StepName"] for step in config["SelectedSteps"]),
-            config.get("SourcePipelineExecutionArn", ""),
-        )
+    def __init__(self, config: Document) -> None:
+        self.selected = frozenset(step["StepName"] for step in config["SelectedSteps"])
+        self.source: str = config.get("SourcePipelineExecutionArn", "")
 
     def reused(self, transaction: Transaction, pipeline: str, definition: Definition) -> list[Document]:
         """Records of the steps whose results are taken from the source execution.

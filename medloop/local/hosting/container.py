@@ -92,7 +92,7 @@ class Container:
             env["SAGEMAKER_BIND_TO_PORT"] = str(port)
             process = processes.start(argv, cwd=folder.root / "code", env=env, with_parent=True)
         except (StagingError, ServiceError, OSError) as error:
-            _clear(folder, temporary)
+            folder.clear(temporary)
             raise StartError(str(error)) from error
         assert process.stdout is not None  # noqa: S101 (an invariant of PIPE)
         threading.Thread(target=log.follow, args=(process.stdout,), daemon=True).start()
@@ -175,7 +175,7 @@ class Container:
         if self.running:
             processes.signal_own_group(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        _clear(self.folder, self.temporary)
+        self.folder.clear(self.temporary)
 
     def _did_not_pass(self) -> str:
         last = _last_line(self.log.path)
@@ -199,7 +199,7 @@ def clear_endpoint(folder: Path) -> None:
     """End the containers that an earlier supervisor left below an endpoint's folder, and delete it."""
     for container in folder.glob("*"):
         temporary = container / "temporary"
-        _clear(Folder(container), temporary.read_text() if temporary.is_file() else "")
+        Folder(container).clear(temporary.read_text() if temporary.is_file() else "")
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -247,13 +247,6 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def _clear(folder: Folder, temporary: str) -> None:
-    processes.kill_strays(folder.ml)
-    if temporary:
-        shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(folder.root, ignore_errors=True)
 
 
 def _last_line(path: Path) -> str:

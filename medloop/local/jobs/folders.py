@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from medloop.container.paths import PREFIX
+from medloop.local import processes
 from medloop.local.errors import StagingError
 
 _PREFIX = re.compile(rf"(?<![\w./-]){re.escape(PREFIX)}(?=/|$|[\s,;:'\"])")
@@ -46,6 +48,13 @@ class Folder:
         if not (path == PREFIX or path.startswith(f"{PREFIX}/")) or ".." in relative.parts:
             raise StagingError(f"LocalPath '{path}' must be below {PREFIX}")
         return self.ml / relative
+
+    def clear(self, temporary: str) -> None:
+        """Kill what runs in it and delete it, a process's own TMPDIR before; the folder itself comes last."""
+        processes.kill_strays(self.ml)
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
 
     def rewrite(self, text: str, alias: Path | None = None) -> str:
         """Text with /opt/ml replaced by the staged folder, or by an alias of it."""

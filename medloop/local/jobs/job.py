@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -142,10 +141,7 @@ class Job:
 
     def clear(self, document: Document) -> None:
         """Kill what it left running and delete its folders; the one by which it is known comes last."""
-        processes.kill_strays(self.folder.ml)
-        if document.get("_temporary"):
-            shutil.rmtree(document["_temporary"], ignore_errors=True)
-        shutil.rmtree(self.folder.root, ignore_errors=True)
+        self.folder.clear(document.get("_temporary", ""))
 
     def withdraw_outputs(self) -> None:
         """Take back the outputs that it has stored already, as it fails now."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from medloop.local import processes
 from medloop.local.errors import check_name, in_use, invalid
-from medloop.local.jobs.job import ENDED, ENGINE_DIED, TRAINING, TUNING, Job, read_job
+from medloop.local.jobs.job import ENDED, ENGINE_DIED, TRAINING, TUNING, Job, JobKind, read_job
 from medloop.local.requests import check_request
 from medloop.local.state.home import now
 from medloop.local.state.store import Document, Table, Transaction, pick
@@ -29,11 +29,12 @@ _MAX_SUMMARIES = 50
 _UNSUPPORTED_IN_DEFINITION = ("HyperParameterTuningResourceConfig",)
 
 
-def create(write: Transaction, request: Document, start: Callable[[], processes.Identity]) -> Document:
+def create(write: Transaction, _: JobKind, request: Document, start: Callable[[], processes.Identity]) -> Document:
     """Record a new tuning job.
 
     Args:
         write: The transaction.
+        _: Tuning: the signature is that of `create_job`.
         request: CreateHyperParameterTuningJob's, checked against the service's model.
         start: Names the process that will run it; called once the request is valid.
 

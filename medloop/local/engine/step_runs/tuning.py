@@ -20,7 +20,7 @@ class Tuning(StepRunner):
         name = _name(run)
         request = run.request(**{NAME: name})
         with run.backend.store.write() as write:
-            document = tuning_jobs.create(write, request, processes.own_identity)
+            document = tuning_jobs.create(write, TUNING, request, processes.own_identity)
             write.put(Table.TUNING_JOBS, name, {**document, "_execution": run.execution})
         metadata = {"TuningJob": {"Arn": TUNING.arn(name)}}
         run.show(Metadata=metadata)
