@@ -44,7 +44,7 @@ def load_handler(code: Path, handler: str) -> Handler:
     for name in _project_modules():
         del sys.modules[name]
     leave_checkout(checkout, sys.path, sys.meta_path)
-    sys.meta_path.insert(0, BundleFinder(PACKAGES, str(code)))
+    sys.meta_path.insert(0, BundleFinder(str(code)))
     spec = importlib.util.spec_from_file_location("function_main", code / f"{module}.py")
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"No module named {module!r}")

@@ -11,7 +11,6 @@ from medloop.local.engine import executions
 from medloop.local.engine.executions import RUNNING, reap
 from medloop.local.engine.graph import read_graph, typed_parameters
 from medloop.local.engine.selection import Selection
-from medloop.local.engine.step_runs.runners import RUN_LOCALLY
 from medloop.local.errors import invalid
 from medloop.local.state import pipeline_versions
 from medloop.local.state.backend import Backend
@@ -39,7 +38,7 @@ def start(backend: Backend, params: Document) -> Document:
         if known:
             return known
         version = pipeline_versions.find(write, pipeline, params.get("PipelineVersionId"))
-        definition = read_graph(version["PipelineDefinition"], RUN_LOCALLY)
+        definition = read_graph(version["PipelineDefinition"])
         document = _new_execution(version, definition, params)
         arn, name = document["PipelineExecutionArn"], pipeline["PipelineName"]
         reused: list[Document] = []

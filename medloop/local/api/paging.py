@@ -22,7 +22,6 @@ def page(
     *,
     member: str,
     sort: Callable[[Document], tuple[Any, ...]],
-    max_page: int = _MAX_PAGE,
 ) -> Document:
     """One page of a list.
 
@@ -31,7 +30,6 @@ def page(
         params: The request: SortOrder (Ascending by default), MaxResults (10 by default) and NextToken.
         member: The response's field for the items.
         sort: Sort key of an item, unique among them (its last part is an ARN or a name).
-        max_page: The most items that a page may have.
 
     Raises:
         ServiceError: ValidationException for a token that isn't one.
@@ -41,7 +39,7 @@ def page(
     if params.get("NextToken"):
         last = _decode(params["NextToken"])
         ordered = [item for item in ordered if (sort(item) < last if descending else sort(item) > last)]
-    count = min(params.get("MaxResults", _DEFAULT_PAGE), max_page)
+    count = min(params.get("MaxResults", _DEFAULT_PAGE), _MAX_PAGE)
     response: Document = {member: ordered[:count]}
     if len(ordered) > count:
         response["NextToken"] = _encode(sort(ordered[count - 1]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from medloop.local.api.paging import is_listed, page, page_of_records
 from medloop.local.engine.executions import RUNNING, reap
 from medloop.local.engine.graph import read_graph
-from medloop.local.engine.step_runs.runners import RUN_LOCALLY
 from medloop.local.errors import ServiceError, check_name, in_use, invalid, not_found
 from medloop.local.state import pipeline_versions
 from medloop.local.state.backend import Backend
@@ -146,5 +145,5 @@ def _definition(backend: Backend, params: Document) -> str:
             raise invalid(f"PipelineDefinitionS3Location can't be read: {error.message}") from error
     else:
         raise invalid("Either PipelineDefinition or PipelineDefinitionS3Location must be given.")
-    read_graph(text, RUN_LOCALLY)
+    read_graph(text)
     return text

@@ -52,12 +52,7 @@ class Attempted:
 
 
 def attempt(run: StepRun, runner: Callable[[StepRun], StepResult] = run_step) -> Attempted:
-    """Take a step's result from the cache, or run it until it succeeds or may not be tried again.
-
-    Args:
-        run: The step.
-        runner: Runs it once; it raises nothing.
-    """
+    """Take a step's result from the cache, or have `runner` (it raises nothing) run it until no retry is left."""
     lookup = _look_up(run)
     if lookup.hit is not None:
         return Attempted(lookup.hit)

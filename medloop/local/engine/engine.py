@@ -37,7 +37,6 @@ from medloop.local.engine.expressions import Scope
 from medloop.local.engine.graph import read_graph, typed_parameters
 from medloop.local.engine.results import recorded
 from medloop.local.engine.step_runs.base import StepResult, StepRun
-from medloop.local.engine.step_runs.runners import RUN_LOCALLY
 from medloop.local.errors import failure_reason
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import now
@@ -60,7 +59,7 @@ class Engine:
     def __init__(self, backend: Backend, execution: Document, stop: threading.Event) -> None:
         self.backend = backend
         self.arn: str = execution["PipelineExecutionArn"]
-        self.definition: Definition = read_graph(execution["_definition"], RUN_LOCALLY)
+        self.definition: Definition = read_graph(execution["_definition"])
         self.scope = _scope(backend, execution, self.definition)
         self.limit = _limit(execution)
         self.stop = stop

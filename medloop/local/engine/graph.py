@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from medloop.definition.caching import max_age
@@ -17,15 +17,12 @@ from medloop.definition.structure import (
     undeclared_parameters,
 )
 from medloop.errors import SettingError
+from medloop.local.engine.step_runs.runners import RUN_LOCALLY
 from medloop.local.errors import ServiceError, invalid
 
 
-def read_graph(text: str, known_types: Collection[str]) -> Definition:
-    """Read and check a definition.
-
-    Args:
-        text: The definition's JSON.
-        known_types: Step types that can be run.
+def read_graph(text: str) -> Definition:
+    """Read and check a definition's JSON.
 
     Raises:
         ServiceError: ValidationException that names the step and what is wrong with it.
@@ -35,7 +32,7 @@ def read_graph(text: str, known_types: Collection[str]) -> Definition:
         for name in repeated_names(definition):
             raise _malformed(f"Step names must be unique: '{name}' is used twice")
         for step in definition.steps:
-            _check(step, definition, known_types)
+            _check(step, definition)
         definition.in_order()
     except SettingError as error:
         reason = str(error).removeprefix(PREFIX)
@@ -47,15 +44,15 @@ def _malformed(message: str) -> ServiceError:
     return invalid(f"Unable to parse pipeline definition. {message}")
 
 
-def _check(step: Step, definition: Definition, known_types: Collection[str]) -> None:
+def _check(step: Step, definition: Definition) -> None:
     if len(step.name) > MAX_NAME or not is_name(step.name):
         raise _malformed(f"'{step.name}' is no valid Name: 1 to {MAX_NAME} letters, digits, hyphens and underscores")
     if outer_condition(step) is not None:
         raise _malformed(f"Condition step '{step.name}' is within another one")
-    if step.type not in known_types:
+    if step.type not in RUN_LOCALLY:
         raise _malformed(
             f"Step '{step.name}' has the type '{step.type}', "
-            f"which the local backend doesn't run (it runs {', '.join(sorted(known_types))})"
+            f"which the local backend doesn't run (it runs {', '.join(sorted(RUN_LOCALLY))})"
         )
     for need in absent_steps(definition, step):
         raise _malformed(f"Step '{step.name}' refers to '{need}', which is no step")

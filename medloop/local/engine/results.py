@@ -10,12 +10,7 @@ from medloop.local.tuning import tuning_jobs
 
 
 def property_files(declared: list[Document], job: Document) -> dict[str, str]:
-    """The S3 URI of each property file that a Processing step declares, by name.
-
-    Args:
-        declared: The step's PropertyFiles.
-        job: The processing job's record.
-    """
+    """The S3 URI of each property file that a Processing step declares, by name; from the record of its job."""
     outputs = job.get("ProcessingOutputConfig", {}).get("Outputs") or []
     uris = {output["OutputName"]: output["S3Output"]["S3Uri"].rstrip("/") for output in outputs}
     return {

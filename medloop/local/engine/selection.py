@@ -24,12 +24,7 @@ class Selection:
         self.source: str = config.get("SourcePipelineExecutionArn", "")
 
     def reused(self, transaction: Transaction, pipeline: str, definition: Definition) -> list[Document]:
-        """Records of the steps whose results are taken from the source execution.
-
-        Args:
-            transaction: The records.
-            pipeline: The pipeline's name.
-            definition: Its definition, by which the selected steps will run.
+        """Records of the steps whose results are taken from the source execution of the pipeline of that name.
 
         Raises:
             ServiceError: ValidationException: the selection has a gap, or a result that it needs is not in the source.

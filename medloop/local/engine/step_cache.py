@@ -40,14 +40,7 @@ class Lookup:
 
 
 def look_up(backend: Backend, execution: str, step: Step, scope: Scope) -> Lookup:
-    """Look for an earlier run of a step.
-
-    Args:
-        backend: The backend.
-        execution: ARN of the execution that the step belongs to.
-        step: The step.
-        scope: The values that its expressions may refer to.
-    """
+    """Look for an earlier run of a step; `execution` is the ARN of the one that it belongs to now."""
     key = key_of(execution, step, scope)
     if not key:
         return Lookup()

@@ -159,9 +159,9 @@ class Container:
             return False
         return False
 
-    def retire(self, seconds: float = DRAIN_SECONDS) -> None:
+    def retire(self) -> None:
         """End it once it has finished its requests: no client sends new ones after the record names another."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + DRAIN_SECONDS
         while self.running and self.busy() and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         self.end()

@@ -27,12 +27,7 @@ _DEFAULT_CONCURRENCY = 4
 
 
 class Queue:
-    """The requests that wait for one endpoint.
-
-    Args:
-        backend: The backend.
-        name: The endpoint.
-    """
+    """The requests that wait for the endpoint of that name."""
 
     def __init__(self, backend: Backend, name: str) -> None:
         self.backend = backend

@@ -25,11 +25,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Folder:
-    """A job's staged folder.
-
-    Args:
-        root: `<home>/jobs/<job>`.
-    """
+    """A staged folder: `<home>/jobs/<job>` of a job, `<home>/endpoints/<endpoint>/<id>` of a container."""
 
     root: Path
 

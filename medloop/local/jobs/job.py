@@ -32,12 +32,7 @@ ENGINE_DIED = f"{INTERNAL}: engine died (the process that ran the job is gone); 
 
 @dataclass(frozen=True)
 class JobKind:
-    """One kind of job.
-
-    Args:
-        type: How the service spells it.
-        table: The table of its records.
-    """
+    """One kind of job: the service's names for it, and the table of its records."""
 
     type: JobType
     table: Table

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -38,22 +38,16 @@ _CHANGES: dict[str, tuple[tuple[int, int | None, bool], ...]] = {
 
 
 class BundleFinder:
-    """Finds this project's packages in the bundle or nowhere.
+    """Finds this project's packages in the unpacked bundle `code` or nowhere."""
 
-    Args:
-        packages: Top-level names that only the bundle may supply.
-        code: The unpacked bundle.
-    """
-
-    def __init__(self, packages: Sequence[str], code: str) -> None:
-        self.packages = frozenset(packages)
+    def __init__(self, code: str) -> None:
         self.code = code
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The module's spec; None for packages of others. Raises ModuleNotFoundError if the bundle lacks it."""
-        if fullname.partition(".")[0] not in self.packages:
+        if fullname.partition(".")[0] not in PACKAGES:
             return None
         spec = PathFinder.find_spec(fullname, [self.code] if path is None else path, target)
         if spec is None:
@@ -111,12 +105,12 @@ def _leads_to(finder: Any, checkout: str) -> bool:
     return any(_below(os.path.realpath(folder), [checkout]) for folder in mapping.values())
 
 
-def install(settings: dict[str, Any], add_hook: Callable[[Callable[[str, tuple[Any, ...]], None]], None]) -> None:
-    """Apply `job_site.json`: `packages`, `code`, `checkout`, `protected`, `allowed`."""
+def install(settings: dict[str, Any]) -> None:
+    """Apply `job_site.json`: `code`, `checkout`, `protected`, `allowed`."""
     leave_checkout(settings["checkout"], sys.path, sys.meta_path)
-    sys.meta_path.insert(0, BundleFinder(settings["packages"], settings["code"]))
-    add_hook(InputGuard(settings["protected"], settings["allowed"]))
+    sys.meta_path.insert(0, BundleFinder(settings["code"]))
+    sys.addaudithook(InputGuard(settings["protected"], settings["allowed"]))
 
 
 if __name__ == "sitecustomize":
-    install(json.loads(Path(__file__).with_name("job_site.json").read_text(encoding="utf-8")), sys.addaudithook)
+    install(json.loads(Path(__file__).with_name("job_site.json").read_text(encoding="utf-8")))

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from medloop.local import processes
 from medloop.local.errors import MAX_REASON, RequestError, StagingError, failure_reason
@@ -28,7 +28,7 @@ from medloop.local.state.log_streams import LogStream
 from medloop.local.state.store import Document
 from medloop.log_metrics import metric_patterns
 
-STOP_GRACE_SECONDS: Final = 120.0
+_STOP_GRACE_SECONDS = 120.0
 """SageMaker's time between SIGTERM and SIGKILL."""
 _DEFAULT_RUNTIME = 86_400
 _POLL_SECONDS = 0.05
@@ -43,19 +43,18 @@ class ProcessExit:
     cause: str | None
 
 
-def run_job(job: Job, stop: threading.Event, grace: float = STOP_GRACE_SECONDS) -> Document:
+def run_job(job: Job, stop: threading.Event) -> Document:
     """Run a recorded processing or training job to its end; returns its last record.
 
     Args:
         job: A job in progress whose supervisor is this process.
         stop: Ends the job when set.
-        grace: Seconds between SIGTERM and SIGKILL.
     """
 
     def work(document: Document, log: LogStream) -> Document:
         log.patterns = metric_patterns(document.get("AlgorithmSpecification", {}).get("MetricDefinitions"))
         launch = stage(job, document)
-        return _finish(job, _run_process(job, launch, log, stop_requested(job, stop), grace), log)
+        return _finish(job, _run_process(job, launch, log, stop_requested(job, stop)), log)
 
     return run_recorded(job, work, **({"SecondaryStatus": "Downloading"} if job.kind is TRAINING else {}))
 
@@ -98,9 +97,7 @@ def stop_requested(job: Job, stop: threading.Event) -> Callable[[], bool]:
     return requested
 
 
-def _run_process(
-    job: Job, launch: Launch, log: LogStream, stop_requested: Callable[[], bool], grace: float
-) -> ProcessExit:
+def _run_process(job: Job, launch: Launch, log: LogStream, stop_requested: Callable[[], bool]) -> ProcessExit:
     try:
         process = processes.start(launch.argv, cwd=launch.cwd, env=launch.env)
     except OSError as error:
@@ -114,7 +111,7 @@ def _run_process(
     assert process.stdout is not None  # noqa: S101 (an invariant of PIPE)
     follower = threading.Thread(target=log.follow, args=(process.stdout,), daemon=True)
     follower.start()
-    cause = _supervise(process, limit, stop_requested, grace)
+    cause = _supervise(process, limit, stop_requested)
     # As in a container, all other processes end with the first one; they would keep the log open, too.
     processes.signal_own_group(process.pid, signal.SIGKILL)
     processes.kill_strays(job.folder.ml)
@@ -122,23 +119,21 @@ def _run_process(
     return ProcessExit(process.wait(), cause)
 
 
-def _supervise(
-    process: subprocess.Popen[str], limit: float, stop_requested: Callable[[], bool], grace: float
-) -> str | None:
+def _supervise(process: subprocess.Popen[str], limit: float, stop_requested: Callable[[], bool]) -> str | None:
     """Wait until the process has ended (but isn't reaped, so that its group's number stays taken)."""
     deadline = time.monotonic() + limit
     while not _ended(process):
         if stop_requested() or time.monotonic() > deadline:
             cause = "MaxRuntimeExceeded" if time.monotonic() > deadline else "Stopped"
-            _terminate(process, grace)
+            _terminate(process)
             return cause
         time.sleep(_POLL_SECONDS)
     return None
 
 
-def _terminate(process: subprocess.Popen[str], grace: float) -> None:
+def _terminate(process: subprocess.Popen[str]) -> None:
     processes.signal_own_group(process.pid, signal.SIGTERM)
-    patience = time.monotonic() + grace
+    patience = time.monotonic() + _STOP_GRACE_SECONDS
     while not _ended(process):
         if time.monotonic() > patience:
             processes.signal_own_group(process.pid, signal.SIGKILL)

@@ -192,7 +192,6 @@ def write_site(
     site = folder.root / "site"
     shutil.copyfile(job_site.__file__, site / "sitecustomize.py")
     settings = {
-        "packages": job_site.PACKAGES,
         "code": str(code or folder.root / "code"),
         "checkout": os.path.realpath(Path(medloop.__file__).parents[1]),
         "protected": _protected(os.path.realpath(backend.home.buckets), staged),

@@ -31,13 +31,7 @@ def environment(home: Home, requested: Mapping[str, str]) -> dict[str, str]:
 
 
 def link_events(objects: Objects, job: Document, ml: Path) -> list[Path]:
-    """Link the folder of TensorBoard's event files to the bucket's own, which the job may write; returns that folder.
-
-    Args:
-        objects: The buckets.
-        job: The training job's request.
-        ml: What the job sees as /opt/ml.
-    """
+    """Link the folder of TensorBoard's events to the bucket's own, which the job may write; returns the latter."""
     config = job.get("TensorBoardOutputConfig")
     if not config:
         return []

@@ -83,10 +83,7 @@ def read_resource(transaction: Transaction, table: Table, name: str, what: str, 
         transaction: The records.
         table: Its table.
         name: Its name.
-        what: The service's words for it.
+        what: The service's words for it, in the ValidationException (ServiceError) that says that there is none.
         resource: Its type in an ARN.
-
-    Raises:
-        ServiceError: ValidationException: there is none.
     """
     return transaction.require(table, name, invalid(f'Could not find {what} "{arn(f"{resource}/{name}")}".'))

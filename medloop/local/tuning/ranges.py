@@ -47,15 +47,7 @@ class CategoricalRange:
 
 @dataclass(frozen=True)
 class NumericRange:
-    """An integer or continuous hyperparameter.
-
-    Args:
-        name: The hyperparameter.
-        kind: Integer or Continuous.
-        low: The least value.
-        high: The greatest.
-        scaling: Linear, Logarithmic or ReverseLogarithmic; Auto is decided before.
-    """
+    """An integer or continuous hyperparameter from `low` to `high`, both included; Auto scaling is decided before."""
 
     name: str
     kind: Literal["Integer", "Continuous"]

@@ -32,14 +32,7 @@ _MAX_WITHOUT_OBJECTIVE = 5
 
 @dataclass
 class TrialRun:
-    """A trial with its job.
-
-    Args:
-        trial: The search's.
-        job: The training job.
-        log: Its log's file.
-        patterns: The objective's regular expression by its name.
-    """
+    """A trial of the search, its training job, that job's log, and the objective's regular expression by its name."""
 
     trial: SearchTrial
     job: Job

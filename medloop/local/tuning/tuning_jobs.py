@@ -34,7 +34,6 @@ def create(write: Transaction, _: JobKind, request: Document, start: Callable[[]
 
     Args:
         write: The transaction.
-        _: Tuning: the signature is that of `create_job`.
         request: CreateHyperParameterTuningJob's, checked against the service's model.
         start: Names the process that will run it; called once the request is valid.
 

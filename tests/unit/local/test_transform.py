@@ -77,6 +77,19 @@ def test_one_refused_object_fails_the_job_and_leaves_no_answers(hosting: Hosting
     assert "Contents" not in hosting.local.s3.list_objects_v2(Bucket=BUCKET, Prefix="out/")
 
 
+def test_job_that_fails_while_storing_withdraws_the_outputs_stored_before(hosting: Hosting) -> None:
+    """The second response can't be stored, as its key is part of another object's: the first one is gone again."""
+    hosting.model("one")
+    put(hosting, a=b"1", b=b"22")
+    hosting.local.s3.put_object(Bucket=BUCKET, Key="out/x/b.png.out/other", Body=b"3")
+    hosting.local.sagemaker.create_transform_job(**request("one"))
+    ended = finished(hosting)
+    assert ended["TransformJobStatus"] == "Failed"
+    assert "can't store 'out/x/b.png.out'" in ended["FailureReason"]
+    left = hosting.local.s3.list_objects_v2(Bucket=BUCKET, Prefix="out/")["Contents"]
+    assert [item["Key"] for item in left] == ["out/x/b.png.out/other"]
+
+
 def test_transform_can_be_stopped_and_needs_a_model(hosting: Hosting) -> None:
     """Stopped, without answers; a model that doesn't exist is refused at once."""
     hosting.model("one")
