@@ -27,7 +27,7 @@ from medloop.imaging.classify_dataset import LabelledImages, fit_rule
 from medloop.imaging.images import load_images
 from medloop.imaging.networks import build, describe
 from medloop.training.classification_task import ClassificationTask
-from medloop.training.seeding import seed_everything
+from medloop.training.compute import seed_everything
 from medloop.training.trainer import Trainer
 
 PRESET = Path(__file__).parent.parent / "pipelines" / "presets" / "plane-demo.yaml"

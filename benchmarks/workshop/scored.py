@@ -22,7 +22,7 @@ from medloop.documents.hyperparameters import (
 from medloop.imaging import networks
 from medloop.imaging.auroc import macro_auroc
 from medloop.imaging.volumes import label_map
-from medloop.training.seeding import seed_everything
+from medloop.training.compute import seed_everything
 from medloop.training.segmentation_task import mean_dice
 from workshop import loops, models, ours
 from workshop.loops import Files

@@ -41,9 +41,6 @@ class Cluster:
         Source of both: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
         ("Distributed Training Configuration") and the SDK's sagemaker/train/container_drivers/scripts/environment.py.
 
-        Args:
-            environ: The environment.
-
         Raises:
             SettingError: The description of hosts or network is malformed.
         """

@@ -58,15 +58,6 @@ class LaunchPlan:
         """Number of processes on all hosts."""
         return self.processes_per_host * self.num_hosts
 
-    def to_text(self) -> str:
-        """Write the plan as the launcher's argument."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_text(cls, text: str) -> LaunchPlan:
-        """Read the result of `to_text`."""
-        return cls(**json.loads(text))
-
 
 def launch(
     strategy: str,
@@ -131,7 +122,7 @@ def make_plan(cluster: Cluster, processes: int, gpus: int, port: int = PORT) -> 
 def command(plan: LaunchPlan, argv: Sequence[str]) -> list[str]:
     """Make the launcher's command line."""
     program = os.path.abspath(argv[0])
-    return [sys.executable, "-m", "medloop.container.torchrun", plan.to_text(), program, *argv[1:]]
+    return [sys.executable, "-m", "medloop.container.torchrun", json.dumps(asdict(plan)), program, *argv[1:]]
 
 
 def environment(plan: LaunchPlan, environ: Mapping[str, str], cores: int | None = None) -> dict[str, str]:

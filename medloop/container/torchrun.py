@@ -10,6 +10,7 @@ failure reason is reported.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -69,11 +70,11 @@ def main(argv: Sequence[str]) -> int:
     """Run the processes; returns the exit code.
 
     Args:
-        argv: The plan's text, the program and its arguments.
+        argv: The plan as JSON, the program and its arguments.
     """
     stop = StopSignal()
     stop.listen()
-    plan = LaunchPlan.from_text(argv[0])
+    plan = LaunchPlan(**json.loads(argv[0]))
     with tempfile.TemporaryDirectory(prefix="medloop-ranks-") as name:
         folder = Path(name)
         os.environ[failures.FOLDER_VARIABLE] = name

@@ -29,7 +29,7 @@ def choose_batch_size(
     reserved = [torch.empty_like(weight) for weight in parallel.parameters for _ in range(2)]
     attempt = partial(_try_rows, task, parallel, optimisation)
     with translate_oom(settings, device):
-        rows = int(ranks.smallest(largest_that_fits(attempt, -(-limit // ranks.size))))
+        rows = int(min(ranks.gather(largest_that_fits(attempt, -(-limit // ranks.size)))))
     del reserved
     whole = rows * ranks.size
     batch_size, accumulation = max(requested, whole), -(-requested // whole)

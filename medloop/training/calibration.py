@@ -73,22 +73,19 @@ def find_temperature(logits: Floats, labels: Integers) -> float | None:
         None if every case is classified correctly: the likelihood has no maximum then, and the temperature would be
         the bound. 1 if all logits are equal.
     """
-    if bool((logits[range(len(labels)), labels] > _largest_other(logits, labels)).all()):
+    own = logits[range(len(labels)), labels]
+    others = np.where(np.arange(logits.shape[1]) == labels[:, None], -np.inf, logits).max(axis=1)
+    if (own > others).all():
         return None
 
     def slope(inverse: float) -> float:
         expected = (softmax(logits * inverse, axis=1) * logits).sum(axis=1)
-        return float((expected - logits[range(len(labels)), labels]).mean())
+        return float((expected - own).mean())
 
     coldest, hottest = slope(1 / LOWEST), slope(1 / HIGHEST)
     if coldest <= 0:
         return 1.0 if hottest >= 0 else LOWEST
     return HIGHEST if hottest >= 0 else 1 / float(brentq(slope, 1 / HIGHEST, 1 / LOWEST, xtol=1e-12))
-
-
-def loss_at(logits: Floats, labels: Integers, temperature: float) -> float:
-    """Compute the mean negative log-likelihood."""
-    return -float(log_softmax(logits / temperature, axis=1)[range(len(labels)), labels].mean())
 
 
 def find_threshold(positive: NDArray[np.bool_], scores: Floats) -> float | None:
@@ -130,16 +127,11 @@ def _operating_points(probabilities: Floats, labels: Integers, classes: Sequence
     return {name: threshold for name, threshold in thresholds.items() if threshold is not None}
 
 
-def _largest_other(logits: Floats, labels: Integers) -> Floats:
-    """Find each case's largest logit of the classes that it doesn't have [N]."""
-    others: Floats = np.where(np.arange(logits.shape[1]) == labels[:, None], -np.inf, logits).max(axis=1)
-    return others
-
-
 def _temperature_text(logits: Floats, labels: Integers, temperature: float | None) -> str:
     if temperature is None:
         return "no temperature, as every case is classified correctly"
-    before, after = (loss_at(logits, labels, t) for t in (1.0, temperature))
+    likelihoods = (log_softmax(logits / t, axis=1)[range(len(labels)), labels] for t in (1.0, temperature))
+    before, after = (-float(likelihood.mean()) for likelihood in likelihoods)
     return f"temperature {temperature:.4f} (loss {before:.4f}, with it {after:.4f})"
 
 

@@ -9,7 +9,6 @@ complete; the service may copy only a part of it, so every file is verified befo
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -29,6 +28,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from medloop.documents.model import Best
 from medloop.errors import DataError, TargetError
+from medloop.imaging.cache import file_digest
 from medloop.training.ranks import Ranks
 from medloop.training.weights import BEST_FILES
 
@@ -133,10 +133,7 @@ class CheckpointWriter:
     def save(self, progress: Progress, tensors: Mapping[str, Tensor], best: Path | None) -> None:
         """Copy everything now, and write it in the background; waits until the last checkpoint is written.
 
-        Args:
-            progress: The state of the run.
-            tensors: Tensors by name; every process has its part.
-            best: The file of the best weights so far.
+        Every process has its part of `tensors`; `best` is the file of the best weights so far.
 
         Raises:
             TargetError: The last checkpoint couldn't be written.
@@ -148,7 +145,7 @@ class CheckpointWriter:
         self.ranks.barrier()
         copied, name = progress.model_copy(deep=True), best.name if best else None
         # Only the first process's host has that file. Manifests must be equal: all hosts write to one S3 prefix.
-        digest = self.ranks.text_of_first(sha256(best) if best and self.ranks.first else "")
+        digest = self.ranks.text_of_first(file_digest(best) if best and self.ranks.first else "")
         manifest = Manifest(
             version=VERSION, run=self.run, progress=copied, best_file=name, best_sha256=digest, files={}
         )
@@ -199,7 +196,7 @@ class CheckpointWriter:
     def _entries(self, partial: Path) -> dict[str, FileEntry]:
         """Describe the files of this process: DCP names them by the process's number, from 1."""
         own = sorted(partial.glob(f"shard-{self.ranks.rank + 1:05d}-*.safetensors"))
-        return {path.name: FileEntry(size=path.stat().st_size, sha256=sha256(path)) for path in own}
+        return {path.name: FileEntry(size=path.stat().st_size, sha256=file_digest(path)) for path in own}
 
     def _complete(self, partial: Path, manifest: Manifest) -> None:
         (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -242,9 +239,3 @@ def read_manifest(checkpoint: Path) -> Manifest:
         raise DataError(f"torn, {MANIFEST} can't be read ({error.strerror})") from None
     except (ValueError, ValidationError, RecursionError):
         raise DataError(f"torn, {MANIFEST} is damaged") from None
-
-
-def sha256(path: Path) -> str:
-    """Compute a file's SHA-256, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

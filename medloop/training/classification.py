@@ -22,12 +22,11 @@ from medloop.imaging.classify_dataset import fit_rule, list_images, load_labelle
 from medloop.imaging.device import pick_device
 from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
 from medloop.training.classification_task import ClassificationTask, min_training_rows
-from medloop.training.compute import channels_last
+from medloop.training.compute import channels_last, seed_everything
 from medloop.training.placement import GpuMemory, place_images
 from medloop.training.pretrained import load_pretrained
 from medloop.training.provenance import Provenance
 from medloop.training.ranks import Ranks, join_ranks
-from medloop.training.seeding import seed_everything
 from medloop.training.tracking.open import tracking
 from medloop.training.trainer import FitResult, Trainer
 from medloop.training.weights import write_model

@@ -1,4 +1,4 @@
-"""Computation of a network: memory layout, recomputed activations, determinism.
+"""Computation of a network: seeds, memory layout, recomputed activations, determinism.
 
 The results differ by rounding only.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,6 +18,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from medloop.documents.hyperparameters import Hyperparameters
 from medloop.documents.networks import Traits
 from medloop.imaging.upsampling import replace_upsampling
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def prepare_process(settings: Hyperparameters, device: torch.device) -> None:
@@ -52,10 +61,8 @@ def channels_last(settings: Hyperparameters, traits: Traits) -> bool:
 
 
 def _to_channels_last(model: nn.Module) -> None:
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in model.parameters():
-        if weight.ndim in formats:
-            weight.data = weight.data.contiguous(memory_format=formats[weight.ndim])
+        weight.data = to_layout(weight.data, last=True)
 
 
 def _recompute(block: nn.Module) -> None:
@@ -83,7 +90,7 @@ def _frozen_statistics(block: nn.Module) -> Iterator[None]:
 
 
 def to_layout(images: Tensor, *, last: bool) -> Tensor:
-    """Convert a batch to the network's layout."""
+    """Convert a batch, or weights, to the network's layout."""
     if not last or images.ndim not in (4, 5):
         return images
     return images.contiguous(memory_format=torch.channels_last if images.ndim == 4 else torch.channels_last_3d)

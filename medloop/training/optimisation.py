@@ -17,24 +17,6 @@ from medloop.imaging.device import autocast, best_precision
 from medloop.training.parallel import Parallel
 
 
-def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
-    """Compute the share of the full learning rate at an optimiser step.
-
-    Args:
-        step: 0 for the first step.
-        num_steps: Number of steps of the run.
-        warmup_fraction: Share of `num_steps` with a rising rate; the last of them has the full rate.
-
-    Returns:
-        A number in (0, 1] for every step of the run.
-    """
-    num_warmup = round(num_steps * warmup_fraction)
-    if step < num_warmup:
-        return (step + 1) / num_warmup
-    progress = (step - num_warmup) / max(1, num_steps - num_warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
 def make_optimiser(model: nn.Module, settings: Hyperparameters) -> torch.optim.AdamW:
     """Make AdamW with fused kernels; biases and the scales of normalisation layers have no weight decay."""
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -74,9 +56,12 @@ class Optimisation:
             self.averages = [weight.detach().clone() for weight in self.parallel.parameters]
 
     def learning_rate(self, step: int) -> float:
-        """Compute the learning rate of a step, from 0."""
-        factor = learning_rate_factor(step, self.total_steps, self.settings.warmup_fraction)
-        return self.settings.learning_rate * factor
+        """Compute the learning rate of a step, from 0; the last step of the warm-up has the full rate."""
+        num_warmup = round(self.total_steps * self.settings.warmup_fraction)
+        if step < num_warmup:
+            return self.settings.learning_rate * ((step + 1) / num_warmup)
+        progress = (step - num_warmup) / max(1, self.total_steps - num_warmup)
+        return self.settings.learning_rate * (0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
     def autocast(self) -> AbstractContextManager[object]:
         """Set the precision of forward passes."""
@@ -90,13 +75,14 @@ class Optimisation:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss."""
-        self.scaler.scale(self.parallel.scale_loss(loss)).backward()  # type: ignore[no-untyped-call]
+        # DDP and FSDP average gradients, and their sum is needed.
+        self.scaler.scale(loss * self.parallel.ranks.size).backward()  # type: ignore[no-untyped-call]
 
     def end_step(self, step: int) -> None:
         """Clip the gradients, change the weights, and take them into the averages."""
         if self.settings.clip_norm is not None:
             self.scaler.unscale_(self.optimiser)
-            self.parallel.clip_gradients(self.settings.clip_norm)
+            nn.utils.clip_grad_norm_(self.parallel.parameters, self.settings.clip_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.averages is not None:

@@ -90,14 +90,6 @@ class Parallel:
             for norm in norms:
                 norm.train()
 
-    def scale_loss(self, loss: Tensor) -> Tensor:
-        """Multiply a loss by the number of processes: DDP and FSDP average gradients, and their sum is needed."""
-        return loss * self.ranks.size
-
-    def clip_gradients(self, max_norm: float) -> None:
-        """Scale gradients down to a norm over the weights of all processes."""
-        torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
-
     @torch.no_grad()
     def average_statistics(self) -> None:
         """Average running statistics over processes, so that all validate the same network."""

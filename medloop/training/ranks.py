@@ -7,7 +7,7 @@ are exchanged by NCCL between GPUs; flags, texts and scores by Gloo, which waits
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -63,10 +63,6 @@ class Ranks:
         """Return the largest of the processes' values; NaN if one is NaN."""
         return max(self.gather(value), key=lambda other: float("inf") if other != other else other)
 
-    def smallest(self, value: float) -> float:
-        """Return the smallest of the processes' values."""
-        return min(self.gather(value))
-
     def any(self, flag: bool) -> bool:
         """True if the flag is set on any process, so that all decide the same."""
         return (self.size > 1 and self.largest(float(flag)) > 0) or flag
@@ -114,35 +110,25 @@ ALONE: Final = Ranks()
 
 
 @contextmanager
-def join_ranks(device: torch.device, environ: Mapping[str, str] | None = None) -> Iterator[Ranks]:
-    """Join the processes that torchrun started; `ALONE` if it started none.
-
-    Args:
-        device: Device of this process.
-        environ: The environment; the process's by default.
-    """
-    env = os.environ if environ is None else environ
-    if int(env.get("WORLD_SIZE", "1")) == 1:
+def join_ranks(device: torch.device) -> Iterator[Ranks]:
+    """Join the processes that torchrun started for this one's device; `ALONE` if it started none."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE, device_id=device if device.type == "cuda" else None)
     try:
-        yield _joined(env)
+        yield Ranks(
+            rank=dist.get_rank(),
+            size=dist.get_world_size(),
+            local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+            local_size=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+            background=cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE)),
+        )
     except BaseException:
         _abort(device)
         raise
     dist.destroy_process_group()
-
-
-def _joined(env: Mapping[str, str]) -> Ranks:
-    return Ranks(
-        rank=dist.get_rank(),
-        size=dist.get_world_size(),
-        local_rank=int(env.get("LOCAL_RANK", "0")),
-        local_size=int(env.get("LOCAL_WORLD_SIZE", "1")),
-        background=cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE)),
-    )
 
 
 def _abort(device: torch.device) -> None:

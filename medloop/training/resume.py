@@ -16,18 +16,14 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from medloop.errors import DataError, SettingError, TargetError
-from medloop.training.checkpoint import MANIFEST, VERSION, Manifest, checkpoint_names, read_manifest, sha256
+from medloop.imaging.cache import file_digest
+from medloop.training.checkpoint import MANIFEST, VERSION, Manifest, checkpoint_names, read_manifest
 from medloop.training.file_lock import lock_file
 from medloop.training.ranks import Ranks
 
 
 def newest_checkpoint(folder: Path, run: str, ranks: Ranks) -> tuple[str, Manifest] | None:
-    """Find the newest complete checkpoint, its name and manifest; the first process chooses.
-
-    Args:
-        folder: Folder of the run's checkpoints.
-        run: `Manifest.run`.
-        ranks: The processes.
+    """Find the newest complete checkpoint of a run (`Manifest.run`), its name and manifest; the first process chooses.
 
     Raises:
         SettingError: The checkpoint is of another run, or of another version of medloop.
@@ -66,13 +62,13 @@ def _check_files(checkpoint: Path, manifest: Manifest) -> None:
         entry = expected.pop(path.name, None)
         if entry is None:
             raise DataError(f"contains {path.name}, which is not in {MANIFEST}")
-        if path.is_symlink() or path.stat().st_size != entry.size or sha256(path) != entry.sha256:
+        if path.is_symlink() or path.stat().st_size != entry.size or file_digest(path) != entry.sha256:
             raise DataError(f"torn, {path.name} doesn't have the digest in the manifest")
     if expected or not manifest.files:
         raise DataError(f"torn, {next(iter(expected), 'every file')} is missing")
     if manifest.best_file is not None:
         best = checkpoint.parent / Path(manifest.best_file).name
-        if not best.is_file() or sha256(best) != manifest.best_sha256:
+        if not best.is_file() or file_digest(best) != manifest.best_sha256:
             raise DataError(f"torn, {best.name} is missing or doesn't have the digest in the manifest")
 
 

@@ -22,13 +22,12 @@ from medloop.imaging.patches import PatchSampler, TrainingVolume
 from medloop.imaging.segment_dataset import ValidationVolume
 from medloop.imaging.volume_augmentation import VolumeAugmentation
 from medloop.imaging.volumes import Shape
-from medloop.training.compute import channels_last
+from medloop.training.compute import channels_last, seed_everything
 from medloop.training.losses import VolumeLoss
 from medloop.training.placement import GpuMemory, place_volumes
 from medloop.training.pretrained import load_pretrained
 from medloop.training.provenance import Provenance
 from medloop.training.ranks import Ranks, join_ranks
-from medloop.training.seeding import seed_everything
 from medloop.training.segmentation_task import SegmentationTask
 from medloop.training.tracking.open import tracking
 from medloop.training.trainer import FitResult, Trainer

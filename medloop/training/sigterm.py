@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 
 @contextmanager
@@ -16,12 +15,7 @@ def catch_sigterm() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may have handlers
         yield received
         return
-
-    def set_event(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        received.set()
-
-    before = signal.signal(signal.SIGTERM, set_event)
+    before = signal.signal(signal.SIGTERM, lambda *_: received.set())
     try:
         yield received
     finally:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -32,7 +33,7 @@ from medloop.training.auto_batch import choose_batch_size
 from medloop.training.batch_sampler import BatchSampler, MicroBatch
 from medloop.training.checkpoint import CheckpointWriter, EpochRow, Manifest, Progress
 from medloop.training.compilation import Compiler, compile_network, synchronised
-from medloop.training.compute import prepare_network, prepare_process
+from medloop.training.compute import prepare_network, prepare_process, seed_everything
 from medloop.training.losses import Reduction
 from medloop.training.memory import translate_oom
 from medloop.training.optimisation import Optimisation
@@ -40,11 +41,10 @@ from medloop.training.parallel import parallelise
 from medloop.training.prefetch import prefetch
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.resume import load_checkpoint, lock_checkpoint_dir, newest_checkpoint
-from medloop.training.seeding import seed_everything
 from medloop.training.sigterm import catch_sigterm
 from medloop.training.task import Batch, Task
 from medloop.training.tracking.open import Tracking
-from medloop.training.weights import best_file, restore_weights, save_state
+from medloop.training.weights import best_file, save_state
 
 CHECK_EVERY = 25
 """Steps between two checks of the loss; each check makes the CPU wait for the GPU."""
@@ -196,7 +196,8 @@ class Trainer(Generic[Batch]):
         row[f"{self.task.unit}_per_second"] = throughput
         due = epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
         # Checked once per epoch: an epoch after which the time is over must be validated.
-        self._out_of_time = self.ranks.any(self._is_out_of_time())
+        limit = self.settings.max_minutes
+        self._out_of_time = self.ranks.any(limit is not None and time.monotonic() - self._started >= 60 * limit)
         if due or self._out_of_time:
             row |= self._validate(epoch)
         progress.history.append(row)
@@ -222,7 +223,7 @@ class Trainer(Generic[Batch]):
         best, model = self.progress.best, self.parallel.whole
         assert best is not None, "the last epoch is always validated"  # noqa: S101
         if self.ranks.first:
-            restore_weights(model, best_file(self._checkpoints.folder, best.epoch))
+            model.load_state_dict(load_file(best_file(self._checkpoints.folder, best.epoch)))
         model.eval()
         if self.ranks.first and on_finish:
             with torch.no_grad(), translate_oom(self.settings, self.device), self.compiler.eager():
@@ -346,10 +347,6 @@ class Trainer(Generic[Batch]):
         if self.ranks.first:
             save_state(state, file)
             self._checkpoints.delete_old_best(file)
-
-    def _is_out_of_time(self) -> bool:
-        limit = self.settings.max_minutes
-        return limit is not None and time.monotonic() - self._started >= 60 * limit
 
     def _check(self, value: float, what: str) -> None:
         if not math.isfinite(value):

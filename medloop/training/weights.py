@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file, save_model
+from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 from medloop.documents.file_names import HISTORY_FILE, MODEL_FILE, WEIGHTS_FILE
@@ -49,11 +49,6 @@ def _write(path: Path, save: Callable[[Path], None]) -> None:
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk or a bad path in its own error
         raise TargetError(f"{path}: can't be written ({error}); free the disk or set another folder") from None
-
-
-def restore_weights(model: nn.Module, path: Path) -> None:
-    """Load the weights of `save_state` into the same network."""
-    model.load_state_dict(load_file(path))
 
 
 def write_model(model_dir: Path, model: nn.Module, record: ModelRecord, history: Sequence[Mapping[str, float]]) -> None:

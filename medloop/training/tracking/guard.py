@@ -31,14 +31,7 @@ def _warn(line: str) -> None:
 
 
 class Guarded:
-    """A tracker that never raises and never blocks.
-
-    Args:
-        tracker: The tracker.
-        warn: Function that logs a warning.
-        start_seconds: Timeout of the start.
-        finish_seconds: Timeout of the end.
-    """
+    """A tracker that never raises and never blocks; `warn` logs a warning."""
 
     def __init__(
         self,

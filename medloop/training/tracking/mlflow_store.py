@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -59,11 +59,15 @@ class MlflowTracker:
 
     def start(self, info: RunInfo) -> TrackingRun:
         """Open the run with its parameters and tags."""
+        from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        with _locked(self._uri):
-            self._client = _open(self._uri)
-            identifier = _experiment_id(self._client, self._uri, self._experiment)
+        database = Path(self._uri.removeprefix(_SQLITE)) if self._uri.startswith(_SQLITE) else None
+        # One process at a time: the first one makes a SQLite store's tables, and two can't do it at once.
+        lock = lock_file(database.with_suffix(".lock"), wait_seconds=_LOCK_SECONDS) if database else nullcontext()
+        with lock:
+            self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+            identifier = _experiment_id(self._client, database, self._experiment)
         run = self._client.create_run(identifier, run_name=info.name, tags={**info.tags, "mlflow.source.type": "JOB"})
         self._run: str = run.info.run_id
         params = [Param(name, str(value)[:_MAX_VALUE]) for name, value in info.hyperparameters.items()]
@@ -96,15 +100,7 @@ class MlflowTracker:
         self._client.set_terminated(self._run, _STATUS[status])
 
 
-def _open(uri: str) -> MlflowClient:
-    from mlflow import MlflowClient
-
-    if uri.startswith(_SQLITE):
-        Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+def _experiment_id(client: MlflowClient, database: Path | None, name: str) -> str:
     """The experiment's identifier; of two jobs that make it at once, one finds the other's."""
     from mlflow.exceptions import MlflowException
 
@@ -112,22 +108,11 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
         return str(experiment.experiment_id)
     # Without a server in between, the client would put artefacts below the job's own folder.
     location: dict[str, str] = {}
-    if uri.startswith(_SQLITE):
-        location["artifact_location"] = Path(uri.removeprefix(_SQLITE)).parent.joinpath("artifacts", name).as_uri()
+    if database:
+        location["artifact_location"] = database.parent.joinpath("artifacts", name).as_uri()
     try:
         return str(client.create_experiment(name, tags=_TRAINING, **location))
     except MlflowException:
         if experiment := client.get_experiment_by_name(name):
             return str(experiment.experiment_id)
         raise
-
-
-@contextmanager
-def _locked(uri: str) -> Iterator[None]:
-    """For a SQLite store, one process at a time: the first one makes its tables, and two can't do it at once."""
-    if not uri.startswith(_SQLITE):
-        yield
-        return
-    database = Path(uri.removeprefix(_SQLITE))
-    with lock_file(database.with_suffix(".lock"), wait_seconds=_LOCK_SECONDS):
-        yield

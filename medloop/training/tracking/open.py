@@ -26,11 +26,7 @@ _MLFLOW_STORES = ("sqlite:///", "http://", "https://", "arn:")
 
 
 class Tracking:
-    """A run on all of its trackers. No method raises, and none waits but `runs` and `close`.
-
-    Args:
-        trackers: Started ones.
-    """
+    """A run on all of its trackers, started ones. No method raises, and none waits but `runs` and `close`."""
 
     def __init__(self, trackers: Sequence[Guarded] = ()) -> None:
         self._trackers = tuple(trackers)

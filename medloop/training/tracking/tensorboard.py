@@ -9,11 +9,7 @@ from medloop.training.tracking.base import Picture, RunInfo, Status
 
 
 class TensorBoardTracker:
-    """Scalars and pictures by epoch, the parameters as text.
-
-    Args:
-        folder: Event files go here.
-    """
+    """Scalars and pictures by epoch, the parameters as text, in the event files of a folder."""
 
     name = "TensorBoard"
 

@@ -7,13 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from medloop.documents.model import TrackingRun
 from medloop.training.tracking.base import Picture, RunInfo, Status
-
-if TYPE_CHECKING:
-    import wandb
 
 Mode = Literal["online", "offline"]
 INIT_SECONDS: Final = 30
@@ -56,7 +53,19 @@ class WandbTracker:
             job_type="train",
             config={**info.hyperparameters, **info.tags},
             mode=self._mode,
-            settings=_settings(self._key),
+            settings=wandb.Settings(
+                api_key=self._key,
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                x_disable_machine_info=True,
+                x_disable_stats=True,
+                x_save_requirements=False,
+                init_timeout=INIT_SECONDS,
+                finish_timeout=60,
+                host="medloop",
+            ),
         )
         return TrackingRun(tracker="wandb", kind=self._mode, experiment=self._project, run_id=str(self._run.id))
 
@@ -91,21 +100,3 @@ class WandbTracker:
         for path in self._folder.joinpath("wandb").rglob("*"):
             if path.is_symlink():
                 path.unlink()
-
-
-def _settings(key: str | None) -> wandb.Settings:
-    import wandb
-
-    return wandb.Settings(
-        api_key=key,
-        silent=True,
-        console="off",
-        disable_git=True,
-        disable_code=True,
-        x_disable_machine_info=True,
-        x_disable_stats=True,
-        x_save_requirements=False,
-        init_timeout=INIT_SECONDS,
-        finish_timeout=60,
-        host="medloop",
-    )

@@ -58,7 +58,7 @@ def plan_of(started: tuple[list[str], dict[str, str]] | None) -> LaunchPlan:
     argv, _ = started
     assert argv[:3] == [sys.executable, "-m", "medloop.container.torchrun"]
     assert argv[4:] == [os.path.abspath("main.py"), "train", "--epochs", "3"]
-    return LaunchPlan.from_text(argv[3])
+    return LaunchPlan(**json.loads(argv[3]))
 
 
 class TestLaunch:

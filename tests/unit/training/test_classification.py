@@ -26,7 +26,7 @@ from medloop.imaging.classify_predictor import ImagePredictor
 from medloop.imaging.model_files import read_weights
 from medloop.training.classification import train_classifier
 from medloop.training.classification_task import ClassificationTask, balanced_weights
-from medloop.training.seeding import seed_everything
+from medloop.training.compute import seed_everything
 
 MakeJob = Callable[..., TrainingJob]
 TINY = ClassificationHyperparameters(

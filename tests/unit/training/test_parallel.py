@@ -185,7 +185,7 @@ def measure(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
     parallel = parallelise(model, settings, traits("swinunetr"), CPU, ranks)
     optimiser = make_optimiser(parallel.module, settings)
     images = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(1))
-    parallel.scale_loss(ranks.sum(parallel.model(images).square().mean() / ranks.size)).backward()
+    (ranks.sum(parallel.model(images).square().mean() / ranks.size) * ranks.size).backward()
     optimiser.step()
     held = [weight.detach() for weight in parallel.parameters]
     held += [value for state in optimiser.state.values() for value in state.values()]
