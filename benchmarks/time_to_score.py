@@ -40,7 +40,7 @@ from medloop.documents.hyperparameters import (
     Hyperparameters,
     SegmentationHyperparameters,
 )
-from medloop.documents.split import read_split_record
+from medloop.documents.split import SplitRecord
 from medloop.imaging.device import pick_device
 from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     warm_imports()
     with tempfile.TemporaryDirectory(prefix="medloop-benchmark-") as scratch:
         folder = _split(args, sizes, Path(scratch))
-        classes = read_split_record(folder / "split" / "split.json").classes
+        classes = SplitRecord.read(folder / "split").classes
         base = _settings(args, sizes)
         note = f"{args.data.name if args.data else 'Synthetic data'}, {args.network}, {base.epochs} epochs, {args.set}."
         print(report.header("time to the same score", [note]), flush=True)

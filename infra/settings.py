@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from medloop.documents.validation import first_problem
+from medloop.documents.reading import first_problem
 from medloop.errors import SettingError
 from medloop.yaml_text import read_yaml
 

@@ -18,7 +18,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from medloop.documents.validation import first_problem
+from medloop.documents.reading import first_problem
 from medloop.errors import SettingError
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medloop.documents.validation import first_problem
+from medloop.documents.reading import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
 from medloop.yaml_text import read_yaml

@@ -17,7 +17,7 @@ from medloop.container.arguments import parse_arguments
 from medloop.container.processing import ProcessingJob
 from medloop.container.run import run
 from medloop.documents.file_names import SPLIT_FILE
-from medloop.documents.split import read_split_record
+from medloop.documents.split import SplitRecord
 from medloop.imaging.identity import random_key, read_key
 from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset, summary
 
@@ -29,7 +29,7 @@ def main() -> None:
     data = job.input("data")
     outputs = SplitOutputs(job.output("train"), job.output("val"), job.output("test"), job.output("split"))
     folder = job.optional_input("previous")
-    previous = read_split_record(folder / SPLIT_FILE) if folder and (folder / SPLIT_FILE).exists() else None
+    previous = SplitRecord.read(folder) if folder and (folder / SPLIT_FILE).exists() else None
     record = split_dataset(data, _key(job), settings, outputs, previous)
     job.set_exit_message(summary(record))
 

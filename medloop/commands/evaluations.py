@@ -28,9 +28,9 @@ def read_evaluation(target: Target, uri: str) -> Evaluation:
     Raises:
         DataError: It is malformed, or of a newer version than this code knows.
     """
-    from medloop.documents.evaluation import parse_evaluation
+    from medloop.documents.evaluation import Evaluation
 
-    return parse_evaluation(read_object(target, uri), uri)
+    return Evaluation.parse(read_object(target, uri), uri)
 
 
 def score_text(evaluation: Evaluation) -> str:

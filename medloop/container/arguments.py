@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from medloop.documents.validation import first_problem
+from medloop.documents.reading import first_problem
 from medloop.errors import SettingError
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -13,10 +13,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.documents.reading import parse_record, read_record
+from medloop.documents.file_names import EVALUATION_FILE
+from medloop.documents.reading import Document, Record
 
-VERSION = 2
-_FIX = "run the evaluate step again"
 SCHEMA_FILE = Path(__file__).with_name("evaluation.schema.json")
 DEFAULT_MARGIN = 0.02
 """How much a candidate may score below the champion."""
@@ -24,8 +23,8 @@ DEFAULT_TOLERANCE = 2.0
 """Of the surface Dice, in mm: about what two people who outline an organ differ by (arXiv:1809.04430, 1 to 3 mm)."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+class _Record(Record):
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Interval(_Record):
@@ -206,10 +205,13 @@ class Data(_Record):
     leakage: SeenPatients
 
 
-class Evaluation(_Record):
+class Evaluation(_Record, Document):
     """The whole of evaluation.json."""
 
-    version: int = VERSION
+    FILE = EVALUATION_FILE
+    FIX = "run the evaluate step again"
+
+    version: int = 2
     task: Literal["classification", "segmentation"]
     score: Score
     gate: Gate
@@ -240,17 +242,3 @@ class Evaluation(_Record):
     def to_json(self) -> str:
         """The file's text."""
         return json.dumps(self.content(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def read_evaluation(path: Path) -> Evaluation:
-    """Read evaluation.json.
-
-    Raises:
-        DataError: The file is absent, malformed, or of a newer version than this code knows.
-    """
-    return read_record(Evaluation, path, version=VERSION, fix=_FIX)
-
-
-def parse_evaluation(content: bytes, name: str) -> Evaluation:
-    """Read evaluation.json's content, which messages call `name`; raises as `read_evaluation`."""
-    return parse_record(Evaluation, content, name=name, version=VERSION, fix=_FIX)

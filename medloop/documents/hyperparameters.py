@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from medloop.documents.networks import NETWORKS, network_names, networks_with
+from medloop.documents.reading import first_problem
 from medloop.documents.split import Task
-from medloop.documents.validation import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
 

@@ -5,16 +5,13 @@ Written by training, read by evaluation and serving. Torch-free.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from medloop.documents.file_names import MODEL_FILE
-from medloop.documents.reading import read_record
+from medloop.documents.reading import Document, Record
 
-VERSION = 3
-"""2 added `tracking`; 3 made `operating_point` one by class. Older files are read as they are: theirs is null."""
 Triple = tuple[float, float, float]
 MAX_EDGE = 4096
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -22,18 +19,14 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Edge = Annotated[int, Field(ge=1, le=MAX_EDGE)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-
-class Network(_Record):
+class Network(Record):
     """A network's name and the arguments that build it (`medloop.imaging.networks.build`)."""
 
     name: str
     arguments: dict[str, Any]
 
 
-class ImagePreprocessing(_Record):
+class ImagePreprocessing(Record):
     """Steps from a 2D image to the network's input: decode, channels, resize, scale to 0..1, standardise."""
 
     kind: Literal["image"] = "image"
@@ -43,7 +36,7 @@ class ImagePreprocessing(_Record):
     std: Positive
 
 
-class Intensity(_Record):
+class Intensity(Record):
     """Rule by which voxel values are scaled.
 
     zscore: by the volume itself; window, dataset: clip to [low, high], then (x - mean) / std.
@@ -56,7 +49,7 @@ class Intensity(_Record):
     std: Positive | None = None
 
 
-class VolumePreprocessing(_Record):
+class VolumePreprocessing(Record):
     """Steps from a volume to the network's input: RAS, resample (spacing) or resize (size), scale."""
 
     kind: Literal["volume"] = "volume"
@@ -66,7 +59,7 @@ class VolumePreprocessing(_Record):
     intensity: Intensity
 
 
-class Inference(_Record):
+class Inference(Record):
     """Sliding-window rule; `patch_size` is None if the whole volume is one window."""
 
     patch_size: tuple[Edge, Edge, Edge] | None = None
@@ -75,14 +68,14 @@ class Inference(_Record):
     mirroring: bool = False
 
 
-class TrainedOn(_Record):
+class TrainedOn(Record):
     """Pseudonyms of the patients that the weights have seen, those of `weights` included."""
 
     train: list[str]
     val: list[str]
 
 
-class Best(_Record):
+class Best(Record):
     """The checkpoint that was kept."""
 
     epoch: int
@@ -90,7 +83,7 @@ class Best(_Record):
     value: float
 
 
-class TrackingRun(_Record):
+class TrackingRun(Record):
     """Names that find a training run on an experiment tracker. No address: that may contain a password."""
 
     tracker: Literal["mlflow", "wandb"]
@@ -101,10 +94,14 @@ class TrackingRun(_Record):
     run_id: str
 
 
-class ModelRecord(_Record):
+class ModelRecord(Document):
     """The whole of model.json."""
 
-    version: int = VERSION
+    FILE = MODEL_FILE
+    FIX = "give the folder that a training job wrote"
+
+    version: int = 3
+    """2 added `tracking`; 3 made `operating_point` one by class. Older files are read as they are: theirs is null."""
     task: Literal["classification", "segmentation"]
     network: Network
     classes: list[str]
@@ -123,13 +120,3 @@ class ModelRecord(_Record):
     versions: dict[str, str]
     tracking: list[TrackingRun] = Field(default_factory=list)
     """The run on each tracker that could be reached, except TensorBoard."""
-
-
-def read_model_record(folder: Path) -> ModelRecord:
-    """Read model.json of a model folder.
-
-    Raises:
-        DataError: The file is absent, malformed, or of a newer version than this code knows.
-    """
-    fix = "give the folder that a training job wrote"
-    return read_record(ModelRecord, folder / MODEL_FILE, version=VERSION, fix=fix)

@@ -1,53 +1,93 @@
-"""Versioned JSON documents that one step writes and another reads: split.json, model.json, evaluation.json."""
+"""Records that one step writes as JSON and another reads (split.json, model.json, evaluation.json), and their problems.
+
+What is wrong with a document, an argument or a setting is said in one line: the first problem that pydantic reports.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from medloop.documents.validation import first_problem
 from medloop.errors import DataError
 
-Record = TypeVar("Record", bound=BaseModel)
+
+class Record(BaseModel):
+    """A document or a part of one: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Document(Record):
+    """A versioned document, in a file of its own; the version's default is the newest that this code knows."""
+
+    FILE: ClassVar[str]
+    FIX: ClassVar[str]
+    """What the user does about a broken file, such as "run the split step again"."""
+
+    version: int
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the document's file in a folder.
+
+        Raises:
+            DataError: The file is absent, malformed, or of a newer version than this code knows.
+        """
+        try:
+            content = (folder / cls.FILE).read_bytes()
+        except OSError as error:
+            raise DataError(f"{cls.FILE}: can't be read ({error.strerror}); {cls.FIX}") from None
+        return cls.parse(content)
+
+    @classmethod
+    def parse(cls, content: bytes, name: str = "") -> Self:
+        """Read the document's content.
+
+        Args:
+            content: JSON.
+            name: What messages call it; the file's name by default.
+
+        Raises:
+            DataError: The content is malformed, or of a newer version; the version is checked first, since a newer
+                file is malformed to this code.
+        """
+        name, newest = name or cls.FILE, cls.model_fields["version"].default
+        try:
+            if (newer := _Version.model_validate_json(content).version) > newest:
+                raise DataError(f"{name}: version {newer} is newer than {newest}; update medloop")
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            problem = first_problem(error)
+            raise DataError(f"{name}: {problem.field or 'content'}: {problem.reason}; {cls.FIX}") from None
 
 
 class _Version(BaseModel):
     version: int
 
 
-def read_record(model: type[Record], path: Path, *, version: int, fix: str) -> Record:
-    """Read a versioned document's file; `parse_record` says what the arguments are.
-
-    Raises:
-        DataError: The file is absent, malformed, or of a newer version.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path.name}: can't be read ({error.strerror}); {fix}") from None
-    return parse_record(model, content, name=path.name, version=version, fix=fix)
-
-
-def parse_record(model: type[Record], content: bytes, *, name: str, version: int, fix: str) -> Record:
-    """Read a versioned document's content.
+@dataclass(frozen=True)
+class FieldProblem:
+    """The first problem of a validation.
 
     Args:
-        model: Its pydantic model.
-        content: JSON.
-        name: What messages call it.
-        version: The newest version that this code knows.
-        fix: What the user does about a broken file, such as "run the split step again".
-
-    Raises:
-        DataError: The content is malformed, or of a newer version; the version is checked first, since a newer
-            file is malformed to this code.
+        field: The field's dotted path; empty for the whole.
+        kind: pydantic's name of the problem, such as `missing` or `extra_forbidden`.
+        reason: What is wrong with the value.
+        value: The value as it was given.
     """
-    try:
-        if (newer := _Version.model_validate_json(content).version) > version:
-            raise DataError(f"{name}: version {newer} is newer than {version}; update medloop")
-        return model.model_validate_json(content)
-    except ValidationError as error:
-        problem = first_problem(error)
-        raise DataError(f"{name}: {problem.field or 'content'}: {problem.reason}; {fix}") from None
+
+    field: str
+    kind: str
+    reason: str
+    value: Any
+
+
+def first_problem(error: ValidationError) -> FieldProblem:
+    """The first of an error's problems."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    field = field if field.isprintable() else ascii(field)  # A key of a hostile file must not steer the terminal.
+    return FieldProblem(field, first["type"], first["msg"].removeprefix("Value error, "), first["input"])

@@ -5,26 +5,19 @@ Written by the split job, read by training and evaluation. Torch-free.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from medloop.documents.file_names import SPLIT_FILE
-from medloop.documents.reading import parse_record, read_record
+from medloop.documents.reading import Document, Record
 
-VERSION = 1
-_FIX = "run the split step again"
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Task = Literal["classification", "segmentation"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Case(_Record):
+class Case(Record):
     """One image (classification) or one subject's volume with its label (segmentation)."""
 
     path: str
@@ -34,16 +27,16 @@ class Case(_Record):
     """The image's class, or the names or values of the labels that occur in the volume."""
 
 
-class Patient(_Record):
+class Patient(Record):
     """One patient, known by a keyed hash alone."""
 
     stratum: str
-    attributes: dict[str, str] = {}
+    attributes: dict[str, str] = Field(default={})
     """The further columns of patients.csv: sex, age, site, scanner."""
     cases: list[Case]
 
 
-class SplitLeakage(_Record):
+class SplitLeakage(Record):
     """Patients on both sides of a split."""
 
     status: Literal["none", "found", "unknown"]
@@ -52,14 +45,14 @@ class SplitLeakage(_Record):
     note: str
 
 
-class Quarantined(_Record):
+class Quarantined(Record):
     """A case that was left out, with the reason."""
 
     path: str
     reason: str
 
 
-class SplitCounts(_Record):
+class SplitCounts(Record):
     """Counts of one split."""
 
     num_patients: int
@@ -67,10 +60,13 @@ class SplitCounts(_Record):
     classes: dict[str, int]
 
 
-class SplitRecord(_Record):
+class SplitRecord(Document):
     """The whole of split.json."""
 
-    version: int = VERSION
+    FILE = SPLIT_FILE
+    FIX = "run the split step again"
+
+    version: int = 1
     task: Task
     seed: int
     classes: list[str]
@@ -91,17 +87,3 @@ class SplitRecord(_Record):
     def patient_of(self, split: Split) -> dict[str, str]:
         """Case path (relative to the split's folder) to pseudonym."""
         return {c.path: name for name, p in self.patients.items() for c in p.cases if c.split == split}
-
-
-def read_split_record(path: Path) -> SplitRecord:
-    """Read split.json.
-
-    Raises:
-        DataError: The file is absent, malformed, or of a newer version than this code knows.
-    """
-    return read_record(SplitRecord, path, version=VERSION, fix=_FIX)
-
-
-def parse_split_record(content: bytes, name: str = SPLIT_FILE) -> SplitRecord:
-    """Read split.json's content, which messages call `name`; raises as `read_split_record`."""
-    return parse_record(SplitRecord, content, name=name, version=VERSION, fix=_FIX)

@@ -25,7 +25,7 @@ from medloop.documents.evaluation import (
 )
 from medloop.documents.file_names import CASES_FILE, EVALUATION_FILE, REGISTRATION_FILE, REPORT_FILE, SPLIT_FILE
 from medloop.documents.model import ModelRecord
-from medloop.documents.split import SplitRecord, read_split_record
+from medloop.documents.split import SplitRecord
 from medloop.errors import DataError, TargetError
 from medloop.evaluation.cases import leave_out_seen, list_cases
 from medloop.evaluation.champion_comparison import ApprovedVersion, Candidate, compare, comparison_notes, make_gate
@@ -140,7 +140,7 @@ def assess(
     load: Loader = load_predictor,
 ) -> Assessment:
     """Score a model and compare it with approved versions; write nothing. Arguments and errors: see `evaluate`."""
-    record = read_split_record(split / SPLIT_FILE)
+    record = SplitRecord.read(split)
     if record.task != arguments.task:
         raise DataError(f"{SPLIT_FILE}: task is {record.task}, not {arguments.task}; give the split of this task")
     predictor = load(model, arguments.task)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from medloop.documents.model import ModelRecord, read_model_record
+from medloop.documents.model import ModelRecord
 from medloop.documents.split import Task
 from medloop.errors import DataError
 
@@ -59,7 +59,7 @@ def load_predictor(folder: Path, task: Task) -> ImageModel | VolumeModel:
 
     with tempfile.TemporaryDirectory(prefix="medloop-model-") as scratch:
         unpacked = unpack_model(folder, Path(scratch))
-        require_task(read_model_record(unpacked), task)
+        require_task(ModelRecord.read(unpacked), task)
         if task == "classification":
             from medloop.imaging.classify_predictor import ImagePredictor
 

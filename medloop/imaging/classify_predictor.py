@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medloop.documents.model import ImagePreprocessing, ModelRecord, read_model_record
+from medloop.documents.model import ImagePreprocessing, ModelRecord
 from medloop.errors import DataError
 from medloop.imaging.device import pick_device
 from medloop.imaging.images import load_images, prepare, standardise
@@ -41,7 +41,7 @@ class ImagePredictor:
         Raises:
             DataError: A file is absent or damaged, the two don't fit each other, or it is no classifier.
         """
-        record = read_model_record(folder)
+        record = ModelRecord.read(folder)
         if not isinstance(record.preprocessing, ImagePreprocessing) or record.task != "classification":
             raise DataError(f"model.json: task is {record.task}; give a classification model")
         network = build(record.network)

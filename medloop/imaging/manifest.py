@@ -16,23 +16,21 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from medloop.documents.file_names import MANIFEST_FILE, SOURCES_FILE
-from medloop.documents.reading import read_record
+from medloop.documents.reading import Document
 from medloop.documents.split import SPLITS, Split
 from medloop.errors import DataError
 
 VERSION = 1
 TRAINING_SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 """The splits that a training job reads."""
-_FIX = "run the split step again"
 
 
-class Sources(BaseModel):
+class Sources(Document):
     """The whole of sources.json."""
 
-    model_config = ConfigDict(extra="forbid")
+    FILE = SOURCES_FILE
+    FIX = "run the split step again"
 
     version: int = VERSION
     files: dict[Split, dict[str, str]]
@@ -75,15 +73,15 @@ def channel_folder(channel: Path, split: Path, name: Split) -> Path:
     """
     if not (split / SOURCES_FILE).exists():
         return channel
-    sources = read_record(Sources, split / SOURCES_FILE, version=VERSION, fix=_FIX)
+    sources = Sources.read(split)
     view = Path(tempfile.mkdtemp(prefix="medloop-"))
     atexit.register(shutil.rmtree, view, ignore_errors=True)
     for path, source in sources.files.get(name, {}).items():
         if any(".." in PurePosixPath(name).parts or name.startswith("/") for name in (path, source)):
-            raise DataError(f"{SOURCES_FILE}: names a path outside its folder; {_FIX}")
+            raise DataError(f"{SOURCES_FILE}: names a path outside its folder; {Sources.FIX}")
         file = channel / source
         if not file.is_file():
-            raise DataError(f"{name}/{path}: is not in the channel's manifest; {_FIX}")
+            raise DataError(f"{name}/{path}: is not in the channel's manifest; {Sources.FIX}")
         (view / path).parent.mkdir(parents=True, exist_ok=True)
         (view / path).symlink_to(file.resolve())
     return view

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medloop.documents.model import Inference, ModelRecord, VolumePreprocessing, read_model_record
+from medloop.documents.model import Inference, ModelRecord, VolumePreprocessing
 from medloop.errors import DataError
 from medloop.imaging import networks
 from medloop.imaging.device import autocast, pick_device
@@ -61,7 +61,7 @@ class VolumePredictor:
         Raises:
             DataError: A file is absent or broken, or the model is no segmentation model.
         """
-        record = read_model_record(folder)
+        record = ModelRecord.read(folder)
         if not isinstance(record.preprocessing, VolumePreprocessing) or record.inference is None:
             raise DataError(f"model.json: task is {record.task}; give the model of a segmentation training")
         where = pick_device(device)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medloop.documents.model import read_model_record
+from medloop.documents.model import ModelRecord
 from medloop.errors import DataError
 from medloop.imaging.model_files import unpack_model
 from medloop.serving.service import Service
@@ -26,7 +26,7 @@ def load_service(settings: ServeSettings) -> Service:
         raise DataError(f"model folder {settings.model_dir.name} is missing; set --model-dir DIR")
     with tempfile.TemporaryDirectory(prefix="medloop-model-") as scratch:
         folder = unpack_model(settings.model_dir, Path(scratch))
-        if read_model_record(folder).task == "classification":
+        if ModelRecord.read(folder).task == "classification":
             return _load_images(folder, settings)
         return _load_volumes(folder, settings)
 

@@ -10,11 +10,10 @@ from typing import Literal
 import torch
 
 from medloop.container.training import TrainingJob
-from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.documents.model import ImagePreprocessing
 from medloop.documents.networks import traits
-from medloop.documents.split import SplitRecord, read_split_record
+from medloop.documents.split import SplitRecord
 from medloop.errors import DataError
 from medloop.imaging import networks
 from medloop.imaging.cache import Cache
@@ -46,7 +45,7 @@ def train_classifier(job: TrainingJob, settings: ClassificationHyperparameters) 
 
 def _train(job: TrainingJob, settings: ClassificationHyperparameters, device: torch.device, ranks: Ranks) -> FitResult:
     seed_everything(settings.seed)
-    split = read_split_record(job.channel("split") / SPLIT_FILE)
+    split = SplitRecord.read(job.channel("split"))
     if split.task != "classification":
         raise DataError(f"split.json: its task is {split.task}; give the output of a classification split")
     folders = {name: channel_folder(job.channel(name), job.channel("split"), name) for name in TRAINING_SPLITS}

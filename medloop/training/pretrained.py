@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from medloop.container.training import TrainingJob
-from medloop.documents.model import ModelRecord, Network, read_model_record
+from medloop.documents.model import ModelRecord, Network
 from medloop.documents.networks import NETWORKS
 from medloop.errors import DataError
 from medloop.imaging.model_files import put_weights, read_weights, unpack_model
@@ -39,7 +39,7 @@ def load_pretrained(job: TrainingJob, model: nn.Module, network: Network, classe
         return None
     with tempfile.TemporaryDirectory(prefix="medloop-weights-") as scratch:
         folder = unpack_model(job.channel(CHANNEL), Path(scratch))
-        record = read_model_record(folder)
+        record = ModelRecord.read(folder)
         _require_same_architecture(record.network, network)
         weights = read_weights(folder)
         same = record.classes == classes

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from medloop.container.training import TrainingJob
-from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.hyperparameters import SegmentationHyperparameters
 from medloop.documents.model import Inference, VolumePreprocessing
 from medloop.documents.networks import traits
-from medloop.documents.split import SplitRecord, read_split_record
+from medloop.documents.split import SplitRecord
 from medloop.errors import DataError, SettingError
 from medloop.imaging import networks, segment_dataset
 from medloop.imaging.cache import Cache
@@ -64,7 +63,7 @@ def train_segmenter(job: TrainingJob, settings: SegmentationHyperparameters) -> 
 
 def _train(job: TrainingJob, settings: SegmentationHyperparameters, device: torch.device, ranks: Ranks) -> FitResult:
     seed_everything(settings.seed)
-    split = read_split_record(job.channel("split") / SPLIT_FILE)
+    split = SplitRecord.read(job.channel("split"))
     classes = _classes(settings, split)
     network = networks.describe(settings, len(classes))
     multiple = networks.shape_multiple(network)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from medloop.container.arguments import parse_arguments
-from medloop.documents.evaluation import read_evaluation
+from medloop.documents.evaluation import Evaluation
 from medloop.documents.hyperparameters import ClassificationHyperparameters, SegmentationHyperparameters
 from medloop.errors import SettingError
 from medloop.evaluation.evaluate import EvaluateArguments, evaluate
@@ -65,7 +65,7 @@ def test_classifier_from_an_archive(tmp_path: Path) -> None:
     done = run_main(tmp_path / "ml", "--task", "classification", "--margin", "0.05")
     assert done.returncode == 0, done.stderr
     output = tmp_path / "ml" / "processing" / "output" / "evaluation"
-    evaluation = read_evaluation(output / "evaluation.json")
+    evaluation = Evaluation.read(output)
     assert (evaluation.data.num_patients, evaluation.data.num_cases, evaluation.gate.margin) == (2, 4, 0.05)
     assert "macro_auroc=" in done.stdout
     message = (tmp_path / "ml" / "output" / "message").read_text()

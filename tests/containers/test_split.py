@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from medloop.documents.file_names import SPLIT_FILE
-from medloop.documents.split import SplitRecord, read_split_record
+from medloop.documents.split import SplitRecord
 from medloop.imaging.formats import read_image
 from medloop.imaging.identity import pseudonym
 from medloop.imaging.nifti import read_nifti
@@ -74,7 +74,7 @@ class Job:
     @property
     def record(self) -> SplitRecord:
         """split.json."""
-        return read_split_record(self.output("split") / SPLIT_FILE)
+        return SplitRecord.read(self.output("split"))
 
     def written(self) -> list[str]:
         """All files in the outputs."""

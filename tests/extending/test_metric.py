@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from medloop.documents.evaluation import Statistic, read_evaluation
+from medloop.documents.evaluation import Evaluation, Statistic
 from tests.containers.test_evaluate import stage
 from tests.extending.checkout import Checkout
 from tests.unit.evaluation.worlds import image_world
@@ -52,7 +52,7 @@ def test_a_metric_is_a_function_and_a_row(checkout: Checkout, tmp_path: Path) ->
     done = checkout.python(main, "--task", "classification", *words, "--output-evaluation", str(output))
     assert done == 0, checkout.err
 
-    evaluation = read_evaluation(output / "evaluation.json")
+    evaluation = Evaluation.read(output)
     statistics = {found.class_name: found for found in evaluation.statistics if found.name == "brier_score"}
     assert set(statistics) == set(names)
     assert evaluation.multiclass_classification_metrics is not None

@@ -54,13 +54,13 @@ def require_approvable(target: Target, package: Mapping[str, Any], approver: Per
     Raises:
         UserError: A check fails; the message names it, and the fix.
     """
-    from medloop.documents.evaluation import parse_evaluation
+    from medloop.documents.evaluation import Evaluation
 
     sagemaker = target.boto.client("sagemaker")
     metadata = decoded(package.get("CustomerMetadataProperties"))
     _require_card_fields(package, metadata)
     evaluation, page = read_evaluation_file(target, package), read_report_file(target, package)
-    found = parse_evaluation(evaluation.require(), evaluation.uri)
+    found = Evaluation.parse(evaluation.require(), evaluation.uri)
     page.require()
     _require_same_model(found, metadata)
     _require_older_model(target, package, [evaluation, page])

@@ -130,11 +130,11 @@ class _Version:
         """
         from botocore.exceptions import ClientError
 
-        from medloop.documents.split import parse_split_record
+        from medloop.documents.split import SplitRecord
 
         uri = f"{self.metadata.get('split', '').rstrip('/')}/{SPLIT_FILE}"
         try:
-            split = parse_split_record(read_object(self._target, uri))
+            split = SplitRecord.parse(read_object(self._target, uri))
         except (ClientError, UserError):
             return None
         return split.data_digest, frozenset((patient, path) for path, patient in split.patient_of("test").items())

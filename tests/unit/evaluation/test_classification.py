@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from medloop.documents.evaluation import SCHEMA_FILE, Evaluation, read_evaluation
+from medloop.documents.evaluation import SCHEMA_FILE, Evaluation
 from medloop.errors import DataError, SettingError, TargetError
 from medloop.evaluation.evaluate import last_word
 from tests.unit.evaluation.worlds import World, image_world, model_record
@@ -67,7 +67,7 @@ def test_evaluation_json(written: tuple[World, Evaluation]) -> None:
     path = world.output / "evaluation.json"
     content = json.loads(path.read_text(), parse_constant=pytest.fail)
     jsonschema.validate(content, json.loads(SCHEMA_FILE.read_text()))
-    assert read_evaluation(path) == evaluation
+    assert Evaluation.read(path.parent) == evaluation
     assert "segmentation_metrics" not in content
     names = ["cases.csv", "evaluation.json", "registration.json", "report.html"]
     assert sorted(path.name for path in world.output.iterdir()) == names
@@ -79,7 +79,7 @@ def test_an_older_file_is_read(written: tuple[World, Evaluation], tmp_path: Path
     del content["comparisons"], content["test_uses"], content["gate"]["verdict"]
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps(content))
-    found = read_evaluation(path)
+    found = Evaluation.read(path.parent)
     assert (found.comparisons, found.test_uses, found.gate.verdict) == ([], 1, "")
 
 
@@ -314,4 +314,4 @@ def test_newer_record_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text('{"version": 99, "novelty": 1}')
     with pytest.raises(DataError, match=r"evaluation\.json: version 99 is newer than 2"):
-        read_evaluation(path)
+        Evaluation.read(path.parent)

@@ -17,8 +17,8 @@ from sklearn.metrics import roc_auc_score
 
 from medloop.container.training import TrainingJob
 from medloop.documents.hyperparameters import ClassificationHyperparameters
-from medloop.documents.model import ImagePreprocessing, read_model_record
-from medloop.documents.split import read_split_record
+from medloop.documents.model import ImagePreprocessing, ModelRecord
+from medloop.documents.split import SplitRecord
 from medloop.errors import DataError
 from medloop.imaging import networks
 from medloop.imaging.classify_dataset import LabelledImages
@@ -145,8 +145,8 @@ class TestTraining:
         result = train_classifier(job, TINY)
         assert result.best.value == 1.0
         assert {path.name for path in job.model_dir.iterdir()} == {"model.json", "model.safetensors", "history.csv"}
-        record = read_model_record(job.model_dir)
-        split = read_split_record(job.channels["split"] / "split.json")
+        record = ModelRecord.read(job.model_dir)
+        split = SplitRecord.read(job.channels["split"])
         assert (record.classes, record.best, record.code_digest) == (["across", "down"], result.best, "c0de")
         assert (record.patients.train, record.patients.val) == (split.pseudonyms("train"), split.pseudonyms("val"))
         assert record.data_digest == split.data_digest
@@ -206,8 +206,8 @@ class TestTraining:
         second = make_job("second", weights=archive)
         result = train_classifier(second, TINY.model_copy(update={"learning_rate": 1e-9, "epochs": 1}))
         assert result.best.value == 1.0
-        record, earlier = read_model_record(second.model_dir), read_model_record(first.model_dir)
-        own = read_split_record(second.channels["split"] / "split.json")
+        record, earlier = ModelRecord.read(second.model_dir), ModelRecord.read(first.model_dir)
+        own = SplitRecord.read(second.channels["split"])
         assert set(record.patients.train) == {*earlier.patients.train, *own.pseudonyms("train")}
         assert len(record.patients.val) == 16
         assert "fine-tuning from channel weights: resnet18\n" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from medloop.container.training import TrainingJob
 from medloop.documents.hyperparameters import SegmentationHyperparameters
-from medloop.documents.model import Inference, read_model_record
+from medloop.documents.model import Inference, ModelRecord
 from medloop.documents.split import Case, Patient, SplitCounts, SplitLeakage, SplitRecord
 from medloop.errors import DataError, SettingError, UserError
 from medloop.imaging.metrics import dice
@@ -112,7 +112,7 @@ class TestTraining:
         """Patches at a spacing: Dice above 0.8 on a new subject; the folder and the log are complete."""
         result = train(job)
         assert held_out_dice(job) > 0.8
-        record = read_model_record(job.model_dir)
+        record = ModelRecord.read(job.model_dir)
         assert record.classes == CLASSES
         assert record.patients.train == [f"p{n}" for n in range(6)]
         assert record.patients.val == ["p6", "p7"]
@@ -143,7 +143,7 @@ class TestTraining:
         """The resize mode learns too; its model, given as weights, starts the next run above where it began."""
         whole = {"mode": "resize", "size": [24, 24, 16], "intensity": "dataset", "flips": True, "mirroring": True}
         first = train(job, epochs=10, val_interval=1, patience=0, loss="dice", **whole)
-        record = read_model_record(job.model_dir)
+        record = ModelRecord.read(job.model_dir)
         assert record.inference is not None
         assert record.inference.patch_size is None
         again = TrainingJob(
@@ -177,7 +177,7 @@ def test_every_network_trains_and_predicts(job: TrainingJob, network: dict[str, 
     image = job.channels["train"].parent / "test" / "p8" / "img.nii.gz"
     answer = VolumePredictor.load(job.model_dir).segment(image)
     assert answer.labels.shape == nib.load(image).shape
-    assert read_model_record(job.model_dir).network.name == network["model_name"]
+    assert ModelRecord.read(job.model_dir).network.name == network["model_name"]
 
 
 class Pointwise(nn.Module):
