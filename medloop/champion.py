@@ -134,7 +134,7 @@ def digest_of_test(split: Mapping[str, Any]) -> str:
         raise DataError(f"{SPLIT_FILE}: patients: are not as the split step writes them; run it again") from None
     if not cases:
         raise DataError(f"{SPLIT_FILE}: names no test case; run the split step again")
-    return _digest(json.dumps(sorted(cases)))
+    return hashlib.sha256(json.dumps(sorted(cases)).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def count_use(s3: S3Client, uses: str, test: str, candidate: str) -> int:
@@ -218,7 +218,3 @@ def _code(error: Exception) -> str | None:
     """A client error's code; None for any other error. botocore isn't imported for it."""
     response: Any = getattr(error, "response", None)
     return str(response["Error"].get("Code")) if isinstance(response, dict) and "Error" in response else None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]

@@ -109,20 +109,14 @@ def sample_folder(services: Services, home: Path, sample: str) -> Path:
     folder = home / "samples" / sample
     if folder.is_dir():
         return folder
-    say(services.err, f"making sample data: {folder}", "dim")
-    with progress_bar(services.err, sample) as progress:
-        _make(sample)(folder, progress=progress)
-    return folder
-
-
-def _make(sample: str) -> Callable[..., Path]:
-    if sample == "plane":
-        from medloop.samples.plane import make_plane
-
-        return make_plane
+    from medloop.samples.plane import make_plane
     from medloop.samples.tissue import make_brain_tissue
 
-    return make_brain_tissue
+    make: Callable[..., Path] = make_plane if sample == "plane" else make_brain_tissue
+    say(services.err, f"making sample data: {folder}", "dim")
+    with progress_bar(services.err, sample) as progress:
+        make(folder, progress=progress)
+    return folder
 
 
 def _run(services: Services, home: Path, demo: Demo, folder: Path) -> End:

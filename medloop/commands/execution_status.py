@@ -243,7 +243,7 @@ def output_uri(target: Target, execution: Execution, name: str) -> str | None:
 
 
 def failure_text(sagemaker: SageMakerClient, step: Step) -> str:
-    """The reason why a step failed: its own, or the one that its job reported."""
+    """The reason why a step failed: its own, or the one that its job reported; if one names a user's error, that one."""
     if step.job is None:
         return step.reason
     job = describe_job(sagemaker, step.job)
@@ -261,12 +261,5 @@ def exit_code(sagemaker: SageMakerClient, execution: Execution) -> int:
     """0 where the execution succeeded, 2 where a job was given wrong input, 1 otherwise."""
     if execution.status == "Succeeded":
         return 0
-    return 2 if any(_by_user(sagemaker, s) for s in execution.steps if s.status == "Failed") else 1
-
-
-def _by_user(sagemaker: SageMakerClient, step: Step) -> bool:
-    if step.job is None:
-        return False
-    job = describe_job(sagemaker, step.job)
-    texts = (step.reason, job.get("FailureReason", ""), job.get("ExitMessage", ""))
-    return any(USER_ERROR.search(text) for text in texts)
+    failed = [step for step in execution.steps if step.status == "Failed" and step.job]
+    return 2 if any(USER_ERROR.search(failure_text(sagemaker, step)) for step in failed) else 1

@@ -117,7 +117,9 @@ def serve(services: Services, page: Page) -> None:
             start_new_session=True,  # its workers end with it, and Ctrl-C reaches us alone
         )
         # SIGINT too: a shell that starts commands in the background has them ignore it.
-        before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {
+            number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         try:
             _wait_for_start(page, process, log)
             say(services.out, f"{page.name}: http://{HOST}:{page.port}  (Ctrl-C ends it)")
@@ -129,10 +131,6 @@ def serve(services: Services, page: Page) -> None:
             _end(process)
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _check_port(page: Page) -> None:

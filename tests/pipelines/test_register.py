@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medloop.cloud.target import Target
-from medloop.commands.registry.comparing import PROVENANCE
+from medloop.commands.registry.comparison import PROVENANCE
 from medloop.definition.read import read_definition
 from medloop.documents.card import NOT_FOR_APPROVAL, REQUIRED_CARD_FIELDS, required_fields_of
 from medloop.documents.metadata import MAX_ENTRIES, encode

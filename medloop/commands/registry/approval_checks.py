@@ -123,7 +123,8 @@ def _require_champion(sagemaker: SageMakerClient, package: Mapping[str, Any], me
     now = champion.arn if champion else NO_VERSION
     if then == now:
         return
-    run = f"medloop run {_pipeline(metadata)} --data {metadata.get('data', 'DATA')}"
+    pipeline = metadata.get("execution", "").partition(":pipeline/")[2].partition("/")[0] or "NAME"
+    run = f"medloop run {pipeline} --data {metadata.get('data', 'DATA')}"
     raise UserError(
         f"{name_of(package)} was compared with {_short(then)}, and the newest Approved version is "
         f"{_short(now)}; compare again: `{run}` with the preset and settings of that run (Split and Train "
@@ -168,10 +169,6 @@ def started_by(sagemaker: SageMakerClient, arn: str) -> Person | None:
             "training; where access is denied, the approver needs sagemaker:DescribePipelineExecution"
         ) from None
     return starter(found.get("CreatedBy"))
-
-
-def _pipeline(metadata: Mapping[str, str]) -> str:
-    return metadata.get("execution", "").partition(":pipeline/")[2].partition("/")[0] or "NAME"
 
 
 def _short(arn: str) -> str:

@@ -145,7 +145,7 @@ def record(sagemaker: SageMakerClient, package: Mapping[str, Any], decision: Dec
         if decision not in present:  # Another write, by a service that replaces entries, took ours away.
             continue
         standing = _standing(decision, others, now)
-        if _in_force(now, standing):
+        if now.get("ModelApprovalStatus") == standing.status and _named(now) == standing.identifier:
             return RecordedDecision(decision, standing, tuple(others))
     raise UserError(f"{arn} is being decided upon by others; look with `medloop models show`, then try again")
 
@@ -161,10 +161,6 @@ def _standing(decision: Decision, others: list[Decision], package: Mapping[str, 
     candidates = [d for d in candidates if d.status == "Rejected"] or candidates
     named = _named(package)
     return next((d for d in candidates if d.identifier == named), max(candidates, key=lambda d: d.identifier))
-
-
-def _in_force(package: Mapping[str, Any], decision: Decision) -> bool:
-    return package.get("ModelApprovalStatus") == decision.status and _named(package) == decision.identifier
 
 
 def _named(package: Mapping[str, Any]) -> str:

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from medloop.commands.evaluations import metric_rows, read_evaluation, score_text
+from medloop.commands.objects import local_path
 from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
     JsonOption,
+    Services,
     TargetName,
     TargetOption,
     services,
+    usable_home,
 )
 from medloop.commands.output import print_json, print_table, say
+from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
 from medloop.commands.registry.approval import ModelArgument, approve, document_of, reject
 from medloop.commands.registry.card import card_rows
-from medloop.commands.registry.comparing import compare
+from medloop.commands.registry.comparison import Version, comparison
 from medloop.commands.registry.decisions import decisions_of, is_decision_entry
-from medloop.commands.registry.evidence_files import read_report_file
-from medloop.commands.registry.opening import open_
+from medloop.commands.registry.evidence_files import RUN_AGAIN, EvidenceFile, read_report_file
 from medloop.commands.registry.versions import find_model, list_groups, list_versions, name_of, package_evaluation_uri
 from medloop.documents.card import read_card
 from medloop.documents.metadata import decode
-from medloop.errors import DataError
+from medloop.errors import DataError, UserError
+from medloop.local.state.home import Home
 
 if TYPE_CHECKING:
     from medloop.cloud.target import Target
@@ -36,8 +41,98 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Registered model versions.")
 app.command("approve")(approve)
 app.command("reject")(reject)
-app.command("compare")(compare)
-app.command("open")(open_)
+
+
+@app.command()
+def compare(
+    ctx: typer.Context,
+    first: ModelArgument,
+    second: ModelArgument,
+    drawn: Annotated[bool, typer.Option("--open", help="Draw both side by side as a page, and open it.")] = False,
+    out: OutOption = None,
+    browser: BrowserOption = True,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Compare two versions: scores, metrics, and what differs in data, code and commit."""
+    opened = services(ctx).target(target, home)
+    sagemaker = opened.boto.client("sagemaker")
+    arns = [find_model(sagemaker, m) for m in (first, second)]
+    if arns[0] == arns[1]:
+        raise UserError(f"{first} is named twice; give two versions, see `medloop models list`")
+    packages = [sagemaker.describe_model_package(ModelPackageName=arn) for arn in arns]
+    versions = [Version(opened, package) for package in packages]
+    document = comparison(*versions)
+    page = _draw(document, versions, usable_home(home), out) if drawn or out else None
+    if json:
+        print_json(document | ({"page": page} if page else {}))
+        return
+    if page:
+        show_page(services(ctx), page, browser=browser)
+        return
+    _print_comparison(services(ctx).out, document)
+
+
+def _print_comparison(console: Console, document: dict[str, Any]) -> None:
+    names = document["models"]
+    print_table(console, ("", *names), [(row["name"], row["a"], row["b"]) for row in document["facts"]])
+    say(console, "")
+    headers = ("metric", *names, "difference")
+    print_table(console, headers, [(row["name"], row["a"], row["b"], row["difference"]) for row in document["metrics"]])
+    say(console, "")
+    say(console, document["verdict"], style="" if document["comparable"] else "yellow")
+
+
+def _draw(document: dict[str, Any], versions: list[Version], home: Path, out: Path | None) -> Path:
+    from medloop.commands.registry.comparison_page import draw_comparison
+
+    first, second = versions
+    name = "-and-".join(version.name.replace("/", "-") for version in versions)
+    page = page_path(Home.find(home), name, out)
+    write_page(page, draw_comparison(document, (first.evaluation, second.evaluation)))
+    return page
+
+
+@app.command("open")
+def open_(
+    ctx: typer.Context,
+    model: ModelArgument,
+    out: OutOption = None,
+    browser: BrowserOption = True,
+    target: TargetOption = TargetName.local,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Show a version's page: the report, checked against its digest, with decisions, execution and model card."""
+    from medloop.commands.registry.registry_section import insert_section, registry_section
+
+    opened, home = services(ctx).target(target, home), usable_home(home)
+    sagemaker = opened.boto.client("sagemaker")
+    package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
+    report = read_report_file(opened, package)
+    html = _checked(services(ctx), report).decode("utf-8", "replace")
+    page = page_path(Home.find(home), name_of(package).replace("/", "-"), out)
+    write_page(page, insert_section(html, registry_section(opened, package, str(report.digest))))
+    if json:
+        facts = {"model": name_of(package), "arn": package["ModelPackageArn"], "digest": report.digest}
+        print_json({**facts, "report": local_path(opened, home, report.uri), "page": page})
+        return
+    show_page(services(ctx), page, browser=browser)
+
+
+def _checked(services: Services, report: EvidenceFile) -> bytes:
+    """The report, unless it was changed since it was registered; without a digest it is shown with a warning.
+
+    Raises:
+        UserError: It was changed, or can't be read.
+    """
+    if report.content is not None and not report.recorded:
+        say(services.err, f"{report.uri}: {report.state}, so a change can't be detected", "yellow")
+        return report.content
+    if not report.uri:
+        raise UserError(f"the version names no evaluation, so there is no report; {RUN_AGAIN}")
+    return report.require()
 
 
 @app.command("list")

@@ -6,18 +6,17 @@ Every text is escaped; the markup is the report's own (`section`, `table.facts`)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.execution.billing import StepBill, bill_step
+from medloop.commands.execution.billing import bill_step
 from medloop.commands.execution.trials import read_tuning
 from medloop.commands.execution_status import Step, describe_job, read_execution
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates
 from medloop.commands.registry.approval_checks import started_by
 from medloop.commands.registry.card import card_rows
-from medloop.commands.registry.decisions import Decision, decisions_of
+from medloop.commands.registry.decisions import decisions_of
 from medloop.commands.registry.evidence_files import code_of
 from medloop.commands.registry.versions import name_of
 from medloop.definition.cost import load_prices
@@ -42,29 +41,16 @@ _PROVENANCE = {
 }
 
 
-@dataclass(frozen=True)
-class RegistrySection:
-    """The part's texts."""
-
-    model: str
-    at: str
-    version: Rows
-    decisions: list[Decision]
-    digest: str
-    """The report's."""
-    execution: Rows
-    jobs: list[tuple[str, ...]]
-    prices: str
-    card: Rows
-
-
-def read_section(target: Target, package: Mapping[str, Any], digest: str) -> RegistrySection:
-    """Collect the part.
+def registry_section(target: Target, package: Mapping[str, Any], digest: str) -> str:
+    """Collect the part, and draw it.
 
     Args:
         target: Where the version is.
         package: DescribeModelPackage's answer.
         digest: The report's digest.
+
+    Returns:
+        HTML.
     """
     metadata = decoded(package.get("CustomerMetadataProperties"))
     execution, jobs = _execution(target, metadata.get("execution", ""))
@@ -72,12 +58,14 @@ def read_section(target: Target, package: Mapping[str, Any], digest: str) -> Reg
     prices_note = f"List prices of {prices.region}, {prices.as_of}, for the time that each job took."
     if target.name == "local":
         prices_note = "These jobs ran as processes on one computer and cost nothing; instance types have no effect."
-    return RegistrySection(
+    environment = templates(
+        "medloop.commands.registry", moment=_moment, page_then=lambda then: _page_then(then, digest)
+    )
+    return environment.get_template("registry.html.jinja").render(
         model=name_of(package),
         at=_moment(datetime.now(UTC)),
         version=[*_version(package, metadata), ("report's digest", digest)],
         decisions=decisions_of(package),
-        digest=digest,
         execution=execution,
         jobs=jobs,
         prices=prices_note,
@@ -85,12 +73,8 @@ def read_section(target: Target, package: Mapping[str, Any], digest: str) -> Reg
     )
 
 
-def insert_section(page: str, part: RegistrySection) -> str:
+def insert_section(page: str, html: str) -> str:
     """The report with the part put in: at the marker, or else at the end of what it shows."""
-    environment = templates(
-        "medloop.commands.registry", moment=_moment, page_then=lambda digest: _page_then(digest, part.digest)
-    )
-    html = environment.get_template("registry.html.jinja").render(part=part)
     for place, put in ((MARKER, html), ("</main>", f"{html}</main>"), ("</body>", f"{html}</body>")):
         before, found, after = page.rpartition(place) if place != MARKER else page.partition(place)
         if found:
@@ -126,7 +110,7 @@ def _execution(target: Target, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
     sagemaker = target.boto.client("sagemaker")
     try:
         began, found = started_by(sagemaker, arn), read_execution(sagemaker, arn)
-        jobs = [job for step in found.steps if step.job for job in _job(sagemaker, target.name, step)]
+        jobs = [job for step in found.steps for job in _job(sagemaker, target.name, step)]
     except (ClientError, UserError) as error:
         why = code_of(error) if isinstance(error, ClientError) else str(error)
         return [("execution", arn), ("not readable", why)], []
@@ -148,13 +132,9 @@ def _job(sagemaker: SageMakerClient, place: str, step: Step) -> list[tuple[str, 
     spent = bill_step(sagemaker, step, describe_job(sagemaker, step.job), tuning, load_prices())
     if spent is None:
         return []
-    return [(spent.step, spent.machines, duration(step.seconds), _cost(place, spent), spent.remark)]
-
-
-def _cost(place: str, spent: StepBill) -> str:
-    if place == "local":
-        return "nothing"
-    return "not known" if spent.usd is None else f"{spent.usd:,.2f} USD"
+    cost = "not known" if spent.usd is None else f"{spent.usd:,.2f} USD"
+    cost = "nothing" if place == "local" else cost
+    return [(spent.step, spent.machines, duration(step.seconds), cost, spent.remark)]
 
 
 def _card(package: Mapping[str, Any]) -> Rows:

@@ -1,33 +1,16 @@
-"""`medloop models compare A B`: two versions side by side, and whether their scores may be compared at all."""
+"""Two versions side by side, and whether their scores may be compared at all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from medloop.commands.evaluations import read_evaluation
 from medloop.commands.objects import read_object
-from medloop.commands.options import (
-    DEFAULT_HOME,
-    HomeOption,
-    JsonOption,
-    TargetName,
-    TargetOption,
-    services,
-    usable_home,
-)
-from medloop.commands.output import print_json, print_table, say
-from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
-from medloop.commands.registry.approval import ModelArgument
-from medloop.commands.registry.versions import find_model, name_of, package_evaluation_uri
+from medloop.commands.registry.versions import name_of, package_evaluation_uri
 from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.metadata import decoded
 from medloop.errors import DataError, UserError
-from medloop.local.state.home import Home
 
 if TYPE_CHECKING:
     from medloop.cloud.target import Target
@@ -52,57 +35,7 @@ PROVENANCE = {
 """What leads back to where a version came from: name shown, and the metadata entry."""
 
 
-def compare(
-    ctx: typer.Context,
-    first: ModelArgument,
-    second: ModelArgument,
-    drawn: Annotated[bool, typer.Option("--open", help="Draw both side by side as a page, and open it.")] = False,
-    out: OutOption = None,
-    browser: BrowserOption = True,
-    target: TargetOption = TargetName.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
-) -> None:
-    """Compare two versions: scores, metrics, and what differs in data, code and commit."""
-    opened = services(ctx).target(target, home)
-    sagemaker = opened.boto.client("sagemaker")
-    arns = [find_model(sagemaker, m) for m in (first, second)]
-    if arns[0] == arns[1]:
-        raise UserError(f"{first} is named twice; give two versions, see `medloop models list`")
-    packages = [sagemaker.describe_model_package(ModelPackageName=arn) for arn in arns]
-    versions = [_Version(opened, package) for package in packages]
-    document = comparison(*versions)
-    page = _draw(document, versions, usable_home(home), out) if drawn or out else None
-    if json:
-        print_json(document | ({"page": page} if page else {}))
-        return
-    if page:
-        show_page(services(ctx), page, browser=browser)
-        return
-    _print(services(ctx).out, document)
-
-
-def _print(console: Console, document: dict[str, Any]) -> None:
-    names = document["models"]
-    print_table(console, ("", *names), [(row["name"], row["a"], row["b"]) for row in document["facts"]])
-    say(console, "")
-    headers = ("metric", *names, "difference")
-    print_table(console, headers, [(row["name"], row["a"], row["b"], row["difference"]) for row in document["metrics"]])
-    say(console, "")
-    say(console, document["verdict"], style="" if document["comparable"] else "yellow")
-
-
-def _draw(document: dict[str, Any], versions: list[_Version], home: Path, out: Path | None) -> Path:
-    from medloop.commands.registry.comparison_page import draw_comparison
-
-    first, second = versions
-    name = "-and-".join(version.name.replace("/", "-") for version in versions)
-    page = page_path(Home.find(home), name, out)
-    write_page(page, draw_comparison(document, (first.evaluation, second.evaluation)))
-    return page
-
-
-class _Version:
+class Version:
     """A version with its evaluation, if that can be read."""
 
     def __init__(self, target: Target, package: Mapping[str, Any]) -> None:
@@ -140,7 +73,7 @@ class _Version:
         return split.data_digest, frozenset((patient, path) for path, patient in split.patient_of("test").items())
 
 
-def comparison(first: _Version, second: _Version) -> dict[str, Any]:
+def comparison(first: Version, second: Version) -> dict[str, Any]:
     """Both versions side by side; differences are the second's value minus the first's."""
     facts: list[dict[str, Any]] = [_row("approval", first.approval, second.approval)]
     facts.append(_row("created", first.created, second.created))
@@ -166,7 +99,7 @@ def _row(name: str, a: Any, b: Any) -> dict[str, Any]:
     return {"name": name, "a": a, "b": b, "same": a == b}
 
 
-def _verdict(first: _Version, second: _Version) -> tuple[bool, str]:
+def _verdict(first: Version, second: Version) -> tuple[bool, str]:
     """Whether the main scores stand on the same test set, and what to think of their difference."""
     if first.evaluation is None or second.evaluation is None:
         problems = [f"{side.name}: {side.problem}" for side in (first, second) if side.evaluation is None]
