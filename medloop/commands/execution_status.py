@@ -243,7 +243,7 @@ def output_uri(target: Target, execution: Execution, name: str) -> str | None:
 
 
 def failure_text(sagemaker: SageMakerClient, step: Step) -> str:
-    """The reason why a step failed: its own, or the one that its job reported; if one names a user's error, that one."""
+    """The reason why a step failed: its own, or the one that its job reported, that of a user's error first."""
     if step.job is None:
         return step.reason
     job = describe_job(sagemaker, step.job)
