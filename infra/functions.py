@@ -6,16 +6,18 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from infra.grants import allow, arn, make_role, service, statement
 from medloop.bundle import REPOSITORY
 
 RUNTIME = lambda_.Runtime.PYTHON_3_13
@@ -29,8 +31,27 @@ INTERFACE_ACTIONS = [
 ]
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What functions and state machines share.
+
+    Args:
+        key: Encrypts logs, functions' environment and executions.
+        log_retention: How long logs are kept.
+        dead_letters: Events that could not be delivered.
+        vpc: Where functions run; None: in Lambda's own network.
+        security_group: Security group of functions in the VPC.
+    """
+
+    key: kms.IKey
+    log_retention: logs.RetentionDays
+    dead_letters: sqs.IQueue
+    vpc: ec2.IVpc | None = None
+    security_group: ec2.ISecurityGroup | None = None
+
+
 class PythonFunction(Construct):
-    """A function, its role and its log group, encrypted with the stack's key, in the VPC where there is one.
+    """A function, its role and its log group, encrypted with the stack's key, in the VPC if there is one.
 
     Args:
         scope: CDK's parent.
@@ -39,13 +60,9 @@ class PythonFunction(Construct):
         description: What it does.
         files: Repository paths of its files; the function has the same paths.
         handler: `path/of/file.function`.
-        key: Encrypts its environment and its log.
-        log_retention: How long the log is kept.
         timeout: At most 15 minutes.
+        around: Key, log, network.
         environment: Environment variables.
-        vpc: Where it runs; None: in Lambda's own network.
-        security_group: Of the VPC.
-        concurrency: Copies at once, reserved; None: what the account has.
     """
 
     def __init__(
@@ -57,34 +74,31 @@ class PythonFunction(Construct):
         description: str,
         files: Sequence[str],
         handler: str,
-        key: kms.IKey,
-        log_retention: logs.RetentionDays,
         timeout: cdk.Duration,
+        around: Surroundings,
         environment: Mapping[str, str] | None = None,
-        vpc: ec2.IVpc | None = None,
-        security_group: ec2.ISecurityGroup | None = None,
-        concurrency: int | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.log_group = logs.LogGroup(
+        log_group = logs.LogGroup(
             self,
             "Log",
             log_group_name=f"/aws/lambda/{function_name}",
-            encryption_key=key,
-            retention=log_retention,
+            encryption_key=around.key,
+            retention=around.log_retention,
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
-        self.role = iam.Role(
-            self,
-            "Role",
-            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            description=f"What the function {function_name} may do",
-        )
-        self._grant_log()
-        if vpc is not None:
-            _grant_interfaces(self.role, function_arn(self, function_name))
+        writing = statement("WriteOwnLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn])
+        self.role = make_role(self, service("lambda"), f"What the function {function_name} may do", [writing])
+        if around.vpc is not None:
+            # A function in a VPC has a network interface, which Lambda makes with the function's own role; its code
+            # may not. https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+            own_code = {"ArnEquals": {"lambda:SourceFunctionArn": arn("lambda", f"function:{function_name}")}}
+            allow(
+                self.role,
+                statement("LambdaMakesInterfaces", INTERFACE_ACTIONS),
+                statement("CodeMakesNone", INTERFACE_ACTIONS, conditions=own_code, deny=True),
+            )
         with _staged(files) as folder:
-            code = lambda_.Code.from_asset(folder)
             self.function = lambda_.Function(
                 self,
                 "Function",
@@ -93,43 +107,17 @@ class PythonFunction(Construct):
                 runtime=RUNTIME,
                 architecture=lambda_.Architecture.ARM_64,
                 handler=handler,
-                code=code,
+                code=lambda_.Code.from_asset(folder),
                 role=self.role.without_policy_updates(),
                 timeout=timeout,
                 memory_size=512,
                 environment=dict(environment or {}),
-                environment_encryption=key,
-                log_group=self.log_group,
-                vpc=vpc,
-                vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED) if vpc else None,
-                security_groups=[security_group] if security_group else None,
-                reserved_concurrent_executions=concurrency,
+                environment_encryption=around.key,
+                log_group=log_group,
+                vpc=around.vpc,
+                vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED) if around.vpc else None,
+                security_groups=[around.security_group] if around.security_group else None,
             )
-
-    def allow(self, *actions: str, on: Sequence[str], sid: str, conditions: Mapping[str, object] | None = None) -> None:
-        """Let the function do something.
-
-        Args:
-            actions: IAM actions, spelled out.
-            on: ARNs.
-            sid: What the statement is for.
-            conditions: IAM conditions.
-        """
-        self.role.add_to_policy(
-            iam.PolicyStatement(sid=sid, actions=list(actions), resources=list(on), conditions=dict(conditions or {}))
-        )
-
-    def _grant_log(self) -> None:
-        self.allow(
-            "logs:CreateLogStream", "logs:PutLogEvents", on=[f"{self.log_group.log_group_arn}"], sid="WriteOwnLog"
-        )
-
-
-def function_arn(scope: Construct, function_name: str) -> str:
-    """The ARN of a function of this account and region, known before there is one."""
-    stack = cdk.Stack.of(scope)
-    name = cdk.ArnFormat.COLON_RESOURCE_NAME
-    return stack.format_arn(service="lambda", resource="function", resource_name=function_name, arn_format=name)
 
 
 @contextlib.contextmanager
@@ -137,25 +125,7 @@ def _staged(files: Sequence[str]) -> Iterator[str]:
     """A temporary folder with a function's files; CDK copies it when the function is constructed."""
     with tempfile.TemporaryDirectory(prefix="medloop-function-") as folder:
         for name in sorted(files):
-            place = Path(folder) / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(REPOSITORY / name, place)
+            copy = Path(folder) / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / name, copy)
         yield folder
-
-
-def _grant_interfaces(role: iam.Role, function_arn: str) -> None:
-    """A function in a VPC has a network interface, which Lambda makes with the function's own role; its code may not.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
-    """
-    role.add_to_policy(iam.PolicyStatement(sid="LambdaMakesInterfaces", actions=INTERFACE_ACTIONS, resources=["*"]))
-    own_code = {"ArnEquals": {"lambda:SourceFunctionArn": function_arn}}
-    role.add_to_policy(
-        iam.PolicyStatement(
-            sid="CodeMakesNone",
-            effect=iam.Effect.DENY,
-            actions=INTERFACE_ACTIONS,
-            resources=["*"],
-            conditions=own_code,
-        )
-    )

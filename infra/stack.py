@@ -12,9 +12,9 @@ from infra.deployment.construct import CHECK_RULE, Deployment
 from infra.deployment.construct import RULE as DECISIONS
 from infra.execution.pipeline import TAG as JOB_TAG
 from infra.execution.roles import Execution
+from infra.functions import Surroundings
 from infra.images.builds import Builds
 from infra.images.repositories import Images
-from infra.machines import Surroundings
 from infra.monitoring.construct import Monitoring
 from infra.monitoring.notifications import Notifications
 from infra.names import STACK_NAME as STACK_NAME
@@ -30,7 +30,7 @@ from medloop.cloud.hosting import Hosting
 from steps.network import takes_volume_key
 
 TAG = ("medloop:part-of", "infra")
-"""Of everything in the stack; with the tag of pipelines' jobs, what budgets and costs go by."""
+"""Tag of everything in the stack; with the tag of pipelines' jobs, what budgets and costs go by."""
 _RETENTION = {
     365: logs.RetentionDays.ONE_YEAR,
     731: logs.RetentionDays.TWO_YEARS,
@@ -66,6 +66,20 @@ class MedloopStack(cdk.Stack):
             log_retention=retention,
             mlflow_server=settings.tracking.mlflow == "server",
         )
+        self.notifications = Notifications(
+            self,
+            "Notifications",
+            key=self.keys.logs,
+            approvers=settings.monitoring.approvers,
+            operations=settings.monitoring.operations,
+        )
+        self.around = Surroundings(
+            key=self.keys.logs,
+            log_retention=retention,
+            dead_letters=self.notifications.dead_letters,
+            vpc=self.network.vpc,
+            security_group=self.network.security_group,
+        )
         self.images = Images(self, "Images", keys=self.keys, keep=settings.storage.keep_on_destroy)
         self.registry = Registry(self, "Registry")
         self.tracking = Tracking(self, "Tracking", settings=settings.tracking, storage=self.storage)
@@ -79,7 +93,7 @@ class MedloopStack(cdk.Stack):
             access=settings.access,
             pipelines=TASKS,
             groups=self.registry.groups,
-            log_retention=retention,
+            around=self.around,
         )
         self.builds = Builds(
             self,
@@ -89,28 +103,11 @@ class MedloopStack(cdk.Stack):
             pipeline_role=self.execution.pipeline,
             log_retention=retention,
         )
-        self.notifications = Notifications(
-            self,
-            "Notifications",
-            key=self.keys.logs,
-            approvers=settings.monitoring.approvers,
-            operations=settings.monitoring.operations,
-        )
         self.scheduling = self._scheduling()
         self.deployment = self._deployment()
         self.monitoring = self._monitoring()
         self._put_outputs()
         cdk.Tags.of(self).add(*TAG)
-
-    def _around(self) -> Surroundings:
-        """Of state machines and their functions."""
-        return Surroundings(
-            key=self.keys.logs,
-            log_retention=self.log_retention,
-            dead_letters=self.notifications.dead_letters,
-            vpc=self.network.vpc,
-            security_group=self.network.security_group,
-        )
 
     def _scheduling(self) -> Scheduling:
         """Retraining by the clock and on new data."""
@@ -122,7 +119,7 @@ class MedloopStack(cdk.Stack):
             data_bucket=self.storage.data,
             artefact_bucket=self.storage.artefacts,
             operations=self.notifications.operations,
-            around=self._around(),
+            around=self.around,
         )
 
     def _deployment(self) -> Deployment:
@@ -140,11 +137,11 @@ class MedloopStack(cdk.Stack):
             approvers=self.notifications.approvers,
             operations=self.notifications.operations,
             tags=dict([TAG]),
-            around=self._around(),
+            around=self.around,
         )
 
     def _hosting(self) -> Hosting:
-        """The machines of endpoints: no connection can be opened from their containers."""
+        """The instances of endpoints: no connection can be opened from their containers."""
         kind = self.settings.deployment.instance_type
         vpc = None
         if groups := self.network.security_group_ids:

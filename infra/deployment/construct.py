@@ -10,7 +10,6 @@ from typing import Any
 
 from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -19,8 +18,10 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from infra.deployment.check import CHECK
-from infra.execution.grants import inside_vpc
-from infra.machines import Function, Surroundings, allow, asking_machine, start_daily, start_on
+from infra.functions import PythonFunction, Surroundings
+from infra.grants import TO_SAGEMAKER, allow, arn, grant_key, inside_vpc, sagemaker_arns, statement, versions_of
+from infra.machines import start_on, state_machine
+from infra.monitoring.metrics import alarm, metric
 from infra.settings import DeploymentSettings
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests
 
@@ -70,8 +71,8 @@ class Deployment(Construct):
         """Make it.
 
         Args:
-            scope: Where in the tree.
-            construct_id: Under which name there.
+            scope: CDK's parent.
+            construct_id: CDK's id.
             groups: Model package groups whose decisions count.
             endpoints: The endpoints that may be made and changed.
             hosting: The machines; real time.
@@ -88,21 +89,26 @@ class Deployment(Construct):
         if hosting.kind != "realtime":
             raise ValueError(f"hosting.kind: {hosting.kind}; the stack deploys realtime (canary, alarms, autoscaling)")
         self.groups, self.endpoints = list(groups), list(endpoints)
+        self.endpoint_arns = sagemaker_arns("endpoint", endpoints)
+        self.config_arns = sagemaker_arns("endpoint-config", (f"{name}-*" for name in groups))
         self.alarms = {name: self._alarms(name, rollout, operations) for name in endpoints}
-        self.function, self.machine = asking_machine(
+        self.function = PythonFunction(
+            self,
+            "Plan",
+            function_name="medloop-deployment-plan",
+            description="What follows from a decision about a model version",
+            files=CODE,
+            handler="infra/deployment/function.handler",
+            timeout=Duration.minutes(1),
+            around=around,
+            environment={"PLACE": self._place(hosting, rollout, inference_role, artefact_bucket, tags)},
+        )
+        self.machine = state_machine(
             self,
             "Approval",
             name="medloop-approval",
             definition=approval_definition(hosting),
-            function=Function(
-                "Plan",
-                name="medloop-deployment-plan",
-                description="What follows from a decision about a model version",
-                files=CODE,
-                handler="infra/deployment/function.handler",
-                timeout=Duration.minutes(1),
-                environment={"PLACE": self._place(hosting, rollout, inference_role, artefact_bucket, tags)},
-            ),
+            function=self.function.function,
             topics={"ApproversTopicArn": approvers, "OperationsTopicArn": operations},
             around=around,
         )
@@ -152,112 +158,94 @@ class Deployment(Construct):
                 # Two bakes, and an hour for instances to come up with a large image.
                 "MaximumExecutionTimeoutInSeconds": 2 * bake + 3600,
             },
-            "AutoRollbackConfiguration": {
-                "Alarms": [{"AlarmName": alarm.alarm_name} for alarm in self.alarms[endpoint]]
-            },
+            "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": each.alarm_name} for each in self.alarms[endpoint]]},
         }
 
     def _alarms(self, endpoint: str, rollout: DeploymentSettings, operations: sns.ITopic) -> list[cloudwatch.Alarm]:
-        """What rolls a deployment back, and tells operations at any time."""
-        errors = cloudwatch.Alarm(
+        """The alarms that roll a deployment back, and that notify operations at any time."""
+        errors = alarm(
             self,
             f"{endpoint}-errors",
-            alarm_name=f"{endpoint}-errors",
-            alarm_description="Runbook: medloop-endpoint-errors. Answers of 5xx.",
-            metric=endpoint_metric(endpoint, "Invocation5XXErrors", "Sum", Duration.minutes(1)),
+            "Runbook: medloop-endpoint-errors. Answers of 5xx.",
+            endpoint_metric(endpoint, "Invocation5XXErrors"),
+            operations,
             threshold=rollout.max_errors,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
             evaluation_periods=5,
             datapoints_to_alarm=1,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
-        latency = cloudwatch.Alarm(
+        latency = alarm(
             self,
             f"{endpoint}-latency",
-            alarm_name=f"{endpoint}-latency",
-            alarm_description="Runbook: medloop-endpoint-latency. 99th percentile of the model's latency.",
+            "Runbook: medloop-endpoint-latency. 99th percentile of the model's latency.",
+            endpoint_metric(endpoint, "ModelLatency", "p99"),
+            operations,
             # The service measures it in microseconds.
-            metric=endpoint_metric(endpoint, "ModelLatency", "p99", Duration.minutes(1)),
             threshold=rollout.max_latency_seconds * 1_000_000,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
             evaluation_periods=5,
             datapoints_to_alarm=3,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
-        for alarm in (errors, latency):
-            alarm.add_alarm_action(actions.SnsAction(operations))
         return [errors, latency]
 
-    def _arn(self, kind: str, name: str) -> str:
-        return f"arn:{Aws.PARTITION}:sagemaker:{Aws.REGION}:{Aws.ACCOUNT_ID}:{kind}/{name}"
-
     def _let_plan(self) -> None:
-        """Read the registry and the endpoints."""
-        packages = [self._arn("model-package", f"{name}/*") for name in self.groups]
-        endpoints = [self._arn("endpoint", name) for name in self.endpoints]
-        configs = [self._arn("endpoint-config", f"{name}-*") for name in self.groups]
-        for sid, allowed, resources in (
+        """Let the function read the registry and the endpoints."""
+        allow(
+            self.function.role,
             # The list action has no resource: it lists all versions.
-            ("ListVersions", ["sagemaker:ListModelPackages"], ["*"]),
-            ("ReadVersions", ["sagemaker:DescribeModelPackage"], packages),
-            ("ReadEndpoints", ["sagemaker:DescribeEndpoint"], endpoints),
-            ("ReadConfigs", ["sagemaker:DescribeEndpointConfig", "sagemaker:ListTags"], configs),
-        ):
-            self.function.allow(*allowed, on=resources, sid=sid)
+            statement("ListVersions", ["sagemaker:ListModelPackages"]),
+            statement("ReadVersions", ["sagemaker:DescribeModelPackage"], versions_of(self.groups)),
+            statement("ReadEndpoints", ["sagemaker:DescribeEndpoint"], self.endpoint_arns),
+            statement("ReadConfigs", ["sagemaker:DescribeEndpointConfig", "sagemaker:ListTags"], self.config_arns),
+        )
 
     def _let_deploy(self, hosting: Hosting, inference_role: iam.IRole, volume_key: kms.IKey) -> None:
-        """Models and configurations of these groups' versions, these endpoints; nothing else."""
-        models = [self._arn("model", f"{name}-*") for name in self.groups]
-        configs = [self._arn("endpoint-config", f"{name}-*") for name in self.groups]
-        endpoints = [self._arn("endpoint", name) for name in self.endpoints]
-        packages = [self._arn("model-package", f"{name}/*") for name in self.groups]
-        alarms = [alarm.alarm_arn for found in self.alarms.values() for alarm in found]
-        changing = ["sagemaker:UpdateEndpoint", "sagemaker:DescribeEndpoint", "sagemaker:DeleteEndpoint"]
+        """Models and configurations of these groups' versions, these endpoints; no others."""
+        models = sagemaker_arns("model", (f"{name}-*" for name in self.groups))
+        endpoints, configs = self.endpoint_arns, self.config_arns
+        alarms = [each.alarm_arn for of_endpoint in self.alarms.values() for each in of_endpoint]
+        changing = [f"sagemaker:{verb}Endpoint" for verb in ("Create", "Update", "Describe", "Delete")]
         vpc = hosting.vpc or {"Subnets": [], "SecurityGroupIds": []}
         closed = {
             "Bool": {"sagemaker:NetworkIsolation": "true"},
             **inside_vpc(vpc["Subnets"], vpc["SecurityGroupIds"]),
         }
-        sagemaker = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
-        # The service grants the key to the instances; the creator of the endpoint must be allowed to make that grant.
-        lent = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
-        for sid, allowed, resources, conditions in (
-            ("CreateModels", ["sagemaker:CreateModel"], models, closed),
-            ("ReadVersions", ["sagemaker:DescribeModelPackage"], packages, None),
-            ("CreateConfigs", ["sagemaker:CreateEndpointConfig"], configs, None),
-            ("Endpoints", ["sagemaker:CreateEndpoint", *changing], [*endpoints, *configs], None),
-            ("Tag", ["sagemaker:AddTags"], [*models, *configs, *endpoints], None),
-            ("ReadAlarms", ["cloudwatch:DescribeAlarms"], alarms, None),
-            ("PassInferenceRole", ["iam:PassRole"], [inference_role.role_arn], sagemaker),
-            ("SeeVolumeKey", ["kms:DescribeKey"], [volume_key.key_arn], None),
-            ("LendVolumeKey", ["kms:CreateGrant"], [volume_key.key_arn], lent),
+        namespace = {"StringEquals": {"cloudwatch:namespace": NAMESPACE}}
+        allow(
+            self.machine,
+            statement("CreateModels", ["sagemaker:CreateModel"], models, closed),
+            statement("ReadVersions", ["sagemaker:DescribeModelPackage"], versions_of(self.groups)),
+            statement("CreateConfigs", ["sagemaker:CreateEndpointConfig"], configs),
+            statement("Endpoints", changing, [*endpoints, *configs]),
+            statement("Tag", ["sagemaker:AddTags"], [*models, *configs, *endpoints]),
+            statement("ReadAlarms", ["cloudwatch:DescribeAlarms"], alarms),
+            statement("PassInferenceRole", ["iam:PassRole"], [inference_role.role_arn], TO_SAGEMAKER),
+            statement("SeeVolumeKey", ["kms:DescribeKey"], [volume_key.key_arn]),
+            # The service grants the key to the instances; the creator of the endpoint must be allowed that grant.
+            grant_key("LendVolumeKey", volume_key),
             # Metrics know no resource.
-            ("Measure", ["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": NAMESPACE}}),
-        ):
-            allow(self.machine, sid, allowed, resources, conditions)
+            statement("Measure", ["cloudwatch:PutMetricData"], conditions=namespace),
+        )
 
     def _let_scale(self) -> None:
         """Application Auto Scaling checks that its caller may change what it is to scale."""
         role = "role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
         name = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
         linked = f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:{role}/{name}"
-        endpoints = [self._arn("endpoint", name) for name in self.endpoints]
-        configs = [self._arn("endpoint-config", f"{name}-*") for name in self.groups]
-        alarms = f"arn:{Aws.PARTITION}:cloudwatch:{Aws.REGION}:{Aws.ACCOUNT_ID}:alarm:TargetTracking-endpoint/*"
-        targets = f"arn:{Aws.PARTITION}:application-autoscaling:{Aws.REGION}:{Aws.ACCOUNT_ID}:scalable-target/*"
+        variants = [*self.endpoint_arns, *(f"{endpoint}/variant/*" for endpoint in self.endpoint_arns)]
+        alarms = arn("cloudwatch", "alarm:TargetTracking-endpoint/*")
+        targets = arn("application-autoscaling", "scalable-target/*")
         scaling = ("RegisterScalableTarget", "DeregisterScalableTarget", "PutScalingPolicy")
-        capacity = "sagemaker:UpdateEndpointWeightsAndCapacities"
+        setting = [f"application-autoscaling:{verb}" for verb in scaling]
+        watching = ["cloudwatch:PutMetricAlarm", "cloudwatch:DescribeAlarms", "cloudwatch:DeleteAlarms"]
         of_sagemaker = {"StringEquals": {"application-autoscaling:service-namespace": "sagemaker"}}
         by_service = {"StringEquals": {"iam:AWSServiceName": "sagemaker.application-autoscaling.amazonaws.com"}}
-        watching = ["cloudwatch:PutMetricAlarm", "cloudwatch:DescribeAlarms", "cloudwatch:DeleteAlarms"]
-        for sid, allowed, resources, conditions in (
-            ("SetScaling", [f"application-autoscaling:{verb}" for verb in scaling], [targets], of_sagemaker),
-            ("Scale", [capacity], [*endpoints, *(f"{arn}/variant/*" for arn in endpoints)], None),
-            ("SeeConfigs", ["sagemaker:DescribeEndpointConfig"], configs, None),
-            ("ScalingAlarms", watching, [alarms], None),
-            ("ScalingRole", ["iam:CreateServiceLinkedRole"], [linked], by_service),
-        ):
-            allow(self.machine, sid, allowed, resources, conditions)
+        allow(
+            self.machine,
+            statement("SetScaling", setting, [targets], of_sagemaker),
+            statement("Scale", ["sagemaker:UpdateEndpointWeightsAndCapacities"], variants),
+            statement("SeeConfigs", ["sagemaker:DescribeEndpointConfig"], self.config_arns),
+            statement("ScalingAlarms", watching, [alarms]),
+            statement("ScalingRole", ["iam:CreateServiceLinkedRole"], [linked], by_service),
+        )
 
     def _on_decisions(self, around: Surroundings) -> None:
         pattern = events.EventPattern(
@@ -280,12 +268,12 @@ class Deployment(Construct):
 
     def _check_daily(self, around: Surroundings) -> None:
         """An event that the service didn't send is lost to every queue: the daily check finds such decisions."""
-        start_daily(
+        start_on(
             self,
             "Check",
             name=CHECK_RULE,
             description="Do endpoints serve what was decided",
-            inputs=[{CHECK: group} for group in self.groups],
+            daily_inputs=[{CHECK: group} for group in self.groups],
             machine=self.machine,
             dead_letters=around.dead_letters,
         )
@@ -304,12 +292,7 @@ def approval_definition(hosting: Hosting) -> str:
     return json.dumps(document)
 
 
-def endpoint_metric(endpoint: str, name: str, statistic: str, period: Duration) -> cloudwatch.Metric:
-    """A metric of the endpoint's one variant."""
-    return cloudwatch.Metric(
-        namespace="AWS/SageMaker",
-        metric_name=name,
-        dimensions_map={"EndpointName": endpoint, "VariantName": VARIANT},
-        statistic=statistic,
-        period=period,
-    )
+def endpoint_metric(endpoint: str, name: str, statistic: str = "Sum") -> cloudwatch.Metric:
+    """A metric of the endpoint's one variant, each minute."""
+    dimensions = {"EndpointName": endpoint, "VariantName": VARIANT}
+    return metric("AWS/SageMaker", name, dimensions, statistic, Duration.minutes(1))

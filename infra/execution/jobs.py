@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.execution.grants import PULLING, read_objects, run_as_job, statement, use_key, write_objects
+from infra.grants import PULLING, arn, make_role, read_objects, statement, use_key, write_objects
 from infra.images.repositories import Images, base_images
 from infra.network.vpc import Network
 from infra.settings import AccessSettings
@@ -60,18 +59,9 @@ class JobRoles(Construct):
         self.evaluation = self._make("Evaluation", "evaluate", self._evaluate())
         self.inference = self._make("Inference", "serve", self._serve())
 
-    @property
-    def all(self) -> list[iam.Role]:
-        """Every role that a job or a model may have."""
-        return [self.processing, self.training, self.evaluation, self.inference]
-
     def _make(self, construct_id: str, purpose: str, statements: Sequence[iam.PolicyStatement]) -> iam.Role:
-        role = iam.Role(
-            self, construct_id, assumed_by=sagemaker_principal(self), description=f"medloop: jobs that {purpose}"
-        )
-        for each in [*run_as_job(self, self._network, self._images.arns), *statements]:
-            role.add_to_policy(each)
-        return role
+        rights = [*_run_as_job(self._network, self._images.arns), *statements]
+        return make_role(self, "sagemaker", f"medloop: jobs that {purpose}", rights, construct_id)
 
     def _read_raw(self) -> list[iam.PolicyStatement]:
         data = self._storage
@@ -84,7 +74,7 @@ class JobRoles(Construct):
             *self._read_raw(),
             *read_objects("ReadKeyAndEarlierSplits", bucket, PSEUDONYM_KEY, SPLIT),
             write_objects("WriteSplit", bucket, SPLIT),
-            *use_key("UseArtefacts", self._storage.keys.artefacts, write=True, machines=True),
+            *use_key("UseArtefacts", self._storage.keys.artefacts, write=True, volumes=True),
         ]
 
     def _train(self) -> list[iam.PolicyStatement]:
@@ -93,9 +83,9 @@ class JobRoles(Construct):
             *self._raw,
             # Earlier models: training may begin with their weights.
             *read_objects("ReadSplitAndModels", bucket, SPLIT, *MODELS, *rest, *CODE),
-            statement("PullScriptModesImage", PULLING, [base_images(self)]),
+            statement("PullScriptModesImage", PULLING, [base_images()]),
             write_objects("WriteModels", bucket, *MODELS, *rest),
-            *use_key("UseArtefacts", self._storage.keys.artefacts, write=True, machines=True),
+            *use_key("UseArtefacts", self._storage.keys.artefacts, write=True, volumes=True),
         ]
 
     def _evaluate(self) -> list[iam.PolicyStatement]:
@@ -104,7 +94,7 @@ class JobRoles(Construct):
             *self._raw,
             *read_objects("ReadSplitAndModels", bucket, SPLIT, *MODELS, f"{NO_MODEL}/*"),
             write_objects("WriteEvaluation", bucket, EVALUATION),
-            *use_key("UseArtefacts", self._storage.keys.artefacts, write=True, machines=True),
+            *use_key("UseArtefacts", self._storage.keys.artefacts, write=True, volumes=True),
         ]
 
     def _serve(self) -> list[iam.PolicyStatement]:
@@ -113,12 +103,42 @@ class JobRoles(Construct):
         return [
             *read_objects("ReadModels", bucket, *MODELS, "endpoints/*"),
             write_objects("WriteAnswers", bucket, "endpoints/*", "capture/*"),
-            *use_key("UseArtefacts", self._storage.keys.artefacts, write=True, machines=True),
+            *use_key("UseArtefacts", self._storage.keys.artefacts, write=True, volumes=True),
         ]
 
 
-def sagemaker_principal(scope: Construct) -> iam.ServicePrincipal:
-    """SageMaker on behalf of this account, and of no other that it might be talked into."""
-    return iam.ServicePrincipal(
-        "sagemaker.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": Stack.of(scope).account}}
-    )
+def _run_as_job(network: Network, repositories: Sequence[str]) -> list[iam.PolicyStatement]:
+    """The rights that any job needs: its image, its log, its metrics, and its network interfaces.
+
+    Args:
+        network: Where jobs run.
+        repositories: ARNs of the repositories of its images.
+    """
+    writing = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    namespaces = {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "AWS/SageMaker*"]}}
+    return [
+        # The service knows no narrower resource: a token for the registry, not for any image.
+        statement("LogInToRegistry", ["ecr:GetAuthorizationToken"]),
+        statement("PullImages", PULLING, repositories),
+        statement("WriteLogs", writing, [arn("logs", "log-group:/aws/sagemaker/*")]),
+        statement("WriteMetrics", ["cloudwatch:PutMetricData"], conditions=namespaces),
+        *_interfaces(network),
+    ]
+
+
+def _interfaces(network: Network) -> list[iam.PolicyStatement]:
+    """Network interfaces on the subnets and with the group of the VPC, and no others."""
+    if network.security_group is None:
+        return []
+    subnets = [arn("ec2", f"subnet/{subnet}") for subnet in network.subnet_ids]
+    group = arn("ec2", f"security-group/{network.security_group.security_group_id}")
+    interfaces = arn("ec2", "network-interface/*")
+    in_subnets = {"ArnEquals": {"ec2:Subnet": subnets}}
+    attaching = ["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"]
+    described = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
+    return [
+        statement("CreateInterfaces", ["ec2:CreateNetworkInterface"], [*subnets, group, interfaces]),
+        statement("LendInterfaces", attaching, [interfaces], in_subnets),
+        statement("ReturnInterfaces", ["ec2:DeleteNetworkInterfacePermission"], [interfaces], in_subnets),
+        statement("SeeNetwork", [f"ec2:Describe{kind}" for kind in described]),
+    ]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.execution.approver import Approver
-from infra.execution.champion import Champion
-from infra.execution.engineer import Engineer
+from infra.execution.champion import make_champion
 from infra.execution.jobs import JobRoles
-from infra.execution.pipeline import PipelineRole
+from infra.execution.people import make_approver, make_engineer
+from infra.execution.pipeline import make_pipeline_role
+from infra.functions import Surroundings
 from infra.images.repositories import Images
 from infra.network.vpc import Network
 from infra.settings import AccessSettings
@@ -26,13 +25,13 @@ class Execution(Construct):
         scope: CDK's parent.
         construct_id: CDK's id.
         storage: The buckets.
-        network: Where jobs and the function run.
+        network: Where jobs run.
         images: The containers' repositories.
         tracking: MLflow.
         access: Who approves, who runs pipelines, and whether all jobs read raw data.
         pipelines: Names of the pipelines.
         groups: Names of the model package groups.
-        log_retention: How long the function's log is kept.
+        around: The function's key, log, network.
     """
 
     def __init__(
@@ -47,29 +46,24 @@ class Execution(Construct):
         access: AccessSettings,
         pipelines: Sequence[str],
         groups: list[str],
-        log_retention: logs.RetentionDays,
+        around: Surroundings,
     ) -> None:
         super().__init__(scope, construct_id)
         self.jobs = JobRoles(
             self, "Jobs", storage=storage, network=network, images=images, tracking=tracking, access=access
         )
-        champion = Champion(
-            self, "Champion", storage=storage, network=network, groups=groups, log_retention=log_retention
-        )
-        self.champion = champion.function
-        self.pipeline = PipelineRole(
+        self.champion = make_champion(self, storage, groups, around)
+        self.pipeline = make_pipeline_role(
             self,
-            "Pipeline",
             jobs=self.jobs,
             champion=self.champion,
             storage=storage,
             network=network,
             images=images,
             groups=groups,
-        ).role
-        self.engineer = Engineer(
+        )
+        self.engineer = make_engineer(
             self,
-            "Engineer",
             access=access,
             storage=storage,
             images=images,
@@ -77,7 +71,5 @@ class Execution(Construct):
             pipelines=pipelines,
             groups=groups,
             pipeline_role=self.pipeline,
-        ).role
-        self.approver = Approver(
-            self, "Approver", access=access, storage=storage, pipelines=pipelines, groups=groups
-        ).role
+        )
+        self.approver = make_approver(self, access, storage, pipelines, groups)

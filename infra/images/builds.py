@@ -12,7 +12,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.execution.grants import PULLING, statement
+from infra.grants import PULLING, make_role, statement
 from infra.images.repositories import Images, base_images
 from infra.names import IMAGES_PROJECT, SOURCE_KEY
 from infra.storage.buckets import Storage
@@ -88,7 +88,7 @@ class Builds(Construct):
             environment=codebuild.BuildEnvironment(
                 build_image=codebuild.LinuxBuildImage.STANDARD_7_0,
                 compute_type=codebuild.ComputeType.LARGE,
-                # Docker builds need it; it is the build machine's own, thrown away after each build.
+                # Docker builds need it; the build's instance is deleted after each build.
                 privileged=True,
             ),
             environment_variables={
@@ -98,28 +98,15 @@ class Builds(Construct):
         )
 
     def _make_role(self, storage: Storage, images: Images, log: logs.LogGroup) -> iam.Role:
-        stack = cdk.Stack.of(self)
-        role = iam.Role(
-            self,
-            "Role",
-            assumed_by=iam.ServicePrincipal(
-                "codebuild.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": stack.account}}
-            ),
-            description="medloop: builds of images",
-        )
-        bucket = storage.artefacts
-        for each in [
-            statement("ReadCheckout", ["s3:GetObject", "s3:GetObjectVersion"], [bucket.arn_for_objects(SOURCE_KEY)]),
-            statement(
-                "DecryptCheckout",
-                ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"],
-                [storage.keys.artefacts.key_arn],
-            ),
+        checkout = [storage.artefacts.arn_for_objects(SOURCE_KEY)]
+        decrypting = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"]
+        rights = [
+            statement("ReadCheckout", ["s3:GetObject", "s3:GetObjectVersion"], checkout),
+            statement("DecryptCheckout", decrypting, [storage.keys.artefacts.key_arn]),
             # The service knows no narrower resource: a token for the registry, not for any image.
-            statement("LogInToRegistry", ["ecr:GetAuthorizationToken"], ["*"]),
+            statement("LogInToRegistry", ["ecr:GetAuthorizationToken"]),
             statement("PushImages", PUSHING, images.arns),
-            statement("PullBaseImages", PULLING, [base_images(self)]),
+            statement("PullBaseImages", PULLING, [base_images()]),
             statement("WriteLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [log.log_group_arn]),
-        ]:
-            role.add_to_policy(each)
-        return role
+        ]
+        return make_role(self, "codebuild", "medloop: builds of images", rights)

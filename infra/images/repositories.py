@@ -13,10 +13,9 @@ BASE_ACCOUNT = "763104351884"
 """AWS's own account of the base images (containers/*/container.toml), in most regions."""
 
 
-def base_images(scope: Construct) -> str:
-    """ARN of AWS's repositories of base images in this region, which script mode trains in as they are."""
-    stack = cdk.Stack.of(scope)
-    return f"arn:{stack.partition}:ecr:{stack.region}:{BASE_ACCOUNT}:repository/*"
+def base_images() -> str:
+    """ARN of AWS's repositories of base images in this region; script mode trains in them unchanged."""
+    return f"arn:{cdk.Aws.PARTITION}:ecr:{cdk.Aws.REGION}:{BASE_ACCOUNT}:repository/*"
 
 
 class Images(Construct):
@@ -35,7 +34,7 @@ class Images(Construct):
 
     @property
     def arns(self) -> list[str]:
-        """Of all repositories."""
+        """ARNs of all repositories."""
         return [repository.repository_arn for repository in self.repositories.values()]
 
     def _make(self, container: str, keys: Keys, keep: bool) -> ecr.Repository:

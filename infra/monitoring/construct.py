@@ -9,8 +9,6 @@ from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
 from aws_cdk import aws_cloudtrail as cloudtrail
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -22,6 +20,8 @@ from constructs import Construct
 
 from infra.deployment.construct import NAMESPACE, endpoint_metric
 from infra.deployment.plan import DIMENSION, SCORE, SCORE_CHANGE
+from infra.grants import arn, service, statement
+from infra.monitoring.metrics import FIVE_MINUTES, alarm, metric
 from infra.settings import MonitoringSettings
 
 PIPELINES = "AWS/Sagemaker/ModelBuildingPipeline"
@@ -55,8 +55,8 @@ class Monitoring(Construct):
         """Make it.
 
         Args:
-            scope: Where in the tree.
-            construct_id: Under which name there.
+            scope: CDK's parent.
+            construct_id: CDK's id.
             pipelines: Names of the pipelines.
             groups: Names of the model package groups.
             endpoints: Names of the endpoints.
@@ -92,83 +92,56 @@ class Monitoring(Construct):
         name: str,
         entry: str,
         meaning: str,
-        metric: cloudwatch.IMetric,
+        watched: cloudwatch.IMetric,
         threshold: float = 0,
-        when: cloudwatch.ComparisonOperator = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+        below: bool = False,
     ) -> None:
         """An alarm above a threshold, or below; its description names the runbook's entry."""
-        alarm = cloudwatch.Alarm(
-            self,
-            name,
-            alarm_name=name,
-            alarm_description=f"Runbook: {entry}. {meaning}",
-            metric=metric,
-            threshold=threshold,
-            comparison_operator=when,
-            evaluation_periods=1,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-        )
-        alarm.add_alarm_action(actions.SnsAction(self.operations))
+        description = f"Runbook: {entry}. {meaning}"
+        alarm(self, name, description, watched, self.operations, threshold=threshold, below=below)
 
     def _pipeline_alarms(self, name: str, limits: MonitoringSettings) -> None:
-        failed = pipeline_metric(name, "ExecutionFailed", "Sum", Duration.minutes(5))
+        failed = pipeline_metric(name, "ExecutionFailed")
         self._alarm(f"medloop-{name}-failed", "medloop-execution-failed", "An execution failed.", failed)
         longest = pipeline_metric(name, "ExecutionDuration", "Maximum", HOUR)
-        self._alarm(
-            f"medloop-{name}-long",
-            "medloop-execution-long",
-            f"An execution took more than {limits.execution_hours} hours.",
-            longest,
-            # The service measures it in milliseconds.
-            limits.execution_hours * 3_600_000,
-        )
+        meaning = f"An execution took more than {limits.execution_hours} hours."
+        # The service measures it in milliseconds.
+        threshold = limits.execution_hours * 3_600_000
+        self._alarm(f"medloop-{name}-long", "medloop-execution-long", meaning, longest, threshold)
 
     def _machine_alarm(self, entry: str, machine: sfn.IStateMachine) -> None:
-        period = Duration.minutes(5)
-        bad = {
-            "failed": machine.metric_failed(period=period),
-            "late": machine.metric_timed_out(period=period),
-            "aborted": machine.metric_aborted(period=period),
+        bad: dict[str, cloudwatch.IMetric] = {
+            "failed": machine.metric_failed(period=FIVE_MINUTES),
+            "late": machine.metric_timed_out(period=FIVE_MINUTES),
+            "aborted": machine.metric_aborted(period=FIVE_MINUTES),
         }
-        total = cloudwatch.MathExpression(expression="failed + late + aborted", using_metrics=bad, period=period)
-        self._alarm(entry, entry, "An execution of the state machine failed, timed out or was stopped.", total)
+        meaning = "An execution of the state machine failed, timed out or was stopped."
+        self._alarm(entry, entry, meaning, _total("failed + late + aborted", bad))
 
     def _drift_alarm(self, group: str, limits: MonitoringSettings) -> None:
         """A model of today's data that scores worse than that in production did: the data have changed."""
-        self._alarm(
-            f"{group}-drift",
-            "medloop-drift",
-            f"A new version scored lower than the one in production, by more than {limits.score_drop}.",
-            version_metric(group, SCORE_CHANGE),
-            -limits.score_drop,
-            cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
-        )
+        meaning = f"A new version scored lower than the one in production, by more than {limits.score_drop}."
+        change = version_metric(group, SCORE_CHANGE)
+        self._alarm(f"{group}-drift", "medloop-drift", meaning, change, -limits.score_drop, below=True)
 
     def _function_alarm(self, functions: Sequence[lambda_.IFunction]) -> None:
-        period = Duration.minutes(5)
-        errors = {f"e{number}": function.metric_errors(period=period) for number, function in enumerate(functions)}
-        total = cloudwatch.MathExpression(expression=" + ".join(errors), using_metrics=errors, period=period)
-        self._alarm("medloop-function-errors", "medloop-function-errors", "A function ended with an error.", total)
+        errors = {f"e{number}": each.metric_errors(period=FIVE_MINUTES) for number, each in enumerate(functions)}
+        name = "medloop-function-errors"
+        self._alarm(name, name, "A function ended with an error.", _total(" + ".join(errors), errors))
 
     def _dead_letter_alarms(self, queue: sqs.IQueue, rules: Sequence[str]) -> None:
         """Messages in the queue, and failures to store one."""
-        period = Duration.minutes(5)
-        lost: dict[str, cloudwatch.IMetric] = {
-            f"r{number}": _event_metric("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": rule}, period)
+        lost = {
+            f"r{number}": metric("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": rule})
             for number, rule in enumerate(rules)
         }
         # Schedules of `medloop schedules` and of the stack are in the account's default group.
-        lost["s"] = _event_metric(
-            "AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount", {"ScheduleGroup": "default"}, period
-        )
-        total = cloudwatch.MathExpression(
-            expression=" + ".join(f"FILL({name}, 0)" for name in lost), using_metrics=lost, period=period
-        )
-        self._alarm(
-            "medloop-events-lost", "medloop-dead-letters", "An event is lost, the queue did not take it.", total
-        )
-        waiting = queue.metric_approximate_number_of_messages_visible(period=Duration.minutes(5), statistic="Maximum")
-        self._alarm("medloop-dead-letters", "medloop-dead-letters", "An event could not be delivered.", waiting)
+        failures = "InvocationsFailedToBeSentToDeadLetterCount"
+        lost["s"] = metric("AWS/Scheduler", failures, {"ScheduleGroup": "default"})
+        total, entry = _total(" + ".join(f"FILL({name}, 0)" for name in lost), lost), "medloop-dead-letters"
+        self._alarm("medloop-events-lost", entry, "An event is lost, the queue did not take it.", total)
+        waiting = queue.metric_approximate_number_of_messages_visible(period=FIVE_MINUTES, statistic="Maximum")
+        self._alarm(entry, entry, "An event could not be delivered.", waiting)
 
     def _budget(self, limits: MonitoringSettings, tags: Mapping[str, Sequence[str]]) -> None:
         """Resources with one of the tags."""
@@ -240,27 +213,16 @@ class Monitoring(Construct):
             retention=log_retention,
         )
         name = "medloop"
-        own = f"arn:{Aws.PARTITION}:cloudtrail:{Aws.REGION}:{Aws.ACCOUNT_ID}:trail/{name}"
+        by_trail, own = [service("cloudtrail")], arn("cloudtrail", f"trail/{name}")
+        using = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"]
         key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="Trail",
-                principals=[iam.ServicePrincipal("cloudtrail.amazonaws.com")],
-                actions=["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"],
-                # In a key's policy this is the key itself.
-                resources=["*"],
-                conditions={"StringEquals": {"aws:SourceArn": own}},
-            )
+            statement("Trail", using, conditions={"StringEquals": {"aws:SourceArn": own}}, principals=by_trail)
         )
-        # CDK lets the service in, for whichever trail.
+        # CDK lets the service in, for any trail.
+        other = {"StringNotEquals": {"aws:SourceArn": own}}
+        objects = [bucket.arn_for_objects("*")]
         bucket.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="NoOtherTrail",
-                effect=iam.Effect.DENY,
-                principals=[iam.ServicePrincipal("cloudtrail.amazonaws.com")],
-                actions=["s3:PutObject"],
-                resources=[bucket.arn_for_objects("*")],
-                conditions={"StringNotEquals": {"aws:SourceArn": own}},
-            )
+            statement("NoOtherTrail", ["s3:PutObject"], objects, other, principals=by_trail, deny=True)
         )
         trail = cloudtrail.Trail(
             self,
@@ -276,7 +238,7 @@ class Monitoring(Construct):
             cloud_watch_log_group=log,
         )
         trail.add_s3_event_selector(
-            [cloudtrail.S3EventSelector(bucket=found) for found in watched],
+            [cloudtrail.S3EventSelector(bucket=each) for each in watched],
             include_management_events=True,
             read_write_type=cloudtrail.ReadWriteType.ALL,
         )
@@ -293,21 +255,18 @@ class Monitoring(Construct):
             return cloudwatch.GraphWidget(title=title, left=list(metrics), width=12, region=region)
 
         executions = ("ExecutionStarted", "ExecutionSucceeded", "ExecutionFailed")
-        minute = Duration.minutes(1)
         board = cloudwatch.Dashboard(self, "Dashboard", dashboard_name="medloop", default_interval=Duration.days(7))
         board.add_widgets(
-            graph("Executions", [pipeline_metric(p, name, "Sum", HOUR) for p in pipelines for name in executions]),
+            graph("Executions", [pipeline_metric(p, name, period=HOUR) for p in pipelines for name in executions]),
             graph("Duration (ms)", [pipeline_metric(p, "ExecutionDuration", "Maximum", HOUR) for p in pipelines]),
             graph("Retraining and deployment", [m.metric_failed(label=entry) for entry, m in machines.items()]),
             graph("Undelivered events", [dead_letters.metric_approximate_number_of_messages_visible()]),
-            graph("Requests", [endpoint_metric(e, "Invocations", "Sum", minute) for e in endpoints]),
-            graph(
-                "Latency of the model (µs, p99)", [endpoint_metric(e, "ModelLatency", "p99", minute) for e in endpoints]
-            ),
+            graph("Requests", [endpoint_metric(e, "Invocations") for e in endpoints]),
+            graph("Latency of the model (µs, p99)", [endpoint_metric(e, "ModelLatency", "p99") for e in endpoints]),
             graph(
                 "Errors",
                 [
-                    endpoint_metric(e, name, "Sum", minute)
+                    endpoint_metric(e, name)
                     for e in endpoints
                     for name in ("Invocation4XXErrors", "Invocation5XXErrors")
                 ],
@@ -320,28 +279,20 @@ class Monitoring(Construct):
         )
 
 
-def pipeline_metric(pipeline: str, name: str, statistic: str, period: Duration) -> cloudwatch.Metric:
+def pipeline_metric(
+    pipeline: str, name: str, statistic: str = "Sum", period: Duration = FIVE_MINUTES
+) -> cloudwatch.Metric:
     """A metric of a pipeline's executions."""
-    return cloudwatch.Metric(
-        namespace=PIPELINES,
-        metric_name=name,
-        dimensions_map={"PipelineName": pipeline},
-        statistic=statistic,
-        period=period,
-    )
+    return metric(PIPELINES, name, {"PipelineName": pipeline}, statistic, period)
 
 
 def version_metric(group: str, name: str) -> cloudwatch.Metric:
     """A metric of versions that wait for a decision, put by the approval's state machine (infra/deployment/plan.py)."""
-    return cloudwatch.Metric(
-        namespace=NAMESPACE, metric_name=name, dimensions_map={DIMENSION: group}, statistic="Minimum", period=HOUR
-    )
+    return metric(NAMESPACE, name, {DIMENSION: group}, "Minimum", HOUR)
 
 
-def _event_metric(namespace: str, name: str, dimensions: Mapping[str, str], period: Duration) -> cloudwatch.Metric:
-    return cloudwatch.Metric(
-        namespace=namespace, metric_name=name, dimensions_map=dict(dimensions), statistic="Sum", period=period
-    )
+def _total(expression: str, metrics: Mapping[str, cloudwatch.IMetric]) -> cloudwatch.MathExpression:
+    return cloudwatch.MathExpression(expression=expression, using_metrics=dict(metrics), period=FIVE_MINUTES)
 
 
 def _charges() -> cloudwatch.Metric:

@@ -1,16 +1,17 @@
-"""Whom the stack tells, and where events stay that could not be delivered."""
+"""Topics for notifications, and the queue of events that could not be delivered."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aws_cdk import Aws, Duration
-from aws_cdk import aws_iam as iam
+from aws_cdk import Duration
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
+
+from infra.grants import OWN_ACCOUNT, service, statement
 
 PUBLISHERS = ("cloudwatch", "budgets", "costalerts")
 """Services that publish to an encrypted topic by themselves, without a role."""
@@ -40,8 +41,11 @@ class Notifications(Construct):
         super().__init__(scope, construct_id)
         self.approvers = self._topic("Approvers", "medloop-approvers", key, approvers)
         self.operations = self._topic("Operations", "medloop-operations", key, operations)
-        for service in PUBLISHERS:
-            self._let_publish(service)
+        for name in PUBLISHERS:
+            topic, by_service = [self.operations.topic_arn], [service(name)]
+            self.operations.add_to_resource_policy(
+                statement(f"Publish{name.capitalize()}", ["sns:Publish"], topic, OWN_ACCOUNT, principals=by_service)
+            )
         self.dead_letters = sqs.Queue(
             self,
             "DeadLetters",
@@ -57,17 +61,3 @@ class Notifications(Construct):
         for mail in mails:
             topic.add_subscription(subscriptions.EmailSubscription(mail))
         return topic
-
-    def _let_publish(self, service: str) -> None:
-        """Of this account's alarms and budgets alone."""
-        principal = iam.ServicePrincipal(f"{service}.amazonaws.com")
-        own = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
-        self.operations.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid=f"Publish{service.capitalize()}",
-                principals=[principal],
-                actions=["sns:Publish"],
-                resources=[self.operations.topic_arn],
-                conditions=own,
-            )
-        )

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.grants import ANY_PRINCIPAL, PULLING, make_role, statement
 from infra.settings import NetworkSettings
 from infra.storage.keys import Keys
 from infra.tracking.actions import SERVER_ACTIONS
@@ -34,16 +34,8 @@ ZONES = 2
 ESP = ec2.Port(protocol=ec2.Protocol.ESP, string_representation="ESP")
 
 SERVICES = (
-    Service(
-        "ecr.api",
-        (
-            "ecr:GetAuthorizationToken",
-            "ecr:BatchCheckLayerAvailability",
-            "ecr:BatchGetImage",
-            "ecr:GetDownloadUrlForLayer",
-        ),
-    ),
-    Service("ecr.dkr", ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")),
+    Service("ecr.api", ("ecr:GetAuthorizationToken", *PULLING)),
+    Service("ecr.dkr", PULLING),
     Service("logs", ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")),
     Service("monitoring", ("cloudwatch:PutMetricData", "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData")),
     Service("sts", ("sts:GetCallerIdentity",)),
@@ -115,7 +107,7 @@ class Network(Construct):
 
     @property
     def security_group_ids(self) -> list[str]:
-        """Of jobs; empty where there is no VPC."""
+        """Security groups of jobs; empty without a VPC."""
         return [] if self.security_group is None else [self.security_group.security_group_id]
 
     def _make_vpc(self, settings: NetworkSettings) -> ec2.Vpc:
@@ -131,11 +123,11 @@ class Network(Construct):
         )
 
     def _make_group(self, vpc: ec2.Vpc) -> ec2.SecurityGroup:
-        """Of jobs: HTTPS to endpoints, and one another, for training on several machines."""
+        """The security group of jobs: HTTPS to endpoints, and one another, for training on several hosts."""
         group = ec2.SecurityGroup(
             self, "Jobs", vpc=vpc, description="medloop jobs and functions", allow_all_outbound=False
         )
-        # S3's addresses are many and change; what holds is that no route leads anywhere but to endpoints.
+        # S3's addresses are many and change; the guarantee is that no route leads anywhere but to endpoints.
         group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "endpoints, S3's gateway among them")
         for port in (ec2.Port.all_tcp(), ec2.Port.udp(500), ESP):
             group.add_ingress_rule(group, port, "machines of one job")
@@ -146,37 +138,22 @@ class Network(Construct):
         group = logs.LogGroup(
             self, "Flows", encryption_key=keys.logs, retention=retention, removal_policy=cdk.RemovalPolicy.RETAIN
         )
-        own = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}}
-        role = iam.Role(
-            self,
-            "FlowsRole",
-            assumed_by=iam.ServicePrincipal("vpc-flow-logs.amazonaws.com", conditions=own),
-            description="medloop: the VPC's flow log",
-        )
+        role = make_role(self, "vpc-flow-logs", "medloop: the VPC's flow log", construct_id="FlowsRole")
         vpc.add_flow_log("FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(group, role))
 
     def _reach_storage(self, vpc: ec2.Vpc) -> None:
         """S3 without an hourly price: buckets of this account, and those that ECR keeps images' layers in."""
-        stack = cdk.Stack.of(self)
         endpoint = vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        endpoint.add_to_policy(
-            iam.PolicyStatement(
-                sid="OwnBucketsOnly",
-                principals=[iam.AnyPrincipal()],
-                actions=list(STORAGE_ACTIONS),
-                resources=["*"],
-                conditions={"StringEquals": {"aws:ResourceAccount": stack.account}},
-            )
-        )
-        layers = f"arn:{stack.partition}:s3:::prod-{stack.region}-starport-layer-bucket/*"
-        endpoint.add_to_policy(
-            iam.PolicyStatement(
-                sid="LayersOfImages", principals=[iam.AnyPrincipal()], actions=["s3:GetObject"], resources=[layers]
-            )
-        )
+        own = {"StringEquals": {"aws:ResourceAccount": cdk.Aws.ACCOUNT_ID}}
+        layers = f"arn:{cdk.Aws.PARTITION}:s3:::prod-{cdk.Aws.REGION}-starport-layer-bucket/*"
+        for rights in (
+            statement("OwnBucketsOnly", STORAGE_ACTIONS, conditions=own, principals=ANY_PRINCIPAL),
+            statement("LayersOfImages", ["s3:GetObject"], [layers], principals=ANY_PRINCIPAL),
+        ):
+            endpoint.add_to_policy(rights)
 
     def _make_door(self, vpc: ec2.Vpc, inside: ec2.SecurityGroup) -> ec2.SecurityGroup:
-        """Of endpoints: HTTPS from jobs and functions."""
+        """The security group of endpoints: HTTPS from jobs and functions."""
         door = ec2.SecurityGroup(
             self,
             "Endpoints",
@@ -188,7 +165,6 @@ class Network(Construct):
         return door
 
     def _reach(self, vpc: ec2.Vpc, service: Service, door: ec2.SecurityGroup) -> None:
-        account = cdk.Stack.of(self).account
         endpoint = ec2.InterfaceVpcEndpoint(
             self,
             service.name.title().replace(".", "").replace("-", ""),
@@ -198,12 +174,5 @@ class Network(Construct):
             open=False,
             security_groups=[door],
         )
-        endpoint.add_to_policy(
-            iam.PolicyStatement(
-                sid="OwnAccountOnly",
-                principals=[iam.AnyPrincipal()],
-                actions=list(service.actions),
-                resources=["*"],
-                conditions={"StringEquals": {"aws:PrincipalAccount": account}},
-            )
-        )
+        own = {"StringEquals": {"aws:PrincipalAccount": cdk.Aws.ACCOUNT_ID}}
+        endpoint.add_to_policy(statement("OwnAccountOnly", service.actions, conditions=own, principals=ANY_PRINCIPAL))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from aws_cdk import Aws, Duration
+from aws_cdk import Duration
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
@@ -14,7 +14,9 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from infra.machines import Function, Surroundings, allow, asking_machine, start_on
+from infra.functions import PythonFunction, Surroundings
+from infra.grants import allow, make_role, sagemaker_arns, statement
+from infra.machines import start_on, state_machine
 from infra.scheduling.guard import RAW
 from infra.settings import ScheduleSettings
 from medloop.input_data import MANIFEST
@@ -63,55 +65,50 @@ class Scheduling(Construct):
         """
         super().__init__(scope, construct_id)
         self.around = around
-        arns = [f"arn:{Aws.PARTITION}:sagemaker:{Aws.REGION}:{Aws.ACCOUNT_ID}:pipeline/{name}" for name in pipelines]
-        self.function, self.guard = asking_machine(
+        arns = sagemaker_arns("pipeline", pipelines)
+        self.function = PythonFunction(
+            self,
+            "Look",
+            function_name="medloop-guard",
+            description="Whether a trigger may start its pipeline now",
+            files=CODE,
+            handler="infra/scheduling/guard.handler",
+            # A listing of a million objects takes minutes.
+            timeout=Duration.minutes(10),
+            around=around,
+        )
+        self.guard = state_machine(
             self,
             "Guard",
             name="medloop-retraining",
             definition=DEFINITION.read_text(encoding="utf-8"),
-            function=Function(
-                "Look",
-                name="medloop-guard",
-                description="Whether a trigger may start its pipeline now",
-                files=CODE,
-                handler="infra/scheduling/guard.handler",
-                # A listing of a million objects takes minutes.
-                timeout=Duration.minutes(10),
-            ),
+            function=self.function.function,
             topics={"OperationsTopicArn": operations},
             around=around,
         )
-        self._let_look(arns, [data_bucket, artefact_bucket])
-        allow(self.guard, "StartPipelines", ["sagemaker:StartPipelineExecution"], arns)
+        # The function lists data, and reads the executions so far; it reads no object, and changes nothing.
+        history = ("DescribePipeline", "ListPipelineExecutions", "ListPipelineParametersForExecution")
+        executions = [*arns, *(f"{arn}/execution/*" for arn in arns)]
+        allow(
+            self.function.role,
+            statement("ListData", ["s3:ListBucket"], [data_bucket.bucket_arn, artefact_bucket.bucket_arn]),
+            statement("ReadExecutions", [f"sagemaker:{verb}" for verb in history], executions),
+        )
+        allow(self.guard, statement("StartPipelines", ["sagemaker:StartPipelineExecution"], arns))
         self.role = self._scheduler_role()
         self._on_new_data(pipelines, data_bucket)
         for schedule in schedules:
             self._schedule(schedule)
 
-    def _let_look(self, pipelines: list[str], buckets: list[s3.IBucket]) -> None:
-        """List data, and read what executions there were; no object is read, and nothing is changed."""
-        listed = [bucket.bucket_arn for bucket in buckets]
-        self.function.allow("s3:ListBucket", on=listed, sid="ListData")
-        self.function.allow(
-            "sagemaker:DescribePipeline",
-            "sagemaker:ListPipelineExecutions",
-            "sagemaker:ListPipelineParametersForExecution",
-            on=[*pipelines, *(f"{arn}/execution/*" for arn in pipelines)],
-            sid="ReadExecutions",
-        )
-
     def _scheduler_role(self) -> iam.Role:
-        """Schedules of this account start the guard, and nothing else: the guard alone starts pipelines."""
-        service = iam.ServicePrincipal(
-            "scheduler.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
-        )
-        role = iam.Role(self, "SchedulerRole", assumed_by=service, description="Schedules start the retraining guard")
+        """Schedules of this account start the guard, and nothing else: only the guard starts pipelines."""
+        role = make_role(self, "scheduler", "Schedules start the retraining guard", construct_id="SchedulerRole")
         self.guard.grant_start_execution(role)
-        for sid, actions, resource in (
-            ("KeepUndelivered", ["sqs:SendMessage"], self.around.dead_letters.queue_arn),
-            ("UseKey", ["kms:Decrypt", "kms:GenerateDataKey"], self.around.key.key_arn),
-        ):
-            role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))
+        allow(
+            role,
+            statement("KeepUndelivered", ["sqs:SendMessage"], [self.around.dead_letters.queue_arn]),
+            statement("UseKey", ["kms:Decrypt", "kms:GenerateDataKey"], [self.around.key.key_arn]),
+        )
         return role
 
     def _on_new_data(self, pipelines: Sequence[str], bucket: s3.IBucket) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import aws_cdk as cdk
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from infra.grants import ANY_PRINCIPAL, statement
 from infra.settings import StorageSettings
 from infra.storage.keys import Keys
 
 
 class Storage(Construct):
-    """Three buckets without public access, over TLS alone, versioned.
+    """Three buckets without public access, over TLS only, versioned.
 
     Args:
         scope: CDK's parent.
         construct_id: CDK's id.
-        settings: How long things are kept.
+        settings: How long objects are kept.
         keys: Encrypt them.
     """
 
@@ -32,44 +34,38 @@ class Storage(Construct):
         days = cdk.Duration.days(settings.checkpoints_days)
         checkpoints = s3.LifecycleRule(id="checkpoints", prefix="checkpoints/", expiration=days)
         self.artefacts = self._make("Artefacts", keys.artefacts, [checkpoints])
-        self._tell_of_new_data()
+        self._report_new_data()
 
     def _make(self, construct_id: str, key: kms.IKey, rules: list[s3.LifecycleRule]) -> s3.Bucket:
-        bucket = s3.Bucket(
-            self,
+        bucket = self._bucket(
             construct_id,
+            rules,
             encryption=s3.BucketEncryption.KMS,
             encryption_key=key,
             bucket_key_enabled=True,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            versioned=True,
             server_access_logs_bucket=self.logs,
             server_access_logs_prefix=f"access/{construct_id.lower()}/",
-            lifecycle_rules=[*self._general_rules(), *rules],
-            removal_policy=self.keep,
         )
         _refuse_other_keys(bucket, key)
         return bucket
 
     def _make_logs(self) -> s3.Bucket:
-        """Of access logs: S3 delivers them with its own key only."""
+        """The bucket of access logs: S3 delivers them with its own key only."""
+        expiring = s3.LifecycleRule(id="logs", expiration=cdk.Duration.days(self.settings.logs_days))
+        return self._bucket("Logs", [expiring], encryption=s3.BucketEncryption.S3_MANAGED)
+
+    def _bucket(self, construct_id: str, rules: list[s3.LifecycleRule], **options: Any) -> s3.Bucket:
         return s3.Bucket(
             self,
-            "Logs",
-            encryption=s3.BucketEncryption.S3_MANAGED,
+            construct_id,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             enforce_ssl=True,
             minimum_tls_version=1.2,
             versioned=True,
-            lifecycle_rules=[
-                *self._general_rules(),
-                s3.LifecycleRule(id="logs", expiration=cdk.Duration.days(self.settings.logs_days)),
-            ],
+            lifecycle_rules=[*self._general_rules(), *rules],
             removal_policy=self.keep,
+            **options,
         )
 
     def _general_rules(self) -> list[s3.LifecycleRule]:
@@ -82,7 +78,7 @@ class Storage(Construct):
             s3.LifecycleRule(id="unfinished", abort_incomplete_multipart_upload_after=cdk.Duration.days(7)),
         ]
 
-    def _tell_of_new_data(self) -> None:
+    def _report_new_data(self) -> None:
         """Arrivals are events of EventBridge; the property, as CDK's own switch would add a function to set it."""
         bucket = self.data.node.default_child
         assert isinstance(bucket, s3.CfnBucket)  # noqa: S101 - for the type checker
@@ -91,33 +87,11 @@ class Storage(Construct):
 
 def _refuse_other_keys(bucket: s3.Bucket, key: kms.IKey) -> None:
     """An object that is stored under another key would stay readable with that key."""
-    everything = [bucket.arn_for_objects("*")]
-    bucket.add_to_resource_policy(
-        iam.PolicyStatement(
-            sid="OtherKeys",
-            effect=iam.Effect.DENY,
-            principals=[iam.AnyPrincipal()],
-            actions=["s3:PutObject"],
-            resources=everything,
-            conditions={
-                "Null": {"s3:x-amz-server-side-encryption-aws-kms-key-id": "false"},
-                "StringNotEquals": {"s3:x-amz-server-side-encryption-aws-kms-key-id": key.key_arn},
-            },
+    objects, used_key = [bucket.arn_for_objects("*")], "s3:x-amz-server-side-encryption-aws-kms-key-id"
+    other = {"Null": {used_key: "false"}, "StringNotEquals": {used_key: key.key_arn}}
+    # S3's own keys, and the account's key for S3, which all who may read S3 there may use.
+    unnamed = {"Null": {"s3:x-amz-server-side-encryption": "false", used_key: "true"}}
+    for sid, conditions in (("OtherKeys", other), ("NoKeyOfOurs", unnamed)):
+        bucket.add_to_resource_policy(
+            statement(sid, ["s3:PutObject"], objects, conditions, principals=ANY_PRINCIPAL, deny=True)
         )
-    )
-    bucket.add_to_resource_policy(
-        iam.PolicyStatement(
-            sid="NoKeyOfOurs",
-            effect=iam.Effect.DENY,
-            principals=[iam.AnyPrincipal()],
-            actions=["s3:PutObject"],
-            resources=everything,
-            # S3's own keys, and the account's key for S3, which all who may read S3 there may use.
-            conditions={
-                "Null": {
-                    "s3:x-amz-server-side-encryption": "false",
-                    "s3:x-amz-server-side-encryption-aws-kms-key-id": "true",
-                }
-            },
-        )
-    )

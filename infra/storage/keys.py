@@ -7,6 +7,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from infra.grants import OWN_ACCOUNT, arn, service, statement
 from infra.settings import StorageSettings
 
 ADMINISTERING = [
@@ -44,7 +45,7 @@ USING = [
 
 
 class Keys(Construct):
-    """The keys; who may train a model can't read raw data even where a bucket's policy is wrong.
+    """The keys; a role that may train a model can't read raw data even if a bucket's policy is wrong.
 
     Args:
         scope: CDK's parent.
@@ -61,6 +62,9 @@ class Keys(Construct):
         self._allow_logs()
 
     def _make(self, construct_id: str, description: str, keep: cdk.RemovalPolicy) -> kms.Key:
+        # The account administers the key, and its IAM policies decide who uses it: CDK's default, but spelled out.
+        root = [iam.AccountRootPrincipal()]
+        account = statement("AccountDecidesByIam", [*ADMINISTERING, *USING], principals=root)
         return kms.Key(
             self,
             construct_id,
@@ -68,47 +72,19 @@ class Keys(Construct):
             alias=f"alias/medloop-{construct_id.lower()}",
             enable_key_rotation=True,
             removal_policy=keep,
-            policy=iam.PolicyDocument(statements=[self._account()]),
-        )
-
-    def _account(self) -> iam.PolicyStatement:
-        """This account administers the key, and its IAM policies say who uses it: CDK's default, but spelled out."""
-        return iam.PolicyStatement(
-            sid="AccountDecidesByIam",
-            principals=[iam.AccountRootPrincipal()],
-            actions=[*ADMINISTERING, *USING],
-            resources=["*"],
+            policy=iam.PolicyDocument(statements=[account]),
         )
 
     def _allow_logs(self) -> None:
-        """CloudWatch Logs encrypts log groups of this account; EventBridge and CloudWatch tell topics, by this key."""
-        stack = cdk.Stack.of(self)
-        groups = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group"
-        self.logs.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="LogGroups",
-                principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
-                actions=[
-                    "kms:Decrypt",
-                    "kms:DescribeKey",
-                    "kms:Encrypt",
-                    "kms:GenerateDataKey",
-                    "kms:ReEncryptFrom",
-                    "kms:ReEncryptTo",
-                ],
-                resources=["*"],
-                conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": f"{groups}:*"}},
-            )
-        )
-        self.logs.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="Notifications",
-                principals=[
-                    iam.ServicePrincipal(f"{name}.amazonaws.com")
-                    for name in ("events", "cloudwatch", "budgets", "costalerts")
-                ],
-                actions=["kms:Decrypt", "kms:GenerateDataKey"],
-                resources=["*"],
-                conditions={"StringEquals": {"aws:SourceAccount": stack.account}},
-            )
-        )
+        """CloudWatch Logs encrypts log groups of this account; EventBridge and CloudWatch use topics by this key."""
+        encrypting = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
+        groups = {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": arn("logs", "log-group:*")}}
+        notifying = [service(name) for name in ("events", "cloudwatch", "budgets", "costalerts")]
+        actions, logs = [f"kms:{verb}" for verb in encrypting], [service(f"logs.{cdk.Aws.REGION}")]
+        for rights in (
+            statement("LogGroups", actions, conditions=groups, principals=logs),
+            statement(
+                "Notifications", ["kms:Decrypt", "kms:GenerateDataKey"], conditions=OWN_ACCOUNT, principals=notifying
+            ),
+        ):
+            self.logs.add_to_resource_policy(rights)
