@@ -7,7 +7,7 @@
 
 For each network: the minimum milliseconds of a step with plain tensors and with channels last, and their ratio
 (above 1: channels last is faster). The layouts alternate, so that other load on the host affects
-both. Then MONAI's up-sampling in SegResNet (`interpolate`) against shifts and sums (`medloop.imaging.upsampling`).
+both. Then MONAI's up-sampling in SegResNet (`interpolate`) against shifts and sums (`medloop.imaging.resampling`).
 The defaults of `medloop.imaging.networks` come from these measurements.
 """
 
@@ -25,7 +25,7 @@ from torch.nn import functional
 from workshop import models, report
 from workshop.sizes import CLASSIFIERS, SEGMENTERS, Sizes, pick
 
-from medloop.imaging.upsampling import upsample_linear
+from medloop.imaging.resampling import upsample_linear
 
 WARM_STEPS = 2
 MIN_STEPS = 3

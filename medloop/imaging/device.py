@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,14 +13,13 @@ from torch import Tensor
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
-def pick_device(name: str = "auto", environ: Mapping[str, str] | None = None) -> torch.device:
+def pick_device(name: str = "auto") -> torch.device:
     """The device of that name; `auto` is this process's GPU where there is one, else the CPU."""
     if name != "auto":
         return torch.device(name)
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    env = os.environ if environ is None else environ
-    device = torch.device("cuda", int(env.get("LOCAL_RANK", "0")))
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
 

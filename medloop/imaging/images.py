@@ -22,8 +22,8 @@ from medloop.documents.model import ImagePreprocessing
 from medloop.imaging.device import to_device
 from medloop.imaging.draws import Draws
 from medloop.imaging.formats import read_image
-from medloop.imaging.grids import affine_grid
 from medloop.imaging.preparation import in_threads
+from medloop.imaging.resampling import affine_grid
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""

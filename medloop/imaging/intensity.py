@@ -67,11 +67,7 @@ def fit(settings: SegmentationHyperparameters, cases: Iterable[tuple[NDArray[Any
     if settings.intensity == "window":
         low, high = settings.window
         return Intensity(rule="window", low=low, high=high, mean=low, std=high - low)
-    return _dataset_statistics(cases, settings.seed)
-
-
-def _dataset_statistics(cases: Iterable[tuple[NDArray[Any], NDArray[Any]]], seed: int) -> Intensity:
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(settings.seed)
     samples = [_foreground_sample(voxels, label, generator) for voxels, label in cases]
     values = np.concatenate(samples) if samples else np.empty(0)
     if values.size == 0:

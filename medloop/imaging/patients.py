@@ -94,7 +94,11 @@ def read_patients(root: Path) -> PatientTable:
         return table
     for number, line in enumerate(lines[1:], 2):
         if any(cell.strip() for cell in line):
-            _add_row(table, number, header, line)
+            try:
+                row = _read_row(table, number, header, line)
+                table.rows[normalise(row.path)] = row
+            except _TableError as error:
+                table.note(number, str(error))
     table.check_attributes()
     return table
 
@@ -127,24 +131,17 @@ def _check_header(header: list[str]) -> None:
         raise _TableError(f"column {identifying[0]} may reveal who a patient is and would enter reports; remove it")
 
 
-def _add_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> None:
-    message = _row_problem(table, header, line)
-    if message:
-        return table.note(number, message)
+def _read_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> PatientRow:
+    if len(line) != len(header):
+        message = f"has {len(line)} cells where the first line has {len(header)}; quote cells that contain commas"
+        raise _TableError(message)
     values = {name: cell.strip() for name, cell in zip(header, line, strict=True)}
     path, patient = values.pop("path"), values.pop("patient")
-    table.rows[normalise(path)] = PatientRow(number, path, patient, {k: v for k, v in values.items() if v})
-
-
-def _row_problem(table: PatientTable, header: list[str], line: list[str]) -> str:
-    if len(line) != len(header):
-        return f"has {len(line)} cells where the first line has {len(header)}; quote cells that contain commas"
-    values = dict(zip(header, line, strict=True))
-    path = PurePosixPath(values["path"].strip().replace("\\", "/"))
-    if not values["path"].strip() or path.is_absolute() or ".." in path.parts or "\0" in values["path"]:
-        return "column path leaves the data set or is empty; give a path relative to its root"
-    if not values["patient"].strip():
-        return "column patient is empty; give every file its patient"
-    if normalise(values["path"]) in table.rows:
-        return f"column path repeats row {table.rows[normalise(values['path'])].number}; remove one"
-    return ""
+    relative = PurePosixPath(path.replace("\\", "/"))
+    if not path or relative.is_absolute() or ".." in relative.parts or "\0" in path:
+        raise _TableError("column path leaves the data set or is empty; give a path relative to its root")
+    if not patient:
+        raise _TableError("column patient is empty; give every file its patient")
+    if first := table.rows.get(normalise(path)):
+        raise _TableError(f"column path repeats row {first.number}; remove one")
+    return PatientRow(number, path, patient, {name: value for name, value in values.items() if value})

@@ -73,30 +73,20 @@ def prepare(
     """
     index, number = share
     prepared: dict[int, Tensors] = {}
+
+    def take(chosen: Sequence[int], shown: str) -> None:
+        bar = tqdm(chosen, shown, disable=None if shown else True, leave=False)
+        for k, tensors in zip(bar, pool.map(lambda k: items[k].take(cache), chosen), strict=True):
+            prepared[k] = tensors
+
     with _pool(num_workers, share) as pool:
         if number > 1:
-            mine = range(index, len(items), number)
             # What can't be made is raised below, by each process at the first in order; the others wait till then.
             with suppress(DataError):
-                _take(items, mine, cache, pool, prepared, title if index == 0 else "")
+                take(range(index, len(items), number), title if index == 0 else "")
             barrier()
-        rest = [k for k in range(len(items)) if k not in prepared]
-        _take(items, rest, cache, pool, prepared, title if number == 1 else "")
+        take([k for k in range(len(items)) if k not in prepared], title if number == 1 else "")
     return [prepared[k] for k in range(len(items))]
-
-
-def _take(
-    items: Sequence[Item],
-    chosen: Sequence[int],
-    cache: Cache,
-    pool: Executor,
-    prepared: dict[int, Tensors],
-    title: str,
-) -> None:
-    results = pool.map(lambda k: items[k].take(cache), chosen)
-    bar = tqdm(chosen, title, disable=None if title else True, leave=False)
-    for k, tensors in zip(bar, results, strict=True):
-        prepared[k] = tensors
 
 
 def in_threads(function: Callable[[In], Out], values: Iterable[In], num_workers: int = 0) -> Iterator[Out]:

@@ -67,7 +67,13 @@ class VolumePredictor:
         where = pick_device(device)
         model = networks.build(record.network)
         load_weights(model, folder)
-        _require_fitting_edges(record)
+        edges = record.inference.patch_size or record.preprocessing.size or ()
+        multiple = networks.shape_multiple(record.network)
+        if any(edge % multiple for edge in edges):
+            raise DataError(
+                f"model.json: input of {list(edges)}, but {record.network.name} takes multiples of {multiple}; "
+                "give training's own file"
+            )
         return cls(record, model.to(where).eval(), record.preprocessing, record.inference, where)
 
     def segment(self, path: Path) -> LabelMap:
@@ -109,15 +115,3 @@ def _run(model: nn.Module, proceed: Callable[[], None] | None, batch: Tensor) ->
         proceed()
     logits: Tensor = model(batch)
     return logits
-
-
-def _require_fitting_edges(record: ModelRecord) -> None:
-    """Refuse a model.json whose input's edges its network can't take."""
-    assert isinstance(record.preprocessing, VolumePreprocessing)  # noqa: S101 - `load` has checked it
-    edges = (record.inference.patch_size if record.inference else None) or record.preprocessing.size or ()
-    multiple = networks.shape_multiple(record.network)
-    if any(edge % multiple for edge in edges):
-        raise DataError(
-            f"model.json: input of {list(edges)}, but {record.network.name} takes multiples of {multiple}; "
-            "give training's own file"
-        )

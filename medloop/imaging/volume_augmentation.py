@@ -18,7 +18,7 @@ from torch.nn import functional
 from medloop.documents.model import Triple
 from medloop.imaging.device import to_device
 from medloop.imaging.draws import Draws
-from medloop.imaging.grids import affine_grid
+from medloop.imaging.resampling import affine_grid
 
 AFFINE_PROBABILITY = 0.7
 MAX_ANGLE = 0.26

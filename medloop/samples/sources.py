@@ -43,16 +43,14 @@ class Source:
 
 
 MNI_FOLDER = "nilearn/datasets/data"
-MNI_LICENCE = "BSD-3-Clause (the package); the template's own note says: licence unknown"
-MNI_ORIGIN = "ICBM152 2009a symmetric T1 template, an average of 152 adults, skull-stripped, as shipped with nilearn"
 MNI_T1 = Source(
     patient="head-t1-template",
     package="nilearn",
     file=f"{MNI_FOLDER}/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",
     modality="MR-T1",
     body_part="head",
-    licence=MNI_LICENCE,
-    origin=MNI_ORIGIN,
+    licence="BSD-3-Clause (the package); the template's own note says: licence unknown",
+    origin="ICBM152 2009a symmetric T1 template, an average of 152 adults, skull-stripped, as shipped with nilearn",
 )
 MNI_TISSUES = {
     "grey": f"{MNI_FOLDER}/mni_icbm152_gm_tal_nlin_sym_09a_converted.nii.gz",

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medloop.documents.hyperparameters import Hyperparameters
 from medloop.documents.networks import Traits
-from medloop.imaging.upsampling import replace_upsampling
+from medloop.imaging.resampling import replace_upsampling
 
 
 def seed_everything(seed: int) -> None:

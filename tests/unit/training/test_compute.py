@@ -16,7 +16,7 @@ from medloop.documents.hyperparameters import (
 )
 from medloop.documents.networks import Traits
 from medloop.errors import SettingError
-from medloop.imaging.upsampling import LinearUpsample, replace_upsampling, upsample_linear
+from medloop.imaging.resampling import LinearUpsample, replace_upsampling, upsample_linear
 from medloop.training.auto_batch import largest_that_fits
 from medloop.training.compilation import Compiler, compile_network, synchronised
 from medloop.training.compute import blocks, prepare_network

@@ -7,7 +7,7 @@ import torch
 from torch import Generator
 from torch.nn import functional
 
-from medloop.imaging.grids import affine_grid
+from medloop.imaging.resampling import affine_grid
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (4, 6, 7), (1, 3, 2)])
