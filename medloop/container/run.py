@@ -73,8 +73,8 @@ def _fail(path: Path | None, folder: str | None, reason: str, code: int, *, expe
 def _exit_on_sigterm() -> None:
     """Exit on SIGTERM before there is anything to save; a container's first process ignores the signal by default.
 
-    Training replaces the handler while it runs (`medloop.training.sigterm`). Processes that the launcher started keep
-    the default, which also ends a process that waits for another one in C code.
+    Training replaces the handler while it runs (`medloop.training.spot_interruption`). Processes that the launcher
+    started keep the default, which also ends a process that waits for another one in C code.
     """
 
     def exit_now(number: int, frame: FrameType | None) -> None:

@@ -41,7 +41,7 @@ from medloop.training.parallel import parallelise
 from medloop.training.prefetch import prefetch
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.resume import load_checkpoint, lock_checkpoint_dir, newest_checkpoint
-from medloop.training.sigterm import catch_sigterm
+from medloop.training.spot_interruption import catch_sigterm
 from medloop.training.task import Batch, Task
 from medloop.training.tracking.open import Tracking
 from medloop.training.weights import best_file, save_state

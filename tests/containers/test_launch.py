@@ -27,7 +27,7 @@ from medloop.container.launch import launch
 from medloop.container.metrics import report
 from medloop.container.run import run
 from medloop.errors import SettingError, Terminated
-from medloop.training.sigterm import catch_sigterm
+from medloop.training.spot_interruption import catch_sigterm
 
 def main():
     launch("ddp", 2, sys.argv)

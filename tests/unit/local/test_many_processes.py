@@ -24,7 +24,7 @@ from pathlib import Path
 from medloop.container.launch import launch
 from medloop.container.run import run
 from medloop.errors import MedloopError, Terminated
-from medloop.training.sigterm import catch_sigterm
+from medloop.training.spot_interruption import catch_sigterm
 
 def can_import(name):
     try:
