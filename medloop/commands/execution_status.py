@@ -72,6 +72,12 @@ class Step:
             return f"from the cache of execution {self.source}"
         return f"not selected: as in execution {self.source}" if self.source else ""
 
+    def remark(self, reason: str) -> str:
+        """Return the text next to its state: its origin, attempts, the condition's outcome, and this reason."""
+        attempts = f"attempt {self.attempts}" if self.attempts > 1 else ""
+        outcome = f"condition: {self.outcome.lower()}" if self.outcome else ""
+        return "; ".join(filter(None, (self.origin, attempts, outcome, reason)))
+
 
 @dataclass(frozen=True)
 class Execution:

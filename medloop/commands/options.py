@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import shlex
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -78,6 +79,15 @@ class Services:
     sleep: Callable[[float], None] = time.sleep
     out: Console = field(default_factory=make_console)
     err: Console = field(default_factory=lambda: make_console(stderr=True))
+
+    def definition(self, target: TargetName, resolved: Resolved) -> str:
+        """Build the pipeline's definition as upsert would send it.
+
+        A definition doesn't depend on the home folder, so a temporary folder is enough: the user's is neither created
+        nor changed.
+        """
+        with tempfile.TemporaryDirectory(prefix="medloop-") as scratch:
+            return self.build(self.open_target(target.value, Path(scratch)), resolved)
 
     def target(self, name: TargetName, home: Path) -> Target:
         """Open a target with an absolute home folder.

@@ -19,8 +19,7 @@ _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 def is_cached(step: Step) -> bool:
     """True if the step's CacheConfig enables the cache."""
-    config = step.document.get("CacheConfig")
-    return isinstance(config, dict) and config.get("Enabled") is True
+    return member(step.document, "CacheConfig.Enabled") is True
 
 
 def compared(step: Step) -> dict[str, Any]:
@@ -36,8 +35,7 @@ def max_age(step: Step) -> float | None:
     Raises:
         SettingError: ExpireAfter is not a duration.
     """
-    config = step.document.get("CacheConfig")
-    text = config.get("ExpireAfter") if isinstance(config, dict) else None
+    text = member(step.document, "CacheConfig.ExpireAfter")
     try:
         return None if text is None else seconds_of(str(text))
     except SettingError as error:

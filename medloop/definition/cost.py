@@ -118,13 +118,9 @@ def load_prices() -> Prices:
 def price_definition(
     definition: Definition, values: Mapping[str, str], prices: Prices, hours: Mapping[str, float] | None = None
 ) -> list[CostLine]:
-    """Price every step that costs money.
+    """Price every step that costs money, with these values of the pipeline parameters.
 
-    Args:
-        definition: The pipeline's definition.
-        values: Values of the pipeline parameters.
-        prices: The price list.
-        hours: Hours of a step's job (of all its jobs together, for tuning), by the step's name.
+    `hours` are those of a step's job (of all its jobs together, for tuning), by the step's name.
 
     Raises:
         SettingError: `hours` has a name that is not a step with a cost.
@@ -186,7 +182,7 @@ def _cluster(step: Step, values: Mapping[str, str]) -> _Cluster | None:
     config = kind.cluster(step.arguments)
     if "InstanceType" not in config:
         return None
-    seconds = _number((job.get("StoppingCondition") or {}).get("MaxRuntimeInSeconds"), values, _DEFAULT_RUNTIME)
+    seconds = _number(member(job, "StoppingCondition.MaxRuntimeInSeconds"), values, _DEFAULT_RUNTIME)
     return _Cluster(
         instance=value_in_words(config["InstanceType"], values),
         count=int(_number(config.get("InstanceCount"), values, 1)),

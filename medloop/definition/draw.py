@@ -1,4 +1,4 @@
-"""Drawings of a pipeline definition: plain text for terminals, Mermaid for pages that render it."""
+"""Drawings of a pipeline definition as plain text, for terminals."""
 
 from __future__ import annotations
 
@@ -23,34 +23,12 @@ def draw_text(definition: Definition) -> str:
     return "\n".join(lines)
 
 
-def draw_mermaid(definition: Definition) -> str:
-    """Draw a Mermaid flowchart, left to right, without edges that follow from other edges.
-
-    Raises:
-        SettingError: Steps wait for each other.
-    """
-    lines = ["flowchart LR"]
-    for step in definition.in_order():
-        begin, end = type_of(step).shape
-        lines.append(f"    {step.name}{begin}{_title(step)}{end}")
-    for step in definition.in_order():
-        for need in direct_needs(step, definition):
-            outcome = f"|{step.branch[1]}|" if step.branch is not None and step.branch[0] == need else ""
-            lines.append(f"    {need} -->{outcome} {step.name}")
-    return "\n".join(lines)
-
-
 def _line(step: Step, width: int, lead: str) -> str:
     conditions = _describe(step)
     waits = ", ".join(sorted(step.needs)) if step.branch is None and not conditions else ""
     after = f"  (after {waits})" if waits else ""
     detail = conditions or str(step.document.get("Description") or "")
     return f"{lead}{step.name:<{width}}  {step.type:<13}  {detail}{after}".rstrip()
-
-
-def _title(step: Step) -> str:
-    detail = _describe(step) or step.type
-    return f"{step.name}<br/><small>{detail.replace('>=', '≥').replace('<=', '≤')}</small>"
 
 
 def _describe(step: Step) -> str:

@@ -33,8 +33,8 @@ def _problems(kind: JobType, job: Mapping[str, Any], defaults: Mapping[str, Any]
 
 
 def _spot(job: Mapping[str, Any]) -> Iterator[str]:
-    stopping, resources = _mapping(job.get("StoppingCondition")), _mapping(job.get("ResourceConfig"))
-    running, waiting = stopping.get("MaxRuntimeInSeconds"), stopping.get("MaxWaitTimeInSeconds")
+    running = member(job, "StoppingCondition.MaxRuntimeInSeconds")
+    waiting = member(job, "StoppingCondition.MaxWaitTimeInSeconds")
     if not job.get("EnableManagedSpotTraining"):
         if waiting is not None:
             yield "MaxWaitTimeInSeconds is for EnableManagedSpotTraining only"
@@ -43,7 +43,7 @@ def _spot(job: Mapping[str, Any]) -> Iterator[str]:
         yield "EnableManagedSpotTraining needs a MaxWaitTimeInSeconds"
     elif isinstance(running, int) and isinstance(waiting, int) and waiting < running:
         yield f"MaxWaitTimeInSeconds is {waiting}, less than MaxRuntimeInSeconds, {running}, which it includes"
-    if resources.get("KeepAlivePeriodInSeconds"):
+    if member(job, "ResourceConfig.KeepAlivePeriodInSeconds"):
         yield "EnableManagedSpotTraining and a warm pool (KeepAlivePeriodInSeconds) exclude each other"
     if not job.get("CheckpointConfig"):
         yield "EnableManagedSpotTraining without a CheckpointConfig starts again from nothing at each interruption"
@@ -53,7 +53,8 @@ def _spot(job: Mapping[str, Any]) -> Iterator[str]:
 
 def _isolation(job: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
     """Yield what needs the network in an isolated job."""
-    environment = _mapping(job.get("Environment"))
+    environment = job.get("Environment")
+    environment = environment if isinstance(environment, Mapping) else {}  # `requests` checks its type
     if is_script_mode(job):
         yield "network isolation in script mode, whose requirements are installed from the network; take container"
     if _given(environment.get("MLFLOW_TRACKING_URI"), defaults):
@@ -62,11 +63,6 @@ def _isolation(job: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[
     mode = environment.get("WANDB_MODE", "online" if keys else "offline")
     if mode not in _W_AND_B_OFFLINE:
         yield "network isolation with Weights & Biases online (WANDB_MODE); log offline, or not at all"
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    """Return a member that should be a mapping; `requests` checks its type."""
-    return value if isinstance(value, Mapping) else {}
 
 
 def _given(value: Any, defaults: Mapping[str, Any]) -> bool:

@@ -59,8 +59,7 @@ class Step:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of a processing step's outputs."""
-        config = self.arguments.get("ProcessingOutputConfig")
-        outputs = mappings(config.get("Outputs")) if isinstance(config, dict) else []
+        outputs = mappings(member(self.arguments, "ProcessingOutputConfig.Outputs"))
         return tuple(str(output.get("OutputName")) for output in outputs)
 
     @property

@@ -35,12 +35,7 @@ _JAVA_CLASSES = {r"\p{L}": r"\w", r"\p{N}": r"\d", r"\p{Z}": r"\s", r"\p{Alnum}"
 
 
 def request_problems(step: Step, parameters: Mapping[str, Parameter]) -> Iterator[str]:
-    """Yield what the service would refuse in a step's arguments, as `path: reason`; nothing if they are no request.
-
-    Args:
-        step: The step.
-        parameters: The pipeline's, by name.
-    """
+    """Yield what the service would refuse in a step's arguments, as `path: reason`; nothing if they are no request."""
     kind = type_of(step)
     if kind.operation:
         shape = service_model().operation_model(kind.operation).input_shape

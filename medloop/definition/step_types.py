@@ -100,7 +100,6 @@ class StepType:
             https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html
         variants: Path in its arguments of an endpoint's variants, priced by the month.
         describe: The step as text, for drawings; None: its description is enough.
-        shape: The brackets of its box in a Mermaid flowchart.
         metadata: Its member of an execution step's Metadata, if it is neither its job's name nor its own.
         arn_member: The member of its metadata that holds the ARN of its job, or of what it makes or calls.
         is_final: True if an execution that it ends can't be retried.
@@ -117,7 +116,6 @@ class StepType:
     compared: tuple[str, ...] = ()
     variants: str = ""
     describe: Callable[[Step], str] | None = None
-    shape: tuple[str, str] = ('["', '"]')
     metadata: str = ""
     arn_member: str = "Arn"
     is_final: bool = False
@@ -213,7 +211,6 @@ _ROWS = (
         runner="control:Condition",
         check=condition_problems,
         describe=describe_conditions,
-        shape=('{"', '"}'),
     ),
     StepType(name="RegisterModel", runner="resources:RegisterModel", creates="CreateModelPackage", retried=_ALL),
     StepType(name="Model", runner="resources:Model", creates="CreateModel", named_by_service=True, retried=_ALL),

@@ -39,11 +39,7 @@ PARAMETER_TYPES: dict[str, tuple[type, ...]] = {
 
 
 def validate(text: str) -> list[str]:
-    """List the problems of a definition, one line each.
-
-    Args:
-        text: The definition's JSON.
-    """
+    """List the problems of a definition's JSON text, one line each."""
     if len(text) > MAX_CHARACTERS:
         return [f"the definition has {len(text)} characters; {MAX_CHARACTERS} are allowed"]
     try:

@@ -89,14 +89,9 @@ def plan_bill(definition: Definition, execution: Execution) -> Bill:
 def bill_step(
     sagemaker: SageMakerClient, step: Step, job: Mapping[str, Any], tuning: Tuning | None, prices: Prices
 ) -> StepBill | None:
-    """Return the cost of a step's job until now; None if the step has no job.
+    """Return the cost of a step's job, as the service describes it, until now; None if the step has no job.
 
-    Args:
-        sagemaker: A client, for trials on Spot instances.
-        step: The step.
-        job: The service's description of its job.
-        tuning: The trials of a Tuning step.
-        prices: The price list.
+    The client is for trials on Spot instances, whose descriptions alone have the discount.
     """
     if step.job is None:
         return None
@@ -139,7 +134,7 @@ def _billed_training(job: Mapping[str, Any], kind: JobType) -> tuple[float | Non
 
 
 def _billed_trials(sagemaker: SageMakerClient, job: Mapping[str, Any], tuning: Tuning) -> tuple[float | None, str]:
-    """Return billed seconds of all trials and a remark; only its description has a Spot discount."""
+    """Return billed seconds of all trials and a remark."""
     if not job.get("TrainingJobDefinition", {}).get("EnableManagedSpotTraining"):
         now = datetime.now(UTC)
         begun = [(trial.started, trial.seconds) for trial in tuning.trials if trial.started]

@@ -49,9 +49,7 @@ def metric_charts(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[C
 def tuning_charts(tuning: Tuning, curves: Mapping[int, Sequence[tuple[float, float]]]) -> list[Chart]:
     """Draw the convergence, the objective by epoch, and each tuned hyperparameter against the objective.
 
-    Args:
-        tuning: The tuning job.
-        curves: By trial number, the objective by epoch.
+    The curves, by trial number, are of the objective by epoch.
     """
     done = [Done(trial, trial.objective) for trial in tuning.trials if trial.objective is not None]
     if not done:

@@ -27,7 +27,7 @@ from medloop.errors import UserError
 from medloop.local.state.home import Home
 
 if TYPE_CHECKING:
-    from medloop.commands.execution.page_refresh import Page
+    from medloop.commands.execution.execution_page import Page
     from medloop.commands.execution.page_view import View
 
 app = typer.Typer(no_args_is_help=True, help="Executions of pipelines.")
@@ -95,7 +95,8 @@ def _show(out: Console, found: Execution) -> None:
     print_table(out, ("", ""), facts)
     say(out, "")
     rows = [
-        (s.name, s.status, duration(s.seconds), s.job.name if s.job else s.registered, _remark(s)) for s in found.steps
+        (s.name, s.status, duration(s.seconds), s.job.name if s.job else s.registered, s.remark(s.reason))
+        for s in found.steps
     ]
     print_table(out, ("step", "state", "time", "job or version", "remark"), rows)
 
@@ -106,13 +107,6 @@ def _show_trials(out: Console, tuning: Tuning) -> None:
     say(out, f"{tuning.step}: {tuning.strategy} tuning job {tuning.job}, {goal} {tuning.metric}")
     headers = ("trial", "state", "hyperparameters", tuning.metric, "time", "remark")
     print_table(out, headers, trial_rows(tuning))
-
-
-def _remark(step: Step) -> str:
-    parts = [step.origin] if step.origin else []
-    parts += [f"attempt {step.attempts}"] if step.attempts > 1 else []
-    parts += [f"condition: {step.outcome.lower()}"] if step.outcome else []
-    return "; ".join([*parts, step.reason] if step.reason else parts)
 
 
 @app.command("open")
@@ -131,7 +125,7 @@ def open_(
     call: Call,
 ) -> None:
     """Draw an execution as one HTML page: why it failed, graph, inputs and outputs, metrics, tuning, cost, logs."""
-    from medloop.commands.execution.page_refresh import SECONDS_BETWEEN_PAGES, Page
+    from medloop.commands.execution.execution_page import SECONDS_BETWEEN_PAGES, Page
     from medloop.commands.execution.page_view import ViewReader
 
     target, shown_on = call.open(), call.services.out

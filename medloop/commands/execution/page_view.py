@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.evaluations import evaluation_uri, read_evaluation, score_basis
+from medloop.commands.evaluations import evaluation_uri, read_evaluation
 from medloop.commands.execution.billing import Bill, StepBill, bill_step, plan_bill
 from medloop.commands.execution.charts import Chart
 from medloop.commands.execution.curves import metric_charts, read_curves, tuning_charts
@@ -58,29 +58,16 @@ class StepPart:
 
     @property
     def remark(self) -> str:
-        """The text next to its state: the origin of the result, attempts, the condition's outcome, the reason."""
-        step = self.step
-        parts = [step.origin, f"attempt {step.attempts}" if step.attempts > 1 else ""]
-        parts += [f"condition: {step.outcome.lower()}" if step.outcome else "", " ".join(self.reason.split())]
-        return "; ".join(filter(None, parts))
+        """The text next to its state."""
+        return self.step.remark(" ".join(self.reason.split()))
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evaluation that an execution wrote.
-
-    Args:
-        evaluation: evaluation.json.
-        report: The report as a file of this machine.
-    """
+    """The evaluation.json that an execution wrote, and its report as a file of this machine."""
 
     evaluation: Evaluation
     report: Path
-
-    @property
-    def behind(self) -> str:
-        """The score's interval and the patients that it is computed from."""
-        return score_basis(self.evaluation)
 
 
 @dataclass(frozen=True)

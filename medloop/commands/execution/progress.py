@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -26,19 +25,6 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LOOKS = {"local": 0.5, "aws": 10.0}
 
 
-class Display(Protocol):
-    """Shows an execution's progress."""
-
-    def update(self, execution: Execution, news: dict[str, list[str]]) -> None:
-        """Show the execution's current state, and new log lines by step name."""
-
-    def __enter__(self) -> Display:
-        """Start."""
-
-    def __exit__(self, *_: object) -> None:
-        """Stop, and leave the last state on the screen."""
-
-
 @dataclass
 class LineDisplay:
     """Prints one line for each change of a step's state, and for each epoch of a training job."""
@@ -48,7 +34,7 @@ class LineDisplay:
 
     def update(self, execution: Execution, news: dict[str, list[str]]) -> None:
         """Print changes."""
-        clock = duration(_elapsed(execution))
+        clock = duration(execution.seconds)
         for step in execution.steps:
             for line in news.get(step.name, []):
                 if METRICS_LINE.match(line):
@@ -97,20 +83,9 @@ class LiveDisplay:
 
 
 def follow(target: Target, arn: str, console: Console, sleep: Callable[[float], None]) -> Execution:
-    """Show an execution's progress until it ends.
-
-    Args:
-        target: The target of the execution.
-        arn: The execution's ARN.
-        console: The console for the progress.
-        sleep: Waits between two reads.
-
-    Returns:
-        The ended execution.
-    """
+    """Show an execution's progress on the console until it ends; `sleep` waits between two reads."""
     sagemaker, reader = target.boto.client("sagemaker"), LogReader(target.boto.client("logs"))
-    display: Display = LiveDisplay(console) if console.is_terminal else LineDisplay(console)
-    with display:
+    with LiveDisplay(console) if console.is_terminal else LineDisplay(console) as display:
         while True:
             execution = read_execution(sagemaker, arn)
             display.update(execution, reader.news(execution.steps))
@@ -139,10 +114,6 @@ class LogReader:
             if not _live(step):
                 self._finished.add(step.job.name)
         return result
-
-
-def _elapsed(execution: Execution) -> float:
-    return ((execution.ended or datetime.now(UTC)) - execution.started).total_seconds()
 
 
 def _live(step: Step) -> bool:

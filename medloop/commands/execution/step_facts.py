@@ -28,12 +28,7 @@ class Group:
 
 
 def job_facts(kind: JobType, job: Mapping[str, Any]) -> list[Group]:
-    """List the facts of a job.
-
-    Args:
-        kind: The job's type.
-        job: The service's description.
-    """
+    """List the facts of a job, from the service's description."""
     within = kind.request(job)
     groups = [
         Group("Inputs", _inputs(within)),

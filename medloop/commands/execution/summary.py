@@ -74,14 +74,7 @@ def read_summary(target: Target, home: Path, execution: Execution) -> ExecutionS
 
 
 def print_summary(out: Console, err: Console, summary: ExecutionSummary, flags: str) -> None:
-    """Print the summary: results on stdout, the reason of a failure on stderr.
-
-    Args:
-        out: Results.
-        err: Errors.
-        summary: What to print.
-        flags: Options that lead a further command to the same place.
-    """
+    """Print the summary, the reason of a failure on stderr; with `flags`, further commands find the same place."""
     execution = summary.execution
     status = (execution.status, STATUS_STYLES.get(execution.status, ""))
     out.print(Text.assemble("execution ", execution.id, " ", status, f" after {duration(execution.seconds)}"))

@@ -59,13 +59,8 @@ def deploy_model(
 ) -> Deployment:
     """Serve a registered version, and wait until it answers; progress goes to stderr.
 
-    Args:
-        services: Where progress is reported, and how to wait.
-        target: Where.
-        arn: The version's ARN.
-        name: The endpoint; by default that which the version's execution named, or else its group.
-        hosting: On what; by default that of the pipeline's settings.
-        flags: Options that a further command needs (`options.flags`), for the commands in errors.
+    The endpoint's name is by default that which the version's execution named, or else its group; the hosting, that of
+    the pipeline's settings. `flags` (`options.flags`) are for the commands in errors.
 
     Raises:
         UserError: The version isn't Approved, or the endpoint is in the midst of a change.
@@ -128,7 +123,7 @@ def remove_endpoint(services: Services, sagemaker: SageMakerClient, name: str) -
     """
     _require_settled(find_endpoint(sagemaker, name))
     sagemaker.delete_endpoint(EndpointName=name)
-    _watch(services, name, lambda: _status(sagemaker, name), lambda status: status is None)
+    _watch(services, sagemaker, name, lambda status: status is None)
 
 
 def find_endpoint(sagemaker: SageMakerClient, name: str) -> DescribeEndpointOutputTypeDef:
@@ -190,7 +185,7 @@ def _require_settled(found: DescribeEndpointOutputTypeDef) -> None:
 
 
 def _follow(services: Services, sagemaker: SageMakerClient, name: str, config: str) -> None:
-    _watch(services, name, lambda: _status(sagemaker, name), lambda status: status not in IN_PROGRESS)
+    _watch(services, sagemaker, name, lambda status: status not in IN_PROGRESS)
     found = _describe(sagemaker, name) or {"EndpointStatus": "gone"}
     if found["EndpointStatus"] == "InService" and found.get("EndpointConfigName") == config:
         return
@@ -199,23 +194,19 @@ def _follow(services: Services, sagemaker: SageMakerClient, name: str, config: s
     raise DeploymentError(f"endpoint {name} is {found['EndpointStatus']}{kept}: {reason}")
 
 
-def _watch(services: Services, name: str, look: Callable[[], str | None], ended: Callable[[str | None], bool]) -> None:
+def _watch(services: Services, sagemaker: SageMakerClient, name: str, ended: Callable[[str | None], bool]) -> None:
     """Tell every change of state, and every half minute that it still lasts, until `ended` holds."""
     began = reported_at = time.monotonic()
     reported = ""
     while True:
-        status = look()
+        found = _describe(sagemaker, name)
+        status = None if found is None else str(found["EndpointStatus"])
         if (status or "gone") != reported or time.monotonic() - reported_at > _REMIND_SECONDS:
             reported, reported_at = status or "gone", time.monotonic()
             say(services.err, f"endpoint {name}: {reported} ({duration(reported_at - began)})")
         if ended(status):
             return
         services.sleep(_POLL_SECONDS)
-
-
-def _status(sagemaker: SageMakerClient, name: str) -> str | None:
-    found = _describe(sagemaker, name)
-    return None if found is None else str(found["EndpointStatus"])
 
 
 def _describe(sagemaker: SageMakerClient, name: str) -> DescribeEndpointOutputTypeDef | None:

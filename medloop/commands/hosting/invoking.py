@@ -15,12 +15,11 @@ from botocore.exceptions import ClientError
 
 from medloop.cloud.target import Target
 from medloop.commands.hosting.deployment import find_endpoint
+from medloop.commands.objects import read_object
 from medloop.errors import DataError, MedloopError, SettingError, UserError
 from medloop.imaging.formats import ALL_FORMATS, VOLUME_FORMATS, find_suffix
-from medloop.s3_uri import split_s3_uri
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 MAX_BYTES = {"realtime": 6_291_456, "serverless": 4 << 20, "async": 1 << 30}
@@ -112,16 +111,9 @@ def accept_for(out: Path | None, requested: str | None) -> str:
 def invoke(
     target: Target, name: str, file: Path, *, accept: str, by_queue: bool, sleep: Callable[[float], None], flags: str
 ) -> Prediction:
-    """Send a file to an endpoint.
+    """Send an image or a volume to an endpoint, and return its answer in the form `accept`.
 
-    Args:
-        target: Where.
-        name: The endpoint.
-        file: The image or volume.
-        accept: The form of answer.
-        by_queue: Send an asynchronous request.
-        sleep: Waits between two looks for an asynchronous answer.
-        flags: Options that a further command needs.
+    With `by_queue`, the request is asynchronous, and `sleep` waits between two looks for its answer.
 
     Raises:
         UserError: The endpoint, the file or its size can't be used; the model refuses it.
@@ -200,19 +192,18 @@ def _by_queue(
     sleep: Callable[[float], None],
 ) -> Prediction:
     """Upload the file, send the request, and wait until the response or the failure is in S3."""
-    s3 = target.boto.client("s3")
     suffix = find_suffix(file.name, CONTENT_TYPES)
     # Under a name of its own: the user's may tell who the patient is.
     key = f"endpoints/{name}/input/{uuid.uuid4()}{suffix}"
-    s3.upload_file(str(file), target.bucket, key)
+    target.boto.client("s3").upload_file(str(file), target.bucket, key)
     request = client.invoke_endpoint_async(
         EndpointName=name, InputLocation=f"s3://{target.bucket}/{key}", ContentType=content_type, Accept=accept
     )
     waited = 0.0
     while waited < _ASYNC_SECONDS:
-        if (body := _stored(s3, request["OutputLocation"])) is not None:
+        if (body := _stored(target, request["OutputLocation"])) is not None:
             return Prediction("", body, "")
-        if (failure := _stored(s3, request.get("FailureLocation", ""))) is not None:
+        if (failure := _stored(target, request.get("FailureLocation", ""))) is not None:
             raise DataError(f"{file}: the endpoint failed in it: {failure.decode('utf-8', errors='replace')}")
         pause = min(5.0, 0.2 + waited / 10)
         sleep(pause)
@@ -220,12 +211,11 @@ def _by_queue(
     raise PredictionError(f"endpoint {name} has not responded; the response will be at {request['OutputLocation']}")
 
 
-def _stored(s3: S3Client, uri: str) -> bytes | None:
+def _stored(target: Target, uri: str) -> bytes | None:
     if not uri:
         return None
-    bucket, key = split_s3_uri(uri)
     try:
-        return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        return read_object(target, uri)
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
             raise

@@ -22,13 +22,13 @@ def default_values(definition: Definition, given: dict[str, str]) -> dict[str, s
 
 
 def price_lines(
-    definition: Definition, values: dict[str, str], hours: Sequence[str] = (), prices: Sequence[str] = ()
+    definition: Definition, given: dict[str, str], hours: Sequence[str] = (), prices: Sequence[str] = ()
 ) -> list[CostLine]:
     """Price a definition.
 
     Args:
         definition: The definition.
-        values: Pipeline parameters by name.
+        given: Pipeline parameters by name, if they are not to have their defaults.
         hours: Texts `STEP=HOURS`.
         prices: Texts `TYPE=USD`.
 
@@ -36,6 +36,7 @@ def price_lines(
         SettingError: A text is malformed, or names no step; the message has the text.
     """
     listed = load_prices().with_prices(_numbers(prices, "--price", "TYPE=USD"))
+    values = default_values(definition, given)
     return price_definition(definition, values, listed, _numbers(hours, "--hours", "STEP=HOURS"))
 
 

@@ -73,14 +73,9 @@ def check_data(services: Services, run_request: RunRequest) -> bool:
 def select(
     services: Services, target: Target, resolved: Resolved, only: list[str] | None, source: str | None
 ) -> Selection | None:
-    """Return the service's SelectiveExecutionConfig; None if all steps run.
+    """Return the service's SelectiveExecutionConfig for the steps of `only`; None if all steps run.
 
-    Args:
-        services: The commands' outside services.
-        target: The target of the run.
-        resolved: The pipeline.
-        only: Names of the steps to run; None or empty for all.
-        source: The execution with the other steps' results; None for the pipeline's newest, as in the SDK.
+    The other steps' results are those of `source`; None for the pipeline's newest execution, as in the SDK.
 
     Raises:
         UserError: There is no such step or execution, or a source without a selection.
@@ -117,14 +112,7 @@ def start(
     yes: bool = False,
     selection: Selection | None = None,
 ) -> str:
-    """Reference the data on the target, update the pipeline, start an execution.
-
-    Args:
-        services: The commands' outside services.
-        target: The target of the run.
-        run_request: The run.
-        yes: Change the pipeline on AWS without confirmation.
-        selection: The SelectiveExecutionConfig, if only some steps run.
+    """Reference the data on the target, update the pipeline (on AWS with `yes`: unasked), start an execution.
 
     Returns:
         The execution's ARN.

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from medloop.commands.launch.changes import confirm_changes, pending_changes, print_changes
+from medloop.commands.launch.launching import print_missing_card_fields
 from medloop.commands.options import (
     BudgetOption,
     Call,
@@ -21,6 +23,8 @@ from medloop.commands.options import (
     services,
 )
 from medloop.commands.output import print_json, print_table, say
+from medloop.definition.draw import draw_text
+from medloop.definition.read import read_definition
 
 app = typer.Typer(no_args_is_help=True, help="Pipelines and their definitions.")
 NameArgument = Annotated[str, typer.Argument(help="Name of the pipeline (see `pipelines list`).")]
@@ -53,12 +57,9 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Draw a pipeline's steps, and show its parameters."""
-    from medloop.commands.launch.building import definition_text
-    from medloop.definition.draw import draw_text
-    from medloop.definition.read import read_definition
     from medloop.settings import resolve
 
-    read = read_definition(definition_text(services(ctx), target, resolve(name, preset, sets or ())))
+    read = read_definition(services(ctx).definition(target, resolve(name, preset, sets or ())))
     if json:
         steps = [
             {"name": s.name, "type": s.type, "needs": sorted(s.needs), "branch": s.branch} for s in read.in_order()
@@ -81,17 +82,15 @@ def definition(
     target: TargetOption = TargetName.local,
 ) -> None:
     """Print a pipeline's definition, the JSON that the service runs."""
-    from medloop.commands.launch.building import definition_text
     from medloop.settings import resolve
 
-    print_json(json_module.loads(definition_text(services(ctx), target, resolve(name, preset, sets or ()))))
+    print_json(json_module.loads(services(ctx).definition(target, resolve(name, preset, sets or ()))))
 
 
 @app.command()
 @on_target
 def diff(name: NameArgument, preset: PresetOption = None, sets: SetOption = None, *, call: Call) -> None:
     """Show the changes that an upsert would make on the target."""
-    from medloop.commands.launch.changes import pending_changes, print_changes
     from medloop.settings import resolve
 
     target = call.open()
@@ -113,8 +112,6 @@ def upsert(
     yes: YesOption = False,
 ) -> None:
     """Create or update a pipeline on the target, with its code; on AWS, show the changes and ask first."""
-    from medloop.commands.launch.changes import confirm_changes
-    from medloop.commands.launch.launching import print_missing_card_fields
     from medloop.settings import resolve
 
     resolved = resolve(name, preset, sets or ())
@@ -147,15 +144,13 @@ def cost(
     json: JsonOption = False,
 ) -> None:
     """Price an execution on AWS before it starts: the largest cost, and the cost of given hours."""
-    from medloop.commands.launch.building import definition_text
-    from medloop.commands.launch.costing import check_budget, default_values, price_lines, print_cost
+    from medloop.commands.launch.costing import check_budget, price_lines, print_cost
     from medloop.definition.cost import load_prices
-    from medloop.definition.read import read_definition
     from medloop.settings import resolve
 
     resolved = resolve(name, preset, sets or (), params or ())
-    read = read_definition(definition_text(services(ctx), TargetName.local, resolved))
-    lines = price_lines(read, default_values(read, resolved.parameters), hours or (), prices or ())
+    read = read_definition(services(ctx).definition(TargetName.local, resolved))
+    lines = price_lines(read, resolved.parameters, hours or (), prices or ())
     if json:
         listed = load_prices()
         print_json({"pipeline": name, "steps": lines, "as_of": listed.as_of, "source": listed.source})

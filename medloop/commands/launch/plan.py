@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.launch.building import definition_text
-from medloop.commands.launch.costing import price_lines, print_cost
+from medloop.commands.launch.costing import default_values, price_lines, print_cost
 from medloop.commands.launch.launching import RunRequest, print_missing_card_fields
 from medloop.commands.options import Call, TargetName
 from medloop.commands.output import print_json, print_table, say
-from medloop.definition.read import value_in_words
+from medloop.definition.read import read_definition, references, value_in_words
 from medloop.definition.step_types import type_of
 
 if TYPE_CHECKING:
@@ -41,9 +40,7 @@ class PlannedStep:
 
 def print_plan(call: Call, run_request: RunRequest) -> None:
     """Print the plan of a run; nothing is uploaded, stored or started."""
-    from medloop.definition.read import read_definition
-
-    definition = read_definition(definition_text(call.services, call.where, run_request.resolved))
+    definition = read_definition(call.services.definition(call.where, run_request.resolved))
     values = parameter_values(definition, run_request)
     steps = [planned_step(step, values) for step in definition.in_order()]
     lines = price_lines(definition, values)
@@ -69,8 +66,8 @@ def print_plan(call: Call, run_request: RunRequest) -> None:
 
 def parameter_values(definition: Definition, run_request: RunRequest) -> dict[str, str]:
     """Return the value of every pipeline parameter in this run."""
-    defaults = {p.name: "" if p.default is None else str(p.default) for p in definition.parameters}
-    return defaults | run_request.resolved.parameters | {"InputData": run_request.data, "DataVersion": AT_START}
+    given = run_request.resolved.parameters | {"InputData": run_request.data, "DataVersion": AT_START}
+    return default_values(definition, given)
 
 
 def planned_step(step: Step, values: dict[str, str]) -> PlannedStep:
@@ -101,7 +98,5 @@ def _inputs(arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _source(uri: Any, values: dict[str, str]) -> str:
     """Return the name of the step that writes the URI, or else the URI."""
-    from medloop.definition.read import references
-
     step = next((r.split(".")[1] for r in references(uri) if r.startswith("Steps.")), None)
     return step or value_in_words(uri, values)

@@ -13,13 +13,13 @@ from medloop.commands.options import (
     Call,
     ParamOption,
     PresetOption,
-    Services,
     SetOption,
     TargetName,
     WaitOption,
     YesOption,
     on_target,
 )
+from medloop.definition.read import read_definition
 from medloop.errors import DataError
 
 OnlyOption = Annotated[
@@ -65,18 +65,11 @@ def run(
         print_plan(call, run_request)
         return
     if budget is not None and call.where is TargetName.aws:  # here a run costs nothing
-        _check_budget(budget, call.services, run_request)
+        from medloop.commands.launch.costing import check_budget, price_lines
+
+        definition = read_definition(call.services.definition(TargetName.local, resolved))
+        check_budget(price_lines(definition, resolved.parameters), budget)  # before anything is uploaded
     target = call.open()
     selection = select(call.services, target, resolved, only, source)
     arn = start(call.services, target, run_request, yes=yes, selection=selection)
     wait_and_report(call, target, arn, wait=wait)
-
-
-def _check_budget(budget: float, services: Services, run_request: RunRequest) -> None:
-    """Refuse a run on AWS that could cost more than the budget, before anything is uploaded."""
-    from medloop.commands.launch.building import definition_text
-    from medloop.commands.launch.costing import check_budget, default_values, price_lines
-    from medloop.definition.read import read_definition
-
-    definition = read_definition(definition_text(services, TargetName.local, run_request.resolved))
-    check_budget(price_lines(definition, default_values(definition, run_request.resolved.parameters)), budget)

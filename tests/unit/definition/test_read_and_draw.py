@@ -7,7 +7,7 @@ import json
 import pytest
 
 from medloop.definition.conditions import describe_conditions
-from medloop.definition.draw import draw_mermaid, draw_text
+from medloop.definition.draw import direct_needs, draw_text
 from medloop.definition.read import Definition, describe_value, read_definition
 from medloop.errors import SettingError
 from tests.unit.definition.documents import get, small_definition
@@ -67,14 +67,9 @@ def test_text_drawing_shows_each_step_once_and_the_condition() -> None:
     assert any(line.split()[:3] == ["no", "->", "Stop"] for line in lines)
 
 
-def test_mermaid_drawing_has_each_step_and_only_direct_edges() -> None:
-    """Every step is a node; an edge that follows from others is left out."""
-    drawing = draw_mermaid(small())
-    assert drawing.startswith("flowchart LR")
-    for step in small().steps:
-        assert f"    {step.name}" in drawing
-    assert "Gate -->|yes| Register" in drawing
-    assert "Train --> Register" not in drawing
+def test_only_direct_needs_are_drawn() -> None:
+    """A need that follows from others is left out; a branch's step is drawn from its condition."""
+    assert direct_needs(small().step("Register"), small()) == ["Gate"]
 
 
 def test_composite_conditions_in_words() -> None:
