@@ -37,7 +37,7 @@ def make_console(*, stderr: bool = False) -> Console:
     """A console on stdout or stderr that neither wraps nor cuts where the stream is no terminal."""
     console = Console(stderr=stderr, highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        console = Console(stderr=stderr, highlight=False, soft_wrap=True, width=UNWRAPPED_WIDTH)
+        console.width = UNWRAPPED_WIDTH
     return console
 
 

@@ -1,4 +1,4 @@
-"""Drawings of a pipeline definition as plain text, for terminals."""
+"""A pipeline definition drawn as plain text, and the edges of any drawing of it."""
 
 from __future__ import annotations
 

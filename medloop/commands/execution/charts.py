@@ -78,8 +78,7 @@ class Names:
 
     def marks(self) -> list[tuple[float, str]]:
         """Return the positions and texts of the ticks; long names are cut."""
-        cut = [name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…" for name in self.names]
-        return [(self.place(index), name) for index, name in enumerate(cut)]
+        return [(self.place(index), cut(name, _MAX_NAME)) for index, name in enumerate(self.names)]
 
 
 @dataclass(frozen=True)
@@ -137,6 +136,11 @@ def span(values: Sequence[float], title: str, *, scale: str = "linear", whole: b
         return Axis(title, 1 - (1 - low) * 1.1, 1 - (1 - high) / 1.1, "reverse")
     room = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05
     return Axis(title, low - room, high + room)
+
+
+def cut(text: str, length: int) -> str:
+    """Return a text of this length at most."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _in_words(title: str, x: Axis | Names, series: Sequence[Series]) -> str:

@@ -34,14 +34,7 @@ SECONDS_BETWEEN_PAGES = {"local": 3.0, "aws": 15.0}
 
 @dataclass(frozen=True)
 class Page:
-    """The page and its updates.
-
-    Args:
-        reader: Reads the execution.
-        path: The page's file.
-        flags: Options with which another command reads the same target and home.
-        every: Seconds between two updates.
-    """
+    """An execution's page, updated `every` so many seconds; with `flags`, other commands find the same place."""
 
     reader: ViewReader
     path: Path

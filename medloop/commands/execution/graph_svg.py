@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
+from medloop.commands.execution.charts import cut
 from medloop.definition.draw import direct_needs
 from medloop.definition.read import Definition
 
@@ -88,8 +89,8 @@ def _box(name: str, place: tuple[float, float], look: Look | None, upright: bool
     box = (
         f'<g class="step {kind}"><title>{escape(name)}: {escape(state)}</title>'
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{BOX[0]:.0f}" height="{BOX[1]:.0f}" rx="8"/>'
-        f'<text class="name" x="{x + 12:.1f}" y="{y + 20:.1f}">{escape(_cut(name, 19))}</text>'
-        f'<text class="below" x="{x + 12:.1f}" y="{y + 36:.1f}">{escape(_cut(below, 22))}</text></g>'
+        f'<text class="name" x="{x + 12:.1f}" y="{y + 20:.1f}">{escape(cut(name, 19))}</text>'
+        f'<text class="below" x="{x + 12:.1f}" y="{y + 36:.1f}">{escape(cut(below, 22))}</text></g>'
     )
     if look is None or not look.anchor:
         return box
@@ -106,7 +107,3 @@ def _edge(begin: tuple[float, float], end: tuple[float, float], outcome: str, up
         path = f"M{x1:.1f} {y1:.1f}C{(x1 + x2) / 2:.1f} {y1:.1f} {(x1 + x2) / 2:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
     text = f'<text class="outcome" x="{(x1 + x2) / 2:.1f}" y="{(y1 + y2) / 2 - 3:.1f}">{escape(outcome)}</text>'
     return f'<path class="edge" d="{path}"/>{text if outcome else ""}'
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medloop.commands.evaluations import evaluation_uri, read_evaluation
+from medloop.commands.evaluations import evaluation_uri
 from medloop.commands.execution.billing import Bill, StepBill, bill_step, plan_bill
 from medloop.commands.execution.charts import Chart
 from medloop.commands.execution.curves import metric_charts, read_curves, tuning_charts
 from medloop.commands.execution.logs import JobLog
 from medloop.commands.execution.redaction import clean_text
 from medloop.commands.execution.step_facts import Group, job_facts, other_facts
+from medloop.commands.execution.summary import Evidence, Version, read_evidence, read_version
 from medloop.commands.execution.trials import Tuning, read_tuning
 from medloop.commands.execution_status import (
     Execution,
@@ -25,17 +26,13 @@ from medloop.commands.execution_status import (
     failure_text,
     read_execution,
 )
-from medloop.commands.objects import local_path, sibling
-from medloop.commands.registry.versions import name_of
 from medloop.definition.cost import load_prices
 from medloop.definition.read import Definition, member, read_definition
-from medloop.documents.file_names import REPORT_FILE
 from medloop.errors import UserError
 from medloop.log_metrics import metric_patterns
 
 if TYPE_CHECKING:
     from medloop.cloud.target import Target
-    from medloop.documents.evaluation import Evaluation
 
 MAX_LINES = 40
 MAX_CHARACTERS = 400
@@ -60,23 +57,6 @@ class StepPart:
     def remark(self) -> str:
         """The text next to its state."""
         return self.step.remark(" ".join(self.reason.split()))
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The evaluation.json that an execution wrote, and its report as a file of this machine."""
-
-    evaluation: Evaluation
-    report: Path
-
-
-@dataclass(frozen=True)
-class Version:
-    """The registered version."""
-
-    name: str
-    arn: str
-    approval: str
 
 
 @dataclass(frozen=True)
@@ -131,7 +111,7 @@ class ViewReader:
             parts=parts,
             bill=self._bill(execution, parts),
             evidence=self._read_evidence(execution),
-            version=self._version(execution),
+            version=read_version(self._sagemaker, execution),
             at=datetime.now(UTC),
         )
 
@@ -178,22 +158,13 @@ class ViewReader:
             self._evidence = uri, _evidence(self._target, self._home, uri)
         return self._evidence[1] if uri else None
 
-    def _version(self, execution: Execution) -> Version | None:
-        arn = execution.registered
-        if arn is None:
-            return None
-        package = self._sagemaker.describe_model_package(ModelPackageName=arn)
-        return Version(name_of(package), arn, package.get("ModelApprovalStatus", ""))
-
 
 def _evidence(target: Target, home: Path, uri: str) -> Evidence | None:
     """None where it was deleted since, or is of a form that is not known: the page says the rest all the same."""
     from botocore.exceptions import ClientError
 
     try:
-        evaluation = read_evaluation(target, uri)
-        report = local_path(target, home, sibling(uri, REPORT_FILE))
-        return Evidence(evaluation, report.absolute())
+        return read_evidence(target, home, uri)
     except (ClientError, UserError):
         return None
 

@@ -6,6 +6,7 @@ It only reads, so an interrupt does no harm; the execution continues.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,6 @@ class LineDisplay:
                 self._states[step.name] = now
                 say(self.console, f"{clock:>6}  {step.name}: {_state(step)}")
 
-    def __enter__(self) -> LineDisplay:
-        """Nothing to prepare."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing to put back."""
-
 
 class LiveDisplay:
     """Shows a table of the steps that is updated in place."""
@@ -85,7 +79,7 @@ class LiveDisplay:
 def follow(target: Target, arn: str, console: Console, sleep: Callable[[float], None]) -> Execution:
     """Show an execution's progress on the console until it ends; `sleep` waits between two reads."""
     sagemaker, reader = target.boto.client("sagemaker"), LogReader(target.boto.client("logs"))
-    with LiveDisplay(console) if console.is_terminal else LineDisplay(console) as display:
+    with LiveDisplay(console) if console.is_terminal else nullcontext(LineDisplay(console)) as display:
         while True:
             execution = read_execution(sagemaker, arn)
             display.update(execution, reader.news(execution.steps))

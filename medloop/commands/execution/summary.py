@@ -17,8 +17,27 @@ from medloop.commands.registry.versions import name_of
 from medloop.documents.file_names import REPORT_FILE
 
 if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
     from medloop.cloud.target import Target
     from medloop.documents.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The evaluation.json that an execution wrote, and its report as a file of this machine."""
+
+    evaluation: Evaluation
+    report: Path
+
+
+@dataclass(frozen=True)
+class Version:
+    """The registered version: its ARN, its name `GROUP/N`, its approval status."""
+
+    model_arn: str
+    model: str
+    approval: str | None
 
 
 @dataclass(frozen=True)
@@ -60,17 +79,31 @@ def read_summary(target: Target, home: Path, execution: Execution) -> ExecutionS
     sagemaker = target.boto.client("sagemaker")
     facts: dict[str, Any] = {"execution": execution, "exit_code": exit_code(sagemaker, execution)}
     if uri := evaluation_uri(target, execution):
-        facts["evaluation"] = read_evaluation(target, uri)
-        facts["report"] = local_path(target, home, sibling(uri, REPORT_FILE))
-    if arn := execution.registered:
-        package = sagemaker.describe_model_package(ModelPackageName=arn)
-        facts["model"] = name_of(package)
-        facts |= {"model_arn": arn, "approval": package.get("ModelApprovalStatus")}
+        facts |= vars(read_evidence(target, home, uri))
+    if version := read_version(sagemaker, execution):
+        facts |= vars(version)
     if failed := failed_step(execution):
         facts |= {"failed": failed.name, "reason": failure_text(sagemaker, failed)}
     elif execution.status != "Succeeded":
         facts["reason"] = execution.reason
     return ExecutionSummary(**facts)
+
+
+def read_evidence(target: Target, home: Path, uri: str) -> Evidence:
+    """Read the evaluation.json at this URI, and fetch the report next to it.
+
+    Raises:
+        DataError: It is malformed, or of a newer version than this code knows.
+    """
+    return Evidence(read_evaluation(target, uri), local_path(target, home, sibling(uri, REPORT_FILE)))
+
+
+def read_version(sagemaker: SageMakerClient, execution: Execution) -> Version | None:
+    """Read the version that the execution registered; None if it registered none."""
+    if execution.registered is None:
+        return None
+    package = sagemaker.describe_model_package(ModelPackageName=execution.registered)
+    return Version(execution.registered, name_of(package), package.get("ModelApprovalStatus"))
 
 
 def print_summary(out: Console, err: Console, summary: ExecutionSummary, flags: str) -> None:

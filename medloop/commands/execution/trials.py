@@ -33,26 +33,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A Tuning step's job.
-
-    Args:
-        step: The step's name.
-        job: The tuning job's name.
-        status: The tuning job's.
-        strategy: Bayesian, Random, Grid or Hyperband.
-        metric: The objective.
-        maximise: True if a larger objective is better.
-        scaling: By numeric hyperparameter, the scale of its range.
-        trials: In the order of their numbers.
-    """
+    """A Tuning step's job, with its trials in the order of their numbers; the metric is the objective."""
 
     step: str
     job: str
     status: str
     strategy: str
+    """Bayesian, Random, Grid or Hyperband."""
     metric: str
     maximise: bool
     scaling: dict[str, str]
+    """By numeric hyperparameter, the scale of its range."""
     trials: list[Trial]
 
 

@@ -33,14 +33,7 @@ class DeploymentError(MedloopError):
 
 @dataclass(frozen=True)
 class Deployment:
-    """What was done.
-
-    Args:
-        endpoint: Its name.
-        model: `GROUP/N`.
-        action: created, updated or unchanged.
-        seconds: How long it took.
-    """
+    """An endpoint with its model `GROUP/N`, how it came (created, updated or unchanged), and in what time."""
 
     endpoint: str
     model: str

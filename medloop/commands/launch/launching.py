@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run that the user requests.
-
-    Args:
-        resolved: The pipeline with its settings and parameters.
-        data: A folder on this machine, or `s3://bucket/prefix`.
-        home: The folder of local runs.
-    """
+    """A run that the user requests; the data are a folder on this machine, or `s3://bucket/prefix`."""
 
     resolved: Resolved
     data: str
