@@ -331,7 +331,7 @@ def test_without_a_terminal_the_page_is_drawn_once(medloop: Any, running: str) -
     text, tags = open_page(medloop, "--json")
     assert medloop.json["id"] == "abc123abc123"
     assert "location.reload" not in text
-    assert "while the execution ran" in tags.text
+    assert "while the execution was running" in tags.text
 
 
 def test_nothing_is_followed_that_has_ended(medloop: Any, trained: str) -> None:
