@@ -18,7 +18,7 @@ from medloop.commands.options import (
     HomeOption,
     JsonOption,
     Services,
-    TargetName,
+    TargetChoice,
     flags,
     services,
     usable_home,
@@ -123,7 +123,7 @@ def _run(services: Services, home: Path, demo: Demo, folder: Path) -> End:
     from medloop.settings import resolve
 
     say(services.err, f"{demo.pipeline}: pipeline on {folder}, preset {demo.preset}", "bold")
-    target = services.target(TargetName.local, home)
+    target = services.target(TargetChoice.local, home)
     arn = start(services, target, RunRequest(resolve(demo.pipeline, demo.preset), str(folder), home))
     summary = wait_for_summary(services, target, home, arn)
     if summary.model_arn is None:
@@ -135,7 +135,7 @@ def _run(services: Services, home: Path, demo: Demo, folder: Path) -> End:
 
 
 def _print_summary(services: Services, home: Path, ends: list[End]) -> None:
-    options = flags(TargetName.local, home)
+    options = flags(TargetChoice.local, home)
     for end in ends:
         say(services.out, "")
         say(services.out, end.demo.pipeline, "bold")

@@ -22,7 +22,7 @@ USER_ERROR = re.compile(r"exit code:? 2\b|\b(?:DataError|SettingError|TargetErro
 
 
 @dataclass(frozen=True)
-class Job:
+class StepJob:
     """A step's job.
 
     Args:
@@ -42,7 +42,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Step:
+class ExecutionStep:
     """One step of an execution; a step that was not reached is not among the service's answer."""
 
     name: str
@@ -54,7 +54,7 @@ class Step:
     reason: str
     outcome: str
     cached: bool
-    job: Job | None
+    job: StepJob | None
     registered: str | None
     """ARN of the model package that the step registered."""
     source: str = ""
@@ -92,7 +92,7 @@ class Execution:
     seconds: float
     reason: str
     parameters: dict[str, str]
-    steps: list[Step]
+    steps: list[ExecutionStep]
 
     @property
     def running(self) -> bool:
@@ -110,7 +110,7 @@ class Execution:
         """The ARN of the model version that the execution registered, if any."""
         return next((step.registered for step in self.steps if step.registered), None)
 
-    def step(self, name: str) -> Step | None:
+    def step(self, name: str) -> ExecutionStep | None:
         """The step of this name, regardless of case."""
         return next((s for s in self.steps if s.name.lower() == name.lower()), None)
 
@@ -198,14 +198,14 @@ def read_parameters(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
     return {parameter["Name"]: parameter["Value"] for page in pages for parameter in page["PipelineParameters"]}
 
 
-def _step(raw: Mapping[str, Any]) -> Step:
+def _step(raw: Mapping[str, Any]) -> ExecutionStep:
     metadata = raw.get("Metadata") or {}
     kind = next(iter(metadata), "")
     described, row = metadata.get(kind, {}), type_in_metadata(kind)
     arn = str(described.get(row.arn_member, ""))
     started, ended = raw.get("StartTime"), raw.get("EndTime")
     source = raw.get("CacheHitResult") or raw.get("SelectiveExecutionResult") or {}
-    return Step(
+    return ExecutionStep(
         name=raw["StepName"],
         type=kind,
         status=raw["StepStatus"],
@@ -215,7 +215,7 @@ def _step(raw: Mapping[str, Any]) -> Step:
         reason=raw.get("FailureReason", ""),
         outcome=str(described.get("Outcome", "")),
         cached="CacheHitResult" in raw,
-        job=Job(row.job.kind, arn.rsplit("/", 1)[-1], arn) if row.job and arn else None,
+        job=StepJob(row.job.kind, arn.rsplit("/", 1)[-1], arn) if row.job and arn else None,
         registered=arn if row.creates == "CreateModelPackage" and arn else None,
         source=execution_id(source.get("SourcePipelineExecutionArn", "")),
         attempts=raw.get("AttemptCount", 1),
@@ -228,7 +228,7 @@ def _seconds(started: datetime | None, ended: datetime | None) -> float | None:
     return None if started is None else ((ended or datetime.now(UTC)) - started).total_seconds()
 
 
-def describe_job(sagemaker: SageMakerClient, job: Job) -> dict[str, Any]:
+def describe_job(sagemaker: SageMakerClient, job: StepJob) -> dict[str, Any]:
     """The service's description of a step's job."""
     from botocore import xform_name
 
@@ -248,7 +248,7 @@ def output_uri(target: Target, execution: Execution, name: str) -> str | None:
     return None
 
 
-def failure_text(sagemaker: SageMakerClient, step: Step) -> str:
+def failure_text(sagemaker: SageMakerClient, step: ExecutionStep) -> str:
     """The reason why a step failed: its own, or the one that its job reported, that of a user's error first."""
     if step.job is None:
         return step.reason
@@ -258,7 +258,7 @@ def failure_text(sagemaker: SageMakerClient, step: Step) -> str:
     return reason
 
 
-def failed_step(execution: Execution) -> Step | None:
+def failed_step(execution: Execution) -> ExecutionStep | None:
     """The step that ended the execution: the last that failed."""
     return next((s for s in reversed(execution.steps) if s.status == "Failed"), None)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medloop.commands.options import DEFAULT_HOME, JsonOption, TargetName, services
+from medloop.commands.options import DEFAULT_HOME, JsonOption, TargetChoice, services
 from medloop.commands.output import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def list_(ctx: typer.Context, json: JsonOption = False) -> None:
     from medloop.bundle import image_containers
     from medloop.cloud.images import find_image
 
-    target = services(ctx).target(TargetName.aws, DEFAULT_HOME)
+    target = services(ctx).target(TargetChoice.aws, DEFAULT_HOME)
     _print(ctx, [find_image(target, name) for name in image_containers()], json=json)
 
 
@@ -33,7 +33,7 @@ def push(ctx: typer.Context, names: NamesArgument = None, json: JsonOption = Fal
     from medloop.bundle import image_containers
     from medloop.cloud.images import push_image
 
-    target = services(ctx).target(TargetName.aws, DEFAULT_HOME)
+    target = services(ctx).target(TargetChoice.aws, DEFAULT_HOME)
     pushed = []
     for name in names or image_containers():
         say(services(ctx).err, f"image of containers/{name}", "dim")

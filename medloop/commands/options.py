@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from medloop.settings import Resolved
 
 
-class TargetName(StrEnum):
+class TargetChoice(StrEnum):
     """Where pipelines run."""
 
     local = "local"
     aws = "aws"
 
 
-class Task(StrEnum):
+class TaskChoice(StrEnum):
     """What a data set is for."""
 
     classification = "classification"
@@ -80,7 +80,7 @@ class Services:
     out: Console = field(default_factory=make_console)
     err: Console = field(default_factory=lambda: make_console(stderr=True))
 
-    def definition(self, target: TargetName, resolved: Resolved) -> str:
+    def definition(self, target: TargetChoice, resolved: Resolved) -> str:
         """Build the pipeline's definition as upsert would send it.
 
         A definition doesn't depend on the home folder, so a temporary folder is enough: the user's is neither created
@@ -89,7 +89,7 @@ class Services:
         with tempfile.TemporaryDirectory(prefix="medloop-") as scratch:
             return self.build(self.open_target(target.value, Path(scratch)), resolved)
 
-    def target(self, name: TargetName, home: Path) -> Target:
+    def target(self, name: TargetChoice, home: Path) -> Target:
         """Open a target with an absolute home folder.
 
         Raises:
@@ -120,7 +120,7 @@ def usable_home(home: Path) -> Path:
 
 def flags(target: str, home: Path) -> str:
     """The options that a further command needs to look at the same place: empty where the defaults lead there."""
-    if target == TargetName.aws:
+    if target == TargetChoice.aws:
         return "" if os.environ.get("MEDLOOP_TARGET") == target else " --target aws"
     default = Path(os.environ.get("MEDLOOP_HOME") or DEFAULT_HOME)
     return "" if Path(os.path.abspath(default)) == home else f" --home {shlex.quote(str(home))}"
@@ -128,7 +128,7 @@ def flags(target: str, home: Path) -> str:
 
 DEFAULT_HOME = Path(".medloop")
 TargetOption = Annotated[
-    TargetName, typer.Option("--target", envvar="MEDLOOP_TARGET", help="Where to run: this machine, or AWS.")
+    TargetChoice, typer.Option("--target", envvar="MEDLOOP_TARGET", help="Where to run: this machine, or AWS.")
 ]
 
 
@@ -172,7 +172,7 @@ class Call:
     """One call of a command on a target: what it needs from outside, and its --target, --home (absolute) and --json."""
 
     services: Services
-    where: TargetName
+    where: TargetChoice
     home: Path
     json: bool
 
@@ -192,7 +192,7 @@ class Call:
 
 def _call(
     ctx: typer.Context,
-    target: TargetOption = TargetName.local,
+    target: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> Call:

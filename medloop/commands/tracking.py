@@ -35,7 +35,7 @@ def _group() -> None:
 
 
 @dataclass(frozen=True)
-class Page:
+class TrackingPage:
     """A tool's own web page.
 
     Args:
@@ -65,7 +65,7 @@ def ui(
     serve(services(ctx), (tensorboard_page if tensorboard else mlflow_page)(home, port))
 
 
-def mlflow_page(home: Path, port: int | None = None) -> Page:
+def mlflow_page(home: Path, port: int | None = None) -> TrackingPage:
     """MLflow's page on the store of a home.
 
     Raises:
@@ -79,10 +79,10 @@ def mlflow_page(home: Path, port: int | None = None) -> Page:
         fix = "run a pipeline with --param TrackingUri=local first"
         raise TargetError(f"{home}: no run has been tracked by MLflow here; {fix}")
     argv = (sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1")
-    return Page("MLflow", "mlflow", argv, port or 5000)
+    return TrackingPage("MLflow", "mlflow", argv, port or 5000)
 
 
-def tensorboard_page(home: Path, port: int | None = None) -> Page:
+def tensorboard_page(home: Path, port: int | None = None) -> TrackingPage:
     """TensorBoard's page on the event files of all training jobs of a home.
 
     Raises:
@@ -95,10 +95,10 @@ def tensorboard_page(home: Path, port: int | None = None) -> Page:
     if not folder.is_dir():
         raise TargetError(f"{home}: no training job has written event files here; run a pipeline first")
     argv = (sys.executable, "-m", "tensorboard.main", "--logdir", str(folder))
-    return Page("TensorBoard", "tensorboard", argv, port or 6006)
+    return TrackingPage("TensorBoard", "tensorboard", argv, port or 6006)
 
 
-def serve(services: Services, page: Page) -> None:
+def serve(services: Services, page: TrackingPage) -> None:
     """Start a page, say where it is, and end it with Ctrl-C.
 
     Raises:
@@ -133,7 +133,7 @@ def serve(services: Services, page: Page) -> None:
                 signal.signal(number, handler)
 
 
-def _check_port(page: Page) -> None:
+def _check_port(page: TrackingPage) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -142,7 +142,7 @@ def _check_port(page: Page) -> None:
             raise TargetError(f"--port {page.port}: can't be used ({error.strerror}); give another one") from None
 
 
-def _wait_for_start(page: Page, process: subprocess.Popen[bytes], log: IO[str]) -> None:
+def _wait_for_start(page: TrackingPage, process: subprocess.Popen[bytes], log: IO[str]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None:
         try:

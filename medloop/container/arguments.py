@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from medloop.documents.reading import first_problem
 from medloop.errors import SettingError
 
-Model = TypeVar("Model", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def read_pairs(argv: Sequence[str]) -> dict[str, str]:
@@ -42,7 +42,7 @@ def with_prefix(values: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
-def parse_arguments(model: type[Model], arguments: dict[str, str]) -> Model:
+def parse_arguments(model: type[ModelT], arguments: dict[str, str]) -> ModelT:
     """Validate a job's arguments; lists and objects are JSON.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from medloop.documents.file_names import EVALUATION_FILE
-from medloop.documents.reading import Document, Record
+from medloop.documents.reading import DocumentFile, Record
 
 SCHEMA_FILE = Path(__file__).with_name("evaluation.schema.json")
 DEFAULT_MARGIN = 0.02
@@ -205,7 +205,7 @@ class Data(_Record):
     leakage: SeenPatients
 
 
-class Evaluation(_Record, Document):
+class Evaluation(_Record, DocumentFile):
     """The whole of evaluation.json."""
 
     FILE = EVALUATION_FILE

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from medloop.documents.file_names import MODEL_FILE
-from medloop.documents.reading import Document, Record
+from medloop.documents.reading import DocumentFile, Record
 
 Triple = tuple[float, float, float]
 MAX_EDGE = 4096
@@ -94,7 +94,7 @@ class TrackingRun(Record):
     run_id: str
 
 
-class ModelRecord(Document):
+class ModelRecord(DocumentFile):
     """The whole of model.json."""
 
     FILE = MODEL_FILE

@@ -20,7 +20,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-class Document(Record):
+class DocumentFile(Record):
     """A versioned document, in a file of its own; the version's default is the newest that this code knows."""
 
     FILE: ClassVar[str]

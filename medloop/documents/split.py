@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from medloop.documents.file_names import SPLIT_FILE
-from medloop.documents.reading import Document, Record
+from medloop.documents.reading import DocumentFile, Record
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -60,7 +60,7 @@ class SplitCounts(Record):
     classes: dict[str, int]
 
 
-class SplitRecord(Document):
+class SplitRecord(DocumentFile):
     """The whole of split.json."""
 
     FILE = SPLIT_FILE

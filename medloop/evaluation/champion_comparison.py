@@ -32,7 +32,7 @@ DeployMode = Literal["approval", "pipeline"]
 
 
 @dataclass(frozen=True)
-class ApprovedVersion:
+class ComparedVersion:
     """A version to compare with: the champion, or the first."""
 
     role: Literal["champion", "first"]
@@ -53,7 +53,7 @@ class Candidate:
     margin: float
 
 
-def compare(version: ApprovedVersion, candidate: Candidate, load: Loader) -> Comparison:
+def compare(version: ComparedVersion, candidate: Candidate, load: Loader) -> Comparison:
     """Score an approved version on the test cases that neither model has seen, and compare by patients.
 
     A version that can't be used does not cost the candidate's scores: `note` has the reason.
@@ -70,7 +70,7 @@ def compare(version: ApprovedVersion, candidate: Candidate, load: Loader) -> Com
     return found
 
 
-def _compare(version: ApprovedVersion, candidate: Candidate, load: Loader) -> Comparison:
+def _compare(version: ComparedVersion, candidate: Candidate, load: Loader) -> Comparison:
     split = candidate.split
     if split.identifiers == "none":
         return _not_compared(version, "the data has no patient identifiers; add patients.csv")
@@ -93,7 +93,7 @@ def _compare(version: ApprovedVersion, candidate: Candidate, load: Loader) -> Co
     return _compared(version, pair, len(cases), candidate.margin)
 
 
-def _compared(version: ApprovedVersion, pair: Paired, num_cases: int, margin: float) -> Comparison:
+def _compared(version: ComparedVersion, pair: Paired, num_cases: int, margin: float) -> Comparison:
     spread = float(pair.values.std(ddof=1))
     return Comparison(
         role=version.role,
@@ -110,7 +110,7 @@ def _compared(version: ApprovedVersion, pair: Paired, num_cases: int, margin: fl
     )
 
 
-def _not_compared(version: ApprovedVersion, reason: str, num_patients: int = 0, num_cases: int = 0) -> Comparison:
+def _not_compared(version: ComparedVersion, reason: str, num_patients: int = 0, num_cases: int = 0) -> Comparison:
     note = reason if len(reason) <= MAX_NOTE else reason[: MAX_NOTE - 1] + "\N{HORIZONTAL ELLIPSIS}"
     return Comparison(role=version.role, model=version.arn, num_patients=num_patients, num_cases=num_cases, note=note)
 

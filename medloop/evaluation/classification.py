@@ -9,7 +9,7 @@ import numpy as np
 from medloop.documents.evaluation import CalibrationCurve
 from medloop.evaluation.calibration import reliability_bins
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.csv_table import Table
+from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.measure import Measured, measure
 from medloop.evaluation.model_scores import ModelScores
@@ -70,14 +70,14 @@ def predict_images(cases: Sequence[HeldOut], model: ImageModel) -> Floats:
     return np.concatenate(parts)
 
 
-def _table(scored: ScoredImages) -> Table:
+def _table(scored: ScoredImages) -> CsvTable:
     classes, predicted = scored.classes, scored.predicted
     columns = ["patient", "case", "truth", "predicted", *(f"probability_{name}" for name in classes)]
     rows = [
         [case.patient, case.name, classes[scored.truth[i]], classes[predicted[i]], *scored.probabilities[i].tolist()]
         for i, case in enumerate(scored.cases)
     ]
-    return Table(columns, rows)
+    return CsvTable(columns, rows)
 
 
 def _notes(measured: Sequence[Measured], classes: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
-class Table:
+class CsvTable:
     """Rows under headings."""
 
     columns: Sequence[str]
@@ -22,7 +22,7 @@ class Table:
     caption: str = ""
 
 
-def to_csv(table: Table) -> str:
+def to_csv(table: CsvTable) -> str:
     """Write the table as CSV (RFC 4180). An undefined number is an empty cell, an infinite one `inf`.
 
     A spreadsheet runs a text that begins like a formula: such text gets an apostrophe in front

@@ -28,7 +28,7 @@ from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord
 from medloop.errors import DataError, TargetError
 from medloop.evaluation.cases import leave_out_seen, list_cases
-from medloop.evaluation.champion_comparison import ApprovedVersion, Candidate, compare, comparison_notes, make_gate
+from medloop.evaluation.champion_comparison import Candidate, ComparedVersion, compare, comparison_notes, make_gate
 from medloop.evaluation.classification import score_images
 from medloop.evaluation.csv_table import to_csv
 from medloop.evaluation.floors import find_floors, floor_left, read_floors, require_known
@@ -161,11 +161,11 @@ def assess(
 
 def _approved_versions(
     arguments: EvaluateArguments, champion: Path | None, first: Path | None
-) -> list[ApprovedVersion]:
+) -> list[ComparedVersion]:
     """List the approved versions to compare with."""
     versions = [
-        ApprovedVersion("champion", arguments.champion_arn, champion),
-        ApprovedVersion("first", arguments.first_arn, first),
+        ComparedVersion("champion", arguments.champion_arn, champion),
+        ComparedVersion("first", arguments.first_arn, first),
     ]
     return [version for version in versions if version.arn != NO_VERSION]
 

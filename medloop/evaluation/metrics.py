@@ -18,7 +18,7 @@ from medloop.evaluation.intervals.proportions import median, proportion
 from medloop.evaluation.paired_difference import Paired, pair_auroc, pair_dice
 from medloop.evaluation.scored_cases import Scored
 
-Scope = Literal["overall", "class", "both"]
+MetricScope = Literal["overall", "class", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Metric:
     """Heading on the page."""
     function: Callable[[Any, Any], Any]
     interval: Callable[..., Any] | None
-    scope: Scope = "class"
+    scope: MetricScope = "class"
     """Over all classes, by class, or both."""
     definition: str = ""
     """One or two sentences on the page; the exact definition is in docs/evaluation.md."""
@@ -64,7 +64,7 @@ class Metric:
         return self.note if isinstance(self.note, str) else self.note(scored, k)
 
 
-def _sagemaker(name: str, function: Callable[[Any, Any], Any], scope: Scope = "class") -> Metric:
+def _sagemaker(name: str, function: Callable[[Any, Any], Any], scope: MetricScope = "class") -> Metric:
     """A metric of SageMaker's model quality reports, which the page leaves out."""
     return Metric(
         name=name,

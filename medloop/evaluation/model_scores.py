@@ -17,7 +17,7 @@ from medloop.documents.evaluation import (
     Statistic,
     VolumeAgreement,
 )
-from medloop.evaluation.csv_table import Table
+from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.intervals.estimate import Estimate
 from medloop.evaluation.measure import Measured, estimate
 from medloop.evaluation.metrics import score_of
@@ -31,7 +31,7 @@ class ModelScores:
     scored: Scored
     measured: Sequence[Measured]
     class_counts: dict[str, int]
-    cases: Table
+    cases: CsvTable
     """One row a case, for cases.csv."""
     confusion: dict[str, dict[str, int]] | None = None
     volumes: Sequence[VolumeAgreement] = ()

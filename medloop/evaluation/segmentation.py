@@ -12,7 +12,7 @@ from medloop.documents.evaluation import DEFAULT_TOLERANCE, LesionCounts
 from medloop.errors import DataError
 from medloop.evaluation.bland_altman import agreements
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.csv_table import Cell, Table
+from medloop.evaluation.csv_table import Cell, CsvTable
 from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.label_maps import Packed, is_millimetres, read_case
 from medloop.evaluation.measure import measure
@@ -93,7 +93,7 @@ def _segment(case: HeldOut, model: VolumeModel) -> NDArray[Any]:
         raise DataError(f"test/{case.name}/{error}") from None
 
 
-def _table(scored: ScoredVolumes) -> Table:
+def _table(scored: ScoredVolumes) -> CsvTable:
     """Make a row for each case: mean Dice, then each number of all classes."""
     columns = ["patient", "case", MEAN_DICE]
     rows: list[list[Cell]] = [[case.patient, case.name] for case in scored.cases]
@@ -103,7 +103,7 @@ def _table(scored: ScoredVolumes) -> Table:
         columns += [f"{title}_{name}" for name in scored.classes]
         for row, case in zip(rows, scored.scores, strict=True):
             row += [getattr(scores if hasattr(scores, field) else scores.lesions, field) for scores in case]
-    return Table(columns, rows)
+    return CsvTable(columns, rows)
 
 
 def _columns(scored: ScoredVolumes) -> dict[str, str]:

@@ -47,7 +47,7 @@ _ABANDONED_SECONDS = 86_400.0
 _OCCUPIED = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)
 
 Tensors = dict[str, Tensor]
-Check = Callable[[Mapping[str, Tensor]], bool]
+TensorCheck = Callable[[Mapping[str, Tensor]], bool]
 """True if tensors have the requested names, types and shapes."""
 
 
@@ -124,7 +124,7 @@ class Cache:
             weakref.finalize(cache, _remove, folder, os.getpid())
         return cache
 
-    def take(self, key: str, make: Callable[[], Mapping[str, Tensor]], check: Check | None = None) -> Tensors:
+    def take(self, key: str, make: Callable[[], Mapping[str, Tensor]], check: TensorCheck | None = None) -> Tensors:
         """An entry's tensors, made where they aren't there yet.
 
         Args:
@@ -151,7 +151,7 @@ class Cache:
             return made
         return self._read(path, check) or made
 
-    def _read(self, path: Path, check: Check | None) -> Tensors | None:
+    def _read(self, path: Path, check: TensorCheck | None) -> Tensors | None:
         try:
             status = os.lstat(path)
         except OSError:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from medloop.documents.file_names import MANIFEST_FILE, SOURCES_FILE
-from medloop.documents.reading import Document
+from medloop.documents.reading import DocumentFile
 from medloop.documents.split import SPLITS, Split
 from medloop.errors import DataError
 
@@ -26,7 +26,7 @@ TRAINING_SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 """The splits that a training job reads."""
 
 
-class Sources(Document):
+class Sources(DocumentFile):
     """The whole of sources.json."""
 
     FILE = SOURCES_FILE

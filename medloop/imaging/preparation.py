@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from medloop.errors import DataError
-from medloop.imaging.cache import Cache, Check, Tensors
+from medloop.imaging.cache import Cache, TensorCheck, Tensors
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -39,7 +39,7 @@ class Item:
 
     key: str | None
     make: Callable[[], Mapping[str, Tensor]]
-    check: Check | None = None
+    check: TensorCheck | None = None
 
     def take(self, cache: Cache) -> Tensors:
         """From the cache, or made."""

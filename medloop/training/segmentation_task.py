@@ -1,4 +1,4 @@
-"""3D segmentation as a `Task`: batches, loss, and Dice at the original resolution."""
+"""3D segmentation as a `TrainingTask`: batches, loss, and Dice at the original resolution."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass
 class SegmentationTask:
-    """The data, loss and score of one run, a `medloop.training.task.Task`.
+    """The data, loss and score of one run, a `medloop.training.task.TrainingTask`.
 
     Args:
         sampler: Training samples.

@@ -11,10 +11,10 @@ from medloop.training.losses import Reduction
 from medloop.training.tracking.base import Picture
 
 Batch = TypeVar("Batch")
-"""The result of `Task.batch` and an argument of `Task.loss`; the trainer doesn't read it."""
+"""The result of `TrainingTask.batch` and an argument of `TrainingTask.loss`; the trainer doesn't read it."""
 
 
-class Task(Protocol[Batch]):
+class TrainingTask(Protocol[Batch]):
     """Data, loss and score of a training. Each process has its own task, of the same data."""
 
     metric: str

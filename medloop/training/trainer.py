@@ -1,8 +1,8 @@
 """The training loop of both tasks, on one process or many.
 
-`Trainer.fit` trains epochs of a `Task`, validates, keeps the weights with the best score, stops early, and reports
-every epoch to the log, to the trackers and to the history. Between two steps it saves a checkpoint where one is due;
-SIGTERM ends the run with one. An interrupted run resumes at the batch where its newest checkpoint was taken.
+`Trainer.fit` trains epochs of a `TrainingTask`, validates, keeps the weights with the best score, stops early, and
+reports every epoch to the log, to the trackers and to the history. Between two steps it saves a checkpoint where one is
+due; SIGTERM ends the run with one. An interrupted run resumes at the batch where its newest checkpoint was taken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from medloop.imaging.device import to_device
 from medloop.imaging.draws import step_seed
 from medloop.training.auto_batch import choose_batch_size
 from medloop.training.batch_sampler import BatchSampler, MicroBatch
-from medloop.training.checkpoint import CheckpointWriter, EpochRow, Manifest, Progress
+from medloop.training.checkpoint import CheckpointWriter, EpochRow, Manifest, RunProgress
 from medloop.training.compilation import Compiler, compile_network, synchronised
 from medloop.training.compute import prepare_network, prepare_process, seed_everything
 from medloop.training.losses import Reduction
@@ -42,7 +42,7 @@ from medloop.training.prefetch import prefetch
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.resume import load_checkpoint, lock_checkpoint_dir, newest_checkpoint
 from medloop.training.spot_interruption import catch_sigterm
-from medloop.training.task import Batch, Task
+from medloop.training.task import Batch, TrainingTask
 from medloop.training.tracking.open import Tracking
 from medloop.training.weights import best_file, save_state
 
@@ -86,7 +86,7 @@ class Trainer(Generic[Batch]):
     def __init__(
         self,
         model: nn.Module,
-        task: Task[Batch],
+        task: TrainingTask[Batch],
         settings: Hyperparameters,
         *,
         device: torch.device,
@@ -100,7 +100,7 @@ class Trainer(Generic[Batch]):
         self.checkpoint_dir, self.run = checkpoint_dir, _digest(settings, identity)
         self.tracking = tracking or Tracking()
         self.traits = traits(network)
-        self.progress = Progress(batch_size=settings.batch_size, accumulation=settings.accumulation)
+        self.progress = RunProgress(batch_size=settings.batch_size, accumulation=settings.accumulation)
         seed_everything(settings.seed)
         prepare_process(settings, device)
         prepare_network(model, settings, self.traits, device)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from medloop.commands.execution.execution_page import Page as Followed
+from medloop.commands.execution.execution_page import ExecutionPage as Followed
 from medloop.commands.execution.page_view import ViewReader
 from tests.browser.conftest import assert_accessible, show, sideways, unreached
 from tests.unit.cli.account import Account

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from medloop.commands.execution.step_facts import instances
-from medloop.commands.execution.trials import Tuning
-from medloop.commands.execution_status import Execution, Job, Step, describe_job
+from medloop.commands.execution.trials import TuningTrials
+from medloop.commands.execution_status import Execution, ExecutionStep, StepJob, describe_job
 from medloop.commands.output import duration
 from medloop.definition.cost import HOURS_A_MONTH, CostLine, Prices, load_prices, price_definition
 from medloop.definition.read import Definition
@@ -87,7 +87,7 @@ def plan_bill(definition: Definition, execution: Execution) -> Bill:
 
 
 def bill_step(
-    sagemaker: SageMakerClient, step: Step, job: Mapping[str, Any], tuning: Tuning | None, prices: Prices
+    sagemaker: SageMakerClient, step: ExecutionStep, job: Mapping[str, Any], tuning: TuningTrials | None, prices: Prices
 ) -> StepBill | None:
     """Return the cost of a step's job, as the service describes it, until now; None if the step has no job.
 
@@ -110,7 +110,7 @@ def bill_step(
 
 
 def _billed(
-    sagemaker: SageMakerClient, kind: JobType, job: Mapping[str, Any], tuning: Tuning | None
+    sagemaker: SageMakerClient, kind: JobType, job: Mapping[str, Any], tuning: TuningTrials | None
 ) -> tuple[float | None, str]:
     """Return the billed seconds of each instance, and a remark."""
     if tuning is not None:
@@ -133,14 +133,16 @@ def _billed_training(job: Mapping[str, Any], kind: JobType) -> tuple[float | Non
     return billed + kept, "; ".join(remarks)
 
 
-def _billed_trials(sagemaker: SageMakerClient, job: Mapping[str, Any], tuning: Tuning) -> tuple[float | None, str]:
+def _billed_trials(
+    sagemaker: SageMakerClient, job: Mapping[str, Any], tuning: TuningTrials
+) -> tuple[float | None, str]:
     """Return billed seconds of all trials and a remark."""
     if not job.get("TrainingJobDefinition", {}).get("EnableManagedSpotTraining"):
         now = datetime.now(UTC)
         begun = [(trial.started, trial.seconds) for trial in tuning.trials if trial.started]
         ran = [(now - started).total_seconds() if seconds is None else seconds for started, seconds in begun]
         return sum(ran), f"{len(ran)} jobs"
-    described = [describe_job(sagemaker, Job("training", trial.job, "")) for trial in tuning.trials]
+    described = [describe_job(sagemaker, StepJob("training", trial.job, "")) for trial in tuning.trials]
     known = [item for item in described if "BillableTimeInSeconds" in item]
     billed = sum(item["BillableTimeInSeconds"] for item in known)
     ran_for = sum(item.get("TrainingTimeInSeconds", 0) for item in known)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medloop.commands.execution.charts import COLOURS, Axis, Chart, Names, Series, draw, span
-from medloop.commands.execution.trials import Trial, Tuning, short
+from medloop.commands.execution.trials import Trial, TuningTrials, short
 from medloop.log_metrics import find_metrics
 
 _EPOCH = re.compile(r"\bepoch=(\d+)")
@@ -46,7 +46,7 @@ def metric_charts(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[C
     return [_by_epoch(title, {name: curves[name] for name in groups[title]}) for title in order]
 
 
-def tuning_charts(tuning: Tuning, curves: Mapping[int, Sequence[tuple[float, float]]]) -> list[Chart]:
+def tuning_charts(tuning: TuningTrials, curves: Mapping[int, Sequence[tuple[float, float]]]) -> list[Chart]:
     """Draw the convergence, the objective by epoch, and each tuned hyperparameter against the objective.
 
     The curves, by trial number, are of the objective by epoch.
@@ -71,7 +71,7 @@ def _by_epoch(title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -
     return draw(title, x, span([y for _, y in points], title), series)
 
 
-def _convergence(tuning: Tuning, done: list[Done]) -> Chart:
+def _convergence(tuning: TuningTrials, done: list[Done]) -> Chart:
     better = max if tuning.maximise else min
     best: list[tuple[float, float]] = []
     for item in done:
@@ -87,7 +87,7 @@ def _convergence(tuning: Tuning, done: list[Done]) -> Chart:
     return draw("Convergence", x, span([y for _, y in points], tuning.metric), series)
 
 
-def _learning(tuning: Tuning, curves: Mapping[int, Sequence[tuple[float, float]]]) -> Chart:
+def _learning(tuning: TuningTrials, curves: Mapping[int, Sequence[tuple[float, float]]]) -> Chart:
     best = next((trial.number for trial in tuning.trials if trial.best), None)
     series = [
         Series("" if number != best else "best trial", points, _BEST if number == best else _PALE, faint=number != best)
@@ -98,7 +98,7 @@ def _learning(tuning: Tuning, curves: Mapping[int, Sequence[tuple[float, float]]
     return draw(f"{tuning.metric} of each trial", x, span([y for _, y in points], tuning.metric), series)
 
 
-def _against(tuning: Tuning, done: list[Done], name: str) -> Chart:
+def _against(tuning: TuningTrials, done: list[Done], name: str) -> Chart:
     given = [(item, item.trial.hyperparameters[name]) for item in done if name in item.trial.hyperparameters]
     axis: Axis | Names
     if name in tuning.scaling:

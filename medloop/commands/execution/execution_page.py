@@ -22,7 +22,7 @@ from medloop.commands.execution.graph_svg import Look, draw_graph
 from medloop.commands.execution.page_view import MAX_LINES, View, ViewReader
 from medloop.commands.execution.redaction import redact_setting
 from medloop.commands.execution.trials import trial_rows
-from medloop.commands.execution_status import Step
+from medloop.commands.execution_status import ExecutionStep
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates, write_page
 
@@ -33,7 +33,7 @@ SECONDS_BETWEEN_PAGES = {"local": 3.0, "aws": 15.0}
 
 
 @dataclass(frozen=True)
-class Page:
+class ExecutionPage:
     """An execution's page, updated `every` so many seconds; with `flags`, other commands find the same place."""
 
     reader: ViewReader
@@ -110,7 +110,7 @@ def _graphs(view: View) -> list[str]:
     return [draw_graph(view.definition, looks, upright=upright) for upright in (False, True)]
 
 
-def _below(step: Step) -> str:
+def _below(step: ExecutionStep) -> str:
     if step.cached:
         return "from the cache"
     if step.source:

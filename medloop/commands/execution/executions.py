@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 
 from medloop.commands.execution.progress import LogReader
-from medloop.commands.execution.trials import Tuning, read_tunings, trial_rows
+from medloop.commands.execution.trials import TuningTrials, read_tunings, trial_rows
 from medloop.commands.execution.waiting import INTERRUPTED, wait_and_report
 from medloop.commands.execution_status import (
     Execution,
-    Step,
+    ExecutionStep,
     execution_id,
     find_execution,
     list_executions,
@@ -27,7 +27,7 @@ from medloop.errors import UserError
 from medloop.local.state.home import Home
 
 if TYPE_CHECKING:
-    from medloop.commands.execution.execution_page import Page
+    from medloop.commands.execution.execution_page import ExecutionPage
     from medloop.commands.execution.page_view import View
 
 app = typer.Typer(no_args_is_help=True, help="Executions of pipelines.")
@@ -101,7 +101,7 @@ def _show(out: Console, found: Execution) -> None:
     print_table(out, ("step", "state", "time", "job or version", "remark"), rows)
 
 
-def _show_trials(out: Console, tuning: Tuning) -> None:
+def _show_trials(out: Console, tuning: TuningTrials) -> None:
     goal = "maximise" if tuning.maximise else "minimise"
     say(out, "")
     say(out, f"{tuning.step}: {tuning.strategy} tuning job {tuning.job}, {goal} {tuning.metric}")
@@ -125,14 +125,14 @@ def open_(
     call: Call,
 ) -> None:
     """Draw an execution as one HTML page: why it failed, graph, inputs and outputs, metrics, tuning, cost, logs."""
-    from medloop.commands.execution.execution_page import SECONDS_BETWEEN_PAGES, Page
+    from medloop.commands.execution.execution_page import SECONDS_BETWEEN_PAGES, ExecutionPage
     from medloop.commands.execution.page_view import ViewReader
 
     target, shown_on = call.open(), call.services.out
     arn = find_execution(target.boto.client("sagemaker"), execution)
     follow = shown_on.is_terminal if follow is None else follow
     path = page_path(Home.find(call.home), execution_id(arn), out)
-    page = Page(ViewReader(target, call.home, arn), path, call.flags, SECONDS_BETWEEN_PAGES[target.name])
+    page = ExecutionPage(ViewReader(target, call.home, arn), path, call.flags, SECONDS_BETWEEN_PAGES[target.name])
     view = page.draw(follow=follow)
     if call.json:
         print_json({"id": view.execution.id, "arn": arn, "page": path})
@@ -144,7 +144,7 @@ def open_(
         _keep_fresh(call.services, page, view)
 
 
-def _keep_fresh(services: Services, page: Page, view: View) -> None:
+def _keep_fresh(services: Services, page: ExecutionPage, view: View) -> None:
     """Update the page until the execution ends.
 
     Raises:
@@ -198,7 +198,7 @@ def _print_lines(out: Console, heading: str, name: str, lines: list[str]) -> str
     return name if lines else heading
 
 
-def _wanted(found: Execution, step: str | None, follow: bool) -> list[Step]:
+def _wanted(found: Execution, step: str | None, follow: bool) -> list[ExecutionStep]:
     """Return the steps with logs to print.
 
     Raises:

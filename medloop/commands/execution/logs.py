@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from medloop.commands.execution_status import Job
+from medloop.commands.execution_status import StepJob
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -27,7 +27,7 @@ class JobLog:
     """
 
     client: CloudWatchLogsClient
-    job: Job
+    job: StepJob
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def new_lines(self) -> Iterator[str]:

@@ -15,12 +15,12 @@ from medloop.commands.execution.curves import metric_charts, read_curves, tuning
 from medloop.commands.execution.logs import JobLog
 from medloop.commands.execution.redaction import clean_text
 from medloop.commands.execution.step_facts import Group, job_facts, other_facts
-from medloop.commands.execution.summary import Evidence, Version, read_evidence, read_version
-from medloop.commands.execution.trials import Tuning, read_tuning
+from medloop.commands.execution.summary import Evidence, RegisteredVersion, read_evidence, read_version
+from medloop.commands.execution.trials import TuningTrials, read_tuning
 from medloop.commands.execution_status import (
     Execution,
-    Job,
-    Step,
+    ExecutionStep,
+    StepJob,
     describe_job,
     failed_step,
     failure_text,
@@ -43,12 +43,12 @@ _ENDED = frozenset({"Succeeded", "Failed", "Stopped"})
 class StepPart:
     """The content of one step."""
 
-    step: Step
+    step: ExecutionStep
     reason: str
     facts: list[Group] = field(default_factory=list)
     spent: StepBill | None = None
     charts: list[Chart] = field(default_factory=list)
-    tuning: Tuning | None = None
+    tuning: TuningTrials | None = None
     log: list[str] = field(default_factory=list)
     """The last lines, cleaned."""
     num_lines: int = 0
@@ -68,7 +68,7 @@ class View:
     parts: list[StepPart]
     bill: Bill
     evidence: Evidence | None
-    version: Version | None
+    version: RegisteredVersion | None
     at: datetime
 
     @property
@@ -121,7 +121,7 @@ class ViewReader:
         region = self._arn.split(":")[3]
         return Bill(load_prices(), region, spent=[part.spent for part in parts if part.spent])
 
-    def _part(self, step: Step) -> StepPart:
+    def _part(self, step: ExecutionStep) -> StepPart:
         key = (step.name, step.job.name if step.job else "", step.status)
         if key not in self._parts:
             part = self._read_part(step)
@@ -130,7 +130,7 @@ class ViewReader:
             self._parts[key] = part
         return self._parts[key]
 
-    def _read_part(self, step: Step) -> StepPart:
+    def _read_part(self, step: ExecutionStep) -> StepPart:
         reason = clean_text(failure_text(self._sagemaker, step) if step.status == "Failed" else step.reason)
         if step.job is None:
             return StepPart(step, reason, other_facts(self._sagemaker, self._definition, step))
@@ -147,7 +147,7 @@ class ViewReader:
             spent = bill_step(self._sagemaker, step, job, tuning, load_prices())
         return StepPart(step, reason, job_facts(step.job.type, job), spent, charts, tuning, ends, len(lines))
 
-    def _log(self, job: Job) -> list[str]:
+    def _log(self, job: StepJob) -> list[str]:
         log, lines = self._lines.setdefault(job.name, (JobLog(self._logs, job), []))
         lines += log.new_lines()
         return lines
@@ -183,7 +183,9 @@ def _patterns(job: Mapping[str, Any]) -> dict[str, Any]:
     return metric_patterns(member(job, "AlgorithmSpecification.MetricDefinitions"))
 
 
-def _trial_curves(job: Mapping[str, Any], tuning: Tuning, lines: list[str]) -> dict[int, list[tuple[float, float]]]:
+def _trial_curves(
+    job: Mapping[str, Any], tuning: TuningTrials, lines: list[str]
+) -> dict[int, list[tuple[float, float]]]:
     """The objective by epoch of each trial, whose lines begin with its number; `job` is the trials' own request."""
     patterns = {name: found for name, found in _patterns(job).items() if name == tuning.metric}
     curves = {}

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from medloop.commands.execution.logs import METRICS_LINE, JobLog
-from medloop.commands.execution_status import Execution, Step, read_execution
+from medloop.commands.execution_status import Execution, ExecutionStep, read_execution
 from medloop.commands.output import duration, say, table
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class LogReader:
         self._logs: dict[str, JobLog] = {}
         self._finished: set[str] = set()
 
-    def news(self, steps: Iterable[Step]) -> dict[str, list[str]]:
+    def news(self, steps: Iterable[ExecutionStep]) -> dict[str, list[str]]:
         """Read new log lines by step name; the log of an ended job is read once more, then skipped."""
         result = {}
         for step in steps:
@@ -110,11 +110,11 @@ class LogReader:
         return result
 
 
-def _live(step: Step) -> bool:
+def _live(step: ExecutionStep) -> bool:
     return step.status in ("Starting", "Executing", "Stopping")
 
 
-def _state(step: Step) -> str:
+def _state(step: ExecutionStep) -> str:
     text = step.status
     if step.origin:
         text += f", {step.origin}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medloop.commands.execution.redaction import redact_setting
-from medloop.commands.execution_status import Step
+from medloop.commands.execution_status import ExecutionStep
 from medloop.commands.output import duration
 from medloop.definition.read import Definition, member
 from medloop.definition.step_types import JobType, type_in_metadata, type_of
@@ -42,7 +42,7 @@ def job_facts(kind: JobType, job: Mapping[str, Any]) -> list[Group]:
     return [group for group in groups if group.rows]
 
 
-def other_facts(sagemaker: SageMakerClient, definition: Definition, step: Step) -> list[Group]:
+def other_facts(sagemaker: SageMakerClient, definition: Definition, step: ExecutionStep) -> list[Group]:
     """List the facts of a step without a job: its condition, function, response or registered version."""
     groups = []
     known = next((item for item in definition.steps if item.name == step.name), None)

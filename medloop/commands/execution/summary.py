@@ -32,7 +32,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Version:
+class RegisteredVersion:
     """The registered version: its ARN, its name `GROUP/N`, its approval status."""
 
     model_arn: str
@@ -98,12 +98,12 @@ def read_evidence(target: Target, home: Path, uri: str) -> Evidence:
     return Evidence(read_evaluation(target, uri), local_path(target, home, sibling(uri, REPORT_FILE)))
 
 
-def read_version(sagemaker: SageMakerClient, execution: Execution) -> Version | None:
+def read_version(sagemaker: SageMakerClient, execution: Execution) -> RegisteredVersion | None:
     """Read the version that the execution registered; None if it registered none."""
     if execution.registered is None:
         return None
     package = sagemaker.describe_model_package(ModelPackageName=execution.registered)
-    return Version(execution.registered, name_of(package), package.get("ModelApprovalStatus"))
+    return RegisteredVersion(execution.registered, name_of(package), package.get("ModelApprovalStatus"))
 
 
 def print_summary(out: Console, err: Console, summary: ExecutionSummary, flags: str) -> None:

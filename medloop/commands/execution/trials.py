@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from medloop.commands.execution_status import Execution, Job
+from medloop.commands.execution_status import Execution, StepJob
 from medloop.commands.output import duration
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Tuning:
+class TuningTrials:
     """A Tuning step's job, with its trials in the order of their numbers; the metric is the objective."""
 
     step: str
@@ -47,7 +47,7 @@ class Tuning:
     trials: list[Trial]
 
 
-def read_tunings(sagemaker: SageMakerClient, execution: Execution) -> list[Tuning]:
+def read_tunings(sagemaker: SageMakerClient, execution: Execution) -> list[TuningTrials]:
     """Read the tuning jobs of an execution."""
     return [
         read_tuning(sagemaker, step.name, step.job)
@@ -56,7 +56,7 @@ def read_tunings(sagemaker: SageMakerClient, execution: Execution) -> list[Tunin
     ]
 
 
-def read_tuning(sagemaker: SageMakerClient, step: str, job: Job) -> Tuning:
+def read_tuning(sagemaker: SageMakerClient, step: str, job: StepJob) -> TuningTrials:
     """Read a tuning job and its trials."""
     found = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job.name)
     config = found["HyperParameterTuningJobConfig"]
@@ -71,7 +71,7 @@ def read_tuning(sagemaker: SageMakerClient, step: str, job: Job) -> Tuning:
     ranges = config.get("ParameterRanges", {})
     numeric = [*ranges.get("IntegerParameterRanges", []), *ranges.get("ContinuousParameterRanges", [])]
     objective = config.get("HyperParameterTuningJobObjective", {})
-    return Tuning(
+    return TuningTrials(
         step=step,
         job=job.name,
         status=found["HyperParameterTuningJobStatus"],
@@ -83,7 +83,7 @@ def read_tuning(sagemaker: SageMakerClient, step: str, job: Job) -> Tuning:
     )
 
 
-def trial_rows(tuning: Tuning) -> Iterable[tuple[object, ...]]:
+def trial_rows(tuning: TuningTrials) -> Iterable[tuple[object, ...]]:
     """Yield the rows of a table of trials: number, state, hyperparameters, objective, time, remark."""
     for trial in tuning.trials:
         given = ", ".join(f"{name}={short(value)}" for name, value in sorted(trial.hyperparameters.items()))

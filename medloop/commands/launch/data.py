@@ -10,7 +10,7 @@ from rich.console import Console
 
 from medloop.commands.launch.checking import check as check_folder
 from medloop.commands.launch.checking import print_problems, problem_line
-from medloop.commands.options import JsonOption, Task, services
+from medloop.commands.options import JsonOption, TaskChoice, services
 from medloop.commands.output import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def group() -> None:
 def check(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set.")],
-    task: Annotated[Task, typer.Option(help="Task of the data set.")],
+    task: Annotated[TaskChoice, typer.Option(help="Task of the data set.")],
     labels: Annotated[
         str | None,
         typer.Option(metavar="A,B,...", help="Segmentation: names by label value, the background first."),

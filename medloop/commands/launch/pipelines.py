@@ -16,7 +16,7 @@ from medloop.commands.options import (
     ParamOption,
     PresetOption,
     SetOption,
-    TargetName,
+    TargetChoice,
     TargetOption,
     YesOption,
     on_target,
@@ -53,7 +53,7 @@ def show(
     name: NameArgument,
     preset: PresetOption = None,
     sets: SetOption = None,
-    target: TargetOption = TargetName.local,
+    target: TargetOption = TargetChoice.local,
     json: JsonOption = False,
 ) -> None:
     """Draw a pipeline's steps, and show its parameters."""
@@ -79,7 +79,7 @@ def definition(
     name: NameArgument,
     preset: PresetOption = None,
     sets: SetOption = None,
-    target: TargetOption = TargetName.local,
+    target: TargetOption = TargetChoice.local,
 ) -> None:
     """Print a pipeline's definition, the JSON that the service runs."""
     from medloop.settings import resolve
@@ -149,7 +149,7 @@ def cost(
     from medloop.settings import resolve
 
     resolved = resolve(name, preset, sets or (), params or ())
-    read = read_definition(services(ctx).definition(TargetName.local, resolved))
+    read = read_definition(services(ctx).definition(TargetChoice.local, resolved))
     lines = price_lines(read, resolved.parameters, hours or (), prices or ())
     if json:
         listed = load_prices()

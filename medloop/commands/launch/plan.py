@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medloop.commands.launch.costing import default_values, price_lines, print_cost
 from medloop.commands.launch.launching import RunRequest, print_missing_card_fields
-from medloop.commands.options import Call, TargetName
+from medloop.commands.options import Call, TargetChoice
 from medloop.commands.output import print_json, print_table, say
 from medloop.definition.read import read_definition, references, value_in_words
 from medloop.definition.step_types import type_of
@@ -57,7 +57,7 @@ def print_plan(call: Call, run_request: RunRequest) -> None:
     print_table(out, ("step", "type", "when", "instances", "inputs"), rows)
     say(out, "")
     print_table(out, ("parameter", "value"), sorted(values.items()))
-    if call.where is TargetName.local:
+    if call.where is TargetChoice.local:
         say(out, "Locally, instance types have no effect: jobs are processes, and cost nothing.")
         return
     say(out, "")

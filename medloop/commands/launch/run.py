@@ -14,7 +14,7 @@ from medloop.commands.options import (
     ParamOption,
     PresetOption,
     SetOption,
-    TargetName,
+    TargetChoice,
     WaitOption,
     YesOption,
     on_target,
@@ -64,10 +64,10 @@ def run(
 
         print_plan(call, run_request)
         return
-    if budget is not None and call.where is TargetName.aws:  # here a run costs nothing
+    if budget is not None and call.where is TargetChoice.aws:  # here a run costs nothing
         from medloop.commands.launch.costing import check_budget, price_lines
 
-        definition = read_definition(call.services.definition(TargetName.local, resolved))
+        definition = read_definition(call.services.definition(TargetChoice.local, resolved))
         check_budget(price_lines(definition, resolved.parameters), budget)  # before anything is uploaded
     target = call.open()
     selection = select(call.services, target, resolved, only, source)

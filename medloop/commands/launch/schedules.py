@@ -11,7 +11,7 @@ from medloop.commands.options import (
     Call,
     HomeOption,
     ParamOption,
-    TargetName,
+    TargetChoice,
     TargetOption,
     on_target,
     services,
@@ -59,7 +59,7 @@ def create(
         fix = f"run `medloop pipelines upsert {pipeline}` first"
         raise UserError(f"pipeline {pipeline}: is not on {call.where.value} yet; {fix}")
     # Variables of a deployed stack may stand in a shell that also runs local commands.
-    guarded = Guard(guard, dead_letters) if guard and call.where is TargetName.aws else None
+    guarded = Guard(guard, dead_letters) if guard and call.where is TargetChoice.aws else None
     made = create_schedule(target, name, pipeline, when, timezone, given, role or target.role_arn, guarded)
     if call.json:
         print_json(made)
@@ -88,7 +88,7 @@ def list_(call: Call) -> None:
 
 @app.command()
 def delete(
-    ctx: typer.Context, name: NameArgument, target: TargetOption = TargetName.local, home: HomeOption = DEFAULT_HOME
+    ctx: typer.Context, name: NameArgument, target: TargetOption = TargetChoice.local, home: HomeOption = DEFAULT_HOME
 ) -> None:
     """Delete a schedule; executions that it started continue."""
     from medloop.cloud.schedules import delete_schedule
@@ -98,5 +98,5 @@ def delete(
 
 
 def _remind(call: Call) -> None:
-    if call.where is TargetName.local:
+    if call.where is TargetChoice.local:
         say(call.services.err, NEVER_FIRED, "dim")

@@ -15,7 +15,7 @@ from medloop.commands.options import (
     HomeOption,
     JsonOption,
     Services,
-    TargetName,
+    TargetChoice,
     TargetOption,
     flags,
     services,
@@ -62,7 +62,7 @@ def approve(
     who: AsOption = None,
     yes: YesOption = False,
     deploy: DeployOption = False,
-    target: TargetOption = TargetName.local,
+    target: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
@@ -76,7 +76,7 @@ def reject(
     reason: ReasonOption,
     who: AsOption = None,
     yes: YesOption = False,
-    target: TargetOption = TargetName.local,
+    target: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
@@ -90,7 +90,7 @@ class _Choices:
 
     who: str | None
     yes: bool
-    target: TargetName
+    target: TargetChoice
     home: Path
     json: bool
     deploy: bool = False

@@ -35,7 +35,7 @@ PROVENANCE = {
 """What leads back to where a version came from: name shown, and the metadata entry."""
 
 
-class Version:
+class EvaluatedVersion:
     """A version with its evaluation, if that can be read."""
 
     def __init__(self, target: Target, package: Mapping[str, Any]) -> None:
@@ -73,7 +73,7 @@ class Version:
         return split.data_digest, frozenset((patient, path) for path, patient in split.patient_of("test").items())
 
 
-def comparison(first: Version, second: Version) -> dict[str, Any]:
+def comparison(first: EvaluatedVersion, second: EvaluatedVersion) -> dict[str, Any]:
     """Both versions side by side; differences are the second's value minus the first's."""
     facts: list[dict[str, Any]] = [_row("approval", first.approval, second.approval)]
     facts.append(_row("created", first.created, second.created))
@@ -99,7 +99,7 @@ def _row(name: str, a: Any, b: Any) -> dict[str, Any]:
     return {"name": name, "a": a, "b": b, "same": a == b}
 
 
-def _verdict(first: Version, second: Version) -> tuple[bool, str]:
+def _verdict(first: EvaluatedVersion, second: EvaluatedVersion) -> tuple[bool, str]:
     """Whether the main scores stand on the same test set, and what to think of their difference."""
     if first.evaluation is None or second.evaluation is None:
         problems = [f"{side.name}: {side.problem}" for side in (first, second) if side.evaluation is None]

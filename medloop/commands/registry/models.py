@@ -16,7 +16,7 @@ from medloop.commands.options import (
     HomeOption,
     JsonOption,
     Services,
-    TargetName,
+    TargetChoice,
     TargetOption,
     services,
     usable_home,
@@ -25,7 +25,7 @@ from medloop.commands.output import print_json, print_table, say
 from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
 from medloop.commands.registry.approval import ModelArgument, approve, document_of, reject
 from medloop.commands.registry.card import card_rows
-from medloop.commands.registry.comparison import Version, comparison
+from medloop.commands.registry.comparison import EvaluatedVersion, comparison
 from medloop.commands.registry.decisions import decisions_of, is_decision_entry
 from medloop.commands.registry.evidence_files import RUN_AGAIN, EvidenceFile, read_report_file
 from medloop.commands.registry.versions import find_model, list_groups, list_versions, name_of, package_evaluation_uri
@@ -51,7 +51,7 @@ def compare(
     drawn: Annotated[bool, typer.Option("--open", help="Draw both side by side as a page, and open it.")] = False,
     out: OutOption = None,
     browser: BrowserOption = True,
-    target: TargetOption = TargetName.local,
+    target: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
@@ -62,7 +62,7 @@ def compare(
     if arns[0] == arns[1]:
         raise UserError(f"{first} is named twice; give two versions, see `medloop models list`")
     packages = [sagemaker.describe_model_package(ModelPackageName=arn) for arn in arns]
-    versions = [Version(opened, package) for package in packages]
+    versions = [EvaluatedVersion(opened, package) for package in packages]
     document = comparison(*versions)
     page = _draw(document, versions, usable_home(home), out) if drawn or out else None
     if json:
@@ -84,7 +84,7 @@ def _print_comparison(console: Console, document: dict[str, Any]) -> None:
     say(console, document["verdict"], style="" if document["comparable"] else "yellow")
 
 
-def _draw(document: dict[str, Any], versions: list[Version], home: Path, out: Path | None) -> Path:
+def _draw(document: dict[str, Any], versions: list[EvaluatedVersion], home: Path, out: Path | None) -> Path:
     from medloop.commands.registry.comparison_page import draw_comparison
 
     first, second = versions
@@ -100,7 +100,7 @@ def open_(
     model: ModelArgument,
     out: OutOption = None,
     browser: BrowserOption = True,
-    target: TargetOption = TargetName.local,
+    target: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
@@ -139,7 +139,7 @@ def _checked(services: Services, report: EvidenceFile) -> bytes:
 def list_(
     ctx: typer.Context,
     group: Annotated[str | None, typer.Argument(help="Only this group's versions.")] = None,
-    target: TargetOption = TargetName.local,
+    target: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
@@ -190,7 +190,7 @@ def _score(err: Console, target: Target, package: Mapping[str, Any]) -> Score | 
 def show(
     ctx: typer.Context,
     model: ModelArgument,
-    target: TargetOption = TargetName.local,
+    target: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medloop.commands.execution.billing import bill_step
 from medloop.commands.execution.trials import read_tuning
-from medloop.commands.execution_status import Step, describe_job, read_execution
+from medloop.commands.execution_status import ExecutionStep, describe_job, read_execution
 from medloop.commands.output import duration, shown
 from medloop.commands.pages import templates
 from medloop.commands.registry.approval_checks import started_by
@@ -125,7 +125,7 @@ def _execution(target: Target, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
     return facts, jobs
 
 
-def _job(sagemaker: SageMakerClient, place: str, step: Step) -> list[tuple[str, ...]]:
+def _job(sagemaker: SageMakerClient, place: str, step: ExecutionStep) -> list[tuple[str, ...]]:
     if step.job is None:
         return []
     tuning = read_tuning(sagemaker, step.name, step.job) if step.job.type.trials else None

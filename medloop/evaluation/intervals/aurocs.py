@@ -35,7 +35,7 @@ MIN_ON_A_SIDE = 2
 """Patients with a class, and with others: one patient has no variance."""
 _TINY = 1e-12
 Mask = NDArray[np.bool_]
-Side = tuple[Mask, Floats]
+MaskedScores = tuple[Mask, Floats]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def share_below(scores: Floats, others: Floats) -> Floats:
     return shares
 
 
-def mean_auroc(sides: Sequence[Side], patients: Sequence[str]) -> Estimate:
+def mean_auroc(sides: Sequence[MaskedScores], patients: Sequence[str]) -> Estimate:
     """Estimate the mean over classes of the chance that a case of the class scores above another, ties counted half.
 
     Args:

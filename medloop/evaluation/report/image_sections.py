@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medloop.documents.evaluation import Evaluation
-from medloop.evaluation.csv_table import Cell, Table
+from medloop.evaluation.csv_table import Cell, CsvTable
 from medloop.evaluation.report import image_figures
 from medloop.evaluation.report.page_parts import Drawn, Figure, TaskPart
 from medloop.evaluation.scored_cases import Integers, ScoredImages
@@ -41,14 +41,14 @@ def _curves(scored: ScoredImages, evaluation: Evaluation) -> list[Figure]:
     return figures
 
 
-def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
+def _tables(evaluation: Evaluation) -> list[tuple[str, CsvTable]]:
     sources = {"val": "fitted on the validation split and frozen", "default": "not fitted: 0.5"}
     rows: list[list[Cell]] = [[p.class_name, p.threshold, sources[p.source]] for p in evaluation.operating_points]
     if not rows:
         return []
     temperature = evaluation.calibration.temperature if evaluation.calibration else None
     caption = f"Probabilities were divided by a temperature of {temperature:.3f}, fitted on val." if temperature else ""
-    return [("Operating points", Table(["class", "threshold", "source"], rows, caption))]
+    return [("Operating points", CsvTable(["class", "threshold", "source"], rows, caption))]
 
 
 def _order(scored: ScoredImages) -> Integers:
@@ -80,7 +80,7 @@ def _mistakes(scored: ScoredImages) -> Drawn:
     return Drawn("", f"{num_wrong} of {num_cases} test cases are misclassified. {shown}", figures)
 
 
-def _cases(scored: ScoredImages) -> Table:
+def _cases(scored: ScoredImages) -> CsvTable:
     truth, probabilities, classes = scored.truth, scored.probabilities, scored.classes
     predicted = scored.predicted
     rows: list[list[Cell]] = [
@@ -96,4 +96,4 @@ def _cases(scored: ScoredImages) -> Table:
         for i in _order(scored)
     ]
     columns = ["patient", "case", "result", "truth", "predicted", "probability of the prediction", "of the truth"]
-    return Table(columns, rows)
+    return CsvTable(columns, rows)

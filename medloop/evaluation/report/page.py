@@ -19,7 +19,7 @@ from markupsafe import Markup
 from medloop.documents.evaluation import Evaluation
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord
-from medloop.evaluation.csv_table import Cell, Table
+from medloop.evaluation.csv_table import Cell, CsvTable
 from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.report import provenance, statistics_tables, verdict
 from medloop.evaluation.report.glossary import words_for
@@ -127,7 +127,7 @@ def _source(script: bytes) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode('ascii')}'"
 
 
-def _cases(table: Table) -> dict[str, object]:
+def _cases(table: CsvTable) -> dict[str, object]:
     rows = [[_plain(cell) for cell in row] for row in table.rows[:MAX_CASES]]
     return {"columns": list(table.columns), "rows": rows, "total": len(table.rows)}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medloop.evaluation.csv_table import Table
+from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.report.embedded_volumes import Embedded
 
 
@@ -55,10 +55,10 @@ class TaskPart:
     """The sections that only one task has."""
 
     curves: Sequence[Figure]
-    tables: Sequence[tuple[str, Table]]
+    tables: Sequence[tuple[str, CsvTable]]
     """Heading and table."""
     drawn_title: str
     drawn: Sequence[Drawn]
-    cases: Table
+    cases: CsvTable
     """All of them, the worst first."""
     viewer: Viewer | None = None

@@ -7,7 +7,7 @@ from collections import Counter
 from medloop.documents.evaluation import Evaluation
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SPLITS, SplitRecord
-from medloop.evaluation.csv_table import Cell, Table
+from medloop.evaluation.csv_table import Cell, CsvTable
 from medloop.evaluation.report.statistics_tables import title_of
 from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN, group_order, group_values
 
@@ -16,7 +16,7 @@ FEW = f"under {MIN_SHOWN}"
 """Shown instead of the number of patients of a small group."""
 
 
-def data_table(split: SplitRecord) -> Table:
+def data_table(split: SplitRecord) -> CsvTable:
     """Count patients and cases by split and class."""
     known = split.identifiers != "none"
     shown = split.classes if split.task == "classification" else split.classes[1:]
@@ -27,10 +27,10 @@ def data_table(split: SplitRecord) -> Table:
             per_class = [counts.classes.get(label, 0) for label in shown]
             rows.append([name, counts.num_patients if known else None, counts.num_cases, *per_class])
     caption = "The data set was already split." if split.presplit else ""
-    return Table(["split", "patients", "cases", *shown], rows, caption)
+    return CsvTable(["split", "patients", "cases", *shown], rows, caption)
 
 
-def attribute_table(split: SplitRecord) -> Table:
+def attribute_table(split: SplitRecord) -> CsvTable:
     """Count patients by each value of each attribute and split, in the same groups as the subgroups."""
     places = {name: split.pseudonyms(name) for name in SPLITS}
     rows: list[list[Cell]] = []
@@ -41,17 +41,17 @@ def attribute_table(split: SplitRecord) -> Table:
             [attribute, group, *(_count(counts[name][group]) for name in SPLITS)]
             for group in sorted(set(groups.values()), key=group_order)
         ]
-    return Table(["attribute", "value", *(f"{name} patients" for name in SPLITS)], rows)
+    return CsvTable(["attribute", "value", *(f"{name} patients" for name in SPLITS)], rows)
 
 
-def quarantine_table(split: SplitRecord) -> Table:
+def quarantine_table(split: SplitRecord) -> CsvTable:
     """List the quarantined files with their reasons."""
     rows = [[found.path, found.reason] for found in split.quarantined[:MAX_QUARANTINED]]
     more = len(split.quarantined) - len(rows)
-    return Table(["file", "reason"], rows, f"And {more} more, in split.json." if more else "")
+    return CsvTable(["file", "reason"], rows, f"And {more} more, in split.json." if more else "")
 
 
-def origin_table(evaluation: Evaluation, model: ModelRecord) -> Table:
+def origin_table(evaluation: Evaluation, model: ModelRecord) -> CsvTable:
     """Name network, data and code."""
     rows: list[list[Cell]] = [
         ["network", model.network.name],
@@ -67,14 +67,14 @@ def origin_table(evaluation: Evaluation, model: ModelRecord) -> Table:
     if model.inference is not None:
         rows.append(["inference", _settings(model.inference.model_dump(exclude_none=True))])
     rows += [[f"run on {run.tracker}", f"{run.experiment}, {run.run_id}"] for run in model.tracking]
-    return Table(["", ""], rows)
+    return CsvTable(["", ""], rows)
 
 
-def settings_table(model: ModelRecord) -> Table:
+def settings_table(model: ModelRecord) -> CsvTable:
     """Hyperparameters and versions."""
     rows: list[list[Cell]] = [[name, _text(value)] for name, value in model.hyperparameters.items()]
     rows += [[f"{name} (version)", version] for name, version in model.versions.items()]
-    return Table(["", ""], rows)
+    return CsvTable(["", ""], rows)
 
 
 def limits(evaluation: Evaluation, split: SplitRecord) -> list[str]:

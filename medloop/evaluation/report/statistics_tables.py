@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from medloop.documents.evaluation import Evaluation, Interval, Statistic, Subgroup
-from medloop.evaluation.csv_table import Cell, Table
+from medloop.evaluation.csv_table import Cell, CsvTable
 from medloop.evaluation.metrics import find_metric
 from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN
 
@@ -81,7 +81,7 @@ def by_class(evaluation: Evaluation) -> Matrix | None:
     return Matrix(columns, rows)
 
 
-def everything(evaluation: Evaluation) -> Table:
+def everything(evaluation: Evaluation) -> CsvTable:
     """Make the table of all statistics with unit, counts, method and note."""
     columns = [
         "statistic", "class", "value", "95 % interval", "unit", "patients", "cases", "excluded", "failures", "remark",
@@ -101,7 +101,7 @@ def everything(evaluation: Evaluation) -> Table:
         ]
         for found in evaluation.statistics
     ]
-    return Table(columns, rows)
+    return CsvTable(columns, rows)
 
 
 def subgroup_lines(groups: Sequence[Subgroup], score: float) -> tuple[list[tuple[str, list[Line]]], Bar]:
@@ -115,7 +115,7 @@ def subgroup_lines(groups: Sequence[Subgroup], score: float) -> tuple[list[tuple
     return lines, Bar(low, 1.0, place[2])
 
 
-def comparison_table(evaluation: Evaluation) -> Table:
+def comparison_table(evaluation: Evaluation) -> CsvTable:
     """Make the table of the comparisons with approved versions."""
     classes = sorted({name for found in evaluation.comparisons for name in found.classes})
     columns = ["version", "this model", "that version", "difference", "lower bound", "patients", "cases", "power"]
@@ -125,7 +125,7 @@ def comparison_table(evaluation: Evaluation) -> Table:
         numbers: list[Cell] = [found.score_candidate, found.score_model, found.difference, found.lower_bound]
         counts: list[Cell] = [found.num_patients, found.num_cases, found.power]
         rows.append([f"{role}: {found.model}", *numbers, *counts, *(found.classes.get(name) for name in classes)])
-    return Table([*columns, *(f"difference, {name}" for name in classes)], rows)
+    return CsvTable([*columns, *(f"difference, {name}" for name in classes)], rows)
 
 
 def _bounds(groups: Iterable[Subgroup]) -> list[float]:

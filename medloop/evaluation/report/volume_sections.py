@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medloop.documents.evaluation import Evaluation
-from medloop.evaluation.csv_table import Cell, Table
+from medloop.evaluation.csv_table import Cell, CsvTable
 from medloop.evaluation.report import volume_plots
 from medloop.evaluation.report.cropped_volume import CroppedVolume, crop_case
 from medloop.evaluation.report.embedded_volumes import BUDGET, Embedded, embed, legend, shows_a_face
@@ -25,7 +25,7 @@ MAX_AGREEMENTS = 8
 OF_A_CLASS = ("dice", "hd95", "surface_dice", "asd")
 
 
-def volume_part(cases: Table, scored: ScoredVolumes, evaluation: Evaluation) -> TaskPart:
+def volume_part(cases: CsvTable, scored: ScoredVolumes, evaluation: Evaluation) -> TaskPart:
     """Draw strips, agreement of volumes and some cases, and embed volumes for the viewer.
 
     Raises:
@@ -95,7 +95,7 @@ def _viewer(scored: ScoredVolumes, ranks: dict[int, str], volumes: dict[int, Cro
     return Viewer(legend(scored.classes), embedded, remark)
 
 
-def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
+def _tables(evaluation: Evaluation) -> list[tuple[str, CsvTable]]:
     volumes: list[list[Cell]] = [
         [
             found.class_name,
@@ -116,19 +116,19 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, Table]]:
     limits = ["structure", "bias", "95 % interval", "lower limit", "upper limit", "mean truth", "unit", "cases"]
     counts = ["structure", "true lesions", "missed", "predicted lesions", "false-positive"]
     tables = {
-        "Volumes, prediction minus truth": Table(limits, volumes, "95 % of cases are expected between the limits."),
-        "Lesions (connected parts)": Table(counts, lesions),
+        "Volumes, prediction minus truth": CsvTable(limits, volumes, "95 % of cases are expected between the limits."),
+        "Lesions (connected parts)": CsvTable(counts, lesions),
     }
     return [(title, table) for title, table in tables.items() if table.rows]
 
 
-def _cases(cases: Table) -> Table:
+def _cases(cases: CsvTable) -> CsvTable:
     """Take overlaps and distances from cases.csv, the worst case first."""
     columns, rows = cases.columns, cases.rows
     place = list(columns).index(MEAN_DICE)
     kept = [i for i, name in enumerate(columns) if i <= place or name.startswith(OF_A_CLASS)][:MAX_COLUMNS]
     ordered = sorted(rows, key=lambda row: _sortable(row[place]))
-    return Table([_heading(columns[i]) for i in kept], [[row[i] for i in kept] for row in ordered])
+    return CsvTable([_heading(columns[i]) for i in kept], [[row[i] for i in kept] for row in ordered])
 
 
 def _sortable(cell: Cell) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from medloop.commands.options import Services
-from medloop.commands.tracking import HOST, Page, serve
+from medloop.commands.tracking import HOST, TrackingPage, serve
 from medloop.errors import TargetError
 
 
@@ -37,7 +37,7 @@ def test_nothing_tracked_yet_says_how_to_begin(medloop: Any) -> None:
 def test_a_port_that_is_taken_is_named() -> None:
     """Before anything is started."""
     with socket.create_server((HOST, 0)) as server:
-        page = Page("MLflow", "json", ("false",), server.getsockname()[1])
+        page = TrackingPage("MLflow", "json", ("false",), server.getsockname()[1])
         with pytest.raises(TargetError, match=rf"--port {page.port}: can't be used .*give another one"):
             serve(Services(), page)
 
@@ -45,14 +45,14 @@ def test_a_port_that_is_taken_is_named() -> None:
 def test_a_tool_that_is_not_installed_is_named() -> None:
     """With what installs it."""
     with pytest.raises(TargetError, match=r"MLflow is not installed; pip install 'medloop\[jobs\]'"):
-        serve(Services(), Page("MLflow", "no_such_module", ("false",), free_port()))
+        serve(Services(), TrackingPage("MLflow", "no_such_module", ("false",), free_port()))
 
 
 def test_a_tool_that_does_not_start_says_why() -> None:
     """Its last line."""
     argv = (sys.executable, "-c", "print('first'); print('no such store'); raise SystemExit(3)")
     with pytest.raises(TargetError, match=r"MLflow didn't start: no such store"):
-        serve(Services(), Page("MLflow", "json", argv, free_port()))
+        serve(Services(), TrackingPage("MLflow", "json", argv, free_port()))
 
 
 SERVER = """
@@ -89,7 +89,7 @@ def test_interrupting_it_ends_the_tool_with_its_workers(tmp_path: Path, monkeypa
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    serve(Services(), Page("MLflow", "json", (sys.executable, "-c", SERVER), port))
+    serve(Services(), TrackingPage("MLflow", "json", (sys.executable, "-c", SERVER), port))
     thread.join()
     worker = int((tmp_path / "worker").read_text())
     deadline = time.monotonic() + 10

@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from medloop.documents.model import ModelRecord
-from medloop.serving.app import Endpoint, make_app
+from medloop.serving.app import ServingState, make_app
 from medloop.serving.service import InferenceRequest, InferenceResponse, RefusalError
 from medloop.serving.settings import MIB, ServeSettings
 from tests.unit.serving.worlds import SMALL, client, image_service, nifti, png, volume_service
@@ -42,7 +42,7 @@ class Held:
 
 def open_client(service: object, settings: ServeSettings = SMALL) -> httpx.AsyncClient:
     """A client that can send several requests at once."""
-    app = make_app(Endpoint(settings, service))  # type: ignore[arg-type]
+    app = make_app(ServingState(settings, service))  # type: ignore[arg-type]
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://endpoint")
 
 
@@ -55,7 +55,7 @@ def free(error: Exception | None = None) -> Held:
 
 def test_ping_reports_that_the_model_is_loaded() -> None:
     """503 before, 200 after; a request before is refused with Retry-After."""
-    endpoint = Endpoint(SMALL)
+    endpoint = ServingState(SMALL)
     caller = TestClient(make_app(endpoint))
     assert caller.get("/ping").status_code == 503
     early = caller.post("/invocations", content=png())
@@ -167,7 +167,7 @@ class Endless(Held):
 def test_a_prediction_that_takes_too_long() -> None:
     """Is ended, and the worker is free again."""
     settings = SMALL.model_copy(update={"predict_seconds": 0.2})
-    endpoint = Endpoint(settings, Endless())
+    endpoint = ServingState(settings, Endless())
     caller = TestClient(make_app(endpoint))
     answer = caller.post("/invocations", content=b"abc")
     assert (answer.status_code, "takes too long" in answer.json()["error"]) == (413, True)
@@ -190,7 +190,7 @@ def test_a_client_that_goes_away() -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": [], "query_string": b""}
-    asyncio.run(asyncio.wait_for(make_app(Endpoint(SMALL, model))(scope, receive, send), 20))
+    asyncio.run(asyncio.wait_for(make_app(ServingState(SMALL, model))(scope, receive, send), 20))
     assert sent[0]["status"] == 413
 
 

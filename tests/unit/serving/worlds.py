@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from medloop.documents.model import Best, ImagePreprocessing, ModelRecord, Network, TrainedOn, VolumePreprocessing
 from medloop.imaging.classify_predictor import ImagePredictor
-from medloop.serving.app import Endpoint, make_app
+from medloop.serving.app import ServingState, make_app
 from medloop.serving.image_service import ImageService
 from medloop.serving.service import Service
 from medloop.serving.settings import ServeSettings
@@ -53,7 +53,7 @@ def volume_service(rule: VolumePreprocessing = PREPROCESSING, settings: ServeSet
 
 def client(service: Service | None, settings: ServeSettings = SMALL) -> TestClient:
     """A client of an endpoint in this process; a fault of the server's own raises here."""
-    return TestClient(make_app(Endpoint(settings, service)))
+    return TestClient(make_app(ServingState(settings, service)))
 
 
 def png(pixels: np.ndarray | None = None, form: str = "PNG", **options: Any) -> bytes:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from medloop.errors import DataError, SettingError, TargetError, Terminated
-from medloop.training.checkpoint import CheckpointWriter, Progress
+from medloop.training.checkpoint import CheckpointWriter, RunProgress
 from medloop.training.ranks import ALONE, Ranks
 from medloop.training.resume import lock_checkpoint_dir
 from tests.unit.training.distributed import on_ranks
@@ -251,7 +251,7 @@ def _save_on_two_hosts(ranks: Ranks, folder: Path) -> str:
     if ranks.first:
         best.write_bytes(b"weights")
     checkpoints = CheckpointWriter(own, "run", 2, replace(ranks, local_rank=0, local_size=1))
-    checkpoints.save(Progress(total_steps=1), {"w": torch.ones(3)}, best)
+    checkpoints.save(RunProgress(total_steps=1), {"w": torch.ones(3)}, best)
     checkpoints.wait()
     manifest = json.loads((own / "step-000000001" / "checkpoint.json").read_text())
     return str(manifest["best_sha256"])
