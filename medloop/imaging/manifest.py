@@ -17,24 +17,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from medloop.documents.file_names import MANIFEST_FILE, SOURCES_FILE
-from medloop.documents.reading import DocumentFile
+from medloop.documents.sources import Sources
 from medloop.documents.split import SPLITS, Split
 from medloop.errors import DataError
 
-VERSION = 1
 TRAINING_SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 """The splits that a training job reads."""
-
-
-class Sources(DocumentFile):
-    """The whole of sources.json."""
-
-    FILE = SOURCES_FILE
-    FIX = "run the split step again"
-
-    version: int = VERSION
-    files: dict[Split, dict[str, str]]
-    """By split: path below the split's folder, as in split.json, to path below the raw data."""
 
 
 def write_manifests(prefix: str, files: Mapping[Split, Mapping[str, str]], outputs: Mapping[str, Path]) -> None:
@@ -53,8 +41,8 @@ def write_manifests(prefix: str, files: Mapping[Split, Mapping[str, str]], outpu
             manifest = [{"prefix": f"{prefix.rstrip('/')}/"}, *sorted(files[split].values())]
             text = json.dumps(manifest, ensure_ascii=False, indent=1)
             (outputs[split] / MANIFEST_FILE).write_text(text, encoding="utf-8")
-        sources = {"version": VERSION, "files": files}
-        text = json.dumps(sources, ensure_ascii=False, indent=1)
+        sources = Sources(files={split: dict(paths) for split, paths in files.items()})
+        text = json.dumps(sources.model_dump(), ensure_ascii=False, indent=1)
         (outputs["split"] / SOURCES_FILE).write_text(text, encoding="utf-8")
     except UnicodeEncodeError:
         raise DataError("data: a file's name is not in UTF-8; rename it, or set split.layout=copy") from None
