@@ -41,7 +41,10 @@ Count = Annotated[int, Field(ge=0)]
 
 
 def _with_whole_epoch(row: dict[str, float]) -> dict[str, float]:
-    return row | {"epoch": int(row["epoch"])}
+    try:
+        return row | {"epoch": int(row["epoch"])}
+    except (KeyError, OverflowError):
+        raise ValueError("a row's epoch is missing or infinite") from None
 
 
 EpochRow = Annotated[dict[str, float], AfterValidator(_with_whole_epoch)]
