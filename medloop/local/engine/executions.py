@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from medloop.definition.step_types import type_in_metadata
 from medloop.local import processes
 from medloop.local.errors import not_found
-from medloop.local.jobs.job import KINDS, TUNING, Job
+from medloop.local.jobs.job import KINDS, TUNING, Job, JobKind
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import now
 from medloop.local.state.store import Document, Table, Transaction
+from medloop.local.tuning.tuning_jobs import TuningJob
 
+_HANDLES: dict[JobKind, type[Job]] = {**dict.fromkeys(KINDS, Job), TUNING: TuningJob}
+_KINDS = {kind.type: kind for kind in _HANDLES}
 RUNNING = frozenset({"Executing", "Stopping"})
 STEP_RUNNING = frozenset({"Starting", "Executing", "Stopping"})
 ENGINE_DIED = "engine died (the process that ran the execution is gone); resume it with `medloop executions retry`"
@@ -60,11 +64,11 @@ def reap(backend: Backend, document: Document) -> Document:
     if document["PipelineExecutionStatus"] not in RUNNING or processes.alive(document["_engine"]):
         return document
     arn = document["PipelineExecutionArn"]
-    for kind in (*KINDS, TUNING):  # a tuning job's trials are training jobs of the execution: they come first
+    for kind, handle in _HANDLES.items():
         with backend.store.read() as transaction:
             left = [job for job in transaction.select(kind.table) if job.get("_execution") == arn]
         for job in left:
-            Job.recorded(backend, kind, job).reap(job)
+            handle.recorded(backend, kind, job).reap(job)
     with backend.store.write() as write:
         if (current := read(write, arn))["_engine"] != document["_engine"]:
             return current  # retried since this was read: another engine has it
@@ -74,11 +78,18 @@ def reap(backend: Backend, document: Document) -> Document:
         return change(write, arn, PipelineExecutionStatus="Failed", FailureReason=ENGINE_DIED)
 
 
+def job_in_metadata(transaction: Transaction, metadata: Document) -> tuple[JobKind, Document] | None:
+    """The job that a step's Metadata names: its kind, and its record (empty if it is gone). None if it names none."""
+    for member, known in metadata.items():
+        row = type_in_metadata(member)
+        if row.job and (kind := _KINDS.get(row.job)):
+            return kind, transaction.get(kind.table, known[row.arn_member].rpartition("/")[2]) or {}
+    return None
+
+
 def _ending(transaction: Transaction, step: Document) -> dict[str, str]:
-    """The end of a step that a dead engine left running: that of its job, if the job had ended."""
-    for kind in (*KINDS, TUNING):
-        known = step.get("Metadata", {}).get(kind.type.name)
-        job = transaction.get(kind.table, known["Arn"].rpartition("/")[2]) if known else None
-        if job and job[kind.status] == "Completed":
-            return {"StepStatus": "Succeeded"}
+    """The end of a step that a dead engine left running: that of its job, if the job had ended and alone decides."""
+    found = job_in_metadata(transaction, step.get("Metadata", {}))
+    if found and step.get("_job_decides") and found[1].get(found[0].status) == "Completed":
+        return {"StepStatus": "Succeeded"}
     return {"StepStatus": "Failed", "FailureReason": ENGINE_DIED}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from medloop.definition.read import read_definition
+from medloop.definition.read import CONDITION, read_definition
+from medloop.definition.step_types import type_in_metadata
+from medloop.local.engine.executions import job_in_metadata
 from medloop.local.engine.step_runs.base import StepResult
-from medloop.local.jobs.job import KINDS, TUNING
+from medloop.local.jobs.job import TUNING
 from medloop.local.state.store import Document, Table, Transaction
 from medloop.local.tuning import tuning_jobs
 
@@ -32,15 +34,17 @@ def recorded(transaction: Transaction, execution: Document, record: Document) ->
     metadata: Document = record.get("Metadata") or {}
     if "_properties" in record:
         return StepResult("Succeeded", record["_properties"], metadata, property_files=record["_property_files"])
-    for kind in (*KINDS, TUNING):
-        if known := metadata.get(kind.type.name):
-            job = transaction.get(kind.table, known["Arn"].rpartition("/")[2]) or {}
-            if kind is TUNING:
-                return StepResult("Succeeded", tuning_jobs.properties(transaction, job), metadata)
-            step = read_definition(execution["_definition"]).step(record["StepName"])
-            files = property_files(step.document.get("PropertyFiles") or [], job)
-            return StepResult("Succeeded", job, metadata, property_files=files)
-    if "RegisterModel" in metadata:
-        arn = metadata["RegisterModel"]["Arn"]
-        return StepResult("Succeeded", transaction.get(Table.PACKAGES, arn) or {"ModelPackageArn": arn}, metadata)
-    return StepResult("Succeeded", dict(metadata.get("Condition", {})), metadata)
+    if found := job_in_metadata(transaction, metadata):
+        kind, job = found
+        if kind is TUNING:
+            return StepResult("Succeeded", tuning_jobs.properties(transaction, job), metadata)
+        step = read_definition(execution["_definition"]).step(record["StepName"])
+        files = property_files(step.document.get("PropertyFiles") or [], job)
+        return StepResult("Succeeded", job, metadata, property_files=files)
+    for row, known in ((type_in_metadata(member), known) for member, known in metadata.items()):
+        if row.operation == "CreateModelPackage":
+            arn = known[row.arn_member]
+            return StepResult("Succeeded", transaction.get(Table.PACKAGES, arn) or {"ModelPackageArn": arn}, metadata)
+        if row.name == CONDITION:
+            return StepResult("Succeeded", dict(known), metadata)
+    return StepResult("Succeeded", {}, metadata)

@@ -30,7 +30,8 @@ class JobRunner(StepRunner):
         job = self._create(run)
         row = type_of(run.step)
         metadata = {row.metadata_member: {row.arn_member: job.arn}}
-        run.show(Metadata=metadata)
+        # A runner that judges what a completed job made decides by itself: without it, its step hasn't succeeded.
+        run.show(Metadata=metadata, _job_decides=type(self).result is JobRunner.result)
         if run.note:
             job.log.write(run.note)
         return self.result(run, self.work(job, run.stop), metadata)

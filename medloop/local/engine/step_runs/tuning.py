@@ -23,7 +23,7 @@ class Tuning(StepRunner):
             document = tuning_jobs.create(write, TUNING, request, processes.own_identity)
             write.put(Table.TUNING_JOBS, name, {**document, "_execution": run.execution})
         metadata = {"TuningJob": {"Arn": TUNING.arn(name)}}
-        run.show(Metadata=metadata)
+        run.show(Metadata=metadata, _job_decides=True)
         ended = run_tuning(run.backend, name, run.stop)
         if ended[STATUS] == "Completed":
             with run.backend.store.read() as transaction:
