@@ -120,7 +120,7 @@ def start(
 def start_detached(home: Home, resource: str) -> Identity:
     """Start `python -m medloop.local.runner <resource>`, which outlives this process.
 
-    What it prints (only a bug does) goes to `<home>/engines/<last part of the resource>.log`.
+    What it prints (errors, notes of the step cache) goes to `<home>/engines/<last part of the resource>.log`.
     """
     code = str(Path(medloop.__file__).parents[1])
     path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))

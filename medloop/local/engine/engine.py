@@ -18,7 +18,7 @@
 Nothing acknowledged is lost when a process is killed at any instant, because of the order of the writes:
 a record names its process before the process acts; a job's temporary folder is recorded before it is made, and the list
 of its outputs is written before the first is stored; a reader that finds a process dead (`executions.reap`, `Job.reap`,
-`tuning_jobs.reap`) cleans up first and records the end last, so that it may be killed as well. A retry begins with
+`TuningJob.reap`) cleans up first and records the end last, so that it may be killed as well. A retry begins with
 the steps that have succeeded.
 """
 

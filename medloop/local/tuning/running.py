@@ -85,7 +85,7 @@ class TuningRun:
         self.reason = ""
 
     def run(self) -> Document:
-        """TrialRun all rounds; returns the record as it ended."""
+        """Run all rounds; returns the record as it ended."""
         while len(self.objectives) < self.max_jobs and not self._is_over() and not self._has_no_objective():
             drawn = self.search.ask(min(self.parallel, self.max_jobs - len(self.objectives)))
             if not drawn:

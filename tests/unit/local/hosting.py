@@ -142,7 +142,7 @@ class Hosting:
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
                 home = process.environ().get("MEDLOOP_HOME") == str(self.local.home)
-                if home and process.cmdline()[-1].startswith("endpoint/"):
+                if home and (process.cmdline() or [""])[-1].startswith("endpoint/"):
                     found.append(process)
         return found
 
