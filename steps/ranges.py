@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from medloop.documents.hyperparameters import Hyperparameters
+from medloop.documents.networks import NETWORKS, networks_with
 from medloop.errors import SettingError
 from steps.base import Settings
 
@@ -105,6 +106,7 @@ def check_ranges(ranges: Mapping[str, Range], base: Hyperparameters) -> None:
             raise SettingError(f"tune.ranges.{name}: a value is there twice; remove one")
         for value in item.ends:
             _check_values(base, {name: value})
+    _check_networks(ranges, base)
     corners = [item.ends for item in ranges.values()]
     size = 1
     for ends in corners:
@@ -112,6 +114,19 @@ def check_ranges(ranges: Mapping[str, Range], base: Hyperparameters) -> None:
     if len(ranges) > 1 and size <= _MAX_COMBINATIONS:
         for values in itertools.product(*corners):
             _check_values(base, dict(zip(ranges, values, strict=True)))
+
+
+def _check_networks(ranges: Mapping[str, Range], base: Hyperparameters) -> None:
+    """Refuse the range of a setting that no network of the trials takes: they would differ in nothing."""
+    configured: str = base.model_dump()["model_name"]
+    networks = ranges["model_name"].ends if "model_name" in ranges else [configured]
+    for name in ranges:
+        takers = networks_with(name, NETWORKS[configured].task)
+        if takers and not any(network in takers for network in networks):
+            shown = " or ".join(networks)
+            raise SettingError(
+                f"tune.ranges.{name}: {name} is for {' and '.join(takers)}, not for {shown}: leave it out"
+            )
 
 
 def _check_interval(name: str, item: Interval, kind: Any) -> None:

@@ -8,16 +8,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medloop.documents.networks import NETWORKS, network_names, networks_with
 from medloop.documents.reading import first_problem
@@ -94,15 +85,21 @@ class Hyperparameters(BaseModel):
     keep_checkpoints: int = Field(default=2, ge=1)
     """Number of the newest checkpoints to resume from."""
 
-    @field_validator("*")
-    @classmethod
-    def _network_takes_it(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse a value, other than the default, of a setting that is for other networks than the chosen one."""
-        setting, network = str(info.field_name), NETWORKS.get(info.data.get("model_name", ""))
-        takers = networks_with(setting, network.task) if network else []
-        if network and takers and network.name not in takers and value != cls.model_fields[setting].default:
-            raise ValueError(f"{setting} is for {' and '.join(takers)}, not for {network.name}: leave it out")
-        return value
+    @model_validator(mode="after")
+    def _network_takes_it(self) -> Self:
+        """Refuse a value, other than the default, of a setting that is for other networks than the chosen one.
+
+        A complete set is not checked: it is what a pipeline gives to its jobs, and a parameter or a trial may have
+        replaced the network for which its other settings were chosen. Jobs ignore the settings of other networks.
+        """
+        fields, network = type(self).model_fields, NETWORKS.get(getattr(self, "model_name", ""))
+        if network is None or self.model_fields_set == fields.keys():
+            return self
+        for setting in sorted(self.model_fields_set):
+            takers = networks_with(setting, network.task)
+            if takers and network.name not in takers and getattr(self, setting) != fields[setting].default:
+                raise ValueError(f"{setting} is for {' and '.join(takers)}, not for {network.name}: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -228,7 +225,9 @@ def _decode(text: str) -> Any:
 
 def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
     problem = first_problem(error)
-    name = problem.field or "hyperparameters"
+    name = problem.field
+    if not name:
+        return f"hyperparameters: {problem.reason}"
     if problem.kind == "extra_forbidden":
         return f"hyperparameter {name} is unknown; known: {', '.join(sorted(cls.model_fields))}"
     return f"hyperparameter {name}={problem.value!r}: {problem.reason}; fix its value"

@@ -127,10 +127,34 @@ def test_what_aws_would_refuse_is_refused_at_build(target: Target, setting: str)
         build(target, "tune.enabled=true", setting)
 
 
-@pytest.mark.parametrize("text", ["{values: [24, 48]}", "{min: 24, max: 48}"])
+@pytest.mark.parametrize("text", ["{values: [24, 48]}", "{min: 24, max: 48}", "{values: [48]}"])
 def test_a_range_of_another_networks_setting_is_refused(text: str) -> None:
     """Trials would differ in nothing."""
     hyperparameters = SegmentationHyperparameters(model_name="unet")
     ranges = TuneSettings.model_validate({"ranges": {"feature_size": read_yaml(text, "range")}}).ranges
     with pytest.raises(SettingError, match=r"tune\.ranges\.feature_size: .*for swinunetr, not for unet"):
         check_ranges(ranges, hyperparameters)
+
+
+@pytest.mark.parametrize(
+    ("preset", "sets", "ranges"),
+    [
+        (None, ["smoke=true"], "{model_name: {values: [segresnet, unet]}}"),
+        ("brain-tissue-demo", [], "{model_name: {values: [segresnet, unet]}}"),
+        (None, [], "{model_name: {values: [segresnet, unet]}, init_filters: {values: [8, 16]}}"),
+        (None, [], "{init_filters: {values: [8, 16]}, model_name: {values: [unet, segresnet]}}"),
+    ],
+)
+def test_networks_are_searched_with_their_own_settings(preset: str | None, sets: list[str], ranges: str) -> None:
+    """Also with sizes that are for one of them only; the others' trials ignore them."""
+    settings = resolve("segmentation", preset, [*sets, f"tune.ranges={ranges}"]).settings
+    check_ranges(settings.tune.ranges, settings.train.hyperparameters)
+
+
+def test_a_range_that_no_searched_network_takes_is_refused() -> None:
+    """The message names those that are searched."""
+    text = "{model_name: {values: [unet, swinunetr]}, init_filters: {values: [16]}}"
+    ranges = TuneSettings.model_validate({"ranges": read_yaml(text, "ranges")}).ranges
+    message = r"tune\.ranges\.init_filters: init_filters is for segresnet, not for unet or swinunetr"
+    with pytest.raises(SettingError, match=message):
+        check_ranges(ranges, SegmentationHyperparameters())

@@ -208,11 +208,20 @@ def test_smoke_makes_the_chosen_network_small(preset: str, setting: str, small: 
 
 def test_a_setting_of_another_network_is_refused() -> None:
     """By name, before anything is built or started."""
-    message = "feature_size=24: feature_size is for swinunetr, not for unet"
+    message = "train.hyperparameters: feature_size is for swinunetr, not for unet"
     with pytest.raises(SettingError, match=message):
         resolve("segmentation", None, ["train.hyperparameters={model_name: unet, feature_size: 24}"])
-    with pytest.raises(SettingError, match="--param ModelName=unet: init_filters is for segresnet, not for unet"):
-        resolve("segmentation", "ct-volumes", params=["ModelName=unet"])
+
+
+@pytest.mark.parametrize(
+    ("preset", "sets", "network"),
+    [(None, ["smoke=true"], "unet"), ("ct-volumes", [], "swinunetr"), ("brain-tissue-demo", [], "segresnet")],
+)
+def test_a_parameter_can_choose_another_network_than_the_settings(
+    preset: str | None, sets: list[str], network: str
+) -> None:
+    """The sizes of the configured network are no error: the job of the other one ignores them."""
+    assert resolve("segmentation", preset, sets, [f"ModelName={network}"]).parameters["ModelName"] == network
 
 
 def test_the_smoke_preset_by_itself_has_a_small_network_too() -> None:

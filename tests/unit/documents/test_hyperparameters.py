@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medloop.documents.hyperparameters import ClassificationHyperparameters as Classification
+from medloop.documents.hyperparameters import Hyperparameters
 from medloop.documents.hyperparameters import SegmentationHyperparameters as Segmentation
 from medloop.documents.networks import NETWORKS, network_names
 from medloop.errors import SettingError
@@ -83,8 +84,23 @@ def test_widths_that_no_network_takes_are_named(wire: dict[str, str], message: s
 )
 def test_a_setting_of_another_network_is_refused(network: str, setting: str, value: str, takers: str) -> None:
     """The message names the setting, the network that doesn't take it and those that do."""
-    with pytest.raises(SettingError, match=f"hyperparameter {setting}=.*{setting} is for {takers}, not for {network}"):
+    message = f"^hyperparameters: {setting} is for {takers}, not for {network}: leave it out$"
+    with pytest.raises(SettingError, match=message):
         Segmentation.from_wire({"model_name": network, setting: value})
+    with pytest.raises(SettingError, match=message):
+        Segmentation.from_wire({setting: value, "model_name": network})
+
+
+def test_a_network_setting_that_is_declared_before_the_network_is_refused_too() -> None:
+    """The rule doesn't depend on the order of the fields."""
+
+    class Reordered(Hyperparameters):
+        init_filters: int = 16
+        model_name: str = "segresnet"
+
+    assert Reordered(init_filters=8).init_filters == 8
+    with pytest.raises(ValueError, match="init_filters is for segresnet, not for unet"):
+        Reordered(model_name="unet", init_filters=8)
 
 
 @pytest.mark.parametrize("network", network_names("segmentation"))
@@ -92,6 +108,14 @@ def test_defaults_of_other_networks_settings_are_no_error(network: str) -> None:
     """The wire holds every hyperparameter, those of other networks at their defaults."""
     wire = Segmentation(model_name=network, **NETWORKS[network].smoke).to_wire()
     assert Segmentation.from_wire(wire).model_name == network
+
+
+@pytest.mark.parametrize("network", network_names("segmentation"))
+@pytest.mark.parametrize("other", network_names("segmentation"))
+def test_a_pipelines_job_takes_a_replaced_network(network: str, other: str) -> None:
+    """A parameter or a trial replaces model_name alone; the settings of the configured network arrive with it."""
+    wire = Segmentation(model_name=network, **NETWORKS[network].smoke).to_wire()
+    assert Segmentation.from_wire(wire | {"model_name": other}).model_name == other
 
 
 @pytest.mark.parametrize("network", network_names("classification"))
