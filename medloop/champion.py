@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medloop.documents.champion import NO_VERSION, ChampionRequest
+from medloop.documents.champion import NO_VERSION, ChampionRequest, ChampionResponse
 from medloop.documents.file_names import SPLIT_FILE
 from medloop.errors import DataError, TargetError
 from medloop.s3_uri import split_s3_uri
@@ -45,9 +45,7 @@ def respond(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) 
         s3: S3 client.
 
     Returns:
-        champion_arn, champion_model: the newest Approved version; NO_VERSION and `none` without one besides the
-        candidate itself. first_arn, first_model: the oldest one, where it is another than the champion. test_uses: how
-        many candidates this test set was used for, this one included; the same for every request.
+        `ChampionResponse`'s fields.
 
     Raises:
         SettingError: An input is missing.
@@ -64,13 +62,8 @@ def respond(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) 
         first = no_version
     for version in {champion, first} - {no_version}:
         _require_artefact(s3, version)
-    return {
-        "champion_arn": champion.arn,
-        "champion_model": champion.model,
-        "first_arn": first.arn,
-        "first_model": first.model,
-        "test_uses": str(count_use(s3, request.uses, digest, request.model)),
-    }
+    uses = count_use(s3, request.uses, digest, request.model)
+    return vars(ChampionResponse(champion.arn, champion.model, first.arn, first.model, str(uses)))
 
 
 def approved_versions(sagemaker: SageMakerClient, group: str) -> list[str]:

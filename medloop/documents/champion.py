@@ -13,8 +13,6 @@ from medloop.errors import SettingError
 
 NO_VERSION = "none"
 """The ARN of no version: an argument's text that no shell or service drops, as it might an empty one."""
-RESPONSE = ("champion_arn", "champion_model", "first_arn", "first_model", "test_uses")
-"""Fields of the response, all text."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +42,21 @@ class ChampionRequest:
             if not isinstance(event.get(name), str) or not event[name]:
                 raise SettingError(f"{name}: is missing among the step's inputs; upsert the pipeline again")
         return cls(**{name: event[name] for name in names})
+
+
+@dataclass(frozen=True)
+class ChampionResponse:
+    """The step's outputs, all text. A version is NO_VERSION, and its model `none`, where there is none."""
+
+    champion_arn: str
+    """The newest Approved version besides the candidate itself."""
+    champion_model: str
+    first_arn: str
+    """The oldest one, where it is another than the champion."""
+    first_model: str
+    test_uses: str
+    """How many candidates this test set was used for, this one included; the same for every request."""
+
+
+RESPONSE = tuple(ChampionResponse.__dataclass_fields__)
+"""Fields of the response."""
