@@ -52,7 +52,7 @@ def image(local: Local) -> str:
     """The program with what it imports of this project, as a bundle has it."""
     root = Path(medloop.__file__).parent
     names = [root / "__init__.py", root / "errors.py", *sorted((root / "container").glob("*.py"))]
-    names += [root / "training" / "__init__.py", root / "training" / "sigterm.py"]
+    names += [root / "training" / "__init__.py", root / "training" / "spot_interruption.py"]
     files = {str(path.relative_to(root.parent)): path.read_text(encoding="utf-8") for path in names}
     return local.image(PROGRAM, files)
 
