@@ -32,7 +32,7 @@ class Deployed:
     """
 
     def __init__(self, assembly: Path) -> None:
-        """Bootstrap the account, upload, create the stack, and look at what came of it."""
+        """Bootstrap the account, upload, create the stack, and read the resources that were created."""
         add_kinds()
         boto3.client("ssm").put_parameter(Name=_BOOTSTRAP, Value="21", Type="String")
         cloudformation = boto3.client("cloudformation")

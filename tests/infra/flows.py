@@ -73,7 +73,7 @@ class World:
         self.refusals: dict[str, str] = {}
         """What moto's method of this name shall refuse, and how."""
         self.lenient = False
-        """Whether a start token that is known is answered whatever the other parameters are."""
+        """True if a known start token is accepted with any other parameters."""
         self._before = set(threading.enumerate())
         self.starting = threading.Lock()
         self._lock = threading.Lock()
@@ -122,7 +122,7 @@ class World:
         )
 
     def stop(self) -> None:
-        """End what still waits: moto runs executions in threads, which would go on in the next test's account."""
+        """Stop what still waits: moto runs executions in threads, which would continue in the next test's account."""
         for machine in self.machines:
             for execution in self.states.list_executions(stateMachineArn=machine, statusFilter="RUNNING")["executions"]:
                 self.states.stop_execution(executionArn=execution["executionArn"])
@@ -215,7 +215,7 @@ class World:
 
 @contextmanager
 def world(assembly: Path) -> Iterator[World]:
-    """Open the world; waits of state machines and pauses before repetitions take a moment, whatever they say."""
+    """Open the world; every wait of a state machine and every pause before a repetition takes a moment only."""
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
     # Reading a thousand images of machines, or JSON as YAML, would take longer than the flow itself.
     hastily = {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
@@ -251,7 +251,7 @@ def _session() -> boto3.Session:
 
 
 def _remembering(own: dict[Any, Any]) -> Callable[..., Any]:
-    """`boto3.client`, which takes a while to make one: all worlds share them, but for those that a world answers."""
+    """`boto3.client`, which takes a while to make one: all worlds share clients, except those that a world answers."""
 
     def client(service_name: str, **more: Any) -> Any:
         known, key = (own if service_name == "lambda" else _CLIENTS), (service_name, *sorted(more))
@@ -288,7 +288,7 @@ def _tree(definition: str) -> Any:
 
 
 def _parse(definition: str) -> tuple[Any, Any]:
-    """As moto's own, the tree apart: what is executed is made anew, for it may remember."""
+    """Parse as moto does, except for the tree: its components are built again, because they may keep state."""
     return Preprocessor().visit(_tree(definition)), _tree(definition)
 
 

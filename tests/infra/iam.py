@@ -25,7 +25,7 @@ class Request:
     Args:
         principal: Who asks: a role's ARN, or a service such as `sagemaker.amazonaws.com`.
         action: `service:Operation`.
-        resource: The ARN that is asked about; `*` where the operation knows none.
+        resource: The requested ARN; `*` if the operation has none.
         context: Condition keys with one value or several; keys are compared without case.
     """
 

@@ -71,7 +71,7 @@ class Account(Template):
 
     @cache  # noqa: B019 - one account a session
     def resource_policy(self, arn: str) -> list[dict[str, Any]]:
-        """The statements of the policy of the bucket or key that an ARN lies in; none of anything else."""
+        """Statements of the policy of an ARN's bucket or key; none of any other resource."""
         if arn.startswith("arn:aws:s3:::"):
             bucket = arn.removeprefix("arn:aws:s3:::").partition("/")[0]
             policies = (self.resolve(self.properties(name)) for name in self.of("AWS::S3::BucketPolicy"))
@@ -99,8 +99,8 @@ class Account(Template):
         Args:
             role: The role's ARN.
             action: The action.
-            resource: The ARN that is asked about.
-            context: Condition keys, beside those that every request has.
+            resource: The requested ARN.
+            context: Condition keys, in addition to those that every request has.
             through: The VPC endpoint that the request comes by.
         """
         every: dict[str, Any] = {
@@ -117,7 +117,7 @@ class Account(Template):
         return decide(request, statements, policy, resource_must_allow=by_key, boundaries=limits)
 
     def assume(self, role: str, principal: str, context: Mapping[str, Any] | None = None) -> Decision:
-        """Whether somebody may assume a role; people's own policies are taken to let them."""
+        """Decide whether a principal may assume a role; people's own policies are assumed to allow it."""
         own = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}] if principal.startswith("arn:") else []
         request = Request(principal, "sts:AssumeRole", role, context or {})
         return decide(request, own, self.trust_of(role), resource_must_allow=True)

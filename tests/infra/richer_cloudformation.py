@@ -1,6 +1,6 @@
 """Kinds of resources that moto's CloudFormation lacks, or makes wrongly.
 
-Each is made by the request of its service, but for those whose function says that it is only named.
+Each is made by the request of its service, except those whose function says that it is only named.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _schedule(_: str, properties: Properties) -> Made:
 
 
 def _bucket_policy(name: str, _: Properties) -> Made:
-    """It is only named: moto's S3 takes no notice of conditions, and nobody could write (simulated instead)."""
+    """It is only named: moto's S3 ignores conditions and would deny every write (simulated instead)."""
     return {"Ref": name}
 
 

@@ -115,8 +115,8 @@ def test_a_newer_version_takes_over_by_a_canary_that_alarms_watch(account: World
     assert set(update["DeploymentConfig"]) <= set(shape.members["DeploymentConfig"].members)
 
 
-def test_a_failing_alarm_rolls_back_and_is_told_and_the_repeated_event_tries_no_more(account: World) -> None:
-    """The old version goes on; the mail names the reason and the runbook; only a new approval tries again."""
+def test_a_failing_alarm_rolls_back_and_is_reported_and_the_repeated_event_tries_no_more(account: World) -> None:
+    """The old version stays in service; the mail names the reason and the runbook; only a new approval tries again."""
     deploy(account, register(account))
     alarm(account, f"{GROUP}-errors", "ALARM")
     second = register(account)
@@ -176,7 +176,7 @@ def test_an_older_version_never_replaces_a_newer_one(account: World) -> None:
 
 
 def test_a_newer_approval_during_a_bake_waits_and_then_takes_over(account: World) -> None:
-    """Two deployments are never at once; the second looks anew when the first has ended."""
+    """Two deployments are never at once; the second checks again when the first has ended."""
     deploy(account, register(account))
     account.holds.add(GROUP)
     second, third = register(account), register(account)
@@ -219,7 +219,7 @@ def test_an_approval_taken_back_before_traffic_moves_deploys_nothing(account: Wo
     assert account.endpoint(GROUP) is None
 
 
-def test_a_version_that_waits_is_told_to_approvers_with_the_link(account: World) -> None:
+def test_a_version_that_waits_is_reported_to_approvers_with_the_link(account: World) -> None:
     """The mail has the console's page of the report, and the commands; nothing is deployed."""
     account.ended(tell(account, register(account)))
     (mail,) = account.mails("Approvers")
@@ -271,8 +271,8 @@ def test_the_same_machines_stay_scaled_during_a_canary(account: World) -> None:
     assert "StopScaling" not in visited
 
 
-def test_scaling_that_fails_after_the_switch_is_told_and_set_by_a_repeated_event(account: World) -> None:
-    """The endpoint answers, the mail says what it lacks, the failed state machine is an alarm; then it is mended."""
+def test_scaling_that_fails_after_the_switch_is_reported_and_set_by_a_repeated_event(account: World) -> None:
+    """The endpoint responds, the mail names the missing scaling, the failure is an alarm; then scaling is set."""
     first = register(account)
     account.refusals["register_scalable_target"] = "too many requests"
     end = deploy(account, first)
@@ -338,8 +338,8 @@ def test_a_decision_in_the_console_after_a_rollback_is_a_new_one(account: World)
     assert served(account) == f"{GROUP}-2"
 
 
-def test_a_served_version_that_is_rejected_is_told(account: World) -> None:
-    """The stack takes nothing away by itself; but nobody shall think that a rejected model is gone."""
+def test_a_served_version_that_is_rejected_is_reported(account: World) -> None:
+    """The stack deletes nothing by itself; the mail says that a rejected model is still served."""
     first, second = register(account), register(account)
     deploy(account, first)
     decide(account, second, "Rejected")
@@ -382,7 +382,7 @@ def test_a_version_in_the_making_is_not_announced(account: World) -> None:
 
 
 def check(account: World) -> list[dict[str, str]]:
-    """A day is over: what operations are told after the checks of both groups."""
+    """Run the daily checks of both groups; returns the mails to operations."""
     assert {account.ended(execution)["status"] for execution in account.tick("medloop-daily-check")} == {"SUCCEEDED"}
     return account.mails("Operations")
 
@@ -395,8 +395,8 @@ def approve_unheard(account: World, hours: float = 24, **metadata: str) -> str:
     return arn
 
 
-def test_an_approval_that_no_event_told_of_is_told_and_not_done(account: World) -> None:
-    """Whether it is the first version or a newer one; a person decides, for somebody may have gone back by hand."""
+def test_an_approval_without_an_event_is_reported_and_not_deployed(account: World) -> None:
+    """The first version and a newer one alike; an operator decides, because the older one may be served on purpose."""
     approve_unheard(account)
     (mail,) = check(account)
     assert mail["Subject"] == f"medloop: {GROUP}/1 is approved and not deployed"
@@ -410,13 +410,13 @@ def test_an_approval_that_no_event_told_of_is_told_and_not_done(account: World) 
 
 
 @pytest.mark.parametrize("hours", [1, 24 * 8])
-def test_what_is_at_work_or_long_settled_is_not_told(account: World, hours: float) -> None:
-    """A deployment takes hours; and an endpoint that somebody deleted isn't asked for every day for ever."""
+def test_an_approval_of_this_hour_or_of_last_week_is_not_reported(account: World, hours: float) -> None:
+    """A deployment takes hours; and an endpoint that was deleted on purpose isn't reported every day for ever."""
     approve_unheard(account, hours)
     assert check(account) == []
 
 
-def test_a_rejection_that_no_event_told_of_is_told(account: World) -> None:
+def test_a_rejection_without_an_event_is_reported(account: World) -> None:
     """A version that is served and Approved no more: whether none is, another is, or another of another endpoint."""
     first = register(account)
     deploy(account, first)
@@ -430,8 +430,8 @@ def test_a_rejection_that_no_event_told_of_is_told(account: World) -> None:
 
 
 @pytest.mark.parametrize("status", ["Failed", "OutOfService", "UpdateRollbackFailed"])
-def test_an_endpoint_that_is_out_of_service_is_told(account: World, status: str) -> None:
-    """Its configuration's name alone serves nobody."""
+def test_an_endpoint_that_is_out_of_service_is_reported(account: World, status: str) -> None:
+    """The name of its configuration doesn't show that it responds."""
     first = register(account)
     deploy(account, first)
     account.package(first).last_modified_time = utcnow() - timedelta(days=30)
@@ -441,7 +441,7 @@ def test_an_endpoint_that_is_out_of_service_is_told(account: World, status: str)
 
 
 def test_a_version_that_an_alarm_rolled_back_is_not_recommended(account: World) -> None:
-    """It was told then."""
+    """The rollback was reported when it happened."""
     deploy(account, register(account))
     alarm(account, f"{GROUP}-errors", "ALARM")
     second = register(account)
@@ -464,7 +464,7 @@ def test_an_endpoint_made_by_hand_is_no_place_for_a_recommendation(account: Worl
 
 
 def test_a_day_on_which_all_is_as_decided_is_silent(account: World) -> None:
-    """Nothing approved, what is approved served by whatever machine, a deployment under way, another's endpoint."""
+    """Nothing approved, the approved version served by any instance, a deployment under way, another's endpoint."""
     assert check(account) == []
     first = register(account)
     deploy(account, first)
@@ -479,7 +479,7 @@ def test_a_day_on_which_all_is_as_decided_is_silent(account: World) -> None:
     assert check(account) == []
 
 
-def test_a_check_that_fails_is_told(account: World) -> None:
+def test_a_check_that_fails_is_reported(account: World) -> None:
     """As what it is."""
     account.client("lambda").update_function_configuration(
         FunctionName="medloop-deployment-plan", Environment={"Variables": {"PLACE": "{}"}}
@@ -492,7 +492,7 @@ def test_a_check_that_fails_is_told(account: World) -> None:
 
 
 def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> None:
-    """One without alarms, or one that somebody else configured."""
+    """An endpoint without alarms, or with a configuration that the stack didn't create."""
     end = deploy(account, register(account, endpoint="staging"))
     assert end["status"] == "SUCCEEDED"
     assert account.endpoint("staging") is None
@@ -504,7 +504,7 @@ def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> Non
     assert "made by someone else (by-hand)" in account.mails("Operations")[0]["Message"]
 
 
-def test_a_refusal_of_the_service_is_told(account: World) -> None:
+def test_a_refusal_of_the_service_is_reported(account: World) -> None:
     """The event and the cause, to operations; the state machine fails, which is an alarm too."""
     arn = register(account)
     decide(account, arn)

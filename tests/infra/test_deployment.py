@@ -1,4 +1,4 @@
-"""The stack as it stands in an account after its deployment; what flows in it is in the other modules."""
+"""The stack in an account after its deployment; the other modules test its flows."""
 
 from __future__ import annotations
 

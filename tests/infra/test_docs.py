@@ -141,8 +141,8 @@ def test_targets_of_make_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+)( [a-z-]+)*:", makefile, re.MULTILINE))
     known = {name for match in targets for name in match if name}
-    asked = {found for _, line in LINES for found in re.findall(r"(?:^|=\S+ )make ([a-z-]+)", line)}
-    assert {"synth", "bootstrap", "deploy", "images", "destroy"} <= asked <= known
+    documented = {found for _, line in LINES for found in re.findall(r"(?:^|=\S+ )make ([a-z-]+)", line)}
+    assert {"synth", "bootstrap", "deploy", "images", "destroy"} <= documented <= known
     variables = dict(
         word.split("=", 1) for _, line in LINES for word in line.split() if word.startswith("MEDLOOP_INFRA_")
     )

@@ -69,22 +69,22 @@ def test_a_resources_policy_alone_can_allow_a_named_role() -> None:
 def test_naming_the_account_only_delegates() -> None:
     """The account's IAM policies decide; without one there is nothing."""
     key = allow("kms:Decrypt", "*", Principal=ROOT)
-    asked = Request(ROLE, "kms:Decrypt", "arn:aws:kms:us-east-1:111122223333:key/k")
-    own = allow("kms:Decrypt", asked.resource)
-    assert decide(asked, [], [key], resource_must_allow=True) == "denied"
-    assert decide(asked, [own], [key], resource_must_allow=True) == "allowed"
-    assert decide(asked, [own], [], resource_must_allow=True) == "denied"
+    request = Request(ROLE, "kms:Decrypt", "arn:aws:kms:us-east-1:111122223333:key/k")
+    own = allow("kms:Decrypt", request.resource)
+    assert decide(request, [], [key], resource_must_allow=True) == "denied"
+    assert decide(request, [own], [key], resource_must_allow=True) == "allowed"
+    assert decide(request, [own], [], resource_must_allow=True) == "denied"
     foreign = allow("kms:Decrypt", "*", Principal={"AWS": "arn:aws:iam::999999999999:root"})
-    assert decide(asked, [own], [foreign], resource_must_allow=True) == "denied"
+    assert decide(request, [own], [foreign], resource_must_allow=True) == "denied"
 
 
 def test_a_boundary_must_allow_and_gives_nothing() -> None:
     """As a VPC endpoint's policy does."""
     limit = allow(Principal="*")
-    asked = Request(ROLE, "s3:GetObject", OBJECT)
-    assert decide(asked, [allow()], boundaries=[[limit]]) == "allowed"
-    assert decide(asked, [], boundaries=[[limit]]) == "denied"
-    assert decide(asked, [allow()], boundaries=[[]]) == "denied"
+    request = Request(ROLE, "s3:GetObject", OBJECT)
+    assert decide(request, [allow()], boundaries=[[limit]]) == "allowed"
+    assert decide(request, [], boundaries=[[limit]]) == "denied"
+    assert decide(request, [allow()], boundaries=[[]]) == "denied"
 
 
 def test_services_are_principals() -> None:

@@ -22,7 +22,7 @@ SYNCHRONOUS = {
     "medloop-guard": "a state machine waits for it",
     "medloop-deployment-plan": "a state machine waits for it",
 }
-"""Functions that nobody calls asynchronously, and who waits for them."""
+"""Functions that are never called asynchronously, and the caller that waits for each."""
 
 
 def entries(stack: Template) -> dict[str, str]:
@@ -49,7 +49,7 @@ def test_alarms_and_runbook_know_one_another(stack: Template) -> None:
 
 
 def test_every_alarm_tells_operations(stack: Template) -> None:
-    """And a missing measurement is no alarm: an endpoint that nobody asks has none."""
+    """And a missing measurement is no alarm: an endpoint without requests has none."""
     for logical in stack.of("AWS::CloudWatch::Alarm"):
         properties = stack.properties(logical)
         assert [arn.rpartition(":")[2] for arn in stack.resolve(properties["AlarmActions"])] == ["medloop-operations"]
@@ -62,10 +62,10 @@ def test_money_tells_operations(stack: Template) -> None:
     notices = stack.resolve(budget["Properties"]["NotificationsWithSubscribers"])
     kinds = {notice["Notification"]["NotificationType"] for notice in notices}
     assert kinds == {"ACTUAL", "FORECASTED"}
-    told = {subscriber["Address"].rpartition(":")[2] for notice in notices for subscriber in notice["Subscribers"]}
+    addresses = {subscriber["Address"].rpartition(":")[2] for notice in notices for subscriber in notice["Subscribers"]}
     (anomalies,) = stack.of("AWS::CE::AnomalySubscription").values()
-    told |= {s["Address"].rpartition(":")[2] for s in stack.resolve(anomalies["Properties"]["Subscribers"])}
-    assert told == {"medloop-operations"}
+    addresses |= {s["Address"].rpartition(":")[2] for s in stack.resolve(anomalies["Properties"]["Subscribers"])}
+    assert addresses == {"medloop-operations"}
 
 
 def test_money_is_counted_of_jobs_too(stack: Template) -> None:
@@ -136,7 +136,7 @@ def test_the_trail_sees_objects_of_both_buckets(stack: Template) -> None:
 
 
 def test_no_failure_of_a_state_machine_is_silent(stack: Template) -> None:
-    """Each task catches all errors, but for mails: where one can't be sent the machine fails, which is an alarm."""
+    """Each task catches all errors, except mails: if one can't be sent the state machine fails, which is an alarm."""
     watched = json.dumps([stack.resolve(found["Properties"]) for found in stack.of("AWS::CloudWatch::Alarm").values()])
     for logical in stack.of("AWS::StepFunctions::StateMachine"):
         document = json.loads(stack.definition(logical))
@@ -163,7 +163,7 @@ PUBLISHED = {
 """Namespaces of metrics, and who publishes them without anyone's doing."""
 
 
-def test_nothing_is_shown_or_watched_that_nobody_publishes(stack: Template) -> None:
+def test_every_metric_that_is_shown_or_watched_is_published(stack: Template) -> None:
     """Of the dashboard and of every alarm, each metric; and ours by the very names that the state machine puts."""
     (board,) = stack.of("AWS::CloudWatch::Dashboard").values()
     widgets = json.loads(stack.resolve(board["Properties"]["DashboardBody"]))["widgets"]
@@ -194,7 +194,7 @@ def test_the_dashboard_shows_what_operations_ask_for(stack: Template) -> None:
 
 @pytest.mark.parametrize("package", ["scheduling", "deployment"])
 def test_functions_hold_all_that_they_can_import(package: str) -> None:
-    """The closure of the handler's imports is in its files, and needs nothing but the standard library and boto3."""
+    """The closure of the handler's imports is in its files, and needs the standard library and boto3 only."""
     construct = __import__(f"infra.{package}.construct", fromlist=["CODE"])
     handler = next(name for name in construct.CODE if Path(name).parent.name == package and "__init__" not in name)
     needed = {str(path.relative_to(ROOT)) for path in closure(ROOT / handler)}

@@ -65,7 +65,7 @@ def test_outputs_become_settings_that_pipelines_take() -> None:
 
 
 def test_a_stack_that_is_not_there_is_said() -> None:
-    """With the mend; one that is there is read."""
+    """The message names `make deploy`; the outputs of a stack that exists are read."""
     client = boto3.client("cloudformation", region_name="eu-central-1")
     outputs = [{"OutputKey": "DataBucket", "OutputValue": "data"}]
     with Stubber(client) as stubber:
@@ -77,10 +77,10 @@ def test_a_stack_that_is_not_there_is_said() -> None:
 
 
 class Builds:
-    """CodeBuild: a build ends as told when it is asked about a second time."""
+    """CodeBuild: the second request for a build's state returns the given end."""
 
     def __init__(self, end: str) -> None:
-        self.end, self.started, self.asked = end, [], 0
+        self.end, self.started, self.num_requests = end, [], 0
 
     def start_build(self, *, projectName: str) -> dict[str, Any]:  # noqa: N803 - boto3's
         """It begins."""
@@ -88,9 +88,9 @@ class Builds:
         return {"build": {"id": "b:1", "buildStatus": "IN_PROGRESS"}}
 
     def batch_get_builds(self, *, ids: list[str]) -> dict[str, Any]:
-        """It goes on, then ends."""
-        self.asked += 1
-        status = self.end if self.asked > 1 else "IN_PROGRESS"
+        """In progress at first, then at its end."""
+        self.num_requests += 1
+        status = self.end if self.num_requests > 1 else "IN_PROGRESS"
         return {"builds": [{"id": ids[0], "buildStatus": status, "logs": {"deepLink": "https://log"}}]}
 
 

@@ -73,7 +73,7 @@ def test_a_manifest_starts_one_execution_with_the_version_that_run_computes(acco
 
 @pytest.mark.parametrize("key", [f"{FOLDER}/b/img.nii.gz", "raw/other/x/manifest.json", "scratch/manifest.json"])
 def test_other_files_start_nothing(account: World, key: str) -> None:
-    """A data set is complete when its manifest is there; other prefixes are nobody's."""
+    """A data set is complete when its manifest is there; other prefixes are no pipeline's."""
     assert arrive(account, key) == []
 
 
@@ -128,7 +128,7 @@ def test_unchanged_data_is_skipped_until_something_changes(account: World) -> No
 
 
 def test_guards_that_look_at_the_same_moment_start_one(account: World) -> None:
-    """The second finds the first's token, whatever it wanted to start, and waits its turn."""
+    """The second finds the first's token, waits, and starts afterwards."""
     account.s3.put_object(Bucket=BUCKET, Key=f"{FOLDER}/manifest.json", Body=b"{}")
     looked = account.call("medloop-guard", {"trigger": SCHEDULED})[0]["request"]
     other = {"PipelineParameters": [*SCHEDULED["PipelineParameters"], {"Name": "Epochs", "Value": "1"}]}
@@ -146,7 +146,7 @@ def test_guards_that_look_at_the_same_moment_start_one(account: World) -> None:
 
 
 def test_two_triggers_at_once_start_one_execution(account: World) -> None:
-    """However the two guards' steps fall between one another; both come to their end."""
+    """However the two guards' steps fall between one another; both end."""
     account.s3.put_object(Bucket=BUCKET, Key=f"{FOLDER}/manifest.json", Body=b"{}")
     both = [account.start(guard(account), SCHEDULED) for _ in range(2)]
     account.until(lambda: account.started)
@@ -176,7 +176,7 @@ def test_a_guard_that_is_given_anothers_execution_waits_its_turn(account: World)
 
 
 def test_a_manifest_that_comes_again_is_no_new_data(account: World) -> None:
-    """Whatever is in it: under KMS an equal object has another ETag each time it is stored."""
+    """Its content doesn't count: under KMS an equal object has another ETag each time it is stored."""
     account.ended(arrive(account)[0])
     account.finish("segmentation")
     account.s3.put_object(Bucket=account.data, Key=f"{FOLDER}/manifest.json", Body=b'{"again": true}')
@@ -199,7 +199,7 @@ def test_a_manifest_alone_is_no_data_set(account: World) -> None:
 @pytest.mark.parametrize("presplit", [False, True])
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_the_split_takes_no_notice_of_the_manifest(tmp_path: Path, task: Task, presplit: bool) -> None:
-    """The file that says that a data set is complete lies in its root, beside the cases."""
+    """The file that marks a data set as complete is in its root, next to the cases."""
     name = "cat/a.png" if task == "classification" else "s1/img.nii.gz"
     for top in ("train", "test") if presplit else ("",):
         place = tmp_path / top / name
@@ -212,7 +212,7 @@ def test_the_split_takes_no_notice_of_the_manifest(tmp_path: Path, task: Task, p
     assert without.problems == []
 
 
-def test_a_start_that_is_refused_is_told(account: World) -> None:
+def test_a_start_that_is_refused_is_reported(account: World) -> None:
     """Operations get a mail that names the runbook's entry, and the guard fails, which is an alarm too."""
     account.sagemaker.delete_pipeline(PipelineName="segmentation", ClientRequestToken="0" * 32)
     execution = account.start(guard(account), SCHEDULED)
@@ -221,7 +221,7 @@ def test_a_start_that_is_refused_is_told(account: World) -> None:
     assert "medloop-retraining-failed" in mail["Message"]
 
 
-def test_an_empty_prefix_is_told(account: World) -> None:
+def test_an_empty_prefix_is_reported(account: World) -> None:
     """Nothing is started on nothing."""
     empty = {**SCHEDULED, "PipelineParameters": [{"Name": "InputData", "Value": f"s3://{BUCKET}/raw/none/"}]}
     assert account.ended(account.start(guard(account), empty))["status"] == "FAILED"

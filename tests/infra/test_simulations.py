@@ -1,4 +1,4 @@
-"""Who may do what: simulations.yaml over the synthesised policies, and what every role is held to."""
+"""Who may do what: simulations.yaml over the synthesised policies, and the rules for every role."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_endpoints_let_nothing_else_pass(
     account: Account, endpoint: str, action: str, resource: str, when: dict[str, str], decision: str
 ) -> None:
     """Not even with rights for everything, such as foreign credentials that were smuggled in."""
-    places = {"own": f"{bucket(account, 'Artefacts')}/a", "foreign": "arn:aws:s3:::bucket-of-somebody/a"}
+    places = {"own": f"{bucket(account, 'Artefacts')}/a", "foreign": "arn:aws:s3:::bucket-of-others/a"}
     anything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
     context = {"aws:PrincipalAccount": ACCOUNT, "aws:ResourceAccount": ACCOUNT, **when}
     request = Request("arn:aws:iam::1:role/any", action, places.get(resource, resource), context)
@@ -143,7 +143,7 @@ BY_ENDPOINT = {
     "cloudwatch": "Network/Monitoring",
     "sagemaker-mlflow": "Network/Experiments",
 }
-"""Services that code in the VPC asks by itself; the others are asked for it by SageMaker or Lambda."""
+"""Services that code in the VPC calls itself; SageMaker or Lambda calls the others for it."""
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,12 @@ def test_what_a_role_in_the_vpc_may_do_passes_the_endpoints(account: Account, ro
     """A right that no endpoint lets pass is none: the call would wait for its end of time."""
     arn = account.role(ROLES[role])
     allowed = [s for s in account.statements_of(arn) if s["Effect"] == "Allow"]
-    asked = {action for s in allowed for action in as_list(s["Action"]) if action.partition(":")[0] in BY_ENDPOINT}
-    assert asked
+    actions = {action for s in allowed for action in as_list(s["Action"]) if action.partition(":")[0] in BY_ENDPOINT}
+    assert actions
     context = {"aws:PrincipalAccount": ACCOUNT, "aws:ResourceAccount": ACCOUNT}
     anything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
     stuck = []
-    for action in sorted(asked):
+    for action in sorted(actions):
         policy = account.endpoint_policy(BY_ENDPOINT[action.partition(":")[0]])
         if decide(Request(arn, action, "*", context), anything, boundaries=[policy]) != "allowed":
             stuck.append(action)
@@ -219,9 +219,9 @@ def test_who_may_assume_a_role(account: Account, role: str, who: str, when: dict
     assert account.assume(account.role(ROLES[role]), who, when) == decision
 
 
-@pytest.mark.parametrize("asked_by", [ACCOUNT, "999999999999"])
-def test_services_assume_roles_for_this_account_alone(account: Account, asked_by: str) -> None:
-    """Every role of the stack that a service assumes names the account, but for those that services can't confuse."""
+@pytest.mark.parametrize("source_account", [ACCOUNT, "999999999999"])
+def test_services_assume_roles_for_this_account_alone(account: Account, source_account: str) -> None:
+    """Every role of the stack that a service assumes names the account, except roles that services can't confuse."""
     trusting = {
         # Who makes a function must be allowed to pass its role, which works in its own account only.
         "lambda.amazonaws.com",
@@ -231,10 +231,12 @@ def test_services_assume_roles_for_this_account_alone(account: Account, asked_by
     open_to = set()
     for role in map(account.arn, account.of("AWS::IAM::Role")):
         for service in (as_list(s["Principal"].get("Service", [])) for s in account.trust_of(role)):
-            when = {"aws:SourceAccount": asked_by, "aws:SourceArn": MACHINE["aws:SourceArn"]}
+            when = {"aws:SourceAccount": source_account, "aws:SourceArn": MACHINE["aws:SourceArn"]}
             open_to |= {name for name in service if account.assume(role, name, when) == "allowed"}
     services = {"sagemaker", "states", "events", "scheduler", "codebuild", "vpc-flow-logs"}
-    assert open_to == trusting | ({f"{name}.amazonaws.com" for name in services} if asked_by == ACCOUNT else set())
+    assert open_to == trusting | (
+        {f"{name}.amazonaws.com" for name in services} if source_account == ACCOUNT else set()
+    )
 
 
 @pytest.mark.parametrize(
@@ -268,7 +270,7 @@ def test_services_assume_roles_for_this_account_alone(account: Account, asked_by
     ],
 )
 def test_who_alone_may_do_what(account: Account, action: str, who: set[str]) -> None:
-    """Of all roles in the stack, whatever the resource and the condition."""
+    """All roles in the stack are compared, for any resource and condition."""
     names = {account.role(path): name for name, path in ROLES.items()}
     found = set()
     for role in map(account.arn, account.of("AWS::IAM::Role")):
@@ -297,8 +299,8 @@ def test_raw_data_are_read_by_the_split_alone(account: Account) -> None:
 
 def test_every_row_asks_what_exists() -> None:
     """A misspelled action would be denied for ever."""
-    asked = {row["ask"].partition(" ")[0] for rules in TABLE.values() for rows in rules.values() for row in rows}
-    assert [action for action in sorted(asked) if not exists(action)] == []
+    actions = {row["ask"].partition(" ")[0] for rules in TABLE.values() for rows in rules.values() for row in rows}
+    assert [action for action in sorted(actions) if not exists(action)] == []
 
 
 def test_every_role_of_the_table_is_tried_both_ways() -> None:

@@ -50,7 +50,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Account:
 
 
 def test_cfn_lint_finds_nothing(assembly: Path, tmp_path: Path) -> None:
-    """Neither errors nor warnings, but for those that are answered here."""
+    """Neither errors nor warnings, except those that are answered here."""
     text = (assembly / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")
     document = tmp_path / "template.json"
     # cfn-lint checks state machines before it fills in their substitutions, and takes this one for a malformed ARN.

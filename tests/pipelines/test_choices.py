@@ -31,7 +31,7 @@ def test_labels_reach_split_as_json(target: Target) -> None:
 
 
 def test_a_given_uri_is_an_input_and_its_step_is_never_cached(target: Target) -> None:
-    """AWS compares a URI's name, not what lies there by now."""
+    """AWS compares a URI's name, not the objects stored there now."""
     definition = built_with(
         target, "classification", ["split.previous=s3://b/old/split", "train.weights=s3://b/old/model.tar.gz"]
     )
@@ -75,14 +75,14 @@ def test_network_and_keys_hold_for_every_job(target: Target) -> None:
     vpc = {"SecurityGroupIds": ["sg-0123456789abcdef0"], "Subnets": ["subnet-0123456789abcdef0"]}
     key = "12345678-1234-1234-1234-123456789012"
     for name in ("Split", "Evaluate"):
-        asked = definition.step(name).arguments
-        assert asked["NetworkConfig"] == {
+        arguments = definition.step(name).arguments
+        assert arguments["NetworkConfig"] == {
             "EnableNetworkIsolation": True,
             "EnableInterContainerTrafficEncryption": True,
             "VpcConfig": vpc,
         }
-        assert asked["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == key
-        assert asked["ProcessingOutputConfig"]["KmsKeyId"] == key
+        assert arguments["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == key
+        assert arguments["ProcessingOutputConfig"]["KmsKeyId"] == key
     train = definition.step("Train").arguments
     assert (train["EnableNetworkIsolation"], train["EnableInterContainerTrafficEncryption"]) == (True, True)
     assert train["VpcConfig"] == vpc
@@ -109,7 +109,7 @@ def test_spot_waits_and_keeps_checkpoints_where_the_same_training_finds_them(tar
 
 
 def test_train_keeps_checkpoints_unless_what_they_are_of_may_change_unseen(target: Target) -> None:
-    """A job that is tried again goes on; script mode too. Checkpoints of other weights or splits would be refused."""
+    """A job that is tried again resumes; script mode too. Checkpoints of other weights or splits would be refused."""
 
     def kept(*sets: str) -> bool:
         step = "Tune" if "tune.enabled=true" in sets else "Train"
@@ -127,7 +127,7 @@ def test_train_keeps_checkpoints_unless_what_they_are_of_may_change_unseen(targe
     assert kept("tune.enabled=true", "train.spot=true")
 
 
-def test_a_warm_pool_is_asked_for(target: Target) -> None:
+def test_a_warm_pool_is_requested(target: Target) -> None:
     """Minutes become the service's seconds."""
     train = built_with(target, "classification", ["train.keep_alive_minutes=30"]).step("Train").arguments
     assert train["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 1800
@@ -171,7 +171,7 @@ def test_script_mode_needs_the_network(target: Target) -> None:
 
 
 def test_manifests_are_read_in_place_of_copies(target: Target) -> None:
-    """Split is told where the data lies; the channels and the test input are what its manifests list."""
+    """Split gets the data's URI as an argument; the channels and the test input are what its manifests list."""
     definition = built_with(target, "segmentation", ["split.layout=manifest"])
     arguments = definition.step("Split").arguments["AppSpecification"]["ContainerArguments"]
     assert arguments[arguments.index("--layout") + 1] == "manifest"

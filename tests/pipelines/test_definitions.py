@@ -31,7 +31,7 @@ HYPERPARAMETERS = {"classification": ClassificationHyperparameters, "segmentatio
 
 
 def task_of(built: Built) -> str:
-    """The pipeline's name, as Split is told it."""
+    """The task in Split's arguments, which is the pipeline's name."""
     arguments = built.definition.step("Split").arguments["AppSpecification"]["ContainerArguments"]
     return str(arguments[arguments.index("--task") + 1])
 
@@ -102,11 +102,11 @@ def test_parameters_have_types_and_the_settings_defaults(built: Built) -> None:
     assert found["ApprovalStatus"] == ("String", "PendingManualApproval")
 
 
-def test_the_surface_dice_s_tolerance_is_told_where_there_are_surfaces(built: Built) -> None:
+def test_evaluate_gets_the_surface_dice_s_tolerance_for_surfaces(built: Built) -> None:
     """Evaluate gets `evaluate.surface_tolerance_mm` for segmentation; classification has no such argument."""
     words = built.definition.step("Evaluate").arguments["AppSpecification"]["ContainerArguments"]
-    told = words[words.index("--surface-tolerance") + 1] if "--surface-tolerance" in words else None
-    assert told == {"segmentation": "2.0", "classification": None}[task_of(built)]
+    tolerance = words[words.index("--surface-tolerance") + 1] if "--surface-tolerance" in words else None
+    assert tolerance == {"segmentation": "2.0", "classification": None}[task_of(built)]
 
 
 def test_every_parameter_is_used(built: Built) -> None:
@@ -156,7 +156,7 @@ def test_data_version_is_an_argument_of_split(built: Built) -> None:
 
 
 def test_hyperparameters_decode_to_the_settings(built: Built) -> None:
-    """What the job reads is what the settings say, whatever their types; a parameter replaces the setting."""
+    """The job reads the values of the settings, of any type; a parameter replaces the setting."""
     task = task_of(built)
     settings = setting_value(resolve(task).settings, "train.hyperparameters")
     wire = built.definition.step("Train").arguments["HyperParameters"]
@@ -207,7 +207,7 @@ def test_jobs_are_retried_and_cached_and_described(built: Built) -> None:
 
 
 def test_registration_carries_its_evidence(built: Built) -> None:
-    """The version names its group, model, scores, data, code and execution; nobody said what it is for: Rejected."""
+    """The version names its group, model, scores, data, code and execution; its intended use is missing: Rejected."""
     arguments = built.definition.step("Register").arguments
     assert arguments["ModelPackageGroupName"] == f"medloop-{task_of(built)}"
     assert arguments["ModelApprovalStatus"] == "Rejected"
@@ -219,7 +219,7 @@ def test_registration_carries_its_evidence(built: Built) -> None:
     assert set(metadata) >= {"data", "data_version", "code_digest", "git_commit", "split", "evaluation", "execution"}
 
 
-def test_no_experiment_is_asked_for(built: Built) -> None:
+def test_no_experiment_is_requested(built: Built) -> None:
     """The SDK's default experiment needs permissions that nothing here needs."""
     assert json.loads(built.text)["PipelineExperimentConfig"] is None
 
@@ -247,7 +247,7 @@ def test_builders_are_short(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_processes_agree_whatever_their_hash_seed() -> None:
+def test_processes_agree_with_any_hash_seed() -> None:
     """Another Python process, with another hash seed, builds the same bytes."""
     code = (
         "from medloop.settings import resolve; from tests.pipelines.world import unreachable_target;"

@@ -22,7 +22,7 @@ def built_with(target: Target, name: str, sets: Sequence[str]) -> Definition:
     return read_definition(build_definition(target, resolve(name, None, sets)))
 
 
-def test_by_default_nobody_deploys_but_an_approver(target: Target) -> None:
+def test_by_default_only_an_approver_deploys(target: Target) -> None:
     """Never two deployers for one endpoint."""
     types = {step.type for step in built_with(target, "segmentation", []).steps}
     assert types.isdisjoint({"Model", "EndpointConfig", "Endpoint"})
@@ -43,7 +43,7 @@ def test_what_passes_the_gate_goes_to_the_endpoint(target: Target) -> None:
 
 
 def test_configurations_of_two_executions_have_two_names(target: Target) -> None:
-    """The name holds the execution's id, so that a second execution can be told from the first; two builds agree."""
+    """The name holds the execution's id, so that a second execution's differs from the first's; two builds agree."""
     first, second = (built_with(target, "classification", [PIPELINE]) for _ in range(2))
     name = first.step("EndpointConfig").arguments["EndpointConfigName"]
     assert {"Get": "Execution.PipelineExecutionId"} in name["Std:Join"]["Values"]

@@ -86,7 +86,7 @@ def test_card_follows_sagemaker_s_schema(built: Built) -> None:
 
 @pytest.mark.parametrize("text", ['"quoted" \\ and\nnew lines', "ä{b}", "x" * 2048])
 def test_a_person_s_words_reach_the_card_unchanged(target: Target, text: str) -> None:
-    """Whatever the settings say, the card is valid JSON that holds it."""
+    """The card is valid JSON and contains any text of the settings."""
     resolved = settle("classification")
     registration = resolved.settings.registration.model_copy(update={"intended_use": text})  # type: ignore[attr-defined]
     settings = resolved.settings.model_copy(update={"registration": registration})
@@ -101,7 +101,7 @@ def registered(target: Target, **said: str) -> dict[str, Any]:
 
 
 def test_without_statements_a_version_begins_as_rejected(target: Target) -> None:
-    """Whatever the start asks for, and the metadata names what is missing; with all five the start decides."""
+    """The requested status has no effect, the metadata names the missing fields; with all five the start decides."""
     four = {name: "said" for name in REQUIRED_CARD_FIELDS if name != "population"}
     request = registered(target, **four)
     check_request("CreateModelPackage", request)
@@ -114,7 +114,7 @@ def test_without_statements_a_version_begins_as_rejected(target: Target) -> None
 
 
 def test_nothing_is_registered_as_approved_without_statements(target: Target) -> None:
-    """The build refuses it and names the settings; a start that asks for a status is told that it has no effect."""
+    """The build refuses it and names the settings; so does a start that requests a status, which has no effect."""
     with pytest.raises(SettingError, match=r"registration.intended_use, registration.population, .* not stated"):
         registered(target, approval_status="Approved")
     with pytest.raises(SettingError, match=r"ApprovalStatus: has no effect, registration.intended_use \(not stated\)"):

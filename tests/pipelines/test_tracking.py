@@ -25,21 +25,21 @@ def train_arguments(target: Target, *sets: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_trackers_are_environment_never_hyperparameters(target: Target) -> None:
-    """The address is a pipeline parameter; W&B is there when asked for; a secret is a name."""
+    """The address is a pipeline parameter; W&B is there when requested; a secret is a name."""
     plain = train_arguments(target)
     assert plain["Environment"]["MLFLOW_TRACKING_URI"] == {"Get": "Parameters.TrackingUri"}
     assert plain["Environment"]["MLFLOW_EXPERIMENT_NAME"] == "medloop-classification"
     assert not any(name.startswith("WANDB") for name in plain["Environment"])
     assert plain["TensorBoardOutputConfig"]["LocalPath"] == plain["Environment"]["MEDLOOP_TENSORBOARD_DIR"]
 
-    asked = train_arguments(
+    tracked = train_arguments(
         target, "tracking.experiment=night", "tracking.wandb=online", "tracking.wandb_secret=team/wandb"
     )
-    told = asked["Environment"]
-    assert told["MLFLOW_EXPERIMENT_NAME"] == "night"
-    assert (told["WANDB_MODE"], told["WANDB_PROJECT"]) == ("online", "medloop-classification")
-    assert told["MEDLOOP_WANDB_SECRET"] == "team/wandb"  # noqa: S105 (a secret's name)
-    assert asked["HyperParameters"] == plain["HyperParameters"]
+    variables = tracked["Environment"]
+    assert variables["MLFLOW_EXPERIMENT_NAME"] == "night"
+    assert (variables["WANDB_MODE"], variables["WANDB_PROJECT"]) == ("online", "medloop-classification")
+    assert variables["MEDLOOP_WANDB_SECRET"] == "team/wandb"  # noqa: S105 (a secret's name)
+    assert tracked["HyperParameters"] == plain["HyperParameters"]
 
 
 def test_a_store_on_this_machine_is_refused_on_aws() -> None:

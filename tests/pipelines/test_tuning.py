@@ -1,4 +1,4 @@
-"""Tune in Train's place: its request beside Train's, and what is refused before anything is built."""
+"""Tune in Train's place: its request compared with Train's, and what is refused before anything is built."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_a_version_is_ones_own_though_another_became_the_newest(tmp_path: Path, 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException"])
 def test_who_may_not_list_versions_can_upsert(tmp_path: Path, resolved: Resolved, code: str) -> None:
-    """Then no version is told; any other fault of the call is one."""
+    """The result then names no version; any other failure of the call is an error."""
     target = open_target("local", tmp_path)
 
     def refuse(**_: Any) -> None:
@@ -158,7 +158,7 @@ def test_bucket_that_does_not_exist_is_named(account: Target, resolved: Resolved
         upsert(replace(account, bucket="no-such-bucket"), resolved)
 
 
-def test_aws_without_the_image_is_refused_with_the_mend(account: Target, resolved: Resolved) -> None:
+def test_aws_without_the_image_is_refused_with_the_command_to_push_it(account: Target, resolved: Resolved) -> None:
     """An execution would fail only after its first job had been queued."""
     with pytest.raises(TargetError, match=r"no image of containers/split .*`medloop images push split`"):
         upsert(replace(account, name="aws"), resolved)

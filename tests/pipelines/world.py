@@ -32,7 +32,7 @@ def unreachable_target(calls: list[str]) -> Target:
 
 
 def keep_versions(session: boto3.Session) -> None:
-    """Let moto, which knows no versions of pipelines, list one: the first, of whatever definition it holds."""
+    """Let moto, which knows no versions of pipelines, list one: the first, of the definition that it holds."""
 
     def answer(**_: Any) -> tuple[Any, dict[str, Any]]:
         return SimpleNamespace(status_code=200), {"PipelineVersionSummaries": [{"PipelineVersionId": 1}]}

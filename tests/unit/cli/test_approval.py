@@ -145,7 +145,7 @@ def test_history_survives_later_decisions(desk: Desk) -> None:
 
 
 def test_what_would_surprise_needs_yes(desk: Desk) -> None:
-    """Approved twice, approved and now rejected, rejected before: each is told; nothing changes without --yes."""
+    """Approved twice, approved and now rejected, rejected before: each is reported; nothing changes without --yes."""
     _, second = register(desk.boto, 2)
     assert desk("models", "approve", "g/2", "--reason", "good", "--as", "a") == 0
     for command, says in [
@@ -191,7 +191,7 @@ def test_rejection_over_an_unknown_approval_says_so(desk: Desk) -> None:
 
 
 def test_an_approval_that_knew_the_rejection_stands(desk: Desk) -> None:
-    """Someone who overruled a rejection knowingly is not overruled by the rejecter's second look."""
+    """An approval that was made after the rejection is not overridden when the rejecter checks again."""
     (arn,) = register(desk.boto)
     package = desk.package(arn)
     rejecting = new_decision("Rejected", "b", "no", package)
@@ -209,7 +209,7 @@ def test_an_approval_that_knew_the_rejection_stands(desk: Desk) -> None:
     assert desk.package(arn)["ModelApprovalStatus"] == "Approved"
 
 
-def test_overtaken_approver_is_told_with_exit_code_1(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overtaken_approval_is_reported_with_exit_code_1(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line says that the rejection stands."""
     (arn,) = register(desk.boto)
     client = Interrupted(desk.sagemaker, lambda: decide(desk.sagemaker, arn, "Rejected", "b"))

@@ -1,4 +1,4 @@
-"""What `medloop models approve` refuses, whoever insists: evidence, champion, statements, four eyes."""
+"""Checks that no option of `medloop models approve` skips: evidence, champion, card fields, four eyes."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def test_changed_evidence(desk: Desk, name: str) -> None:
 
 
 def test_a_version_without_evidence(desk: Desk) -> None:
-    """Another tool's version, or one whose digests nobody recorded."""
+    """Another tool's version, or a version without recorded digests."""
     (arn,) = register(desk.boto, ModelMetrics={})
     refused(desk, arn, "evaluation.json: can't be read (the version names no evaluation)")
 
 
 def test_evidence_without_a_digest(desk: Desk) -> None:
-    """A report whose digest was never recorded may be anybody's."""
+    """A report without a recorded digest may be from any source."""
     (arn,) = register(desk.boto, CustomerMetadataProperties={"execution": EXECUTION, "champion": "none"})
     refused(desk, arn, "report.html: the version names no digest of it")
 
@@ -80,7 +80,7 @@ def test_evidence_older_than_the_model(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_gone(desk: Desk) -> None:
-    """Nobody can serve it, or tell its age."""
+    """The version can't be served, and the age of its model is unknown."""
     (arn,) = register(desk.boto)
     desk.boto.client("s3").delete_object(Bucket=BUCKET, Key="e0/model.tar.gz")
     refused(desk, arn, "model.tar.gz: can't be read")
@@ -101,13 +101,13 @@ def test_a_statement_that_is_absent(desk: Desk, name: str) -> None:
 
 
 def test_a_version_registered_as_not_for_approval(desk: Desk) -> None:
-    """Its metadata names the settings; a card that somebody filled in later changes nothing."""
+    """Its metadata names the settings; a card that was filled in later changes nothing."""
     (arn,) = register(desk.boto, metadata={"not_for_approval": "population annotators"})
     refused(desk, arn, "registration.population, registration.annotators not stated")
 
 
 def test_a_champion_that_is_one_no_longer(desk: Desk) -> None:
-    """Two were compared with none; once one is Approved, the other has to be compared with it. The command is told."""
+    """Two were compared with none; once one is Approved, the other has to be compared with it by the named command."""
     _, second = register(desk.boto, 2, metadata={"data": "s3://b/data/"})
     assert desk(*APPROVE) == 0
     assert desk("models", "approve", "g/2", "--reason", "r", "--as", "QM", "--yes") == 2
@@ -147,8 +147,8 @@ def test_a_version_compared_with_the_champion_is_approved(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("name", [STARTER, STARTER.upper(), "trainer"])
-def test_nobody_approves_their_own_training(desk: Desk, name: str) -> None:
-    """However the starter writes their name; the mend is another person."""
+def test_no_user_approves_their_own_training(desk: Desk, name: str) -> None:
+    """In every spelling of the starter's name; the message names the fix: another person."""
     (arn,) = register(desk.boto)
     assert desk("models", "approve", "g/1", "--reason", "r", "--as", name, "--yes") == 2
     assert "must not approve their own training; another person approves: --as NAME" in desk.err
@@ -163,7 +163,7 @@ def test_on_one_machine_the_default_is_the_one_who_ran_it(desk: Desk) -> None:
     assert f"{user_here()} started execution abc123abc123" in desk.err
 
 
-def test_a_starter_whom_nobody_recorded(desk: Desk) -> None:
+def test_a_starter_who_is_not_recorded(desk: Desk) -> None:
     """Neither an execution without CreatedBy nor a version without an execution can be approved."""
     answer_executions(desk.boto, {})
     (arn,) = register(desk.boto)
@@ -171,7 +171,7 @@ def test_a_starter_whom_nobody_recorded(desk: Desk) -> None:
 
 
 def test_rejecting_is_always_allowed_and_records_the_page(desk: Desk) -> None:
-    """Also to the starter, with evidence that was changed or is gone; the digest is of what lay there."""
+    """Also to the starter, with evidence that was changed or is gone; the digest is that of the stored report."""
     first, second = register(desk.boto, 2, ModelCard=card(population=None))
     put(desk, "report.html", b"<script>")
     desk.boto.client("s3").delete_object(Bucket=BUCKET, Key="e1/report.html")
@@ -198,7 +198,7 @@ def test_rejecting_is_always_allowed_and_records_the_page(desk: Desk) -> None:
     ],
 )
 def test_who_is_one_person_on_aws(who: str, created_by: dict[str, Any], same: bool) -> None:
-    """By session, user, source identity or Studio profile, under whatever role; a state machine's session is nobody."""
+    """By session, user, source identity or Studio profile, under any role; a state machine's session is no person."""
     began = starter(created_by)
     arn = f"arn:aws:sts::1:assumed-role/Approver/{who}"
     assert began is not None

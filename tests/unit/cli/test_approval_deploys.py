@@ -61,7 +61,7 @@ def test_an_approval_stands_where_the_deployment_fails(endpoints: World) -> None
     assert len(decisions_of(package(endpoints, version))) == 1
 
 
-def test_nothing_is_deployed_without_being_asked_for(endpoints: World) -> None:
+def test_nothing_is_deployed_without_a_request(endpoints: World) -> None:
     """Approval alone changes no endpoint; it says how to deploy."""
     waiting(endpoints, "two")
     assert approve(endpoints, f"{GROUP}/2") == 0

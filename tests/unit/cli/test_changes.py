@@ -1,4 +1,4 @@
-"""What is shown and asked before a pipeline changes on AWS."""
+"""The changes that are shown, and the confirmation, before a pipeline changes on AWS."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_a_folder_that_is_not_there(medloop: Any, tmp_path: Path) -> None:
 
 
 def test_quarantining_runs_leave_bad_files_out(medloop: Any, images: Path, account: Any) -> None:
-    """With on_invalid=quarantine a bad file is told and doesn't stop the run; without, it does."""
+    """With on_invalid=quarantine a bad file is reported and doesn't stop the run; without, it does."""
     (images / "cyst" / "0.png").write_text("text")
     command = ("run", "classification", "--data", str(images), "--target", "aws")
 

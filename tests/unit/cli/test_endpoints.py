@@ -80,7 +80,7 @@ def file(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.slow
-def test_a_version_is_deployed_asked_replaced_and_deleted(endpoints: World, file: Callable[..., Path]) -> None:
+def test_a_version_is_deployed_invoked_replaced_and_deleted(endpoints: World, file: Callable[..., Path]) -> None:
     """The way of a user, with what is said at each step; the same version twice changes nothing."""
     assert endpoints("deploy", GROUP) == 0
     assert endpoints.out.startswith(f"endpoint {GROUP} serves {GROUP}/1: created in ")
@@ -171,7 +171,7 @@ def test_refusals_are_the_users_and_crashes_are_not(endpoints: World, file: Call
 def test_wrong_requests_are_one_line(
     endpoints: World, file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
 ) -> None:
-    """Exit code 2, and the mend."""
+    """Exit code 2, and the fix."""
     for name in ("a.png", "a.txt"):
         monkeypatch.chdir(file(name).parent)
     assert endpoints(*words) == 2
@@ -180,7 +180,7 @@ def test_wrong_requests_are_one_line(
 
 
 def test_answers_are_written_as_their_name_says(endpoints: World, file: Callable[..., Path], tmp_path: Path) -> None:
-    """A .gz is compressed whatever the model sends, and the name asks for the form."""
+    """A .gz is compressed for any content type of the response, and the name decides the requested type."""
     assert endpoints("deploy", GROUP) == 0
     out = tmp_path / "map.nii.gz"
     assert endpoints("invoke", GROUP, str(file("a.nii")), "--out", str(out)) == 0

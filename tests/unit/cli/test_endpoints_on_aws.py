@@ -16,7 +16,7 @@ ROLE = "arn:aws:iam::123456789012:role/medloop"
 
 
 def test_a_version_is_deployed_once_and_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Model and configuration are those of the settings; the second time nothing is asked for."""
+    """Model and configuration are those of the settings; the second time nothing is requested."""
     from moto import mock_aws
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -94,7 +94,7 @@ def test_logs_tell_the_trials_apart(medloop: Any, tuned: str) -> None:
 
 
 def test_the_page_loads_nothing_and_runs_nothing(medloop: Any, tuned: str) -> None:
-    """Whatever a log, a reason or a name says stays text."""
+    """Any content of a log, a reason or a name stays text."""
     _, tags = open_page(medloop)
     assert not {"script", "img", "link", "iframe", "object"} & set(tags.tags)
     assert [address for address in tags.loads if not address.startswith("#")] == []
@@ -172,7 +172,7 @@ def test_the_page_leads_to_the_evidence_and_the_version(medloop: Any, trained: s
 
 
 def test_lost_evidence_costs_no_page(medloop: Any, trained: str, account: Any) -> None:
-    """The rest is told where evaluation.json can't be read any more."""
+    """The page shows the rest if evaluation.json can no longer be read."""
     account.objects["s3://bucket/e/evaluation.json"] = b"{"
     _, tags = open_page(medloop)
     assert "macro_auroc" not in tags.text
@@ -186,13 +186,13 @@ def test_why_it_failed_comes_first(medloop: Any, account: Any) -> None:
     add_training(account, arn, "Failed", training_job(FailureReason="AlgorithmError: out of memory in batch 7\nFile x"))
     account.definitions[arn] = definition(*STEPS)
     _, tags = open_page(medloop)
-    told = tags.text.index("AlgorithmError: out of memory in batch 7")
-    assert told < tags.text.index("Step failure") < tags.text.index("What ran") < tags.text.index("File x")
+    reason = tags.text.index("AlgorithmError: out of memory in batch 7")
+    assert reason < tags.text.index("Step failure") < tags.text.index("What ran") < tags.text.index("File x")
     assert "medloop executions logs abc123abc123 Train" in tags.text
     assert "medloop executions retry abc123abc123" in tags.text
 
 
-def test_the_step_that_ended_the_execution_is_told_first(medloop: Any, account: Any) -> None:
+def test_the_step_that_ended_the_execution_is_named_first(medloop: Any, account: Any) -> None:
     """Of several that failed, as `run` names it."""
     arn = account.add_execution("abc123abc123", "Failed")
     add_split(account, arn, "Failed")
@@ -224,7 +224,7 @@ def test_cost_on_aws_is_billed_seconds_by_machines_by_price(medloop: Any, traine
 
 
 def test_spot_is_billed_by_its_billed_seconds(medloop: Any, trained: str, account: Any) -> None:
-    """The discount is in them already, and is told; a warm pool's time counts too."""
+    """The billed seconds include the discount, which is shown; a warm pool's time counts too."""
     account.jobs["t-1"] = training_job(EnableManagedSpotTraining=True, BillableTimeInSeconds=1080)
     (_, billed, usd, remark) = costs(open_page(medloop, "--target", "aws")[0])["Train"]
     assert (billed, usd, remark) == ("18:00", f"{0.3 * (0.736 + 100 * 0.14 / 730):.2f}", "spot saved 70 %")
@@ -261,7 +261,7 @@ def test_a_tuning_costs_what_its_trials_cost(medloop: Any, tuned: str, account: 
 
 
 def test_a_local_execution_names_a_ceiling_and_no_cost(medloop: Any, account: Any) -> None:
-    """Times of this machine say nothing of an instance's: only the price an hour and the limit are told."""
+    """Times of this machine say nothing of an instance's: only the price an hour and the limit are shown."""
     arn = account.add_execution("abc123abc123", "Succeeded")
     add_split(account, arn)
     arguments = {**account.jobs["s-1"], "ProcessingStartTime": None, "ProcessingEndTime": None}

@@ -40,7 +40,7 @@ def test_list_of_one_pipeline(medloop: Any, account: Any) -> None:
 
 
 def test_list_of_a_pipeline_that_never_ran_is_empty(medloop: Any, account: Any) -> None:
-    """It is no error, on stdout an empty list, and the name is told, for it may be misspelt."""
+    """It is no error, on stdout an empty list, and the name is printed, because it may be misspelt."""
     account.add_execution("aaa", "Succeeded", pipeline="segmentation")
 
     assert medloop("executions", "list", "classification", "--json") == 0
@@ -143,7 +143,7 @@ def test_logs_of_all_jobs_stand_under_their_steps(medloop: Any, finished: str) -
 
 
 def test_logs_of_one_step_are_the_bare_lines(medloop: Any, finished: str) -> None:
-    """With a step, its lines come as they are, whatever the case of the step's name."""
+    """With a step, its lines come unchanged; the step's name may be in any case."""
     assert medloop("executions", "logs", "abc", "evaluate") == 0
 
     assert medloop.out == "scored\n"
@@ -195,7 +195,7 @@ def test_stop_and_logs_as_json(medloop: Any, account: Any, finished: str) -> Non
 
 
 def test_retry_asks_the_service_and_follows(medloop: Any, account: Any) -> None:
-    """`retry` lets exactly this execution go on, and ends as it does; `--no-wait` leaves it to itself."""
+    """`retry` resumes exactly this execution, and ends as it does; `--no-wait` doesn't wait for it."""
     arn = account.add_execution("aaa", "Failed")
     medloop.on_sleep = lambda: account.executions[arn].update(PipelineExecutionStatus="Succeeded")
 
@@ -207,8 +207,8 @@ def test_retry_asks_the_service_and_follows(medloop: Any, account: Any) -> None:
     assert medloop.json == {"id": "aaa", "arn": arn}
 
 
-@pytest.mark.parametrize(("metadata", "told"), [({"TrainingJob": {"Arn": "x/t-1"}}, True), ({"Fail": {}}, False)])
-def test_what_can_go_on_is_told(medloop: Any, account: Any, metadata: Any, told: bool) -> None:
+@pytest.mark.parametrize(("metadata", "printed"), [({"TrainingJob": {"Arn": "x/t-1"}}, True), ({"Fail": {}}, False)])
+def test_the_command_that_resumes_is_printed(medloop: Any, account: Any, metadata: Any, printed: bool) -> None:
     """A failed execution's outcome names `executions retry`, unless a Fail step ended it."""
     arn = account.add_execution("aaa", "Failed")
     account.add_step(arn, "Last", "Failed", metadata, FailureReason="AlgorithmError: bad")
@@ -217,11 +217,11 @@ def test_what_can_go_on_is_told(medloop: Any, account: Any, metadata: Any, told:
 
     assert medloop("executions", "retry", "aaa") == 1
 
-    assert ("medloop executions retry aaa" in medloop.out) == told
+    assert ("medloop executions retry aaa" in medloop.out) == printed
 
 
-def test_results_of_earlier_executions_are_told(medloop: Any, account: Any) -> None:
-    """A cached or unselected step names its source, also where its log is asked for; retries are counted."""
+def test_results_of_earlier_executions_are_named(medloop: Any, account: Any) -> None:
+    """A cached or unselected step names its source, also when its log is requested; retries are counted."""
     arn = account.add_execution("aaa", "Succeeded")
     source = {"SourcePipelineExecutionArn": f"{arn[:-3]}old"}
     job = {"TrainingJob": {"Arn": "x/t-1"}}

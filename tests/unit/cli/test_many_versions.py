@@ -86,7 +86,7 @@ def _filled(desk: Desk, newest: int) -> Desk:
 
 
 def test_list_shows_the_versions_of_every_page(crowded: tuple[Desk, int]) -> None:
-    """Newest first, so the Approved one stands at the top, whatever page it was on."""
+    """Newest first, so the Approved one stands at the top, from any page."""
     desk, newest = crowded
     assert desk("models", "list", "g", "--json") == 0
     assert desk.sagemaker.pages == 2

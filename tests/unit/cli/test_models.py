@@ -25,7 +25,7 @@ HOSTILE = {
     "another type": json.dumps(EVALUATION | {"score": 1}).encode(),
     "a missing field": json.dumps({"version": 1, "task": "classification"}).encode(),
     "no finite number": json.dumps(changed_evaluation(gate={"margin_left": float("nan")})).encode(),
-    "a field that nobody knows": json.dumps(EVALUATION | {"\x1b[2J": 1}).encode(),
+    "an unknown field": json.dumps(EVALUATION | {"\x1b[2J": 1}).encode(),
     "a newer version": json.dumps(EVALUATION | {"version": 99}).encode(),
     "no end": b"[" * 100_000,
 }
@@ -84,7 +84,7 @@ def test_what_the_service_refuses_is_one_line(medloop: Any, finished: str) -> No
 
 
 def test_open_prints_a_file_that_holds_the_report(medloop: Any, finished: str) -> None:
-    """`open` prints the path of a page below home that holds the report; one without a digest is told of."""
+    """`open` prints the path of a page below home that holds the report; one without a digest gives a warning."""
     assert medloop("models", "open", "g/1") == 0
 
     path = Path(medloop.out.rstrip("\n"))

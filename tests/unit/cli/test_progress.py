@@ -12,7 +12,7 @@ from medloop.commands.execution.progress import follow
 
 
 def test_a_terminal_gets_a_table_that_ends_as_the_execution(account: Any, finished: str) -> None:
-    """On a terminal the steps stand in a table; the running step's last metrics beside it, at the end each state."""
+    """On a terminal the steps stand in a table, with the running step's last metrics and at the end each state."""
     account.executions[finished]["PipelineExecutionStatus"] = "Executing"
     whole = account.steps[finished]
     account.steps[finished] = [{**whole[0], "StepStatus": "Executing"}]

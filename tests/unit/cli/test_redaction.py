@@ -48,5 +48,5 @@ def test_what_is_no_secret_is_shown(name: str, value: str) -> None:
     ],
 )
 def test_a_line_is_shown_without_secrets_and_control_codes(line: str, left: str) -> None:
-    """As a reader on a terminal would see it, but for what must not be seen."""
+    """As a reader on a terminal would see it, except for what must not be seen."""
     assert clean_text(line) == left

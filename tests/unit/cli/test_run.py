@@ -1,4 +1,4 @@
-"""`medloop run` against an account of the test's: what is asked of the service, and what the user is told."""
+"""`medloop run` against an account of the test's: the requests to the service, and what is printed."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def test_no_wait_upserts_then_starts(medloop: Any, account: Any, data: str) -> N
 
 def test_the_version_that_was_put_is_started(medloop: Any, account: Any, data: str) -> None:
     """Not the newest, which may be another run's by now; where the service tells no version, its newest."""
-    asked = []
+    versions = []
     for medloop.version in (7, None):
         account.calls.clear()
         assert medloop("run", "classification", "--data", data, "--no-wait") == 0
         (request,) = [request for call, request in account.calls if call == "start"]
-        asked.append(request.get("PipelineVersionId", "newest"))
-    assert asked == [7, "newest"]
+        versions.append(request.get("PipelineVersionId", "newest"))
+    assert versions == [7, "newest"]
 
 
-def test_statements_that_are_missing_are_told_before_the_start(medloop: Any, data: str) -> None:
-    """By name, with what becomes of the version and the mend; a preset that has all five says nothing."""
+def test_missing_card_fields_are_reported_before_the_start(medloop: Any, data: str) -> None:
+    """By name, with the version's status and the fix; a preset that has all five prints nothing."""
     for command in (("run", "classification", "--data", data, "--no-wait"), ("pipelines", "upsert", "classification")):
         assert medloop(*command, "--set", "registration.annotators=two readers") == 0, medloop.err
         assert "registration.reference_standard not stated: the version will be registered as Rejected" in medloop.err
@@ -83,7 +83,7 @@ def test_sibling_prefix_is_no_part_of_the_data(medloop: Any, account: Any, data:
 
 
 def test_data_version_follows_content_not_order(medloop: Any, account: Any, data: str) -> None:
-    """The same keys, sizes and ETags give the same DataVersion in whatever order; another ETag gives another."""
+    """The same keys, sizes and ETags give the same DataVersion in any order; another ETag gives another."""
     versions = []
     for objects in (DATA, dict(reversed(DATA.items())), {**DATA, "s3://bucket/data/a.png": b"x"}):
         account.objects.clear()
@@ -145,7 +145,7 @@ def failing(account: Any, job: dict[str, Any], reason: str) -> None:
 def test_a_users_error_inside_a_job_exits_2(
     medloop: Any, account: Any, data: str, job: dict[str, Any], code: int
 ) -> None:
-    """A job that exited 2 gives 2, another failure 1; the step, its reason and its log are told."""
+    """A job that exited 2 gives 2, another failure 1; the step, its reason and its log are printed."""
     failing(account, job, "ClientError: job failed")
 
     assert medloop("run", "classification", "--data", data) == code
@@ -231,7 +231,7 @@ def test_a_folder_for_aws_is_refused_with_the_upload(medloop: Any, account: Any,
 
 
 def test_a_home_below_a_file_is_refused(medloop: Any, data: str, tmp_path: Any) -> None:
-    """A home folder that lies below a regular file can't be made: one line that names that file, exit code 2."""
+    """A home folder below a regular file can't be made: one line that names that file, exit code 2."""
     file = tmp_path / "file"
     file.write_text("x")
 

@@ -21,7 +21,7 @@ from medloop.errors import TargetError
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
+    """A port that is free now."""
     with socket.create_server((HOST, 0)) as server:
         return int(server.getsockname()[1])
 

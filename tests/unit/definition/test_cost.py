@@ -70,7 +70,7 @@ def test_a_warm_pool_is_billed_while_it_waits() -> None:
 @pytest.mark.parametrize(("strategy", "gpus", "count", "said"), [
     ("ddp", 1, 1, True), ("fsdp", 1, 1, True), ("single", 1, 1, False), ("ddp", 4, 1, False), ("ddp", 1, 2, False),
 ])  # fmt: skip
-def test_one_gpu_for_many_processes_is_told(strategy: str, gpus: int, count: int, said: bool) -> None:
+def test_one_gpu_for_many_processes_is_reported(strategy: str, gpus: int, count: int, said: bool) -> None:
     """It is allowed, and one process; the one who pays may have meant another machine."""
     card = PRICES.instances["ml.x.y"].model_copy(update={"gpus": gpus})
     prices = PRICES.model_copy(update={"instances": {"ml.x.y": card}})
@@ -93,7 +93,7 @@ def test_a_tuning_costs_all_its_jobs() -> None:
 
 
 def test_an_endpoint_costs_by_the_month_and_a_serverless_one_nothing_idle() -> None:
-    """An endpoint goes on after the execution, so its price is no part of the execution's."""
+    """An endpoint keeps running after the execution, so its price is no part of the execution's."""
     real = {"VariantName": "a", "InstanceType": "ml.x.y", "InitialInstanceCount": 2}
     serverless = {"VariantName": "b", "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}}
     found = lines("EndpointConfig", {"ProductionVariants": [real, serverless]})
@@ -101,7 +101,7 @@ def test_an_endpoint_costs_by_the_month_and_a_serverless_one_nothing_idle() -> N
     assert ceiling(found) == 0.0
 
 
-def test_a_type_without_a_price_is_named_with_the_mend() -> None:
+def test_a_type_without_a_price_is_named_with_the_option_that_sets_it() -> None:
     """No guess takes a price's place."""
     found = lines("Training", {"ResourceConfig": RESOURCES}, machine="ml.new.huge")
     with pytest.raises(

@@ -22,7 +22,7 @@ def changes(**edits: Any) -> list[Change]:
 
 
 def test_equal_definitions_differ_in_nothing() -> None:
-    """Whatever the white space."""
+    """White space doesn't count."""
     document = small_definition()
     assert diff_definitions(json.dumps(document), json.dumps(document, indent=4)) == []
 
@@ -72,6 +72,6 @@ def test_arguments_of_a_job_are_compared_by_option() -> None:
 
 
 def test_a_stored_definition_that_is_no_json_is_one_line() -> None:
-    """Somebody else may have written it."""
+    """Another tool may have written it."""
     with pytest.raises(SettingError, match=r"is not JSON .* upsert the pipeline again"):
         diff_definitions("{", "{}")

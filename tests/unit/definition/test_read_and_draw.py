@@ -38,7 +38,7 @@ def test_branches_are_known() -> None:
     assert branches["Train"] is None
 
 
-def test_order_keeps_dependencies_whatever_the_document_order() -> None:
+def test_order_keeps_dependencies_in_any_document_order() -> None:
     """A step never comes before one that it needs."""
     document = small_definition()
     document["Steps"].reverse()

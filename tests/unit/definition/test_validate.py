@@ -28,7 +28,7 @@ def spec(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_users_own_aws_settings_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A profile that doesn't exist keeps nobody from checking a definition: no session is opened."""
+    """A definition can be checked with a profile that doesn't exist: no session is opened."""
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
     service_model.cache_clear()
     assert validate(json.dumps(small_definition())) == []
@@ -131,8 +131,8 @@ BROKEN: dict[str, tuple[Edit, str]] = {
         "steps wait for each other: ",
     ),
     "step that doesn't exist": (
-        lambda d: d["Steps"][0].update(DependsOn=["Nobody"]),
-        "step Score: refers to step Nobody, which does not exist",
+        lambda d: d["Steps"][0].update(DependsOn=["Absent"]),
+        "step Score: refers to step Absent, which does not exist",
     ),
     "parameter that isn't declared": (
         lambda d: spec(d)["ContainerArguments"].append(get("Parameters.Nothing")),

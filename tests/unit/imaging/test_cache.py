@@ -43,10 +43,10 @@ def environ(folder: Path, **more: str) -> dict[str, str]:
 def take(folder: Path, key: str = KEY, **more: str) -> tuple[dict[str, Tensor], int]:
     """What another process would get, and how often it made it."""
     maker = Maker()
-    return Cache.open(environ(folder, **more)).take(key, maker, is_asked_for), maker.calls
+    return Cache.open(environ(folder, **more)).take(key, maker, is_expected), maker.calls
 
 
-def is_asked_for(tensors: Mapping[str, Tensor]) -> bool:
+def is_expected(tensors: Mapping[str, Tensor]) -> bool:
     """Whether tensors look like VALUES."""
     return {n: (t.dtype, t.shape) for n, t in tensors.items()} == {n: (t.dtype, t.shape) for n, t in VALUES.items()}
 
@@ -152,7 +152,7 @@ def no_metadata(path: Path) -> None:
 
 
 def other_tensors(path: Path) -> None:
-    """A sound entry of this name, whose tensors are not those asked for."""
+    """A sound entry of this name with other tensors than requested."""
     wrong = {"image": VALUES["image"].int(), "label": VALUES["label"]}
     path.unlink()
     Cache.open(environ(path.parent)).take(path.stem, lambda: wrong)
@@ -177,7 +177,7 @@ def folder(path: Path) -> None:
 
 
 def fifo(path: Path) -> None:
-    """A pipe that nobody writes to."""
+    """A pipe without a writer."""
     path.unlink()
     os.mkfifo(path)
 
@@ -209,7 +209,7 @@ def test_what_cannot_be_trusted_is_made_again(
 
 
 def test_a_full_folder_in_an_entrys_place_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody's files are removed: the data stays in memory, and other entries are written as ever."""
+    """No file of others is removed: the data stays in memory, and other entries are written as ever."""
     (tmp_path / f"{KEY}.safetensors" / "mine").mkdir(parents=True)
     cache, maker = Cache.open(environ(tmp_path)), Maker()
     assert_values(cache.take(KEY, maker))
@@ -243,7 +243,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, the data stays in memory, and nothing half-written is left; what was there goes on being used."""
+    """One line, the data stays in memory, and nothing half-written is left; what was there is still used."""
     small, maker = {"label": VALUES["label"]}, Maker({"image": torch.ones(100_000)})
     cache = Cache.open(environ(tmp_path))
     cache.take(KEY, lambda: small)
@@ -307,12 +307,12 @@ def test_the_least_recently_used_go(tmp_path: Path) -> None:
     kept = {path.stem for path in tmp_path.glob("*.safetensors")}
     assert kept == {keys[0], keys[2], keys[3]}
     assert (tmp_path / "notes.txt").exists()
-    # Who has it mapped goes on reading it.
+    # A process that has the file mapped can still read it.
     assert bool((mapped == 1).all())
 
 
 def test_a_running_jobs_own_data_stays(tmp_path: Path) -> None:
-    """A limit below what one job needs would else make its data anew for ever."""
+    """A limit below what one job needs would otherwise prepare its data again and again."""
     cache, maker = Cache.open(environ(tmp_path, MEDLOOP_CACHE_GB="0.0015")), Maker()
     for number in range(4):
         cache.take(make_key(number), big(number))
@@ -358,7 +358,7 @@ def test_processes_of_one_launch_share_a_temporary_folder(monkeypatch: pytest.Mo
 
 
 def test_in_a_warm_pool_the_volume_that_outlives_the_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where the service mounts one, and nothing else is asked for."""
+    """Where the service mounts one, if no other is requested."""
     monkeypatch.setenv("ML_ROOT", str(tmp_path))
     volume = tmp_path / "sagemaker" / "warmpoolcache"
     volume.mkdir(parents=True)

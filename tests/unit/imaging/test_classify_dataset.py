@@ -68,7 +68,7 @@ def test_a_second_run_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert fit_rule(again, SETTINGS) == fit_rule(images, SETTINGS)
 
 
-def test_a_new_image_makes_one_shard_anew(tmp_path: Path) -> None:
+def test_a_new_image_rewrites_one_shard(tmp_path: Path) -> None:
     """The others are found again."""
     root = write_classes(tmp_path / "a", 70)
     before = len(load(root, tmp_path / "cache").shards)

@@ -35,7 +35,7 @@ def test_png_keeps_its_pixels(tmp_path: Path, pixels: np.ndarray) -> None:
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    """A photograph that says it lies on its side is turned upright."""
+    """A photograph with an orientation tag is turned upright."""
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to the right
     Image.fromarray(GREY).save(tmp_path / "turned.png", exif=exif)
@@ -119,7 +119,7 @@ def _tiff(path: Path) -> None:
     ],
 )
 def test_refused(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
-    """What is no sound image is refused in one line that begins with its name; its reason names nobody."""
+    """What is no sound image is refused in one line that begins with its name; its reason names no patient."""
     path = tmp_path / "Hans Müller.png"
     make(path)
 

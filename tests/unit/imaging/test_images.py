@@ -100,7 +100,7 @@ def test_augmentation_repeats_with_its_seed() -> None:
 
 
 def test_an_image_depends_on_nothing_but_itself() -> None:
-    """The same result whatever else the batch holds, to a reduction's rounding."""
+    """The same result with any other images in the batch, to a reduction's rounding."""
     images = torch.rand(9, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     together = augment(images, flips=True)
     for samples in ([3], [7, 3], [8, 0, 2]):

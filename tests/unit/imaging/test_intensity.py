@@ -16,7 +16,7 @@ LABEL = (RNG.random((8, 9, 10)) < 0.3).astype(np.uint8)
 
 
 def test_zscore() -> None:
-    """Z-score is the volume's own: mean 0, standard deviation 1, whatever the unit."""
+    """Z-score is the volume's own: mean 0, standard deviation 1, in any unit."""
     scaled = intensity.scale(VOXELS, Intensity(rule="zscore"))
     np.testing.assert_allclose(scaled, (VOXELS - VOXELS.mean()) / VOXELS.std(), atol=1e-5)
     np.testing.assert_allclose(intensity.scale(VOXELS * 7.0 + 1000, Intensity(rule="zscore")), scaled, atol=1e-4)

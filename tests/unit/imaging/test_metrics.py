@@ -111,7 +111,7 @@ def test_lesions_equal_a_walk(seed: int) -> None:
 
 
 def test_lesions_by_hand() -> None:
-    """Voxels that share a corner are one lesion; one beside a prediction, but not in it, is missed."""
+    """Voxels that share a corner are one lesion; one next to a prediction, but not in it, is missed."""
     truth = mask_of((1, 1, 1), (2, 2, 2), (6, 6, 6))
     prediction = mask_of((2, 2, 2), (6, 6, 7), (9, 1, 1))
     assert lesions(truth, prediction) == Lesions(num_true=2, num_missed=1, num_predicted=3, num_false=2)

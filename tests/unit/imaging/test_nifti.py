@@ -49,7 +49,7 @@ def test_scale_and_trailing_axes(tmp_path: Path) -> None:
     ids=["mm", "meter", "micron", "none", "no code of the format"],
 )
 def test_lengths_are_read_in_mm(tmp_path: Path, code: int, unit: str, factor: float) -> None:
-    """Whatever unit the header tells; where it tells none, its numbers are left as they are."""
+    """In any unit of the header; if the header has no unit, its numbers stay unchanged."""
     image = nib.Nifti1Image(VOXELS, AFFINE)
     image.header["xyzt_units"] = code
     path = tmp_path / "a.nii.gz"
@@ -148,7 +148,7 @@ def _nan(path: Path) -> None:
     ],
 )
 def test_refused(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
-    """Whatever is wrong, it is one line that begins with the file's name."""
+    """Every error is one line that begins with the file's name."""
     path = tmp_path / "img.nii.gz"
     make(path)
 

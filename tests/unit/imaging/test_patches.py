@@ -11,7 +11,7 @@ from medloop.imaging.volumes import Shape
 
 
 def volume(shape: Shape, *foreground: tuple[Shape, int], patch: Shape) -> TrainingVolume:
-    """A volume whose image holds each voxel's number, and whose label is zero but for some voxels."""
+    """A volume whose image holds each voxel's number, and whose label is zero except at some voxels."""
     label = torch.zeros(shape, dtype=torch.uint8)
     for index, value in foreground:
         label[index] = value
@@ -31,7 +31,7 @@ def centre(labels: Tensor) -> Tensor:
 
 
 def test_foreground_ratio() -> None:
-    """Patches centre on foreground at the asked rate, each class alike, however few voxels it has."""
+    """Patches centre on foreground at the given rate, each class alike, however few voxels it has."""
     cube = [((x, y, z), 1) for x in range(18, 22) for y in range(18, 22) for z in range(18, 22)]
     source = volume((40, 40, 40), *cube, ((10, 12, 30), 2), patch=(8, 8, 8))
     values = centre(batch(PatchSampler([source], (8, 8, 8), 1200, 0.6))[1])
@@ -89,7 +89,7 @@ def test_candidates_depend_on_seed_and_content() -> None:
     assert len(first) == FOREGROUND_VOXELS
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    # All but the first voxel, and all but the last: as many, and the same ones kept but for the content.
+    # All but the first voxel, and all but the last: as many, and the same ones are kept unless the content counts.
     label[0, 0, 0] = 0
     without_first = training_volume(image, label, (4, 4, 4), 0).centres[0]
     without_last = training_volume(image, label.flip(0, 1, 2), (4, 4, 4), 0).centres[0]
@@ -112,7 +112,7 @@ def test_an_epoch_visits_all() -> None:
 
 
 def test_a_sample_depends_on_nothing_but_itself() -> None:
-    """The same patch whatever else the batch holds; another in the next epoch, and another at the next visit."""
+    """The same patch with any other samples in the batch; another in the next epoch, and another at the next visit."""
     source = volume((40, 40, 40), ((20, 20, 20), 1), ((5, 5, 5), 2), patch=(8, 8, 8))
     sampler = PatchSampler([source], (8, 8, 8), 12, 0.5)
     together, _ = batch(sampler)

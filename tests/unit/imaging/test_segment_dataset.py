@@ -1,4 +1,4 @@
-"""Volumes for training: prepared once, by threads and processes together, and the same whoever prepared them."""
+"""Volumes for training: prepared once, by threads and processes together, with the same result from each."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def prepare(subjects: Subjects, cache: Cache) -> tuple[VolumePreprocessing, list
 
 
 def entries(folder: Path) -> dict[str, int]:
-    """Names and inodes: which files were written anew."""
+    """Names and inodes, which show the files that were written again."""
     return {path.name: path.stat().st_ino for path in folder.iterdir()}
 
 
@@ -80,7 +80,7 @@ def test_a_second_run_unpacks_nothing(
 def test_content_and_rule_name_what_is_kept(
     subjects: Callable[[], Subjects], cache: Callable[[], Cache], tmp_path: Path
 ) -> None:
-    """A changed file or rule is prepared anew, a renamed subject is not."""
+    """A changed file or rule is prepared again, a renamed subject is not."""
     own = subjects()
     rule = VolumePreprocessing(mode="resize", size=(8, 8, 8), spacing=None, intensity=intensity.fit(
         SegmentationHyperparameters(), []))  # fmt: skip
@@ -136,7 +136,7 @@ def test_two_processes_share_the_work(
 def test_the_first_broken_file_is_named_by_all(
     broken: tuple[int, ...], subjects: Callable[[], Subjects], cache: Callable[[], Cache]
 ) -> None:
-    """With channel, subject and file; nobody waits for ever, and threads don't change which one it is."""
+    """With channel, subject and file; no process waits for ever, and threads don't change which one it is."""
     own = subjects()
     rule = fit_preprocessing(own, SETTINGS)
     (own.folders[broken[0]] / "label.nii.gz").unlink()

@@ -146,7 +146,7 @@ def test_hostile_files(tmp_path: Path) -> None:
 
 
 def test_a_network_with_other_outputs_than_classes(tmp_path: Path) -> None:
-    """A model.json that names three classes beside a network of two is refused, not scored one class short."""
+    """A model.json that names three classes for a network of two is refused, not scored one class short."""
     write_ball(tmp_path / "scan")
     sound = predictor()
     record = sound.record.model_copy(update={"classes": ["background", "ball", "rim"]})

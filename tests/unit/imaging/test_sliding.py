@@ -1,4 +1,4 @@
-"""Sliding windows: what MONAI's give, whatever the number of windows at once."""
+"""Sliding windows: the results of MONAI's, for any number of windows at once."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_seed_changes_who_not_how_many() -> None:
 def test_known_patients_keep_their_place(
     strata: dict[str, str], more: dict[str, str], shares: dict[Split, float]
 ) -> None:
-    """New patients join, known ones stay, whatever the new ones are; no split is empty."""
+    """New patients join, known ones stay for any new patients; no split is empty."""
     before = split(strata, shares)
     grown = strata | {f"new {name}": kind for name, kind in more.items()}
     after = split(grown, shares, 7, **before)
@@ -101,7 +101,7 @@ def test_new_patients_go_where_their_stratum_lacks_most() -> None:
 
 
 def test_a_split_that_previous_leaves_empty() -> None:
-    """Test patients are gone and nobody is new: said, instead of an empty test set."""
+    """Test patients are gone and none is new: an error, instead of an empty test set."""
     strata = dict.fromkeys("abcd", "x")
     with pytest.raises(DataError, match="leaves no patient for test"):
         split(strata, FRACTIONS, 0, a="train", b="train", c="train", d="val")

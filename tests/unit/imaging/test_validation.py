@@ -82,14 +82,14 @@ def _set_units(root: Path, image: str, label: str) -> None:
 
 @pytest.mark.parametrize("units", [("mm", "micron"), ("meter", "mm"), ("mm", "unknown"), ("unknown", "mm")])
 def test_one_grid_in_two_units(tmp_path: Path, units: tuple[str, str]) -> None:
-    """Image and label lie on one grid, whatever unit each tells it in; none is taken for the other's numbers in mm."""
+    """Image and label share one grid, in any unit of each header; none is taken for the other's numbers in mm."""
     write_subjects(tmp_path)
     _set_units(tmp_path, *units)
     assert lines(check_dataset(tmp_path, "segmentation")) == []
 
 
 def test_a_grid_whose_unit_one_header_lacks(tmp_path: Path) -> None:
-    """Metres beside no unit: which of the two is right can't be known."""
+    """Metres in one file, no unit in the other: which of the two is right can't be known."""
     write_subjects(tmp_path)
     _set_units(tmp_path, "meter", "meter")
     path = tmp_path / "Müller 1" / "label.nii.gz"
@@ -134,7 +134,7 @@ def _twin_subject(root: Path) -> None:
     ],
 )
 def test_spoilt_volumes(tmp_path: Path, spoil: Callable[[Path], object], expected: str) -> None:
-    """Each fault of a segmentation data set is told first, by name."""
+    """Each fault of a segmentation data set is reported first, by name."""
     write_subjects(tmp_path)
     spoil(tmp_path)
 
@@ -158,7 +158,7 @@ def _twin_class(root: Path) -> None:
     write_image(root / "normal" / "twin.png", 0)
 
 
-def _unsplit_beside(root: Path) -> None:
+def _class_next_to_split(root: Path) -> None:
     write_image(root / "train" / "cyst" / "a.png", 500)
 
 
@@ -171,11 +171,11 @@ def _unsplit_beside(root: Path) -> None:
         (lambda root: (root / "benign").mkdir(), "benign: class folder is empty"),
         (lambda root: write_image(root / "loose.png", 9), "loose.png: is outside a class folder"),
         (_twin_class, "cyst/scan 0.png: shows the same pixels as normal/twin.png of another class"),
-        (_unsplit_beside, "cyst: is next to the folder train"),
+        (_class_next_to_split, "cyst: is next to the folder train"),
     ],
 )
 def test_spoilt_images(tmp_path: Path, spoil: Callable[[Path], object], expected: str) -> None:
-    """Each fault of a classification data set is told first, by name."""
+    """Each fault of a classification data set is reported first, by name."""
     write_classes(tmp_path)
     spoil(tmp_path)
 
@@ -193,7 +193,7 @@ def test_empty_folder(tmp_path: Path, task: Task) -> None:
 
 
 def test_one_class_and_few_patients(tmp_path: Path) -> None:
-    """One class can't be told from nothing; two patients can't fill three splits."""
+    """One class can't be classified; two patients can't fill three splits."""
     write_classes(tmp_path, classes=("cyst",))
     assert lines(check_dataset(tmp_path, "classification")) == [
         "data set: has one class only; add a folder with images of another class"
@@ -261,13 +261,13 @@ def test_presplit_folders(tmp_path: Path) -> None:
     ],
 )
 def test_hostile_patients_csv(tmp_path: Path, table: str | bytes, expected: str) -> None:
-    """A faulty table is told by column and row, and names nobody."""
+    """A faulty table is reported by column and row, without a patient's name."""
     write_classes(tmp_path)
     (tmp_path / "patients.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
 
-    told = [line for line in lines(check_dataset(tmp_path, "classification")) if line.startswith("patients.csv")]
-    assert expected in told[0]
-    assert "passwd" not in told[0]
+    problems = [line for line in lines(check_dataset(tmp_path, "classification")) if line.startswith("patients.csv")]
+    assert expected in problems[0]
+    assert "passwd" not in problems[0]
 
 
 def test_patients_csv_of_folders_and_files(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_rotation_keeps_lengths_on_anisotropic_voxels() -> None:
     assert 0 < float(angle.max()) <= MAX_ANGLE * 3**0.5 + 1e-3
 
 
-def test_no_flip_unless_asked() -> None:
+def test_no_flip_by_default() -> None:
     """Without flips left stays left: the ellipsoid's centre keeps to its own side."""
     images, labels = ellipsoids(40)
     for flips, expected in ((False, 0), (True, 1)):
@@ -81,7 +81,7 @@ def noise(count: int) -> tuple[Tensor, Tensor]:
 
 
 def test_a_sample_depends_on_nothing_but_itself() -> None:
-    """The same result whatever else the batch holds (to a reduction's rounding); another in the next epoch."""
+    """The same result with any other volumes in the batch (to a reduction's rounding); another in the next epoch."""
     images, labels = noise(16)
     together = augment(images, labels, flips=True)
     for samples in ([3], [7, 3], [15, 0, 8, 2]):

@@ -97,7 +97,7 @@ class TestResampling:
     """Images linearly, labels by the nearest voxel."""
 
     def test_labels_stay_labels(self) -> None:
-        """Whatever the new shape, no label value appears that was not there."""
+        """No label value appears that was not there, in any new shape."""
         label = torch.from_numpy(np.random.default_rng(0).choice([0, 2, 7], SHAPE).astype(np.uint8))
         for shape in [(3, 4, 5), (20, 9, 6), (1, 1, 1), (14, 18, 22)]:
             assert set(resize_label(label, shape).unique().tolist()) <= {0, 2, 7}

@@ -38,9 +38,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(400, b'{"error": "no image"}')
         if body.startswith(b"large "):
             return self.answer(200, b"x" * int(body.split()[1]))
-        told = {"word": WORD, "size": len(body), "type": self.headers["Content-Type"], "accept": self.headers["Accept"],
-                "asked": os.environ.get("ASKED"), "pid": os.getpid()}
-        self.answer(200, json.dumps(told).encode())
+        seen = {"word": WORD, "size": len(body), "type": self.headers["Content-Type"], "accept": self.headers["Accept"],
+                "setting": os.environ.get("SETTING"), "pid": os.getpid()}
+        self.answer(200, json.dumps(seen).encode())
 
     def answer(self, status, body):
         self.send_response(status)
@@ -94,16 +94,16 @@ class Hosting:
 
     def model(self, word: str, content: bytes | None = None) -> str:
         """Create a model that answers with this word; returns its name."""
-        container = {"Image": self.image, "ModelDataUrl": self.store(word, content), "Environment": {"ASKED": "yes"}}
+        container = {"Image": self.image, "ModelDataUrl": self.store(word, content), "Environment": {"SETTING": "yes"}}
         self.local.sagemaker.create_model(ModelName=word, PrimaryContainer=container, ExecutionRoleArn=ROLE_ARN)
         return word
 
     def config(self, word: str, name: str | None = None, variant: dict[str, Any] | None = None, **more: Any) -> str:
         """Create a configuration of one variant; returns its name."""
-        asked = variant or {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+        fields = variant or {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
         self.local.sagemaker.create_endpoint_config(
             EndpointConfigName=name or word,
-            ProductionVariants=[{"VariantName": "AllTraffic", "ModelName": word, **asked}],
+            ProductionVariants=[{"VariantName": "AllTraffic", "ModelName": word, **fields}],
             **more,
         )
         return name or word

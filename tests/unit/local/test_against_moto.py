@@ -131,7 +131,7 @@ def answers(calls: list[Callable[[], Any]]) -> list[Any]:
 
 @pytest.mark.parametrize("script", [_pipelines, _registry, _objects, _hosting])
 def test_local_backend_answers_as_moto_does(local: Any, monkeypatch: pytest.MonkeyPatch, script: Any) -> None:
-    """Error codes agree; a response has moto's fields, but for those that moto fills with nothing or adds."""
+    """Error codes agree; a response has moto's fields, except those that moto leaves empty or adds."""
     from moto import mock_aws
 
     ours = answers(script(local.sagemaker, local.s3))

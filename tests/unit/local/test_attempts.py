@@ -104,7 +104,7 @@ def test_attempts_end_where_the_policy_says(backend: Backend) -> None:
 
 
 def test_a_tuning_job_is_left_to_its_own_retries(backend: Backend) -> None:
-    """The service doesn't retry a Tuning step for JOB_INTERNAL_ERROR, whatever its policies say."""
+    """The service doesn't retry a Tuning step for JOB_INTERNAL_ERROR under any policy."""
     ended, record = run(backend, [failed("InternalServerError: x", JOB)], Clock(), step_type="Tuning")
     assert (ended.status, record["AttemptCount"]) == ("Failed", 1)
 
@@ -147,7 +147,7 @@ def test_stop_ends_the_wait(backend: Backend) -> None:
         (failed("InternalServerError: TargetError: db: (database is locked)"), "Step.THROTTLING"),
     ],
 )
-def test_failures_are_told_apart(result: StepResult, expected: str | None) -> None:
+def test_each_failure_has_its_exception_type(result: StepResult, expected: str | None) -> None:
     """Only faults that may be gone the next time have an exception type."""
     assert exception_type(result) == expected
 

@@ -35,7 +35,7 @@ def test_endpoint_answers_with_its_model(hosting: Hosting) -> None:
     """Model, configuration, endpoint; the request's headers and the environment reach the container."""
     hosting.endpoint("one")
     answer = json.loads(hosting.ask(b"12345", ContentType="image/png", Accept="application/json"))
-    assert (answer["word"], answer["size"], answer["asked"]) == ("one", 5, "yes")
+    assert (answer["word"], answer["size"], answer["setting"]) == ("one", 5, "yes")
     assert (answer["type"], answer["accept"]) == ("image/png", "application/json")
     described = hosting.describe()
     assert described["EndpointStatus"] == "InService"
@@ -91,21 +91,21 @@ def test_update_that_fails_leaves_the_old_model(hosting: Hosting) -> None:
 
 
 def test_endpoint_that_never_comes_up_fails(hosting: Hosting) -> None:
-    """Failed, with the reason; it can't be asked or updated, only deleted."""
+    """Failed, with the reason; it can't be invoked or updated, only deleted."""
     hosting.endpoint("broken")
     described = hosting.describe()
     assert described["EndpointStatus"] == "Failed"
     assert "the model is broken" in described["FailureReason"]
-    with pytest.raises(ClientError, match="not found") as asked:
+    with pytest.raises(ClientError, match="not found") as refusal:
         hosting.ask(b"")
-    assert code(asked) == "ValidationError"
+    assert code(refusal) == "ValidationError"
     with pytest.raises(ClientError, match="in status Failed"):
         hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName="broken")
 
 
 @pytest.mark.parametrize("victim", ["container", "supervisor", "both"])
 def test_killed_processes_come_back(hosting: Hosting, victim: str) -> None:
-    """Whatever is killed, the next invocation is answered, by one container alone."""
+    """After any kill the next invocation gets its response, from one container alone."""
     hosting.endpoint("one")
     before = json.loads(hosting.ask(b""))["pid"]
     if victim in ("supervisor", "both"):
@@ -122,7 +122,7 @@ def test_killed_processes_come_back(hosting: Hosting, victim: str) -> None:
 
 
 def test_supervisor_killed_in_an_update_is_replaced(hosting: Hosting) -> None:
-    """The next to look goes on with the update."""
+    """The next request continues the update."""
     hosting.endpoint("one")
     hosting.config(hosting.model("two"))
     hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName="two")
@@ -163,7 +163,7 @@ def test_limits_of_the_service_hold(hosting: Hosting) -> None:
 
 
 def test_an_invocation_that_takes_too_long_is_the_models_error(hosting: Hosting) -> None:
-    """As the service says it, with status 0; here after less than the service's 60 s. The endpoint goes on."""
+    """As the service says it, with status 0; here after less than the service's 60 s. The endpoint keeps running."""
     hosting.endpoint("one")
     backend = Backend.open(hosting.local.home)
     with pytest.raises(ServiceError, match="timed out") as late:
@@ -203,7 +203,7 @@ def test_serverless_limits_hold(hosting: Hosting) -> None:
 
 
 def test_asynchronous_endpoint_answers_in_s3(hosting: Hosting) -> None:
-    """The answer lies at OutputLocation, a failure at FailureLocation; a real-time call is refused."""
+    """The response is stored at OutputLocation, a failure at FailureLocation; a real-time call is refused."""
     places = {"S3OutputPath": "s3://medloop-local/async/out", "S3FailurePath": "s3://medloop-local/async/failed"}
     hosting.endpoint("one", AsyncInferenceConfig={"OutputConfig": places})
     large = hosting.store("large", b"x" * 7_000_000)

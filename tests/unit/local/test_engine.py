@@ -121,7 +121,7 @@ def test_stop_ends_all_branches_that_run(local: Any) -> None:
     wait_until(lambda: processes_of(local) == [])
 
 
-def test_killed_engine_is_told_by_the_next_reader(local: Any) -> None:
+def test_killed_engine_is_recorded_by_the_next_reader(local: Any) -> None:
     """After kill -9 of the engine, execution, step and job are Failed and its processes gone; a new run works."""
     arn = local.start([training("Train", local.image(SLEEPING))])
     pid_of_job(local)

@@ -85,7 +85,7 @@ def test_operations_answer_as_the_service(local: Local) -> None:
     assert client.list_functions()["Functions"] == []
 
 
-def test_a_handler_sees_its_bundle_alone_and_its_exception_is_told(local: Local) -> None:
+def test_a_handler_sees_its_bundle_alone_and_its_exception_is_returned(local: Local) -> None:
     """As on Lambda: errorType and errorMessage; while it is loaded, nothing of the checkout is there to import."""
     client = made(local, timeout=20)
     assert invoked(client, {"do": "loaded"}) == ([], None)

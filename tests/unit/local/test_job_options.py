@@ -1,4 +1,4 @@
-"""What a request may ask of a job beside its code: manifests, checkpoints, script mode, spot and warm pools."""
+"""Options of a job in addition to its code: manifests, checkpoints, script mode, Spot training and warm pools."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.
     ],
 )
 def test_a_broken_manifest_is_refused_without_naming_anyone(local: Local, body: Any, reason: str) -> None:
-    """Absent, empty, of another form, leading out, or listing what isn't there: entries are told by number."""
+    """Absent, empty, of another form, leading out, or listing what isn't there: entries are reported by number."""
     put(local, "raw/a", b"1")
     if body is not None:
         put(local, "m/manifest.json", body)

@@ -72,7 +72,7 @@ def test_processing_job_gets_the_contract(local: Any, tmp_path: Path, monkeypatc
         inputs={"data": reference(Home.find(local.home), folder), "model": f"s3://{BUCKET}/m/model.tar.gz"},
         outputs={"out": f"s3://{BUCKET}/out"},
         arguments=["--where", "/opt/ml/processing/input/data", "--text", "an /optical/opt/ml"],
-        request={"Environment": {"ASKED": "/opt/ml/x"}},
+        request={"Environment": {"SETTING": "/opt/ml/x"}},
     )
     found, job = run_one(local, step)
     assert (found["StepStatus"], job["ProcessingJobStatus"]) == ("Succeeded", "Completed")
@@ -83,7 +83,7 @@ def test_processing_job_gets_the_contract(local: Any, tmp_path: Path, monkeypatc
     assert seen["files"]["processing/input/model/model.tar.gz"] == "m"
     assert json.loads(seen["files"]["config/resourceconfig.json"])["hosts"] == ["algo-1"]
     assert json.loads(seen["files"]["config/processingjobconfig.json"])["ProcessingJobName"] == job["ProcessingJobName"]
-    assert seen["env"]["ASKED"] == f"{root}/x"
+    assert seen["env"]["SETTING"] == f"{root}/x"
     assert not {"AWS_SECRET_ACCESS_KEY", "MY_OWN", "MEDLOOP_HOME"} & set(seen["env"])
     assert seen["env"]["OMP_WAIT_POLICY"] == "passive"
     assert not list((local.home / "jobs").iterdir())
@@ -135,20 +135,20 @@ for score in (0.25, 0.5):
 
 
 def test_training_jobs_share_a_cache(local: Any) -> None:
-    """One folder for all of them, which a job may write and nobody else may read; what the request names wins."""
+    """One folder for all of them, which a job may write and no other user may read; what the request names wins."""
     code = (
         "import os, pathlib\n"
         "cache = pathlib.Path(os.environ['MEDLOOP_CACHE_DIR'])\n"
         "(cache / 'entry').open('a').write('x')\n"
         "print('cache:', cache, oct(cache.stat().st_mode)[-3:], (cache / 'entry').read_text())\n" + WEIGHTS
     )
-    own, asked = local.home / "cache", local.home / "other"
+    own, requested = local.home / "cache", local.home / "other"
     for expected in ("x", "xx"):
         _, job = run_one(local, training("Train", local.image(code)))
         assert f"cache: {own} 700 {expected}" in log_of(local, job)
-    asked.mkdir()
-    _, job = run_one(local, training("Train", local.image(code), Environment={"MEDLOOP_CACHE_DIR": str(asked)}))
-    assert (asked / "entry").read_text() == "x"
+    requested.mkdir()
+    _, job = run_one(local, training("Train", local.image(code), Environment={"MEDLOOP_CACHE_DIR": str(requested)}))
+    assert (requested / "entry").read_text() == "x"
 
 
 WEIGHTS = 'import os; open(os.environ["ML_ROOT"] + "/model/weights", "wb").write(b"w")'
@@ -266,7 +266,7 @@ if sys.argv[1] == "parent":
 
 
 def test_job_and_its_child_can_not_change_the_users_files(local: Any, tmp_path: Path) -> None:
-    """Writing, truncating, renaming or deleting through an input, or beside it, is refused; the link itself may go."""
+    """Writing, truncating, renaming or deleting through an input, or next to it, is refused; the link itself may go."""
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "a.txt").write_text("precious")

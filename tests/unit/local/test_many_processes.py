@@ -38,11 +38,11 @@ def main():
     rank, folder = os.environ["RANK"], Path(os.environ["ML_ROOT"], "checkpoints")
     checkout = ("medloop.cloud.sessions", "medloop.local.session", "pipelines", "steps.split")
     wrong = [name for name in checkout if can_import(name)]
-    with catch_sigterm() as asked:
+    with catch_sigterm() as sigterm:
         (folder / f"rank-{rank}").write_text(f"{wrong} {os.getppid()} {os.environ['OMP_NUM_THREADS']}")
-        asked.wait()
+        sigterm.wait()
         (folder / f"saved-{rank}").touch()
-        raise Terminated("stopped; the same job goes on")
+        raise Terminated("stopped; the same job resumes")
 
 run(main, kind="training")
 """

@@ -45,7 +45,7 @@ def test_object_comes_back_as_it_was_stored(local: Any) -> None:
     assert keys(local.s3, Prefix="a b/é") == ["a b/é ü.txt"]
 
 
-def test_range_gives_the_bytes_asked_for(local: Any) -> None:
+def test_range_gives_the_requested_bytes(local: Any) -> None:
     """A Range is answered with those bytes alone; one beyond the object is refused."""
     put(local.s3, "0123456789")
     part = local.s3.get_object(Bucket=BUCKET, Key="0123456789", Range="bytes=2-4")

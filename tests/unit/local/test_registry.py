@@ -153,7 +153,7 @@ def test_card_source_and_life_cycle_are_kept(local: Any) -> None:
         local.sagemaker.update_model_package(ModelPackageArn=arn, ModelCard={"ModelCardContent": "[]"})
 
 
-def test_versions_of_all_groups_are_listed_when_asked_for(local: Any) -> None:
+def test_versions_of_all_groups_are_listed_on_request(local: Any) -> None:
     """Without a group and a type the service lists what has no versions: nothing here."""
     local.sagemaker.create_model_package_group(ModelPackageGroupName="g")
     add(local)

@@ -83,8 +83,8 @@ def states(local: Any, arn: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_retry_goes_on_from_the_failed_step(local: Any) -> None:
-    """Make keeps its job, Train runs again and is counted; a retry of a success, and the same token twice, are told."""
+def test_retry_resumes_from_the_failed_step(local: Any) -> None:
+    """Make keeps its job, Train runs again and is counted; a success can't be retried, the same token counts once."""
     arn = local.start(chain(local), PARAMETERS)
     assert "FailureReason" in local.finish(arn)
     assert states(local, arn) == {"Make": "Succeeded", "Train": "Failed"}
@@ -106,7 +106,7 @@ def test_retry_goes_on_from_the_failed_step(local: Any) -> None:
 
 @pytest.mark.slow
 def test_of_two_retries_at_once_one_is_refused(local: Any) -> None:
-    """Two people retry the same execution: one engine goes on, the other is told that it runs."""
+    """Two people retry the same execution: one engine resumes, the other retry is refused because it runs."""
     arn = local.start(chain(local), PARAMETERS)
     assert local.finish(arn)["PipelineExecutionStatus"] == "Failed"
     switch_on(local)
@@ -146,7 +146,7 @@ def test_no_retry_after_fail_nor_while_running(local: Any) -> None:
 
 @pytest.mark.slow
 def test_killed_and_stopped_executions_go_on(local: Any) -> None:
-    """After kill -9 of the engine a retry ends what it left and goes on; so does one after a stop."""
+    """After kill -9 of the engine a retry ends what it left and resumes; so does one after a stop."""
     steps = chain(local)
     steps[1]["Arguments"]["AlgorithmSpecification"]["TrainingImage"] = local.image(
         "import sys, os\nfrom pathlib import Path\n"

@@ -72,7 +72,7 @@ def test_developers_own_settings_are_not_read(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("below", ["file", "file/deeper/home"])
 def test_home_below_a_file_is_refused_by_name(tmp_path: Path, below: str) -> None:
-    """A home that can't be made is a user's error that names the path and the mend."""
+    """A home that can't be made is a user's error that names the path and the fix."""
     (tmp_path / "file").write_text("")
     with pytest.raises(TargetError, match=r"file.*MEDLOOP_HOME"):
         local_session(tmp_path / below)

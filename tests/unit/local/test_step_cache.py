@@ -31,7 +31,7 @@ PARAMETERS = [{"Name": "Word", "Type": "String", "DefaultValue": "one"}]
 
 
 def chain(local: Any, make: str = MAKE, cache: Any = CACHED) -> list[dict[str, Any]]:
-    """Make -> Train, both cached; what they make lies below their execution's id."""
+    """Make -> Train, both cached; their outputs are stored below their execution's id."""
     identifier = {"Get": "Execution.PipelineExecutionId"}
     below = {"Std:Join": {"On": "/", "Values": [f"s3://{BUCKET}/runs", identifier]}}
     first = processing(

@@ -28,7 +28,7 @@ for number in range(60):
 
 
 def writer(path: Path, name: str) -> subprocess.Popen[str]:
-    """A process that counts up in the store, and says what it was told is stored."""
+    """A process that counts up in the store, and prints each number when its write has returned."""
     return subprocess.Popen([sys.executable, "-c", WRITER, str(path), name], stdout=subprocess.PIPE, text=True)
 
 
@@ -105,7 +105,7 @@ def test_newer_database_and_no_database_are_refused_by_name(tmp_path: Path) -> N
 
 
 def test_database_that_is_damaged_behind_its_first_pages_is_refused_by_name(tmp_path: Path) -> None:
-    """What a read meets only later is a user's error too, and names the file and the mend."""
+    """What a read meets only later is a user's error too, and names the file and the fix."""
     path = tmp_path / "db"
     with Store(path).write() as write:
         write.put(Table.TAGS, "a", {"text": "x" * 20_000})
@@ -168,15 +168,15 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_writer_loses_nothing_it_was_told(tmp_path: Path) -> None:
+def test_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     """After kill -9 everything acknowledged is there, whole transactions only, and others write on."""
     process = writer(tmp_path / "db", "a")
     assert process.stdout is not None
-    told = [int(process.stdout.readline()) for _ in range(20)][-1]
+    acknowledged = [int(process.stdout.readline()) for _ in range(20)][-1]
     process.kill()
     process.wait()
     with Store(tmp_path / "db").write() as write:
         count = (write.get(Table.TAGS, "count") or {})["n"]
-        assert count > told
+        assert count > acknowledged
         assert len(write.select(Table.TAGS)) == count + 1
         assert write.get(Table.TAGS, f"a-{count - 1}") == {}

@@ -55,12 +55,12 @@ def test_every_object_gets_its_answer(hosting: Hosting) -> None:
     hosting.model("one")
     put(hosting, a=b"1", b=b"22")
     hosting.local.sagemaker.create_transform_job(
-        **request("one"), MaxConcurrentTransforms=2, Environment={"ASKED": "t"}
+        **request("one"), MaxConcurrentTransforms=2, Environment={"SETTING": "t"}
     )
     assert finished(hosting)["TransformJobStatus"] == "Completed"
     answers = [json.loads(hosting.local.read(f"s3://{BUCKET}/out/x/{name}.png.out")) for name in "ab"]
     assert [answer["size"] for answer in answers] == [1, 2]
-    assert {(answer["type"], answer["asked"]) for answer in answers} == {("image/png", "t")}
+    assert {(answer["type"], answer["setting"]) for answer in answers} == {("image/png", "t")}
     (listed,) = hosting.local.sagemaker.list_transform_jobs()["TransformJobSummaries"]
     assert listed["TransformJobArn"].endswith(":transform-job/t")
 

@@ -131,7 +131,7 @@ def test_one_parallel_job_and_one_seed_give_the_same_trials(local: Local, strate
 
 
 def test_parallel_jobs_really_run_at_once_and_repeat_too(local: Local) -> None:
-    """Two jobs of a round overlap; rounds are told in trial order, so the seed repeats them."""
+    """Two jobs of a round overlap; rounds are reported in trial order, so the seed repeats them."""
     image = local.image(SCORER)
     for name in ("first", "second"):
         tune(local, request(image, name, parallel=2, jobs=4, static={"pause": "0.2"}))
@@ -141,7 +141,7 @@ def test_parallel_jobs_really_run_at_once_and_repeat_too(local: Local) -> None:
 
 
 def test_a_grid_is_tried_whole(local: Local) -> None:
-    """Every combination once, without being told their number."""
+    """Every combination once, without a given number of jobs."""
     ranges = {"CategoricalParameterRanges": [FILTERS, {"Name": "rate", "Values": ["0.1", "0.01"]}]}
     tune(local, request(local.image(SCORER), Strategy="Grid", jobs=None, ranges=ranges))
     tried = sorted((t["TunedHyperParameters"]["filters"], t["TunedHyperParameters"]["rate"]) for t in trials(local))
@@ -244,7 +244,7 @@ def process_of(local: Local, arn: str) -> int:
     return int(process.pid)
 
 
-def test_a_tuning_whose_process_was_killed_is_told_so(local: Local) -> None:
+def test_a_tuning_with_a_killed_process_fails(local: Local) -> None:
     """Its trials' processes end with it."""
     local.sagemaker.create_hyper_parameter_tuning_job(**request(local.image(SCORER), static={"pause": "60"}))
     wait_until(lambda: [t for t in trials(local) if "TrainingStartTime" in t])
@@ -269,7 +269,7 @@ REFUSED = {
     ),
     "no number": ({"ranges": {"IntegerParameterRanges": [{**RATE, "MinValue": "x"}]}}, "MinValue 'x' is not of type"),
     "upside down": ({"ranges": {"ContinuousParameterRanges": [{**RATE, "MinValue": "9"}]}}, "greater than MaxValue"),
-    "an unknown parent": ({"warm": ["nobody"]}, "can't find a tuning job with name nobody"),
+    "an unknown parent": ({"warm": ["absent"]}, "can't find a tuning job with name absent"),
     "no ranges": ({"ranges": {}}, "at least one hyperparameter"),
 }
 
@@ -330,7 +330,7 @@ def test_stopping_an_execution_stops_its_tuning(local: Local) -> None:
 
 @pytest.mark.slow
 def test_a_killed_engine_ends_its_tuning_and_a_retry_runs_it_again(local: Local) -> None:
-    """Nothing is left running, and the execution goes on with a new tuning job."""
+    """Nothing is left running, and the execution resumes with a new tuning job."""
     arn = local.start([tuning_step(local.image(SCORER), jobs=2, static={"pause": "1.5"})])
     wait_until(lambda: local.steps(arn).get("Tune", {}).get("Metadata"))
     name = local.steps(arn)["Tune"]["Metadata"]["TuningJob"]["Arn"].rpartition("/")[2]
