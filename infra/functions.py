@@ -33,7 +33,7 @@ INTERFACE_ACTIONS = [
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What functions and state machines share.
+    """Resources that functions and state machines share.
 
     Args:
         key: Encrypts logs, functions' environment and executions.

@@ -1,4 +1,4 @@
-"""What can be chosen about the deployment: one YAML file, and single values laid over it.
+"""Settings of the deployment: one YAML file, and single values laid over it.
 
 settings.yaml <- MEDLOOP_INFRA_<SECTION>__<FIELD>=value <- -c section.field=value (CDK's context)
 """

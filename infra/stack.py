@@ -176,7 +176,7 @@ class MedloopStack(cdk.Stack):
         )
 
     def _put_outputs(self) -> None:
-        """What medloop's command line reads, as variables, and what is given it as settings (infra/outputs.py)."""
+        """Outputs that medloop's command line reads as variables, or gets as settings (infra/outputs.py)."""
         execution = self.execution
         outputs = {
             "MedloopBucket": (self.storage.artefacts.bucket_name, "the artefact bucket"),

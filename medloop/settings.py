@@ -112,7 +112,7 @@ class Resolved:
 
     @property
     def facts(self) -> Facts:
-        """What follows from the settings."""
+        """Facts that follow from the settings."""
         return self.spec.facts(self.settings)
 
 
@@ -364,7 +364,7 @@ def _names(model: type[BaseModel]) -> list[str]:
 
 
 def _siblings(name: str, model: type[BaseModel]) -> list[str]:
-    """What the group that would hold this name does hold."""
+    """Names in the group that would contain this name."""
     parent = name.rpartition(".")[0]
     prefix = f"{parent}." if parent else ""
     inside = (path.removeprefix(prefix).partition(".")[0] for path in setting_paths(model) if path.startswith(prefix))

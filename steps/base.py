@@ -1,4 +1,4 @@
-"""What the settings of every step build on."""
+"""Base classes and types of every step's settings."""
 
 from __future__ import annotations
 

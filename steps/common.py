@@ -1,4 +1,4 @@
-"""What every step shares: the build's context, places for outputs, retries, caching, tags.
+"""Parts that every step shares: the build's context, places for outputs, retries, caching, tags.
 
 The SDK is imported inside functions: it takes seconds, and settings must be readable without it.
 """

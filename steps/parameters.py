@@ -51,7 +51,7 @@ PARAMETERS = (
 def facts(
     split: SplitSettings, tune: TuneSettings, registration: RegisterSettings, labels: Sequence[str] | None = None
 ) -> Facts:
-    """What follows from a pipeline's settings for those who start it.
+    """Facts that follow from a pipeline's settings, for its start.
 
     Args:
         split: How patients are divided.

@@ -118,7 +118,7 @@ def _model_metrics(evaluate: ProcessingStep) -> dict[str, Any]:
 
 
 def _metadata(context: Context, split: ProcessingStep, evaluate: ProcessingStep) -> dict[str, Any]:
-    """What leads from the version back to its data, code and evidence; values of 256 characters at most."""
+    """Metadata that lead from the version back to its data, code and evidence; values of 256 characters at most."""
     from sagemaker.core.workflow.execution_variables import ExecutionVariables
 
     return {

@@ -47,7 +47,7 @@ def source_code(context: Context, container: str) -> SourceCode:
 
 
 def environment() -> dict[str, str]:
-    """What a container's Dockerfile says by ENV."""
+    """Environment variables that a container's Dockerfile sets by ENV."""
     return {"PYTHONPATH": paths.SCRIPT_CODE, "PYTHONUNBUFFERED": "1"}
 
 

@@ -32,7 +32,7 @@ MAX_ARGUMENT = 256
 
 
 class DataSettings(Settings):
-    """What a segmentation data set is."""
+    """Labels of a segmentation data set."""
 
     labels: Annotated[list[str], Field(min_length=2)] | None = None
     """Structure by label value, the background first; None names them by their values."""

@@ -34,7 +34,7 @@ SETTLED, FORGOTTEN = timedelta(hours=4), timedelta(days=7)
 
 
 def check(group: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
-    """What a person is to know of a group's versions and endpoints.
+    """Find the problems of a group's versions and endpoints.
 
     Reported are, for any of the stack's endpoints: a version that is served and not Approved, an endpoint that serves a
     version and isn't in service. And of the newest Approved version, in the week after its approval, that it isn't
@@ -59,7 +59,7 @@ def check(group: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any
 
 
 def _find_problem(name: str, group: str, approved: set[int], sagemaker: SageMakerClient) -> dict[str, Any] | None:
-    """What is wrong with an endpoint that serves one of the group's versions; None of any other."""
+    """Problem of an endpoint that serves one of the group's versions; None for any other endpoint."""
     found = describe_endpoint(sagemaker, name)
     served = found and version_of_config(found["EndpointConfigName"], group)
     if not found or not served or found["EndpointStatus"] in IN_PROGRESS:

@@ -1,4 +1,4 @@
-"""What follows from a model package's change of state.
+"""Plan the actions after a model package's change of state.
 
 An event only says that something changed; it may come twice, late, or after a newer one. So the answer is made of what
 the registry and the endpoint say now: the newest Approved version shall be served. The requests are those of
@@ -64,13 +64,13 @@ class Place:
 
     @classmethod
     def read(cls, text: str) -> Place:
-        """Of the function's environment."""
+        """Read the place from the function's environment."""
         document = json.loads(text)
         return cls(**{**document, "hosting": Hosting(**document["hosting"])})
 
 
 def plan(arn: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
-    """What is to be done now that this version's state has changed.
+    """Plan the action after a change of this version's state.
 
     Args:
         arn: The version's ARN.
@@ -106,7 +106,7 @@ def _withdrawn(package: Mapping[str, Any], place: Place, sagemaker: SageMakerCli
 
 
 def converge(package: Mapping[str, Any], place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
-    """What makes the endpoint serve the newest Approved version."""
+    """Plan the action that makes the endpoint serve the newest Approved version."""
     model, name = name_of(package), endpoint_of(package)
     undone = f"{model} is approved and not deployed"
     if name not in place.endpoints:
@@ -211,7 +211,7 @@ def _scaling(place: Place, name: str) -> dict[str, Any]:
 
 
 def _decision(package: Mapping[str, Any]) -> str:
-    """What names the decision in force.
+    """Name of the current decision.
 
     `medloop models approve` records one; the console doesn't, and leaves an earlier one's name: so the time, too.
     """
@@ -308,7 +308,7 @@ def tell(what: str, reason: str) -> dict[str, Any]:
 
 
 def answered(action: str, reason: str, config: str = "") -> dict[str, Any]:
-    """What the state machine decides by."""
+    """Response of the function, from which the state machine decides."""
     return {"action": action, "reason": reason, "config": config}
 
 

@@ -1,4 +1,4 @@
-"""What operations see: a dashboard, alarms with a runbook entry each, budget, cost anomalies, and the trail."""
+"""Monitoring for operations: a dashboard, alarms with a runbook entry each, budget, cost anomalies, and the trail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job asks of MLflow: write a run, and the artefacts, models and evaluations that belong to it."""
+"""Actions that a job requests of MLflow: write a run, and the artefacts, models and evaluations that belong to it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def checkout_commit(root: Path = REPOSITORY) -> str:
 
 
 def _git(root: Path, *words: str) -> str | None:
-    """What git prints; None where there is no git, or it fails."""
+    """Run git and return its output; None if git is missing or fails."""
     try:
         command = ["git", "-C", str(root), *words]
         found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603

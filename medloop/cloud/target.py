@@ -123,7 +123,7 @@ class Target:
 
 
 def _quieten_sdk(region: str) -> None:
-    """What the SDK must find before its import: a region, no IAM simulation, and no permission to chatter."""
+    """Set what the SDK reads at its import: a region, no IAM simulation, and errors as the only log level."""
     os.environ.setdefault("AWS_DEFAULT_REGION", region)
     os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
     for logger in ("sagemaker", "sagemaker.config", "sagemaker.core", "sagemaker.train", "sagemaker.mlops", "botocore"):

@@ -38,7 +38,7 @@ _ABSENT = {"404", "NoSuchKey", "NotFound", "ResourceNotFound", "ResourceNotFound
 
 @dataclass(frozen=True)
 class UpsertResult:
-    """What an upsert did."""
+    """Result of an upsert."""
 
     name: str
     arn: str

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class DemoTask(StrEnum):
-    """What to demonstrate."""
+    """Task to demonstrate."""
 
     all = "all"
     classification = "classification"

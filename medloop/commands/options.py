@@ -36,7 +36,7 @@ class TargetChoice(StrEnum):
 
 
 class TaskChoice(StrEnum):
-    """What a data set is for."""
+    """Task of a data set."""
 
     classification = "classification"
     segmentation = "segmentation"
@@ -62,7 +62,7 @@ def _build(target: Target, resolved: Resolved) -> str:
 
 @dataclass(frozen=True)
 class Services:
-    """What a command needs from outside; tests give their own.
+    """Services that a command calls; tests pass their own.
 
     Args:
         open_target: Name and home folder to a Target.

@@ -1,4 +1,4 @@
-"""What the command line prints: results on stdout, progress and errors on stderr.
+"""Output of the command line: results on stdout, progress and errors on stderr.
 
 `--json` prints one JSON document on stdout and nothing else there. Where stdout is no terminal, lines are never wrapped
 and nothing is cut, so that an ARN survives a pipe.

@@ -45,7 +45,7 @@ class Score(_Record):
 
 
 class Gate(_Record):
-    """What the pipeline's condition step compares; always finite."""
+    """Values that the pipeline's condition step compares; always finite."""
 
     score: float = Field(ge=0, le=1)
     margin: float = Field(ge=0, description="How much worse than the champion is still not worse, set in advance")
@@ -193,7 +193,7 @@ class SeenPatients(_Record):
 
 
 class Data(_Record):
-    """What was scored."""
+    """Data that was scored."""
 
     split_digest: str = Field(description="split.json's digest of the data")
     training_digest: str = Field(description="The digest of the data that the model was trained on")

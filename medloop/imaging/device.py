@@ -25,7 +25,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def best_precision(device: torch.device, precision: Precision) -> Literal["fp32", "bf16", "fp16"]:
-    """What `auto` means: bf16 on a GPU that computes in it, fp16 on another, fp32 on the CPU."""
+    """Resolve `auto`: bf16 on a GPU that computes in it, fp16 on another, fp32 on the CPU."""
     if precision != "auto":
         return precision
     if device.type != "cuda":

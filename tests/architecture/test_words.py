@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import ROOT
+from tests.architecture.source import ROOT, python_files
 
 PLACES = (
     *("README.md", "CHANGELOG.md", "Makefile", "docs", "benchmarks", "tests"),
@@ -76,6 +78,24 @@ def test_a_banned_word_is_found_in_a_name() -> None:
     pattern = re.compile(r"(?<![a-z])(?:mend)(?![a-z])", re.IGNORECASE)
     assert pattern.search("def mend_it")
     assert not pattern.search("amendment")
+
+
+def docstrings(path: Path) -> Iterator[tuple[str, str]]:
+    """Names and docstrings of a file's module, classes, functions and methods."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield getattr(node, "name", "module"), ast.get_docstring(node) or ""
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    """A docstring that begins with "Of" or "What" leaves out its noun."""
+    named = [
+        f"{path.relative_to(ROOT)} {name}: {text.splitlines()[0]}"
+        for path in python_files("medloop", "steps", "pipelines", "containers", "infra")
+        for name, text in docstrings(path)
+        if text.startswith(("Of ", "What "))
+    ]
+    assert named == []
 
 
 def test_the_glossary_names_files_that_exist() -> None:

@@ -73,7 +73,7 @@ class View:
 
     @property
     def failures(self) -> list[tuple[str, str]]:
-        """What went wrong, the step that ended the execution first: names and reasons; its own has no name."""
+        """Names and reasons of failures, the step that ended the execution first; the execution's own has no name."""
         ended_by = failed_step(self.execution)
         parts = sorted((p for p in self.parts if p.step.status == "Failed"), key=lambda p: p.step is not ended_by)
         found = [(part.step.name, _first_line(part.reason) or "no reason was given") for part in parts]
@@ -170,7 +170,7 @@ def _evidence(target: Target, home: Path, uri: str) -> Evidence | None:
 
 
 def _first_line(text: str) -> str:
-    """What a reader needs first; a traceback behind it stands with the step."""
+    """First line of a reason; a traceback after it is shown with the step."""
     return text.strip().partition("\n")[0]
 
 

@@ -89,7 +89,7 @@ def require_approved(package: Mapping[str, Any], flags: str = "") -> str:
 
 
 def default_hosting(package: Mapping[str, Any], preset: str | None = None, sets: tuple[str, ...] = ()) -> Hosting:
-    """What the settings of the version's pipeline say (`deploy`, `network`).
+    """Hosting by the settings of the version's pipeline (`deploy`, `network`).
 
     Raises:
         SettingError: A setting can't be used.

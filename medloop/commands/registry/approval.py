@@ -170,7 +170,7 @@ def _require_decidable(package: Mapping[str, Any]) -> None:
 
 
 def _doubts(package: Mapping[str, Any], status: Status) -> list[str]:
-    """What an approver should know before this decision, each a sentence; nothing for a version that waits."""
+    """Warnings to an approver before this decision, each a sentence; none for a version that waits."""
     doubts, name = [], name_of(package)
     before, known = package.get("ModelApprovalStatus"), current_decision(package)
     decided = str(known) if known else f"{before}: {package.get('ApprovalDescription') or 'no reason was recorded'}"

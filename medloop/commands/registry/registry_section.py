@@ -1,4 +1,4 @@
-"""What the registry knows of a version, as the part of its page that no job could write: decisions, execution, cost.
+"""A version's registry section, the part of its page that no job could write: decisions, execution, cost.
 
 Every text is escaped; the markup is the report's own (`section`, `table.facts`), so that its style sheet draws it.
 """
