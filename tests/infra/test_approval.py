@@ -410,7 +410,7 @@ def test_an_approval_without_an_event_is_reported_and_not_deployed(account: Worl
 
 
 @pytest.mark.parametrize("hours", [1, 24 * 8])
-def test_an_approval_of_this_hour_or_of_last_week_is_not_reported(account: World, hours: float) -> None:
+def test_an_approval_of_this_hour_or_older_than_a_week_is_not_reported(account: World, hours: float) -> None:
     """A deployment takes hours; and an endpoint that was deleted on purpose isn't reported every day for ever."""
     approve_unheard(account, hours)
     assert check(account) == []

@@ -312,7 +312,7 @@ def test_the_least_recently_used_go(tmp_path: Path) -> None:
 
 
 def test_a_running_jobs_own_data_stays(tmp_path: Path) -> None:
-    """A limit below what one job needs would otherwise prepare its data again and again."""
+    """A limit below what one job needs would otherwise make it prepare its data again and again."""
     cache, maker = Cache.open(environ(tmp_path, MEDLOOP_CACHE_GB="0.0015")), Maker()
     for number in range(4):
         cache.take(make_key(number), big(number))
