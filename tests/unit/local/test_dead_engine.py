@@ -81,7 +81,7 @@ def test_a_completed_job_is_taken_over(backend: Backend, metadata: Document) -> 
 
 @pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA)
 def test_a_job_that_its_runner_judges_is_not_taken_over(backend: Backend, metadata: Document) -> None:
-    """A check whose violations nobody read hasn't passed: the step fails, and a retry runs it again."""
+    """A check with violations that were never read hasn't passed: the step fails, and a retry runs it again."""
     put_job(backend, PROCESSING, "job", "Completed")
     step = reaped(backend, put_execution(backend, Metadata=metadata, _job_decides=False))
     assert (step["StepStatus"], step["FailureReason"]) == ("Failed", executions.ENGINE_DIED)
