@@ -158,19 +158,19 @@ def invoke(
     _show(call.services, answer, out)
 
 
-def _show(opened: Services, answer: Prediction, out: Path | None) -> None:
-    summary = answer.summary
+def _show(services: Services, response: Prediction, out: Path | None) -> None:
+    summary = response.summary
     if "probabilities" in summary:
         ranked = sorted(summary["probabilities"].items(), key=lambda pair: -pair[1])
-        print_table(opened.out, ("class", "probability"), ranked)
+        print_table(services.out, ("class", "probability"), ranked)
     elif "volumes" in summary:
-        print_table(opened.out, ("structure", f"volume ({summary['unit']})"), list(summary["volumes"].items()))
+        print_table(services.out, ("structure", f"volume ({summary['unit']})"), list(summary["volumes"].items()))
     elif summary:
-        print_table(opened.out, ("", ""), list(summary.items()))
+        print_table(services.out, ("", ""), list(summary.items()))
     if out is not None:
-        say(opened.out, str(out))
+        say(services.out, str(out))
     elif not summary:
-        say(opened.err, f"the answer has {len(answer.body)} bytes and is no JSON; give --out FILE to keep it")
+        say(services.err, f"the response has {len(response.body)} bytes and is no JSON; give --out FILE to keep it")
 
 
 @app.command()

@@ -96,22 +96,22 @@ class _Choices:
     deploy: bool = False
 
 
-def _decide(opened: Services, status: Status, model: str, reason: str, choices: _Choices) -> None:
-    place = opened.target(choices.target, choices.home)
-    sagemaker = place.boto.client("sagemaker")
+def _decide(services: Services, status: Status, model: str, reason: str, choices: _Choices) -> None:
+    target = services.target(choices.target, choices.home)
+    sagemaker = target.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
-    decision = decide(place, package, status, approver_of(place, choices.who), reason)
+    decision = decide(target, package, status, approver_of(target, choices.who), reason)
     for doubt in _doubts(package, status):
-        _confirm(opened, doubt, choices.yes)
+        _confirm(services, doubt, choices.yes)
     recorded = record(sagemaker, package, decision)
     options, document = flags(choices.target, usable_home(choices.home)), _document(package, recorded)
     stands = recorded.current.status == status
     if not choices.json:
-        _report(opened, package, recorded)
+        _report(services, package, recorded)
     if stands and choices.deploy:
-        document["endpoint"] = _deploy(opened, place, package, options, quiet=choices.json)
+        document["endpoint"] = _deploy(services, target, package, options, quiet=choices.json)
     elif stands and status == "Approved":
-        say(opened.err, f"deploy it: medloop endpoints deploy {name_of(package)}{options}")
+        say(services.err, f"deploy it: medloop endpoints deploy {name_of(package)}{options}")
     if choices.json:
         print_json(document)
     if not stands:
@@ -122,17 +122,17 @@ def _decide(opened: Services, status: Status, model: str, reason: str, choices: 
         )
 
 
-def _deploy(opened: Services, place: Target, package: Mapping[str, Any], options: str, *, quiet: bool) -> str:
+def _deploy(services: Services, target: Target, package: Mapping[str, Any], options: str, *, quiet: bool) -> str:
     """Serve the version; returns the endpoint's name. The approval is recorded even if the deployment fails."""
     from medloop.commands.hosting.deployment import deploy_model
 
-    done = deploy_model(opened, place, package["ModelPackageArn"], flags=options)
+    done = deploy_model(services, target, package["ModelPackageArn"], flags=options)
     if not quiet:
-        say(opened.out, f"endpoint {done.endpoint} serves {done.model}: {done.action}")
+        say(services.out, f"endpoint {done.endpoint} serves {done.model}: {done.action}")
     return str(done.endpoint)
 
 
-def decide(place: Target, package: Mapping[str, Any], status: Status, who: Person, reason: str) -> Decision:
+def decide(target: Target, package: Mapping[str, Any], status: Status, who: Person, reason: str) -> Decision:
     """A decision that may be recorded; an approval only where all that it stands on holds.
 
     Raises:
@@ -141,20 +141,20 @@ def decide(place: Target, package: Mapping[str, Any], status: Status, who: Perso
     new_decision(status, who.shown, reason, package)  # A problem of the reason is reported first.
     _require_decidable(package)
     approving = status == "Approved"
-    page = require_approvable(place, package, who) if approving else read_report_file(place, package).digest
+    page = require_approvable(target, package, who) if approving else read_report_file(target, package).digest
     return new_decision(status, who.shown, reason, package, page)
 
 
-def approver_of(place: Target, given: str | None) -> Person:
+def approver_of(target: Target, given: str | None) -> Person:
     """The caller's identity on AWS; the user, or the name given, on this machine.
 
     Raises:
         UserError: A name was given on AWS, or it can't be recorded.
     """
-    if place.name == "aws":
+    if target.name == "aws":
         if given is not None:
             raise UserError("--as is for --target local; on AWS the caller's own identity is recorded")
-        return caller(place.boto.client("sts").get_caller_identity())
+        return caller(target.boto.client("sts").get_caller_identity())
     who = user_here() if given is None else " ".join(given.split())
     if not who or not who.isprintable():
         raise UserError("--as is empty or has control characters; give the approver's name")
@@ -183,13 +183,13 @@ def _doubts(package: Mapping[str, Any], status: Status) -> list[str]:
     return doubts
 
 
-def _confirm(opened: Services, doubt: str, yes: bool) -> None:
+def _confirm(services: Services, doubt: str, yes: bool) -> None:
     if yes:
-        say(opened.err, f"{doubt}; continuing (--yes)", style="yellow")
+        say(services.err, f"{doubt}; continuing (--yes)", style="yellow")
         return
-    if not (sys.stdin.isatty() and opened.err.is_terminal):
+    if not (sys.stdin.isatty() and services.err.is_terminal):
         raise UserError(f"{doubt}; nothing was changed. Give --yes to decide all the same")
-    say(opened.err, f"{doubt}.", style="yellow")
+    say(services.err, f"{doubt}.", style="yellow")
     if not typer.confirm("Decide all the same?", err=True):
         raise UserError("nothing was changed")
 
@@ -217,10 +217,10 @@ def _document(package: Mapping[str, Any], recorded: RecordedDecision) -> dict[st
     }
 
 
-def _report(opened: Services, package: Mapping[str, Any], recorded: RecordedDecision) -> None:
+def _report(services: Services, package: Mapping[str, Any], recorded: RecordedDecision) -> None:
     """Say what was decided, by others at the same time too."""
     name, decision = name_of(package), recorded.decision
     for other in recorded.others:
-        say(opened.err, f"{name} was at the same time {other}", style="yellow")
+        say(services.err, f"{name} was at the same time {other}", style="yellow")
     if recorded.current.status == decision.status:
-        say(opened.out, f"{name} is {decision.status} (was {package.get('ModelApprovalStatus')}), {decision}")
+        say(services.out, f"{name} is {decision.status} (was {package.get('ModelApprovalStatus')}), {decision}")

@@ -36,7 +36,7 @@ from medloop.local.state.home import Home
 
 if TYPE_CHECKING:
     from medloop.cloud.target import Target
-    from medloop.documents.evaluation import Score
+    from medloop.documents.evaluation import Evaluation
 
 app = typer.Typer(no_args_is_help=True, help="Registered model versions.")
 app.command("approve")(approve)
@@ -51,18 +51,18 @@ def compare(
     drawn: Annotated[bool, typer.Option("--open", help="Draw both side by side as a page, and open it.")] = False,
     out: OutOption = None,
     browser: BrowserOption = True,
-    target: TargetOption = TargetChoice.local,
+    target_choice: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
     """Compare two versions: scores, metrics, and what differs in data, code and commit."""
-    opened = services(ctx).target(target, home)
-    sagemaker = opened.boto.client("sagemaker")
+    target = services(ctx).target(target_choice, home)
+    sagemaker = target.boto.client("sagemaker")
     arns = [find_model(sagemaker, m) for m in (first, second)]
     if arns[0] == arns[1]:
         raise UserError(f"{first} is named twice; give two versions, see `medloop models list`")
     packages = [sagemaker.describe_model_package(ModelPackageName=arn) for arn in arns]
-    versions = [EvaluatedVersion(opened, package) for package in packages]
+    versions = [EvaluatedVersion(target, package) for package in packages]
     document = comparison(*versions)
     page = _draw(document, versions, usable_home(home), out) if drawn or out else None
     if json:
@@ -100,23 +100,23 @@ def open_(
     model: ModelArgument,
     out: OutOption = None,
     browser: BrowserOption = True,
-    target: TargetOption = TargetChoice.local,
+    target_choice: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
     """Show a version's page: the report, checked against its digest, with decisions, execution and model card."""
     from medloop.commands.registry.registry_section import insert_section, registry_section
 
-    opened, home = services(ctx).target(target, home), usable_home(home)
-    sagemaker = opened.boto.client("sagemaker")
+    target, home = services(ctx).target(target_choice, home), usable_home(home)
+    sagemaker = target.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
-    report = read_report_file(opened, package)
+    report = read_report_file(target, package)
     html = _checked(services(ctx), report).decode("utf-8", "replace")
     page = page_path(Home.find(home), name_of(package).replace("/", "-"), out)
-    write_page(page, insert_section(html, registry_section(opened, package, str(report.digest))))
+    write_page(page, insert_section(html, registry_section(target, package, str(report.digest))))
     if json:
         facts = {"model": name_of(package), "arn": package["ModelPackageArn"], "digest": report.digest}
-        print_json({**facts, "report": local_path(opened, home, report.uri), "page": page})
+        print_json({**facts, "report": local_path(target, home, report.uri), "page": page})
         return
     show_page(services(ctx), page, browser=browser)
 
@@ -139,20 +139,20 @@ def _checked(services: Services, report: EvidenceFile) -> bytes:
 def list_(
     ctx: typer.Context,
     group: Annotated[str | None, typer.Argument(help="Only this group's versions.")] = None,
-    target: TargetOption = TargetChoice.local,
+    target_choice: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
     """List registered versions, the newest of each group first."""
-    opened = services(ctx).target(target, home)
-    sagemaker = opened.boto.client("sagemaker")
+    target = services(ctx).target(target_choice, home)
+    sagemaker = target.boto.client("sagemaker")
     groups = [group] if group else list_groups(sagemaker)
     packages = [
         sagemaker.describe_model_package(ModelPackageName=summary["ModelPackageArn"])
         for name in groups
         for summary in list_versions(sagemaker, name)
     ]
-    rows = [_row(package, _score(services(ctx).err, opened, package)) for package in packages]
+    rows = [_row(package, _evaluation(services(ctx).err, target, package)) for package in packages]
     if json:
         print_json(rows)
         return
@@ -165,7 +165,8 @@ def list_(
     print_table(services(ctx).out, tuple(headers.values()), [[row[key] for key in headers] for row in rows])
 
 
-def _row(package: Mapping[str, Any], score: Score | None) -> dict[str, Any]:
+def _row(package: Mapping[str, Any], evaluation: Evaluation | None) -> dict[str, Any]:
+    score = evaluation.score if evaluation else None
     return {
         "model": name_of(package),
         "approval": package.get("ModelApprovalStatus"),
@@ -176,11 +177,11 @@ def _row(package: Mapping[str, Any], score: Score | None) -> dict[str, Any]:
     }
 
 
-def _score(err: Console, target: Target, package: Mapping[str, Any]) -> Score | None:
-    """A version's main score; None without an evaluation, or, with a warning, if it is malformed."""
+def _evaluation(err: Console, target: Target, package: Mapping[str, Any]) -> Evaluation | None:
+    """A version's evaluation; None without one, or, with a warning, if it is malformed."""
     uri = package_evaluation_uri(package)
     try:
-        return read_evaluation(target, uri).score if uri else None
+        return read_evaluation(target, uri) if uri else None
     except DataError as error:
         say(err, f"{name_of(package)}: {error}", style="yellow")
         return None
@@ -190,14 +191,15 @@ def _score(err: Console, target: Target, package: Mapping[str, Any]) -> Score | 
 def show(
     ctx: typer.Context,
     model: ModelArgument,
-    target: TargetOption = TargetChoice.local,
+    target_choice: TargetOption = TargetChoice.local,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
     """Show a version: score, metrics, metadata, artefact, approval."""
-    opened = services(ctx).target(target, home)
-    sagemaker = opened.boto.client("sagemaker")
-    document = _describe(opened, sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model)))
+    target = services(ctx).target(target_choice, home)
+    sagemaker = target.boto.client("sagemaker")
+    package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
+    document = _describe(target, package, _evaluation(services(ctx).err, target, package))
     if json:
         evaluation = document["evaluation"]
         print_json(document | {"evaluation": evaluation.content() if evaluation else None})
@@ -205,9 +207,7 @@ def show(
     _show(services(ctx).out, document)
 
 
-def _describe(target: Target, package: Mapping[str, Any]) -> dict[str, Any]:
-    uri = package_evaluation_uri(package)
-    evaluation = read_evaluation(target, uri) if uri else None
+def _describe(target: Target, package: Mapping[str, Any], evaluation: Evaluation | None) -> dict[str, Any]:
     containers = package.get("InferenceSpecification", {}).get("Containers", [{}])
     metadata, report = package.get("CustomerMetadataProperties", {}), read_report_file(target, package)
     return {

@@ -33,12 +33,16 @@ HOSTILE = {
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
 def test_a_malformed_evaluation_is_one_line(medloop: Any, account: Any, finished: str, content: bytes) -> None:
-    """`show` refuses it by its URI, in one line; `list` warns of it and lists the version without a score."""
+    """`show` and `list` warn of it by its URI, in one line, and give the rest of the version, without a score."""
     account.objects["s3://bucket/e/evaluation.json"] = content
-    assert medloop("models", "show", "g/1") == 2
-    assert medloop.err.startswith("error: s3://bucket/e/evaluation.json: ")
+    assert medloop("models", "show", "g/1") == 0
+    assert medloop.err.startswith("g/1: s3://bucket/e/evaluation.json: ")
     assert medloop.err.count("\n") == 1
     assert medloop.err.removesuffix("\n").isprintable()
+    assert "s3://bucket/m.tar.gz" in medloop.out
+    assert "score" not in medloop.out
+    assert medloop("models", "show", "g/1", "--json") == 0
+    assert (medloop.json["model"], medloop.json["evaluation"]) == ("g/1", None)
     assert medloop("models", "list", "--json") == 0
     assert medloop.json[0]["score"] is None
     assert "g/1: s3://bucket/e/evaluation.json: " in medloop.err
