@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medloop.documents.champion import NO_VERSION, ChampionRequest, ChampionResponse
 from medloop.documents.file_names import SPLIT_FILE
-from medloop.errors import DataError, TargetError
+from medloop.errors import DataError, TargetError, UserError
 from medloop.s3_uri import split_s3_uri
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ def respond(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) 
 
     Raises:
         SettingError: An input is missing.
-        DataError: split.json can't be used, or an Approved version has no artefact.
+        DataError: split.json can't be used, or an Approved version has no artefact in S3.
         TargetError: The group can't be listed.
+        UserError: `split` or `uses` is no S3 URI.
     """
     request = ChampionRequest.read(event)
     digest = digest_of_test(_read_split(s3, request.split))
@@ -182,7 +183,13 @@ def artefact_of(package: Mapping[str, Any]) -> str | None:
 
 
 def _require_artefact(s3: S3Client, version: ApprovedVersion) -> None:
-    bucket, key = split_s3_uri(version.model)
+    try:
+        bucket, key = split_s3_uri(version.model)
+    except UserError:
+        key = ""
+    if not key:
+        fix = "reject it, or approve a version that has one"
+        raise DataError(f"{version.arn}: is Approved and its artefact {version.model!r} is no file in S3; {fix}")
     try:
         s3.head_object(Bucket=bucket, Key=key)
     except Exception as error:

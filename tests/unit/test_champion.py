@@ -146,6 +146,17 @@ def test_a_version_whose_artefact_is_gone_is_named(world: World) -> None:
     assert arn in str(caught.value)
 
 
+@pytest.mark.parametrize("model", [f"s3://{BUCKET}", f"s3://{BUCKET}/", "https://example.org/model.tar.gz"])
+def test_an_artefact_that_is_no_file_in_s3_is_named(world: World, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    """One line with the version and the fix; S3 is not called with an empty key."""
+    arn, _ = world.version("folder")
+    monkeypatch.setattr("medloop.champion.artefact_of", lambda _: model)
+    with pytest.raises(DataError, match=r"is no file in S3; reject it, or approve a version that has one") as caught:
+        world.ask(world.artefact("candidate"))
+    assert arn in str(caught.value)
+    assert model in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("document", "word"),
     [
