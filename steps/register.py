@@ -13,7 +13,7 @@ from medloop.documents.card import CARD_FIX, NOT_FOR_APPROVAL, setting_names
 from medloop.documents.file_names import EVALUATION_FILE
 from medloop.documents.registration import METADATA
 from medloop.errors import SettingError
-from medloop.imaging.formats import FORMATS
+from medloop.imaging.formats import FORMATS, VOLUME_FORMATS
 from steps.card import CardSettings, model_card
 from steps.common import Context, InstanceType, output_uri, service_retries
 from steps.evaluate import OUTPUT, registration_file
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 CONTAINER = "serve"
 CONTENT_TYPES = {task: [name for form in formats for name in form.media_types] for task, formats in FORMATS.items()}
-RESPONSE_TYPES = {"classification": ["application/json"], "segmentation": ["application/x-nifti", "application/json"]}
+RESPONSE_TYPES = {
+    "classification": ["application/json"],
+    "segmentation": [VOLUME_FORMATS[0].media_types[0], "application/json"],
+}
 TASKS = {"classification": "IMAGE_CLASSIFICATION", "segmentation": "IMAGE_SEGMENTATION"}
 """The service's own words for ours."""
 Instances = Annotated[tuple[InstanceType, ...], Field(min_length=1)]

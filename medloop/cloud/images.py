@@ -134,7 +134,7 @@ def _build_command(target: Target, container: str, base: str, context: Path) -> 
 def _describe(target: Target, container: str) -> ImageDetailTypeDef | None:
     ecr = target.boto.client("ecr")
     try:
-        answer = ecr.describe_images(
+        response = ecr.describe_images(
             repositoryName=_repository(container), imageIds=[{"imageTag": target.code_digest(container)}]
         )
     except ClientError as error:
@@ -143,7 +143,7 @@ def _describe(target: Target, container: str) -> ImageDetailTypeDef | None:
         raise TargetError(f"target aws: ECR can't be read ({error}); allow ecr:DescribeImages") from error
     except BotoCoreError as error:
         raise TargetError(f"target aws: ECR can't be read ({error})") from error
-    return answer["imageDetails"][0]
+    return response["imageDetails"][0]
 
 
 def _ensure_repository(target: Target, container: str) -> None:

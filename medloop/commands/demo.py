@@ -92,7 +92,7 @@ def demo(
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
-    """Run both pipelines on sample data, here, up to endpoints that answer."""
+    """Run both pipelines on sample data, here, up to endpoints that respond."""
     home = usable_home(home)
     chosen = [d for d in DEMOS if task.value in ("all", d.pipeline)]
     folders = [sample_folder(services(ctx), home, d.sample) for d in chosen]
@@ -164,7 +164,7 @@ def _print_summary(services: Services, home: Path, ends: list[End]) -> None:
 
 
 def _print_served(services: Services, served: Served, options: str) -> None:
-    say(services.out, f"  endpoint  {served.endpoint} answers; medloop endpoints list{options}")
+    say(services.out, f"  endpoint  {served.endpoint} is ready; medloop endpoints list{options}")
     say(services.out, f"  unseen    {served.case}: {served.predicted}, in {served.seconds:.1f} s")
     say(services.out, f"  picture   {served.picture}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from medloop.commands.execution_status import Execution, output_uri
 from medloop.commands.hosting.deployment import deploy_model
-from medloop.commands.hosting.invoking import Prediction, accept_for, invoke, write_answer
+from medloop.commands.hosting.invoking import Prediction, accept_for, invoke, write_response
 from medloop.commands.objects import local_path
 from medloop.commands.options import Services
 from medloop.commands.output import say
@@ -27,7 +27,7 @@ REASON = "Demonstration on sample data: approved by the demo itself, looked at b
 
 @dataclass(frozen=True)
 class Served:
-    """A version that answers.
+    """A version that responds.
 
     Args:
         endpoint: Its endpoint.
@@ -35,7 +35,7 @@ class Served:
         truth: Its class, or its structures.
         predicted: What the endpoint said of it, in words.
         picture: The prediction next to the truth.
-        seconds: How long the endpoint took to answer.
+        seconds: How long the endpoint took to respond.
     """
 
     endpoint: str
@@ -79,8 +79,8 @@ def _predict_image(services: Services, target: Target, home: Path, endpoint: str
 
     key = _first_object(target, uri, (".png", ".jpg"))
     file = local_path(target, home, key)
-    answer, seconds = _ask(services, target, endpoint, file, home / "demo" / "classification.json")
-    summary, truth = answer.summary, file.parent.name
+    response, seconds = _ask(services, target, endpoint, file, home / "demo" / "classification.json")
+    summary, truth = response.summary, file.parent.name
     figure = image_prediction(file, truth, summary["probabilities"])
     picture = figure.write(home / "demo" / "classification.png")
     words = f"{summary['predicted']} ({summary['probabilities'][summary['predicted']]:.2f})"
@@ -96,23 +96,23 @@ def _predict_volume(services: Services, target: Target, home: Path, endpoint: st
     key = _first_object(target, uri, ("/img.nii.gz",))
     file, label = (local_path(target, home, f"{key.rpartition('/')[0]}/{name}.nii.gz") for name in ("img", "label"))
     out = home / "demo" / "segmentation.nii.gz"
-    answer, seconds = _ask(services, target, endpoint, file, out)
-    volumes: dict[str, float] = answer.summary["volumes"]
+    response, seconds = _ask(services, target, endpoint, file, out)
+    volumes: dict[str, float] = response.summary["volumes"]
     case = HeldOut(label.parent, label.parent.name, label.parent.name)
     figure = draw_overlays(crop_case(case, read_nifti(out).voxels), list(volumes), case.patient)
     picture = figure.write(home / "demo" / "segmentation.png")
-    words = ", ".join(f"{name} {volume:.0f} {answer.summary['unit']}" for name, volume in volumes.items())
+    words = ", ".join(f"{name} {volume:.0f} {response.summary['unit']}" for name, volume in volumes.items())
     return Served(endpoint, case.name, ", ".join(volumes), words, picture, seconds)
 
 
 def _ask(services: Services, target: Target, endpoint: str, file: Path, out: Path) -> tuple[Prediction, float]:
     began = time.monotonic()
     accept = accept_for(out, None)
-    answer = invoke(target, endpoint, file, accept=accept, by_queue=False, sleep=services.sleep, flags="")
+    response = invoke(target, endpoint, file, accept=accept, by_queue=False, sleep=services.sleep, flags="")
     seconds = time.monotonic() - began
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_answer(answer, out)
-    return answer, seconds
+    write_response(response, out)
+    return response, seconds
 
 
 def _first_object(target: Target, uri: str, endings: tuple[str, ...]) -> str:

@@ -43,7 +43,7 @@ class StepJob:
 
 @dataclass(frozen=True)
 class ExecutionStep:
-    """One step of an execution; a step that was not reached is not among the service's answer."""
+    """One step of an execution; a step that was not reached is not in the service's response."""
 
     name: str
     type: str
@@ -63,7 +63,7 @@ class ExecutionStep:
     resource: str = ""
     """ARN of the resource of a step without a job: a function that it called, a model or endpoint that it made."""
     answers: dict[str, str] = field(default_factory=dict)
-    """What its function answered, by name."""
+    """What its function returned, by name."""
 
     @property
     def origin(self) -> str:
@@ -172,10 +172,10 @@ def execution_id(arn: str) -> str:
 
 def read_execution(sagemaker: SageMakerClient, arn: str) -> Execution:
     """An execution and its steps as they are now."""
-    answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
-    status = answer["PipelineExecutionStatus"]
-    started = answer["CreationTime"]
-    ended = None if status in RUNNING else answer.get("LastModifiedTime")
+    response = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+    status = response["PipelineExecutionStatus"]
+    started = response["CreationTime"]
+    ended = None if status in RUNNING else response.get("LastModifiedTime")
     pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=arn)
     steps = [_step(raw) for page in pages for raw in page["PipelineExecutionSteps"]]
     return Execution(
@@ -186,7 +186,7 @@ def read_execution(sagemaker: SageMakerClient, arn: str) -> Execution:
         started=started,
         ended=ended,
         seconds=_seconds(started, ended) or 0.0,
-        reason=answer.get("FailureReason", ""),
+        reason=response.get("FailureReason", ""),
         parameters=read_parameters(sagemaker, arn),
         steps=sorted(steps, key=lambda s: (s.started is None, s.started or started)),
     )

@@ -68,7 +68,7 @@ class Comparison(_Record):
     model: str = Field(description="ARN")
     score_candidate: float | None = Field(default=None, description="null where nothing was compared; `note` says why")
     score_model: float | None = None
-    difference: float | None = Field(default=None, description="Candidate less model; Dice: mean over patients")
+    difference: float | None = Field(default=None, description="Candidate minus model; Dice: mean over patients")
     lower_bound: float | None = Field(default=None, description="One-sided, 95 %, over patients")
     num_patients: int = Field(ge=0, description="Patients compared")
     num_cases: int = Field(ge=0, description="Their cases")
@@ -137,13 +137,13 @@ class OperatingPoint(_Record):
 
 
 class VolumeAgreement(_Record):
-    """Bland and Altman's: volume predicted less true, over cases."""
+    """Bland and Altman's: volume predicted minus true, over cases."""
 
     class_name: str
     unit: Literal["ml", "voxels"]
     bias: float
     interval: Interval | None = Field(description="Of the bias, over patients")
-    lower_limit: float = Field(description="95 % limits of agreement: bias less 1.96 standard deviations")
+    lower_limit: float = Field(description="95 % limits of agreement: bias minus 1.96 standard deviations")
     upper_limit: float
     mean_truth: float
     num_cases: int = Field(ge=1)

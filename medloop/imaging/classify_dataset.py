@@ -19,7 +19,7 @@ from medloop.documents.model import ImagePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.cache import Cache, file_digest, make_key
 from medloop.imaging.device import empty_batch, to_device
-from medloop.imaging.formats import IMAGE_SUFFIXES, find_suffix, read_image
+from medloop.imaging.formats import IMAGE_SUFFIXES, find_suffix, read_image, usual_suffixes
 from medloop.imaging.images import make_rule, moments, prepare
 from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_threads, no_barrier
 from medloop.imaging.preparation import prepare as prepare_items
@@ -127,7 +127,8 @@ def list_images(folder: Path, channel: str, classes: list[str]) -> list[tuple[Pa
             raise DataError(f"channel {channel}: folder {sub.name} is no class of split.json; split the data again")
         labelled += [(path, classes.index(sub.name)) for path in images]
     if not labelled:
-        raise DataError(f"channel {channel}: contains no image; give a folder with <class>/<image>.png")
+        files = f"<class>/<image>{usual_suffixes('classification')}"
+        raise DataError(f"channel {channel}: contains no image; give a folder with {files}")
     return labelled
 
 

@@ -17,7 +17,7 @@ FLOORS = (
     ("medloop/errors.py", "medloop/identity.py", "medloop/log_metrics.py", "medloop/s3_uri.py", "medloop/yaml_text.py"),
     ("medloop/documents",),
     ("medloop/bundle.py", "medloop/container", "medloop/definition", "medloop/champion.py", "medloop/input_data.py"),
-    ("medloop/imaging", "medloop/dicom"),
+    ("medloop/imaging",),
     ("medloop/training",),
     ("medloop/evaluation",),
     ("medloop/cloud", "medloop/local", "medloop/samples", "medloop/serving", "medloop/settings.py", "steps"),

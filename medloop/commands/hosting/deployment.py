@@ -50,7 +50,7 @@ def deploy_model(
     hosting: Hosting | None = None,
     flags: str = "",
 ) -> Deployment:
-    """Serve a registered version, and wait until it answers; progress goes to stderr.
+    """Serve a registered version, and wait until it is ready; progress goes to stderr.
 
     The endpoint's name is by default that which the version's execution named, or else its group; the hosting, that of
     the pipeline's settings. `flags` (`options.flags`) are for the commands in errors.

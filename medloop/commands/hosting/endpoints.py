@@ -134,28 +134,28 @@ def deploy(
 @on_target
 def invoke(
     name: NameArgument,
-    file: Annotated[Path, typer.Argument(help="A PNG, JPEG, NIfTI (.nii, .nii.gz) or .npy file.")],
+    file: Annotated[Path, typer.Argument(help="An image or a volume, in a format that the model takes.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the answer here: .json, .nii.gz, .nii, .npy.")
+        Path | None, typer.Option("--out", help="Write the response here, in the format of the file's suffix.")
     ] = None,
-    accept: Annotated[str | None, typer.Option("--accept", help="Media type of the answer.")] = None,
+    accept: Annotated[str | None, typer.Option("--accept", help="Media type of the response.")] = None,
     by_queue: Annotated[bool, typer.Option("--async", help="By the queue of an asynchronous endpoint.")] = False,
     *,
     call: Call,
 ) -> None:
     """Predict one image or volume: probabilities or volumes as a table, a label map to --out."""
-    from medloop.commands.hosting.invoking import accept_for, write_answer
+    from medloop.commands.hosting.invoking import accept_for, write_response
     from medloop.commands.hosting.invoking import invoke as send
 
     target = call.open()
     form = accept_for(out, accept)
-    answer = send(target, name, file, accept=form, by_queue=by_queue, sleep=call.services.sleep, flags=call.flags)
+    response = send(target, name, file, accept=form, by_queue=by_queue, sleep=call.services.sleep, flags=call.flags)
     if out is not None:
-        write_answer(answer, out)
+        write_response(response, out)
     if call.json:
-        print_json({"endpoint": name, "content_type": answer.content_type or form, "out": out, **answer.summary})
+        print_json({"endpoint": name, "content_type": response.content_type or form, "out": out, **response.summary})
         return
-    _show(call.services, answer, out)
+    _show(call.services, response, out)
 
 
 def _show(services: Services, response: Prediction, out: Path | None) -> None:

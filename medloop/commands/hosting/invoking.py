@@ -1,4 +1,4 @@
-"""One prediction of an endpoint: the file's media type, the service's limits, and the answer as a person reads it."""
+"""One prediction of an endpoint: the file's media type, the service's limits, and the response as a person reads it."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class PredictionError(MedloopError):
 
 @dataclass(frozen=True)
 class Prediction:
-    """An endpoint's answer.
+    """An endpoint's response.
 
     Args:
-        content_type: Of the body; empty where the answer came from S3, which doesn't keep it.
-        body: What the model answered.
+        content_type: Of the body; empty where the response came from S3, which doesn't keep it.
+        body: What the model returned.
         attributes: Unit and volumes, with a label map.
     """
 
@@ -111,9 +111,9 @@ def accept_for(out: Path | None, requested: str | None) -> str:
 def invoke(
     target: Target, name: str, file: Path, *, accept: str, by_queue: bool, sleep: Callable[[float], None], flags: str
 ) -> Prediction:
-    """Send an image or a volume to an endpoint, and return its answer in the form `accept`.
+    """Send an image or a volume to an endpoint, and return its response in the form `accept`.
 
-    With `by_queue`, the request is asynchronous, and `sleep` waits between two looks for its answer.
+    With `by_queue`, the request is asynchronous, and `sleep` waits between two looks for its response.
 
     Raises:
         UserError: The endpoint, the file or its size can't be used; the model refuses it.
@@ -135,14 +135,14 @@ def invoke(
     try:
         if kind == "async":
             return _by_queue(target, client, name, file, content_type, accept, sleep)
-        answer = client.invoke_endpoint(EndpointName=name, Body=body, ContentType=content_type, Accept=accept)
+        response = client.invoke_endpoint(EndpointName=name, Body=body, ContentType=content_type, Accept=accept)
     except ClientError as error:
         raise _explain(error, file, name) from error
-    return Prediction(answer.get("ContentType", ""), answer["Body"].read(), answer.get("CustomAttributes", ""))
+    return Prediction(response.get("ContentType", ""), response["Body"].read(), response.get("CustomAttributes", ""))
 
 
-def write_answer(prediction: Prediction, out: Path) -> None:
-    """Write the answer to a file, compressed or not as its name says.
+def write_response(prediction: Prediction, out: Path) -> None:
+    """Write the response to a file, compressed or not as its name says.
 
     Raises:
         SettingError: It can't be written.
@@ -176,7 +176,7 @@ def _explain(error: ClientError, file: Path, name: str) -> Exception:
     except ValueError:
         pass
     if status == 406:  # --out's name chose the form
-        return SettingError(f"{file}: the model gives no answer in the form of --out or --accept ({status}): {text}")
+        return SettingError(f"{file}: the model gives no response in the form of --out or --accept ({status}): {text}")
     if isinstance(status, int) and 400 <= status < 500:
         return DataError(f"{file}: the model refuses it ({status}): {text}")
     return PredictionError(f"endpoint {name} failed ({status}): {text}; see the endpoint's log")

@@ -116,7 +116,7 @@ def _read(target: Target, name: str, uri: str | None, recorded: Any) -> Evidence
         return EvidenceFile(name, "", "", error="the version names no evaluation")
     bucket, key = split_s3_uri(uri)
     try:
-        answer = target.boto.client("s3").get_object(Bucket=bucket, Key=key)
+        response = target.boto.client("s3").get_object(Bucket=bucket, Key=key)
     except ClientError as error:
         return EvidenceFile(name, uri, str(recorded or ""), error=f"{uri}: {code_of(error)}")
-    return EvidenceFile(name, uri, str(recorded or ""), answer["Body"].read(), answer.get("LastModified"))
+    return EvidenceFile(name, uri, str(recorded or ""), response["Body"].read(), response.get("LastModified"))

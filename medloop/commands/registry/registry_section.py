@@ -46,7 +46,7 @@ def registry_section(target: Target, package: Mapping[str, Any], digest: str) ->
 
     Args:
         target: Where the version is.
-        package: DescribeModelPackage's answer.
+        package: DescribeModelPackage's response.
         digest: The report's digest.
 
     Returns:
