@@ -37,7 +37,7 @@ def job_facts(kind: JobType, job: Mapping[str, Any]) -> list[Group]:
         Group("Hyperparameters tuned", _ranges(job.get("HyperParameterTuningJobConfig", {}))),
         Group("Hyperparameters", _named(within.get("StaticHyperParameters") or within.get("HyperParameters", {}))),
         Group("Environment", _named(within.get("Environment", {}))),
-        Group("Machine", _machine(kind, job)),
+        Group("Instances", _instances(kind, job)),
     ]
     return [group for group in groups if group.rows]
 
@@ -148,7 +148,7 @@ def _ranges(config: Mapping[str, Any]) -> Rows:
     return rows
 
 
-def _machine(kind: JobType, description: Mapping[str, Any]) -> Rows:
+def _instances(kind: JobType, description: Mapping[str, Any]) -> Rows:
     job = kind.request(description)
     specification = job.get("AlgorithmSpecification") or job.get("AppSpecification") or {}
     seconds = member(job, "StoppingCondition.MaxRuntimeInSeconds")

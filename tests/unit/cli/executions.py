@@ -39,7 +39,7 @@ def definition(*steps: dict[str, Any]) -> str:
 
 
 def cluster(instance: str, count: int = 1) -> dict[str, Any]:
-    """Machines with a disk of 100 GB each."""
+    """Instances with a volume of 100 GB each."""
     return {"InstanceType": instance, "InstanceCount": count, "VolumeSizeInGB": 100}
 
 
