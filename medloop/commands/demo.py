@@ -23,7 +23,7 @@ from medloop.commands.options import (
     services,
     usable_home,
 )
-from medloop.commands.output import print_json, print_table, say
+from medloop.commands.output import print_json, print_line, print_table
 from medloop.commands.samples import progress_bar
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def sample_folder(services: Services, home: Path, sample: str) -> Path:
     from medloop.samples.tissue import make_brain_tissue
 
     make: Callable[..., Path] = make_plane if sample == "plane" else make_brain_tissue
-    say(services.err, f"making sample data: {folder}", "dim")
+    print_line(services.err, f"making sample data: {folder}", "dim")
     with progress_bar(services.err, sample) as progress:
         make(folder, progress=progress)
     return folder
@@ -122,7 +122,7 @@ def sample_folder(services: Services, home: Path, sample: str) -> Path:
 def _run(services: Services, home: Path, demo: Demo, folder: Path) -> End:
     from medloop.settings import resolve
 
-    say(services.err, f"{demo.pipeline}: pipeline on {folder}, preset {demo.preset}", "bold")
+    print_line(services.err, f"{demo.pipeline}: pipeline on {folder}, preset {demo.preset}", "bold")
     target = services.target(TargetChoice.local, home)
     arn = start(services, target, RunRequest(resolve(demo.pipeline, demo.preset), str(folder), home))
     summary = wait_for_summary(services, target, home, arn)
@@ -137,12 +137,12 @@ def _run(services: Services, home: Path, demo: Demo, folder: Path) -> End:
 def _print_summary(services: Services, home: Path, ends: list[End]) -> None:
     options = flags(TargetChoice.local, home)
     for end in ends:
-        say(services.out, "")
-        say(services.out, end.demo.pipeline, "bold")
+        print_line(services.out, "")
+        print_line(services.out, end.demo.pipeline, "bold")
         print_summary(services.out, services.err, end.summary, options)
         if end.served:
             _print_served(services, end.served, options)
-    say(services.out, "")
+    print_line(services.out, "")
     rows = [
         (
             end.demo.pipeline,
@@ -156,17 +156,17 @@ def _print_summary(services: Services, home: Path, ends: list[End]) -> None:
     headers = ("task", "model version", "score on held-out patients", "test patients", "endpoint")
     print_table(services.out, headers, rows)
     for end in ends:
-        say(services.out, _caveat(end))
+        print_line(services.out, _caveat(end))
     if names := [end.served.endpoint for end in ends if end.served]:
-        say(services.out, "The endpoints keep running. When you are done:")
+        print_line(services.out, "The endpoints keep running. When you are done:")
         for name in names:
-            say(services.out, f"  medloop endpoints delete {name}{options}")
+            print_line(services.out, f"  medloop endpoints delete {name}{options}")
 
 
 def _print_served(services: Services, served: Served, options: str) -> None:
-    say(services.out, f"  endpoint  {served.endpoint} is ready; medloop endpoints list{options}")
-    say(services.out, f"  unseen    {served.case}: {served.predicted}, in {served.seconds:.1f} s")
-    say(services.out, f"  picture   {served.picture}")
+    print_line(services.out, f"  endpoint  {served.endpoint} is ready; medloop endpoints list{options}")
+    print_line(services.out, f"  unseen    {served.case}: {served.predicted}, in {served.seconds:.1f} s")
+    print_line(services.out, f"  picture   {served.picture}")
 
 
 def _caveat(end: End) -> str:

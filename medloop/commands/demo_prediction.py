@@ -12,7 +12,7 @@ from medloop.commands.hosting.deployment import deploy_model
 from medloop.commands.hosting.invoking import Prediction, accept_for, invoke, write_response
 from medloop.commands.objects import local_path
 from medloop.commands.options import Services
-from medloop.commands.output import say
+from medloop.commands.output import print_line
 from medloop.commands.registry.approval import approver_of, decide
 from medloop.commands.registry.decisions import record
 from medloop.errors import DataError
@@ -65,7 +65,7 @@ def approve_and_predict(
     sagemaker = target.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=arn)
     record(sagemaker, package, decide(target, package, "Approved", approver_of(target, APPROVER), REASON))
-    say(services.err, f"{task}: version approved ({REASON.lower()})", "dim")
+    print_line(services.err, f"{task}: version approved ({REASON.lower()})", "dim")
     endpoint = deploy_model(services, target, arn).endpoint
     uri = output_uri(target, execution, "test")
     if uri is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medloop.commands.options import DEFAULT_HOME, JsonOption, TargetChoice, services
-from medloop.commands.output import print_json, print_table, say
+from medloop.commands.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from medloop.cloud.images import Image
@@ -36,7 +36,7 @@ def push(ctx: typer.Context, names: NamesArgument = None, json: JsonOption = Fal
     target = services(ctx).target(TargetChoice.aws, DEFAULT_HOME)
     pushed = []
     for name in names or image_containers():
-        say(services(ctx).err, f"image of containers/{name}", "dim")
+        print_line(services(ctx).err, f"image of containers/{name}", "dim")
         pushed.append(push_image(target, name))
     _print(ctx, pushed, json=json)
 

@@ -56,7 +56,7 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def say(console: Console, message: str, style: str = "") -> None:
+def print_line(console: Console, message: str, style: str = "") -> None:
     """Print one line as it is: brackets in a path are no markup."""
     console.print(Text(message, style=style))
 
@@ -75,7 +75,7 @@ def print_table(console: Console, headers: Sequence[str], rows: Iterable[Sequenc
     with console.capture() as capture:
         console.print(made)
     for line in capture.get().splitlines():
-        say(console, line.rstrip())
+        print_line(console, line.rstrip())
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medloop.commands.options import Services
-from medloop.commands.output import say
+from medloop.commands.output import print_line
 from medloop.errors import TargetError
 from medloop.local.state.home import Home
 
@@ -70,7 +70,7 @@ def write_page(path: Path, html: str) -> None:
 
 def show_page(services: Services, page: Path, *, browser: bool) -> None:
     """Print where a page lies, and open it where someone sits before a terminal."""
-    say(services.out, str(page))
+    print_line(services.out, str(page))
     if browser:
         browse(services, page)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medloop.commands.options import JsonOption, services
-from medloop.commands.output import print_json, print_table, say
+from medloop.commands.output import print_json, print_line, print_table
 from medloop.errors import SettingError
 
 app = typer.Typer(no_args_is_help=True, help="Named sets of settings.")
@@ -49,4 +49,4 @@ def show(
     if json:
         print_json(document)
         return
-    say(services(ctx).out, yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())
+    print_line(services(ctx).out, yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())

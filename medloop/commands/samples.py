@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from medloop.commands.options import services
-from medloop.commands.output import say
+from medloop.commands.output import print_line
 
 app = typer.Typer(no_args_is_help=True, help="Create sample data sets of real images.")
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")]
@@ -24,7 +24,7 @@ def plane(ctx: typer.Context, folder: FolderArgument) -> None:
 
     with progress_bar(services(ctx).err, "volumes") as progress:
         make_plane(folder, progress=progress)
-    say(services(ctx).out, f"plane: {folder}")
+    print_line(services(ctx).out, f"plane: {folder}")
 
 
 @app.command("brain-tissue")
@@ -38,7 +38,7 @@ def brain_tissue(
 
     with progress_bar(services(ctx).err, "subjects") as progress:
         make_brain_tissue(folder, num_subjects=subjects, progress=progress)
-    say(services(ctx).out, f"brain-tissue: {folder}")
+    print_line(services(ctx).out, f"brain-tissue: {folder}")
 
 
 @contextmanager

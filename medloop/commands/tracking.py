@@ -18,7 +18,7 @@ from typing import IO, Annotated
 import typer
 
 from medloop.commands.options import DEFAULT_HOME, HomeOption, Services, services, usable_home
-from medloop.commands.output import say
+from medloop.commands.output import print_line
 from medloop.errors import TargetError
 
 app = typer.Typer(no_args_is_help=True, help="Experiment tracking of local runs.")
@@ -122,11 +122,11 @@ def serve(services: Services, page: TrackingPage) -> None:
         }
         try:
             _wait_for_start(page, process, log)
-            say(services.out, f"{page.name}: http://{HOST}:{page.port}  (Ctrl-C ends it)")
+            print_line(services.out, f"{page.name}: http://{HOST}:{page.port}  (Ctrl-C ends it)")
             process.wait()
             raise TargetError(f"{page.name} ended: {_last_words(log)}")
         except KeyboardInterrupt:
-            say(services.err, f"{page.name} ended", "dim")
+            print_line(services.err, f"{page.name} ended", "dim")
         finally:
             _end(process)
             for number, handler in before.items():

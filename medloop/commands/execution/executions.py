@@ -21,7 +21,7 @@ from medloop.commands.execution_status import (
     read_execution,
 )
 from medloop.commands.options import Call, Services, WaitOption, on_target
-from medloop.commands.output import duration, print_json, print_table, say
+from medloop.commands.output import duration, print_json, print_line, print_table
 from medloop.commands.pages import BrowserOption, OutOption, browse, page_path
 from medloop.errors import UserError
 from medloop.local.state.home import Home
@@ -60,7 +60,7 @@ def list_(
         return
     if not rows:
         of = f" of pipeline {name!r}" if name else ""
-        say(call.services.err, f"no executions{of} yet; start one with `medloop run`, or see `medloop demo`")
+        print_line(call.services.err, f"no executions{of} yet; start one with `medloop run`, or see `medloop demo`")
         return
     shown = [[row[key] for key in ("id", "pipeline", "status", "started", "reason")] for row in rows]
     print_table(call.services.out, ("id", "pipeline", "status", "started", "reason"), shown)
@@ -93,7 +93,7 @@ def _show(out: Console, found: Execution) -> None:
         *((f"{name}", value) for name, value in sorted(found.parameters.items())),
     ]
     print_table(out, ("", ""), facts)
-    say(out, "")
+    print_line(out, "")
     rows = [
         (s.name, s.status, duration(s.seconds), s.job.name if s.job else s.registered, s.remark(s.reason))
         for s in found.steps
@@ -103,8 +103,8 @@ def _show(out: Console, found: Execution) -> None:
 
 def _show_trials(out: Console, tuning: TuningTrials) -> None:
     goal = "maximise" if tuning.maximise else "minimise"
-    say(out, "")
-    say(out, f"{tuning.step}: {tuning.strategy} tuning job {tuning.job}, {goal} {tuning.metric}")
+    print_line(out, "")
+    print_line(out, f"{tuning.step}: {tuning.strategy} tuning job {tuning.job}, {goal} {tuning.metric}")
     headers = ("trial", "state", "hyperparameters", tuning.metric, "time", "remark")
     print_table(out, headers, trial_rows(tuning))
 
@@ -137,7 +137,7 @@ def open_(
     if call.json:
         print_json({"id": view.execution.id, "arn": arn, "page": path})
     else:
-        say(shown_on, str(path))
+        print_line(shown_on, str(path))
     if browser:
         browse(call.services, path)
     if follow and view.execution.running:
@@ -151,14 +151,15 @@ def _keep_fresh(services: Services, page: ExecutionPage, view: View) -> None:
         typer.Exit: With 130, if the user interrupts; the execution continues.
     """
     identifier = view.execution.id
-    say(services.err, "the page updates itself until the execution ends; Ctrl-C stops only the updates", "dim")
+    print_line(services.err, "the page updates itself until the execution ends; Ctrl-C stops only the updates", "dim")
     try:
         view = page.follow(view, services.sleep)
     except KeyboardInterrupt:
-        say(services.err, f"interrupted; execution {identifier} continues, and the page is no longer updated", "yellow")
-        say(services.err, f"  medloop executions open {identifier}{page.flags}")
+        text = f"interrupted; execution {identifier} continues, and the page is no longer updated"
+        print_line(services.err, text, "yellow")
+        print_line(services.err, f"  medloop executions open {identifier}{page.flags}")
         raise typer.Exit(INTERRUPTED) from None
-    say(services.err, f"execution {identifier} {view.execution.status} after {duration(view.execution.seconds)}")
+    print_line(services.err, f"execution {identifier} {view.execution.status} after {duration(view.execution.seconds)}")
 
 
 @app.command()
@@ -192,9 +193,9 @@ def logs(
 def _print_lines(out: Console, heading: str, name: str, lines: list[str]) -> str:
     """Print lines under their step's name; return the current heading."""
     if lines and name != heading:
-        say(out, f"== {name} ==", "bold")
+        print_line(out, f"== {name} ==", "bold")
     for line in lines:
-        say(out, line)
+        print_line(out, line)
     return name if lines else heading
 
 
@@ -232,7 +233,7 @@ def stop(execution: IdArgument, call: Call) -> None:
         print_json({"id": execution_id(arn), "arn": arn})
         return
     identifier = execution_id(arn)
-    say(call.services.out, f"stopping {identifier}; see: medloop executions show {identifier}{call.flags}")
+    print_line(call.services.out, f"stopping {identifier}; see: medloop executions show {identifier}{call.flags}")
 
 
 @app.command()

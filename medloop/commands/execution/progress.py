@@ -16,7 +16,7 @@ from rich.text import Text
 
 from medloop.commands.execution.logs import METRICS_LINE, JobLog
 from medloop.commands.execution_status import Execution, ExecutionStep, read_execution
-from medloop.commands.output import duration, say, table
+from medloop.commands.output import duration, print_line, table
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -39,10 +39,10 @@ class LineDisplay:
         for step in execution.steps:
             for line in news.get(step.name, []):
                 if METRICS_LINE.match(line):
-                    say(self.console, f"{clock:>6}  {step.name}: {line}")
+                    print_line(self.console, f"{clock:>6}  {step.name}: {line}")
             if self._states.get(step.name) != (now := f"{step.status} {step.reason}"):
                 self._states[step.name] = now
-                say(self.console, f"{clock:>6}  {step.name}: {_state(step)}")
+                print_line(self.console, f"{clock:>6}  {step.name}: {_state(step)}")
 
 
 class LiveDisplay:

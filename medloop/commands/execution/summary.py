@@ -12,7 +12,7 @@ from rich.text import Text
 from medloop.commands.evaluations import evaluation_uri, read_evaluation, score_facts, score_text
 from medloop.commands.execution_status import Execution, exit_code, failed_step, failure_text
 from medloop.commands.objects import local_path, sibling
-from medloop.commands.output import STATUS_STYLES, duration, print_error, say
+from medloop.commands.output import STATUS_STYLES, duration, print_error, print_line
 from medloop.commands.registry.versions import name_of
 from medloop.documents.file_names import REPORT_FILE
 
@@ -112,15 +112,15 @@ def print_summary(out: Console, err: Console, summary: ExecutionSummary, flags: 
     status = (execution.status, STATUS_STYLES.get(execution.status, ""))
     out.print(Text.assemble("execution ", execution.id, " ", status, f" after {duration(execution.seconds)}"))
     if summary.evaluation:
-        say(out, f"  score     {score_text(summary.evaluation)}")
+        print_line(out, f"  score     {score_text(summary.evaluation)}")
         for note in summary.evaluation.notes:
-            say(out, f"  note      {note}")
+            print_line(out, f"  note      {note}")
     if summary.report:
-        say(out, f"  report    {summary.report}")
+        print_line(out, f"  report    {summary.report}")
     if summary.model:
-        say(out, f"  model     {summary.model}  {summary.approval}")
-        say(out, f"            {summary.model_arn}")
-        say(out, f"  next      medloop models show {summary.model}{flags}")
+        print_line(out, f"  model     {summary.model}  {summary.approval}")
+        print_line(out, f"            {summary.model_arn}")
+        print_line(out, f"  next      medloop models show {summary.model}{flags}")
     if execution.status != "Succeeded":
         _print_failure(out, err, summary, flags)
 
@@ -129,10 +129,10 @@ def _print_failure(out: Console, err: Console, summary: ExecutionSummary, flags:
     execution = summary.execution
     step = execution.step(summary.failed) if summary.failed else None
     if step and step.job:
-        say(out, f"  log       medloop executions logs {execution.id} {step.name}{flags}")
+        print_line(out, f"  log       medloop executions logs {execution.id} {step.name}{flags}")
     else:
-        say(out, f"  see       medloop executions show {execution.id}{flags}")
+        print_line(out, f"  see       medloop executions show {execution.id}{flags}")
     if execution.may_be_retried:
-        say(out, f"  resume    medloop executions retry {execution.id}{flags}")
+        print_line(out, f"  resume    medloop executions retry {execution.id}{flags}")
     where = f"step {summary.failed}: " if summary.failed else ""
     print_error(err, f"{where}{' '.join(summary.reason.split()) or 'no reason was given'}")

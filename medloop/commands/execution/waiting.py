@@ -11,7 +11,7 @@ from medloop.commands.execution.progress import follow
 from medloop.commands.execution.summary import ExecutionSummary, print_summary, read_summary
 from medloop.commands.execution_status import execution_id
 from medloop.commands.options import Call, Services, flags
-from medloop.commands.output import print_json, say
+from medloop.commands.output import print_json, print_line
 
 if TYPE_CHECKING:
     from medloop.cloud.target import Target
@@ -43,13 +43,13 @@ def wait_for_summary(services: Services, target: Target, home: Path, arn: str) -
         typer.Exit: With 130, if the user interrupts; the execution continues.
     """
     identifier = execution_id(arn)
-    say(services.err, f"execution: {arn}", "dim")
+    print_line(services.err, f"execution: {arn}", "dim")
     try:
         execution = follow(target, arn, services.err, services.sleep)
     except KeyboardInterrupt:
-        say(services.err, f"interrupted; execution {identifier} continues. Follow, show or stop it:", "yellow")
+        print_line(services.err, f"interrupted; execution {identifier} continues. Follow, show or stop it:", "yellow")
         for command in (f"logs {identifier} --follow", f"show {identifier}", f"stop {identifier}"):
-            say(services.err, f"  medloop executions {command}{flags(target.name, home)}")
+            print_line(services.err, f"  medloop executions {command}{flags(target.name, home)}")
         raise typer.Exit(INTERRUPTED) from None
     return read_summary(target, home, execution)
 
@@ -58,5 +58,5 @@ def _print_started(call: Call, arn: str) -> None:
     if call.json:
         print_json({"id": execution_id(arn), "arn": arn})
         return
-    say(call.services.out, f"execution {arn} started")
-    say(call.services.out, f"  next      medloop executions show {execution_id(arn)}{call.flags}")
+    print_line(call.services.out, f"execution {arn} started")
+    print_line(call.services.out, f"  next      medloop executions show {execution_id(arn)}{call.flags}")

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from medloop.cloud.hosting import Hosting, named_requests
 from medloop.cloud.target import Target
 from medloop.commands.options import Services
-from medloop.commands.output import duration, say
+from medloop.commands.output import duration, print_line
 from medloop.errors import MedloopError, SettingError, UserError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def deploy_model(
     began = time.monotonic()
     action = _start(services, sagemaker, name, config)
     if action != "unchanged":
-        say(services.err, f"endpoint {name}: to be {action} with {model} ({_on(hosting)})")
+        print_line(services.err, f"endpoint {name}: to be {action} with {model} ({_on(hosting)})")
         _follow(services, sagemaker, name, config)
     return Deployment(name, model, action, time.monotonic() - began)
 
@@ -157,7 +157,7 @@ def _start(services: Services, sagemaker: SageMakerClient, name: str, config: st
     """Ask for what is needed; returns what the endpoint is to be: created, updated or unchanged."""
     found = _describe(sagemaker, name)
     if found is not None and found["EndpointStatus"] == "Failed":
-        say(
+        print_line(
             services.err, f"endpoint {name} had failed ({found.get('FailureReason', 'no reason')}); it is created again"
         )
         remove_endpoint(services, sagemaker, name)
@@ -196,7 +196,7 @@ def _watch(services: Services, sagemaker: SageMakerClient, name: str, ended: Cal
         status = None if found is None else str(found["EndpointStatus"])
         if (status or "gone") != reported or time.monotonic() - reported_at > _REMIND_SECONDS:
             reported, reported_at = status or "gone", time.monotonic()
-            say(services.err, f"endpoint {name}: {reported} ({duration(reported_at - began)})")
+            print_line(services.err, f"endpoint {name}: {reported} ({duration(reported_at - began)})")
         if ended(status):
             return
         services.sleep(_POLL_SECONDS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medloop.commands.options import Call, PresetOption, Services, SetOption, on_target
-from medloop.commands.output import duration, print_json, print_table, say
+from medloop.commands.output import duration, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -47,7 +47,7 @@ def list_(call: Call) -> None:
         print_json(rows)
         return
     if not rows:
-        say(call.services.err, "no endpoints; `medloop endpoints deploy MODEL` makes one")
+        print_line(call.services.err, "no endpoints; `medloop endpoints deploy MODEL` makes one")
         return
     keys = ("endpoint", "status", "model", "kind", "machine", "image", "changed", "reason")
     shown = [{**row, "image": row["image"] and _IMAGE_DIGEST.sub(r"\1", row["image"])} for row in rows]
@@ -126,8 +126,8 @@ def deploy(
         print_json(done)
         return
     took = "nothing changed" if done.action == "unchanged" else f"{done.action} in {duration(done.seconds)}"
-    say(call.services.out, f"endpoint {done.endpoint} serves {done.model}: {took}")
-    say(call.services.err, f"ask it: medloop endpoints invoke {done.endpoint} FILE{call.flags}")
+    print_line(call.services.out, f"endpoint {done.endpoint} serves {done.model}: {took}")
+    print_line(call.services.err, f"ask it: medloop endpoints invoke {done.endpoint} FILE{call.flags}")
 
 
 @app.command()
@@ -168,9 +168,11 @@ def _show(services: Services, response: Prediction, out: Path | None) -> None:
     elif summary:
         print_table(services.out, ("", ""), list(summary.items()))
     if out is not None:
-        say(services.out, str(out))
+        print_line(services.out, str(out))
     elif not summary:
-        say(services.err, f"the response has {len(response.body)} bytes and is no JSON; give --out FILE to keep it")
+        print_line(
+            services.err, f"the response has {len(response.body)} bytes and is no JSON; give --out FILE to keep it"
+        )
 
 
 @app.command()
@@ -183,4 +185,4 @@ def delete(name: NameArgument, call: Call) -> None:
     if call.json:
         print_json({"endpoint": name, "deleted": True})
         return
-    say(call.services.out, f"endpoint {name} is deleted")
+    print_line(call.services.out, f"endpoint {name} is deleted")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from medloop.commands.options import Services
-from medloop.commands.output import print_table, say
+from medloop.commands.output import print_line, print_table
 from medloop.definition.diff import Change, diff_definitions
 from medloop.errors import UserError
 
@@ -34,11 +34,11 @@ def pending_changes(services: Services, target: Target, resolved: Resolved) -> l
 def print_changes(console: Console, name: str, target: Target, changes: list[Change] | None) -> None:
     """Print the changes, if any."""
     if changes is None:
-        say(console, f"pipeline {name}: new on {target.name}")
+        print_line(console, f"pipeline {name}: new on {target.name}")
     elif not changes:
-        say(console, f"pipeline {name}: nothing changes on {target.name}")
+        print_line(console, f"pipeline {name}: nothing changes on {target.name}")
     else:
-        say(console, f"pipeline {name}: {len(changes)} changes on {target.name}")
+        print_line(console, f"pipeline {name}: {len(changes)} changes on {target.name}")
         rows = [(change.kind, change.path, change.before or None, change.after or None) for change in changes]
         print_table(console, ("", "where", "now", "then"), rows)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from medloop.commands.output import duration, print_table, say
+from medloop.commands.output import duration, print_line, print_table
 from medloop.definition.cost import CostLine, ceiling, load_prices, price_definition
 from medloop.errors import SettingError, UserError
 
@@ -46,20 +46,21 @@ def print_cost(out: Console, lines: list[CostLine]) -> None:
     jobs = [line for line in lines if line.usd_per_month is None]
     headers = ("step", "instances", "USD/h", "at most", "USD at most") + (("hours", "USD estimate") * estimated)
     print_table(out, headers, [_row(line, estimated=estimated) for line in jobs])
-    say(out, "")
+    print_line(out, "")
     priced = [line for line in lines if line.ceiling_usd is not None]
     rest = "" if len(priced) == len(lines) else " and the steps without a price (--price TYPE=USD)"
-    say(out, f"An execution costs at most {_usd(sum(line.ceiling_usd or 0 for line in priced))}{rest}: every job ends")
-    say(out, "at its max_runtime_minutes. Steps whose results come from the step cache cost nothing.")
+    total = _usd(sum(line.ceiling_usd or 0 for line in priced))
+    print_line(out, f"An execution costs at most {total}{rest}: every job ends")
+    print_line(out, "at its max_runtime_minutes. Steps whose results come from the step cache cost nothing.")
     if estimated:
         known = [line for line in jobs if line.estimate_usd is not None]
         names = ", ".join(line.step for line in known)
-        say(out, f"At the hours given ({names}): {_usd(sum(line.estimate_usd or 0 for line in known))}.")
+        print_line(out, f"At the hours given ({names}): {_usd(sum(line.estimate_usd or 0 for line in known))}.")
     for line in lines:
         if line.usd_per_month is not None:
-            say(out, f"{line.what}: {_usd(line.usd_per_month)} a month until it is deleted.")
+            print_line(out, f"{line.what}: {_usd(line.usd_per_month)} a month until it is deleted.")
     listed = load_prices()
-    say(
+    print_line(
         out,
         f"List prices of {listed.region}, {listed.as_of}; S3 {listed.s3_usd_per_gb_month} USD a GB and month.",
         "dim",

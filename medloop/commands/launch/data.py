@@ -11,7 +11,7 @@ from rich.console import Console
 from medloop.commands.launch.checking import check as check_folder
 from medloop.commands.launch.checking import print_problems, problem_line
 from medloop.commands.options import JsonOption, TaskChoice, services
-from medloop.commands.output import print_json, print_table, say
+from medloop.commands.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from medloop.imaging.validation import DatasetReport
@@ -76,9 +76,9 @@ def _class_rows(report: DatasetReport) -> list[tuple[str, int, int]]:
 def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
     known = f"{report.num_patients} patients" if report.identified else "patients unknown (no patients.csv)"
     split = ", already split" if report.presplit else ""
-    say(out, f"{folder}: {report.task}, {len(report.cases)} usable cases, {known}{split}")
+    print_line(out, f"{folder}: {report.task}, {len(report.cases)} usable cases, {known}{split}")
     if report.classes:
         heading = "patients" if report.identified else "cases as patients"
         print_table(out, ("class", "cases", heading), _class_rows(report))
     num = len(report.problems)
-    say(out, "no problems" if num == 0 else f"{num} problem{'' if num == 1 else 's'}")
+    print_line(out, "no problems" if num == 0 else f"{num} problem{'' if num == 1 else 's'}")

@@ -11,7 +11,7 @@ from medloop.commands.execution_status import find_execution, list_executions
 from medloop.commands.launch.changes import confirm_changes
 from medloop.commands.launch.checking import check, print_problems, problem_line
 from medloop.commands.options import Services
-from medloop.commands.output import say
+from medloop.commands.output import print_line
 from medloop.documents.card import missing_note
 from medloop.errors import DataError, TargetError, UserError
 from medloop.input_data import data_version, recordable
@@ -58,7 +58,7 @@ def check_data(services: Services, run_request: RunRequest) -> bool:
     report = check(services, folder, run_request.resolved.spec.task, facts.labels)
     left_out = [p for p in report.problems if facts.quarantines and p.case is not None]
     for problem in left_out:
-        say(services.err, f"will be left out: {problem_line(folder, problem)}", "yellow")
+        print_line(services.err, f"will be left out: {problem_line(folder, problem)}", "yellow")
     fatal = [p for p in report.problems if p not in left_out]
     print_problems(services, folder, fatal)
     return not fatal
@@ -122,7 +122,7 @@ def start(
     print_missing_card_fields(services, run_request.resolved)
     confirm_changes(services, target, run_request.resolved, yes=yes)
     put = services.upsert(target, run_request.resolved)
-    say(services.err, f"pipeline: {put.arn}", "dim")
+    print_line(services.err, f"pipeline: {put.arn}", "dim")
     parameters = {**run_request.resolved.parameters, "InputData": uri, "DataVersion": version}
     request: StartPipelineExecutionRequestTypeDef = {
         "PipelineName": run_request.resolved.spec.name,
@@ -139,7 +139,7 @@ def start(
 def print_missing_card_fields(services: Services, resolved: Resolved) -> None:
     """Print which model card fields are missing; without them no version that a run registers may be approved."""
     if note := missing_note(resolved.facts.missing_card_fields):
-        say(services.err, note, "yellow")
+        print_line(services.err, note, "yellow")
 
 
 def check_tracking_store(target: Target, run_request: RunRequest) -> None:

@@ -22,7 +22,7 @@ from medloop.commands.options import (
     on_target,
     services,
 )
-from medloop.commands.output import print_json, print_table, say
+from medloop.commands.output import print_json, print_line, print_table
 from medloop.definition.draw import draw_text
 from medloop.definition.read import read_definition
 
@@ -67,8 +67,8 @@ def show(
         print_json({"name": name, "parameters": read.parameters, "steps": steps})
         return
     out = services(ctx).out
-    say(out, draw_text(read))
-    say(out, "")
+    print_line(out, draw_text(read))
+    print_line(out, "")
     rows = [(p.name, p.type, p.default) for p in read.parameters]
     print_table(out, ("parameter", "type", "default"), rows)
 
@@ -122,7 +122,7 @@ def upsert(
     if call.json:
         print_json({"pipeline": name, "arn": arn})
         return
-    say(call.services.out, f"pipeline {arn}")
+    print_line(call.services.out, f"pipeline {arn}")
 
 
 @app.command()

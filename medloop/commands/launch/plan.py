@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medloop.commands.launch.costing import default_values, price_lines, print_cost
 from medloop.commands.launch.launching import RunRequest, print_missing_card_fields
 from medloop.commands.options import Call, TargetChoice
-from medloop.commands.output import print_json, print_table, say
+from medloop.commands.output import print_json, print_line, print_table
 from medloop.definition.read import read_definition, references, value_in_words
 from medloop.definition.step_types import type_of
 
@@ -50,17 +50,17 @@ def print_plan(call: Call, run_request: RunRequest) -> None:
         print_json({**plan, "parameters": values, "steps": steps, "cost": lines})
         return
     out = call.services.out
-    say(
+    print_line(
         out, f"dry run: pipeline {run_request.resolved.spec.name} on {call.where.value}; nothing is uploaded or started"
     )
     rows = [(s.name, s.type, s.when, s.instance, ", ".join(s.inputs)) for s in steps]
     print_table(out, ("step", "type", "when", "instances", "inputs"), rows)
-    say(out, "")
+    print_line(out, "")
     print_table(out, ("parameter", "value"), sorted(values.items()))
     if call.where is TargetChoice.local:
-        say(out, "Locally, instance types have no effect: jobs are processes, and cost nothing.")
+        print_line(out, "Locally, instance types have no effect: jobs are processes, and cost nothing.")
         return
-    say(out, "")
+    print_line(out, "")
     print_cost(out, lines)
 
 

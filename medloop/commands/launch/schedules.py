@@ -16,7 +16,7 @@ from medloop.commands.options import (
     on_target,
     services,
 )
-from medloop.commands.output import print_json, print_table, say
+from medloop.commands.output import print_json, print_line, print_table
 from medloop.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Scheduled retraining.")
@@ -64,7 +64,7 @@ def create(
     if call.json:
         print_json(made)
         return
-    say(call.services.out, f"schedule {name}: {made.expression} ({made.timezone}) starts pipeline {pipeline}")
+    print_line(call.services.out, f"schedule {name}: {made.expression} ({made.timezone}) starts pipeline {pipeline}")
     _remind(call)
 
 
@@ -79,7 +79,7 @@ def list_(call: Call) -> None:
         print_json(found)
         return
     if not found:
-        say(call.services.err, "no schedules yet; create one with `medloop schedules create`")
+        print_line(call.services.err, "no schedules yet; create one with `medloop schedules create`")
         return
     rows = [(s.name, s.pipeline, s.expression, s.timezone, s.state, s.parameters.get("InputData")) for s in found]
     print_table(call.services.out, ("schedule", "pipeline", "when", "time zone", "state", "data"), rows)
@@ -94,9 +94,9 @@ def delete(
     from medloop.cloud.schedules import delete_schedule
 
     delete_schedule(services(ctx).target(target, home), name)
-    say(services(ctx).out, f"schedule {name}: deleted")
+    print_line(services(ctx).out, f"schedule {name}: deleted")
 
 
 def _remind(call: Call) -> None:
     if call.where is TargetChoice.local:
-        say(call.services.err, NEVER_FIRED, "dim")
+        print_line(call.services.err, NEVER_FIRED, "dim")

@@ -21,7 +21,7 @@ from medloop.commands.options import (
     services,
     usable_home,
 )
-from medloop.commands.output import print_json, say
+from medloop.commands.output import print_json, print_line
 from medloop.commands.registry.approval_checks import require_approvable
 from medloop.commands.registry.decisions import (
     Decision,
@@ -111,7 +111,7 @@ def _decide(services: Services, status: Status, model: str, reason: str, choices
     if stands and choices.deploy:
         document["endpoint"] = _deploy(services, target, package, options, quiet=choices.json)
     elif stands and status == "Approved":
-        say(services.err, f"deploy it: medloop endpoints deploy {name_of(package)}{options}")
+        print_line(services.err, f"deploy it: medloop endpoints deploy {name_of(package)}{options}")
     if choices.json:
         print_json(document)
     if not stands:
@@ -128,7 +128,7 @@ def _deploy(services: Services, target: Target, package: Mapping[str, Any], opti
 
     done = deploy_model(services, target, package["ModelPackageArn"], flags=options)
     if not quiet:
-        say(services.out, f"endpoint {done.endpoint} serves {done.model}: {done.action}")
+        print_line(services.out, f"endpoint {done.endpoint} serves {done.model}: {done.action}")
     return str(done.endpoint)
 
 
@@ -185,11 +185,11 @@ def _doubts(package: Mapping[str, Any], status: Status) -> list[str]:
 
 def _confirm(services: Services, doubt: str, yes: bool) -> None:
     if yes:
-        say(services.err, f"{doubt}; continuing (--yes)", style="yellow")
+        print_line(services.err, f"{doubt}; continuing (--yes)", style="yellow")
         return
     if not (sys.stdin.isatty() and services.err.is_terminal):
         raise UserError(f"{doubt}; nothing was changed. Give --yes to decide all the same")
-    say(services.err, f"{doubt}.", style="yellow")
+    print_line(services.err, f"{doubt}.", style="yellow")
     if not typer.confirm("Decide all the same?", err=True):
         raise UserError("nothing was changed")
 
@@ -221,6 +221,6 @@ def _report(services: Services, package: Mapping[str, Any], recorded: RecordedDe
     """Say what was decided, by others at the same time too."""
     name, decision = name_of(package), recorded.decision
     for other in recorded.others:
-        say(services.err, f"{name} was at the same time {other}", style="yellow")
+        print_line(services.err, f"{name} was at the same time {other}", style="yellow")
     if recorded.current.status == decision.status:
-        say(services.out, f"{name} is {decision.status} (was {package.get('ModelApprovalStatus')}), {decision}")
+        print_line(services.out, f"{name} is {decision.status} (was {package.get('ModelApprovalStatus')}), {decision}")

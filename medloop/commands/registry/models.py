@@ -21,7 +21,7 @@ from medloop.commands.options import (
     services,
     usable_home,
 )
-from medloop.commands.output import print_json, print_table, say
+from medloop.commands.output import print_json, print_line, print_table
 from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
 from medloop.commands.registry.approval import ModelArgument, approve, document_of, reject
 from medloop.commands.registry.card import card_rows
@@ -77,11 +77,11 @@ def compare(
 def _print_comparison(console: Console, document: dict[str, Any]) -> None:
     names = document["models"]
     print_table(console, ("", *names), [(row["name"], row["a"], row["b"]) for row in document["facts"]])
-    say(console, "")
+    print_line(console, "")
     headers = ("metric", *names, "difference")
     print_table(console, headers, [(row["name"], row["a"], row["b"], row["difference"]) for row in document["metrics"]])
-    say(console, "")
-    say(console, document["verdict"], style="" if document["comparable"] else "yellow")
+    print_line(console, "")
+    print_line(console, document["verdict"], style="" if document["comparable"] else "yellow")
 
 
 def _draw(document: dict[str, Any], versions: list[EvaluatedVersion], home: Path, out: Path | None) -> Path:
@@ -128,7 +128,7 @@ def _checked(services: Services, report: EvidenceFile) -> bytes:
         UserError: It was changed, or can't be read.
     """
     if report.content is not None and not report.recorded:
-        say(services.err, f"{report.uri}: {report.state}, so a change can't be detected", "yellow")
+        print_line(services.err, f"{report.uri}: {report.state}, so a change can't be detected", "yellow")
         return report.content
     if not report.uri:
         raise UserError(f"the version names no evaluation, so there is no report; {RUN_AGAIN}")
@@ -157,7 +157,7 @@ def list_(
         print_json(rows)
         return
     if not rows:
-        say(services(ctx).err, "no models yet; a `medloop run` that passes its gate registers one")
+        print_line(services(ctx).err, "no models yet; a `medloop run` that passes its gate registers one")
         return
     headers = {"model": "model", "approval": "approval", "score_name": "score", "score": "value", "created": "created"}
     if not services(ctx).out.is_terminal:  # A terminal would fold it; GROUP/N names a version as well.
@@ -183,7 +183,7 @@ def _evaluation(err: Console, target: Target, package: Mapping[str, Any]) -> Eva
     try:
         return read_evaluation(target, uri) if uri else None
     except DataError as error:
-        say(err, f"{name_of(package)}: {error}", style="yellow")
+        print_line(err, f"{name_of(package)}: {error}", style="yellow")
         return None
 
 
@@ -232,7 +232,7 @@ def _describe(target: Target, package: Mapping[str, Any], evaluation: Evaluation
 def _show(out: Console, document: dict[str, Any]) -> None:
     """Facts, decisions, card and metrics; the ARN on a line of its own, so that no narrow terminal folds it."""
     evaluation = document["evaluation"]
-    say(out, document["arn"])
+    print_line(out, document["arn"])
     facts = [(key, document[key]) for key in ("model", "approval", "status", "created", "artefact", "image", "report")]
     facts.append(("report's state", document["report_state"]))
     if document["description"]:
@@ -243,9 +243,9 @@ def _show(out: Console, document: dict[str, Any]) -> None:
     if document["decisions"] or document["approval_description"]:
         _section(out, "decisions")
         for said in document["decisions"]:
-            say(out, f"{said['at']:%Y-%m-%d %H:%M:%S} UTC  {said['status']} by {said['by']}: {said['reason']}")
+            print_line(out, f"{said['at']:%Y-%m-%d %H:%M:%S} UTC  {said['status']} by {said['by']}: {said['reason']}")
         if not document["decisions"]:
-            say(out, document["approval_description"])
+            print_line(out, document["approval_description"])
     if document["card"]:
         _section(out, f"model card ({document['card']['status']})")
         print_table(out, ("", "", ""), card_rows(document["card"]["content"]))
@@ -255,5 +255,5 @@ def _show(out: Console, document: dict[str, Any]) -> None:
 
 
 def _section(out: Console, title: str) -> None:
-    say(out, "")
-    say(out, title, style="bold")
+    print_line(out, "")
+    print_line(out, title, style="bold")
