@@ -52,7 +52,7 @@ TensorCheck = Callable[[Mapping[str, Tensor]], bool]
 
 
 class _BadEntryError(Exception):
-    """Why an entry can't be used."""
+    """A problem of an entry that makes it unusable."""
 
 
 def make_key(*parts: Any) -> str:

@@ -192,8 +192,8 @@ def _item(
     num_workers: int,
 ) -> Item:
     size, channels = settings.image_size, settings.channels
-    own = [digests[k] for k in group]
-    key = make_key("images", PREPARATION, size, channels, own) if all(own) else None
+    group_digests = [digests[k] for k in group]
+    key = make_key("images", PREPARATION, size, channels, group_digests) if all(group_digests) else None
     paths, shape = [files[k][0] for k in group], (len(group), channels, size, size)
     expected = {
         "images": (torch.float16, shape),

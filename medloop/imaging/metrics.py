@@ -175,13 +175,13 @@ def per_class(
         For the classes 1 to `num_classes` - 1.
     """
     boxes = [find_objects(labels, num_classes - 1) for labels in (truth, prediction)]
-    found = []
+    scores = []
     for value, pair in enumerate(zip(*boxes, strict=True), start=1):
-        box = _around([one for one in pair if one is not None])
-        found.append(
+        box = _around([bounds for bounds in pair if bounds is not None])
+        scores.append(
             ClassScores() if box is None else _score(truth[box] == value, prediction[box] == value, grid, tolerance)
         )
-    return found
+    return scores
 
 
 def surfaces(truth: Mask, prediction: Mask, scale: Floats) -> Surfaces:
@@ -192,8 +192,8 @@ def surfaces(truth: Mask, prediction: Mask, scale: Floats) -> Surfaces:
         prediction: [X, Y, Z], on the same grid.
         scale: [3, 3] from voxel indices to lengths.
     """
-    one, other = surface(truth), surface(prediction)
-    return Surfaces(_distances(one, other, scale), _distances(other, one, scale))
+    expected, predicted = surface(truth), surface(prediction)
+    return Surfaces(_distances(expected, predicted, scale), _distances(predicted, expected, scale))
 
 
 def surface(mask: Mask) -> Mask:
@@ -202,7 +202,7 @@ def surface(mask: Mask) -> Mask:
     inside = mask.copy()
     for axis in range(mask.ndim):
         for shifted in (slice(0, -2), slice(2, None)):
-            inside &= padded[tuple(shifted if other == axis else slice(1, -1) for other in range(mask.ndim))]
+            inside &= padded[tuple(shifted if dimension == axis else slice(1, -1) for dimension in range(mask.ndim))]
     return mask & ~inside
 
 
@@ -232,14 +232,14 @@ def _around(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...] | None:
     return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
 
 
-def _distances(edge: Mask, other: Mask, scale: Floats) -> Floats:
+def _distances(from_surface: Mask, to_surface: Mask, scale: Floats) -> Floats:
     """Compute each surface voxel's distance to the nearest one of the other surface [N]; 0 if both have it."""
-    away = ~other[edge]
+    away = ~to_surface[from_surface]
     distances = np.zeros(len(away))
     if away.any():
         # A tree split at the middle is built in a third of the time, and voxels are evenly enough spread for it.
-        tree = cKDTree(_points(other, scale), balanced_tree=False, compact_nodes=False)
-        distances[away] = tree.query(_points(edge & ~other, scale))[0]
+        tree = cKDTree(_points(to_surface, scale), balanced_tree=False, compact_nodes=False)
+        distances[away] = tree.query(_points(from_surface & ~to_surface, scale))[0]
     return distances
 
 

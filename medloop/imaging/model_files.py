@@ -99,20 +99,20 @@ def put_weights(network: nn.Module, weights: Mapping[str, Tensor], fresh: str | 
     Raises:
         DataError: A weight is missing, unknown or of another shape; the message names the first.
     """
-    kept = fresh or ()
-    expected = {name: values.shape for name, values in network.state_dict().items() if not name.startswith(kept)}
-    trained = {name: values for name, values in weights.items() if not name.startswith(kept)}
+    skipped = fresh or ()
+    expected = {name: values.shape for name, values in network.state_dict().items() if not name.startswith(skipped)}
+    trained = {name: values for name, values in weights.items() if not name.startswith(skipped)}
     problem = _first_difference(expected, {name: values.shape for name, values in trained.items()})
     if problem:
         raise DataError(f"{WEIGHTS_FILE}: {problem}: it doesn't fit the network in {MODEL_FILE}; give both of one job")
     network.load_state_dict(trained, strict=False)
 
 
-def _first_difference(expected: Mapping[str, Iterable[int]], given: Mapping[str, Iterable[int]]) -> str:
+def _first_difference(expected: Mapping[str, Iterable[int]], shapes: Mapping[str, Iterable[int]]) -> str:
     for name, shape in expected.items():
-        if name not in given:
+        if name not in shapes:
             return f"{name} is missing"
-        if tuple(given[name]) != tuple(shape):
-            return f"{name} has shape {list(given[name])}, not {list(shape)}"
-    unknown = sorted(set(given) - set(expected))
+        if tuple(shapes[name]) != tuple(shape):
+            return f"{name} has shape {list(shapes[name])}, not {list(shape)}"
+    unknown = sorted(set(shapes) - set(expected))
     return f"{unknown[0]} is unknown" if unknown else ""

@@ -26,7 +26,7 @@ MAX_BYTES = 64 * 2**20
 
 
 class _TableError(Exception):
-    """Why the table can't be used."""
+    """A problem of the table that makes it unusable."""
 
 
 @dataclass(frozen=True)

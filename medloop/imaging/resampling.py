@@ -73,12 +73,12 @@ def affine_grid(matrices: Tensor, shape: Sequence[int]) -> Tensor:
         [N, *shape, D]; in memory coordinates come first, which is what makes it fast.
     """
     num_axes = len(shape)
-    ones = [1] * num_axes
-    grid = matrices[:, :, -1].reshape(-1, num_axes, *ones)
+    unit_shape = [1] * num_axes
+    grid = matrices[:, :, -1].reshape(-1, num_axes, *unit_shape)
     # The last axis first: what is added up stays small for longest.
     for axis in reversed(range(num_axes)):
         size = shape[axis]
         positions = (torch.arange(size, device=matrices.device, dtype=matrices.dtype) * 2 + 1) / size - 1
-        column = matrices[:, :, num_axes - 1 - axis].reshape(-1, num_axes, *ones)
+        column = matrices[:, :, num_axes - 1 - axis].reshape(-1, num_axes, *unit_shape)
         grid = grid + column * positions.view(*[-1 if k == axis else 1 for k in range(num_axes)])
     return grid.movedim(1, -1)

@@ -105,8 +105,8 @@ def list_subjects(root: Path, channel: Split, split: SplitRecord, classes: Seque
         raise DataError(f"channel {channel} contains no subject; give {LAYOUTS['segmentation']}")
     names, known = {path.name for path in folders}, set(split.patient_of(channel))
     for name in sorted(names ^ known):
-        where = "is in the channel, not in split.json" if name in names else "is in split.json, not in the channel"
-        raise DataError(f"channel {channel}: {name} {where}; give the outputs of one split step")
+        state = "is in the channel, not in split.json" if name in names else "is in split.json, not in the channel"
+        raise DataError(f"channel {channel}: {name} {state}; give the outputs of one split step")
     return Subjects(channel, folders, classes)
 
 
@@ -253,12 +253,12 @@ def _item(subjects: Subjects, rule: VolumePreprocessing, kind: Split, folder: Pa
     def make() -> Tensors:
         image, label = subjects.read(folder)
         truth = to_ras(label).voxels
-        prepared, whole = {"image": preprocess(image, rule)}, torch.from_numpy(truth)
+        prepared, original = {"image": preprocess(image, rule)}, torch.from_numpy(truth)
         x, y, z = prepared["image"].shape
-        prepared["label"] = resize_label(whole, (x, y, z))
+        prepared["label"] = resize_label(original, (x, y, z))
         # What training can draw from is the resampled label.
-        values = torch.unique(whole if kind == "val" else prepared["label"])
-        return prepared | {"values": values} | ({"truth": whole} if kind == "val" else {})
+        values = torch.unique(original if kind == "val" else prepared["label"])
+        return prepared | {"values": values} | ({"truth": original} if kind == "val" else {})
 
     def check(tensors: Mapping[str, Tensor]) -> bool:
         if _forms(tensors) != forms or tensors["image"].shape != tensors["label"].shape:

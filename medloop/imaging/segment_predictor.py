@@ -64,7 +64,7 @@ class VolumePredictor:
         record = ModelRecord.read(folder)
         if not isinstance(record.preprocessing, VolumePreprocessing) or record.inference is None:
             raise DataError(f"model.json: task is {record.task}; give the model of a segmentation training")
-        where = pick_device(device)
+        chosen = pick_device(device)
         model = networks.build(record.network)
         load_weights(model, folder)
         edges = record.inference.patch_size or record.preprocessing.size or ()
@@ -74,7 +74,7 @@ class VolumePredictor:
                 f"model.json: input of {list(edges)}, but {record.network.name} takes multiples of {multiple}; "
                 "give training's own file"
             )
-        return cls(record, model.to(where).eval(), record.preprocessing, record.inference, where)
+        return cls(record, model.to(chosen).eval(), record.preprocessing, record.inference, chosen)
 
     def segment(self, path: Path) -> LabelMap:
         """Segment a NIfTI file.

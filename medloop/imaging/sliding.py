@@ -136,11 +136,11 @@ def _blend(model: NetworkCall, batch: Tensor, plan: WindowPlan, num_windows_per_
     logits = None
     for first in range(0, len(plan.windows), num_windows_per_batch):
         windows = plan.windows[first : first + num_windows_per_batch]
-        found = _forward(model, _cut(volume, windows, num_windows_per_batch if even else len(windows)))
+        predictions = _forward(model, _cut(volume, windows, num_windows_per_batch if even else len(windows)))
         if logits is None:
-            logits = found.new_zeros((1, found.shape[1], *volume.shape[2:]))
-        for window, answer in zip(windows, found, strict=False):
-            logits[(0, slice(None), *window)].addcmul_(answer, plan.weights)
+            logits = predictions.new_zeros((1, predictions.shape[1], *volume.shape[2:]))
+        for window, prediction in zip(windows, predictions, strict=False):
+            logits[(0, slice(None), *window)].addcmul_(prediction, plan.weights)
     assert logits is not None, "there is at least one window"  # noqa: S101
     logits /= plan.total
     z, z_end, y, y_end, x, x_end = plan.padding

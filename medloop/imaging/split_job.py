@@ -118,8 +118,8 @@ def split_dataset(
     cases = _cases_of_patients(report, key)
     # Class profile of each patient: the classes of all its cases.
     strata = {
-        name: "+".join(sorted({kind for case in own for kind in case_classes(case, report.classes)}))
-        for name, own in cases.items()
+        name: "+".join(sorted({kind for case in patient_cases for kind in case_classes(case, report.classes)}))
+        for name, patient_cases in cases.items()
     }
     split_of = _split_of_cases(report, cases, strata, settings, previous)
     assigned_cases = _name_cases(report, cases, split_of, settings.layout)
@@ -184,14 +184,16 @@ def _split_of_cases(
 ) -> Callable[[CheckedCase, str], Split]:
     """Make the function from a case and its patient to its split: its folder's, or the patient's assigned one."""
     # From the images: neither names nor the key change a split.
-    order_keys = {name: min(case.image_digest for case in own) for name, own in cases.items()}
+    order_keys = {name: min(case.image_digest for case in patient_cases) for name, patient_cases in cases.items()}
     if not report.presplit:
         known = {name: split for split in SPLITS for name in previous.pseudonyms(split)} if previous else None
         if known and not known.keys() & strata.keys():
             print("warning: previous: knows none of these patients; was another key or patients.csv used?", flush=True)
         assigned = assign(strata, settings.fractions, settings.seed, order_keys, known)
         return lambda case, name: assigned[name]
-    current: dict[str, set[Split]] = {name: {case.raw.split or "train" for case in own} for name, own in cases.items()}
+    current: dict[str, set[Split]] = {
+        name: {case.raw.split or "train" for case in patient_cases} for name, patient_cases in cases.items()
+    }
     moved = complete(current, strata, settings.fractions, settings.seed, order_keys)
     return lambda case, name: moved.get(name, case.raw.split or "train")
 
@@ -201,13 +203,13 @@ def _name_cases(
 ) -> list[AssignedCase]:
     """Number each patient's cases in the order of their content: file names may contain dates. Copies are PNG."""
     assigned_cases = []
-    for name, own in sorted(cases.items()):
-        for number, case in enumerate(sorted(own, key=lambda c: (c.image_digest, c.path))):
+    for name, patient_cases in sorted(cases.items()):
+        for number, case in enumerate(sorted(patient_cases, key=lambda c: (c.image_digest, c.path))):
             if report.task == "classification":
                 suffix = ".png" if layout == "copy" else find_suffix(case.path, IMAGE_SUFFIXES)
                 path = f"{case.raw.group}/{name}_{number:04d}{suffix}"
             else:
-                path = name if len(own) == 1 else f"{name}_{number}"
+                path = name if len(patient_cases) == 1 else f"{name}_{number}"
             assigned_cases.append(AssignedCase(case, name, split_of(case, name), path))
     return assigned_cases
 
@@ -254,8 +256,8 @@ def _leakage(patients: Mapping[str, Patient], report: DatasetReport) -> SplitLea
     """Patients (or, where none are named, the same pixels) in more than one split."""
     astride = sum(len({case.split for case in patient.cases}) > 1 for patient in patients.values())
     if astride:
-        what = "patients" if report.identified else "images"
-        note = f"FOUND: {astride} {what} in more than one split; scores on them mean nothing"
+        units = "patients" if report.identified else "images"
+        note = f"FOUND: {astride} {units} in more than one split; scores on them mean nothing"
         print(f"warning: leakage {note}", flush=True)
         return SplitLeakage(status="found", num_patients=astride, note=note)
     if report.identified:

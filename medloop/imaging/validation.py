@@ -246,8 +246,8 @@ def _find_duplicates(cases: list[CheckedCase], task: Task, identified: bool) -> 
         else:
             continue
         for case in duplicates:
-            other = duplicates[0] if case is not duplicates[0] else duplicates[1]
-            problems.append(Problem(case.path, message, case=case.path, related=other.path))
+            duplicate = duplicates[0] if case is not duplicates[0] else duplicates[1]
+            problems.append(Problem(case.path, message, case=case.path, related=duplicate.path))
     return problems
 
 

@@ -125,7 +125,7 @@ def target_shape(shape: Shape, spacing: Triple, rule: VolumePreprocessing) -> Sh
         return rule.size
     if rule.spacing is None:
         raise DataError(f"model.json: mode {rule.mode} lacks its size or spacing; give training's own file")
-    edges = [n * own / new for n, own, new in zip(shape, spacing, rule.spacing, strict=True)]
+    edges = [n * old / new for n, old, new in zip(shape, spacing, rule.spacing, strict=True)]
     # One edge at a time first: a header's voxel size may be anything, infinity included.
     if not all(edge <= MAX_VOXELS for edge in edges) or math.prod(max(1, round(edge)) for edge in edges) > MAX_VOXELS:
         sizes = f"voxels of {_text(spacing)}, resampled to {_text(rule.spacing)}, are {_text(edges)}"
