@@ -15,7 +15,7 @@ import sys
 from medloop.container.arguments import parse_arguments
 from medloop.container.processing import ProcessingJob
 from medloop.container.run import run
-from medloop.evaluation.evaluate import EvaluateArguments, evaluate, last_word
+from medloop.evaluation.evaluate import EvaluateArguments, evaluate, exit_message
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         champion=job.optional_input("champion"),
         first=job.optional_input("first"),
     )
-    job.set_exit_message(last_word(evaluation))
+    job.set_exit_message(exit_message(evaluation))
 
 
 if __name__ == "__main__":

@@ -29,10 +29,10 @@ def agreements(scored: ScoredVolumes, bias: Mapping[str, Estimate]) -> list[Volu
     rows = []
     for k, name in enumerate(scored.classes):
         differences, truth = volume_errors(scored)[:, k], scored.table("volume_truth")[:, k]
-        kept = np.isfinite(differences)
-        if kept.sum() < 2:
+        defined = np.isfinite(differences)
+        if defined.sum() < 2:
             continue
-        centre, half = bias[name].value, LIMIT * float(differences[kept].std(ddof=1))
+        centre, half = bias[name].value, LIMIT * float(differences[defined].std(ddof=1))
         agreement = VolumeAgreement(
             class_name=name,
             unit=scored.volume_unit,
@@ -40,8 +40,8 @@ def agreements(scored: ScoredVolumes, bias: Mapping[str, Estimate]) -> list[Volu
             interval=bias[name].interval,
             lower_limit=centre - half,
             upper_limit=centre + half,
-            mean_truth=float(truth[kept].mean()),
-            num_cases=int(kept.sum()),
+            mean_truth=float(truth[defined].mean()),
+            num_cases=int(defined.sum()),
         )
         rows.append(agreement)
     return rows

@@ -76,21 +76,21 @@ def leave_out_seen(
         DataError: No case is left.
     """
     seen = set(model.patients.train) | set(model.patients.val)
-    kept = [case for case in cases if case.patient not in seen]
-    num_left_out = len(cases) - len(kept)
+    unseen = [case for case in cases if case.patient not in seen]
+    num_left_out = len(cases) - len(unseen)
     leaked = {case.patient for case in cases} & seen
-    if not kept:
+    if not unseen:
         raise DataError("test: the model was trained on every patient; give patients that it was not trained on")
     if split.identifiers == "none":
         note = "Leakage is unknown: the data has no patient identifiers, so a patient may be in training and test."
         if num_left_out:
             note += f" {num_left_out} cases that the model was trained on are excluded from every score."
-        return kept, SeenPatients(status="unknown", num_patients=None, num_cases=num_left_out, note=note)
+        return unseen, SeenPatients(status="unknown", num_patients=None, num_cases=num_left_out, note=note)
     if leaked:
         note = (
             f"LEAKAGE: the model was trained or validated on {len(leaked)} of the test patients; "
             f"their {num_left_out} cases are excluded from every score."
         )
-        return kept, SeenPatients(status="found", num_patients=len(leaked), num_cases=num_left_out, note=note)
+        return unseen, SeenPatients(status="found", num_patients=len(leaked), num_cases=num_left_out, note=note)
     note = f"No test patient is among the {len(seen)} patients that the model was trained or validated on."
-    return kept, SeenPatients(status="none", num_patients=0, num_cases=0, note=note)
+    return unseen, SeenPatients(status="none", num_patients=0, num_cases=0, note=note)

@@ -43,7 +43,7 @@ class ComparedVersion:
 
 @dataclass(frozen=True)
 class Candidate:
-    """The candidate, candidate."""
+    """The candidate and its scores."""
 
     cases: Sequence[HeldOut]
     """Cases that it was not trained on."""
@@ -59,15 +59,15 @@ def compare(version: ComparedVersion, candidate: Candidate, load: Loader) -> Com
     A version that can't be used does not cost the candidate's scores: `note` has the reason.
     """
     try:
-        found = _compare(version, candidate, load)
+        comparison = _compare(version, candidate, load)
     except Exception as error:
         # Any error of the version's files (a missing key, another library's format) is of no concern to the
         # candidate, which is scored already.
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         print(f"{version.role} {version.arn} can't be compared: {reason}", flush=True)
         return _not_compared(version, " ".join(reason.split()))
-    print(_sentence(found), flush=True)
-    return found
+    print(_sentence(comparison), flush=True)
+    return comparison
 
 
 def _compare(version: ComparedVersion, candidate: Candidate, load: Loader) -> Comparison:
@@ -81,12 +81,12 @@ def _compare(version: ComparedVersion, candidate: Candidate, load: Loader) -> Co
     if list(model.record.classes) != list(candidate.classes):
         return _not_compared(version, f"its classes differ ({', '.join(model.record.classes)})")
     seen = set(model.record.patients.train) | set(model.record.patients.val)
-    kept = np.array([case.patient not in seen for case in candidate.cases])
-    if not kept.any():
+    unseen = np.array([case.patient not in seen for case in candidate.cases])
+    if not unseen.any():
         return _not_compared(version, "it was trained on every test patient")
-    cases = [case for case, is_kept in zip(candidate.cases, kept, strict=True) if is_kept]
+    cases = [case for case, is_unseen in zip(candidate.cases, unseen, strict=True) if is_unseen]
     predictions = PREDICT[split.task](cases, model)
-    pair = pair_of(split.task)(candidate.scores.scored.subset(kept), predictions)
+    pair = pair_of(split.task)(candidate.scores.scored.subset(unseen), predictions)
     if pair is None:
         num_patients = len({case.patient for case in cases})
         return _not_compared(version, "the score is undefined on so few test patients", num_patients, len(cases))
@@ -148,13 +148,13 @@ def make_gate(
 def comparison_notes(comparisons: Sequence[Comparison], test_uses: int) -> list[str]:
     """Write the notes on the comparisons."""
     notes = []
-    for found in comparisons:
-        if found.lower_bound is None:
-            notes.append(f"INSUFFICIENT EVIDENCE. {_sentence(found)}")
-        elif found.num_patients < MIN_COMPARED:
+    for comparison in comparisons:
+        if comparison.lower_bound is None:
+            notes.append(f"INSUFFICIENT EVIDENCE. {_sentence(comparison)}")
+        elif comparison.num_patients < MIN_COMPARED:
             notes.append(
-                f"INSUFFICIENT EVIDENCE: {found.num_patients} patients are too few for a comparison with "
-                f"{_title(found)}; {MIN_COMPARED} are needed."
+                f"INSUFFICIENT EVIDENCE: {comparison.num_patients} patients are too few for a comparison with "
+                f"{_title(comparison)}; {MIN_COMPARED} are needed."
             )
     if test_uses > 1:
         chance = 1 - 0.95**test_uses
@@ -165,15 +165,16 @@ def comparison_notes(comparisons: Sequence[Comparison], test_uses: int) -> list[
     return notes
 
 
-def _sentence(found: Comparison) -> str:
+def _sentence(comparison: Comparison) -> str:
     """Write one line on a comparison."""
-    if found.difference is None or found.lower_bound is None:
-        return f"NOT COMPARED with {_title(found)} {found.model}: {found.note}."
+    if comparison.difference is None or comparison.lower_bound is None:
+        return f"NOT COMPARED with {_title(comparison)} {comparison.model}: {comparison.note}."
     return (
-        f"Difference from {_title(found)} {found.model}: {found.difference:+.4f}, one-sided 95 % lower bound "
-        f"{found.lower_bound:+.4f}, over {found.num_patients} patients that neither was trained on."
+        f"Difference from {_title(comparison)} {comparison.model}: {comparison.difference:+.4f}, one-sided 95 % "
+        f"lower bound {comparison.lower_bound:+.4f}, over {comparison.num_patients} patients that "
+        "neither was trained on."
     )
 
 
-def _title(found: Comparison) -> str:
-    return "the champion" if found.role == "champion" else "the first approved version"
+def _title(comparison: Comparison) -> str:
+    return "the champion" if comparison.role == "champion" else "the first approved version"

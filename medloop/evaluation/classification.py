@@ -81,9 +81,7 @@ def _table(scored: ScoredImages) -> CsvTable:
 
 
 def _notes(measured: Sequence[Measured], classes: Sequence[str]) -> list[str]:
-    missing = [
-        found.class_name for found in measured if found.metric.name == "auroc" and np.isnan(found.estimate.value)
-    ]
+    missing = [row.class_name for row in measured if row.metric.name == "auroc" and np.isnan(row.estimate.value)]
     if not missing:
         return []
     if len(missing) == len(classes):

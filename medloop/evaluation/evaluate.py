@@ -147,11 +147,11 @@ def assess(
     require_task(predictor.record, arguments.task)
     require_known(arguments.floors, predictor.record.classes, arguments.task)
     cases = list_cases(channel_folder(test, split, "test"), record, predictor.record.classes)
-    kept, leakage = leave_out_seen(cases, record, predictor.record)
+    unseen, leakage = leave_out_seen(cases, record, predictor.record)
     volumes = partial(score_volumes, tolerance=arguments.surface_tolerance)
     score = score_images if arguments.task == "classification" else volumes
-    scores = score(kept, predictor, patients_known=record.identifiers != "none")
-    scored = Candidate(kept, scores, predictor.record.classes, record, arguments.margin)
+    scores = score(unseen, predictor, patients_known=record.identifiers != "none")
+    scored = Candidate(unseen, scores, predictor.record.classes, record, arguments.margin)
     candidate = predictor.record
     del predictor  # two networks at once are not needed
     comparisons = [compare(version, scored, load) for version in _approved_versions(arguments, champion, first)]
@@ -170,7 +170,7 @@ def _approved_versions(
     return [version for version in versions if version.arn != NO_VERSION]
 
 
-def last_word(evaluation: Evaluation) -> str:
+def exit_message(evaluation: Evaluation) -> str:
     """One line for the log and the job's ExitMessage: score, interval, numbers of cases and patients, leakage."""
     num_cases, num_patients = evaluation.data.num_cases, evaluation.data.num_patients
     patients = "unknown patients" if num_patients is None else f"{num_patients} test patients"
@@ -193,7 +193,7 @@ def _summarise(
     metrics, confusion = scores.metrics, None
     if scores.confusion is not None:
         confusion = ClassificationMetrics.model_validate({"confusion_matrix": scores.confusion, **metrics})
-    champion = next((found for found in comparisons if found.role == "champion"), None)
+    champion = next((comparison for comparison in comparisons if comparison.role == "champion"), None)
     floors = find_floors(arguments.floors, scores.statistics, split.task)
     test_uses = arguments.test_uses or 1
     caveats = ([arguments.note] if arguments.note else []) + comparison_notes(comparisons, test_uses)

@@ -20,14 +20,14 @@ def read_floors(values: dict[str, Any]) -> dict[str, Any]:
         ValueError: There is no `=`, or a class is given twice.
     """
     floors: dict[str, Any] = dict(values.get("floors", {}))
-    rest = {name: value for name, value in values.items() if name != "floors"}
-    for name in list(rest):
+    arguments = {name: value for name, value in values.items() if name != "floors"}
+    for name in list(arguments):
         if name == "floor" or (name.startswith("floor_") and name.removeprefix("floor_").isdigit()):
-            class_name, divided, value = str(rest.pop(name)).rpartition("=")
+            class_name, divided, value = str(arguments.pop(name)).rpartition("=")
             if not divided or class_name in floors:
                 raise ValueError("write --floor-1 CLASS=VALUE, --floor-2 CLASS=VALUE, each class once")
             floors[class_name] = value
-    return rest | ({"floors": floors} if floors else {})
+    return arguments | ({"floors": floors} if floors else {})
 
 
 def require_known(floors: Mapping[str, float], classes: Sequence[str], task: Task) -> None:
@@ -45,7 +45,7 @@ def require_known(floors: Mapping[str, float], classes: Sequence[str], task: Tas
 def find_floors(floors: Mapping[str, float], statistics: Sequence[Statistic], task: Task) -> list[Floor]:
     """Compare each class that has a floor with it."""
     metric = floor_of(task).name
-    reached = {found.class_name: found.value for found in statistics if found.name == metric}
+    reached = {statistic.class_name: statistic.value for statistic in statistics if statistic.name == metric}
     return [
         Floor.model_validate({"class_name": name, "metric": metric, "floor": floor, "value": reached.get(name)})
         for name, floor in floors.items()
@@ -54,4 +54,4 @@ def find_floors(floors: Mapping[str, float], statistics: Sequence[Statistic], ta
 
 def floor_left(floors: Sequence[Floor]) -> float:
     """Return the minimum distance of a class above its floor; -1 if a value is undefined, 0 without floors."""
-    return min((-1.0 if found.value is None else found.value - found.floor for found in floors), default=0.0)
+    return min((-1.0 if floor.value is None else floor.value - floor.floor for floor in floors), default=0.0)

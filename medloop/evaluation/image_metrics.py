@@ -158,8 +158,8 @@ def _average_precisions(positive: NDArray[np.bool_], scores: Floats, weights: Fl
     if not in_group.any():
         return np.full(len(weights), np.nan)
     # Precision counts where positives are: sums run from one such score to the next, over cases along the first axis.
-    held = in_group > 0
-    cuts, num_hits = np.append(starts[1:], len(order))[held], in_group[held]
+    has_positives = in_group > 0
+    cuts, num_hits = np.append(starts[1:], len(order))[has_positives], in_group[has_positives]
     ordered = np.ascontiguousarray(weights.T)[order[: cuts[-1]]]
     called = np.cumsum(np.add.reduceat(ordered, np.append(0, cuts[:-1]), axis=0), axis=0)
     hits = np.add.reduceat(ordered[positive[order[: cuts[-1]]]], np.cumsum(num_hits) - num_hits, axis=0)

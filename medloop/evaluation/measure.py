@@ -12,7 +12,7 @@ from medloop.evaluation.intervals.estimate import Estimate, Floats, Sample
 from medloop.evaluation.metrics import Metric, metrics_of
 from medloop.evaluation.scored_cases import Scored, ScoredImages
 
-Place = tuple[Metric, int | None]
+MetricOfClass = tuple[Metric, int | None]
 """A metric and a class's index; None: over all classes."""
 
 
@@ -32,11 +32,11 @@ class Measured:
 def measure(scored: Scored) -> list[Measured]:
     """Estimate all metrics of the task: those over all classes, then those of each class."""
     rows = list(metrics_of(scored.task))
-    places: list[Place] = [(metric, None) for metric in rows if metric.scope != "class"]
+    pairs: list[MetricOfClass] = [(metric, None) for metric in rows if metric.scope != "class"]
     by_class = [metric for metric in rows if metric.scope != "overall"]
-    places += [(metric, k) for k in range(len(scored.classes)) for metric in by_class]
-    estimates = _estimate_all(places, scored)
-    return [_measured(place, estimate, scored) for place, estimate in zip(places, estimates, strict=True)]
+    pairs += [(metric, k) for k in range(len(scored.classes)) for metric in by_class]
+    estimates = _estimate_all(pairs, scored)
+    return [_measured(pair, estimate, scored) for pair, estimate in zip(pairs, estimates, strict=True)]
 
 
 def estimate(metric: Metric, scored: Scored, k: int | None = None) -> Estimate:
@@ -44,18 +44,18 @@ def estimate(metric: Metric, scored: Scored, k: int | None = None) -> Estimate:
     return _estimate_all([(metric, k)], scored)[0]
 
 
-def _estimate_all(places: Sequence[Place], scored: Scored) -> list[Estimate]:
-    weighted = [place for place in places if place[0].interval is bca_bootstrap]
+def _estimate_all(pairs: Sequence[MetricOfClass], scored: Scored) -> list[Estimate]:
+    weighted = [pair for pair in pairs if pair[0].interval is bca_bootstrap]
     drawn = _resample(weighted, scored) if weighted and isinstance(scored, ScoredImages) else {}
-    return [drawn[place] if place in drawn else _estimate(*place, scored) for place in places]
+    return [drawn[pair] if pair in drawn else _estimate(*pair, scored) for pair in pairs]
 
 
-def _resample(places: Sequence[Place], scored: ScoredImages) -> dict[Place, Estimate]:
+def _resample(pairs: Sequence[MetricOfClass], scored: ScoredImages) -> dict[MetricOfClass, Estimate]:
     """Bootstrap all of them together: they share draws and counts."""
 
-    def values(weights: Floats) -> dict[Place, Floats]:
+    def values(weights: Floats) -> dict[MetricOfClass, Floats]:
         images = WeightedImages(scored.truth, scored.probabilities, weights)
-        return {(metric, k): metric.function(images, k) for metric, k in places}
+        return {(metric, k): metric.function(images, k) for metric, k in pairs}
 
     return bca_bootstrap(values, len(scored.cases), scored.patients)
 
@@ -69,9 +69,9 @@ def _estimate(metric: Metric, k: int | None, scored: Scored) -> Estimate:
     return replace(estimate, num_excluded=sample.num_excluded, num_failures=sample.num_failures)
 
 
-def _measured(place: Place, estimate: Estimate, scored: Scored) -> Measured:
-    metric, k = place
+def _measured(pair: MetricOfClass, estimate: Estimate, scored: Scored) -> Measured:
+    metric, k = pair
     unit, class_name = scored.units[metric.unit], "" if k is None else scored.classes[k]
-    statistic = estimate.statistic(metric.name, class_name, unit=unit, note=metric.place_note(scored, k))
+    statistic = estimate.statistic(metric.name, class_name, unit=unit, note=metric.make_note(scored, k))
     key = "_".join(part for part in (metric.key or metric.name, unit, class_name) if part)
     return Measured(metric, class_name, estimate, statistic, key)

@@ -59,7 +59,7 @@ class Metric:
     pair: Callable[[Any, Any], Paired | None] | None = None
     """The comparison with another model's probabilities or Dice of the same cases, for the gate's score: one a task."""
 
-    def place_note(self, scored: Scored, k: int | None) -> str:
+    def make_note(self, scored: Scored, k: int | None) -> str:
         """Return the note on these cases and this class."""
         return self.note if isinstance(self.note, str) else self.note(scored, k)
 

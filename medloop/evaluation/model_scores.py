@@ -43,21 +43,21 @@ class ModelScores:
     @property
     def score(self) -> Statistic:
         """The main score; its value is None where the test set leaves it undefined."""
-        return next(found for found in self.statistics if found.name == score_of(self.scored.task).name)
+        return next(statistic for statistic in self.statistics if statistic.name == score_of(self.scored.task).name)
 
     @property
     def metrics(self) -> dict[str, MetricValue]:
         """Metrics in SageMaker's shape, without undefined ones; only one with an interval has a standard deviation."""
-        values = {found.key: found.estimate for found in self.measured if math.isfinite(found.estimate.value)}
+        estimates = {row.key: row.estimate for row in self.measured if math.isfinite(row.estimate.value)}
         return {
-            key: MetricValue(value=found.value, standard_deviation=found.standard_error if found.interval else 0.0)
-            for key, found in values.items()
+            key: MetricValue(value=row.value, standard_deviation=row.standard_error if row.interval else 0.0)
+            for key, row in estimates.items()
         }
 
     @property
     def statistics(self) -> list[Statistic]:
         """Metrics with intervals and counts, as evaluation.json has them."""
-        return [found.statistic for found in self.measured if found.metric.shown]
+        return [row.statistic for row in self.measured if row.metric.shown]
 
     def score_of_subset(self, mask: NDArray[np.bool_]) -> Estimate:
         """Estimate the main score of the cases that a mask [N] selects."""

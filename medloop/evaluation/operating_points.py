@@ -19,14 +19,14 @@ def operating_points(fitted: Mapping[str, float] | None, classes: Sequence[str])
     Of two classes the second's threshold decides, and the first's is 1 minus it, so that every case is called exactly
     one of the two.
     """
-    found = dict(fitted or {})
+    thresholds = dict(fitted or {})
     if len(classes) == 2:
         first, second = classes
-        known = second in found or first in found
-        threshold = found.get(second, 1 - found.get(first, DEFAULT))
+        known = second in thresholds or first in thresholds
+        threshold = thresholds.get(second, 1 - thresholds.get(first, DEFAULT))
         source = "val" if known else "default"
         return [_point(first, 1 - threshold, source), _point(second, threshold, source)]
-    return [_point(name, found.get(name, DEFAULT), "val" if name in found else "default") for name in classes]
+    return [_point(name, thresholds.get(name, DEFAULT), "val" if name in thresholds else "default") for name in classes]
 
 
 def called(probabilities: Floats, points: Sequence[OperatingPoint]) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from medloop.evaluation.intervals.aurocs import MIN_ON_A_SIDE, place
+from medloop.evaluation.intervals.aurocs import MIN_ON_A_SIDE, class_auroc
 from medloop.evaluation.intervals.estimate import Floats, index_patients, totals
 from medloop.evaluation.power import CONFIDENCE
 from medloop.evaluation.scored_cases import Integers
@@ -85,14 +85,14 @@ def pair_dice(candidate: Floats, model: Floats, patients: Sequence[str], classes
     Returns:
         None where fewer than 2 patients have a structure in truth or prediction.
     """
-    one, other = _credited(candidate, model), _credited(model, candidate)
-    means = [_patient_means(nan_mean(table), patients) for table in (one, other)]
+    candidate_dice, model_dice = _credited(candidate, model), _credited(model, candidate)
+    means = [_patient_means(nan_mean(table), patients) for table in (candidate_dice, model_dice)]
     defined = np.isfinite(means[0])
     if defined.sum() < 2:
         return None
     per_class = {}
     for k, name in enumerate(classes):
-        change = _patient_means(one[:, k] - other[:, k], patients)
+        change = _patient_means(candidate_dice[:, k] - model_dice[:, k], patients)
         if np.isfinite(change).any():
             per_class[name] = float(np.nanmean(change))
     values = (means[0] - means[1])[defined]
@@ -122,24 +122,24 @@ def pair_auroc(
         positive = truth == c
         if min(len(set(of_case[positive])), len(set(of_case[~positive]))) < MIN_ON_A_SIDE:
             continue
-        pair = [place(positive, table[:, c], of_case, number) for table in (candidate, model)]
-        one, other = (found for found in pair if found is not None)
+        pair = [class_auroc(positive, table[:, c], of_case, number) for table in (candidate, model)]
+        candidate_auroc, model_auroc = (auroc for auroc in pair if auroc is not None)
         counted.append(classes[c])
-        scores.append((one.area, other.area))
-        changes.append((one.influence - other.influence).sum(axis=0))
+        scores.append((candidate_auroc.area, model_auroc.area))
+        changes.append((candidate_auroc.influence - model_auroc.influence).sum(axis=0))
     if not counted:
         return None
-    mean, mean_other = np.mean(scores, axis=0)
+    mean, mean_model = np.mean(scores, axis=0)
     # Scaled so that the values' s^2 / P is the variance, the sum of squared influences.
     scale = math.sqrt(number * (number - 1))
-    values = mean - mean_other + scale * np.mean(changes, axis=0)
+    values = mean - mean_model + scale * np.mean(changes, axis=0)
     per_class = {name: float(a - b) for name, (a, b) in zip(counted, scores, strict=True)}
-    return Paired(float(mean), float(mean_other), values, per_class)
+    return Paired(float(mean), float(mean_model), values, per_class)
 
 
-def _credited(dice: Floats, other: Floats) -> Floats:
+def _credited(dice: Floats, other_dice: Floats) -> Floats:
     """Replace NaN by 1 where only the other model predicts a structure that the truth does not have."""
-    return np.where(np.isnan(dice) & np.isfinite(other), 1.0, dice)
+    return np.where(np.isnan(dice) & np.isfinite(other_dice), 1.0, dice)
 
 
 def _patient_means(values: Floats, patients: Sequence[str]) -> Floats:

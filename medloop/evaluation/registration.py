@@ -42,7 +42,7 @@ def registration(
         test_uses: Number of candidates that were scored on this test set.
     """
     score, gate = evaluation.score, evaluation.gate
-    found = {
+    values = {
         "score": f"{score.name} {score.value:.4f}",
         "evidence": "sufficient" if gate.sufficient else "insufficient",
         "margin_left": _number(gate.margin_left),
@@ -61,7 +61,7 @@ def registration(
         "evaluation_digest": _digest(record),
         "report_digest": _digest(report),
     }
-    texts = {name: encode(_fitting(found[name], NONE) or NONE) for name in (*METADATA, *CARD)}
+    texts = {name: encode(_fitting(values[name], NONE) or NONE) for name in (*METADATA, *CARD)}
     return texts | {METRIC_GROUPS: metric_groups(evaluation)}
 
 
@@ -87,16 +87,16 @@ def _group(name: str, metrics: list[dict[str, Any]]) -> dict[str, Any]:
 def _numbers(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The main score, its interval if it has one, and the numbers that the gate compared."""
     score, data = evaluation.score, evaluation.data
-    found: dict[str, tuple[float | None, str]] = {score.name: (score.value, "")}
+    numbers: dict[str, tuple[float | None, str]] = {score.name: (score.value, "")}
     if score.interval is not None:
         method = f"95 % interval over patients: {score.interval.method}"
-        found |= {f"{score.name} lower": (score.interval.lower, method)}
-        found |= {f"{score.name} upper": (score.interval.upper, method)}
-    found |= {"margin left against the champion": (evaluation.gate.margin_left, evaluation.gate.verdict)}
-    found |= {"test patients": (data.num_patients, ""), "test cases": (data.num_cases, "")}
+        numbers |= {f"{score.name} lower": (score.interval.lower, method)}
+        numbers |= {f"{score.name} upper": (score.interval.upper, method)}
+    numbers |= {"margin left against the champion": (evaluation.gate.margin_left, evaluation.gate.verdict)}
+    numbers |= {"test patients": (data.num_patients, ""), "test cases": (data.num_cases, "")}
     return [
         {"name": name, "type": "number", "value": value, **({"notes": notes} if notes else {})}
-        for name, (value, notes) in found.items()
+        for name, (value, notes) in numbers.items()
         if value is not None
     ]
 
@@ -110,12 +110,12 @@ def _bar_charts(statistics: list[Statistic]) -> list[dict[str, Any]]:
         {
             "name": name,
             "type": "bar_chart",
-            "value": [statistic.value for statistic in found],
-            "x_axis_name": [statistic.class_name for statistic in found],
-            "y_axis_name": f"{name} in {found[0].unit}" if found[0].unit else name,
+            "value": [statistic.value for statistic in by_class],
+            "x_axis_name": [statistic.class_name for statistic in by_class],
+            "y_axis_name": f"{name} in {by_class[0].unit}" if by_class[0].unit else name,
         }
-        for name, found in by_name.items()
-        if len(found) <= MAX_CLASSES
+        for name, by_class in by_name.items()
+        if len(by_class) <= MAX_CLASSES
     ]
 
 
@@ -141,7 +141,7 @@ def _number(value: float) -> str:
 
 
 def _counts(split: SplitRecord, name: str) -> str:
-    counts = next((found for key, found in split.counts.items() if key == name), None)
+    counts = next((split_counts for key, split_counts in split.counts.items() if key == name), None)
     if counts is None:
         return NONE
     patients = "patients unknown" if split.identifiers == "none" else f"{counts.num_patients} patients"

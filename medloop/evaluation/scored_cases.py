@@ -101,12 +101,12 @@ class ScoredVolumes:
 
     def subset(self, mask: Mask) -> ScoredVolumes:
         """Return the volumes that a mask [N] selects."""
-        kept = np.flatnonzero(mask).tolist()
+        selected = np.flatnonzero(mask).tolist()
         return replace(
             self,
-            cases=[self.cases[i] for i in kept],
-            scores=[self.scores[i] for i in kept],
-            predictions=[self.predictions[i] for i in kept],
+            cases=[self.cases[i] for i in selected],
+            scores=[self.scores[i] for i in selected],
+            predictions=[self.predictions[i] for i in selected],
             patients=subset(self.patients, mask),
         )
 

@@ -44,7 +44,7 @@ def score_volumes(
     """
     scored = _score(cases, model, tolerance, [case.patient for case in cases] if patients_known else [])
     measured, num_present = measure(scored), (scored.table("volume_truth") > 0).sum(axis=0)
-    bias = {found.class_name: found.estimate for found in measured if found.metric.name == "volume_error"}
+    bias = {row.class_name: row.estimate for row in measured if row.metric.name == "volume_error"}
     return ModelScores(
         scored,
         measured,
@@ -63,12 +63,12 @@ def dice_of_volumes(cases: Sequence[HeldOut], model: VolumeModel) -> Floats:
         DataError: A file can't be read or segmented.
     """
     classes = model.record.classes
-    found = np.empty((len(cases), len(classes) - 1))
+    table = np.empty((len(cases), len(classes) - 1))
     for i, case in enumerate(cases):
         truth, labels = read_case(case, classes).label.voxels, _segment(case, model)
-        found[i] = [dice_of(truth == label, labels == label) for label in range(1, len(classes))]
+        table[i] = [dice_of(truth == label, labels == label) for label in range(1, len(classes))]
         print(f"segmented {i + 1} of {len(cases)} test volumes", flush=True)
-    return found
+    return table
 
 
 def _score(cases: Sequence[HeldOut], model: VolumeModel, tolerance: float, patients: Sequence[str]) -> ScoredVolumes:
@@ -81,7 +81,7 @@ def _score(cases: Sequence[HeldOut], model: VolumeModel, tolerance: float, patie
         grid = Grid(truth.voxels.shape, truth.affine[:3, :3] if unit == "mm" else None)
         scores.append(per_class(truth.voxels, labels, len(classes), grid, tolerance))
         predictions.append(Packed.pack(labels))
-        mean = float(nan_mean(np.array([found.dice for found in scores[-1]])))
+        mean = float(nan_mean(np.array([class_scores.dice for class_scores in scores[-1]])))
         print(f"scored {i + 1} of {len(cases)} test volumes: {case.name} mean Dice {mean:.3f}", flush=True)
     return ScoredVolumes(cases, classes[1:], unit, tolerance, scores, predictions, patients)
 

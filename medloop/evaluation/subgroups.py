@@ -24,27 +24,27 @@ NOT_GIVEN, OTHER = "not given", "other"
 
 def make_subgroups(scores: ModelScores, cases: Sequence[HeldOut], split: SplitRecord) -> list[Subgroup]:
     """Score the groups of every attribute: up to four bins of many numbers, the rarest of many texts as `other`."""
-    found = []
+    subgroups = []
     attributes = sorted({name for case in cases for name in split.patients[case.patient].attributes})
     for attribute in attributes:
         values = {case.patient: split.patients[case.patient].attributes.get(attribute, "") for case in cases}
         groups = group_values(values)
         for group in sorted(set(groups.values()), key=group_order):
-            found.append(_subgroup(scores, cases, (attribute, group), groups))
-    return found
+            subgroups.append(_subgroup(scores, cases, (attribute, group), groups))
+    return subgroups
 
 
 def group_values(values: Mapping[str, str]) -> dict[str, str]:
     """Assign each patient a group by its value; an empty value is `not given`."""
-    given = {patient: value for patient, value in values.items() if value.strip()}
-    numbers = {patient: number for patient, value in given.items() if (number := _number(value)) is not None}
-    if given and len(numbers) == len(given) and len(set(numbers.values())) > MAX_NUMBERS:
+    texts = {patient: value for patient, value in values.items() if value.strip()}
+    numbers = {patient: number for patient, value in texts.items() if (number := _number(value)) is not None}
+    if texts and len(numbers) == len(texts) and len(set(numbers.values())) > MAX_NUMBERS:
         named = _bins(numbers)
     else:
-        counts = Counter(given.values())
-        kept = sorted(counts, key=lambda value: (-counts[value], value))
-        kept = kept if len(kept) <= MAX_VALUES else kept[: MAX_VALUES - 1]
-        named = {patient: value if value in kept else OTHER for patient, value in given.items()}
+        counts = Counter(texts.values())
+        frequent = sorted(counts, key=lambda value: (-counts[value], value))
+        frequent = frequent if len(frequent) <= MAX_VALUES else frequent[: MAX_VALUES - 1]
+        named = {patient: value if value in frequent else OTHER for patient, value in texts.items()}
     return {patient: named.get(patient, NOT_GIVEN) for patient in values}
 
 
@@ -80,14 +80,14 @@ def _subgroup(
 ) -> Subgroup:
     attribute, group = key
     mask = np.array([groups[case.patient] == group for case in cases])
-    num_patients = sum(other == group for other in groups.values())
+    num_patients = sum(patient_group == group for patient_group in groups.values())
     hidden = num_patients < MIN_SHOWN
-    found = None if hidden else scores.score_of_subset(mask)
+    estimate = None if hidden else scores.score_of_subset(mask)
     return Subgroup(
         attribute=attribute,
         value=group,
-        score=found.value if found and math.isfinite(found.value) else None,
-        interval=found.interval if found else None,
+        score=estimate.value if estimate and math.isfinite(estimate.value) else None,
+        interval=estimate.interval if estimate else None,
         num_patients=num_patients,
         num_cases=int(mask.sum()),
         hidden=hidden,

@@ -39,7 +39,7 @@ MaskedScores = tuple[Mask, Floats]
 
 
 @dataclass(frozen=True)
-class Placed:
+class ClassAuroc:
     """The AUROC of one class against the rest."""
 
     area: float
@@ -50,8 +50,8 @@ class Placed:
     """Patients with the class, and with others."""
 
 
-def place(positive: Mask, scores: Floats, of_case: Indices, num_patients: int) -> Placed | None:
-    """DeLong's placements, summed over each patient's cases.
+def class_auroc(positive: Mask, scores: Floats, of_case: Indices, num_patients: int) -> ClassAuroc | None:
+    """Compute a class's AUROC from DeLong's placements, summed over each patient's cases.
 
     Args:
         positive: [N], of the class.
@@ -73,14 +73,14 @@ def place(positive: Mask, scores: Floats, of_case: Indices, num_patients: int) -
         if sides[row] >= MIN_ON_A_SIDE:
             part = np.bincount(of_case[mask], placements - area, minlength=num_patients) / mask.sum()
             influence[row] = part * math.sqrt(sides[row] / (sides[row] - 1))
-    return Placed(area, influence, sides)
+    return ClassAuroc(area, influence, sides)
 
 
-def share_below(scores: Floats, others: Floats) -> Floats:
-    """Return for each score the share of the others below it, ties counted half."""
-    ordered = np.sort(others)
+def share_below(scores: Floats, references: Floats) -> Floats:
+    """Return for each score the share of the references below it, ties counted half."""
+    ordered = np.sort(references)
     ranks = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")
-    shares: Floats = ranks / (2 * len(others))
+    shares: Floats = ranks / (2 * len(references))
     return shares
 
 
@@ -98,25 +98,25 @@ def mean_auroc(sides: Sequence[MaskedScores], patients: Sequence[str]) -> Estima
     """
     num_cases = len(sides[0][0])
     number, of_case = index_patients(patients or [""] * num_cases)
-    placed = [found for found in (place(*side, of_case, number) for side in sides) if found is not None]
-    if not placed:
+    aurocs = [auroc for auroc in (class_auroc(*side, of_case, number) for side in sides) if auroc is not None]
+    if not aurocs:
         absent = "The cases are of one class." if len(sides) > 1 else "No case of the class, or none of another."
         return point_estimate(math.nan, patients, num_cases, absent)
-    area, reason = float(np.mean([found.area for found in placed])), reason_without_interval(patients, num_cases)
-    if not reason and min(min(found.sides) for found in placed) < MIN_ON_A_SIDE:
+    area, reason = float(np.mean([auroc.area for auroc in aurocs])), reason_without_interval(patients, num_cases)
+    if not reason and min(min(auroc.sides) for auroc in aurocs) < MIN_ON_A_SIDE:
         reason = "No interval: a class has cases of a single patient, or only one patient has others."
     if reason:
         return point_estimate(area, patients, num_cases, reason)
-    influence = np.mean([found.influence.sum(axis=0) for found in placed], axis=0)
+    influence = np.mean([auroc.influence.sum(axis=0) for auroc in aurocs], axis=0)
     error = math.sqrt(float((influence**2).sum()))
-    smallest = min((found.sides for found in placed), key=min)
-    bounds = _bounds(area, error, min(_degrees(found) for found in placed), smallest)
+    smallest = min((auroc.sides for auroc in aurocs), key=min)
+    bounds = _bounds(area, error, min(_degrees(auroc) for auroc in aurocs), smallest)
     return Estimate(area, num_cases, number, error, make_interval(*bounds, METHOD))
 
 
-def _degrees(found: Placed) -> float:
+def _degrees(auroc: ClassAuroc) -> float:
     """Satterthwaite's degrees of freedom, from the two sides' variances."""
-    variances, spare = (found.influence**2).sum(axis=1), np.array(found.sides) - 1
+    variances, spare = (auroc.influence**2).sum(axis=1), np.array(auroc.sides) - 1
     if not variances.any():
         return float(spare.min())
     return float(variances.sum() ** 2 / (variances**2 / spare).sum())
@@ -127,8 +127,8 @@ def _bounds(area: float, error: float, degrees: float, sides: tuple[int, int]) -
     if error <= 0 or not 0 < area < 1:
         return newcombe(area, sides)
     half = student_quantile(degrees) * error / (area * (1 - area))
-    found = expit(logit(area) - half), expit(logit(area) + half)
-    return min(float(found[0]), newcombe(1.0, sides)[0]), max(float(found[1]), newcombe(0.0, sides)[1])
+    bounds = expit(logit(area) - half), expit(logit(area) + half)
+    return min(float(bounds[0]), newcombe(1.0, sides)[0]), max(float(bounds[1]), newcombe(0.0, sides)[1])
 
 
 def newcombe(area: float, sides: tuple[int, int], quantile: float = NORMAL_QUANTILE) -> tuple[float, float]:
@@ -140,8 +140,8 @@ def newcombe(area: float, sides: tuple[int, int], quantile: float = NORMAL_QUANT
         quantile: Of the normal distribution.
     """
 
-    def excess(other: float) -> float:
-        return (area - other) ** 2 - quantile**2 * _hanley_variance(other, sides)
+    def excess(bound: float) -> float:
+        return (area - bound) ** 2 - quantile**2 * _hanley_variance(bound, sides)
 
     lower = 0.0 if area <= _TINY else float(brentq(excess, _TINY, area - _TINY))
     upper = 1.0 if area >= 1 - _TINY else float(brentq(excess, area + _TINY, 1 - _TINY))

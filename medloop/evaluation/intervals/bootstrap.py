@@ -70,7 +70,7 @@ def bca_bootstrap(
         Name to estimate; without an interval under 10 patients, where patients are not known, where more than a tenth
         of the draws leave the statistic undefined, or where all draws give the same value.
     """
-    values = {name: float(found[0]) for name, found in statistic(np.ones((1, num_cases))).items()}
+    values = {name: float(array[0]) for name, array in statistic(np.ones((1, num_cases))).items()}
     reason = reason_without_interval(patients, num_cases)
     if reason:
         return {name: point_estimate(value, patients, num_cases, reason) for name, value in values.items()}
@@ -84,8 +84,8 @@ def bca_bootstrap(
 def _jackknife(number: int) -> Floats:
     """[G, P]: all patients but one, or but one group."""
     groups: Indices = np.arange(number) % min(number, _MAX_GROUPS)
-    kept: Floats = (groups != np.arange(groups.max() + 1)[:, None]).astype(np.float64)
-    return kept
+    weights: Floats = (groups != np.arange(groups.max() + 1)[:, None]).astype(np.float64)
+    return weights
 
 
 def _estimate(value: float, drawn: Floats, left_out: Floats, sizes: tuple[int, int]) -> Estimate:

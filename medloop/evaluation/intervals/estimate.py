@@ -125,11 +125,11 @@ def finite(values: Floats, patients: Sequence[str]) -> tuple[Floats, list[str]]:
     Raises:
         ValueError: A value is infinite; replace it by a finite one, such as the image's diagonal.
     """
-    found = np.asarray(values, dtype=np.float64)
-    if np.isinf(found).any():
+    numbers = np.asarray(values, dtype=np.float64)
+    if np.isinf(numbers).any():
         raise ValueError("infinite values have no mean or median; replace them by the worst finite value")
-    kept = np.isfinite(found)
-    return found[kept], subset(patients, kept)
+    defined = np.isfinite(numbers)
+    return numbers[defined], subset(patients, defined)
 
 
 def index_patients(patients: Sequence[str]) -> tuple[int, Indices]:

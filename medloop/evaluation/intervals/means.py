@@ -51,17 +51,17 @@ def mean(values: Floats, patients: Sequence[str], *, shares: bool = False, seed:
     Raises:
         ValueError: A value is infinite.
     """
-    found, owners = finite(values, patients)
-    if plain := without_interval(found, owners, np.mean, "No case with a value."):
+    defined, defined_patients = finite(values, patients)
+    if plain := without_interval(defined, defined_patients, np.mean, "No case with a value."):
         return plain
-    centre = float(found.mean())
-    number, of_case = index_patients(owners)
-    sums = np.stack([totals(found - centre, of_case, number), totals(None, of_case, number)])
+    centre = float(defined.mean())
+    number, of_case = index_patients(defined_patients)
+    sums = np.stack([totals(defined - centre, of_case, number), totals(None, of_case, number)])
     error = _standard_error(sums)
     interval = _studentised(centre, error, sums, seed)
     if shares:
         interval = _within_wilson(interval, min(max(centre, 0.0), 1.0), sums[1])
-    return Estimate(centre, len(found), number, error, interval, "" if interval else EQUAL)
+    return Estimate(centre, len(defined), number, error, interval, "" if interval else EQUAL)
 
 
 def mean_of_shares(values: Floats, patients: Sequence[str]) -> Estimate:

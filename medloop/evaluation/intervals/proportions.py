@@ -37,15 +37,15 @@ def proportion(hits: Sequence[bool] | Floats, patients: Sequence[str]) -> Estima
     Returns:
         Undefined with no case; without an interval under 10 patients or where they are not known.
     """
-    found = np.asarray(hits, dtype=np.float64)
-    if plain := without_interval(found, patients, np.mean, "No case to count."):
+    values = np.asarray(hits, dtype=np.float64)
+    if plain := without_interval(values, patients, np.mean, "No case to count."):
         return plain
-    share = float(found.mean())
+    share = float(values.mean())
     number, of_case = index_patients(patients)
-    effective = effective_number(found - share, share, of_case, number)
+    effective = effective_number(values - share, share, of_case, number)
     lower, upper = wilson(share, effective, student_quantile(number - 1))
     error = math.sqrt(share * (1 - share) / effective)
-    return Estimate(share, len(found), number, error, make_interval(lower, upper, METHOD))
+    return Estimate(share, len(values), number, error, make_interval(lower, upper, METHOD))
 
 
 def median(values: Floats, patients: Sequence[str]) -> Estimate:
@@ -65,19 +65,19 @@ def median(values: Floats, patients: Sequence[str]) -> Estimate:
     Raises:
         ValueError: A value is infinite.
     """
-    found, owners = finite(values, patients)
-    if plain := without_interval(found, owners, np.median, "No case with a value."):
+    defined, defined_patients = finite(values, patients)
+    if plain := without_interval(defined, defined_patients, np.median, "No case with a value."):
         return plain
-    middle = float(np.median(found))
-    number, of_case = index_patients(owners)
-    below = (found < middle) + 0.5 * (found == middle)
+    middle = float(np.median(defined))
+    number, of_case = index_patients(defined_patients)
+    below = (defined < middle) + 0.5 * (defined == middle)
     effective = effective_number(below - 0.5, 0.5, of_case, number)
     quantile = student_quantile(number - 1)
     # The interval of a share of a half is symmetric, and so are the ranks of the bounds.
-    rank = math.floor(len(found) * wilson(0.5, effective, quantile)[0])
-    lower, upper = np.sort(found)[[rank, len(found) - 1 - rank]]
+    rank = math.floor(len(defined) * wilson(0.5, effective, quantile)[0])
+    lower, upper = np.sort(defined)[[rank, len(defined) - 1 - rank]]
     error = float(upper - lower) / (2 * quantile)
-    return Estimate(middle, len(found), number, error, make_interval(lower, upper, MEDIAN_METHOD))
+    return Estimate(middle, len(defined), number, error, make_interval(lower, upper, MEDIAN_METHOD))
 
 
 def effective_number(residuals: Floats, share: float, of_case: np.ndarray, num_patients: int) -> float:

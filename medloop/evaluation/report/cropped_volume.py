@@ -55,9 +55,9 @@ def crop_case(case: HeldOut, prediction: NDArray[Any]) -> CroppedVolume:
     image, truth, predicted = (apply_orientation(voxels, orientation) for voxels in maps)
     spacing = _triple(voxel_sizes(subject.image.affine @ inv_ornt_aff(orientation, subject.image.voxels.shape)))
     distances = spacing if millimetres else (1.0, 1.0, 1.0)
-    found = (truth > 0) | (predicted > 0)
-    box = _box(found, distances)
-    near = _near(found[box], distances)
+    structures = (truth > 0) | (predicted > 0)
+    box = _box(structures, distances)
+    near = _near(structures[box], distances)
     return CroppedVolume(_grey(image[box], near), _labels(truth[box]), _labels(predicted[box]), spacing, millimetres)
 
 
@@ -66,21 +66,21 @@ def _triple(sizes: Any) -> Triple:
     return x, y, z
 
 
-def _box(found: NDArray[np.bool_], distances: Triple) -> tuple[slice, ...]:
+def _box(structures: NDArray[np.bool_], distances: Triple) -> tuple[slice, ...]:
     """Return the structures' box with MARGIN around it; the whole grid without structures."""
     box = []
     for axis, distance in enumerate(distances):
-        occupied = np.flatnonzero(found.any(axis=tuple(other for other in range(3) if other != axis)))
+        occupied = np.flatnonzero(structures.any(axis=tuple(a for a in range(3) if a != axis)))
         margin = int(np.ceil(MARGIN / distance))
-        low, high = (int(occupied[0]), int(occupied[-1])) if len(occupied) else (0, found.shape[axis] - 1)
-        box.append(slice(max(0, low - margin), min(found.shape[axis], high + margin + 1)))
+        low, high = (int(occupied[0]), int(occupied[-1])) if len(occupied) else (0, structures.shape[axis] - 1)
+        box.append(slice(max(0, low - margin), min(structures.shape[axis], high + margin + 1)))
     return tuple(box)
 
 
-def _near(found: NDArray[np.bool_], distances: Triple) -> NDArray[np.bool_]:
-    if not found.any():
-        return np.zeros(found.shape, dtype=bool)
-    near: NDArray[np.bool_] = distance_transform_edt(~found, sampling=distances) <= MARGIN
+def _near(structures: NDArray[np.bool_], distances: Triple) -> NDArray[np.bool_]:
+    if not structures.any():
+        return np.zeros(structures.shape, dtype=bool)
+    near: NDArray[np.bool_] = distance_transform_edt(~structures, sampling=distances) <= MARGIN
     return near
 
 

@@ -44,9 +44,9 @@ class Embedded:
 def embed(case: CroppedVolume, title: str, limit: int = PER_CASE) -> Embedded | None:
     """Make files for the viewer at the highest resolution within the limit; None if none fits."""
     for step in range(1, COARSEST + 1):
-        found = _embed(case, title, step)
-        if found.size <= limit:
-            return found
+        embedded = _embed(case, title, step)
+        if embedded.size <= limit:
+            return embedded
     return None
 
 

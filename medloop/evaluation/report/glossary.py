@@ -27,8 +27,8 @@ _SEGMENTATION = {
 _BEST = {"highest": "Higher is better.", "lowest": "Lower is better.", "zero": "0 is best."}
 
 
-def words_for(evaluation: Evaluation) -> dict[str, str]:
-    """Word to explanation, for this task: its metrics, then the page's other words."""
+def explain_terms(evaluation: Evaluation) -> dict[str, str]:
+    """Explain the terms of this task: its metrics, then the page's other terms."""
     metrics = [metric for metric in metrics_of(evaluation.task) if metric.shown]
-    words = {metric.label: f"{metric.definition} {_BEST[metric.best]}".strip() for metric in metrics}
-    return words | (_SEGMENTATION if evaluation.task == "segmentation" else {}) | _COMMON
+    explanations = {metric.label: f"{metric.definition} {_BEST[metric.best]}".strip() for metric in metrics}
+    return explanations | (_SEGMENTATION if evaluation.task == "segmentation" else {}) | _COMMON

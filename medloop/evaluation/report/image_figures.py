@@ -68,8 +68,8 @@ def confusion_matrix(counts: Integers, classes: Sequence[str]) -> Figure:
                 axes.text(column, row, str(count), ha="center", va="center", color=tone, fontsize=11)
         right, total = int(np.trace(counts)), int(counts.sum())
         text = f"Confusion matrix: {right} of {total} cases on the diagonal"
-        words = "Rows are the true class, columns the most probable one; the shade is the share of the row."
-        return Figure(svg_uri(figure) if len(classes) <= MAX_NAMED else png_uri(figure), text, f"{text}. {words}")
+        legend = "Rows are the true class, columns the most probable one; the shade is the share of the row."
+        return Figure(svg_uri(figure) if len(classes) <= MAX_NAMED else png_uri(figure), text, f"{text}. {legend}")
 
 
 def roc_curves(
@@ -122,10 +122,10 @@ def reliability(bins: Sequence[ReliabilityBin]) -> Figure:
     """Draw how often the most probable class is the true one, by its probability."""
     with _square() as (figure, axes):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
-        largest = max(found.num_cases for found in bins)
-        for found in bins:
-            width, alpha = found.upper - found.lower, 0.25 + 0.6 * found.num_cases / largest
-            axes.bar(found.lower, found.frequency, width, align="edge", color=colour(0), alpha=alpha, edgecolor="white")
+        largest = max(bar.num_cases for bar in bins)
+        for bar in bins:
+            width, alpha = bar.upper - bar.lower, 0.25 + 0.6 * bar.num_cases / largest
+            axes.bar(bar.lower, bar.frequency, width, align="edge", color=colour(0), alpha=alpha, edgecolor="white")
         axes.plot([b.mean_probability for b in bins], [b.frequency for b in bins], "o", color=INK, markersize=5)
         axes.set(xlabel="highest probability", ylabel="share that is correct")
         points = (
@@ -190,20 +190,20 @@ def _square() -> Iterator[tuple[Any, Axes]]:
 
 def _curved(truth: Integers, probabilities: Floats, area: Any) -> list[tuple[str, int, NDArray[np.bool_], float]]:
     """Return colour, index, positive cases and area of the classes to draw."""
-    found = []
+    curves = []
     for k in range(probabilities.shape[1]):
         positive = truth == k
         if positive.any() and not positive.all():
-            found.append((k, positive, float(area(positive, probabilities[:, k]))))
-    if len(found) > MAX_CURVES:
-        found = sorted(sorted(found, key=lambda item: item[2])[:MAX_CURVES], key=lambda item: item[0])
-        return [(colour(order), *item) for order, item in enumerate(found)]
-    return [(colour(item[0]), *item) for item in found]
+            curves.append((k, positive, float(area(positive, probabilities[:, k]))))
+    if len(curves) > MAX_CURVES:
+        curves = sorted(sorted(curves, key=lambda item: item[2])[:MAX_CURVES], key=lambda item: item[0])
+        return [(colour(order), *item) for order, item in enumerate(curves)]
+    return [(colour(item[0]), *item) for item in curves]
 
 
-def _legend(axes: Axes, title: str, place: str) -> None:
+def _legend(axes: Axes, title: str, location: str) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(title=title, loc=place, framealpha=0.85, edgecolor="none", fontsize=9, title_fontsize=9)
+        axes.legend(title=title, loc=location, framealpha=0.85, edgecolor="none", fontsize=9, title_fontsize=9)
 
 
 def _left(classes: Sequence[str]) -> str:

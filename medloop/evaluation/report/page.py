@@ -22,7 +22,7 @@ from medloop.documents.split import SplitRecord
 from medloop.evaluation.csv_table import Cell, CsvTable
 from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.report import provenance, statistics_tables, verdict
-from medloop.evaluation.report.glossary import words_for
+from medloop.evaluation.report.glossary import explain_terms
 from medloop.evaluation.report.image_sections import image_part
 from medloop.evaluation.report.page_parts import Viewer
 from medloop.evaluation.report.training_curves import History, training_curves
@@ -84,7 +84,7 @@ def render(
         origin=provenance.origin_table(evaluation, model),
         settings=provenance.settings_table(model),
         limits=provenance.limits(evaluation, split),
-        glossary=words_for(evaluation),
+        glossary=explain_terms(evaluation),
         first_rows=FIRST_ROWS,
         cases_json=_json(_cases(part.cases)),
         **_scripts(part.viewer),
@@ -144,6 +144,6 @@ def _plain(cell: Cell) -> Cell:
 def _json(value: object) -> Markup:
     """Write JSON in which no text is read as markup by a browser."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for mark, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
-        text = text.replace(mark, escape)
+    for character, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(character, escape)
     return Markup(text)  # noqa: S704 (escaped above; a script element holds JSON, not HTML)

@@ -32,11 +32,11 @@ def data_table(split: SplitRecord) -> CsvTable:
 
 def attribute_table(split: SplitRecord) -> CsvTable:
     """Count patients by each value of each attribute and split, in the same groups as the subgroups."""
-    places = {name: split.pseudonyms(name) for name in SPLITS}
+    members = {name: split.pseudonyms(name) for name in SPLITS}
     rows: list[list[Cell]] = []
     for attribute in sorted({name for patient in split.patients.values() for name in patient.attributes}):
         groups = group_values({name: patient.attributes.get(attribute, "") for name, patient in split.patients.items()})
-        counts = {name: Counter(groups[patient] for patient in patients) for name, patients in places.items()}
+        counts = {name: Counter(groups[patient] for patient in patients) for name, patients in members.items()}
         rows += [
             [attribute, group, *(_count(counts[name][group]) for name in SPLITS)]
             for group in sorted(set(groups.values()), key=group_order)
@@ -46,7 +46,7 @@ def attribute_table(split: SplitRecord) -> CsvTable:
 
 def quarantine_table(split: SplitRecord) -> CsvTable:
     """List the quarantined files with their reasons."""
-    rows = [[found.path, found.reason] for found in split.quarantined[:MAX_QUARANTINED]]
+    rows = [[entry.path, entry.reason] for entry in split.quarantined[:MAX_QUARANTINED]]
     more = len(split.quarantined) - len(rows)
     return CsvTable(["file", "reason"], rows, f"And {more} more, in split.json." if more else "")
 
@@ -79,7 +79,7 @@ def settings_table(model: ModelRecord) -> CsvTable:
 
 def limits(evaluation: Evaluation, split: SplitRecord) -> list[str]:
     """List the limits that this evaluation shows; its notes are above."""
-    found = [
+    texts = [
         f"{title_of(statistic.name)}{f' of {statistic.class_name}' if statistic.class_name else ''} is "
         f"undefined: {statistic.note or 'no case to measure it on'}"
         for statistic in evaluation.statistics
@@ -88,21 +88,21 @@ def limits(evaluation: Evaluation, split: SplitRecord) -> list[str]:
     hidden = sum(group.hidden for group in evaluation.subgroups)
     unranked = sum(not group.hidden and not group.ranked for group in evaluation.subgroups)
     if hidden:
-        found.append(f"{hidden} subgroups have under {MIN_SHOWN} patients and are not shown: their scores are unknown.")
+        texts.append(f"{hidden} subgroups have under {MIN_SHOWN} patients and are not shown: their scores are unknown.")
     if unranked:
-        found.append(f"{unranked} subgroups have under {MIN_RANKED} patients: differences between them may be chance.")
+        texts.append(f"{unranked} subgroups have under {MIN_RANKED} patients: differences between them may be chance.")
     if not evaluation.subgroups:
-        found.append("No subgroups: it is unknown if the model does worse on some patients.")
+        texts.append("No subgroups: it is unknown if the model does worse on some patients.")
     if split.quarantined:
-        found.append(
+        texts.append(
             f"{len(split.quarantined)} files were quarantined; if they have something in common, the score does not "
             "apply to patients with it."
         )
-    found.append(
+    texts.append(
         "The test set comes from the same collection as the training data: other sites, scanners and protocols may "
         "give other scores."
     )
-    return found
+    return texts
 
 
 def _count(number: int) -> Cell:

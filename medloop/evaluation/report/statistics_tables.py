@@ -70,13 +70,13 @@ def overall(evaluation: Evaluation) -> list[Line]:
 
 def by_class(evaluation: Evaluation) -> Matrix | None:
     """Make the table of the statistics of each class; None if the record has none."""
-    found = [statistic for statistic in evaluation.statistics if statistic.class_name]
-    if not found:
+    statistics = [statistic for statistic in evaluation.statistics if statistic.class_name]
+    if not statistics:
         return None
-    names = list(dict.fromkeys(statistic.name for statistic in found))[:MAX_COLUMNS]
-    classes = list(dict.fromkeys(statistic.class_name for statistic in found))
-    cells = {(statistic.class_name, statistic.name): statistic for statistic in found}
-    columns = [_column(next(statistic for statistic in found if statistic.name == name)) for name in names]
+    names = list(dict.fromkeys(statistic.name for statistic in statistics))[:MAX_COLUMNS]
+    classes = list(dict.fromkeys(statistic.class_name for statistic in statistics))
+    cells = {(statistic.class_name, statistic.name): statistic for statistic in statistics}
+    columns = [_column(next(statistic for statistic in statistics if statistic.name == name)) for name in names]
     rows = [(label, [_cell(cells.get((label, name))) for name in names]) for label in classes]
     return Matrix(columns, rows)
 
@@ -88,18 +88,20 @@ def everything(evaluation: Evaluation) -> CsvTable:
     ]  # fmt: skip
     rows: list[list[Cell]] = [
         [
-            title_of(found.name),
-            found.class_name or "all",
-            found.value,
-            show_interval(found.interval, _digits(found)) or None,
-            found.unit or None,
-            found.num_patients,
-            found.num_cases,
-            found.num_excluded,
-            found.num_failures,
-            "; ".join(part for part in (found.interval.method if found.interval else "", found.note) if part),
+            title_of(statistic.name),
+            statistic.class_name or "all",
+            statistic.value,
+            show_interval(statistic.interval, _digits(statistic)) or None,
+            statistic.unit or None,
+            statistic.num_patients,
+            statistic.num_cases,
+            statistic.num_excluded,
+            statistic.num_failures,
+            "; ".join(
+                part for part in (statistic.interval.method if statistic.interval else "", statistic.note) if part
+            ),
         ]
-        for found in evaluation.statistics
+        for statistic in evaluation.statistics
     ]
     return CsvTable(columns, rows)
 
@@ -109,32 +111,32 @@ def subgroup_lines(groups: Sequence[Subgroup], score: float) -> tuple[list[tuple
     bounds = [score, *_bounds(groups)]
     low = max(0.0, math.floor((min(bounds) - 0.02) * 20) / 20)
     span = max(1.0 - low, 0.05)
-    place = [100 * (value - low) / span for value in (low, 1.0, score)]
+    position = [100 * (value - low) / span for value in (low, 1.0, score)]
     attributes = dict.fromkeys(group.attribute for group in groups)
     lines = [(name, [_group(g, low, span) for g in groups if g.attribute == name]) for name in attributes]
-    return lines, Bar(low, 1.0, place[2])
+    return lines, Bar(low, 1.0, position[2])
 
 
 def comparison_table(evaluation: Evaluation) -> CsvTable:
     """Make the table of the comparisons with approved versions."""
-    classes = sorted({name for found in evaluation.comparisons for name in found.classes})
+    classes = sorted({name for entry in evaluation.comparisons for name in entry.classes})
     columns = ["version", "this model", "that version", "difference", "lower bound", "patients", "cases", "power"]
     rows: list[list[Cell]] = []
-    for found in evaluation.comparisons:
-        role = "champion" if found.role == "champion" else "first approved"
-        numbers: list[Cell] = [found.score_candidate, found.score_model, found.difference, found.lower_bound]
-        counts: list[Cell] = [found.num_patients, found.num_cases, found.power]
-        rows.append([f"{role}: {found.model}", *numbers, *counts, *(found.classes.get(name) for name in classes)])
+    for entry in evaluation.comparisons:
+        role = "champion" if entry.role == "champion" else "first approved"
+        numbers: list[Cell] = [entry.score_candidate, entry.score_model, entry.difference, entry.lower_bound]
+        counts: list[Cell] = [entry.num_patients, entry.num_cases, entry.power]
+        rows.append([f"{role}: {entry.model}", *numbers, *counts, *(entry.classes.get(name) for name in classes)])
     return CsvTable([*columns, *(f"difference, {name}" for name in classes)], rows)
 
 
 def _bounds(groups: Iterable[Subgroup]) -> list[float]:
-    found = []
+    bounds = []
     for group in groups:
         if not group.hidden and group.score is not None:
-            found.append(group.score)
-            found += [group.interval.lower] if group.interval else []
-    return found
+            bounds.append(group.score)
+            bounds += [group.interval.lower] if group.interval else []
+    return bounds
 
 
 def _group(group: Subgroup, low: float, span: float) -> Line:
@@ -153,7 +155,7 @@ def _group(group: Subgroup, low: float, span: float) -> Line:
 def _bar(value: float, interval: Interval | None, low: float = 0.0, span: float = 1.0) -> Bar:
     """Place value and interval on a scale that begins at `low`; what is outside is at the scale's end."""
     ends = (interval.lower, interval.upper) if interval else (value, value)
-    return Bar(*(min(100.0, max(0.0, 100 * (place - low) / span)) for place in (*ends, value)))
+    return Bar(*(min(100.0, max(0.0, 100 * (end - low) / span)) for end in (*ends, value)))
 
 
 def _line(statistic: Statistic) -> Line:

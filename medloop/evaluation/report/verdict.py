@@ -10,7 +10,7 @@ from medloop.evaluation.intervals.estimate import MIN_PATIENTS
 from medloop.evaluation.power import ENOUGH, MIN_COMPARED
 from medloop.evaluation.report.statistics_tables import title_of
 
-WORDS = {"good": "passed", "warn": "needs attention", "bad": "failed", "none": "not assessed"}
+LABELS = {"good": "passed", "warn": "needs attention", "bad": "failed", "none": "not assessed"}
 State = Literal["good", "warn", "bad", "none"]
 MAX_LISTED = 6
 
@@ -24,9 +24,9 @@ class Check:
     finding: str
 
     @property
-    def word(self) -> str:
-        """The state in words: some readers can't see the colour."""
-        return WORDS[self.state]
+    def label(self) -> str:
+        """The state as text: some readers can't see the colour."""
+        return LABELS[self.state]
 
 
 def checks(evaluation: Evaluation) -> list[Check]:
@@ -41,11 +41,11 @@ def checks(evaluation: Evaluation) -> list[Check]:
     ]
 
 
-def headline(found: list[Check]) -> tuple[State, str]:
+def headline(checks: list[Check]) -> tuple[State, str]:
     """Return the worst state, and the checks that have it."""
     starts: dict[State, str] = {"bad": "Against approval", "warn": "Needs attention"}
     for state, start in starts.items():
-        titles = [check.title.lower() for check in found if check.state == state]
+        titles = [check.title.lower() for check in checks if check.state == state]
         if titles:
             return state, f"{start}: {', '.join(titles)}"
     return "good", "No check speaks against approval"
@@ -70,36 +70,36 @@ def _score_sentence(evaluation: Evaluation) -> str:
     cases = _number(data.num_cases, "case")
     unseen = "" if data.leakage.status == "unknown" else " that it was not trained on"
     if data.num_patients is None:
-        where = f"{cases} of an unknown number of patients; some may be in its training data"
+        test_set = f"{cases} of an unknown number of patients; some may be in its training data"
     else:
-        where = f"{cases} of {_number(data.num_patients, 'patient')}{unseen}"
+        test_set = f"{cases} of {_number(data.num_patients, 'patient')}{unseen}"
     if score.interval:
         low, high = score.interval.lower, score.interval.upper
         spread = f"{100 * score.interval.level:.0f} % interval {low:.3f} to {high:.3f}"
     else:
         spread = "no interval"
-    return f"On {where}, the model's {title} is {score.value:.3f} ({spread})."
+    return f"On {test_set}, the model's {title} is {score.value:.3f} ({spread})."
 
 
 def _champion_sentence(evaluation: Evaluation) -> str:
-    gate, found = evaluation.gate, comparison(evaluation, "champion")
+    gate, comparison = evaluation.gate, find_comparison(evaluation, "champion")
     if not gate.champion:
         return "There is no approved version to compare it with."
-    if not gate.sufficient or found is None or found.difference is None:
+    if not gate.sufficient or comparison is None or comparison.difference is None:
         return "This test set can't show whether it is worse than the approved version."
     verdict = "It is not worse than" if gate.margin_left >= 0 else "It is not shown to be as good as"
-    return f"{verdict} the approved version {found.model}: {_difference(found, gate.margin)}."
+    return f"{verdict} the approved version {comparison.model}: {_difference(comparison, gate.margin)}."
 
 
-def comparison(evaluation: Evaluation, role: str) -> Comparison | None:
+def find_comparison(evaluation: Evaluation, role: str) -> Comparison | None:
     """Find the comparison with the newest approved version (`champion`) or the oldest (`first`)."""
-    return next((found for found in evaluation.comparisons if found.role == role), None)
+    return next((entry for entry in evaluation.comparisons if entry.role == role), None)
 
 
-def _difference(found: Comparison, margin: float) -> str:
-    bound = "" if found.lower_bound is None else f", one-sided 95 % lower bound {found.lower_bound:+.3f}"
-    patients = _number(found.num_patients, "patient")
-    return f"difference {found.difference:+.3f}{bound}, margin {margin:.3f}, {patients}"
+def _difference(comparison: Comparison, margin: float) -> str:
+    bound = "" if comparison.lower_bound is None else f", one-sided 95 % lower bound {comparison.lower_bound:+.3f}"
+    patients = _number(comparison.num_patients, "patient")
+    return f"difference {comparison.difference:+.3f}{bound}, margin {margin:.3f}, {patients}"
 
 
 def _patients(evaluation: Evaluation) -> Check:
@@ -114,14 +114,14 @@ def _patients(evaluation: Evaluation) -> Check:
 
 
 def _champion(evaluation: Evaluation) -> Check:
-    gate, found = evaluation.gate, comparison(evaluation, "champion")
+    gate, comparison = evaluation.gate, find_comparison(evaluation, "champion")
     title = "Comparison with the champion"
     if not gate.champion:
         return Check("none", title, "There is no approved version to compare with.")
-    if found is None or found.difference is None:
-        why = found.note if found is not None and found.note else gate.verdict
-        return Check("warn", title, f"Insufficient evidence: not compared. {why}".strip())
-    detail = f"{_difference(found, gate.margin)}. {_power(found)}".strip()
+    if comparison is None or comparison.difference is None:
+        reason = comparison.note if comparison is not None and comparison.note else gate.verdict
+        return Check("warn", title, f"Insufficient evidence: not compared. {reason}".strip())
+    detail = f"{_difference(comparison, gate.margin)}. {_power(comparison)}".strip()
     if not gate.sufficient:
         return Check("warn", title, f"Insufficient evidence: {detail}")
     if gate.margin_left >= 0:
@@ -129,12 +129,12 @@ def _champion(evaluation: Evaluation) -> Check:
     return Check("bad", title, f"Not shown to be as good: the lower bound is below minus the margin: {detail}")
 
 
-def _power(found: Comparison) -> str:
-    if found.power is None:
+def _power(comparison: Comparison) -> str:
+    if comparison.power is None:
         return ""
-    text = f"With this many patients, an equally good model passes in {100 * found.power:.0f} % of test sets"
-    needed = found.num_patients_needed
-    if needed is None or found.power >= ENOUGH:
+    text = f"With this many patients, an equally good model passes in {100 * comparison.power:.0f} % of test sets"
+    needed = comparison.num_patients_needed
+    if needed is None or comparison.power >= ENOUGH:
         return f"{text}."
     return f"{text}; {100 * ENOUGH:.0f} % need {needed} patients."
 
@@ -174,17 +174,17 @@ def _uses(uses: int) -> Check:
 
 def _first(evaluation: Evaluation) -> Check:
     title = "Comparison with the first approved version"
-    found = comparison(evaluation, "first")
-    if found is None:
-        champion = comparison(evaluation, "champion")
+    comparison = find_comparison(evaluation, "first")
+    if comparison is None:
+        champion = find_comparison(evaluation, "champion")
         text = "The champion is the first approved version." if champion else "There is no approved version."
         return Check("none", title, text)
-    if found.difference is None:
-        return Check("warn", title, f"Not compared: {found.note}")
-    drifted = found.difference < -evaluation.gate.margin
+    if comparison.difference is None:
+        return Check("warn", title, f"Not compared: {comparison.note}")
+    drifted = comparison.difference < -evaluation.gate.margin
     state: State = "warn" if drifted else "good"
-    word = "Worse by more than the margin: small declines add up" if drifted else "No decline since then"
-    return Check(state, title, f"{word}: {_difference(found, evaluation.gate.margin)}.")
+    trend = "Worse by more than the margin: small declines add up" if drifted else "No decline since then"
+    return Check(state, title, f"{trend}: {_difference(comparison, evaluation.gate.margin)}.")
 
 
 def _number(count: int, noun: str) -> str:

@@ -51,11 +51,11 @@ _CAPTION = "Slices with most of the true structures, in radiological convention:
 
 
 def _busiest(mask: NDArray[np.bool_], axis: int) -> int:
-    return int(mask.sum(axis=tuple(other for other in range(3) if other != axis)).argmax())
+    return int(mask.sum(axis=tuple(a for a in range(3) if a != axis)).argmax())
 
 
 def _plane_size(volume: CroppedVolume, axis: int) -> tuple[float, float]:
-    across, up = (other for other in range(3) if other != axis)
+    across, up = (a for a in range(3) if a != axis)
     width, height = (volume.image.shape[a] * volume.spacing[a] for a in (across, up))
     return width, height
 

@@ -53,23 +53,23 @@ def distance_strips(scored: ScoredVolumes) -> Figure:
         return Figure(svg_uri(figure), "HD95 of every test case by structure", caption + _left(hd95))
 
 
-def agreement(scored: ScoredVolumes, found: VolumeAgreement) -> Figure:
+def agreement_plot(scored: ScoredVolumes, agreement: VolumeAgreement) -> Figure:
     """Draw Bland and Altman's plot of one structure's volumes."""
-    k, unit = list(scored.classes).index(found.class_name), found.unit
+    k, unit = list(scored.classes).index(agreement.class_name), agreement.unit
     truth, predicted = (scored.table(f"volume_{name}")[:, k] for name in ("truth", "predicted"))
-    kept = (truth > 0) | (predicted > 0)
-    mean, difference = (truth[kept] + predicted[kept]) / 2, predicted[kept] - truth[kept]
+    present = (truth > 0) | (predicted > 0)
+    mean, difference = (truth[present] + predicted[present]) / 2, predicted[present] - truth[present]
     with plot(5.2, 3.0) as (figure, axes):
         axes.axhline(0, color=FAINT, linewidth=1)
         many = len(mean) > MAX_POINTS
         axes.scatter(mean, difference, s=20, color=colour(k), alpha=0.75, linewidths=0, rasterized=many)
-        lines = {found.lower_limit: "dashed", found.bias: "solid", found.upper_limit: "dashed"}
+        lines = {agreement.lower_limit: "dashed", agreement.bias: "solid", agreement.upper_limit: "dashed"}
         for value, style in lines.items():
             axes.axhline(value, color=INK, linewidth=1.2, linestyle=style)
         axes.set(xlabel=f"mean of truth and prediction, {unit}", ylabel=f"prediction minus truth, {unit}")
-        limits = f"{found.lower_limit:.2f} to {found.upper_limit:.2f} {unit}"
-        text = f"Bland-Altman plot of {found.class_name}: bias {found.bias:.2f} {unit}, limits {limits}"
-        caption = f"Volume of {found.class_name} (Bland-Altman). Solid: the bias; dashed: 95 % limits of agreement."
+        limits = f"{agreement.lower_limit:.2f} to {agreement.upper_limit:.2f} {unit}"
+        text = f"Bland-Altman plot of {agreement.class_name}: bias {agreement.bias:.2f} {unit}, limits {limits}"
+        caption = f"Volume of {agreement.class_name} (Bland-Altman). Solid: the bias; dashed: 95 % limits of agreement."
         return Figure(svg_uri(figure), text, caption)
 
 
@@ -94,11 +94,11 @@ def _left(values: Floats) -> str:
 def _strips(axes: Axes, values: Floats, names: Sequence[str], tones: Sequence[int]) -> None:
     generator, many = np.random.default_rng(0), values.size > MAX_POINTS
     for row in range(len(names)):
-        found = values[np.isfinite(values[:, row]), row]
-        heights = row + generator.uniform(-0.2, 0.2, len(found))
-        axes.scatter(found, heights, s=20, color=colour(tones[row]), alpha=0.7, linewidths=0, rasterized=many)
-        if len(found):
-            axes.plot([np.median(found)] * 2, [row - 0.34, row + 0.34], color=INK, linewidth=1.8)
+        defined = values[np.isfinite(values[:, row]), row]
+        heights = row + generator.uniform(-0.2, 0.2, len(defined))
+        axes.scatter(defined, heights, s=20, color=colour(tones[row]), alpha=0.7, linewidths=0, rasterized=many)
+        if len(defined):
+            axes.plot([np.median(defined)] * 2, [row - 0.34, row + 0.34], color=INK, linewidth=1.8)
     axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)

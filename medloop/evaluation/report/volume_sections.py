@@ -37,7 +37,7 @@ def volume_part(cases: CsvTable, scored: ScoredVolumes, evaluation: Evaluation) 
         curves=[
             volume_plots.dice_strips(scored.dice, scored.classes),
             volume_plots.distance_strips(scored),
-            *(volume_plots.agreement(scored, found) for found in evaluation.volumes[:MAX_AGREEMENTS]),
+            *(volume_plots.agreement_plot(scored, agreement) for agreement in evaluation.volumes[:MAX_AGREEMENTS]),
         ],
         tables=_tables(evaluation),
         drawn_title="Worst cases first",
@@ -57,12 +57,12 @@ def _ranks(scored: ScoredVolumes) -> dict[int, str]:
     order = [int(i) for i in np.argsort(means, kind="stable") if np.isfinite(means[i])]
     if not order:
         return {}
-    places = {"Worst case": 0, "Median case": (len(order) - 1) // 2, "Best case": len(order) - 1}
-    taken = set(places.values())
-    places |= {f"{word} worst case": k for k, word in NEXT_WORST.items() if k < len(order) and k not in taken}
+    positions = {"Worst case": 0, "Median case": (len(order) - 1) // 2, "Best case": len(order) - 1}
+    taken = set(positions.values())
+    positions |= {f"{ordinal} worst case": k for k, ordinal in NEXT_WORST.items() if k < len(order) and k not in taken}
     names: dict[int, list[str]] = {}
-    for title, place in places.items():
-        names.setdefault(order[place], []).append(title)
+    for title, position in positions.items():
+        names.setdefault(order[position], []).append(title)
     return {i: titles[0] + "".join(f" and {t[0].lower()}{t[1:]}" for t in titles[1:]) for i, titles in names.items()}
 
 
@@ -85,12 +85,12 @@ def _viewer(scored: ScoredVolumes, ranks: dict[int, str], volumes: dict[int, Cro
     means, left = _means(scored), BUDGET
     for index, rank in ranks.items():
         title = f"{rank}: patient {scored.cases[index].patient}, mean Dice {means[index]:.3f}"
-        found = embed(volumes[index], title, min(left, BUDGET // 3))
-        if found is not None:
-            embedded.append(found)
-            left -= found.size
+        volume = embed(volumes[index], title, min(left, BUDGET // 3))
+        if volume is not None:
+            embedded.append(volume)
+            left -= volume.size
     remark = f"{len(embedded)} of {len(scored.cases)} cases are in this page."
-    if any(found.step > 1 for found in embedded):
+    if any(volume.step > 1 for volume in embedded):
         remark += " Large volumes have a lower resolution, which their titles state."
     return Viewer(legend(scored.classes), embedded, remark)
 
@@ -98,20 +98,19 @@ def _viewer(scored: ScoredVolumes, ranks: dict[int, str], volumes: dict[int, Cro
 def _tables(evaluation: Evaluation) -> list[tuple[str, CsvTable]]:
     volumes: list[list[Cell]] = [
         [
-            found.class_name,
-            found.bias,
-            show_interval(found.interval, 2) or None,
-            found.lower_limit,
-            found.upper_limit,
-            found.mean_truth,
-            found.unit,
-            found.num_cases,
+            row.class_name,
+            row.bias,
+            show_interval(row.interval, 2) or None,
+            row.lower_limit,
+            row.upper_limit,
+            row.mean_truth,
+            row.unit,
+            row.num_cases,
         ]
-        for found in evaluation.volumes
+        for row in evaluation.volumes
     ]
     lesions: list[list[Cell]] = [
-        [found.class_name, found.num_true, found.num_missed, found.num_predicted, found.num_false]
-        for found in evaluation.lesions
+        [row.class_name, row.num_true, row.num_missed, row.num_predicted, row.num_false] for row in evaluation.lesions
     ]
     limits = ["structure", "bias", "95 % interval", "lower limit", "upper limit", "mean truth", "unit", "cases"]
     counts = ["structure", "true lesions", "missed", "predicted lesions", "false-positive"]
@@ -125,10 +124,10 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, CsvTable]]:
 def _cases(cases: CsvTable) -> CsvTable:
     """Take overlaps and distances from cases.csv, the worst case first."""
     columns, rows = cases.columns, cases.rows
-    place = list(columns).index(MEAN_DICE)
-    kept = [i for i, name in enumerate(columns) if i <= place or name.startswith(OF_A_CLASS)][:MAX_COLUMNS]
-    ordered = sorted(rows, key=lambda row: _sortable(row[place]))
-    return CsvTable([_heading(columns[i]) for i in kept], [[row[i] for i in kept] for row in ordered])
+    mean_column = list(columns).index(MEAN_DICE)
+    shown = [i for i, name in enumerate(columns) if i <= mean_column or name.startswith(OF_A_CLASS)][:MAX_COLUMNS]
+    ordered = sorted(rows, key=lambda row: _sortable(row[mean_column]))
+    return CsvTable([_heading(columns[i]) for i in shown], [[row[i] for i in shown] for row in ordered])
 
 
 def _sortable(cell: Cell) -> float:
@@ -138,9 +137,9 @@ def _sortable(cell: Cell) -> float:
 def _heading(column: str) -> str:
     for kind in sorted(OF_A_CLASS, key=len, reverse=True):
         if column.startswith(f"{kind}_"):
-            rest = column.removeprefix(f"{kind}_")
+            suffix = column.removeprefix(f"{kind}_")
             for unit in ("mm", "voxels", "ml"):
-                if rest.startswith(f"{unit}_"):
-                    return f"{title_of(kind)} {rest.removeprefix(f'{unit}_')}, {unit}"
-            return f"{title_of(kind)} {rest}"
+                if suffix.startswith(f"{unit}_"):
+                    return f"{title_of(kind)} {suffix.removeprefix(f'{unit}_')}, {unit}"
+            return f"{title_of(kind)} {suffix}"
     return title_of(column) if column == MEAN_DICE else column

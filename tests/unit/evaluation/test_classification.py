@@ -12,7 +12,7 @@ import pytest
 
 from medloop.documents.evaluation import SCHEMA_FILE, Evaluation
 from medloop.errors import DataError, SettingError, TargetError
-from medloop.evaluation.evaluate import last_word
+from medloop.evaluation.evaluate import exit_message
 from tests.unit.evaluation.worlds import World, image_world, model_record
 
 CAVEAT = "Derived from one template: no population."
@@ -58,7 +58,7 @@ def test_scores(tmp_path: Path) -> None:
     assert metrics.model_dump()["accuracy"] == {"value": 0.75, "standard_deviation": 0.0}
     assert any(note.startswith("Only 2 test patients") for note in evaluation.notes)
     assert evaluation.data.leakage.status == "none"
-    assert "macro_auroc 1.0000 on 4 cases of 2 test patients" in last_word(evaluation)
+    assert "macro_auroc 1.0000 on 4 cases of 2 test patients" in exit_message(evaluation)
 
 
 def test_evaluation_json(written: tuple[World, Evaluation]) -> None:
@@ -113,7 +113,7 @@ def test_seen_patients_are_left_out(written: tuple[World, Evaluation]) -> None:
     assert (leakage.status, leakage.num_patients, leakage.num_cases) == ("found", 1, 1)
     assert evaluation.data.num_cases == 4
     assert evaluation.notes[0] == CAVEAT
-    assert "LEAKAGE" in last_word(evaluation)
+    assert "LEAKAGE" in exit_message(evaluation)
 
 
 def test_enough_patients_have_an_interval(tmp_path: Path) -> None:
