@@ -61,6 +61,8 @@ class Layout:
     problems: list[Problem]
     identified: bool
     """True if patients.csv is there."""
+    warnings: list[Problem] = field(default_factory=list)
+    """What the data set's owner should know, and what doesn't keep the data from being used."""
 
 
 def find_cases(root: Path, task: Task) -> Layout:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that keeps a data set from being used.
+    """One thing that keeps a data set from being used; or a warning about a data set that can be used.
 
     Attributes:
         path: File or folder relative to the data set's root, in POSIX form; "" for the complete data set.

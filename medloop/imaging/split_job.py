@@ -144,7 +144,9 @@ def _class_folders(report: DatasetReport) -> set[str]:
 
 
 def _quarantine(report: DatasetReport, rename: Callable[[str], str], on_invalid: str) -> list[Quarantined]:
-    """Log all problems; quarantine bad cases if settings allow it and that is enough, refuse the data set otherwise."""
+    """Log warnings and problems; quarantine bad cases where settings allow it and that suffices, else raise."""
+    for warning in report.warnings:
+        print(f"warning: {warning.hide(rename)}", flush=True)
     for problem in report.problems:
         print(f"problem: {problem.hide(rename)}", flush=True)
     fatal = [problem for problem in report.problems if on_invalid == "fail" or problem.case is None]

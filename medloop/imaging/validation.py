@@ -18,6 +18,7 @@ from medloop.documents.split import SPLITS, Task
 from medloop.imaging.files import FileError, Source, Volume, array_digest
 from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases
+from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
 
@@ -36,12 +37,14 @@ class CheckedCase:
         image_digest: SHA-256 of the decoded pixels or voxels.
         label_digest: SHA-256 of the label volume; "" in classification.
         values: Label values that occur in the volume, sorted; () in classification.
+        warnings: What the data's owner should know about its files.
     """
 
     raw: RawCase
     image_digest: str
     label_digest: str = ""
     values: tuple[int, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def path(self) -> str:
@@ -81,6 +84,8 @@ class DatasetReport:
     identified: bool
     counts: dict[str, int] = field(default_factory=dict)
     """Usable cases of each class; in segmentation, those in which the class occurs."""
+    warnings: list[Problem] = field(default_factory=list)
+    """What doesn't keep the data set from being used."""
 
     @property
     def num_patients(self) -> int:
@@ -132,6 +137,12 @@ def _make_report(
         for name in case_classes(case, classes):
             report.counts[name] = report.counts.get(name, 0) + 1
     report.problems += [Problem("", message) for message in _dataset_problems(report, labels)]
+    report.warnings += [*layout.warnings, *(warning for case in usable for warning in case.warnings)]
+    if usable and not layout.identified:
+        unit = "image" if not segmentation else "subject"
+        message = f"has no {PATIENTS_FILE}, so each {unit} counts as its own patient: a score gets no interval, and"
+        fix = f"whether a patient is in two splits is unknown; add {PATIENTS_FILE} with the columns path and patient"
+        report.warnings.append(Problem("", f"{message} {fix}"))
     return report
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from medloop.commands.options import Services
-from medloop.commands.output import print_error
+from medloop.commands.output import print_error, print_line
 from medloop.commands.samples import progress_bar
 
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ def print_problems(services: Services, folder: Path, problems: Iterable[Problem]
     """Print each problem in one line, on stderr."""
     for problem in problems:
         print_error(services.err, problem_line(folder, problem))
+
+
+def print_warnings(services: Services, folder: Path, warnings: Iterable[Problem]) -> None:
+    """Print each warning in one line, on stderr."""
+    for warning in warnings:
+        print_line(services.err, f"warning: {problem_line(folder, warning)}", "yellow")
 
 
 def problem_line(folder: Path, problem: Problem) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,11 +10,12 @@ import typer
 from rich.console import Console
 
 from medloop.commands.launch.checking import check as check_folder
-from medloop.commands.launch.checking import print_problems, problem_line
+from medloop.commands.launch.checking import print_problems, print_warnings, problem_line
 from medloop.commands.options import JsonOption, TaskChoice, services
 from medloop.commands.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from medloop.imaging.problems import Problem
     from medloop.imaging.validation import DatasetReport
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
@@ -42,6 +44,7 @@ def check(
         print_json(_document(folder, report))
     else:
         _print_counts(services(ctx).out, folder, report)
+        print_warnings(services(ctx), folder, report.warnings)
         print_problems(services(ctx), folder, report.problems)
     raise typer.Exit(2 if report.problems else 0)
 
@@ -58,8 +61,13 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
             {"name": name, "num_cases": num_cases, "num_patients": num_patients}
             for name, num_cases, num_patients in _class_rows(report)
         ],
-        "problems": [{"path": p.path, "line": problem_line(folder, p)} for p in report.problems],
+        "problems": _lines(folder, report.problems),
+        "warnings": _lines(folder, report.warnings),
     }
+
+
+def _lines(folder: Path, problems: Iterable[Problem]) -> list[dict[str, str]]:
+    return [{"path": problem.path, "line": problem_line(folder, problem)} for problem in problems]
 
 
 def _class_rows(report: DatasetReport) -> list[tuple[str, int, int]]:

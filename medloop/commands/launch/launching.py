@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from medloop.commands.execution_status import find_execution, list_executions
 from medloop.commands.launch.changes import confirm_changes
-from medloop.commands.launch.checking import check, print_problems, problem_line
+from medloop.commands.launch.checking import check, print_problems, print_warnings, problem_line
 from medloop.commands.options import Services
 from medloop.commands.output import print_line
 from medloop.documents.card import missing_note
@@ -56,6 +56,7 @@ def check_data(services: Services, run_request: RunRequest) -> bool:
         )
     facts = run_request.resolved.facts
     report = check(services, folder, run_request.resolved.spec.task, facts.labels)
+    print_warnings(services, folder, report.warnings)
     left_out = [p for p in report.problems if facts.quarantines and p.case is not None]
     for problem in left_out:
         print_line(services.err, f"will be left out: {problem_line(folder, problem)}", "yellow")

@@ -71,3 +71,16 @@ def test_quarantining_runs_leave_bad_files_out(medloop: Any, images: Path, accou
     assert medloop(*command, "--set", "split.on_invalid=quarantine") == 2
     assert medloop.err.splitlines()[0].startswith("will be left out: cyst/0.png: ")
     assert "aws s3 sync" in medloop.err
+
+
+def test_warnings_are_one_line_each_and_change_no_exit_code(medloop: Any, images: Path) -> None:
+    """Without patients.csv a score gets no interval: a warning on stderr and in the document, exit code 0."""
+    (images / "patients.csv").unlink()
+
+    assert medloop("data", "check", str(images), "--task", "classification") == 0
+    [line] = [line for line in medloop.err.splitlines() if "no patients.csv" in line]
+    assert line.startswith(f"warning: {images}: has no patients.csv, so each image counts as its own patient")
+    assert line.endswith("add patients.csv with the columns path and patient")
+    assert "no problems" in medloop.out
+    assert medloop("data", "check", str(images), "--task", "classification", "--json") == 0
+    assert [f"warning: {warning['line']}" for warning in medloop.json["warnings"]] == [line]
