@@ -72,9 +72,9 @@ def tune(
     search = Search(config, {}, [])
     trials: list[tuple[dict[str, float], str]] = []
     for _ in range(TRIALS):
-        (trial,) = search.ask(1)
+        (trial,) = search.draw(1)
         scores = train(volumes, classes, base, trial.hyperparameters, 100 * seed)
-        search.tell([trial], [scores["val_auroc"]])
+        search.end_round([trial], [scores["val_auroc"]])
         given = {name: f"{float(text):.3g}" for name, text in trial.hyperparameters.items()}
         trials.append((scores, ", ".join(f"{name} {text}" for name, text in given.items())))
     return max(trials, key=lambda item: item[0]["val_auroc"])

@@ -83,9 +83,9 @@ def tune(split: Path, scratch: Path, seed: int) -> list[Trained]:
     }
     search, models = Search(config, {}, []), []
     for _ in range(TRIALS):
-        (trial,) = search.ask(1)
+        (trial,) = search.draw(1)
         models.append(train(split, scratch, trial.hyperparameters, 100 * seed))
-        search.tell([trial], [models[-1].val])
+        search.end_round([trial], [models[-1].val])
     return models
 
 

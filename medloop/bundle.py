@@ -118,8 +118,8 @@ def bundle_files(spec: ContainerSpec, root: Path = REPOSITORY) -> list[Path]:
         path = root / entry
         if not path.exists():
             raise SettingError(f"containers/{spec.name}/container.toml: include {entry!r} doesn't exist; fix the path")
-        found = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        files.update(file.relative_to(root) for file in found if _belongs(file.relative_to(root)))
+        entry_files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        files.update(file.relative_to(root) for file in entry_files if _belongs(file.relative_to(root)))
     return sorted(files, key=lambda file: file.as_posix())
 
 

@@ -33,7 +33,7 @@ class Person:
     names: frozenset[str]
 
     @classmethod
-    def of(cls, shown: str, names: Iterable[Any]) -> Person:
+    def from_names(cls, shown: str, names: Iterable[Any]) -> Person:
         """A person with these names; absent ones are left out."""
         return cls(shown, frozenset(" ".join(str(name).casefold().split()) for name in names if name))
 
@@ -60,7 +60,7 @@ def user_here() -> str:
 def caller(identity: Mapping[str, Any]) -> Person:
     """The caller, from the response of STS's GetCallerIdentity."""
     arn = str(identity["Arn"])
-    return Person.of(arn, [*_names_of(arn), identity.get("UserId")])
+    return Person.from_names(arn, [*_names_of(arn), identity.get("UserId")])
 
 
 def starter(created_by: Mapping[str, Any] | None) -> Person | None:
@@ -71,7 +71,7 @@ def starter(created_by: Mapping[str, Any] | None) -> Person | None:
     names = [*_names_of(arn), identity.get("PrincipalId"), identity.get("SourceIdentity"), profile]
     names.append(str(context.get("UserProfileArn") or "").rpartition("/")[2])
     shown = arn or context.get("UserProfileArn") or profile
-    return Person.of(str(shown), names) if shown else None
+    return Person.from_names(str(shown), names) if shown else None
 
 
 def _names_of(arn: str) -> list[str]:

@@ -18,8 +18,8 @@ class _PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", mark)
+            position = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", position)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -48,8 +48,8 @@ def read_yaml(text: str, label: str) -> Any:
         loader = _PlainLoader(text)
         return loader.get_single_data()
     except yaml.MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise SettingError(f"{label}: {where}{error.problem}; correct the YAML") from None
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise SettingError(f"{label}: {line}{error.problem}; correct the YAML") from None
     except RecursionError:
         raise SettingError(f"{label}: is nested too deeply; flatten the YAML") from None
     except (yaml.YAMLError, ValueError) as error:

@@ -122,7 +122,7 @@ class ReliabilityBin(_Record):
 
 
 class CalibrationCurve(_Record):
-    """Whether probabilities mean what they say."""
+    """Bins of predicted probability with the observed frequency of each, and the fitted temperature."""
 
     temperature: float | None = Field(description="Fitted on val; null: none was")
     bins: list[ReliabilityBin]

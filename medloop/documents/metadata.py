@@ -25,7 +25,7 @@ def encode(text: str) -> str:
 
 def decode(text: str) -> str:
     """The text that was encoded; a value without escapes is returned unchanged."""
-    return _ESCAPE.sub(lambda found: bytes.fromhex(found[0].replace("=", "")).decode("utf-8", "replace"), text)
+    return _ESCAPE.sub(lambda match: bytes.fromhex(match[0].replace("=", "")).decode("utf-8", "replace"), text)
 
 
 def decoded(metadata: Mapping[str, str] | None) -> dict[str, str]:
@@ -35,13 +35,13 @@ def decoded(metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 def pieces(text: str) -> list[str]:
     """The encoded text in as many values as it takes; each decodes alone, and all of them joined give the text."""
-    found = [""]
+    values = [""]
     for character in text:
         written = _encode(character)
-        if len(found[-1]) + len(written) > MAX_VALUE:
-            found.append("")
-        found[-1] += written
-    return found
+        if len(values[-1]) + len(written) > MAX_VALUE:
+            values.append("")
+        values[-1] += written
+    return values
 
 
 def _encode(character: str) -> str:

@@ -21,12 +21,12 @@ _COMMITS = re.compile(r"commit|revision|sha|digest|version", re.IGNORECASE)
 """What is named so holds 40 hexadecimal digits by right: a git commit."""
 
 
-def refuse_keys(values: Mapping[str, Any], what: str) -> None:
+def refuse_keys(values: Mapping[str, Any], kind: str) -> None:
     """Refuse a W&B key among values, under any name; the message never repeats the key.
 
     Args:
         values: By name; mappings and sequences are looked through, JSON text too.
-        what: What the values are, to begin the message with: `hyperparameter`, `--set`, ...
+        kind: What the values are, to begin the message with: `hyperparameter`, `--set`, ...
 
     Raises:
         SettingError: The message names the value and says where a key belongs.
@@ -35,7 +35,7 @@ def refuse_keys(values: Mapping[str, Any], what: str) -> None:
         if _is_key(name, value):
             shown = _KEY.sub("***", name)
             raise SettingError(
-                f"{what} {shown}: holds a W&B key, which everyone who may read the job or the definition would see; "
+                f"{kind} {shown}: holds a W&B key, which everyone who may read the job or the definition would see; "
                 "put it into the environment variable WANDB_API_KEY, or into Secrets Manager and name the secret in "
                 "tracking.wandb_secret; and renew the key, it may be in a log by now"
             )

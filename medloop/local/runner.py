@@ -30,7 +30,7 @@ _POLL_SECONDS = 0.05
 
 
 class Work(NamedTuple):
-    """How one type of resource is run: its records, the field that names the process, and the function."""
+    """One type of resource that a process runs: its records, the field that names the process, and the function."""
 
     table: Table
     process: str

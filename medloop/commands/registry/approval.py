@@ -158,7 +158,7 @@ def approver_of(target: Target, given: str | None) -> Person:
     who = user_here() if given is None else " ".join(given.split())
     if not who or not who.isprintable():
         raise UserError("--as is empty or has control characters; give the approver's name")
-    return Person.of(who, [who])
+    return Person.from_names(who, [who])
 
 
 def _require_decidable(package: Mapping[str, Any]) -> None:

@@ -142,8 +142,8 @@ def list_(backend: Backend, params: Document) -> Document:
         pipeline = find(read, params["PipelineName"])
         listed = read.select(Table.EXECUTIONS, pipeline["PipelineName"])
     shown = [_summary(reap(backend, item)) for item in listed if is_listed(item, params)]
-    by = "PipelineExecutionArn" if params.get("SortBy") == "PipelineExecutionArn" else "StartTime"
-    sort = lambda item: (item[by], item["PipelineExecutionArn"])  # noqa: E731 (one expression, used once)
+    field = "PipelineExecutionArn" if params.get("SortBy") == "PipelineExecutionArn" else "StartTime"
+    sort = lambda item: (item[field], item["PipelineExecutionArn"])  # noqa: E731 (one expression, used once)
     return page(shown, params, member="PipelineExecutionSummaries", sort=sort)
 
 

@@ -72,8 +72,8 @@ def _group(backend: Backend, params: Document) -> Path:
     return group
 
 
-def _absent(what: str) -> ServiceError:
-    return ServiceError("ResourceNotFoundException", f"The specified {what} does not exist.")
+def _absent(resource: str) -> ServiceError:
+    return ServiceError("ResourceNotFoundException", f"The specified {resource} does not exist.")
 
 
 def _stream(path: Path, name: str) -> Document:

@@ -68,8 +68,8 @@ def page_of_records(
         then: The fields that order items alike in the first; by default, the name.
     """
     shown = [show(record) for record in records if is_listed(record, params, name, status)]
-    by = {"Name": name, "Status": status}.get(params.get("SortBy", "")) or "CreationTime"
-    fields = (by, *(then or (name,)))
+    sort_field = {"Name": name, "Status": status}.get(params.get("SortBy", "")) or "CreationTime"
+    fields = (sort_field, *(then or (name,)))
     return page(shown, params, member=member, sort=lambda item: tuple(item[field] for field in fields))
 
 

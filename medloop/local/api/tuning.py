@@ -19,12 +19,12 @@ def list_trials(backend: Backend, params: Document) -> Document:
         shown = tuning_jobs.summaries(transaction, document)
     if "StatusEquals" in params:
         shown = [item for item in shown if item["TrainingJobStatus"] == params["StatusEquals"]]
-    member, by = "TrainingJobSummaries", params.get("SortBy", "Name")
-    if by == "FinalObjectiveMetricValue":  # as the service: only those that have one
+    member, sort_by = "TrainingJobSummaries", params.get("SortBy", "Name")
+    if sort_by == "FinalObjectiveMetricValue":  # as the service: only those that have one
         shown = [item for item in shown if OBJECTIVE in item]
         sort = lambda item: (item[OBJECTIVE]["Value"], item["TrainingJobName"])  # noqa: E731 (one of two, used once)
         return page(shown, params, member=member, sort=sort)
-    field = {"CreationTime": "CreationTime", "Status": "TrainingJobStatus"}.get(by, "TrainingJobName")
+    field = {"CreationTime": "CreationTime", "Status": "TrainingJobStatus"}.get(sort_by, "TrainingJobName")
     return page(shown, params, member=member, sort=lambda item: (item[field], item["TrainingJobName"]))
 
 

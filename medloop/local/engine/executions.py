@@ -89,7 +89,7 @@ def job_in_metadata(transaction: Transaction, metadata: Document) -> tuple[JobKi
 
 def _ending(transaction: Transaction, step: Document) -> dict[str, str]:
     """The end of a step that a dead engine left running: that of its job, if the job had ended and alone decides."""
-    found = job_in_metadata(transaction, step.get("Metadata", {}))
-    if found and step.get("_job_decides") and found[1].get(found[0].status) == "Completed":
+    kind_and_job = job_in_metadata(transaction, step.get("Metadata", {}))
+    if kind_and_job and step.get("_job_decides") and kind_and_job[1].get(kind_and_job[0].status) == "Completed":
         return {"StepStatus": "Succeeded"}
     return {"StepStatus": "Failed", "FailureReason": ENGINE_DIED}

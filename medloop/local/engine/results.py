@@ -34,8 +34,8 @@ def recorded(transaction: Transaction, execution: Document, record: Document) ->
     metadata: Document = record.get("Metadata") or {}
     if "_properties" in record:
         return StepResult("Succeeded", record["_properties"], metadata, property_files=record["_property_files"])
-    if found := job_in_metadata(transaction, metadata):
-        kind, job = found
+    if kind_and_job := job_in_metadata(transaction, metadata):
+        kind, job = kind_and_job
         if kind is TUNING:
             return StepResult("Succeeded", tuning_jobs.properties(transaction, job), metadata)
         step = read_definition(execution["_definition"]).step(record["StepName"])

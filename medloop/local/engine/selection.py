@@ -62,10 +62,10 @@ class Selection:
             raise invalid(f"Invalid SelectedSteps: [{', '.join(unknown)}] are no steps of the pipeline")
         for name in sorted(self.selected):
             above = _above(steps, name)
-            for other in sorted(above - self.selected):
-                if _above(steps, other) & self.selected:
+            for between in sorted(above - self.selected):
+                if _above(steps, between) & self.selected:
                     raise invalid(
-                        f"Invalid SelectedSteps: step {other} is on a path between selected steps "
+                        f"Invalid SelectedSteps: step {between} is on a path between selected steps "
                         f"[{self._names()}]; all steps of all paths between two selected steps must be selected"
                     )
 

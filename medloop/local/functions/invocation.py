@@ -79,5 +79,5 @@ def _environment(function: Document) -> dict[str, str]:
     """Lambda's own variables and the function's, in addition to those that every program gets."""
     checkout = str(Path(medloop.__file__).parents[1])
     variables = (function.get("Environment") or {}).get("Variables") or {}
-    own = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"]}
-    return {**inherited_environment(), **variables, **own, "PYTHONPATH": checkout}
+    runtime = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"]}
+    return {**inherited_environment(), **variables, **runtime, "PYTHONPATH": checkout}

@@ -32,6 +32,8 @@ READY_SECONDS = 60.0
 LOG_GROUP = "/aws/sagemaker/Endpoints"
 _POLL_SECONDS = 0.05
 _CHUNK = 1 << 16
+RawResponse = tuple[int, dict[str, str], bytes]
+"""Status, headers and body."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,8 @@ def send(
         chosen = plan["variant"]["VariantName"]
         address = record["_processes"].get(chosen)
         if address and processes.alive(address["process"]):
-            with ExitStack() as held, suppress(NotSentError):
-                _hold(held, backend, name, plan, address)
+            with ExitStack() as locks, suppress(NotSentError):
+                _hold(locks, backend, name, plan, address)
                 return _checked(
                     name, chosen, _post_translated(name, address["port"], body, headers, seconds), max_response
                 )
@@ -115,22 +117,20 @@ def send(
     raise ServiceError("ServiceUnavailable", f"The container of endpoint {name} is not up; see its log", 503)
 
 
-def _hold(held: ExitStack, backend: Backend, name: str, plan: Document, address: Document) -> None:
-    """Keep a container from being ended until `held` is left."""
+def _hold(locks: ExitStack, backend: Backend, name: str, plan: Document, address: Document) -> None:
+    """Keep a container from being terminated until `locks` are released."""
     try:
         file: IO[Any] = Path(address["in_use"]).open("rb")  # noqa: SIM115 (closed by `held`)
     except FileNotFoundError:
         raise NotSentError from None  # already retired
-    held.enter_context(file)
+    locks.enter_context(file)
     fcntl.flock(file, fcntl.LOCK_SH)
     if read_serving(backend, name)["_processes"].get(plan["variant"]["VariantName"]) != address:
         raise NotSentError
-    _take_slot(held, plan, Path(address["in_use"]).parent)
+    _take_slot(locks, plan, Path(address["in_use"]).parent)
 
 
-def _post_translated(
-    name: str, port: int, body: bytes, headers: Mapping[str, str], seconds: float
-) -> tuple[int, dict[str, str], bytes]:
+def _post_translated(name: str, port: int, body: bytes, headers: Mapping[str, str], seconds: float) -> RawResponse:
     try:
         return post(port, body, headers, seconds)
     except TooLateError:
@@ -139,8 +139,8 @@ def _post_translated(
         raise _model_error(name, 500, f"the container broke off: {error}") from error
 
 
-def _checked(name: str, variant: str, got: tuple[int, dict[str, str], bytes], max_response: int) -> InvocationResponse:
-    status, headers, content = got
+def _checked(name: str, variant: str, response: RawResponse, max_response: int) -> InvocationResponse:
+    status, headers, content = response
     if len(content) > max_response:
         raise _model_error(name, 500, f"the response has {len(content)} bytes, more than {max_response}")
     if status >= 400:
@@ -176,7 +176,7 @@ def _choose(plan: Document, variant: str | None) -> Document:
     raise runtime_error(f"Variant {variant} not found for the endpoint")
 
 
-def _take_slot(held: ExitStack, plan: Document, folder: Path) -> None:
+def _take_slot(locks: ExitStack, plan: Document, folder: Path) -> None:
     """Take one of a serverless variant's MaxConcurrency slots; the system frees it even when this process is killed."""
     serverless = plan["variant"].get("ServerlessConfig")
     if serverless is None:
@@ -188,12 +188,12 @@ def _take_slot(held: ExitStack, plan: Document, folder: Path) -> None:
         except BlockingIOError:
             file.close()
             continue
-        held.enter_context(file)
+        locks.enter_context(file)
         return
     raise ServiceError("ThrottlingException", "Rate exceeded: all MaxConcurrency invocations are running", 429)
 
 
-def post(port: int, body: bytes, headers: Mapping[str, str], seconds: float) -> tuple[int, dict[str, str], bytes]:
+def post(port: int, body: bytes, headers: Mapping[str, str], seconds: float) -> RawResponse:
     """Send one request to a container's /invocations; returns status, headers (in lower case) and body.
 
     Raises:

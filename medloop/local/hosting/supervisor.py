@@ -68,18 +68,18 @@ class Supervisor:
 
     def _rest(self) -> None:
         """Wait for something to do; reading records is expensive, so they are read when their file has changed."""
-        began, seen = time.monotonic(), self._stamp()
+        began, seen = time.monotonic(), self._modification_times()
         while not self.stop.wait(_POLL_SECONDS) and time.monotonic() - began < _REST_SECONDS:
             ended = any(not container.running for container in self.containers.values())
-            if ended or self._stamp() != seen or self.queue.waiting():
+            if ended or self._modification_times() != seen or self.queue.waiting():
                 return
 
-    def _stamp(self) -> list[int]:
-        stamps = []
+    def _modification_times(self) -> list[int]:
+        times = []
         for path in (self.backend.home.database, self.backend.home.database.with_suffix(".db-wal")):
             with suppress(OSError):
-                stamps.append(path.stat().st_mtime_ns)
-        return stamps
+                times.append(path.stat().st_mtime_ns)
+        return times
 
     def _follow(self, record: Document) -> bool:
         """Follow the record once; False when nothing is left to do."""

@@ -39,8 +39,8 @@ def link_inputs(backend: Backend, source: Document, folder: Path) -> list[Object
         link = folder / path
         link.parent.mkdir(parents=True, exist_ok=True)
         if link.is_symlink():
-            where = f": {link.relative_to(folder)}" if kind == "S3Prefix" else ""
-            raise StagingError(f"two objects under {uri} have the same path{where}")
+            path_text = f": {link.relative_to(folder)}" if kind == "S3Prefix" else ""
+            raise StagingError(f"two objects under {uri} have the same path{path_text}")
         link.symlink_to(item.path.resolve())
     return [item for _, item in objects]
 

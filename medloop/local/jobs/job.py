@@ -141,8 +141,8 @@ class Job:
     def withdraw_outputs(self) -> None:
         """Take back the outputs that it has stored already, as it fails now."""
         with suppress(OSError, ValueError):  # not written, or not to its end: nothing was stored
-            for bucket, key, stamp in json.loads((self.folder.root / STORED).read_text(encoding="utf-8")):
-                self.backend.objects.withdraw(bucket, key, stamp)
+            for bucket, key, fingerprint in json.loads((self.folder.root / STORED).read_text(encoding="utf-8")):
+                self.backend.objects.withdraw(bucket, key, fingerprint)
 
 
 def create_job(

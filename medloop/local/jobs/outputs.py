@@ -48,8 +48,8 @@ def store_processing(job: Job, document: Document) -> None:
 
 def store_files(job: Job, planned: list[tuple[str, str, Path]]) -> None:
     """Store files under buckets and keys; which ones is written down first (see `Job.withdraw_outputs`)."""
-    stamps = [(bucket, key, Object.at(bucket, key, file).stamp) for bucket, key, file in planned]
-    (job.folder.root / STORED).write_text(json.dumps(stamps), encoding="utf-8")
+    fingerprints = [(bucket, key, Object.at(bucket, key, file).fingerprint) for bucket, key, file in planned]
+    (job.folder.root / STORED).write_text(json.dumps(fingerprints), encoding="utf-8")
     objects = job.backend.objects
     for bucket, key, file in planned:
         if file.is_symlink():  # its target belongs to the user or to the store: copied, never moved

@@ -224,9 +224,9 @@ def _environment(job: Job, document: Document) -> dict[str, str]:
     """A job's environment, its own name and ARN in it."""
     threads = max(1, len(os.sched_getaffinity(0)) // max(1, num_running(job.backend)))
     verb = job.kind.type.time_prefix.upper()
-    own = {f"{verb}_JOB_NAME": job.name, f"{verb}_JOB_ARN": job.arn}
+    identity = {f"{verb}_JOB_NAME": job.name, f"{verb}_JOB_ARN": job.arn}
     variables = tracking.environment(job.backend.home, document.get("Environment") or {})
-    return environment(job.folder, document["_temporary"], variables, threads) | own
+    return environment(job.folder, document["_temporary"], variables, threads) | identity
 
 
 def environment(folder: Folder, temporary: str, variables: dict[str, str], threads: int) -> dict[str, str]:

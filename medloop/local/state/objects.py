@@ -40,14 +40,14 @@ class Object:
     path: Path
     size: int
     modified: float
-    stamp: str
+    fingerprint: str
 
     @classmethod
     def at(cls, bucket: str, key: str, path: Path) -> Object:
         """The object that is in a file. Raises OSError when the file is gone."""
         stat = path.stat()
-        stamp = f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}"
-        return cls(bucket, key, path, stat.st_size, stat.st_mtime, stamp)
+        fingerprint = f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}"
+        return cls(bucket, key, path, stat.st_size, stat.st_mtime, fingerprint)
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -135,9 +135,9 @@ class Objects:
         with self.store.read() as read:
             known = {item.key: read.get(Table.ETAGS, str(item.path)) for item in listed}
         fresh = {
-            item.key: {"stamp": item.stamp, "etag": _digest(item.path)}
+            item.key: {"stamp": item.fingerprint, "etag": _digest(item.path)}
             for item in listed
-            if (known[item.key] or {}).get("stamp") != item.stamp
+            if (known[item.key] or {}).get("stamp") != item.fingerprint
         }
         if fresh:
             with self.store.write() as write:
@@ -159,12 +159,12 @@ class Objects:
         temporary = self.home.folder("tmp") / uuid.uuid4().hex
         try:
             etag = _write(temporary, body)
-            stamp = Object.at(bucket, key, temporary).stamp  # a rename keeps it; another writer's file has its own
+            written = Object.at(bucket, key, temporary)  # a rename keeps its fingerprint; no other writer's file has it
             _rename(temporary, path, key, if_absent=if_absent)
         finally:
             temporary.unlink(missing_ok=True)
         with self.store.write() as write:
-            write.put(Table.ETAGS, str(path), {"stamp": stamp, "etag": etag})
+            write.put(Table.ETAGS, str(path), {"stamp": written.fingerprint, "etag": etag})
         return etag
 
     def adopt(self, bucket: str, key: str, file: Path) -> None:
@@ -194,10 +194,10 @@ class Objects:
             except OSError:
                 return
 
-    def withdraw(self, bucket: str, key: str, stamp: str) -> None:
-        """Delete an object that still is the file of this stamp; any other under its key stays."""
+    def withdraw(self, bucket: str, key: str, fingerprint: str) -> None:
+        """Delete an object that still is the file with this fingerprint; any other under its key stays."""
         with suppress(ServiceError):
-            if self.head(bucket, key).stamp == stamp:
+            if self.head(bucket, key).fingerprint == fingerprint:
                 self.delete(bucket, key)
 
     def folder(self, bucket: str, prefix: str) -> Path:

@@ -6,7 +6,7 @@ from medloop.local.errors import not_found
 from medloop.local.state.store import Document, Table, Transaction
 
 _SAID = ("PipelineVersionDisplayName", "PipelineVersionDescription")
-_KEPT = ("PipelineDefinition", "PipelineDescription", "PipelineDisplayName", "RoleArn", "ParallelismConfiguration")
+_VERSIONED = ("PipelineDefinition", "PipelineDescription", "PipelineDisplayName", "RoleArn", "ParallelismConfiguration")
 
 
 def keep(write: Transaction, pipeline: Document) -> Document:
@@ -18,7 +18,7 @@ def keep(write: Transaction, pipeline: Document) -> Document:
     key = _key(pipeline, number)
     if known := write.get(Table.VERSIONS, key):
         return known
-    version = {name: pipeline[name] for name in _KEPT if name in pipeline}
+    version = {name: pipeline[name] for name in _VERSIONED if name in pipeline}
     version |= {"PipelineArn": pipeline["PipelineArn"], "PipelineVersionId": number}
     version["CreationTime"] = pipeline["LastModifiedTime"]
     write.put(Table.VERSIONS, key, version, parent=pipeline["PipelineName"])
@@ -50,8 +50,8 @@ def find(transaction: Transaction, pipeline: Document, number: int | None) -> Do
         return pipeline
     if version is None:
         raise not_found(f"Pipeline version {requested} of '{pipeline['PipelineArn']}' does not exist.")
-    rest = {name: value for name, value in pipeline.items() if name not in _KEPT}
-    return rest | {name: version[name] for name in (*_KEPT, *_SAID) if name in version} | {"_version": requested}
+    rest = {name: value for name, value in pipeline.items() if name not in _VERSIONED}
+    return rest | {name: version[name] for name in (*_VERSIONED, *_SAID) if name in version} | {"_version": requested}
 
 
 def all_versions(transaction: Transaction, pipeline: Document) -> list[Document]:

@@ -100,8 +100,8 @@ class Transaction:
 
     def select(self, table: Table, parent: str | None = None) -> list[Document]:
         """All documents, or those of one parent, in the order they were first put."""
-        where, values = ("WHERE parent = ?", (parent,)) if parent is not None else ("", ())
-        rows = self.db.execute(f"SELECT document FROM {table} {where} ORDER BY rowid", values)  # noqa: S608 (Table)
+        condition, values = ("WHERE parent = ?", (parent,)) if parent is not None else ("", ())
+        rows = self.db.execute(f"SELECT document FROM {table} {condition} ORDER BY rowid", values)  # noqa: S608 (Table)
         return [json.loads(row[0]) for row in rows]
 
     def put(self, table: Table, key: str, document: Document, parent: str | None = None) -> None:

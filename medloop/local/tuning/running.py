@@ -49,9 +49,9 @@ class TrialRun:
                 text = file.read()
         except OSError:
             return []
-        whole = text[: text.rfind(b"\n") + 1]
-        self._read += len(whole)
-        lines = whole.decode("utf-8", errors="replace").splitlines()
+        complete = text[: text.rfind(b"\n") + 1]
+        self._read += len(complete)
+        lines = complete.decode("utf-8", errors="replace").splitlines()
         return [value for line in lines for _, value in find_metrics(line.partition(" ")[2], self.patterns)]
 
 
@@ -87,7 +87,7 @@ class TuningRun:
     def run(self) -> Document:
         """Run all rounds; returns the record as it ended."""
         while len(self.objectives) < self.max_jobs and not self._is_over() and not self._has_no_objective():
-            drawn = self.search.ask(min(self.parallel, self.max_jobs - len(self.objectives)))
+            drawn = self.search.draw(min(self.parallel, self.max_jobs - len(self.objectives)))
             if not drawn:
                 break
             self._round(drawn)
@@ -115,7 +115,7 @@ class TuningRun:
             completed = job["TrainingJobStatus"] in ("Completed", "Stopped") and objective is not None
             values.append(objective["Value"] if completed and objective else None)
             self.reason = self.reason or job.get("FailureReason", "")
-        self.search.tell(drawn, values)
+        self.search.end_round(drawn, values)
         self.objectives += values
 
     def _start(self, trial: SearchTrial) -> TrialRun:

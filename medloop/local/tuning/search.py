@@ -85,7 +85,7 @@ class Search:
         for trial in known:
             self._add(trial)
 
-    def ask(self, count: int) -> list[SearchTrial]:
+    def draw(self, count: int) -> list[SearchTrial]:
         """The next trials, no more than `count`; fewer at the end of a grid."""
         drawn = []
         for _ in range(count):
@@ -111,7 +111,7 @@ class Search:
             trial.stopped = self._is_behind(trial.series)
         return trial.stopped
 
-    def tell(self, trials: list[SearchTrial], values: list[float | None]) -> None:
+    def end_round(self, trials: list[SearchTrial], values: list[float | None]) -> None:
         """End a round.
 
         Args:
@@ -136,7 +136,7 @@ class Search:
         https://docs.aws.amazon.com/sagemaker/latest/dg/automatic-model-tuning-early-stopping.html
         """
         epoch = len(series)
-        averages = [statistics.fmean(other[:epoch]) for other in self.previous if len(other) >= epoch]
+        averages = [statistics.fmean(values[:epoch]) for values in self.previous if len(values) >= epoch]
         if len(averages) < _MIN_PREVIOUS:
             return False
         median = statistics.median(averages)

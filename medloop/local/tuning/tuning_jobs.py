@@ -67,10 +67,10 @@ def trial_request(document: Document, number: int, hyperparameters: dict[str, st
     name = f"{document[NAME]}-{number:03d}-{suffix}"
     request = {key: value for key, value in definition.items() if key not in _NOT_OF_A_TRIAL}
     objective = document[CONFIG]["HyperParameterTuningJobObjective"]["MetricName"]
-    own = {"_tuning_objective_metric": objective}
+    objective_variable = {"_tuning_objective_metric": objective}
     request |= {
         "TrainingJobName": name,
-        "HyperParameters": {**definition.get("StaticHyperParameters", {}), **hyperparameters, **own},
+        "HyperParameters": {**definition.get("StaticHyperParameters", {}), **hyperparameters, **objective_variable},
     }
     if "CheckpointConfig" in request:  # a trial must not resume from another's checkpoints
         config = request["CheckpointConfig"]
