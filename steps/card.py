@@ -34,37 +34,37 @@ class CardSettings(Settings):
     """Fields of the model card that only a person can fill in."""
 
     purpose: LongText = ""
-    """What the model is for."""
+    """The model's purpose."""
     intended_use: LongText = ""
-    """Who uses it, where in the course of care, and what for; what it must not be used for."""
+    """Users, stage of care and use; the uses that are excluded."""
     population: ShortText = ""
     """The patients whom the data stand for."""
     exclusions: ShortText = ""
-    """Who was left out, or must be."""
+    """Patients who were left out, or must be."""
     reference_standard: ShortText = ""
-    """How the truth was found."""
+    """The method that determined the truth."""
     annotators: ShortText = ""
-    """Who drew or read it, and with which training."""
+    """The persons who drew or read the truth, and their training."""
     limits: LongText = ""
-    """What is known to go wrong."""
+    """Known failures and limits."""
     ethics: LongText = ""
     """Ethical considerations."""
     business_problem: LongText = ""
-    """What the model is to solve for those who pay for it."""
+    """The problem that the model solves for those who pay for it."""
     stakeholders: LongText = ""
-    """Who has a stake in it."""
+    """Persons and groups with a stake in the model."""
     line_of_business: LongText = ""
-    """Such as the department that uses it."""
+    """The part of the organisation that uses the model, such as a department."""
     owner: ShortText = ""
-    """Who answers for the model."""
+    """The person or group responsible for the model."""
     risk_rating: Literal["High", "Medium", "Low", "Unknown"] = "Unknown"
     risk_explained: LongText = ""
 
     @property
     def missing_fields(self) -> tuple[str, ...]:
         """The required fields that are empty; a version without them can't be approved."""
-        given = self.model_dump(include=set(REQUIRED_CARD_FIELDS))
-        return tuple(name for name in REQUIRED_CARD_FIELDS if not given[name].strip())
+        values = self.model_dump(include=set(REQUIRED_CARD_FIELDS))
+        return tuple(name for name in REQUIRED_CARD_FIELDS if not values[name].strip())
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _json(value: Any) -> Iterator[Any]:
 def model_card(
     context: Context,
     settings: CardSettings,
-    found: Callable[[str], Any],
+    registered: Callable[[str], Any],
     *,
     split: ProcessingStep,
     evaluate: ProcessingStep,
@@ -124,9 +124,9 @@ def model_card(
 
     Args:
         context: The build.
-        settings: What a person wrote.
-        found: An expression for a text of registration.json, by its name.
-        split: Where train and test come from.
+        settings: The fields that a person wrote.
+        registered: An expression for a text of registration.json, by its name.
+        split: The step that makes train and test.
         evaluate: The evaluation, whose report the card names.
         model: The artefact's S3 URI.
     """
@@ -136,30 +136,30 @@ def model_card(
         "model_overview": {
             "model_creator": settings.owner or "medloop",
             "model_artifact": [_Text(model)],
-            "algorithm_type": _Text(found("network")),
+            "algorithm_type": _Text(registered("network")),
             "problem_type": context.task,
-            **_given(model_owner=settings.owner),
+            **_non_empty(model_owner=settings.owner),
         },
-        "intended_uses": _given(
+        "intended_uses": _non_empty(
             purpose_of_model=settings.purpose,
             intended_uses=settings.intended_use,
             factors_affecting_model_efficiency=settings.limits,
             risk_rating=settings.risk_rating,
             explanations_for_risk_rating=settings.risk_explained,
         ),
-        **_given(
-            business_details=_given(
+        **_non_empty(
+            business_details=_non_empty(
                 business_problem=settings.business_problem,
                 business_stakeholders=settings.stakeholders,
                 line_of_business=settings.line_of_business,
             )
         ),
-        "training_details": _training(context, found),
-        "evaluation_details": [_evaluation(found, split, evaluate)],
-        "additional_information": _given(
+        "training_details": _training(context, registered),
+        "evaluation_details": [_evaluation(registered, split, evaluate)],
+        "additional_information": _non_empty(
             ethical_considerations=settings.ethics,
             caveats_and_recommendations=settings.limits,
-            custom_details=_given(
+            custom_details=_non_empty(
                 task=context.task,
                 **{name: getattr(settings, name) for name in DETAIL_FIELDS},
             ),
@@ -168,21 +168,21 @@ def model_card(
     return {"ModelCardContent": Join(on="", values=joined(card)), "ModelCardStatus": "Draft"}
 
 
-def _training(context: Context, found: Callable[[str], Any]) -> dict[str, Any]:
-    best = {"name": _Text(found("best_name")), "value": _Json(found("best_value"))}
+def _training(context: Context, registered: Callable[[str], Any]) -> dict[str, Any]:
+    best = {"name": _Text(registered("best_name")), "value": _Json(registered("best_value"))}
     names = {"network": "network", **{name: name for name in HYPERPARAMETERS}}
     return {
         "training_job_details": {
             "training_datasets": [_Text(context.parameters["InputData"])],
             "user_provided_training_metrics": [best],
             "user_provided_hyper_parameters": [
-                {"name": name, "value": _Text(found(key))} for name, key in names.items()
+                {"name": name, "value": _Text(registered(key))} for name, key in names.items()
             ],
         }
     }
 
 
-def _evaluation(found: Callable[[str], Any], split: ProcessingStep, evaluate: ProcessingStep) -> dict[str, Any]:
+def _evaluation(registered: Callable[[str], Any], split: ProcessingStep, evaluate: ProcessingStep) -> dict[str, Any]:
     """The evaluation in the schema's own metric types, which Studio draws, and the URI of the report.
 
     The report is a page, and none of ModelMetrics' reports (bias, explainability, data quality): it is named here.
@@ -195,10 +195,10 @@ def _evaluation(found: Callable[[str], Any], split: ProcessingStep, evaluate: Pr
         "name": "held-out patients",
         "evaluation_job_arn": _Text(evaluate.properties.ProcessingJobArn),
         "datasets": [_Text(output_uri(split, "test"))],
-        "metadata": {name: _Text(found(name)) for name in (*notes, "report_digest")} | {"report": _Text(report)},
-        "metric_groups": _Json(found("metric_groups")),
+        "metadata": {name: _Text(registered(name)) for name in (*notes, "report_digest")} | {"report": _Text(report)},
+        "metric_groups": _Json(registered("metric_groups")),
     }
 
 
-def _given(**members: Any) -> dict[str, Any]:
+def _non_empty(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value}

@@ -112,8 +112,8 @@ class Context:
 
     def tags(self) -> list[dict[str, str]]:
         """The job's tags in the service's form, sorted by key."""
-        own = {"medloop:pipeline": self.pipeline, "medloop:task": self.task}
-        return [{"Key": key, "Value": value} for key, value in sorted((self.settings.tags | own).items())]
+        fixed = {"medloop:pipeline": self.pipeline, "medloop:task": self.task}
+        return [{"Key": key, "Value": value} for key, value in sorted((self.settings.tags | fixed).items())]
 
     def cache(self, *, fixed_inputs: bool = True) -> CacheConfig:
         """The step's caching.
@@ -154,7 +154,7 @@ def job_retries() -> list[RetryPolicy]:
 
 
 def output_uri(step: ProcessingStep, name: str) -> Any:
-    """Where a processing step put an output: a property, resolved when the step has run (or was found in the cache)."""
+    """Return the URI of a processing step's output: a property, resolved when the step has run or is in the cache."""
     return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
 
 
@@ -181,8 +181,8 @@ def processing_output(name: str, uri: Any) -> Any:
 
     from medloop.container import paths
 
-    place = ProcessingS3Output(s3_uri=uri, local_path=paths.processing_output(name), s3_upload_mode="EndOfJob")
-    return ProcessingOutput(output_name=name, s3_output=place)
+    target = ProcessingS3Output(s3_uri=uri, local_path=paths.processing_output(name), s3_upload_mode="EndOfJob")
+    return ProcessingOutput(output_name=name, s3_output=target)
 
 
 def make_processor(context: Context, container: str, resources: ProcessingResources) -> Any:

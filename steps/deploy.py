@@ -149,7 +149,7 @@ def _model_step(context: Context, hosting: Hosting, model: Any) -> Any:
 def _config_step(context: Context, hosting: Hosting, made: Any, name: Any) -> EndpointConfigStep:
     from sagemaker.mlops.workflow.endpoint_step import EndpointConfigStep
 
-    place = f"s3://{context.target.bucket}/endpoints/{context.pipeline}"
+    folder = f"s3://{context.target.bucket}/endpoints/{context.pipeline}"
     return EndpointConfigStep(
         name="EndpointConfig",
         display_name="Endpoint configuration",
@@ -159,6 +159,6 @@ def _config_step(context: Context, hosting: Hosting, made: Any, name: Any) -> En
             production_variants=[hosting.variant(made.properties.ModelName)],
             tags=context.tags(),
             kms_key=hosting.volume_key if hosting.kind != "serverless" else None,
-            async_inference_config_dict=hosting.asynchronous(place),
+            async_inference_config_dict=hosting.asynchronous(folder),
         ),
     )

@@ -36,7 +36,7 @@ class EvaluateSettings(ProcessingResources):
     """The evaluation job."""
 
     margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=1)
-    """How far below the champion a model may score; set it before the scores are known."""
+    """The difference below the champion's score that still passes; set it before the scores are known."""
     floors: dict[str, FloorValue] = Field(default={}, max_length=MAX_FLOORS)
     """Minimum AUROC or Dice by class; a model with a class below its floor is refused."""
     surface_tolerance_mm: float = Field(default=DEFAULT_TOLERANCE, ge=0, allow_inf_nan=False)

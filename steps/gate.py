@@ -44,9 +44,9 @@ def gate_step(context: Context, evaluate: ProcessingStep, passed: Sequence[Step]
         description="Is the score at least MinScore, the model no worse than the champion by more than the margin, "
         "and no class below its floor?",
         conditions=[
-            ConditionGreaterThanOrEqualTo(left=_found(evaluate, SCORE), right=context.parameters["MinScore"]),
-            ConditionGreaterThanOrEqualTo(left=_found(evaluate, MARGIN_LEFT), right=0.0),
-            ConditionGreaterThanOrEqualTo(left=_found(evaluate, FLOOR_LEFT), right=0.0),
+            ConditionGreaterThanOrEqualTo(left=_evaluated(evaluate, SCORE), right=context.parameters["MinScore"]),
+            ConditionGreaterThanOrEqualTo(left=_evaluated(evaluate, MARGIN_LEFT), right=0.0),
+            ConditionGreaterThanOrEqualTo(left=_evaluated(evaluate, FLOOR_LEFT), right=0.0),
         ],
         if_steps=list(passed),
         else_steps=[_fail_step(context, evaluate)],
@@ -58,17 +58,17 @@ def _fail_step(context: Context, evaluate: ProcessingStep) -> FailStep:
     from sagemaker.core.workflow.functions import Join
     from sagemaker.mlops.workflow.fail_step import FailStep
 
-    words: list[Any] = [
+    parts: list[Any] = [
         "The gate refused the model. Score ",
-        _found(evaluate, SCORE),
+        _evaluated(evaluate, SCORE),
         " (must be at least MinScore = ",
         context.parameters["MinScore"],
         "); margin left against the champion ",
-        _found(evaluate, MARGIN_LEFT),
+        _evaluated(evaluate, MARGIN_LEFT),
         " (must be at least 0); least above a class's floor ",
-        _found(evaluate, FLOOR_LEFT),
+        _evaluated(evaluate, FLOOR_LEFT),
         " (must be at least 0). ",
-        _found(evaluate, VERDICT),
+        _evaluated(evaluate, VERDICT),
         " Nothing was registered. Report: ",
         output_uri(evaluate, OUTPUT),
         f"/{REPORT_FILE}",
@@ -77,11 +77,11 @@ def _fail_step(context: Context, evaluate: ProcessingStep) -> FailStep:
         name="Fail",
         display_name="Refused",
         description="The execution ends as failed, with the score and the bounds as its reason.",
-        error_message=Join(on="", values=words),
+        error_message=Join(on="", values=parts),
     )
 
 
-def _found(evaluate: ProcessingStep, path: str) -> Any:
+def _evaluated(evaluate: ProcessingStep, path: str) -> Any:
     from sagemaker.core.workflow.functions import JsonGet
 
     return JsonGet(step_name=evaluate.name, property_file=evaluation_file(), json_path=path)

@@ -1,6 +1,6 @@
-"""Where jobs run in the network, and which key encrypts what they store; the same settings for every job.
+"""The network of jobs, and the key that encrypts what they store; the same settings for every job.
 
-What each of them does on AWS, and what it asks of the account: docs/security.md.
+The effect of each setting on AWS, and its requirements of the account: docs/security.md.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ class NetworkSettings(Settings):
 
         if not (self.subnets or self.isolation or self.encrypt_inter_container):
             return None
-        given: dict[str, Any] = {}
+        vpc: dict[str, Any] = {}
         if self.subnets:
-            given = {"subnets": list(self.subnets), "security_group_ids": list(self.security_group_ids)}
+            vpc = {"subnets": list(self.subnets), "security_group_ids": list(self.security_group_ids)}
         return NetworkConfig(
             enable_network_isolation=self.isolation,
             encrypt_inter_container_traffic=self.encrypt_inter_container,
-            **given,
+            **vpc,
         )

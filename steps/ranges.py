@@ -145,5 +145,5 @@ def _check_values(base: Hyperparameters, values: dict[str, Any]) -> None:
         type(base).from_wire({**base.to_wire(), **{name: wire_value(value) for name, value in values.items()}})
     except SettingError as error:
         blamed = next((name for name in values if f"hyperparameter {name}" in str(error)), None)
-        where = f"tune.ranges.{blamed or ', '.join(values)}"
-        raise SettingError(f"{where}: {error}") from None
+        setting = f"tune.ranges.{blamed or ', '.join(values)}"
+        raise SettingError(f"{setting}: {error}") from None

@@ -77,7 +77,7 @@ def register_step(
         model_card=model_card(
             context,
             settings,
-            lambda name: _found(evaluate, name),
+            lambda name: _registered(evaluate, name),
             split=split,
             evaluate=evaluate,
             model=model,
@@ -116,7 +116,7 @@ def _model_metrics(evaluate: ProcessingStep) -> dict[str, Any]:
     from sagemaker.core.workflow.functions import Join
 
     uri = Join(on="/", values=[output_uri(evaluate, OUTPUT), EVALUATION_FILE])
-    digest = _found(evaluate, "evaluation_digest")
+    digest = _registered(evaluate, "evaluation_digest")
     return {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": uri, "ContentDigest": digest}}}
 
 
@@ -132,11 +132,11 @@ def _metadata(context: Context, split: ProcessingStep, evaluate: ProcessingStep)
         "evaluation": output_uri(evaluate, OUTPUT),
         "execution": ExecutionVariables.PIPELINE_EXECUTION_ARN,
         "endpoint": context.parameters["EndpointName"],
-        **{name: _found(evaluate, name) for name in METADATA},
+        **{name: _registered(evaluate, name) for name in METADATA},
     }
 
 
-def _found(evaluate: ProcessingStep, name: str) -> Any:
+def _registered(evaluate: ProcessingStep, name: str) -> Any:
     """A text of registration.json."""
     from sagemaker.core.workflow.functions import JsonGet
 

@@ -45,10 +45,10 @@ class DataSettings(Settings):
 
 
 class SplitSettings(SplitRule, ProcessingResources):
-    """How patients are divided."""
+    """Settings of the split of patients."""
 
     previous: S3Uri | None = None
-    """The `split` output of an earlier execution: its patients keep their places."""
+    """The `split` output of an earlier execution: its patients stay in their splits."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class SplitData:
 
     Args:
         step: The step that divides it.
-        settings: How it does.
+        settings: The settings of the split.
         dataset: Segmentation: what the data set is.
     """
 
@@ -66,7 +66,7 @@ class SplitData:
     dataset: DataSettings | None = None
 
     def source(self, name: str) -> tuple[Any, Literal["S3Prefix", "ManifestFile"]]:
-        """Where one of Split's outputs is read from: the URI, and what it is to S3.
+        """Return the URI from which one of Split's outputs is read, and its S3 data type.
 
         Args:
             name: `train`, `val`, `test` or `split`.

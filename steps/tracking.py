@@ -88,18 +88,18 @@ def environment(settings: TrackingSettings, uri: Any, group: str, *, local: bool
     return variables
 
 
-def watch_events(trainer: ModelTrainer, place: str) -> ModelTrainer:
+def watch_events(trainer: ModelTrainer, folder: str) -> ModelTrainer:
     """Have TensorBoard's event files copied to the bucket while the job runs, each job to a folder of its own.
 
     Not for tuning: its jobs' definition has no such member, and their event files are in output.tar.gz.
 
     Args:
         trainer: The training job.
-        place: s3:// folder of all jobs' event files.
+        folder: s3:// folder of all jobs' event files.
     """
     from sagemaker.core.shapes import TensorBoardOutputConfig
 
     trainer.environment = {**(trainer.environment or {}), "MEDLOOP_TENSORBOARD_DIR": paths.TENSORBOARD}
     return trainer.with_tensorboard_output_config(
-        TensorBoardOutputConfig(s3_output_path=place, local_path=paths.TENSORBOARD)
+        TensorBoardOutputConfig(s3_output_path=folder, local_path=paths.TENSORBOARD)
     )

@@ -111,22 +111,22 @@ def make_trainer(
         context: The build; its network settings hold for the job.
         settings: The training job.
         container: Its folder below `containers/`.
-        data: What it trains on; names the place of checkpoints.
-        step: The step that runs it: names the places of outputs and checkpoints.
+        data: What it trains on; names the path of checkpoints.
+        step: The step that runs it: names the paths of outputs and checkpoints.
     """
     from sagemaker.core.shapes import MetricDefinition, OutputDataConfig, Tag
     from sagemaker.train import ModelTrainer
 
     target, network = context.target, context.settings.network
-    kind, own = ModelTrainer, {"training_image": image_uri(target, container)}
+    kind, code = ModelTrainer, {"training_image": image_uri(target, container)}
     if settings.mode == "script":
         kind = script_mode.trainer_type(context)
-        own = {
+        code = {
             "training_image": target.base_image(container),
             "source_code": script_mode.source_code(context, container),
         }
     trainer = kind(
-        **own,
+        **code,
         sagemaker_session=context.session,
         role=target.container_role(container),
         base_job_name=f"medloop-{context.task}",
@@ -180,14 +180,14 @@ def hyperparameters(context: Context, settings: Hyperparameters) -> dict[str, An
 
 def environment(context: Context, settings: TrainSettings, container: str) -> dict[str, Any]:
     """The training job's environment."""
-    given: dict[str, Any] = {"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)}
+    variables: dict[str, Any] = {"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)}
     trackers, uri = context.settings.tracking, context.parameters["TrackingUri"]
-    given |= tracking.environment(trackers, uri, f"medloop-{context.task}", local=context.target.name == "local")
+    variables |= tracking.environment(trackers, uri, f"medloop-{context.task}", local=context.target.name == "local")
     if settings.mode == "script":
-        given |= script_mode.environment()
+        variables |= script_mode.environment()
     if settings.pip_cache:
-        given["PIP_CACHE_DIR"] = paths.WARM_POOL_PIP_CACHE
-    return given
+        variables["PIP_CACHE_DIR"] = paths.WARM_POOL_PIP_CACHE
+    return variables
 
 
 def _compute(context: Context, settings: TrainSettings) -> Compute:
@@ -216,8 +216,8 @@ def _stopping_condition(settings: TrainSettings) -> StoppingCondition:
     return StoppingCondition(max_runtime_in_seconds=running, max_wait_time_in_seconds=waiting)
 
 
-def _keeps_checkpoints(settings: AnyTrainSettings, split: SplitSettings, step: str) -> bool:
-    """Whether the job's checkpoints are kept beyond it.
+def _has_checkpoints(settings: AnyTrainSettings, split: SplitSettings, step: str) -> bool:
+    """True if the job's checkpoints are kept beyond it.
 
     A tuning job's trials get new names at each run, so only Spot training, within one job, resumes from checkpoints.
     """
@@ -231,12 +231,12 @@ def _checkpoint_config(context: Context, settings: AnyTrainSettings, container: 
     """The path of checkpoints: the same for jobs that would train the same model, another for all others.
 
     After a job was stopped or lost its instance, an equal job resumes from its checkpoints. The execution's id can't be
-    in it: the step cache compares this place. What shapes the model is: code, settings, data and the run's parameters.
+    in it: the step cache compares this path. It depends on all that shapes the model: code, settings, data, parameters.
     """
     from sagemaker.core.shapes import CheckpointConfig
     from sagemaker.core.workflow.functions import Join
 
-    if not _keeps_checkpoints(settings, data.settings, step):
+    if not _has_checkpoints(settings, data.settings, step):
         return None
     shaping: Mapping[str, Any] = {
         "code": [context.target.code_digest(name) for name in ("split", container)],

@@ -113,7 +113,7 @@ class TuneSettings(Settings):
 
     @property
     def num_jobs(self) -> int:
-        """How many training jobs the tuning starts at most."""
+        """The largest number of training jobs that the tuning starts."""
         if self.strategy != "Grid":
             return 20 if self.max_jobs is None else self.max_jobs
         size = 1
@@ -258,18 +258,18 @@ def _options(settings: TuneSettings) -> dict[str, Any]:
         ParentHyperParameterTuningJob,
     )
 
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if settings.strategy == "Hyperband":
         hyperband = HyperbandStrategyConfig(min_resource=settings.min_epochs)
-        found["strategy_config"] = HyperParameterTuningJobStrategyConfig(hyperband_strategy_config=hyperband)
+        options["strategy_config"] = HyperParameterTuningJobStrategyConfig(hyperband_strategy_config=hyperband)
     if settings.warm_start is not None:
         parents = [ParentHyperParameterTuningJob(hyper_parameter_tuning_job_name=j) for j in settings.warm_start.jobs]
-        found["warm_start_config"] = HyperParameterTuningJobWarmStartConfig(
+        options["warm_start_config"] = HyperParameterTuningJobWarmStartConfig(
             parent_hyper_parameter_tuning_jobs=parents, warm_start_type=settings.warm_start.type
         )
     if settings.max_runtime_minutes is not None:
-        found["max_runtime_in_seconds"] = 60 * settings.max_runtime_minutes
-    return found
+        options["max_runtime_in_seconds"] = 60 * settings.max_runtime_minutes
+    return options
 
 
 def job_definition(

@@ -21,16 +21,16 @@ def read_pairs(argv: Sequence[str]) -> dict[str, str]:
         SettingError: An argument is not a `--name`, has no value, or is a duplicate.
     """
     pairs: dict[str, str] = {}
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--") or len(word) == 2:
-            raise SettingError(f"argument {word!r} is not a name; write --name value")
-        name, has_value, value = word[2:].partition("=")
+    remaining = list(argv)
+    while remaining:
+        argument = remaining.pop(0)
+        if not argument.startswith("--") or len(argument) == 2:
+            raise SettingError(f"argument {argument!r} is not a name; write --name value")
+        name, has_value, value = argument[2:].partition("=")
         if not has_value:
-            if not rest:
+            if not remaining:
                 raise SettingError(f"argument --{name} has no value; write --{name} value")
-            value = rest.pop(0)
+            value = remaining.pop(0)
         if name in pairs:
             raise SettingError(f"argument --{name} is a duplicate; remove one of them")
         pairs[name] = value

@@ -99,9 +99,9 @@ def count_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> int:
         devices: Folder of the driver's device files, one per GPU.
     """
     visible = environ.get("CUDA_VISIBLE_DEVICES")
-    given = environ.get("SM_NUM_GPUS", "")
-    if given.isdecimal():
-        num_gpus = int(given)
+    num_stated = environ.get("SM_NUM_GPUS", "")
+    if num_stated.isdecimal():
+        num_gpus = int(num_stated)
     else:
         num_gpus = sum(1 for name in os.listdir(devices) if _GPU.fullmatch(name)) if devices.is_dir() else 0
     if visible is None:

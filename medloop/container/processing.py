@@ -73,5 +73,5 @@ class ProcessingJob:
         inputs, outputs = (
             {name: Path(folder) for name, folder in with_prefix(pairs, prefix).items()} for prefix in (_INPUT, _OUTPUT)
         )
-        rest = {name: value for name, value in pairs.items() if not name.startswith((_INPUT, _OUTPUT))}
-        return cls(rest, inputs, outputs)
+        arguments = {name: value for name, value in pairs.items() if not name.startswith((_INPUT, _OUTPUT))}
+        return cls(arguments, inputs, outputs)

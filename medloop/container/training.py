@@ -74,9 +74,9 @@ class TrainingJob:
         channels = {name: root / "input" / "data" / name for name in _read_json(root, "inputdataconfig.json")}
         channels |= {name.lower(): Path(folder) for name, folder in with_prefix(env, "SM_CHANNEL_").items()}
         channels |= {name: Path(folder) for name, folder in with_prefix(pairs, _CHANNEL).items()}
-        given = {name.replace("-", "_"): value for name, value in pairs.items() if not name.startswith(_CHANNEL)}
+        arguments = {name.replace("-", "_"): value for name, value in pairs.items() if not name.startswith(_CHANNEL)}
         stored, script_mode = _read_json(root, "hyperparameters.json"), json.loads(env.get("SM_HPS", "{}"))
-        hyperparameters = _as_text(stored | script_mode) | given
+        hyperparameters = _as_text(stored | script_mode) | arguments
         name = env.get("TRAINING_JOB_NAME", "")
         if any(key.startswith(_TUNED) for key in hyperparameters) and _JOB_NAME.fullmatch(name):
             # A tuning job has one CheckpointConfig; its trials must not resume from each other's checkpoints.

@@ -101,8 +101,8 @@ def _named_slices(split: str, source: SourceFile, per_plane: int) -> Iterator[tu
 
 def _central_indices(voxels: Slice, axis: int, count: int) -> list[int]:
     """Up to `count` indices, evenly spaced over the central extent of the slices that are not empty."""
-    others = tuple(a for a in range(3) if a != axis)
-    filled = np.flatnonzero((voxels > 0.02).mean(axis=others) >= MIN_FOREGROUND)
+    plane_axes = tuple(a for a in range(3) if a != axis)
+    filled = np.flatnonzero((voxels > 0.02).mean(axis=plane_axes) >= MIN_FOREGROUND)
     margin = (1 - CENTRAL_EXTENT) / 2 * len(filled)
     central = filled[int(np.ceil(margin)) : len(filled) - int(np.floor(margin))]
     chosen = np.linspace(0, len(central) - 1, min(count, len(central)))

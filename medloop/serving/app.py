@@ -105,8 +105,10 @@ async def _invoke(endpoint: ServingState, request: Request) -> Response:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """True if memory ran out: NumPy raises MemoryError; torch raises RuntimeError, on the CPU without a subclass."""
-    words = ("out of memory", "allocate memory")
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
+    phrases = ("out of memory", "allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)
+    )
 
 
 async def _predict(endpoint: ServingState, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Which format a request's file has, and which media type of response it accepts. Torch-free.
+"""The format of a request's file, and the media type of the response that it accepts. Torch-free.
 
 A body is recognised by its first bytes. Content-Type may be of no use (absent, application/octet-stream, the form type
 that curl adds); if it names a format, the two must agree.
@@ -29,22 +29,22 @@ def find_format(body: bytes, content_type: str, task: Task, formats: Sequence[An
         RefusalError: 400 for an empty body; 415 where its format is unknown, not this task's, or not what the header
             says.
     """
-    wanted = " or ".join(form.media_types[0] for form in formats)
+    supported = " or ".join(form.media_types[0] for form in formats)
     if not body:
-        raise RefusalError(400, f"the body is empty; send the bytes of one file: {wanted}")
+        raise RefusalError(400, f"the body is empty; send the bytes of one file: {supported}")
     declared = content_type.partition(";")[0].strip().lower()
     named = next((form for form in formats if form.has_media_type(declared)), None)
     if named is None and declared not in _GENERIC:
-        raise RefusalError(415, f"this Content-Type is not supported by a {task} model; send {wanted}")
+        raise RefusalError(415, f"this Content-Type is not supported by a {task} model; send {supported}")
     form = recognise(body, formats)
     actual = form or recognise(body, ALL_FORMATS)
     if actual is None:
-        raise RefusalError(415, f"the body is no file of a known format, by its first bytes; send {wanted}")
+        raise RefusalError(415, f"the body is no file of a known format, by its first bytes; send {supported}")
     if named is not None and actual is not named:
         reason = f"Content-Type says {named.name}, the first bytes say {actual.name}; fix the header"
         raise RefusalError(415, reason)
     if form is None:
-        raise RefusalError(415, f"the body is {actual.name}, which a {task} model does not support; send {wanted}")
+        raise RefusalError(415, f"the body is {actual.name}, which a {task} model does not support; send {supported}")
     return form
 
 
@@ -67,8 +67,8 @@ def negotiate(accept: str, offers: Sequence[str]) -> str:
 
 
 def _read_range(part: str) -> tuple[str, float]:
-    name, *parameters = (word.strip().lower() for word in part.split(";"))
-    quality = next((word[2:] for word in parameters if word.startswith("q=")), "1")
+    name, *parameters = (token.strip().lower() for token in part.split(";"))
+    quality = next((token[2:] for token in parameters if token.startswith("q=")), "1")
     try:
         number = float(quality)
     except ValueError:

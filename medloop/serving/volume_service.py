@@ -56,8 +56,8 @@ class VolumeService:
 
     def respond(self, request: InferenceRequest) -> InferenceResponse:
         """Predict a label map (the default) with its volumes in a header, or the whole summary as JSON."""
-        default, *others = WRITERS
-        accepted = negotiate(request.accept, [default, JSON, *others])
+        default, *alternatives = WRITERS
+        accepted = negotiate(request.accept, [default, JSON, *alternatives])
         scan = self._read(request)
         self._require_grid(scan.volume)
         labels = self.predictor.segment_volume(scan.volume, request.check_stop).labels

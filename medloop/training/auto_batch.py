@@ -31,8 +31,8 @@ def choose_batch_size(
     with translate_oom(settings, device):
         rows = int(min(ranks.gather(largest_that_fits(attempt, -(-limit // ranks.size)))))
     del reserved
-    whole = rows * ranks.size
-    batch_size, accumulation = max(requested, whole), -(-requested // whole)
+    largest = rows * ranks.size
+    batch_size, accumulation = max(requested, largest), -(-requested // largest)
     chosen = f"batch_size={batch_size}, accumulation={accumulation}"
     ranks.print_once(f"auto_batch: {rows} {task.unit} a process fit at once; {chosen}")
     return batch_size, accumulation

@@ -70,13 +70,13 @@ class BatchSampler:
         """Return the micro-batches of this process in a step."""
         batch = self.batch(epoch, step)
         parts = [part for part in np.array_split(batch, self.accumulation) if len(part)]
-        return [self._own_rows(part, len(batch)) for part in parts]
+        return [self._rank_rows(part, len(batch)) for part in parts]
 
-    def _own_rows(self, part: NDArray[np.int64], batch_size: int) -> MicroBatch:
-        own = np.array_split(part, self.size)[self.rank].tolist()
-        padding = self._padding(max(0, self._num_rows - len(own)), part.tolist(), own)
-        weights = [1.0] * len(own) + [0.0] * len(padding)
-        return MicroBatch([*own, *padding], weights, len(part), len(part) / batch_size)
+    def _rank_rows(self, part: NDArray[np.int64], batch_size: int) -> MicroBatch:
+        rows = np.array_split(part, self.size)[self.rank].tolist()
+        padding = self._padding(max(0, self._num_rows - len(rows)), part.tolist(), rows)
+        weights = [1.0] * len(rows) + [0.0] * len(padding)
+        return MicroBatch([*rows, *padding], weights, len(part), len(part) / batch_size)
 
     @property
     def _num_rows(self) -> int:
@@ -85,8 +85,8 @@ class BatchSampler:
         return max(1, self.min_rows, largest if self.even else 0)
 
     @staticmethod
-    def _padding(missing: int, part: Sequence[int], own: Sequence[int]) -> list[int]:
+    def _padding(missing: int, part: Sequence[int], rows: Sequence[int]) -> list[int]:
         if not missing:
             return []
-        others = [sample for sample in part if sample not in own] or list(part)
-        return [others[k % len(others)] for k in range(missing)]
+        candidates = [sample for sample in part if sample not in rows] or list(part)
+        return [candidates[k % len(candidates)] for k in range(missing)]

@@ -73,14 +73,14 @@ def find_temperature(logits: Floats, labels: Integers) -> float | None:
         None if every case is classified correctly: the likelihood has no maximum then, and the temperature would be
         the bound. 1 if all logits are equal.
     """
-    own = logits[range(len(labels)), labels]
-    others = np.where(np.arange(logits.shape[1]) == labels[:, None], -np.inf, logits).max(axis=1)
-    if (own > others).all():
+    true_logits = logits[range(len(labels)), labels]
+    largest_other = np.where(np.arange(logits.shape[1]) == labels[:, None], -np.inf, logits).max(axis=1)
+    if (true_logits > largest_other).all():
         return None
 
     def slope(inverse: float) -> float:
         expected = (softmax(logits * inverse, axis=1) * logits).sum(axis=1)
-        return float((expected - own).mean())
+        return float((expected - true_logits).mean())
 
     coldest, hottest = slope(1 / LOWEST), slope(1 / HIGHEST)
     if coldest <= 0:

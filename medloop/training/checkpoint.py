@@ -188,8 +188,8 @@ class CheckpointWriter:
     def _finish(self, future: Future[object], partial: Path, manifest: Manifest) -> None:
         try:
             future.result()
-            own = _Files.dump_json(self._entries(partial)).decode()
-            for text in self.ranks.texts(own, self.ranks.background):
+            entries = _Files.dump_json(self._entries(partial)).decode()
+            for text in self.ranks.texts(entries, self.ranks.background):
                 manifest.files |= _Files.validate_json(text)
             if self.ranks.local_rank == 0:
                 self._complete(partial, manifest)
@@ -198,14 +198,14 @@ class CheckpointWriter:
 
     def _entries(self, partial: Path) -> dict[str, FileEntry]:
         """Describe the files of this process: DCP names them by the process's number, from 1."""
-        own = sorted(partial.glob(f"shard-{self.ranks.rank + 1:05d}-*.safetensors"))
-        return {path.name: FileEntry(size=path.stat().st_size, sha256=file_digest(path)) for path in own}
+        files = sorted(partial.glob(f"shard-{self.ranks.rank + 1:05d}-*.safetensors"))
+        return {path.name: FileEntry(size=path.stat().st_size, sha256=file_digest(path)) for path in files}
 
     def _complete(self, partial: Path, manifest: Manifest) -> None:
         (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-        whole = self.folder / partial.name.removeprefix(".").removesuffix(".partial")
-        shutil.rmtree(whole, ignore_errors=True)
-        os.replace(partial, whole)
+        complete = self.folder / partial.name.removeprefix(".").removesuffix(".partial")
+        shutil.rmtree(complete, ignore_errors=True)
+        os.replace(partial, complete)
         for old in checkpoint_names(self.folder)[self.keep :]:
             shutil.rmtree(self.folder / old, ignore_errors=True)
 

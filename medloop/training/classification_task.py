@@ -110,9 +110,9 @@ class ClassificationTask:
     def _logits(self, model: nn.Module, first: int, step: int) -> Tensor:
         """Compute logits of every `step`-th validation image from `first`, else 0: float64 [N, C] on the CPU."""
         logits = torch.zeros(len(self.val), len(self.classes), dtype=torch.float64)
-        own = range(first, len(self.val), step)
-        for start in range(0, len(own), EVAL_BATCH_SIZE):
-            chosen = list(own[start : start + EVAL_BATCH_SIZE])
+        indices = range(first, len(self.val), step)
+        for start in range(0, len(indices), EVAL_BATCH_SIZE):
+            chosen = list(indices[start : start + EVAL_BATCH_SIZE])
             images, _ = self.val.take(chosen, self.device)
             logits[chosen] = model(to_layout(standardise(images, self.rule), last=self.last)).double().cpu()
         return logits

@@ -26,7 +26,7 @@ def translate_oom(settings: Hyperparameters, device: torch.device) -> Iterator[N
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise SettingError(f"{_where(device)} ran out of memory; {advice(settings)}") from None
+        raise SettingError(f"{_device_name(device)} ran out of memory; {advice(settings)}") from None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -55,7 +55,7 @@ def advice(settings: Hyperparameters) -> str:
     return f"try in this order: {', then '.join(steps)}{auto}"
 
 
-def _where(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     if device.type != "cuda":
         return "this host"
     total = torch.cuda.get_device_properties(device).total_memory

@@ -105,8 +105,8 @@ class Optimisation:
 
 def restore_scaler(scaler: GradScaler, saved: Mapping[str, float]) -> None:
     """Restore a scaler's state; torch needs integers for some values, which JSON's numbers don't tell."""
-    own = scaler.state_dict()
-    scaler.load_state_dict({name: type(value)(saved.get(name, value)) for name, value in own.items()})
+    current = scaler.state_dict()
+    scaler.load_state_dict({name: type(value)(saved.get(name, value)) for name, value in current.items()})
 
 
 def update_averages(averages: Sequence[Tensor], weights: Sequence[Tensor], ema: float, step: int) -> None:

@@ -61,7 +61,7 @@ class Parallel:
         self.parameters = [weight for weight in self.module.parameters() if weight.requires_grad]
 
     @property
-    def whole(self) -> nn.Module:
+    def full_model(self) -> nn.Module:
         """The whole network, with any strategy."""
         return self.eval_copy or self.module
 
@@ -131,8 +131,8 @@ class Parallel:
         Args:
             weights: Averages that replace `parameters`.
         """
-        changed = {id(own): other for own, other in zip(self.parameters, weights or (), strict=False)}
-        return {name: _whole(changed.get(id(value), value)) for name, value in self._named()}
+        changed = {id(weight): average for weight, average in zip(self.parameters, weights or (), strict=False)}
+        return {name: _full(changed.get(id(value), value)) for name, value in self._named()}
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:
         buffers = dict(self.module.named_buffers(remove_duplicate=False))
@@ -159,11 +159,11 @@ class Parallel:
         model, state = get_state_dict(self.module, optimiser, options=FLAT)
         values: dict[str, Any] = dict(state)
         for name, value in tensors.items():
-            kind, _, rest = name.partition(".")
+            kind, _, key = name.partition(".")
             if kind == "model":
-                model[rest] = value
+                model[key] = value
             elif kind == "optimiser":
-                values[rest] = value
+                values[key] = value
         set_state_dict(self.module, optimiser, model_state_dict=model, optim_state_dict=values, options=FLAT)
 
 
@@ -195,11 +195,11 @@ def parallelise(
     devices = [device] if device.type == "cuda" else None
     # Running statistics of synchronised layers are equal; others are averaged before they are used. Broadcasting the
     # first process's before each step would make the average almost its own.
-    whole = DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False)
-    return Parallel(whole, model, ranks, plain, device)
+    replicated = DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False)
+    return Parallel(replicated, model, ranks, plain, device)
 
 
-def _whole(value: Tensor) -> Tensor:
+def _full(value: Tensor) -> Tensor:
     value = value.detach()
     return value.full_tensor() if isinstance(value, DTensor) else value
 

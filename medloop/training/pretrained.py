@@ -49,13 +49,15 @@ def load_pretrained(job: TrainingJob, model: nn.Module, network: Network, classe
     return record
 
 
-def _require_same_architecture(given: Network, requested: Network) -> None:
-    if given.name != requested.name:
+def _require_same_architecture(trained: Network, requested: Network) -> None:
+    if trained.name != requested.name:
         raise DataError(
-            f"channel {CHANNEL}: its network is {given.name}, not {requested.name}; "
-            f"set model_name to {given.name} or give weights of {requested.name}"
+            f"channel {CHANNEL}: its network is {trained.name}, not {requested.name}; "
+            f"set model_name to {trained.name} or give weights of {requested.name}"
         )
-    for name in sorted((set(given.arguments) | set(requested.arguments)) - _FREE_ARGUMENTS):
-        theirs, ours = given.arguments.get(name), requested.arguments.get(name)
+    for name in sorted((set(trained.arguments) | set(requested.arguments)) - _FREE_ARGUMENTS):
+        theirs, ours = trained.arguments.get(name), requested.arguments.get(name)
         if theirs != ours:
-            raise DataError(f"channel {CHANNEL}: its {given.name} has {name}={theirs}, not {ours}; set it to {theirs}")
+            raise DataError(
+                f"channel {CHANNEL}: its {trained.name} has {name}={theirs}, not {ours}; set it to {theirs}"
+            )

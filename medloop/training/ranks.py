@@ -61,7 +61,7 @@ class Ranks:
 
     def largest(self, value: float) -> float:
         """Return the largest of the processes' values; NaN if one is NaN."""
-        return max(self.gather(value), key=lambda other: float("inf") if other != other else other)
+        return max(self.gather(value), key=lambda number: float("inf") if number != number else number)
 
     def any(self, flag: bool) -> bool:
         """True if the flag is set on any process, so that all decide the same."""
@@ -75,7 +75,7 @@ class Ranks:
         values[self.rank] = value
         # NaN in one position doesn't change the sums of others.
         dist.all_reduce(values)
-        return [float(one) for one in values]
+        return [float(item) for item in values]
 
     def text_of_first(self, text: str) -> str:
         """Return the first process's text."""

@@ -100,8 +100,8 @@ def lock_checkpoint_dir(folder: Path, ranks: Ranks) -> Iterator[Path]:
         TargetError: The folder can't be written to.
     """
     with contextlib.ExitStack() as stack:
-        own = _lock(folder, stack) if ranks.first else folder
-        yield Path(ranks.text_of_first(str(own)))
+        locked = _lock(folder, stack) if ranks.first else folder
+        yield Path(ranks.text_of_first(str(locked)))
 
 
 def _lock(folder: Path, stack: contextlib.ExitStack) -> Path:

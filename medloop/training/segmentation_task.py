@@ -102,10 +102,10 @@ class SegmentationTask:
 
     def pictures(self) -> dict[str, Picture]:
         """Draw the slice with most of the structures, truth and prediction of the first process's first cases."""
-        own = self.validation[:: self.ranks.size]
+        cases = self.validation[:: self.ranks.size]
         return {
             f"case_{number}": _panel(case, predicted)
-            for number, (case, predicted) in enumerate(zip(own, self._drawn, strict=False), start=1)
+            for number, (case, predicted) in enumerate(zip(cases, self._drawn, strict=False), start=1)
         }
 
 

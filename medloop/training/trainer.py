@@ -132,7 +132,7 @@ class Trainer(Generic[Batch]):
                 best = self._finish(on_finish)
         if self.ranks.first:
             report(**{best.metric: best.value})
-        return FitResult(best, self.progress.history, self.parallel.whole)
+        return FitResult(best, self.progress.history, self.parallel.full_model)
 
     def _start(self, folder: Path) -> None:
         """Resume from a checkpoint or choose the batch size; start to prefetch batches."""
@@ -159,8 +159,8 @@ class Trainer(Generic[Batch]):
         tensors = self.optimisation.tensors()
         load_checkpoint(folder / name, tensors, self.ranks)
         self.optimisation.restore(tensors, self.progress.scaler)
-        where = f"epoch {self.progress.epoch}, after {self.progress.step} of its steps"
-        self.ranks.print_once(f"resumed from checkpoint {name}: {where}")
+        position = f"epoch {self.progress.epoch}, after {self.progress.step} of its steps"
+        self.ranks.print_once(f"resumed from checkpoint {name}: {position}")
 
     def _make_sampler(self) -> BatchSampler:
         size, batch = self.ranks.size, self.progress.batch_size
@@ -220,7 +220,7 @@ class Trainer(Generic[Batch]):
     def _finish(self, on_finish: Callable[[nn.Module], None] | None) -> Best:
         """Load the best weights into the network, on the first process, and call `on_finish` there."""
         self._checkpoints.wait()
-        best, model = self.progress.best, self.parallel.whole
+        best, model = self.progress.best, self.parallel.full_model
         assert best is not None, "the last epoch is always validated"  # noqa: S101
         if self.ranks.first:
             model.load_state_dict(load_file(best_file(self._checkpoints.folder, best.epoch)))
@@ -348,10 +348,10 @@ class Trainer(Generic[Batch]):
             save_state(state, file)
             self._checkpoints.delete_old_best(file)
 
-    def _check(self, value: float, what: str) -> None:
+    def _check(self, value: float, quantity: str) -> None:
         if not math.isfinite(value):
             rate = self.settings.learning_rate
-            raise SettingError(f"{what} became {value}: training diverged; lower learning_rate (now {rate:g})")
+            raise SettingError(f"{quantity} became {value}: training diverged; lower learning_rate (now {rate:g})")
 
 
 def _digest(settings: Hyperparameters, identity: str) -> str:

@@ -66,7 +66,7 @@ def slice_panel(image: NDArray[Any], truth: NDArray[Any], prediction: NDArray[An
 
 
 def sample_indices(num: int) -> list[int]:
-    """Which images are drawn: NUM_SAMPLES, evenly spread."""
+    """Choose the images to draw: NUM_SAMPLES, evenly spread."""
     return sorted({int(k) for k in np.linspace(0, num - 1, min(num, NUM_SAMPLES))})
 
 
