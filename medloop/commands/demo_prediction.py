@@ -79,12 +79,12 @@ def _predict_image(services: Services, target: Target, home: Path, endpoint: str
 
     key = _first_object(target, uri, (".png", ".jpg"))
     file = local_path(target, home, key)
-    response, seconds = _ask(services, target, endpoint, file, home / "demo" / "classification.json")
+    response, seconds = _invoke(services, target, endpoint, file, home / "demo" / "classification.json")
     summary, truth = response.summary, file.parent.name
     figure = image_prediction(file, truth, summary["probabilities"])
     picture = figure.write(home / "demo" / "classification.png")
-    words = f"{summary['predicted']} ({summary['probabilities'][summary['predicted']]:.2f})"
-    return Served(endpoint, f"{truth}/{file.name}", truth, words, picture, seconds)
+    prediction = f"{summary['predicted']} ({summary['probabilities'][summary['predicted']]:.2f})"
+    return Served(endpoint, f"{truth}/{file.name}", truth, prediction, picture, seconds)
 
 
 def _predict_volume(services: Services, target: Target, home: Path, endpoint: str, uri: str) -> Served:
@@ -96,16 +96,16 @@ def _predict_volume(services: Services, target: Target, home: Path, endpoint: st
     key = _first_object(target, uri, ("/img.nii.gz",))
     file, label = (local_path(target, home, f"{key.rpartition('/')[0]}/{name}.nii.gz") for name in ("img", "label"))
     out = home / "demo" / "segmentation.nii.gz"
-    response, seconds = _ask(services, target, endpoint, file, out)
+    response, seconds = _invoke(services, target, endpoint, file, out)
     volumes: dict[str, float] = response.summary["volumes"]
     case = HeldOut(label.parent, label.parent.name, label.parent.name)
     figure = draw_overlays(crop_case(case, read_nifti(out).voxels), list(volumes), case.patient)
     picture = figure.write(home / "demo" / "segmentation.png")
-    words = ", ".join(f"{name} {volume:.0f} {response.summary['unit']}" for name, volume in volumes.items())
-    return Served(endpoint, case.name, ", ".join(volumes), words, picture, seconds)
+    prediction = ", ".join(f"{name} {volume:.0f} {response.summary['unit']}" for name, volume in volumes.items())
+    return Served(endpoint, case.name, ", ".join(volumes), prediction, picture, seconds)
 
 
-def _ask(services: Services, target: Target, endpoint: str, file: Path, out: Path) -> tuple[Prediction, float]:
+def _invoke(services: Services, target: Target, endpoint: str, file: Path, out: Path) -> tuple[Prediction, float]:
     began = time.monotonic()
     accept = accept_for(out, None)
     response = invoke(target, endpoint, file, accept=accept, by_queue=False, sleep=services.sleep, flags="")

@@ -133,36 +133,36 @@ def list_executions(sagemaker: SageMakerClient, pipeline: str | None = None) -> 
             raise UserError(f"there is no pipeline {pipeline!r}; there are: {', '.join(names)}")
     names = [name for name in known if pipeline in (None, name)]
     pages = sagemaker.get_paginator("list_pipeline_executions")
-    found = [
+    summaries = [
         {**summary, "PipelineName": name}
         for name in names
         for page in pages.paginate(PipelineName=name)
         for summary in page["PipelineExecutionSummaries"]
     ]
-    return sorted(found, key=lambda s: s["StartTime"], reverse=True)
+    return sorted(summaries, key=lambda s: s["StartTime"], reverse=True)
 
 
-def find_execution(sagemaker: SageMakerClient, wanted: str) -> str:
+def find_execution(sagemaker: SageMakerClient, execution: str) -> str:
     """The ARN that a full ARN, an id, the unique beginning of an id, or `latest` stands for.
 
     Raises:
         UserError: Nothing, or more than one execution, fits.
     """
-    if not wanted:
+    if not execution:
         raise UserError("the execution's id is empty; `medloop executions list` shows those there are")
-    if wanted.startswith("arn:"):
-        return wanted
+    if execution.startswith("arn:"):
+        return execution
     arns = [str(s["PipelineExecutionArn"]) for s in list_executions(sagemaker)]
-    if wanted == "latest" and arns:
+    if execution == "latest" and arns:
         return arns[0]
-    fitting = [arn for arn in arns if execution_id(arn).startswith(wanted)]
-    exact = [arn for arn in fitting if execution_id(arn) == wanted]
+    fitting = [arn for arn in arns if execution_id(arn).startswith(execution)]
+    exact = [arn for arn in fitting if execution_id(arn) == execution]
     if len(exact or fitting) == 1:
         return (exact or fitting)[0]
     if fitting:
         ids = ", ".join(execution_id(arn) for arn in fitting[:5])
-        raise UserError(f"execution {wanted!r} is not unique: {ids}; give more letters")
-    raise UserError(f"there is no execution {wanted!r}; `medloop executions list` shows those there are")
+        raise UserError(f"execution {execution!r} is not unique: {ids}; give more letters")
+    raise UserError(f"there is no execution {execution!r}; `medloop executions list` shows those there are")
 
 
 def execution_id(arn: str) -> str:

@@ -45,11 +45,11 @@ def _print(ctx: typer.Context, images: list[Image], *, json: bool) -> None:
     if json:
         print_json(images)
         return
-    rows = [(image.container, image.tag, image.digest or "not pushed", _words(image.findings)) for image in images]
+    rows = [(image.container, image.tag, image.digest or "not pushed", _severities(image.findings)) for image in images]
     print_table(services(ctx).out, ("container", "tag (digest of the code)", "image", "scan"), rows)
 
 
-def _words(findings: Mapping[str, int] | None) -> str | None:
+def _severities(findings: Mapping[str, int] | None) -> str | None:
     if findings is None:
         return None
     return ", ".join(f"{count} {severity.lower()}" for severity, count in sorted(findings.items())) or "nothing found"

@@ -203,13 +203,13 @@ def on_target(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a `Call`: --target and --home in the place of its parameter `call`, --json last."""
     shared = inspect.signature(_call, eval_str=True).parameters
     parameters = [shared["ctx"]]
-    for name, own in inspect.signature(command, eval_str=True).parameters.items():
-        parameters += [shared["target"], shared["home"]] if name == "call" else [own]
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        parameters += [shared["target"], shared["home"]] if name == "call" else [parameter]
 
     @functools.wraps(command)
-    def run(**given: Any) -> None:
-        call = _call(**{name: given.pop(name) for name in shared})
-        command(**given, call=call)
+    def run(**options: Any) -> None:
+        call = _call(**{name: options.pop(name) for name in shared})
+        command(**options, call=call)
 
     vars(run)["__signature__"] = inspect.Signature(
         [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*parameters, shared["json"])]

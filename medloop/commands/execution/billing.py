@@ -72,8 +72,8 @@ class Bill:
     @property
     def ceiling(self) -> float | None:
         """The largest cost of the plan in US dollars; None if an instance has no price."""
-        found = [line.ceiling_usd for line in self.plan]
-        return None if None in found or not found else sum(usd or 0.0 for usd in found)
+        ceilings = [line.ceiling_usd for line in self.plan]
+        return None if None in ceilings or not ceilings else sum(usd or 0.0 for usd in ceilings)
 
 
 def plan_bill(definition: Definition, execution: Execution) -> Bill:
@@ -95,17 +95,17 @@ def bill_step(
     """
     if step.job is None:
         return None
-    machines, found = instances(step.job.type, job) or "machines of several kinds", step.job.type.cluster(job)
+    machines, cluster = instances(step.job.type, job) or "machines of several kinds", step.job.type.cluster(job)
     if step.source:
         return StepBill(step.name, machines, 0.0, 0.0, step.origin)
     seconds, remark = _billed(sagemaker, step.job.type, job, tuning)
     if step.attempts > 1:
         remark = "; ".join(filter(None, (remark, f"attempt {step.attempts}; those before it are not counted")))
-    instance = prices.instances.get(str(found.get("InstanceType")))
+    instance = prices.instances.get(str(cluster.get("InstanceType")))
     if instance is None:
         return StepBill(step.name, machines, seconds, None, "; ".join(filter(None, (remark, "not in the price list"))))
-    disk = found.get("VolumeSizeInGB", 0) * prices.storage_usd_per_gb_month / HOURS_A_MONTH
-    rate = found.get("InstanceCount", 1) * (instance.usd_per_hour + disk)
+    disk = cluster.get("VolumeSizeInGB", 0) * prices.storage_usd_per_gb_month / HOURS_A_MONTH
+    rate = cluster.get("InstanceCount", 1) * (instance.usd_per_hour + disk)
     return StepBill(step.name, machines, seconds, None if seconds is None else seconds / 3600 * rate, remark)
 
 
@@ -121,8 +121,8 @@ def _billed(
 
 
 def _billed_training(job: Mapping[str, Any], kind: JobType) -> tuple[float | None, str]:
-    kept = job.get("WarmPoolStatus", {}).get("ResourceRetainedBillableTimeInSeconds", 0)
-    remarks = [f"{duration(kept)} of it kept warm"] if kept else []
+    retained = job.get("WarmPoolStatus", {}).get("ResourceRetainedBillableTimeInSeconds", 0)
+    remarks = [f"{duration(retained)} of it kept warm"] if retained else []
     billed, ran = job.get("BillableTimeInSeconds"), job.get("TrainingTimeInSeconds")
     if job.get("EnableManagedSpotTraining"):
         if billed is None:
@@ -130,7 +130,7 @@ def _billed_training(job: Mapping[str, Any], kind: JobType) -> tuple[float | Non
         remarks.append(f"spot saved {100 * (1 - billed / ran):.0f} %" if ran else "spot")
     if billed is None:
         billed = _between(job, kind)
-    return billed + kept, "; ".join(remarks)
+    return billed + retained, "; ".join(remarks)
 
 
 def _billed_trials(

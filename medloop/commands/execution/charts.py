@@ -35,29 +35,29 @@ class Axis:
         low: The smallest value.
         high: The largest value, more than `low`.
         scale: linear, log, or reverse (logarithmic in 1 - x).
-        whole: True if only whole numbers are marked.
+        integers: True if only whole numbers are marked.
     """
 
     title: str
     low: float
     high: float
     scale: str = "linear"
-    whole: bool = False
+    integers: bool = False
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Return a value's position: 0 at the start of the axis, 1 at its end."""
         low, high, at = (self._bend(number) for number in (self.low, self.high, value))
         return (at - low) / (high - low)
 
-    def marks(self) -> list[tuple[float, str]]:
+    def ticks(self) -> list[tuple[float, str]]:
         """Return the positions and texts of the ticks."""
         if self.scale == "log":
             values = _decades(self.low, self.high)
         elif self.scale == "reverse":
             values = [value for value in _NINES if self.low <= value <= self.high]
         else:
-            values = _round(self.low, self.high, self.whole)
-        return [(self.place(value), f"{value:.6g}") for value in values]
+            values = _round(self.low, self.high, self.integers)
+        return [(self.position(value), f"{value:.6g}") for value in values]
 
     def _bend(self, value: float) -> float:
         if self.scale == "log":
@@ -72,13 +72,13 @@ class Names:
     title: str
     names: tuple[str, ...]
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Return the position of the name of this index."""
         return (value + 0.5) / len(self.names)
 
-    def marks(self) -> list[tuple[float, str]]:
+    def ticks(self) -> list[tuple[float, str]]:
         """Return the positions and texts of the ticks; long names are cut."""
-        return [(self.place(index), cut(name, _MAX_NAME)) for index, name in enumerate(self.names)]
+        return [(self.position(index), cut(name, _MAX_NAME)) for index, name in enumerate(self.names)]
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,9 @@ class Chart:
 
 def draw(title: str, x: Axis | Names, y: Axis, series: Sequence[Series]) -> Chart:
     """Draw a chart."""
+    label = escape(_alternative_text(title, x, series))
     parts = [
-        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(_in_words(title, x, series))}">',
+        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{label}">',
         *_frame(x, y),
         *(part for item in series for part in _series(item, x, y)),
         "</svg>",
@@ -124,11 +125,11 @@ def draw(title: str, x: Axis | Names, y: Axis, series: Sequence[Series]) -> Char
     return Chart(title, "".join(parts), legend if len(legend) > 1 else [])
 
 
-def span(values: Sequence[float], title: str, *, scale: str = "linear", whole: bool = False) -> Axis:
+def span(values: Sequence[float], title: str, *, scale: str = "linear", integers: bool = False) -> Axis:
     """Return an axis for all values, with a margin at both ends."""
     low, high = min(values), max(values)
-    if whole:
-        return Axis(title, low, high if high > low else low + 1, "linear", whole=True)
+    if integers:
+        return Axis(title, low, high if high > low else low + 1, "linear", integers=True)
     if scale == "log" and low > 0:
         room = (high / low) ** 0.06 if high > low else 2.0
         return Axis(title, low / room, high * room, "log")
@@ -143,7 +144,7 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _in_words(title: str, x: Axis | Names, series: Sequence[Series]) -> str:
+def _alternative_text(title: str, x: Axis | Names, series: Sequence[Series]) -> str:
     """Return the chart as text for screen readers: the first and last value of each named series."""
     ends = [
         f"{item.name} {item.points[0][1]:.4g} to {item.points[-1][1]:.4g}"
@@ -160,13 +161,13 @@ def _dash(item: Series) -> str:
 def _frame(x: Axis | Names, y: Axis) -> list[str]:
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     parts = []
-    for place, text in y.marks():
-        at = _y(place)
+    for position, text in y.ticks():
+        at = _y(position)
         parts.append(f'<line class="grid" x1="{LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{escape(text)}</text>')
     parts.append(f'<line class="axis" x1="{LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}"/>')
-    for place, text in x.marks():
-        at = _x(place)
+    for position, text in x.ticks():
+        at = _x(position)
         parts.append(f'<line class="axis" x1="{at:.1f}" y1="{bottom}" x2="{at:.1f}" y2="{bottom + 4}"/>')
         parts.append(f'<text x="{at:.1f}" y="{bottom + 17}" text-anchor="middle">{escape(text)}</text>')
     middle = (LEFT + right) / 2
@@ -179,7 +180,7 @@ def _frame(x: Axis | Names, y: Axis) -> list[str]:
 
 
 def _series(item: Series, x: Axis | Names, y: Axis) -> list[str]:
-    at = [(_x(x.place(a)), _y(y.place(b))) for a, b in item.points]
+    at = [(_x(x.position(a)), _y(y.position(b))) for a, b in item.points]
     parts = []
     if item.style in ("line", "steps") and at:
         path = f"M{at[0][0]:.1f} {at[0][1]:.1f}"
@@ -199,20 +200,20 @@ def _series(item: Series, x: Axis | Names, y: Axis) -> list[str]:
     return parts
 
 
-def _x(place: float) -> float:
-    return LEFT + place * (WIDTH - LEFT - RIGHT)
+def _x(position: float) -> float:
+    return LEFT + position * (WIDTH - LEFT - RIGHT)
 
 
-def _y(place: float) -> float:
-    return HEIGHT - BOTTOM - place * (HEIGHT - BOTTOM - TOP)
+def _y(position: float) -> float:
+    return HEIGHT - BOTTOM - position * (HEIGHT - BOTTOM - TOP)
 
 
-def _round(low: float, high: float, whole: bool) -> list[float]:
+def _round(low: float, high: float, integers: bool) -> list[float]:
     """Return four to eight round numbers."""
     rough = (high - low) / 5
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
-    step = max(1.0, round(step)) if whole else step
+    step = max(1.0, round(step)) if integers else step
     first = math.ceil(low / step)
     return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 

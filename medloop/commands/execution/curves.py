@@ -27,13 +27,13 @@ class Done:
 
 def read_curves(lines: Iterable[str], patterns: Mapping[str, re.Pattern[str]]) -> dict[str, list[tuple[float, float]]]:
     """Read metrics by epoch from the lines of a log with an epoch; the last value of an epoch counts."""
-    found: dict[str, dict[float, float]] = {}
+    curves: dict[str, dict[float, float]] = {}
     for line in lines:
         epoch = _EPOCH.search(line)
         if epoch:
             for name, value in find_metrics(line, patterns):
-                found.setdefault(name, {})[float(epoch[1])] = value
-    return {name: sorted(points.items()) for name, points in found.items()}
+                curves.setdefault(name, {})[float(epoch[1])] = value
+    return {name: sorted(points.items()) for name, points in curves.items()}
 
 
 def metric_charts(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[Chart]:
@@ -67,7 +67,7 @@ def _by_epoch(title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -
         Series(name, curve, COLOURS[index % len(COLOURS)], notes=[f"{name} {y:.4g}, epoch {x:.0f}" for x, y in curve])
         for index, (name, curve) in enumerate(curves.items())
     ]
-    x = span([x for x, _ in points], "epoch", whole=True)
+    x = span([x for x, _ in points], "epoch", integers=True)
     return draw(title, x, span([y for _, y in points], title), series)
 
 
@@ -78,7 +78,7 @@ def _convergence(tuning: TuningTrials, done: list[Done]) -> Chart:
         so_far = better(item.value, best[-1][1]) if best else item.value
         best.append((float(item.trial.number), so_far))
     points = [(float(item.trial.number), item.value) for item in done]
-    x = span([x for x, _ in points], "trial", whole=True)
+    x = span([x for x, _ in points], "trial", integers=True)
     series = [
         Series("best so far", best, COLOURS[0], "steps"),
         Series("trial", points, _PALE, "points", notes=[_note(item) for item in done]),
@@ -94,28 +94,28 @@ def _learning(tuning: TuningTrials, curves: Mapping[int, Sequence[tuple[float, f
         for number, points in sorted(curves.items(), key=lambda item: item[0] == best)
     ]
     points = [point for curve in curves.values() for point in curve]
-    x = span([x for x, _ in points], "epoch", whole=True)
+    x = span([x for x, _ in points], "epoch", integers=True)
     return draw(f"{tuning.metric} of each trial", x, span([y for _, y in points], tuning.metric), series)
 
 
 def _against(tuning: TuningTrials, done: list[Done], name: str) -> Chart:
-    given = [(item, item.trial.hyperparameters[name]) for item in done if name in item.trial.hyperparameters]
+    tried = [(item, item.trial.hyperparameters[name]) for item in done if name in item.trial.hyperparameters]
     axis: Axis | Names
     if name in tuning.scaling:
-        values = [float(text) for _, text in given]
+        values = [float(text) for _, text in tried]
         axis = span(values, name, scale=_scale(tuning.scaling[name], values))
     else:
-        texts = tuple(dict.fromkeys(sorted((text for _, text in given), key=_by_number)))
-        axis, values = Names(name, texts), [float(texts.index(text)) for _, text in given]
-    points = [(value, item.value) for value, (item, _) in zip(values, given, strict=True)]
-    notes = [_note(item) for item, _ in given]
-    ring = _ring(done, {item.trial.number: point for (item, _), point in zip(given, points, strict=True)})
+        texts = tuple(dict.fromkeys(sorted((text for _, text in tried), key=_by_number)))
+        axis, values = Names(name, texts), [float(texts.index(text)) for _, text in tried]
+    points = [(value, item.value) for value, (item, _) in zip(values, tried, strict=True)]
+    notes = [_note(item) for item, _ in tried]
+    ring = _ring(done, {item.trial.number: point for (item, _), point in zip(tried, points, strict=True)})
     y = span([item.value for item in done], tuning.metric)
     return draw(name, axis, y, [Series("trial", points, COLOURS[0], "points", notes=notes), *ring])
 
 
-def _ring(done: list[Done], places: Mapping[int, tuple[float, float]]) -> list[Series]:
-    best = [places[item.trial.number] for item in done if item.trial.best and item.trial.number in places]
+def _ring(done: list[Done], points: Mapping[int, tuple[float, float]]) -> list[Series]:
+    best = [points[item.trial.number] for item in done if item.trial.best and item.trial.number in points]
     return [Series("best", best, _BEST, "rings")] if best else []
 
 
@@ -134,5 +134,5 @@ def _by_number(text: str) -> tuple[float, str]:
 
 
 def _note(item: Done) -> str:
-    given = ", ".join(f"{name}={short(value)}" for name, value in sorted(item.trial.hyperparameters.items()))
-    return f"trial {item.trial.number}: {item.value:.4f} ({given})"
+    hyperparameters = ", ".join(f"{name}={short(value)}" for name, value in sorted(item.trial.hyperparameters.items()))
+    return f"trial {item.trial.number}: {item.value:.4f} ({hyperparameters})"

@@ -59,8 +59,8 @@ def list_(
         print_json(rows)
         return
     if not rows:
-        of = f" of pipeline {name!r}" if name else ""
-        print_line(call.services.err, f"no executions{of} yet; start one with `medloop run`, or see `medloop demo`")
+        suffix = f" of pipeline {name!r}" if name else ""
+        print_line(call.services.err, f"no executions{suffix} yet; start one with `medloop run`, or see `medloop demo`")
         return
     shown = [[row[key] for key in ("id", "pipeline", "status", "started", "reason")] for row in rows]
     print_table(call.services.out, ("id", "pipeline", "status", "started", "reason"), shown)
@@ -71,32 +71,32 @@ def list_(
 def show(execution: IdArgument, call: Call) -> None:
     """Show an execution: parameters, steps, jobs, and why it failed."""
     sagemaker = call.sagemaker()
-    found = read_execution(sagemaker, find_execution(sagemaker, execution))
-    tunings = read_tunings(sagemaker, found)
+    snapshot = read_execution(sagemaker, find_execution(sagemaker, execution))
+    tunings = read_tunings(sagemaker, snapshot)
     if call.json:
-        print_json({**asdict(found), "tunings": tunings})
+        print_json({**asdict(snapshot), "tunings": tunings})
         return
-    _show(call.services.out, found)
+    _show(call.services.out, snapshot)
     for tuning in tunings:
         _show_trials(call.services.out, tuning)
 
 
-def _show(out: Console, found: Execution) -> None:
+def _show(out: Console, execution: Execution) -> None:
     facts: list[tuple[str, object]] = [
-        ("execution", found.arn),
-        ("pipeline", found.pipeline),
-        ("status", found.status),
-        ("started", found.started),
-        ("ended", found.ended),
-        ("took", duration(found.seconds)),
-        *([("reason", found.reason)] if found.reason else []),
-        *((f"{name}", value) for name, value in sorted(found.parameters.items())),
+        ("execution", execution.arn),
+        ("pipeline", execution.pipeline),
+        ("status", execution.status),
+        ("started", execution.started),
+        ("ended", execution.ended),
+        ("took", duration(execution.seconds)),
+        *([("reason", execution.reason)] if execution.reason else []),
+        *((f"{name}", value) for name, value in sorted(execution.parameters.items())),
     ]
     print_table(out, ("", ""), facts)
     print_line(out, "")
     rows = [
         (s.name, s.status, duration(s.seconds), s.job.name if s.job else s.registered, s.remark(s.reason))
-        for s in found.steps
+        for s in execution.steps
     ]
     print_table(out, ("step", "state", "time", "job or version", "remark"), rows)
 
@@ -177,13 +177,13 @@ def logs(
     arn = find_execution(sagemaker, execution)
     heading, collected = "", dict[str, list[str]]()
     while True:
-        found = read_execution(sagemaker, arn)
-        for name, lines in reader.news(_wanted(found, step, follow)).items():
+        snapshot = read_execution(sagemaker, arn)
+        for name, lines in reader.news(_steps_with_logs(snapshot, step, follow)).items():
             if call.json:
                 collected.setdefault(name, []).extend(lines)
             else:
                 heading = _print_lines(call.services.out, heading, "" if step else name, lines)
-        if not (follow and found.running):
+        if not (follow and snapshot.running):
             break
         call.services.sleep(SECONDS_BETWEEN_READS)
     if call.json:
@@ -199,24 +199,25 @@ def _print_lines(out: Console, heading: str, name: str, lines: list[str]) -> str
     return name if lines else heading
 
 
-def _wanted(found: Execution, step: str | None, follow: bool) -> list[ExecutionStep]:
+def _steps_with_logs(execution: Execution, step: str | None, follow: bool) -> list[ExecutionStep]:
     """Return the steps with logs to print.
 
     Raises:
         UserError: The execution has no such step, or that step has no job of its own.
     """
     if step is None:
-        return found.steps
-    chosen = found.step(step)
+        return execution.steps
+    chosen = execution.step(step)
     if chosen is None:
-        if follow and found.running:
+        if follow and execution.running:
             return []  # not begun yet
-        raise UserError(f"execution {found.id} has no step {step!r}; it has: {', '.join(s.name for s in found.steps)}")
-    if chosen.job is None and not (follow and found.running):
-        raise UserError(f"step {chosen.name} of execution {found.id} runs no job, so it has no log")
+        names = ", ".join(s.name for s in execution.steps)
+        raise UserError(f"execution {execution.id} has no step {step!r}; it has: {names}")
+    if chosen.job is None and not (follow and execution.running):
+        raise UserError(f"step {chosen.name} of execution {execution.id} runs no job, so it has no log")
     if chosen.source:
         raise UserError(
-            f"step {chosen.name} of execution {found.id} ran no job ({chosen.origin}); "
+            f"step {chosen.name} of execution {execution.id} ran no job ({chosen.origin}); "
             f"see: medloop executions logs {chosen.source} {chosen.name}"
         )
     return [chosen]

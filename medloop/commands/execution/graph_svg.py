@@ -48,22 +48,22 @@ def draw_graph(definition: Definition, looks: Mapping[str, Look], *, upright: bo
     gap = 24.0 if upright else GAP[0]
     length = len(layers) * along + (len(layers) - 1) * gap
     breadth = widest * across + (widest - 1) * GAP[1]
-    places: dict[str, tuple[float, float]] = {}
+    corners: dict[str, tuple[float, float]] = {}
     for depth, layer in enumerate(layers):
         begin = (breadth - len(layer) * across - (len(layer) - 1) * GAP[1]) / 2
         for index, name in enumerate(layer):
             at = (depth * (along + gap), begin + index * (across + GAP[1]))
-            places[name] = (at[1] + MARGIN, at[0] + MARGIN) if upright else (at[0] + MARGIN, at[1] + MARGIN)
+            corners[name] = (at[1] + MARGIN, at[0] + MARGIN) if upright else (at[0] + MARGIN, at[1] + MARGIN)
     width, height = (breadth, length) if upright else (length, breadth)
     edges = [
         _edge(
-            places[need], places[step.name], step.branch[1] if step.branch and step.branch[0] == need else "", upright
+            corners[need], corners[step.name], step.branch[1] if step.branch and step.branch[0] == need else "", upright
         )
         for step in definition.steps
         for need in direct_needs(step, definition)
-        if need in places
+        if need in corners
     ]
-    boxes = [_box(name, places[name], looks.get(name), upright) for layer in layers for name in layer]
+    boxes = [_box(name, corners[name], looks.get(name), upright) for layer in layers for name in layer]
     width, height = width + 2 * MARGIN, height + 2 * MARGIN
     size = f'viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px"'
     head = f'<svg {size} role="group" aria-label="graph of the steps">'
@@ -75,14 +75,14 @@ def _layers(definition: Definition) -> list[list[str]]:
     depth: dict[str, int] = {}
     for step in definition.in_order():
         depth[step.name] = 1 + max((depth[need] for need in step.needs if need in depth), default=-1)
-    found: list[list[str]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
+    layers: list[list[str]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
     for step in definition.steps:
-        found[depth[step.name]].append(step.name)
-    return found
+        layers[depth[step.name]].append(step.name)
+    return layers
 
 
-def _box(name: str, place: tuple[float, float], look: Look | None, upright: bool) -> str:
-    x, y = place
+def _box(name: str, corner: tuple[float, float], look: Look | None, upright: bool) -> str:
+    x, y = corner
     state = look.state if look else "not reached"
     kind = escape(state.lower().replace(" ", "-"))
     below = look.below if look else "not reached"

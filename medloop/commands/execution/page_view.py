@@ -76,10 +76,10 @@ class View:
         """Names and reasons of failures, the step that ended the execution first; the execution's own has no name."""
         ended_by = failed_step(self.execution)
         parts = sorted((p for p in self.parts if p.step.status == "Failed"), key=lambda p: p.step is not ended_by)
-        found = [(part.step.name, _first_line(part.reason) or "no reason was given") for part in parts]
-        own = _first_line(clean_text(self.execution.reason))
-        is_named = any(own in reason or reason in own for _, reason in found)
-        return found if is_named or not own else [*found, ("", own)]
+        failures = [(part.step.name, _first_line(part.reason) or "no reason was given") for part in parts]
+        reason = _first_line(clean_text(self.execution.reason))
+        is_named = any(reason in text or text in reason for _, text in failures)
+        return failures if is_named or not reason else [*failures, ("", reason)]
 
 
 class ViewReader:
@@ -187,11 +187,11 @@ def _trial_curves(
     job: Mapping[str, Any], tuning: TuningTrials, lines: list[str]
 ) -> dict[int, list[tuple[float, float]]]:
     """The objective by epoch of each trial, whose lines begin with its number; `job` is the trials' own request."""
-    patterns = {name: found for name, found in _patterns(job).items() if name == tuning.metric}
+    patterns = {name: pattern for name, pattern in _patterns(job).items() if name == tuning.metric}
     curves = {}
     for trial in tuning.trials:
-        own = [line for line in lines if line.startswith(f"[{trial.number:03d}] ")]
-        points = read_curves(own, patterns).get(tuning.metric)
+        trial_lines = [line for line in lines if line.startswith(f"[{trial.number:03d}] ")]
+        points = read_curves(trial_lines, patterns).get(tuning.metric)
         if points:
             curves[trial.number] = points
     return curves

@@ -79,8 +79,8 @@ def _inputs(job: Mapping[str, Any]) -> Rows:
 def _source(source: Mapping[str, Any]) -> str:
     for key in ("S3Input", "S3DataSource"):
         if key in source:
-            found = str(source[key].get("S3Uri", ""))
-            return f"{found} (a manifest)" if source[key].get("S3DataType") == "ManifestFile" else found
+            uri = str(source[key].get("S3Uri", ""))
+            return f"{uri} (a manifest)" if source[key].get("S3DataType") == "ManifestFile" else uri
     kind = next((key for key in source if key not in ("InputName", "AppManaged")), "")
     return kind or "made by the service"
 
@@ -88,30 +88,30 @@ def _source(source: Mapping[str, Any]) -> str:
 def _outputs(job: Mapping[str, Any]) -> Rows:
     outputs = job.get("ProcessingOutputConfig", {}).get("Outputs", [])
     rows = [(item["OutputName"], str(item.get("S3Output", {}).get("S3Uri", "a feature store"))) for item in outputs]
-    places = {
+    locations = {
         "model": job.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
         "folder": job.get("OutputDataConfig", {}).get("S3OutputPath"),
         "checkpoints": job.get("CheckpointConfig", {}).get("S3Uri"),
         "TensorBoard": job.get("TensorBoardOutputConfig", {}).get("S3OutputPath"),
         "predictions": job.get("TransformOutput", {}).get("S3OutputPath"),
     }
-    return rows + [(name, str(uri)) for name, uri in places.items() if uri]
+    return rows + [(name, str(uri)) for name, uri in locations.items() if uri]
 
 
-def _arguments(words: list[str]) -> Rows:
+def _arguments(arguments: list[str]) -> Rows:
     """Return `--name value` pairs; a flag has no value, and a positional value has no name."""
     rows: Rows = []
     waiting = ""
-    for word in (*words, "--"):
-        if word.startswith("--"):
+    for argument in (*arguments, "--"):
+        if argument.startswith("--"):
             if waiting:
                 rows.append((waiting, ""))
-            waiting, joined, value = word.removeprefix("--").partition("=")
+            waiting, joined, value = argument.removeprefix("--").partition("=")
             if joined:
                 rows.append((waiting, redact_setting(waiting, value)))
                 waiting = ""
         else:
-            rows.append((waiting, redact_setting(waiting, word)))
+            rows.append((waiting, redact_setting(waiting, argument)))
             waiting = ""
     return rows
 
@@ -143,8 +143,8 @@ def _ranges(config: Mapping[str, Any]) -> Rows:
         rows.append((item["Name"], ", ".join(map(_plain, item.get("Values", [])))))
     limits = config.get("ResourceLimits", {})
     if limits.get("MaxNumberOfTrainingJobs"):
-        at_once = limits.get("MaxParallelTrainingJobs", 1)
-        rows.append(("jobs", f"{limits['MaxNumberOfTrainingJobs']} at most, {at_once} at once"))
+        num_parallel = limits.get("MaxParallelTrainingJobs", 1)
+        rows.append(("jobs", f"{limits['MaxNumberOfTrainingJobs']} at most, {num_parallel} at once"))
     return rows
 
 

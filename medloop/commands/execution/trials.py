@@ -58,9 +58,9 @@ def read_tunings(sagemaker: SageMakerClient, execution: Execution) -> list[Tunin
 
 def read_tuning(sagemaker: SageMakerClient, step: str, job: StepJob) -> TuningTrials:
     """Read a tuning job and its trials."""
-    found = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job.name)
-    config = found["HyperParameterTuningJobConfig"]
-    best = found.get("BestTrainingJob", {}).get("TrainingJobName")
+    tuning_job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job.name)
+    config = tuning_job["HyperParameterTuningJobConfig"]
+    best = tuning_job.get("BestTrainingJob", {}).get("TrainingJobName")
     pages = sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
         HyperParameterTuningJobName=job.name,
         SortBy="CreationTime",
@@ -74,7 +74,7 @@ def read_tuning(sagemaker: SageMakerClient, step: str, job: StepJob) -> TuningTr
     return TuningTrials(
         step=step,
         job=job.name,
-        status=found["HyperParameterTuningJobStatus"],
+        status=tuning_job["HyperParameterTuningJobStatus"],
         strategy=config["Strategy"],
         metric=objective.get("MetricName", ""),
         maximise=objective.get("Type") == "Maximize",
@@ -86,9 +86,9 @@ def read_tuning(sagemaker: SageMakerClient, step: str, job: StepJob) -> TuningTr
 def trial_rows(tuning: TuningTrials) -> Iterable[tuple[object, ...]]:
     """Yield the rows of a table of trials: number, state, hyperparameters, objective, time, remark."""
     for trial in tuning.trials:
-        given = ", ".join(f"{name}={short(value)}" for name, value in sorted(trial.hyperparameters.items()))
+        hyperparameters = ", ".join(f"{name}={short(value)}" for name, value in sorted(trial.hyperparameters.items()))
         remark = "best" if trial.best else " ".join(trial.reason.split())
-        yield trial.number, trial.status, given, trial.objective, duration(trial.seconds), remark
+        yield trial.number, trial.status, hyperparameters, trial.objective, duration(trial.seconds), remark
 
 
 def short(value: str) -> str:

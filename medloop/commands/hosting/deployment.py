@@ -69,7 +69,7 @@ def deploy_model(
     began = time.monotonic()
     action = _start(services, sagemaker, name, config)
     if action != "unchanged":
-        print_line(services.err, f"endpoint {name}: to be {action} with {model} ({_on(hosting)})")
+        print_line(services.err, f"endpoint {name}: to be {action} with {model} ({_hosting_text(hosting)})")
         _follow(services, sagemaker, name, config)
     return Deployment(name, model, action, time.monotonic() - began)
 
@@ -125,21 +125,21 @@ def find_endpoint(sagemaker: SageMakerClient, name: str) -> DescribeEndpointOutp
     Raises:
         UserError: There is none.
     """
-    found = _describe(sagemaker, name)
-    if found is None:
+    endpoint = _describe(sagemaker, name)
+    if endpoint is None:
         pages = sagemaker.get_paginator("list_endpoints").paginate()
         known = sorted(item["EndpointName"] for page in pages for item in page["Endpoints"])
         raise UserError(f"there is no endpoint {name!r}; there are: {', '.join(known) or 'none'}")
-    return found
+    return endpoint
 
 
 def _ensure_config(
     target: Target, sagemaker: SageMakerClient, hosting: Hosting, package: Mapping[str, Any], name: str
 ) -> str:
     """Make model and configuration where they aren't there yet; returns the configuration's name."""
-    group, version, place = package["ModelPackageGroupName"], package["ModelPackageVersion"], f"endpoints/{name}"
-    arn, role = package["ModelPackageArn"], target.inference_role_arn
-    model, config = named_requests(hosting, group, version, arn, role, f"s3://{target.bucket}/{place}")
+    group, version, arn = (package[f"ModelPackage{part}"] for part in ("GroupName", "Version", "Arn"))
+    folder = f"s3://{target.bucket}/endpoints/{name}"
+    model, config = named_requests(hosting, group, version, arn, target.inference_role_arn, folder)
     _create_once(lambda: sagemaker.create_model(**model))
     _create_once(lambda: sagemaker.create_endpoint_config(**config))
     return str(config["EndpointConfigName"])
@@ -155,36 +155,35 @@ def _create_once(create: Callable[[], Any]) -> None:
 
 def _start(services: Services, sagemaker: SageMakerClient, name: str, config: str) -> str:
     """Ask for what is needed; returns what the endpoint is to be: created, updated or unchanged."""
-    found = _describe(sagemaker, name)
-    if found is not None and found["EndpointStatus"] == "Failed":
-        print_line(
-            services.err, f"endpoint {name} had failed ({found.get('FailureReason', 'no reason')}); it is created again"
-        )
+    endpoint = _describe(sagemaker, name)
+    if endpoint is not None and endpoint["EndpointStatus"] == "Failed":
+        reason = endpoint.get("FailureReason", "no reason")
+        print_line(services.err, f"endpoint {name} had failed ({reason}); it is created again")
         remove_endpoint(services, sagemaker, name)
-        found = None
-    if found is None:
+        endpoint = None
+    if endpoint is None:
         sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
         return "created"
-    _require_settled(found)
-    if found["EndpointConfigName"] == config:
+    _require_settled(endpoint)
+    if endpoint["EndpointConfigName"] == config:
         return "unchanged"
     sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
     return "updated"
 
 
-def _require_settled(found: DescribeEndpointOutputTypeDef) -> None:
-    if found["EndpointStatus"] in IN_PROGRESS:
-        raise UserError(f"endpoint {found['EndpointName']} is {found['EndpointStatus']}; try again when that has ended")
+def _require_settled(endpoint: DescribeEndpointOutputTypeDef) -> None:
+    if (status := endpoint["EndpointStatus"]) in IN_PROGRESS:
+        raise UserError(f"endpoint {endpoint['EndpointName']} is {status}; try again when that has ended")
 
 
 def _follow(services: Services, sagemaker: SageMakerClient, name: str, config: str) -> None:
     _watch(services, sagemaker, name, lambda status: status not in IN_PROGRESS)
-    found = _describe(sagemaker, name) or {"EndpointStatus": "gone"}
-    if found["EndpointStatus"] == "InService" and found.get("EndpointConfigName") == config:
+    endpoint = _describe(sagemaker, name) or {"EndpointStatus": "gone"}
+    if endpoint["EndpointStatus"] == "InService" and endpoint.get("EndpointConfigName") == config:
         return
-    reason = found.get("FailureReason", "no reason given")
-    kept = "; it keeps its old model" if found["EndpointStatus"] == "InService" else ""
-    raise DeploymentError(f"endpoint {name} is {found['EndpointStatus']}{kept}: {reason}")
+    reason = endpoint.get("FailureReason", "no reason given")
+    note = "; it keeps its old model" if endpoint["EndpointStatus"] == "InService" else ""
+    raise DeploymentError(f"endpoint {name} is {endpoint['EndpointStatus']}{note}: {reason}")
 
 
 def _watch(services: Services, sagemaker: SageMakerClient, name: str, ended: Callable[[str | None], bool]) -> None:
@@ -192,8 +191,8 @@ def _watch(services: Services, sagemaker: SageMakerClient, name: str, ended: Cal
     began = reported_at = time.monotonic()
     reported = ""
     while True:
-        found = _describe(sagemaker, name)
-        status = None if found is None else str(found["EndpointStatus"])
+        endpoint = _describe(sagemaker, name)
+        status = None if endpoint is None else str(endpoint["EndpointStatus"])
         if (status or "gone") != reported or time.monotonic() - reported_at > _REMIND_SECONDS:
             reported, reported_at = status or "gone", time.monotonic()
             print_line(services.err, f"endpoint {name}: {reported} ({duration(reported_at - began)})")
@@ -211,7 +210,7 @@ def _describe(sagemaker: SageMakerClient, name: str) -> DescribeEndpointOutputTy
         return None
 
 
-def _on(hosting: Hosting) -> str:
+def _hosting_text(hosting: Hosting) -> str:
     if hosting.kind == "serverless":
         return f"serverless, {hosting.memory_mb} MB"
     return f"{hosting.kind}, {hosting.instance_count} x {hosting.instance_type}"

@@ -59,11 +59,11 @@ def _row(sagemaker: SageMakerClient, name: str) -> dict[str, Any]:
 
     from medloop.commands.hosting.invoking import kind_of
 
-    found = sagemaker.describe_endpoint(EndpointName=name)
-    variant: Mapping[str, Any] = next(iter(found.get("ProductionVariants", [])), {})
+    endpoint = sagemaker.describe_endpoint(EndpointName=name)
+    variant: Mapping[str, Any] = next(iter(endpoint.get("ProductionVariants", [])), {})
     model = machine = None
     try:
-        config = sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
+        config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
         machine = _machine(config["ProductionVariants"][0])
         model = _served(sagemaker, config["ProductionVariants"][0]["ModelName"])
     except (ClientError, KeyError):
@@ -71,15 +71,15 @@ def _row(sagemaker: SageMakerClient, name: str) -> dict[str, Any]:
     images = variant.get("DeployedImages") or [{}]
     return {
         "endpoint": name,
-        "status": found["EndpointStatus"],
+        "status": endpoint["EndpointStatus"],
         "model": model,
-        "kind": kind_of(found),
+        "kind": kind_of(endpoint),
         "machine": machine,
         "image": str(images[0].get("SpecifiedImage", "")).rpartition("/")[2] or None,
-        "config": found.get("EndpointConfigName"),
-        "changed": found["LastModifiedTime"],
-        "reason": found.get("FailureReason"),
-        "arn": found["EndpointArn"],
+        "config": endpoint.get("EndpointConfigName"),
+        "changed": endpoint["LastModifiedTime"],
+        "reason": endpoint.get("FailureReason"),
+        "arn": endpoint["EndpointArn"],
     }
 
 
@@ -119,8 +119,8 @@ def deploy(
     sagemaker = target.boto.client("sagemaker")
     arn = find_model(sagemaker, model)
     hosting = default_hosting(sagemaker.describe_model_package(ModelPackageName=arn), preset, tuple(sets or ()))
-    given = {"kind": kind and kind.value, "instance_type": instance_type, "instance_count": instance_count}
-    hosting = replace(hosting, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    options = {"kind": kind and kind.value, "instance_type": instance_type, "instance_count": instance_count}
+    hosting = replace(hosting, **{key: value for key, value in options.items() if value is not None})  # type: ignore[arg-type]
     done = deploy_model(call.services, target, arn, name=name, hosting=hosting, flags=call.flags)
     if call.json:
         print_json(done)

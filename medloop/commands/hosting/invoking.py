@@ -64,11 +64,11 @@ class Prediction:
         """The response's facts: its JSON, or the attributes of a label map."""
         for text in (self.body if self.content_type in ("", JSON) else b"", self.attributes.encode()):
             try:
-                found = json.loads(text)
+                content = json.loads(text)
             except ValueError:
                 continue
-            if isinstance(found, dict):
-                return found
+            if isinstance(content, dict):
+                return content
         return {}
 
 

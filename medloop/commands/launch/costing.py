@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from medloop.definition.read import Definition
 
 
-def default_values(definition: Definition, given: dict[str, str]) -> dict[str, str]:
+def default_values(definition: Definition, parameters: dict[str, str]) -> dict[str, str]:
     """Return every pipeline parameter's value: the given value, or else the default."""
-    return {p.name: "" if p.default is None else str(p.default) for p in definition.parameters} | given
+    return {p.name: "" if p.default is None else str(p.default) for p in definition.parameters} | parameters
 
 
 def price_lines(
-    definition: Definition, given: dict[str, str], hours: Sequence[str] = (), prices: Sequence[str] = ()
+    definition: Definition, parameters: dict[str, str], hours: Sequence[str] = (), prices: Sequence[str] = ()
 ) -> list[CostLine]:
     """Price a definition.
 
     Args:
         definition: The definition.
-        given: Pipeline parameters by name, if they are not to have their defaults.
+        parameters: Pipeline parameters by name, if they are not to have their defaults.
         hours: Texts `STEP=HOURS`.
         prices: Texts `TYPE=USD`.
 
@@ -36,7 +36,7 @@ def price_lines(
         SettingError: A text is malformed, or names no step; the message has the text.
     """
     listed = load_prices().with_prices(_numbers(prices, "--price", "TYPE=USD"))
-    values = default_values(definition, given)
+    values = default_values(definition, parameters)
     return price_definition(definition, values, listed, _numbers(hours, "--hours", "STEP=HOURS"))
 
 
@@ -99,7 +99,7 @@ def _usd(value: float) -> str:
 
 
 def _numbers(texts: Sequence[str], option: str, form: str) -> dict[str, float]:
-    found = {}
+    numbers = {}
     for text in texts:
         name, _, value = text.partition("=")
         try:
@@ -108,5 +108,5 @@ def _numbers(texts: Sequence[str], option: str, form: str) -> dict[str, float]:
             number = math.nan
         if not name or not math.isfinite(number) or number < 0:
             raise SettingError(f"{option} {text}: must be {form}, the number at least 0")
-        found[name] = number
-    return found
+        numbers[name] = number
+    return numbers

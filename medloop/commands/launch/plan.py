@@ -66,8 +66,8 @@ def print_plan(call: Call, run_request: RunRequest) -> None:
 
 def parameter_values(definition: Definition, run_request: RunRequest) -> dict[str, str]:
     """Return the value of every pipeline parameter in this run."""
-    given = run_request.resolved.parameters | {"InputData": run_request.data, "DataVersion": AT_START}
-    return default_values(definition, given)
+    chosen = run_request.resolved.parameters | {"InputData": run_request.data, "DataVersion": AT_START}
+    return default_values(definition, chosen)
 
 
 def planned_step(step: Step, values: dict[str, str]) -> PlannedStep:
@@ -90,8 +90,8 @@ def _instance(step: Step, values: dict[str, str]) -> str:
 
 
 def _inputs(arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for given in arguments.get("ProcessingInputs", []):
-        yield given["InputName"], given["S3Input"]["S3Uri"]
+    for item in arguments.get("ProcessingInputs", []):
+        yield item["InputName"], item["S3Input"]["S3Uri"]
     for channel in arguments.get("InputDataConfig", []):
         yield channel["ChannelName"], channel["DataSource"]["S3DataSource"]["S3Uri"]
 

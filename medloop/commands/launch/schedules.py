@@ -53,14 +53,15 @@ def create(
 
     if not data.startswith("s3://"):
         raise UserError(f"--data {data}: a schedule needs data on S3; give s3://bucket/prefix")
-    given = resolve(pipeline, params=[*(params or ()), f"InputData={recordable(data.rstrip('/') + '/')}"]).parameters
+    data = recordable(data.rstrip("/") + "/")
+    parameters = resolve(pipeline, params=[*(params or ()), f"InputData={data}"]).parameters
     target = call.open()
     if stored_definition(target, pipeline) is None:
         fix = f"run `medloop pipelines upsert {pipeline}` first"
         raise UserError(f"pipeline {pipeline}: is not on {call.where.value} yet; {fix}")
     # Variables of a deployed stack may stand in a shell that also runs local commands.
     guarded = Guard(guard, dead_letters) if guard and call.where is TargetChoice.aws else None
-    made = create_schedule(target, name, pipeline, when, timezone, given, role or target.role_arn, guarded)
+    made = create_schedule(target, name, pipeline, when, timezone, parameters, role or target.role_arn, guarded)
     if call.json:
         print_json(made)
         return
@@ -74,14 +75,14 @@ def list_(call: Call) -> None:
     """List the schedules that start pipelines."""
     from medloop.cloud.schedules import list_schedules
 
-    found = list_schedules(call.open())
+    schedules = list_schedules(call.open())
     if call.json:
-        print_json(found)
+        print_json(schedules)
         return
-    if not found:
+    if not schedules:
         print_line(call.services.err, "no schedules yet; create one with `medloop schedules create`")
         return
-    rows = [(s.name, s.pipeline, s.expression, s.timezone, s.state, s.parameters.get("InputData")) for s in found]
+    rows = [(s.name, s.pipeline, s.expression, s.timezone, s.state, s.parameters.get("InputData")) for s in schedules]
     print_table(call.services.out, ("schedule", "pipeline", "when", "time zone", "state", "data"), rows)
     _remind(call)
 

@@ -101,8 +101,8 @@ def _decide(services: Services, status: Status, model: str, reason: str, choices
     sagemaker = target.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
     decision = decide(target, package, status, approver_of(target, choices.who), reason)
-    for doubt in _doubts(package, status):
-        _confirm(services, doubt, choices.yes)
+    for warning in _warnings(package, status):
+        _confirm(services, warning, choices.yes)
     recorded = record(sagemaker, package, decision)
     options, document = flags(choices.target, usable_home(choices.home)), _document(package, recorded)
     stands = recorded.current.status == status
@@ -145,17 +145,17 @@ def decide(target: Target, package: Mapping[str, Any], status: Status, who: Pers
     return new_decision(status, who.shown, reason, package, page)
 
 
-def approver_of(target: Target, given: str | None) -> Person:
+def approver_of(target: Target, name: str | None) -> Person:
     """The caller's identity on AWS; the user, or the name given, on this machine.
 
     Raises:
         UserError: A name was given on AWS, or it can't be recorded.
     """
     if target.name == "aws":
-        if given is not None:
+        if name is not None:
             raise UserError("--as is for --target local; on AWS the caller's own identity is recorded")
         return caller(target.boto.client("sts").get_caller_identity())
-    who = user_here() if given is None else " ".join(given.split())
+    who = user_here() if name is None else " ".join(name.split())
     if not who or not who.isprintable():
         raise UserError("--as is empty or has control characters; give the approver's name")
     return Person.from_names(who, [who])
@@ -169,27 +169,27 @@ def _require_decidable(package: Mapping[str, Any]) -> None:
         )
 
 
-def _doubts(package: Mapping[str, Any], status: Status) -> list[str]:
+def _warnings(package: Mapping[str, Any], status: Status) -> list[str]:
     """Warnings to an approver before this decision, each a sentence; none for a version that waits."""
-    doubts, name = [], name_of(package)
+    warnings, name = [], name_of(package)
     before, known = package.get("ModelApprovalStatus"), current_decision(package)
     decided = str(known) if known else f"{before}: {package.get('ApprovalDescription') or 'no reason was recorded'}"
     if before == status:
-        doubts.append(f"{name} is {status} already ({decided})")
+        warnings.append(f"{name} is {status} already ({decided})")
     elif before == "Rejected":
-        doubts.append(f"{name} was rejected before ({decided})")
+        warnings.append(f"{name} was rejected before ({decided})")
     elif before == "Approved":
-        doubts.append(f"{name} is Approved ({decided}); endpoints that serve it keep running until they are changed")
-    return doubts
+        warnings.append(f"{name} is Approved ({decided}); endpoints that serve it keep running until they are changed")
+    return warnings
 
 
-def _confirm(services: Services, doubt: str, yes: bool) -> None:
+def _confirm(services: Services, warning: str, yes: bool) -> None:
     if yes:
-        print_line(services.err, f"{doubt}; continuing (--yes)", style="yellow")
+        print_line(services.err, f"{warning}; continuing (--yes)", style="yellow")
         return
     if not (sys.stdin.isatty() and services.err.is_terminal):
-        raise UserError(f"{doubt}; nothing was changed. Give --yes to decide all the same")
-    print_line(services.err, f"{doubt}.", style="yellow")
+        raise UserError(f"{warning}; nothing was changed. Give --yes to decide all the same")
+    print_line(services.err, f"{warning}.", style="yellow")
     if not typer.confirm("Decide all the same?", err=True):
         raise UserError("nothing was changed")
 
@@ -213,14 +213,14 @@ def _document(package: Mapping[str, Any], recorded: RecordedDecision) -> dict[st
         "approval": recorded.current.status,
         "decision": document_of(recorded.decision),
         "stands": recorded.current == recorded.decision,
-        "at_the_same_time": [document_of(other) for other in recorded.others],
+        "at_the_same_time": [document_of(decision) for decision in recorded.simultaneous],
     }
 
 
 def _report(services: Services, package: Mapping[str, Any], recorded: RecordedDecision) -> None:
     """Say what was decided, by others at the same time too."""
     name, decision = name_of(package), recorded.decision
-    for other in recorded.others:
-        print_line(services.err, f"{name} was at the same time {other}", style="yellow")
+    for simultaneous in recorded.simultaneous:
+        print_line(services.err, f"{name} was at the same time {simultaneous}", style="yellow")
     if recorded.current.status == decision.status:
         print_line(services.out, f"{name} is {decision.status} (was {package.get('ModelApprovalStatus')}), {decision}")

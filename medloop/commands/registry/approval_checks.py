@@ -59,14 +59,14 @@ def require_approvable(target: Target, package: Mapping[str, Any], approver: Per
     sagemaker = target.boto.client("sagemaker")
     metadata = decoded(package.get("CustomerMetadataProperties"))
     _require_card_fields(package, metadata)
-    evaluation, page = read_evaluation_file(target, package), read_report_file(target, package)
-    found = Evaluation.parse(evaluation.require(), evaluation.uri)
-    page.require()
-    _require_same_model(found, metadata)
-    _require_older_model(target, package, [evaluation, page])
+    file, report = read_evaluation_file(target, package), read_report_file(target, package)
+    evaluation = Evaluation.parse(file.require(), file.uri)
+    report.require()
+    _require_same_model(evaluation, metadata)
+    _require_older_model(target, package, [file, report])
     _require_champion(sagemaker, package, metadata)
     _require_another_person(sagemaker, target.name, metadata, approver)
-    return str(page.digest)
+    return str(report.digest)
 
 
 def _require_card_fields(package: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
@@ -90,10 +90,10 @@ def _require_same_model(evaluation: Evaluation, metadata: Mapping[str, str]) -> 
         ("data_digest", data.split_digest, metadata.get("data_digest")),
         ("champion", evaluation.gate.champion, "" if champion == NO_VERSION else champion),
     ]
-    for name, said, registered in pairs:
-        if registered is not None and said != registered:
+    for name, evaluated, registered in pairs:
+        if registered is not None and evaluated != registered:
             raise UserError(
-                f"evaluation.json speaks of another model: its {name} is {said or NO_VERSION}, the version's is "
+                f"evaluation.json speaks of another model: its {name} is {evaluated or NO_VERSION}, the version's is "
                 f"{registered or NO_VERSION}; run the pipeline again"
             )
 
@@ -137,16 +137,16 @@ def _require_another_person(
 ) -> None:
     """Two people: the starter of an execution doesn't approve its model."""
     arn = metadata.get("execution", "")
-    began = started_by(sagemaker, arn)
-    if began is None:
+    person = started_by(sagemaker, arn)
+    if person is None:
         raise UserError(
             f"who started the training isn't recorded with execution {execution_id(arn) or 'none'}, so it is unknown "
             "whether the approver is another person; run the pipeline again"
         )
-    if began.is_same(approver):
+    if person.is_same(approver):
         fix = "--as NAME" if target == "local" else "sign in under a session name of their own"
         raise UserError(
-            f"{approver.shown} started execution {execution_id(arn)} ({began.shown}), and must not approve their own "
+            f"{approver.shown} started execution {execution_id(arn)} ({person.shown}), and must not approve their own "
             f"training; another person approves: {fix}"
         )
 
@@ -162,13 +162,13 @@ def started_by(sagemaker: SageMakerClient, arn: str) -> Person | None:
     if not arn.startswith("arn:"):
         return None
     try:
-        found = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+        execution = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
     except ClientError as error:
         raise UserError(
             f"execution {execution_id(arn)}: can't be read ({code_of(error)}), so it is unknown who started the "
             "training; where access is denied, the approver needs sagemaker:DescribePipelineExecution"
         ) from None
-    return starter(found.get("CreatedBy"))
+    return starter(execution.get("CreatedBy"))
 
 
 def _short(arn: str) -> str:

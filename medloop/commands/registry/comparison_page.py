@@ -123,9 +123,9 @@ def _subgroups(first: Evaluation | None, second: Evaluation | None) -> list[Row]
     return rows
 
 
-def _row(name: str, of: str, a: Cell, b: Cell) -> Row:
+def _row(name: str, group: str, a: Cell, b: Cell) -> Row:
     difference = ABSENT if a[0] is None or b[0] is None else f"{b[0] - a[0]:+.3f}"
-    return {"name": name, "of": of, "a": a[1], "b": b[1], "difference": difference}
+    return {"name": name, "group": group, "a": a[1], "b": b[1], "difference": difference}
 
 
 def _cell(value: float | None, interval: Interval | None = None, unit: str = "", *, hidden: bool = False) -> Cell:

@@ -70,12 +70,12 @@ class RecordedDecision:
     Args:
         decision: The decision that was recorded.
         current: The decision in force now.
-        others: Decisions made at the same time, of which the approver could not know.
+        simultaneous: Decisions made at the same time, of which the approver could not know.
     """
 
     decision: Decision
     current: Decision
-    others: tuple[Decision, ...]
+    simultaneous: tuple[Decision, ...]
 
 
 def new_decision(
@@ -103,20 +103,20 @@ def new_decision(
 def decisions_of(package: Mapping[str, Any]) -> list[Decision]:
     """All decisions about a version, the oldest first."""
     metadata: Mapping[str, str] = package.get("CustomerMetadataProperties") or {}
-    found = []
+    decisions = []
     for key, value in metadata.items():
-        name, said = _ENTRY.fullmatch(key), _VALUE.fullmatch(value)
-        if name and said:
-            status: Status = "Approved" if said[1] == "Approved" else "Rejected"
+        entry, content = _ENTRY.fullmatch(key), _VALUE.fullmatch(value)
+        if entry and content:
+            status: Status = "Approved" if content[1] == "Approved" else "Rejected"
             reason, page = _reason(metadata, key), metadata.get(f"{key}_page", "")
-            found.append(Decision(name[1], status, decode(said[3]), reason, said[2] or "", page))
-    return sorted(found, key=lambda decision: decision.identifier)
+            decisions.append(Decision(entry[1], status, decode(content[3]), reason, content[2] or "", page))
+    return sorted(decisions, key=lambda decision: decision.identifier)
 
 
 def current_decision(package: Mapping[str, Any]) -> Decision | None:
     """The decision in force; None where medloop recorded none, or the status was changed by other means since."""
-    found = next((d for d in decisions_of(package) if d.identifier == _named(package)), None)
-    return found if found and found.status == package.get("ModelApprovalStatus") else None
+    decision = next((d for d in decisions_of(package) if d.identifier == _named(package)), None)
+    return decision if decision and decision.status == package.get("ModelApprovalStatus") else None
 
 
 def is_decision_entry(key: str) -> bool:
@@ -141,23 +141,23 @@ def record(sagemaker: SageMakerClient, package: Mapping[str, Any], decision: Dec
         _write(sagemaker, now, decision, standing)
         now = sagemaker.describe_model_package(ModelPackageName=arn)
         present = decisions_of(now)
-        others = [d for d in present if d.identifier not in known | {decision.identifier}]
+        simultaneous = [d for d in present if d.identifier not in known | {decision.identifier}]
         if decision not in present:  # Another write, by a service that replaces entries, took ours away.
             continue
-        standing = _standing(decision, others, now)
+        standing = _standing(decision, simultaneous, now)
         if now.get("ModelApprovalStatus") == standing.status and _named(now) == standing.identifier:
-            return RecordedDecision(decision, standing, tuple(others))
+            return RecordedDecision(decision, standing, tuple(simultaneous))
     raise UserError(f"{arn} is being decided upon by others; look with `medloop models show`, then try again")
 
 
-def _standing(decision: Decision, others: list[Decision], package: Mapping[str, Any]) -> Decision:
+def _standing(decision: Decision, simultaneous: list[Decision], package: Mapping[str, Any]) -> Decision:
     """The decision in force.
 
     A decision that a later one knew and replaced is not. Of the others a rejection precedes an approval; of equals, the
     one that the version itself names.
     """
-    replaced = {d.after for d in (decision, *others)}
-    candidates = [d for d in (decision, *others) if d.identifier not in replaced]
+    replaced = {d.after for d in (decision, *simultaneous)}
+    candidates = [d for d in (decision, *simultaneous) if d.identifier not in replaced]
     candidates = [d for d in candidates if d.status == "Rejected"] or candidates
     named = _named(package)
     return next((d for d in candidates if d.identifier == named), max(candidates, key=lambda d: d.identifier))

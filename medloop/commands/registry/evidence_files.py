@@ -98,10 +98,10 @@ def modified_at(target: Target, uri: str) -> datetime:
 
     bucket, key = split_s3_uri(uri)
     try:
-        found: datetime = target.boto.client("s3").head_object(Bucket=bucket, Key=key)["LastModified"]
+        modified: datetime = target.boto.client("s3").head_object(Bucket=bucket, Key=key)["LastModified"]
     except ClientError as error:
         raise UserError(f"{uri}: can't be read ({code_of(error)}), so its age is unknown") from None
-    return found
+    return modified
 
 
 def code_of(error: ClientError) -> str:

@@ -242,8 +242,9 @@ def _show(out: Console, document: dict[str, Any]) -> None:
     print_table(out, ("", ""), [*facts, *sorted(document["metadata"].items())])
     if document["decisions"] or document["approval_description"]:
         _section(out, "decisions")
-        for said in document["decisions"]:
-            print_line(out, f"{said['at']:%Y-%m-%d %H:%M:%S} UTC  {said['status']} by {said['by']}: {said['reason']}")
+        for decision in document["decisions"]:
+            at, status, by, reason = (decision[key] for key in ("at", "status", "by", "reason"))
+            print_line(out, f"{at:%Y-%m-%d %H:%M:%S} UTC  {status} by {by}: {reason}")
         if not document["decisions"]:
             print_line(out, document["approval_description"])
     if document["card"]:

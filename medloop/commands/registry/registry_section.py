@@ -75,10 +75,10 @@ def registry_section(target: Target, package: Mapping[str, Any], digest: str) ->
 
 def insert_section(page: str, html: str) -> str:
     """The report with the part put in: at the marker, or else at the end of what it shows."""
-    for place, put in ((MARKER, html), ("</main>", f"{html}</main>"), ("</body>", f"{html}</body>")):
-        before, found, after = page.rpartition(place) if place != MARKER else page.partition(place)
-        if found:
-            return f"{before}{put}{after}"
+    for anchor, replacement in ((MARKER, html), ("</main>", f"{html}</main>"), ("</body>", f"{html}</body>")):
+        before, separator, after = page.rpartition(anchor) if anchor != MARKER else page.partition(anchor)
+        if separator:
+            return f"{before}{replacement}{after}"
     return page + html
 
 
@@ -109,23 +109,23 @@ def _execution(target: Target, arn: str) -> tuple[Rows, list[tuple[str, ...]]]:
         return [("execution", "none is recorded")], []
     sagemaker = target.boto.client("sagemaker")
     try:
-        began, found = started_by(sagemaker, arn), read_execution(sagemaker, arn)
-        jobs = [job for step in found.steps for job in _job(sagemaker, target.name, step)]
+        person, execution = started_by(sagemaker, arn), read_execution(sagemaker, arn)
+        jobs = [job for step in execution.steps for job in _job(sagemaker, target.name, step)]
     except (ClientError, UserError) as error:
-        why = code_of(error) if isinstance(error, ClientError) else str(error)
-        return [("execution", arn), ("not readable", why)], []
+        reason = code_of(error) if isinstance(error, ClientError) else str(error)
+        return [("execution", arn), ("not readable", reason)], []
     facts = [
         ("execution", arn),
-        ("started by", began.shown if began else "not recorded"),
-        ("started", _when(found.started)),
-        ("ended", _when(found.ended)),
-        ("took", duration(found.seconds)),
-        ("status", found.status),
+        ("started by", person.shown if person else "not recorded"),
+        ("started", _when(execution.started)),
+        ("ended", _when(execution.ended)),
+        ("took", duration(execution.seconds)),
+        ("status", execution.status),
     ]
     return facts, jobs
 
 
-def _job(sagemaker: SageMakerClient, place: str, step: ExecutionStep) -> list[tuple[str, ...]]:
+def _job(sagemaker: SageMakerClient, target_name: str, step: ExecutionStep) -> list[tuple[str, ...]]:
     if step.job is None:
         return []
     tuning = read_tuning(sagemaker, step.name, step.job) if step.job.type.trials else None
@@ -133,7 +133,7 @@ def _job(sagemaker: SageMakerClient, place: str, step: ExecutionStep) -> list[tu
     if spent is None:
         return []
     cost = "not known" if spent.usd is None else f"{spent.usd:,.2f} USD"
-    cost = "nothing" if place == "local" else cost
+    cost = "nothing" if target_name == "local" else cost
     return [(spent.step, spent.machines, duration(step.seconds), cost, spent.remark)]
 
 
@@ -142,8 +142,8 @@ def _card(package: Mapping[str, Any]) -> Rows:
     card = read_card(package)
     if card is None:
         return [("model card", "the version has none")]
-    said = required_fields_of(card["content"])
-    rows = [(name.replace("_", " "), said.get(name, "not stated")) for name in REQUIRED_CARD_FIELDS]
+    stated = required_fields_of(card["content"])
+    rows = [(name.replace("_", " "), stated.get(name, "not stated")) for name in REQUIRED_CARD_FIELDS]
     known = {name.replace("_", " ") for name in REQUIRED_CARD_FIELDS} | {"intended uses"}
     people = ("use", "business", "also")
     rest = card_rows(card["content"])

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import ModelPackageSummaryTypeDef
 
 
-def find_model(sagemaker: SageMakerClient, wanted: str) -> str:
+def find_model(sagemaker: SageMakerClient, model: str) -> str:
     """The ARN of a model package given as ARN, `GROUP/N` or `GROUP` (its newest version).
 
     Raises:
         UserError: There is no such version.
     """
-    if wanted.startswith("arn:"):
-        return wanted
-    group, _, version = wanted.partition("/")
+    if model.startswith("arn:"):
+        return model
+    group, _, version = model.partition("/")
     versions = list_versions(sagemaker, group)
-    for found in versions:
-        if not version or str(found.get("ModelPackageVersion")) == version:
-            return str(found["ModelPackageArn"])
-    raise UserError(f"there is no model {wanted!r}; `medloop models list` shows those there are")
+    for summary in versions:
+        if not version or str(summary.get("ModelPackageVersion")) == version:
+            return str(summary["ModelPackageArn"])
+    raise UserError(f"there is no model {model!r}; `medloop models list` shows those there are")
 
 
 def list_groups(sagemaker: SageMakerClient) -> list[str]:

@@ -186,7 +186,7 @@ def test_rejection_over_an_unknown_approval_says_so(desk: Desk) -> None:
     )
 
     assert outcome.current == outcome.decision
-    assert [other.who for other in outcome.others] == ["a"]
+    assert [decision.who for decision in outcome.simultaneous] == ["a"]
     assert desk.package(arn)["ModelApprovalStatus"] == "Rejected"
 
 
