@@ -185,7 +185,7 @@ def read_execution(sagemaker: SageMakerClient, arn: str) -> Execution:
         status=status,
         started=started,
         ended=ended,
-        seconds=_seconds(started, ended) or 0.0,
+        seconds=seconds_between(started, ended) or 0.0,
         reason=response.get("FailureReason", ""),
         parameters=read_parameters(sagemaker, arn),
         steps=sorted(steps, key=lambda s: (s.started is None, s.started or started)),
@@ -211,7 +211,7 @@ def _step(raw: Mapping[str, Any]) -> ExecutionStep:
         status=raw["StepStatus"],
         started=started,
         ended=ended,
-        seconds=_seconds(started, ended),
+        seconds=seconds_between(started, ended),
         reason=raw.get("FailureReason", ""),
         outcome=str(described.get("Outcome", "")),
         cached="CacheHitResult" in raw,
@@ -224,8 +224,9 @@ def _step(raw: Mapping[str, Any]) -> ExecutionStep:
     )
 
 
-def _seconds(started: datetime | None, ended: datetime | None) -> float | None:
-    return None if started is None else ((ended or datetime.now(UTC)) - started).total_seconds()
+def seconds_between(started: datetime | None, ended: datetime | None) -> float | None:
+    """The seconds from a start to its end, or until now; None without a start, 0 if the clock was set back since."""
+    return None if started is None else max(0.0, ((ended or datetime.now(UTC)) - started).total_seconds())
 
 
 def describe_job(sagemaker: SageMakerClient, job: StepJob) -> dict[str, Any]:

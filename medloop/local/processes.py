@@ -1,8 +1,7 @@
-"""Processes: how every one of them is started, known by more than its number, and ended.
+"""Processes: how every one of them is started, known by more than its number (`process_identity`), and ended.
 
-A process id is used again by the system; together with its start time it names one process only. A job's processes
-share a session (and so a process group) and carry the job's own ML_ROOT in their environment, which finds those that
-left it.
+A job's processes share a session (and so a process group) and carry the job's own ML_ROOT in their environment, which
+finds those that left it.
 """
 
 from __future__ import annotations
@@ -14,27 +13,22 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import psutil
 
 import medloop
+from medloop.local.process_identity import RUNNER, TABLE, Identity, name_lock, open_lock
 from medloop.local.state.home import HOME_VARIABLE, Home
 
-Identity = dict[str, Any]
-RUNNER = "medloop.local.runner"
-"""The module of every detached process."""
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def identity(pid: int) -> Identity:
-    """The record of a process: `{"pid", "started"}`; of one already gone, started is 0."""
-    try:
-        return {"pid": pid, "started": psutil.Process(pid).create_time()}
-    except psutil.NoSuchProcess:
-        return {"pid": pid, "started": 0.0}
+    """The record of a process; see `process_identity`."""
+    return TABLE.identity(pid)
 
 
 def own_identity() -> Identity:
@@ -42,20 +36,14 @@ def own_identity() -> Identity:
     return identity(os.getpid())
 
 
-def alive(process: Identity | None) -> bool:
-    """True if this very process still runs (a zombie doesn't)."""
-    if not process:
-        return False
-    try:
-        running = psutil.Process(process["pid"])
-        return bool(abs(running.create_time() - process["started"]) < 0.05 and running.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+def alive(process: Identity | None, home: Home) -> bool:
+    """True if this very process of a home still runs (a zombie doesn't)."""
+    return TABLE.is_alive(process, home)
 
 
 def signal_group(leader: Identity | None, number: int) -> None:
     """Send a signal to the process group that a living leader heads."""
-    if leader and alive(leader):
+    if leader and TABLE.is_visible(leader):
         signal_own_group(leader["pid"], number)
 
 
@@ -89,6 +77,7 @@ def start(
     env: dict[str, str],
     output: int | IO[bytes] = subprocess.PIPE,
     with_parent: bool = False,
+    inherited: tuple[int, ...] = (),
 ) -> subprocess.Popen[str]:
     """Start a process in a session of its own, without input: Ctrl-C in the terminal doesn't reach it.
 
@@ -98,6 +87,7 @@ def start(
         env: Its whole environment.
         output: Where what it prints goes, errors as well: a pipe of text by default.
         with_parent: Whether the system kills it when the thread that started it ends, even by SIGKILL.
+        inherited: File descriptors that it keeps open.
 
     Raises:
         OSError: The program can't be started.
@@ -114,6 +104,7 @@ def start(
         errors="replace",
         start_new_session=True,
         preexec_fn=_die_with_parent if with_parent else None,
+        pass_fds=inherited,
     )
 
 
@@ -126,9 +117,11 @@ def start_detached(home: Home, resource: str) -> Identity:
     path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
     env = {**os.environ, HOME_VARIABLE: str(home.root), "PYTHONPATH": path}
     log = home.folder("engines") / f"{resource.rpartition('/')[2]}.log"
-    with log.open("ab") as output:
-        process = start([sys.executable, "-m", RUNNER, resource], cwd=home.root, env=env, output=output)
-    started = identity(process.pid)
+    with log.open("ab") as output, open_lock(home) as lock:
+        argv = [sys.executable, "-m", RUNNER, resource]
+        process = start(argv, cwd=home.root, env=env, output=output, inherited=(lock.fileno(),))
+        started = identity(process.pid)
+        name_lock(lock, started, home)
     # Detached on purpose: without this, Popen's destructor warns that the child still runs.
     process.returncode = 0
     return started

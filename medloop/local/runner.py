@@ -7,7 +7,6 @@ dies in between leaves neither. SIGTERM asks it to stop.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ from medloop.local.hosting.supervisor import Supervisor
 from medloop.local.hosting.transform import run_transform
 from medloop.local.jobs.job import PROCESSING, TRAINING, TRANSFORM, Job, JobKind
 from medloop.local.jobs.running import run_job
+from medloop.local.process_identity import is_own
 from medloop.local.state.backend import Backend
 from medloop.local.state.store import Table
 from medloop.local.tuning.running import run_tuning
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
 def _is_ours(backend: Backend, work: Work, key: str) -> bool:
     with backend.store.read() as read:
         record = read.get(work.table, key)
-    return record is not None and record[work.process]["pid"] == os.getpid()
+    return record is not None and is_own(record[work.process])
 
 
 def _wait(recorded: Callable[[], bool]) -> bool:

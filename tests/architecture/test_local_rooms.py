@@ -9,7 +9,8 @@ from tests.architecture.source import ROOT, neighbours, python_files
 
 LOCAL = ROOT / "medloop" / "local"
 ROOMS = (
-    *("errors.py", "requests.py", "state", "processes.py", "functions", "jobs", "tuning", "hosting", "engine"),
+    *("errors.py", "requests.py", "state", "process_identity.py", "processes.py", "functions", "jobs", "tuning"),
+    *("hosting", "engine"),
     *("api", "session.py", "runner.py", "function_runner.py"),
 )
 """Folders and files below `medloop/local`, each after those that it imports."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from medloop.commands.execution.step_facts import instances
 from medloop.commands.execution.trials import TuningTrials
-from medloop.commands.execution_status import Execution, ExecutionStep, StepJob, describe_job
+from medloop.commands.execution_status import Execution, ExecutionStep, StepJob, describe_job, seconds_between
 from medloop.commands.output import duration
 from medloop.definition.cost import HOURS_A_MONTH, CostLine, Prices, load_prices, price_definition
 from medloop.definition.read import Definition
@@ -138,9 +137,8 @@ def _billed_trials(
 ) -> tuple[float | None, str]:
     """Return billed seconds of all trials and a remark."""
     if not job.get("TrainingJobDefinition", {}).get("EnableManagedSpotTraining"):
-        now = datetime.now(UTC)
         begun = [(trial.started, trial.seconds) for trial in tuning.trials if trial.started]
-        ran = [(now - started).total_seconds() if seconds is None else seconds for started, seconds in begun]
+        ran = [seconds_between(started, None) or 0.0 if seconds is None else seconds for started, seconds in begun]
         return sum(ran), f"{len(ran)} jobs"
     described = [describe_job(sagemaker, StepJob("training", trial.job, "")) for trial in tuning.trials]
     known = [item for item in described if "BillableTimeInSeconds" in item]
@@ -154,6 +152,4 @@ def _billed_trials(
 def _between(job: Mapping[str, Any], kind: JobType) -> float:
     """Return the seconds from a job's start to its end, or until now; 0 if it did not start."""
     started, ended = job.get(f"{kind.time_prefix}StartTime"), job.get(f"{kind.time_prefix}EndTime")
-    if started is None:
-        return 0.0
-    return float(((ended or datetime.now(UTC)) - started).total_seconds())
+    return seconds_between(started, ended) or 0.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from medloop.commands.execution_status import Execution, StepJob
+from medloop.commands.execution_status import Execution, StepJob, seconds_between
 from medloop.commands.output import duration
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _trial(tuning: str, raw: HyperParameterTrainingJobSummaryTypeDef, best: str 
         hyperparameters=dict(raw.get("TunedHyperParameters", {})),
         objective=None if value is None else float(value),
         started=started,
-        seconds=(ended - started).total_seconds() if started and ended else None,
+        seconds=seconds_between(started, ended) if started and ended else None,
         best=name == best,
         reason=raw.get("FailureReason", ""),
     )

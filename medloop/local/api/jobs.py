@@ -8,7 +8,8 @@ from functools import partial
 from medloop.local.api.paging import page_of_records
 from medloop.local.errors import invalid
 from medloop.local.jobs.job import ENDED, TRAINING, Job, JobKind, create_job
-from medloop.local.processes import Identity, start_detached
+from medloop.local.process_identity import Identity
+from medloop.local.processes import start_detached
 from medloop.local.state.backend import Backend
 from medloop.local.state.store import Document, Transaction, pick
 from medloop.local.state.tags import put_tags

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import uuid
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from medloop.local.hosting import calls
 from medloop.local.hosting.calls import MAX_BODY, MAX_SERVERLESS_BODY, runtime_error
 from medloop.local.hosting.queue import DEFAULT_SECONDS, DEFAULT_TTL, Queue
 from medloop.local.hosting.queue import MAX_BODY as MAX_ASYNC_BODY
+from medloop.local.process_identity import make_deadline
 from medloop.local.state.backend import Backend
 from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
@@ -62,7 +62,7 @@ def invoke_async(backend: Backend, params: Document) -> Document:
             "failure": failure,
             "headers": _headers(params),
             "seconds": params.get("InvocationTimeoutSeconds", DEFAULT_SECONDS),
-            "expires": time.time() + params.get("RequestTTLSeconds", DEFAULT_TTL),
+            **make_deadline(params.get("RequestTTLSeconds", DEFAULT_TTL)),
         }
     )
     response = {"InferenceId": identifier, "OutputLocation": output}

@@ -61,7 +61,7 @@ def reap(backend: Backend, document: Document) -> Document:
 
     Its jobs come first, so that a reader that dies half-way leaves the rest to the next one.
     """
-    if document["PipelineExecutionStatus"] not in RUNNING or processes.alive(document["_engine"]):
+    if document["PipelineExecutionStatus"] not in RUNNING or processes.alive(document["_engine"], backend.home):
         return document
     arn = document["PipelineExecutionArn"]
     for kind, handle in _HANDLES.items():

@@ -107,7 +107,7 @@ def send(
         plan = _choose(record["_plan"], variant)
         chosen = plan["variant"]["VariantName"]
         address = record["_processes"].get(chosen)
-        if address and processes.alive(address["process"]):
+        if address and processes.alive(address["process"], backend.home):
             with ExitStack() as locks, suppress(NotSentError):
                 _hold(locks, backend, name, plan, address)
                 return _checked(

@@ -11,6 +11,7 @@ from typing import Any
 
 from medloop.local import processes
 from medloop.local.errors import check_name, invalid
+from medloop.local.process_identity import Identity
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
 from medloop.local.state.models import MAX_NAME, read_model, read_resource
@@ -74,7 +75,7 @@ def read_config(transaction: Transaction, name: str) -> Document:
     return read_resource(transaction, Table.ENDPOINT_CONFIGS, name, "endpoint configuration", "endpoint-config")
 
 
-def create_endpoint(write: Transaction, request: Document, start: Callable[[], processes.Identity]) -> Document:
+def create_endpoint(write: Transaction, request: Document, start: Callable[[], Identity]) -> Document:
     """Record a new endpoint.
 
     Args:
@@ -156,18 +157,18 @@ def endpoint_arn(name: str) -> str:
 
 def revive(backend: Backend, document: Document) -> Document:
     """Start the supervisor of an endpoint that should have one again, if it is dead."""
-    if document["EndpointStatus"] == "Failed" or processes.alive(document["_supervisor"]):
+    if document["EndpointStatus"] == "Failed" or processes.alive(document["_supervisor"], backend.home):
         return document
     with backend.store.write() as write:
         current = write.get(Table.ENDPOINTS, document["EndpointName"])
-        if current is None or processes.alive(current["_supervisor"]):  # another reader was first
+        if current is None or processes.alive(current["_supervisor"], backend.home):  # another reader was first
             return current or document
         current["_supervisor"] = start_supervisor(backend, current["EndpointName"])
         write.put(Table.ENDPOINTS, current["EndpointName"], current)
     return current
 
 
-def start_supervisor(backend: Backend, name: str) -> processes.Identity:
+def start_supervisor(backend: Backend, name: str) -> Identity:
     """Start an endpoint's supervisor; it waits until it finds itself in the record."""
     return processes.start_detached(backend.home, f"endpoint/{name}")
 

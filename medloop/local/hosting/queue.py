@@ -15,6 +15,7 @@ from pathlib import Path
 
 from medloop.local.errors import ServiceError
 from medloop.local.hosting import calls
+from medloop.local.process_identity import is_past
 from medloop.local.state.backend import Backend
 from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
@@ -36,7 +37,7 @@ class Queue:
         self.running: dict[str, threading.Thread] = {}
 
     def put(self, request: Document) -> None:
-        """Add a request: `input`, `output`, `failure`, `headers`, `seconds`, `expires`."""
+        """Add a request: `input`, `output`, `failure`, `headers`, `seconds`, and the deadline."""
         folder = self.backend.home.folder("queues", self.name)
         temporary = self.backend.home.folder("tmp") / uuid.uuid4().hex
         temporary.write_text(json.dumps(request), encoding="utf-8")
@@ -76,7 +77,7 @@ class Queue:
         path.unlink(missing_ok=True)
 
     def _send(self, request: Document) -> bytes:
-        if time.time() > request["expires"]:
+        if is_past(request):
             raise ServiceError("ModelError", "The request expired in the queue (RequestTTLSeconds)")
         body = self.backend.objects.read(request["input"])
         headers: Mapping[str, str] = request["headers"]

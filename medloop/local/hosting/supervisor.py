@@ -7,7 +7,6 @@ record, so that another supervisor takes over when it is killed; the containers 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from contextlib import suppress
@@ -19,6 +18,7 @@ from medloop.local.hosting.calls import LOG_GROUP
 from medloop.local.hosting.container import Container, GivenUpError, clear_endpoint
 from medloop.local.hosting.queue import Queue
 from medloop.local.jobs.folders import Folder
+from medloop.local.process_identity import is_own
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id
 from medloop.local.state.log_streams import LogStream
@@ -64,7 +64,7 @@ class Supervisor:
         """The endpoint's record, as long as it is this process's to follow."""
         with self.backend.store.read() as read:
             record = read.get(Table.ENDPOINTS, self.name)
-        return record if record is not None and record["_supervisor"]["pid"] == os.getpid() else None
+        return record if record is not None and is_own(record["_supervisor"]) else None
 
     def _rest(self) -> None:
         """Wait for something to do; reading records is expensive, so they are read when their file has changed."""
@@ -190,7 +190,7 @@ class Supervisor:
         """Change the record; False when it is no longer this process's."""
         with self.backend.store.write() as write:
             record = write.get(Table.ENDPOINTS, self.name)
-            if record is None or record["_supervisor"]["pid"] != os.getpid():
+            if record is None or not is_own(record["_supervisor"]):
                 return False
             if fields.get("EndpointStatus") == "InService":
                 record.pop("FailureReason", None)
@@ -206,6 +206,6 @@ class Supervisor:
         clear_endpoint(self.folder)
         with self.backend.store.write() as write:
             record = write.get(Table.ENDPOINTS, self.name)
-            if record is not None and record["_supervisor"]["pid"] == os.getpid():
+            if record is not None and is_own(record["_supervisor"]):
                 write.delete(Table.ENDPOINTS, self.name)
                 write.delete(Table.TAGS, record["EndpointArn"])

@@ -18,6 +18,7 @@ from medloop.definition.step_types import PROCESSING_JOB, TRAINING_JOB, TRANSFOR
 from medloop.local import processes
 from medloop.local.errors import INTERNAL, check_name, in_use, invalid, not_found
 from medloop.local.jobs.folders import Folder
+from medloop.local.process_identity import Identity
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
 from medloop.local.state.log_streams import LogStream
@@ -125,7 +126,7 @@ class Job:
         """
         if document[self.kind.status] in ENDED and not self.folder.root.exists():
             return document
-        if processes.alive(document["_supervisor"]):
+        if processes.alive(document["_supervisor"], self.backend.home):
             return document
         document = self.read()  # the supervisor may have changed it before it died
         processes.signal_group(document.get("_process"), signal.SIGKILL)
@@ -145,9 +146,7 @@ class Job:
                 self.backend.objects.withdraw(bucket, key, fingerprint)
 
 
-def create_job(
-    write: Transaction, kind: JobKind, request: Document, start: Callable[[], processes.Identity]
-) -> Document:
+def create_job(write: Transaction, kind: JobKind, request: Document, start: Callable[[], Identity]) -> Document:
     """Record a new job.
 
     Args:
@@ -216,7 +215,9 @@ def num_running(backend: Backend) -> int:
     """The number of jobs that run under this home."""
     with backend.store.read() as transaction:
         jobs = [(kind, job) for kind in KINDS for job in transaction.select(kind.table)]
-    return sum(job[kind.status] not in ENDED and processes.alive(job["_supervisor"]) for kind, job in jobs)
+    return sum(
+        job[kind.status] not in ENDED and processes.alive(job["_supervisor"], backend.home) for kind, job in jobs
+    )
 
 
 def _transition(status: str, time: float) -> Document:

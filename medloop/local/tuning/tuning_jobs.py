@@ -11,6 +11,7 @@ from collections.abc import Callable
 from medloop.local import processes
 from medloop.local.errors import check_name, in_use, invalid
 from medloop.local.jobs.job import ENDED, ENGINE_DIED, TRAINING, TUNING, Job, JobKind, read_job
+from medloop.local.process_identity import Identity
 from medloop.local.requests import check_request
 from medloop.local.state.home import now
 from medloop.local.state.store import Document, Table, Transaction, pick
@@ -29,7 +30,7 @@ _MAX_SUMMARIES = 50
 _UNSUPPORTED_IN_DEFINITION = ("HyperParameterTuningResourceConfig",)
 
 
-def create(write: Transaction, _: JobKind, request: Document, start: Callable[[], processes.Identity]) -> Document:
+def create(write: Transaction, _: JobKind, request: Document, start: Callable[[], Identity]) -> Document:
     """Record a new tuning job.
 
     Args:
@@ -89,7 +90,7 @@ class TuningJob(Job):
 
     def reap(self, document: Document) -> Document:
         """End it when its process is gone, its trials first."""
-        if document[STATUS] in ENDED or processes.alive(document["_supervisor"]):
+        if document[STATUS] in ENDED or processes.alive(document["_supervisor"], self.backend.home):
             return document
         with self.backend.store.read() as transaction:
             left = trials(transaction, self.name)

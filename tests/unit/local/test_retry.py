@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from medloop.local.processes import alive, identity
-from medloop.local.state.home import BUCKET, ROLE_ARN
+from medloop.local.state.home import BUCKET, ROLE_ARN, Home
 from tests.unit.local.conftest import wait_until
 from tests.unit.local.steps import compare, condition, fail, processing, register, training
 from tests.unit.local.test_engine import engine_of
@@ -156,7 +156,7 @@ def test_killed_and_stopped_executions_go_on(local: Any) -> None:
     wait_until(lambda: states(local, arn).get("Train") == "Executing" and processes_of(local))
     engine = identity(engine_of(local))
     os.kill(engine["pid"], signal.SIGKILL)
-    wait_until(lambda: not alive(engine))  # a killed process is there for a moment still
+    wait_until(lambda: not alive(engine, Home(local.home)))  # a killed process is there for a moment still
     retry(local, arn)  # before anyone has looked
     wait_until(lambda: states(local, arn).get("Train") == "Executing" and processes_of(local))
     assert local.describe(arn)["PipelineExecutionStatus"] == "Executing"
