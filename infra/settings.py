@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from infra.names import list_pipelines
+from medloop.cloud.layout import MAX_PROJECT, PROJECT_PATTERN
 from medloop.documents.reading import first_problem
 from medloop.errors import SettingError
 from medloop.yaml_text import read_yaml
@@ -71,7 +73,8 @@ class ScheduleSettings(Section):
     """A schedule that comes with the stack; `medloop schedules create` makes others."""
 
     name: str = Field(pattern=r"^[0-9a-zA-Z_.-]{1,50}$")
-    pipeline: Literal["classification", "segmentation"]
+    pipeline: str
+    """`classification` or `segmentation`, with `-<project>` for a project's pipeline."""
     data: str = Field(max_length=255, pattern=r"^s3://[\w.:/=+@-]+/$")
     """The data set's prefix, with a slash at its end."""
     expression: str = Field(pattern=r"^(rate|cron|at)\(.+\)$")
@@ -142,6 +145,21 @@ class Settings(Section):
     scheduling: SchedulingSettings = SchedulingSettings()
     deployment: DeploymentSettings = DeploymentSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    projects: list[Annotated[str, Field(pattern=PROJECT_PATTERN, min_length=1, max_length=MAX_PROJECT)]] = []
+    """Projects of the users: each has for both tasks a pipeline, a model group, an endpoint and alarms of its own
+    (`medloop pipelines upsert segmentation --project prostate`)."""
+
+    @model_validator(mode="after")
+    def _schedules_start_known_pipelines(self) -> Self:
+        known = list_pipelines(self.projects)
+        for number, schedule in enumerate(self.scheduling.schedules):
+            if schedule.pipeline not in known:
+                raise ValueError(
+                    f"scheduling.schedules.{number}.pipeline: {schedule.pipeline!r} is none of {', '.join(known)}"
+                )
+        if len(set(self.projects)) < len(self.projects):
+            raise ValueError("projects: a name is there twice; remove one")
+        return self
 
     @model_validator(mode="after")
     def _jobs_reach_mlflow(self) -> Self:

@@ -18,8 +18,9 @@ from infra.images.repositories import Images
 from infra.monitoring.construct import Monitoring
 from infra.monitoring.notifications import Notifications
 from infra.names import STACK_NAME as STACK_NAME
+from infra.names import list_pipelines
 from infra.network.vpc import Network
-from infra.registry.groups import TASKS, Registry
+from infra.registry.groups import Registry
 from infra.scheduling.construct import RULE as NEW_DATA
 from infra.scheduling.construct import Scheduling
 from infra.settings import Settings
@@ -81,7 +82,8 @@ class MedloopStack(cdk.Stack):
             security_group=self.network.security_group,
         )
         self.images = Images(self, "Images", keys=self.keys, keep=settings.storage.keep_on_destroy)
-        self.registry = Registry(self, "Registry")
+        self.pipelines = list_pipelines(settings.projects)
+        self.registry = Registry(self, "Registry", projects=settings.projects)
         self.tracking = Tracking(self, "Tracking", settings=settings.tracking, storage=self.storage)
         self.execution = Execution(
             self,
@@ -91,7 +93,7 @@ class MedloopStack(cdk.Stack):
             images=self.images,
             tracking=self.tracking,
             access=settings.access,
-            pipelines=TASKS,
+            pipelines=self.pipelines,
             groups=self.registry.groups,
             around=self.around,
         )
@@ -114,7 +116,7 @@ class MedloopStack(cdk.Stack):
         return Scheduling(
             self,
             "Scheduling",
-            pipelines=TASKS,
+            pipelines=self.pipelines,
             schedules=self.settings.scheduling.schedules,
             data_bucket=self.storage.data,
             artefact_bucket=self.storage.artefacts,
@@ -159,7 +161,7 @@ class MedloopStack(cdk.Stack):
         return Monitoring(
             self,
             "Monitoring",
-            pipelines=TASKS,
+            pipelines=self.pipelines,
             groups=self.registry.groups,
             endpoints=self.registry.groups,
             machines=failures,
@@ -168,7 +170,7 @@ class MedloopStack(cdk.Stack):
             dead_letters=self.notifications.dead_letters,
             rules=[CHECK_RULE, DECISIONS, NEW_DATA],
             limits=self.settings.monitoring,
-            tags={TAG[0]: [TAG[1]], JOB_TAG: TASKS},
+            tags={TAG[0]: [TAG[1]], JOB_TAG: self.pipelines},
             key=self.keys.logs,
             trail_bucket=self.storage.logs,
             watched_buckets=[self.storage.data, self.storage.artefacts],

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medloop.cloud.layout import group_name, pipeline_name
 from medloop.documents.reading import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
@@ -114,6 +115,21 @@ class Resolved:
     def facts(self) -> Facts:
         """Facts that follow from the settings."""
         return self.spec.facts(self.settings)
+
+    @property
+    def project(self) -> str:
+        """The user's project; empty: none."""
+        return str(getattr(self.settings, "project", ""))
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline's name on the target."""
+        return pipeline_name(self.spec.name, self.project)
+
+    @property
+    def group(self) -> str:
+        """The model group in which versions are registered."""
+        return group_name(self.spec.task, self.project)
 
 
 def list_pipelines() -> list[str]:

@@ -49,7 +49,7 @@ def champion_step(context: Context, settings: ChampionSettings, split: Processin
         description="Find the newest Approved version, which the candidate is compared with.",
         lambda_func=Lambda(function_arn=_function_arn(context, settings)),
         inputs={
-            "group": f"medloop-{context.task}",
+            "group": context.group,
             "model": model,
             "split": output_uri(split, "split"),
             "none": f"{bucket}/{NO_MODEL}",

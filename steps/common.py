@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from medloop.cloud.images import image_uri
+from medloop.cloud.layout import MAX_PROJECT, PROJECT_PATTERN, group_name, pipeline_name
 from medloop.settings import RunParameter, setting_value
 from steps.base import InstanceType as InstanceType
 from steps.base import S3Uri as S3Uri
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from medloop.cloud.target import Target
 
+ProjectName = Annotated[str, Field(pattern=PROJECT_PATTERN, max_length=MAX_PROJECT)]
 MAX_ATTEMPTS = 3
 """Attempts of a step when the service fails, not our code."""
 
@@ -44,6 +46,9 @@ class ProcessingResources(Settings):
 class PipelineSettings(Settings):
     """Settings of every pipeline, in addition to those of its steps."""
 
+    project: ProjectName = ""
+    """What the model is for, such as `prostate`: pipeline, model group, champion and endpoint of its own. Locally the
+    default is the data set's name."""
     cache_days: int = Field(default=30, ge=0, le=365)
     """Days for which the result of an equal earlier step is reused; 0 runs every step each time."""
     tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=40)
@@ -52,6 +57,17 @@ class PipelineSettings(Settings):
     tracking: TrackingSettings = TrackingSettings()
     smoke: bool = False
     """Override the sizes of every preset: a complete run in a minute or two, without a useful model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_endpoint(cls, values: Any) -> Any:
+        """Name a project's endpoint after the project, unless the settings name it."""
+        if "deploy" not in cls.model_fields or not isinstance(values, dict) or not values.get("project"):
+            return values
+        deploy, default = values.get("deploy", {}), cls.model_fields["deploy"].default.endpoint_name
+        if not isinstance(deploy, dict) or "endpoint_name" in deploy:
+            return values
+        return values | {"deploy": deploy | {"endpoint_name": f"{default}-{values['project']}"}}
 
     @model_validator(mode="after")
     def _isolated_jobs_track_nothing_far(self) -> Self:
@@ -65,6 +81,7 @@ class Context:
     """A build's context, passed to each of its steps."""
 
     pipeline: str
+    """Its name on the target."""
     task: Literal["classification", "segmentation"]
     target: Target
     session: PipelineSession
@@ -83,7 +100,12 @@ class Context:
         """Start a build: open the SDK's session and make the pipeline's parameters."""
         session = target.pipeline_session()  # First: importing the SDK needs the region that this sets.
         made = {parameter.name: _make_parameter(parameter, settings) for parameter in parameters}
-        return cls(name, task, target, session, made, settings)
+        return cls(pipeline_name(name, settings.project), task, target, session, made, settings)
+
+    @property
+    def group(self) -> str:
+        """The project's model group."""
+        return group_name(self.task, self.settings.project)
 
     def pipeline_of(self, steps: Sequence[Step]) -> Pipeline:
         """The SDK's pipeline of these steps; no experiment, whose default asks for permissions that nothing needs."""

@@ -107,7 +107,7 @@ def deploy_steps(context: Context, settings: DeploySettings, model: Any) -> list
 
     hosting = settings.hosting(context.settings.network)
     made = _model_step(context, hosting, model)
-    name = Join(on="-", values=[f"medloop-{context.task}", ExecutionVariables.PIPELINE_EXECUTION_ID])
+    name = Join(on="-", values=[context.group, ExecutionVariables.PIPELINE_EXECUTION_ID])
     config = _config_step(context, hosting, made, name)
     session = context.session
     endpoint = EndpointStep(

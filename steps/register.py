@@ -51,7 +51,7 @@ def register_step(
     model: Any,
     evaluate: ProcessingStep,
 ) -> ModelStep:
-    """The SDK's step: a model package in the group `medloop-<task>`; `model` is the candidate's model.tar.gz.
+    """The SDK's step: a model package in the project's group; `model` is the candidate's model.tar.gz.
 
     Raises:
         SettingError: A new version is set to Approved, and a required model card field is empty.
@@ -68,7 +68,7 @@ def register_step(
         response_types=RESPONSE_TYPES[context.task],
         inference_instances=list(settings.inference_instances),
         transform_instances=list(settings.transform_instances),
-        model_package_group_name=f"medloop-{context.task}",
+        model_package_group_name=context.group,
         model_metrics=_model_metrics(evaluate),
         customer_metadata_properties=_metadata(context, split, evaluate) | _not_for_approval(settings),
         approval_status=_approval(context, settings),

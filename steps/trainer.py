@@ -182,7 +182,7 @@ def environment(context: Context, settings: TrainSettings, container: str) -> di
     """The training job's environment."""
     variables: dict[str, Any] = {"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)}
     trackers, uri = context.settings.tracking, context.parameters["TrackingUri"]
-    variables |= tracking.environment(trackers, uri, f"medloop-{context.task}", local=context.target.name == "local")
+    variables |= tracking.environment(trackers, uri, context.group, local=context.target.name == "local")
     if settings.mode == "script":
         variables |= script_mode.environment()
     if settings.pip_cache:

@@ -1,12 +1,15 @@
-"""Model package groups: one a task, in which versions wait for a person."""
+"""Model package groups: one a pipeline, in which versions wait for an approver."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-TASKS = ("classification", "segmentation")
+from infra.names import TASKS
+from medloop.cloud.layout import group_name, pipeline_name
 
 
 class Registry(Construct):
@@ -15,17 +18,21 @@ class Registry(Construct):
     Args:
         scope: CDK's parent.
         construct_id: CDK's id.
+        projects: The user's projects.
     """
 
-    def __init__(self, scope: Construct, construct_id: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, projects: Sequence[str]) -> None:
         super().__init__(scope, construct_id)
-        self.groups = [f"medloop-{task}" for task in TASKS]
-        for task, group in zip(TASKS, self.groups, strict=True):
-            made = sagemaker.CfnModelPackageGroup(
-                self,
-                task.title(),
-                model_package_group_name=group,
-                model_package_group_description=f"{task}: versions from medloop's pipeline",
-            )
-            # A group that holds versions can't be deleted, and the versions are evidence.
-            made.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+        self.groups: list[str] = []
+        for project in ("", *projects):
+            for task in TASKS:
+                group = group_name(task, project)
+                made = sagemaker.CfnModelPackageGroup(
+                    self,
+                    pipeline_name(task, project).title().replace("-", ""),
+                    model_package_group_name=group,
+                    model_package_group_description=f"{task}: versions from medloop's pipeline",
+                )
+                # A group that holds versions can't be deleted, and the versions are evidence.
+                made.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+                self.groups.append(group)

@@ -100,11 +100,11 @@ def upsert(target: Target, resolved: Resolved) -> UpsertResult:
         _check_images(target, definition)
         uploaded = [key for key, body in _objects(target) if _put_once(target, key, body)]
         _put_functions(target, definition)
-        _ensure_group(target, f"medloop-{resolved.spec.task}")
-        arn, action, version = _put_pipeline(target, resolved.spec.name, definition)
+        _ensure_group(target, resolved.group)
+        arn, action, version = _put_pipeline(target, resolved.pipeline, definition)
     except (ClientError, BotoCoreError) as error:
-        raise TargetError(f"target {target.name}: pipeline {resolved.spec.name} can't be stored: {error}") from error
-    return UpsertResult(resolved.spec.name, arn, definition, action, version, tuple(uploaded))
+        raise TargetError(f"target {target.name}: pipeline {resolved.pipeline} can't be stored: {error}") from error
+    return UpsertResult(resolved.pipeline, arn, definition, action, version, tuple(uploaded))
 
 
 def stored_definition(target: Target, name: str) -> str | None:

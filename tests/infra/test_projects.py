@@ -1,0 +1,67 @@
+"""Projects of the users: each has its own pipelines, groups, endpoints, alarms and rights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.app import make_app
+from infra.settings import ScheduleSettings, SchedulingSettings, Settings
+from infra.stack import STACK_NAME
+from tests.infra.template import Template
+
+OWN = ScheduleSettings(
+    name="own", pipeline="segmentation-prostate", data="s3://b/raw/segmentation-prostate/a/", expression="rate(7 days)"
+)
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The template with one project and its schedule."""
+    folder = tmp_path_factory.mktemp("assembly")
+    settings = Settings(projects=["prostate"], scheduling=SchedulingSettings(schedules=[OWN]))
+    make_app(settings, outdir=str(folder), validate=False).synth()
+    return dict(json.loads(Path(folder / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")))
+
+
+def test_each_project_has_model_groups_of_its_own(document: dict[str, Any]) -> None:
+    """Two groups without project, two with it."""
+    groups = Template(document).of("AWS::SageMaker::ModelPackageGroup")
+    assert sorted(group["Properties"]["ModelPackageGroupName"] for group in groups.values()) == [
+        *("medloop-classification", "medloop-classification-prostate"),
+        *("medloop-segmentation", "medloop-segmentation-prostate"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pipeline/segmentation-prostate",
+        "model-package/medloop-segmentation-prostate/*",
+        "medloop-segmentation-prostate-failed",
+    ],
+)
+def test_rights_rules_and_alarms_name_the_projects_pipeline(document: dict[str, Any], name: str) -> None:
+    """Roles may use it, decisions count, an alarm watches it."""
+    assert name in json.dumps(document)
+
+
+def test_new_data_of_a_project_start_its_pipeline(document: dict[str, Any]) -> None:
+    """Its raw folder is in the rule."""
+    assert "raw/segmentation-prostate/*/manifest.json" in json.dumps(document)
+
+
+def test_a_schedule_of_an_unknown_pipeline_is_refused() -> None:
+    """The known ones are listed."""
+    with pytest.raises(ValueError, match=r"scheduling.schedules.0.pipeline: 'segmentation-prostate' is none of class"):
+        Settings(scheduling=SchedulingSettings(schedules=[OWN]))
+
+
+@pytest.mark.parametrize("name", ["", "Prostate", "a--b", "-a", "x" * 25])
+def test_names_that_make_no_names_of_resources_are_refused(name: str) -> None:
+    """Lower case, digits, inner hyphens, 24 characters."""
+    with pytest.raises(ValueError, match="projects"):
+        Settings(projects=[name])
