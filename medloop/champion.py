@@ -13,7 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medloop.documents.champion import NO_VERSION, ChampionRequest, ChampionResponse
+from medloop.documents.champion import (
+    CLASSES_DIGEST,
+    NO_VERSION,
+    ChampionRequest,
+    ChampionResponse,
+    digest_of_classes,
+)
 from medloop.documents.file_names import SPLIT_FILE
 from medloop.errors import DataError, TargetError, UserError
 from medloop.s3_uri import split_s3_uri
@@ -34,6 +40,13 @@ class ApprovedVersion:
     arn: str
     model: str
     """s3:// URI of its model.tar.gz."""
+    classes_digest: str | None = None
+    """Digest of the classes that it was trained for; None for a version that was registered without it."""
+
+    def is_comparable(self, candidate: str, classes_digest: str | None) -> bool:
+        """True if it is another model than the candidate, and as far as is recorded for the same classes."""
+        unknown = None in (self.classes_digest, classes_digest)
+        return self.model != candidate and (unknown or self.classes_digest == classes_digest)
 
 
 def respond(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) -> dict[str, str]:
@@ -54,11 +67,12 @@ def respond(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) 
         UserError: `split` or `uses` is no S3 URI.
     """
     request = ChampionRequest.read(event)
-    digest = digest_of_test(_read_split(s3, request.split))
+    split = _read_split(s3, request.split)
+    digest, classes = digest_of_test(split), _classes_digest(split)
     approved = approved_versions(sagemaker, request.group)
     no_version = ApprovedVersion(NO_VERSION, request.none)
-    champion = find_champion(sagemaker, approved, request.model) or no_version
-    first = _first_other(sagemaker, approved, request.model) or no_version
+    champion = find_champion(sagemaker, approved, request.model, classes) or no_version
+    first = _first_comparable(sagemaker, approved, request.model, classes) or no_version
     if first == champion:
         first = no_version
     for version in {champion, first} - {no_version}:
@@ -87,8 +101,10 @@ def approved_versions(sagemaker: SageMakerClient, group: str) -> list[str]:
     return [str(summary["ModelPackageArn"]) for summary in summaries]
 
 
-def find_champion(sagemaker: SageMakerClient, approved: Sequence[str], candidate: str) -> ApprovedVersion | None:
-    """The champion: the newest Approved version whose artefact isn't the candidate's.
+def find_champion(
+    sagemaker: SageMakerClient, approved: Sequence[str], candidate: str, classes_digest: str | None
+) -> ApprovedVersion | None:
+    """The champion: the newest Approved version for the candidate's classes whose artefact isn't the candidate's.
 
     A run that changed nothing gives the artefact of its champion again, so it meets the champion before that one.
 
@@ -96,17 +112,27 @@ def find_champion(sagemaker: SageMakerClient, approved: Sequence[str], candidate
         sagemaker: SageMaker client.
         approved: `approved_versions` of the candidate's group.
         candidate: URI of the candidate's artefact.
+        classes_digest: Digest of the candidate's classes; None for a version that was registered without it.
 
     Raises:
         DataError: A version that is newer than the champion names no artefact.
     """
-    return _first_other(sagemaker, reversed(approved), candidate)
+    return _first_comparable(sagemaker, reversed(approved), candidate, classes_digest)
 
 
-def _first_other(sagemaker: SageMakerClient, arns: Iterable[str], candidate: str) -> ApprovedVersion | None:
-    """The first of the versions whose artefact isn't the candidate's; those after it aren't requested."""
+def _first_comparable(
+    sagemaker: SageMakerClient, arns: Iterable[str], candidate: str, classes_digest: str | None
+) -> ApprovedVersion | None:
+    """The first of the versions that the candidate can be compared with; those after it aren't requested."""
     versions = (_version(sagemaker, arn) for arn in arns)
-    return next((version for version in versions if version.model != candidate), None)
+    return next((version for version in versions if version.is_comparable(candidate, classes_digest)), None)
+
+
+def _classes_digest(split: Mapping[str, Any]) -> str | None:
+    classes = split.get("classes")
+    return (
+        digest_of_classes(classes) if isinstance(classes, list) and all(isinstance(c, str) for c in classes) else None
+    )
 
 
 def digest_of_test(split: Mapping[str, Any]) -> str:
@@ -169,10 +195,11 @@ def _version(sagemaker: SageMakerClient, arn: str) -> ApprovedVersion:
     Raises:
         DataError: It names no artefact.
     """
-    model = artefact_of(sagemaker.describe_model_package(ModelPackageName=arn))
+    package = sagemaker.describe_model_package(ModelPackageName=arn)
+    model = artefact_of(package)
     if not model:
         raise DataError(f"{arn}: is Approved and names no model.tar.gz; reject it, or approve a version that has one")
-    return ApprovedVersion(arn, model)
+    return ApprovedVersion(arn, model, package.get("CustomerMetadataProperties", {}).get(CLASSES_DIGEST))
 
 
 def artefact_of(package: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,10 @@ from medloop.errors import SettingError
 
 NO_VERSION = "none"
 """The ARN of no version: an argument's text that no shell or service drops, as it might an empty one."""
+
+CLASSES_DIGEST = "classes_digest"
+"""The metadata entry of a version that tells which classes its model was trained for."""
+CLASSES_DIGEST_LENGTH = 20
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,18 @@ class ChampionResponse:
     """The step's outputs, all text. A version is NO_VERSION, and its model `none`, where there is none."""
 
     champion_arn: str
-    """The newest Approved version besides the candidate itself."""
+    """The newest Approved version of the same classes besides the candidate itself."""
     champion_model: str
     first_arn: str
     """The oldest one, where it is another than the champion."""
     first_model: str
     test_uses: str
     """How many candidates this test set was used for, this one included; the same for every request."""
+
+
+def digest_of_classes(classes: Sequence[str]) -> str:
+    """Compute the digest that models of the same classes share: names and order count, since both are the labels."""
+    return hashlib.sha256(json.dumps(list(classes)).encode()).hexdigest()[:CLASSES_DIGEST_LENGTH]
 
 
 RESPONSE = tuple(ChampionResponse.__dataclass_fields__)

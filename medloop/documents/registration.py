@@ -6,6 +6,8 @@ The step takes each text by name with `Std:JsonGet`. A file of its own: a proper
 
 from __future__ import annotations
 
+from medloop.documents.champion import CLASSES_DIGEST
+
 HYPERPARAMETERS = ("epochs", "batch_size", "learning_rate")
 NONE = "none"
 METADATA = (
@@ -20,6 +22,7 @@ METADATA = (
     "leakage",
     "quarantined",
     "data_digest",
+    CLASSES_DIGEST,
     "code_digest",
     "network",
     "tracking_run",

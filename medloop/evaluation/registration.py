@@ -11,6 +11,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from medloop.documents.champion import CLASSES_DIGEST, digest_of_classes
 from medloop.documents.metadata import MAX_VALUE, encode
 from medloop.documents.registration import (
     CARD,
@@ -52,6 +53,7 @@ def registration(
         "leakage": _fitting(split.leakage.note, split.leakage.status),
         "quarantined": str(len(split.quarantined)),
         "data_digest": split.data_digest,
+        CLASSES_DIGEST: digest_of_classes(model.classes),
         "code_digest": model.code_digest or NONE,
         "network": model.network.name,
         "best_name": model.best.metric,

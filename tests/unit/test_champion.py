@@ -13,7 +13,7 @@ import pytest
 
 from medloop.bundle import REPOSITORY
 from medloop.champion import respond
-from medloop.documents.champion import NO_VERSION
+from medloop.documents.champion import CLASSES_DIGEST, NO_VERSION, digest_of_classes
 from medloop.errors import DataError, SettingError, TargetError
 from medloop.local.session import local_session
 from medloop.local.state.home import BUCKET
@@ -41,7 +41,7 @@ class World:
         self.s3.put_object(Bucket=BUCKET, Key=f"executions/p/{name}/model.tar.gz", Body=name.encode())
         return f"s3://{BUCKET}/executions/p/{name}/model.tar.gz"
 
-    def version(self, name: str, status: str = "Approved") -> tuple[str, str]:
+    def version(self, name: str, status: str = "Approved", classes: list[str] | None = None) -> tuple[str, str]:
         """Register a version; returns its ARN and its model's URI."""
         model = self.artefact(name)
         specification = {
@@ -50,6 +50,8 @@ class World:
             "SupportedResponseMIMETypes": ["application/json"],
         }
         request = {"ModelPackageGroupName": GROUP, "InferenceSpecification": specification}
+        if classes is not None:
+            request["CustomerMetadataProperties"] = {CLASSES_DIGEST: digest_of_classes(classes)}
         made = self.sagemaker.create_model_package(**request, ModelApprovalStatus=status)
         return str(made["ModelPackageArn"]), model
 
@@ -135,6 +137,25 @@ def test_candidates_own_version_is_no_competitor(world: World) -> None:
     said = world.ask(own)
     assert (said["champion_arn"], said["champion_model"]) == before
     assert (said["first_arn"], said["first_model"]) == (NO_VERSION, NONE)
+
+
+def test_the_champion_was_trained_for_the_candidates_classes(world: World) -> None:
+    """A newer version for another organ, or for the same names in another order, is no champion; an old one may be."""
+    world.split({**DOCUMENT, "classes": ["background", "prostate"]})
+    first = world.version("without a record")
+    champion = world.version("prostate", classes=["background", "prostate"])
+    world.version("spleen", classes=["background", "spleen"])
+    world.version("swapped", classes=["prostate", "background"])
+    response = world.ask(world.artefact("candidate"))
+    assert (response["champion_arn"], response["champion_model"]) == champion
+    assert (response["first_arn"], response["first_model"]) == first
+
+
+def test_without_a_version_for_the_same_classes_there_is_no_champion(world: World) -> None:
+    """The first one of a new organ has no champion."""
+    world.split({**DOCUMENT, "classes": ["background", "prostate"]})
+    world.version("spleen", classes=["background", "spleen"])
+    assert world.ask(world.artefact("candidate"))["champion_arn"] == NO_VERSION
 
 
 def test_a_version_whose_artefact_is_gone_is_named(world: World) -> None:

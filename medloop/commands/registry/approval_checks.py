@@ -28,7 +28,7 @@ from medloop.documents.card import (
     required_fields_of,
     setting_names,
 )
-from medloop.documents.champion import NO_VERSION
+from medloop.documents.champion import CLASSES_DIGEST, NO_VERSION
 from medloop.documents.metadata import decoded
 from medloop.errors import UserError
 from medloop.identity import Person, starter
@@ -119,7 +119,8 @@ def _require_older_model(target: Target, package: Mapping[str, Any], evidence: l
 def _require_champion(sagemaker: SageMakerClient, package: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """The version was compared with what is the champion still."""
     then, artefact = metadata.get("champion", NO_VERSION), artefact_of(package) or ""
-    champion = find_champion(sagemaker, approved_versions(sagemaker, package["ModelPackageGroupName"]), artefact)
+    approved = approved_versions(sagemaker, package["ModelPackageGroupName"])
+    champion = find_champion(sagemaker, approved, artefact, metadata.get(CLASSES_DIGEST))
     now = champion.arn if champion else NO_VERSION
     if then == now:
         return
