@@ -10,15 +10,14 @@ It loads neither torch nor the SDK.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +25,7 @@ from medloop.cloud.layout import group_name, pipeline_name
 from medloop.documents.reading import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
+from medloop.setting_errors import parse_settings, setting_paths, shorten, suggest
 from medloop.yaml_text import read_yaml
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from medloop.cloud.target import Target
 
 GROUP = "medloop.pipelines"
-_MAX_SHOWN = 60
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def load_pipeline(name: str) -> PipelineSpec:
         if point.name == name:
             spec: PipelineSpec = point.load()
             return spec
-    raise SettingError(f"pipeline {name!r} is unknown; {_one_of(name, list_pipelines())}")
+    raise SettingError(f"pipeline {name!r} is unknown; {suggest(name, list_pipelines())}")
 
 
 def load_presets() -> dict[str, Preset]:
@@ -204,10 +202,10 @@ def resolve(
     for _, layer in chain:
         chosen = _merge(chosen, layer.settings)
         given |= {key: str(value) for key, value in layer.parameters.items()}
-    settings = _parsed(spec.settings, chosen, f"preset {preset}")
+    settings = parse_settings(spec.settings, chosen, f"preset {preset}")
     if spec.smoke in [label for label, _ in chain]:
         chosen = _merge(spec.smoke_sizes(settings), chosen)
-        settings = _parsed(spec.settings, chosen, f"preset {preset}")
+        settings = parse_settings(spec.settings, chosen, f"preset {preset}")
     check_parameters(spec, settings, given, f"preset {preset}")
     if sets:
         wanted: dict[str, Any] = {}
@@ -216,9 +214,9 @@ def resolve(
         if wanted.get("smoke") is True and spec.smoke is not None:
             for _, layer in _preset_chain(spec.smoke, name):
                 chosen = _merge(chosen, layer.settings)
-            settings = _parsed(spec.settings, _merge(chosen, wanted), "--set")
+            settings = parse_settings(spec.settings, _merge(chosen, wanted), "--set")
             chosen = _merge(chosen, spec.smoke_sizes(settings))
-        settings = _parsed(spec.settings, _merge(chosen, wanted), "--set")
+        settings = parse_settings(spec.settings, _merge(chosen, wanted), "--set")
     chosen_parameters = dict(_parse_param(text, spec) for text in params)
     for key in chosen_parameters:
         if place := spec.facts(settings).ignored_parameters.get(key):
@@ -246,7 +244,7 @@ def check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str
     chosen = settings.model_dump()
     for name, text in given.items():
         if name not in known:
-            raise SettingError(f"{source} {name}: no such pipeline parameter; {_one_of(name, list(known))}")
+            raise SettingError(f"{source} {name}: no such pipeline parameter; {suggest(name, list(known))}")
         _check_value(known[name], text, source)
         if (path := known[name].setting) is not None:
             *parents, last = path.split(".")
@@ -260,18 +258,8 @@ def check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str
         by_path = {parameter.setting: parameter.name for parameter in spec.parameters}
         problem = first_problem(error)
         blamed = by_path.get(problem.field) or "; ".join(sorted(given))
-        shown = _short(given.get(blamed, ""))
+        shown = shorten(given.get(blamed, ""))
         raise SettingError(f"{source} {blamed}={shown}: {problem.reason}; fix its value") from None
-
-
-def setting_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every setting's dotted path, in the order of declaration."""
-    for name, declared in model.model_fields.items():
-        kind = declared.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from setting_paths(kind, f"{prefix}{name}.")
-        else:
-            yield prefix + name
 
 
 def setting_value(settings: BaseModel, path: str) -> Any:
@@ -291,7 +279,7 @@ def _parse_preset(text: str, label: str) -> Preset:
     if not isinstance(content, dict):
         raise SettingError(f"preset {label}: must be a mapping with description and pipeline; write `key: value` lines")
     refuse_keys(content, f"preset {label}")
-    return _parsed(Preset, content, f"preset {label}")
+    return parse_settings(Preset, content, f"preset {label}")
 
 
 def _preset_chain(preset: str | None, pipeline: str) -> list[tuple[str, Preset]]:
@@ -316,7 +304,7 @@ def _find_preset(label: str, shipped: Mapping[str, Preset]) -> Preset:
     if "/" in label or label.endswith((".yaml", ".yml")):
         return read_preset(Path(label))
     if label not in shipped:
-        raise SettingError(f"preset {label!r} is unknown; {_one_of(label, list(shipped))}")
+        raise SettingError(f"preset {label!r} is unknown; {suggest(label, list(shipped))}")
     return shipped[label]
 
 
@@ -354,43 +342,10 @@ def _split_pair(text: str, option: str, form: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _parsed(model: type[_Model], content: dict[str, Any], source: str) -> _Model:
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise SettingError(_explain(error, model, source)) from None
-
-
-def _explain(error: ValidationError, model: type[BaseModel], source: str) -> str:
-    problem = first_problem(error)
-    name = problem.field
-    if problem.kind == "extra_forbidden":
-        return f"{source} {name}: no such setting; {_one_of(name, _names(model), _siblings(name, model))}"
-    if problem.kind == "missing":
-        return f"{source}: {name} is missing; add it"
-    shown = "" if isinstance(problem.value, dict | BaseModel) else f"={_short(problem.value)}"
-    return f"{source} {name}{shown}: {problem.reason}; fix its value"
-
-
-def _names(model: type[BaseModel]) -> list[str]:
-    """Settings and the groups that hold them."""
-    paths = list(setting_paths(model))
-    groups = {path.rpartition(".")[0] for path in paths if "." in path}
-    return paths + sorted(groups | {group.partition(".")[0] for group in groups})
-
-
-def _siblings(name: str, model: type[BaseModel]) -> list[str]:
-    """Names in the group that would contain this name."""
-    parent = name.rpartition(".")[0]
-    prefix = f"{parent}." if parent else ""
-    inside = (path.removeprefix(prefix).partition(".")[0] for path in setting_paths(model) if path.startswith(prefix))
-    return [prefix + part for part in dict.fromkeys(inside)]
-
-
 def _check_value(parameter: RunParameter, text: str, source: str) -> None:
     if parameter.kind == "String":
         if parameter.pattern is not None and not re.fullmatch(parameter.pattern, text):
-            raise SettingError(f"{source} {parameter.name}={_short(text)}: must be {parameter.help}; fix its value")
+            raise SettingError(f"{source} {parameter.name}={shorten(text)}: must be {parameter.help}; fix its value")
         return
     try:
         number = int(text) if parameter.kind == "Integer" else float(text)
@@ -398,19 +353,4 @@ def _check_value(parameter: RunParameter, text: str, source: str) -> None:
         number = math.nan
     if not math.isfinite(number):
         kind = "a whole number" if parameter.kind == "Integer" else "a number"
-        raise SettingError(f"{source} {parameter.name}={_short(text)}: must be {kind}; fix its value")
-
-
-def _one_of(name: str, known: Sequence[str], shown: Sequence[str] | None = None) -> str:
-    """A hint: which of `known` was probably meant, else what there is (`shown`, or all)."""
-    last = name.rpartition(".")[2]
-    near = [path for path in known if path.rpartition(".")[2] == last] or difflib.get_close_matches(name, known, n=1)
-    if not near:
-        tails = {path.rpartition(".")[2]: path for path in known}
-        near = [tails[tail] for tail in difflib.get_close_matches(last, tails, n=1)]
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(shown or known)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, str) else value
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+        raise SettingError(f"{source} {parameter.name}={shorten(text)}: must be {kind}; fix its value")

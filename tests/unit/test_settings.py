@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from medloop.errors import SettingError
-from medloop.settings import list_pipelines, load_pipeline, load_presets, resolve, setting_paths
+from medloop.setting_errors import setting_paths
+from medloop.settings import list_pipelines, load_pipeline, load_presets, resolve
 
 
 def preset_file(folder: Path, text: str, name: str = "mine.yaml") -> str:
