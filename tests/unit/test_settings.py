@@ -98,7 +98,7 @@ REFUSED = {
     "last part alone": (("classification", None, ["epochs=3"]), "did you mean train.hyperparameters.epochs?"),
     "misspelt group": (("classification", None, ["trian.weights=1"]), "trian: no such setting; did you mean train?"),
     "misspelt setting": (("classification", None, ["split.sed=1"]), "did you mean split.seed?"),
-    "nothing near": (("classification", None, ["zzz=1"]), "zzz: no such setting; known: cache_days, tags,"),
+    "nothing near": (("classification", None, ["zzz=1"]), "zzz: no such setting; known: project, cache_days,"),
     "no equals sign": (("classification", None, ["split.seed"]), "--set split.seed: must be a.b=value"),
     "ill-typed": (("classification", None, ["train.hyperparameters.epochs=many"]), "train.hyperparameters.epochs=many"),
     "out of range": (("classification", None, ["train.hyperparameters.epochs=0"]), "greater than or equal to 1"),
