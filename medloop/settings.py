@@ -46,7 +46,7 @@ class RunParameter:
     setting: str | None = None
     """The setting that gives its default and whose checks its values must pass; None: every start must give it."""
     pattern: str | None = None
-    """What a String must match, whole."""
+    """The pattern that a whole String must match."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Facts:
     Args:
         ignored_parameters: Parameters without effect, each with the setting that decides in its place.
         labels: Structure by label value, where the settings name them.
-        quarantines: Whether the split leaves out what can't be used, instead of failing.
+        quarantines: True if the split leaves out what can't be used, instead of failing.
         missing_card_fields: Fields of the model card that approval needs and the settings leave empty.
     """
 
@@ -235,7 +235,7 @@ def check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str
         spec: The pipeline.
         settings: Its settings, whose values the other parameters have.
         given: Parameter to its value, as text.
-        source: Where they come from, to begin the error with.
+        source: Their origin, to begin the error with.
 
     Raises:
         SettingError: The message names the parameter.

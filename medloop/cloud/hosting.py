@@ -1,4 +1,4 @@
-"""How a model is served, in the service's own words: one place for pipelines' steps and for `medloop endpoints`."""
+"""Requests that put a model on an endpoint, for pipelines' steps and for `medloop endpoints`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Hosting:
 
     Args:
         kind: `realtime` and `async` run on instances, `serverless` on memory by the request.
-        instance_type: Of realtime and async.
-        instance_count: Of realtime and async.
-        memory_mb: Of serverless: 1024 to 6144 in steps of 1024.
-        max_concurrency: Of serverless: invocations at once.
-        max_concurrent: Of async: invocations at once on an instance.
+        instance_type: The instance type of realtime and async.
+        instance_count: The number of instances of realtime and async.
+        memory_mb: The memory of serverless: 1024 to 6144 in steps of 1024.
+        max_concurrency: Invocations at once of serverless.
+        max_concurrent: Invocations at once on an instance of async.
         vpc: The service's VpcConfig of the model.
-        isolation: Whether the container can open no connection.
+        isolation: True if the container can open no connection.
         volume_key: KMS key of the instances' volumes.
-        output_key: KMS key of asynchronous answers.
+        output_key: KMS key of asynchronous responses.
     """
 
     kind: Kind = "realtime"
@@ -84,7 +84,7 @@ def named_requests(
     same hosting send the same requests.
 
     Args:
-        hosting: On what.
+        hosting: The endpoint's hosting.
         group: The version's model package group.
         version: Its number in the group.
         package: Its ARN.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 START = "arn:aws:scheduler:::aws-sdk:sagemaker:startPipelineExecution"
 EXECUTION_ID = "<aws.scheduler.execution-id>"
-"""What EventBridge replaces by an id of its own at each start."""
+"""A placeholder that EventBridge replaces by an id of its own at each start."""
 PREFIX = "medloop-"
 
 
@@ -49,10 +49,10 @@ class Schedule:
     """A schedule.
 
     Args:
-        name: As the user gave it.
+        name: The name that the user gave.
         pipeline: The pipeline that it starts.
         expression: `rate(…)`, `cron(…)` or `at(…)`.
-        timezone: Of a cron expression.
+        timezone: The time zone of a cron expression.
         parameters: Pipeline parameters of each start.
         state: ENABLED or DISABLED.
         arn: The service's.
@@ -82,14 +82,14 @@ def create_schedule(
     """Start a pipeline by the clock.
 
     Args:
-        target: Where.
+        target: The pipeline's target.
         name: The schedule's name.
         pipeline: The pipeline's name; it must be on the target.
         expression: EventBridge's `rate(…)`, `cron(…)` or `at(…)`.
         timezone: IANA's name of a time zone, for cron.
         parameters: Pipeline parameters of each start; DataVersion is added.
         role: ARN of the role that EventBridge starts the pipeline, or the guard, with.
-        guard: What starts the pipeline; None: the schedule itself does.
+        guard: The function that starts the pipeline; None: the schedule itself does.
 
     Raises:
         UserError: The name is taken, or the expression is none.

@@ -95,7 +95,7 @@ class Target:
         """Note a folder's files for upsert; returns the S3 URI of their prefix, which their contents name.
 
         Args:
-            prefix: Where in the artefact bucket, without a slash at the end.
+            prefix: The prefix in the artefact bucket, without a slash at the end.
             folder: Any folder; Python's caches in it are left out.
         """
         files = {

@@ -33,9 +33,9 @@ class Served:
         endpoint: Its endpoint.
         case: The test case that was sent, by its pseudonym.
         truth: Its class, or its structures.
-        predicted: What the endpoint said of it, in words.
+        predicted: The endpoint's prediction, as text.
         picture: The prediction next to the truth.
-        seconds: How long the endpoint took to respond.
+        seconds: Time until the endpoint responded.
     """
 
     endpoint: str
@@ -52,7 +52,7 @@ def approve_and_predict(
     """Approve a version, deploy it, and send it one of the test cases.
 
     Args:
-        services: Where progress is reported.
+        services: Progress is reported to its `err`.
         target: The local target.
         home: The home folder; the picture goes to `<home>/demo`.
         task: classification or segmentation.

@@ -37,7 +37,7 @@ class StepJob:
 
     @property
     def type(self) -> JobType:
-        """How the service spells jobs of this kind."""
+        """The service's names for jobs of this kind."""
         return JOB_TYPES[self.kind]
 
 
@@ -63,7 +63,7 @@ class ExecutionStep:
     resource: str = ""
     """ARN of the resource of a step without a job: a function that it called, a model or endpoint that it made."""
     answers: dict[str, str] = field(default_factory=dict)
-    """What its function returned, by name."""
+    """Values that its function returned, by name."""
 
     @property
     def origin(self) -> str:
@@ -101,7 +101,7 @@ class Execution:
 
     @property
     def may_be_retried(self) -> bool:
-        """Whether it has ended so that `executions retry` resumes it; what a Fail step ended can't be."""
+        """True if `executions retry` can resume it: it has ended without success, and not by a Fail step."""
         ended = not self.running and self.status != "Succeeded"
         return ended and not any(type_in_metadata(step.type).is_final for step in self.steps)
 

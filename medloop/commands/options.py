@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class TargetChoice(StrEnum):
-    """Where pipelines run."""
+    """Targets of pipelines."""
 
     local = "local"
     aws = "aws"

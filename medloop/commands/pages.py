@@ -42,7 +42,7 @@ def templates(package: str, **filters: Callable[..., Any]) -> Environment:
 
 
 def page_path(home: Home, name: str, out: Path | None) -> Path:
-    """Where a page lies: by default below home.
+    """The path of a page: by default below home.
 
     Raises:
         TargetError: Home can't be written.

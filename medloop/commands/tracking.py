@@ -42,7 +42,7 @@ class TrackingPage:
         name: The tool.
         module: Its Python module; must be installed.
         argv: The command but host and port.
-        port: Where it listens.
+        port: The port that it listens on.
     """
 
     name: str

@@ -38,7 +38,7 @@ class Instance(BaseModel):
     gpus: int
     gpu: str
     gpu_memory_gb: float
-    """Of all GPUs together."""
+    """The memory of all GPUs together."""
     usd_per_hour: float
 
 

@@ -27,7 +27,7 @@ from medloop.definition.structure import (
 from medloop.errors import SettingError
 
 MAX_CHARACTERS = 1_048_576
-"""Of a definition's JSON text: CreatePipeline's own limit."""
+"""CreatePipeline's limit for a definition's JSON text."""
 MAX_STEPS = 50
 """https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-quotas.html (steps a pipeline)."""
 PARAMETER_TYPES: dict[str, tuple[type, ...]] = {

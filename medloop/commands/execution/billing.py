@@ -47,8 +47,8 @@ class Bill:
     """The cost of an execution.
 
     Args:
-        spent: By step, on AWS.
-        plan: By step, locally: the largest cost of its instances on AWS.
+        spent: The cost by step, on AWS.
+        plan: The largest cost by step on AWS, of a local execution.
         prices: The price list.
         region: The execution's region.
     """

@@ -88,7 +88,7 @@ class Series:
     Args:
         name: Shown in the legend; empty for none.
         points: x and y.
-        colour: Of the line and the points.
+        colour: The colour of the line and the points.
         style: line, steps, points, or rings (points that stand out).
         faint: Drawn thin and pale.
         notes: A text for each point, shown when it is pointed at.

@@ -36,7 +36,7 @@ def draw_graph(definition: Definition, looks: Mapping[str, Look], *, upright: bo
 
     Args:
         definition: The executed definition.
-        looks: By step name; a step that isn't there was not reached.
+        looks: Content of the boxes by step name; a step without one was not reached.
         upright: Layers from top to bottom instead of from left to right.
 
     Raises:

@@ -45,7 +45,7 @@ class ExecutionSummary:
     """An ended execution and its results.
 
     Args:
-        execution: As it ended.
+        execution: The ended execution.
         exit_code: 0 success; 1 ended otherwise; 2 a job was given wrong input.
         evaluation: evaluation.json; None if no step wrote one.
         report: The report as a file of this machine.
@@ -53,7 +53,7 @@ class ExecutionSummary:
         model_arn: Its ARN.
         approval: Its approval status.
         failed: The step that failed.
-        reason: Why.
+        reason: The reason of the failure.
     """
 
     execution: Execution

@@ -43,7 +43,7 @@ class TuningTrials:
     metric: str
     maximise: bool
     scaling: dict[str, str]
-    """By numeric hyperparameter, the scale of its range."""
+    """The scale of each numeric hyperparameter's range."""
     trials: list[Trial]
 
 

@@ -28,7 +28,7 @@ _IMAGE_DIGEST = re.compile(r"(:[0-9a-f]{12})[0-9a-f]+$")
 
 
 class KindName(StrEnum):
-    """How an endpoint runs."""
+    """Kinds of endpoints."""
 
     realtime = "realtime"
     serverless = "serverless"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 MAX_BYTES = {"realtime": 6_291_456, "serverless": 4 << 20, "async": 1 << 30}
-"""What one request may hold: botocore's model of InvokeEndpoint, and the service's quotas.
+"""Limits of one request: botocore's model of InvokeEndpoint, and the service's quotas.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html#serverless-endpoints-how-it-works and
 https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference.html
@@ -37,7 +37,7 @@ ACCEPTED = {
 """Media types of responses by the output file's suffix."""
 _ASYNC_SECONDS = 3600.0
 _READ_SECONDS = 70
-"""What the service's documentation asks of a client: an invocation may take 60 s."""
+"""More than the 60 s that the service allows a container."""
 _GZIP = b"\x1f\x8b"
 
 
@@ -50,8 +50,8 @@ class Prediction:
     """An endpoint's response.
 
     Args:
-        content_type: Of the body; empty where the response came from S3, which doesn't keep it.
-        body: What the model returned.
+        content_type: The body's media type; empty if the response came from S3, which doesn't keep it.
+        body: The model's output.
         attributes: Unit and volumes, with a label map.
     """
 

@@ -44,9 +44,9 @@ def require_approvable(target: Target, package: Mapping[str, Any], approver: Per
     """Check all that an approval stands on.
 
     Args:
-        target: Where the version is.
-        package: The version as DescribeModelPackage tells it.
-        approver: Who wants to approve it.
+        target: The version's target.
+        package: DescribeModelPackage's response.
+        approver: The person who wants to approve it.
 
     Returns:
         The digest of the report.
@@ -153,7 +153,7 @@ def _require_another_person(
 
 
 def started_by(sagemaker: SageMakerClient, arn: str) -> Person | None:
-    """Who started an execution; None where no execution, or no person, is recorded.
+    """The person who started an execution; None if no execution, or no person, is recorded.
 
     Raises:
         UserError: The execution can't be read.

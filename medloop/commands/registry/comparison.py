@@ -32,7 +32,7 @@ PROVENANCE = {
     "test uses": "test_uses",
     "execution": "execution",
 }
-"""What leads back to where a version came from: name shown, and the metadata entry."""
+"""Metadata entries that lead back to a version's origin, each with the name that is shown."""
 
 
 class EvaluatedVersion:
@@ -47,7 +47,7 @@ class EvaluatedVersion:
         self._target = target
         self.evaluation: Evaluation | None = None
         self.problem = "no evaluation"
-        """Why there is no evaluation."""
+        """The reason why there is no evaluation."""
         if uri := package_evaluation_uri(package):
             try:
                 self.evaluation = read_evaluation(target, uri)
@@ -100,7 +100,7 @@ def _row(name: str, a: Any, b: Any) -> dict[str, Any]:
 
 
 def _verdict(first: EvaluatedVersion, second: EvaluatedVersion) -> tuple[bool, str]:
-    """Whether the main scores stand on the same test set, and what to think of their difference."""
+    """True if the main scores are of the same test set, and a sentence about their difference."""
     if first.evaluation is None or second.evaluation is None:
         problems = [f"{side.name}: {side.problem}" for side in (first, second) if side.evaluation is None]
         return False, f"Not comparable: {'; '.join(problems)}."

@@ -30,8 +30,8 @@ class Side:
         value: The score; None without an evaluation.
         bounds: The score's 95 % interval, if it has one.
         behind: Test patients and cases.
-        verdict: What the gate said of it.
-        leakage: Whether test patients were seen in training.
+        verdict: The gate's verdict.
+        leakage: Test patients seen in training, as text.
     """
 
     model: str
@@ -45,7 +45,7 @@ class Side:
 
     @property
     def interval(self) -> str:
-        """In words."""
+        """The interval as text."""
         if self.bounds is None:
             return "no interval"
         return f"{self.bounds.lower:.3f} to {self.bounds.upper:.3f}, 95 % interval over patients"
@@ -55,7 +55,7 @@ def draw_comparison(document: Mapping[str, Any], evaluations: tuple[Evaluation |
     """Draw the page.
 
     Args:
-        document: What `models compare --json` prints.
+        document: The output of `models compare --json`.
         evaluations: Both versions' evaluation.json; None without one.
 
     Returns:

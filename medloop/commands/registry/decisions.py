@@ -39,9 +39,9 @@ class Decision:
 
     Args:
         identifier: Time and a random part; the order of identifiers is the order of decisions.
-        status: What was decided.
+        status: The outcome.
         who: The approver.
-        reason: Why.
+        reason: The approver's reason.
         after: The decision that was in force when this one was made, and is replaced by it; "" if there was none.
         page: The digest of the report as it was then, `sha256:...`; "" where there was none to read.
     """
@@ -55,7 +55,7 @@ class Decision:
 
     @property
     def at(self) -> datetime:
-        """When, in UTC."""
+        """The time of the decision, in UTC."""
         return datetime.strptime(self.identifier.partition("_")[0], _TIME).replace(tzinfo=UTC)
 
     def __str__(self) -> str:
@@ -120,7 +120,7 @@ def current_decision(package: Mapping[str, Any]) -> Decision | None:
 
 
 def is_decision_entry(key: str) -> bool:
-    """Whether a metadata entry belongs to the record of decisions."""
+    """True if a metadata entry belongs to the record of decisions."""
     return key.startswith("decision_") or key in (CURRENT, "decided_by", "decided_at")
 
 
@@ -130,7 +130,7 @@ def record(sagemaker: SageMakerClient, package: Mapping[str, Any], decision: Dec
     Args:
         sagemaker: The client.
         package: The version as the approver saw it.
-        decision: What they decided.
+        decision: The approver's decision.
 
     Raises:
         UserError: The version's metadata has no room for it, or others kept overwriting it.

@@ -26,11 +26,11 @@ class EvidenceFile:
 
     Args:
         name: `evaluation.json` or `report.html`.
-        uri: Where it lies; "" where the version doesn't say.
+        uri: Its location; "" if the version names none.
         recorded: The digest that was registered; "" where none was.
         content: None where it can't be read.
-        modified: When it was written last.
-        error: Why it can't be read.
+        modified: The time at which it was last written.
+        error: The reason why it can't be read.
     """
 
     name: str
@@ -89,7 +89,7 @@ def read_report_file(target: Target, package: Mapping[str, Any]) -> EvidenceFile
 
 
 def modified_at(target: Target, uri: str) -> datetime:
-    """When an object was written last, without reading it.
+    """The time at which an object was last written, without reading it.
 
     Raises:
         UserError: There is no such object, or it may not be seen.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from medloop.cloud.target import Target
 
 MARKER = "<!-- medloop:registry -->"
-"""Where the report wants this part; without it, it stands at the end."""
+"""The report's marker for this part; without a marker, the part is at the end."""
 Rows = list[tuple[str, str]]
 _PROVENANCE = {
     "git_commit": "Git commit",
@@ -45,7 +45,7 @@ def registry_section(target: Target, package: Mapping[str, Any], digest: str) ->
     """Collect the part, and draw it.
 
     Args:
-        target: Where the version is.
+        target: The version's target.
         package: DescribeModelPackage's response.
         digest: The report's digest.
 

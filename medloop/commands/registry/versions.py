@@ -53,6 +53,6 @@ def name_of(package: Mapping[str, Any]) -> str:
 
 
 def package_evaluation_uri(package: Mapping[str, Any]) -> str | None:
-    """Where the evaluation.json of a registered version lies."""
+    """The URI of a registered version's evaluation.json."""
     statistics: dict[str, str] = package.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
     return statistics.get("S3Uri")
