@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medloop.commands.options import (
-    DEFAULT_HOME,
-    HomeOption,
-    JsonOption,
-    Services,
-    TargetChoice,
-    TargetOption,
-    flags,
-    services,
-    usable_home,
-)
+from medloop.commands.options import Call, Services, on_target
 from medloop.commands.output import print_json, print_line
 from medloop.commands.registry.approval_checks import require_approvable
 from medloop.commands.registry.decisions import (
@@ -55,80 +43,67 @@ class OvertakenError(MedloopError):
     """Another decision, made at the same time, is in force instead."""
 
 
+@on_target
 def approve(
-    ctx: typer.Context,
     model: ModelArgument,
     reason: ReasonOption,
     who: AsOption = None,
     yes: YesOption = False,
     deploy: DeployOption = False,
-    target: TargetOption = TargetChoice.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """Approve a version: it becomes the champion, and may be deployed. Refused where the evidence doesn't hold."""
-    _decide(services(ctx), "Approved", model, reason, _Choices(who, yes, target, home, json, deploy))
+    _decide(call, "Approved", model, reason, who, yes=yes, deploy=deploy)
 
 
+@on_target
 def reject(
-    ctx: typer.Context,
     model: ModelArgument,
     reason: ReasonOption,
     who: AsOption = None,
     yes: YesOption = False,
-    target: TargetOption = TargetChoice.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """Reject a version, or take an approval back; endpoints that serve it keep running until they are changed."""
-    _decide(services(ctx), "Rejected", model, reason, _Choices(who, yes, target, home, json))
+    _decide(call, "Rejected", model, reason, who, yes=yes)
 
 
-@dataclass(frozen=True)
-class _Choices:
-    """The options of one decision."""
-
-    who: str | None
-    yes: bool
-    target: TargetChoice
-    home: Path
-    json: bool
-    deploy: bool = False
-
-
-def _decide(services: Services, status: Status, model: str, reason: str, choices: _Choices) -> None:
-    target = services.target(choices.target, choices.home)
+def _decide(
+    call: Call, status: Status, model: str, reason: str, who: str | None, *, yes: bool, deploy: bool = False
+) -> None:
+    target, services = call.open(), call.services
     sagemaker = target.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
-    decision = decide(target, package, status, approver_of(target, choices.who), reason)
+    decision = decide(target, package, status, approver_of(target, who), reason)
     for warning in _warnings(package, status):
-        _confirm(services, warning, choices.yes)
+        _confirm(services, warning, yes)
     recorded = record(sagemaker, package, decision)
-    options, document = flags(choices.target, usable_home(choices.home)), _document(package, recorded)
+    name, document = name_of(package), _document(package, recorded)
     stands = recorded.current.status == status
-    if not choices.json:
+    if not call.json:
         _report(services, package, recorded)
-    if stands and choices.deploy:
-        document["endpoint"] = _deploy(services, target, package, options, quiet=choices.json)
+    if stands and deploy:
+        document["endpoint"] = _deploy(call, target, package)
     elif stands and status == "Approved":
-        print_line(services.err, f"deploy it: medloop endpoints deploy {name_of(package)}{options}")
-    if choices.json:
+        print_line(services.err, f"deploy it: medloop endpoints deploy {name}{call.flags}")
+    if call.json:
         print_json(document)
     if not stands:
-        name = name_of(package)
         raise OvertakenError(
             f"{name} is {recorded.current.status}: of an approval and a rejection at once the rejection stands. "
-            f"Both are recorded; look with `medloop models show {name}{options}`"
+            f"Both are recorded; look with `medloop models show {name}{call.flags}`"
         )
 
 
-def _deploy(services: Services, target: Target, package: Mapping[str, Any], options: str, *, quiet: bool) -> str:
+def _deploy(call: Call, target: Target, package: Mapping[str, Any]) -> str:
     """Serve the version; returns the endpoint's name. The approval is recorded even if the deployment fails."""
     from medloop.commands.hosting.deployment import deploy_model
 
-    done = deploy_model(services, target, package["ModelPackageArn"], flags=options)
-    if not quiet:
-        print_line(services.out, f"endpoint {done.endpoint} serves {done.model}: {done.action}")
+    done = deploy_model(call.services, target, package["ModelPackageArn"], flags=call.flags)
+    if not call.json:
+        print_line(call.services.out, f"endpoint {done.endpoint} serves {done.model}: {done.action}")
     return str(done.endpoint)
 
 

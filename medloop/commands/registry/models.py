@@ -11,16 +11,7 @@ from rich.console import Console
 
 from medloop.commands.evaluations import metric_rows, read_evaluation, score_text
 from medloop.commands.objects import local_path
-from medloop.commands.options import (
-    DEFAULT_HOME,
-    HomeOption,
-    JsonOption,
-    Services,
-    TargetChoice,
-    TargetOption,
-    services,
-    usable_home,
-)
+from medloop.commands.options import Call, Services, on_target
 from medloop.commands.output import print_json, print_line, print_table
 from medloop.commands.pages import BrowserOption, OutOption, page_path, show_page, write_page
 from medloop.commands.registry.approval import ModelArgument, approve, document_of, reject
@@ -39,24 +30,23 @@ if TYPE_CHECKING:
     from medloop.documents.evaluation import Evaluation
 
 app = typer.Typer(no_args_is_help=True, help="Registered model versions.")
-app.command("approve")(approve)
-app.command("reject")(reject)
+app.command()(approve)
+app.command()(reject)
 
 
 @app.command()
+@on_target
 def compare(
-    ctx: typer.Context,
     first: ModelArgument,
     second: ModelArgument,
     drawn: Annotated[bool, typer.Option("--open", help="Draw both side by side as a page, and open it.")] = False,
     out: OutOption = None,
     browser: BrowserOption = True,
-    target_choice: TargetOption = TargetChoice.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """Compare two versions: scores, metrics, and what differs in data, code and commit."""
-    target = services(ctx).target(target_choice, home)
+    target = call.open()
     sagemaker = target.boto.client("sagemaker")
     arns = [find_model(sagemaker, m) for m in (first, second)]
     if arns[0] == arns[1]:
@@ -64,14 +54,14 @@ def compare(
     packages = [sagemaker.describe_model_package(ModelPackageName=arn) for arn in arns]
     versions = [EvaluatedVersion(target, package) for package in packages]
     document = comparison(*versions)
-    page = _draw(document, versions, usable_home(home), out) if drawn or out else None
-    if json:
+    page = _draw(document, versions, call.home, out) if drawn or out else None
+    if call.json:
         print_json(document | ({"page": page} if page else {}))
         return
     if page:
-        show_page(services(ctx), page, browser=browser)
+        show_page(call.services, page, browser=browser)
         return
-    _print_comparison(services(ctx).out, document)
+    _print_comparison(call.services.out, document)
 
 
 def _print_comparison(console: Console, document: dict[str, Any]) -> None:
@@ -95,30 +85,29 @@ def _draw(document: dict[str, Any], versions: list[EvaluatedVersion], home: Path
 
 
 @app.command("open")
+@on_target
 def open_(
-    ctx: typer.Context,
     model: ModelArgument,
     out: OutOption = None,
     browser: BrowserOption = True,
-    target_choice: TargetOption = TargetChoice.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """Show a version's page: the report, checked against its digest, with decisions, execution and model card."""
     from medloop.commands.registry.registry_section import insert_section, registry_section
 
-    target, home = services(ctx).target(target_choice, home), usable_home(home)
+    target = call.open()
     sagemaker = target.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
     report = read_report_file(target, package)
-    html = _checked(services(ctx), report).decode("utf-8", "replace")
-    page = page_path(Home.find(home), name_of(package).replace("/", "-"), out)
+    html = _checked(call.services, report).decode("utf-8", "replace")
+    page = page_path(Home.find(call.home), name_of(package).replace("/", "-"), out)
     write_page(page, insert_section(html, registry_section(target, package, str(report.digest))))
-    if json:
+    if call.json:
         facts = {"model": name_of(package), "arn": package["ModelPackageArn"], "digest": report.digest}
-        print_json({**facts, "report": local_path(target, home, report.uri), "page": page})
+        print_json({**facts, "report": local_path(target, call.home, report.uri), "page": page})
         return
-    show_page(services(ctx), page, browser=browser)
+    show_page(call.services, page, browser=browser)
 
 
 def _checked(services: Services, report: EvidenceFile) -> bytes:
@@ -136,15 +125,14 @@ def _checked(services: Services, report: EvidenceFile) -> bytes:
 
 
 @app.command("list")
+@on_target
 def list_(
-    ctx: typer.Context,
     group: Annotated[str | None, typer.Argument(help="Only this group's versions.")] = None,
-    target_choice: TargetOption = TargetChoice.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
+    *,
+    call: Call,
 ) -> None:
     """List registered versions, the newest of each group first."""
-    target = services(ctx).target(target_choice, home)
+    target = call.open()
     sagemaker = target.boto.client("sagemaker")
     groups = [group] if group else list_groups(sagemaker)
     packages = [
@@ -152,17 +140,17 @@ def list_(
         for name in groups
         for summary in list_versions(sagemaker, name)
     ]
-    rows = [_row(package, _evaluation(services(ctx).err, target, package)) for package in packages]
-    if json:
+    rows = [_row(package, _evaluation(call.services.err, target, package)) for package in packages]
+    if call.json:
         print_json(rows)
         return
     if not rows:
-        print_line(services(ctx).err, "no models yet; a `medloop run` that passes its gate registers one")
+        print_line(call.services.err, "no models yet; a `medloop run` that passes its gate registers one")
         return
     headers = {"model": "model", "approval": "approval", "score_name": "score", "score": "value", "created": "created"}
-    if not services(ctx).out.is_terminal:  # A terminal would fold it; GROUP/N names a version as well.
+    if not call.services.out.is_terminal:  # A terminal would fold it; GROUP/N names a version as well.
         headers["arn"] = "arn"
-    print_table(services(ctx).out, tuple(headers.values()), [[row[key] for key in headers] for row in rows])
+    print_table(call.services.out, tuple(headers.values()), [[row[key] for key in headers] for row in rows])
 
 
 def _row(package: Mapping[str, Any], evaluation: Evaluation | None) -> dict[str, Any]:
@@ -188,23 +176,18 @@ def _evaluation(err: Console, target: Target, package: Mapping[str, Any]) -> Eva
 
 
 @app.command()
-def show(
-    ctx: typer.Context,
-    model: ModelArgument,
-    target_choice: TargetOption = TargetChoice.local,
-    home: HomeOption = DEFAULT_HOME,
-    json: JsonOption = False,
-) -> None:
+@on_target
+def show(model: ModelArgument, call: Call) -> None:
     """Show a version: score, metrics, metadata, artefact, approval."""
-    target = services(ctx).target(target_choice, home)
+    target = call.open()
     sagemaker = target.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
-    document = _describe(target, package, _evaluation(services(ctx).err, target, package))
-    if json:
+    document = _describe(target, package, _evaluation(call.services.err, target, package))
+    if call.json:
         evaluation = document["evaluation"]
         print_json(document | {"evaluation": evaluation.content() if evaluation else None})
         return
-    _show(services(ctx).out, document)
+    _show(call.services.out, document)
 
 
 def _describe(target: Target, package: Mapping[str, Any], evaluation: Evaluation | None) -> dict[str, Any]:
