@@ -124,7 +124,7 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Pixels:
         max_pixels: More are refused before they are decoded.
 
     Returns:
-        [H, W] uint8 or uint16 (grey), or [H, W, 3] uint8 (colour).
+        [H, W] (grey) or [H, W, 3] (colour), uint8 or uint16.
 
     Raises:
         FileError: The file can't be used, or (`TooLargeError`) has more than `max_pixels`.

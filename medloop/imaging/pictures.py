@@ -1,16 +1,24 @@
-"""2D images that Pillow reads, checked before they are decoded; PNG is what is written. Torch-free."""
+"""2D images that Pillow reads, checked before they are decoded; PNG is what is written. Torch-free.
+
+Pillow keeps the upper 8 bits of 16-bit PNGs with several channels: those are decoded and written by libpng instead.
+"""
 
 from __future__ import annotations
 
+import io
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from medloop.imaging.files import DAMAGED, FileError, Source, TooLargeError, array_digest, open_source
 
@@ -18,6 +26,18 @@ MAX_PIXELS = 100_000_000
 """Largest image: more is a mistake or a decompression bomb."""
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GREY = ("1", "L", "LA", "La")
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
+"""What pixels, orientation and number of frames depend on; text and colour profiles are not among it."""
+_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+"""What EXIF's values of Orientation ask for (CIPA DC-008, section 4.6.5)."""
 
 
 def pillow_reader(form: str) -> Callable[[Source, int], NDArray[Any]]:
@@ -34,7 +54,7 @@ def read_picture(path: Source, max_pixels: int, form: str) -> NDArray[Any]:
         form: Pillow's name of the format, such as `PNG`.
 
     Returns:
-        [H, W] uint8 or uint16 (grey), or [H, W, 3] uint8 (colour). Transparency is dropped.
+        [H, W] (grey) or [H, W, 3] (colour), uint8 or uint16. Transparency is dropped.
 
     Raises:
         FileError: Not in this format, damaged, more than one frame, or (`TooLargeError`) more than `max_pixels`.
@@ -43,9 +63,8 @@ def read_picture(path: Source, max_pixels: int, form: str) -> NDArray[Any]:
         with warnings.catch_warnings():
             # Pillow warns of a bomb where this function refuses it, and of damage in metadata that is dropped.
             warnings.simplefilter("ignore")
-            with open_source(path) as file, Image.open(file, formats=(form,)) as picture:
-                _check_picture(path, picture, max_pixels)
-                return _pixels(ImageOps.exif_transpose(picture))
+            with open_source(path) as file:
+                return _read(path, file, max_pixels, form)
     except Image.DecompressionBombError:
         raise TooLargeError(path, f"has more than {max_pixels} pixels; make it smaller or remove it") from None
     except FileError:
@@ -59,17 +78,50 @@ def write_png(path: Path, pixels: NDArray[Any]) -> None:
 
     Args:
         path: Its folder is made where it is missing.
-        pixels: [H, W] uint8 or uint16 grey, or [H, W, 3] uint8 RGB.
+        pixels: [H, W] grey or [H, W, 3] RGB, uint8 or uint16.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.ascontiguousarray(pixels)).save(path, format="PNG", compress_level=6)
+    pixels = np.ascontiguousarray(pixels)
+    if pixels.ndim == 3 and pixels.dtype == np.uint16:
+        path.write_bytes(_libpng().png_encode(pixels, level=6))
+        return
+    Image.fromarray(pixels).save(path, format="PNG", compress_level=6)
+
+
+def in_colour(pixels: NDArray[Any]) -> bool:
+    """True if an image's channels differ anywhere; grey that is stored as RGB is no colour."""
+    return pixels.ndim == 3 and not bool((pixels == pixels[..., :1]).all())
 
 
 def pixel_digest(pixels: NDArray[Any]) -> str:
     """SHA-256 of what an image shows: a colour image whose channels agree equals the same image in grey."""
-    if pixels.ndim == 3 and pixels.dtype == np.uint8 and (pixels == pixels[..., :1]).all():
-        pixels = pixels[..., 0]
-    return array_digest(pixels)
+    return array_digest(pixels if pixels.ndim == 2 or in_colour(pixels) else pixels[..., 0])
+
+
+def _read(path: Source, file: BinaryIO, max_pixels: int, form: str) -> NDArray[Any]:
+    try:
+        return _decode(path, file, max_pixels, form)
+    except (FileError, Image.DecompressionBombError):
+        raise
+    except Exception:
+        if form != "PNG":
+            raise
+    # What Pillow refuses may be a text or a profile that is long or damaged, and no pixel depends on.
+    return _decode(path, _plain_png(file, max_pixels), max_pixels, form)
+
+
+def _decode(path: Source, file: BinaryIO, max_pixels: int, form: str) -> NDArray[Any]:
+    with _open(file, form) as picture:
+        _check_picture(path, picture, max_pixels)
+        deep = picture.mode not in _SIXTEEN_BITS and any(";16" in str(tile.args) for tile in picture.tile)
+        picture.load()  # Also where libpng decodes: what is truncated is refused by one rule.
+        pixels = _deep_pixels(_plain_png(file, max_pixels)) if deep else _pixels(picture)
+        return np.ascontiguousarray(_UPRIGHT.get(_orientation(picture), np.asarray)(pixels))
+
+
+def _open(file: BinaryIO, form: str) -> ImageFile:
+    # Cameras and phones store further pictures behind a JPEG (CIPA DC-007), which Pillow takes for frames.
+    return JpegImageFile(file) if form == "JPEG" else Image.open(file, formats=(form,))
 
 
 def _check_picture(path: Source, picture: Image.Image, max_pixels: int) -> None:
@@ -80,7 +132,48 @@ def _check_picture(path: Source, picture: Image.Image, max_pixels: int) -> None:
         raise FileError(path, "is an animation; give one file for each image")
 
 
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged metadata, as viewers see it: none
+        return 1
+
+
 def _pixels(picture: Image.Image) -> NDArray[Any]:
     if picture.mode in _SIXTEEN_BITS:
         return np.asarray(picture).astype(np.uint16)
     return np.array(picture.convert("L" if picture.mode in _GREY else "RGB"))
+
+
+def _deep_pixels(file: io.BytesIO) -> NDArray[Any]:
+    """The pixels of a PNG with several channels of 16 bits, without its transparency."""
+    pixels: NDArray[Any] = _libpng().png_decode(file.getvalue())
+    return pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
+
+
+def _libpng() -> Any:
+    import imagecodecs  # few files need it
+
+    return imagecodecs
+
+
+def _plain_png(file: BinaryIO, max_pixels: int) -> io.BytesIO:
+    """A PNG without its chunks that no pixel depends on, and without ancillary ones that are damaged.
+
+    Raises:
+        ValueError: A chunk is larger than the largest image.
+    """
+    file.seek(0)
+    kept = [file.read(8)]
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind not in _PNG_CHUNKS:
+            file.seek(length + 4, io.SEEK_CUR)
+            continue
+        if length > 8 * max_pixels + 2**20:
+            raise ValueError("a chunk is larger than the largest image")
+        body = file.read(length + 4)
+        # An upper-case first letter: critical, for the decoder to refuse.
+        if kind[:1].isupper() or zlib.crc32(kind + body[:-4]) == int.from_bytes(body[-4:]):
+            kept.append(head + body)
+    return io.BytesIO(b"".join(kept))

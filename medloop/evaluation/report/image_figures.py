@@ -153,7 +153,7 @@ def image_prediction(path: Path, truth: str, probabilities: Mapping[str, float])
     with styled():
         figure = canvas(7.0, 3.4)
         picture, bars = figure.subplots(1, 2, width_ratios=[1, 1.2])
-        picture.imshow(read_image(path), cmap="gray")
+        picture.imshow(_eight_bits(read_image(path)), cmap="gray")
         picture.set_axis_off()
         picture.set_title(f"truth: {truth}", color=TRUTH, fontweight="bold")
         names = list(probabilities)
@@ -170,9 +170,8 @@ def image_prediction(path: Path, truth: str, probabilities: Mapping[str, float])
 
 
 def thumbnail(path: Path, text: str, caption: str) -> Figure:
-    """Make a small copy of an image file, 16-bit grey stretched to its own range."""
-    pixels = read_image(path)
-    image = Image.fromarray(pixels if pixels.dtype == np.uint8 else _stretched(pixels))
+    """Make a small copy of an image file, 16-bit values stretched to their own range."""
+    image = Image.fromarray(_eight_bits(read_image(path)))
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, format="JPEG", quality=85)
@@ -210,6 +209,8 @@ def _left(classes: Sequence[str]) -> str:
     return "" if len(classes) <= MAX_CURVES else f" Of {len(classes)} classes, the {MAX_CURVES} with the lowest areas."
 
 
-def _stretched(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
     low, high = int(pixels.min()), int(pixels.max())
     return ((pixels.astype(np.float64) - low) * 255 / max(high - low, 1)).astype(np.uint8)

@@ -1,0 +1,337 @@
+"""Sound pictures of all kinds: each is read as Pillow reads it, with all of its bits."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from medloop.imaging.files import FileError, InMemory
+from medloop.imaging.formats import read_image
+from medloop.imaging.pictures import MAX_PIXELS, pixel_digest, write_png
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+DEEP = RNG.integers(0, 4096, (24, 32, 4)).astype(np.uint16)
+SMALL = Image.fromarray(COLOUR[:8, :8])
+PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+def read(content: bytes) -> NDArray[np.generic]:
+    """Read a file's content."""
+    return read_image(InMemory("scan.png", content))
+
+
+def saved(picture: Image.Image, form: str, **options: object) -> bytes:
+    """A picture as a file's content."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format=form, **options)
+    return buffer.getvalue()
+
+
+def png(pixels: NDArray[np.generic]) -> bytes:
+    """Pixels of 8 or 16 bits and up to four channels as a PNG."""
+    import imagecodecs
+
+    content: bytes = imagecodecs.png_encode(np.ascontiguousarray(pixels))
+    return content
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def with_chunk(png: bytes, extra: bytes) -> bytes:
+    """The PNG with bytes behind its header."""
+    return png[:33] + extra + png[33:]
+
+
+# What a PNG's channels are, by the number of them, and what of them is kept.
+DEPTHS = [
+    pytest.param(DEEP[..., 0], DEEP[..., 0], id="grey"),
+    pytest.param(DEEP[..., :2], DEEP[..., 0], id="grey and alpha"),
+    pytest.param(DEEP[..., :3], DEEP[..., :3], id="rgb"),
+    pytest.param(DEEP, DEEP[..., :3], id="rgba"),
+]
+
+
+class TestSixteenBits:
+    """PNG with 16 bits a channel."""
+
+    @pytest.mark.parametrize(("pixels", "kept"), DEPTHS)
+    def test_png_keeps_all_bits(self, pixels: NDArray[np.uint16], kept: NDArray[np.uint16]) -> None:
+        """Every kind of channels keeps 16 bits; transparency is dropped."""
+        found = read(png(pixels))
+        assert found.dtype == np.uint16
+        np.testing.assert_array_equal(found, kept)
+
+    def test_interlaced_png_keeps_all_bits(self) -> None:
+        """Adam7 with one pixel a pass: 8 by 8 pixels of 16-bit colour, row by row of each pass."""
+        passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+        pixels = DEEP[:8, :8, :3]
+        parts = [pixels[y::dy, x::dx].astype(">u2") for y, x, dy, dx in passes]
+        rows = b"".join(b"\0" + row.tobytes() for part in parts for row in part)
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 1))
+        content = PNG_START + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        np.testing.assert_array_equal(read(content), pixels)
+
+    def test_a_transparent_colour_is_a_colour(self) -> None:
+        """The chunk tRNS marks one colour as transparent: its pixels stay."""
+        content = with_chunk(png(DEEP[..., :3]), chunk(b"tRNS", struct.pack(">3H", *DEEP[0, 0, :3])))
+        np.testing.assert_array_equal(read(content), DEEP[..., :3])
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_orientation_is_applied_as_pillow_does(self, orientation: int) -> None:
+        """Sixteen bits turn as eight do."""
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        eight = saved(Image.fromarray((DEEP[..., :3] >> 8).astype(np.uint8)), "PNG", exif=exif)
+        upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(eight))))
+        np.testing.assert_array_equal(read(eight), upright)
+        deep = with_chunk(png(DEEP[..., :3]), chunk(b"eXIf", exif.tobytes()[6:]))
+        np.testing.assert_array_equal(read(deep) >> 8, upright)
+
+    @pytest.mark.parametrize("channels", [2, 3, 4])
+    def test_truncated_is_refused(self, channels: int) -> None:
+        """Wherever pixels are missing."""
+        content = png(DEEP[..., :channels])
+        for cut in range(40, len(content) - 16, len(content) // 40):
+            with pytest.raises(FileError, match="truncated or damaged"):
+                read(content[:cut])
+
+    def test_a_copy_keeps_colour_and_bits(self, tmp_path: Path) -> None:
+        """Colour of 16 bits comes back as it was written, twice with the same bytes; grey as RGB equals grey."""
+        for name in ("a.png", "b.png"):
+            write_png(tmp_path / name, DEEP[..., :3])
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), DEEP[..., :3])
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+        grey = DEEP[..., 0]
+        assert pixel_digest(np.dstack([grey] * 3)) == pixel_digest(grey)
+
+
+def mpo() -> bytes:
+    """A phone's photograph: a small picture behind the large one."""
+    return saved(Image.fromarray(COLOUR), "MPO", save_all=True, append_images=[SMALL], quality=95)
+
+
+def three_pictures() -> bytes:
+    """A stereo camera's file."""
+    return saved(Image.fromarray(COLOUR), "MPO", save_all=True, append_images=[SMALL, SMALL], quality=95)
+
+
+def plain_then_another() -> bytes:
+    """A second JPEG behind the first, which nothing tells of."""
+    return saved(Image.fromarray(COLOUR), "JPEG", quality=95) + saved(SMALL, "JPEG")
+
+
+def trailing_bytes() -> bytes:
+    """Bytes behind the end: a video, a maker's block."""
+    return saved(Image.fromarray(COLOUR), "JPEG", quality=95) + RNG.bytes(5000)
+
+
+def damaged_index() -> bytes:
+    """The index of pictures (MPF) has a tag of no known type."""
+    content = mpo()
+    at = content.index(b"MPF\0") + 4
+    return content[: at + 10] + b"\xff" * 24 + content[at + 34 :]
+
+
+def index_without_its_number() -> bytes:
+    """The index of pictures lacks the number of them."""
+    content = mpo()
+    at = content.index(struct.pack("<H", 0xB001), content.index(b"MPF\0"))
+    return content[:at] + struct.pack("<H", 0xB0FF) + content[at + 2 :]
+
+
+class TestPhones:
+    """JPEG with something behind the picture."""
+
+    @pytest.mark.parametrize(
+        "make", [mpo, three_pictures, plain_then_another, trailing_bytes, damaged_index, index_without_its_number]
+    )
+    def test_the_first_picture_is_read(self, make: Callable[[], bytes]) -> None:
+        """As viewers do: the first picture counts, whatever follows it."""
+        plain = saved(Image.fromarray(COLOUR), "JPEG", quality=95)
+        found = read(make())
+        assert found.shape == COLOUR.shape
+        np.testing.assert_array_equal(found, np.asarray(Image.open(io.BytesIO(plain))))
+
+    def test_its_orientation_is_applied(self) -> None:
+        """A photograph with a second picture turns upright too."""
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        content = saved(Image.fromarray(COLOUR), "MPO", save_all=True, append_images=[SMALL], exif=exif)
+        assert read(content).shape == (32, 24, 3)
+
+    def test_a_truncated_first_picture_is_refused(self) -> None:
+        """A second picture doesn't stand in for the first."""
+        content = mpo()
+        end = content.index(b"\xff\xd9")
+        with pytest.raises(FileError, match="truncated"):
+            read(content[: end - 60])
+
+
+def long_text(compressed: bool) -> bytes:
+    """Two million characters."""
+    text = (b"P" * 2_000_000) if not compressed else b"\0" + zlib.compress(b"P" * 2_000_000)
+    return chunk(b"zTXt" if compressed else b"tEXt", b"Comment\0" + text)
+
+
+def long_international_text() -> bytes:
+    """XMP of two million characters, compressed."""
+    return chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x/>" * 500_000))
+
+
+def large_profile() -> bytes:
+    """A colour profile of three million bytes."""
+    return chunk(b"iCCP", b"profile\0\0" + zlib.compress(RNG.bytes(3_000_000)))
+
+
+def many_texts() -> bytes:
+    """A hundred texts that unpack to a megabyte each."""
+    return chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"P" * 1_000_000)) * 100
+
+
+def broken(content: bytes) -> bytes:
+    """The chunk with a wrong checksum."""
+    return content[:-1] + bytes([content[-1] ^ 255])
+
+
+METADATA = {
+    "tEXt": lambda: long_text(False),
+    "zTXt": lambda: long_text(True),
+    "iTXt": long_international_text,
+    "iCCP": large_profile,
+    "many": many_texts,
+    "tEXt with a wrong checksum": lambda: broken(chunk(b"tEXt", b"Comment\0P")),
+    "pHYs with a wrong checksum": lambda: broken(chunk(b"pHYs", struct.pack(">IIB", 1, 1, 0))),
+    "eXIf with a wrong checksum": lambda: broken(chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0")),
+    "a short pHYs": lambda: chunk(b"pHYs", b"\0"),
+    "a short gAMA": lambda: chunk(b"gAMA", b"\0"),
+    "iCCP that isn't compressed": lambda: chunk(b"iCCP", b"profile\0\0nothing"),
+    "a chunk of nobody": lambda: chunk(b"prVt", RNG.bytes(100)),
+}
+
+
+class TestMetadata:
+    """PNG with chunks that no pixel depends on."""
+
+    @pytest.mark.parametrize("make", METADATA.values(), ids=METADATA.keys())
+    @pytest.mark.parametrize("pixels", [COLOUR, DEEP[..., :3]], ids=["8 bits", "16 bits"])
+    def test_pixels_are_read_whatever_the_metadata(
+        self, make: Callable[[], bytes], pixels: NDArray[np.generic]
+    ) -> None:
+        """Text and profiles that are long or damaged say nothing about pixels."""
+        content = with_chunk(png(pixels), make())
+        np.testing.assert_array_equal(read(content), pixels)
+
+    def test_an_animation_stays_refused_beside_long_text(self) -> None:
+        """What makes it readable doesn't make its first frame the picture."""
+        frames = [Image.fromarray(COLOUR), Image.fromarray(COLOUR[::-1])]
+        content = with_chunk(saved(frames[0], "PNG", save_all=True, append_images=frames[1:]), long_text(True))
+        with pytest.raises(FileError, match="is an animation; give one file for each image"):
+            read(content)
+
+    def test_a_wrong_checksum_of_the_header_stays_refused(self) -> None:
+        """Critical chunks are as they say."""
+        content = png(COLOUR)
+        with pytest.raises(FileError, match="damaged"):
+            read(content[:32] + bytes([content[32] ^ 255]) + content[33:])
+
+    def test_a_bomb_behind_long_text_is_refused(self) -> None:
+        """The number of pixels is checked as ever."""
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 16, 2, 0, 0, 0))
+        content = PNG_START + header + long_text(True) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+        with pytest.raises(FileError, match=f"more than {MAX_PIXELS} pixels"):
+            read(content)
+
+
+MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr"]
+FORMS = {"PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"], "JPEG": ["1", "L", "RGB", "CMYK", "YCbCr"]}
+OPTIONS: dict[str, st.SearchStrategy[dict[str, object]]] = {
+    "PNG": st.fixed_dictionaries({}, optional={"bits": st.sampled_from([1, 2, 4]), "transparency": st.just(0)}),
+    "JPEG": st.fixed_dictionaries({"quality": st.integers(1, 100), "progressive": st.booleans()}),
+}
+
+
+@st.composite
+def picture_files(draw: st.DrawFn) -> bytes:
+    """A file that Pillow writes: any mode, size, options, text and orientation."""
+    form = draw(st.sampled_from(sorted(FORMS)))
+    mode = draw(st.sampled_from(FORMS[form]))
+    height, width = draw(st.integers(1, 20)), draw(st.integers(1, 20))
+    pixels = np.frombuffer(draw(st.binary(min_size=4 * height * width, max_size=4 * height * width)), np.uint8)
+    if mode == "I;16":
+        picture = Image.fromarray(pixels.view(np.uint16)[: height * width].reshape(height, width))
+    else:
+        picture = Image.fromarray(pixels.reshape(height, width, 4)).convert(mode)
+    options = draw(OPTIONS[form])
+    if mode != "P":
+        options.pop("bits", None)
+    if mode not in ("L", "P"):
+        options.pop("transparency", None)
+    exif = Image.Exif()
+    exif[0x0112] = draw(st.integers(0, 9))
+    if form == "PNG":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_text("Comment", draw(st.text(max_size=20)), zip=draw(st.booleans()))  # type: ignore[attr-defined]
+    return saved(picture, form, exif=exif, **options)
+
+
+def by_pillow(content: bytes) -> NDArray[np.generic]:
+    """What Pillow alone reads: 16-bit grey as it is, else grey or RGB."""
+    with Image.open(io.BytesIO(content)) as picture:
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode.startswith("I"):
+            return np.asarray(upright)
+        return np.asarray(upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB"))
+
+
+def read_or_reason(content: bytes) -> NDArray[np.generic] | str:
+    """A file's pixels, or the message of its refusal."""
+    try:
+        return read(content)
+    except FileError as refused:
+        return str(refused)
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=picture_files())
+def test_the_same_as_pillow(content: bytes) -> None:
+    """Every file that Pillow writes is read as Pillow reads it."""
+    np.testing.assert_array_equal(read(content), by_pillow(content))
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=picture_files(), data=st.data())
+def test_mutated_bytes_are_refused_in_one_line_or_read_as_pillow_does(content: bytes, data: st.DataObject) -> None:
+    """Bytes changed, cut out, doubled or cut off: nothing but `FileError` is raised, and no reading differs."""
+    changed = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(changed) - 1))
+        length = data.draw(st.integers(0, 12))
+        changed[at : at + length] = data.draw(st.binary(max_size=12) | st.just(bytes(changed[at : at + length]) * 2))
+        if not changed:
+            return
+    found = read_or_reason(bytes(changed))
+    if isinstance(found, str):
+        assert found.startswith("scan.png: ")
+        assert "\n" not in found
+        return
+    try:
+        expected = by_pillow(bytes(changed))
+    except Exception:  # Pillow refuses damaged metadata, and reads no more than the upper bits of some files
+        return
+    if found.dtype == np.uint8 and found.shape == expected.shape:
+        np.testing.assert_array_equal(found, expected)
