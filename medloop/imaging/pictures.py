@@ -27,7 +27,7 @@ MAX_PIXELS = 100_000_000
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GREY = ("1", "L", "LA", "La")
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
-"""What pixels, orientation and number of frames depend on; text and colour profiles are not among it."""
+"""Chunks that pixels, orientation and the number of frames depend on; no text, no colour profiles."""
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -37,7 +37,7 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels),
 }
-"""What EXIF's values of Orientation ask for (CIPA DC-008, section 4.6.5)."""
+"""Turns by EXIF's value of Orientation (CIPA DC-008, section 4.6.5)."""
 
 
 def pillow_reader(form: str) -> Callable[[Source, int], NDArray[Any]]:
@@ -164,7 +164,7 @@ def _plain_png(file: BinaryIO, max_pixels: int) -> io.BytesIO:
         ValueError: A chunk is larger than the largest image.
     """
     file.seek(0)
-    kept = [file.read(8)]
+    chunks = [file.read(8)]
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         if kind not in _PNG_CHUNKS:
@@ -175,5 +175,5 @@ def _plain_png(file: BinaryIO, max_pixels: int) -> io.BytesIO:
         body = file.read(length + 4)
         # An upper-case first letter: critical, for the decoder to refuse.
         if kind[:1].isupper() or zlib.crc32(kind + body[:-4]) == int.from_bytes(body[-4:]):
-            kept.append(head + body)
-    return io.BytesIO(b"".join(kept))
+            chunks.append(head + body)
+    return io.BytesIO(b"".join(chunks))

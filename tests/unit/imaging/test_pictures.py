@@ -57,7 +57,7 @@ def with_chunk(png: bytes, extra: bytes) -> bytes:
     return png[:33] + extra + png[33:]
 
 
-# What a PNG's channels are, by the number of them, and what of them is kept.
+# What a PNG's channels are, by the number of them, and what of them is expected.
 DEPTHS = [
     pytest.param(DEEP[..., 0], DEEP[..., 0], id="grey"),
     pytest.param(DEEP[..., :2], DEEP[..., 0], id="grey and alpha"),
@@ -69,12 +69,12 @@ DEPTHS = [
 class TestSixteenBits:
     """PNG with 16 bits a channel."""
 
-    @pytest.mark.parametrize(("pixels", "kept"), DEPTHS)
-    def test_png_keeps_all_bits(self, pixels: NDArray[np.uint16], kept: NDArray[np.uint16]) -> None:
+    @pytest.mark.parametrize(("pixels", "expected"), DEPTHS)
+    def test_png_keeps_all_bits(self, pixels: NDArray[np.uint16], expected: NDArray[np.uint16]) -> None:
         """Every kind of channels keeps 16 bits; transparency is dropped."""
-        found = read(png(pixels))
-        assert found.dtype == np.uint16
-        np.testing.assert_array_equal(found, kept)
+        image = read(png(pixels))
+        assert image.dtype == np.uint16
+        np.testing.assert_array_equal(image, expected)
 
     def test_interlaced_png_keeps_all_bits(self) -> None:
         """Adam7 with one pixel a pass: 8 by 8 pixels of 16-bit colour, row by row of each pass."""
@@ -104,7 +104,7 @@ class TestSixteenBits:
 
     @pytest.mark.parametrize("channels", [2, 3, 4])
     def test_truncated_is_refused(self, channels: int) -> None:
-        """Wherever pixels are missing."""
+        """Missing pixels are noticed at any position."""
         content = png(DEEP[..., :channels])
         for cut in range(40, len(content) - 16, len(content) // 40):
             with pytest.raises(FileError, match="truncated or damaged"):
@@ -161,11 +161,11 @@ class TestPhones:
         "make", [mpo, three_pictures, plain_then_another, trailing_bytes, damaged_index, index_without_its_number]
     )
     def test_the_first_picture_is_read(self, make: Callable[[], bytes]) -> None:
-        """As viewers do: the first picture counts, whatever follows it."""
+        """As in viewers, the first picture counts, regardless of what follows."""
         plain = saved(Image.fromarray(COLOUR), "JPEG", quality=95)
-        found = read(make())
-        assert found.shape == COLOUR.shape
-        np.testing.assert_array_equal(found, np.asarray(Image.open(io.BytesIO(plain))))
+        image = read(make())
+        assert image.shape == COLOUR.shape
+        np.testing.assert_array_equal(image, np.asarray(Image.open(io.BytesIO(plain))))
 
     def test_its_orientation_is_applied(self) -> None:
         """A photograph with a second picture turns upright too."""
@@ -220,7 +220,7 @@ METADATA = {
     "a short pHYs": lambda: chunk(b"pHYs", b"\0"),
     "a short gAMA": lambda: chunk(b"gAMA", b"\0"),
     "iCCP that isn't compressed": lambda: chunk(b"iCCP", b"profile\0\0nothing"),
-    "a chunk of nobody": lambda: chunk(b"prVt", RNG.bytes(100)),
+    "an unknown chunk": lambda: chunk(b"prVt", RNG.bytes(100)),
 }
 
 
@@ -229,15 +229,15 @@ class TestMetadata:
 
     @pytest.mark.parametrize("make", METADATA.values(), ids=METADATA.keys())
     @pytest.mark.parametrize("pixels", [COLOUR, DEEP[..., :3]], ids=["8 bits", "16 bits"])
-    def test_pixels_are_read_whatever_the_metadata(
+    def test_pixels_are_read_regardless_of_metadata(
         self, make: Callable[[], bytes], pixels: NDArray[np.generic]
     ) -> None:
         """Text and profiles that are long or damaged say nothing about pixels."""
         content = with_chunk(png(pixels), make())
         np.testing.assert_array_equal(read(content), pixels)
 
-    def test_an_animation_stays_refused_beside_long_text(self) -> None:
-        """What makes it readable doesn't make its first frame the picture."""
+    def test_an_animation_stays_refused_with_long_text(self) -> None:
+        """Leaving text out doesn't turn the first frame into the picture."""
         frames = [Image.fromarray(COLOUR), Image.fromarray(COLOUR[::-1])]
         content = with_chunk(saved(frames[0], "PNG", save_all=True, append_images=frames[1:]), long_text(True))
         with pytest.raises(FileError, match="is an animation; give one file for each image"):
@@ -316,7 +316,7 @@ def test_the_same_as_pillow(content: bytes) -> None:
 @settings(max_examples=200, deadline=None)
 @given(content=picture_files(), data=st.data())
 def test_mutated_bytes_are_refused_in_one_line_or_read_as_pillow_does(content: bytes, data: st.DataObject) -> None:
-    """Bytes changed, cut out, doubled or cut off: nothing but `FileError` is raised, and no reading differs."""
+    """Bytes changed, cut out, doubled or cut off: only `FileError` is raised, and no reading differs."""
     changed = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(changed) - 1))
@@ -324,14 +324,14 @@ def test_mutated_bytes_are_refused_in_one_line_or_read_as_pillow_does(content: b
         changed[at : at + length] = data.draw(st.binary(max_size=12) | st.just(bytes(changed[at : at + length]) * 2))
         if not changed:
             return
-    found = read_or_reason(bytes(changed))
-    if isinstance(found, str):
-        assert found.startswith("scan.png: ")
-        assert "\n" not in found
+    image = read_or_reason(bytes(changed))
+    if isinstance(image, str):
+        assert image.startswith("scan.png: ")
+        assert "\n" not in image
         return
     try:
         expected = by_pillow(bytes(changed))
     except Exception:  # Pillow refuses damaged metadata, and reads no more than the upper bits of some files
         return
-    if found.dtype == np.uint8 and found.shape == expected.shape:
-        np.testing.assert_array_equal(found, expected)
+    if image.dtype == np.uint8 and image.shape == expected.shape:
+        np.testing.assert_array_equal(image, expected)
