@@ -79,6 +79,7 @@ class PythonFunction(Construct):
         environment: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
+        self.around = around
         log_group = logs.LogGroup(
             self,
             "Log",

@@ -99,7 +99,7 @@ def signed_in(people: Sequence[str]) -> iam.CompositePrincipal:
     """People who signed in with a second factor; without ARNs, whom the account's own policies let assume the role."""
     principals = [iam.ArnPrincipal(person) for person in people] or [iam.AccountRootPrincipal()]
     second_factor = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
-    return iam.CompositePrincipal(*(iam.PrincipalWithConditions(who, second_factor) for who in principals))
+    return iam.CompositePrincipal(*(iam.PrincipalWithConditions(principal, second_factor) for principal in principals))
 
 
 def inside_vpc(subnets: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:

@@ -8,14 +8,13 @@ from aws_cdk import Aws, Duration
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra.functions import Surroundings
+from infra.functions import PythonFunction
 from infra.grants import OWN_ACCOUNT, allow, make_role, service, statement
 
 DAY = Duration.hours(24)
@@ -27,9 +26,8 @@ def state_machine(
     *,
     name: str,
     definition: str,
-    function: lambda_.IFunction,
+    function: PythonFunction,
     topics: Mapping[str, sns.ITopic],
-    around: Surroundings,
 ) -> sfn.StateMachine:
     """Make a state machine with its role, an encrypted log, and traces.
 
@@ -40,10 +38,10 @@ def state_machine(
         construct_id: CDK's id.
         name: Its name.
         definition: In the Amazon States Language; `${FunctionArn}` and the topics' names in it stand for ARNs.
-        function: The function that it invokes.
+        function: The function that it invokes, and with which it shares key and logs.
         topics: Topics that it publishes to, by the name in the definition.
-        around: Key, logs.
     """
+    around, function_arn = function.around, function.function.function_arn
     log = logs.LogGroup(
         scope,
         f"{construct_id}Log",
@@ -62,7 +60,7 @@ def state_machine(
         construct_id,
         state_machine_name=name,
         definition_body=sfn.DefinitionBody.from_string(definition),
-        definition_substitutions={"Partition": Aws.PARTITION, "FunctionArn": function.function_arn, **arns},
+        definition_substitutions={"Partition": Aws.PARTITION, "FunctionArn": function_arn, **arns},
         logs=sfn.LogOptions(destination=log, level=sfn.LogLevel.ALL, include_execution_data=False),
         tracing_enabled=True,
         encryption_configuration=sfn.CustomerManagedEncryptionConfiguration(by_arn),
@@ -73,7 +71,7 @@ def state_machine(
         # Topics are encrypted with the key; a publisher uses the key through SNS.
         statement("EncryptNotifications", ["kms:Decrypt", "kms:GenerateDataKey"], [around.key.key_arn], by_sns),
         # Spelled out: CDK's grants add stars (versions of the function, kms:GenerateDataKey*).
-        statement("Ask", ["lambda:InvokeFunction"], [function.function_arn]),
+        statement("Ask", ["lambda:InvokeFunction"], [function_arn]),
         statement("Tell", ["sns:Publish"], list(arns.values())),
     )
     return machine

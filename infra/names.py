@@ -12,7 +12,7 @@ STACK_NAME = "medloop"
 IMAGES_PROJECT = "medloop-images"
 """CodeBuild's project that builds the containers."""
 SOURCE_KEY = "source/medloop.zip"
-"""Where in the artefact bucket it finds the checkout."""
+"""Key of the checkout in the artefact bucket."""
 
 
 def list_pipelines(projects: Iterable[str]) -> list[str]:

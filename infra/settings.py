@@ -31,7 +31,7 @@ class Section(BaseModel):
 
 
 class NetworkSettings(Section):
-    """Where jobs run."""
+    """The network of jobs."""
 
     vpc: bool = True
     """Jobs run in a VPC that reaches a few AWS services and nothing else. False: in SageMaker's own network."""
@@ -39,7 +39,7 @@ class NetworkSettings(Section):
 
 
 class StorageSettings(Section):
-    """How long things are kept."""
+    """Retention of objects, logs and keys."""
 
     keep_on_destroy: bool = True
     """Buckets and keys stay when the stack goes: they hold patients' data and the evidence of models."""
@@ -59,7 +59,7 @@ class TrackingSettings(Section):
 
 
 class AccessSettings(Section):
-    """Who may do what; people sign in with a second factor."""
+    """People and their roles; they sign in with a second factor."""
 
     approvers: list[PrincipalArn] = []
     """IAM ARNs of who may approve versions; empty: the account's administrators decide by their own policies."""
@@ -92,13 +92,13 @@ class SchedulingSettings(Section):
 
 
 class DeploymentSettings(Section):
-    """How approved versions are served, and how a new one takes over."""
+    """Serving of approved versions, and the rollout of a new version."""
 
     instance_type: str = Field(default="ml.m5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
     canary_percent: int = Field(default=50, ge=5, le=50)
     """Share of the instances that get traffic first; one instance at least."""
     bake_minutes: int = Field(default=10, ge=1, le=60)
-    """How long the alarms are watched, with the canary and once more with all traffic."""
+    """Minutes for which the alarms are watched, with the canary and once more with all traffic."""
     minimum_instances: int = Field(default=2, ge=2)
     """Of autoscaling, and to begin with: with one instance there is no canary."""
     maximum_instances: int = 4
@@ -132,7 +132,7 @@ class MonitoringSettings(Section):
     execution_hours: int = Field(default=24, ge=1)
     """Of one execution."""
     score_drop: float = Field(default=0.05, gt=0, lt=1)
-    """How much lower a new version's score may be than that of the one in production: beyond it, the data drift."""
+    """Largest drop of a new version's score below the score in production; beyond it, the data have drifted."""
 
 
 class Settings(Section):
@@ -181,10 +181,10 @@ def load_settings(context: Mapping[str, Any], environment: Mapping[str, str]) ->
     path = Path(context.get(FILE_KEY) or environment.get(PREFIX + FILE_KEY.upper()) or FILE)
     document = _read_file(path)
     sources = {f"{section}.{field}": str(path) for section in document for field in _mapping(document, section, path)}
-    for name, where, value in [*_of_environment(environment), *_of_context(context)]:
+    for name, source, value in [*_of_environment(environment), *_of_context(context)]:
         section, _, field = name.partition(".")
         document.setdefault(section, {})[field] = value
-        sources[name] = where
+        sources[name] = source
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
@@ -212,12 +212,12 @@ def _mapping(document: dict[str, Any], section: str, path: Path) -> dict[str, An
 
 
 def _of_environment(environment: Mapping[str, str]) -> list[tuple[str, str, Any]]:
-    found = []
+    entries = []
     for variable, text in sorted(environment.items()):
         if variable.startswith(PREFIX) and variable != PREFIX + FILE_KEY.upper():
             name = variable.removeprefix(PREFIX).lower().replace("__", ".", 1)
-            found.append((name, variable, read_yaml(text, variable)))
-    return found
+            entries.append((name, variable, read_yaml(text, variable)))
+    return entries
 
 
 def _of_context(context: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
@@ -233,7 +233,7 @@ def _first(error: ValidationError, sources: Mapping[str, str], path: Path) -> st
     name = problem.field
     if not name:
         return f"{path}: {problem.reason}"
-    where = next((sources[known] for known in sources if name == known or name.startswith(f"{known}.")), str(path))
+    source = next((sources[known] for known in sources if name == known or name.startswith(f"{known}.")), str(path))
     if problem.kind == "extra_forbidden":
-        return f"{where}: {name}: there is no such setting; infra/settings.py lists them"
-    return f"{where}: {name}: {problem.reason}"
+        return f"{source}: {name}: there is no such setting; infra/settings.py lists them"
+    return f"{source}: {name}: {problem.reason}"

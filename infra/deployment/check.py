@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from infra.deployment.plan import (
     BACK,
     IN_PROGRESS,
-    Place,
-    answered,
+    Serving,
     converge,
     describe_endpoint,
     endpoint_of,
     name_of,
-    tell,
+    notify,
+    result,
 )
 from medloop.champion import approved_versions
 from medloop.cloud.hosting import version_of_config
@@ -33,7 +33,7 @@ SETTLED, FORGOTTEN = timedelta(hours=4), timedelta(days=7)
 """Before the first a decision's own event may be on its way or at work; after the second what is, is wanted."""
 
 
-def check(group: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
+def check(group: str, serving: Serving, sagemaker: SageMakerClient) -> dict[str, Any]:
     """Find the problems of a group's versions and endpoints.
 
     Reported are, for any of the stack's endpoints: a version that is served and not Approved, an endpoint that serves a
@@ -42,7 +42,7 @@ def check(group: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any
 
     Args:
         group: The model package group.
-        place: Where versions are served.
+        serving: The endpoints, and how versions are served.
         sagemaker: SageMaker client.
 
     Returns:
@@ -50,41 +50,41 @@ def check(group: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any
     """
     approved = approved_versions(sagemaker, group)
     numbers = {int(arn.rpartition("/")[2]) for arn in approved}
-    for name in place.endpoints:
+    for name in serving.endpoints:
         if problem := _find_problem(name, group, numbers, sagemaker):
             return problem
     if not approved:
-        return answered("nothing", f"{group}: no version is Approved, and none is served")
-    return _undeployed(sagemaker.describe_model_package(ModelPackageName=approved[-1]), place, sagemaker)
+        return result("nothing", f"{group}: no version is Approved, and none is served")
+    return _undeployed(sagemaker.describe_model_package(ModelPackageName=approved[-1]), serving, sagemaker)
 
 
 def _find_problem(name: str, group: str, approved: set[int], sagemaker: SageMakerClient) -> dict[str, Any] | None:
     """Problem of an endpoint that serves one of the group's versions; None for any other endpoint."""
-    found = describe_endpoint(sagemaker, name)
-    served = found and version_of_config(found["EndpointConfigName"], group)
-    if not found or not served or found["EndpointStatus"] in IN_PROGRESS:
+    endpoint = describe_endpoint(sagemaker, name)
+    served = endpoint and version_of_config(endpoint["EndpointConfigName"], group)
+    if not endpoint or not served or endpoint["EndpointStatus"] in IN_PROGRESS:
         return None
-    model, status = f"{group}/{served}", found["EndpointStatus"]
+    model, status = f"{group}/{served}", endpoint["EndpointStatus"]
     if served not in approved:
-        return tell(f"{model} is not Approved and served", f"endpoint {name} serves {model}; {BACK}")
+        return notify(f"{model} is not Approved and served", f"endpoint {name} serves {model}; {BACK}")
     if status != "InService":
-        return tell(f"endpoint {name} is {status}", f"{model} should be served; look at it, and approve {model} again")
+        return notify(f"endpoint {name} is {status}", f"{model} should be served; check it, then approve {model} again")
     return None
 
 
-def _undeployed(newest: Mapping[str, Any], place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
-    """Whether what was approved in this week was deployed."""
+def _undeployed(newest: Mapping[str, Any], serving: Serving, sagemaker: SageMakerClient) -> dict[str, Any]:
+    """Problem of a version that was approved in the last week and isn't deployed; otherwise `nothing`."""
     model, name = name_of(newest), endpoint_of(newest)
     changed = newest.get("LastModifiedTime") or newest["CreationTime"]
-    if name not in place.endpoints or not SETTLED < datetime.now(UTC) - changed < FORGOTTEN:
-        return answered("nothing", f"{model} of endpoint {name} isn't looked at: another's, too new or too old")
-    found = describe_endpoint(sagemaker, name)
-    if found and version_of_config(found["EndpointConfigName"], newest["ModelPackageGroupName"]) == int(
+    if name not in serving.endpoints or not SETTLED < datetime.now(UTC) - changed < FORGOTTEN:
+        return result("nothing", f"{model} of endpoint {name} isn't looked at: another's, too new or too old")
+    endpoint = describe_endpoint(sagemaker, name)
+    if endpoint and version_of_config(endpoint["EndpointConfigName"], newest["ModelPackageGroupName"]) == int(
         newest["ModelPackageVersion"]
     ):
-        return answered("nothing", f"endpoint {name} serves {model}")
-    planned = converge(newest, place, sagemaker)
+        return result("nothing", f"endpoint {name} serves {model}")
+    planned = converge(newest, serving, sagemaker)
     if planned["action"] in ("deploy", "remove"):
         fix = f"approve it again: medloop models approve {model} --reason TEXT --yes --target aws; or reject it"
-        return tell(f"{model} is approved and not deployed", f"no event reported it, or its deployment ended; {fix}")
-    return planned if planned["action"] == "tell" else answered("nothing", planned["reason"])
+        return notify(f"{model} is approved and not deployed", f"no event reported it, or its deployment ended; {fix}")
+    return planned if planned["action"] == "tell" else result("nothing", planned["reason"])

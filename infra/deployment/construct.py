@@ -101,16 +101,15 @@ class Deployment(Construct):
             handler="infra/deployment/function.handler",
             timeout=Duration.minutes(1),
             around=around,
-            environment={"PLACE": self._place(hosting, rollout, inference_role, artefact_bucket, tags)},
+            environment={"PLACE": self._serving_config(hosting, rollout, inference_role, artefact_bucket, tags)},
         )
         self.machine = state_machine(
             self,
             "Approval",
             name="medloop-approval",
             definition=approval_definition(hosting),
-            function=self.function.function,
+            function=self.function,
             topics={"ApproversTopicArn": approvers, "OperationsTopicArn": operations},
-            around=around,
         )
         self._let_plan()
         self._let_deploy(hosting, inference_role, volume_key)
@@ -118,7 +117,7 @@ class Deployment(Construct):
         self._on_decisions(around)
         self._check_daily(around)
 
-    def _place(
+    def _serving_config(
         self,
         hosting: Hosting,
         rollout: DeploymentSettings,
@@ -126,7 +125,7 @@ class Deployment(Construct):
         bucket: s3.IBucket,
         tags: Mapping[str, str],
     ) -> str:
-        """The function's `Place`, with names that are known at deployment only."""
+        """The function's `Serving`, with names that are known at deployment only."""
         machines = {**asdict(hosting), "instance_count": rollout.minimum_instances}
         document = {
             "hosting": machines,
@@ -284,11 +283,11 @@ def approval_definition(hosting: Hosting) -> str:
     document = json.loads(DEFINITION.read_text(encoding="utf-8"))
     model, config = named_requests(hosting, "group", 1, "package", "role", "folder")
     for state, request in (("CreateModel", model), ("CreateConfig", config)):
-        given = document["States"][state]["Parameters"]
-        if unknown := {*request} - {name.removesuffix(".$") for name in given}:
+        parameters = document["States"][state]["Parameters"]
+        if unknown := {*request} - {name.removesuffix(".$") for name in parameters}:
             raise ValueError(f"{DEFINITION.name}: {state} passes on no {', '.join(sorted(unknown))}")
         used = {*request, "Tags"}
-        document["States"][state]["Parameters"] = {n: v for n, v in given.items() if n.removesuffix(".$") in used}
+        document["States"][state]["Parameters"] = {n: v for n, v in parameters.items() if n.removesuffix(".$") in used}
     return json.dumps(document)
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import boto3
 
 from infra.deployment.check import CHECK, check
-from infra.deployment.plan import Place, plan
+from infra.deployment.plan import Serving, plan
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Lambda's entry point; `event` holds EventBridge's event, or under `check` a group's name."""
-    said, place, sagemaker = event["event"], Place.read(os.environ["PLACE"]), boto3.client("sagemaker")
-    if CHECK in said:
-        return check(said[CHECK], place, sagemaker)
-    return plan(said["detail"]["ModelPackageArn"], place, sagemaker)
+    cause, serving, sagemaker = event["event"], Serving.read(os.environ["PLACE"]), boto3.client("sagemaker")
+    if CHECK in cause:
+        return check(cause[CHECK], serving, sagemaker)
+    return plan(cause["detail"]["ModelPackageArn"], serving, sagemaker)

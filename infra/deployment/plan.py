@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
-MARK = "medloop:refused-by-alarm"
+REFUSED_TAG = "medloop:refused-by-alarm"
 """Tag of an endpoint configuration that was rolled back: the decision that it was deployed for.
 
 A repeated event doesn't send images to it again; a new approval does.
@@ -41,8 +41,8 @@ MAX_SUBJECT = 100
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where and how approved versions are served.
+class Serving:
+    """The endpoints that serve approved versions, and their configuration.
 
     Args:
         hosting: The machines.
@@ -63,18 +63,18 @@ class Place:
     tags: list[dict[str, str]]
 
     @classmethod
-    def read(cls, text: str) -> Place:
-        """Read the place from the function's environment."""
+    def read(cls, text: str) -> Serving:
+        """Read it from the function's environment."""
         document = json.loads(text)
         return cls(**{**document, "hosting": Hosting(**document["hosting"])})
 
 
-def plan(arn: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
+def plan(arn: str, serving: Serving, sagemaker: SageMakerClient) -> dict[str, Any]:
     """Plan the action after a change of this version's state.
 
     Args:
         arn: The version's ARN.
-        place: Where versions are served.
+        serving: The endpoints, and how versions are served.
         sagemaker: SageMaker client.
 
     Returns:
@@ -86,62 +86,64 @@ def plan(arn: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
     status, made = package["ModelApprovalStatus"], package.get("ModelPackageStatus", "Completed")
     if status == "PendingManualApproval":
         # It is announced in each state that it goes through; the last one counts.
-        return _ask(package, sagemaker) if made == "Completed" else answered("nothing", f"{name_of(package)} is {made}")
+        return _mail(package, sagemaker) if made == "Completed" else result("nothing", f"{name_of(package)} is {made}")
     if status != "Approved":
-        return _withdrawn(package, place, sagemaker)
+        return _withdrawn(package, serving, sagemaker)
     newest = approved_versions(sagemaker, package["ModelPackageGroupName"])[-1]
     if newest != package["ModelPackageArn"]:
         package = sagemaker.describe_model_package(ModelPackageName=newest)
-    return converge(package, place, sagemaker)
+    return converge(package, serving, sagemaker)
 
 
-def _withdrawn(package: Mapping[str, Any], place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
+def _withdrawn(package: Mapping[str, Any], serving: Serving, sagemaker: SageMakerClient) -> dict[str, Any]:
     """A version that isn't Approved is never deployed; where it is served, a person takes it away."""
     model, name = name_of(package), endpoint_of(package)
-    found = describe_endpoint(sagemaker, name) if name in place.endpoints else None
-    served = found and version_of_config(found["EndpointConfigName"], package["ModelPackageGroupName"])
+    endpoint = describe_endpoint(sagemaker, name) if name in serving.endpoints else None
+    served = endpoint and version_of_config(endpoint["EndpointConfigName"], package["ModelPackageGroupName"])
     if served != package["ModelPackageVersion"]:
-        return answered("nothing", f"{model} is {package['ModelApprovalStatus']}")
-    return tell(f"{model} is {package['ModelApprovalStatus']} and served", f"endpoint {name} serves {model}; {BACK}")
+        return result("nothing", f"{model} is {package['ModelApprovalStatus']}")
+    return notify(f"{model} is {package['ModelApprovalStatus']} and served", f"endpoint {name} serves {model}; {BACK}")
 
 
-def converge(package: Mapping[str, Any], place: Place, sagemaker: SageMakerClient) -> dict[str, Any]:
+def converge(package: Mapping[str, Any], serving: Serving, sagemaker: SageMakerClient) -> dict[str, Any]:
     """Plan the action that makes the endpoint serve the newest Approved version."""
     model, name = name_of(package), endpoint_of(package)
     undone = f"{model} is approved and not deployed"
-    if name not in place.endpoints:
-        return tell(undone, f"endpoint {name} is none of this stack's ({', '.join(place.endpoints)}); nothing done")
-    requests = _requests(package, place, name)
+    if name not in serving.endpoints:
+        return notify(undone, f"endpoint {name} is none of this stack's ({', '.join(serving.endpoints)}); nothing done")
+    requests = _requests(package, serving, name)
     config = str(requests["create_config"]["EndpointConfigName"])
-    found = describe_endpoint(sagemaker, name)
-    if found is not None and found["EndpointStatus"] in IN_PROGRESS:
-        return answered("wait", f"endpoint {name} is {found['EndpointStatus']}")
-    if found is not None and (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", config):
+    endpoint = describe_endpoint(sagemaker, name)
+    if endpoint is not None and endpoint["EndpointStatus"] in IN_PROGRESS:
+        return result("wait", f"endpoint {name} is {endpoint['EndpointStatus']}")
+    if endpoint is not None and (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) == ("InService", config):
         # Once more: scaling may have failed after the switch.
-        return {**answered("scale", f"endpoint {name} serves {model}", config), **requests}
+        return {**result("scale", f"endpoint {name} serves {model}", config), **requests}
     if _refused(sagemaker, requests["mark"]) == _decision(package):
-        return answered("nothing", f"{model} was deployed for this decision, and rolled back", config)
-    if found is not None and found["EndpointStatus"] == "Failed":
-        return {**answered("remove", f"endpoint {name} is Failed", config), "endpoint": name}
-    answer = {**answered("deploy", f"{model} to endpoint {name}", config), **requests, "exists": found is not None}
-    if found is None:
-        return {**answer, "other_machine": False}
-    if doubt := _doubt(found, package):
-        return tell(undone, doubt)
-    return _compared(answer, found["EndpointConfigName"], place, sagemaker) or tell(
+        return result("nothing", f"{model} was deployed for this decision, and rolled back", config)
+    if endpoint is not None and endpoint["EndpointStatus"] == "Failed":
+        return {**result("remove", f"endpoint {name} is Failed", config), "endpoint": name}
+    action = {**result("deploy", f"{model} to endpoint {name}", config), **requests, "exists": endpoint is not None}
+    if endpoint is None:
+        return {**action, "other_machine": False}
+    if refusal := _refusal(endpoint, package):
+        return notify(undone, refusal)
+    return _compared(action, endpoint["EndpointConfigName"], serving, sagemaker) or notify(
         undone,
         f"endpoint {name} is asynchronous or serverless; this stack deploys real-time endpoints; by hand: "
         f"medloop endpoints deploy {model} --target aws",
     )
 
 
-def _compared(answer: dict[str, Any], config: str, place: Place, sagemaker: SageMakerClient) -> dict[str, Any] | None:
-    """The answer with `other_machine`: whether the kind of machine changes; None of an endpoint of another kind."""
+def _compared(
+    action: dict[str, Any], config: str, serving: Serving, sagemaker: SageMakerClient
+) -> dict[str, Any] | None:
+    """The action with `other_machine`, true if the instance type changes; None for an endpoint of another kind."""
     served = sagemaker.describe_endpoint_config(EndpointConfigName=config)
     machines = {variant.get("InstanceType") for variant in served["ProductionVariants"]}
     if served.get("AsyncInferenceConfig") or machines == {None}:
         return None
-    return {**answer, "other_machine": machines != {place.hosting.instance_type}}
+    return {**action, "other_machine": machines != {serving.hosting.instance_type}}
 
 
 def endpoint_of(package: Mapping[str, Any]) -> str:
@@ -149,44 +151,44 @@ def endpoint_of(package: Mapping[str, Any]) -> str:
     return str(package.get("CustomerMetadataProperties", {}).get("endpoint") or package["ModelPackageGroupName"])
 
 
-def _doubt(found: Mapping[str, Any], package: Mapping[str, Any]) -> str | None:
-    """Why an endpoint isn't changed without a person."""
-    name, group = found["EndpointName"], package["ModelPackageGroupName"]
-    if found["EndpointStatus"] != "InService":
-        return f"endpoint {name} is {found['EndpointStatus']}; look at it, then deploy by hand"
-    served = version_of_config(found["EndpointConfigName"], group)
+def _refusal(endpoint: Mapping[str, Any], package: Mapping[str, Any]) -> str | None:
+    """Reason for which an endpoint isn't changed without a person; None if there is none."""
+    name, group = endpoint["EndpointName"], package["ModelPackageGroupName"]
+    if endpoint["EndpointStatus"] != "InService":
+        return f"endpoint {name} is {endpoint['EndpointStatus']}; look at it, then deploy by hand"
+    served = version_of_config(endpoint["EndpointConfigName"], group)
     if served is None:
-        return f"endpoint {name} was made by someone else ({found['EndpointConfigName']}); nothing was done"
+        return f"endpoint {name} was made by someone else ({endpoint['EndpointConfigName']}); nothing was done"
     if served > package["ModelPackageVersion"]:
         back = f"medloop endpoints deploy {name_of(package)} --target aws"
         return f"endpoint {name} serves the newer {group}/{served}; going back is by hand: {back}"
     return None
 
 
-def _requests(package: Mapping[str, Any], place: Place, name: str) -> dict[str, Any]:
+def _requests(package: Mapping[str, Any], serving: Serving, name: str) -> dict[str, Any]:
     group, version, arn = package["ModelPackageGroupName"], package["ModelPackageVersion"], package["ModelPackageArn"]
-    folder = f"s3://{place.bucket}/endpoints/{name}"
-    model, config = named_requests(place.hosting, group, version, arn, place.role, folder)
+    folder = f"s3://{serving.bucket}/endpoints/{name}"
+    model, config = named_requests(serving.hosting, group, version, arn, serving.role, folder)
     endpoint = {"EndpointName": name, "EndpointConfigName": config["EndpointConfigName"]}
     config_arn = f"{arn.partition(':model-package/')[0]}:endpoint-config/{config['EndpointConfigName']}"
     return {
         "endpoint": name,
         "model": name_of(package),
-        "create_model": {**model, "Tags": place.tags},
-        "create_config": {**config, "Tags": place.tags},
-        "create_endpoint": {**endpoint, "Tags": place.tags},
+        "create_model": {**model, "Tags": serving.tags},
+        "create_config": {**config, "Tags": serving.tags},
+        "create_endpoint": {**endpoint, "Tags": serving.tags},
         # The number of instances that autoscaling has arrived at outlasts the change.
         "update_endpoint": {
             **endpoint,
             "RetainAllVariantProperties": True,
-            "DeploymentConfig": place.deployment[name],
+            "DeploymentConfig": serving.deployment[name],
         },
-        "mark": {"ResourceArn": config_arn, "Tags": [{"Key": MARK, "Value": _decision(package)}]},
-        **_scaling(place, name),
+        "mark": {"ResourceArn": config_arn, "Tags": [{"Key": REFUSED_TAG, "Value": _decision(package)}]},
+        **_scaling(serving, name),
     }
 
 
-def _scaling(place: Place, name: str) -> dict[str, Any]:
+def _scaling(serving: Serving, name: str) -> dict[str, Any]:
     """RegisterScalableTarget's and PutScalingPolicy's requests."""
     target = {
         "ServiceNamespace": "sagemaker",
@@ -194,12 +196,12 @@ def _scaling(place: Place, name: str) -> dict[str, Any]:
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
     metric = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
-    policy = {"TargetValue": float(place.scaling["invocations"]), "PredefinedMetricSpecification": metric}
+    policy = {"TargetValue": float(serving.scaling["invocations"]), "PredefinedMetricSpecification": metric}
     return {
         "scalable_target": {
             **target,
-            "MinCapacity": place.scaling["minimum"],
-            "MaxCapacity": place.scaling["maximum"],
+            "MinCapacity": serving.scaling["minimum"],
+            "MaxCapacity": serving.scaling["maximum"],
         },
         "scaling_policy": {
             **target,
@@ -220,16 +222,16 @@ def _decision(package: Mapping[str, Any]) -> str:
     return f"{named} {changed.strftime('%Y-%m-%dT%H:%M:%S')}".strip()
 
 
-def _refused(sagemaker: SageMakerClient, mark: Mapping[str, Any]) -> str | None:
+def _refused(sagemaker: SageMakerClient, tag_request: Mapping[str, Any]) -> str | None:
     """The decision for which the configuration was deployed and rolled back; None without a configuration."""
     try:
-        pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=mark["ResourceArn"])
+        pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=tag_request["ResourceArn"])
         tags = [tag for page in pages for tag in page["Tags"]]
     except Exception as error:
         if _error(error)[0] not in ("ValidationException", "ResourceNotFound", "ResourceNotFoundException"):
             raise
         return None
-    values = [tag["Value"] for tag in tags if tag["Key"] == MARK]
+    values = [tag["Value"] for tag in tags if tag["Key"] == REFUSED_TAG]
     return values[-1] if values else None
 
 
@@ -250,7 +252,7 @@ def _error(error: Exception) -> tuple[str, str]:
     return str(said.get("Code", "")), str(said.get("Message", "")).lower()
 
 
-def _ask(package: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str, Any]:
+def _mail(package: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str, Any]:
     """The notification of approvers, with the links to the evidence; and how its score compares."""
     model, metadata = name_of(package), package.get("CustomerMetadataProperties", {})
     evidence = decode(str(metadata.get("evaluation", ""))).rstrip("/")
@@ -261,9 +263,9 @@ def _ask(package: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str, An
         f"Or: medloop models show {model} --target aws; medloop models open {model} --target aws",
         f"Then: medloop models approve|reject {model} --reason TEXT --target aws",
     ]
-    answer = answered("approve", f"{model} waits for a decision")
+    approval = result("approve", f"{model} waits for a decision")
     mail = {"subject": f"medloop: {model} waits for approval"[:MAX_SUBJECT], "message": "\n".join(lines)}
-    return {**answer, **mail, "measured": _measured(package, sagemaker)}
+    return {**approval, **mail, "measured": _measured(package, sagemaker)}
 
 
 def _measured(package: Mapping[str, Any], sagemaker: SageMakerClient) -> list[dict[str, Any]]:
@@ -275,23 +277,23 @@ def _measured(package: Mapping[str, Any], sagemaker: SageMakerClient) -> list[di
     if scored is None:
         return []
     name, score = scored
-    found = {SCORE: score}
+    measured = {SCORE: score}
     if approved := approved_versions(sagemaker, group):
         before = _score(sagemaker.describe_model_package(ModelPackageName=approved[-1]))
         # Against a score of another kind nothing can be said.
-        found |= {SCORE_CHANGE: round(score - before[1], 6)} if before and before[0] == name else {}
+        measured |= {SCORE_CHANGE: round(score - before[1], 6)} if before and before[0] == name else {}
     dimensions = [{"Name": DIMENSION, "Value": group}]
-    return [{"MetricName": name, "Dimensions": dimensions, "Value": value} for name, value in found.items()]
+    return [{"MetricName": name, "Dimensions": dimensions, "Value": value} for name, value in measured.items()]
 
 
 def _score(package: Mapping[str, Any]) -> tuple[str, float] | None:
     """The score in a version's metadata (`mean_foreground_dice 0.9123`): name and value; None where there is none."""
     name, _, value = decode(str(package.get("CustomerMetadataProperties", {}).get("score", ""))).rpartition(" ")
     try:
-        found = float(value)
+        score = float(value)
     except ValueError:
         return None
-    return (name, found) if math.isfinite(found) else None
+    return (name, score) if math.isfinite(score) else None
 
 
 def _console(folder: str, arn: str) -> str:
@@ -302,12 +304,12 @@ def _console(folder: str, arn: str) -> str:
     return f"https://{region}.console.aws.amazon.com/s3/object/{bucket}?{query}"
 
 
-def tell(what: str, reason: str) -> dict[str, Any]:
+def notify(subject: str, reason: str) -> dict[str, Any]:
     """The result that notifies operations."""
-    return {**answered("tell", reason), "subject": f"medloop: {what}"[:MAX_SUBJECT], "message": f"{what}: {reason}"}
+    return {**result("tell", reason), "subject": f"medloop: {subject}"[:MAX_SUBJECT], "message": f"{subject}: {reason}"}
 
 
-def answered(action: str, reason: str, config: str = "") -> dict[str, Any]:
+def result(action: str, reason: str, config: str = "") -> dict[str, Any]:
     """Response of the function, from which the state machine decides."""
     return {"action": action, "reason": reason, "config": config}
 

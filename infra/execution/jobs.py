@@ -18,7 +18,7 @@ from medloop.documents.file_names import SPLIT_FILE
 
 SPLIT = f"{EXECUTIONS}/*/Split/*"
 SPLIT_RECORD = f"{EXECUTIONS}/*/Split/split/{SPLIT_FILE}"
-"""Who is in which split, by pseudonym; no image."""
+"""The patients of each split, by pseudonym; no image."""
 MODELS = (f"{EXECUTIONS}/*/Train/*", f"{EXECUTIONS}/*/Tune/*")
 MODEL_ARTEFACTS = tuple(f"{prefix}/model.tar.gz" for prefix in MODELS)
 EVALUATION = f"{EXECUTIONS}/*/Evaluate/*"

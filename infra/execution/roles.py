@@ -1,4 +1,4 @@
-"""Who may do what: the roles of pipelines, jobs and people, and the function that finds the champion."""
+"""Permissions: the roles of pipelines, jobs and people, and the function that finds the champion."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ class Monitoring(Construct):
     def _trail(
         self, key: kms.Key, bucket: s3.IBucket, watched: Sequence[s3.IBucket], log_retention: logs.RetentionDays
     ) -> None:
-        """Who did what, and who read or wrote which object."""
+        """Record every API call with its caller, reads and writes of objects included."""
         log = logs.LogGroup(
             self,
             "TrailLog",
@@ -213,16 +213,16 @@ class Monitoring(Construct):
             retention=log_retention,
         )
         name = "medloop"
-        by_trail, own = [service("cloudtrail")], arn("cloudtrail", f"trail/{name}")
+        by_trail, trail_arn = [service("cloudtrail")], arn("cloudtrail", f"trail/{name}")
         using = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"]
         key.add_to_resource_policy(
-            statement("Trail", using, conditions={"StringEquals": {"aws:SourceArn": own}}, principals=by_trail)
+            statement("Trail", using, conditions={"StringEquals": {"aws:SourceArn": trail_arn}}, principals=by_trail)
         )
         # CDK lets the service in, for any trail.
-        other = {"StringNotEquals": {"aws:SourceArn": own}}
+        by_other_trails = {"StringNotEquals": {"aws:SourceArn": trail_arn}}
         objects = [bucket.arn_for_objects("*")]
         bucket.add_to_resource_policy(
-            statement("NoOtherTrail", ["s3:PutObject"], objects, other, principals=by_trail, deny=True)
+            statement("NoOtherTrail", ["s3:PutObject"], objects, by_other_trails, principals=by_trail, deny=True)
         )
         trail = cloudtrail.Trail(
             self,

@@ -144,10 +144,10 @@ class Network(Construct):
     def _reach_storage(self, vpc: ec2.Vpc) -> None:
         """S3 without an hourly price: buckets of this account, and those that ECR keeps images' layers in."""
         endpoint = vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        own = {"StringEquals": {"aws:ResourceAccount": cdk.Aws.ACCOUNT_ID}}
+        in_account = {"StringEquals": {"aws:ResourceAccount": cdk.Aws.ACCOUNT_ID}}
         layers = f"arn:{cdk.Aws.PARTITION}:s3:::prod-{cdk.Aws.REGION}-starport-layer-bucket/*"
         for rights in (
-            statement("OwnBucketsOnly", STORAGE_ACTIONS, conditions=own, principals=ANY_PRINCIPAL),
+            statement("OwnBucketsOnly", STORAGE_ACTIONS, conditions=in_account, principals=ANY_PRINCIPAL),
             statement("LayersOfImages", ["s3:GetObject"], [layers], principals=ANY_PRINCIPAL),
         ):
             endpoint.add_to_policy(rights)
@@ -174,5 +174,5 @@ class Network(Construct):
             open=False,
             security_groups=[door],
         )
-        own = {"StringEquals": {"aws:PrincipalAccount": cdk.Aws.ACCOUNT_ID}}
-        endpoint.add_to_policy(statement("OwnAccountOnly", service.actions, conditions=own, principals=ANY_PRINCIPAL))
+        rule = {"StringEquals": {"aws:PrincipalAccount": cdk.Aws.ACCOUNT_ID}}
+        endpoint.add_to_policy(statement("OwnAccountOnly", service.actions, conditions=rule, principals=ANY_PRINCIPAL))

@@ -82,9 +82,8 @@ class Scheduling(Construct):
             "Guard",
             name="medloop-retraining",
             definition=DEFINITION.read_text(encoding="utf-8"),
-            function=self.function.function,
+            function=self.function,
             topics={"OperationsTopicArn": operations},
-            around=around,
         )
         # The function lists data, and reads the executions so far; it reads no object, and changes nothing.
         history = ("DescribePipeline", "ListPipelineExecutions", "ListPipelineParametersForExecution")

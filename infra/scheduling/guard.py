@@ -1,4 +1,4 @@
-"""Whether a trigger may start its pipeline now: the function behind the guard's state machine (retraining.asl.json).
+"""Decide if a trigger may start its pipeline now: the function of the guard's state machine (retraining.asl.json).
 
 A trigger is a schedule's request or the arrival of a manifest. The answer is `start` with StartPipelineExecution's
 request, `wait` where an execution of the pipeline runs, or `skip` where nothing changed since the last successful one.
@@ -93,13 +93,13 @@ def decide(trigger: Trigger, sagemaker: SageMakerClient, s3: S3Client) -> dict[s
     executions = _newest_first(sagemaker, trigger.pipeline)
     running = [e for e in executions if e["PipelineExecutionStatus"] in RUNNING]
     if running:
-        return _answer("wait", trigger, f"{running[0]['PipelineExecutionArn']} runs")
+        return _decision("wait", trigger, f"{running[0]['PipelineExecutionArn']} runs")
     version = data_version(s3, trigger.parameters["InputData"])
     if version is None:
         raise DataError(f"{trigger.parameters['InputData']}: there is no file below it; the pipeline was not started")
     parameters = {**trigger.parameters, "DataVersion": version}
     if same := _same(sagemaker, trigger.pipeline, executions, parameters):
-        return _answer("skip", trigger, f"nothing changed since {same}")
+        return _decision("skip", trigger, f"nothing changed since {same}")
     newest = executions[0]["PipelineExecutionArn"] if executions else "none"
     request = {
         "PipelineName": trigger.pipeline,
@@ -107,7 +107,7 @@ def decide(trigger: Trigger, sagemaker: SageMakerClient, s3: S3Client) -> dict[s
         "PipelineParameters": [{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
         "ClientRequestToken": hashlib.sha256(f"{trigger.pipeline}\n{newest}".encode()).hexdigest(),
     }
-    return {**_answer("start", trigger, "the data, the parameters or the pipeline changed"), "request": request}
+    return {**_decision("start", trigger, "the data, the parameters or the pipeline changed"), "request": request}
 
 
 def confirm(started: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str, Any]:
@@ -120,18 +120,18 @@ def confirm(started: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str,
     Returns:
         `action`: done, or wait where another guard's execution runs.
     """
-    wanted = {item["Name"]: str(item["Value"]) for item in started["request"]["PipelineParameters"]}
-    return {"action": "done" if _given(sagemaker, started["execution"]) == wanted else "wait"}
+    requested = {item["Name"]: str(item["Value"]) for item in started["request"]["PipelineParameters"]}
+    return {"action": "done" if _parameters_of(sagemaker, started["execution"]) == requested else "wait"}
 
 
-def _answer(action: str, trigger: Trigger, reason: str) -> dict[str, Any]:
+def _decision(action: str, trigger: Trigger, reason: str) -> dict[str, Any]:
     return {"action": action, "pipeline": trigger.pipeline, "reason": reason}
 
 
 def _newest_first(sagemaker: SageMakerClient, pipeline: str) -> list[PipelineExecutionSummaryTypeDef]:
     pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
-    found = [summary for page in pages for summary in page["PipelineExecutionSummaries"]]
-    return sorted(found, key=lambda execution: execution["StartTime"], reverse=True)
+    executions = [summary for page in pages for summary in page["PipelineExecutionSummaries"]]
+    return sorted(executions, key=lambda execution: execution["StartTime"], reverse=True)
 
 
 def _same(
@@ -144,7 +144,7 @@ def _same(
         if execution["StartTime"] < described["LastModifiedTime"]:
             return None
         arn = str(execution["PipelineExecutionArn"])
-        if execution["PipelineExecutionStatus"] == "Succeeded" and defaults | _given(sagemaker, arn) == (
+        if execution["PipelineExecutionStatus"] == "Succeeded" and defaults | _parameters_of(sagemaker, arn) == (
             defaults | dict(parameters)
         ):
             return arn
@@ -156,6 +156,6 @@ def _defaults(definition: str) -> dict[str, str]:
     return {item["Name"]: str(item["DefaultValue"]) for item in parameters if "DefaultValue" in item}
 
 
-def _given(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
+def _parameters_of(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
     pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(PipelineExecutionArn=arn)
     return {item["Name"]: str(item["Value"]) for page in pages for item in page["PipelineParameters"]}

@@ -88,10 +88,10 @@ class Storage(Construct):
 def _refuse_other_keys(bucket: s3.Bucket, key: kms.IKey) -> None:
     """An object that is stored under another key would stay readable with that key."""
     objects, used_key = [bucket.arn_for_objects("*")], "s3:x-amz-server-side-encryption-aws-kms-key-id"
-    other = {"Null": {used_key: "false"}, "StringNotEquals": {used_key: key.key_arn}}
+    by_other_key = {"Null": {used_key: "false"}, "StringNotEquals": {used_key: key.key_arn}}
     # S3's own keys, and the account's key for S3, which all who may read S3 there may use.
     unnamed = {"Null": {"s3:x-amz-server-side-encryption": "false", used_key: "true"}}
-    for sid, conditions in (("OtherKeys", other), ("NoKeyOfOurs", unnamed)):
+    for sid, conditions in (("OtherKeys", by_other_key), ("NoKeyOfOurs", unnamed)):
         bucket.add_to_resource_policy(
             statement(sid, ["s3:PutObject"], objects, conditions, principals=ANY_PRINCIPAL, deny=True)
         )

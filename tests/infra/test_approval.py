@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from moto.core.utils import utcnow
 
-from infra.deployment.plan import MARK
+from infra.deployment.plan import REFUSED_TAG
 from tests.infra.flows import BOTO_NAMES, World, world
 
 GROUP = "medloop-segmentation"
@@ -129,7 +129,7 @@ def test_a_failing_alarm_rolls_back_and_is_reported_and_the_repeated_event_tries
     config = account.updates[0]["EndpointConfigName"]
     marked = account.sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
     tags = account.sagemaker.list_tags(ResourceArn=marked)["Tags"]
-    (mark,) = [tag["Value"] for tag in tags if tag["Key"] == MARK]
+    (mark,) = [tag["Value"] for tag in tags if tag["Key"] == REFUSED_TAG]
     assert mark.startswith("decision_1 ")
     assert account.scaled(GROUP)
     alarm(account, f"{GROUP}-errors", "OK")
