@@ -24,11 +24,11 @@ def checkout_commit(root: Path = REPOSITORY) -> str:
     return commit + (DIRTY if _git(root, "status", "--porcelain") != "" else "")
 
 
-def _git(root: Path, *words: str) -> str | None:
+def _git(root: Path, *arguments: str) -> str | None:
     """Run git and return its output; None if git is missing or fails."""
     try:
-        command = ["git", "-C", str(root), *words]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+        command = ["git", "-C", str(root), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() if found.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -43,18 +43,18 @@ class Hosting:
 
     def variant(self, model: Any) -> dict[str, Any]:
         """The one production variant; `model` is a name, or a pipeline's expression of one."""
-        shown = {"VariantName": VARIANT, "ModelName": model}
+        base = {"VariantName": VARIANT, "ModelName": model}
         if self.kind == "serverless":
             memory = {"MemorySizeInMB": self.memory_mb, "MaxConcurrency": self.max_concurrency}
-            return {**shown, "ServerlessConfig": memory}
-        machine = {"InstanceType": self.instance_type, "InitialInstanceCount": self.instance_count}
-        return {**shown, **machine, "InitialVariantWeight": 1.0}
+            return {**base, "ServerlessConfig": memory}
+        instances = {"InstanceType": self.instance_type, "InitialInstanceCount": self.instance_count}
+        return {**base, **instances, "InitialVariantWeight": 1.0}
 
-    def asynchronous(self, place: str) -> dict[str, Any] | None:
-        """The AsyncInferenceConfig of an asynchronous endpoint, None of any other; `place` holds what it answers."""
+    def asynchronous(self, folder: str) -> dict[str, Any] | None:
+        """The AsyncInferenceConfig of an asynchronous endpoint, None of any other; `folder` is for its responses."""
         if self.kind != "async":
             return None
-        output = {"S3OutputPath": f"{place}/output", "S3FailurePath": f"{place}/failed"}
+        output = {"S3OutputPath": f"{folder}/output", "S3FailurePath": f"{folder}/failed"}
         key = {"KmsKeyId": self.output_key} if self.output_key else {}
         clients = {"MaxConcurrentInvocationsPerInstance": self.max_concurrent}
         return {"ClientConfig": clients, "OutputConfig": {**output, **key}}
@@ -67,18 +67,18 @@ def model_request(hosting: Hosting, package: str, role: str) -> dict[str, Any]:
     return request | ({"VpcConfig": hosting.vpc} if hosting.vpc else {})
 
 
-def config_request(hosting: Hosting, model: str, place: str) -> dict[str, Any]:
+def config_request(hosting: Hosting, model: str, folder: str) -> dict[str, Any]:
     """CreateEndpointConfig's request, without its name."""
-    queue = hosting.asynchronous(place)
+    queue = hosting.asynchronous(folder)
     request: dict[str, Any] = {"ProductionVariants": [hosting.variant(model)]}
     request |= {"AsyncInferenceConfig": queue} if queue else {}
     return request | ({"KmsKeyId": hosting.volume_key} if hosting.volume_key and hosting.kind != "serverless" else {})
 
 
 def named_requests(
-    hosting: Hosting, group: str, version: int, package: str, role: str, place: str
+    hosting: Hosting, group: str, version: int, package: str, role: str, folder: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """CreateModel's and CreateEndpointConfig's requests for a registered version, whole.
+    """CreateModel's and CreateEndpointConfig's complete requests for a registered version.
 
     Their names are made of the version and of their content, so two deployments of the same version with the
     same hosting send the same requests.
@@ -89,19 +89,19 @@ def named_requests(
         version: Its number in the group.
         package: Its ARN.
         role: ARN of the role that the container runs with.
-        place: s3:// folder of asynchronous answers.
+        folder: s3:// folder of asynchronous responses.
     """
     begin = f"{group}-{version}"
     model = model_request(hosting, package, role)
     model = {"ModelName": content_name(begin, model), **model}
-    config = config_request(hosting, model["ModelName"], place)
+    config = config_request(hosting, model["ModelName"], folder)
     return model, {"EndpointConfigName": content_name(begin, config), **config}
 
 
 def version_of_config(name: str, group: str) -> int | None:
     """The version that a configuration serves, by its name; None of a name that `named_requests` didn't give."""
-    found = re.fullmatch(rf"{re.escape(group)}-(\d+)-[0-9a-f]{{10}}", name)
-    return int(found[1]) if found else None
+    match = re.fullmatch(rf"{re.escape(group)}-(\d+)-[0-9a-f]{{10}}", name)
+    return int(match[1]) if match else None
 
 
 def content_name(begin: str, request: dict[str, Any]) -> str:

@@ -28,8 +28,8 @@ def read_roles(environment: Mapping[str, str] | None = None) -> dict[Role, str]:
     Raises:
         TargetError: Some are named and others not, or one is no role's ARN.
     """
-    given = os.environ if environment is None else environment
-    roles: dict[Role, str] = {role: given[name] for role, name in VARIABLES.items() if given.get(name)}
+    environment = os.environ if environment is None else environment
+    roles: dict[Role, str] = {role: environment[name] for role, name in VARIABLES.items() if environment.get(name)}
     for role, arn in roles.items():
         if not _ROLE.fullmatch(arn):
             raise TargetError(f"target aws: {VARIABLES[role]}: {arn!r} is no role's ARN; take it from infra's outputs")

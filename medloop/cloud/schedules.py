@@ -115,11 +115,11 @@ def create_schedule(
 
 def _target(name: str, pipeline: str, parameters: Mapping[str, str], role: str, guard: Guard | None) -> TargetTypeDef:
     """The service's Target: what is started, with what, and how often that is tried."""
-    given = dict(parameters) if guard else {"DataVersion": EXECUTION_ID, **parameters}
+    parameters = parameters if guard else {"DataVersion": EXECUTION_ID, **parameters}
     request = {
         "PipelineName": pipeline,
         "PipelineExecutionDescription": f"schedule {name}",
-        "PipelineParameters": [{"Name": key, "Value": value} for key, value in sorted(given.items())],
+        "PipelineParameters": [{"Name": key, "Value": value} for key, value in sorted(parameters.items())],
         **({} if guard else {"ClientRequestToken": EXECUTION_ID}),
     }
     target: TargetTypeDef = {
@@ -140,19 +140,19 @@ def read_schedule(target: Target, name: str) -> Schedule:
         UserError: There is none.
     """
     try:
-        found = target.boto.client("scheduler").get_schedule(Name=PREFIX + name)
+        response = target.boto.client("scheduler").get_schedule(Name=PREFIX + name)
     except ClientError as error:
         raise _absent(error, name) from None
-    request = _request(found["Target"].get("Input"))
+    request = _request(response["Target"].get("Input"))
     return Schedule(
         name=name,
         pipeline=str(request.get("PipelineName", "")),
-        expression=found["ScheduleExpression"],
-        timezone=found.get("ScheduleExpressionTimezone", "UTC"),
+        expression=response["ScheduleExpression"],
+        timezone=response.get("ScheduleExpressionTimezone", "UTC"),
         parameters={item["Name"]: item["Value"] for item in request.get("PipelineParameters", [])},
-        state=found["State"],
-        arn=found["Arn"],
-        target=found["Target"]["Arn"],
+        state=response["State"],
+        arn=response["Arn"],
+        target=response["Target"]["Arn"],
     )
 
 

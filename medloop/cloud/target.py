@@ -43,7 +43,7 @@ class Target:
     """Roles of jobs, where the account has narrower ones than the pipeline's; see medloop.cloud.roles."""
     bundles: dict[str, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Code by container, as requested by the definition's steps; upsert stores it."""
-    kept: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
+    objects: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Objects by key that definitions built so far refer to, in addition to the bundles; upsert stores them."""
 
     def bundle(self, container: str) -> Bundle:
@@ -104,9 +104,9 @@ class Target:
             if path.is_file() and "__pycache__" not in path.parts
         }
         listing = json.dumps([(name, hashlib.sha256(data).hexdigest()) for name, data in files.items()])
-        place = f"{prefix}/{hashlib.sha256(listing.encode()).hexdigest()[:DIGEST_LENGTH]}"
-        self.kept.update({f"{place}/{name}": data for name, data in files.items()})
-        return f"s3://{self.bucket}/{place}"
+        location = f"{prefix}/{hashlib.sha256(listing.encode()).hexdigest()[:DIGEST_LENGTH]}"
+        self.objects.update({f"{location}/{name}": data for name, data in files.items()})
+        return f"s3://{self.bucket}/{location}"
 
     def pipeline_session(self) -> PipelineSession:
         """The SDK's session under which steps are described, not run. Imports the SDK (4 to 9 s the first time)."""

@@ -117,7 +117,7 @@ def stored_definition(target: Target, name: str) -> str | None:
         return str(target.boto.client("sagemaker").describe_pipeline(PipelineName=name)["PipelineDefinition"])
     except (ClientError, BotoCoreError) as error:
         if isinstance(error, ClientError) and (
-            error.response["Error"]["Code"] in _ABSENT or _says(error, "does not exist", "could not find")
+            error.response["Error"]["Code"] in _ABSENT or _has_message(error, "does not exist", "could not find")
         ):
             return None
         raise TargetError(f"target {target.name}: pipeline {name} can't be read: {error}") from error
@@ -126,7 +126,7 @@ def stored_definition(target: Target, name: str) -> str | None:
 def _objects(target: Target) -> list[tuple[str, bytes]]:
     bundles = [(bundle.key, bundle.data) for bundle in target.bundles.values()]
     made_once = [(PSEUDONYM_KEY, secrets.token_bytes(KEY_BYTES)), (NO_MODEL_FILE, _NO_MODEL)]
-    return [*bundles, *target.kept.items(), *made_once]
+    return [*bundles, *target.objects.items(), *made_once]
 
 
 def _put_functions(target: Target, definition: str) -> None:
@@ -163,12 +163,12 @@ def _ensure_group(target: Target, group: str) -> None:
     try:
         client.describe_model_package_group(ModelPackageGroupName=group)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFound" and not _says(error, "does not exist"):
+        if error.response["Error"]["Code"] != "ResourceNotFound" and not _has_message(error, "does not exist"):
             raise
         try:
             client.create_model_package_group(ModelPackageGroupName=group)
         except ClientError as race:
-            if not _says(race, "already exists"):
+            if not _has_message(race, "already exists"):
                 raise
 
 
@@ -178,22 +178,22 @@ def _put_pipeline(target: Target, name: str, definition: str) -> tuple[str, str,
     An equal definition is left alone: every update makes a version.
     """
     client = target.boto.client("sagemaker")
-    wanted: UpdatePipelineRequestTypeDef = {
+    request: UpdatePipelineRequestTypeDef = {
         "PipelineName": name,
         "PipelineDefinition": definition,
         "RoleArn": target.role_arn,
     }
     try:
-        arn = client.create_pipeline(**wanted, ClientRequestToken=str(uuid.uuid4()))["PipelineArn"]
+        arn = client.create_pipeline(**request, ClientRequestToken=str(uuid.uuid4()))["PipelineArn"]
         return arn, "created", _find_version(client, name, definition)
     except ClientError as error:
-        if not _says(error, "must be unique", "already exists"):
+        if not _has_message(error, "must be unique", "already exists"):
             raise
     present = client.describe_pipeline(PipelineName=name)
     same = json.loads(present["PipelineDefinition"]) == json.loads(definition)
     if same and present.get("RoleArn") == target.role_arn:
         return str(present["PipelineArn"]), "unchanged", _find_version(client, name, definition)
-    updated = client.update_pipeline(**wanted)
+    updated = client.update_pipeline(**request)
     return str(updated["PipelineArn"]), "updated", updated.get("PipelineVersionId")
 
 
@@ -228,6 +228,6 @@ def _check_images(target: Target, definition: str) -> None:
             raise TargetError(f"target aws: no image of containers/{container} as it is now; {fix}")
 
 
-def _says(error: ClientError, *phrases: str) -> bool:
+def _has_message(error: ClientError, *phrases: str) -> bool:
     message = str(error.response["Error"].get("Message", "")).lower()
     return any(phrase in message for phrase in phrases)

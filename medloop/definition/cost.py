@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from medloop.definition.read import Definition, Step, member, value_in_words
+from medloop.definition.read import Definition, Step, member, value_text
 from medloop.definition.step_types import type_of
 from medloop.errors import SettingError
 
@@ -57,14 +57,14 @@ class Prices(BaseModel):
     """The largest saving of Spot instances that AWS advertises, as a fraction."""
     instances: dict[str, Instance]
 
-    def with_prices(self, given: Mapping[str, float]) -> Prices:
+    def with_prices(self, hourly: Mapping[str, float]) -> Prices:
         """Return the list with some hourly prices replaced or added."""
         blank = Instance(vcpus=0, memory_gb=0, gpus=0, gpu="", gpu_memory_gb=0, usd_per_hour=0)
-        own = {
+        replaced = {
             name: self.instances.get(name, blank).model_copy(update={"usd_per_hour": price})
-            for name, price in given.items()
+            for name, price in hourly.items()
         }
-        return self.model_copy(update={"instances": self.instances | own})
+        return self.model_copy(update={"instances": self.instances | replaced})
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _cluster(step: Step, values: Mapping[str, str]) -> _Cluster | None:
         return None
     seconds = _number(member(job, "StoppingCondition.MaxRuntimeInSeconds"), values, _DEFAULT_RUNTIME)
     return _Cluster(
-        instance=value_in_words(config["InstanceType"], values),
+        instance=value_text(config["InstanceType"], values),
         count=int(_number(config.get("InstanceCount"), values, 1)),
         max_hours=seconds / 3600,
         volume_gb=int(_number(config.get("VolumeSizeInGB"), values, 0)),
@@ -207,7 +207,7 @@ def _endpoint_lines(step: Step, values: Mapping[str, str], prices: Prices) -> It
         if "InstanceType" not in variant:
             yield CostLine(step.name, "", "serverless endpoint", 0.0, 0.0, 0.0, usd_per_month=0.0)
             continue
-        kind = value_in_words(variant["InstanceType"], values)
+        kind = value_text(variant["InstanceType"], values)
         count = int(_number(variant.get("InitialInstanceCount"), values, 1))
         instance = prices.instances.get(kind)
         rate = None if instance is None else count * instance.usd_per_hour
@@ -219,8 +219,8 @@ def _endpoint_lines(step: Step, values: Mapping[str, str], prices: Prices) -> It
 def _number(value: Any, values: Mapping[str, str], default: float) -> float:
     if value is None:
         return default
-    words = value_in_words(value, values)
+    text = value_text(value, values)
     try:
-        return float(words)
+        return float(text)
     except ValueError:
-        raise SettingError(f"the plan has {words!r} where a number belongs; give the parameter a value") from None
+        raise SettingError(f"the plan has {text!r} where a number belongs; give the parameter a value") from None

@@ -38,17 +38,17 @@ def diff_definitions(before: str, after: str) -> list[Change]:
         SettingError: One of the texts is not JSON.
     """
     try:
-        one, two = json.loads(before), json.loads(after)
+        old, new = json.loads(before), json.loads(after)
     except ValueError as error:
         raise SettingError(f"pipeline definition: is not JSON ({error}); upsert the pipeline again") from None
-    return list(_changes("", one, two))
+    return list(_changes("", old, new))
 
 
 def _changes(path: str, before: Any, after: Any) -> Iterator[Change]:
     if isinstance(before, list) and isinstance(after, list):
-        one, two = _named(before), _named(after)
-        if (one is not None or not before) and (two is not None or not after):
-            before, after = one or {}, two or {}
+        old, new = _named(before), _named(after)
+        if (old is not None or not before) and (new is not None or not after):
+            before, after = old or {}, new or {}
     if not (isinstance(before, dict) and isinstance(after, dict)):
         if before != after:
             yield Change("changed", path, _short(before), _short(after))

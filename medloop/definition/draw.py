@@ -18,8 +18,8 @@ def draw_text(definition: Definition) -> str:
     for step in top:
         lines.append(_line(step, width, ""))
         for outcome in ("yes", "no"):
-            inner = [other for other in definition.in_order() if other.branch == (step.name, outcome)]
-            lines += [_line(other, width, f"  {outcome + ' ->':<7}") for other in inner]
+            branch = [branched for branched in definition.in_order() if branched.branch == (step.name, outcome)]
+            lines += [_line(branched, width, f"  {outcome + ' ->':<7}") for branched in branch]
     return "\n".join(lines)
 
 
@@ -39,17 +39,17 @@ def _describe(step: Step) -> str:
 def direct_needs(step: Step, definition: Definition) -> list[str]:
     """Return the needs that no other need already waits for; a branch's step is connected to its condition only."""
     if step.branch is not None and step.needs:
-        inner = {other.name for other in definition.steps if other.branch == step.branch}
-        return sorted(step.needs & inner) or [step.branch[0]]
-    implied = {need for other in step.needs for need in _all_needs(other, definition)}
-    return sorted(step.needs - implied)
+        siblings = {sibling.name for sibling in definition.steps if sibling.branch == step.branch}
+        return sorted(step.needs & siblings) or [step.branch[0]]
+    inherited = {need for direct in step.needs for need in _all_needs(direct, definition)}
+    return sorted(step.needs - inherited)
 
 
 def _all_needs(name: str, definition: Definition) -> set[str]:
-    found: set[str] = set()
+    needs: set[str] = set()
     waiting = [name]
     while waiting:
-        needs = definition.step(waiting.pop()).needs - found
-        found |= needs
-        waiting += needs
-    return found
+        new = definition.step(waiting.pop()).needs - needs
+        needs |= new
+        waiting += new
+    return needs

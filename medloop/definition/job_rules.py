@@ -57,7 +57,7 @@ def _isolation(job: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[
     environment = environment if isinstance(environment, Mapping) else {}  # `requests` checks its type
     if is_script_mode(job):
         yield "network isolation in script mode, whose requirements are installed from the network; take container"
-    if _given(environment.get("MLFLOW_TRACKING_URI"), defaults):
+    if _is_set(environment.get("MLFLOW_TRACKING_URI"), defaults):
         yield "network isolation with an MLflow server (MLFLOW_TRACKING_URI), which the job could not reach"
     keys = [name for name in environment if name.startswith("WANDB_") and "KEY" in name]
     mode = environment.get("WANDB_MODE", "online" if keys else "offline")
@@ -65,7 +65,7 @@ def _isolation(job: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[
         yield "network isolation with Weights & Biases online (WANDB_MODE); log offline, or not at all"
 
 
-def _given(value: Any, defaults: Mapping[str, Any]) -> bool:
+def _is_set(value: Any, defaults: Mapping[str, Any]) -> bool:
     """True if a value is set: a parameter by its default, any other expression always."""
     if isinstance(value, Mapping) and str(value.get("Get", "")).startswith("Parameters."):
         return bool(defaults.get(str(value["Get"]).removeprefix("Parameters.")))

@@ -99,11 +99,11 @@ class Definition:
             sorter.prepare()
         except CycleError as error:
             raise SettingError(f"{PREFIX}steps wait for each other: {' -> '.join(error.args[1])}") from None
-        place = {step.name: index for index, step in enumerate(self.steps)}
+        position = {step.name: index for index, step in enumerate(self.steps)}
         ordered: list[Step] = []
         while sorter.is_active():
             ready = sorter.get_ready()
-            ordered += [self.steps[index] for index in sorted(place[name] for name in ready if name in place)]
+            ordered += [self.steps[index] for index in sorted(position[name] for name in ready if name in position)]
             sorter.done(*ready)
         return ordered
 
@@ -160,10 +160,10 @@ def describe_value(value: Any) -> str:
     return name if kind == "Parameters" else f"{{{value.get('Get')}}}"
 
 
-def value_in_words(value: Any, values: Mapping[str, str]) -> str:
+def value_text(value: Any, values: Mapping[str, str]) -> str:
     """Return a scalar as text, parameters replaced by their values."""
-    words = describe_value(value)
-    return values.get(words, words) if isinstance(value, dict) else words
+    text = describe_value(value)
+    return values.get(text, text) if isinstance(value, dict) else text
 
 
 def member(document: Any, path: str) -> Any:
@@ -188,10 +188,9 @@ def _steps(documents: list[Any], branch: tuple[str, str] | None) -> Iterator[Ste
         if not isinstance(arguments, dict):
             raise SettingError(f"{PREFIX}step {name}: Arguments must be a mapping; build it again")
         inner = {outcome: arguments.get(member) or [] for outcome, member in BRANCHES.items()}
-        own = arguments
         if kind == CONDITION:
-            own = {key: value for key, value in arguments.items() if key not in BRANCHES.values()}
-        yield Step(name, kind, own, document, _needs(own, document, branch), branch)
+            arguments = {key: value for key, value in arguments.items() if key not in BRANCHES.values()}
+        yield Step(name, kind, arguments, document, _needs(arguments, document, branch), branch)
         if kind == CONDITION:
             for outcome, steps in inner.items():
                 if not isinstance(steps, list):
@@ -199,8 +198,8 @@ def _steps(documents: list[Any], branch: tuple[str, str] | None) -> Iterator[Ste
                 yield from _steps(steps, (name, outcome))
 
 
-def _needs(own: dict[str, Any], document: dict[str, Any], branch: tuple[str, str] | None) -> frozenset[str]:
-    implicit = {reference.split(".")[1] for reference in references(own) if reference.startswith("Steps.")}
+def _needs(arguments: dict[str, Any], document: dict[str, Any], branch: tuple[str, str] | None) -> frozenset[str]:
+    implicit = {reference.split(".")[1] for reference in references(arguments) if reference.startswith("Steps.")}
     explicit = {str(name) for name in document.get("DependsOn") or []}
     return frozenset(implicit | explicit | ({branch[0]} if branch else set()))
 

@@ -102,23 +102,24 @@ def _check_references(definition: Definition) -> Iterator[str]:
             yield f"step {step.name}: refers to parameter {name}, which is not declared"
         for reference in references(step.arguments):
             kind, _, rest = reference.partition(".")
-            if kind == "Steps" and (other := steps.get(rest.partition(".")[0])) is not None:
-                yield from _check_step_reference(step, other, rest.partition(".")[2])
+            if kind == "Steps" and (referenced := steps.get(rest.partition(".")[0])) is not None:
+                yield from _check_step_reference(step, referenced, rest.partition(".")[2])
             elif kind not in ("Parameters", "Steps", "Execution"):
                 yield f"step {step.name}: {reference} is not a reference"
 
 
-def _check_step_reference(step: Step, other: Step, path: str) -> Iterator[str]:
-    if not type_of(other).has_properties:
-        yield f"step {step.name}: refers to {other.type} step {other.name}, which has no properties"
-    if other.branch is not None and other.branch != step.branch:
-        yield f"step {step.name}: refers to {other.name}, which runs only in a branch of {other.branch[0]}"
+def _check_step_reference(step: Step, referenced: Step, path: str) -> Iterator[str]:
+    if not type_of(referenced).has_properties:
+        yield f"step {step.name}: refers to {referenced.type} step {referenced.name}, which has no properties"
+    if referenced.branch is not None and referenced.branch != step.branch:
+        yield f"step {step.name}: refers to {referenced.name}, which runs only in a branch of {referenced.branch[0]}"
     output = re.match(r"ProcessingOutputConfig\.Outputs\[['\"](.+?)['\"]\]", path)
-    if output and output[1] not in other.outputs:
-        yield f"step {step.name}: refers to output {output[1]} of {other.name}, which has {', '.join(other.outputs)}"
+    if output and output[1] not in referenced.outputs:
+        outputs = ", ".join(referenced.outputs)
+        yield f"step {step.name}: refers to output {output[1]} of {referenced.name}, which has {outputs}"
     file = re.match(r"PropertyFiles\.(.+)", path)
-    if file and file[1] not in other.property_files:
-        yield f"step {step.name}: refers to property file {file[1]} of {other.name}, which has no such file"
+    if file and file[1] not in referenced.property_files:
+        yield f"step {step.name}: refers to property file {file[1]} of {referenced.name}, which has no such file"
 
 
 def _check_property_files(definition: Definition) -> Iterator[str]:

@@ -149,9 +149,9 @@ def test_script_mode_is_stable_and_uploads_nothing_while_building() -> None:
     sources = {c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in train["InputDataConfig"]}
     assert sources["code"] == f"s3://{target.bucket}/{target.bundle('classify').key}"
     prefix = sources["sm_drivers"].removeprefix(f"s3://{target.bucket}/")
-    assert f"{prefix}/sm_train.sh" in target.kept
-    assert all(key.startswith(prefix) and "__pycache__" not in key for key in target.kept)
-    script = target.kept[f"{prefix}/sm_train.sh"].decode()
+    assert f"{prefix}/sm_train.sh" in target.objects
+    assert all(key.startswith(prefix) and "__pycache__" not in key for key in target.objects)
+    script = target.objects[f"{prefix}/sm_train.sh"].decode()
     assert "containers/classify/requirements.txt" in script
     assert train["AlgorithmSpecification"]["TrainingImage"] == load_container("classify").base
     assert train["Environment"]["PIP_CACHE_DIR"] == "/opt/ml/sagemaker/warmpoolcache/pip"

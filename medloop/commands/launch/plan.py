@@ -10,7 +10,7 @@ from medloop.commands.launch.costing import default_values, price_lines, print_c
 from medloop.commands.launch.launching import RunRequest, print_missing_card_fields
 from medloop.commands.options import Call, TargetChoice
 from medloop.commands.output import print_json, print_line, print_table
-from medloop.definition.read import read_definition, references, value_in_words
+from medloop.definition.read import read_definition, references, value_text
 from medloop.definition.step_types import type_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _instance(step: Step, values: dict[str, str]) -> str:
     cluster = job.cluster(step.arguments) if job else None
     if not cluster:
         return ""
-    return f"{value_in_words(cluster['InstanceCount'], values)} x {value_in_words(cluster['InstanceType'], values)}"
+    return f"{value_text(cluster['InstanceCount'], values)} x {value_text(cluster['InstanceType'], values)}"
 
 
 def _inputs(arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -99,4 +99,4 @@ def _inputs(arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _source(uri: Any, values: dict[str, str]) -> str:
     """Return the name of the step that writes the URI, or else the URI."""
     step = next((r.split(".")[1] for r in references(uri) if r.startswith("Steps.")), None)
-    return step or value_in_words(uri, values)
+    return step or value_text(uri, values)
