@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medloop.container.training import TrainingJob
-from medloop.documents.split import Case, Patient, Split, SplitCounts, SplitLeakage, SplitRecord
+from medloop.documents.leakage import Leakage
+from medloop.documents.split import Case, Patient, Split, SplitCounts, SplitRecord
 from workshop.models import NUM_CLASSES
 from workshop.sizes import Shape, Sizes, Task
 
@@ -94,7 +95,7 @@ def write_split(folder: Path, task: Task, classes: list[str], names: dict[Split,
     }
     record = SplitRecord(
         task=task, seed=0, classes=classes, presplit=True, identifiers="none", patients=patients, counts=counts,
-        leakage=SplitLeakage(status="unknown", num_patients=None, note="made for a benchmark"), data_digest="0" * 64,
+        leakage=Leakage(status="unknown", num_patients=None, note="made for a benchmark"), data_digest="0" * 64,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "split.json").write_text(record.model_dump_json(), encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from medloop.documents.file_names import EVALUATION_FILE
+from medloop.documents.leakage import Leakage
 from medloop.documents.reading import DocumentFile, Record
 
 SCHEMA_FILE = Path(__file__).with_name("evaluation.schema.json")
@@ -183,15 +184,6 @@ class Subgroup(_Record):
     ranked: bool = Field(default=False, description="20 patients or more: enough to compare groups by")
 
 
-class SeenPatients(_Record):
-    """Test patients that the model has seen; their cases were left out of every score."""
-
-    status: Literal["none", "found", "unknown"]
-    num_patients: int | None = Field(description="null where patients are not known")
-    num_cases: int
-    note: str
-
-
 class Data(_Record):
     """Data that was scored."""
 
@@ -202,7 +194,7 @@ class Data(_Record):
     num_cases: int
     classes: dict[str, int] = Field(description="Test cases by true class; segmentation: cases that hold the class")
     num_quarantined: int
-    leakage: SeenPatients
+    leakage: Leakage
 
 
 class Evaluation(_Record, DocumentFile):

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from medloop.documents.file_names import SPLIT_FILE
+from medloop.documents.leakage import Leakage
 from medloop.documents.reading import DocumentFile, Record
 
 Split = Literal["train", "val", "test"]
@@ -36,15 +37,6 @@ class Patient(Record):
     cases: list[Case]
 
 
-class SplitLeakage(Record):
-    """Patients on both sides of a split."""
-
-    status: Literal["none", "found", "unknown"]
-    num_patients: int | None
-    """Patients in more than one split; None if patients are not known."""
-    note: str
-
-
 class Quarantined(Record):
     """A case that was left out, with the reason."""
 
@@ -66,7 +58,8 @@ class SplitRecord(DocumentFile):
     FILE = SPLIT_FILE
     FIX = "run the split step again"
 
-    version: int = 1
+    version: int = 2
+    """2 added `warnings`, `test_digest` and patients' `earlier` pseudonyms. Older files are read as they are."""
     task: Task
     seed: int
     classes: list[str]
@@ -75,7 +68,9 @@ class SplitRecord(DocumentFile):
     identifiers: Literal["patients.csv", "none"]
     patients: dict[str, Patient]
     counts: dict[Split, SplitCounts]
-    leakage: SplitLeakage
+    leakage: Leakage
+    warnings: list[str] = Field(default_factory=list)
+    """Doubts about the identifiers in patients.csv: rows, no names."""
     quarantined: list[Quarantined] = Field(default_factory=list)
     data_digest: str
     """SHA-256 over the sorted (class, content digests) of the cases that were split: no name or key changes it."""
@@ -83,6 +78,10 @@ class SplitRecord(DocumentFile):
     def pseudonyms(self, split: Split) -> list[str]:
         """Patients with at least one case in this split, sorted."""
         return sorted(p for p, patient in self.patients.items() if any(c.split == split for c in patient.cases))
+
+    def patients_and_splits(self) -> list[tuple[str, Split]]:
+        """Pseudonym and split of each case: what leakage is found from."""
+        return [(name, case.split) for name, patient in self.patients.items() for case in patient.cases]
 
     def patient_of(self, split: Split) -> dict[str, str]:
         """Case path (relative to the split's folder) to pseudonym."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medloop.documents.evaluation import SeenPatients
+from medloop.documents.leakage import Leakage, find_leakage, leaking_patients
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord
 from medloop.errors import DataError
@@ -67,30 +67,16 @@ def _require_known(folders: Sequence[Path], classes: Sequence[str]) -> None:
             raise DataError(f"test/{folder.name}: not a class of the model ({known}); train a model with it")
 
 
-def leave_out_seen(
-    cases: Sequence[HeldOut], split: SplitRecord, model: ModelRecord
-) -> tuple[list[HeldOut], SeenPatients]:
-    """Exclude the cases of patients that the model was trained or validated on.
+def leave_out_seen(cases: Sequence[HeldOut], split: SplitRecord, model: ModelRecord) -> tuple[list[HeldOut], Leakage]:
+    """Exclude the cases of patients that the model was trained or validated on, or that are in more than one split.
 
     Raises:
         DataError: No case is left.
     """
-    seen = set(model.patients.train) | set(model.patients.val)
-    unseen = [case for case in cases if case.patient not in seen]
-    num_left_out = len(cases) - len(unseen)
-    leaked = {case.patient for case in cases} & seen
+    seen = {*model.patients.train, *model.patients.val}
+    patients_and_splits = split.patients_and_splits()
+    leaking = leaking_patients(patients_and_splits, seen)
+    unseen = [case for case in cases if case.patient not in leaking]
     if not unseen:
         raise DataError("test: the model was trained on every patient; give patients that it was not trained on")
-    if split.identifiers == "none":
-        note = "Leakage is unknown: the data has no patient identifiers, so a patient may be in training and test."
-        if num_left_out:
-            note += f" {num_left_out} cases that the model was trained on are excluded from every score."
-        return unseen, SeenPatients(status="unknown", num_patients=None, num_cases=num_left_out, note=note)
-    if leaked:
-        note = (
-            f"LEAKAGE: the model was trained or validated on {len(leaked)} of the test patients; "
-            f"their {num_left_out} cases are excluded from every score."
-        )
-        return unseen, SeenPatients(status="found", num_patients=len(leaked), num_cases=num_left_out, note=note)
-    note = f"No test patient is among the {len(seen)} patients that the model was trained or validated on."
-    return unseen, SeenPatients(status="none", num_patients=0, num_cases=0, note=note)
+    return unseen, find_leakage(patients_and_splits, identified=split.identifiers != "none", seen=seen)

@@ -21,9 +21,9 @@ from medloop.documents.evaluation import (
     Data,
     Evaluation,
     Score,
-    SeenPatients,
 )
 from medloop.documents.file_names import CASES_FILE, EVALUATION_FILE, REGISTRATION_FILE, REPORT_FILE, SPLIT_FILE
+from medloop.documents.leakage import Leakage
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord
 from medloop.errors import DataError, TargetError
@@ -41,6 +41,7 @@ from medloop.evaluation.report.training_curves import read_history
 from medloop.evaluation.segmentation import score_volumes
 from medloop.evaluation.subgroups import make_subgroups
 from medloop.imaging.manifest import channel_folder
+from medloop.imaging.patients import PATIENTS_FILE
 
 
 class EvaluateArguments(BaseModel):
@@ -177,12 +178,12 @@ def exit_message(evaluation: Evaluation) -> str:
     interval = evaluation.score.interval
     spread = f" ({interval.lower:.3f} to {interval.upper:.3f})" if interval else ""
     line = f"{evaluation.score.name} {evaluation.score.value:.4f}{spread} on {num_cases} cases of {patients}"
-    return f"{line}. {evaluation.data.leakage.note}"
+    return f"{line}; leakage: {evaluation.data.leakage.note}"
 
 
 def _summarise(
     scored: Candidate,
-    leakage: SeenPatients,
+    leakage: Leakage,
     model: ModelRecord,
     arguments: EvaluateArguments,
     comparisons: list[Comparison],
@@ -231,7 +232,7 @@ def _summarise(
 def _notes(
     scores: ModelScores, num_patients: int, split: SplitRecord, model: ModelRecord, caveats: list[str]
 ) -> list[str]:
-    notes = [*caveats]
+    notes = [*caveats, *(f"{PATIENTS_FILE}: {warning}" for warning in split.warnings)]
     if split.identifiers == "none":
         notes.append("The number of patients is not known, so no interval is given: add patients.csv to the data.")
     elif num_patients < MIN_PATIENTS:

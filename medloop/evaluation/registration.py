@@ -50,7 +50,7 @@ def registration(
         "champion": gate.champion or NONE,
         "test_uses": NONE if test_uses is None else str(test_uses),
         **{f"split_{name}": _counts(split, name) for name in ("train", "val", "test")},
-        "leakage": _fitting(split.leakage.note, split.leakage.status),
+        "leakage": _fitting(evaluation.data.leakage.note, evaluation.data.leakage.status),
         "quarantined": str(len(split.quarantined)),
         "data_digest": split.data_digest,
         CLASSES_DIGEST: digest_of_classes(model.classes),

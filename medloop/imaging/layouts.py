@@ -40,7 +40,8 @@ class RawCase:
         path: Relative to the root, POSIX; the image's, or the subject folder's.
         group: The class folder's name (classification), or "" (segmentation).
         split: The split whose folder contains it, or None.
-        patient: From patients.csv, or None.
+        patient: From patients.csv, in its normal form, or None.
+        written: The patient as patients.csv has it.
         attributes: The patient's further columns.
     """
 
@@ -48,6 +49,7 @@ class RawCase:
     group: str
     split: Split | None
     patient: str | None = None
+    written: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
 
 
@@ -135,9 +137,10 @@ def _name_patients(root: Path, layout: Layout) -> None:
     table = read_patients(root)
     layout.identified = table.present
     if table.present and not table.problems:
+        table.match_paths(_all_paths(layout))
         layout.cases = [_named(case, table, layout) for case in layout.cases]
-        table.check_paths(_all_paths(layout))
     layout.problems += table.problems
+    layout.warnings += table.warnings
 
 
 def _named(case: RawCase, table: PatientTable, layout: Layout) -> RawCase:
@@ -146,7 +149,7 @@ def _named(case: RawCase, table: PatientTable, layout: Layout) -> RawCase:
     if row is None:
         layout.problems.append(Problem(case.path, f"has no row in {PATIENTS_FILE}; add one", case=case.path))
         return case
-    return replace(case, patient=row.patient, attributes=row.attributes)
+    return replace(case, patient=row.patient, written=row.written, attributes=row.attributes)
 
 
 def _all_paths(layout: Layout) -> Iterator[str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from medloop.documents.names import alike, is_missing, is_placeholder, is_shortened, normalise
 from medloop.imaging.problems import Problem
 
 PATIENTS_FILE = "patients.csv"
@@ -23,6 +26,13 @@ IDENTIFYING = frozenset(
 """Columns that would carry a person's identity into records and reports; case and punctuation don't matter."""
 _IDENTIFYING = frozenset(name.replace("_", "") for name in IDENTIFYING)
 MAX_BYTES = 64 * 2**20
+DELIMITERS = (",", ";", "\t")
+"""Spreadsheets write the second where a comma is the decimal sign, and the third as "Unicode text"."""
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+MAX_LISTED = 5
+"""Rows, and groups of patients, that one message names."""
+_Doubts = Mapping[tuple[str, ...], list[int]]
+"""Rows by identifiers."""
 
 
 class _TableError(Exception):
@@ -31,34 +41,55 @@ class _TableError(Exception):
 
 @dataclass(frozen=True)
 class PatientRow:
-    """One line: everything under `path` is of `patient`."""
+    """One line: everything under `path` is of `patient`.
+
+    Attributes:
+        number: Of the row in a spreadsheet; the header is row 1.
+        path: Relative to the data set's root, as it is written.
+        patient: The patient's identifier in its normal form.
+        written: The identifier as it is written.
+        attributes: The further columns, normalised; empty cells are left out.
+    """
 
     number: int
     path: str
     patient: str
+    written: str
     attributes: dict[str, str]
 
 
 @dataclass
 class PatientTable:
-    """The table, by normalised path, and what is wrong with it."""
+    """The table, by normalised path, and what is wrong or doubtful in it."""
 
     rows: dict[str, PatientRow] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
     present: bool = False
 
     def find(self, path: str) -> PatientRow | None:
         """The row of a case: its own, or that of the nearest folder above it."""
-        parts = PurePosixPath(normalise(path)).parts
+        parts = PurePosixPath(composed(path)).parts
         candidates = ("/".join(parts[:length]) for length in range(len(parts), 0, -1))
         return next((self.rows[name] for name in candidates if name in self.rows), None)
 
-    def check_paths(self, known: Iterable[str]) -> None:
-        """Note the rows whose path is none of the known files and folders."""
-        names = {normalise(path) for path in known}
-        for row in self.rows.values():
-            if normalise(row.path) not in names:
-                self.note(row.number, "column path names no file or folder of the data set; correct or remove the row")
+    def match_paths(self, known: Iterable[str]) -> None:
+        """Match every row to a known file or folder, and note the rows that name none.
+
+        A path that is no known one matches the single one that differs in white space and invisible characters only.
+        """
+        names = {composed(path) for path in known}
+        strangers = [name for name in self.rows if name not in names]
+        loose: dict[str, list[str]] = defaultdict(list)
+        for name in names - self.rows.keys() if strangers else ():
+            loose[_loose(name)].append(name)
+        for name in strangers:
+            candidates = loose.pop(_loose(name), [])
+            if len(candidates) == 1:
+                self.rows[candidates[0]] = self.rows.pop(name)
+            else:
+                message = "column path names no file or folder of the data set; correct or remove the row"
+                self.note(self.rows[name].number, message)
 
     def check_attributes(self) -> None:
         """Note patients whose attributes differ from row to row."""
@@ -68,14 +99,48 @@ class PatientTable:
                 message = f"other attributes than row {first[row.patient].number} of the same patient; make them agree"
                 self.note(row.number, message)
 
+    def check_identifiers(self) -> None:
+        """Warn of identifiers that may be one patient's, or may stand for more patients than one."""
+        numbers: dict[str, list[int]] = defaultdict(list)
+        for row in self.rows.values():
+            numbers[row.patient].append(row.number)
+        pairs: _Doubts = {tuple(group): [numbers[name][0] for name in group] for group in alike(numbers)}
+        self._warn(pairs, "may be one patient", "write a patient's identifier in one form in every row")
+        vague: _Doubts = {(name,): rows for name, rows in numbers.items() if is_placeholder(name)}
+        self._warn(vague, "count as one patient", "if the word stands for a missing identifier, give each patient one")
+        short: _Doubts = {(name,): rows for name, rows in numbers.items() if is_shortened(name)}
+        self._warn(short, "may be several patients", "a spreadsheet shortened the number; export the column as text")
+
+    def _warn(self, doubts: _Doubts, message: str, fix: str) -> None:
+        """Add one warning on all doubts of a kind: identifiers, and their rows."""
+        if not doubts:
+            return
+        more = f" and {len(doubts) - MAX_LISTED} more" if len(doubts) > MAX_LISTED else ""
+        shown = {group: _listed(rows) for group, rows in list(doubts.items())[:MAX_LISTED]}
+        named = [f"{' and '.join(map(repr, group))} ({rows})" for group, rows in shown.items()]
+        hidden, shown_to_owner = (f"{', '.join(texts)}{more} {message}; {fix}" for texts in (shown.values(), named))
+        self.warnings.append(Problem(PATIENTS_FILE, hidden, for_owner=f"patients {shown_to_owner}"))
+
     def note(self, number: int, message: str) -> None:
         """Add the problem of a row."""
         self.problems.append(Problem(PATIENTS_FILE, f"row {number}: {message}"))
 
 
-def normalise(path: str) -> str:
+def composed(path: str) -> str:
     """A relative path for comparing: forward slashes, no `./`, composed letters (file systems differ in those)."""
     return unicodedata.normalize("NFC", PurePosixPath(path.strip().replace("\\", "/")).as_posix())
+
+
+def _loose(path: str) -> str:
+    return "/".join(map(normalise, path.split("/")))
+
+
+def _listed(rows: list[int]) -> str:
+    """Rows as text: `row 2`, `rows 2, 3 and 4`, or the first few and how many more."""
+    if len(rows) == 1:
+        return f"row {rows[0]}"
+    shown = [*map(str, rows[:MAX_LISTED]), *([f"{len(rows) - MAX_LISTED} more"] if len(rows) > MAX_LISTED else [])]
+    return f"rows {', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def read_patients(root: Path) -> PatientTable:
@@ -87,61 +152,108 @@ def read_patients(root: Path) -> PatientTable:
     table.present = True
     try:
         lines = _read_lines(path)
-        header = [name.strip() for name in lines[0]] if lines else []
-        _check_header(header)
+        header = _read_header(next(lines, (1, []))[1])
+        for number, line in lines:
+            _add_row(table, number, header, line)
     except _TableError as error:
         table.problems.append(Problem(PATIENTS_FILE, str(error)))
         return table
-    for number, line in enumerate(lines[1:], 2):
-        if any(cell.strip() for cell in line):
-            try:
-                row = _read_row(table, number, header, line)
-                table.rows[normalise(row.path)] = row
-            except _TableError as error:
-                table.note(number, str(error))
     table.check_attributes()
+    table.check_identifiers()
     return table
 
 
-def _read_lines(path: Path) -> list[list[str]]:
+def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The lines that aren't blank, with their numbers in a spreadsheet."""
+    text = _read_text(path)
+    number = 0
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_find_delimiter(text), strict=True)
+        for number, line in enumerate(reader, 1):
+            if any(cell.strip() for cell in line):
+                yield number, line
+    except csv.Error as error:
+        raise _TableError(f"row {number + 1}: is no comma-separated table ({error}); save it as CSV") from None
+
+
+def _find_delimiter(text: str) -> str:
+    """The sign that divides the first line into the required columns; a comma if none does."""
+    start = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
+    for sign in DELIMITERS:
+        if set(REQUIRED) <= set(_names(next(csv.reader([start], delimiter=sign)))):
+            return sign
+    return ","
+
+
+def _read_text(path: Path) -> str:
     try:
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             raise _TableError(f"is no file below {MAX_BYTES} bytes; save the table again")
-        text = path.read_bytes().decode("utf-8-sig")
-        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        content = path.read_bytes()
+        return content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
     except OSError as error:
         raise _TableError(f"can't be read ({error.strerror}); check its permissions") from None
-    except UnicodeDecodeError:
-        raise _TableError("is not in UTF-8; save it as UTF-8") from None
-    except csv.Error as error:
-        raise _TableError(f"is no comma-separated table ({error}); save it as CSV") from None
+    except UnicodeDecodeError as error:
+        row = 1 + len(re.findall(rb"\r\n?|\n", error.object[: error.start]))
+        raise _TableError(f"row {row}: is not in UTF-8; save the table as UTF-8") from None
 
 
-def _check_header(header: list[str]) -> None:
+def _names(header: list[str]) -> list[str]:
+    """Names of columns; `Path` and `PATIENT` are those that are required, unless they are there in small letters."""
+    names = [normalise(name) for name in header]
+    for required in set(REQUIRED) - set(names):
+        names = [required if name.casefold() == required else name for name in names]
+    while names and not names[-1]:  # A spreadsheet writes empty columns that were once used.
+        names.pop()
+    return names
+
+
+def _read_header(line: list[str]) -> list[str]:
+    header = _names(line)
     missing = [name for name in REQUIRED if name not in header]
     repeated = sorted({name for name in header if header.count(name) > 1})
     identifying = [name for name in header if "".join(filter(str.isalnum, name.lower())) in _IDENTIFYING]
     if missing:
         raise _TableError(f"has no column {' and no column '.join(missing)}; its first line must be path,patient,...")
     if "" in header:
-        raise _TableError("has a column without a name; name it")
+        raise _TableError(f"has a column without a name (number {header.index('') + 1}); name it")
     if repeated:
         raise _TableError(f"has column {repeated[0]!r} twice; rename one")
     if identifying:
         raise _TableError(f"column {identifying[0]} may reveal who a patient is and would enter reports; remove it")
+    return header
+
+
+def _add_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> None:
+    try:
+        row = _read_row(table, number, header, line)
+        table.rows[composed(row.path)] = row
+    except _TableError as error:
+        table.note(number, str(error))
 
 
 def _read_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> PatientRow:
-    if len(line) != len(header):
-        message = f"has {len(line)} cells where the first line has {len(header)}; quote cells that contain commas"
+    num_cells = len(line)
+    while num_cells > len(header) and not line[num_cells - 1].strip():
+        num_cells -= 1
+    if num_cells != len(header):
+        message = f"has {num_cells} cells where the first line has {len(header)}; quote cells that contain commas"
         raise _TableError(message)
-    values = {name: cell.strip() for name, cell in zip(header, line, strict=True)}
-    path, patient = values.pop("path"), values.pop("patient")
+    values = {name: cell.strip() for name, cell in zip(header, line, strict=False)}
+    path, written = values.pop("path"), values.pop("patient")
+    _check_path(table, path)
+    patient = normalise(written)
+    if not patient:
+        raise _TableError("column patient is empty; give every file its patient")
+    if is_missing(patient):
+        raise _TableError(f"column patient is {patient!r}, which means that it is missing; give every file its patient")
+    attributes = {name: value for name, cell in values.items() if (value := normalise(cell))}
+    return PatientRow(number, path, patient, written, attributes)
+
+
+def _check_path(table: PatientTable, path: str) -> None:
     relative = PurePosixPath(path.replace("\\", "/"))
     if not path or relative.is_absolute() or ".." in relative.parts or "\0" in path:
         raise _TableError("column path leaves the data set or is empty; give a path relative to its root")
-    if not patient:
-        raise _TableError("column patient is empty; give every file its patient")
-    if first := table.rows.get(normalise(path)):
+    if first := table.rows.get(composed(path)):
         raise _TableError(f"column path repeats row {first.number}; remove one")
-    return PatientRow(number, path, patient, {name: value for name, value in values.items() if value})

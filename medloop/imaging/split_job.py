@@ -19,6 +19,7 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from medloop.documents.file_names import SPLIT_FILE
+from medloop.documents.leakage import find_leakage
 from medloop.documents.split import (
     SPLITS,
     Case,
@@ -26,7 +27,6 @@ from medloop.documents.split import (
     Quarantined,
     Split,
     SplitCounts,
-    SplitLeakage,
     SplitRecord,
     Task,
 )
@@ -37,6 +37,7 @@ from medloop.imaging.formats import IMAGE_SUFFIXES, copy_volume, find_suffix, re
 from medloop.imaging.identity import path_renamer, pseudonym
 from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
 from medloop.imaging.manifest import write_manifests
+from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import write_png
 from medloop.imaging.problems import Problem
 from medloop.imaging.splitting import assign, complete
@@ -239,7 +240,8 @@ def _record(
         identifiers="patients.csv" if report.identified else "none",
         patients=patients,
         counts={split: _count(split, assigned_cases, report.classes) for split in SPLITS},
-        leakage=_leakage(patients, report),
+        leakage=find_leakage([(item.pseudonym, item.split) for item in assigned_cases], identified=report.identified),
+        warnings=[warning.message for warning in report.warnings if warning.path == PATIENTS_FILE],
         quarantined=left_out,
         data_digest=data_digest(report.cases),
     )
@@ -252,19 +254,6 @@ def _count(split: Split, assigned_cases: list[AssignedCase], classes: list[str])
         for name in case_classes(item.case, classes):
             counts[name] += 1
     return SplitCounts(num_patients=len({i.pseudonym for i in items}), num_cases=len(items), classes=counts)
-
-
-def _leakage(patients: Mapping[str, Patient], report: DatasetReport) -> SplitLeakage:
-    """Patients (or, where none are named, the same pixels) in more than one split."""
-    astride = sum(len({case.split for case in patient.cases}) > 1 for patient in patients.values())
-    if astride:
-        units = "patients" if report.identified else "images"
-        note = f"FOUND: {astride} {units} in more than one split; scores on them mean nothing"
-        print(f"warning: leakage {note}", flush=True)
-        return SplitLeakage(status="found", num_patients=astride, note=note)
-    if report.identified:
-        return SplitLeakage(status="none", num_patients=0, note="none: every patient is in one split")
-    return SplitLeakage(status="unknown", num_patients=None, note="unknown: no patient identifiers")
 
 
 def data_digest(cases: list[CheckedCase]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.leakage import Leakage, find_leakage, leaking_patients
 from medloop.documents.split import SPLITS, Task
 from medloop.imaging.files import FileError, Source, Volume, array_digest
 from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume
@@ -24,6 +25,8 @@ from medloop.imaging.problems import Problem
 
 Progress = Callable[[int, int], None]
 MAX_LABEL = 255
+MAX_LISTED = 6
+"""Cases that one message names."""
 GRID_TOLERANCE = 1e-3
 """Largest difference of two affines, in voxel edges."""
 
@@ -92,6 +95,11 @@ class DatasetReport:
         """Number of the usable cases' patients."""
         return len(set(self.patients.values()))
 
+    @property
+    def leakage(self) -> Leakage:
+        """Leakage of a ready-made split; a split that is still to be made assigns whole patients."""
+        return find_leakage(_splits_of_patients(self), identified=self.identified)
+
 
 def check_dataset(
     root: Path, task: Task, labels: Sequence[str] | None = None, progress: Progress | None = None
@@ -143,7 +151,24 @@ def _make_report(
         message = f"has no {PATIENTS_FILE}, so each {unit} counts as its own patient: a score gets no interval, and"
         fix = f"whether a patient is in two splits is unknown; add {PATIENTS_FILE} with the columns path and patient"
         report.warnings.append(Problem("", f"{message} {fix}"))
+    report.warnings += _leakage_warning(report)
     return report
+
+
+def _splits_of_patients(report: DatasetReport) -> list[tuple[str, str]]:
+    return [(report.patients[case.path], case.raw.split or "train") for case in report.cases]
+
+
+def _leakage_warning(report: DatasetReport) -> list[Problem]:
+    """The warning of leakage; for the data's owner, it names the cases of the first patients."""
+    leakage = report.leakage
+    if leakage.status != "found":
+        return []
+    leaking = leaking_patients(_splits_of_patients(report))
+    paths = [case.path for case in report.cases if report.patients[case.path] in leaking]
+    more = f" and {len(paths) - MAX_LISTED} more" if len(paths) > MAX_LISTED else ""
+    named = f"leakage {leakage.note}: {', '.join(paths[:MAX_LISTED])}{more}; keep each in one split"
+    return [Problem("", f"leakage {leakage.note}", for_owner=named)]
 
 
 def case_classes(case: CheckedCase, classes: Sequence[str]) -> list[str]:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from medloop.bundle import REPOSITORY
-from medloop.documents.split import Case, Patient, SplitCounts, SplitLeakage, SplitRecord
+from medloop.documents.leakage import Leakage
+from medloop.documents.split import Case, Patient, SplitCounts, SplitRecord
 from medloop.imaging.pictures import write_png
 
 MAIN = REPOSITORY / "containers" / "classify" / "main.py"
@@ -33,7 +34,7 @@ def lay_out(root: Path, hyperparameters: dict[str, str]) -> None:
     record = SplitRecord(
         task="classification", seed=0, classes=["bright", "dark"], presplit=False, identifiers="patients.csv",
         patients=patients, counts=dict.fromkeys(("train", "val", "test"), counts),
-        leakage=SplitLeakage(status="none", num_patients=0, note=""), data_digest="0" * 64,
+        leakage=Leakage(status="none", num_patients=0, note=""), data_digest="0" * 64,
     )  # fmt: skip
     for folder in ("input/data/split", "input/config", "output"):
         (root / folder).mkdir(parents=True)

@@ -13,7 +13,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medloop.documents.split import SplitCounts, SplitLeakage, SplitRecord
+from medloop.documents.leakage import Leakage
+from medloop.documents.split import SplitCounts, SplitRecord
 
 ROOT = Path(__file__).parents[2]
 HYPERPARAMETERS: dict[str, Any] = {
@@ -52,7 +53,7 @@ def stage(root: Path, hyperparameters: dict[str, Any]) -> None:
             "identifiers": "none",
             "patients": patients,
             "counts": {split: SplitCounts(num_patients=1, num_cases=1, classes={}) for split in patients},
-            "leakage": SplitLeakage(status="unknown", num_patients=None, note=""),
+            "leakage": Leakage(status="unknown", num_patients=None, note=""),
             "data_digest": "",
         }
     )

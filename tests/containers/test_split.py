@@ -276,7 +276,9 @@ def test_presplit_leakage_is_said_loudly(job: Job) -> None:
     assert done.returncode == 0
     assert job.record.presplit
     assert (job.record.leakage.status, job.record.leakage.num_patients) == ("found", 1)
-    assert "warning: leakage FOUND: 1 patients in more than one split" in done.stdout
+    assert (
+        "leakage FOUND: 1 patient is in more than one split; 2 test cases are excluded from every score" in done.stdout
+    )
     assert "FOUND" in job.message
 
 

@@ -113,6 +113,7 @@ def print_summary(out: Console, err: Console, summary: ExecutionSummary, flags: 
     out.print(Text.assemble("execution ", execution.id, " ", status, f" after {duration(execution.seconds)}"))
     if summary.evaluation:
         print_line(out, f"  score     {score_text(summary.evaluation)}")
+        print_line(out, f"  leakage   {summary.evaluation.data.leakage.note}")
         for note in summary.evaluation.notes:
             print_line(out, f"  note      {note}")
     if summary.report:

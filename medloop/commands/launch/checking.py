@@ -41,4 +41,4 @@ def print_warnings(services: Services, folder: Path, warnings: Iterable[Problem]
 
 def problem_line(folder: Path, problem: Problem) -> str:
     """Return a problem as one line; a problem of the whole data set names its folder."""
-    return problem.line if problem.path else f"{folder}: {problem.reason(str)}"
+    return problem.line if problem.path else f"{folder}: {problem.owner_reason}"

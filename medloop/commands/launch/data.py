@@ -55,6 +55,7 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
         "task": report.task,
         "presplit": report.presplit,
         "patients_known": report.identified,
+        "leakage": report.leakage.model_dump(),
         "num_cases": len(report.cases),
         "num_patients": report.num_patients,
         "classes": [
@@ -88,5 +89,6 @@ def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
     if report.classes:
         heading = "patients" if report.identified else "cases as patients"
         print_table(out, ("class", "cases", heading), _class_rows(report))
+    print_line(out, f"leakage: {report.leakage.note}")
     num = len(report.problems)
     print_line(out, "no problems" if num == 0 else f"{num} problem{'' if num == 1 else 's'}")

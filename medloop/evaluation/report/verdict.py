@@ -161,8 +161,7 @@ def _floors(floors: list[Floor]) -> Check:
 def _leakage(evaluation: Evaluation) -> Check:
     leakage = evaluation.data.leakage
     states: dict[str, State] = {"none": "good", "found": "bad", "unknown": "warn"}
-    number = {"none": "0", "found": str(leakage.num_patients), "unknown": "unknown"}[leakage.status]
-    return Check(states[leakage.status], "Leakage", f"{number}. {leakage.note}")
+    return Check(states[leakage.status], "Leakage", f"{leakage.note[:1].upper()}{leakage.note[1:]}.")
 
 
 def _uses(uses: int) -> Check:

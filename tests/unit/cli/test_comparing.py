@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from medloop.documents.split import Case, Patient, SplitLeakage, SplitRecord
+from medloop.documents.leakage import Leakage
+from medloop.documents.split import Case, Patient, SplitRecord
 from tests.unit.cli.versions import changed_evaluation
 
 
@@ -22,7 +23,7 @@ def split(test: str = "p2", digest: str = "d") -> bytes:
         identifiers="patients.csv",
         patients={test: Patient(stratum="a", cases=[Case(path=f"a/{test}.png", split="test", classes=["a"])])},
         counts={},
-        leakage=SplitLeakage(status="none", num_patients=0, note=""),
+        leakage=Leakage(status="none", num_patients=0, note=""),
         data_digest=digest,
     )
     return record.model_dump_json().encode()

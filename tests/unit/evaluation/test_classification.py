@@ -101,7 +101,7 @@ def test_page(written: tuple[World, Evaluation]) -> None:
     assert all(source.startswith("data:image/") for source in sources)
     assert "http://" not in page
     assert "https://" not in page
-    for words in (CAVEAT, "Only 2 test patients", "no interval", "LEAKAGE: the model was trained or validated on 1"):
+    for words in (CAVEAT, "Only 2 test patients", "no interval", "FOUND: 1 patient is in test and in the model"):
         assert words in page
 
 
@@ -113,7 +113,7 @@ def test_seen_patients_are_left_out(written: tuple[World, Evaluation]) -> None:
     assert (leakage.status, leakage.num_patients, leakage.num_cases) == ("found", 1, 1)
     assert evaluation.data.num_cases == 4
     assert evaluation.notes[0] == CAVEAT
-    assert "LEAKAGE" in exit_message(evaluation)
+    assert "leakage: FOUND: 1 patient" in exit_message(evaluation)
 
 
 def test_enough_patients_have_an_interval(tmp_path: Path) -> None:

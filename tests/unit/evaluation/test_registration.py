@@ -17,13 +17,13 @@ from medloop.documents.evaluation import (
     Gate,
     Interval,
     Score,
-    SeenPatients,
     Statistic,
 )
+from medloop.documents.leakage import Leakage
 from medloop.documents.metadata import MAX_VALUE, decode, encode, pieces
 from medloop.documents.model import ModelRecord, TrackingRun
 from medloop.documents.registration import FIELDS, MAX_CLASSES, METRIC_GROUPS
-from medloop.documents.split import SplitCounts, SplitLeakage, SplitRecord
+from medloop.documents.split import SplitCounts, SplitRecord
 from medloop.evaluation.registration import metric_groups, registration
 from tests.unit.evaluation.worlds import model_record
 
@@ -45,13 +45,13 @@ def split_record(identifiers: str = "patients.csv", note: str = "none: every pat
                 name: SplitCounts(num_patients=n, num_cases=10 * n, classes={})
                 for name, n in {"train": 8, "val": 2, "test": 2}.items()
             },
-            "leakage": SplitLeakage(status="none", num_patients=0, note=note),
+            "leakage": Leakage(status="none", num_patients=0, note=note),
             "data_digest": "d" * 64,
         }
     )
 
 
-def evaluation() -> Evaluation:
+def evaluation(leakage: str = "") -> Evaluation:
     """A score of 0.875 that nothing was compared with."""
     return Evaluation(
         task="classification",
@@ -66,7 +66,7 @@ def evaluation() -> Evaluation:
             num_cases=20,
             classes={},
             num_quarantined=0,
-            leakage=SeenPatients(status="none", num_patients=0, num_cases=0, note=""),
+            leakage=Leakage(status="none", num_patients=0, num_cases=0, note=leakage),
         ),
         notes=[],
     )
@@ -74,7 +74,7 @@ def evaluation() -> Evaluation:
 
 def content(split: SplitRecord, model: ModelRecord) -> dict[str, str]:
     """registration.json's content."""
-    return registration(evaluation(), split, model, record="{}", report="<html>", test_uses=3)
+    return registration(evaluation(split.leakage.note), split, model, record="{}", report="<html>", test_uses=3)
 
 
 def test_counts_leakage_score_and_digests_are_registered() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from medloop.documents.evaluation import Evaluation
+from medloop.documents.leakage import Leakage
 from medloop.documents.model import (
     Best,
     ImagePreprocessing,
@@ -22,7 +23,7 @@ from medloop.documents.model import (
     TrainedOn,
     VolumePreprocessing,
 )
-from medloop.documents.split import Case, Patient, SplitCounts, SplitLeakage, SplitRecord, Task
+from medloop.documents.split import Case, Patient, SplitCounts, SplitRecord, Task
 from medloop.evaluation.evaluate import Assessment, EvaluateArguments, assess, evaluate
 from medloop.evaluation.predictors import load_predictor
 
@@ -163,7 +164,7 @@ def make_split(
             "identifiers": identifiers,
             "patients": patients,
             "counts": {"train": counts, "val": counts, "test": counts},
-            "leakage": SplitLeakage(status="none", num_patients=0, note=""),
+            "leakage": Leakage(status="none", num_patients=0, note=""),
             "quarantined": [],
             "data_digest": "d" * 64,
         }

@@ -242,10 +242,10 @@ def test_presplit_folders(tmp_path: Path) -> None:
     ("table", "expected"),
     [
         ("file,patient\ncyst,a\n", "has no column path"),
-        ("path;patient\ncyst;a\n", "has no column path and no column patient"),
+        ("path|patient\ncyst|a\n", "has no column path and no column patient"),
         ("", "has no column path"),
         ("path,patient,sex,sex\n", "column 'sex' twice"),
-        ("path,patient,\n", "column without a name"),
+        ("path,,patient\n", "column without a name (number 2)"),
         ("path,patient,Birth Date\n", "column Birth Date may reveal who"),
         ("path,patient,PatientID\n", "column PatientID may reveal who"),
         ("path,patient,Patient's Name\n", "column Patient's Name may reveal who"),

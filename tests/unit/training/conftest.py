@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from medloop.container.training import TrainingJob
-from medloop.documents.split import Case, Patient, SplitCounts, SplitLeakage, SplitRecord
+from medloop.documents.leakage import Leakage
+from medloop.documents.split import Case, Patient, SplitCounts, SplitRecord
 from medloop.imaging.pictures import write_png
 
 MakeJob = Callable[..., TrainingJob]
@@ -41,7 +42,7 @@ def write_split(root: Path, classes: Sequence[str], num: dict[str, int], prefix:
     counts["test"] = SplitCounts(num_patients=0, num_cases=0, classes={})
     record = SplitRecord(
         task="classification", seed=0, classes=list(classes), presplit=False, identifiers="patients.csv",
-        patients=patients, counts=counts, leakage=SplitLeakage(status="none", num_patients=0, note=""),
+        patients=patients, counts=counts, leakage=Leakage(status="none", num_patients=0, note=""),
         data_digest="d" * 64,
     )  # fmt: skip
     (root / "split").mkdir()

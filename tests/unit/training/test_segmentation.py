@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from medloop.container.training import TrainingJob
 from medloop.documents.hyperparameters import SegmentationHyperparameters
+from medloop.documents.leakage import Leakage
 from medloop.documents.model import Inference, ModelRecord
-from medloop.documents.split import Case, Patient, SplitCounts, SplitLeakage, SplitRecord
+from medloop.documents.split import Case, Patient, SplitCounts, SplitRecord
 from medloop.errors import DataError, SettingError, UserError
 from medloop.imaging.metrics import dice
 from medloop.imaging.segment_predictor import VolumePredictor
@@ -76,7 +77,7 @@ def job(tmp_path: Path) -> TrainingJob:
             "identifiers": "patients.csv",
             "patients": patients,
             "counts": counts,
-            "leakage": SplitLeakage(status="none", num_patients=0, note=""),
+            "leakage": Leakage(status="none", num_patients=0, note=""),
             "data_digest": "d" * 64,
         }
     )

@@ -1,0 +1,89 @@
+"""Names that people and programs write: one normal form, a looser form for warnings, and words for a missing name.
+
+Names are compared by `normalise`: patients, classes, labels, settings keyed by them, paths in a table. Standard library
+only.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+_FILLERS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Characters without a width that are no control or format characters (Unicode's Default_Ignorable_Code_Point)."""
+_HYPHENS = str.maketrans("\u2010\u2011", "--")
+"""HYPHEN and NON-BREAKING HYPHEN: text processors write them for the key `-`."""
+_MISSING = frozenset(
+    {"NA", "na", "N/A", "n/a", "N/a", "n.a.", "N.A.", "#N/A", "#n/a", "#NA", "#N/A N/A", "#NV", "<NA>", "<na>"}
+    | {"NaN", "nan", "NAN", "-nan", "-NaN", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", "NaT"}
+    | {"None", "none", "NONE", "null", "Null", "NULL", "(null)", "(NULL)", "<null>", "<NULL>", "\\N"}
+)
+"""The words that R, pandas, spreadsheets and databases write for a missing value; `Na` and `Nan` are names, too."""
+_ACCENTS = re.compile("[\u0300-\u036f]")
+"""Of Latin, Greek and Cyrillic letters; marks of other scripts distinguish words."""
+_SPREADSHEET_ERROR = re.compile(r"#[^\W\d_]+(/0)?[!?]")
+_PLACEHOLDERS = frozenset(
+    {"na", "nan", "nil", "unknown", "unk", "missing", "undefined", "undef", "unspecified", "not specified"}
+    | {"not available", "not applicable", "not known", "not given", "anonymous", "anon", "anonymized", "anonymised"}
+    | {"tbd", "todo", "xxx", "-1", "-9", "-99", "-999", "-9999"}
+)
+_SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")
+
+
+def normalise(text: str) -> str:
+    """The text's normal form: Unicode's NFKC, without invisible characters, white space as single spaces.
+
+    Texts with one normal form look alike to a reader: composed and decomposed letters, full-width digits, non-breaking
+    spaces and hyphens, soft hyphens, byte-order marks, padding NULs. Printable ASCII changes in its white space only.
+    """
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(sign for sign in text if sign.isspace() or unicodedata.category(sign) not in ("Cc", "Cf"))
+        text = unicodedata.normalize("NFKC", _FILLERS.sub("", text)).translate(_HYPHENS)
+    return " ".join(text.split())
+
+
+def fold(text: str) -> str:
+    """A looser form: texts that share it may be one name that two programs wrote (007 and 7, 7.0 and 7, P-7 and p7).
+
+    Without case, accents, punctuation, leading zeros and a trailing `.0`; digits that punctuation divides stay apart.
+    """
+    plain = re.sub(r"(?<=\d)[.,]0+$", "", normalise(text))
+    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", plain.casefold()))
+    words = "".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in plain)
+    parts = [part.lstrip("0") or "0" if part.isdecimal() else part for part in re.findall(r"\d+|[^\d\s]+", words)]
+    folded = "".join(f"-{part}" if part.isdecimal() else part for part in parts)
+    return folded or plain
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Groups of different names that share a looser form, each in the order of the names."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(names):
+        groups[fold(name)].append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def find_name(name: str, known: Sequence[str]) -> str | None:
+    """The known name with the same normal form; None if there is none."""
+    return next((each for each in known if each == name), None) or next(
+        (each for each in known if normalise(each) == normalise(name)), None
+    )
+
+
+def is_missing(name: str) -> bool:
+    """True if a normalised name is a program's word for a missing value, or consists of punctuation."""
+    if name in _MISSING or _SPREADSHEET_ERROR.fullmatch(name):
+        return True
+    return all(unicodedata.category(sign)[0] == "P" or sign in "+<=>^`|~$" for sign in name)
+
+
+def is_placeholder(name: str) -> bool:
+    """True if a normalised name may stand for a missing one, but may be a name as well."""
+    return name.casefold() in _PLACEHOLDERS
+
+
+def is_shortened(name: str) -> bool:
+    """True for a number in a spreadsheet's short form (1.23457E+11), in which different numbers are equal."""
+    return bool(_SHORTENED.fullmatch(name))
