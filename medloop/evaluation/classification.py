@@ -8,8 +8,9 @@ import numpy as np
 
 from medloop.documents.evaluation import CalibrationCurve
 from medloop.evaluation.calibration import reliability_bins
+from medloop.evaluation.case_columns import case_columns
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.csv_table import CsvTable
+from medloop.evaluation.csv_table import Cell, CsvTable
 from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.measure import Measured, measure
 from medloop.evaluation.model_scores import ModelScores
@@ -71,13 +72,15 @@ def predict_images(cases: Sequence[HeldOut], model: ImageModel) -> Floats:
 
 
 def _table(scored: ScoredImages) -> CsvTable:
-    classes, predicted = scored.classes, scored.predicted
-    columns = ["patient", "case", "truth", "predicted", *(f"probability_{name}" for name in classes)]
-    rows = [
+    classes, predicted, columns = scored.classes, scored.predicted, case_columns(scored)
+    rows: list[list[Cell]] = [
         [case.patient, case.name, classes[scored.truth[i]], classes[predicted[i]], *scored.probabilities[i].tolist()]
+        + [column.values[i] for column in columns]
         for i, case in enumerate(scored.cases)
     ]
-    return CsvTable(columns, rows)
+    probabilities = [f"probability_{name}" for name in classes]
+    headings = [column.heading for column in columns]
+    return CsvTable(["patient", "case", "truth", "predicted", *probabilities, *headings], rows)
 
 
 def _notes(measured: Sequence[Measured], classes: Sequence[str]) -> list[str]:

@@ -31,10 +31,8 @@ class Measured:
 
 def measure(scored: Scored) -> list[Measured]:
     """Estimate all metrics of the task: those over all classes, then those of each class."""
-    rows = list(metrics_of(scored.task))
-    pairs: list[MetricOfClass] = [(metric, None) for metric in rows if metric.scope != "class"]
-    by_class = [metric for metric in rows if metric.scope != "overall"]
-    pairs += [(metric, k) for k in range(len(scored.classes)) for metric in by_class]
+    rows, indices = list(metrics_of(scored.task)), (None, *range(len(scored.classes)))
+    pairs = [(metric, k) for k in indices for metric in rows if k in metric.class_indices(scored)]
     estimates = _estimate_all(pairs, scored)
     return [_measured(pair, estimate, scored) for pair, estimate in zip(pairs, estimates, strict=True)]
 
@@ -73,5 +71,4 @@ def _measured(pair: MetricOfClass, estimate: Estimate, scored: Scored) -> Measur
     metric, k = pair
     unit, class_name = scored.units[metric.unit], "" if k is None else scored.classes[k]
     statistic = estimate.statistic(metric.name, class_name, unit=unit, note=metric.make_note(scored, k))
-    key = "_".join(part for part in (metric.key or metric.name, unit, class_name) if part)
-    return Measured(metric, class_name, estimate, statistic, key)
+    return Measured(metric, class_name, estimate, statistic, metric.make_key(scored, k))

@@ -51,9 +51,13 @@ class Metric:
     shown: bool = True
     """True: in evaluation.json's statistics, on the page and in the model card; False: in SageMaker's metrics only."""
     key: str = ""
-    """Name in SageMaker's metrics, before unit and class; empty: `name`."""
+    """Name in SageMaker's metrics and cases.csv, before unit and class; empty: `name`."""
     note: Callable[[Any, Any], str] | str = ""
     """Note in evaluation.json on the value, about these cases and this class."""
+    per_case: bool = False
+    """True if the `Sample` has one value for each case: a column of cases.csv and of the page's table of cases."""
+    case_parts: tuple[tuple[str, str], ...] = ()
+    """Further columns of cases.csv, for volumes only: heading (`{unit}` is the metric's) and field of `ClassScores`."""
     is_floor: bool = False
     """True for the metric of `evaluate.floors`: one a task, by class, highest is best."""
     pair: Callable[[Any, Any], Paired | None] | None = None
@@ -62,6 +66,16 @@ class Metric:
     def make_note(self, scored: Scored, k: int | None) -> str:
         """Return the note on these cases and this class."""
         return self.note if isinstance(self.note, str) else self.note(scored, k)
+
+    def make_key(self, scored: Scored, k: int | None) -> str:
+        """Return the name in SageMaker's metrics, and the heading in cases.csv: `hd95_mm_CLASS`."""
+        class_name = "" if k is None else scored.classes[k]
+        return "_".join(part for part in (self.key or self.name, scored.units[self.unit], class_name) if part)
+
+    def class_indices(self, scored: Scored) -> list[int | None]:
+        """Return the classes that the metric has a value for; None: over all classes."""
+        by_class = [] if self.scope == "overall" else range(len(scored.classes))
+        return [*([] if self.scope == "class" else [None]), *by_class]
 
 
 def _sagemaker(name: str, function: Callable[[Any, Any], Any], scope: MetricScope = "class") -> Metric:
@@ -141,23 +155,24 @@ METRICS = (
     Metric(
         name="mean_foreground_dice", task="segmentation", label="Mean foreground Dice",
         function=volume_metrics.mean_foreground_dice, interval=mean_of_shares, scope="overall",
+        per_case=True,
         pair=lambda scored, dice: pair_dice(scored.dice, dice, scored.patients, scored.classes),
         definition="The mean over cases of each case's mean Dice over structures.",
     ),
     Metric(
         name="hd95", task="segmentation", label="HD95", function=volume_metrics.by_case("hd95"), interval=median,
-        best="lowest", unit="length", digits=2, note="Median over cases.",
+        best="lowest", unit="length", digits=2, note="Median over cases.", per_case=True,
         definition="The distance within which 95 % of each surface is from the other. The median over cases.",
     ),
     Metric(
         name="average_surface_distance", task="segmentation", label="Surface distance",
         function=volume_metrics.by_case("average_surface_distance"), interval=median, best="lowest", unit="length",
-        digits=2, key="asd", note="Median over cases.",
+        digits=2, key="asd", note="Median over cases.", per_case=True,
         definition="The mean distance between the surfaces of truth and prediction. The median over cases.",
     ),
     Metric(
         name="dice", task="segmentation", label="Dice", function=volume_metrics.by_case("dice"),
-        interval=mean_of_shares, is_floor=True,
+        interval=mean_of_shares, is_floor=True, per_case=True,
         definition="Twice the overlap of truth and prediction over the sum of their sizes, on the image's own grid; 1 "
         "is perfect. A case with the structure in neither is excluded; with the structure in only one of them, Dice is "
         "0 and the case is a failure.",
@@ -165,22 +180,26 @@ METRICS = (
     Metric(
         name="surface_dice", task="segmentation", label="Surface Dice", function=volume_metrics.by_case("surface_dice"),
         interval=mean_of_shares, note=lambda scored, _: f"Tolerance: {scored.tolerance:g} {scored.unit}.",
+        per_case=True,
         definition="The share of the surfaces of truth and prediction within a tolerance of each other.",
     ),
     Metric(
         name="volume_error", task="segmentation", label="Volume error", function=volume_metrics.volume_error,
         interval=mean, best="zero", unit="volume", digits=2, note="Prediction minus truth, mean over cases.",
+        case_parts=(("volume_{unit}_truth", "volume_truth"), ("volume_{unit}_predicted", "volume_predicted")),
         definition="The predicted minus the true volume, the mean over cases.",
     ),
     Metric(
         name="lesion_sensitivity", task="segmentation", label="Lesion sensitivity",
         function=volume_metrics.lesion_sensitivity, interval=proportion, note="Over lesions.",
+        case_parts=(("lesions_true", "lesions.num_true"), ("lesions_missed", "lesions.num_missed")),
         definition="The share of all true lesions that a predicted voxel touches.",
     ),
     Metric(
         name="false_lesions_per_case", task="segmentation", label="False-positive lesions per case",
         function=volume_metrics.false_lesions, interval=mean, best="lowest", key="false_lesions",
         note="Mean over cases.",
+        case_parts=(("lesions_predicted", "lesions.num_predicted"), ("lesions_false", "lesions.num_false")),
         definition="Predicted lesions that touch no true voxel, the mean over cases.",
     ),
     Metric(

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from medloop.documents.evaluation import DEFAULT_TOLERANCE, LesionCounts
 from medloop.errors import DataError
 from medloop.evaluation.bland_altman import agreements
+from medloop.evaluation.case_columns import case_columns
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.csv_table import Cell, CsvTable
+from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.label_maps import Packed, is_millimetres, read_case
 from medloop.evaluation.measure import measure
@@ -23,9 +24,6 @@ from medloop.imaging.layouts import IMAGE
 from medloop.imaging.metrics import ClassScores, Grid, nan_mean, per_class
 from medloop.imaging.metrics import dice as dice_of
 from medloop.imaging.validation import require_volume
-
-MEAN_DICE = "mean_foreground_dice"
-"""Column of cases.csv."""
 
 
 def score_volumes(
@@ -94,32 +92,9 @@ def _segment(case: HeldOut, model: VolumeModel) -> NDArray[Any]:
 
 
 def _table(scored: ScoredVolumes) -> CsvTable:
-    """Make a row for each case: mean Dice, then each number of all classes."""
-    columns = ["patient", "case", MEAN_DICE]
-    rows: list[list[Cell]] = [[case.patient, case.name] for case in scored.cases]
-    for row, mean in zip(rows, nan_mean(scored.dice).tolist(), strict=True):
-        row.append(mean)
-    for title, field in _columns(scored).items():
-        columns += [f"{title}_{name}" for name in scored.classes]
-        for row, case in zip(rows, scored.scores, strict=True):
-            row += [getattr(scores if hasattr(scores, field) else scores.lesions, field) for scores in case]
-    return CsvTable(columns, rows)
-
-
-def _columns(scored: ScoredVolumes) -> dict[str, str]:
-    """Map headings, without the class's name, to fields of `ClassScores` and `Lesions`."""
-    return {
-        "dice": "dice",
-        f"hd95_{scored.unit}": "hd95",
-        f"asd_{scored.unit}": "average_surface_distance",
-        "surface_dice": "surface_dice",
-        f"volume_{scored.volume_unit}_truth": "volume_truth",
-        f"volume_{scored.volume_unit}_predicted": "volume_predicted",
-        "lesions_true": "num_true",
-        "lesions_missed": "num_missed",
-        "lesions_predicted": "num_predicted",
-        "lesions_false": "num_false",
-    }
+    columns = case_columns(scored)
+    rows = [[case.patient, case.name, *(column.values[i] for column in columns)] for i, case in enumerate(scored.cases)]
+    return CsvTable(["patient", "case", *(column.heading for column in columns)], rows)
 
 
 def _count_lesions(scored: ScoredVolumes) -> list[LesionCounts]:

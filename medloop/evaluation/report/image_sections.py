@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from medloop.documents.evaluation import Evaluation
+from medloop.evaluation.case_columns import case_columns
 from medloop.evaluation.csv_table import Cell, CsvTable
 from medloop.evaluation.report import image_figures
 from medloop.evaluation.report.page_parts import Drawn, Figure, TaskPart
 from medloop.evaluation.scored_cases import Integers, ScoredImages
 
 MAX_MISTAKES = 12
+MAX_COLUMNS = 6
+"""Metrics in the table of cases; cases.csv has the rest."""
 
 
 def image_part(scored: ScoredImages, evaluation: Evaluation) -> TaskPart:
@@ -82,7 +85,7 @@ def _mistakes(scored: ScoredImages) -> Drawn:
 
 def _cases(scored: ScoredImages) -> CsvTable:
     truth, probabilities, classes = scored.truth, scored.probabilities, scored.classes
-    predicted = scored.predicted
+    predicted, measured = scored.predicted, [column for column in case_columns(scored) if column.label][:MAX_COLUMNS]
     rows: list[list[Cell]] = [
         [
             scored.cases[i].patient,
@@ -92,8 +95,9 @@ def _cases(scored: ScoredImages) -> CsvTable:
             classes[predicted[i]],
             float(probabilities[i, predicted[i]]),
             float(probabilities[i, truth[i]]),
+            *(column.values[i] for column in measured),
         ]
         for i in _order(scored)
     ]
     columns = ["patient", "case", "result", "truth", "predicted", "probability of the prediction", "of the truth"]
-    return CsvTable(columns, rows)
+    return CsvTable([*columns, *(column.label for column in measured)], rows)

@@ -59,7 +59,7 @@ def render(
     if isinstance(scores.scored, ScoredImages):
         part = image_part(scores.scored, evaluation)
     else:
-        part = volume_part(scores.cases, scores.scored, evaluation)
+        part = volume_part(scores.scored, evaluation)
     checks = verdict.checks(evaluation)
     groups, scale = statistics_tables.subgroup_lines(evaluation.subgroups, evaluation.score.value)
     return _environment().get_template(TEMPLATE).render(

@@ -5,27 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 from medloop.documents.evaluation import Evaluation
+from medloop.evaluation.case_columns import case_columns
 from medloop.evaluation.csv_table import Cell, CsvTable
 from medloop.evaluation.report import volume_plots
 from medloop.evaluation.report.cropped_volume import CroppedVolume, crop_case
 from medloop.evaluation.report.embedded_volumes import BUDGET, Embedded, embed, legend, shows_a_face
 from medloop.evaluation.report.page_parts import Drawn, TaskPart, Viewer
-from medloop.evaluation.report.statistics_tables import show_interval, title_of
+from medloop.evaluation.report.statistics_tables import show_interval
 from medloop.evaluation.report.volume_overlays import draw_overlays
 from medloop.evaluation.scored_cases import ScoredVolumes
-from medloop.evaluation.segmentation import MEAN_DICE
 from medloop.imaging.metrics import nan_mean
 
 NEXT_WORST = {1: "Second", 2: "Third"}
 """Cases that are drawn after the worst."""
-MAX_COLUMNS = 14
-"""Columns of the table of cases; cases.csv has the rest."""
+MAX_COLUMNS = 12
+"""Numbers in the table of cases; cases.csv has the rest."""
 MAX_AGREEMENTS = 8
 """Structures with a plot of their volumes; the table has all."""
-OF_A_CLASS = ("dice", "hd95", "surface_dice", "asd")
 
 
-def volume_part(cases: CsvTable, scored: ScoredVolumes, evaluation: Evaluation) -> TaskPart:
+def volume_part(scored: ScoredVolumes, evaluation: Evaluation) -> TaskPart:
     """Draw strips, agreement of volumes and some cases, and embed volumes for the viewer.
 
     Raises:
@@ -42,7 +41,7 @@ def volume_part(cases: CsvTable, scored: ScoredVolumes, evaluation: Evaluation) 
         tables=_tables(evaluation),
         drawn_title="Worst cases first",
         drawn=[_drawn(scored, i, ranks[i], volumes[i]) for i in sorted(ranks, key=lambda i: _means(scored)[i])],
-        cases=_cases(cases),
+        cases=_cases(scored),
         viewer=_viewer(scored, ranks, volumes),
     )
 
@@ -121,25 +120,9 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, CsvTable]]:
     return [(title, table) for title, table in tables.items() if table.rows]
 
 
-def _cases(cases: CsvTable) -> CsvTable:
-    """Take overlaps and distances from cases.csv, the worst case first."""
-    columns, rows = cases.columns, cases.rows
-    mean_column = list(columns).index(MEAN_DICE)
-    shown = [i for i, name in enumerate(columns) if i <= mean_column or name.startswith(OF_A_CLASS)][:MAX_COLUMNS]
-    ordered = sorted(rows, key=lambda row: _sortable(row[mean_column]))
-    return CsvTable([_heading(columns[i]) for i in shown], [[row[i] for i in shown] for row in ordered])
-
-
-def _sortable(cell: Cell) -> float:
-    return float(cell) if isinstance(cell, int | float) and np.isfinite(cell) else 2.0
-
-
-def _heading(column: str) -> str:
-    for kind in sorted(OF_A_CLASS, key=len, reverse=True):
-        if column.startswith(f"{kind}_"):
-            suffix = column.removeprefix(f"{kind}_")
-            for unit in ("mm", "voxels", "ml"):
-                if suffix.startswith(f"{unit}_"):
-                    return f"{title_of(kind)} {suffix.removeprefix(f'{unit}_')}, {unit}"
-            return f"{title_of(kind)} {suffix}"
-    return title_of(column) if column == MEAN_DICE else column
+def _cases(scored: ScoredVolumes) -> CsvTable:
+    """Make the table of overlaps and distances, the worst case first."""
+    columns = [column for column in case_columns(scored) if column.label][:MAX_COLUMNS]
+    order = np.argsort(np.nan_to_num(_means(scored), nan=2.0), kind="stable").tolist()
+    rows = [[scored.cases[i].patient, scored.cases[i].name, *(column.values[i] for column in columns)] for i in order]
+    return CsvTable(["patient", "case", *(column.label for column in columns)], rows)
