@@ -31,6 +31,8 @@ class JobType:
             of that name with an `s` holds several such requests.
         num_trials: Path in the request of the largest number of trials.
         trains: True if it trains a model: it reports metrics, and may run on Spot instances.
+        outputs: S3 URIs that a completed job stored, from its description: keys, or prefixes that end in a slash. The
+            step cache verifies them.
     """
 
     name: str
@@ -40,6 +42,7 @@ class JobType:
     trials: str = ""
     num_trials: str = ""
     trains: bool = False
+    outputs: Callable[[Mapping[str, Any]], list[str]] = lambda _: []
 
     @property
     def time_prefix(self) -> str:
@@ -142,12 +145,40 @@ def _fail_problems(step: Step) -> Iterator[str]:
         yield "ErrorMessage must be text"
 
 
+def _processing_outputs(job: Mapping[str, Any]) -> list[str]:
+    outputs = member(job, "ProcessingOutputConfig.Outputs") or []
+    return [f"{output['S3Output']['S3Uri'].rstrip('/')}/" for output in outputs]
+
+
+def _model_artefact(job: Mapping[str, Any]) -> list[str]:
+    uri = member(job, "ModelArtifacts.S3ModelArtifacts")
+    return [uri] if uri else []
+
+
+def _best_artefact(job: Mapping[str, Any]) -> list[str]:
+    best = member(job, "BestTrainingJob.TrainingJobName")
+    folder = member(job, "TrainingJobDefinition.OutputDataConfig.S3OutputPath")
+    return [f"{folder.rstrip('/')}/{best}/output/model.tar.gz"] if best and folder else []
+
+
+def _transform_outputs(job: Mapping[str, Any]) -> list[str]:
+    folder = member(job, "TransformOutput.S3OutputPath")
+    return [f"{folder.rstrip('/')}/"] if folder else []
+
+
 PROCESSING_JOB = JobType(
     name="ProcessingJob",
     instances="ProcessingResources.ClusterConfig",
     isolation="NetworkConfig.EnableNetworkIsolation",
+    outputs=_processing_outputs,
 )
-TRAINING_JOB = JobType(name="TrainingJob", instances="ResourceConfig", isolation="EnableNetworkIsolation", trains=True)
+TRAINING_JOB = JobType(
+    name="TrainingJob",
+    instances="ResourceConfig",
+    isolation="EnableNetworkIsolation",
+    trains=True,
+    outputs=_model_artefact,
+)
 TUNING_JOB = JobType(
     name="TuningJob",
     resource="HyperParameterTuningJob",
@@ -156,8 +187,9 @@ TUNING_JOB = JobType(
     trials="TrainingJobDefinition",
     num_trials="HyperParameterTuningJobConfig.ResourceLimits.MaxNumberOfTrainingJobs",
     trains=True,
+    outputs=_best_artefact,
 )
-TRANSFORM_JOB = JobType(name="TransformJob", instances="TransformResources")
+TRANSFORM_JOB = JobType(name="TransformJob", instances="TransformResources", outputs=_transform_outputs)
 JOB_TYPES = {job.kind: job for job in (PROCESSING_JOB, TRAINING_JOB, TUNING_JOB, TRANSFORM_JOB)}
 
 _ROWS = (

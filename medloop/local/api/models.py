@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from medloop.local.api.jobs import Handler
 from medloop.local.api.paging import page_of_records
-from medloop.local.hosting.endpoints import create_config, read_config
+from medloop.local.hosting.endpoints import create_config
 from medloop.local.state.backend import Backend
-from medloop.local.state.models import create_model, read_model
+from medloop.local.state.models import ENDPOINT_CONFIG, MODEL, Hosted, create_model
 from medloop.local.state.store import Document, Table, Transaction, pick
 from medloop.local.state.tags import put_tags
 
@@ -19,34 +19,30 @@ class ResourceOperations:
     """The operations on one of the two resource types.
 
     Args:
-        word: The beginning of the members of requests and responses: `Model`, `EndpointConfig`.
-        table: Where it is recorded.
-        record: Records what a create request asks for.
-        find: A record by its name; refuses one that isn't there.
+        type: The resource type.
+        record: Records what a create request specifies.
     """
 
-    word: str
-    table: Table
+    type: Hosted
     record: Callable[[Transaction, Backend, Document], Document]
-    find: Callable[[Transaction, str], Document]
 
     @property
     def name(self) -> str:
         """The member that names one."""
-        return f"{self.word}Name"
+        return f"{self.type.member}Name"
 
     @property
     def arn(self) -> str:
         """The member that is one's ARN."""
-        return f"{self.word}Arn"
+        return f"{self.type.member}Arn"
 
     def operations(self) -> dict[str, Handler]:
         """The Create, Describe, List and Delete operations, by name."""
         return {
-            f"Create{self.word}": self.create,
-            f"Describe{self.word}": self.describe,
-            f"List{self.word}s": self.list_,
-            f"Delete{self.word}": self.delete,
+            f"Create{self.type.member}": self.create,
+            f"Describe{self.type.member}": self.describe,
+            f"List{self.type.member}s": self.list_,
+            f"Delete{self.type.member}": self.delete,
         }
 
     def create(self, backend: Backend, params: Document) -> Document:
@@ -59,16 +55,16 @@ class ResourceOperations:
     def describe(self, backend: Backend, params: Document) -> Document:
         """DescribeModel, DescribeEndpointConfig."""
         with backend.store.read() as read:
-            return self.find(read, params[self.name])
+            return self.type.read(read, params[self.name])
 
     def list_(self, backend: Backend, params: Document) -> Document:
         """ListModels, ListEndpointConfigs: unlike most lists of the service, these begin with the newest."""
         with backend.store.read() as read:
-            known = read.select(self.table)
+            known = read.select(self.type.table)
         return page_of_records(
             known,
             {"SortOrder": "Descending", **params},
-            member=f"{self.word}s",
+            member=f"{self.type.member}s",
             name=self.name,
             show=lambda item: pick(item, self.name, self.arn, "CreationTime"),
         )
@@ -76,11 +72,11 @@ class ResourceOperations:
     def delete(self, backend: Backend, params: Document) -> Document:
         """DeleteModel, DeleteEndpointConfig; endpoints that run it keep running."""
         with backend.store.write() as write:
-            item = self.find(write, params[self.name])
-            write.delete(self.table, item[self.name])
+            item = self.type.read(write, params[self.name])
+            write.delete(self.type.table, item[self.name])
             write.delete(Table.TAGS, item[self.arn])
         return {}
 
 
-MODELS = ResourceOperations("Model", Table.MODELS, create_model, read_model)
-CONFIGS = ResourceOperations("EndpointConfig", Table.ENDPOINT_CONFIGS, create_config, read_config)
+MODELS = ResourceOperations(MODEL, create_model)
+CONFIGS = ResourceOperations(ENDPOINT_CONFIG, create_config)

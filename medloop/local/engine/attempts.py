@@ -85,7 +85,7 @@ def _look_up(run: StepRun) -> Lookup:
 
 def _remembered(run: StepRun, key: str, result: StepResult) -> Attempted:
     try:
-        return Attempted(result, key, step_cache.entry_of(run.backend, run.execution, result))
+        return Attempted(result, key, step_cache.entry_of(run.backend, run.execution, run.step, result))
     except Exception:
         traceback.print_exc()
         return Attempted(result)

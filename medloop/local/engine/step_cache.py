@@ -13,6 +13,7 @@ from typing import Any
 
 from medloop.definition.caching import compared, is_cached, max_age
 from medloop.definition.read import Step
+from medloop.definition.step_types import type_of
 from medloop.local.engine import executions
 from medloop.local.engine.expressions import Scope, resolve
 from medloop.local.engine.results import recorded
@@ -63,9 +64,10 @@ def look_up(backend: Backend, execution: str, step: Step, scope: Scope) -> Looku
     return Lookup(key, replace(result, source=entry["execution"]))
 
 
-def entry_of(backend: Backend, execution: str, result: StepResult) -> Document:
+def entry_of(backend: Backend, execution: str, step: Step, result: StepResult) -> Document:
     """The entry of a step that succeeded; reads the listing of its outputs, so not within a transaction."""
-    outputs = {uri: _state(backend, uri) for uri in _outputs(result.properties)}
+    job = type_of(step).job
+    outputs = {uri: _state(backend, uri) for uri in (job.outputs(result.properties) if job else ())}
     return {"execution": execution, "ended": now(), "outputs": outputs}
 
 
@@ -84,22 +86,6 @@ def key_of(execution: str, step: Step, scope: Scope) -> str:
         return ""
     text = json.dumps([step.type, arguments], sort_keys=True)
     return f"{executions.pipeline_of(execution)}/{step.name}/{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _outputs(properties: Document) -> list[str]:
-    """S3 URIs of what a step's job stored: whole keys, or prefixes that end in a slash."""
-    uris = []
-    for output in properties.get("ProcessingOutputConfig", {}).get("Outputs") or []:
-        uris.append(output["S3Output"]["S3Uri"].rstrip("/") + "/")
-    if artefact := properties.get("ModelArtifacts", {}).get("S3ModelArtifacts"):
-        uris.append(artefact)
-    if folder := properties.get("TransformOutput", {}).get("S3OutputPath"):
-        uris.append(folder.rstrip("/") + "/")
-    best = properties.get("BestTrainingJob", {}).get("TrainingJobName")
-    path = properties.get("TrainingJobDefinition", {}).get("OutputDataConfig", {}).get("S3OutputPath")
-    if best and path:
-        uris.append(f"{path.rstrip('/')}/{best}/output/model.tar.gz")
-    return uris
 
 
 def _state(backend: Backend, uri: str) -> str:

@@ -14,7 +14,7 @@ from medloop.local.errors import check_name, invalid
 from medloop.local.process_identity import Identity
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
-from medloop.local.state.models import MAX_NAME, read_model, read_resource
+from medloop.local.state.models import ENDPOINT, ENDPOINT_CONFIG, MAX_NAME, MODEL
 from medloop.local.state.store import Document, Table, Transaction
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
@@ -32,10 +32,7 @@ def create_config(write: Transaction, _: Backend, request: Document) -> Document
     Raises:
         ServiceError: ValidationException when the name is taken, or a variant can't be used.
     """
-    name = request["EndpointConfigName"]
-    check_name("EndpointConfigName", name, MAX_NAME)
-    if write.get(Table.ENDPOINT_CONFIGS, name):
-        raise invalid(f'Cannot create already existing endpoint configuration "{arn(f"endpoint-config/{name}")}".')
+    name = ENDPOINT_CONFIG.new_name(write, request)
     variants = request["ProductionVariants"]
     names = [variant["VariantName"] for variant in variants]
     if len(set(names)) != len(names):
@@ -43,7 +40,7 @@ def create_config(write: Transaction, _: Backend, request: Document) -> Document
     for variant in variants:
         _check_variant(write, variant, serves_queue="AsyncInferenceConfig" in request)
     document = {key: value for key, value in request.items() if key != "Tags"}
-    document |= {"EndpointConfigArn": arn(f"endpoint-config/{name}"), "CreationTime": now()}
+    document |= {"EndpointConfigArn": ENDPOINT_CONFIG.arn(name), "CreationTime": now()}
     document["ProductionVariants"] = [{"InitialVariantWeight": 1.0, **variant} for variant in variants]
     write.put(Table.ENDPOINT_CONFIGS, name, document)
     return document
@@ -54,7 +51,7 @@ def _check_variant(write: Transaction, variant: Document, *, serves_queue: bool)
     check_name("VariantName", name, MAX_NAME)
     if "ModelName" not in variant:
         raise invalid(f"Variant {name} has no ModelName, which the local backend needs")
-    read_model(write, variant["ModelName"])
+    MODEL.read(write, variant["ModelName"])
     serverless = variant.get("ServerlessConfig")
     if serverless is None:
         if "InstanceType" not in variant:
@@ -70,11 +67,6 @@ def _check_variant(write: Transaction, variant: Document, *, serves_queue: bool)
         raise invalid(f"MaxConcurrency of variant {name} must be 1 to {_MAX_CONCURRENCY}")
 
 
-def read_config(transaction: Transaction, name: str) -> Document:
-    """An endpoint configuration's record. Raises ServiceError."""
-    return read_resource(transaction, Table.ENDPOINT_CONFIGS, name, "endpoint configuration", "endpoint-config")
-
-
 def create_endpoint(write: Transaction, request: Document, start: Callable[[], Identity]) -> Document:
     """Record a new endpoint.
 
@@ -86,10 +78,7 @@ def create_endpoint(write: Transaction, request: Document, start: Callable[[], I
     Raises:
         ServiceError: ValidationException when the name is taken, or there is no such configuration.
     """
-    name = request["EndpointName"]
-    check_name("EndpointName", name, MAX_NAME)
-    if write.get(Table.ENDPOINTS, name):
-        raise invalid(f'Cannot create already existing endpoint "{endpoint_arn(name)}".')
+    name = ENDPOINT.new_name(write, request)
     plan, time = _plan(write, request["EndpointConfigName"]), now()
     document = {
         "EndpointName": name,
@@ -114,7 +103,7 @@ def update_endpoint(write: Transaction, request: Document) -> Document:
         ServiceError: ValidationException when it doesn't exist, is being changed, or failed.
     """
     name = request["EndpointName"]
-    document = read_endpoint(write, name)
+    document = ENDPOINT.read(write, name)
     if document["EndpointStatus"] in IN_PROGRESS:
         raise invalid(f'Cannot update in-progress endpoint "{endpoint_arn(name)}".')
     if document["EndpointStatus"] != "InService":
@@ -132,15 +121,10 @@ def delete_endpoint(write: Transaction, name: str) -> Document:
     Raises:
         ServiceError: ValidationException when it doesn't exist or is being changed.
     """
-    document = read_endpoint(write, name)
+    document = ENDPOINT.read(write, name)
     if document["EndpointStatus"] in IN_PROGRESS:
         raise invalid(f'Cannot update in-progress endpoint "{endpoint_arn(name)}".')
     return put_endpoint(write, {**document, "EndpointStatus": "Deleting"})
-
-
-def read_endpoint(transaction: Transaction, name: str) -> Document:
-    """An endpoint's record. Raises ServiceError."""
-    return read_resource(transaction, Table.ENDPOINTS, name, "endpoint", "endpoint")
 
 
 def put_endpoint(write: Transaction, document: Document, **fields: Any) -> Document:
@@ -175,10 +159,10 @@ def start_supervisor(backend: Backend, name: str) -> Identity:
 
 def _plan(write: Transaction, config_name: str) -> Document:
     """All that is needed to run a configuration."""
-    config = read_config(write, config_name)
+    config = ENDPOINT_CONFIG.read(write, config_name)
     variants = []
     for variant in config["ProductionVariants"]:
-        model = read_model(write, variant["ModelName"])
+        model = MODEL.read(write, variant["ModelName"])
         startup = variant.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP_SECONDS)
         variants.append({**model["_container"], "variant": variant, "model": model["ModelName"], "startup": startup})
     return {"config": config_name, "variants": variants, "async": config.get("AsyncInferenceConfig")}
@@ -191,7 +175,7 @@ def describe_endpoint(backend: Backend, name: str) -> Document:
         ServiceError: ValidationException: there is none.
     """
     with backend.store.read() as read:
-        endpoint = read_endpoint(read, name)
+        endpoint = ENDPOINT.read(read, name)
     endpoint = revive(backend, endpoint)
     plan, pending = endpoint["_plan"], endpoint["_next"]
     shown = {**endpoint, "ProductionVariants": [_variant(item, endpoint) for item in plan["variants"]]}

@@ -22,7 +22,7 @@ from medloop.local.process_identity import Identity
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
 from medloop.local.state.log_streams import LogStream
-from medloop.local.state.models import read_model
+from medloop.local.state.models import MODEL
 from medloop.local.state.store import Document, Table, Transaction
 
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
@@ -170,7 +170,7 @@ def create_job(write: Transaction, kind: JobKind, request: Document, start: Call
     time = now()
     document = {key: value for key, value in request.items() if key not in ("Tags", "SessionChainingConfig")}
     if kind is TRANSFORM:
-        document["_container"] = read_model(write, request["ModelName"])["_container"]
+        document["_container"] = MODEL.read(write, request["ModelName"])["_container"]
     document |= {f"{kind.name}Arn": kind.arn(name), kind.status: "InProgress", "CreationTime": time}
     document |= {"LastModifiedTime": time, "_supervisor": start()}
     if kind is TRAINING:

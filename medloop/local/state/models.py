@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from medloop.local.errors import ServiceError, check_name, invalid
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
@@ -11,20 +13,54 @@ from medloop.local.state.store import Document, Table, Transaction
 MAX_NAME = 63
 
 
+class Hosted(NamedTuple):
+    """One type of resource that endpoints are made of: the service's names for it, and the table of its records.
+
+    Args:
+        member: With which the members of its requests and responses begin: `EndpointConfig`.
+        table: Its records.
+        resource: Its type in an ARN.
+        label: Its name in the service's messages.
+    """
+
+    member: str
+    table: Table
+    resource: str
+    label: str
+
+    def arn(self, name: str) -> str:
+        """The ARN of the resource of that name."""
+        return arn(f"{self.resource}/{name}")
+
+    def new_name(self, write: Transaction, request: Document) -> str:
+        """The name in a create request. Raises ServiceError if it is malformed or taken."""
+        name: str = request[f"{self.member}Name"]
+        check_name(f"{self.member}Name", name, MAX_NAME)
+        if write.get(self.table, name):
+            raise invalid(f'Cannot create already existing {self.label} "{self.arn(name)}".')
+        return name
+
+    def read(self, transaction: Transaction, name: str) -> Document:
+        """The record under a name. Raises ServiceError (ValidationException) if there is none."""
+        return transaction.require(self.table, name, invalid(f'Could not find {self.label} "{self.arn(name)}".'))
+
+
+MODEL = Hosted("Model", Table.MODELS, "model", "model")
+ENDPOINT_CONFIG = Hosted("EndpointConfig", Table.ENDPOINT_CONFIGS, "endpoint-config", "endpoint configuration")
+ENDPOINT = Hosted("Endpoint", Table.ENDPOINTS, "endpoint", "endpoint")
+
+
 def create_model(write: Transaction, backend: Backend, request: Document) -> Document:
     """Record a model.
 
     Raises:
         ServiceError: ValidationException when the name is taken, or its container can't be used.
     """
-    name = request["ModelName"]
-    check_name("ModelName", name, MAX_NAME)
-    if write.get(Table.MODELS, name):
-        raise invalid(f'Cannot create already existing model "{arn(f"model/{name}")}".')
+    name = MODEL.new_name(write, request)
     if "ExecutionRoleArn" not in request:
         raise invalid("ExecutionRoleArn is required")
     document = {key: value for key, value in request.items() if key != "Tags"}
-    document |= {"ModelArn": arn(f"model/{name}"), "CreationTime": now(), "EnableNetworkIsolation": False}
+    document |= {"ModelArn": MODEL.arn(name), "CreationTime": now(), "EnableNetworkIsolation": False}
     document |= {"_container": _container(write, backend, request)}
     document |= {key: request[key] for key in ("EnableNetworkIsolation",) if key in request}
     write.put(Table.MODELS, name, document)
@@ -69,21 +105,3 @@ def _check_data(backend: Backend, url: str) -> None:
         backend.objects.head(*split_uri(url))
     except ServiceError as error:
         raise invalid(f"Could not find model data at {url}.") from error
-
-
-def read_model(transaction: Transaction, name: str) -> Document:
-    """A model's record. Raises ServiceError."""
-    return read_resource(transaction, Table.MODELS, name, "model", "model")
-
-
-def read_resource(transaction: Transaction, table: Table, name: str, what: str, resource: str) -> Document:
-    """The record of a model, an endpoint configuration or an endpoint.
-
-    Args:
-        transaction: The records.
-        table: Its table.
-        name: Its name.
-        what: The service's words for it, in the ValidationException (ServiceError) that says that there is none.
-        resource: Its type in an ARN.
-    """
-    return transaction.require(table, name, invalid(f'Could not find {what} "{arn(f"{resource}/{name}")}".'))
