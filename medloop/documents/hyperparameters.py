@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from medloop.documents.model import Percentile
 from medloop.documents.networks import NETWORKS, network_names, networks_with
 from medloop.documents.reading import first_problem
 from medloop.documents.split import Task
@@ -185,6 +186,9 @@ class SegmentationHyperparameters(Hyperparameters):
     """Share of patches whose centre is a foreground voxel."""
     intensity: Literal["zscore", "window", "dataset"] = "zscore"
     """zscore: per volume (MR, ultrasound); window: fixed `window` (CT); dataset: the training set's statistics (CT)."""
+    zscore_percentiles: tuple[Percentile, Percentile] | None = (0.5, 99.5)
+    """Percentiles to which a volume is clipped for the mean and standard deviation of intensity=zscore, so that extreme
+    voxels (hot pixels, metal, a fill value) don't change them; None: of all voxels, unclipped."""
     window: tuple[Finite, Finite] = (-100.0, 500.0)
     """Lower and upper bound of intensity=window, scaled to 0..1 and clipped."""
     loss: Literal["dice_ce", "dice"] = "dice_ce"
@@ -206,6 +210,8 @@ class SegmentationHyperparameters(Hyperparameters):
     def _consistent(self) -> Self:
         if self.window[0] >= self.window[1]:
             raise ValueError("window must be [lower, upper] with lower < upper")
+        if self.zscore_percentiles and self.zscore_percentiles[0] >= self.zscore_percentiles[1]:
+            raise ValueError("zscore_percentiles must be [lower, upper] with lower < upper, or null")
         if self.mirroring and not self.flips:
             raise ValueError("mirroring needs flips: the network must have seen mirrored volumes")
         if self.labels is not None and len(self.labels) < 2:

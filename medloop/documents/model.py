@@ -16,6 +16,7 @@ Triple = tuple[float, float, float]
 MAX_EDGE = 4096
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Percentile = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Edge = Annotated[int, Field(ge=1, le=MAX_EDGE)]
 
 
@@ -47,6 +48,8 @@ class Intensity(Record):
     high: Finite | None = None
     mean: Finite | None = None
     std: Positive | None = None
+    percentiles: tuple[Percentile, Percentile] | None = None
+    """zscore: mean and standard deviation are those of the voxels clipped to these; None: of all voxels."""
 
 
 class VolumePreprocessing(Record):
@@ -100,8 +103,9 @@ class ModelRecord(DocumentFile):
     FILE = MODEL_FILE
     FIX = "give the folder that a training job wrote"
 
-    version: int = 3
-    """2 added `tracking`; 3 made `operating_point` one by class. Older files are read as they are: theirs is null."""
+    version: int = 4
+    """2 added `tracking`; 3 made `operating_point` one by class; 4 added `percentiles`. Older files are read as
+    they are: theirs is null."""
     task: Literal["classification", "segmentation"]
     network: Network
     classes: list[str]

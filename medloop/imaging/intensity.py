@@ -1,9 +1,11 @@
 """Intensity rules of volumes: from voxel values of any unit to numbers in a network's range.
 
-zscore    by the volume itself: MR and ultrasound have no unit
+zscore    by the volume itself: MR and ultrasound have no unit. With percentiles, mean and standard deviation are those
+          of the body of the volume: a hot pixel, metal or a fill value outside the field of view doesn't change them
 window    clip to fixed bounds, scale to 0..1: CT in Hounsfield units
 dataset   clip to the 0.5 and 99.5 percentiles of the training set's foreground voxels, then subtract their mean and
-          divide by their standard deviation (nnU-Net's rule for CT: Isensee et al. 2021, Nature Methods 18)
+          divide by their standard deviation (nnU-Net's rule for CT: Isensee et al. 2021, Nature Methods 18; here both
+          are taken after clipping, so that one voxel of metal doesn't change them)
 """
 
 from __future__ import annotations
@@ -22,6 +24,14 @@ VOXELS_PER_CASE = 10_000
 """Foreground voxels drawn from each volume, so that a large structure in one patient doesn't rule the statistics."""
 SMALLEST_STD = 1e-8
 """A constant volume has no contrast to scale: it becomes zeros."""
+SAMPLE = 4_000_037
+"""Most voxels from which percentiles are taken, at equal distances: a prime, so that they are on no common plane."""
+FILL_DISTANCE = 2.0
+"""A fill value (-2000 around the field of view) is further from the other voxels than this many times their range.
+
+The background of a skull-stripped brain (zero) is nearer, and counts as part of the volume."""
+LIMIT = 10.0
+"""Standard deviations from which z-scores with percentiles grow by their logarithm: order and contrast stay."""
 
 
 def scale(voxels: NDArray[Any], rule: Intensity) -> NDArray[np.float32]:
@@ -39,7 +49,7 @@ def scale(voxels: NDArray[Any], rule: Intensity) -> NDArray[np.float32]:
     """
     values = voxels.astype(np.float32)
     if rule.rule == "zscore":
-        mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+        mean, std = _body_moments(values, rule.percentiles) if rule.percentiles else _moments(values)
     elif rule.low is None or rule.high is None or rule.mean is None or rule.std is None:
         raise DataError(
             f"model.json: intensity rule {rule.rule} needs low, high, mean and std; give training's own file"
@@ -49,21 +59,55 @@ def scale(voxels: NDArray[Any], rule: Intensity) -> NDArray[np.float32]:
         mean, std = rule.mean, rule.std
     values -= np.float32(mean)
     values /= np.float32(max(std, SMALLEST_STD))
+    if rule.percentiles:
+        _compress(values)
     return values
+
+
+def _moments(values: NDArray[Any]) -> tuple[float, float]:
+    return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+
+
+def _body_moments(values: NDArray[np.float32], percentiles: tuple[float, float]) -> tuple[float, float]:
+    """Mean and standard deviation of the voxels that are no fill value, clipped to their percentiles."""
+    number = min(values.size, SAMPLE)
+    body = values.ravel()[np.arange(number) * values.size // number]
+    body = _without_fill(body, percentiles)
+    body = -_without_fill(-body, (100 - percentiles[1], 100 - percentiles[0]))
+    mean, std = _moments(np.clip(body, *np.percentile(body, percentiles)))
+    # Nearly all voxels have one value, and the contrast is in the few others: vessels, a sparse phantom.
+    return (mean, std) if std > SMALLEST_STD else _moments(values)
+
+
+def _without_fill(values: NDArray[np.float32], percentiles: tuple[float, float]) -> NDArray[np.float32]:
+    """The values without their highest, if that is a fill value."""
+    highest = values.max()
+    if highest > np.percentile(values, percentiles[1]):
+        return values
+    rest = values[values < highest]
+    low, high = np.percentile(rest, percentiles) if rest.size else (highest, highest)
+    return rest if highest - high > FILL_DISTANCE * (high - low) > 0 else values
+
+
+def _compress(values: NDArray[np.float32]) -> None:
+    """Let what is beyond LIMIT grow by its logarithm."""
+    beyond = np.abs(values) > LIMIT
+    excess = values[beyond]
+    values[beyond] = np.sign(excess) * (LIMIT + np.log1p(np.abs(excess) - LIMIT))
 
 
 def fit(settings: SegmentationHyperparameters, cases: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Intensity:
     """Make the rule of the settings, with the numbers that it needs.
 
     Args:
-        settings: `intensity`, `window` and `seed` are read.
+        settings: `intensity`, `zscore_percentiles`, `window` and `seed` are read.
         cases: (voxels, label) of the training volumes, on one grid; read for intensity=dataset only.
 
     Raises:
         DataError: intensity=dataset, and no training volume holds foreground.
     """
     if settings.intensity == "zscore":
-        return Intensity(rule="zscore")
+        return Intensity(rule="zscore", percentiles=settings.zscore_percentiles)
     if settings.intensity == "window":
         low, high = settings.window
         return Intensity(rule="window", low=low, high=high, mean=low, std=high - low)
@@ -73,8 +117,8 @@ def fit(settings: SegmentationHyperparameters, cases: Iterable[tuple[NDArray[Any
     if values.size == 0:
         raise DataError("channel train: no label contains foreground for intensity=dataset; correct the labels")
     low, high = np.percentile(values, (0.5, 99.5)).tolist()
-    std = max(float(values.std()), SMALLEST_STD)
-    return Intensity(rule="dataset", low=low, high=high, mean=float(values.mean()), std=std)
+    mean, std = _moments(np.clip(values, low, high))
+    return Intensity(rule="dataset", low=low, high=high, mean=mean, std=max(std, SMALLEST_STD))
 
 
 def _foreground_sample(
