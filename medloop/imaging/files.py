@@ -42,11 +42,16 @@ class Volume:
         voxels: [X, Y, Z]; integers as stored, scaled values where the file gives a scale.
         affine: Voxel index to mm, 4x4; to lengths of no known unit where the file specifies none.
         unit: The unit of the lengths in the file: `mm`, `meter`, `micron` or `unknown`.
+        second_affine: Another affine that the file gives, which other programs may use (NIfTI: the qform, where the
+            sform applies); else None.
+        warnings: What is odd about the file, each without its name.
     """
 
     voxels: NDArray[Any]
     affine: NDArray[np.float64]
     unit: str = UNKNOWN
+    second_affine: NDArray[np.float64] | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medloop.documents.split import Task
 from medloop.imaging import nifti, npy
 from medloop.imaging.files import FileError, Source, Volume, read_start
+from medloop.imaging.nifti_header import FIRST_BYTES, MAX_VOXELS
 from medloop.imaging.pictures import MAX_PIXELS, pillow_reader
 
 Pixels = NDArray[Any]
@@ -76,7 +77,7 @@ IMAGE_FORMATS: tuple[Format[Pixels], ...] = (
 """Formats of 2D images."""
 VOLUME_FORMATS: tuple[VolumeFormat, ...] = (
     VolumeFormat(
-        "NIfTI", (".nii.gz", ".nii"), (nifti.GZIP, *nifti.FIRST_BYTES), ("application/x-nifti", "application/gzip"),
+        "NIfTI", (".nii.gz", ".nii"), (nifti.GZIP, *FIRST_BYTES), ("application/x-nifti", "application/gzip"),
         nifti.read_nifti, ("application/nifti", "application/x-gzip"),
         read_header=nifti.read_nifti_header, copy=nifti.copy_nifti, write_labels=nifti.nifti_labels,
     ),
@@ -132,7 +133,7 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Pixels:
     return _format_of(source, IMAGE_FORMATS).read(source, max_pixels)
 
 
-def read_volume(source: Source, max_voxels: int = nifti.MAX_VOXELS) -> Volume:
+def read_volume(source: Source, max_voxels: int = MAX_VOXELS) -> Volume:
     """Read a volume in any format of data sets, by its first bytes.
 
     Args:
@@ -152,7 +153,7 @@ def read_volume_header(source: Source) -> Volume:
         FileError: The header can't be used.
     """
     form = _format_of(source, VOLUME_FORMATS)
-    return form.read_header(source) if form.read_header else form.read(source, nifti.MAX_VOXELS)
+    return form.read_header(source) if form.read_header else form.read(source, MAX_VOXELS)
 
 
 def copy_volume(source: Source, target: Path) -> None:
@@ -164,7 +165,7 @@ def copy_volume(source: Source, target: Path) -> None:
     form = _format_of(source, VOLUME_FORMATS)
     if form.copy is not None:
         return form.copy(source, target)
-    volume = form.read(source, nifti.MAX_VOXELS)
+    volume = form.read(source, MAX_VOXELS)
     return nifti.write_nifti(target, volume.voxels, volume.affine, volume.unit)
 
 

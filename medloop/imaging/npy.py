@@ -14,7 +14,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from medloop.imaging.files import DAMAGED, FileError, Source, TooLargeError, Volume, open_source
-from medloop.imaging.nifti import MAX_VOXELS, TYPES
+from medloop.imaging.nifti_header import MAX_VOXELS, TYPES
 from medloop.imaging.pictures import MAX_PIXELS
 
 MAGIC = b"\x93NUMPY"

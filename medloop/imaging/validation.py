@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from medloop.documents.leakage import Leakage, find_leakage, leaking_patients
 from medloop.documents.split import SPLITS, Task
+from medloop.imaging.empty_slices import describe_empty_slices
 from medloop.imaging.files import FileError, Source, Volume, array_digest
 from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume
+from medloop.imaging.grids import compare_grids
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import pixel_digest
@@ -27,8 +29,8 @@ Progress = Callable[[int, int], None]
 MAX_LABEL = 255
 MAX_LISTED = 6
 """Cases that one message names."""
-GRID_TOLERANCE = 1e-3
-"""Largest difference of two affines, in voxel edges."""
+LABEL_TOLERANCE = 1e-3
+"""Largest distance of a label value from a whole number: rounding of floats, not the mean of two labels."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,19 @@ class CheckedCase:
 
 @dataclass(frozen=True)
 class Subject:
-    """A subject's volumes, on one grid, and the label values that occur, sorted."""
+    """A subject's volumes, on one grid.
+
+    Attributes:
+        image: As its file has it.
+        label: uint8, on the image's grid.
+        values: Label values that occur, sorted.
+        warnings: (file, what is odd about it) of files that are used all the same.
+    """
 
     image: Volume
     label: Volume
     values: tuple[int, ...]
+    warnings: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass
@@ -180,8 +190,9 @@ def _check_case(root: Path, case: RawCase, task: Task, labels: Sequence[str] | N
     if task == "classification":
         return CheckedCase(case, pixel_digest(read_image(root / case.path)))
     subject = read_subject(root / case.path, labels)
-    label = subject.label.voxels.astype(np.uint8)
-    return CheckedCase(case, array_digest(subject.image.voxels), array_digest(label), subject.values)
+    warnings = tuple(Problem(path.relative_to(root).as_posix(), text) for path, text in subject.warnings)
+    digests = array_digest(subject.image.voxels), array_digest(subject.label.voxels)
+    return CheckedCase(case, *digests, subject.values, warnings)
 
 
 def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:
@@ -192,16 +203,20 @@ def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:
         labels: Class names by label value, the background first; None takes any up to MAX_LABEL.
 
     Raises:
-        FileError: A file is missing or can't be used, the two are on different grids, or a label value has no name.
+        FileError: A file is missing or can't be used, the arrays don't correspond, or a label value has no name.
     """
     image_path, label_path = (require_volume(folder, stem) for stem in (IMAGE, LABEL))
     image, label = read_volume(image_path), read_volume(label_path)
-    problem = _grid_problem(image, label)
-    if problem:
-        units = "" if image.unit == label.unit else ", or correct the unit in a header (xyzt_units)"
-        raise FileError(label_path, f"{problem}; resample the label onto the image's grid, nearest neighbour{units}")
+    warnings = [(path, text) for path, volume in ((image_path, image), (label_path, label)) for text in volume.warnings]
+    if difference := compare_grids(image, label):
+        if not difference.corresponds:
+            raise FileError(label_path, difference.message)
+        warnings.append((label_path, difference.message))
     require_contrast(image_path, image.voxels)
-    return Subject(image, label, _label_values(label_path, label.voxels, labels))
+    if text := describe_empty_slices(image):
+        warnings.append((image_path, text))
+    voxels, values = _read_labels(label_path, label, labels)
+    return Subject(image, Volume(voxels, image.affine, label.unit), values, tuple(warnings))
 
 
 def require_contrast(path: Source, voxels: NDArray[np.generic]) -> None:
@@ -228,26 +243,18 @@ def require_volume(folder: Path, stem: str) -> Path:
     return paths[0]
 
 
-def _grid_problem(image: Volume, label: Volume) -> str:
-    if image.voxels.shape != label.voxels.shape:
-        return f"has shape {label.voxels.shape} where its image has {image.voxels.shape}"
-    apart = float(np.abs(image.affine[:3] - label.affine[:3]).max())
-    # The affine's own edges: pixdim may differ, and then doesn't apply.
-    if apart > GRID_TOLERANCE * float(np.linalg.norm(image.affine[:3, :3], axis=0).min()):
-        units = "" if image.unit == label.unit else f"; their units are {image.unit} and {label.unit}"
-        return f"is on another grid than its image (their affines differ by {apart:.3g}{units})"
-    return ""
-
-
-def _label_values(path: Path, voxels: NDArray[np.generic], labels: Sequence[str] | None) -> tuple[int, ...]:
-    values = np.unique(voxels)
+def _read_labels(path: Path, label: Volume, labels: Sequence[str] | None) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    """The label values of all voxels, rounded where resampling left 0.9999999, and those that occur, sorted."""
+    values = np.unique(label.voxels)
+    whole = np.rint(values)
     bound = len(labels) - 1 if labels else MAX_LABEL
-    outside = values[(values < 0) | (values > bound) | (values != np.round(values))]
+    outside = values[(whole < 0) | (whole > bound) | (np.abs(values - whole) > LABEL_TOLERANCE)]
     if outside.size:
         shown = ", ".join(f"{value:g}" for value in outside[:5])
         names = f"0 to {bound}" + (f" ({', '.join(labels)})" if labels else "")
         raise FileError(path, f"has label values {shown} that are no whole numbers from {names}; renumber the labels")
-    return tuple(int(value) for value in values)
+    voxels = label.voxels if label.voxels.dtype.kind in "iu" else np.rint(label.voxels)
+    return voxels.astype(np.uint8), tuple(sorted({int(value) for value in whole}))
 
 
 def _label_names(cases: list[CheckedCase], labels: Sequence[str] | None) -> list[str]:

@@ -43,7 +43,7 @@ def read_case(folder: Path, classes: Sequence[str]) -> tuple[Volume, Volume]:
         subject = read_subject(folder, classes)
     except DataError as error:
         raise DataError(f"{folder.name}/{error}") from None
-    return subject.image, Volume(subject.label.voxels.astype(np.uint8), subject.image.affine)
+    return subject.image, subject.label
 
 
 def read_spacing(folder: Path) -> Triple:
