@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from medloop.imaging.files import DAMAGED, UNKNOWN, FileError, Source, Volume, open_source, read_start
 from medloop.imaging.nifti_header import (
+    FLAG,
     HEADER_BYTES,
     MAX_VOXELS,
     SPATIAL_UNIT,
@@ -69,9 +70,9 @@ def _check_voxels(path: Source, voxels: NDArray[Any]) -> None:
         raise FileError(path, "has voxels that are NaN or infinite; replace them or remove the file")
     if voxels.dtype.kind == "f" and voxels.dtype.itemsize == 8:
         largest = max(abs(float(voxels.min())), abs(float(voxels.max())))
-        if largest > np.finfo(np.float32).max:
+        if largest > float(np.finfo(np.float32).max):
             raise FileError(path, "has voxels that are too large for float32; replace them or remove the file")
-        if 0 < largest < np.finfo(np.float32).tiny:
+        if 0 < largest < float(np.finfo(np.float32).tiny):
             raise FileError(
                 path, f"has voxels of {largest:.1g} at most, too small for float32; correct scl_slope or their unit"
             )
@@ -197,28 +198,33 @@ def _read_voxels(path: Source, file: BufferedIOBase, header: Any) -> bytes:
             f"is truncated or damaged: its header (dim, datatype, vox_offset) specifies {size} bytes of voxels, and it "
             f"has {len(body)}; copy it again or remove it",
         )
-    trailing = _read_rest(path, file)
-    start = start_of_voxels(path, header, offset + size + len(trailing))
-    return body if start == offset else (body + trailing)[start - offset :][:size]
+    following, number = _read_rest(path, file)
+    start = start_of_voxels(path, header, offset + size + number)
+    return body if start == offset else (body + following)[start - offset :][:size]
 
 
-def _read_rest(path: Source, file: BufferedIOBase) -> bytes:
-    """The bytes after the voxels.
+def _read_rest(path: Source, file: BufferedIOBase) -> tuple[bytes, int]:
+    """Read to the end.
+
+    Returns:
+        The first FLAG bytes, and the number of all.
 
     Raises:
         FileError: They are too many.
     """
-    trailing = b""
+    first, number = b"", 0
     try:
+        # Single reads: what precedes bytes that are no gzip stream is not lost with the error.
         while chunk := file.read1(CHUNK):
-            trailing += chunk
-            if len(trailing) > MAX_TRAILING:
+            first += chunk[: FLAG - len(first)]
+            number += len(chunk)
+            if number > MAX_TRAILING:
                 raise FileError(path, "contains much more than its header (dim) specifies; save it again or remove it")
     except gzip.BadGzipFile:
         # gzip's reader takes a wrong checksum and bytes after the last stream for one error.
         if not _has_garbage_at_the_end(path):
             raise
-    return trailing
+    return first, number
 
 
 def _has_garbage_at_the_end(path: Source) -> bool:
