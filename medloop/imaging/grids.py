@@ -94,7 +94,7 @@ def _on_the_other_transform(image: Volume, label: Volume) -> GridDifference | No
             continue
         apart = displacement(owner.affine, qform, shape)
         fields = ", ".join(differing_fields(owner.affine, qform, shape))
-        text = "lies on its image's qform" if name == "image" else "has its image's grid as its qform"
+        text = "is on its image's qform" if name == "image" else "has its image's grid as its qform"
         return GridDifference(
             f"{text}, and the {name}'s sform and qform are up to {apart:.3g} voxels apart ({fields}); its voxels are "
             "taken to correspond to the image's; give it the image's header (sform and qform) and don't resample it",
