@@ -1,7 +1,7 @@
 """Build-time settings and run-time parameters of pipelines: where they come from and how they are checked.
 
-Settings: the pipeline's defaults <- its preset's chain (`extends`) <- the pipeline's smoke preset, where smoke=true is
-set <- `--set a.b=c`. They shape the definition.
+Settings: the pipeline's defaults <- its preset's chain (`extends`) <- the pipeline's smoke preset, if smoke=true <-
+`--set a.b=c`. They shape the definition.
 Parameters: the definition's own (defaults from settings) <- the preset's `parameters` <- `--param K=V`, at every start.
 
 Pipelines are found by the entry-point group `medloop.pipelines`: this module names none.
@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -155,12 +156,12 @@ def load_presets() -> dict[str, Preset]:
         SettingError: A preset's file is malformed.
     """
     packages = sorted({_package(point) for point in entry_points(group=GROUP)})
-    found = {}
+    presets = {}
     for package in packages:
         for file in files(package).joinpath("presets").iterdir():
             if file.name.endswith(".yaml"):
-                found[file.name.removesuffix(".yaml")] = _parse_preset(file.read_text(encoding="utf-8"), file.name)
-    return dict(sorted(found.items()))
+                presets[file.name.removesuffix(".yaml")] = _parse_preset(file.read_text(encoding="utf-8"), file.name)
+    return dict(sorted(presets.items()))
 
 
 def read_preset(path: Path) -> Preset:
@@ -196,45 +197,53 @@ def resolve(
         SettingError: Something is unknown, ill-typed or out of range; the message names it.
     """
     spec = load_pipeline(name)
-    chosen: dict[str, Any] = {}
-    given: dict[str, str] = {}
     chain = _preset_chain(preset, name)
-    for _, layer in chain:
-        chosen = _merge(chosen, layer.settings)
-        given |= {key: str(value) for key, value in layer.parameters.items()}
-    settings = parse_settings(spec.settings, chosen, f"preset {preset}")
-    if spec.smoke in [label for label, _ in chain]:
-        chosen = _merge(spec.smoke_sizes(settings), chosen)
-        settings = parse_settings(spec.settings, chosen, f"preset {preset}")
-    check_parameters(spec, settings, given, f"preset {preset}")
+    parameters = {key: str(value) for _, layer in chain for key, value in layer.parameters.items()}
+    settings = _merge_layers(spec, chain, {}, f"preset {preset}")
+    check_parameters(spec, settings, parameters, f"preset {preset}")
     if sets:
-        wanted: dict[str, Any] = {}
-        for text in sets:
-            wanted = _merge(wanted, _parse_set(text, spec))
-        if wanted.get("smoke") is True and spec.smoke is not None:
-            for _, layer in _preset_chain(spec.smoke, name):
-                chosen = _merge(chosen, layer.settings)
-            settings = parse_settings(spec.settings, _merge(chosen, wanted), "--set")
-            chosen = _merge(chosen, spec.smoke_sizes(settings))
-        settings = parse_settings(spec.settings, _merge(chosen, wanted), "--set")
-    chosen_parameters = dict(_parse_param(text, spec) for text in params)
-    for key in chosen_parameters:
-        if place := spec.facts(settings).ignored_parameters.get(key):
+        overrides = reduce(_merge, (_parse_set(text, spec) for text in sets))
+        settings = _merge_layers(spec, chain, overrides, "--set")
+    chosen = dict(_parse_param(text, spec) for text in params)
+    for key in chosen:
+        if setting := spec.facts(settings).ignored_parameters.get(key):
             raise SettingError(
-                f"--param {key}: has no effect, {place} decides; change that with --set, or leave it out"
+                f"--param {key}: has no effect, {setting} decides; change that with --set, or leave it out"
             )
-    given |= chosen_parameters
-    check_parameters(spec, settings, given, "--param")
-    return Resolved(spec, preset, settings, given)
+    parameters |= chosen
+    check_parameters(spec, settings, parameters, "--param")
+    return Resolved(spec, preset, settings, parameters)
 
 
-def check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str, str], source: str) -> None:
+def _merge_layers(
+    spec: PipelineSpec, chain: Sequence[tuple[str, Preset]], overrides: Mapping[str, Any], source: str
+) -> BaseModel:
+    """Merge the presets' settings in their order, then `overrides`, and check them; later ones win.
+
+    smoke=true adds the pipeline's smoke preset after the others. Wherever the smoke preset is, `smoke_sizes` of all
+    choices together belong to it: they win over the presets before it, and lose to what comes after it, which is a
+    preset that extends it, or `overrides`.
+    """
+
+    def merge(sizes: Mapping[str, Any]) -> dict[str, Any]:
+        layers = [_merge(layer.settings, sizes if label == spec.smoke else {}) for label, layer in chain]
+        return reduce(_merge, [*layers, overrides], {})
+
+    if spec.smoke is not None and merge({}).get("smoke") in (True, "true"):
+        chain = [*chain, *_preset_chain(spec.smoke, spec.name)]
+    settings = parse_settings(spec.settings, merge({}), source)
+    if spec.smoke in [label for label, _ in chain]:
+        settings = parse_settings(spec.settings, merge(spec.smoke_sizes(settings)), source)
+    return settings
+
+
+def check_parameters(spec: PipelineSpec, settings: BaseModel, parameters: Mapping[str, str], source: str) -> None:
     """Refuse unknown parameters, and values that the setting behind a parameter would refuse.
 
     Args:
         spec: The pipeline.
         settings: Its settings, whose values the other parameters have.
-        given: Parameter to its value, as text.
+        parameters: Parameter to its value, as text.
         source: Their origin, to begin the error with.
 
     Raises:
@@ -242,7 +251,7 @@ def check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str
     """
     known = {parameter.name: parameter for parameter in spec.parameters}
     chosen = settings.model_dump()
-    for name, text in given.items():
+    for name, text in parameters.items():
         if name not in known:
             raise SettingError(f"{source} {name}: no such pipeline parameter; {suggest(name, list(known))}")
         _check_value(known[name], text, source)
@@ -257,8 +266,8 @@ def check_parameters(spec: PipelineSpec, settings: BaseModel, given: Mapping[str
     except ValidationError as error:
         by_path = {parameter.setting: parameter.name for parameter in spec.parameters}
         problem = first_problem(error)
-        blamed = by_path.get(problem.field) or "; ".join(sorted(given))
-        shown = shorten(given.get(blamed, ""))
+        blamed = by_path.get(problem.field) or "; ".join(sorted(parameters))
+        shown = shorten(parameters.get(blamed, ""))
         raise SettingError(f"{source} {blamed}={shown}: {problem.reason}; fix its value") from None
 
 

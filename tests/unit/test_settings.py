@@ -230,6 +230,34 @@ def test_the_smoke_preset_by_itself_has_a_small_network_too() -> None:
     assert resolve("segmentation", "smoke-segmentation").settings.train.hyperparameters.init_filters == 8
 
 
+WIDE = "extends: smoke-segmentation, settings: {train: {hyperparameters: {init_filters: 24}}}"
+SMOKE_CT = "extends: ct-volumes, settings: {smoke: true}"
+
+
+@pytest.mark.parametrize(
+    ("preset", "sets", "network", "setting", "value"),
+    [
+        ("extends: smoke-segmentation", [], "segresnet", "init_filters", 8),
+        ("extends: smoke-segmentation", ["model_name=unet"], "unet", "unet_channels", [8, 16, 32]),
+        (WIDE, [], "segresnet", "init_filters", 24),
+        (WIDE, ["smoke=true"], "segresnet", "init_filters", 8),
+        (WIDE, ["init_filters=32"], "segresnet", "init_filters", 32),
+        (SMOKE_CT, [], "segresnet", "init_filters", 8),
+        (SMOKE_CT, ["init_filters=24"], "segresnet", "init_filters", 24),
+        (SMOKE_CT, ["smoke=false"], "segresnet", "init_filters", 32),
+        ("extends: lab-2-fsdp", ["smoke=1"], "swinunetr", "feature_size", 12),
+    ],
+)
+def test_smoke_sizes_win_over_what_the_smoke_preset_is_laid_over_and_lose_to_what_follows(
+    tmp_path: Path, preset: str, sets: list[str], network: str, setting: str, value: object
+) -> None:
+    """By one rule, for a preset that extends the smoke preset and for smoke=true of a preset or of `--set`."""
+    file = preset_file(tmp_path, f"{{description: mine, pipeline: segmentation, {preset}}}")
+    sets = [text if text.startswith("smoke") else f"train.hyperparameters.{text}" for text in sets]
+    chosen = resolve("segmentation", file, sets).settings.train.hyperparameters
+    assert (chosen.model_name, getattr(chosen, setting)) == (network, value)
+
+
 @pytest.mark.parametrize("name", load_presets())
 @pytest.mark.parametrize("sets", [[], ["smoke=true"]])
 def test_every_shipped_preset_resolves_also_in_smoke_size(name: str, sets: list[str]) -> None:
