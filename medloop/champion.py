@@ -68,7 +68,7 @@ def respond(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) 
     """
     request = ChampionRequest.read(event)
     split = _read_split(s3, request.split)
-    digest, classes = digest_of_test(split), _classes_digest(split)
+    classes = _classes_digest(split)
     approved = approved_versions(sagemaker, request.group)
     no_version = ApprovedVersion(NO_VERSION, request.none)
     champion = find_champion(sagemaker, approved, request.model, classes) or no_version
@@ -77,7 +77,7 @@ def respond(event: Mapping[str, Any], sagemaker: SageMakerClient, s3: S3Client) 
         first = no_version
     for version in {champion, first} - {no_version}:
         _require_artefact(s3, version)
-    uses = count_use(s3, request.uses, digest, request.model)
+    uses = count_use(s3, request.uses, digests_of_test(split), request.model)
     return vars(ChampionResponse(champion.arn, champion.model, first.arn, first.model, str(uses)))
 
 
@@ -135,10 +135,12 @@ def _classes_digest(split: Mapping[str, Any]) -> str | None:
     )
 
 
-def digest_of_test(split: Mapping[str, Any]) -> str:
-    """The name of a test set: SHA-256 over its sorted cases, each with its patient's pseudonym.
+def digests_of_test(split: Mapping[str, Any]) -> list[str]:
+    """The digest that names a test set, and the one under which earlier versions recorded its uses.
 
-    The pseudonyms' key is one for all splits of a bucket, so the same images of the same patients give the same digest.
+    The digest is over the images' content: renamed or relabelled, they are the same test set, and other images under
+    the same names are another one. The earlier digest is over names: SHA-256 over the sorted cases, each with its
+    patient's pseudonym. It is left out if only files' names distinguish patients and splits: other data may share them.
 
     Raises:
         DataError: split.json names no test case.
@@ -154,11 +156,18 @@ def digest_of_test(split: Mapping[str, Any]) -> str:
         raise DataError(f"{SPLIT_FILE}: patients: are not as the split step writes them; run it again") from None
     if not cases:
         raise DataError(f"{SPLIT_FILE}: names no test case; run the split step again")
-    return hashlib.sha256(json.dumps(sorted(cases)).encode()).hexdigest()[:DIGEST_LENGTH]
+    by_names = hashlib.sha256(json.dumps(sorted(cases)).encode()).hexdigest()[:DIGEST_LENGTH]
+    by_content = str(split.get("test_digest") or "")[:DIGEST_LENGTH]
+    if not by_content:  # Written by a version before 2 of split.json.
+        return [by_names]
+    ambiguous = split.get("presplit") and split.get("identifiers") == "none"
+    return [by_content] if ambiguous else [by_content, by_names]
 
 
-def count_use(s3: S3Client, uses: str, test: str, candidate: str) -> int:
+def count_use(s3: S3Client, uses: str, digests: Sequence[str], candidate: str) -> int:
     """Record that a test set is used for a candidate, once; the number of its record among those of the test set.
+
+    Records of earlier versions, under the second digest, count first; none is added to them.
 
     Records are numbered, and the first writer of an object takes its number: a candidate's number never changes, though
     the bucket's clock (whole seconds) can't tell which of two came first.
@@ -166,16 +175,32 @@ def count_use(s3: S3Client, uses: str, test: str, candidate: str) -> int:
     Args:
         s3: S3 client.
         uses: s3:// folder of the records.
-        test: The test set's digest.
+        digests: `digests_of_test`.
         candidate: URI of the candidate's artefact.
     """
-    bucket, folder = split_s3_uri(f"{uses.rstrip('/')}/{test}/")
+    bucket, folder = split_s3_uri(f"{uses.rstrip('/')}/")
     body = json.dumps({"candidate": candidate}).encode()
+    earlier = [record for digest in digests[1:] for record in _records(s3, bucket, f"{folder}{digest}/")]
+    if body in earlier:
+        return earlier.index(body) + 1
     for number in itertools.count(1):
-        key = f"{folder}{number:06d}"
+        key = f"{folder}{digests[0]}/{number:06d}"
         if _write_new(s3, bucket, key, body) or s3.get_object(Bucket=bucket, Key=key)["Body"].read() == body:
-            return number
+            return len(earlier) + number
     raise AssertionError("numbers never end")
+
+
+def _records(s3: S3Client, bucket: str, folder: str) -> list[bytes]:
+    """The records of a folder in their order."""
+    records: list[bytes] = []
+    try:
+        while True:
+            key = f"{folder}{len(records) + 1:06d}"
+            records.append(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except Exception as error:
+        if _code(error) not in _ABSENT:
+            raise
+    return records
 
 
 def _write_new(s3: S3Client, bucket: str, key: str, body: bytes) -> bool:

@@ -5,6 +5,7 @@ Written by the split job, read by training and evaluation. Torch-free.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field
@@ -35,6 +36,8 @@ class Patient(Record):
     attributes: dict[str, str] = Field(default={})
     """The further columns of patients.csv: sex, age, site, scanner."""
     cases: list[Case]
+    earlier: list[str] = Field(default_factory=list)
+    """Pseudonyms that versions before 2 made of the identifier as it is written, where it isn't in its normal form."""
 
 
 class Quarantined(Record):
@@ -72,12 +75,18 @@ class SplitRecord(DocumentFile):
     warnings: list[str] = Field(default_factory=list)
     """Doubts about the identifiers in patients.csv: rows, no names."""
     quarantined: list[Quarantined] = Field(default_factory=list)
+    test_digest: str = ""
+    """SHA-256 over the sorted content digests of the test images: the test set under any names and with any labels."""
     data_digest: str
     """SHA-256 over the sorted (class, content digests) of the cases that were split: no name or key changes it."""
 
     def pseudonyms(self, split: Split) -> list[str]:
         """Patients with at least one case in this split, sorted."""
         return sorted(p for p, patient in self.patients.items() if any(c.split == split for c in patient.cases))
+
+    def among(self, names: Collection[str]) -> set[str]:
+        """Patients whose pseudonym, or an earlier one, is among the names."""
+        return {name for name, patient in self.patients.items() if not {name, *patient.earlier}.isdisjoint(names)}
 
     def patients_and_splits(self) -> list[tuple[str, Split]]:
         """Pseudonym and split of each case: what leakage is found from."""

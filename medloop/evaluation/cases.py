@@ -73,7 +73,7 @@ def leave_out_seen(cases: Sequence[HeldOut], split: SplitRecord, model: ModelRec
     Raises:
         DataError: No case is left.
     """
-    seen = {*model.patients.train, *model.patients.val}
+    seen = split.among({*model.patients.train, *model.patients.val})
     patients_and_splits = split.patients_and_splits()
     leaking = leaking_patients(patients_and_splits, seen)
     unseen = [case for case in cases if case.patient not in leaking]

@@ -80,7 +80,7 @@ def _compare(version: ComparedVersion, candidate: Candidate, load: Loader) -> Co
     require_task(model.record, split.task)
     if list(model.record.classes) != list(candidate.classes):
         return _not_compared(version, f"its classes differ ({', '.join(model.record.classes)})")
-    seen = set(model.record.patients.train) | set(model.record.patients.val)
+    seen = split.among({*model.record.patients.train, *model.record.patients.val})
     unseen = np.array([case.patient not in seen for case in candidate.cases])
     if not unseen.any():
         return _not_compared(version, "it was trained on every test patient")

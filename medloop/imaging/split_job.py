@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
@@ -122,9 +122,11 @@ def split_dataset(
         name: "+".join(sorted({kind for case in patient_cases for kind in case_classes(case, report.classes)}))
         for name, patient_cases in cases.items()
     }
-    split_of = _split_of_cases(report, cases, strata, settings, previous)
+    earlier = _earlier_pseudonyms(cases, key)
+    known = _known_splits(previous, earlier) if previous else {}
+    split_of = _split_of_cases(report, cases, strata, settings, known)
     assigned_cases = _name_cases(report, cases, split_of, settings.layout)
-    record = _record(report, assigned_cases, strata, settings, left_out)
+    record = _record(report, assigned_cases, strata, settings, left_out, earlier)
     _write(data, settings, assigned_cases, record, outputs)
     return record
 
@@ -178,18 +180,37 @@ def _cases_of_patients(report: DatasetReport, key: bytes) -> PatientCases:
     return cases
 
 
+def _earlier_pseudonyms(cases: PatientCases, key: bytes) -> dict[str, list[str]]:
+    """Pseudonyms that earlier versions made of a patient's identifier: of the text as it is written."""
+    return {
+        name: sorted({pseudonym(key, f"patient:{case.raw.written}") for case in own if case.raw.written} - {name})
+        for name, own in cases.items()
+    }
+
+
+def _known_splits(previous: SplitRecord, earlier: Mapping[str, list[str]]) -> dict[str, Split]:
+    """The splits that patients had; one who had several, perhaps under several pseudonyms, stays in the first."""
+    known: dict[str, Split] = {}
+    for split in SPLITS:
+        for name in previous.pseudonyms(split):
+            known.setdefault(name, split)
+    for name, names in earlier.items():
+        if splits := {known[each] for each in (name, *names) if each in known}:
+            known[name] = min(splits, key=SPLITS.index)
+    return known
+
+
 def _split_of_cases(
     report: DatasetReport,
     cases: PatientCases,
     strata: Mapping[str, str],
     settings: SplitSettings,
-    previous: SplitRecord | None,
+    known: Mapping[str, Split],
 ) -> Callable[[CheckedCase, str], Split]:
     """Make the function from a case and its patient to its split: its folder's, or the patient's assigned one."""
     # From the images: neither names nor the key change a split.
     order_keys = {name: min(case.image_digest for case in patient_cases) for name, patient_cases in cases.items()}
     if not report.presplit:
-        known = {name: split for split in SPLITS for name in previous.pseudonyms(split)} if previous else None
         if known and not known.keys() & strata.keys():
             print("warning: previous: knows none of these patients; was another key or patients.csv used?", flush=True)
         assigned = assign(strata, settings.fractions, settings.seed, order_keys, known)
@@ -223,12 +244,18 @@ def _record(
     strata: Mapping[str, str],
     settings: SplitSettings,
     left_out: list[Quarantined],
+    earlier: Mapping[str, list[str]],
 ) -> SplitRecord:
     patients: dict[str, Patient] = {}
     for item in assigned_cases:
         patient = patients.setdefault(
             item.pseudonym,
-            Patient(stratum=strata[item.pseudonym], attributes=item.case.raw.attributes, cases=[]),
+            Patient(
+                stratum=strata[item.pseudonym],
+                attributes=item.case.raw.attributes,
+                cases=[],
+                earlier=earlier[item.pseudonym],
+            ),
         )
         classes = case_classes(item.case, report.classes)
         patient.cases.append(Case(path=item.path, split=item.split, classes=classes))
@@ -243,6 +270,7 @@ def _record(
         leakage=find_leakage([(item.pseudonym, item.split) for item in assigned_cases], identified=report.identified),
         warnings=[warning.message for warning in report.warnings if warning.path == PATIENTS_FILE],
         quarantined=left_out,
+        test_digest=digest_of_images(item.case for item in assigned_cases if item.split == "test"),
         data_digest=data_digest(report.cases),
     )
 
@@ -254,6 +282,11 @@ def _count(split: Split, assigned_cases: list[AssignedCase], classes: list[str])
         for name in case_classes(item.case, classes):
             counts[name] += 1
     return SplitCounts(num_patients=len({i.pseudonym for i in items}), num_cases=len(items), classes=counts)
+
+
+def digest_of_images(cases: Iterable[CheckedCase]) -> str:
+    """SHA-256 over the sorted content digests of the images: names and labels change nothing."""
+    return hashlib.sha256("\n".join(sorted(case.image_digest for case in cases)).encode()).hexdigest()
 
 
 def data_digest(cases: list[CheckedCase]) -> str:

@@ -25,6 +25,7 @@ from tests.unit.imaging.datasets import write_classes, write_image, write_patien
 ROOT = Path(__file__).parents[2]
 MAIN = ROOT / "containers" / "split" / "main.py"
 KEY = b"k" * 32
+CLASSES = ("cyst", "normal")
 
 
 class Ended(NamedTuple):
@@ -237,6 +238,67 @@ def test_previous_keeps_places(job: Job, tmp_path: Path, new_job: Callable[[Path
     assert {split: count.num_patients for split, count in again.record.counts.items()} == {
         "train": 21, "val": 6, "test": 3,
     }  # fmt: skip
+
+
+def test_previous_of_an_earlier_version_knows_identifiers_in_another_form(
+    job: Job, tmp_path: Path, new_job: Callable[[Path], Job]
+) -> None:
+    """Version 1 hashed the text as it is written: a patient in decomposed letters keeps the split all the same."""
+    write_classes(job.data, 10)
+    identifiers = {f"{name}/scan {index}.png": f"Zoe\u0308 {name}{index}" for name in CLASSES for index in range(10)}
+    write_patients(job.data, [f"{path},{patient}" for path, patient in identifiers.items()])
+    assert job.run("--task", "classification").returncode == 0
+    document = json.loads((job.output("split") / SPLIT_FILE).read_text())
+    document["patients"] = {patient.pop("earlier")[0]: patient for patient in document["patients"].values()}
+    for name in ("warnings", "test_digest"):
+        del document[name]
+
+    again = new_job(tmp_path / "again")
+    (again.input("previous") / SPLIT_FILE).write_text(json.dumps(document | {"version": 1}))
+    write_classes(again.data, 10)
+    write_patients(again.data, [f"{path},{patient}" for path, patient in identifiers.items()])
+    assert "warning: previous" not in again.run("--task", "classification", "--seed", "9").stdout
+    assert again.record.pseudonyms("test") == job.record.pseudonyms("test")
+
+
+def test_a_patient_known_under_two_pseudonyms_stays_in_train(
+    job: Job, tmp_path: Path, new_job: Callable[[Path], Job]
+) -> None:
+    """An earlier version took two forms of one identifier for two patients, one in train and one in test."""
+    write_classes(job.data, 6)
+    paths = [f"{name}/scan {index}.png" for name in CLASSES for index in range(6)]
+    write_patients(job.data, [f"{path},{path}" for path in paths])
+    assert job.run("--task", "classification").returncode == 0
+    document = json.loads((job.output("split") / SPLIT_FILE).read_text())
+    forms = [pseudonym(KEY, f"patient:{form}") for form in ("Zoe\u0308", "Zo\u00eb")]
+    tested, trained = job.record.pseudonyms("test")[0], job.record.pseudonyms("train")[0]
+    document["patients"][forms[0]] = document["patients"].pop(trained)
+    document["patients"][forms[1]] = document["patients"].pop(tested)
+
+    again = new_job(tmp_path / "again")
+    (again.input("previous") / SPLIT_FILE).write_text(json.dumps(document))
+    write_classes(again.data, 6)
+    rows = [f"{path},{path}" for path in paths[2:]]
+    write_patients(again.data, [f"{paths[0]},Zoe\u0308", f"{paths[1]},Zo\u00eb", *rows])
+    assert again.run("--task", "classification").returncode == 0
+    assert forms[1] in again.record.pseudonyms("train")
+
+
+def test_the_test_set_is_named_by_its_content(job: Job, tmp_path: Path, new_job: Callable[[Path], Job]) -> None:
+    """Other files and other patients of the same images: one digest; other images under the same names: another."""
+
+    def digest(name: str, first_seed: int, *, renamed: bool = False) -> str:
+        made = new_job(tmp_path / name)
+        for number, split in enumerate(("train", "val", "test")):
+            for group, kind in enumerate(("b", "a") if renamed else ("a", "b")):
+                for index in range(3):
+                    file = f"{'x' if renamed else ''}{index}.png"
+                    write_image(made.data / split / kind / file, first_seed + 100 * number + 10 * group + index)
+        assert made.run("--task", "classification").returncode == 0
+        return made.record.test_digest
+
+    assert digest("one", 0) == digest("renamed and relabelled", 0, renamed=True)
+    assert digest("one again", 0) != digest("other images", 5000)
 
 
 def test_previous_of_other_pseudonyms_is_said_loudly(job: Job, tmp_path: Path, new_job: Callable[[Path], Job]) -> None:
