@@ -36,7 +36,7 @@ class ClassificationSettings(PipelineSettings):
 
 
 def build(settings: ClassificationSettings, target: Target) -> Pipeline:
-    """The SDK's pipeline."""
+    """Make the SDK's pipeline."""
     context = Context.open("classification", "classification", settings, target, PARAMETERS)
 
     split = split_step(context, settings.split)

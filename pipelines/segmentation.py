@@ -37,7 +37,7 @@ class SegmentationSettings(PipelineSettings):
 
 
 def build(settings: SegmentationSettings, target: Target) -> Pipeline:
-    """The SDK's pipeline."""
+    """Make the SDK's pipeline."""
     context = Context.open("segmentation", "segmentation", settings, target, PARAMETERS)
 
     split = split_step(context, settings.split, settings.data)

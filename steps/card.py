@@ -82,7 +82,7 @@ class _Json:
 
 
 def joined(card: Any) -> list[Any]:
-    """A card's JSON in parts, texts and expressions in turn, for `Std:Join`."""
+    """Return a card's JSON in parts, texts and expressions in turn, for `Std:Join`."""
     parts: list[Any] = []
     for part in _json(card):
         if isinstance(part, str) and parts and isinstance(parts[-1], str):
@@ -120,7 +120,7 @@ def model_card(
     evaluate: ProcessingStep,
     model: Any,
 ) -> dict[str, Any]:
-    """The request's ModelCard, a draft until someone reviews it.
+    """Return the request's ModelCard, a draft until someone reviews it.
 
     Args:
         context: The build.
@@ -183,7 +183,7 @@ def _training(context: Context, registered: Callable[[str], Any]) -> dict[str, A
 
 
 def _evaluation(registered: Callable[[str], Any], split: ProcessingStep, evaluate: ProcessingStep) -> dict[str, Any]:
-    """The evaluation in the schema's own metric types, which Studio draws, and the URI of the report.
+    """Return the evaluation in the schema's own metric types, which Studio draws, and the URI of the report.
 
     The report is a page, and none of ModelMetrics' reports (bias, explainability, data quality): it is named here.
     """

@@ -27,7 +27,7 @@ class ChampionSettings(Settings):
 
 
 def champion_step(context: Context, settings: ChampionSettings, split: ProcessingStep, model: Any) -> LambdaStep:
-    """The SDK's step; its outputs are RESPONSE, all text (see medloop.champion).
+    """Make the SDK's step; its outputs are RESPONSE, all text (see medloop.champion).
 
     It is never cached: equal inputs meet another champion once a version has been approved.
 

@@ -99,8 +99,8 @@ class Context:
     ) -> Context:
         """Start a build: open the SDK's session and make the pipeline's parameters."""
         session = target.pipeline_session()  # First: importing the SDK needs the region that this sets.
-        made = {parameter.name: _make_parameter(parameter, settings) for parameter in parameters}
-        return cls(pipeline_name(name, settings.project), task, target, session, made, settings)
+        values = {parameter.name: _make_parameter(parameter, settings) for parameter in parameters}
+        return cls(pipeline_name(name, settings.project), task, target, session, values, settings)
 
     @property
     def group(self) -> str:
@@ -108,7 +108,7 @@ class Context:
         return group_name(self.task, self.settings.project)
 
     def pipeline_of(self, steps: Sequence[Step]) -> Pipeline:
-        """The SDK's pipeline of these steps; no experiment, whose default asks for permissions that nothing needs."""
+        """Make the SDK's pipeline of these steps; without experiment: its default needs further permissions."""
         from sagemaker.mlops.workflow.pipeline import Pipeline
 
         return Pipeline(
@@ -120,7 +120,7 @@ class Context:
         )
 
     def destination(self, step: str, output: str | None = None) -> Join:
-        """An output's place: of its own for each execution, so that runs never overwrite one another.
+        """Return an output's URI: another for each execution, so that no run overwrites the output of an earlier run.
 
         The step cache compares images, inputs, arguments, environment and hyperparameters, never destinations
         (https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html), so this costs no hit.
@@ -133,12 +133,12 @@ class Context:
         return Join(on="/", values=[root, ExecutionVariables.PIPELINE_EXECUTION_ID, step, *last])
 
     def tags(self) -> list[dict[str, str]]:
-        """The job's tags in the service's form, sorted by key."""
+        """Return the job's tags in the service's form, sorted by key."""
         fixed = {"medloop:pipeline": self.pipeline, "medloop:task": self.task}
         return [{"Key": key, "Value": value} for key, value in sorted((self.settings.tags | fixed).items())]
 
     def cache(self, *, fixed_inputs: bool = True) -> CacheConfig:
-        """The step's caching.
+        """Make the step's caching.
 
         Args:
             fixed_inputs: Whether equal arguments mean equal data. A URI that a user gave is compared by name alone,
@@ -181,7 +181,7 @@ def output_uri(step: ProcessingStep, name: str) -> Any:
 
 
 def processing_input(name: str, uri: Any, data_type: Literal["S3Prefix", "ManifestFile"] = "S3Prefix") -> Any:
-    """The SDK's input object: a prefix, or the files that a manifest lists; copied before the job starts."""
+    """Make the SDK's input object: a prefix, or the files that a manifest lists; copied before the job starts."""
     from sagemaker.core.shapes import ProcessingInput, ProcessingS3Input
 
     from medloop.container import paths
@@ -198,7 +198,7 @@ def processing_input(name: str, uri: Any, data_type: Literal["S3Prefix", "Manife
 
 
 def processing_output(name: str, uri: Any) -> Any:
-    """The SDK's output object, stored when the job ends."""
+    """Make the SDK's output object, stored when the job ends."""
     from sagemaker.core.shapes import ProcessingOutput, ProcessingS3Output
 
     from medloop.container import paths
@@ -208,7 +208,7 @@ def processing_output(name: str, uri: Any) -> Any:
 
 
 def make_processor(context: Context, container: str, resources: ProcessingResources) -> Any:
-    """The SDK's Processor for one of our images."""
+    """Make the SDK's Processor for one of our images."""
     from sagemaker.core.processing import Processor
 
     network = context.settings.network

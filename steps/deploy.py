@@ -92,7 +92,7 @@ class SegmentationDeploySettings(DeploySettings):
 
 
 def deploy_steps(context: Context, settings: DeploySettings, model: Any) -> list[Step]:
-    """The SDK's steps Model, EndpointConfig and Endpoint; none where a person deploys.
+    """Make the SDK's steps Model, EndpointConfig and Endpoint; none if a person deploys.
 
     Args:
         context: The build.
@@ -106,9 +106,9 @@ def deploy_steps(context: Context, settings: DeploySettings, model: Any) -> list
     from sagemaker.mlops.workflow.endpoint_step import EndpointStep
 
     hosting = settings.hosting(context.settings.network)
-    made = _model_step(context, hosting, model)
+    model_step = _model_step(context, hosting, model)
     name = Join(on="-", values=[context.group, ExecutionVariables.PIPELINE_EXECUTION_ID])
-    config = _config_step(context, hosting, made, name)
+    config = _config_step(context, hosting, model_step, name)
     session = context.session
     endpoint = EndpointStep(
         name="Endpoint",
@@ -120,7 +120,7 @@ def deploy_steps(context: Context, settings: DeploySettings, model: Any) -> list
             tags=context.tags(),
         ),
     )
-    return [made, config, endpoint]
+    return [model_step, config, endpoint]
 
 
 def _model_step(context: Context, hosting: Hosting, model: Any) -> Any:
@@ -146,7 +146,7 @@ def _model_step(context: Context, hosting: Hosting, model: Any) -> Any:
     )
 
 
-def _config_step(context: Context, hosting: Hosting, made: Any, name: Any) -> EndpointConfigStep:
+def _config_step(context: Context, hosting: Hosting, model_step: Any, name: Any) -> EndpointConfigStep:
     from sagemaker.mlops.workflow.endpoint_step import EndpointConfigStep
 
     folder = f"s3://{context.target.bucket}/endpoints/{context.pipeline}"
@@ -156,7 +156,7 @@ def _config_step(context: Context, hosting: Hosting, made: Any, name: Any) -> En
         description="On what the model is served.",
         step_args=context.session.create_endpoint_config(
             name=name,
-            production_variants=[hosting.variant(made.properties.ModelName)],
+            production_variants=[hosting.variant(model_step.properties.ModelName)],
             tags=context.tags(),
             kms_key=hosting.volume_key if hosting.kind != "serverless" else None,
             async_inference_config_dict=hosting.asynchronous(folder),

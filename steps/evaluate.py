@@ -79,7 +79,7 @@ def evaluate_step(
     champion: LambdaStep,
     deploy_mode: Literal["approval", "pipeline"],
 ) -> ProcessingStep:
-    """The SDK's step; its output `evaluation` holds evaluation.json, the property file.
+    """Make the SDK's step; its output `evaluation` contains evaluation.json, the property file.
 
     Args:
         context: The build.

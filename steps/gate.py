@@ -34,7 +34,7 @@ class GateSettings(Settings):
 
 
 def gate_step(context: Context, evaluate: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
-    """The SDK's step: `passed` run when all conditions hold, Fail otherwise."""
+    """Make the SDK's step: `passed` run if all conditions are met, else Fail."""
     from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo
     from sagemaker.mlops.workflow.condition_step import ConditionStep
 

@@ -57,17 +57,17 @@ class NetworkSettings(Settings):
         return self
 
     def vpc_config(self) -> dict[str, list[str]] | None:
-        """The service's VpcConfig; None outside any VPC."""
+        """Return the service's VpcConfig; None outside any VPC."""
         if not self.subnets:
             return None
         return {"SecurityGroupIds": list(self.security_group_ids), "Subnets": list(self.subnets)}
 
     def volume_key(self, instance_type: str) -> str | None:
-        """The key of a job's volume; None without one, and for machines that the service refuses it for."""
+        """Return the key of a job's volume; None without one, and for instances that the service refuses it for."""
         return self.kms_key if takes_volume_key(instance_type) else None
 
     def of_training(self) -> Networking | None:
-        """The SDK's object for training jobs; None if no option is set, so that the definition stays short."""
+        """Make the SDK's object for training jobs; None if no option is set, so that the definition stays short."""
         from sagemaker.core.training.configs import Networking
 
         if not (self.subnets or self.isolation or self.encrypt_inter_container):
@@ -80,7 +80,7 @@ class NetworkSettings(Settings):
         )
 
     def of_processing(self) -> NetworkConfig | None:
-        """The SDK's object for processing jobs; None if no option is set."""
+        """Make the SDK's object for processing jobs; None if no option is set."""
         from sagemaker.core.network import NetworkConfig
 
         if not (self.subnets or self.isolation or self.encrypt_inter_container):

@@ -56,7 +56,7 @@ Range = Interval | Choices
 
 
 def wire_value(value: Any) -> str:
-    """A categorical value as the job gets it: JSON, except text that can't be mistaken for another type."""
+    """Return a categorical value as the job gets it: JSON, except text that can't be mistaken for another type."""
     if not isinstance(value, str):
         return json.dumps(value)
     try:
@@ -67,7 +67,7 @@ def wire_value(value: Any) -> str:
 
 
 def sdk_ranges(ranges: Mapping[str, Range], model: type[Hyperparameters]) -> dict[str, Any]:
-    """The SDK's parameter ranges by hyperparameter, sorted.
+    """Make the SDK's parameter ranges by hyperparameter, sorted.
 
     Args:
         ranges: The settings.
@@ -75,15 +75,15 @@ def sdk_ranges(ranges: Mapping[str, Range], model: type[Hyperparameters]) -> dic
     """
     from sagemaker.core.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter
 
-    made: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for name, item in sorted(ranges.items()):
         if isinstance(item, Choices):
-            made[name] = CategoricalParameter([wire_value(value) for value in item.values])
+            parameters[name] = CategoricalParameter([wire_value(value) for value in item.values])
         elif model.model_fields[name].annotation is int:
-            made[name] = IntegerParameter(int(item.min), int(item.max), item.scaling)
+            parameters[name] = IntegerParameter(int(item.min), int(item.max), item.scaling)
         else:
-            made[name] = ContinuousParameter(item.min, item.max, item.scaling)
-    return made
+            parameters[name] = ContinuousParameter(item.min, item.max, item.scaling)
+    return parameters
 
 
 def check_ranges(ranges: Mapping[str, Range], base: Hyperparameters) -> None:

@@ -51,7 +51,7 @@ def register_step(
     model: Any,
     evaluate: ProcessingStep,
 ) -> ModelStep:
-    """The SDK's step: a model package in the project's group; `model` is the candidate's model.tar.gz.
+    """Make the SDK's step: a model package in the project's group; `model` is the candidate's model.tar.gz.
 
     Raises:
         SettingError: A new version is set to Approved, and a required model card field is empty.
@@ -94,7 +94,7 @@ def register_step(
 
 
 def _approval(context: Context, settings: RegisterSettings) -> Any:
-    """The status that a version begins with: what the start asks for, or Rejected for want of a statement.
+    """Return the initial status of a version: the parameter's, or Rejected if a required field is missing.
 
     CreateModelPackage takes no ApprovalDescription, so the reason stands in the metadata.
     """
@@ -137,7 +137,7 @@ def _metadata(context: Context, split: ProcessingStep, evaluate: ProcessingStep)
 
 
 def _registered(evaluate: ProcessingStep, name: str) -> Any:
-    """A text of registration.json."""
+    """Return a text of registration.json."""
     from sagemaker.core.workflow.functions import JsonGet
 
     return JsonGet(step_name=evaluate.name, property_file=registration_file(), json_path=name)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def source_code(context: Context, container: str) -> SourceCode:
-    """A container's bundle as the SDK's source code: the same main.py, the same requirements.
+    """Return a container's bundle as the SDK's source code: the same main.py, the same requirements.
 
     Args:
         context: The build.
@@ -52,7 +52,7 @@ def environment() -> dict[str, str]:
 
 
 def trainer_type(context: Context) -> type[ModelTrainer]:
-    """The SDK's ModelTrainer, but that a local folder becomes a channel without an upload and without a time stamp."""
+    """Make the SDK's ModelTrainer, except that a local folder becomes a channel without upload and time stamp."""
     from sagemaker.train import ModelTrainer
 
     target = context.target
@@ -61,7 +61,7 @@ def trainer_type(context: Context) -> type[ModelTrainer]:
         """A ModelTrainer whose channels are named by their contents; upsert stores them."""
 
         def create_input_data_channel(self, channel_name: str, data_source: Any, *args: Any, **options: Any) -> Any:
-            """The SDK's channel; a folder of this machine is noted for upsert and replaced by its URI."""
+            """Make the SDK's channel; a folder of this machine is noted for upsert and replaced by its URI."""
             if isinstance(data_source, str) and Path(data_source).is_dir():
                 data_source = target.keep_folder(f"scripts/{channel_name}", Path(data_source))
             return super().create_input_data_channel(channel_name, data_source, *args, **options)

@@ -79,7 +79,7 @@ class SplitData:
 
 
 def split_step(context: Context, settings: SplitSettings, dataset: DataSettings | None = None) -> ProcessingStep:
-    """The SDK's step; outputs train, val, test and split (split.json).
+    """Make the SDK's step; outputs train, val, test and split (split.json).
 
     Args:
         context: The build.

@@ -56,14 +56,14 @@ class TrackingSettings(Settings):
         return "off" if value is False else value
 
     def needs_network(self) -> str | None:
-        """The setting that opens connections; None where none does."""
+        """Return the setting that opens connections; None where none does."""
         if self.wandb == "online":
             return "tracking.wandb=online"
         return "tracking.mlflow (the parameter TrackingUri)" if self.mlflow.startswith(("http", "arn:")) else None
 
 
 def environment(settings: TrackingSettings, uri: Any, group: str, *, local: bool) -> dict[str, Any]:
-    """The trackers' environment variables of training jobs, in Train and Tune.
+    """Return the trackers' environment variables of training jobs, in Train and Tune.
 
     Args:
         settings: The trackers.

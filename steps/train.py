@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def train_step(context: Context, settings: AnyTrainSettings, container: str, data: SplitData) -> TrainingStep:
-    """The SDK's step.
+    """Make the SDK's step.
 
     Args:
         context: The build.
@@ -42,5 +42,5 @@ def train_step(context: Context, settings: AnyTrainSettings, container: str, dat
 
 
 def artefact(train: TrainingStep) -> Any:
-    """The trained model's model.tar.gz: a property, resolved when the step has run (or was found in the cache)."""
+    """Return the trained model's model.tar.gz: a property, resolved when the step has run or is in the cache."""
     return train.properties.ModelArtifacts.S3ModelArtifacts

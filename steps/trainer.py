@@ -98,14 +98,14 @@ AnyTrainSettings = ClassificationTrainSettings | SegmentationTrainSettings
 
 
 def smoke_sizes(settings: Any) -> dict[str, Any]:
-    """The settings that make a pipeline's network small, for smoke=true."""
+    """Return the settings that make a pipeline's network small, for smoke=true."""
     return {"train": {"hyperparameters": NETWORKS[settings.train.hyperparameters.model_name].smoke}}
 
 
 def make_trainer(
     context: Context, settings: AnyTrainSettings, container: str, data: SplitData, *, step: str = "Train"
 ) -> ModelTrainer:
-    """The trainer with all options of the settings, under the build's pipeline session.
+    """Return the trainer with all options of the settings, under the build's pipeline session.
 
     Args:
         context: The build; its network settings hold for the job.
@@ -147,7 +147,7 @@ def make_trainer(
 
 
 def channels(settings: TrainSettings, data: SplitData) -> list[InputData]:
-    """The job's input channels, as the SDK's objects.
+    """Return the job's input channels, as the SDK's objects.
 
     Args:
         settings: The training job.
@@ -167,7 +167,7 @@ def channels(settings: TrainSettings, data: SplitData) -> list[InputData]:
 
 
 def hyperparameters(context: Context, settings: Hyperparameters) -> dict[str, Any]:
-    """Every hyperparameter as JSON text, but those that are pipeline parameters.
+    """Return every hyperparameter as JSON text, except those that are pipeline parameters.
 
     A parameter's value arrives as plain text: a number is valid JSON, and the job takes text that is no JSON
     (the network's name) for itself.
@@ -179,7 +179,7 @@ def hyperparameters(context: Context, settings: Hyperparameters) -> dict[str, An
 
 
 def environment(context: Context, settings: TrainSettings, container: str) -> dict[str, Any]:
-    """The training job's environment."""
+    """Return the training job's environment."""
     variables: dict[str, Any] = {"MEDLOOP_CODE_DIGEST": context.target.code_digest(container)}
     trackers, uri = context.settings.tracking, context.parameters["TrackingUri"]
     variables |= tracking.environment(trackers, uri, context.group, local=context.target.name == "local")
@@ -228,7 +228,7 @@ def _has_checkpoints(settings: AnyTrainSettings, split: SplitSettings, step: str
 
 
 def _checkpoint_config(context: Context, settings: AnyTrainSettings, container: str, data: SplitData, step: str) -> Any:
-    """The path of checkpoints: the same for jobs that would train the same model, another for all others.
+    """Return the path of checkpoints: the same for jobs that would train the same model, another for all others.
 
     After a job was stopped or lost its instance, an equal job resumes from its checkpoints. The execution's id can't be
     in it: the step cache compares this path. It depends on all that shapes the model: code, settings, data, parameters.

@@ -125,7 +125,7 @@ class TuneSettings(Settings):
 def tune_step(
     context: Context, settings: TuneSettings, train: AnyTrainSettings, container: str, data: SplitData
 ) -> TuningStep:
-    """The SDK's step.
+    """Make the SDK's step.
 
     Args:
         context: The build.
@@ -163,7 +163,7 @@ def tune_step(
 def train_or_tune(
     context: Context, train: AnyTrainSettings, tune: TuneSettings, container: str, data: SplitData
 ) -> tuple[TrainingStep | TuningStep, Any]:
-    """The step that makes the model, and the model's model.tar.gz: Train, or Tune instead of it.
+    """Make the step that trains the model, Train or Tune, and return it with the model's model.tar.gz.
 
     Args:
         context: The build.
@@ -180,7 +180,7 @@ def train_or_tune(
 
 
 def best_artefact(tune: TuningStep) -> Any:
-    """The best model's model.tar.gz: resolved when the step has run (or was found in the cache).
+    """Return the best model's model.tar.gz: resolved when the step has run or is in the cache.
 
     The tuning job's output path, not this execution's: a cached step's models are in the earlier execution's path.
     """
@@ -223,7 +223,7 @@ def _tuner(
     definition: dict[str, Any],
     ranges: dict[str, Any],
 ) -> Any:
-    """The SDK's tuner, whose training jobs are as `definition` says."""
+    """Make the SDK's tuner; `definition` defines its training jobs."""
     from sagemaker.train.tuner import HyperparameterTuner
 
     class Tuner(HyperparameterTuner):  # type: ignore[misc]
@@ -250,7 +250,7 @@ def _tuner(
 
 
 def _options(settings: TuneSettings) -> dict[str, Any]:
-    """The tuner's arguments that only some tunings have."""
+    """Return the tuner's arguments that only some tunings have."""
     from sagemaker.core.shapes import (
         HyperbandStrategyConfig,
         HyperParameterTuningJobStrategyConfig,
@@ -286,7 +286,7 @@ def job_definition(
 
 
 def _fitting(shape: Any, value: Any) -> Any:
-    """A value without the members that the service's model doesn't have there."""
+    """Return a value without the members that the service's model doesn't have there."""
     if shape.type_name != "structure" or not isinstance(value, dict) or is_expression(value):
         return value
     return {name: _fitting(shape.members[name], member) for name, member in value.items() if name in shape.members}

@@ -20,7 +20,7 @@ from medloop.errors import MedloopError
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
-    """Lambda's entry point; the local backend replaces boto3's default session."""
+    """Handle Lambda's event; the local backend replaces boto3's default session."""
     return respond(event, boto3.client("sagemaker"), boto3.client("s3"))
 
 

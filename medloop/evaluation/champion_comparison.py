@@ -136,12 +136,12 @@ def make_gate(
         return Gate.model_validate({**common, **evidence, "verdict": text})
     bound = champion.lower_bound
     enough = bound is not None and champion.num_patients >= MIN_COMPARED and is_defined
-    left = bound + margin if enough and bound is not None else (-1.0 if mode == "pipeline" else 0.0)
+    margin_left = bound + margin if enough and bound is not None else (-1.0 if mode == "pipeline" else 0.0)
     text = f"{score.name} {value:.4f}. {_sentence(champion)}"
     if not enough:
         decides = "nothing is deployed" if mode == "pipeline" else "an approver decides"
         text += f" Insufficient evidence (fewer than {MIN_COMPARED} patients compared): {decides}."
-    evidence = {"margin_left": left, "sufficient": int(enough), "num_patients": champion.num_patients}
+    evidence = {"margin_left": margin_left, "sufficient": int(enough), "num_patients": champion.num_patients}
     return Gate.model_validate({**common, **evidence, "champion": champion.model, "verdict": text[:500]})
 
 

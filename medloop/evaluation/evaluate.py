@@ -172,7 +172,7 @@ def _approved_versions(
 
 
 def exit_message(evaluation: Evaluation) -> str:
-    """One line for the log and the job's ExitMessage: score, interval, numbers of cases and patients, leakage."""
+    """Write one line for the log and the job's ExitMessage: score, interval, numbers of cases and patients, leakage."""
     num_cases, num_patients = evaluation.data.num_cases, evaluation.data.num_patients
     patients = "unknown patients" if num_patients is None else f"{num_patients} test patients"
     interval = evaluation.score.interval

@@ -20,25 +20,25 @@ from medloop.imaging.metrics import nan_mean, ratio
 
 
 def auroc(scored: ScoredImages, k: int | None) -> Sample:
-    """One class against the rest; None: each class, for their mean."""
+    """Set one class against the rest; for None, each class, for their mean."""
     classes = range(len(scored.classes)) if k is None else [k]
     sides = [(scored.truth == c, scored.probabilities[:, c]) for c in classes]
     return Sample(sides, scored.patients)
 
 
 def accuracy(scored: ScoredImages, _: int | None) -> Sample:
-    """1 for each case whose most probable class is its own, 0 for the others."""
+    """Return 1 for each case whose most probable class is its own, 0 for the others."""
     return Sample(scored.predicted == scored.truth, scored.patients)
 
 
 def sensitivity(scored: ScoredImages, k: int) -> Sample:
-    """1 for each case of the class that is called it at the operating point, 0 for its other cases."""
+    """Return 1 for each case of the class that is called so at the operating point, else 0."""
     positive = scored.truth == k
     return Sample(scored.called[positive, k], subset(scored.patients, positive))
 
 
 def specificity(scored: ScoredImages, k: int) -> Sample:
-    """1 for each case of another class that isn't called this one at the operating point, 0 for their other cases."""
+    """Return 1 for each case of another class that isn't called this class at the operating point, else 0."""
     negative = scored.truth != k
     return Sample(~scored.called[negative, k], subset(scored.patients, negative))
 
@@ -49,14 +49,14 @@ def expected_calibration_error(scored: ScoredImages, _: int | None) -> Estimate:
 
 
 def operating_point(scored: ScoredImages, k: int) -> str:
-    """The note on a metric at the operating point: its threshold."""
+    """Return the note on a metric at the operating point: its threshold."""
     point = scored.points[k]
     source = "fitted on val" if point.source == "val" else "not fitted"
     return f"Predicted from a probability of {point.threshold:.3g} on ({source})."
 
 
 def classes_left_out(scored: ScoredImages, k: int | None) -> str:
-    """The note on a mean over classes: those without cases, or without cases of other classes."""
+    """Return the note on a mean over classes: those without cases, or without cases of other classes."""
     positive = [scored.truth == c for c in range(len(scored.classes))]
     missing = [name for name, of_it in zip(scored.classes, positive, strict=True) if of_it.all() or not of_it.any()]
     return f"Over the classes with cases and others; not {', '.join(missing)}." if missing and k is None else ""

@@ -79,7 +79,7 @@ class Metric:
 
 
 def _sagemaker(name: str, function: Callable[[Any, Any], Any], scope: MetricScope = "class") -> Metric:
-    """A metric of SageMaker's model quality reports, which the page leaves out."""
+    """Make a metric of SageMaker's model quality reports, which the page leaves out."""
     return Metric(
         name=name,
         task="classification",
@@ -210,25 +210,25 @@ METRICS = (
 
 
 def metrics_of(task: Task) -> Iterator[Metric]:
-    """The rows of a task."""
+    """Return the rows of a task."""
     return (metric for metric in METRICS if metric.task == task)
 
 
 def score_of(task: Task) -> Metric:
-    """The gate's score."""
+    """Return the gate's score."""
     return next(metric for metric in metrics_of(task) if metric.pair)
 
 
 def pair_of(task: Task) -> Callable[[Any, Any], Paired | None]:
-    """The comparison of two models by the gate's score."""
+    """Return the comparison of two models by the gate's score."""
     return next(metric.pair for metric in metrics_of(task) if metric.pair)
 
 
 def floor_of(task: Task) -> Metric:
-    """The metric of floors by class."""
+    """Return the metric of floors by class."""
     return next(metric for metric in metrics_of(task) if metric.is_floor)
 
 
 def find_metric(name: str) -> Metric | None:
-    """The row of a statistic, by its name or its key in SageMaker's metrics; None for a name that no row has."""
+    """Find the row of a statistic, by its name or its key in SageMaker's metrics; None for a name that no row has."""
     return next((metric for metric in METRICS if name in (metric.name, metric.key)), None)

@@ -41,7 +41,7 @@ class VolumeModel(Protocol):
         """model.json."""
 
     def segment(self, path: Path) -> Labels:
-        """The label map of the volume in a file."""
+        """Predict the label map of the volume in a file."""
 
 
 Loader = Callable[[Path, Task], Any]

@@ -68,7 +68,7 @@ def registration(
 
 
 def metric_groups(evaluation: Evaluation) -> str:
-    """The evaluation as a model card's metrics: numbers, a bar chart by class for each statistic, confusion matrix.
+    """Return the evaluation as a model card's metrics: numbers, a bar chart for each statistic, confusion matrix.
 
     In the schema's own types, as JSON of ASCII characters. Charts with too many classes to be readable are left out;
     the report has them all.
@@ -87,7 +87,7 @@ def _group(name: str, metrics: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _numbers(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """The main score, its interval if it has one, and the numbers that the gate compared."""
+    """Return the main score, its interval if it has one, and the numbers that the gate compared."""
     score, data = evaluation.score, evaluation.data
     numbers: dict[str, tuple[float | None, str]] = {score.name: (score.value, "")}
     if score.interval is not None:
@@ -151,7 +151,7 @@ def _counts(split: SplitRecord, name: str) -> str:
 
 
 def _tracking(model: ModelRecord) -> str:
-    """The runs on trackers, such as `mlflow:plane/0a1b`."""
+    """Return the runs on trackers, such as `mlflow:plane/0a1b`."""
     runs = [f"{run.tracker}:{run.experiment}/{run.run_id}" for run in model.tracking]
     return _fitting(" ".join(runs), f"{len(runs)} runs") if runs else NONE
 

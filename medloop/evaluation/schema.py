@@ -10,7 +10,7 @@ from medloop.evaluation.metrics import METRICS
 
 
 def json_schema() -> dict[str, Any]:
-    """The record's models, with the names that the score and a floor's metric may have."""
+    """Make the schema of the record's models, with the names that the score and a floor's metric may have."""
     schema = Evaluation.model_json_schema(mode="validation")
     names = {
         ("Score", "name"): [metric.name for metric in METRICS if metric.pair],

@@ -16,7 +16,7 @@ from medloop.imaging.metrics import nan_mean
 
 
 def mean_foreground_dice(scored: ScoredVolumes, _: int | None) -> Sample:
-    """Mean Dice of each case; NaN where a case holds no structure in truth or prediction."""
+    """Compute the mean Dice of each case; NaN where a case holds no structure in truth or prediction."""
     means = nan_mean(scored.dice)
     return Sample(means, scored.patients, int(np.isnan(means).sum()), int(scored.failed.any(axis=1).sum()))
 
@@ -27,18 +27,18 @@ def by_case(field: str) -> Callable[[ScoredVolumes, int], Sample]:
 
 
 def volume_error(scored: ScoredVolumes, k: int) -> Sample:
-    """Predicted minus true volume of each case."""
+    """Compute the predicted minus the true volume of each case."""
     return scored.sample(volume_errors(scored)[:, k], k)
 
 
 def volume_errors(scored: ScoredVolumes) -> Floats:
-    """Predicted minus true volume [N, K]; NaN where a class is in neither."""
+    """Compute the predicted minus the true volume [N, K]; NaN where a class is in neither."""
     errors: Floats = scored.table("volume_predicted") - scored.table("volume_truth")
     return np.where(np.isnan(scored.dice), np.nan, errors)
 
 
 def lesion_sensitivity(scored: ScoredVolumes, k: int) -> Sample:
-    """1 for each true lesion that a predicted voxel touches, 0 for the others; cases without a lesion are left out."""
+    """Return 1 for each true lesion that a predicted voxel touches, else 0; cases without a lesion are left out."""
     num_true, num_missed = (scored.lesion_counts(name, k) for name in ("num_true", "num_missed"))
     hits = [np.arange(true) >= missed for true, missed in zip(num_true, num_missed, strict=True)]
     patients = np.repeat(np.asarray(scored.patients), num_true).tolist() if len(scored.patients) else []
@@ -46,10 +46,10 @@ def lesion_sensitivity(scored: ScoredVolumes, k: int) -> Sample:
 
 
 def false_lesions(scored: ScoredVolumes, k: int) -> Sample:
-    """Number of predicted lesions of each case that touch no true voxel."""
+    """Count the predicted lesions of each case that touch no true voxel."""
     return Sample(scored.lesion_counts("num_false", k).astype(np.float64), scored.patients)
 
 
 def failures(scored: ScoredVolumes, k: int) -> Estimate:
-    """Number of cases with the structure in only one of truth and prediction."""
+    """Count the cases with the structure in only one of truth and prediction."""
     return point_estimate(float(scored.failed[:, k].sum()), scored.patients, len(scored.cases), "")

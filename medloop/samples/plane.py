@@ -100,7 +100,7 @@ def _named_slices(split: str, source: SourceFile, per_plane: int) -> Iterator[tu
 
 
 def _central_indices(voxels: Slice, axis: int, count: int) -> list[int]:
-    """Up to `count` indices, evenly spaced over the central extent of the slices that are not empty."""
+    """Choose up to `count` indices, evenly spaced over the central extent of the slices that are not empty."""
     plane_axes = tuple(a for a in range(3) if a != axis)
     filled = np.flatnonzero((voxels > 0.02).mean(axis=plane_axes) >= MIN_FOREGROUND)
     margin = (1 - CENTRAL_EXTENT) / 2 * len(filled)
@@ -110,7 +110,7 @@ def _central_indices(voxels: Slice, axis: int, count: int) -> list[int]:
 
 
 def _upright_square(volume: Volume, axis: int, index: int) -> Slice:
-    """One slice with isotropic pixels, anterior or superior up, cropped to its central square.
+    """Cut one slice with isotropic pixels, anterior or superior up, cropped to its central square.
 
     Cropped, because a field of view is a volume's and not a plane's: its proportions would reveal the class in
     training and mislead on another volume.

@@ -106,7 +106,7 @@ SPINE_MR = SourceFile(
 
 
 def without_face(volume: Volume, source: SourceFile) -> Volume:
-    """The volume with its face blanked, where the source has one."""
+    """Return the volume with its face blanked, where the source has one."""
     if source.face is None:
         return volume
     (y0, z0), (y1, z1) = source.face

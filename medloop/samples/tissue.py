@@ -160,7 +160,7 @@ def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _smooth_field(size: tuple[int, ...], rng: np.random.Generator, points: int = 5) -> NDArray[np.float64]:
-    """A random field of unit control points, `points` along each axis, joined by cubic splines."""
+    """Draw a random field of unit control points, `points` along each axis, joined by cubic splines."""
     splines = CubicSpline(np.linspace(0, 1, points), np.eye(points))
     weights = (splines(np.linspace(0, 1, n)) for n in size)
     control = rng.standard_normal((points, points, points))

@@ -78,10 +78,10 @@ class Compiler:
         if self._steps != 2 * WARM_STEPS:
             return
         torch.cuda.synchronize(self.device)
-        left = (time.monotonic() - self._measured) / WARM_STEPS * (self.total - self._steps)
-        self.decided = self.agree(left > COMPILE_PAYS_AFTER)
+        seconds_left = (time.monotonic() - self._measured) / WARM_STEPS * (self.total - self._steps)
+        self.decided = self.agree(seconds_left > COMPILE_PAYS_AFTER)
         if self.decided:
-            print(f"compiling the network: {left / 60:.0f} minutes of training are left", flush=True)
+            print(f"compiling the network: {seconds_left / 60:.0f} minutes of training are left", flush=True)
 
 
 def compile_network(model: nn.Module, traits: Traits, *, by_block: bool) -> None:

@@ -56,8 +56,8 @@ def _require_same_architecture(trained: Network, requested: Network) -> None:
             f"set model_name to {trained.name} or give weights of {requested.name}"
         )
     for name in sorted((set(trained.arguments) | set(requested.arguments)) - _FREE_ARGUMENTS):
-        theirs, ours = trained.arguments.get(name), requested.arguments.get(name)
-        if theirs != ours:
+        value, requested_value = trained.arguments.get(name), requested.arguments.get(name)
+        if value != requested_value:
             raise DataError(
-                f"channel {CHANNEL}: its {trained.name} has {name}={theirs}, not {ours}; set it to {theirs}"
+                f"channel {CHANNEL}: its {trained.name} has {name}={value}, not {requested_value}; set it to {value}"
             )

@@ -146,8 +146,8 @@ class Trainer(Generic[Batch]):
         self.sampler = self._make_sampler()
         total_steps = self.settings.epochs * self.sampler.steps
         self.optimisation.total_steps = total_steps
-        left, suits = total_steps - self.progress.total_steps, not synchronised(self.parallel.module)
-        self.compiler = Compiler(self.settings, self.device, left, suits, self.ranks.any)
+        steps_left, suits = total_steps - self.progress.total_steps, not synchronised(self.parallel.module)
+        self.compiler = Compiler(self.settings, self.device, steps_left, suits, self.ranks.any)
         self.sampler.even = self.compiler.decided
         self._loss_sum = torch.tensor(self.progress.loss, dtype=torch.float64, device=self.device)
         self._started, self._saved = time.monotonic() - self.progress.seconds, time.monotonic()

@@ -115,7 +115,7 @@ def mean_auroc(sides: Sequence[MaskedScores], patients: Sequence[str]) -> Estima
 
 
 def _degrees(auroc: ClassAuroc) -> float:
-    """Satterthwaite's degrees of freedom, from the two sides' variances."""
+    """Compute Satterthwaite's degrees of freedom, from the two sides' variances."""
     variances, spare = (auroc.influence**2).sum(axis=1), np.array(auroc.sides) - 1
     if not variances.any():
         return float(spare.min())
@@ -132,7 +132,7 @@ def _bounds(area: float, error: float, degrees: float, sides: tuple[int, int]) -
 
 
 def newcombe(area: float, sides: tuple[int, int], quantile: float = NORMAL_QUANTILE) -> tuple[float, float]:
-    """Newcombe's method 5: the areas whose own standard error, by Hanley and McNeil's formula, reaches `area`.
+    """Compute Newcombe's bounds (method 5): the areas with `area` at `quantile` standard errors (Hanley and McNeil's).
 
     Args:
         area: AUROC.

@@ -94,7 +94,7 @@ def roc_curves(
         axes.set(xlabel="1 - specificity", ylabel="sensitivity")
         _legend(axes, "class, AUROC", "lower right")
         dots = " Dots: the operating points." if thresholds else ""
-        caption = f"ROC curves: each class against the rest. The dotted line is guessing.{dots}{_left(classes)}"
+        caption = f"ROC curves: each class against the rest. The dotted line is guessing.{dots}{_omission(classes)}"
         return Figure(svg_uri(figure), "ROC curves, one per class", caption)
 
 
@@ -115,7 +115,7 @@ def precision_recall_curves(truth: Integers, probabilities: Floats, classes: Seq
         axes.set(xlabel="sensitivity (recall)", ylabel="precision")
         _legend(axes, "class, average precision", "lower left")
         caption = "Precision-recall curves. Dotted: guessing, which has the class's share of the cases."
-        return Figure(svg_uri(figure), "Precision-recall curves, one per class", caption + _left(classes))
+        return Figure(svg_uri(figure), "Precision-recall curves, one per class", caption + _omission(classes))
 
 
 def reliability(bins: Sequence[ReliabilityBin]) -> Figure:
@@ -205,7 +205,7 @@ def _legend(axes: Axes, title: str, location: str) -> None:
         axes.legend(title=title, loc=location, framealpha=0.85, edgecolor="none", fontsize=9, title_fontsize=9)
 
 
-def _left(classes: Sequence[str]) -> str:
+def _omission(classes: Sequence[str]) -> str:
     return "" if len(classes) <= MAX_CURVES else f" Of {len(classes)} classes, the {MAX_CURVES} with the lowest areas."
 
 

@@ -29,7 +29,7 @@ def dice_strips(dice: Floats, classes: Sequence[str]) -> Figure:
         _strips(axes, dice[:, rows], [classes[k] for k in rows], rows)
         axes.set_xlim(_lowest(dice) - 0.02, 1.02)
         axes.set_xlabel("Dice")
-        caption = "One dot a case; the bar is the median." + _left(dice)
+        caption = "One dot a case; the bar is the median." + _omission(dice)
         return Figure(svg_uri(figure), "Dice of every test case by structure", caption)
 
 
@@ -50,7 +50,7 @@ def distance_strips(scored: ScoredVolumes) -> Figure:
         caption = "One dot a case; the bar is the median."
         if failed.any():
             caption += " A cross counts the cases with the structure in only one of truth and prediction."
-        return Figure(svg_uri(figure), "HD95 of every test case by structure", caption + _left(hd95))
+        return Figure(svg_uri(figure), "HD95 of every test case by structure", caption + _omission(hd95))
 
 
 def agreement_plot(scored: ScoredVolumes, agreement: VolumeAgreement) -> Figure:
@@ -86,7 +86,7 @@ def _rows(values: Floats) -> list[int]:
     return sorted(int(k) for k in np.argsort(means, kind="stable")[:MAX_ROWS])
 
 
-def _left(values: Floats) -> str:
+def _omission(values: Floats) -> str:
     number = values.shape[1]
     return "" if number <= MAX_ROWS else f" Of {number} structures, the {MAX_ROWS} with the worst values."
 

@@ -81,13 +81,13 @@ def _viewer(scored: ScoredVolumes, ranks: dict[int, str], volumes: dict[int, Cro
     if shows_a_face(scored.classes):
         return Viewer([], [], "No volumes: one structure is the outside of a head, which would show a face.")
     embedded: list[Embedded] = []
-    means, left = _means(scored), BUDGET
+    means, num_bytes = _means(scored), BUDGET
     for index, rank in ranks.items():
         title = f"{rank}: patient {scored.cases[index].patient}, mean Dice {means[index]:.3f}"
-        volume = embed(volumes[index], title, min(left, BUDGET // 3))
+        volume = embed(volumes[index], title, min(num_bytes, BUDGET // 3))
         if volume is not None:
             embedded.append(volume)
-            left -= volume.size
+            num_bytes -= volume.size
     remark = f"{len(embedded)} of {len(scored.cases)} cases are in this page."
     if any(volume.step > 1 for volume in embedded):
         remark += " Large volumes have a lower resolution, which their titles state."

@@ -58,8 +58,8 @@ class Guarded:
 
     def run(self) -> TrackingRun | None:
         """Wait for the start, and return the tracker's run; None if it has none or is not reachable."""
-        left = self._begun + self._start_seconds - time.monotonic()
-        if not self._off and not self._started.wait(max(0.0, left)):
+        seconds_left = self._begun + self._start_seconds - time.monotonic()
+        if not self._off and not self._started.wait(max(0.0, seconds_left)):
             self._turn_off(f"no response in {self._start_seconds:g} s")
         return None if self._off else self._run
 

@@ -101,7 +101,7 @@ class MlflowTracker:
 
 
 def _experiment_id(client: MlflowClient, database: Path | None, name: str) -> str:
-    """The experiment's identifier; of two jobs that make it at once, one finds the other's."""
+    """Find the experiment's identifier; of two jobs that make it at once, one finds the other's."""
     from mlflow.exceptions import MlflowException
 
     if experiment := client.get_experiment_by_name(name):

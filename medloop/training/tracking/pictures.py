@@ -34,7 +34,7 @@ _RIGHT, _WRONG = (0, 158, 115), (213, 94, 0)
 
 
 def busiest_slice(truth: NDArray[Any], prediction: NDArray[Any]) -> int:
-    """The axial slice with most of the true structures, or of the predicted ones where there is none.
+    """Find the axial slice with most of the true structures, or of the predicted ones where there is none.
 
     Args:
         truth: [x, y, z] labels.

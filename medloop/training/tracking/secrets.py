@@ -9,7 +9,7 @@ SECRET_VARIABLE = "MEDLOOP_WANDB_SECRET"  # noqa: S105 (the name of a variable t
 
 
 def wandb_key(environ: Mapping[str, str], fetch: Callable[[str], str] | None = None) -> str | None:
-    """The W&B key: from WANDB_API_KEY, else from the secret that MEDLOOP_WANDB_SECRET names; None: neither is set.
+    """Return the W&B key, from WANDB_API_KEY or the secret that MEDLOOP_WANDB_SECRET names; None if neither is set.
 
     Args:
         environ: The job's environment.
