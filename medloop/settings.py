@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sagemaker.mlops.workflow.pipeline import Pipeline
 
     from medloop.cloud.target import Target
+    from medloop.documents.split_rule import SplitRule
 
 GROUP = "medloop.pipelines"
 
@@ -57,12 +58,14 @@ class Facts:
     Args:
         ignored_parameters: Parameters without effect, each with the setting that decides in its place.
         labels: Structure by label value, where the settings name them.
+        split_rule: How patients are divided; None if an earlier split decides.
         quarantines: True if the split leaves out what can't be used, instead of failing.
         missing_card_fields: Fields of the model card that approval needs and the settings leave empty.
     """
 
     ignored_parameters: Mapping[str, str] = field(default_factory=dict)
     labels: Sequence[str] | None = None
+    split_rule: SplitRule | None = None
     quarantines: bool = False
     missing_card_fields: Sequence[str] = ()
 

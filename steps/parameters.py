@@ -63,4 +63,5 @@ def facts(
     ignored = {name: f"tune.ranges.{key}" for name, key in keys.items() if tune.enabled and key in tune.ranges}
     if missing := registration.missing_fields:
         ignored["ApprovalStatus"] = f"registration.{missing[0]} (not stated)"
-    return Facts(ignored, labels, split.on_invalid == "quarantine", missing)
+    rule = split if split.previous is None else None
+    return Facts(ignored, labels, rule, split.on_invalid == "quarantine", missing)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from medloop.cloud.layout import PSEUDONYM_KEY
 from medloop.documents.file_names import MANIFEST_FILE
+from medloop.documents.label_names import LabelNames
 from medloop.documents.split_rule import SplitRule
 from steps.common import (
     Context,
@@ -34,7 +35,7 @@ MAX_ARGUMENT = 256
 class DataSettings(Settings):
     """Labels of a segmentation data set."""
 
-    labels: Annotated[list[str], Field(min_length=2)] | None = None
+    labels: LabelNames | None = None
     """Structure by label value, the background first; None names them by their values."""
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from medloop.documents.label_names import LabelNames
 from medloop.documents.model import Percentile
 from medloop.documents.networks import NETWORKS, network_names, networks_with
 from medloop.documents.reading import first_problem
@@ -172,7 +173,7 @@ class SegmentationHyperparameters(Hyperparameters):
     model_name: Annotated[str, _network_of("segmentation")] = "segresnet"
     batch_size: int = Field(default=2, ge=1)
     learning_rate: PositiveFloat = 1e-4
-    labels: list[str] | None = None
+    labels: LabelNames | None = None
     """Class names by label value, the background first; None takes them from split.json."""
     mode: Literal["resize", "patch"] = "patch"
     """resize: the whole volume, resized to `size`; patch: resampled to `spacing`, trained on patches."""
@@ -214,8 +215,6 @@ class SegmentationHyperparameters(Hyperparameters):
             raise ValueError("zscore_percentiles must be [lower, upper] with lower < upper, or null")
         if self.mirroring and not self.flips:
             raise ValueError("mirroring needs flips: the network must have seen mirrored volumes")
-        if self.labels is not None and len(self.labels) < 2:
-            raise ValueError("labels must name the background and at least one structure")
         return self
 
 

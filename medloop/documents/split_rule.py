@@ -6,6 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from medloop.documents.split import Split
+
+MIN_PATIENTS = 10
+"""Minimum number of test patients with which a score gets an interval."""
 SplitFraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -20,6 +24,11 @@ class SplitRule(BaseModel):
     """A file that can't be used fails the step, or is left out and named in split.json."""
     layout: Literal["copy", "manifest"] = "copy"
     """Write pseudonymised copies; or manifests alone, which name the raw files."""
+
+    @property
+    def fractions(self) -> dict[Split, float]:
+        """Share of the patients by split."""
+        return {"train": self.train, "val": self.val, "test": self.test}
 
     @model_validator(mode="after")
     def _shares_make_one(self) -> Self:

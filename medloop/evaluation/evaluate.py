@@ -26,13 +26,13 @@ from medloop.documents.file_names import CASES_FILE, EVALUATION_FILE, REGISTRATI
 from medloop.documents.leakage import Leakage
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord
+from medloop.documents.split_rule import MIN_PATIENTS
 from medloop.errors import DataError, TargetError
 from medloop.evaluation.cases import leave_out_seen, list_cases
 from medloop.evaluation.champion_comparison import Candidate, ComparedVersion, compare, comparison_notes, make_gate
 from medloop.evaluation.classification import score_images
 from medloop.evaluation.csv_table import to_csv
 from medloop.evaluation.floors import find_floors, floor_left, read_floors, require_known
-from medloop.evaluation.intervals.estimate import MIN_PATIENTS
 from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.predictors import Loader, load_predictor, require_task
 from medloop.evaluation.registration import registration

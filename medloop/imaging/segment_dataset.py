@@ -224,7 +224,9 @@ def load_validation(
     """
     entries = _load(subjects, rule, "val", cache, num_workers, share, barrier)
     if not any(bool(entry["values"].any()) for entry in entries):
-        raise DataError(f"channel {subjects.channel}: no label contains foreground, hence no Dice; correct the labels")
+        raise DataError(
+            f"channel {subjects.channel}: no label contains foreground, hence no Dice; add patients with foreground"
+        )
     return [ValidationVolume(entry["image"], entry["label"], entry["truth"]) for entry in entries]
 
 

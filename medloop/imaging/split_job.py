@@ -14,11 +14,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, model_validator
 
 from medloop.documents.file_names import SPLIT_FILE
+from medloop.documents.label_names import LabelNames
 from medloop.documents.leakage import find_leakage
 from medloop.documents.split import (
     SPLITS,
@@ -40,7 +41,7 @@ from medloop.imaging.manifest import write_manifests
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import write_png
 from medloop.imaging.problems import Problem
-from medloop.imaging.splitting import assign, complete
+from medloop.imaging.split_plan import plan_split
 from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes, check_dataset, require_volume
 
 FIX = "run `medloop data check DIR` to see the names"
@@ -56,7 +57,7 @@ class SplitSettings(SplitRule):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Task
-    labels: Annotated[list[str], Field(min_length=2)] | None = None
+    labels: LabelNames | None = None
     """Segmentation: class names by label value, the background first."""
     data_version: str = ""
     """Digest of the input's listing: new data invalidate the step cache; nothing else reads it."""
@@ -68,11 +69,6 @@ class SplitSettings(SplitRule):
         if self.layout == "manifest" and not self.data_uri.startswith("s3://"):
             raise ValueError("the layout manifest needs --data-uri s3://..., the location of the raw data")
         return self
-
-    @property
-    def fractions(self) -> dict[Split, float]:
-        """Share of the patients by split."""
-        return {"train": self.train, "val": self.val, "test": self.test}
 
 
 @dataclass(frozen=True)
@@ -114,19 +110,17 @@ def split_dataset(
     if previous and previous.task != settings.task:
         raise DataError(f"previous: its task is {previous.task}, not {settings.task}; give this task's last split.json")
     report = check_dataset(data, settings.task, settings.labels)
-    rename = path_renamer(key, SAFE_NAMES | _class_folders(report))
-    left_out = _quarantine(report, rename, settings.on_invalid)
     cases = _cases_of_patients(report, key)
-    # Class profile of each patient: the classes of all its cases.
-    strata = {
-        name: "+".join(sorted({kind for case in patient_cases for kind in case_classes(case, report.classes)}))
-        for name, patient_cases in cases.items()
-    }
+    names = {case.path: name for name, own in cases.items() for case in own}
     earlier = _earlier_pseudonyms(cases, key)
     known = _known_splits(previous, earlier) if previous else {}
-    split_of = _split_of_cases(report, cases, strata, settings, known)
-    assigned_cases = _name_cases(report, cases, split_of, settings.layout)
-    record = _record(report, assigned_cases, strata, settings, left_out, earlier)
+    plan = plan_split(report, settings, names, known)
+    report.problems += plan.problems
+    report.warnings += plan.warnings
+    rename = path_renamer(key, SAFE_NAMES | _class_folders(report))
+    left_out = _quarantine(report, rename, settings.on_invalid)
+    assigned_cases = _name_cases(report, cases, plan.split_of, settings.layout)
+    record = _record(report, assigned_cases, plan.strata, settings, left_out, earlier)
     _write(data, settings, assigned_cases, record, outputs)
     return record
 
@@ -197,33 +191,13 @@ def _known_splits(previous: SplitRecord, earlier: Mapping[str, list[str]]) -> di
     for name, names in earlier.items():
         if splits := {known[each] for each in (name, *names) if each in known}:
             known[name] = min(splits, key=SPLITS.index)
+    if known and not known.keys() & earlier.keys():
+        print("warning: previous: knows none of these patients; was another key or patients.csv used?", flush=True)
     return known
 
 
-def _split_of_cases(
-    report: DatasetReport,
-    cases: PatientCases,
-    strata: Mapping[str, str],
-    settings: SplitSettings,
-    known: Mapping[str, Split],
-) -> Callable[[CheckedCase, str], Split]:
-    """Make the function from a case and its patient to its split: its folder's, or the patient's assigned one."""
-    # From the images: neither names nor the key change a split.
-    order_keys = {name: min(case.image_digest for case in patient_cases) for name, patient_cases in cases.items()}
-    if not report.presplit:
-        if known and not known.keys() & strata.keys():
-            print("warning: previous: knows none of these patients; was another key or patients.csv used?", flush=True)
-        assigned = assign(strata, settings.fractions, settings.seed, order_keys, known)
-        return lambda case, name: assigned[name]
-    current: dict[str, set[Split]] = {
-        name: {case.raw.split or "train" for case in patient_cases} for name, patient_cases in cases.items()
-    }
-    moved = complete(current, strata, settings.fractions, settings.seed, order_keys)
-    return lambda case, name: moved.get(name, case.raw.split or "train")
-
-
 def _name_cases(
-    report: DatasetReport, cases: PatientCases, split_of: Callable[[CheckedCase, str], Split], layout: str
+    report: DatasetReport, cases: PatientCases, split_of: Mapping[str, Split], layout: str
 ) -> list[AssignedCase]:
     """Number each patient's cases in the order of their content: file names may contain dates. Copies are PNG."""
     assigned_cases = []
@@ -234,7 +208,7 @@ def _name_cases(
                 path = f"{case.raw.group}/{name}_{number:04d}{suffix}"
             else:
                 path = name if len(patient_cases) == 1 else f"{name}_{number}"
-            assigned_cases.append(AssignedCase(case, name, split_of(case, name), path))
+            assigned_cases.append(AssignedCase(case, name, split_of[case.path], path))
     return assigned_cases
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,11 @@ def quotas(num_patients: int, fractions: Fractions) -> dict[Split, int]:
     return dict(zip(names, counts.tolist(), strict=True))
 
 
+def seeded_order(seed: int, order_keys: Mapping[str, str]) -> Callable[[str], tuple[str, str]]:
+    """Make the sort key of patients: the order key, hashed with the seed."""
+    return lambda patient: (hashlib.sha256(f"{seed}:{order_keys[patient]}".encode()).hexdigest(), patient)
+
+
 def assign(
     strata: Mapping[str, str],
     fractions: Fractions,
@@ -66,10 +71,7 @@ def assign(
     Raises:
         DataError: Fewer patients than splits, or a split stays empty because of `previous`.
     """
-
-    def order(patient: str) -> tuple[str, str]:
-        return hashlib.sha256(f"{seed}:{order_keys[patient]}".encode()).hexdigest(), patient
-
+    order = seeded_order(seed, order_keys)
     names = list(fractions)
     assigned = {patient: split for patient, split in (previous or {}).items() if patient in strata and split in names}
     room = np.array(list(quotas(len(strata), fractions).values()))

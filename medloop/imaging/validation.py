@@ -21,7 +21,6 @@ from medloop.imaging.files import FileError, Source, Volume, array_digest
 from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume
 from medloop.imaging.grids import compare_grids
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases
-from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
 
@@ -156,11 +155,6 @@ def _make_report(
             report.counts[name] = report.counts.get(name, 0) + 1
     report.problems += [Problem("", message) for message in _dataset_problems(report, labels)]
     report.warnings += [*layout.warnings, *(warning for case in usable for warning in case.warnings)]
-    if usable and not layout.identified:
-        unit = "image" if not segmentation else "subject"
-        message = f"has no {PATIENTS_FILE}, so each {unit} counts as its own patient: a score gets no interval, and"
-        fix = f"whether a patient is in two splits is unknown; add {PATIENTS_FILE} with the columns path and patient"
-        report.warnings.append(Problem("", f"{message} {fix}"))
     report.warnings += _leakage_warning(report)
     return report
 
@@ -328,5 +322,15 @@ def _label_problems(report: DatasetReport, labels: Sequence[str] | None) -> list
     gaps = sorted(set(range(max(values) + 1)) - values)
     if gaps and not labels:
         listed = ", ".join(map(str, sorted(values)))
-        return [f"label values {listed} leave gaps; renumber them 0, 1, 2, ..., or name all in labels"]
-    return []
+        return [f"label values {listed} leave gaps; renumber them 0, 1, 2, ... in all labels"]
+    return [_unused_names(labels, values)] if labels and set(range(1, len(labels))) - values else []
+
+
+def _unused_names(labels: Sequence[str], values: set[int]) -> str:
+    """Training refuses a name that it can't learn. The values are in the message: a name may be at a wrong position."""
+    used, unused = (
+        ", ".join(f"{value} ({name})" for value, name in enumerate(labels) if (value in values) == occurs)
+        for occurs in (True, False)
+    )
+    names = "name those" if values >= set(range(1, max(values))) else "renumber those without gaps, name them"
+    return f"the labels contain values {used}, and no voxel of {unused}; {names} alone, or add subjects with the others"

@@ -9,6 +9,7 @@ import torch
 
 from medloop.container.training import TrainingJob
 from medloop.documents.hyperparameters import SegmentationHyperparameters
+from medloop.documents.label_names import MAX_CLASSES
 from medloop.documents.model import Inference, VolumePreprocessing
 from medloop.documents.networks import traits
 from medloop.documents.split import SplitRecord
@@ -31,9 +32,6 @@ from medloop.training.segmentation_task import SegmentationTask
 from medloop.training.tracking.open import tracking
 from medloop.training.trainer import FitResult, Trainer
 from medloop.training.weights import write_model
-
-MAX_CLASSES = 256
-"""Labels are uint8."""
 
 
 @dataclass(frozen=True)

@@ -328,10 +328,10 @@ def test_previous_of_the_other_task_is_refused(job: Job, tmp_path: Path, new_job
 def test_presplit_leakage_is_said_loudly(job: Job) -> None:
     """One patient in train and test: taken as it is, and found, in the record, the log and the last word."""
     rows = []
-    for index, split in enumerate(("train", "train", "valid", "test")):
+    for index, split in enumerate(("train", "train", "valid", "test", "test")):
         for group, name in enumerate(("cyst", "normal")):
             write_image(job.data / split / name / f"{index}.png", 10 * index + group)
-            rows.append(f"{split}/{name}/{index}.png,{'abca'[index]}")
+            rows.append(f"{split}/{name}/{index}.png,{'abcad'[index]}")
     write_patients(job.data, rows)
     done = job.run("--task", "classification")
 
@@ -354,11 +354,35 @@ def test_presplit_without_val_takes_it_out_of_train(job: Job) -> None:
     assert {split: count.num_cases for split, count in job.record.counts.items()} == {"train": 14, "val": 4, "test": 2}
 
 
+def test_each_split_has_foreground(job: Job) -> None:
+    """Most subjects have no lesion: train, val and test have one that has, and the sizes are the quotas'."""
+    for index in range(15):
+        write_subject(job.data / f"Müller {index}", index, (0, 1) if index < 5 else (0,))
+
+    assert job.run("--task", "segmentation", "--labels", '["background", "lesion"]').returncode == 0
+    counts = job.record.counts
+    assert {split: count.num_cases for split, count in counts.items()} == {"train": 11, "val": 3, "test": 1}
+    assert all(count.classes["lesion"] > 0 for count in counts.values())
+
+
+def test_what_training_would_refuse_fails_the_split(job: Job) -> None:
+    """One subject with a lesion: refused with the numbers, before a training instance starts; nothing is written."""
+    for index in range(8):
+        write_subject(job.data / f"Müller {index}", index, (0, 1) if index == 3 else (0,))
+    done = job.run("--task", "segmentation", "--labels", '["background", "lesion"]')
+
+    assert done.returncode == 2
+    assert "val has no foreground (train 1, val 0, test 0; 8 patients in all)" in job.message
+    assert job.written() == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["--task", "detection"], "argument --task='detection'"),
         ([], "argument --task is missing"),
+        (["--task", "segmentation", "--labels", '["a", "b", "b "]'], "label values 1 and 2 have the same name"),
+        (["--task", "segmentation", "--labels", '["a", " "]'], "label value 1 has an empty name"),
         (["--task", "segmentation", "--sed", "3"], "argument --sed is unknown"),
         (["--task", "segmentation", "--seed", "three"], "argument --seed='three'"),
         (["--task", "segmentation", "--train", "0.9"], "train, val and test must sum to 1, not 1.2"),

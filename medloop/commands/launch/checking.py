@@ -11,20 +11,36 @@ from medloop.commands.output import print_error, print_line
 from medloop.commands.samples import progress_bar
 
 if TYPE_CHECKING:
+    from medloop.documents.split_rule import SplitRule
     from medloop.imaging.problems import Problem
     from medloop.imaging.validation import DatasetReport
 
 
-def check(services: Services, folder: Path, task: str, labels: Sequence[str] | None = None) -> DatasetReport:
-    """Check every file of a data set, with progress.
+def check(
+    services: Services, folder: Path, task: str, labels: Sequence[str] | None = None, rule: SplitRule | None = None
+) -> DatasetReport:
+    """Check every file of a data set, with progress, and what the later steps need of its split.
+
+    Args:
+        services: For the progress bar.
+        folder: The data set's.
+        task: The data set's.
+        labels: Segmentation: names by label value.
+        rule: The rule of the split; None if an earlier split decides, which is not known here.
 
     Raises:
         DataError: The folder is not a data set of this task.
     """
+    from medloop.imaging.split_plan import plan_split
     from medloop.imaging.validation import check_dataset
 
     with progress_bar(services.err, "files checked") as progress:
-        return check_dataset(folder, cast(Any, task), labels=labels, progress=progress)
+        report = check_dataset(folder, cast(Any, task), labels=labels, progress=progress)
+    if rule is not None:
+        plan = plan_split(report, rule, report.patients)
+        report.problems += plan.problems
+        report.warnings += plan.warnings
+    return report
 
 
 def print_problems(services: Services, folder: Path, problems: Iterable[Problem]) -> None:

@@ -13,6 +13,7 @@ from medloop.commands.launch.checking import check as check_folder
 from medloop.commands.launch.checking import print_problems, print_warnings, problem_line
 from medloop.commands.options import JsonOption, TaskChoice, services
 from medloop.commands.output import print_json, print_line, print_table
+from medloop.errors import SettingError
 
 if TYPE_CHECKING:
     from medloop.imaging.problems import Problem
@@ -38,8 +39,10 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Check every file of a data set as the split job does; exit code 2 if there are problems."""
-    names = [name.strip() for name in labels.split(",")] if labels else None
-    report = check_folder(services(ctx), folder, task.value, names)
+    names = _label_names(labels) if labels is not None else None
+    from medloop.documents.split_rule import SplitRule
+
+    report = check_folder(services(ctx), folder, task.value, names, SplitRule())
     if json:
         print_json(_document(folder, report))
     else:
@@ -47,6 +50,18 @@ def check(
         print_warnings(services(ctx), folder, report.warnings)
         print_problems(services(ctx), folder, report.problems)
     raise typer.Exit(2 if report.problems else 0)
+
+
+def _label_names(text: str) -> list[str]:
+    from pydantic import TypeAdapter, ValidationError
+
+    from medloop.documents.label_names import LabelNames
+    from medloop.documents.reading import first_problem
+
+    try:
+        return TypeAdapter(LabelNames).validate_python([name.strip() for name in text.split(",")])
+    except ValidationError as error:
+        raise SettingError(f"--labels {text}: {first_problem(error).reason}; write background,NAME,...") from None
 
 
 def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:

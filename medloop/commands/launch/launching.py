@@ -55,11 +55,11 @@ def check_data(services: Services, run_request: RunRequest) -> bool:
             f"--data {run_request.data}: is not a folder; give the data set's folder, or s3://bucket/prefix"
         )
     facts = run_request.resolved.facts
-    report = check(services, folder, run_request.resolved.spec.task, facts.labels)
-    print_warnings(services, folder, report.warnings)
+    report = check(services, folder, run_request.resolved.spec.task, facts.labels, facts.split_rule)
     left_out = [p for p in report.problems if facts.quarantines and p.case is not None]
     for problem in left_out:
         print_line(services.err, f"will be left out: {problem_line(folder, problem)}", "yellow")
+    print_warnings(services, folder, report.warnings)
     fatal = [p for p in report.problems if p not in left_out]
     print_problems(services, folder, fatal)
     return not fatal

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from medloop.documents.evaluation import Interval, Statistic
+from medloop.documents.split_rule import MIN_PATIENTS
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-MIN_PATIENTS = 10
 LEVEL = 0.95
 UPPER = (1 + LEVEL) / 2
 NORMAL_QUANTILE = float(ndtri(UPPER))

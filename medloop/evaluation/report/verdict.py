@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medloop.documents.evaluation import Comparison, Evaluation, Floor
-from medloop.evaluation.intervals.estimate import MIN_PATIENTS
+from medloop.documents.split_rule import MIN_PATIENTS
 from medloop.evaluation.power import ENOUGH, MIN_COMPARED
 from medloop.evaluation.report.statistics_tables import title_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ from PIL import Image
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Two classes of three images, of four patients."""
+    """Two classes of four images, of six patients."""
     rng = np.random.default_rng(1)
     rows = ["path,patient"]
     for name in ("cyst", "naïve class"):
         (tmp_path / "set" / name).mkdir(parents=True)
-        for index in range(3):
+        for index in range(4):
             pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "set" / name / f"{index}.png")
-            rows.append(f"{name}/{index}.png,{name[0]}{min(index, 1)}")
+            rows.append(f"{name}/{index}.png,{name[0]}{min(index, 2)}")
     (tmp_path / "set" / "patients.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return tmp_path / "set"
 
@@ -29,14 +30,14 @@ def test_counts_by_class_and_patient(medloop: Any, images: Path) -> None:
     """A good data set: exit code 0, cases and patients of each class."""
     assert medloop("data", "check", str(images), "--task", "classification", "--json") == 0
 
-    assert (medloop.json["num_cases"], medloop.json["num_patients"]) == (6, 4)
+    assert (medloop.json["num_cases"], medloop.json["num_patients"]) == (8, 6)
     assert medloop.json["classes"] == [
-        {"name": "cyst", "num_cases": 3, "num_patients": 2},
-        {"name": "naïve class", "num_cases": 3, "num_patients": 2},
+        {"name": "cyst", "num_cases": 4, "num_patients": 3},
+        {"name": "naïve class", "num_cases": 4, "num_patients": 3},
     ]
     assert medloop.json["problems"] == []
     assert medloop("data", "check", str(images), "--task", "classification") == 0
-    assert ["naïve", "class", "3", "2"] in [line.split() for line in medloop.out.splitlines()]
+    assert ["naïve", "class", "4", "3"] in [line.split() for line in medloop.out.splitlines()]
 
 
 def test_problems_are_one_line_each(medloop: Any, images: Path) -> None:
@@ -71,6 +72,23 @@ def test_quarantining_runs_leave_bad_files_out(medloop: Any, images: Path, accou
     assert medloop(*command, "--set", "split.on_invalid=quarantine") == 2
     assert medloop.err.splitlines()[0].startswith("will be left out: cyst/0.png: ")
     assert "aws s3 sync" in medloop.err
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ("background,lesion,lesion", "label values 1 and 2 have the same name 'lesion'"),
+        ("background,,lesion", "label value 1 has an empty name"),
+        ("lesion", "must name the background and at least one structure"),
+    ],
+)
+def test_names_of_labels_that_no_job_takes(medloop: Any, tmp_path: Path, labels: str, reason: str) -> None:
+    """The same rule as in the setting data.labels and in the split job."""
+    assert medloop("data", "check", str(tmp_path), "--task", "segmentation", "--labels", labels) == 2
+    assert medloop.err.startswith(f"error: --labels {labels}: {reason}")
+    names = json.dumps(labels.split(","))
+    assert medloop("run", "segmentation", "--data", str(tmp_path), "--set", f"data.labels={names}") == 2
+    assert reason in medloop.err
 
 
 def test_warnings_are_one_line_each_and_change_no_exit_code(medloop: Any, images: Path) -> None:

@@ -141,6 +141,22 @@ def test_spoilt_volumes(tmp_path: Path, spoil: Callable[[Path], object], expecte
     assert expected in lines(check_dataset(tmp_path, "segmentation"))[0]
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["none", "grey", "cyst"], "contain values 0 (none), 1 (grey), and no voxel of 2 (cyst); name those alone"),
+        (["none", "grey", "b", "c"], "and no voxel of 2 (b), 3 (c); name those alone, or add subjects with the others"),
+    ],
+)
+def test_names_without_voxels(tmp_path: Path, names: list[str], expected: str) -> None:
+    """Training can't learn a structure that no label has: the values that occur are listed with their names."""
+    write_subjects(tmp_path)
+    assert expected in lines(check_dataset(tmp_path, "segmentation", names))[0]
+    write_subject(tmp_path / "gap", 70, (0, 4))
+    [line] = lines(check_dataset(tmp_path, "segmentation", ["none", "grey", "b", "c", "d"]))
+    assert "renumber those without gaps" in line
+
+
 def test_labels_outside_the_named_classes(tmp_path: Path) -> None:
     """With names given, a value beyond them is refused."""
     write_subjects(tmp_path)

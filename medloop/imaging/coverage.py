@@ -1,0 +1,170 @@
+"""Coverage of the splits: each class, or structure, in train, val and test as far as the patients allow. Torch-free.
+
+Training learns what is in train, chooses the best epoch on val and is scored on test. A class that train lacks can't be
+learnt; a val without foreground (or with one class only) has no score, and training refuses it; a test without has no
+score either, and no version passes the gate.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.documents.split import Split, Task
+
+Integers = NDArray[np.int64]
+Kinds = frozenset[str]
+"""Classes of a patient's images; structures in its labels, without the background."""
+Unmet = tuple[int, int, int]
+"""In order of weight: what training lacks; what the score lacks; missing classes of splits that could have them."""
+MIN_KINDS: dict[Task, int] = {"classification": 2, "segmentation": 1}
+"""Classes (structures) without which a split has no score: AUROC needs two classes, Dice some foreground."""
+_MAX_GROUPS = 24
+"""Groups of patients that an exchange chooses from, in each direction."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The classes that each split needs.
+
+    Attributes:
+        task: Decides how many classes give a score.
+        splits: Those that patients are assigned to.
+    """
+
+    task: Task
+    splits: Sequence[Split]
+
+    def unmet(self, counts: Integers) -> Unmet:
+        """Count what is missing.
+
+        Args:
+            counts: [K, S] patients of each class in each split; each class has at least one.
+        """
+        present = counts > 0
+        of_split = {split: present[:, column] for column, split in enumerate(self.splits)}
+        enough = min(MIN_KINDS[self.task], len(counts))
+        lack = {split: max(0, enough - int(column.sum())) for split, column in of_split.items()}
+        unlearnt = int((~of_split["train"]).sum()) if "train" in of_split else 0
+        common = counts.sum(axis=1) >= len(self.splits)
+        return unlearnt + lack.get("val", 0), lack.get("test", 0), int((~present[common]).sum())
+
+
+def cover(
+    assigned: Mapping[str, Split],
+    kinds: Mapping[str, Kinds],
+    needs: Needs,
+    order: Callable[[str], tuple[str, str]],
+    fixed: Collection[str] = (),
+) -> dict[str, Split]:
+    """Exchange patients between splits until no exchange brings a missing class into one.
+
+    An assignment in which nothing is missing is returned unchanged. Two patients change places where that is enough, so
+    that the splits keep their sizes; else one patient moves. Each step lowers `Needs.unmet`, so the steps end.
+
+    Args:
+        assigned: Split of each patient.
+        kinds: Classes of each patient.
+        needs: What each split needs.
+        order: Sort key of a patient: neither names nor the order of files decide.
+        fixed: Patients that keep their splits.
+    """
+    board = _Board(assigned, kinds, needs, order, fixed)
+    while exchange := board.best_exchange():
+        board.make(exchange)
+    return {patient: board.assigned[patient] for patient in assigned}
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Patients of one split with the same classes."""
+
+    split: Split
+    kinds: Kinds
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """A patient of one group changes places with a patient of another; without another it moves to `target`."""
+
+    giver: _Group
+    taker: _Group | None
+    target: Split
+
+
+class _Board:
+    """An assignment with its counts, and the exchanges that improve it."""
+
+    def __init__(
+        self,
+        assigned: Mapping[str, Split],
+        kinds: Mapping[str, Kinds],
+        needs: Needs,
+        order: Callable[[str], tuple[str, str]],
+        fixed: Collection[str],
+    ) -> None:
+        self.assigned, self.needs = dict(assigned), needs
+        self.rows = {kind: row for row, kind in enumerate(sorted(frozenset[str]().union(*kinds.values())))}
+        self.sizes = Counter(assigned.values())
+        self.counts = np.zeros((len(self.rows), len(needs.splits)), dtype=np.int64)
+        for group, size in Counter(_Group(assigned[patient], kinds[patient]) for patient in assigned).items():
+            self.counts += size * self._ones(group.kinds, group.split)
+        self.movable: dict[_Group, list[str]] = defaultdict(list)
+        if any(needs.unmet(self.counts)):
+            # Last first, as the next is popped from the end.
+            for patient in sorted(assigned.keys() - set(fixed), key=order, reverse=True):
+                self.movable[_Group(assigned[patient], kinds[patient])].append(patient)
+
+    def _ones(self, kinds: Kinds, split: Split) -> Integers:
+        """One patient's counts."""
+        ones = np.zeros_like(self.counts)
+        ones[[self.rows[kind] for kind in kinds], self.needs.splits.index(split)] = 1
+        return ones
+
+    def best_exchange(self) -> _Exchange | None:
+        """Find the most helpful exchange, one that keeps the sizes of the splits before others; None if none helps."""
+        now = self.needs.unmet(self.counts)
+        exchanges = list(self._exchanges()) if any(now) else []
+        after = [self.needs.unmet(self._counts_after(exchange)) for exchange in exchanges]
+        helpful = [number for number in range(len(exchanges)) if after[number] < now]
+        best = min(helpful, key=lambda n: (exchanges[n].taker is None, after[n], n), default=None)
+        return None if best is None else exchanges[best]
+
+    def _exchanges(self) -> Iterator[_Exchange]:
+        """Exchanges that bring a patient into a split that lacks one of its classes; large groups give first."""
+        groups = [group for group, patients in self.movable.items() if patients]
+        groups.sort(key=lambda g: (-len(self.movable[g]), self.needs.splits.index(g.split), sorted(g.kinds)))
+        for column, target in enumerate(self.needs.splits):
+            absent = {kind for kind, row in self.rows.items() if not self.counts[row, column]}
+            givers = (group for group in groups if group.split != target and group.kinds & absent)
+            takers = sorted((group for group in groups if group.split == target), key=lambda group: len(group.kinds))
+            for giver in islice(givers, _MAX_GROUPS):
+                yield from (_Exchange(giver, taker, target) for taker in takers[:_MAX_GROUPS])
+                if self.sizes[giver.split] > 1:
+                    yield _Exchange(giver, None, target)
+
+    def _counts_after(self, exchange: _Exchange) -> Integers:
+        giver, taker, target = exchange.giver, exchange.taker, exchange.target
+        counts = self.counts - self._ones(giver.kinds, giver.split) + self._ones(giver.kinds, target)
+        if taker:
+            counts += self._ones(taker.kinds, giver.split) - self._ones(taker.kinds, target)
+        return counts
+
+    def make(self, exchange: _Exchange) -> None:
+        """Carry an exchange out; the patients that change places stay movable."""
+        self.counts = self._counts_after(exchange)
+        self._move(exchange.giver, exchange.target)
+        if exchange.taker:
+            self._move(exchange.taker, exchange.giver.split)
+
+    def _move(self, group: _Group, target: Split) -> None:
+        patient = self.movable[group].pop()
+        self.movable[_Group(target, group.kinds)].insert(0, patient)
+        self.assigned[patient] = target
+        self.sizes[group.split] -= 1
+        self.sizes[target] += 1
