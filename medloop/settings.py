@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medloop.cloud.layout import group_name, pipeline_name
+from medloop.documents.hyperparameters import REPLACEABLE_NETWORK
 from medloop.documents.reading import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
@@ -265,7 +266,7 @@ def check_parameters(spec: PipelineSpec, settings: BaseModel, parameters: Mappin
                 group = group[parent]
             group[last] = text
     try:
-        spec.settings.model_validate(chosen)
+        spec.settings.model_validate(chosen, context=REPLACEABLE_NETWORK)
     except ValidationError as error:
         by_path = {parameter.setting: parameter.name for parameter in spec.parameters}
         problem = first_problem(error)

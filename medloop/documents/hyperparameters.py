@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from medloop.documents.label_names import LabelNames
 from medloop.documents.model import Percentile
@@ -20,6 +20,8 @@ from medloop.errors import SettingError
 
 RESERVED_PREFIXES = ("_tuning_", "sagemaker_")
 """Hyperparameters that begin so are added by the service and are not ours."""
+REPLACEABLE_NETWORK = {"replaceable_network": True}
+"""Validation context of values that a parameter or a trial may have replaced after they were chosen together."""
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -88,14 +90,14 @@ class Hyperparameters(BaseModel):
     """Number of the newest checkpoints to resume from."""
 
     @model_validator(mode="after")
-    def _network_takes_it(self) -> Self:
+    def _network_takes_it(self, info: ValidationInfo) -> Self:
         """Refuse a value, other than the default, of a setting that is for other networks than the chosen one.
 
-        A complete set is not checked: it is what a pipeline gives to its jobs, and a parameter or a trial may have
-        replaced the network for which its other settings were chosen. Jobs ignore the settings of other networks.
+        With REPLACEABLE_NETWORK it isn't refused: the settings were chosen for the network that was replaced, and jobs
+        ignore those of other networks.
         """
         fields, network = type(self).model_fields, NETWORKS.get(getattr(self, "model_name", ""))
-        if network is None or self.model_fields_set == fields.keys():
+        if network is None or info.context == REPLACEABLE_NETWORK:
             return self
         for setting in sorted(self.model_fields_set):
             takers = networks_with(setting, network.task)
@@ -119,7 +121,7 @@ class Hyperparameters(BaseModel):
 
     @classmethod
     def from_wire(cls, strings: dict[str, str]) -> Self:
-        """Read a job's hyperparameters.
+        """Read a job's hyperparameters; settings of other networks than the job's are no error.
 
         Args:
             strings: Name to JSON text; text that is no JSON is taken as text.
@@ -130,7 +132,7 @@ class Hyperparameters(BaseModel):
         refuse_keys(strings, "hyperparameter")
         values = {k: _decode(v) for k, v in strings.items() if not k.startswith(RESERVED_PREFIXES)}
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(values, context=REPLACEABLE_NETWORK)
         except ValidationError as error:
             raise SettingError(_explain(error, cls)) from None
 
