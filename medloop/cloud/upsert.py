@@ -42,7 +42,6 @@ class UpsertResult:
 
     name: str
     arn: str
-    definition_json: str
     action: str
     """created, updated or unchanged."""
     version: int | None
@@ -104,7 +103,7 @@ def upsert(target: Target, resolved: Resolved) -> UpsertResult:
         arn, action, version = _put_pipeline(target, resolved.pipeline, definition)
     except (ClientError, BotoCoreError) as error:
         raise TargetError(f"target {target.name}: pipeline {resolved.pipeline} can't be stored: {error}") from error
-    return UpsertResult(resolved.pipeline, arn, definition, action, version, tuple(uploaded))
+    return UpsertResult(resolved.pipeline, arn, action, version, tuple(uploaded))
 
 
 def stored_definition(target: Target, name: str) -> str | None:

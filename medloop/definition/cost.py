@@ -33,12 +33,7 @@ class Instance(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    vcpus: int
-    memory_gb: float
     gpus: int
-    gpu: str
-    gpu_memory_gb: float
-    """The memory of all GPUs together."""
     usd_per_hour: float
 
 
@@ -52,14 +47,13 @@ class Prices(BaseModel):
     region: str
     storage_usd_per_gb_month: float
     s3_usd_per_gb_month: float
-    serverless_usd_per_gb_second: float
     spot_saving: float
     """The largest saving of Spot instances that AWS advertises, as a fraction."""
     instances: dict[str, Instance]
 
     def with_prices(self, hourly: Mapping[str, float]) -> Prices:
         """Return the list with some hourly prices replaced or added."""
-        blank = Instance(vcpus=0, memory_gb=0, gpus=0, gpu="", gpu_memory_gb=0, usd_per_hour=0)
+        blank = Instance(gpus=0, usd_per_hour=0)
         replaced = {
             name: self.instances.get(name, blank).model_copy(update={"usd_per_hour": price})
             for name, price in hourly.items()

@@ -31,11 +31,9 @@ METADATA = (
 )
 """Names that the register step takes into the version's metadata too, as they are."""
 CARD = ("best_name", "best_value", *HYPERPARAMETERS)
-"""Names for the model card alone."""
+"""Names for the model card alone; these and METADATA are always in the file, with "none" if nothing is known."""
 METRIC_GROUPS = "metric_groups"
 """The card's `metric_groups`, as JSON."""
-FIELDS = (*METADATA, *CARD, METRIC_GROUPS)
-"""Every name in the file; all are there always, "none" where nothing is known."""
 MAX_CLASSES = 20
 """Of charts by class; the service takes 100,000 characters of the whole card."""
 MAX_CARD_METRICS = 20_000

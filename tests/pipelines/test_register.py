@@ -12,7 +12,7 @@ from medloop.commands.registry.comparison import PROVENANCE
 from medloop.definition.read import read_definition
 from medloop.documents.card import NOT_FOR_APPROVAL, REQUIRED_CARD_FIELDS, required_fields_of
 from medloop.documents.metadata import MAX_ENTRIES, encode
-from medloop.documents.registration import FIELDS, METADATA
+from medloop.documents.registration import CARD, METADATA, METRIC_GROUPS
 from medloop.errors import SettingError
 from medloop.local.engine.expressions import Scope, resolve
 from medloop.local.requests import check_request
@@ -21,8 +21,8 @@ from medloop.settings import resolve as settle
 from tests.pipelines.conftest import Built
 
 GATE = {"name": "gate", "metric_data": [{"name": "macro_auroc", "type": "number", "value": 0.875}]}
-EVIDENCE = {name: f"the {name}" for name in FIELDS} | {
-    "metric_groups": json.dumps([GATE]),
+EVIDENCE = {name: f"the {name}" for name in (*METADATA, *CARD)} | {
+    METRIC_GROUPS: json.dumps([GATE]),
     "margin_left": "-0.012500",
     "best_value": "0.900000",
     "evaluation_digest": f"sha256:{'e' * 64}",

@@ -16,7 +16,7 @@ from moto import mock_aws
 from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
 from medloop.cloud.sessions import open_target
 from medloop.cloud.target import Target
-from medloop.cloud.upsert import upsert
+from medloop.cloud.upsert import build_definition, upsert
 from medloop.errors import SettingError, TargetError
 from medloop.local.state.home import BUCKET, REGION
 from medloop.settings import Resolved, resolve
@@ -63,7 +63,7 @@ def test_first_upsert_stores_everything_that_a_run_needs(account: Target, resolv
     assert client.describe_model_package_group(ModelPackageGroupName="medloop-classification")
     pipeline = client.describe_pipeline(PipelineName="classification")
     assert (pipeline["PipelineArn"], result.action) == (result.arn, "created")
-    assert json.loads(pipeline["PipelineDefinition"]) == json.loads(result.definition_json)
+    assert json.loads(pipeline["PipelineDefinition"]) == json.loads(build_definition(account, resolved))
 
 
 def test_second_upsert_changes_nothing(account: Target, resolved: Resolved) -> None:
@@ -98,9 +98,8 @@ def test_versions_are_those_of_the_definitions_put(tmp_path: Path, resolved: Res
 def test_a_version_is_ones_own_though_another_became_the_newest(tmp_path: Path, resolved: Resolved) -> None:
     """Someone else updates the pipeline at once: the number still leads to the definition that was put."""
     target, other = open_target("local", tmp_path), open_target("local", tmp_path)
-    changed = json.loads(upsert(other, resolve("classification", None, ["gate.min_score=0.9"])).definition_json)
+    changed = json.loads(build_definition(other, resolve("classification", None, ["gate.min_score=0.9"])))
     client = other.boto.client("sagemaker")
-    client.delete_pipeline(PipelineName="classification")
 
     def update(**_: Any) -> None:
         client.update_pipeline(PipelineName="classification", PipelineDefinition=json.dumps(changed))
@@ -111,7 +110,7 @@ def test_a_version_is_ones_own_though_another_became_the_newest(tmp_path: Path, 
     newest = client.describe_pipeline(PipelineName="classification")["PipelineDefinition"]
     found = client.describe_pipeline(PipelineName="classification", PipelineVersionId=1)["PipelineDefinition"]
     assert json.loads(newest) == changed
-    assert json.loads(found) == json.loads(result.definition_json) != changed
+    assert json.loads(found) == json.loads(build_definition(target, resolved)) != changed
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException"])

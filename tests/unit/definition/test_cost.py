@@ -15,8 +15,8 @@ STORAGE = 0.073
 """USD a GB and month: 0.0001 a GB and hour."""
 PRICES = Prices(
     source="test", as_of="now", region="r", storage_usd_per_gb_month=STORAGE, s3_usd_per_gb_month=0.02,
-    serverless_usd_per_gb_second=0.0, spot_saving=0.7,
-    instances={"ml.x.y": Instance(vcpus=1, memory_gb=1, gpus=0, gpu="", gpu_memory_gb=0, usd_per_hour=2.0)},
+    spot_saving=0.7,
+    instances={"ml.x.y": Instance(gpus=0, usd_per_hour=2.0)},
 )  # fmt: skip
 RESOURCES = {"InstanceType": {"Get": "Parameters.Type"}, "InstanceCount": 3, "VolumeSizeInGB": 100}
 

@@ -22,7 +22,7 @@ from medloop.documents.evaluation import (
 from medloop.documents.leakage import Leakage
 from medloop.documents.metadata import MAX_VALUE, decode, encode, pieces
 from medloop.documents.model import ModelRecord, TrackingRun
-from medloop.documents.registration import FIELDS, MAX_CLASSES, METRIC_GROUPS
+from medloop.documents.registration import CARD, MAX_CLASSES, METADATA, METRIC_GROUPS
 from medloop.documents.split import SplitCounts, SplitRecord
 from medloop.evaluation.registration import metric_groups, registration
 from tests.unit.evaluation.worlds import model_record
@@ -80,7 +80,7 @@ def content(split: SplitRecord, model: ModelRecord) -> dict[str, str]:
 def test_counts_leakage_score_and_digests_are_registered() -> None:
     """The texts that an approver reads."""
     found = content(split_record(), model_record("classification", ["a", "b"]))
-    assert tuple(found) == FIELDS
+    assert tuple(found) == (*METADATA, *CARD, METRIC_GROUPS)
     assert found["split_train"] == "8 patients 80 cases"
     assert found["leakage"] == "none: every patient is in one split"
     assert found["score"] == "macro_auroc 0.8750"
