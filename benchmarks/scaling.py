@@ -115,8 +115,9 @@ def measure(strategy: str, ranks: int, args: argparse.Namespace, sizes: Sizes, f
     command = launch.command(plan, words) if ranks > 1 else [sys.executable, *words]
     subprocess.run(command, env=launch.environment(plan, env), check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("rank-*.json"))]
-    rates = [row["volumes_per_second"] for row in records[0]["history"][1:]]
-    samples = int(settings["patches_per_volume"]) * sizes.volumes
+    patches = int(settings["patches_per_volume"])
+    rates = [patches * row["volumes_per_second"] for row in records[0]["history"][1:]]
+    samples = patches * sizes.volumes
     return Result(
         strategy=strategy,
         ranks=ranks,

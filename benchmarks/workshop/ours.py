@@ -147,7 +147,8 @@ def measure(
         rows = train(folder, endless, then, epochs)
     unit = "volumes" if task_of(hyperparameters["model_name"]) == "segmentation" else "images"
     samples = count_samples(folder, hyperparameters)
-    timed = [row.metrics[f"{unit}_per_second"] for row in rows[warm_epochs + watched :]]
+    visits = samples_per_unit(hyperparameters)
+    timed = [visits * row.metrics[f"{unit}_per_second"] for row in rows[warm_epochs + watched :]]
     return Throughput(
         samples=samples * len(timed),
         seconds=sum(samples / rate for rate in timed),
@@ -162,8 +163,14 @@ def count_samples(folder: Path, hyperparameters: Mapping[str, Any]) -> int:
     """Count the samples of an epoch."""
     if task_of(hyperparameters["model_name"]) == "classification":
         return sum(1 for _ in (folder / "train").glob("*/*.png"))
-    patches = int(hyperparameters.get("patches_per_volume", 2)) if hyperparameters.get("mode") != "resize" else 1
-    return patches * sum(1 for _ in (folder / "train").iterdir())
+    return samples_per_unit(hyperparameters) * sum(1 for _ in (folder / "train").iterdir())
+
+
+def samples_per_unit(hyperparameters: Mapping[str, Any]) -> int:
+    """Count the samples of an image or a volume in an epoch."""
+    if task_of(hyperparameters["model_name"]) == "classification" or hyperparameters.get("mode") == "resize":
+        return 1
+    return int(hyperparameters.get("patches_per_volume", 2))
 
 
 @contextmanager

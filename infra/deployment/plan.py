@@ -19,7 +19,7 @@ from urllib.parse import quote
 from medloop.champion import approved_versions
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests, version_of_config
 from medloop.documents.file_names import REPORT_FILE
-from medloop.documents.metadata import decode
+from medloop.documents.metadata import decode, decoded
 from medloop.s3_uri import split_s3_uri
 
 if TYPE_CHECKING:
@@ -254,8 +254,8 @@ def _error(error: Exception) -> tuple[str, str]:
 
 def _mail(package: Mapping[str, Any], sagemaker: SageMakerClient) -> dict[str, Any]:
     """The notification of approvers, with the links to the evidence; and how its score compares."""
-    model, metadata = name_of(package), package.get("CustomerMetadataProperties", {})
-    evidence = decode(str(metadata.get("evaluation", ""))).rstrip("/")
+    model, metadata = name_of(package), decoded(package.get("CustomerMetadataProperties"))
+    evidence = metadata.get("evaluation", "").rstrip("/")
     lines = [
         f"{model} waits for your decision.",
         f"Score: {metadata.get('score', 'not recorded')}. Evidence: {metadata.get('evidence', 'not recorded')}.",

@@ -10,8 +10,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from medloop.documents.metadata import decode
+from medloop.documents.registration import METADATA, METRIC_GROUPS
+
 DETAIL_FIELDS = ("population", "exclusions", "reference_standard", "annotators")
 """Required fields that are stored in the card's custom details."""
+_RESULTS = ("model_overview", "training_details", "evaluation_details")
+_ENCODED = frozenset((*METADATA, "algorithm_type", "name", "value"))
+"""Entries of these sections that the run takes from registration.json, whose texts are encoded."""
 REQUIRED_CARD_FIELDS = ("intended_use", *DETAIL_FIELDS)
 """Settings below `registration.`."""
 CARD_FIX = (
@@ -34,7 +40,7 @@ def setting_names(names: Iterable[str]) -> str:
 
 
 def read_card(package: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A version's card: status and content; None without a card. Content that is no JSON object is kept as text.
+    """A version's card: status, decoded content; None without a card. Content that is no JSON object is kept as text.
 
     Args:
         package: The response of DescribeModelPackage.
@@ -49,8 +55,25 @@ def read_card(package: Mapping[str, Any]) -> dict[str, Any] | None:
         content = text
     return {
         "status": card.get("ModelCardStatus"),
-        "content": content if isinstance(content, dict) else {"content": str(text)},
+        "content": _decoded(content) if isinstance(content, dict) else {"content": str(text)},
     }
+
+
+def _decoded(content: dict[str, Any]) -> dict[str, Any]:
+    """Content in which the results of the run are decoded; fields that a person filled in, and URIs, are unchanged."""
+    return {name: _decode_results(value) if name in _RESULTS else value for name, value in content.items()}
+
+
+def _decode_results(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _decode_entry(name, inner) for name, inner in value.items()}
+    return [_decode_results(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _decode_entry(name: str, value: Any) -> Any:
+    if name == METRIC_GROUPS:  # JSON, in which nothing is encoded
+        return value
+    return decode(value) if name in _ENCODED and isinstance(value, str) else _decode_results(value)
 
 
 def required_fields_of(content: Mapping[str, Any] | None) -> dict[str, str]:

@@ -84,6 +84,16 @@ class SplitRecord(DocumentFile):
         """Patients with at least one case in this split, sorted."""
         return sorted(p for p, patient in self.patients.items() if any(c.split == split for c in patient.cases))
 
+    def has_test_set_of(self, other: SplitRecord) -> bool:
+        """True if both test on the same images with the same labels, of the same data, under any names.
+
+        The digest of the data alone says too little: it is one of all cases, for all ways to split them. A record of
+        version 1 has no digest of its test set: the cases' patients and paths are compared.
+        """
+        if self.test_digest and other.test_digest:
+            return (self.data_digest, self.test_digest) == (other.data_digest, other.test_digest)
+        return self.data_digest == other.data_digest and self.patient_of("test") == other.patient_of("test")
+
     def among(self, names: Collection[str]) -> set[str]:
         """Patients whose pseudonym, or an earlier one, is among the names."""
         return {name for name, patient in self.patients.items() if not {name, *patient.earlier}.isdisjoint(names)}

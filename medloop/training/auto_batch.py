@@ -34,7 +34,7 @@ def choose_batch_size(
     largest = rows * ranks.size
     batch_size, accumulation = max(requested, largest), -(-requested // largest)
     chosen = f"batch_size={batch_size}, accumulation={accumulation}"
-    ranks.print_once(f"auto_batch: {rows} {task.unit} a process fit at once; {chosen}")
+    ranks.print_once(f"auto_batch: {rows} samples a process fit at once; {chosen}")
     return batch_size, accumulation
 
 

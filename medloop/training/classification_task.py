@@ -58,6 +58,7 @@ class ClassificationTask:
     num_val_patients: int | None = None
     metric: str = field(default="val_auroc", init=False)
     unit: str = field(default="images", init=False)
+    samples_per_unit: int = field(default=1, init=False)
     calibration: Calibration = field(default_factory=Calibration, init=False)
     """The result of `calibrate`."""
 

@@ -62,6 +62,11 @@ class SegmentationTask:
     """[x, y, z] predictions on the preprocessed grid for the first validation cases, of the last validation."""
 
     @property
+    def samples_per_unit(self) -> int:
+        """Number of patches of a volume in an epoch."""
+        return self.sampler.patches_per_volume
+
+    @property
     def num_samples(self) -> int:
         """Number of patches, or whole volumes, of an epoch."""
         return self.sampler.num_samples

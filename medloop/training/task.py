@@ -25,6 +25,10 @@ class TrainingTask(Protocol[Batch]):
     """Minimum of rows of a forward pass."""
 
     @property
+    def samples_per_unit(self) -> int:
+        """Number of samples that an epoch takes of an image or a volume: the patches of a volume."""
+
+    @property
     def num_samples(self) -> int:
         """Number of samples of an epoch; they are numbered from 0."""
 

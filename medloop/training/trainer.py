@@ -193,7 +193,7 @@ class Trainer(Generic[Batch]):
         epoch, rate = progress.epoch, self.optimisation.learning_rate(progress.total_steps - progress.step)
         throughput = self._train(epoch)
         row: EpochRow = {"epoch": epoch, "train_loss": self._mean_loss(), "learning_rate": rate}
-        row[f"{self.task.unit}_per_second"] = throughput
+        row[f"{self.task.unit}_per_second"] = throughput / self.task.samples_per_unit
         due = epoch % self.settings.val_interval == 0 or epoch == self.settings.epochs
         # Checked once per epoch: an epoch after which the time is over must be validated.
         limit = self.settings.max_minutes

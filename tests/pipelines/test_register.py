@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from medloop.cloud.target import Target
+from medloop.commands.registry.card import card_rows
 from medloop.commands.registry.comparison import PROVENANCE
 from medloop.definition.read import read_definition
-from medloop.documents.card import NOT_FOR_APPROVAL, REQUIRED_CARD_FIELDS, required_fields_of
+from medloop.documents.card import NOT_FOR_APPROVAL, REQUIRED_CARD_FIELDS, read_card, required_fields_of
 from medloop.documents.metadata import MAX_ENTRIES, encode
 from medloop.documents.registration import CARD, METADATA, METRIC_GROUPS
 from medloop.errors import SettingError
@@ -20,12 +21,14 @@ from medloop.settings import load_presets
 from medloop.settings import resolve as settle
 from tests.pipelines.conftest import Built
 
-GATE = {"name": "gate", "metric_data": [{"name": "macro_auroc", "type": "number", "value": 0.875}]}
+NUMBERS = {"macro_auroc": 0.875, "a=3B": 1.0}
+GATE = {"name": "gate", "metric_data": [{"name": n, "type": "number", "value": value} for n, value in NUMBERS.items()]}
 EVIDENCE = {name: f"the {name}" for name in (*METADATA, *CARD)} | {
     METRIC_GROUPS: json.dumps([GATE]),
     "margin_left": "-0.012500",
     "best_value": "0.900000",
     "evaluation_digest": f"sha256:{'e' * 64}",
+    "epochs": encode("50; then more"),
     "leakage": encode('found: 2 patients, "twice" \\ {here}'),
 }
 
@@ -82,6 +85,20 @@ def test_card_follows_sagemaker_s_schema(built: Built) -> None:
     assert test_set["metric_groups"] == [GATE]
     assert test_set["metadata"]["report"] == "s3://b/evaluation/report.html"
     assert test_set["evaluation_job_arn"] == "arn:job"
+
+
+def test_the_card_is_read_as_it_was_meant(built: Built) -> None:
+    """Texts of the run are decoded; the metrics, whose names may look encoded, are as they are in the JSON."""
+    card = read_card({"ModelCard": requested(built.text)["ModelCard"]})
+    assert card is not None
+    (test_set,) = card["content"]["evaluation_details"]
+    assert test_set["metadata"]["leakage"] == 'found: 2 patients, "twice" \\ {here}'
+    assert test_set["metric_groups"] == [GATE]
+    rows = {str(value) for _, _, value in card_rows(card["content"])}
+    assert 'found: 2 patients, "twice" \\ {here}' in rows
+    assert not any("=22" in row for row in rows)
+    training = card["content"]["training_details"]["training_job_details"]
+    assert {"name": "epochs", "value": "50; then more"} in training["user_provided_hyper_parameters"]
 
 
 @pytest.mark.parametrize("text", ['"quoted" \\ and\nnew lines', "ä{b}", "x" * 2048])

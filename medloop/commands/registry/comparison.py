@@ -15,6 +15,7 @@ from medloop.errors import DataError, UserError
 if TYPE_CHECKING:
     from medloop.cloud.target import Target
     from medloop.documents.evaluation import Evaluation
+    from medloop.documents.split import SplitRecord
 
 PROVENANCE = {
     "data": "data",
@@ -56,21 +57,17 @@ class EvaluatedVersion:
         metrics = self.evaluation.metrics() if self.evaluation else {}
         self.metrics = {name: metric.value for name, metric in metrics.items()}
 
-    def test_set(self) -> tuple[str, frozenset[tuple[str, str]]] | None:
-        """The digest of the data, and the test cases by patient and path; None if split.json can't be read.
-
-        The digest alone says too little: it is one of all cases, however they were divided.
-        """
+    def split(self) -> SplitRecord | None:
+        """split.json; None if it can't be read."""
         from botocore.exceptions import ClientError
 
         from medloop.documents.split import SplitRecord
 
         uri = f"{self.metadata.get('split', '').rstrip('/')}/{SPLIT_FILE}"
         try:
-            split = SplitRecord.parse(read_object(self._target, uri))
+            return SplitRecord.parse(read_object(self._target, uri))
         except (ClientError, UserError):
             return None
-        return split.data_digest, frozenset((patient, path) for path, patient in split.patient_of("test").items())
 
 
 def comparison(first: EvaluatedVersion, second: EvaluatedVersion) -> dict[str, Any]:
@@ -107,10 +104,10 @@ def _verdict(first: EvaluatedVersion, second: EvaluatedVersion) -> tuple[bool, s
     a, b = first.evaluation.score, second.evaluation.score
     if a.name != b.name:
         return False, f"Not comparable: {a.name} and {b.name} are different scores."
-    ours, theirs = first.test_set(), second.test_set()
+    ours, theirs = first.split(), second.split()
     if ours is None or theirs is None:
         return False, "Not known to be comparable: split.json of a version can't be read, so the test sets may differ."
-    if ours != theirs:
+    if not ours.has_test_set_of(theirs):
         return False, (
             f"Not comparable: different test sets, of {first.evaluation.data.num_cases} and "
             f"{second.evaluation.data.num_cases} cases. A run compares its candidate with the champion on the same "

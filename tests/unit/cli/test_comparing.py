@@ -13,7 +13,7 @@ from medloop.documents.split import Case, Patient, SplitRecord
 from tests.unit.cli.versions import changed_evaluation
 
 
-def split(test: str = "p2", digest: str = "d") -> bytes:
+def split(test: str = "p2", digest: str = "d", test_digest: str = "") -> bytes:
     """split.json with one test patient."""
     record = SplitRecord(
         task="classification",
@@ -24,6 +24,7 @@ def split(test: str = "p2", digest: str = "d") -> bytes:
         patients={test: Patient(stratum="a", cases=[Case(path=f"a/{test}.png", split="test", classes=["a"])])},
         counts={},
         leakage=Leakage(status="none", num_patients=0, note=""),
+        test_digest=test_digest,
         data_digest=digest,
     )
     return record.model_dump_json().encode()
@@ -80,6 +81,23 @@ def test_scores_of_other_test_sets_are_not_compared(medloop: Any, pair: Any, oth
     assert medloop("models", "compare", "g/1", "g/2", "--json") == 0
     assert medloop.json["comparable"] is False
     assert says in medloop.json["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (split("p2", test_digest="t"), split("p3", test_digest="t"), True),
+        (split("p2", test_digest="t"), split("p2", test_digest="u"), False),
+        (split("p2", test_digest="t"), split("p2", digest="e", test_digest="t"), False),
+        (split("p2"), split("p2", test_digest="t"), True),
+        (split("p2"), split("p3", test_digest="t"), False),
+    ],
+)
+def test_a_test_set_is_the_same_by_content(medloop: Any, pair: Any, first: bytes, second: bytes, same: bool) -> None:
+    """Renamed images are the same; other images under the same names aren't; an earlier record is compared by names."""
+    pair.objects |= {"s3://bucket/s1/split.json": first, "s3://bucket/s2/split.json": second}
+    assert medloop("models", "compare", "g/1", "g/2", "--json") == 0
+    assert medloop.json["comparable"] is same
 
 
 def test_a_version_without_an_evaluation_is_shown_and_not_compared(medloop: Any, pair: Any) -> None:

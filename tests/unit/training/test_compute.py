@@ -342,7 +342,7 @@ class TestMemory:
                 return super().batch(samples, epoch)
 
         result, _ = train(Small(8), tmp_path / "a", epochs=2, batch_size=8, auto_batch=True)
-        assert "auto_batch: 3 volumes a process fit at once; batch_size=8, accumulation=3" in capsys.readouterr().out
+        assert "auto_batch: 3 samples a process fit at once; batch_size=8, accumulation=3" in capsys.readouterr().out
         expected, _ = train(LineTask(8), tmp_path / "b", epochs=2, batch_size=8)
         assert result.history[-1]["train_loss"] == pytest.approx(expected.history[-1]["train_loss"], rel=1e-5)
         with pytest.raises(SettingError, match="ran out of memory"):

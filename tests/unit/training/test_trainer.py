@@ -30,6 +30,7 @@ class LineTask:
 
     metric = "val_dice"
     unit = "volumes"
+    samples_per_unit = 1
     min_rows = 1
 
     def __init__(self, num_samples: int = 8, scores: list[float] | None = None, seed: int = 0) -> None:
@@ -166,6 +167,20 @@ def test_metrics_are_printed_each_epoch_and_the_best_last(tmp_path: Path, capsys
     assert lines[1].startswith("epoch=2; train_loss=")
     assert "volumes_per_second=" in lines[1]
     assert lines[2] == "val_dice=0.7;"
+
+
+def test_throughput_counts_volumes_and_not_their_patches(tmp_path: Path) -> None:
+    """Two volumes with four patches each; each of the four batches takes 0.05 s at least."""
+
+    class SlowTask(LineTask):
+        samples_per_unit = 4
+
+        def batch(self, samples: Sequence[int], epoch: int) -> Tensor:
+            time.sleep(0.05)
+            return super().batch(samples, epoch)
+
+    history = train(SlowTask(num_samples=8), tmp_path, epochs=2, batch_size=2)[0].history
+    assert all(0 < row["volumes_per_second"] <= 2 / 0.1 for row in history)
 
 
 def test_tensorboard_gets_event_files(tmp_path: Path) -> None:
