@@ -34,6 +34,7 @@ from torch import Tensor
 
 from medloop.container.paths import CACHE_VARIABLE, warm_pool_cache
 from medloop.errors import SettingError
+from medloop.file_state import file_state
 
 LIMIT_VARIABLE = "MEDLOOP_CACHE_GB"
 DEFAULT_LIMIT_GB = 50.0
@@ -90,7 +91,8 @@ class Cache:
     _broken: bool = field(default=False, init=False)
     _written: int | None = field(default=None, init=False)
     """Bytes written since entries were last counted; None before that."""
-    _verified: set[tuple[str, int, int]] = field(default_factory=set, init=False)
+    _verified: dict[str, str] = field(default_factory=dict, init=False)
+    """The state of each entry's file when its checksum was verified, by name."""
 
     @classmethod
     def open(cls, environ: Mapping[str, str]) -> Cache:
@@ -160,7 +162,7 @@ class Cache:
             tensors = self._map(path, status)
             if check is not None and not check(tensors):
                 raise _BadEntryError("its tensors have other names, types or shapes")
-            os.utime(path, (time.time(),) * 2)
+            self._mark_used(path, status)
         # A hostile file may raise any exception; the data is made again.
         except Exception as error:
             print(f"cache: entry {path.stem[:12]} can't be used ({error}); it is made again", flush=True)
@@ -176,12 +178,16 @@ class Cache:
             if metadata.get("key") != path.stem:
                 raise _BadEntryError("it belongs to another name")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        known = (path.stem, status.st_ino, status.st_size)
-        if known not in self._verified:
-            if metadata.get("crc32") != _checksum(tensors):
-                raise _BadEntryError("its checksum is wrong")
-            self._verified.add(known)
+        if self._verified.get(path.stem) != file_state(status) and metadata.get("crc32") != _checksum(tensors):
+            raise _BadEntryError("its checksum is wrong")
         return tensors
+
+    def _mark_used(self, path: Path, status: os.stat_result) -> None:
+        """Set the time of the last use, and remember the state that this gives a file whose content was verified."""
+        with path.open("rb") as file:
+            if file_state(os.fstat(file.fileno())) == file_state(status):
+                os.utime(file.fileno(), (time.time(),) * 2)
+                self._verified[path.stem] = file_state(os.fstat(file.fileno()))
 
     def _write(self, path: Path, tensors: Tensors) -> bool:
         """Write an entry at once or not at all; returns whether it is there."""

@@ -8,7 +8,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 from urllib.parse import unquote
@@ -18,8 +18,8 @@ from botocore.response import StreamingBody
 from medloop.local.errors import ServiceError
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import REGION
-from medloop.local.state.objects import Object
 from medloop.local.state.store import Document
+from medloop.local.state.stored_object import Object
 
 _MAX_KEYS = 1000
 
@@ -112,9 +112,13 @@ def list_objects(backend: Backend, params: Document) -> Document:
     prefix, delimiter = params.get("Prefix") or "", params.get("Delimiter") or ""
     after = params.get("ContinuationToken") or params.get("StartAfter") or ""
     count = min(params.get("MaxKeys", _MAX_KEYS), _MAX_KEYS)
-    rows = _rows(backend.objects.walk(params["Bucket"], prefix), prefix, delimiter, after)
+    listing = (params["Bucket"], prefix, delimiter)
+    rows = backend.objects.paused_listings.pop((*listing, after), None)
+    if rows is None or "ContinuationToken" not in params:
+        rows = _rows(backend.objects.walk(params["Bucket"], prefix, after), prefix, delimiter, after)
     listed = list(islice(rows, count))
-    more = count > 0 and next(rows, None) is not None
+    following = next(rows, None) if count > 0 else None
+    more = following is not None
     objects = [row for row in listed if isinstance(row, Object)]
     etags = backend.objects.etags(objects)
     response: Document = {
@@ -129,7 +133,9 @@ def list_objects(backend: Backend, params: Document) -> Document:
     }
     if more:
         last = listed[-1]
-        response["NextContinuationToken"] = last if isinstance(last, str) else last.key
+        token = response["NextContinuationToken"] = last if isinstance(last, str) else last.key
+        # Another page then doesn't read the folders from their beginning again.
+        backend.objects.paused_listings = {(*listing, token): chain([following], rows)}
     # As over the wire: what is empty is absent.
     return {name: value for name, value in response.items() if value not in ([], None)}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import Any
 
 from medloop.definition.caching import compared, is_cached, max_age
 from medloop.definition.read import Step
@@ -89,13 +88,13 @@ def key_of(execution: str, step: Step, scope: Scope) -> str:
 
 
 def _state(backend: Backend, uri: str) -> str:
-    """A digest of the objects under a URI: their keys, sizes and times; empty if there are none."""
+    """A digest of the objects under a URI: their keys and their content's ETags; empty if there are none."""
     try:
         bucket, key = split_uri(uri)
-        objects: list[Any] = [[item.key, item.size, item.modified] for item in backend.objects.walk(bucket, key)]
+        etags = backend.objects.etags(backend.objects.walk(bucket, key))
     except ServiceError:
         return ""
-    return hashlib.sha256(json.dumps(objects).encode()).hexdigest() if objects else ""
+    return hashlib.sha256(json.dumps(list(etags.items())).encode()).hexdigest() if etags else ""
 
 
 def _changed(backend: Backend, outputs: dict[str, str]) -> str:

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from medloop.file_state import file_state
 from medloop.local.errors import MAX_REASON, StartError
 from medloop.local.hosting import endpoints
 from medloop.local.hosting.calls import LOG_GROUP
@@ -68,18 +69,18 @@ class Supervisor:
 
     def _rest(self) -> None:
         """Wait for something to do; reading records is expensive, so they are read when their file has changed."""
-        began, seen = time.monotonic(), self._modification_times()
+        began, seen = time.monotonic(), self._states()
         while not self.stop.wait(_POLL_SECONDS) and time.monotonic() - began < _REST_SECONDS:
             ended = any(not container.running for container in self.containers.values())
-            if ended or self._modification_times() != seen or self.queue.waiting():
+            if ended or self._states() != seen or self.queue.waiting():
                 return
 
-    def _modification_times(self) -> list[int]:
-        times = []
+    def _states(self) -> list[str]:
+        states = []
         for path in (self.backend.home.database, self.backend.home.database.with_suffix(".db-wal")):
             with suppress(OSError):
-                times.append(path.stat().st_mtime_ns)
-        return times
+                states.append(file_state(path.stat()))
+        return states
 
     def _follow(self, record: Document) -> bool:
         """Follow the record once; False when nothing is left to do."""

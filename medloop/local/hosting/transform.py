@@ -16,8 +16,9 @@ from medloop.local.jobs.job import Job
 from medloop.local.jobs.running import run_recorded, stop_requested
 from medloop.local.state.home import now
 from medloop.local.state.log_streams import LogStream
-from medloop.local.state.objects import Object, split_uri
+from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
+from medloop.local.state.stored_object import Object
 
 _MAX_PAYLOAD_MB = 6
 _SECONDS, _RETRIES = 600, 3

@@ -9,8 +9,9 @@ from pathlib import Path
 from medloop.local.errors import ServiceError, StagingError
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import REGION
-from medloop.local.state.objects import Object, split_uri
+from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
+from medloop.local.state.stored_object import Object
 
 
 def link_inputs(backend: Backend, source: Document, folder: Path) -> list[Object]:

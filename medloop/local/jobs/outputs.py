@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medloop.local.jobs.job import STORED, Job
-from medloop.local.state.objects import Object, split_uri
+from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
+from medloop.local.state.stored_object import Object
 
 _MAX_TEXT = 1024
 

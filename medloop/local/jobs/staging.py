@@ -29,8 +29,9 @@ from medloop.local.jobs.job import TRAINING, Job, num_running
 from medloop.local.processes import inherited_environment
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import BUCKET
-from medloop.local.state.objects import Object, split_uri
+from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
+from medloop.local.state.stored_object import Object
 
 _IMAGE = re.compile(r".*/medloop-([a-z0-9-]+):([A-Za-z0-9_.-]+)")
 

@@ -26,5 +26,5 @@ class Backend:
             TargetError: The home can't be one.
         """
         root = Home.find(home)
-        store = Store(root.database, root.folder)
+        store = Store(root.database, root.folder, root.num_leftovers)
         return cls(root, store, Objects(root, store))

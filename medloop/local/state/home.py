@@ -22,6 +22,9 @@ HOME_VARIABLE = "MEDLOOP_HOME"
 _CANT_BE_MADE = {errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENAMETOOLONG}
 
 
+_OF_RECORDS = ("engines", "logs", "s3")
+
+
 @dataclass(frozen=True)
 class Home:
     """The folder of the local backend's state (`MEDLOOP_HOME`, default `.medloop`).
@@ -72,6 +75,8 @@ class Home:
         """
         path = self.root.joinpath(*parts)
         try:
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, exist_ok=True)
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             if error.errno not in _CANT_BE_MADE:
@@ -79,6 +84,13 @@ class Home:
             reason = os.strerror(error.errno or 0)
             raise TargetError(f"{path}: can't be written ({reason}); set {HOME_VARIABLE} to another folder") from error
         return path
+
+    def num_leftovers(self) -> int:
+        """The number of files that exist only after records were made: logs, engines' output, stored objects."""
+        files = (
+            Path(folder, name) for top in _OF_RECORDS for folder, _, names in os.walk(self.root / top) for name in names
+        )
+        return sum(not file.is_symlink() for file in files)
 
 
 def arn(resource: str) -> str:

@@ -17,37 +17,19 @@ import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from medloop.errors import DataError, UserError
 from medloop.local.errors import ServiceError
+from medloop.local.state.etag_index import EtagIndex
 from medloop.local.state.home import BUCKET, Home
-from medloop.local.state.store import Store, Table
+from medloop.local.state.store import Store
+from medloop.local.state.stored_object import Object
 from medloop.s3_uri import split_s3_uri
 
 _CHUNK = 1 << 20
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-
-
-@dataclass(frozen=True)
-class Object:
-    """One object: its key, its file, and that file's state when it was read."""
-
-    bucket: str
-    key: str
-    path: Path
-    size: int
-    modified: float
-    fingerprint: str
-
-    @classmethod
-    def at(cls, bucket: str, key: str, path: Path) -> Object:
-        """The object that is in a file. Raises OSError when the file is gone."""
-        stat = path.stat()
-        fingerprint = f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}"
-        return cls(bucket, key, path, stat.st_size, stat.st_mtime, fingerprint)
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -67,12 +49,15 @@ class Objects:
 
     Args:
         home: The home with the buckets.
-        store: The store with the ETags of files already read.
+        store: The store of the home's records.
     """
 
     def __init__(self, home: Home, store: Store) -> None:
         self.home = home
         self.store = store
+        self.index = EtagIndex(home, store)
+        self.paused_listings: dict[tuple[str, ...], Iterator[Any]] = {}
+        """The rest of the listing that was paged last, by bucket, prefix, delimiter and continuation token."""
 
     def bucket(self, name: str) -> Path:
         """The folder of a bucket; the local bucket always exists.
@@ -115,8 +100,8 @@ class Objects:
                 return Object.at(bucket, key, path)
         raise ServiceError("NoSuchKey", f"The specified key does not exist: {key}", 404)
 
-    def walk(self, bucket: str, prefix: str = "") -> Iterator[Object]:
-        """The objects whose keys begin with prefix, in S3's order (the bytes of the key)."""
+    def walk(self, bucket: str, prefix: str = "", after: str = "") -> Iterator[Object]:
+        """The objects whose keys begin with prefix and come after a key, in S3's order (the bytes of the key)."""
         root = self.bucket(bucket)
         folder, _, stem = prefix.rpartition("/")
         if folder and any(part in ("", ".", "..") for part in folder.split("/")):
@@ -124,27 +109,13 @@ class Objects:
         base = root / folder if folder else root
         # The home itself is no data, even if it is in a folder registered by reference.
         hidden = frozenset({os.path.realpath(self.home.root)})
-        files = _walk(base, f"{folder}/" if folder else "", stem, hidden)
-        for key, path in sorted(files, key=lambda pair: os.fsencode(pair[0])):
+        for key, path in _walk(base, f"{folder}/" if folder else "", stem, hidden, os.fsencode(after)):
             with suppress(FileNotFoundError):  # deleted since it was found
                 yield Object.at(bucket, key, path)
 
     def etags(self, objects: Iterable[Object]) -> dict[str, str]:
-        """ETag by key; a file is read again only when its time, size or inode changed."""
-        listed = list(objects)
-        with self.store.read() as read:
-            known = {item.key: read.get(Table.ETAGS, str(item.path)) for item in listed}
-        fresh = {
-            item.key: {"stamp": item.fingerprint, "etag": _digest(item.path)}
-            for item in listed
-            if (known[item.key] or {}).get("stamp") != item.fingerprint
-        }
-        if fresh:
-            with self.store.write() as write:
-                for item in listed:
-                    if item.key in fresh:
-                        write.put(Table.ETAGS, str(item.path), fresh[item.key])
-        return {item.key: (fresh.get(item.key) or known[item.key] or {})["etag"] for item in listed}
+        """ETag by key; a file is read again only if its state has changed."""
+        return self.index.etags(list(objects))
 
     def put(self, bucket: str, key: str, body: BinaryIO | bytes, *, if_absent: bool = False) -> str:
         """Store an object at once or not at all; returns its ETag.
@@ -157,14 +128,15 @@ class Objects:
         """
         path = self._writable(bucket, key)
         temporary = self.home.folder("tmp") / uuid.uuid4().hex
+        self.store.create()
         try:
             etag = _write(temporary, body)
-            written = Object.at(bucket, key, temporary)  # a rename keeps its fingerprint; no other writer's file has it
-            _rename(temporary, path, key, if_absent=if_absent)
+            with temporary.open("rb") as written:  # another writer may replace the path, never this file
+                _rename(temporary, path, key, if_absent=if_absent)
+                temporary.unlink(missing_ok=True)
+                self.index.put(Object(bucket, key, path, os.fstat(written.fileno())), etag)
         finally:
             temporary.unlink(missing_ok=True)
-        with self.store.write() as write:
-            write.put(Table.ETAGS, str(path), {"stamp": written.fingerprint, "etag": etag})
         return etag
 
     def adopt(self, bucket: str, key: str, file: Path) -> None:
@@ -244,19 +216,29 @@ def reference(home: Home, folder: Path) -> str:
     return f"s3://{BUCKET}/data/{name}"
 
 
-def _walk(base: Path, prefix: str, stem: str, above: frozenset[str]) -> Iterator[tuple[str, Path]]:
-    """Files below base whose names begin with stem, with their keys; links are followed, never in a circle."""
+def _walk(base: Path, prefix: str, stem: str, above: frozenset[str], after: bytes) -> Iterator[tuple[str, Path]]:
+    """Files below base whose names begin with stem, with their keys, in the order of the keys' bytes.
+
+    Links are followed, never in a circle. Folders whose keys all come before `after` aren't read, so that each page of
+    a long listing takes the time of a page.
+    """
     real = os.path.realpath(base)
     if real in above or not base.is_dir():
         return
+    for key, entry in _entries(base, prefix, stem):
+        if entry.is_dir():
+            below = os.fsencode(f"{key}/")
+            if below > after or after.startswith(below):
+                yield from _walk(Path(entry.path), f"{key}/", "", above | {real}, after)
+        elif os.fsencode(key) > after and entry.is_file():
+            yield key, Path(entry.path)
+
+
+def _entries(base: Path, prefix: str, stem: str) -> list[tuple[str, os.DirEntry[str]]]:
+    """A folder's entries with their keys; a folder's key sorts as the keys below it."""
     with os.scandir(base) as entries:
-        for entry in entries:
-            if not entry.name.startswith(stem):
-                continue
-            if entry.is_dir():
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", "", above | {real})
-            elif entry.is_file():
-                yield f"{prefix}{entry.name}", Path(entry.path)
+        found = [(f"{prefix}{entry.name}", entry) for entry in entries if entry.name.startswith(stem)]
+    return sorted(found, key=lambda pair: os.fsencode(f"{pair[1].name}/" if pair[1].is_dir() else pair[1].name))
 
 
 def _write(path: Path, body: BinaryIO | bytes) -> str:
@@ -292,8 +274,3 @@ def _taken(error: OSError, path: Path, key: str) -> ServiceError:
     if path.is_file():
         return ServiceError("PreconditionFailed", f"At least one of the pre-conditions did not hold: {key} exists", 412)
     return ServiceError("InvalidRequest", f"The local backend can't store '{key}' next to a key that it is a part of")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

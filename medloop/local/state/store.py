@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from medloop.errors import TargetError
+from medloop.local.state.database import (
+    connect,
+    connect_read_only,
+    copied,
+    enter_wal,
+    has_tables,
+    is_writable,
+    make_private,
+    make_private_file,
+    read_version,
+    translate_errors,
+    wipe_deleted,
+)
 
-SCHEMA_VERSION = 2
-_BUSY_SECONDS = 30.0
-_MOVE_AWAY = "move it away, or set MEDLOOP_HOME to another folder"
-_FIXES = {
-    "SQLITE_BUSY": "another process has locked it; try again when that process has ended",
-    "SQLITE_FULL": "free some space, or set MEDLOOP_HOME to a folder on another disk",
-    "SQLITE_IOERR": "the disk may be full; free some space, or set MEDLOOP_HOME to a folder on another disk",
-    "SQLITE_READONLY": "make it writable, or set MEDLOOP_HOME to another folder",
-    "SQLITE_CANTOPEN": "set MEDLOOP_HOME to another folder",
-}
-"""The fix, by the beginning of SQLite's name for the error."""
-
+SCHEMA_VERSION = 3
 Document = dict[str, Any]
 
 
@@ -85,11 +86,19 @@ class Transaction:
     """All reads and writes of one transaction; table names come from `Table` only, values are bound."""
 
     db: sqlite3.Connection
+    path: Path
+    """The database's file, which errors name."""
 
     def get(self, table: Table, key: str) -> Document | None:
         """The document under this key, or None."""
         row = self.db.execute(f"SELECT document FROM {table} WHERE key = ?", (key,)).fetchone()  # noqa: S608 (Table)
-        return json.loads(row[0]) if row else None
+        return _parse(table, key, row[0], self.path) if row else None
+
+    def get_many(self, table: Table, keys: Sequence[str]) -> dict[str, Document]:
+        """The documents under these keys, those that exist."""
+        where = "WHERE key IN (SELECT value FROM json_each(?))"
+        rows = self.db.execute(f"SELECT key, document FROM {table} {where}", (json.dumps(keys),))  # noqa: S608 (Table)
+        return {key: _parse(table, key, text, self.path) for key, text in rows}
 
     def require(self, table: Table, key: str, absent: Exception) -> Document:
         """The document under this key; raises `absent` where there is none."""
@@ -123,99 +132,134 @@ class Store:
     Args:
         path: The SQLite file.
         make_folder: Makes the file's folder; by default it exists.
+        num_leftovers: Counts files of the folder that exist only after records were made. A database that is missing
+            then was deleted, and is no empty one.
     """
 
-    def __init__(self, path: Path, make_folder: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, path: Path, make_folder: Callable[[], object] = lambda: None, num_leftovers: Callable[[], int] = lambda: 0
+    ) -> None:
         self.path = path
         self.make_folder = make_folder
+        self.num_leftovers = num_leftovers
         self._prepared = False
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """A consistent view of all records; makes nothing where nothing was ever written."""
+        """A consistent view of all records; makes nothing where nothing was ever written, or may be written.
+
+        Raises:
+            TargetError: The database can't be read, or was deleted.
+        """
         if not self.path.exists():
+            self._check_not_deleted()
             with closing(sqlite3.connect(":memory:")) as empty:
                 for statement in _schema():
                     empty.execute(statement)
-                yield Transaction(empty)
+                yield Transaction(empty, self.path)
             return
-        with self._transaction("BEGIN") as transaction:
+        with self._transaction("BEGIN") if is_writable(self.path) else self._read_only() as transaction:
             yield transaction
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """The one writer's transaction: committed at the end of the block, rolled back by an exception."""
-        if not self._prepared:
-            self.make_folder()
+        """The one writer's transaction: committed at the end of the block, rolled back by an exception.
+
+        Raises:
+            TargetError: The database can't be written, or was deleted.
+        """
+        self.create()
         with self._transaction("BEGIN IMMEDIATE") as transaction:
             yield transaction
+
+    def create(self) -> None:
+        """Make the database, unless it exists."""
+        if self._prepared:
+            return
+        self.make_folder()
+        if not self.path.exists():
+            self._check_not_deleted()
+            make_private_file(self.path)
+        self._prepare()
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:
         if not self._prepared:
             self._prepare()
-        with self._translate_errors(), closing(self._connect()) as db:
+        with translate_errors(self.path), closing(connect(self.path)) as db:
             try:
                 db.execute(begin)
-                yield Transaction(db)
+                yield Transaction(db, self.path)
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-        try:
-            db.execute("PRAGMA foreign_keys = ON")
-            db.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            db.close()
-            raise
-        return db
-
     @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
-        """Raise SQLite's errors of the file or its disk as a TargetError with the fix; a bug stays unchanged."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-                raise
-            fix = next((text for name, text in _FIXES.items() if error.sqlite_errorname.startswith(name)), _MOVE_AWAY)
-            raise TargetError(f"{self.path}: can't be used as medloop's database ({error}); {fix}") from error
+    def _read_only(self) -> Iterator[Transaction]:
+        """A view of a database that can't be written, such as one on a read-only disk."""
+        with translate_errors(self.path), ExitStack() as stack:
+            db = connect_read_only(self.path)
+            if db is None or read_version(db) < SCHEMA_VERSION:
+                copy = stack.enter_context(copied(self.path))
+                yield stack.enter_context(Store(copy).read())
+                return
+            stack.enter_context(closing(db))
+            self._check_version(read_version(db))
+            db.execute("BEGIN")
+            yield Transaction(db, self.path)
 
     def _prepare(self) -> None:
-        with self._translate_errors(), closing(self._connect()) as db:
-            _enter_wal(db)
-            if _version(db) == SCHEMA_VERSION:  # a reader need not wait for a writer
-                self._prepared = True
-                return
-            db.execute("BEGIN IMMEDIATE")
-            version = _version(db)
-            if version > SCHEMA_VERSION:
-                raise TargetError(f"{self.path}: made by a newer medloop (schema {version}); update medloop")
-            if version < SCHEMA_VERSION:  # so far a newer schema has more tables, and no other ones
-                for statement in _schema():
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            db.execute("COMMIT")
+        with translate_errors(self.path), closing(connect(self.path)) as db:
+            version = read_version(db)
+            if version == 0 and not has_tables(db):
+                self._check_not_deleted()
+            enter_wal(db)
+            self._check_version(version)
+            if version < SCHEMA_VERSION:  # else a reader need not wait for a writer
+                self._migrate(db)
             self._prepared = True
 
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        """Bring a database to this schema: the tables that it lacks, without the caches of earlier versions.
 
-def _version(db: sqlite3.Connection) -> int:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    return int(version)
+        Those caches contained file names, and recognised a file by size and modification time only.
+        """
+        db.execute("BEGIN IMMEDIATE")
+        version = read_version(db)
+        self._check_version(version)
+        if version < SCHEMA_VERSION:
+            for statement in _schema():
+                db.execute(statement)
+            for table in (Table.ETAGS, Table.CACHE):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 (Table)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+        if 0 < version < SCHEMA_VERSION:
+            wipe_deleted(db)
+            make_private(self.path)
+
+    def _check_version(self, version: int) -> None:
+        if version > SCHEMA_VERSION:
+            raise TargetError(f"{self.path}: made by a newer medloop (schema {version}); update medloop")
+
+    def _check_not_deleted(self) -> None:
+        if count := self.num_leftovers():
+            folder, name = self.path.parent, self.path.name
+            raise TargetError(
+                f"{self.path}: is missing or empty, but {folder} contains {count} files of recorded executions and "
+                f"models; restore {name} and, if there is one, {name}-wal from a backup. Without a backup, copy what "
+                f"you need from {folder}/s3 and set MEDLOOP_HOME to another folder, which starts without records"
+            )
 
 
-def _enter_wal(db: sqlite3.Connection) -> None:
-    """Switch to WAL; two processes that switch at once get "locked" without SQLite's own wait."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+def _parse(table: Table, key: str, text: str, path: Path) -> Document:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        document = error
+    if not isinstance(document, dict):
+        reason = f"no JSON ({document})" if isinstance(document, ValueError) else "no JSON object"
+        raise TargetError(f"{path}: the record {key} of table {table} is {reason}; restore {path.name} from a backup")
+    return document

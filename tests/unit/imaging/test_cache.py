@@ -383,3 +383,23 @@ def test_only_digests_name_entries(tmp_path: Path) -> None:
     """No key leads out of the folder."""
     with pytest.raises(ValueError, match="no digest"):
         Cache.open(environ(tmp_path)).take("../" + KEY, Maker())
+
+
+def keep_times(damage: Callable[[Path], None], path: Path) -> None:
+    """Damage an entry, and give it the size and the modification time that it had."""
+    before = path.stat()
+    damage(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("damage", [flip, zeros])
+def test_an_entry_changed_while_the_cache_is_open_is_made_again(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    """Its checksum is verified again, even if size, inode and modification time are as they were."""
+    cache, maker = Cache.open(environ(tmp_path)), Maker()
+    for _ in range(2):
+        assert_values(cache.take(KEY, maker))
+    assert maker.calls == 1
+    keep_times(damage, entry(tmp_path))
+    assert_values(cache.take(KEY, maker))
+    assert maker.calls == 2

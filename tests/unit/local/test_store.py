@@ -59,7 +59,7 @@ def test_record_goes_with_its_parent_and_needs_one(tmp_path: Path) -> None:
 
 
 def test_home_of_an_older_schema_opens(tmp_path: Path) -> None:
-    """Schema 1 had fewer tables: its records stay, the new tables are there, and it is schema 2 from then on."""
+    """Schema 1 had fewer tables: its records stay, the new tables are there, and it is of the newest schema then."""
     tables = ("pipelines", "executions", "steps", "processing_jobs", "training_jobs")
     parents = {"executions": "pipelines", "steps": "executions"}
     with closing(sqlite3.connect(tmp_path / "db")) as db:
@@ -111,7 +111,7 @@ def test_database_that_is_damaged_behind_its_first_pages_is_refused_by_name(tmp_
         write.put(Table.TAGS, "a", {"text": "x" * 20_000})
     content = path.read_bytes()
     path.write_bytes(content[:8192] + b"A" * (len(content) - 8192))
-    with pytest.raises(TargetError, match=r"db: can't be used.*move it away"), Store(path).read() as read:
+    with pytest.raises(TargetError, match=r"db: can't be used.*restore it from a backup"), Store(path).read() as read:
         read.select(Table.TAGS)
 
 
