@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from medloop.documents.evaluation import DEFAULT_MARGIN, DEFAULT_TOLERANCE
+from medloop.documents.evaluation import DEFAULT_MARGIN
 from medloop.documents.file_names import EVALUATION_FILE, REGISTRATION_FILE
 from steps.common import (
     Context,
@@ -39,9 +39,12 @@ class EvaluateSettings(ProcessingResources):
     """The difference below the champion's score that still passes; set it before the scores are known."""
     floors: dict[str, FloorValue] = Field(default={}, max_length=MAX_FLOORS)
     """Minimum AUROC or Dice by class; a model with a class below its floor is refused."""
-    surface_tolerance_mm: float = Field(default=DEFAULT_TOLERANCE, ge=0, allow_inf_nan=False)
-    """Segmentation: tolerance of the surface Dice, about the difference between two readers' outlines; in voxels if a
-    header has no unit."""
+    surface_tolerance_mm: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Segmentation: tolerance of the surface Dice, about the difference between two readers' outlines; default 2. If
+    set, the unit of every volume must be known."""
+    length_unit: Literal["mm", "micron", "meter"] | None = None
+    """Segmentation: unit of lengths of volumes whose header states none; without it lengths are in voxels, and there is
+    no surface Dice."""
     note: str = Field(default="", max_length=200)
     """A note that is shown with the score, such as the origin of the data."""
     max_runtime_minutes: int = Field(default=240, ge=1, le=7200)
@@ -124,10 +127,12 @@ def _arguments(context: Context, settings: EvaluateSettings, champion: LambdaSte
         "first-arn": _output(champion, "first_arn"),
         "test-uses": _output(champion, "test_uses"),
     }
-    if context.task == "segmentation":
-        named["surface-tolerance"] = str(settings.surface_tolerance_mm)
-    if settings.note:
-        named["note"] = settings.note
+    optional = {
+        "surface-tolerance": settings.surface_tolerance_mm,
+        "length-unit": settings.length_unit,
+        "note": settings.note or None,
+    }
+    named |= {name: str(value) for name, value in optional.items() if value is not None}
     named |= floor_arguments(settings)
     return [part for name, value in named.items() for part in (f"--{name}", value)]
 

@@ -15,7 +15,6 @@ from medloop.container.metrics import report
 from medloop.documents.champion import NO_VERSION
 from medloop.documents.evaluation import (
     DEFAULT_MARGIN,
-    DEFAULT_TOLERANCE,
     ClassificationMetrics,
     Comparison,
     Data,
@@ -60,8 +59,10 @@ class EvaluateArguments(BaseModel):
     """The oldest Approved version, if it is another one; its files are in the input `first`."""
     test_uses: int | None = Field(default=None, ge=1)
     """Number of candidates that were scored on this test set, this one included."""
-    surface_tolerance: float = Field(default=DEFAULT_TOLERANCE, ge=0, allow_inf_nan=False)
-    """Tolerance of the surface Dice of volumes, in mm; in voxels if a header doesn't state mm."""
+    surface_tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Tolerance of the surface Dice of volumes, in mm; default 2, and no surface Dice where the unit is unknown."""
+    length_unit: Literal["mm", "micron", "meter"] | None = None
+    """Unit of lengths of volumes whose header states none; default: unknown, so lengths are in voxels."""
     floors: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] = {}
     """The minimum AUROC or Dice by class; as arguments `--floor-1 CLASS=VALUE`, `--floor-2 CLASS=VALUE`, ..."""
     note: str = ""
@@ -149,7 +150,7 @@ def assess(
     require_known(arguments.floors, predictor.record.classes, arguments.task)
     cases = list_cases(channel_folder(test, split, "test"), record, predictor.record.classes)
     unseen, leakage = leave_out_seen(cases, record, predictor.record)
-    volumes = partial(score_volumes, tolerance=arguments.surface_tolerance)
+    volumes = partial(score_volumes, tolerance=arguments.surface_tolerance, length_unit=arguments.length_unit)
     score = score_images if arguments.task == "classification" else volumes
     scores = score(unseen, predictor, patients_known=record.identifiers != "none")
     scored = Candidate(unseen, scores, predictor.record.classes, record, arguments.margin)

@@ -15,6 +15,7 @@ from medloop.evaluation.cases import HeldOut
 from medloop.imaging.files import UNKNOWN
 from medloop.imaging.formats import read_volume_header
 from medloop.imaging.layouts import LABEL
+from medloop.imaging.nifti import MILLIMETRES
 from medloop.imaging.validation import Subject, read_subject, require_volume
 
 
@@ -36,14 +37,20 @@ class Packed:
         return np.frombuffer(zlib.decompress(self.data), dtype=self.dtype).reshape(self.shape)
 
 
-def is_millimetres(case: HeldOut) -> bool:
-    """True if the label's header states a unit of lengths; reading converts it to millimetres.
+def millimetres_per_length(case: HeldOut, unit: str | None = None) -> float | None:
+    """Return the millimetres in one length of the label, as it is read; None if its unit is unknown.
+
+    Args:
+        case: A subject's folder.
+        unit: Unit of lengths (`nifti.MILLIMETRES`) if the header states none; None: unknown. Reading converts the
+            unit that a header states to millimetres.
 
     Raises:
         DataError: The header can't be read.
     """
     try:
-        return read_volume_header(require_volume(case.path, LABEL)).unit != UNKNOWN
+        stated = read_volume_header(require_volume(case.path, LABEL)).unit
+        return 1.0 if stated != UNKNOWN else None if unit is None else MILLIMETRES[unit]
     except DataError as error:
         raise DataError(f"test/{case.name}/{error}") from None
 

@@ -179,8 +179,7 @@ METRICS = (
     ),
     Metric(
         name="surface_dice", task="segmentation", label="Surface Dice", function=volume_metrics.by_case("surface_dice"),
-        interval=mean_of_shares, note=lambda scored, _: f"Tolerance: {scored.tolerance:g} {scored.unit}.",
-        per_case=True,
+        interval=mean_of_shares, note=lambda scored, _: volume_metrics.tolerance_note(scored), per_case=True,
         definition="The share of the surfaces of truth and prediction within a tolerance of each other.",
     ),
     Metric(

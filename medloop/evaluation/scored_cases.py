@@ -79,7 +79,7 @@ class ScoredVolumes:
     unit: Unit
     """Unit of lengths: mm if every header states mm, else voxels; volumes are in ml or voxels."""
     tolerance: float
-    """Tolerance of the surface Dice, in `unit`."""
+    """Tolerance of the surface Dice in mm; NaN if `unit` is voxels: it isn't computed."""
     scores: Sequence[Sequence[ClassScores]]
     """N cases of K classes."""
     predictions: Sequence[Packed]

@@ -15,7 +15,7 @@ from medloop.evaluation.case_columns import case_columns
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.intervals.estimate import Floats
-from medloop.evaluation.label_maps import Packed, is_millimetres, read_case
+from medloop.evaluation.label_maps import Packed, millimetres_per_length, read_case
 from medloop.evaluation.measure import measure
 from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.predictors import VolumeModel
@@ -27,7 +27,12 @@ from medloop.imaging.validation import require_volume
 
 
 def score_volumes(
-    cases: Sequence[HeldOut], model: VolumeModel, *, patients_known: bool, tolerance: float = DEFAULT_TOLERANCE
+    cases: Sequence[HeldOut],
+    model: VolumeModel,
+    *,
+    patients_known: bool,
+    tolerance: float | None = None,
+    length_unit: str | None = None,
 ) -> ModelScores:
     """Segment every case and score the predictions.
 
@@ -35,12 +40,14 @@ def score_volumes(
         cases: Subjects' folders.
         model: Gives label values in the order of its record's classes.
         patients_known: Whether the cases' patients may be resampled for intervals.
-        tolerance: Of the surface Dice: mm, or voxels where a header doesn't say mm.
+        tolerance: Of the surface Dice, in mm; None: 2 mm, and without a known unit no surface Dice.
+        length_unit: Unit of lengths where a header states none: `mm`, `micron` or `meter`; None: unknown.
 
     Raises:
-        DataError: A file can't be read, image and label differ in grid, or a label value has no class.
+        DataError: A file can't be read, image and label differ in grid, a label value has no class, or a tolerance is
+            given and a unit is unknown.
     """
-    scored = _score(cases, model, tolerance, [case.patient for case in cases] if patients_known else [])
+    scored = _score(cases, model, tolerance, length_unit, [case.patient for case in cases] if patients_known else [])
     measured, num_present = measure(scored), (scored.table("volume_truth") > 0).sum(axis=0)
     bias = {row.class_name: row.estimate for row in measured if row.metric.name == "volume_error"}
     return ModelScores(
@@ -69,19 +76,32 @@ def dice_of_volumes(cases: Sequence[HeldOut], model: VolumeModel) -> Floats:
     return table
 
 
-def _score(cases: Sequence[HeldOut], model: VolumeModel, tolerance: float, patients: Sequence[str]) -> ScoredVolumes:
+def _score(
+    cases: Sequence[HeldOut],
+    model: VolumeModel,
+    tolerance: float | None,
+    length_unit: str | None,
+    patients: Sequence[str],
+) -> ScoredVolumes:
     classes = model.record.classes
-    unit: Unit = "mm" if all(is_millimetres(case) for case in cases) else "voxels"
+    factors = [millimetres_per_length(case, length_unit) for case in cases]
+    unit: Unit = "voxels" if None in factors else "mm"
+    if tolerance is not None and unit == "voxels":
+        raise DataError(
+            f"test/{cases[factors.index(None)].name}: its header states no unit of lengths, so a tolerance of "
+            f"{tolerance:g} mm can't be applied; set evaluate.length_unit, or leave evaluate.surface_tolerance_mm out"
+        )
+    limit = np.nan if unit == "voxels" else DEFAULT_TOLERANCE if tolerance is None else tolerance
     scores: list[list[ClassScores]] = []
     predictions = []
-    for i, case in enumerate(cases):
+    for i, (case, factor) in enumerate(zip(cases, factors, strict=True)):
         truth, labels = read_case(case, classes).label, _segment(case, model)
-        grid = Grid(truth.voxels.shape, truth.affine[:3, :3] if unit == "mm" else None)
-        scores.append(per_class(truth.voxels, labels, len(classes), grid, tolerance))
+        grid = Grid(truth.voxels.shape, None if unit == "voxels" else truth.affine[:3, :3] * factor)
+        scores.append(per_class(truth.voxels, labels, len(classes), grid, limit))
         predictions.append(Packed.pack(labels))
         mean = float(nan_mean(np.array([class_scores.dice for class_scores in scores[-1]])))
         print(f"scored {i + 1} of {len(cases)} test volumes: {case.name} mean Dice {mean:.3f}", flush=True)
-    return ScoredVolumes(cases, classes[1:], unit, tolerance, scores, predictions, patients)
+    return ScoredVolumes(cases, classes[1:], unit, limit, scores, predictions, patients)
 
 
 def _segment(case: HeldOut, model: VolumeModel) -> NDArray[Any]:
@@ -120,5 +140,8 @@ def _notes(scored: ScoredVolumes) -> list[str]:
             "image's diagonal."
         )
     if scored.unit == "voxels":
-        notes.append("Distances and volumes are in voxels: not every header states millimetres.")
+        notes.append(
+            "Distances and volumes are in voxels, and the surface Dice is left out: not every header states a unit of "
+            "lengths. evaluate.length_unit=mm says that their lengths are millimetres."
+        )
     return notes

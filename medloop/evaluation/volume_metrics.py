@@ -6,6 +6,7 @@ Each takes the scored volumes and a structure's index, None over all structures.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -53,3 +54,10 @@ def false_lesions(scored: ScoredVolumes, k: int) -> Sample:
 def failures(scored: ScoredVolumes, k: int) -> Estimate:
     """Count the cases with the structure in only one of truth and prediction."""
     return point_estimate(float(scored.failed[:, k].sum()), scored.patients, len(scored.cases), "")
+
+
+def tolerance_note(scored: ScoredVolumes) -> str:
+    """Write the tolerance of the surface Dice, or the reason why there is none."""
+    if math.isnan(scored.tolerance):
+        return "Not computed: not every header states a unit of lengths (evaluate.length_unit)."
+    return f"Tolerance: {scored.tolerance:g} mm."

@@ -92,10 +92,14 @@ class Surfaces:
     def dice(self, tolerance: float) -> float:
         """Compute the share of both surfaces' voxels that are within `tolerance` of the other surface.
 
+        NaN for a tolerance of NaN.
+
         It is MONAI's `compute_surface_dice` by default: voxels are counted. Nikolov et al. (arXiv:1809.04430) and
         MONAI's `use_subvoxels=True` weigh elements of a surface between voxels by their area instead; on anisotropic
         grids the two differ.
         """
+        if np.isnan(tolerance):
+            return np.nan
         within = int((self.from_truth <= tolerance).sum()) + int((self.from_prediction <= tolerance).sum())
         return within / (len(self.from_truth) + len(self.from_prediction))
 
@@ -169,7 +173,7 @@ def per_class(
         prediction: [X, Y, Z] label values, on the same grid.
         num_classes: The background, 0, included.
         grid: Of both.
-        tolerance: Of the surface Dice, in the grid's unit.
+        tolerance: Of the surface Dice, in the grid's unit; NaN leaves the surface Dice out.
 
     Returns:
         For the classes 1 to `num_classes` - 1.
@@ -219,7 +223,8 @@ def _score(truth: Mask, prediction: Mask, grid: Grid, tolerance: float) -> Class
     volume, predicted = (int(np.count_nonzero(mask)) * grid.voxel for mask in (truth, prediction))
     components = lesions(truth, prediction)
     if not volume or not predicted:
-        return ClassScores(0.0, grid.diagonal, grid.diagonal, 0.0, volume, predicted, components)
+        none = np.nan if np.isnan(tolerance) else 0.0
+        return ClassScores(0.0, grid.diagonal, grid.diagonal, none, volume, predicted, components)
     apart = surfaces(truth, prediction, grid.scale)
     overlap, near = dice(truth, prediction), apart.dice(tolerance)
     return ClassScores(overlap, apart.hd95, apart.average, near, volume, predicted, components)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -28,6 +29,33 @@ def test_labels_reach_split_as_json(target: Target) -> None:
     split = built_with(target, "segmentation", ["data.labels=[background, Drüse]"]).step("Split")
     arguments = split.arguments["AppSpecification"]["ContainerArguments"]
     assert arguments[arguments.index("--labels") + 1] == '["background", "Drüse"]'
+
+
+@pytest.mark.parametrize("sets", [(), ("evaluate.surface_tolerance_mm=1.5", "evaluate.length_unit=micron")])
+def test_tolerance_and_unit_reach_evaluate_if_they_are_set(target: Target, sets: tuple[str, ...]) -> None:
+    """The job knows their defaults, which depend on the volumes' headers."""
+    evaluate = built_with(target, "segmentation", sets).step("Evaluate")
+    texts = [text for text in evaluate.arguments["AppSpecification"]["ContainerArguments"] if isinstance(text, str)]
+    named = [texts[i : i + 2] for i, text in enumerate(texts) if text in ("--surface-tolerance", "--length-unit")]
+    assert named == ([["--surface-tolerance", "1.5"], ["--length-unit", "micron"]] if sets else [])
+
+
+def test_a_project_names_pipeline_group_and_endpoint(target: Target) -> None:
+    """Its versions are in a group of its own, where its champion is looked up; tags and outputs follow."""
+    definition = built_with(target, "segmentation", ["project=prostate"])
+    text = json.dumps([step.arguments for step in definition.in_order()])
+    (endpoint,) = [p.default for p in definition.parameters if p.name == "EndpointName"]
+    assert endpoint == "medloop-segmentation-prostate"
+    assert definition.step("Register").arguments["ModelPackageGroupName"] == endpoint
+    assert definition.step("Champion").arguments["group"] == endpoint
+    assert "executions/segmentation-prostate" in text
+    assert "executions/segmentation/" not in text
+
+
+def test_a_projects_endpoint_may_have_another_name(target: Target) -> None:
+    """A name that was set is kept."""
+    definition = built_with(target, "classification", ["project=skin", "deploy.endpoint_name=clinic"])
+    assert next(p.default for p in definition.parameters if p.name == "EndpointName") == "clinic"
 
 
 def test_a_given_uri_is_an_input_and_its_step_is_never_cached(target: Target) -> None:

@@ -102,13 +102,6 @@ def test_parameters_have_types_and_the_settings_defaults(built: Built) -> None:
     assert found["ApprovalStatus"] == ("String", "PendingManualApproval")
 
 
-def test_evaluate_gets_the_surface_dice_s_tolerance_for_surfaces(built: Built) -> None:
-    """Evaluate gets `evaluate.surface_tolerance_mm` for segmentation; classification has no such argument."""
-    words = built.definition.step("Evaluate").arguments["AppSpecification"]["ContainerArguments"]
-    tolerance = words[words.index("--surface-tolerance") + 1] if "--surface-tolerance" in words else None
-    assert tolerance == {"segmentation": "2.0", "classification": None}[task_of(built)]
-
-
 def test_every_parameter_is_used(built: Built) -> None:
     """A parameter that nothing reads would be a lie; one that a setting overrules is refused where it is given."""
     used = {r for step in built.definition.steps for r in references(step.arguments)}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.label_maps import is_millimetres, read_case
+from medloop.evaluation.label_maps import millimetres_per_length, read_case
 
 MARGIN = 10.0
 """Distance around truth and prediction up to which the image is shown: mm, or voxels if the unit is unknown."""
@@ -49,16 +49,16 @@ def crop_case(case: HeldOut, prediction: NDArray[Any]) -> CroppedVolume:
     Raises:
         DataError: A file can't be used.
     """
-    subject, millimetres = read_case(case), is_millimetres(case)
+    subject, is_sized = read_case(case), millimetres_per_length(case) is not None
     orientation = io_orientation(subject.image.affine)
     maps = (subject.image.voxels, subject.label.voxels, prediction)
     image, truth, predicted = (apply_orientation(voxels, orientation) for voxels in maps)
     spacing = _triple(voxel_sizes(subject.image.affine @ inv_ornt_aff(orientation, subject.image.voxels.shape)))
-    distances = spacing if millimetres else (1.0, 1.0, 1.0)
+    distances = spacing if is_sized else (1.0, 1.0, 1.0)
     structures = (truth > 0) | (predicted > 0)
     box = _box(structures, distances)
     near = _near(structures[box], distances)
-    return CroppedVolume(_grey(image[box], near), _labels(truth[box]), _labels(predicted[box]), spacing, millimetres)
+    return CroppedVolume(_grey(image[box], near), _labels(truth[box]), _labels(predicted[box]), spacing, is_sized)
 
 
 def _triple(sizes: Any) -> Triple:

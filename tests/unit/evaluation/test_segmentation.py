@@ -152,6 +152,42 @@ def test_surface_tolerance(tmp_path: Path) -> None:
     assert narrow < 0.9
 
 
+def test_without_a_unit_there_is_no_surface_dice(tmp_path: Path) -> None:
+    """A tolerance of 2 mm is no tolerance of 2 voxels: the statistic is left out, and says why."""
+    world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH * 0 + ball(SHAPE, 2, (4, 4, 4))}, shifted, unit="unknown")
+    row = statistics(world.score())["surface_dice", "gland"]
+    assert row.value is None
+    assert "evaluate.length_unit" in row.note
+    assert "NaN" not in world.write().to_json()
+
+
+def test_a_tolerance_in_millimetres_needs_a_unit(tmp_path: Path) -> None:
+    """One that was set is refused with the case and the settings."""
+    world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, shifted, unit="unknown")
+    world.options["surface_tolerance"] = 1.0
+    with pytest.raises(DataError, match=r"test/p1.*no unit of lengths.*1 mm.*evaluate.length_unit"):
+        world.score()
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mm", 1.0), ("meter", 1e3), ("micron", 1e-3)])
+def test_a_setting_states_an_unknown_unit(tmp_path: Path, unit: str, factor: float) -> None:
+    """Lengths are then in millimetres, and the tolerance of 2 mm is met by a shift of 2 mm, not of 2 m."""
+    world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, shifted, unit="unknown")
+    world.options["length_unit"] = unit
+    rows = statistics(world.score())
+    assert rows["hd95", "gland"].unit == "mm"
+    assert rows["hd95", "gland"].value == pytest.approx(factor)
+    assert rows["surface_dice", "gland"].note.startswith("Tolerance: 2 mm.")
+    assert (rows["surface_dice", "gland"].value == 1.0) == (factor <= 1)
+
+
+def test_a_stated_unit_counts_before_the_setting(tmp_path: Path) -> None:
+    """Headers in millimetres are read as such with any setting."""
+    world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, shifted)
+    world.options["length_unit"] = "meter"
+    assert statistics(world.score())["hd95", "gland"].value == pytest.approx(1.0)
+
+
 def test_nothing_to_find(tmp_path: Path) -> None:
     """Cases without foreground are left out; with no other case the score is undefined and given as 0."""
     nothing = np.zeros_like(TRUTH)
