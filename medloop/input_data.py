@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from medloop.documents.file_names import CARD_FILE
 from medloop.documents.metadata import MAX_VALUE, encode
 from medloop.errors import DataError
 from medloop.s3_uri import split_s3_uri
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 """The file in a data set's folder that says it is complete, written last; its content is no data."""
+NO_DATA = frozenset({MANIFEST, CARD_FILE})
+"""Files in a data set's folder that aren't data."""
 
 
 def recordable(uri: str) -> str:
@@ -37,7 +40,8 @@ def recordable(uri: str) -> str:
 def data_version(s3: S3Client, uri: str) -> str | None:
     """A digest of the objects under a prefix: SHA-256 over sorted keys (relative to it), sizes and ETags.
 
-    The arrival's manifest doesn't count: it may come again with the same data (under KMS with another ETag each time).
+    Two files don't count: the arrival's manifest, which may come again with the same data (under KMS with another ETag
+    each time), and the model card, from which no model is trained.
 
     Args:
         s3: S3 client.
@@ -53,5 +57,5 @@ def data_version(s3: S3Client, uri: str) -> str | None:
     prefix = prefix.rstrip("/") + "/" if prefix else ""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     objects = [(o["Key"].removeprefix(prefix), o) for page in pages for o in page.get("Contents", [])]
-    lines = [f"{name}\t{o['Size']}\t{o['ETag']}\n" for name, o in objects if name != MANIFEST]
+    lines = [f"{name}\t{o['Size']}\t{o['ETag']}\n" for name, o in objects if name not in NO_DATA]
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest() if lines else None

@@ -12,11 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from medloop.documents.card import DETAIL_FIELDS, REQUIRED_CARD_FIELDS
+from medloop.documents.card import DETAIL_FIELDS, REQUIRED_CARD_FIELDS, CardFields
 from medloop.documents.file_names import REPORT_FILE
 from medloop.documents.registration import HYPERPARAMETERS
 from steps.common import Context, Settings, output_uri
@@ -25,40 +23,9 @@ from steps.evaluate import OUTPUT
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
-LongText = Annotated[str, Field(max_length=2048)]
-ShortText = Annotated[str, Field(max_length=1024)]
-"""The schema's own limits."""
 
-
-class CardSettings(Settings):
-    """Fields of the model card that only a person can fill in."""
-
-    purpose: LongText = ""
-    """The model's purpose."""
-    intended_use: LongText = ""
-    """Users, stage of care and use; the uses that are excluded."""
-    population: ShortText = ""
-    """The patients whom the data stand for."""
-    exclusions: ShortText = ""
-    """Patients who were left out, or must be."""
-    reference_standard: ShortText = ""
-    """The method that determined the truth."""
-    annotators: ShortText = ""
-    """The persons who drew or read the truth, and their training."""
-    limits: LongText = ""
-    """Known failures and limits."""
-    ethics: LongText = ""
-    """Ethical considerations."""
-    business_problem: LongText = ""
-    """The problem that the model solves for those who pay for it."""
-    stakeholders: LongText = ""
-    """Persons and groups with a stake in the model."""
-    line_of_business: LongText = ""
-    """The part of the organisation that uses the model, such as a department."""
-    owner: ShortText = ""
-    """The person or group responsible for the model."""
-    risk_rating: Literal["High", "Medium", "Low", "Unknown"] = "Unknown"
-    risk_explained: LongText = ""
+class CardSettings(CardFields, Settings):
+    """The model card's fields as settings."""
 
     @property
     def missing_fields(self) -> tuple[str, ...]:

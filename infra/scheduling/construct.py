@@ -31,6 +31,7 @@ CODE = (
     "medloop/input_data.py",
     "medloop/s3_uri.py",
     "medloop/documents/__init__.py",
+    "medloop/documents/file_names.py",
     "medloop/documents/metadata.py",
 )
 """The guard's function: standard library, and what `medloop run` computes DataVersion with."""

@@ -1,0 +1,59 @@
+"""model-card.yaml: the model card that a data set carries in its folder.
+
+What is known of the patients and of the truth belongs to the data, not to a preset: a card speaks of the data that it
+was written for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+
+from medloop.documents.card import CardFields
+from medloop.documents.file_names import CARD_FILE
+from medloop.errors import SettingError
+from medloop.setting_errors import parse_settings
+from medloop.yaml_text import MAX_CHARACTERS, read_yaml
+
+MAX_BYTES = 4 * MAX_CHARACTERS
+"""Bytes of the file that are read at most."""
+
+
+class DataCard(CardFields):
+    """The card that a data set carries: what is known of its patients and its truth, so of every model made of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    note: Annotated[str, Field(max_length=200)] = ""
+    """A note that is shown with the score."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of a pipeline that it fills in: those that it states."""
+        registration = self.model_dump(exclude_unset=True)
+        note = registration.pop("note", None)
+        return {"registration": registration} | ({"evaluate": {"note": note}} if note else {})
+
+
+def read_data_card(folder: Path) -> DataCard | None:
+    """Read `model-card.yaml` in a data set's folder; None if there is none.
+
+    Raises:
+        SettingError: It can't be read, is no YAML mapping, or has a field that no card has.
+    """
+    path = folder / CARD_FILE
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode("utf-8")
+    except OSError as error:
+        raise SettingError(f"{path}: can't be read ({error.strerror}); correct or remove it") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"{path}: is no UTF-8 text; write it as YAML") from None
+    content = read_yaml(text, str(path))
+    if not isinstance(content, dict):
+        raise SettingError(f"{path}: must be a mapping; write lines such as `population: ...`, or remove it")
+    return parse_settings(DataCard, content, str(path))
