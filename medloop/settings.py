@@ -1,7 +1,7 @@
 """Build-time settings and run-time parameters of pipelines: where they come from and how they are checked.
 
-Settings: the pipeline's defaults <- its preset's chain (`extends`) <- the pipeline's smoke preset, if smoke=true <-
-`--set a.b=c`. They shape the definition.
+Settings: the pipeline's defaults <- those that follow from the data set <- its preset's chain (`extends`) <- the
+pipeline's smoke preset, where smoke=true is set <- `--set a.b=c`. They shape the definition.
 Parameters: the definition's own (defaults from settings) <- the preset's `parameters` <- `--param K=V`, at every start.
 
 Pipelines are found by the entry-point group `medloop.pipelines`: this module names none.
@@ -105,6 +105,15 @@ class Preset(BaseModel):
 
 
 @dataclass(frozen=True)
+class DataDefaults:
+    """Settings that follow from the data set: its project's name, what its model card says."""
+
+    settings: Mapping[str, Any]
+    source: str
+    """The data set, to begin an error with."""
+
+
+@dataclass(frozen=True)
 class Resolved:
     """A pipeline with all its choices made and checked."""
 
@@ -138,6 +147,19 @@ class Resolved:
 def list_pipelines() -> list[str]:
     """Names of the installed pipelines, sorted; loads none of them."""
     return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def split_name(pipeline: str) -> tuple[str, str] | None:
+    """The installed pipeline and the project behind a pipeline's name on a target; None if no installed one fits."""
+    fitting = [name for name in list_pipelines() if f"{pipeline}-".startswith(f"{name}-")]
+    name = max(fitting, key=len, default=None)
+    return None if name is None else (name, pipeline[len(name) + 1 :])
+
+
+def command_name(pipeline: str) -> str:
+    """A pipeline's name on a target as arguments of a command: `segmentation --project prostate`."""
+    name, project = split_name(pipeline) or (pipeline, "")
+    return f"{name} --project {project}" if project else name
 
 
 def load_pipeline(name: str) -> PipelineSpec:
@@ -188,6 +210,9 @@ def resolve(
     preset: str | None = None,
     sets: Sequence[str] = (),
     params: Sequence[str] = (),
+    *,
+    project: str | None = None,
+    data: DataDefaults | None = None,
 ) -> Resolved:
     """Make and check all choices for one pipeline.
 
@@ -196,12 +221,15 @@ def resolve(
         preset: A shipped preset's name, or the path of a YAML file (it holds a `/` or ends in .yaml or .yml).
         sets: Settings as `a.b=c`, the value in YAML; later ones win.
         params: Pipeline parameters as `K=V`; later ones win.
+        project: The setting `project`, with the rank of `sets`; None leaves it to preset and data.
+        data: Defaults that follow from the data set; the preset wins.
 
     Raises:
         SettingError: Something is unknown, ill-typed or out of range; the message names it.
     """
     spec = load_pipeline(name)
-    chain = _preset_chain(preset, name)
+    sets = [*sets, *([] if project is None else [f"project={project or repr('')}"])]
+    chain = [*_layers_of(data, spec), *_preset_chain(preset, name)]
     parameters = {key: str(value) for _, layer in chain for key, value in layer.parameters.items()}
     settings = _merge_layers(spec, chain, {}, f"preset {preset}")
     check_parameters(spec, settings, parameters, f"preset {preset}")
@@ -239,6 +267,14 @@ def _merge_layers(
     if spec.smoke in [label for label, _ in chain]:
         settings = parse_settings(spec.settings, merge(spec.smoke_sizes(settings)), source)
     return settings
+
+
+def _layers_of(data: DataDefaults | None, spec: PipelineSpec) -> list[tuple[str, Preset]]:
+    """The data set's settings as a layer below the presets; none without a data set."""
+    if data is None:
+        return []
+    parse_settings(spec.settings, dict(data.settings), data.source)
+    return [(data.source, Preset(description=data.source, pipeline=spec.name, settings=dict(data.settings)))]
 
 
 def check_parameters(spec: PipelineSpec, settings: BaseModel, parameters: Mapping[str, str], source: str) -> None:

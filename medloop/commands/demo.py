@@ -12,6 +12,7 @@ import typer
 
 from medloop.commands.execution.summary import ExecutionSummary, print_summary
 from medloop.commands.execution.waiting import wait_for_summary
+from medloop.commands.launch.data_defaults import data_defaults
 from medloop.commands.launch.launching import RunRequest, start
 from medloop.commands.options import (
     DEFAULT_HOME,
@@ -124,7 +125,8 @@ def _run(services: Services, home: Path, demo: Demo, folder: Path) -> End:
 
     print_line(services.err, f"{demo.pipeline}: pipeline on {folder}, preset {demo.preset}", "bold")
     target = services.target(TargetChoice.local, home)
-    arn = start(services, target, RunRequest(resolve(demo.pipeline, demo.preset), str(folder), home))
+    resolved = resolve(demo.pipeline, demo.preset, data=data_defaults(str(folder), is_project=False))
+    arn = start(services, target, RunRequest(resolved, str(folder), home))
     summary = wait_for_summary(services, target, home, arn)
     if summary.model_arn is None:
         return End(demo, summary, None)

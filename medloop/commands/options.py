@@ -157,6 +157,14 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a build-time setting, such as split.seed=3."),
 ]
+ProjectOption = Annotated[
+    str | None,
+    typer.Option(
+        "--project",
+        metavar="NAME",
+        help="What the model is for, such as prostate: pipeline, model group, champion and endpoint have this name.",
+    ),
+]
 ParamOption = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="Change a pipeline parameter, such as Epochs=5."),

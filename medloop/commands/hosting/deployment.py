@@ -94,16 +94,16 @@ def default_hosting(package: Mapping[str, Any], preset: str | None = None, sets:
     Raises:
         SettingError: A setting can't be used.
     """
-    from medloop.settings import list_pipelines, resolve
+    from medloop.settings import resolve, split_name
 
-    task = str(package["ModelPackageGroupName"]).removeprefix("medloop-")
-    if task not in list_pipelines():
+    named = split_name(str(package["ModelPackageGroupName"]).removeprefix("medloop-"))
+    if named is None:
         if preset or sets:
             raise SettingError(
                 f"group {package['ModelPackageGroupName']} is of no pipeline; leave --preset and --set out"
             )
         return Hosting()
-    settings: Any = resolve(task, preset, sets).settings
+    settings: Any = resolve(named[0], preset, sets, project=named[1]).settings
     hosting: Hosting = settings.deploy.hosting(settings.network)
     return hosting
 

@@ -27,7 +27,7 @@ def pending_changes(services: Services, target: Target, resolved: Resolved) -> l
     """
     from medloop.cloud.upsert import stored_definition
 
-    stored = stored_definition(target, resolved.spec.name)
+    stored = stored_definition(target, resolved.pipeline)
     return None if stored is None else diff_definitions(stored, services.build(target, resolved))
 
 
@@ -53,10 +53,10 @@ def confirm_changes(services: Services, target: Target, resolved: Resolved, *, y
     if target.name != "aws":
         return
     changes = pending_changes(services, target, resolved)
-    print_changes(services.err, resolved.spec.name, target, changes)
+    print_changes(services.err, resolved.pipeline, target, changes)
     if yes or changes == []:
         return
     if not sys.stdin.isatty():
-        raise UserError(f"pipeline {resolved.spec.name} would change on aws; look at the changes above, then add --yes")
+        raise UserError(f"pipeline {resolved.pipeline} would change on aws; look at the changes above, then add --yes")
     if not typer.confirm("Put this pipeline on aws?", err=True):
         raise typer.Exit(1)

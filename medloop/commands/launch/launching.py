@@ -82,7 +82,7 @@ def select(
     _require_steps(services, target, resolved, only)
     sagemaker = target.boto.client("sagemaker")
     if source is None:
-        arns = [s["PipelineExecutionArn"] for s in list_executions(sagemaker, resolved.spec.name)][:1]
+        arns = [s["PipelineExecutionArn"] for s in list_executions(sagemaker, resolved.pipeline)][:1]
     else:
         arns = [find_execution(sagemaker, source)]
     config: Selection = {"SelectedSteps": [{"StepName": name} for name in only]}
@@ -95,7 +95,7 @@ def _require_steps(services: Services, target: Target, resolved: Resolved, only:
 
     known = [step.name for step in read_definition(services.build(target, resolved)).in_order()]
     if unknown := [name for name in only if name not in known]:
-        reason = f"pipeline {resolved.spec.name} has no such step; it has: {', '.join(known)}"
+        reason = f"pipeline {resolved.pipeline} has no such step; it has: {', '.join(known)}"
         raise UserError(f"--only {', '.join(unknown)}: {reason}")
 
 
@@ -126,7 +126,7 @@ def start(
     print_line(services.err, f"pipeline: {put.arn}", "dim")
     parameters = {**run_request.resolved.parameters, "InputData": uri, "DataVersion": version}
     request: StartPipelineExecutionRequestTypeDef = {
-        "PipelineName": run_request.resolved.spec.name,
+        "PipelineName": run_request.resolved.pipeline,
         "PipelineParameters": [{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
         "ClientRequestToken": str(uuid.uuid4()),
     }

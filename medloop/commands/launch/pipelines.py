@@ -15,6 +15,7 @@ from medloop.commands.options import (
     JsonOption,
     ParamOption,
     PresetOption,
+    ProjectOption,
     SetOption,
     TargetChoice,
     TargetOption,
@@ -52,6 +53,7 @@ def show(
     ctx: typer.Context,
     name: NameArgument,
     preset: PresetOption = None,
+    project: ProjectOption = None,
     sets: SetOption = None,
     target: TargetOption = TargetChoice.local,
     json: JsonOption = False,
@@ -59,12 +61,13 @@ def show(
     """Draw a pipeline's steps, and show its parameters."""
     from medloop.settings import resolve
 
-    read = read_definition(services(ctx).definition(target, resolve(name, preset, sets or ())))
+    resolved = resolve(name, preset, sets or (), project=project)
+    read = read_definition(services(ctx).definition(target, resolved))
     if json:
         steps = [
             {"name": s.name, "type": s.type, "needs": sorted(s.needs), "branch": s.branch} for s in read.in_order()
         ]
-        print_json({"name": name, "parameters": read.parameters, "steps": steps})
+        print_json({"name": resolved.pipeline, "parameters": read.parameters, "steps": steps})
         return
     out = services(ctx).out
     print_line(out, draw_text(read))
@@ -78,27 +81,37 @@ def definition(
     ctx: typer.Context,
     name: NameArgument,
     preset: PresetOption = None,
+    project: ProjectOption = None,
     sets: SetOption = None,
     target: TargetOption = TargetChoice.local,
 ) -> None:
     """Print a pipeline's definition, the JSON that the service runs."""
     from medloop.settings import resolve
 
-    print_json(json_module.loads(services(ctx).definition(target, resolve(name, preset, sets or ()))))
+    resolved = resolve(name, preset, sets or (), project=project)
+    print_json(json_module.loads(services(ctx).definition(target, resolved)))
 
 
 @app.command()
 @on_target
-def diff(name: NameArgument, preset: PresetOption = None, sets: SetOption = None, *, call: Call) -> None:
+def diff(
+    name: NameArgument,
+    preset: PresetOption = None,
+    project: ProjectOption = None,
+    sets: SetOption = None,
+    *,
+    call: Call,
+) -> None:
     """Show the changes that an upsert would make on the target."""
     from medloop.settings import resolve
 
     target = call.open()
-    changes = pending_changes(call.services, target, resolve(name, preset, sets or ()))
+    resolved = resolve(name, preset, sets or (), project=project)
+    changes = pending_changes(call.services, target, resolved)
     if call.json:
-        print_json({"pipeline": name, "new": changes is None, "changes": changes or []})
+        print_json({"pipeline": resolved.pipeline, "new": changes is None, "changes": changes or []})
         return
-    print_changes(call.services.out, name, target, changes)
+    print_changes(call.services.out, resolved.pipeline, target, changes)
 
 
 @app.command()
@@ -106,6 +119,7 @@ def diff(name: NameArgument, preset: PresetOption = None, sets: SetOption = None
 def upsert(
     name: NameArgument,
     preset: PresetOption = None,
+    project: ProjectOption = None,
     sets: SetOption = None,
     *,
     call: Call,
@@ -114,13 +128,13 @@ def upsert(
     """Create or update a pipeline on the target, with its code; on AWS, show the changes and ask first."""
     from medloop.settings import resolve
 
-    resolved = resolve(name, preset, sets or ())
+    resolved = resolve(name, preset, sets or (), project=project)
     print_missing_card_fields(call.services, resolved)
     target = call.open()
     confirm_changes(call.services, target, resolved, yes=yes)
     arn = call.services.upsert(target, resolved).arn
     if call.json:
-        print_json({"pipeline": name, "arn": arn})
+        print_json({"pipeline": resolved.pipeline, "arn": arn})
         return
     print_line(call.services.out, f"pipeline {arn}")
 
@@ -130,6 +144,7 @@ def cost(
     ctx: typer.Context,
     name: NameArgument,
     preset: PresetOption = None,
+    project: ProjectOption = None,
     sets: SetOption = None,
     params: ParamOption = None,
     hours: Annotated[
@@ -148,12 +163,12 @@ def cost(
     from medloop.definition.cost import load_prices
     from medloop.settings import resolve
 
-    resolved = resolve(name, preset, sets or (), params or ())
+    resolved = resolve(name, preset, sets or (), params or (), project=project)
     read = read_definition(services(ctx).definition(TargetChoice.local, resolved))
     lines = price_lines(read, resolved.parameters, hours or (), prices or ())
     if json:
         listed = load_prices()
-        print_json({"pipeline": name, "steps": lines, "as_of": listed.as_of, "source": listed.source})
+        print_json({"pipeline": resolved.pipeline, "steps": lines, "as_of": listed.as_of, "source": listed.source})
     else:
         print_cost(services(ctx).out, lines)
     if budget is not None:

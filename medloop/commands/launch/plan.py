@@ -46,12 +46,12 @@ def print_plan(call: Call, run_request: RunRequest) -> None:
     lines = price_lines(definition, values)
     print_missing_card_fields(call.services, run_request.resolved)
     if call.json:
-        plan = {"pipeline": run_request.resolved.spec.name, "target": call.where.value, "data": run_request.data}
+        plan = {"pipeline": run_request.resolved.pipeline, "target": call.where.value, "data": run_request.data}
         print_json({**plan, "parameters": values, "steps": steps, "cost": lines})
         return
     out = call.services.out
     print_line(
-        out, f"dry run: pipeline {run_request.resolved.spec.name} on {call.where.value}; nothing is uploaded or started"
+        out, f"dry run: pipeline {run_request.resolved.pipeline} on {call.where.value}; nothing is uploaded or started"
     )
     rows = [(s.name, s.type, s.when, s.instance, ", ".join(s.inputs)) for s in steps]
     print_table(out, ("step", "type", "when", "instances", "inputs"), rows)

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from medloop.commands.execution.waiting import wait_and_report
+from medloop.commands.launch.data_defaults import data_defaults
 from medloop.commands.launch.launching import RunRequest, check_data, select, start
 from medloop.commands.options import (
     BudgetOption,
     Call,
     ParamOption,
     PresetOption,
+    ProjectOption,
     SetOption,
     TargetChoice,
     WaitOption,
@@ -38,6 +40,7 @@ def run(
     name: Annotated[str, typer.Argument(help="Pipeline's name (`pipelines list`).")],
     data: Annotated[str, typer.Option(metavar="DIR|S3", help="The data set: a folder, or s3://bucket/prefix.")],
     preset: PresetOption = None,
+    project: ProjectOption = None,
     sets: SetOption = None,
     params: ParamOption = None,
     *,
@@ -55,7 +58,8 @@ def run(
 
     if not data.strip():  # an empty path would be the current folder
         raise DataError("--data is empty; give the data set's folder, or s3://bucket/prefix")
-    resolved = resolve(name, preset, sets or (), params or ())
+    defaults = data_defaults(data) if call.where is TargetChoice.local else None
+    resolved = resolve(name, preset, sets or (), params or (), project=project, data=defaults)
     run_request = RunRequest(resolved, data, call.home)
     if check and not check_data(call.services, run_request):
         raise typer.Exit(2)

@@ -49,15 +49,16 @@ def create(
     from medloop.cloud.schedules import Guard, create_schedule
     from medloop.cloud.upsert import stored_definition
     from medloop.input_data import recordable
-    from medloop.settings import resolve
+    from medloop.settings import command_name, resolve, split_name
 
     if not data.startswith("s3://"):
         raise UserError(f"--data {data}: a schedule needs data on S3; give s3://bucket/prefix")
     data = recordable(data.rstrip("/") + "/")
-    parameters = resolve(pipeline, params=[*(params or ()), f"InputData={data}"]).parameters
+    installed, project = split_name(pipeline) or (pipeline, None)
+    parameters = resolve(installed, project=project, params=[*(params or ()), f"InputData={data}"]).parameters
     target = call.open()
     if stored_definition(target, pipeline) is None:
-        fix = f"run `medloop pipelines upsert {pipeline}` first"
+        fix = f"run `medloop pipelines upsert {command_name(pipeline)}` first"
         raise UserError(f"pipeline {pipeline}: is not on {call.where.value} yet; {fix}")
     # Variables of a deployed stack may stand in a shell that also runs local commands.
     guarded = Guard(guard, dead_letters) if guard and call.where is TargetChoice.aws else None

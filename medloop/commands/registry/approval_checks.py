@@ -124,8 +124,11 @@ def _require_champion(sagemaker: SageMakerClient, package: Mapping[str, Any], me
     now = champion.arn if champion else NO_VERSION
     if then == now:
         return
+    from medloop.settings import command_name
+
     pipeline = metadata.get("execution", "").partition(":pipeline/")[2].partition("/")[0] or "NAME"
-    run = f"medloop run {pipeline} --data {metadata.get('data', 'DATA')}"
+    project = "" if "--project" in (command := command_name(pipeline)) else " --project ''"
+    run = f"medloop run {command}{project} --data {metadata.get('data', 'DATA')}"
     raise UserError(
         f"{name_of(package)} was compared with {_short(then)}, and the newest Approved version is "
         f"{_short(now)}; compare again: `{run}` with the preset and settings of that run (Split and Train "
