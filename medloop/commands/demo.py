@@ -109,6 +109,9 @@ def sample_folder(services: Services, home: Path, sample: str) -> Path:
     """The sample data set below the home folder, made where it is not there yet."""
     folder = home / "samples" / sample
     if folder.is_dir():
+        from medloop.samples.cards import write_card
+
+        write_card(folder, sample)
         return folder
     from medloop.samples.plane import make_plane
     from medloop.samples.tissue import make_brain_tissue

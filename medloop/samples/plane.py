@@ -19,6 +19,7 @@ from medloop.errors import SettingError
 from medloop.imaging.files import Volume
 from medloop.imaging.new_folder import new_folder
 from medloop.imaging.pictures import write_png
+from medloop.samples.cards import write_card
 from medloop.samples.sources import (
     CHEST_CT,
     HEAD_CT,
@@ -49,7 +50,7 @@ MIN_FOREGROUND = 0.1
 
 
 def make_plane(folder: Path, num_slices: int = 120, progress: Progress | None = None) -> Path:
-    """Write the data set, pre-split, with patients.csv and a README that names origins and licences.
+    """Write the data set, pre-split, with patients.csv, model card and a README that names origins and licences.
 
     Args:
         folder: A new or empty folder; files are `<split>/<class>/<patient>_<slice>.png`, 8-bit grey, square.
@@ -77,6 +78,7 @@ def make_plane(folder: Path, num_slices: int = 120, progress: Progress | None = 
                 progress(done, len(volumes))
         write_table(scratch / "patients.csv", ["path", "patient", "modality", "body_part"], rows)
         (scratch / "README.md").write_text(_readme(), encoding="utf-8")
+        write_card(scratch, "plane")
     return folder
 
 

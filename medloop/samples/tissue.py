@@ -23,6 +23,7 @@ from scipy.interpolate import CubicSpline
 from medloop.errors import SettingError
 from medloop.imaging.new_folder import new_folder
 from medloop.imaging.nifti import write_nifti
+from medloop.samples.cards import write_card
 from medloop.samples.plane import Progress, write_table
 from medloop.samples.sources import MNI_T1, MNI_TISSUES, read_volume
 
@@ -67,7 +68,7 @@ def make_brain_tissue(
     difficulty: Difficulty | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write `<subject>/{img,label}.nii.gz`, patients.csv and a README that names origin, licence and making.
+    """Write `<subject>/{img,label}.nii.gz`, patients.csv, model card and a README (origin, licence, making).
 
     Args:
         folder: A new or empty folder.
@@ -98,6 +99,7 @@ def make_brain_tissue(
                 progress(number, num_subjects)
         write_table(scratch / "patients.csv", ["path", "patient", "modality", "body_part", "noise"], rows)
         (scratch / "README.md").write_text(_readme(rules), encoding="utf-8")
+        write_card(scratch, "brain-tissue")
     return folder
 
 

@@ -14,6 +14,7 @@ from medloop.commands.execution_status import Execution, exit_code, failed_step,
 from medloop.commands.objects import local_path, sibling
 from medloop.commands.output import STATUS_STYLES, duration, print_error, print_line
 from medloop.commands.registry.versions import name_of
+from medloop.documents.card import CARD_FIX, NOT_FOR_APPROVAL, setting_names
 from medloop.documents.file_names import REPORT_FILE
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """The registered version: its ARN, its name `GROUP/N`, its approval status."""
+    """The registered version: its ARN, its name `GROUP/N`, its approval status, its missing model card fields."""
 
     model_arn: str
     model: str
     approval: str | None
+    missing_card_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class ExecutionSummary:
         model: `GROUP/N` of the registered version.
         model_arn: Its ARN.
         approval: Its approval status.
+        missing_card_fields: Fields of the model card without which it is registered as Rejected.
         failed: The step that failed.
         reason: The reason of the failure.
     """
@@ -63,6 +66,7 @@ class ExecutionSummary:
     model: str | None = None
     model_arn: str | None = None
     approval: str | None = None
+    missing_card_fields: tuple[str, ...] = ()
     failed: str | None = None
     reason: str = ""
 
@@ -103,7 +107,8 @@ def read_version(sagemaker: SageMakerClient, execution: Execution) -> Registered
     if execution.registered is None:
         return None
     package = sagemaker.describe_model_package(ModelPackageName=execution.registered)
-    return RegisteredVersion(execution.registered, name_of(package), package.get("ModelApprovalStatus"))
+    missing = package.get("CustomerMetadataProperties", {}).get(NOT_FOR_APPROVAL, "").split()
+    return RegisteredVersion(execution.registered, name_of(package), package.get("ModelApprovalStatus"), tuple(missing))
 
 
 def print_summary(out: Console, err: Console, summary: ExecutionSummary, flags: str) -> None:
@@ -119,11 +124,16 @@ def print_summary(out: Console, err: Console, summary: ExecutionSummary, flags: 
     if summary.report:
         print_line(out, f"  report    {summary.report}")
     if summary.model:
-        print_line(out, f"  model     {summary.model}  {summary.approval}")
+        print_line(out, f"  model     {summary.model}  {summary.approval}{_missing_fields(summary)}")
         print_line(out, f"            {summary.model_arn}")
         print_line(out, f"  next      medloop models show {summary.model}{flags}")
     if execution.status != "Succeeded":
         _print_failure(out, err, summary, flags)
+
+
+def _missing_fields(summary: ExecutionSummary) -> str:
+    names = summary.missing_card_fields
+    return f": {len(names)} statements are missing ({setting_names(names)}); {CARD_FIX}" if names else ""
 
 
 def _print_failure(out: Console, err: Console, summary: ExecutionSummary, flags: str) -> None:
