@@ -7,11 +7,10 @@ was written for.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from medloop.documents.card import CardFields
 from medloop.documents.file_names import CARD_FILE
 from medloop.errors import SettingError
 from medloop.setting_errors import parse_settings
@@ -19,6 +18,41 @@ from medloop.yaml_text import MAX_CHARACTERS, read_yaml
 
 MAX_BYTES = 4 * MAX_CHARACTERS
 """Bytes of the file that are read at most."""
+
+LongText = Annotated[str, Field(max_length=2048)]
+ShortText = Annotated[str, Field(max_length=1024)]
+"""The schema's own limits."""
+
+
+class CardFields(BaseModel):
+    """Fields of the model card that only a person can fill in."""
+
+    purpose: LongText = ""
+    """The model's purpose."""
+    intended_use: LongText = ""
+    """Users, stage of care and use; the uses that are excluded."""
+    population: ShortText = ""
+    """The patients whom the data stand for."""
+    exclusions: ShortText = ""
+    """Patients who were left out, or must be."""
+    reference_standard: ShortText = ""
+    """The method that determined the truth."""
+    annotators: ShortText = ""
+    """The persons who drew or read the truth, and their training."""
+    limits: LongText = ""
+    """Known failures and limits."""
+    ethics: LongText = ""
+    """Ethical considerations."""
+    business_problem: LongText = ""
+    """The problem that the model solves for those who pay for it."""
+    stakeholders: LongText = ""
+    """Persons and groups with a stake in the model."""
+    line_of_business: LongText = ""
+    """The part of the organisation that uses the model, such as a department."""
+    owner: ShortText = ""
+    """The person or group responsible for the model."""
+    risk_rating: Literal["High", "Medium", "Low", "Unknown"] = "Unknown"
+    risk_explained: LongText = ""
 
 
 class DataCard(CardFields):

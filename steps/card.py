@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medloop.documents.card import DETAIL_FIELDS, REQUIRED_CARD_FIELDS, CardFields
+from medloop.data_card import CardFields
+from medloop.documents.card import DETAIL_FIELDS, REQUIRED_CARD_FIELDS
 from medloop.documents.file_names import REPORT_FILE
 from medloop.documents.registration import HYPERPARAMETERS
 from steps.common import Context, Settings, output_uri

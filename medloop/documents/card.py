@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, Field
+from typing import Any
 
 from medloop.documents.file_names import CARD_FILE
 
@@ -30,41 +28,6 @@ CARD_FIX = (
 )
 NOT_FOR_APPROVAL = "not_for_approval"
 """The metadata entry of a version that was registered without required fields: their names, separated by spaces."""
-
-LongText = Annotated[str, Field(max_length=2048)]
-ShortText = Annotated[str, Field(max_length=1024)]
-"""The schema's own limits."""
-
-
-class CardFields(BaseModel):
-    """Fields of the model card that only a person can fill in."""
-
-    purpose: LongText = ""
-    """The model's purpose."""
-    intended_use: LongText = ""
-    """Users, stage of care and use; the uses that are excluded."""
-    population: ShortText = ""
-    """The patients whom the data stand for."""
-    exclusions: ShortText = ""
-    """Patients who were left out, or must be."""
-    reference_standard: ShortText = ""
-    """The method that determined the truth."""
-    annotators: ShortText = ""
-    """The persons who drew or read the truth, and their training."""
-    limits: LongText = ""
-    """Known failures and limits."""
-    ethics: LongText = ""
-    """Ethical considerations."""
-    business_problem: LongText = ""
-    """The problem that the model solves for those who pay for it."""
-    stakeholders: LongText = ""
-    """Persons and groups with a stake in the model."""
-    line_of_business: LongText = ""
-    """The part of the organisation that uses the model, such as a department."""
-    owner: ShortText = ""
-    """The person or group responsible for the model."""
-    risk_rating: Literal["High", "Medium", "Low", "Unknown"] = "Unknown"
-    risk_explained: LongText = ""
 
 
 def missing_note(names: Sequence[str]) -> str | None:

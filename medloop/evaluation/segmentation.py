@@ -96,7 +96,7 @@ def _score(
     predictions = []
     for i, (case, factor) in enumerate(zip(cases, factors, strict=True)):
         truth, labels = read_case(case, classes).label, _segment(case, model)
-        grid = Grid(truth.voxels.shape, None if unit == "voxels" else truth.affine[:3, :3] * factor)
+        grid = Grid(truth.voxels.shape, None if factor is None or unit == "voxels" else truth.affine[:3, :3] * factor)
         scores.append(per_class(truth.voxels, labels, len(classes), grid, limit))
         predictions.append(Packed.pack(labels))
         mean = float(nan_mean(np.array([class_scores.dice for class_scores in scores[-1]])))

@@ -112,7 +112,7 @@ def test_a_champion_that_is_one_no_longer(desk: Desk) -> None:
     assert desk(*APPROVE) == 0
     assert desk("models", "approve", "g/2", "--reason", "r", "--as", "QM", "--yes") == 2
     assert "g/2 was compared with no version, and the newest Approved version is g/1" in desk.err
-    assert "`medloop run classification --data s3://b/data/`" in desk.err
+    assert "`medloop run classification --project '' --data s3://b/data/`" in desk.err
     assert desk.package(second)["ModelApprovalStatus"] == "PendingManualApproval"
 
 

@@ -65,7 +65,7 @@ def test_missing_card_fields_are_reported_before_the_start(medloop: Any, data: s
         assert medloop(*command, "--set", "registration.annotators=two readers") == 0, medloop.err
         assert "registration.reference_standard not stated: the version will be registered as Rejected" in medloop.err
         assert "annotators" not in medloop.err
-        assert medloop(*command, "--preset", "plane-demo") == 0
+        assert medloop(*command, "--preset", "lab-00-baseline") == 0
         assert "not stated" not in medloop.err
 
 
@@ -260,7 +260,7 @@ def test_only_some_steps_run_on_another_executions_results(medloop: Any, account
     for source, expected in (((), new), (("--from", "old"), old)):
         account.calls.clear()
         argv = ("--only", "Evaluate", "--only", "Gate", *source, "--no-wait")
-        assert medloop("run", "classification", "--data", data, *argv) == 0
+        assert medloop("run", "classification", "--project", "", "--data", data, *argv) == 0
         (request,) = [request for call, request in account.calls if call == "start"]
         assert request["SelectiveExecutionConfig"] == {
             "SelectedSteps": [{"StepName": "Evaluate"}, {"StepName": "Gate"}],
@@ -277,6 +277,6 @@ def test_a_step_that_there_is_not_is_refused_before_anything_changes(medloop: An
     medloop.built = STEPS
     assert medloop("run", "classification", "--data", data, "--only", "Evaluate", "--only", "Nope", "--no-wait") == 2
     assert medloop.err.splitlines()[-1] == (
-        "error: --only Nope: pipeline classification has no such step; it has: Evaluate, Gate"
+        "error: --only Nope: pipeline classification-data has no such step; it has: Evaluate, Gate"
     )
     assert account.calls == []

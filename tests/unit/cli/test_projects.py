@@ -1,0 +1,142 @@
+"""Projects of runs and the model card of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medloop.cloud.layout import MAX_PROJECT, project_of
+from medloop.commands.launch.data_defaults import data_defaults
+from medloop.documents.file_names import CARD_FILE
+from medloop.errors import SettingError
+from medloop.input_data import data_version
+from medloop.samples.cards import CARDS, write_card
+from medloop.settings import command_name, resolve, split_name
+
+
+@pytest.fixture
+def data(account: Any) -> str:
+    """A data set on S3."""
+    account.objects["data/a.png"] = b"a"
+    return "s3://bucket/data"
+
+
+def started(account: Any) -> str:
+    """The name of the pipeline that was started."""
+    (request,) = [request for call, request in account.calls if call == "start"]
+    return str(request["PipelineName"])
+
+
+@pytest.mark.parametrize(
+    ("options", "pipeline"),
+    [
+        ((), "classification-data"),
+        (("--project", "skin"), "classification-skin"),
+        (("--set", "project=skin"), "classification-skin"),
+        (("--project", ""), "classification"),
+    ],
+)
+def test_a_runs_project_is_the_data_sets_or_the_users(
+    medloop: Any, account: Any, data: str, options: tuple[str, ...], pipeline: str
+) -> None:
+    """The pipeline that is put and started has its name."""
+    assert medloop("run", "classification", "--data", data, *options, "--no-wait") == 0, medloop.err
+    assert started(account) == pipeline
+
+
+def test_on_aws_only_a_named_project_counts(medloop: Any, account: Any, data: str) -> None:
+    """There the account's roles and rules name the pipelines: none appears by itself."""
+    assert medloop("run", "classification", "--data", data, "--target", "aws", "--yes", "--no-wait") == 0, medloop.err
+    assert started(account) == "classification"
+
+
+@pytest.mark.parametrize("name", ["Skin", "a b", "x" * (MAX_PROJECT + 1), "-a", "a--b", "ä"])
+def test_a_name_that_names_no_resource_is_refused(medloop: Any, account: Any, data: str, name: str) -> None:
+    """In one line, before anything starts."""
+    assert medloop("run", "classification", "--data", data, "--project", name) == 2
+    assert "project" in medloop.err.splitlines()[-1]
+    assert account.calls == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "project"),
+    [
+        ("/data/my-images", "my-images"), ("My Images/", "my-images"), ("s3://b/raw/Prostate_MR/", "prostate-mr"),
+        ("Läsion 2", "lasion-2"), ("/", ""), ("数据", ""), ("a" * 23 + "-b", "a" * 23), ("--x--", "x"),
+    ],
+)  # fmt: skip
+def test_a_data_sets_name_becomes_a_projects(folder: str, project: str) -> None:
+    """Lower case, digits, inner hyphens; what can't be written so is left out."""
+    assert project_of(folder) == project
+    assert resolve("classification", project=project_of(folder)).group == "-".join(
+        filter(None, ["medloop-classification", project])
+    )
+
+
+def test_names_on_a_target_are_read_back() -> None:
+    """As arguments of a command."""
+    assert split_name("segmentation-prostate-mr") == ("segmentation", "prostate-mr")
+    assert split_name("segmentation") == ("segmentation", "")
+    assert split_name("other") is None
+    assert command_name("segmentation-prostate-mr") == "segmentation --project prostate-mr"
+
+
+def settings_of(folder: Path, preset: str | None = None, sets: tuple[str, ...] = ()) -> Any:
+    """The settings of a run on a folder."""
+    return resolve("segmentation", preset, sets, data=data_defaults(str(folder))).settings
+
+
+def test_a_data_sets_card_fills_in_the_models(tmp_path: Path) -> None:
+    """It speaks of these data alone: a preset has none, and --set wins."""
+    write_card(tmp_path, "brain-tissue")
+    settings = settings_of(tmp_path, "brain-tissue-demo", ("registration.annotators=two readers",))
+    assert settings.registration.missing_fields == ()
+    assert settings.registration.annotators == "two readers"
+    assert settings.registration.population == CARDS["brain-tissue"]["population"]
+    assert settings.evaluate.note == CARDS["brain-tissue"]["note"]
+    (tmp_path / CARD_FILE).unlink()
+    assert len(settings_of(tmp_path, "brain-tissue-demo").registration.missing_fields) == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"approval_status: Approved", "approval_status: no such setting"),
+        (b"populaton: adults", "did you mean population"),
+        (b"population: [1", "line 1"),
+        (b"- a", "must be a mapping"),
+        (b"", "must be a mapping"),
+        (b"population: " + b"x" * 2000, "population"),
+        (b"population: 3", "population"),
+        (b"\xff\xfe", "no UTF-8 text"),
+        (b"a: &a [1]\nb: *a", "aliases"),
+        (b"x" * 1_000_000, "too many"),
+    ],
+)
+def test_a_card_that_is_none_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:
+    """One line with the file; a data set can't approve its own model."""
+    (tmp_path / CARD_FILE).write_bytes(content)
+    with pytest.raises(SettingError, match=message) as caught:
+        settings_of(tmp_path)
+    assert str(caught.value).startswith(str(tmp_path / CARD_FILE))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_changed_card_trains_nothing_again() -> None:
+    """DataVersion is that of the data."""
+
+    class Pages:
+        def __init__(self, names: list[str]) -> None:
+            self.names = names
+
+        def get_paginator(self, _: str) -> Any:
+            return self
+
+        def paginate(self, **_: str) -> Any:
+            return [{"Contents": [{"Key": f"d/{name}", "Size": 1, "ETag": "e"} for name in self.names]}]
+
+    plain: Any = Pages(["a.png"])
+    with_card: Any = Pages(["a.png", CARD_FILE])
+    assert data_version(plain, "s3://b/d/") == data_version(with_card, "s3://b/d/")
