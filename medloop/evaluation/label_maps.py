@@ -15,7 +15,7 @@ from medloop.evaluation.cases import HeldOut
 from medloop.imaging.files import UNKNOWN
 from medloop.imaging.formats import read_volume_header
 from medloop.imaging.layouts import LABEL
-from medloop.imaging.nifti import MILLIMETRES
+from medloop.imaging.nifti_header import MILLIMETRES
 from medloop.imaging.validation import Subject, read_subject, require_volume
 
 
@@ -42,8 +42,8 @@ def millimetres_per_length(case: HeldOut, unit: str | None = None) -> float | No
 
     Args:
         case: A subject's folder.
-        unit: Unit of lengths (`nifti.MILLIMETRES`) if the header states none; None: unknown. Reading converts the
-            unit that a header states to millimetres.
+        unit: Unit of lengths if the header states none, a key of `nifti_header.MILLIMETRES`; None: unknown. Reading
+            converts the unit that a header states to millimetres.
 
     Raises:
         DataError: The header can't be read.

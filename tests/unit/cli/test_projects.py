@@ -19,7 +19,7 @@ from medloop.settings import command_name, resolve, split_name
 @pytest.fixture
 def data(account: Any) -> str:
     """A data set on S3."""
-    account.objects["data/a.png"] = b"a"
+    account.objects["s3://bucket/data/a.png"] = b"a"
     return "s3://bucket/data"
 
 
