@@ -15,18 +15,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from importlib.metadata import EntryPoint, entry_points
-from importlib.resources import files
-from pathlib import Path
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from medloop.cloud.layout import group_name, pipeline_name
 from medloop.documents.hyperparameters import REPLACEABLE_NETWORK
 from medloop.documents.reading import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
+from medloop.presets import GROUP, Preset, preset_chain
 from medloop.setting_errors import parse_settings, setting_paths, shorten, suggest
 from medloop.yaml_text import read_yaml
 
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
     from medloop.cloud.target import Target
     from medloop.documents.split_rule import SplitRule
-
-GROUP = "medloop.pipelines"
 
 
 @dataclass(frozen=True)
@@ -87,21 +84,6 @@ class PipelineSpec:
     """Settings to those that smoke=true makes small because of what else was chosen."""
     facts: Callable[[Any], Facts] = lambda settings: Facts()
     """Function from settings to the facts that the command line needs."""
-
-
-class Preset(BaseModel):
-    """A named choice of settings and parameters: one YAML file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    description: str
-    pipeline: str
-    extends: str | None = None
-    """The preset that this one builds on."""
-    lab: str | None = None
-    """The workshop's lab that it covers."""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    parameters: dict[str, str | int | float] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -175,36 +157,6 @@ def load_pipeline(name: str) -> PipelineSpec:
     raise SettingError(f"pipeline {name!r} is unknown; {suggest(name, list_pipelines())}")
 
 
-def load_presets() -> dict[str, Preset]:
-    """The shipped presets by name: `presets/*.yaml` next to the modules that the entry points name, sorted.
-
-    Raises:
-        SettingError: A preset's file is malformed.
-    """
-    packages = sorted({_package(point) for point in entry_points(group=GROUP)})
-    presets = {}
-    for package in packages:
-        for file in files(package).joinpath("presets").iterdir():
-            if file.name.endswith(".yaml"):
-                presets[file.name.removesuffix(".yaml")] = _parse_preset(file.read_text(encoding="utf-8"), file.name)
-    return dict(sorted(presets.items()))
-
-
-def read_preset(path: Path) -> Preset:
-    """A preset from a file of the user's own.
-
-    Raises:
-        SettingError: The file can't be read or is malformed.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingError(f"preset {path}: can't be read ({error.strerror}); name an existing YAML file") from None
-    except UnicodeDecodeError:
-        raise SettingError(f"preset {path}: is no UTF-8 text; write it as YAML") from None
-    return _parse_preset(text, str(path))
-
-
 def resolve(
     name: str,
     preset: str | None = None,
@@ -229,7 +181,7 @@ def resolve(
     """
     spec = load_pipeline(name)
     sets = [*sets, *([] if project is None else [f"project={project or repr('')}"])]
-    chain = [*_layers_of(data, spec), *_preset_chain(preset, name)]
+    chain = [*_layers_of(data, spec), *preset_chain(preset, name)]
     parameters = {key: str(value) for _, layer in chain for key, value in layer.parameters.items()}
     settings = _merge_layers(spec, chain, {}, f"preset {preset}")
     check_parameters(spec, settings, parameters, f"preset {preset}")
@@ -262,7 +214,7 @@ def _merge_layers(
         return reduce(_merge, [*layers, overrides], {})
 
     if spec.smoke is not None and merge({}).get("smoke") in (True, "true"):
-        chain = [*chain, *_preset_chain(spec.smoke, spec.name)]
+        chain = [*chain, *preset_chain(spec.smoke, spec.name)]
     settings = parse_settings(spec.settings, merge({}), source)
     if spec.smoke in [label for label, _ in chain]:
         settings = parse_settings(spec.settings, merge(spec.smoke_sizes(settings)), source)
@@ -317,44 +269,6 @@ def setting_value(settings: BaseModel, path: str) -> Any:
     for part in path.split("."):
         value = getattr(value, part)
     return value
-
-
-def _package(point: EntryPoint) -> str:
-    return point.module.partition(".")[0]
-
-
-def _parse_preset(text: str, label: str) -> Preset:
-    content = read_yaml(text, f"preset {label}")
-    if not isinstance(content, dict):
-        raise SettingError(f"preset {label}: must be a mapping with description and pipeline; write `key: value` lines")
-    refuse_keys(content, f"preset {label}")
-    return parse_settings(Preset, content, f"preset {label}")
-
-
-def _preset_chain(preset: str | None, pipeline: str) -> list[tuple[str, Preset]]:
-    """From the preset that extends none to the requested one."""
-    if preset is None:
-        return []
-    shipped = load_presets()
-    chain: list[tuple[str, Preset]] = []
-    label: str | None = preset
-    while label is not None:
-        if label in (seen for seen, _ in chain):
-            raise SettingError(f"preset {label}: extends itself by way of {chain[-1][0]}; remove one `extends`")
-        layer = _find_preset(label, shipped)
-        if layer.pipeline != pipeline:
-            raise SettingError(f"preset {label}: is for pipeline {layer.pipeline!r}, not {pipeline!r}; choose another")
-        chain.insert(0, (label, layer))
-        label = layer.extends
-    return chain
-
-
-def _find_preset(label: str, shipped: Mapping[str, Preset]) -> Preset:
-    if "/" in label or label.endswith((".yaml", ".yml")):
-        return read_preset(Path(label))
-    if label not in shipped:
-        raise SettingError(f"preset {label!r} is unknown; {suggest(label, list(shipped))}")
-    return shipped[label]
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

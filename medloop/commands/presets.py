@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Named sets of settings.")
 @app.command("list")
 def list_(ctx: typer.Context, json: JsonOption = False) -> None:
     """List the shipped presets."""
-    from medloop.settings import load_presets
+    from medloop.presets import load_presets
 
     presets = load_presets()
     if json:
@@ -33,7 +33,8 @@ def show(
     """Show what a preset chooses, with what it builds on merged in."""
     import yaml
 
-    from medloop.settings import load_presets, resolve
+    from medloop.presets import load_presets
+    from medloop.settings import resolve
 
     presets = load_presets()
     if preset not in presets:

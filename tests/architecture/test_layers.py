@@ -31,7 +31,7 @@ FLOORS = (
             "medloop/champion.py",
             "medloop/input_data.py",
         ),
-        *("medloop/setting_errors.py", "medloop/data_card.py"),
+        *("medloop/setting_errors.py", "medloop/data_card.py", "medloop/presets.py"),
     ),
     ("medloop/imaging",),
     ("medloop/training",),

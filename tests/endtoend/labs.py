@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medloop.settings import load_presets
+from medloop.presets import load_presets
 
 LABS = {name: preset for name, preset in load_presets().items() if preset.lab}
 

@@ -17,7 +17,7 @@ from medloop.documents.registration import CARD, METADATA, METRIC_GROUPS
 from medloop.errors import SettingError
 from medloop.local.engine.expressions import Scope, resolve
 from medloop.local.requests import check_request
-from medloop.settings import load_presets
+from medloop.presets import load_presets
 from medloop.settings import resolve as settle
 from tests.pipelines.conftest import Built
 

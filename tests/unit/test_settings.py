@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from medloop.errors import SettingError
+from medloop.presets import load_presets
 from medloop.setting_errors import setting_paths
-from medloop.settings import list_pipelines, load_pipeline, load_presets, resolve
+from medloop.settings import list_pipelines, load_pipeline, resolve
 
 
 def preset_file(folder: Path, text: str, name: str = "mine.yaml") -> str:

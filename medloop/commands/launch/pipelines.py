@@ -34,7 +34,8 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the pipeline (see `pi
 @app.command("list")
 def list_(ctx: typer.Context, json: JsonOption = False) -> None:
     """List the installed pipelines."""
-    from medloop.settings import list_pipelines, load_pipeline, load_presets
+    from medloop.presets import load_presets
+    from medloop.settings import list_pipelines, load_pipeline
 
     specs, presets = [load_pipeline(name) for name in list_pipelines()], load_presets()
     rows = [
