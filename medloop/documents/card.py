@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medloop.documents.file_names import CARD_FILE
-
 from medloop.documents.metadata import decode
 from medloop.documents.registration import METADATA, METRIC_GROUPS
 
