@@ -40,7 +40,6 @@ _ABSENT = {"404", "NoSuchKey", "NotFound", "ResourceNotFound", "ResourceNotFound
 class UpsertResult:
     """Result of an upsert."""
 
-    name: str
     arn: str
     action: str
     """created, updated or unchanged."""
@@ -103,7 +102,7 @@ def upsert(target: Target, resolved: Resolved) -> UpsertResult:
         arn, action, version = _put_pipeline(target, resolved.pipeline, definition)
     except (ClientError, BotoCoreError) as error:
         raise TargetError(f"target {target.name}: pipeline {resolved.pipeline} can't be stored: {error}") from error
-    return UpsertResult(resolved.pipeline, arn, action, version, tuple(uploaded))
+    return UpsertResult(arn, action, version, tuple(uploaded))
 
 
 def stored_definition(target: Target, name: str) -> str | None:

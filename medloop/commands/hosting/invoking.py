@@ -162,7 +162,7 @@ def write_response(prediction: Prediction, out: Path) -> None:
 
 def _way(name: str, flags: str) -> str:
     deploy = f"medloop endpoints deploy MODEL --name {name}-async --kind async{flags}"
-    return f"deploy an asynchronous one (`{deploy}`) and ask it by `--async`"
+    return f"deploy an asynchronous one (`{deploy}`) and invoke it with `--async`"
 
 
 def _explain(error: ClientError, file: Path, name: str) -> Exception:
@@ -171,8 +171,8 @@ def _explain(error: ClientError, file: Path, name: str) -> Exception:
         return error
     status, text = error.response.get("OriginalStatusCode"), str(error.response.get("OriginalMessage", ""))
     try:
-        said = json.loads(text)
-        text = str(said.get("error") or said.get("detail") or text) if isinstance(said, dict) else text
+        content = json.loads(text)
+        text = str(content.get("error") or content.get("detail") or text) if isinstance(content, dict) else text
     except ValueError:
         pass
     if status == 406:  # --out's name chose the form

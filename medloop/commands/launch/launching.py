@@ -122,16 +122,16 @@ def start(
         raise DataError(f"--data {run_request.data}: has no files; give the folder or prefix of a data set")
     print_missing_card_fields(services, run_request.resolved)
     confirm_changes(services, target, run_request.resolved, yes=yes)
-    put = services.upsert(target, run_request.resolved)
-    print_line(services.err, f"pipeline: {put.arn}", "dim")
+    result = services.upsert(target, run_request.resolved)
+    print_line(services.err, f"pipeline: {result.arn}", "dim")
     parameters = {**run_request.resolved.parameters, "InputData": uri, "DataVersion": version}
     request: StartPipelineExecutionRequestTypeDef = {
         "PipelineName": run_request.resolved.pipeline,
         "PipelineParameters": [{"Name": name, "Value": value} for name, value in sorted(parameters.items())],
         "ClientRequestToken": str(uuid.uuid4()),
     }
-    if put.version is not None:  # Another run's definition may have become the newest meanwhile.
-        request["PipelineVersionId"] = put.version
+    if result.version is not None:  # Another run's definition may have become the newest meanwhile.
+        request["PipelineVersionId"] = result.version
     if selection:
         request["SelectiveExecutionConfig"] = selection
     return target.boto.client("sagemaker").start_pipeline_execution(**request)["PipelineExecutionArn"]
