@@ -23,6 +23,7 @@ import torch
 import yaml
 
 from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.model import ImagePreprocessing
 from medloop.imaging.classify_dataset import LabelledImages, fit_rule
 from medloop.imaging.images import load_images
 from medloop.imaging.networks import build, describe
@@ -63,7 +64,7 @@ def main() -> None:
 def read_settings(overrides: list[str]) -> ClassificationHyperparameters:
     """Read the preset's hyperparameters, and override some."""
     preset: dict[str, Any] = yaml.safe_load(PRESET.read_text(encoding="utf-8"))
-    values = dict(preset["settings"]["train"]["hyperparameters"])
+    values = {"channels": 1} | dict(preset["settings"]["train"]["hyperparameters"])
     values |= {name: yaml.safe_load(text) for name, _, text in (item.partition("=") for item in overrides)}
     return ClassificationHyperparameters.model_validate(values)
 
@@ -96,7 +97,7 @@ def run(
         [shard for name in train for shard in volumes[name].shards],
         torch.cat([volumes[name].labels for name in train]),
     )
-    rule = fit_rule(together, settings)
+    rule = fit_rule(together, ImagePreprocessing(image_size=settings.image_size, channels=1, mean=0, std=1))
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch, redirect_stdout(StringIO()):
         task = ClassificationTask(together, volumes[val], classes, rule, settings, CPU)

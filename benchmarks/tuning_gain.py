@@ -43,7 +43,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32, help="edge of the images, in pixels")
     parser.add_argument("--every", type=int, default=3, help="take every N-th image of the training volumes")
     args = parser.parse_args()
-    base = ClassificationHyperparameters(model_name="resnet18", image_size=args.size, epochs=args.epochs, patience=0)
+    base = ClassificationHyperparameters(
+        model_name="resnet18", image_size=args.size, channels=1, epochs=args.epochs, patience=0
+    )
     volumes, classes = read_parts(args.data, base, args.every), class_names(args.data)
     print("| tuning seed | val, tuned | val, default | test, tuned | test, default | best settings |")
     print("|---|---|---|---|---|---|")

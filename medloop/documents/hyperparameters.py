@@ -146,10 +146,10 @@ class ClassificationHyperparameters(Hyperparameters):
     """2D image classification."""
 
     model_name: Annotated[str, _network_of("classification")] = "densenet121"
-    image_size: int = Field(default=256, ge=16, le=2048)
-    """Edge of the square, in pixels, that images are resized to."""
-    channels: Literal[1, 3] = 1
-    """1 reads images as grey, 3 as RGB."""
+    image_size: Annotated[int, Field(ge=16, le=2048)] | Literal["auto"] = "auto"
+    """Edge of the square, in pixels, that images are resized to; auto: the training images' edge, from 64 to 256."""
+    channels: Literal[1, 3, "auto"] = "auto"
+    """1 reads images as grey, 3 as RGB; auto: 3 if a training image is in colour."""
     class_weights: Literal["none", "balanced"] = "none"
     augment: bool = True
     flips: bool = False
@@ -160,6 +160,8 @@ class ClassificationHyperparameters(Hyperparameters):
     @model_validator(mode="after")
     def _image_size_suits_the_network(self) -> Self:
         network = NETWORKS[self.model_name]
+        if self.image_size == "auto":
+            return self
         if self.image_size % (multiple := network.shape_multiple(self.model_dump())):
             raise ValueError(f"image_size must be a multiple of {multiple} for {network.name}")
         if self.image_size < network.min_edge:

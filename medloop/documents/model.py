@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from medloop.documents.file_names import MODEL_FILE
+from medloop.documents.image_statistics import FULL_RANGE, ImageStatistics
 from medloop.documents.reading import DocumentFile, Record
 
 Triple = tuple[float, float, float]
@@ -28,13 +29,20 @@ class Network(Record):
 
 
 class ImagePreprocessing(Record):
-    """Steps from a 2D image to the network's input: decode, channels, resize, scale to 0..1, standardise."""
+    """Steps from a 2D image to the network's input: decode, channels, scale to 0..1, resize, standardise."""
 
     kind: Literal["image"] = "image"
     image_size: int = Field(ge=1, le=MAX_EDGE)
     channels: Literal[1, 3]
     mean: Finite
     std: Positive
+    images: ImageStatistics | None = None
+    """The training images, with the range that 16-bit values are scaled by; None in models of earlier versions."""
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The 16-bit values that become 0 and 1."""
+        return (self.images and self.images.value_range) or FULL_RANGE
 
 
 class Intensity(Record):
@@ -104,8 +112,8 @@ class ModelRecord(DocumentFile):
     FIX = "give the folder that a training job wrote"
 
     version: int = 4
-    """2 added `tracking`; 3 made `operating_point` one by class; 4 added `percentiles`. Older files are read as
-    they are: theirs is null."""
+    """2 added `tracking`; 3 made `operating_point` one by class; 4 added `percentiles`, and `images` of an
+    image's preprocessing. Older files are read as they are: theirs is null."""
     task: Literal["classification", "segmentation"]
     network: Network
     classes: list[str]

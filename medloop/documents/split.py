@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from medloop.documents.file_names import SPLIT_FILE
+from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.leakage import Leakage
 from medloop.documents.reading import DocumentFile, Record
 
@@ -62,7 +63,8 @@ class SplitRecord(DocumentFile):
     FIX = "run the split step again"
 
     version: int = 2
-    """2 added `warnings`, `test_digest` and patients' `earlier` pseudonyms. Older files are read as they are."""
+    """2 added `warnings`, `test_digest` and patients' `earlier` pseudonyms, and `images`. Older files are read as
+    they are."""
     task: Task
     seed: int
     classes: list[str]
@@ -77,6 +79,8 @@ class SplitRecord(DocumentFile):
     quarantined: list[Quarantined] = Field(default_factory=list)
     test_digest: str = ""
     """SHA-256 over the sorted content digests of the test images: the test set under any names and with any labels."""
+    images: ImageStatistics | None = None
+    """Classification: statistics of the training images."""
     data_digest: str
     """SHA-256 over the sorted (class, content digests) of the cases that were split: no name or key changes it."""
 

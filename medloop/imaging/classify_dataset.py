@@ -14,17 +14,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.model import ImagePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.cache import Cache, file_digest, make_key
 from medloop.imaging.device import empty_batch, to_device
 from medloop.imaging.formats import IMAGE_SUFFIXES, find_suffix, read_image, usual_suffixes
-from medloop.imaging.images import make_rule, moments, prepare
+from medloop.imaging.image_facts import measure_image, summarise
+from medloop.imaging.images import fit_moments, moments, prepare
 from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_threads, no_barrier
 from medloop.imaging.preparation import prepare as prepare_items
 
-PREPARATION = 1
+PREPARATION = 2
 """Version of what `images.prepare` makes of a file; raise it when that changes."""
 SHARD_BYTES = 2**28
 SHARD_IMAGES = 64
@@ -101,12 +102,12 @@ class LabelledImages:
         return LabelledImages(images, self.labels.to(device), self.rows, self.moments)
 
 
-def fit_rule(train: LabelledImages, settings: ClassificationHyperparameters) -> ImagePreprocessing:
-    """The rule that standardises by the mean and standard deviation over all of a training set's pixels."""
+def fit_rule(train: LabelledImages, rule: ImagePreprocessing) -> ImagePreprocessing:
+    """Set a rule's mean and standard deviation to those over all of a training set's pixels."""
     measured = train.moments
     if measured is None:
         measured = torch.stack([moments(train.image(sample)) for sample in range(len(train))])
-    return make_rule(measured, settings.image_size, settings.channels)
+    return fit_moments(rule, measured)
 
 
 def list_images(folder: Path, channel: str, classes: list[str]) -> list[tuple[Path, int]]:
@@ -132,21 +133,36 @@ def list_images(folder: Path, channel: str, classes: list[str]) -> list[tuple[Pa
     return labelled
 
 
+def measure_files(paths: Sequence[Path], num_workers: int = 0) -> ImageStatistics:
+    """Measure the images of a split that was written before split.json contained their statistics.
+
+    Args:
+        paths: At least one.
+        num_workers: Threads; see `count_workers`.
+
+    Raises:
+        DataError: A file is no readable image; the message names it.
+    """
+    return summarise(in_threads(lambda path: measure_image(read_image(path)), paths, num_workers))
+
+
 def load_labelled(
     files: Sequence[tuple[Path, int]],
-    settings: ClassificationHyperparameters,
+    rule: ImagePreprocessing,
     cache: Cache,
     share: Share = ALONE,
     barrier: Callable[[], None] = no_barrier,
+    num_workers: int = 0,
 ) -> LabelledImages:
     """Decode and prepare a split's images, or map them where that was done before.
 
     Args:
         files: At least one, with class indices; the same on all processes.
-        settings: `image_size`, `channels` and `num_workers` are read.
+        rule: Size, channels and range of values; mean and standard deviation aren't applied.
         cache: Keeps the prepared images.
         share: Which part of the work this process does; the others of the host do theirs.
         barrier: Waits for them.
+        num_workers: Threads; see `count_workers`.
 
     Returns:
         The images on the CPU, in the order of their content.
@@ -154,10 +170,10 @@ def load_labelled(
     Raises:
         DataError: A file is no readable image; the message names it.
     """
-    num_workers = count_workers(settings.num_workers, share)
+    num_workers = count_workers(num_workers, share)
     digests = list(in_threads(_digest_or_nothing, [path for path, _ in files], num_workers))
-    groups = _group(digests, 2 * settings.channels * settings.image_size**2)
-    items = [_item(group, files, digests, settings, num_workers) for group in groups]
+    groups = _group(digests, 2 * rule.channels * rule.image_size**2)
+    items = [_item(group, files, digests, rule, num_workers) for group in groups]
     entries = prepare_items(items, cache, num_workers=1, share=share, barrier=barrier, title="images")
     content = torch.cat([entry["digests"] for entry in entries]).numpy()
     labels = torch.tensor([files[k][1] for group in groups for k in group])
@@ -188,12 +204,13 @@ def _item(
     group: Sequence[int],
     files: Sequence[tuple[Path, int]],
     digests: Sequence[str],
-    settings: ClassificationHyperparameters,
+    rule: ImagePreprocessing,
     num_workers: int,
 ) -> Item:
-    size, channels = settings.image_size, settings.channels
+    size, channels = rule.image_size, rule.channels
     group_digests = [digests[k] for k in group]
-    key = make_key("images", PREPARATION, size, channels, group_digests) if all(group_digests) else None
+    parts = ("images", PREPARATION, size, channels, rule.value_range, group_digests)
+    key = make_key(*parts) if all(group_digests) else None
     paths, shape = [files[k][0] for k in group], (len(group), channels, size, size)
     expected = {
         "images": (torch.float16, shape),
@@ -204,15 +221,17 @@ def _item(
     def check(tensors: Mapping[str, Tensor]) -> bool:
         return {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()} == expected
 
-    return Item(key, lambda: _pack(paths, shape, num_workers), check)
+    return Item(key, lambda: _pack(paths, shape, rule, num_workers), check)
 
 
-def _pack(paths: Sequence[Path], shape: tuple[int, ...], num_workers: int) -> dict[str, Tensor]:
+def _pack(
+    paths: Sequence[Path], shape: tuple[int, ...], rule: ImagePreprocessing, num_workers: int
+) -> dict[str, Tensor]:
     images = torch.empty(shape, dtype=torch.float16)
     content, measured = torch.empty(len(paths), 32, dtype=torch.uint8), torch.empty(len(paths), 2, dtype=torch.float64)
 
     def load(index: int) -> None:
-        images[index] = prepare(read_image(paths[index]), shape[-1], shape[1])
+        images[index] = prepare(read_image(paths[index]), rule.image_size, rule.channels, rule.value_range)
         digest = hashlib.sha256(images[index].numpy().tobytes()).digest()
         content[index] = torch.frombuffer(bytearray(digest), dtype=torch.uint8)
         measured[index] = moments(images[index])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from medloop.documents.model import ImagePreprocessing, ModelRecord
 from medloop.errors import DataError
 from medloop.imaging.device import pick_device
+from medloop.imaging.image_facts import measure_image, unlike_training
 from medloop.imaging.images import load_images, prepare, standardise
 from medloop.imaging.model_files import load_weights
 from medloop.imaging.networks import build
@@ -61,11 +63,17 @@ class ImagePredictor:
         Raises:
             DataError: A file is no readable image; the message names it.
         """
-        rule = self._rule
+        rule, unlike = self._rule, Counter[str]()
+
+        def inspect(pixels: NDArray[Any]) -> None:
+            unlike.update(self.warnings(pixels))
+
         chunks = [
-            self._score(load_images(paths[start : start + BATCH_SIZE], rule.image_size, rule.channels))
-            for start in range(0, len(paths), BATCH_SIZE)
+            self._score(load_images(batch, rule.image_size, rule.channels, rule.value_range, inspect=inspect))
+            for batch in (paths[start : start + BATCH_SIZE] for start in range(0, len(paths), BATCH_SIZE))
         ]
+        for message, count in unlike.items():
+            print(f"warning: {count} of {len(paths)} images: {message}", flush=True)
         return np.concatenate(chunks) if chunks else np.empty((0, len(self.record.classes)), dtype=np.float32)
 
     def score_pixels(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
@@ -77,9 +85,15 @@ class ImagePredictor:
         Returns:
             [C] float32; sums to 1.
         """
-        image = prepare(pixels, self._rule.image_size, self._rule.channels)
+        image = prepare(pixels, self._rule.image_size, self._rule.channels, self._rule.value_range)
         scores: NDArray[np.float32] = self._score(image[None])[0]
         return scores
+
+    def warnings(self, pixels: NDArray[Any]) -> list[str]:
+        """Describe how one decoded image differs from the training images."""
+        if pixels.dtype.kind == "f":  # already in 0..1
+            return []
+        return unlike_training(measure_image(pixels), self._rule)
 
     @property
     def _rule(self) -> ImagePreprocessing:

@@ -1,13 +1,13 @@
 """2D images as a network takes them: the same function prepares them for training and for prediction.
 
-An image is decoded, made grey or RGB, scaled to 0..1 and resized once, and stored as float16 (half the memory, and 11
+An image is decoded, scaled to 0..1, made grey or RGB and resized once, and stored as float16 (half the memory, and 11
 significant bits at any brightness). Batches are then augmented and standardised as tensors on the device.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from medloop.documents.image_statistics import FULL_RANGE
 from medloop.documents.model import ImagePreprocessing
 from medloop.imaging.device import to_device
 from medloop.imaging.draws import Draws
@@ -38,20 +39,27 @@ MAX_NOISE = 0.05
 """Standard deviation, of values in 0..1."""
 
 
-def prepare(pixels: NDArray[Any], image_size: int, channels: int) -> Tensor:
+def prepare(
+    pixels: NDArray[Any], image_size: int, channels: int, value_range: tuple[float, float] = FULL_RANGE
+) -> Tensor:
     """Turn pixels into a square tensor.
 
     Args:
-        pixels: [H, W] grey or [H, W, 3] RGB; the range of uint8 or uint16 becomes 0..1, floating-point pixels are
-            in 0..1 already.
+        pixels: [H, W] grey or [H, W, 3] RGB; uint8 is scaled by its own range, floating-point pixels are in 0..1
+            already.
         image_size: Edge of the square in pixels; the image is resized with antialiasing, without its aspect.
         channels: 1 makes grey, 3 makes RGB.
+        value_range: The uint16 values that become 0 and 1; values outside are clipped.
 
     Returns:
         [channels, image_size, image_size], float16 in 0..1.
     """
-    scale = 1.0 if np.issubdtype(pixels.dtype, np.floating) else float(np.iinfo(pixels.dtype).max)
-    image = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32) / np.float32(scale))
+    values, scale = np.ascontiguousarray(pixels, dtype=np.float32), 255.0 if pixels.dtype == np.uint8 else 1.0
+    if pixels.dtype == np.uint16:
+        low, high = value_range
+        # Values are clipped before they are resized: an outlier must not spread.
+        values, scale = values.clip(low, high) - np.float32(low), high - low
+    image = torch.from_numpy(values / np.float32(scale))
     image = image[None] if image.ndim == 2 else image.permute(2, 0, 1)
     if channels == 1 and len(image) == 3:
         image = (image * torch.tensor(LUMA)[:, None, None]).sum(dim=0, keepdim=True)
@@ -61,14 +69,23 @@ def prepare(pixels: NDArray[Any], image_size: int, channels: int) -> Tensor:
     return image[0].clamp(0, 1).half().contiguous()
 
 
-def load_images(paths: Sequence[Path], image_size: int, channels: int, num_workers: int = 0) -> Tensor:
+def load_images(
+    paths: Sequence[Path],
+    image_size: int,
+    channels: int,
+    value_range: tuple[float, float] = FULL_RANGE,
+    num_workers: int = 0,
+    inspect: Callable[[NDArray[Any]], None] | None = None,
+) -> Tensor:
     """Decode and prepare many images.
 
     Args:
         paths: At least one.
         image_size: See `prepare`.
         channels: See `prepare`.
+        value_range: See `prepare`.
         num_workers: Threads; 0 takes one a core.
+        inspect: Called with each image's pixels, in threads.
 
     Returns:
         [N, channels, image_size, image_size], float16 in 0..1, on the CPU.
@@ -76,8 +93,14 @@ def load_images(paths: Sequence[Path], image_size: int, channels: int, num_worke
     Raises:
         DataError: A file is no readable image; the message names it.
     """
-    loaded = in_threads(lambda path: prepare(read_image(path), image_size, channels), paths, num_workers)
-    return torch.stack(list(loaded))
+
+    def load(path: Path) -> Tensor:
+        pixels = read_image(path)
+        if inspect is not None:
+            inspect(pixels)
+        return prepare(pixels, image_size, channels, value_range)
+
+    return torch.stack(list(in_threads(load, paths, num_workers)))
 
 
 def moments(image: Tensor) -> Tensor:
@@ -86,12 +109,12 @@ def moments(image: Tensor) -> Tensor:
     return torch.stack([exact.mean(), exact.square().mean()])
 
 
-def make_rule(measured: Tensor, image_size: int, channels: int) -> ImagePreprocessing:
-    """The rule that standardises by the mean and standard deviation over all pixels, from images' moments [N, 2]."""
+def fit_moments(rule: ImagePreprocessing, measured: Tensor) -> ImagePreprocessing:
+    """Set a rule's mean and standard deviation to those over all pixels, from images' moments [N, 2]."""
     mean, square = (float(values.mean()) for values in measured.unbind(1))
     variance = max(0.0, square - mean**2)
     std = math.sqrt(variance) if variance > 1e-12 else 1.0
-    return ImagePreprocessing(image_size=image_size, channels=1 if channels == 1 else 3, mean=mean, std=std)
+    return rule.model_copy(update={"mean": mean, "std": std})
 
 
 def standardise(images: Tensor, rule: ImagePreprocessing) -> Tensor:

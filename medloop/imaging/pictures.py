@@ -93,9 +93,15 @@ def in_colour(pixels: NDArray[Any]) -> bool:
     return pixels.ndim == 3 and not bool((pixels == pixels[..., :1]).all())
 
 
-def pixel_digest(pixels: NDArray[Any]) -> str:
-    """SHA-256 of what an image shows: a colour image whose channels agree equals the same image in grey."""
-    return array_digest(pixels if pixels.ndim == 2 or in_colour(pixels) else pixels[..., 0])
+def pixel_digest(pixels: NDArray[Any], colour: bool | None = None) -> str:
+    """SHA-256 of what an image shows: a colour image whose channels agree equals the same image in grey.
+
+    Args:
+        pixels: [H, W] or [H, W, 3].
+        colour: The result of `in_colour`, if it is known.
+    """
+    colour = in_colour(pixels) if colour is None else colour
+    return array_digest(pixels if pixels.ndim == 2 or colour else pixels[..., 0])
 
 
 def _read(path: Source, file: BinaryIO, max_pixels: int, form: str) -> NDArray[Any]:

@@ -42,7 +42,14 @@ from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import write_png
 from medloop.imaging.problems import Problem
 from medloop.imaging.split_plan import plan_split
-from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes, check_dataset, require_volume
+from medloop.imaging.validation import (
+    CheckedCase,
+    DatasetReport,
+    case_classes,
+    check_dataset,
+    image_statistics,
+    require_volume,
+)
 
 FIX = "run `medloop data check DIR` to see the names"
 PatientCases = Mapping[str, Sequence[CheckedCase]]
@@ -245,6 +252,7 @@ def _record(
         warnings=[warning.message for warning in report.warnings if warning.path == PATIENTS_FILE],
         quarantined=left_out,
         test_digest=digest_of_images(item.case for item in assigned_cases if item.split == "test"),
+        images=image_statistics(item.case for item in assigned_cases if item.split == "train"),
         data_digest=data_digest(report.cases),
     )
 

@@ -7,19 +7,22 @@ the fix; nothing is raised for a bad file.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.leakage import Leakage, find_leakage, leaking_patients
 from medloop.documents.split import SPLITS, Task
 from medloop.imaging.empty_slices import describe_empty_slices
 from medloop.imaging.files import FileError, Source, Volume, array_digest
 from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume
 from medloop.imaging.grids import compare_grids
+from medloop.imaging.image_facts import ImageFacts, find_differences, measure_image, summarise
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases
 from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
@@ -42,6 +45,7 @@ class CheckedCase:
         label_digest: SHA-256 of the label volume; "" in classification.
         values: Label values that occur in the volume, sorted; () in classification.
         warnings: What the data's owner should know about its files.
+        facts: Channels, depth and size of an image; None in segmentation.
     """
 
     raw: RawCase
@@ -49,6 +53,7 @@ class CheckedCase:
     label_digest: str = ""
     values: tuple[int, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    facts: ImageFacts | None = None
 
     @property
     def path(self) -> str:
@@ -98,6 +103,11 @@ class DatasetReport:
     """Usable cases of each class; in segmentation, those in which the class occurs."""
     warnings: list[Problem] = field(default_factory=list)
     """What doesn't keep the data set from being used."""
+
+    @property
+    def images(self) -> ImageStatistics | None:
+        """Statistics of all usable images; None in segmentation."""
+        return image_statistics(self.cases)
 
     @property
     def num_patients(self) -> int:
@@ -155,6 +165,7 @@ def _make_report(
             report.counts[name] = report.counts.get(name, 0) + 1
     report.problems += [Problem("", message) for message in _dataset_problems(report, labels)]
     report.warnings += [*layout.warnings, *(warning for case in usable for warning in case.warnings)]
+    report.warnings += _image_differences(usable)
     report.warnings += _leakage_warning(report)
     return report
 
@@ -175,6 +186,12 @@ def _leakage_warning(report: DatasetReport) -> list[Problem]:
     return [Problem("", f"leakage {leakage.note}", for_owner=named)]
 
 
+def image_statistics(cases: Iterable[CheckedCase]) -> ImageStatistics | None:
+    """Statistics of the cases' images; None if there are none, as in segmentation."""
+    facts = [case.facts for case in cases if case.facts]
+    return summarise(facts) if facts else None
+
+
 def case_classes(case: CheckedCase, classes: Sequence[str]) -> list[str]:
     """The class of an image, or the names of the labels that occur in a volume."""
     return [classes[value] for value in case.values] if case.values else [case.raw.group]
@@ -182,11 +199,26 @@ def case_classes(case: CheckedCase, classes: Sequence[str]) -> list[str]:
 
 def _check_case(root: Path, case: RawCase, task: Task, labels: Sequence[str] | None) -> CheckedCase:
     if task == "classification":
-        return CheckedCase(case, pixel_digest(read_image(root / case.path)))
+        return _check_image(case, read_image(root / case.path))
     subject = read_subject(root / case.path, labels)
     warnings = tuple(Problem(path.relative_to(root).as_posix(), text) for path, text in subject.warnings)
     digests = array_digest(subject.image.voxels), array_digest(subject.label.voxels)
     return CheckedCase(case, *digests, subject.values, warnings)
+
+
+def _check_image(case: RawCase, pixels: NDArray[Any]) -> CheckedCase:
+    facts = measure_image(pixels)
+    message = "has one value everywhere; check that this is the intended image, or remove it"
+    warnings = (Problem(case.path, message),) if facts.is_constant else ()
+    return CheckedCase(case, pixel_digest(pixels, facts.colour), warnings=warnings, facts=facts)
+
+
+def _image_differences(cases: Sequence[CheckedCase]) -> list[Problem]:
+    groups: dict[str, list[ImageFacts]] = defaultdict(list)
+    for case in cases:
+        if case.facts:
+            groups[case.raw.group].append(case.facts)
+    return [Problem("", message) for message in find_differences(groups)]
 
 
 def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:

@@ -40,6 +40,7 @@ class ImageService:
             "probabilities": dict(zip(classes, scores, strict=True)),
             "predicted": classes[scores.index(max(scores))],
             "operating_point": self.record.operating_point,
+            "warnings": self.predictor.warnings(pixels),
             "model": describe(self.record),
         }
         return InferenceResponse(to_json(content), media_type)

@@ -17,13 +17,14 @@ from medloop.documents.split import SplitRecord
 from medloop.errors import DataError
 from medloop.imaging import networks
 from medloop.imaging.cache import Cache
-from medloop.imaging.classify_dataset import fit_rule, list_images, load_labelled
+from medloop.imaging.classify_dataset import fit_rule, list_images, load_labelled, measure_files
 from medloop.imaging.device import pick_device
 from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
 from medloop.training.classification_task import ClassificationTask, min_training_rows
 from medloop.training.compute import channels_last, seed_everything
+from medloop.training.image_settings import choose_settings, unfitted_rule
 from medloop.training.placement import GpuMemory, place_images
-from medloop.training.pretrained import load_pretrained
+from medloop.training.pretrained import load_pretrained, pretrained_preprocessing
 from medloop.training.provenance import Provenance
 from medloop.training.ranks import Ranks, join_ranks
 from medloop.training.tracking.open import tracking
@@ -51,10 +52,12 @@ def _train(job: TrainingJob, settings: ClassificationHyperparameters, device: to
     folders = {name: channel_folder(job.channel(name), job.channel("split"), name) for name in TRAINING_SPLITS}
     files = {name: list_images(folder, name, split.classes) for name, folder in folders.items()}
     _check_counts(files, split.classes)
+    images = split.images or measure_files([path for path, _ in files["train"]], settings.num_workers)
+    settings = choose_settings(settings, images, pretrained_preprocessing(job))
     network = networks.describe(settings, len(split.classes))
     model = networks.build(network)
     pretrained = load_pretrained(job, model, network, split.classes)
-    task, rule = _make_task(settings, files, split, device, ranks)
+    task, rule = _make_task(settings, unfitted_rule(settings, images), files, split, device, ranks)
     task.min_rows = min_training_rows(model)
     origin = Provenance(network, split.classes, split, pretrained, settings)
     with tracking(origin.run_info(), job.output_dir) as run:
@@ -72,6 +75,7 @@ def _train(job: TrainingJob, settings: ClassificationHyperparameters, device: to
 
 def _make_task(
     settings: ClassificationHyperparameters,
+    rule: ImagePreprocessing,
     files: Mapping[Literal["train", "val"], list[tuple[Path, int]]],
     split: SplitRecord,
     device: torch.device,
@@ -79,9 +83,10 @@ def _make_task(
 ) -> tuple[ClassificationTask, ImagePreprocessing]:
     cache = Cache.open(os.environ)
     train, val = (
-        load_labelled(files[name], settings, cache, ranks.local_share, ranks.barrier) for name in TRAINING_SPLITS
+        load_labelled(files[name], rule, cache, ranks.local_share, ranks.barrier, settings.num_workers)
+        for name in TRAINING_SPLITS
     )
-    rule = fit_rule(train, settings)
+    rule = fit_rule(train, rule)
     train, val = place_images((train, val), GpuMemory(settings.data_device, device))
     last = channels_last(settings, traits(settings.model_name))
     task = ClassificationTask(train, val, split.classes, rule, settings, device, last, ranks)

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from medloop.container.training import TrainingJob
-from medloop.documents.model import ModelRecord, Network
+from medloop.documents.model import ImagePreprocessing, ModelRecord, Network
 from medloop.documents.networks import NETWORKS
 from medloop.errors import DataError
 from medloop.imaging.model_files import put_weights, read_weights, unpack_model
@@ -47,6 +47,19 @@ def load_pretrained(job: TrainingJob, model: nn.Module, network: Network, classe
     head = "" if same else f"; new head, for {', '.join(classes)} instead of {', '.join(record.classes)}"
     print(f"fine-tuning from channel {CHANNEL}: {network.name}{head}", flush=True)
     return record
+
+
+def pretrained_preprocessing(job: TrainingJob) -> ImagePreprocessing | None:
+    """Return the preprocessing of images that the weights of channel `weights` were trained with, if the job has it.
+
+    Raises:
+        DataError: The channel contains no model.
+    """
+    if CHANNEL not in job.channels:
+        return None
+    with tempfile.TemporaryDirectory(prefix="medloop-weights-") as scratch:
+        preprocessing = ModelRecord.read(unpack_model(job.channel(CHANNEL), Path(scratch))).preprocessing
+    return preprocessing if isinstance(preprocessing, ImagePreprocessing) else None
 
 
 def _require_same_architecture(trained: Network, requested: Network) -> None:

@@ -36,7 +36,7 @@ def stage(world: World, ml: Path, *, archive: bool) -> None:
     from medloop.imaging import networks
     from medloop.training.weights import write_model
 
-    small = {"init_filters": 8} if world.task == "segmentation" else {"image_size": 32}
+    small = {"init_filters": 8} if world.task == "segmentation" else {"image_size": 32, "channels": 1}
     kind = SegmentationHyperparameters if world.task == "segmentation" else ClassificationHyperparameters
     settings = kind.model_validate({"model_name": world.model.record.network.name, **small})
     network = networks.describe(settings, len(world.model.record.classes))

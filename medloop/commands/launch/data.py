@@ -77,6 +77,7 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
             {"name": name, "num_cases": num_cases, "num_patients": num_patients}
             for name, num_cases, num_patients in _class_rows(report)
         ],
+        "images": report.images,
         "problems": _lines(folder, report.problems),
         "warnings": _lines(folder, report.warnings),
     }
@@ -105,5 +106,7 @@ def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
         heading = "patients" if report.identified else "cases as patients"
         print_table(out, ("class", "cases", heading), _class_rows(report))
     print_line(out, f"leakage: {report.leakage.note}")
+    if (images := report.images) is not None:
+        print_line(out, images.text)
     num = len(report.problems)
     print_line(out, "no problems" if num == 0 else f"{num} problem{'' if num == 1 else 's'}")

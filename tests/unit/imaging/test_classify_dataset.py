@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.model import ImagePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.cache import Cache
 from medloop.imaging.classify_dataset import LabelledImages, fit_rule, list_images, load_labelled
@@ -15,14 +15,14 @@ from medloop.imaging.images import load_images
 from tests.unit.imaging.datasets import write_classes, write_image
 
 CLASSES = ["cyst", "normal"]
-SETTINGS = ClassificationHyperparameters(image_size=32)
+RULE = ImagePreprocessing(image_size=32, channels=1, mean=0, std=1)
 CPU = torch.device("cpu")
 
 
 def load(root: Path, cache: Path | None) -> LabelledImages:
     """The images of a folder."""
     place = Cache(None, 0) if cache is None else Cache.open({"MEDLOOP_CACHE_DIR": str(cache)})
-    return load_labelled(list_images(root, "train", CLASSES), SETTINGS, place)
+    return load_labelled(list_images(root, "train", CLASSES), RULE, place)
 
 
 def whole(images: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +65,7 @@ def test_a_second_run_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     again = load(root, tmp_path / "cache")
     assert opened == []
     assert_same(images, again)
-    assert fit_rule(again, SETTINGS) == fit_rule(images, SETTINGS)
+    assert fit_rule(again, RULE) == fit_rule(images, RULE)
 
 
 def test_a_new_image_rewrites_one_shard(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_rule_is_that_of_all_pixels(tmp_path: Path) -> None:
     """Measured once with the images, it is what measuring them all at once gives."""
     images = load(write_classes(tmp_path / "a"), None)
     pixels, labels = whole(images)
-    assert fit_rule(images, SETTINGS) == fit_rule(LabelledImages(pixels, labels), SETTINGS)
+    assert fit_rule(images, RULE) == fit_rule(LabelledImages(pixels, labels), RULE)
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:

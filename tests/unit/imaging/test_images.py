@@ -12,7 +12,7 @@ import torch
 from medloop.documents.model import ImagePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.draws import Draws
-from medloop.imaging.images import ImageAugmentation, load_images, make_rule, moments, prepare, standardise
+from medloop.imaging.images import ImageAugmentation, fit_moments, load_images, moments, prepare, standardise
 from medloop.imaging.pictures import write_png
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -32,6 +32,33 @@ def test_the_types_own_range_becomes_0_to_1() -> None:
     assert float(eight.min()) == 0
     assert float(eight.max()) == 1
     assert torch.equal(eight, sixteen)
+
+
+def test_16_bits_are_scaled_by_the_datas_range() -> None:
+    """The same picture in 8 bits, in 12 of 16 bits and with an offset gives the same tensor, also in colour."""
+    fine = GREY.astype(np.uint16) * 16
+    offset = (fine + 32_768).astype(np.uint16)
+    for channels in (1, 3):
+        eight = prepare(GREY, 16, channels)
+        assert torch.equal(prepare(fine, 16, channels, (0, 255 * 16)), eight)
+        assert torch.equal(prepare(offset, 16, channels, (32_768, 32_768 + 255 * 16)), eight)
+    colour = np.dstack([fine, fine // 2, fine])
+    eight_bits = np.dstack([GREY, GREY // 2, GREY]).astype(np.float64)
+    eight_bits[..., 1] = colour[..., 1] / 16
+    torch.testing.assert_close(prepare(colour, 16, 3, (0, 4080)), prepare(eight_bits / 255, 16, 3))
+
+
+def test_the_range_of_16_bits_leaves_8_bits_alone() -> None:
+    """A data set may contain both."""
+    assert torch.equal(prepare(GREY, 16, 1, (0, 1023)), prepare(GREY, 16, 1))
+
+
+def test_an_outlier_is_clipped_before_it_spreads() -> None:
+    """A dead pixel of 65535 in an image of 12 bits is as bright as the range's end, and so are its neighbours."""
+    image = np.full((32, 32), 1000, np.uint16)
+    image[7, 7] = 65_535
+    clipped = image.clip(0, 4095).astype(np.uint16)
+    assert torch.equal(prepare(image, 16, 1, (0, 4095)), prepare(clipped, 16, 1, (0, 4095)))
 
 
 def test_grey_and_colour_become_each_other() -> None:
@@ -64,7 +91,8 @@ def test_standardising_gives_mean_0_and_std_1(tmp_path: Path) -> None:
 
 def fit(images: torch.Tensor, image_size: int, channels: int) -> ImagePreprocessing:
     """The rule of a training set."""
-    return make_rule(torch.stack([moments(image) for image in images]), image_size, channels)
+    rule = ImagePreprocessing(image_size=image_size, channels=channels, mean=0, std=1)  # type: ignore[arg-type]
+    return fit_moments(rule, torch.stack([moments(image) for image in images]))
 
 
 def test_a_constant_training_set_is_not_divided_by_zero() -> None:

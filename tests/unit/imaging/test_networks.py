@@ -21,7 +21,8 @@ CLASSIFIERS, SEGMENTERS = network_names("classification"), network_names("segmen
 def settings_of(name: str, **more: object) -> AnyHyperparameters:
     """Default hyperparameters of the task that the network belongs to."""
     model = ClassificationHyperparameters if name in CLASSIFIERS else SegmentationHyperparameters
-    return model.model_validate({"model_name": name, **more})
+    of_the_data = {"image_size": 256, "channels": 1} if name in CLASSIFIERS else {}
+    return model.model_validate({"model_name": name, **of_the_data, **more})
 
 
 def num_weights(network: torch.nn.Module) -> int:

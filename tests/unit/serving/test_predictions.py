@@ -12,18 +12,21 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 
 from medloop.documents.hyperparameters import ClassificationHyperparameters
+from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.model import ImagePreprocessing, Intensity
 from medloop.imaging.classify_dataset import LabelledImages
 from medloop.imaging.images import load_images
 from medloop.imaging.segment_dataset import Subjects, load_training
 from medloop.serving.volume_service import MAX_ATTRIBUTES
 from medloop.training.classification_task import ClassificationTask
+from tests.unit.imaging.test_pictures import png as deep_png
 from tests.unit.imaging.test_segment_predictor import PREPROCESSING, Threshold, write_ball
 from tests.unit.serving.worlds import (
+    RULE,
     Brightness,
     ball,
     client,
@@ -103,6 +106,54 @@ class TestImages:
             assert client(service).post("/invocations", content=content).status_code == 200
             assert network.seen.dtype == trained.dtype
             assert network.seen.numpy().tobytes() == trained.numpy().tobytes()
+
+    def test_16_bits_are_scaled_as_in_training(self) -> None:
+        """The model's range applies to files and arrays; values outside are clipped, with a warning."""
+        images = ImageStatistics(num_grey=9, num_colour=0, num_8_bits=0, num_16_bits=9, edge=16, value_range=(0, 4095))
+        service = image_service(rule=RULE.model_copy(update={"images": images}))
+        network = service.predictor.network
+        assert isinstance(network, Brightness)
+        pixels = np.random.default_rng(0).integers(0, 4096, (16, 16), dtype=np.uint16)
+        for content in (png(pixels), npy(pixels)):
+            response = client(service).post("/invocations", content=content).json()
+            expected = (torch.from_numpy(pixels / 4095).half().float() - RULE.mean) / RULE.std
+            torch.testing.assert_close(network.seen[0, 0], expected.float(), atol=1e-3, rtol=0)
+            assert response["warnings"] == []
+        response = client(service).post("/invocations", content=png(pixels * 2)).json()
+        assert float(network.seen.max()) == pytest.approx((1 - RULE.mean) / RULE.std)
+        assert response["warnings"] == ["the image has values outside of the training range 0..4095; clipped"]
+
+    def test_an_older_model_scales_16_bits_as_before(self) -> None:
+        """Without statistics of its training images, by 0..65535, and nothing is said."""
+        service = image_service()
+        network = service.predictor.network
+        assert isinstance(network, Brightness)
+        response = client(service).post("/invocations", content=png(np.full((16, 16), 65_535, np.uint16))).json()
+        assert float(network.seen.min()) == pytest.approx((1 - RULE.mean) / RULE.std)
+        assert response["warnings"] == []
+
+    @pytest.mark.parametrize("form", ["PNG", "MPO"])
+    def test_odd_files_are_read_as_in_training(self, form: str) -> None:
+        """A phone's photograph, and a PNG with text of two million characters."""
+        options: dict[str, Any] = {"append_images": [Image.new("RGB", (8, 8))], "save_all": True}
+        if form == "PNG":
+            options = {"pnginfo": PngImagePlugin.PngInfo()}
+            options["pnginfo"].add_text("Comment", "x" * 2_000_000, zip=True)
+        content = png(np.full((20, 30, 3), 255, np.uint8), form, **options)
+        response = client(image_service()).post("/invocations", content=content)
+        assert response.status_code == 200, response.text
+        assert response.json()["predicted"] == "bright"
+
+    def test_16_bits_of_colour(self) -> None:
+        """Colour of 12 bits in 16 gives what the same picture gives in 8."""
+        images = ImageStatistics(num_grey=0, num_colour=9, num_8_bits=9, num_16_bits=9, edge=16, value_range=(0, 4080))
+        service = image_service(rule=RULE.model_copy(update={"images": images, "channels": 3}))
+        pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        deep, plain = (
+            client(service).post("/invocations", content=content).json()
+            for content in (deep_png(pixels.astype(np.uint16) * 16), png(pixels))
+        )
+        assert deep["probabilities"] == plain["probabilities"]
 
     def test_arrays_in_unit_range(self) -> None:
         """Floating-point pixels are in 0..1 already: within float16 of the same image in whole numbers."""

@@ -30,7 +30,7 @@ from medloop.training.compute import seed_everything
 
 MakeJob = Callable[..., TrainingJob]
 TINY = ClassificationHyperparameters(
-    model_name="resnet18", image_size=32, epochs=4, batch_size=8, learning_rate=1e-3, num_workers=1
+    model_name="resnet18", image_size=32, channels=1, epochs=4, batch_size=8, learning_rate=1e-3, num_workers=1
 )
 CPU = torch.device("cpu")
 
