@@ -77,7 +77,7 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
             {"name": name, "num_cases": num_cases, "num_patients": num_patients}
             for name, num_cases, num_patients in _class_rows(report)
         ],
-        "images": report.images,
+        "images": report.images.model_dump() if report.images else None,
         "problems": _lines(folder, report.problems),
         "warnings": _lines(folder, report.warnings),
     }
