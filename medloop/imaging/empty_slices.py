@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from medloop.imaging.files import Volume
 
 SAMPLED = 16
-"""Every so many voxels of each slice are compared first, so that sound volumes cost next to nothing."""
+"""Voxels of each edge of a slice that are compared first, so that sound volumes cost next to nothing."""
 AXES = "xyz"
 NEARLY = 0.99
 """Part of the largest voxel edge from which an edge is as large: of such axes the last is that of the slices."""
@@ -34,7 +34,8 @@ def describe_empty_slices(volume: Volume) -> str:
 
 
 def _lost_slices(slices: NDArray[np.generic]) -> list[int]:
-    empty = (slices[:, ::SAMPLED, ::SAMPLED] == slices[:, :1, :1]).all(axis=(1, 2))
+    rows, columns = (max(1, edge // SAMPLED) for edge in slices.shape[1:])
+    empty = (slices[:, ::rows, ::columns] == slices[:, :1, :1]).all(axis=(1, 2))
     filled = np.flatnonzero(~empty)
     if filled.size in (0, len(slices)):
         return []

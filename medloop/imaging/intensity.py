@@ -24,7 +24,9 @@ VOXELS_PER_CASE = 10_000
 """Foreground voxels drawn from each volume, so that a large structure in one patient doesn't rule the statistics."""
 SMALLEST_STD = 1e-8
 """A constant volume has no contrast to scale: it becomes zeros."""
-SAMPLE = 4_000_037
+SMALLEST_CONTRAST = 1e-6
+"""Standard deviation by mean, below which the body of a volume is constant in float32."""
+SAMPLE = 1_000_003
 """Most voxels from which percentiles are taken, at equal distances: a prime, so that they are on no common plane."""
 FILL_DISTANCE = 2.0
 """A fill value (-2000 around the field of view) is further from the other voxels than this many times their range.
@@ -58,7 +60,8 @@ def scale(voxels: NDArray[Any], rule: Intensity) -> NDArray[np.float32]:
         np.clip(values, rule.low, rule.high, out=values)
         mean, std = rule.mean, rule.std
     values -= np.float32(mean)
-    values /= np.float32(max(std, SMALLEST_STD))
+    # Maps in SI units, such as diffusion in m2/s, have deviations below any fixed bound.
+    values /= np.float32(max(std, np.finfo(np.float32).tiny if rule.percentiles else SMALLEST_STD))
     if rule.percentiles:
         _compress(values)
     return values
@@ -69,23 +72,27 @@ def _moments(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def _body_moments(values: NDArray[np.float32], percentiles: tuple[float, float]) -> tuple[float, float]:
-    """Mean and standard deviation of the voxels that are no fill value, clipped to their percentiles."""
+    """Mean and standard deviation of the voxels without fill value, clipped to their percentiles.
+
+    Fill values keep their place far from the others: a saturated vessel on a dark background looks the same.
+    """
     number = min(values.size, SAMPLE)
-    body = values.ravel()[np.arange(number) * values.size // number]
-    body = _without_fill(body, percentiles)
-    body = -_without_fill(-body, (100 - percentiles[1], 100 - percentiles[0]))
+    sample = values.ravel()[np.arange(number) * values.size // number]
+    low, high = percentiles
+    body = _without_fill(sample, high)
+    body = -_without_fill(-body, 100 - low)
     mean, std = _moments(np.clip(body, *np.percentile(body, percentiles)))
-    # Nearly all voxels have one value, and the contrast is in the few others: vessels, a sparse phantom.
-    return (mean, std) if std > SMALLEST_STD else _moments(values)
+    # Nearly all voxels may have one value, and the contrast is in the few others: vessels, a sparse phantom.
+    return (mean, std) if std > SMALLEST_CONTRAST * abs(mean) else _moments(values)
 
 
-def _without_fill(values: NDArray[np.float32], percentiles: tuple[float, float]) -> NDArray[np.float32]:
-    """The values without their highest, if that is a fill value."""
+def _without_fill(values: NDArray[np.float32], percentile: float) -> NDArray[np.float32]:
+    """The values without their highest, if that is a fill value: frequent, and far from all others."""
     highest = values.max()
-    if highest > np.percentile(values, percentiles[1]):
+    if highest > np.percentile(values, percentile):
         return values
     rest = values[values < highest]
-    low, high = np.percentile(rest, percentiles) if rest.size else (highest, highest)
+    low, high = np.percentile(rest, (100 - percentile, percentile)) if rest.size else (highest, highest)
     return rest if highest - high > FILL_DISTANCE * (high - low) > 0 else values
 
 

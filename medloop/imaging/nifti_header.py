@@ -77,7 +77,8 @@ def parse_header(path: Source, start: bytes) -> Any:
     kind = _HEADERS[orders[order]]
     length = kind.template_dtype.itemsize
     if len(start) < length:
-        raise FileError(path, DAMAGED)
+        reason = f"is truncated or damaged: it ends inside its header (sizeof_hdr {length}); copy it again or remove it"
+        raise FileError(path, reason)
     try:
         return kind(start[:length], endianness=order, check=False)
     except HeaderDataError:
@@ -254,7 +255,7 @@ def _qform(header: Any) -> Affine:
     squares = float((quaternion**2).sum())
     offset = [float(header[name]) for name in ("qoffset_x", "qoffset_y", "qoffset_z")]
     if not np.isfinite([squares, *offset]).all():
-        raise _UnusableError(f"the qform (quatern_b, c, d; qoffset_x, y, z) has NaN or infinity; {RESAVE}")
+        raise _UnusableError(f"the qform (quatern_b, c, d, qoffset_x, y, z) has NaN or infinity; {RESAVE}")
     if squares > 1 + QUATERNION_EXCESS:
         raise _UnusableError(
             f"the squares of quatern_b, quatern_c and quatern_d (qform) add up to {squares:.4g}, above 1; {RESAVE}"
