@@ -15,7 +15,7 @@ BASE_AFFINE = np.array([[-1.5, 0, 0, 4.5], [0, 2, 0, -5], [0, 0, 4, -8], [0, 0, 
 
 
 def make_header(*, sform: bool = True, qform: bool = True, version: int = 1, order: str = "<", **fields: Any) -> Any:
-    """A single file's header of VOXELS on AFFINE; `fields` are set last, whatever they mean."""
+    """A single file's header of VOXELS on AFFINE; `fields` are set last, right or wrong."""
     header = (nib.Nifti1Header if version == 1 else nib.Nifti2Header)(endianness=order)
     header.set_data_dtype(np.int16)
     header.set_data_shape(VOXELS.shape)

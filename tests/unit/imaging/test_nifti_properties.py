@@ -136,7 +136,7 @@ def test_bytes_of_a_header(base: dict[str, Any], edits: list[tuple[int, int]]) -
 @PATIENCE
 @given(BASES, st.integers(-10, 600), st.integers(0, 3))
 def test_offsets(base: dict[str, Any], offset: int, tail: int) -> None:
-    """Whatever vox_offset is, the voxels are the file's, or it is refused: header and padding are never voxels."""
+    """For any vox_offset the voxels are the file's, or it is refused: header and padding are never voxels."""
     header = make_header(**base, vox_offset=offset)
     size = len(header.binaryblock)
     try:
