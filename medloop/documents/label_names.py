@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+
+from medloop.documents.names import normalise
 
 MAX_CLASSES = 256
 """Labels are uint8."""
@@ -21,7 +22,7 @@ def require_distinct(names: list[str]) -> list[str]:
         raise ValueError("must name the background and at least one structure")
     seen: dict[str, int] = {}
     for value, name in enumerate(names):
-        key = " ".join(unicodedata.normalize("NFC", name).split())
+        key = normalise(name)
         if not key:
             raise ValueError(f"label value {value} has an empty name; name it")
         if key in seen:

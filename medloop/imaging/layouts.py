@@ -2,7 +2,8 @@
 
 Classification: `<class>/<image>`. Segmentation: `<subject>/img` and `label`, each with the suffix of its format
 (`medloop.imaging.formats`). Either may be stored below `train`, `val` (or `valid`) and `test`, and is then split
-already. `patients.csv` in the root names the patients. Hidden files are not seen. Links are followed, at these depths
+already; the names of these folders may be written otherwise (`Training`, `VALID`). `patients.csv` in the root names the
+patients. Hidden files, and those that operating systems add, are not seen. Links are followed, at these depths
 only; nothing is ever written through them.
 """
 
@@ -14,18 +15,25 @@ from pathlib import Path
 
 from medloop.documents.split import Split, Task
 from medloop.errors import DataError
+from medloop.imaging.foreign_layouts import boxes, is_subject, mistaken_classes, recognise, table_of_images
 from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix, usual_suffixes
+from medloop.imaging.listing import DOCUMENTS, DataFolder, names_not_in_utf8
+from medloop.imaging.listing import IMAGE as IMAGE
+from medloop.imaging.listing import LABEL as LABEL
 from medloop.imaging.patients import PATIENTS_FILE, PatientTable, read_patients
 from medloop.imaging.problems import Problem
 
-SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
-IMAGE, LABEL = "img", "label"
-SAFE_NAMES = frozenset(
-    [*SPLIT_FOLDERS, PATIENTS_FILE, *(stem + suffix for stem in (IMAGE, LABEL) for suffix in VOLUME_SUFFIXES)]
-)
+SPLIT_FOLDERS: dict[str, Split] = {
+    **{"train": "train", "training": "train"},
+    **{"val": "val", "valid": "val", "validation": "val", "validate": "val"},
+    **{"test": "test", "testing": "test"},
+}
+"""Split by the name of its folder, in lower case."""
+NOT_UTF8 = "its name is not in UTF-8, and keys in S3 must be; rename it (convmv -r -f latin1 -t utf8 --notest FOLDER)"
+_SPELLINGS = (form(name) for name in SPLIT_FOLDERS for form in (str.lower, str.title, str.upper))
+_SUBJECT_FILES = (stem + suffix for stem in (IMAGE, LABEL) for suffix in VOLUME_SUFFIXES)
+SAFE_NAMES = frozenset([*_SPELLINGS, *_SUBJECT_FILES, PATIENTS_FILE])
 """Parts of paths that never name a patient."""
-_IGNORED = ("thumbs.db", "desktop.ini")
-_DOCUMENTS = (".md", ".txt", ".csv", ".json", ".pdf", ".html", ".yaml", ".yml")
 LAYOUTS: dict[Task, str] = {
     "classification": f"<class>/<image>{usual_suffixes('classification')}",
     "segmentation": " and ".join(f"<subject>/{stem}{usual_suffixes('segmentation')}" for stem in (IMAGE, LABEL)),
@@ -65,6 +73,8 @@ class Layout:
     """True if patients.csv is there."""
     warnings: list[Problem] = field(default_factory=list)
     """What the data set's owner should know, and what doesn't keep the data from being used."""
+    is_foreign: bool = False
+    """True if the folders have another layout, which is the only problem then."""
 
 
 def find_cases(root: Path, task: Task) -> Layout:
@@ -76,57 +86,83 @@ def find_cases(root: Path, task: Task) -> Layout:
     if not root.is_dir():
         raise DataError(f"{root}: is no folder; give the data set's folder")
     layout = Layout(task, False, [], [], False)
-    presplit = _is_presplit(root, layout)
-    tops = [folder for folder in _folders(root) if folder.name in SPLIT_FOLDERS] if presplit else [root]
-    layout.presplit = presplit
-    for top in tops:
-        prefix = f"{top.name}/" if presplit else ""
-        split = SPLIT_FOLDERS[top.name] if presplit else None
+    top = DataFolder(root)
+    splits = _split_folders(top, layout)
+    layout.presplit = bool(splits)
+    tops = splits or [top]
+    for folder in tops:
         finder = _classified if task == "classification" else _segmented
-        layout.cases += finder(top, prefix, split, layout.problems)
-    _name_patients(root, layout)
+        layout.cases += finder(folder, split_of_folder(folder.name) if splits else None, layout.problems)
+    if foreign := _foreign_layout(tops, layout):
+        layout.cases, layout.problems, layout.is_foreign = [], [foreign], True
+    else:
+        _name_patients(root, layout)
+    layout.problems += [Problem(path, NOT_UTF8) for path in names_not_in_utf8(root)]
     return layout
 
 
-def _is_presplit(root: Path, layout: Layout) -> bool:
-    names = [folder.name for folder in _folders(root)]
-    splits = [name for name in names if name in SPLIT_FOLDERS]
-    if "train" not in splits:
-        return False
-    for name in names:
-        if name not in SPLIT_FOLDERS:
-            layout.problems.append(Problem(name, "is next to the folder train; move it into train, val or test", name))
-    if {"val", "valid"} <= set(splits):
-        layout.problems.append(Problem("valid", "folders val and valid are both there; keep one"))
-    return True
+def split_of_folder(name: str) -> Split | None:
+    """The split that a folder's name stands for, in upper or lower case."""
+    return SPLIT_FOLDERS.get(name.lower())
 
 
-def _classified(top: Path, prefix: str, split: Split | None, problems: list[Problem]) -> Iterator[RawCase]:
-    for path in _files(top):
-        if find_suffix(path.name, IMAGE_SUFFIXES):
-            problems.append(_stray(prefix + path.name, "is outside a class folder; move it into one"))
-    for folder in _folders(top):
-        empty = True
-        for path in _entries(folder):
-            name = f"{prefix}{folder.name}/{path.name}"
-            empty = False
-            if path.is_dir():
-                problems.append(_stray(name, "is a folder inside a class folder; move its images up one level"))
-            elif find_suffix(path.name, IMAGE_SUFFIXES):
-                yield RawCase(name, folder.name, split)
-            elif path.name.lower() not in _IGNORED and path.suffix.lower() not in _DOCUMENTS:
-                problems.append(_stray(name, f"is no {usual_suffixes('classification')} file; convert or remove it"))
-        if empty and not split:
-            problems.append(_stray(prefix + folder.name, "class folder is empty; add images or remove it"))
+def _split_folders(root: DataFolder, layout: Layout) -> list[DataFolder]:
+    """The folders of a data set that is already split: one is for training."""
+    by_split: dict[Split, list[DataFolder]] = {}
+    for folder in root.folders:
+        if split := split_of_folder(folder.name):
+            by_split.setdefault(split, []).append(folder)
+    if "train" not in by_split:
+        return []
+    train = by_split["train"][0].name
+    for folder in root.folders:
+        if not split_of_folder(folder.name):
+            message = f"is next to the folder {train}; move it into train, val or test"
+            layout.problems.append(Problem(folder.name, message, folder.name))
+    for first, *others in by_split.values():
+        if others:
+            message = f"folders {first.name} and {others[0].name} are both there; keep one"
+            layout.problems.append(Problem(others[0].name, message))
+    return [folder for folder in root.folders if split_of_folder(folder.name)]
 
 
-def _segmented(top: Path, prefix: str, split: Split | None, problems: list[Problem]) -> Iterator[RawCase]:
-    for path in _files(top):
-        if suffix := find_suffix(path.name, VOLUME_SUFFIXES):
-            message = f"is outside a subject's folder; move it to <subject>/{IMAGE}{suffix}"
-            problems.append(_stray(prefix + path.name, message))
-    for folder in _folders(top):
-        yield RawCase(prefix + folder.name, "", split)
+def _foreign_layout(tops: list[DataFolder], layout: Layout) -> Problem | None:
+    """The problem of a data set in which no case is where it should be, or whose classes are no classes."""
+    if layout.task == "segmentation":
+        standard = any(is_subject(folder) for top in tops for folder in top.folders)
+        return None if standard else recognise(tops[0], layout.task)
+    if not layout.cases:
+        return recognise(tops[0], layout.task)
+    if len({case.group for case in layout.cases}) > 2:
+        return None
+    advice = mistaken_classes(tops[0]) or boxes(tops[0]) or table_of_images(tops[0])
+    return advice.problem() if advice else None
+
+
+def _classified(top: DataFolder, split: Split | None, problems: list[Problem]) -> Iterator[RawCase]:
+    for name in top.files_with(IMAGE_SUFFIXES):
+        problems.append(_stray(top.below(name), "is outside a class folder; move it into one"))
+    for folder in top.folders:
+        for inner in folder.folders:
+            message = "is a folder inside a class folder; move it out, or its images into the class under own names"
+            problems.append(_stray(inner.relative, message))
+        for name in folder.files:
+            if find_suffix(name, IMAGE_SUFFIXES):
+                yield RawCase(folder.below(name), folder.name, split)
+            elif not name.lower().endswith(DOCUMENTS):
+                message = f"is no {usual_suffixes('classification')} file; convert or remove it"
+                problems.append(_stray(folder.below(name), message))
+        if not (folder.files or folder.folders or split):
+            problems.append(_stray(folder.relative, "class folder is empty; add images or remove it"))
+
+
+def _segmented(top: DataFolder, split: Split | None, problems: list[Problem]) -> Iterator[RawCase]:
+    for name in top.files:
+        if suffix := find_suffix(name, VOLUME_SUFFIXES):
+            message = f"is outside a subject's folder; move an image to <subject>/{IMAGE}{suffix}, a label to {LABEL}"
+            problems.append(_stray(top.below(name), message))
+    for folder in top.folders:
+        yield RawCase(folder.relative, "", split)
 
 
 def _stray(path: str, message: str) -> Problem:
@@ -159,18 +195,3 @@ def _all_paths(layout: Layout) -> Iterator[str]:
         yield from ("/".join(parts[:length]) for length in range(1, len(parts) + 1))
         if layout.task == "segmentation":
             yield from (f"{path}/{stem}{end}" for stem in (IMAGE, LABEL) for end in VOLUME_SUFFIXES)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder}: can't be listed ({error.strerror}); check its permissions") from None
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if path.is_dir()]
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if not path.is_dir()]

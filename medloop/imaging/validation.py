@@ -163,7 +163,8 @@ def _make_report(
     for case in usable:
         for name in case_classes(case, classes):
             report.counts[name] = report.counts.get(name, 0) + 1
-    report.problems += [Problem("", message) for message in _dataset_problems(report, labels)]
+    if usable or not layout.is_foreign:
+        report.problems += [Problem("", message) for message in _dataset_problems(report, labels)]
     report.warnings += [*layout.warnings, *(warning for case in usable for warning in case.warnings)]
     report.warnings += _image_differences(usable)
     report.warnings += _leakage_warning(report)

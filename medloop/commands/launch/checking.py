@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from medloop.commands.options import Services
 from medloop.commands.output import print_error, print_line
 from medloop.commands.samples import progress_bar
+from medloop.documents.names import printable
 
 if TYPE_CHECKING:
     from medloop.documents.split_rule import SplitRule
@@ -57,4 +58,4 @@ def print_warnings(services: Services, folder: Path, warnings: Iterable[Problem]
 
 def problem_line(folder: Path, problem: Problem) -> str:
     """Return a problem as one line; a problem of the whole data set names its folder."""
-    return problem.line if problem.path else f"{folder}: {problem.owner_reason}"
+    return problem.line if problem.path else printable(f"{folder}: {problem.owner_reason(str(folder))}")

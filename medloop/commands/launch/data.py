@@ -13,6 +13,7 @@ from medloop.commands.launch.checking import check as check_folder
 from medloop.commands.launch.checking import print_problems, print_warnings, problem_line
 from medloop.commands.options import JsonOption, TaskChoice, services
 from medloop.commands.output import print_json, print_line, print_table
+from medloop.documents.names import printable
 from medloop.errors import SettingError
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
     print_line(out, f"{folder}: {report.task}, {len(report.cases)} usable cases, {known}{split}")
     if report.classes:
         heading = "patients" if report.identified else "cases as patients"
-        print_table(out, ("class", "cases", heading), _class_rows(report))
+        print_table(
+            out, ("class", "cases", heading), [(printable(name), *counts) for name, *counts in _class_rows(report)]
+        )
     print_line(out, f"leakage: {report.leakage.note}")
     if (images := report.images) is not None:
         print_line(out, images.text)

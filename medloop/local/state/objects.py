@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from medloop.documents.names import printable
 from medloop.errors import DataError, UserError
 from medloop.local.errors import ServiceError
 from medloop.local.state.etag_index import EtagIndex
@@ -238,7 +239,21 @@ def _entries(base: Path, prefix: str, stem: str) -> list[tuple[str, os.DirEntry[
     """A folder's entries with their keys; a folder's key sorts as the keys below it."""
     with os.scandir(base) as entries:
         found = [(f"{prefix}{entry.name}", entry) for entry in entries if entry.name.startswith(stem)]
+    for _, entry in found:
+        _require_utf8(entry.name)
     return sorted(found, key=lambda pair: os.fsencode(f"{pair[1].name}/" if pair[1].is_dir() else pair[1].name))
+
+
+def _require_utf8(name: str) -> None:
+    """Refuse what can't be a part of a key.
+
+    Raises:
+        DataError: The name of a file or folder of the user is not in UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{printable(name)}: its name is not in UTF-8, and keys in S3 must be; rename it") from None
 
 
 def _write(path: Path, body: BinaryIO | bytes) -> str:

@@ -216,3 +216,14 @@ def test_body_may_be_a_stream(local: Any) -> None:
     local.s3.put_object(Bucket=BUCKET, Key="stream", Body=io.BytesIO(b"abc"))
     local.s3.put_object(Bucket=BUCKET, Key="empty")
     assert (local.read(f"s3://{BUCKET}/stream"), local.read(f"s3://{BUCKET}/empty")) == (b"abc", b"")
+
+
+def test_reference_to_a_folder_with_a_name_that_is_no_key(local: Any, tmp_path: Path) -> None:
+    """A name that is not in UTF-8 is refused in one line, wherever it is listed."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / os.fsdecode(b"M\xfcller.png")).write_bytes(b"x")
+    prefix = reference(Home.find(local.home), tmp_path / "set").removeprefix(f"s3://{BUCKET}/")
+    with pytest.raises(
+        DataError, match=r"^M\\xfcller.png: its name is not in UTF-8, and keys in S3 must be; rename it$"
+    ):
+        local.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)

@@ -1,0 +1,392 @@
+"""Layouts of data sets other than medloop's: recognised by their folders, each with the steps to medloop's. Torch-free.
+
+The steps are safe to follow: they move no two files to one name, keep a patient's name where a folder had it, and say
+on what they depend if the folders alone don't tell (a folder may be a class, a patient or a split).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import PurePosixPath
+
+from medloop.documents.split import Task
+from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix
+from medloop.imaging.listing import IMAGE, LABEL, DataFolder
+from medloop.imaging.patients import PATIENTS_FILE
+from medloop.imaging.problems import Problem
+
+_IMAGES = ("images", "image", "imgs", "img", "scans", "volumes")
+_MASKS = (
+    *("masks", "mask", "labels", "label", "segmentations", "segmentation", "segs", "seg"),
+    *("annotations", "annotation", "groundtruth", "ground_truth", "gt"),
+)
+_MASK_MARK = re.compile(r"[ _.-]?(mask|label|seg|segmentation|gt|dseg|annotation)s?$", re.IGNORECASE)
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".tar.bz2", ".tar.xz")
+_VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg")
+_TABLES = (".csv", ".tsv", ".xlsx", ".xls")
+_MAX_NAMES = 4
+_MAX_DEPTH = 6
+_MAX_JSON = 2**20
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The layout that was found, and the steps to medloop's; `{0}`, `{1}`, ... stand for the names."""
+
+    text: str
+    names: tuple[str, ...] = ()
+
+    def problem(self) -> Problem:
+        """The problem of the data set; `names` are hidden where names may not appear."""
+        return Problem("", self.text, names=self.names)
+
+
+def recognise(root: DataFolder, task: Task) -> Problem | None:
+    """Find the layout of a folder in which the task's own layout has no case; None for an unknown one."""
+    for detect in _DETECTORS[task]:
+        if advice := detect(root):
+            return advice.problem()
+    return None
+
+
+def looks_like(root: DataFolder) -> set[Task]:
+    """The tasks whose own layout the folder has, at its top or below split folders."""
+    tops = [root, *root.folders]
+    tasks: set[Task] = set()
+    if any(_subjects(top) for top in tops):
+        tasks.add("segmentation")
+    if any(_classes(top) for top in tops):
+        tasks.add("classification")
+    return tasks
+
+
+def is_subject(folder: DataFolder) -> bool:
+    """True if a folder has an image and a label under medloop's names."""
+    stems = {name[: -len(suffix)] for name in folder.files if (suffix := find_suffix(name, VOLUME_SUFFIXES))}
+    return {IMAGE, LABEL} <= stems
+
+
+def mistaken_classes(top: DataFolder) -> Advice | None:
+    """Images and masks of the same names, in two folders that would be read as two classes."""
+    images, masks = top.find(*_IMAGES), top.find(*_MASKS)
+    if images is None or masks is None or len(top.folders) > 2:
+        return None
+    stems = {_stem(name) for name in images.files_with(IMAGE_SUFFIXES)}
+    paired = [name for name in masks.files_with(IMAGE_SUFFIXES) if _MASK_MARK.sub("", _stem(name)) in stems]
+    if not stems or 2 * len(paired) < len(stems):
+        return None
+    text = "contains images and their masks ({0}, {1}), not classes; segmentation takes volumes (.nii.gz), so convert"
+    return Advice(f"{text} them, or for classification make a folder per class of images", _names(images, masks))
+
+
+def _names(*folders: DataFolder) -> tuple[str, ...]:
+    return tuple(folder.relative for folder in folders)
+
+
+def _stem(name: str) -> str:
+    return name[: -len(suffix)] if (suffix := find_suffix(name, (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))) else name
+
+
+def _subjects(top: DataFolder) -> list[DataFolder]:
+    return [folder for folder in top.folders if is_subject(folder)]
+
+
+def _classes(top: DataFolder) -> list[DataFolder]:
+    return [folder for folder in top.folders if folder.files_with(IMAGE_SUFFIXES)]
+
+
+def _walk(folder: DataFolder, depth: int = _MAX_DEPTH) -> Iterator[DataFolder]:
+    yield folder
+    if depth:
+        for inner in folder.folders:
+            yield from _walk(inner, depth - 1)
+
+
+def _listed(first: int, folders: list[DataFolder]) -> tuple[str, tuple[str, ...]]:
+    """Placeholders of the folders' names, from a number on, and the names."""
+    shown = folders[:_MAX_NAMES]
+    more = f" and {len(folders) - len(shown)} more" if len(folders) > len(shown) else ""
+    return ", ".join(f"{{{first + i}}}" for i in range(len(shown))) + more, tuple(folder.name for folder in shown)
+
+
+def _one_subject(root: DataFolder) -> Advice | None:
+    return (
+        Advice("is the folder of one subject; give the folder that contains the subjects") if is_subject(root) else None
+    )
+
+
+def _nested(root: DataFolder) -> Advice | None:
+    """A data set below one or more folders that contain nothing else."""
+    if root.relative:
+        return None
+    inner = root
+    for _ in range(_MAX_DEPTH):
+        if len(inner.folders) != 1 or inner.files_with((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)):
+            break
+        inner = inner.folders[0]
+    if inner is root:
+        return None
+    folders = _subjects(inner) or _classes(inner) or [f for f in inner.folders if _classes(f) or _subjects(f)]
+    if len(folders) < 2 and not _subjects(inner):
+        return None
+    kinds = "subjects" if _subjects(inner) else "classes (or the splits)"
+    shown, names = _listed(1, folders)
+    text = f"contains one folder, and the folders in it are {shown}; if these are the {kinds}, give {{root}}/{{0}}"
+    if kinds != "subjects":
+        text += "; if they are patients, make a folder per class instead"
+    return Advice(text, (inner.relative, *names))
+
+
+def _nnunet(root: DataFolder) -> Advice | None:
+    """nnU-Net and the Medical Segmentation Decathlon: imagesTr, labelsTr, dataset.json."""
+    images, labels = root.find("imagestr"), root.find("labelstr")
+    if images is None or labels is None:
+        return None
+    described = _describe(root)
+    case = next(iter(labels.files_with(VOLUME_SUFFIXES)), "CASE.nii.gz")
+    stem, suffix = _stem(case), find_suffix(case, VOLUME_SUFFIXES)
+    channels = images.files_with(tuple(f"_000{number}{suffix}" for number in range(10)))
+    name = "the Medical Segmentation Decathlon's" if not channels else "nnU-Net's"
+    image = f"{stem}_0000{suffix}" if channels else case
+    several = any("_0001" in each for each in channels) or described.several
+    one = ", one channel of each image" if several else ""
+    text = (
+        f"is {name} layout; in a new folder make one per case, {{0}}: {{1}} becomes {{0}}/{IMAGE}{suffix}{one}, {{2}} "
+        f"becomes {{0}}/{LABEL}{suffix} (imagesTs has no labels: leave it out), and give the new folder"
+    )
+    text += f" with the label names {described.labels}" if described.labels else ""
+    return Advice(text, (stem, images.below(image), labels.below(case)))
+
+
+@dataclass(frozen=True)
+class _Described:
+    """The content of dataset.json: names of labels by value, and whether images have several channels."""
+
+    labels: str = ""
+    several: bool = False
+
+
+def _describe(root: DataFolder) -> _Described:
+    path = root.path / "dataset.json"
+    try:
+        content = json.loads(path.read_bytes()[:_MAX_JSON]) if path.is_file() else {}
+        labels = {str(key): value for key, value in content.get("labels", {}).items()}
+        values = labels if all(key.isdigit() for key in labels) else {str(v): k for k, v in labels.items()}
+        names = [str(values[str(value)]) for value in range(len(values))]
+        channels = content.get("channel_names") or content.get("modality") or {}
+        return _Described(",".join(names), len(channels) > 1)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        return _Described()
+
+
+def _bids(root: DataFolder) -> Advice | None:
+    """BIDS: sub-ID/[ses-ID/]anat/sub-ID_SUFFIX.nii.gz; labels mostly below derivatives."""
+    subjects = [folder for folder in root.folders if folder.name.startswith("sub-") and folder.folders]
+    if not subjects:
+        return None
+    paths = [folder.below(n) for s in subjects[:1] for folder in _walk(s) for n in folder.files_with(VOLUME_SUFFIXES)]
+    image = next((path for path in paths if not _MASK_MARK.search(_stem(path))), None)
+    if image is None:
+        return None
+    found = (folder.below(n) for folder in _walk(root) for n in folder.files_with(VOLUME_SUFFIXES))
+    label = next((path for path in found if _MASK_MARK.search(_stem(path)) and subjects[0].name in path), None)
+    suffix = find_suffix(image, VOLUME_SUFFIXES)
+    last = (
+        f"{{2}} becomes {{0}}/{LABEL}{suffix}" if label else f"its label map, which is not here, {{0}}/{LABEL}{suffix}"
+    )
+    text = (
+        f"is BIDS's layout; in a new folder make one per subject and session, {{0}}: {{1}} becomes "
+        f"{{0}}/{IMAGE}{suffix} (one image per folder), {last}, and give the new folder"
+    )
+    session = "_".join(part for part in PurePosixPath(image).parts[:2] if part.startswith(("sub-", "ses-")))
+    return Advice(text, (session, image, label or ""))
+
+
+def _image_and_mask_folders(root: DataFolder) -> Advice | None:
+    """`images/CASE.nii.gz` and `masks/CASE.nii.gz`, at the top or below split folders."""
+    for top in (root, *root.folders):
+        images, masks = top.find(*_IMAGES), top.find(*_MASKS)
+        if images is None or masks is None:
+            continue
+        volumes = {_stem(name): name for name in images.files_with(VOLUME_SUFFIXES)}
+        marked = {_MASK_MARK.sub("", _stem(name)): name for name in masks.files_with(VOLUME_SUFFIXES)}
+        case = next((stem for stem in volumes if stem in marked), None)
+        if case is None and (advice := mistaken_classes(top)):
+            return advice
+        if case is None:
+            continue
+        suffix = find_suffix(volumes[case], VOLUME_SUFFIXES)
+        text = (
+            f"has images in {{0}} and labels in {{1}}; make a folder per subject, such as {{2}}: {{3}} becomes "
+            f"{{2}}/{IMAGE}{suffix} and {{4}} becomes {{2}}/{LABEL}{suffix}; then remove the two empty folders"
+        )
+        files = (top.below(case), images.below(volumes[case]), masks.below(marked[case]))
+        return Advice(text, (*_names(images, masks), *files))
+    return None
+
+
+def _dicom(root: DataFolder) -> Advice | None:
+    """DICOM series: `.dcm`, or files without a suffix that begin as DICOM does."""
+    for folder in islice(_walk(root), 200):
+        name = next(iter(folder.files_with((".dcm", ".dicom", ".ima"))), None)
+        bare = (name for name in folder.files[:20] if "." not in name)
+        name = name or next((name for name in bare if _is_dicom(folder, name)), None)
+        if name:
+            text = (
+                "contains DICOM files, such as {0}, which are not read; convert: for segmentation each series to "
+                f"<subject>/{IMAGE}.nii.gz (dcm2niix -z y -f {IMAGE} -o <subject> <folder of the series>) and its "
+                f"segmentation to <subject>/{LABEL}.nii.gz, for classification each image to <class>/<image>.png"
+            )
+            return Advice(text, (folder.below(name),))
+    return None
+
+
+def _is_dicom(folder: DataFolder, name: str) -> bool:
+    try:
+        with (folder.path / name).open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _other_task(task: Task) -> Callable[[DataFolder], Advice | None]:
+    def detect(root: DataFolder) -> Advice | None:
+        other: Task = "segmentation" if task == "classification" else "classification"
+        if looks_like(root) != {other}:
+            return None
+        return Advice(f"has the layout of a {other} data set; check and run it as {other}")
+
+    return detect
+
+
+def _images_two_deep(root: DataFolder) -> Advice | None:
+    """Folders with folders of images: classes of patients, or patients (sites, splits) with class folders."""
+    tops = [top for top in root.folders if _classes(top)]
+    if not tops:
+        return None
+    inner = [folder for top in tops for folder in _classes(top)]
+    counts = {name: sum(folder.name == name for folder in inner) for name in {folder.name for folder in inner}}
+    shown, names = _listed(3, tops)
+    folder, top = inner[0], tops[0].name
+    image = folder.files_with(IMAGE_SUFFIXES)[0]
+    path = folder.below(image)
+    if len(tops) > 1 and 2 * sum(count > 1 for count in counts.values()) >= len(counts):
+        moved = root.below(f"{folder.name}/{top}_{image}")
+        text = (
+            f"has the same folders in each of {shown}; if these are splits, rename them train, val and test; if "
+            "they are patients or sites and the folders in them are classes, move {0} to {1} and so on, and for "
+            f"patients add {PATIENTS_FILE} with rows path,patient such as {{1}},{{2}}"
+        )
+        return Advice(text, (path, moved, top, *names))
+    moved = root.below(f"{top}/{folder.name}_{image}")
+    text = (
+        f"has folders of images inside {shown}; if {shown} are classes and the folders in them patients, move {{0}} to "
+        f"{{1}} and so on, and add {PATIENTS_FILE} with rows path,patient such as {{1}},{{2}}; if they are splits, "
+        "rename them train, val and test"
+    )
+    return Advice(text, (path, moved, folder.name, *names))
+
+
+def _subjects_two_deep(root: DataFolder) -> Advice | None:
+    tops = [top for top in root.folders if _subjects(top)]
+    if not tops:
+        return None
+    subject = _subjects(tops[0])[0]
+    shown, names = _listed(2, tops)
+    text = (
+        f"has its subjects one level deeper, in {shown}; if these are splits, rename them train, val and test; else "
+        "move {0} to {1} and so on"
+    )
+    return Advice(text, (subject.relative, root.below(f"{tops[0].name}_{subject.name}"), *names))
+
+
+def _other_names(root: DataFolder) -> Advice | None:
+    """Subject folders whose volumes have other names."""
+    folder = next((folder for folder in root.folders if len(folder.files_with(VOLUME_SUFFIXES)) > 1), None)
+    if folder is None:
+        return None
+    volumes = folder.files_with(VOLUME_SUFFIXES)[:_MAX_NAMES]
+    shown = ", ".join(f"{{{1 + i}}}" for i in range(len(volumes)))
+    suffix = find_suffix(volumes[0], VOLUME_SUFFIXES)
+    text = (
+        f"has no {IMAGE}{suffix} and {LABEL}{suffix} in any folder; in each, such as {{0}} with {shown}, rename the "
+        f"image to {IMAGE}{suffix} and its label map to {LABEL}{suffix}"
+    )
+    return Advice(text, (folder.relative, *volumes))
+
+
+def _flat_volumes(root: DataFolder) -> Advice | None:
+    volumes = root.files_with(VOLUME_SUFFIXES)
+    if len(volumes) < 2:
+        return None
+    text = (
+        f"has {len(volumes)} volumes in one folder, such as {{0}} and {{1}}; make a folder per subject: the image "
+        f"becomes <subject>/{IMAGE}.nii.gz (or .nii, as it is), its label map <subject>/{LABEL}.nii.gz"
+    )
+    return Advice(text, (volumes[0], volumes[1]))
+
+
+def table_of_images(root: DataFolder) -> Advice | None:
+    """All images in one folder, next to a table that may have their classes."""
+    holders = [folder for folder in (root, *root.folders) if folder.files_with(IMAGE_SUFFIXES)]
+    tables = [name for name in root.files_with(_TABLES) if name.lower() != PATIENTS_FILE]
+    if len(holders) != 1 or not tables:
+        return None
+    num = len(holders[0].files_with(IMAGE_SUFFIXES))
+    text = f"has {num} images in one folder, next to the table {{0}}; if it has their classes, make a folder per class"
+    return Advice(f"{text} and move each image into the folder of its class", (tables[0],))
+
+
+def _flat_images(root: DataFolder) -> Advice | None:
+    num = len(root.files_with(IMAGE_SUFFIXES))
+    text = (
+        f"has {num} images and no class folder; make a folder per class and move each image into the folder of its "
+        "class, or give the folder above if this is one class"
+    )
+    return Advice(text) if num else None
+
+
+def boxes(root: DataFolder) -> Advice | None:
+    """YOLO's and COCO's layouts: images, and text files with boxes."""
+    for top in (root, *root.folders):
+        images, labels = top.find(*_IMAGES), top.find(*_MASKS)
+        texts = labels.files_with((".txt", ".json", ".xml")) if images and labels and not labels.folders else []
+        if images and labels and texts and not labels.files_with((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)):
+            text = "has images in {0} and text files with labels in {1}; detection is not supported: for"
+            return Advice(f"{text} classification make a folder per class of images", _names(images, labels))
+    return None
+
+
+def _archives(root: DataFolder) -> Advice | None:
+    archives = [name for name in root.files_with(_ARCHIVES) if not find_suffix(name, VOLUME_SUFFIXES)]
+    if not archives or root.folders:
+        return None
+    return Advice("contains the archive {0}; unpack it, and give the unpacked folder", (archives[0],))
+
+
+def _videos(root: DataFolder) -> Advice | None:
+    for folder in islice(_walk(root, 2), 200):
+        if videos := folder.files_with(_VIDEOS):
+            text = (
+                "contains videos, such as {0}; extract frames as images into class folders, and give the frames of one"
+            )
+            return Advice(f"{text} video one patient in {PATIENTS_FILE}", (folder.below(videos[0]),))
+    return None
+
+
+_COMMON = (_bids, _dicom, _archives, _videos)
+_DETECTORS: dict[Task, tuple[Callable[[DataFolder], Advice | None], ...]] = {
+    "classification": (
+        *(_nnunet, _other_task("classification"), _image_and_mask_folders, boxes, _nested, _images_two_deep),
+        *(table_of_images, _flat_images, *_COMMON),
+    ),
+    "segmentation": (
+        *(_one_subject, _nnunet, _image_and_mask_folders, _nested, _subjects_two_deep, _bids, _other_names),
+        *(_flat_volumes, _other_task("segmentation"), *_COMMON),
+    ),
+}
+"""In the order in which they are tried: the first that recognises the layout decides."""
