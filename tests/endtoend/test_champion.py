@@ -11,7 +11,7 @@ import pytest
 from tests.endtoend.test_local_run import SMALL, STATED
 
 pytestmark = pytest.mark.slow
-NAME = "medloop-classification"
+NAME = "medloop-classification-bilder-fur-alle"
 
 
 def test_a_candidate_is_compared_with_the_champion(medloop: Any, images: Path) -> None:

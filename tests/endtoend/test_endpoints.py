@@ -12,7 +12,7 @@ from PIL import Image
 from tests.endtoend.test_local_run import SMALL, STATED, wait_for
 
 pytestmark = pytest.mark.slow
-NAME = "medloop-classification"
+NAME = "medloop-classification-bilder-fur-alle"
 
 
 def test_a_pipeline_deploys_and_an_approver_updates(medloop: Any, images: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_run_ends_in_a_registered_version(medloop: Any, trained: dict[str, Any
     assert trained["score"]["name"] == "macro_auroc"
     assert 0 <= trained["score"]["value"] <= 1
     assert Path(trained["report"]).read_text(encoding="utf-8").lstrip().startswith("<")
-    (version,) = medloop.json("models", "list", "medloop-classification")
+    (version,) = medloop.json("models", "list", "medloop-classification-bilder-fur-alle")
     assert version["arn"] == trained["model_arn"]
     assert version["approval"] == "PendingManualApproval"
     assert version["score"] == trained["score"]["value"]
