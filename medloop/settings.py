@@ -59,6 +59,7 @@ class Facts:
         split_rule: How patients are divided; None if an earlier split decides.
         quarantines: True if the split leaves out what can't be used, instead of failing.
         missing_card_fields: Fields of the model card that approval needs and the settings leave empty.
+        needs_length_unit: True if a tolerance in millimetres is set, which volumes without a unit of lengths refuse.
     """
 
     ignored_parameters: Mapping[str, str] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Facts:
     split_rule: SplitRule | None = None
     quarantines: bool = False
     missing_card_fields: Sequence[str] = ()
+    needs_length_unit: bool = False
 
 
 @dataclass(frozen=True)

@@ -59,5 +59,5 @@ PIPELINE = PipelineSpec(
     parameters=PARAMETERS,
     smoke="smoke-classification",
     smoke_sizes=smoke_sizes,
-    facts=lambda s: facts(s.split, s.tune, s.registration),
+    facts=lambda s: facts(s.split, s.tune, s.registration, s.evaluate),
 )

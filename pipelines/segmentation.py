@@ -60,5 +60,5 @@ PIPELINE = PipelineSpec(
     parameters=PARAMETERS,
     smoke="smoke-segmentation",
     smoke_sizes=smoke_sizes,
-    facts=lambda s: facts(s.split, s.tune, s.registration, s.data.labels),
+    facts=lambda s: facts(s.split, s.tune, s.registration, s.evaluate, s.data.labels),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medloop.settings import Facts, RunParameter
+from steps.evaluate import EvaluateSettings
 from steps.register import RegisterSettings
 from steps.split import SplitSettings
 from steps.tune import TuneSettings
@@ -49,7 +50,11 @@ PARAMETERS = (
 
 
 def facts(
-    split: SplitSettings, tune: TuneSettings, registration: RegisterSettings, labels: Sequence[str] | None = None
+    split: SplitSettings,
+    tune: TuneSettings,
+    registration: RegisterSettings,
+    evaluate: EvaluateSettings,
+    labels: Sequence[str] | None = None,
 ) -> Facts:
     """Facts that follow from a pipeline's settings, for its start.
 
@@ -57,11 +62,13 @@ def facts(
         split: How patients are divided.
         tune: Whether and what is tuned; a tuned hyperparameter's pipeline parameter has no effect.
         registration: What the model card says.
+        evaluate: What is measured.
         labels: Segmentation: structure by label value.
     """
     keys = {parameter.name: (parameter.setting or "").rpartition(".")[2] for parameter in PARAMETERS}
     ignored = {name: f"tune.ranges.{key}" for name, key in keys.items() if tune.enabled and key in tune.ranges}
     if missing := registration.missing_fields:
         ignored["ApprovalStatus"] = f"registration.{missing[0]} (not stated)"
+    needs_unit = evaluate.surface_tolerance_mm is not None and evaluate.length_unit is None
     rule = split if split.previous is None else None
-    return Facts(ignored, labels, rule, split.on_invalid == "quarantine", missing)
+    return Facts(ignored, labels, rule, split.on_invalid == "quarantine", missing, needs_unit)

@@ -19,8 +19,8 @@ from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.leakage import Leakage, find_leakage, leaking_patients
 from medloop.documents.split import SPLITS, Task
 from medloop.imaging.empty_slices import describe_empty_slices
-from medloop.imaging.files import FileError, Source, Volume, array_digest
-from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume
+from medloop.imaging.files import UNKNOWN, FileError, Source, Volume, array_digest
+from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume, read_volume_header
 from medloop.imaging.grids import compare_grids
 from medloop.imaging.image_facts import ImageFacts, find_differences, measure_image, summarise
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases
@@ -254,6 +254,16 @@ def require_contrast(path: Source, voxels: NDArray[np.generic]) -> None:
     """
     if (voxels == voxels.flat[0]).all():
         raise FileError(path, "has one value everywhere; replace or remove it")
+
+
+def find_without_unit(root: Path, report: DatasetReport) -> str | None:
+    """The first subject with a label whose header states no unit of lengths; None if all do.
+
+    Raises:
+        FileError: A header can't be read.
+    """
+    labels = ((case.path, require_volume(root / case.path, LABEL)) for case in report.cases)
+    return next((f"{path}/{file.name}" for path, file in labels if read_volume_header(file).unit == UNKNOWN), None)
 
 
 def require_volume(folder: Path, stem: str) -> Path:

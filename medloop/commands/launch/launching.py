@@ -13,7 +13,7 @@ from medloop.commands.launch.checking import check, print_problems, print_warnin
 from medloop.commands.options import Services
 from medloop.commands.output import print_line
 from medloop.documents.card import missing_note
-from medloop.errors import DataError, TargetError, UserError
+from medloop.errors import DataError, SettingError, TargetError, UserError
 from medloop.input_data import data_version, recordable
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import StartPipelineExecutionRequestTypeDef
 
     from medloop.cloud.target import Target
+    from medloop.imaging.validation import DatasetReport
     from medloop.settings import Resolved
 
 
@@ -60,9 +61,26 @@ def check_data(services: Services, run_request: RunRequest) -> bool:
     for problem in left_out:
         print_line(services.err, f"will be left out: {problem_line(folder, problem)}", "yellow")
     print_warnings(services, folder, report.warnings)
+    if facts.needs_length_unit:
+        _require_length_unit(folder, report)
     fatal = [p for p in report.problems if p not in left_out]
     print_problems(services, folder, fatal)
     return not fatal
+
+
+def _require_length_unit(folder: Path, report: DatasetReport) -> None:
+    """Refuse volumes whose header states no unit of lengths.
+
+    Raises:
+        SettingError: There is one.
+    """
+    from medloop.imaging.validation import find_without_unit
+
+    if path := find_without_unit(folder, report):
+        raise SettingError(
+            f"evaluate.surface_tolerance_mm: {path} states no unit of lengths, so a tolerance in mm can't be applied; "
+            "set evaluate.length_unit (mm, micron or meter), or leave the tolerance out"
+        )
 
 
 def select(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from medloop.cloud.layout import MAX_PROJECT, project_of
@@ -140,3 +142,29 @@ def test_a_changed_card_trains_nothing_again() -> None:
     plain: Any = Pages(["a.png"])
     with_card: Any = Pages(["a.png", CARD_FILE])
     assert data_version(plain, "s3://b/d/") == data_version(with_card, "s3://b/d/")
+
+
+@pytest.mark.parametrize(
+    ("unit", "sets", "code"),
+    [
+        ("unknown", ("evaluate.surface_tolerance_mm=1",), 2),
+        ("unknown", ("evaluate.surface_tolerance_mm=1", "evaluate.length_unit=mm"), 0),
+        ("mm", ("evaluate.surface_tolerance_mm=1",), 0),
+        ("unknown", (), 0),
+    ],
+)
+def test_a_tolerance_without_a_unit_is_refused_before_a_job_starts(
+    medloop: Any, tmp_path: Path, unit: str, sets: tuple[str, ...], code: int
+) -> None:
+    """With a subject and the settings; a volume without unit is no problem otherwise."""
+    for number in range(3):
+        (tmp_path / f"set/s{number}").mkdir(parents=True)
+        voxels = np.random.default_rng(number).integers(0, 100, (8, 8, 8)).astype(np.int16)
+        for name, values in {"img": voxels, "label": (voxels > 50).astype(np.uint8)}.items():
+            image = nib.Nifti1Image(values, np.eye(4))
+            image.header.set_xyzt_units(unit)
+            nib.save(image, tmp_path / f"set/s{number}/{name}.nii.gz")
+    options = [part for text in sets for part in ("--set", text)]
+    assert medloop("run", "segmentation", "--data", str(tmp_path / "set"), *options, "--dry-run") == code, medloop.err
+    if code:
+        assert "s0/label.nii.gz states no unit of lengths" in medloop.err.splitlines()[-1]
