@@ -18,7 +18,7 @@ from medloop.commands.execution import executions
 from medloop.commands.hosting import endpoints
 from medloop.commands.launch import data, pipelines, run, schedules
 from medloop.commands.options import Services
-from medloop.commands.output import print_error
+from medloop.commands.output import print_error, print_line
 from medloop.commands.registry import models
 from medloop.errors import MedloopError, UserError
 
@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None, services: Services | None = None) ->
 
 def _usage_error(services: Services, error: typer.TyperException) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(error.format_message())
+        for line in error.format_message().split("\n"):
+            print_line(services.out, line)
         return 2
     context = getattr(error, "ctx", None)
     hint = f"; see `{context.command_path} --help`" if context is not None else ""

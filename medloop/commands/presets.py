@@ -50,4 +50,5 @@ def show(
     if json:
         print_json(document)
         return
-    print_line(services(ctx).out, yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())
+    for line in yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip().split("\n"):
+        print_line(services(ctx).out, line)

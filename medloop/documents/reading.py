@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from medloop.errors import DataError
+from medloop.errors import DataError, printable
 
 
 class Record(BaseModel):
@@ -89,5 +89,6 @@ def first_problem(error: ValidationError) -> FieldProblem:
     """The first of an error's problems."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    field = field if field.isprintable() else ascii(field)  # A key of a hostile file must not steer the terminal.
-    return FieldProblem(field, first["type"], first["msg"].removeprefix("Value error, "), first["input"])
+    return FieldProblem(
+        printable(field, allowed=""), first["type"], first["msg"].removeprefix("Value error, "), first["input"]
+    )

@@ -32,7 +32,7 @@ from medloop.documents.split import (
     Task,
 )
 from medloop.documents.split_rule import SplitRule
-from medloop.errors import DataError, TargetError
+from medloop.errors import DataError, TargetError, printable
 from medloop.imaging.files import FileError
 from medloop.imaging.formats import IMAGE_SUFFIXES, copy_volume, find_suffix, read_image
 from medloop.imaging.identity import path_renamer, pseudonym
@@ -150,9 +150,9 @@ def _class_folders(report: DatasetReport) -> set[str]:
 def _quarantine(report: DatasetReport, rename: Callable[[str], str], on_invalid: str) -> list[Quarantined]:
     """Log warnings and problems; quarantine bad cases where settings allow it and that suffices, else raise."""
     for warning in report.warnings:
-        print(f"warning: {warning.hide(rename)}", flush=True)
+        print(f"warning: {printable(str(warning.hide(rename)))}", flush=True)
     for problem in report.problems:
-        print(f"problem: {problem.hide(rename)}", flush=True)
+        print(f"problem: {printable(str(problem.hide(rename)))}", flush=True)
     fatal = [problem for problem in report.problems if on_invalid == "fail" or problem.case is None]
     if fatal:
         raise DataError(_refusal(fatal, rename))

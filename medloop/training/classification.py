@@ -14,7 +14,7 @@ from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.documents.model import ImagePreprocessing
 from medloop.documents.networks import traits
 from medloop.documents.split import SplitRecord
-from medloop.errors import DataError
+from medloop.errors import DataError, printable
 from medloop.imaging import networks
 from medloop.imaging.cache import Cache
 from medloop.imaging.classify_dataset import fit_rule, list_images, load_labelled, measure_files
@@ -106,4 +106,5 @@ def _check_counts(files: Mapping[Literal["train", "val"], list[tuple[Path, int]]
         only = next(c for i, c in enumerate(classes) if i in present["val"])
         raise DataError(f"channel val: contains only class {only}, and AUROC needs two; add patients of other classes")
     if absent["val"]:
-        print(f"channel val: no image of class {', '.join(absent['val'])}; val_auroc leaves it out", flush=True)
+        names = printable(", ".join(absent["val"]), allowed="")
+        print(f"channel val: no image of class {names}; val_auroc leaves it out", flush=True)

@@ -71,7 +71,8 @@ def show(
         print_json({"name": resolved.pipeline, "parameters": read.parameters, "steps": steps})
         return
     out = services(ctx).out
-    print_line(out, draw_text(read))
+    for line in draw_text(read).split("\n"):
+        print_line(out, line)
     print_line(out, "")
     rows = [(p.name, p.type, p.default) for p in read.parameters]
     print_table(out, ("parameter", "type", "default"), rows)

@@ -115,7 +115,7 @@ class Transaction:
 
     def put(self, table: Table, key: str, document: Document, parent: str | None = None) -> None:
         """Write a document; a record that exists keeps its parent and its position in the order."""
-        text = json.dumps(document, ensure_ascii=False)
+        text = json.dumps(document)  # in ASCII: SQLite stores no surrogates, which names that are no UTF-8 have
         done = self.db.execute(f"UPDATE {table} SET document = ? WHERE key = ?", (text, key))  # noqa: S608 (Table)
         if done.rowcount == 0:
             insert = f"INSERT INTO {table} (key, parent, document) VALUES (?, ?, ?)"  # noqa: S608 (Table)
