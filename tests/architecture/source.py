@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = ("medloop", "pipelines", "steps", "infra")
+PACKAGES = ("medloop", "pipelines", "steps", "infra")
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -48,7 +48,7 @@ def typing_imports_of(path: Path) -> frozenset[str]:
 
 def module_file(module: str) -> Path | None:
     """The file of a module of this repository; None for other modules and for names inside a module."""
-    if module.split(".")[0] not in OWN:
+    if module.split(".")[0] not in PACKAGES:
         return None
     base = ROOT.joinpath(*module.split("."))
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):

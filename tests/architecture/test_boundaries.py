@@ -147,13 +147,13 @@ def test_file_names_are_spelled_in_one_module() -> None:
     """Names of files that steps, jobs and commands exchange are in medloop/documents/file_names.py."""
     names = {value for name, value in vars(file_names).items() if name.endswith("_FILE")}
     # An upload's manifest.json is a different file: infra and the guard wait for it.
-    others = {"medloop/documents/file_names.py", "medloop/input_data.py"}
+    documents = {"medloop/documents/file_names.py", "medloop/input_data.py"}
     spelled = {
         f"{path.relative_to(ROOT)}: {node.value}"
         for path in python_files("medloop", "steps", "pipelines", "containers", "infra")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.rpartition("/")[2] in names
-        if str(path.relative_to(ROOT)) not in others
+        if str(path.relative_to(ROOT)) not in documents
     }
     assert spelled == set()
 

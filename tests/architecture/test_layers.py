@@ -50,7 +50,9 @@ def modules() -> list[Path]:
 def floor_of(path: Path) -> int:
     """The number of a module's floor, 0 at the ground."""
     name = path.relative_to(ROOT).as_posix()
-    fitting = [number for number, places in enumerate(FLOORS) for place in places if f"{name}/".startswith(f"{place}/")]
+    fitting = [
+        number for number, prefixes in enumerate(FLOORS) for prefix in prefixes if f"{name}/".startswith(f"{prefix}/")
+    ]
     assert len(fitting) == 1, f"{name}: is on {len(fitting)} floors; add it to FLOORS"
     return fitting[0]
 

@@ -17,5 +17,5 @@ def test_no_two_public_classes_share_a_name() -> None:
                 classes.setdefault(node.name, []).append(str(path))
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 aliases.setdefault(node.targets[0].id, []).append(str(path))
-    places = {name: files + aliases.get(name, []) for name, files in classes.items()}
-    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+    files_by_name = {name: files + aliases.get(name, []) for name, files in classes.items()}
+    assert {name: files for name, files in files_by_name.items() if len(files) > 1} == {}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.architecture.source import ROOT, python_files
 
-PLACES = (
+SEARCHED = (
     *("README.md", "CHANGELOG.md", "Makefile", "docs", "benchmarks", "tests"),
     *("medloop", "steps", "pipelines", "containers", "infra"),
 )
@@ -20,7 +20,7 @@ LISTS = {"docs/glossary.md", "tests/architecture/test_words.py"}
 SUFFIXES = {"", ".md", ".py", ".yaml", ".jinja", ".js", ".css", ".toml", ".json"}
 GLOSSARY = ROOT / "docs/glossary.md"
 
-WORDS = {
+REFUSED = {
     "mend|mends|mended|mending": "fix, correct; in a message the action itself",
     "anew": "again, from scratch",
     "(lies|lie|lay|lying) (in|at|on|below|under|there|elsewhere)": "is in, is stored in",
@@ -45,9 +45,9 @@ WORDS = {
 """Alternatives of a regular expression, and the words to write instead."""
 
 
-def texts(*places: str) -> dict[str, list[str]]:
+def texts(*paths: str) -> dict[str, list[str]]:
     """Lines of the files in these places, by path in the repository."""
-    files = [file for place in places for file in ([ROOT / place] if (ROOT / place).is_file() else files_below(place))]
+    files = [file for path in paths for file in ([ROOT / path] if (ROOT / path).is_file() else files_below(path))]
     return {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8").splitlines() for file in files}
 
 
@@ -56,21 +56,21 @@ def files_below(folder: str) -> list[Path]:
     return sorted(file for file in (ROOT / folder).rglob("*") if file.suffix in SUFFIXES and file.is_file())
 
 
-def occurrences(words: str, places: tuple[str, ...]) -> list[str]:
+def occurrences(alternatives: str, paths: tuple[str, ...]) -> list[str]:
     """`file:line: text` of each use of the words, names included: `MEND` and `mend_it` are uses of "mend"."""
-    pattern = re.compile(rf"(?<![a-z])(?:{words})(?![a-z])", re.IGNORECASE)
+    pattern = re.compile(rf"(?<![a-z])(?:{alternatives})(?![a-z])", re.IGNORECASE)
     return [
         f"{name}:{number}: {line.strip()}"
-        for name, lines in texts(*places).items()
+        for name, lines in texts(*paths).items()
         for number, line in enumerate(lines, 1)
         if name not in LISTS and pattern.search(line)
     ]
 
 
-@pytest.mark.parametrize("words", WORDS)
-def test_the_glossarys_words_are_used(words: str) -> None:
+@pytest.mark.parametrize("alternatives", REFUSED)
+def test_the_glossarys_words_are_used(alternatives: str) -> None:
     """A banned word fails with its place and the word to write."""
-    assert occurrences(words, PLACES) == [], f"write: {WORDS[words]} (docs/glossary.md)"
+    assert occurrences(alternatives, SEARCHED) == [], f"write: {REFUSED[alternatives]} (docs/glossary.md)"
 
 
 def test_a_banned_word_is_found_in_a_name() -> None:

@@ -62,19 +62,19 @@ class Server:
     log: Path
 
 
-def spawn(log: Path, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+def spawn(log: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
     """Start the container's program; its output goes to `log`."""
     with log.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, str(MAIN), *words], stdout=file, stderr=subprocess.STDOUT,
+            [sys.executable, str(MAIN), *arguments], stdout=file, stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )  # fmt: skip
 
 
 @contextmanager
-def serving(model: Path, log: Path, *words: str, seconds: float = 120) -> Iterator[Server]:
+def serving(model: Path, log: Path, *arguments: str, seconds: float = 120) -> Iterator[Server]:
     """An endpoint that is ready, on a free port; it is ended afterwards."""
-    process = spawn(log, "serve", "--model-dir", str(model), "--port", "0", *words)
+    process = spawn(log, "serve", "--model-dir", str(model), "--port", "0", *arguments)
     try:
         yield Server(process, _await_ready(process, log, time.monotonic() + seconds), log)
     finally:
@@ -118,11 +118,11 @@ def hammer(server: Server, shots: Sequence[Shot], *, clients: int, rounds: int) 
             for turn in range(rounds):
                 shot = shots[(start + turn) % len(shots)]
                 try:
-                    answer = client.post("/invocations", content=shot.body, headers=dict(shot.headers))
+                    response = client.post("/invocations", content=shot.body, headers=dict(shot.headers))
                 except httpx.HTTPError as error:
                     wrong.append(f"{type(error).__name__}: {error}")
                     continue
-                wrong.extend(_faults(shot, answer))
+                wrong.extend(_faults(shot, response))
 
     def watch() -> None:
         process = psutil.Process(server.process.pid)
@@ -144,9 +144,9 @@ def hammer(server: Server, shots: Sequence[Shot], *, clients: int, rounds: int) 
     return wrong, peak[0]
 
 
-def _faults(shot: Shot, answer: httpx.Response) -> list[str]:
+def _faults(shot: Shot, response: httpx.Response) -> list[str]:
     if shot.expected is None:
-        sound = 400 <= answer.status_code < 500 and answer.json()["error"]
+        sound = 400 <= response.status_code < 500 and response.json()["error"]
     else:
-        sound = answer.status_code == 200 and answer.content == shot.expected
-    return [] if sound else [f"status {answer.status_code}: {answer.content[:200]!r}"]
+        sound = response.status_code == 200 and response.content == shot.expected
+    return [] if sound else [f"status {response.status_code}: {response.content[:200]!r}"]

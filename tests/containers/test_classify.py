@@ -44,10 +44,10 @@ def lay_out(root: Path, hyperparameters: dict[str, str]) -> None:
     (config / "inputdataconfig.json").write_text(json.dumps({name: {} for name in ("train", "val", "split")}))
 
 
-def run_job(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run_job(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Start the container's entry point."""
     environ = os.environ | {"ML_ROOT": str(root), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(MAIN), "train", *words]
+    command = [sys.executable, str(MAIN), "train", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
 
 

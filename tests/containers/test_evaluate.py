@@ -21,12 +21,12 @@ from tests.unit.evaluation.worlds import World, ball, image_world, volume_world
 MAIN = Path(__file__).parents[2] / "containers" / "evaluate" / "main.py"
 
 
-def run_main(ml: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run_main(ml: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the job below `ml` as the service would."""
     (ml / "output").mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "ML_ROOT": str(ml), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, str(MAIN), *words], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, str(MAIN), *arguments], capture_output=True, text=True, env=environment, check=False
     )
 
 
@@ -59,8 +59,8 @@ def stage(world: World, ml: Path, *, archive: bool) -> None:
 @pytest.mark.slow
 def test_classifier_from_an_archive(tmp_path: Path) -> None:
     """A model.tar.gz is unpacked and scored; the last word is in output/message."""
-    answers = {f"{name}/p{i} é_{n}.png": () for i, name in enumerate(("cat", "dog")) for n in range(2)}
-    world = image_world(tmp_path / "world", answers)
+    predictions = {f"{name}/p{i} é_{n}.png": () for i, name in enumerate(("cat", "dog")) for n in range(2)}
+    world = image_world(tmp_path / "world", predictions)
     stage(world, tmp_path / "ml", archive=True)
     done = run_main(tmp_path / "ml", "--task", "classification", "--margin", "0.05")
     assert done.returncode == 0, done.stderr
@@ -87,7 +87,7 @@ def test_segmentation_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         ({"task": "detection"}, r"argument --task='detection'"),
         ({"task": "classification", "margin": "much"}, r"argument --margin='much'"),
@@ -96,7 +96,7 @@ def test_segmentation_model(tmp_path: Path) -> None:
         ({}, r"argument --task is missing"),
     ],
 )
-def test_bad_arguments(words: dict[str, str], message: str) -> None:
+def test_bad_arguments(options: dict[str, str], message: str) -> None:
     """A wrong, unknown or missing argument is refused by name."""
     with pytest.raises(SettingError, match=message):
-        parse_arguments(EvaluateArguments, words)
+        parse_arguments(EvaluateArguments, options)

@@ -33,7 +33,7 @@ def instructions(name: str) -> list[tuple[str, str]]:
 def copies(name: str) -> list[tuple[list[str], str]]:
     """Sources and destination of each COPY."""
     return [
-        ((words := argument.split())[:-1], words[-1]) for keyword, argument in instructions(name) if keyword == "COPY"
+        ((paths := argument.split())[:-1], paths[-1]) for keyword, argument in instructions(name) if keyword == "COPY"
     ]
 
 
@@ -60,9 +60,9 @@ class TestDockerfile:
 
     def test_entry_point_is_exec_form_and_user_is_said(self, name: str) -> None:
         """SIGTERM reaches the job; root is a decision, not an accident."""
-        words = dict(instructions(name))
-        assert json.loads(words["ENTRYPOINT"]) == ["python", f"/opt/medloop/{load_container(name).entry_point}"]
-        assert words["USER"] == "root"
+        by_keyword = dict(instructions(name))
+        assert json.loads(by_keyword["ENTRYPOINT"]) == ["python", f"/opt/medloop/{load_container(name).entry_point}"]
+        assert by_keyword["USER"] == "root"
 
     def test_copies_exactly_the_bundle(self, name: str, tmp_path: Path) -> None:
         """Image and bundle hold the same code."""
@@ -77,19 +77,19 @@ class TestDockerfile:
         ml = tmp_path / "ml"
         (ml / "output").mkdir(parents=True)
         started = {"training": ["train"], "serving": ["serve", "--port", "0"]}
-        words = started.get(load_container(name).kind, ["--task", "segmentation"])
-        done = run_isolated(tmp_path / "opt", load_container(name).entry_point, words, {"ML_ROOT": str(ml)})
+        arguments = started.get(load_container(name).kind, ["--task", "segmentation"])
+        done = run_isolated(tmp_path / "opt", load_container(name).entry_point, arguments, {"ML_ROOT": str(ml)})
         assert done.returncode == 2, done.stderr
         assert re.search(r"error: (channel|input|model folder) \w+ is missing", done.stderr)
 
     def test_pins_agree_with_the_constraints(self, name: str) -> None:
         """What runs in an image is what was tested here; the base image brings torch."""
-        wanted = pins(REPOSITORY / "containers" / name / "requirements.txt")
+        expected = pins(REPOSITORY / "containers" / name / "requirements.txt")
         locked = pins(REPOSITORY / "constraints.txt")
         assert {
-            dist: (version, locked.get(dist)) for dist, version in wanted.items() if locked.get(dist) != version
+            dist: (version, locked.get(dist)) for dist, version in expected.items() if locked.get(dist) != version
         } == {}
-        assert not BROUGHT_BY_BASE & set(wanted)
+        assert not BROUGHT_BY_BASE & set(expected)
 
     def test_metric_definitions_are_regular_expressions(self, name: str) -> None:
         """SageMaker takes the first group of a match as the metric's value."""
@@ -128,13 +128,13 @@ def lay_out(name: str, folder: Path) -> None:
                 shutil.copy(path, folder / destination)
 
 
-def run_isolated(root: Path, entry: str, words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run_isolated(root: Path, entry: str, arguments: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run an entry point that can import third-party packages and `root`, but not the checkout."""
     code = (
         "import sys, runpy\n"
         "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in getattr(f, '__module__', str(f)).lower()]\n"
         f"sys.path[:] = [{str(root)!r}] + [p for p in sys.path if p not in ('', {str(REPOSITORY)!r})]\n"
-        f"sys.argv = {[entry, *words]!r}\n"
+        f"sys.argv = {[entry, *arguments]!r}\n"
         f"runpy.run_path({str(root / entry)!r}, run_name='__main__')\n"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=root, check=False)

@@ -82,8 +82,8 @@ def ranks(root: Path) -> list[psutil.Process]:
     """Processes of the program, its launcher aside."""
     processes = []
     for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if str(root / "main.py") in words and "medloop.container.torchrun" not in words:
+        command = process.info["cmdline"] or []
+        if str(root / "main.py") in command and "medloop.container.torchrun" not in command:
             processes.append(process)
     return processes
 
@@ -131,7 +131,7 @@ def test_two_hosts_meet_at_the_first(tmp_path: Path) -> None:
         names = {"SM_HOSTS": '["localhost", "of-two"]', "SM_CURRENT_HOST": host, "SM_NETWORK_INTERFACE_NAME": "lo"}
         started[host] = start(folder, MEETING, MASTER_PORT=port, **names)
     ended = {host: end(folders[host], process) for host, process in started.items()}
-    assert [one.code for one in ended.values()] == [0, 0], ended
+    assert [process.code for process in ended.values()] == [0, 0], ended
     assert ended["localhost"].out.splitlines()[1:] == ["epoch=1; train_loss=0.5;"]
     assert ended["of-two"].out.splitlines()[1:] == []
     assert sorted((tmp_path / "localhost").glob("sum-*")) == [tmp_path / "localhost" / "sum-6"]

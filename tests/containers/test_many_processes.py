@@ -37,10 +37,10 @@ def test_a_classifier_trains_by_ddp(tmp_path: Path) -> None:
     assert not (tmp_path / "output" / "failure").exists()
 
 
-def start(root: Path, *words: str) -> subprocess.Popen[str]:
+def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the segmentation container; both its outputs are piped."""
     environment = {**os.environ, "ML_ROOT": str(root), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "2"}
-    command = [sys.executable, str(REPOSITORY / "containers" / "segment" / "main.py"), "train", *words]
+    command = [sys.executable, str(REPOSITORY / "containers" / "segment" / "main.py"), "train", *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -65,10 +65,10 @@ def good_images(model: Path, server: Server, folder: Path) -> list[Shot]:
         pixels = np.random.default_rng(seed).integers(0, 256, (30 + seed, 40), dtype=np.uint8)
         path = folder / f"{seed}.png"
         path.write_bytes(png(pixels))
-        answer = httpx.post(f"{server.url}/invocations", content=path.read_bytes())
-        actual = list(answer.json()["probabilities"].values())
+        response = httpx.post(f"{server.url}/invocations", content=path.read_bytes())
+        actual = list(response.json()["probabilities"].values())
         np.testing.assert_allclose(actual, predictor.probabilities([path])[0], atol=1e-6)
-        shots.append(Shot(path.read_bytes(), answer.content))
+        shots.append(Shot(path.read_bytes(), response.content))
     return shots
 
 
@@ -86,8 +86,8 @@ def test_volumes(tmp_path: Path) -> None:
     path.write_bytes(nifti())
     expected = VolumePredictor.load(model).segment(path)
     with serving(model, tmp_path / "log") as server:
-        answer = httpx.post(f"{server.url}/invocations", content=path.read_bytes(), timeout=60)
-        actual = read_map(answer.content)
+        response = httpx.post(f"{server.url}/invocations", content=path.read_bytes(), timeout=60)
+        actual = read_map(response.content)
         np.testing.assert_array_equal(actual.dataobj, expected.labels)
         np.testing.assert_array_equal(actual.affine, expected.affine)
         bad = httpx.post(f"{server.url}/invocations", content=path.read_bytes()[:-9], timeout=60)
@@ -109,16 +109,16 @@ def test_hostings_way(classifier: Path, tmp_path: Path) -> None:
     try:
         assert await_pings(process, url) == {503, 200}
         assert not (tmp_path / "alarm").exists()
-        answers: list[httpx.Response] = []
+        responses: list[httpx.Response] = []
         body = npy(np.random.default_rng(0).random((4000, 4000)))
         sender = threading.Thread(
-            target=lambda: answers.append(httpx.post(f"{url}/invocations", content=body, timeout=60))
+            target=lambda: responses.append(httpx.post(f"{url}/invocations", content=body, timeout=60))
         )
         sender.start()
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         sender.join()
-        assert [answer.status_code for answer in answers] == [200]
+        assert [response.status_code for response in responses] == [200]
     finally:
         process.terminate()
         assert process.wait(30) == 0

@@ -50,8 +50,8 @@ class Checkout:
     def insert(self, path: str, text: str, *, before: str) -> None:
         """Insert lines before the only line that begins with `before` (leading spaces included)."""
         lines = (self.root / path).read_text(encoding="utf-8").splitlines(keepends=True)
-        (place,) = [number for number, line in enumerate(lines) if line.startswith(before)]
-        lines[place:place] = [text if text.endswith("\n") else f"{text}\n"]
+        (position,) = [number for number, line in enumerate(lines) if line.startswith(before)]
+        lines[position:position] = [text if text.endswith("\n") else f"{text}\n"]
         (self.root / path).write_text("".join(lines), encoding="utf-8")
         self.touched.add(path)
 

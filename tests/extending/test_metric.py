@@ -52,7 +52,9 @@ def test_a_metric_is_a_function_and_a_row(checkout: Checkout, tmp_path: Path) ->
     )
     output = _evaluate(checkout, world, tmp_path)
     evaluation = Evaluation.read(output)
-    statistics = {found.class_name: found for found in evaluation.statistics if found.name == "brier_score"}
+    statistics = {
+        statistic.class_name: statistic for statistic in evaluation.statistics if statistic.name == "brier_score"
+    }
     assert set(statistics) == set(names)
     assert evaluation.multiclass_classification_metrics is not None
     assert "brier_score_cat" in evaluation.multiclass_classification_metrics.model_dump()
@@ -62,7 +64,7 @@ def test_a_metric_is_a_function_and_a_row(checkout: Checkout, tmp_path: Path) ->
     page = (output / "report.html").read_text()
     assert ">Brier score</th>" in page
     assert "0.25 is a coin&#39;s. Lower is better." in page
-    assert all(_interval(found) in page for found in statistics.values())
+    assert all(_interval(statistic) in page for statistic in statistics.values())
 
     assert set(_cases(output)[0]) >= {"brier_score_cat", "brier_score_dog"}
     assert {"Brier score cat", "Brier score dog"} <= set(_page_cases(page)[0])

@@ -26,8 +26,8 @@ def forms(action: str) -> list[str]:
     service, _, name = action.partition(":")
     known = _services()[service]
     kinds = known["Actions"][name.lower()].get("Resources", [])
-    found = [form for kind in kinds for form in known["Resources"].get(kind.lower(), {}).get("ARNFormats", [])]
-    return [re.sub(r"\$\{[^}]+\}", "[^:]*", form) for form in found]
+    forms = [form for kind in kinds for form in known["Resources"].get(kind.lower(), {}).get("ARNFormats", [])]
+    return [re.sub(r"\$\{[^}]+\}", "[^:]*", form) for form in forms]
 
 
 def fits(action: str, resource: str) -> bool:

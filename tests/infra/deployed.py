@@ -49,16 +49,18 @@ class Deployed:
         self.kinds = {resource["LogicalResourceId"]: resource["ResourceType"] for resource in self._resources}
         """The kind of each resource that stands, by its logical name."""
 
-    def of(self, kind: str) -> dict[str, str]:
+    def by_type(self, kind: str) -> dict[str, str]:
         """The physical ids of the resources of a kind, by logical name."""
-        found = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in self._resources if r["ResourceType"] == kind}
-        assert found, f"the stack has no {kind}"
-        return found
+        resources = {
+            r["LogicalResourceId"]: r["PhysicalResourceId"] for r in self._resources if r["ResourceType"] == kind
+        }
+        assert resources, f"the stack has no {kind}"
+        return resources
 
-    def one(self, kind: str, part: str) -> str:
+    def only(self, kind: str, part: str) -> str:
         """The physical id of the one resource of a kind whose logical name holds this part."""
-        (found,) = [physical for logical, physical in self.of(kind).items() if part in logical]
-        return found
+        (matching,) = [physical for logical, physical in self.by_type(kind).items() if part in logical]
+        return matching
 
 
 def _upload(assembly: Path) -> str:
@@ -77,12 +79,12 @@ def _upload(assembly: Path) -> str:
 def _files(assembly: Path) -> dict[tuple[str, str], bytes]:
     """The files of an assembly by their names and keys."""
     manifest = json.loads((assembly / f"{STACK_NAME}.assets.json").read_text(encoding="utf-8"))
-    found = {}
+    values = {}
     for file in manifest["files"].values():
         (destination,) = file["destinations"].values()
         source = assembly / file["source"]["path"]
-        found[source.name, destination["objectKey"]] = _zipped(source) if source.is_dir() else _as_moto_reads(source)
-    return found
+        values[source.name, destination["objectKey"]] = _zipped(source) if source.is_dir() else _as_moto_reads(source)
+    return values
 
 
 def _zipped(folder: Path) -> bytes:

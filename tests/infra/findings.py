@@ -34,7 +34,7 @@ class Finding:
     where: str
 
 
-class Answer(BaseModel):
+class Resolution(BaseModel):
     """A row of the table."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,54 +55,56 @@ class Answer(BaseModel):
 
 def lies_at(pattern: str, path: str) -> bool:
     """Whether a path is meant by a pattern, whose `*` is one part."""
-    wanted, parts = pattern.split("/"), path.split("/")
-    return len(wanted) == len(parts) and all(a in ("*", b) for a, b in zip(wanted, parts, strict=True))
+    expected, parts = pattern.split("/"), path.split("/")
+    return len(expected) == len(parts) and all(a in ("*", b) for a, b in zip(expected, parts, strict=True))
 
 
-def read_answers(path: Path = TABLE) -> list[Answer]:
+def read_resolutions(path: Path = TABLE) -> list[Resolution]:
     """The table."""
-    return [Answer.model_validate(row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    return [Resolution.model_validate(row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))]
 
 
-def problems(findings: Iterable[Finding], answers: Iterable[Answer]) -> list[str]:
+def problems(findings: Iterable[Finding], resolutions: Iterable[Resolution]) -> list[str]:
     """Findings without an answer or with two, and parts of answers that answer nothing; empty where all is well."""
-    findings, answers = list(findings), list(answers)
-    found = []
+    findings, resolutions = list(findings), list(resolutions)
+    problems = []
     for finding in findings:
-        count = sum(answer.covers(finding) for answer in answers)
+        count = sum(resolution.covers(finding) for resolution in resolutions)
         if count != 1:
-            found.append(f"{finding.rule} [{finding.about}] at {finding.where}: {count} answers")
-    for answer in answers:
-        covered = [finding for finding in findings if answer.covers(finding)]
+            problems.append(f"{finding.rule} [{finding.about}] at {finding.where}: {count} answers")
+    for resolution in resolutions:
+        covered = [finding for finding in findings if resolution.covers(finding)]
         met = {finding.about for finding in covered}
-        found += [f"stale answer: {answer.rule} [{about}]" for about in answer.about if about not in met]
-        found += [
-            f"stale answer: {answer.rule} at {pattern}"
-            for pattern in answer.where
+        problems += [f"stale answer: {resolution.rule} [{about}]" for about in resolution.about if about not in met]
+        problems += [
+            f"stale answer: {resolution.rule} at {pattern}"
+            for pattern in resolution.where
             if not any(lies_at(pattern, finding.where) for finding in covered)
         ]
-    return found
+    return problems
 
 
 def of_nag(assembly: Path) -> list[Finding]:
     """What cdk-nag's packs found, from the assembly's report."""
     report = json.loads((assembly / "validation-report.json").read_text(encoding="utf-8"))
-    found = []
+    findings = []
     for pack in report["pluginReports"]:
         for violation in pack["violations"]:
             rule, about = _split(violation["ruleName"])
-            found += [Finding(rule, about, _below(each["constructPath"])) for each in violation["violatingConstructs"]]
-    return found
+            findings += [
+                Finding(rule, about, _below(each["constructPath"])) for each in violation["violatingConstructs"]
+            ]
+    return findings
 
 
 def of_stars(account: Account) -> list[Finding]:
     """Each action that a role is allowed on every resource."""
-    found = set()
+    findings = set()
     for logical, statement in allowing(account):
         if account.resources[logical]["Type"] in _ROLE_POLICIES and "*" in as_list(statement.get("Resource", [])):
             where = _below(account.resources[logical]["Metadata"]["aws:cdk:path"])
-            found |= {Finding("StarResource", action, where) for action in as_list(statement["Action"])}
-    return sorted(found, key=lambda finding: (finding.where, finding.about))
+            findings |= {Finding("StarResource", action, where) for action in as_list(statement["Action"])}
+    return sorted(findings, key=lambda finding: (finding.where, finding.about))
 
 
 _ROLE_POLICIES = {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role"}

@@ -77,9 +77,9 @@ class World:
         self._before = set(threading.enumerate())
         self.starting = threading.Lock()
         self._lock = threading.Lock()
-        topics = self.stack.of("AWS::SNS::Topic")
+        topics = self.stack.by_type("AWS::SNS::Topic")
         self._queues = {logical: self._listen(logical, topic) for logical, topic in topics.items()}
-        self.machines = set(self.stack.of("AWS::StepFunctions::StateMachine").values())
+        self.machines = set(self.stack.by_type("AWS::StepFunctions::StateMachine").values())
 
     def _listen(self, name: str, topic: str) -> str:
         """A new queue's URL."""
@@ -95,8 +95,8 @@ class World:
         }  # fmt: skip
         rules = self.client("events").list_rules()["Rules"]
         patterns = {rule["Name"]: rule["EventPattern"] for rule in rules if "EventPattern" in rule}
-        wanted = [rule for rule, pattern in patterns.items() if EventPattern.load(pattern).matches_event(event)]
-        targets = [target for rule in wanted for target in self.targets(rule)]
+        matching = [rule for rule, pattern in patterns.items() if EventPattern.load(pattern).matches_event(event)]
+        targets = [target for rule in matching for target in self.targets(rule)]
         return [self.start(target["Arn"], event) for target in targets if target["Arn"] in self.machines]
 
     def targets(self, rule: str) -> list[dict[str, Any]]:
@@ -105,8 +105,8 @@ class World:
 
     def tick(self, rule: str) -> list[str]:
         """What EventBridge does when a day is over, for a daily rule; returns the executions that it started."""
-        found = self.client("events").describe_rule(Name=rule)
-        assert (found["ScheduleExpression"], found["State"]) == ("rate(1 day)", "ENABLED")
+        described = self.client("events").describe_rule(Name=rule)
+        assert (described["ScheduleExpression"], described["State"]) == ("rate(1 day)", "ENABLED")
         return [self.start(target["Arn"], json.loads(target["Input"])) for target in self.targets(rule)]
 
     def fire(self, schedule: str) -> str:
@@ -138,8 +138,8 @@ class World:
         """Wait until something holds; returns it."""
         end = time.monotonic() + 20
         while time.monotonic() < end:
-            if found := holds():
-                return found
+            if value := holds():
+                return value
             time.sleep(0.02)
         raise AssertionError("it never held")
 
@@ -160,10 +160,10 @@ class World:
     def mails(self, part: str) -> list[dict[str, str]]:
         """What was published to the topic whose logical name holds this part."""
         (logical,) = [name for name in self._queues if part in name]
-        sqs, found = self.client("sqs"), []
+        sqs, messages = self.client("sqs"), []
         while batch := sqs.receive_message(QueueUrl=self._queues[logical], MaxNumberOfMessages=10).get("Messages"):
-            found += [json.loads(message["Body"]) for message in batch]
-        return found
+            messages += [json.loads(message["Body"]) for message in batch]
+        return messages
 
     def executions(self, pipeline: str) -> list[Any]:
         """The executions of a pipeline, oldest first."""
@@ -250,11 +250,11 @@ def _session() -> boto3.Session:
     return boto3.Session(region_name=REGION)
 
 
-def _remembering(own: dict[Any, Any]) -> Callable[..., Any]:
+def _remembering(remembered: dict[Any, Any]) -> Callable[..., Any]:
     """`boto3.client`, which takes a while to make one: all worlds share clients, except those that a world answers."""
 
     def client(service_name: str, **more: Any) -> Any:
-        known, key = (own if service_name == "lambda" else _CLIENTS), (service_name, *sorted(more))
+        known, key = (remembered if service_name == "lambda" else _CLIENTS), (service_name, *sorted(more))
         if key not in known:
             known[key] = _session().client(service_name, **more)
         return known[key]
@@ -317,9 +317,9 @@ def _wait_a_moment(self: Any, env: Any, wait_seconds: int) -> None:
 def _invoking(made: World) -> Callable[..., Any]:
     def invoke(params: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
         function = unquote(params["url_path"].split("/functions/")[1].split("/")[0])
-        answer, failed = made.call(function, json.loads(params["body"]))
+        response, failed = made.call(function, json.loads(params["body"]))
         error = {"FunctionError": "Unhandled"} if failed else {}
-        body = io.BytesIO(json.dumps(answer).encode())
+        body = io.BytesIO(json.dumps(response).encode())
         return AWSResponse("https://lambda", 200, {}, None), {"StatusCode": 200, "Payload": body, **error}
 
     return invoke

@@ -53,9 +53,9 @@ def decide(
         boundaries: Policies that must each allow, such as a VPC endpoint's.
     """
     identity, resource, limits = list(identity), list(resource), [list(limit) for limit in boundaries]
-    own = [s for s in identity if _applies(s, request)]
+    applicable = [s for s in identity if _applies(s, request)]
     elsewhere = [s for s in chain(resource, *limits) if _names(s, request.principal) and _applies(s, request)]
-    if any(s["Effect"] == "Deny" for s in [*own, *elsewhere]):
+    if any(s["Effect"] == "Deny" for s in [*applicable, *elsewhere]):
         return "explicitly denied"
     if not all(any(_grants(s, request) for s in limit) for limit in limits):
         return "denied"
@@ -64,7 +64,7 @@ def decide(
     direct = [s for s in by_resource if not _delegates(s)]
     if resource_must_allow and not by_resource:
         return "denied"
-    return "allowed" if own or direct else "denied"
+    return "allowed" if applicable or direct else "denied"
 
 
 def matches(pattern: str, value: str) -> bool:
@@ -98,17 +98,17 @@ def _element(statement: Statement, name: str, value: str, *, lower: bool) -> boo
         return name == "Resource"
     negative = name not in statement
     patterns = as_list(statement[f"Not{name}" if negative else name])
-    found = any(matches(pattern.lower() if lower else pattern, value) for pattern in patterns)
-    return found != negative
+    has_match = any(matches(pattern.lower() if lower else pattern, value) for pattern in patterns)
+    return has_match != negative
 
 
 def _names(statement: Statement, principal: str) -> bool:
-    given = statement.get("Principal")
-    if given is None:
+    allowed = statement.get("Principal")
+    if allowed is None:
         return False
-    if given == "*":
+    if allowed == "*":
         return True
-    for kind, values in given.items():
+    for kind, values in allowed.items():
         for value in as_list(values):
             if value in ("*", principal) or (kind == "AWS" and _is_account_of(value, principal)):
                 return True
@@ -122,25 +122,25 @@ def _is_account_of(value: str, principal: str) -> bool:
 
 
 def _delegates(statement: Statement) -> bool:
-    given = statement.get("Principal")
-    if not isinstance(given, Mapping):
+    principal = statement.get("Principal")
+    if not isinstance(principal, Mapping):
         return False
-    return all(str(value).endswith(":root") for value in as_list(given.get("AWS", [])) or ["no"])
+    return all(str(value).endswith(":root") for value in as_list(principal.get("AWS", [])) or ["no"])
 
 
 def _conditions(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str | Sequence[str]]) -> bool:
     """All operators and all keys must hold."""
     lowered = {key.lower(): [str(item) for item in as_list(value)] for key, value in context.items()}
     return all(
-        _condition(operator, lowered.get(key.lower()), [str(value) for value in as_list(wanted)])
+        _condition(operator, lowered.get(key.lower()), [str(value) for value in as_list(expected)])
         for operator, keys in conditions.items()
-        for key, wanted in keys.items()
+        for key, expected in keys.items()
     )
 
 
-def _condition(operator: str, present: list[str] | None, wanted: list[str]) -> bool:
+def _condition(operator: str, present: list[str] | None, expected: list[str]) -> bool:
     if operator == "Null":
-        return (present is None) == (wanted == ["true"])
+        return (present is None) == (expected == ["true"])
     quantifier, _, rest = operator.rpartition(":")
     optional, name = rest.endswith("IfExists"), rest.removesuffix("IfExists")
     if name not in _OPERATORS:
@@ -148,31 +148,31 @@ def _condition(operator: str, present: list[str] | None, wanted: list[str]) -> b
     negative, test = _OPERATORS[name]
     if present is None:
         return optional or negative or quantifier == "ForAllValues"
-    held = [
-        (not any(test(value, each) for each in wanted)) if negative else any(test(value, each) for each in wanted)
+    results = [
+        (not any(test(value, each) for each in expected)) if negative else any(test(value, each) for each in expected)
         for value in present
     ]
     if quantifier == "ForAnyValue":
-        return any(held)
-    if quantifier == "ForAllValues" or len(held) == 1:
-        return all(held)
+        return any(results)
+    if quantifier == "ForAllValues" or len(results) == 1:
+        return all(results)
     raise ValueError(f"{operator}: several values need ForAllValues or ForAnyValue")
 
 
-def _same(value: str, wanted: str) -> bool:
-    return value == wanted
+def _same(value: str, expected: str) -> bool:
+    return value == expected
 
 
-def _same_truth(value: str, wanted: str) -> bool:
-    return value.lower() == wanted.lower()
+def _same_truth(value: str, expected: str) -> bool:
+    return value.lower() == expected.lower()
 
 
-def _like(value: str, wanted: str) -> bool:
-    return matches(wanted, value)
+def _like(value: str, expected: str) -> bool:
+    return matches(expected, value)
 
 
-def _less(value: str, wanted: str) -> bool:
-    return float(value) < float(wanted)
+def _less(value: str, expected: str) -> bool:
+    return float(value) < float(expected)
 
 
 _OPERATORS = {

@@ -42,10 +42,16 @@ class Account(Template):
         Raises:
             AssertionError: There is none.
         """
-        paths = {name: one.get("Metadata", {}).get("aws:cdk:path", "") for name, one in self.of(kind).items()}
-        found = [name for name, one in paths.items() if one.partition("/")[2].removesuffix("/Resource") == path]
-        assert len(found) == 1, f"{kind} {path}: {found or sorted(paths.values())}"
-        return found[0]
+        paths = {
+            name: resource.get("Metadata", {}).get("aws:cdk:path", "") for name, resource in self.by_type(kind).items()
+        }
+        names = [
+            name
+            for name, resource_path in paths.items()
+            if resource_path.partition("/")[2].removesuffix("/Resource") == path
+        ]
+        assert len(names) == 1, f"{kind} {path}: {names or sorted(paths.values())}"
+        return names[0]
 
     def role(self, path: str) -> str:
         """A role's ARN."""
@@ -54,10 +60,10 @@ class Account(Template):
     @cache  # noqa: B019 - one account a session
     def statements_of(self, role: str) -> list[dict[str, Any]]:
         """The statements of a role's policies."""
-        logical = next(name for name in self.of("AWS::IAM::Role") if self.arn(name) == role)
+        logical = next(name for name in self.by_type("AWS::IAM::Role") if self.arn(name) == role)
         documents = [policy["PolicyDocument"] for policy in self.properties(logical).get("Policies", [])]
         for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
-            for policy in self.of(kind):
+            for policy in self.by_type(kind):
                 properties = self.properties(policy)
                 if {"Ref": logical} in properties.get("Roles", []):
                     documents.append(properties["PolicyDocument"])
@@ -65,7 +71,7 @@ class Account(Template):
 
     def trust_of(self, role: str) -> list[dict[str, Any]]:
         """Who may assume a role."""
-        logical = next(name for name in self.of("AWS::IAM::Role") if self.arn(name) == role)
+        logical = next(name for name in self.by_type("AWS::IAM::Role") if self.arn(name) == role)
         document = self.resolve(self.properties(logical)["AssumeRolePolicyDocument"])
         return as_list(document["Statement"])
 
@@ -74,12 +80,12 @@ class Account(Template):
         """Statements of the policy of an ARN's bucket or key; none of any other resource."""
         if arn.startswith("arn:aws:s3:::"):
             bucket = arn.removeprefix("arn:aws:s3:::").partition("/")[0]
-            policies = (self.resolve(self.properties(name)) for name in self.of("AWS::S3::BucketPolicy"))
-            found = [policy["PolicyDocument"] for policy in policies if policy["Bucket"] == bucket]
+            policies = (self.resolve(self.properties(name)) for name in self.by_type("AWS::S3::BucketPolicy"))
+            documents = [policy["PolicyDocument"] for policy in policies if policy["Bucket"] == bucket]
         else:
-            keys = [name for name in self.of("AWS::KMS::Key") if self.arn(name) == arn]
-            found = [self.resolve(self.properties(name)["KeyPolicy"]) for name in keys]
-        return [statement for document in found for statement in as_list(document["Statement"])]
+            keys = [name for name in self.by_type("AWS::KMS::Key") if self.arn(name) == arn]
+            documents = [self.resolve(self.properties(name)["KeyPolicy"]) for name in keys]
+        return [statement for document in documents for statement in as_list(document["Statement"])]
 
     def endpoint_policy(self, path: str) -> list[dict[str, Any]]:
         """The statements of a VPC endpoint's policy."""
@@ -118,19 +124,21 @@ class Account(Template):
 
     def assume(self, role: str, principal: str, context: Mapping[str, Any] | None = None) -> Decision:
         """Decide whether a principal may assume a role; people's own policies are assumed to allow it."""
-        own = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}] if principal.startswith("arn:") else []
+        own_statements = (
+            [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}] if principal.startswith("arn:") else []
+        )
         request = Request(principal, "sts:AssumeRole", role, context or {})
-        return decide(request, own, self.trust_of(role), resource_must_allow=True)
+        return decide(request, own_statements, self.trust_of(role), resource_must_allow=True)
 
 
 def allowing(account: Account) -> list[tuple[str, dict[str, Any]]]:
     """Every allowing statement of the template, resolved, with the logical name of what holds it."""
-    found = []
+    statements = []
     for logical, resource in account.resources.items():
         for statement in _statements(account.resolve(resource.get("Properties", {}))):
             if statement["Effect"] == "Allow":
-                found.append((logical, statement))
-    return found
+                statements.append((logical, statement))
+    return statements
 
 
 def _statements(value: Any) -> list[dict[str, Any]]:

@@ -64,10 +64,10 @@ def _queue_policy(name: str, properties: Properties) -> Made:
 
 
 def _egress(_: str, properties: Properties) -> Made:
-    other = {"GroupId": properties["DestinationSecurityGroupId"], "Description": properties["Description"]}
+    peer = {"GroupId": properties["DestinationSecurityGroupId"], "Description": properties["Description"]}
     rule = {name: properties.get(name, -1) for name in ("IpProtocol", "FromPort", "ToPort")}
     made = _client("ec2").authorize_security_group_egress(
-        GroupId=properties["GroupId"], IpPermissions=[{**rule, "UserIdGroupPairs": [other]}]
+        GroupId=properties["GroupId"], IpPermissions=[{**rule, "UserIdGroupPairs": [peer]}]
     )
     return {"Ref": made["SecurityGroupRules"][0]["SecurityGroupRuleId"]}
 
@@ -76,7 +76,7 @@ def _state_machine(_: str, properties: Properties) -> Made:
     renamed = {"StateMachineName": "name", "StateMachineType": "type", "DefinitionString": "definition"}
     request = {renamed.get(key, key[0].lower() + key[1:]): value for key, value in properties.items()}
     values = request.pop("definitionSubstitutions", {})
-    request["definition"] = VARIABLE.sub(lambda found: values[found[1]], request["definition"])
+    request["definition"] = VARIABLE.sub(lambda match: values[match[1]], request["definition"])
     for part in ("loggingConfiguration", "tracingConfiguration", "encryptionConfiguration", "tags"):
         request[part] = _camel(request[part])
     arn = _client("stepfunctions").create_state_machine(**request)["stateMachineArn"]

@@ -30,8 +30,8 @@ def richer_sagemaker(made: World) -> Iterator[None]:
         backend.start_pipeline_execution, backend.create_model, backend.create_endpoint_config, backend.create_endpoint,
     )  # fmt: skip
 
-    def start_once(self: Any, *given: Any, **named: Any) -> dict[str, str]:
-        request = _bound(start, self, given, named)
+    def start_once(self: Any, *positional: Any, **named: Any) -> dict[str, str]:
+        request = _bound(start, self, positional, named)
         token, content = request["client_request_token"], json.dumps(request, sort_keys=True)
         with made.starting:
             if token in made.tokens:
@@ -39,18 +39,18 @@ def richer_sagemaker(made: World) -> Iterator[None]:
                 if before != content and not made.lenient:
                     raise ValidationError(message="ClientRequestToken was used with other parameters")
                 return {"PipelineExecutionArn": arn}
-            answer = dict(start(self, **request))
-            made.tokens[token] = (answer["PipelineExecutionArn"], content)
+            response = dict(start(self, **request))
+            made.tokens[token] = (response["PipelineExecutionArn"], content)
             made.executions(request["pipeline_name"])[-1].pipeline_execution_status = "Executing"
             made.started.append(request)
-        return answer
+        return response
 
-    def once(make: Callable[..., Any], key: str, kept: str) -> Callable[..., Any]:
-        def refuse(self: Any, *given: Any, **named: Any) -> Any:
-            request = _bound(make, self, given, named)
+    def once(make: Callable[..., Any], key: str, attribute: str) -> Callable[..., Any]:
+        def refuse(self: Any, *positional: Any, **named: Any) -> Any:
+            request = _bound(make, self, positional, named)
             if make.__name__ in made.refusals:
                 raise ValidationError(message=made.refusals[make.__name__])
-            if request[key] in getattr(self, kept):
+            if request[key] in getattr(self, attribute):
                 raise ValidationError(message=f"Cannot create already existing {key} {request[key]}.")
             return make(self, **request)
 
@@ -77,17 +77,17 @@ def _scaling(made: World) -> Callable[..., Any]:
     """RegisterScalableTarget, which may be refused."""
     scale = ApplicationAutoscalingBackend.register_scalable_target
 
-    def register_scalable_target(self: Any, *given: Any, **named: Any) -> Any:
+    def register_scalable_target(self: Any, *positional: Any, **named: Any) -> Any:
         if "register_scalable_target" in made.refusals:
             raise AWSValidationException(made.refusals["register_scalable_target"])
-        return scale(self, *given, **named)
+        return scale(self, *positional, **named)
 
     return register_scalable_target
 
 
-def _bound(function: Callable[..., Any], self: Any, given: Any, named: Any) -> dict[str, Any]:
+def _bound(function: Callable[..., Any], self: Any, positional: Any, named: Any) -> dict[str, Any]:
     """A call's arguments by name."""
-    arguments = dict(inspect.signature(function).bind(self, *given, **named).arguments)
+    arguments = dict(inspect.signature(function).bind(self, *positional, **named).arguments)
     del arguments["self"]
     return arguments
 

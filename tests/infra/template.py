@@ -41,9 +41,9 @@ class Template:
         self.resources: dict[str, dict[str, Any]] = document["Resources"]
         self.document = document
 
-    def of(self, kind: str) -> dict[str, dict[str, Any]]:
+    def by_type(self, kind: str) -> dict[str, dict[str, Any]]:
         """The resources of a kind by logical name."""
-        return {logical: found for logical, found in self.resources.items() if found["Type"] == kind}
+        return {logical: resource for logical, resource in self.resources.items() if resource["Type"] == kind}
 
     def properties(self, logical: str) -> dict[str, Any]:
         """A resource's properties, unresolved."""
@@ -53,7 +53,7 @@ class Template:
         """A state machine's definition as the service gets it."""
         properties = self.properties(logical)
         values = self.resolve(properties.get("DefinitionSubstitutions", {}))
-        return VARIABLE.sub(lambda found: str(values[found[1]]), self.resolve(properties["DefinitionString"]))
+        return VARIABLE.sub(lambda match: str(values[match[1]]), self.resolve(properties["DefinitionString"]))
 
     def name(self, logical: str) -> str:
         """A resource's physical name."""
@@ -104,7 +104,7 @@ class Template:
             return self.arn(argument[0]) if argument[1] == "Arn" else f"{argument[0]}.{argument[1]}"
         if name == "Sub":
             text, more = (argument, {}) if isinstance(argument, str) else argument
-            return VARIABLE.sub(lambda found: str(self.resolve(more.get(found[1], {"Ref": found[1]}))), text)
+            return VARIABLE.sub(lambda match: str(self.resolve(more.get(match[1], {"Ref": match[1]}))), text)
         if name == "Select":
             return self.resolve(argument[1])[int(argument[0])]
         if name == "GetAZs":

@@ -47,7 +47,7 @@ def register(account: World, **metadata: str) -> str:
     return str(made["ModelPackageArn"])
 
 
-def tell(account: World, arn: str, status: str | None = None) -> str:
+def send_event(account: World, arn: str, status: str | None = None) -> str:
     """The event of a version's state, or of one that it had; returns the execution that it started."""
     package = account.sagemaker.describe_model_package(ModelPackageName=arn)
     # As the service sends it: the whole description.
@@ -71,7 +71,7 @@ def decide(account: World, arn: str, status: str = "Approved", decision: str = "
 def deploy(account: World, arn: str, **choices: str) -> dict[str, Any]:
     """Approve a version, tell of it, and wait for the end of what follows."""
     decide(account, arn, **choices)
-    return account.ended(tell(account, arn))
+    return account.ended(send_event(account, arn))
 
 
 def served(account: World) -> str:
@@ -129,11 +129,11 @@ def test_a_failing_alarm_rolls_back_and_is_reported_and_the_repeated_event_tries
     config = account.updates[0]["EndpointConfigName"]
     marked = account.sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
     tags = account.sagemaker.list_tags(ResourceArn=marked)["Tags"]
-    (mark,) = [tag["Value"] for tag in tags if tag["Key"] == REFUSED_TAG]
-    assert mark.startswith("decision_1 ")
+    (decision,) = [tag["Value"] for tag in tags if tag["Key"] == REFUSED_TAG]
+    assert decision.startswith("decision_1 ")
     assert account.scaled(GROUP)
     alarm(account, f"{GROUP}-errors", "OK")
-    assert account.visited_by(tell(account, second))[-1] == "Nothing"
+    assert account.visited_by(send_event(account, second))[-1] == "Nothing"
     assert len(account.updates) == 1
     assert deploy(account, second, decision="decision_2")["status"] == "SUCCEEDED"
     assert served(account) == f"{GROUP}-2"
@@ -143,9 +143,9 @@ def test_a_repeated_event_changes_nothing(account: World) -> None:
     """Whether it comes at once or when all is done."""
     arn = register(account)
     decide(account, arn)
-    both = [tell(account, arn), tell(account, arn)]
+    both = [send_event(account, arn), send_event(account, arn)]
     assert {account.ended(execution)["status"] for execution in both} == {"SUCCEEDED"}
-    assert account.visited_by(tell(account, arn))[-1] == "Nothing"
+    assert account.visited_by(send_event(account, arn))[-1] == "Nothing"
     assert account.updates == []
     assert len(account.mails("Approvers")) == 1, "of one deployment one mail"
     models = account.sagemaker.list_models()["Models"]
@@ -158,9 +158,9 @@ def test_an_event_that_comes_late_does_not_bring_the_old_version_back(account: W
     first, second = register(account), register(account)
     decide(account, first)
     decide(account, second)
-    account.ended(tell(account, second))
+    account.ended(send_event(account, second))
     assert served(account) == f"{GROUP}-2"
-    assert account.visited_by(tell(account, first))[-1] == "Nothing"
+    assert account.visited_by(send_event(account, first))[-1] == "Nothing"
     assert served(account) == f"{GROUP}-2"
 
 
@@ -170,7 +170,7 @@ def test_an_older_version_never_replaces_a_newer_one(account: World) -> None:
     decide(account, first)
     deploy(account, second)
     decide(account, second, "Rejected")
-    assert account.visited_by(tell(account, first))[-2:] == ["NotifyOperations", "Notified"]
+    assert account.visited_by(send_event(account, first))[-2:] == ["NotifyOperations", "Notified"]
     assert served(account) == f"{GROUP}-2"
     assert f"medloop endpoints deploy {GROUP}/1" in account.mails("Operations")[0]["Message"]
 
@@ -181,10 +181,10 @@ def test_a_newer_approval_during_a_bake_waits_and_then_takes_over(account: World
     account.holds.add(GROUP)
     second, third = register(account), register(account)
     decide(account, second)
-    slow = tell(account, second)
+    slow = send_event(account, second)
     account.until(lambda: account.updates)
     decide(account, third)
-    late = tell(account, third)
+    late = send_event(account, third)
     account.until(lambda: "Busy" in account.visited(late))
     account.holds.clear()
     assert {account.ended(slow)["status"], account.ended(late)["status"]} == {"SUCCEEDED"}
@@ -196,7 +196,7 @@ def test_a_rejected_version_deploys_nothing(account: World) -> None:
     arn = register(account)
     decide(account, arn, "Rejected")
     for status in ("Rejected", "Approved"):
-        assert account.visited_by(tell(account, arn, status))[-1] == "Nothing"
+        assert account.visited_by(send_event(account, arn, status))[-1] == "Nothing"
     assert account.sagemaker.list_models()["Models"] == []
     assert account.endpoint(GROUP) is None
 
@@ -208,12 +208,12 @@ def test_an_approval_taken_back_before_traffic_moves_deploys_nothing(account: Wo
     real = account.call
 
     def call(function: str, payload: Any) -> tuple[Any, bool]:
-        answer = real(function, payload)
+        response = real(function, payload)
         decide(account, arn, "Rejected")
-        return answer
+        return response
 
     account.call = call  # type: ignore[method-assign]
-    visited = account.visited_by(tell(account, arn))
+    visited = account.visited_by(send_event(account, arn))
     assert "LookAgain" in visited
     assert visited[-1] == "Nothing"
     assert account.endpoint(GROUP) is None
@@ -221,7 +221,7 @@ def test_an_approval_taken_back_before_traffic_moves_deploys_nothing(account: Wo
 
 def test_a_version_that_waits_is_reported_to_approvers_with_the_link(account: World) -> None:
     """The mail has the console's page of the report, and the commands; nothing is deployed."""
-    account.ended(tell(account, register(account)))
+    account.ended(send_event(account, register(account)))
     (mail,) = account.mails("Approvers")
     assert mail["Subject"] == f"medloop: {GROUP}/1 waits for approval"
     link = "https://us-east-1.console.aws.amazon.com/s3/object/artefacts?region=us-east-1&prefix="
@@ -235,9 +235,9 @@ def change_machines(account: World, kind: str) -> None:
     function = "medloop-deployment-plan"
     client = account.client("lambda")
     variables = client.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-    place = json.loads(variables["PLACE"])
-    place["hosting"]["instance_type"] = kind
-    changed = {"Variables": {**variables, "PLACE": json.dumps(place)}}
+    serving = json.loads(variables["PLACE"])
+    serving["hosting"]["instance_type"] = kind
+    changed = {"Variables": {**variables, "PLACE": json.dumps(serving)}}
     client.update_function_configuration(FunctionName=function, Environment=changed)
 
 
@@ -252,7 +252,7 @@ def test_other_machines_are_no_obstacle_and_scaling_outlasts_them(account: World
         account.refusals["update_endpoint"] = "there is no machine to be had"
     second = register(account)
     decide(account, second)
-    visited = account.visited_by(tell(account, second))
+    visited = account.visited_by(send_event(account, second))
     assert "StopScaling" in visited
     assert visited[-1] == end
     assert account.scaled(GROUP)
@@ -266,7 +266,7 @@ def test_the_same_machines_stay_scaled_during_a_canary(account: World) -> None:
     deploy(account, register(account))
     second = register(account)
     decide(account, second)
-    visited = account.visited_by(tell(account, second))
+    visited = account.visited_by(send_event(account, second))
     assert "UpdateEndpoint" in visited
     assert "StopScaling" not in visited
 
@@ -282,7 +282,7 @@ def test_scaling_that_fails_after_the_switch_is_reported_and_set_by_a_repeated_e
     assert "is not scaled" in mail["Message"]
     assert "medloop-deployment-failed" in mail["Message"]
     account.refusals.clear()
-    assert account.visited_by(tell(account, first))[-3:] == ["PutScalingPolicy", "Scaled", "Nothing"]
+    assert account.visited_by(send_event(account, first))[-3:] == ["PutScalingPolicy", "Scaled", "Nothing"]
     assert account.scaled(GROUP)
     assert account.mails("Operations") == []
 
@@ -292,7 +292,7 @@ def test_a_request_that_came_too_often_is_made_again(account: World) -> None:
     arn = register(account)
     decide(account, arn)
     account.refusals["create_model"] = "Rate exceeded"
-    execution = tell(account, arn)
+    execution = send_event(account, arn)
     account.until(lambda: "Busy" in account.visited(execution))
     account.refusals.clear()
     assert account.ended(execution)["status"] == "SUCCEEDED"
@@ -334,7 +334,7 @@ def test_a_decision_in_the_console_after_a_rollback_is_a_new_one(account: World)
     assert deploy(account, second)["status"] == "FAILED"
     alarm(account, f"{GROUP}-errors", "OK")
     account.package(second).last_modified_time = utcnow() + timedelta(minutes=1)
-    assert account.ended(tell(account, second))["status"] == "SUCCEEDED"
+    assert account.ended(send_event(account, second))["status"] == "SUCCEEDED"
     assert served(account) == f"{GROUP}-2"
 
 
@@ -343,9 +343,9 @@ def test_a_served_version_that_is_rejected_is_reported(account: World) -> None:
     first, second = register(account), register(account)
     deploy(account, first)
     decide(account, second, "Rejected")
-    assert account.visited_by(tell(account, second))[-1] == "Nothing"
+    assert account.visited_by(send_event(account, second))[-1] == "Nothing"
     decide(account, first, "Rejected")
-    assert account.visited_by(tell(account, first))[-1] == "Notified"
+    assert account.visited_by(send_event(account, first))[-1] == "Notified"
     (mail,) = account.mails("Operations")
     assert mail["Subject"] == f"medloop: {GROUP}/1 is Rejected and served"
     assert served(account) == f"{GROUP}-1"
@@ -363,10 +363,10 @@ def test_a_served_version_that_is_rejected_is_reported(account: World) -> None:
 def test_a_waiting_version_measures_drift(account: World, score: str, metrics: dict[str, float]) -> None:
     """Its score, and the difference to that of the version in production: what the dashboard and the alarm show."""
     deploy(account, register(account))
-    account.ended(tell(account, register(account, score=score)))
-    found = account.measured()
-    assert {metric.name: metric.value for metric in found} == metrics
-    assert {(metric.namespace, metric.dimensions[0].name, metric.dimensions[0].value) for metric in found} <= {
+    account.ended(send_event(account, register(account, score=score)))
+    measured = account.measured()
+    assert {metric.name: metric.value for metric in measured} == metrics
+    assert {(metric.namespace, metric.dimensions[0].name, metric.dimensions[0].value) for metric in measured} <= {
         ("medloop", "ModelPackageGroup", GROUP)
     }
 
@@ -375,9 +375,9 @@ def test_a_version_in_the_making_is_not_announced(account: World) -> None:
     """The service sends an event of each state that it goes through: one mail is enough."""
     arn = register(account)
     account.package(arn).model_package_status = "InProgress"
-    assert account.visited_by(tell(account, arn))[-1] == "Nothing"
+    assert account.visited_by(send_event(account, arn))[-1] == "Nothing"
     account.package(arn).model_package_status = "Completed"
-    assert account.visited_by(tell(account, arn))[-1] == "Notified"
+    assert account.visited_by(send_event(account, arn))[-1] == "Notified"
     assert len(account.mails("Approvers")) == 1
 
 
@@ -448,7 +448,7 @@ def test_a_version_that_an_alarm_rolled_back_is_not_recommended(account: World) 
     account.package(second).last_modified_time = utcnow() - timedelta(days=1)
     decide(account, second)
     account.package(second).last_modified_time = utcnow() - timedelta(days=1)
-    assert account.ended(tell(account, second))["error"] == "RolledBack"
+    assert account.ended(send_event(account, second))["error"] == "RolledBack"
     assert len(account.mails("Operations")) == 1
     assert check(account) == []
 
@@ -509,7 +509,7 @@ def test_a_refusal_of_the_service_is_reported(account: World) -> None:
     arn = register(account)
     decide(account, arn)
     account.refusals["create_model"] = "the role can't be assumed"
-    assert account.ended(tell(account, arn))["status"] == "FAILED"
+    assert account.ended(send_event(account, arn))["status"] == "FAILED"
     assert "the role can't be assumed" in account.mails("Operations")[0]["Message"]
 
 

@@ -44,9 +44,9 @@ def test_outputs_are_those_of_what_stands(account: World) -> None:
 
 def test_buckets_are_encrypted_by_the_stacks_keys(account: World) -> None:
     """Data and artefacts by a key each; access logs, which S3 itself writes, by S3's own."""
-    keys = set(account.stack.of("AWS::KMS::Key").values())
+    keys = set(account.stack.by_type("AWS::KMS::Key").values())
     used = {}
-    for logical, name in account.stack.of("AWS::S3::Bucket").items():
+    for logical, name in account.stack.by_type("AWS::S3::Bucket").items():
         (rule,) = account.s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
         used[logical] = rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID", "S3's").rpartition("/")[2]
     by_name = {name: key for logical, key in used.items() for name in ("Data", "Artefacts", "Logs") if name in logical}
@@ -58,8 +58,10 @@ def test_buckets_are_encrypted_by_the_stacks_keys(account: World) -> None:
 def test_containers_have_repositories_and_tasks_have_groups(account: World) -> None:
     """What `make images` pushes to, and what pipelines register in."""
     repositories = account.client("ecr").describe_repositories()["repositories"]
-    assert {one["repositoryName"] for one in repositories} == {f"medloop-{name}" for name in image_containers()}
-    assert {one["imageTagMutability"] for one in repositories} == {"IMMUTABLE"}
+    assert {repository["repositoryName"] for repository in repositories} == {
+        f"medloop-{name}" for name in image_containers()
+    }
+    assert {repository["imageTagMutability"] for repository in repositories} == {"IMMUTABLE"}
     groups = account.sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
     names = {group["ModelPackageGroupName"] for group in groups}
     assert names == {"medloop-classification", "medloop-segmentation"}
@@ -67,18 +69,18 @@ def test_containers_have_repositories_and_tasks_have_groups(account: World) -> N
 
 def test_the_schedule_stands_with_its_parameters(account: World) -> None:
     """It starts the guard with what the settings say, and what can't be delivered goes to the queue."""
-    schedule = account.client("scheduler").get_schedule(Name=account.stack.one("AWS::Scheduler::Schedule", "weekly"))
+    schedule = account.client("scheduler").get_schedule(Name=account.stack.only("AWS::Scheduler::Schedule", "weekly"))
     assert (schedule["ScheduleExpression"], schedule["State"]) == (WEEKLY.expression, "ENABLED")
     target = schedule["Target"]
-    given = {item["Name"]: item["Value"] for item in json.loads(target["Input"])["PipelineParameters"]}
-    assert given == {"InputData": WEEKLY.data, **WEEKLY.parameters}
-    assert target["Arn"] == account.stack.one("AWS::StepFunctions::StateMachine", "Guard")
+    parameters = {item["Name"]: item["Value"] for item in json.loads(target["Input"])["PipelineParameters"]}
+    assert parameters == {"InputData": WEEKLY.data, **WEEKLY.parameters}
+    assert target["Arn"] == account.stack.only("AWS::StepFunctions::StateMachine", "Guard")
     assert target["DeadLetterConfig"]["Arn"].endswith(":medloop-dead-letters")
 
 
 def test_rules_reach_a_state_machine_each_and_the_queue_of_dead_letters(account: World) -> None:
     """By a role that events may assume."""
-    rules = account.stack.of("AWS::Events::Rule").values()
+    rules = account.stack.by_type("AWS::Events::Rule").values()
     targets = [target for rule in rules for target in account.targets(rule)]
     checked = [json.loads(target["Input"])["check"] for target in account.targets("medloop-daily-check")]
     assert checked == ["medloop-classification", "medloop-segmentation"]
@@ -93,8 +95,12 @@ def test_rules_reach_a_state_machine_each_and_the_queue_of_dead_letters(account:
 def test_topics_mail_whom_the_settings_name(account: World) -> None:
     """Approvers and operations."""
     subscriptions = account.client("sns").list_subscriptions()["Subscriptions"]
-    mails = {(one["TopicArn"], one["Endpoint"]) for one in subscriptions if one["Protocol"] == "email"}
-    topics = [account.stack.one("AWS::SNS::Topic", name) for name in ("Approvers", "Operations")]
+    mails = {
+        (subscription["TopicArn"], subscription["Endpoint"])
+        for subscription in subscriptions
+        if subscription["Protocol"] == "email"
+    }
+    topics = [account.stack.only("AWS::SNS::Topic", name) for name in ("Approvers", "Operations")]
     people = [EVERYTHING.monitoring.approvers, EVERYTHING.monitoring.operations]
     assert mails == {(topic, mail) for topic, named in zip(topics, people, strict=True) for mail in named}
 
@@ -102,14 +108,14 @@ def test_topics_mail_whom_the_settings_name(account: World) -> None:
 def test_alarms_stand_and_tell_operations(account: World) -> None:
     """Each of the template's, with an action that is a topic of the account."""
     alarms = account.cloudwatch.describe_alarms()["MetricAlarms"]
-    assert {alarm["AlarmName"] for alarm in alarms} == set(account.stack.of("AWS::CloudWatch::Alarm").values())
-    operations = account.stack.one("AWS::SNS::Topic", "Operations")
+    assert {alarm["AlarmName"] for alarm in alarms} == set(account.stack.by_type("AWS::CloudWatch::Alarm").values())
+    operations = account.stack.only("AWS::SNS::Topic", "Operations")
     assert [alarm["AlarmName"] for alarm in alarms if alarm["AlarmActions"] != [operations]] == []
 
 
 def test_the_trail_records(account: World) -> None:
     """It is switched on, and sees both buckets' objects."""
-    trail = account.stack.one("AWS::CloudTrail::Trail", "Trail")
+    trail = account.stack.only("AWS::CloudTrail::Trail", "Trail")
     client = boto3.client("cloudtrail")
     assert client.get_trail_status(Name=trail)["IsLogging"] is True
     (selector,) = client.get_event_selectors(TrailName=trail)["EventSelectors"]
@@ -120,7 +126,7 @@ def test_the_trail_records(account: World) -> None:
 def test_the_network_has_private_subnets_only(account: World) -> None:
     """No gateway stands in it, and nothing in it gets a public address."""
     network = account.client("ec2")
-    vpc = account.stack.one("AWS::EC2::VPC", "Vpc")
+    vpc = account.stack.only("AWS::EC2::VPC", "Vpc")
     subnets = network.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
     assert len({subnet["AvailabilityZone"] for subnet in subnets}) == 2
     assert {subnet["MapPublicIpOnLaunch"] for subnet in subnets} == {False}

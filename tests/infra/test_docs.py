@@ -38,7 +38,7 @@ def typed(page: str) -> list[str]:
     return lines + [code for code in inline if re.match(r"(medloop|make|aws) \w", code)]
 
 
-def words(line: str) -> list[str]:
+def split_words(line: str) -> list[str]:
     """A line's words as the command gets them."""
     for name, value in SHELL.items():
         line = re.sub(rf"\${name}\b", lambda _, value=value: value, line)
@@ -47,7 +47,7 @@ def words(line: str) -> list[str]:
 
 
 LINES = [(page, line) for page in PAGES for line in typed(page)]
-COMMANDS = sorted({line for _, line in LINES if "medloop" in words(line)[:1]})
+COMMANDS = sorted({line for _, line in LINES if "medloop" in split_words(line)[:1]})
 
 
 USAGE = typer.BadParameter.__bases__
@@ -76,7 +76,7 @@ def parse(arguments: list[str]) -> None:
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_parse(line: str) -> None:
     """Each exists with these arguments and options."""
-    parse(words(line)[1:])
+    parse(split_words(line)[1:])
 
 
 def test_what_does_not_exist_does_not_parse() -> None:
@@ -86,7 +86,7 @@ def test_what_does_not_exist_does_not_parse() -> None:
             parse(wrong.split())
 
 
-AWS = sorted({part.strip() for _, line in LINES for part in line.split(" | ") if words(part)[:1] == ["aws"]})
+AWS = sorted({part.strip() for _, line in LINES for part in line.split(" | ") if split_words(part)[:1] == ["aws"]})
 EVERYWHERE = {"query", "output", "region", "profile"}
 """Options that every command of the AWS CLI takes."""
 TRANSFERS = {"sync", "cp", "ls", "rm"}
@@ -103,16 +103,16 @@ def ask_aws(service: str, operation: str, *arguments: str) -> None:
     assert operation in operations, f"{service} has no {operation}"
     shape = model.operation_model(operations[operation]).input_shape
     members = {xform_name(name, "-"): name for name in shape.members}
-    given = {word.removeprefix("--") for word in arguments if word.startswith("--")} - EVERYWHERE
-    assert given <= set(members), f"{service} {operation} takes no {given - set(members)}"
-    missing = set(shape.required_members) - {members[name] for name in given}
+    options = {word.removeprefix("--") for word in arguments if word.startswith("--")} - EVERYWHERE
+    assert options <= set(members), f"{service} {operation} takes no {options - set(members)}"
+    missing = set(shape.required_members) - {members[name] for name in options}
     assert missing == set(), f"{service} {operation} wants {missing}"
 
 
 @pytest.mark.parametrize("line", AWS)
 def test_requests_to_aws_are_the_services(line: str) -> None:
     """Operations and options as the services have them."""
-    ask_aws(*words(line)[1:])
+    ask_aws(*split_words(line)[1:])
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,11 @@ def test_what_no_service_takes_is_found(wrong: str) -> None:
 
 def test_pipelines_presets_and_settings_are_there() -> None:
     """With the very options that `infra.outputs --settings` gives."""
-    lines = [words(line) for line in COMMANDS if "--preset" in line]
+    lines = [split_words(line) for line in COMMANDS if "--preset" in line]
     assert len(lines) == 2
     for line in lines:
         name = next(word for word in line if word in list_pipelines())
-        sets = [line[place + 1] for place, word in enumerate(line) if word == "--set"]
+        sets = [line[position + 1] for position, word in enumerate(line) if word == "--set"]
         settings: Any = resolve(name, line[line.index("--preset") + 1], sets).settings
         assert settings.network.kms_key == OUTPUTS["ArtefactKeyArn"]
 
@@ -141,7 +141,7 @@ def test_targets_of_make_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+)( [a-z-]+)*:", makefile, re.MULTILINE))
     known = {name for match in targets for name in match if name}
-    documented = {found for _, line in LINES for found in re.findall(r"(?:^|=\S+ )make ([a-z-]+)", line)}
+    documented = {target for _, line in LINES for target in re.findall(r"(?:^|=\S+ )make ([a-z-]+)", line)}
     assert {"synth", "bootstrap", "deploy", "images", "destroy"} <= documented <= known
     variables = dict(
         word.split("=", 1) for _, line in LINES for word in line.split() if word.startswith("MEDLOOP_INFRA_")

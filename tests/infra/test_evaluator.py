@@ -18,7 +18,7 @@ def allow(action: Any = "s3:GetObject", resource: Any = "arn:aws:s3:::images/*",
     return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
 
 
-def ask(*statements: dict[str, Any], **context: Any) -> str:
+def decision_on(*statements: dict[str, Any], **context: Any) -> str:
     """The answer to reading OBJECT."""
     return decide(Request(ROLE, "s3:GetObject", OBJECT, context), statements)
 
@@ -32,29 +32,29 @@ def when(**condition: Any) -> str:
 
 def test_nothing_is_allowed_by_default() -> None:
     """An implicit deny."""
-    assert ask() == "denied"
+    assert decision_on() == "denied"
 
 
 def test_allow_needs_action_and_resource() -> None:
     """Both, with wildcards; actions without regard to case."""
-    assert ask(allow()) == "allowed"
-    assert ask(allow("S3:getobject")) == "allowed"
-    assert ask(allow("s3:Get*")) == "allowed"
-    assert ask(allow(["s3:PutObject"])) == "denied"
-    assert ask(allow(resource="arn:aws:s3:::images")) == "denied"
-    assert ask(allow(resource="arn:aws:s3:::IMAGES/*")) == "denied"
+    assert decision_on(allow()) == "allowed"
+    assert decision_on(allow("S3:getobject")) == "allowed"
+    assert decision_on(allow("s3:Get*")) == "allowed"
+    assert decision_on(allow(["s3:PutObject"])) == "denied"
+    assert decision_on(allow(resource="arn:aws:s3:::images")) == "denied"
+    assert decision_on(allow(resource="arn:aws:s3:::IMAGES/*")) == "denied"
 
 
 def test_not_action_and_not_resource() -> None:
     """All but those named."""
-    assert ask({"Effect": "Allow", "NotAction": "s3:PutObject", "Resource": "*"}) == "allowed"
-    assert ask({"Effect": "Allow", "NotAction": "s3:Get*", "Resource": "*"}) == "denied"
-    assert ask({"Effect": "Allow", "Action": "s3:*", "NotResource": "arn:aws:s3:::images/raw/*"}) == "denied"
+    assert decision_on({"Effect": "Allow", "NotAction": "s3:PutObject", "Resource": "*"}) == "allowed"
+    assert decision_on({"Effect": "Allow", "NotAction": "s3:Get*", "Resource": "*"}) == "denied"
+    assert decision_on({"Effect": "Allow", "Action": "s3:*", "NotResource": "arn:aws:s3:::images/raw/*"}) == "denied"
 
 
 def test_an_explicit_deny_wins() -> None:
     """Wherever it stands."""
-    assert ask(allow(), {**allow(), "Effect": "Deny"}) == "explicitly denied"
+    assert decision_on(allow(), {**allow(), "Effect": "Deny"}) == "explicitly denied"
     deny = {**allow(), "Effect": "Deny", "Principal": "*"}
     assert decide(Request(ROLE, "s3:GetObject", OBJECT), [allow()], [deny]) == "explicitly denied"
 
@@ -70,12 +70,12 @@ def test_naming_the_account_only_delegates() -> None:
     """The account's IAM policies decide; without one there is nothing."""
     key = allow("kms:Decrypt", "*", Principal=ROOT)
     request = Request(ROLE, "kms:Decrypt", "arn:aws:kms:us-east-1:111122223333:key/k")
-    own = allow("kms:Decrypt", request.resource)
+    own_statement = allow("kms:Decrypt", request.resource)
     assert decide(request, [], [key], resource_must_allow=True) == "denied"
-    assert decide(request, [own], [key], resource_must_allow=True) == "allowed"
-    assert decide(request, [own], [], resource_must_allow=True) == "denied"
+    assert decide(request, [own_statement], [key], resource_must_allow=True) == "allowed"
+    assert decide(request, [own_statement], [], resource_must_allow=True) == "denied"
     foreign = allow("kms:Decrypt", "*", Principal={"AWS": "arn:aws:iam::999999999999:root"})
-    assert decide(request, [own], [foreign], resource_must_allow=True) == "denied"
+    assert decide(request, [own_statement], [foreign], resource_must_allow=True) == "denied"
 
 
 def test_a_boundary_must_allow_and_gives_nothing() -> None:
@@ -95,7 +95,7 @@ def test_services_are_principals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("condition", "answer"),
+    ("condition", "decision"),
     [
         ({"StringEquals": {"NAME": "x"}}, "allowed"),
         ({"StringEquals": {"name": ["y", "x"]}}, "allowed"),
@@ -128,9 +128,9 @@ def test_services_are_principals() -> None:
         ({"StringEquals": {"name": "x"}, "Bool": {"mfa": "false"}}, "denied"),
     ],
 )
-def test_conditions(condition: dict[str, Any], answer: str) -> None:
+def test_conditions(condition: dict[str, Any], decision: str) -> None:
     """Operators, several values, keys that are absent."""
-    assert when(**condition) == answer
+    assert when(**condition) == decision
 
 
 def test_what_it_does_not_know_is_an_error() -> None:
@@ -138,7 +138,7 @@ def test_what_it_does_not_know_is_an_error() -> None:
     with pytest.raises(ValueError, match="IpAddress"):
         when(IpAddress={"name": "10.0.0.0/8"})
     with pytest.raises(ValueError, match="NotPrincipal"):
-        ask(allow(NotPrincipal="*"))
+        decision_on(allow(NotPrincipal="*"))
     with pytest.raises(ValueError, match="several values"):
         when(StringEquals={"tag": "a"})
 

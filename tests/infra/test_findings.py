@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.findings import Answer, Finding, lies_at, of_nag, of_stars, problems, read_answers
+from tests.infra.findings import Finding, Resolution, lies_at, of_nag, of_stars, problems, read_resolutions
 from tests.infra.policies import Account
 
-FOUND = Finding("Rule", "Resource::*", "Execution/Jobs/Training")
-GOOD = Answer(rule="Rule", about=["Resource::*"], where=["Execution/Jobs/*"], reason="because of a good reason")
+FINDING = Finding("Rule", "Resource::*", "Execution/Jobs/Training")
+GOOD = Resolution(rule="Rule", about=["Resource::*"], where=["Execution/Jobs/*"], reason="because of a good reason")
 
 
 def test_every_finding_is_answered_and_no_answer_is_stale(assembly: Path, account: Account) -> None:
     """The table and the stack agree; what is named here is to be fixed, or answered in infra/findings.yaml."""
-    found = [*of_nag(assembly), *of_stars(account)]
-    assert len(found) > 50, "the tools found nothing to speak of: did they run?"
-    assert problems(found, read_answers()) == []
+    findings = [*of_nag(assembly), *of_stars(account)]
+    assert len(findings) > 50, "the tools found nothing to speak of: did they run?"
+    assert problems(findings, read_resolutions()) == []
 
 
 def test_both_packs_ran(assembly: Path) -> None:
@@ -28,24 +28,24 @@ def test_both_packs_ran(assembly: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("findings", "answers", "count"),
+    ("findings", "resolutions", "count"),
     [
-        ([FOUND], [GOOD], 0),
-        ([FOUND], [], 1),
-        ([FOUND], [GOOD, GOOD], 1),
+        ([FINDING], [GOOD], 0),
+        ([FINDING], [], 1),
+        ([FINDING], [GOOD, GOOD], 1),
         ([], [GOOD], 2),
-        ([FOUND, Finding("Rule", "Resource::a", FOUND.where)], [GOOD], 1),
-        ([FOUND, Finding("Rule", FOUND.about, "Builds/Role")], [GOOD], 1),
-        ([FOUND, Finding("Other", FOUND.about, FOUND.where)], [GOOD], 1),
-        ([FOUND], [GOOD.model_copy(update={"where": ["Execution/Jobs/*", "Builds/Role"]})], 1),
-        ([FOUND], [GOOD.model_copy(update={"about": ["Resource::*", "Resource::a"]})], 1),
+        ([FINDING, Finding("Rule", "Resource::a", FINDING.where)], [GOOD], 1),
+        ([FINDING, Finding("Rule", FINDING.about, "Builds/Role")], [GOOD], 1),
+        ([FINDING, Finding("Other", FINDING.about, FINDING.where)], [GOOD], 1),
+        ([FINDING], [GOOD.model_copy(update={"where": ["Execution/Jobs/*", "Builds/Role"]})], 1),
+        ([FINDING], [GOOD.model_copy(update={"about": ["Resource::*", "Resource::a"]})], 1),
     ],
 )
 def test_new_findings_and_stale_answers_are_problems(
-    findings: list[Finding], answers: list[Answer], count: int
+    findings: list[Finding], resolutions: list[Resolution], count: int
 ) -> None:
     """The comparison itself."""
-    assert len(problems(findings, answers)) == count
+    assert len(problems(findings, resolutions)) == count
 
 
 def test_a_star_is_one_part_of_a_path() -> None:

@@ -27,12 +27,12 @@ SYNCHRONOUS = {
 
 def entries(stack: Template) -> dict[str, str]:
     """The runbook's entry that each alarm's description names."""
-    found = {}
-    for logical in stack.of("AWS::CloudWatch::Alarm"):
+    topics = {}
+    for logical in stack.by_type("AWS::CloudWatch::Alarm"):
         named = re.match(r"Runbook: (\S+)\. ", stack.properties(logical)["AlarmDescription"])
         assert named, f"{stack.name(logical)} names no entry of the runbook"
-        found[stack.name(logical)] = named[1]
-    return found
+        topics[stack.name(logical)] = named[1]
+    return topics
 
 
 def test_alarms_and_runbook_know_one_another(stack: Template) -> None:
@@ -40,17 +40,17 @@ def test_alarms_and_runbook_know_one_another(stack: Template) -> None:
     alarms = entries(stack)
     mails = {
         name
-        for logical in stack.of("AWS::StepFunctions::StateMachine")
+        for logical in stack.by_type("AWS::StepFunctions::StateMachine")
         for name in re.findall(r"heading (medloop-[a-z-]+)", stack.definition(logical))
     }
-    money = {name for kind, name in BUDGET.items() if stack.of(kind)}
+    money = {name for kind, name in BUDGET.items() if stack.by_type(kind)}
     assert {*alarms.values(), *mails, *money} == HEADINGS
     assert [name for name in alarms if name not in RUNBOOK] == []
 
 
 def test_every_alarm_tells_operations(stack: Template) -> None:
     """And a missing measurement is no alarm: an endpoint without requests has none."""
-    for logical in stack.of("AWS::CloudWatch::Alarm"):
+    for logical in stack.by_type("AWS::CloudWatch::Alarm"):
         properties = stack.properties(logical)
         assert [arn.rpartition(":")[2] for arn in stack.resolve(properties["AlarmActions"])] == ["medloop-operations"]
         assert properties["TreatMissingData"] == "notBreaching"
@@ -58,67 +58,71 @@ def test_every_alarm_tells_operations(stack: Template) -> None:
 
 def test_money_tells_operations(stack: Template) -> None:
     """The budget twice, anomalies at once."""
-    (budget,) = stack.of("AWS::Budgets::Budget").values()
+    (budget,) = stack.by_type("AWS::Budgets::Budget").values()
     notices = stack.resolve(budget["Properties"]["NotificationsWithSubscribers"])
     kinds = {notice["Notification"]["NotificationType"] for notice in notices}
     assert kinds == {"ACTUAL", "FORECASTED"}
     addresses = {subscriber["Address"].rpartition(":")[2] for notice in notices for subscriber in notice["Subscribers"]}
-    (anomalies,) = stack.of("AWS::CE::AnomalySubscription").values()
+    (anomalies,) = stack.by_type("AWS::CE::AnomalySubscription").values()
     addresses |= {s["Address"].rpartition(":")[2] for s in stack.resolve(anomalies["Properties"]["Subscribers"])}
     assert addresses == {"medloop-operations"}
 
 
 def test_money_is_counted_of_jobs_too(stack: Template) -> None:
     """What the stack made bears one tag, the jobs of pipelines bear another: they are what costs."""
-    (budget,) = stack.of("AWS::Budgets::Budget").values()
+    (budget,) = stack.by_type("AWS::Budgets::Budget").values()
     counted = set(budget["Properties"]["Budget"]["CostFilters"]["TagKeyValue"])
     assert counted == {
         "user:medloop:part-of$infra",
         *(f"user:{JOB_TAG}${pipeline}" for pipeline in ("classification", "segmentation")),
     }
-    specified = [m["Properties"]["MonitorSpecification"] for m in stack.of("AWS::CE::AnomalyMonitor").values()]
+    specified = [m["Properties"]["MonitorSpecification"] for m in stack.by_type("AWS::CE::AnomalyMonitor").values()]
     watched = {json.loads(stack.resolve(text))["Tags"]["Key"] for text in specified}
     assert watched == {"medloop:part-of", JOB_TAG}
-    (anomalies,) = stack.of("AWS::CE::AnomalySubscription").values()
+    (anomalies,) = stack.by_type("AWS::CE::AnomalySubscription").values()
     assert len(anomalies["Properties"]["MonitorArnList"]) == 2
 
 
 def test_every_event_target_has_a_dead_letter_queue(stack: Template) -> None:
     """Rules, schedules and functions: all there are, each with its queue or with who waits for it."""
-    kept = {}
-    for logical, rule in stack.of("AWS::Events::Rule").items():
+    retention = {}
+    for logical, rule in stack.by_type("AWS::Events::Rule").items():
         for number, target in enumerate(rule["Properties"]["Targets"]):
-            kept[f"rule {stack.properties(logical)['Name']} {number}"] = target.get("DeadLetterConfig")
-    for schedule in stack.of("AWS::Scheduler::Schedule").values():
-        kept[f"schedule {schedule['Properties']['Name']}"] = schedule["Properties"]["Target"].get("DeadLetterConfig")
+            retention[f"rule {stack.properties(logical)['Name']} {number}"] = target.get("DeadLetterConfig")
+    for schedule in stack.by_type("AWS::Scheduler::Schedule").values():
+        retention[f"schedule {schedule['Properties']['Name']}"] = schedule["Properties"]["Target"].get(
+            "DeadLetterConfig"
+        )
     checks = {"rule medloop-daily-check 0", "rule medloop-daily-check 1"}
     assert {"rule medloop-new-data 0", "rule medloop-model-decisions 0", "schedule medloop-weekly", *checks} == set(
-        kept
+        retention
     )
-    lost = [name for name, config in kept.items() if "medloop-dead-letters" not in json.dumps(stack.resolve(config))]
+    lost = [
+        name for name, config in retention.items() if "medloop-dead-letters" not in json.dumps(stack.resolve(config))
+    ]
     assert lost == []
-    functions = {stack.name(logical) for logical in stack.of("AWS::Lambda::Function")}
+    functions = {stack.name(logical) for logical in stack.by_type("AWS::Lambda::Function")}
     assert functions == set(SYNCHRONOUS)
-    assert not stack.of("AWS::Lambda::EventSourceMapping")
-    sources = [stack.resolve(p["Properties"]) for p in stack.of("AWS::Lambda::Permission").values()]
+    assert not stack.by_type("AWS::Lambda::EventSourceMapping")
+    sources = [stack.resolve(p["Properties"]) for p in stack.by_type("AWS::Lambda::Permission").values()]
     assert [p for p in sources if "events" in str(p["Principal"]) or "sns" in str(p["Principal"])] == []
 
 
 def test_an_event_that_not_even_the_queue_took_is_an_alarm(stack: Template) -> None:
     """Of every rule, and of schedules."""
-    (alarm,) = [a for a in stack.of("AWS::CloudWatch::Alarm").values() if a["Properties"]["AlarmName"] == LOST]
+    (alarm,) = [a for a in stack.by_type("AWS::CloudWatch::Alarm").values() if a["Properties"]["AlarmName"] == LOST]
     parts = [query["MetricStat"]["Metric"] for query in alarm["Properties"]["Metrics"] if "MetricStat" in query]
     rules = {d["Value"] for part in parts for d in part["Dimensions"] if d["Name"] == "RuleName"}
-    assert rules == {stack.properties(logical)["Name"] for logical in stack.of("AWS::Events::Rule")}
+    assert rules == {stack.properties(logical)["Name"] for logical in stack.by_type("AWS::Events::Rule")}
     assert [part for part in parts if part["Namespace"] == "AWS/Scheduler"]
 
 
 def test_the_dead_letter_queue_takes_what_rules_could_not_deliver(stack: Template) -> None:
     """Two weeks, encrypted, from this stack's rules."""
-    (queue,) = stack.of("AWS::SQS::Queue").values()
+    (queue,) = stack.by_type("AWS::SQS::Queue").values()
     assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 86400
     assert queue["Properties"]["KmsMasterKeyId"]
-    (policy,) = stack.of("AWS::SQS::QueuePolicy").values()
+    (policy,) = stack.by_type("AWS::SQS::QueuePolicy").values()
     text = json.dumps(stack.resolve(policy["Properties"]["PolicyDocument"]))
     assert "events.amazonaws.com" in text
     assert "medloop-new-data" in text or "NewData" in text
@@ -126,7 +130,7 @@ def test_the_dead_letter_queue_takes_what_rules_could_not_deliver(stack: Templat
 
 def test_the_trail_sees_objects_of_both_buckets(stack: Template) -> None:
     """Reads too, validated, encrypted."""
-    (trail,) = stack.of("AWS::CloudTrail::Trail").values()
+    (trail,) = stack.by_type("AWS::CloudTrail::Trail").values()
     properties = stack.resolve(trail["Properties"])
     assert properties["EnableLogFileValidation"] is True
     assert properties["KMSKeyId"]
@@ -137,8 +141,10 @@ def test_the_trail_sees_objects_of_both_buckets(stack: Template) -> None:
 
 def test_no_failure_of_a_state_machine_is_silent(stack: Template) -> None:
     """Each task catches all errors, except mails: if one can't be sent the state machine fails, which is an alarm."""
-    watched = json.dumps([stack.resolve(found["Properties"]) for found in stack.of("AWS::CloudWatch::Alarm").values()])
-    for logical in stack.of("AWS::StepFunctions::StateMachine"):
+    watched = json.dumps(
+        [stack.resolve(alarm["Properties"]) for alarm in stack.by_type("AWS::CloudWatch::Alarm").values()]
+    )
+    for logical in stack.by_type("AWS::StepFunctions::StateMachine"):
         document = json.loads(stack.definition(logical))
         assert document["TimeoutSeconds"] > 0
         assert stack.arn(logical) in watched
@@ -165,27 +171,27 @@ PUBLISHED = {
 
 def test_every_metric_that_is_shown_or_watched_is_published(stack: Template) -> None:
     """Of the dashboard and of every alarm, each metric; and ours by the very names that the state machine puts."""
-    (board,) = stack.of("AWS::CloudWatch::Dashboard").values()
+    (board,) = stack.by_type("AWS::CloudWatch::Dashboard").values()
     widgets = json.loads(stack.resolve(board["Properties"]["DashboardBody"]))["widgets"]
     shown = [metric for widget in widgets for metric in widget["properties"]["metrics"]]
     assert [metric for metric in shown if not isinstance(metric[0], str)] == [], (
         "a search finds what there may never be"
     )
     watched = []
-    for alarm in (found["Properties"] for found in stack.of("AWS::CloudWatch::Alarm").values()):
+    for alarm in (resource["Properties"] for resource in stack.by_type("AWS::CloudWatch::Alarm").values()):
         parts = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
         watched += [(part["Namespace"], part["MetricName"]) for part in (parts or [alarm])]
     used = {(metric[0], metric[1]) for metric in shown} | set(watched)
     assert {namespace for namespace, _ in used} == set(PUBLISHED)
     assert {name for namespace, name in used if namespace == "medloop"} == {SCORE, SCORE_CHANGE}
     assert '"Namespace": "medloop"' in stack.definition(
-        next(logical for logical in stack.of("AWS::StepFunctions::StateMachine") if "Approval" in logical)
+        next(logical for logical in stack.by_type("AWS::StepFunctions::StateMachine") if "Approval" in logical)
     )
 
 
 def test_the_dashboard_shows_what_operations_ask_for(stack: Template) -> None:
     """Executions, durations, cost, latency, errors, drift."""
-    (board,) = stack.of("AWS::CloudWatch::Dashboard").values()
+    (board,) = stack.by_type("AWS::CloudWatch::Dashboard").values()
     widgets = json.loads(stack.resolve(board["Properties"]["DashboardBody"]))["widgets"]
     titles = " ".join(widget["properties"]["title"] for widget in widgets)
     for word in ("Executions", "Duration", "Charges", "Latency", "Errors", "Drift"):

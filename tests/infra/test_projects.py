@@ -13,7 +13,7 @@ from infra.settings import ScheduleSettings, SchedulingSettings, Settings
 from infra.stack import STACK_NAME
 from tests.infra.template import Template
 
-OWN = ScheduleSettings(
+OWN_SCHEDULE = ScheduleSettings(
     name="own", pipeline="segmentation-prostate", data="s3://b/raw/segmentation-prostate/a/", expression="rate(7 days)"
 )
 
@@ -22,7 +22,7 @@ OWN = ScheduleSettings(
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The template with one project and its schedule."""
     folder = tmp_path_factory.mktemp("assembly")
-    settings = Settings(projects=["prostate"], scheduling=SchedulingSettings(schedules=[OWN]))
+    settings = Settings(projects=["prostate"], scheduling=SchedulingSettings(schedules=[OWN_SCHEDULE]))
     make_app(settings, outdir=str(folder), validate=False).synth()
     return dict(json.loads(Path(folder / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")))
 
@@ -57,7 +57,7 @@ def test_new_data_of_a_project_start_its_pipeline(document: dict[str, Any]) -> N
 def test_a_schedule_of_an_unknown_pipeline_is_refused() -> None:
     """The known ones are listed."""
     with pytest.raises(ValueError, match=r"scheduling.schedules.0.pipeline: 'segmentation-prostate' is none of class"):
-        Settings(scheduling=SchedulingSettings(schedules=[OWN]))
+        Settings(scheduling=SchedulingSettings(schedules=[OWN_SCHEDULE]))
 
 
 @pytest.mark.parametrize("name", ["", "Prostate", "a--b", "-a", "x" * 25])

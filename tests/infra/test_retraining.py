@@ -50,7 +50,7 @@ def arrive(account: World, key: str = f"{FOLDER}/manifest.json") -> list[str]:
 
 def guard(account: World) -> str:
     """The guard's ARN."""
-    return account.stack.one("AWS::StepFunctions::StateMachine", "Guard")
+    return account.stack.only("AWS::StepFunctions::StateMachine", "Guard")
 
 
 def parameters(account: World) -> list[dict[str, str]]:
@@ -136,9 +136,9 @@ def test_guards_that_look_at_the_same_moment_start_one(account: World) -> None:
     assert looked["ClientRequestToken"] == again["ClientRequestToken"]
     began = [account.sagemaker.start_pipeline_execution(**looked)["PipelineExecutionArn"] for _ in range(2)]
     assert began[0] == began[1]
-    answers = iter([({"action": "start", "pipeline": "segmentation", "request": again}, False)])
+    results = iter([({"action": "start", "pipeline": "segmentation", "request": again}, False)])
     real = account.call
-    account.call = lambda *request: next(answers, None) or real(*request)  # type: ignore[method-assign]
+    account.call = lambda *request: next(results, None) or real(*request)  # type: ignore[method-assign]
     execution = account.start(guard(account), {**SCHEDULED, **other})
     account.until(lambda: "HoldBack" in account.visited(execution))
     assert "LookWhy" in account.visited(execution)
@@ -163,16 +163,16 @@ def test_a_guard_that_is_given_anothers_execution_waits_its_turn(account: World)
     other = {"PipelineParameters": [*SCHEDULED["PipelineParameters"], {"Name": "Epochs", "Value": "1"}]}
     again = account.call("medloop-guard", {"trigger": {**SCHEDULED, **other}})[0]["request"]
     account.sagemaker.start_pipeline_execution(**looked)
-    answers = iter([({"action": "start", "pipeline": "segmentation", "request": again}, False)])
+    results = iter([({"action": "start", "pipeline": "segmentation", "request": again}, False)])
     real = account.call
-    account.call = lambda *request: next(answers, None) or real(*request)  # type: ignore[method-assign]
+    account.call = lambda *request: next(results, None) or real(*request)  # type: ignore[method-assign]
     execution = account.start(guard(account), {**SCHEDULED, **other})
     account.until(lambda: "HoldBack" in account.visited(execution))
     assert "Confirm" in account.visited(execution)
     assert len(account.started) == 1
     account.finish("segmentation")
     assert account.ended(execution)["status"] == "SUCCEEDED"
-    assert [given.get("Epochs") for given in parameters(account)] == [None, "1"]
+    assert [values.get("Epochs") for values in parameters(account)] == [None, "1"]
 
 
 def test_a_manifest_that_comes_again_is_no_new_data(account: World) -> None:
@@ -202,9 +202,9 @@ def test_the_split_takes_no_notice_of_the_manifest(tmp_path: Path, task: Task, p
     """The file that marks a data set as complete is in its root, next to the cases."""
     name = "cat/a.png" if task == "classification" else "s1/img.nii.gz"
     for top in ("train", "test") if presplit else ("",):
-        place = tmp_path / top / name
-        place.parent.mkdir(parents=True)
-        place.touch()
+        folder = tmp_path / top / name
+        folder.parent.mkdir(parents=True)
+        folder.touch()
     without = find_cases(tmp_path, task)
     (tmp_path / MANIFEST).write_text("{}", encoding="utf-8")
     assert find_cases(tmp_path, task) == without
@@ -231,7 +231,7 @@ def test_an_empty_prefix_is_reported(account: World) -> None:
 
 def test_a_schedule_of_the_stack_starts_its_pipeline_with_its_parameters(account: World) -> None:
     """The schedule's input is the guard's trigger."""
-    schedule = account.stack.one("AWS::Scheduler::Schedule", "weekly")
+    schedule = account.stack.only("AWS::Scheduler::Schedule", "weekly")
     target = account.client("scheduler").get_schedule(Name=schedule)["Target"]
     trigger = read_trigger(json.loads(target["Input"]))
     bucket, _, prefix = trigger.parameters["InputData"].removeprefix("s3://").partition("/")
@@ -239,9 +239,9 @@ def test_a_schedule_of_the_stack_starts_its_pipeline_with_its_parameters(account
         account.s3.create_bucket(Bucket=bucket)
     account.s3.put_object(Bucket=bucket, Key=f"{prefix}a/img.nii.gz", Body=b"image")
     assert account.ended(account.fire(schedule))["status"] == "SUCCEEDED"
-    (given,) = parameters(account)
-    assert given.pop("DataVersion") == data_version(account.s3, trigger.parameters["InputData"])
-    assert given == trigger.parameters == {"InputData": WEEKLY.data, **WEEKLY.parameters}
+    (values,) = parameters(account)
+    assert values.pop("DataVersion") == data_version(account.s3, trigger.parameters["InputData"])
+    assert values == trigger.parameters == {"InputData": WEEKLY.data, **WEEKLY.parameters}
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ def test_environment_lies_over_the_file_and_context_over_both(tmp_path: Path) ->
         "MEDLOOP_INFRA_STORAGE__LOGS_DAYS": "731",
         "MEDLOOP_BUCKET": "others",
     }
-    found = load_settings({"storage.logs_days": "1096", "@aws-cdk/core:flag": True}, environment).storage
-    assert (found.checkpoints_days, found.old_versions_days, found.logs_days) == (5, 7, 1096)
+    storage = load_settings({"storage.logs_days": "1096", "@aws-cdk/core:flag": True}, environment).storage
+    assert (storage.checkpoints_days, storage.old_versions_days, storage.logs_days) == (5, 7, 1096)
     assert load_settings({"settings": str(FILE)}, environment).storage.checkpoints_days == 30
 
 

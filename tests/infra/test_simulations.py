@@ -60,21 +60,21 @@ def arn(account: Account, text: str) -> str:
 
 def context(account: Account, when: dict[str, Any]) -> dict[str, Any]:
     """A row's condition keys, with the stack's own values filled in."""
-    vpc = {name: account.properties(name) for name in account.of("AWS::EC2::Subnet")}
-    own = {
+    vpc = {name: account.properties(name) for name in account.by_type("AWS::EC2::Subnet")}
+    own_context = {
         "$subnets": list(vpc),
         "$group": [f"{account.find('AWS::EC2::SecurityGroup', 'Network/Jobs')}.GroupId"],
         "$champion": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:medloop-champion",
     }
-    return {key: own.get(value, value) if isinstance(value, str) else value for key, value in when.items()}
+    return {key: own_context.get(value, value) if isinstance(value, str) else value for key, value in when.items()}
 
 
 @pytest.mark.parametrize(("who", "verb", "row"), ROWS)
 def test_simulation(account: Account, who: str, verb: str, row: dict[str, Any]) -> None:
     """A row of the table."""
-    action, _, what = row["ask"].partition(" ")
+    action, _, resource = row["ask"].partition(" ")
     when = context(account, row.get("when", {}))
-    decision = account.simulate(account.role(ROLES[who]), action, arn(account, what), when)
+    decision = account.simulate(account.role(ROLES[who]), action, arn(account, resource), when)
     assert (decision == "allowed") == (verb == "may"), f"{decision}; {row.get('why', '')}"
 
 
@@ -105,9 +105,9 @@ def bucket(account: Account, name: str) -> str:
 def test_the_buckets_policy_binds_even_who_may_write(account: Account, when: dict[str, str], decision: str) -> None:
     """Without TLS, or under another key (S3's own, or the account's for S3), nothing is stored."""
     key = account.arn(account.find("AWS::KMS::Key", "Keys/Artefacts"))
-    place = f"{bucket(account, 'Artefacts')}/executions/s/e/Train/model.tar.gz"
-    found = {name: key if value == "$key" else value for name, value in when.items()}
-    assert account.simulate(account.role(ROLES["training"]), "s3:PutObject", place, found) == decision
+    object_arn = f"{bucket(account, 'Artefacts')}/executions/s/e/Train/model.tar.gz"
+    context = {name: key if value == "$key" else value for name, value in when.items()}
+    assert account.simulate(account.role(ROLES["training"]), "s3:PutObject", object_arn, context) == decision
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,10 @@ def test_endpoints_let_nothing_else_pass(
     account: Account, endpoint: str, action: str, resource: str, when: dict[str, str], decision: str
 ) -> None:
     """Not even with rights for everything, such as foreign credentials that were smuggled in."""
-    places = {"own": f"{bucket(account, 'Artefacts')}/a", "foreign": "arn:aws:s3:::bucket-of-others/a"}
+    sources = {"own": f"{bucket(account, 'Artefacts')}/a", "foreign": "arn:aws:s3:::bucket-of-others/a"}
     anything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
     context = {"aws:PrincipalAccount": ACCOUNT, "aws:ResourceAccount": ACCOUNT, **when}
-    request = Request("arn:aws:iam::1:role/any", action, places.get(resource, resource), context)
+    request = Request("arn:aws:iam::1:role/any", action, sources.get(resource, resource), context)
     assert decide(request, anything, boundaries=[account.endpoint_policy(endpoint)]) == decision
 
 
@@ -168,7 +168,7 @@ def test_what_a_role_in_the_vpc_may_do_passes_the_endpoints(account: Account, ro
 @pytest.mark.parametrize(("trail", "decision"), [("medloop", "allowed"), ("others", "explicitly denied")])
 def test_the_trails_bucket_takes_this_trail_alone(account: Account, trail: str, decision: str) -> None:
     """Of no other account, and of no other trail."""
-    place = f"{bucket(account, 'Logs')}/trail/AWSLogs/{ACCOUNT}/CloudTrail/a.json.gz"
+    object_arn = f"{bucket(account, 'Logs')}/trail/AWSLogs/{ACCOUNT}/CloudTrail/a.json.gz"
     when = {
         "aws:SecureTransport": "true",
         "s3:TlsVersion": "1.3",
@@ -176,8 +176,8 @@ def test_the_trails_bucket_takes_this_trail_alone(account: Account, trail: str, 
         "aws:SourceArn": f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/{trail}",
         "aws:SourceAccount": ACCOUNT,
     }
-    request = Request("cloudtrail.amazonaws.com", "s3:PutObject", place, when)
-    assert decide(request, [], account.resource_policy(place)) == decision
+    request = Request("cloudtrail.amazonaws.com", "s3:PutObject", object_arn, when)
+    assert decide(request, [], account.resource_policy(object_arn)) == decision
 
 
 PERSON = f"arn:aws:iam::{ACCOUNT}:user/doctor"
@@ -229,7 +229,7 @@ def test_services_assume_roles_for_this_account_alone(account: Account, source_a
         "cloudtrail.amazonaws.com",
     }
     open_to = set()
-    for role in map(account.arn, account.of("AWS::IAM::Role")):
+    for role in map(account.arn, account.by_type("AWS::IAM::Role")):
         for service in (as_list(s["Principal"].get("Service", [])) for s in account.trust_of(role)):
             when = {"aws:SourceAccount": source_account, "aws:SourceArn": MACHINE["aws:SourceArn"]}
             open_to |= {name for name in service if account.assume(role, name, when) == "allowed"}
@@ -272,8 +272,8 @@ def test_services_assume_roles_for_this_account_alone(account: Account, source_a
 def test_who_alone_may_do_what(account: Account, action: str, who: set[str]) -> None:
     """All roles in the stack are compared, for any resource and condition."""
     names = {account.role(path): name for name, path in ROLES.items()}
-    found = set()
-    for role in map(account.arn, account.of("AWS::IAM::Role")):
+    principals = set()
+    for role in map(account.arn, account.by_type("AWS::IAM::Role")):
         patterns = [
             pattern
             for statement in account.statements_of(role)
@@ -281,17 +281,17 @@ def test_who_alone_may_do_what(account: Account, action: str, who: set[str]) -> 
             for pattern in as_list(statement["Action"])
         ]
         if any(matches(pattern.lower(), action.lower()) for pattern in patterns):
-            found.add(names.get(role, role))
+            principals.add(names.get(role, role))
     assert exists(action)
-    assert found == who
+    assert principals == who
 
 
 def test_raw_data_are_read_by_the_split_alone(account: Account) -> None:
     """By no other role of the stack, in the bucket and by the key."""
-    place = f"{bucket(account, 'Data')}/raw/segmentation/jan/s1/img.nii.gz"
+    object_arn = f"{bucket(account, 'Data')}/raw/segmentation/jan/s1/img.nii.gz"
     key = account.arn(account.find("AWS::KMS::Key", "Keys/Data"))
-    for action, resource in (("s3:GetObject", place), ("kms:Decrypt", key)):
-        roles = [account.arn(name) for name in account.of("AWS::IAM::Role")]
+    for action, resource in (("s3:GetObject", object_arn), ("kms:Decrypt", key)):
+        roles = [account.arn(name) for name in account.by_type("AWS::IAM::Role")]
         assert [role for role in roles if account.simulate(role, action, resource) == "allowed"] == [
             account.role(ROLES["processing"])
         ]

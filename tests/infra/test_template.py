@@ -30,7 +30,7 @@ IGNORED = {"W3005": "CDK names a role that a function waits for twice: by refere
 
 
 @pytest.fixture(scope="module")
-def held(template: dict[str, Any]) -> assertions.Template:
+def checked(template: dict[str, Any]) -> assertions.Template:
     """CDK's assertions over the template."""
     return assertions.Template.from_json(template)
 
@@ -87,27 +87,27 @@ def test_new_data_are_events(account: Account) -> None:
 def test_what_holds_data_stays_when_the_stack_goes(account: Account, small: Account) -> None:
     """Unless the settings say otherwise."""
     kinds = ("AWS::S3::Bucket", "AWS::KMS::Key", "AWS::ECR::Repository")
-    assert {account.resources[name]["DeletionPolicy"] for kind in kinds for name in account.of(kind)} == {"Retain"}
-    assert {small.resources[name]["DeletionPolicy"] for kind in kinds for name in small.of(kind)} == {"Delete"}
+    assert {account.resources[name]["DeletionPolicy"] for kind in kinds for name in account.by_type(kind)} == {"Retain"}
+    assert {small.resources[name]["DeletionPolicy"] for kind in kinds for name in small.by_type(kind)} == {"Delete"}
 
 
-def test_keys_rotate(held: assertions.Template) -> None:
+def test_keys_rotate(checked: assertions.Template) -> None:
     """Every year, by themselves."""
-    held.all_resources_properties("AWS::KMS::Key", {"EnableKeyRotation": True})
-    held.resource_count_is("AWS::KMS::Key", 3)
+    checked.all_resources_properties("AWS::KMS::Key", {"EnableKeyRotation": True})
+    checked.resource_count_is("AWS::KMS::Key", 3)
 
 
 def test_each_container_has_a_repository_as_pushing_expects_it(account: Account) -> None:
     """Names as medloop/cloud/images.py gives them; tags immutable, scanned, encrypted with our key."""
-    made = [account.resolve(account.properties(name)) for name in account.of("AWS::ECR::Repository")]
-    assert {one["RepositoryName"] for one in made} == {f"medloop-{name}" for name in image_containers()}
+    made = [account.resolve(account.properties(name)) for name in account.by_type("AWS::ECR::Repository")]
+    assert {repository["RepositoryName"] for repository in made} == {f"medloop-{name}" for name in image_containers()}
     assert "champion" not in image_containers()
     key = account.arn(account.find("AWS::KMS::Key", "Keys/Artefacts"))
-    for one in made:
-        assert one["ImageTagMutability"] == "IMMUTABLE"
-        assert one["ImageScanningConfiguration"] == {"ScanOnPush": True}
-        assert one["EncryptionConfiguration"] == {"EncryptionType": "KMS", "KmsKey": key}
-        rules = json.loads(one["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+    for repository in made:
+        assert repository["ImageTagMutability"] == "IMMUTABLE"
+        assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
+        assert repository["EncryptionConfiguration"] == {"EncryptionType": "KMS", "KmsKey": key}
+        rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
         # What is tagged is the image of a version: an endpoint that grows asks for it years later.
         assert [rule["selection"]["tagStatus"] for rule in rules] == ["untagged"]
 
@@ -120,9 +120,9 @@ def test_the_champion_is_the_function_that_pipelines_call(account: Account, asse
     assert function["Handler"] == "containers/champion/main.handler"
     assert (function["Runtime"], function["Timeout"]) == (RUNTIME, TIMEOUT_SECONDS)
     folder = assembly / f"asset.{function['Code']['S3Key'].removesuffix('.zip')}"
-    held = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     bundle = {file.as_posix() for file in bundle_files(load_container("champion"))}
-    assert held == {file for file in bundle if file.endswith(".py")}
+    assert files == {file for file in bundle if file.endswith(".py")}
     done = subprocess.run(
         [sys.executable, "-c", "import runpy; runpy.run_path('containers/champion/main.py')['handler']"],
         cwd=folder,
@@ -148,7 +148,7 @@ def test_builds_run_a_command_that_there_is(account: Account) -> None:
 
 def test_groups_wait_for_versions(account: Account) -> None:
     """One a task, kept with its versions."""
-    groups = account.of("AWS::SageMaker::ModelPackageGroup")
+    groups = account.by_type("AWS::SageMaker::ModelPackageGroup")
     names = {group["Properties"]["ModelPackageGroupName"] for group in groups.values()}
     assert names == {"medloop-classification", "medloop-segmentation"}
     assert {group["DeletionPolicy"] for group in groups.values()} == {"Retain"}
@@ -159,11 +159,11 @@ def test_the_network_has_no_way_out(account: Account) -> None:
     kinds = {resource["Type"] for resource in account.resources.values()}
     ways_out = {"InternetGateway", "NatGateway", "Route", "VPCGatewayAttachment", "TransitGatewayAttachment", "EIP"}
     assert not kinds & {f"AWS::EC2::{kind}" for kind in ways_out}
-    endpoints = [account.properties(name) for name in account.of("AWS::EC2::VPCEndpoint")]
+    endpoints = [account.properties(name) for name in account.by_type("AWS::EC2::VPCEndpoint")]
     assert len(endpoints) == 9
     for endpoint in endpoints:
         assert endpoint["PolicyDocument"]["Statement"]
-    assert not any(account.properties(name)["MapPublicIpOnLaunch"] for name in account.of("AWS::EC2::Subnet"))
+    assert not any(account.properties(name)["MapPublicIpOnLaunch"] for name in account.by_type("AWS::EC2::Subnet"))
 
 
 def test_without_a_vpc_there_is_none(small: Account) -> None:
@@ -178,44 +178,46 @@ def test_without_a_vpc_there_is_none(small: Account) -> None:
 
 def test_settings_reach_the_stack(small: Account, account: Account) -> None:
     """MLflow's kind, approvers, and raw data for later jobs."""
-    assert small.of("AWS::SageMaker::MlflowApp")
-    assert not small.of("AWS::SageMaker::MlflowTrackingServer")
-    assert account.of("AWS::SageMaker::MlflowTrackingServer")
+    assert small.by_type("AWS::SageMaker::MlflowApp")
+    assert not small.by_type("AWS::SageMaker::MlflowTrackingServer")
+    assert account.by_type("AWS::SageMaker::MlflowTrackingServer")
     training = small.statements_of(small.role("Execution/Jobs/Training"))
-    assert [one for one in training if "sagemaker:CallMlflowAppApi" in as_list(one["Action"])]
+    assert [grant for grant in training if "sagemaker:CallMlflowAppApi" in as_list(grant["Action"])]
     raw = f"{small.arn(small.find('AWS::S3::Bucket', 'Storage/Data'))}/raw/a"
     assert small.simulate(small.role("Execution/Jobs/Training"), "s3:GetObject", raw) == "allowed"
 
 
 def test_no_allowed_action_has_a_wildcard(account: Account) -> None:
     """In any policy: of roles, buckets, keys, endpoints."""
-    found = allowing(account)
-    assert len(found) > 60
-    assert all("NotAction" not in statement and "NotResource" not in statement for _, statement in found)
-    wild = [(where, action) for where, statement in found for action in as_list(statement["Action"]) if "*" in action]
+    statements = allowing(account)
+    assert len(statements) > 60
+    assert all("NotAction" not in statement and "NotResource" not in statement for _, statement in statements)
+    wild = [
+        (where, action) for where, statement in statements for action in as_list(statement["Action"]) if "*" in action
+    ]
     assert wild == []
 
 
 def test_actions_exist_and_can_be_about_their_resources(account: Account) -> None:
     """A statement that can never match is a right that its author thinks is there."""
-    found = []
+    problems = []
     for where, statement in allowing(account):
         if "Resource" not in statement:
             continue
         actions, resources = as_list(statement["Action"]), as_list(statement["Resource"])
-        found += [f"{where}: {action} does not exist" for action in actions if not exists(action)]
+        problems += [f"{where}: {action} does not exist" for action in actions if not exists(action)]
         known = [action for action in actions if exists(action)]
-        found += [
+        problems += [
             f"{where}: {action} is about none of {resources}"
             for action in known
             if not any(fits(action, resource) for resource in resources)
         ]
-        found += [
+        problems += [
             f"{where}: nothing in {known} is about {resource}"
             for resource in resources
             if not any(fits(action, resource) for action in known)
         ]
-    assert found == []
+    assert problems == []
 
 
 def test_outputs_are_what_the_command_line_reads(template: dict[str, Any]) -> None:

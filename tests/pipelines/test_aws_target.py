@@ -51,8 +51,8 @@ class Cloud:
 
     def request(self, name: str) -> dict[str, Any]:
         """The parameters of the one request of this name."""
-        (found,) = [parameters for _, operation, parameters in self.requests if operation == name]
-        return found
+        (matching,) = [parameters for _, operation, parameters in self.requests if operation == name]
+        return matching
 
 
 @pytest.fixture
@@ -94,13 +94,13 @@ def _prepare(target: Target, container: str) -> None:
 def cloud(account: Target, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """The command line on that account."""
     monkeypatch.setenv("MEDLOOP_HOME", "/nonexistent/medloop-home")
-    found = Cloud(account, capsys)
+    recorded = Cloud(account, capsys)
 
     def keep(params: dict[str, Any], model: Any, **_: Any) -> None:
-        found.requests.append((model.service_model.service_name, model.name, params))
+        recorded.requests.append((model.service_model.service_name, model.name, params))
 
     account.boto.events.register("provide-client-params", keep, unique_id="record")
-    yield found
+    yield recorded
     account.boto.events.unregister("provide-client-params", keep, unique_id="record")
 
 
@@ -113,9 +113,13 @@ def test_run_uploads_upserts_and_starts_in_that_order_and_once(cloud: Cloud) -> 
         "s3:PutObject", "sagemaker:CreateModelPackageGroup", "sagemaker:CreatePipeline",
         "sagemaker:StartPipelineExecution",
     ]  # fmt: skip
-    given = {item["Name"]: item["Value"] for item in cloud.request("StartPipelineExecution")["PipelineParameters"]}
+    parameters = {item["Name"]: item["Value"] for item in cloud.request("StartPipelineExecution")["PipelineParameters"]}
     assert cloud.request("StartPipelineExecution")["PipelineVersionId"] == 1
-    assert (given["InputData"], given["Epochs"], len(given["DataVersion"])) == (f"s3://{BUCKET}/data/", "2", 64)
+    assert (parameters["InputData"], parameters["Epochs"], len(parameters["DataVersion"])) == (
+        f"s3://{BUCKET}/data/",
+        "2",
+        64,
+    )
     assert cloud(*run) == 0, cloud.err
     assert "nothing changes on aws" in cloud.err
     assert [name for name in cloud.writes if name != "sagemaker:CreatePipeline"] == ["sagemaker:StartPipelineExecution"]

@@ -123,9 +123,9 @@ def test_spot_waits_and_keeps_checkpoints_where_the_same_training_finds_them(tar
     train = built_with(target, "classification", small).step("Train").arguments
     assert train["EnableManagedSpotTraining"]
     assert train["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
-    place = train["CheckpointConfig"]
-    assert place["LocalPath"] == "/opt/ml/checkpoints"
-    used = set(references(place))
+    checkpoint = train["CheckpointConfig"]
+    assert checkpoint["LocalPath"] == "/opt/ml/checkpoints"
+    used = set(references(checkpoint))
     assert used == {f"Parameters.{n}" for n in ("DataVersion", "ModelName", "Epochs", "BatchSize", "LearningRate")}
 
     def root(*more: str) -> str:
@@ -139,20 +139,20 @@ def test_spot_waits_and_keeps_checkpoints_where_the_same_training_finds_them(tar
 def test_train_keeps_checkpoints_unless_what_they_are_of_may_change_unseen(target: Target) -> None:
     """A job that is tried again resumes; script mode too. Checkpoints of other weights or splits would be refused."""
 
-    def kept(*sets: str) -> bool:
+    def is_kept(*sets: str) -> bool:
         step = "Tune" if "tune.enabled=true" in sets else "Train"
         arguments = built_with(target, "classification", sets).step(step).arguments
         return "CheckpointConfig" in arguments.get("TrainingJobDefinition", arguments)
 
-    assert kept()
-    assert kept("train.mode=script")
-    assert not kept("train.checkpoints=false")
-    assert not kept("train.weights=s3://b/model.tar.gz")
-    assert not kept("split.previous=s3://b/old")
-    assert kept("split.previous=s3://b/old", "train.checkpoints=true")
-    assert kept("train.weights=s3://b/model.tar.gz", "train.spot=true")
-    assert not kept("tune.enabled=true")
-    assert kept("tune.enabled=true", "train.spot=true")
+    assert is_kept()
+    assert is_kept("train.mode=script")
+    assert not is_kept("train.checkpoints=false")
+    assert not is_kept("train.weights=s3://b/model.tar.gz")
+    assert not is_kept("split.previous=s3://b/old")
+    assert is_kept("split.previous=s3://b/old", "train.checkpoints=true")
+    assert is_kept("train.weights=s3://b/model.tar.gz", "train.spot=true")
+    assert not is_kept("tune.enabled=true")
+    assert is_kept("tune.enabled=true", "train.spot=true")
 
 
 def test_a_warm_pool_is_requested(target: Target) -> None:

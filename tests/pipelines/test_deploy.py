@@ -65,7 +65,7 @@ def test_kinds_of_hosting_reach_the_configuration(target: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sets", "says"),
+    ("sets", "message"),
     [
         (["deploy.kind=serverless", "deploy.memory_mb=3000"], "memory_mb"),
         (["deploy.kind=serverless", "deploy.instance_count=2"], "instance_count"),
@@ -74,7 +74,7 @@ def test_kinds_of_hosting_reach_the_configuration(target: Target) -> None:
         (["deploy.instance_type=ml.toaster.large"], "InstanceType"),
     ],
 )
-def test_what_the_service_would_refuse_is_refused(target: Target, sets: list[str], says: str) -> None:
+def test_what_the_service_would_refuse_is_refused(target: Target, sets: list[str], message: str) -> None:
     """At build, by the setting's name."""
-    with pytest.raises(SettingError, match=says):
+    with pytest.raises(SettingError, match=message):
         built_with(target, "classification", [PIPELINE, *sets])

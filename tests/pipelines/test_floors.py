@@ -14,10 +14,10 @@ def test_floors_reach_the_job() -> None:
     """Each an argument of its own; names with spaces, equal signs and other alphabets survive."""
     floors = {"cancer-associated stroma": 0.8, "a=b": 0.123456789, "Drüse": 1.0, "-x": 0.0}
     named = floor_arguments(EvaluateSettings(floors=floors))
-    words = [word for name, value in named.items() for word in (f"--{name}", value)]
+    arguments = [word for name, value in named.items() for word in (f"--{name}", value)]
     assert list(named) == ["floor-1", "floor-2", "floor-3", "floor-4"]
-    assert all(len(word) <= MAX_ARGUMENT for word in words)
-    assert parse_arguments(EvaluateArguments, read_pairs(["--task", "classification", *words])).floors == floors
+    assert all(len(word) <= MAX_ARGUMENT for word in arguments)
+    assert parse_arguments(EvaluateArguments, read_pairs(["--task", "classification", *arguments])).floors == floors
 
 
 @pytest.mark.parametrize(

@@ -75,19 +75,19 @@ def test_ranges_arrive_in_the_services_words(target: Target) -> None:
         " augment: {values: [true, false]}}"
     )
     config = steps(build(target, "tune.enabled=true", ranges))["Tune"]["Arguments"]["HyperParameterTuningJobConfig"]
-    found = config["ParameterRanges"]
-    assert [item["Name"] for item in found["ContinuousParameterRanges"]] == ["learning_rate"]
-    assert found["IntegerParameterRanges"] == [
+    ranges = config["ParameterRanges"]
+    assert [item["Name"] for item in ranges["ContinuousParameterRanges"]] == ["learning_rate"]
+    assert ranges["IntegerParameterRanges"] == [
         {"Name": "patience", "MinValue": "1", "MaxValue": "4", "ScalingType": "Auto"}
     ]
-    values = {item["Name"]: item["Values"] for item in found["CategoricalParameterRanges"]}
+    values = {item["Name"]: item["Values"] for item in ranges["CategoricalParameterRanges"]}
     assert values == {
         "augment": ["true", "false"],
         "batch_size": ["2", "4"],
         "model_name": ["resnet18", "densenet121"],
     }
-    given = {name: texts[-1] for name, texts in values.items()} | {"patience": "4", "learning_rate": "1e-05"}
-    read = ClassificationHyperparameters.from_wire(given)
+    hyperparameters = {name: texts[-1] for name, texts in values.items()} | {"patience": "4", "learning_rate": "1e-05"}
+    read = ClassificationHyperparameters.from_wire(hyperparameters)
     assert (read.augment, read.batch_size, read.model_name, read.learning_rate) == (False, 4, "densenet121", 1e-5)
 
 

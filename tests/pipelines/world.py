@@ -34,7 +34,7 @@ def unreachable_target(calls: list[str]) -> Target:
 def keep_versions(session: boto3.Session) -> None:
     """Let moto, which knows no versions of pipelines, list one: the first, of the definition that it holds."""
 
-    def answer(**_: Any) -> tuple[Any, dict[str, Any]]:
+    def respond(**_: Any) -> tuple[Any, dict[str, Any]]:
         return SimpleNamespace(status_code=200), {"PipelineVersionSummaries": [{"PipelineVersionId": 1}]}
 
-    session.events.register("before-call.sagemaker.ListPipelineVersions", answer)
+    session.events.register("before-call.sagemaker.ListPipelineVersions", respond)

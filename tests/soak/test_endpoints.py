@@ -37,7 +37,7 @@ def test_sixteen_clients_get_responses_during_updates(hosting: Hosting) -> None:
     """One request in five is invalid: each valid one gets a response, each invalid one is refused by the container."""
     seen: Counter[str] = Counter()
 
-    def ask(client: int) -> None:
+    def send(client: int) -> None:
         for number in range(100):
             try:
                 hosting.ask(b"bad" if (client + number) % 5 == 0 else b"good")
@@ -45,7 +45,7 @@ def test_sixteen_clients_get_responses_during_updates(hosting: Hosting) -> None:
             except hosting.runtime.exceptions.ModelError as error:
                 seen[f"refused {error.response['OriginalStatusCode']}"] += 1
 
-    clients = [threading.Thread(target=ask, args=(client,)) for client in range(16)]
+    clients = [threading.Thread(target=send, args=(client,)) for client in range(16)]
     for client in clients:
         client.start()
     updates = 0

@@ -101,7 +101,7 @@ class View:
     trained: int
 
     @classmethod
-    def of(cls, local: Local, arn: str, first: int) -> View:
+    def of_execution(cls, local: Local, arn: str, first: int) -> View:
         """Read everything; `first` selects the first read, because the first reader detects dead processes."""
         session = local_session(local.home)
         reader = Local(local.home, session, session.client("sagemaker"), session.client("s3"))
@@ -157,7 +157,7 @@ def keys(reader: Local, prefix: str) -> list[str]:
 
 def check(local: Local, arn: str, first: int) -> View:
     """The view of an ended execution; asserts that its records agree with each other and with the disk."""
-    view = View.of(local, arn, first)
+    view = View.of_execution(local, arn, first)
     assert view.status in ("Succeeded", "Failed"), view
     assert list(view.steps) == STEPS[: len(view.steps)], view
     assert {step["StepStatus"] for step in view.steps.values()} <= {"Succeeded", "Failed"}, view
@@ -224,7 +224,7 @@ def has(local: Local, table: Table, field: str, value: str) -> bool:
         return any(item.get(field) == value for item in read.select(table))
 
 
-MARKS: dict[str, Callable[[Local, str], bool]] = {
+MOMENTS: dict[str, Callable[[Local, str], bool]] = {
     "first output of Prepare stored": lambda local, arn: runs(local, arn, "prepared").exists(),
     "first output of Train stored": lambda local, arn: runs(local, arn, "trained").exists(),
     "job of Train recorded as Completed": lambda local, arn: state(local, arn) == "Train Executing Completed",
@@ -323,10 +323,10 @@ def undisturbed_run(local: Local, steps: list[dict[str, Any]]) -> tuple[str, Vie
     return arn, view
 
 
-def report(capsys: pytest.CaptureFixture[str], what: str, states: Counter[str]) -> None:
+def report(capsys: pytest.CaptureFixture[str], title: str, states: Counter[str]) -> None:
     """Print the number of kills per state."""
     with capsys.disabled():
-        print(f"\n{what}: {sum(states.values())} rounds; {dict(sorted(states.items()))}")
+        print(f"\n{title}: {sum(states.values())} rounds; {dict(sorted(states.items()))}")
 
 
 def test_engine_killed_at_any_instant(tidy: Local, capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,10 +346,10 @@ def test_engine_killed_between_related_records(tidy: Local, capsys: pytest.Captu
     states: Counter[str] = Counter()
     steps = pipeline(tidy)
     for number in range(MARK_ROUNDS):
-        for mark, is_met in MARKS.items():
+        for moment, is_met in MOMENTS.items():
             arn = tidy.start(steps)
             hit = kill_engine_when(tidy, arn, is_met)
-            states[f"{mark}: {state(tidy, arn) if hit else 'not hit'}"] += 1
+            states[f"{moment}: {state(tidy, arn) if hit else 'not hit'}"] += 1
             check(tidy, arn, number)
     report(capsys, "engine killed right after", states)
     undisturbed_run(tidy, steps)
