@@ -80,8 +80,8 @@ def _network_step(name: str, sizes: Sizes, args: argparse.Namespace, last: bool,
 def _step(network: Callable[[Tensor], Tensor], images: Tensor, precision: str) -> None:
     lower = torch.autocast(images.device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
     with lower:
-        answer = models.first_output(network(images))
-    answer.float().square().mean().backward()  # type: ignore[no-untyped-call]
+        output = models.first_output(network(images))
+    output.float().square().mean().backward()  # type: ignore[no-untyped-call]
 
 
 def upsampling_rows(sizes: Sizes, args: argparse.Namespace, threads: int) -> Iterator[list[object]]:
@@ -109,8 +109,8 @@ def _interpolate(images: Tensor) -> Tensor:
 
 def _upsample(function: Callable[[Tensor], Tensor], images: Tensor) -> None:
     leaf = images.detach().requires_grad_()
-    answer = function(leaf)
-    answer.backward(torch.ones_like(answer))  # type: ignore[no-untyped-call]
+    output = function(leaf)
+    output.backward(torch.ones_like(output))  # type: ignore[no-untyped-call]
 
 
 def alternate(steps: Sequence[Step], seconds: float, clock: Callable[[], float]) -> list[float]:

@@ -105,8 +105,8 @@ def run(
     seconds = time.monotonic() - started
     with torch.inference_mode():
         scores = ClassificationTask(together, volumes[test], classes, rule, settings, CPU).validate(model)
-    kept = {"auroc": scores["val_auroc"], "accuracy": scores["val_accuracy"]}
-    return kept | {"val_auroc": result.best.value, "epoch": result.best.epoch, "seconds": seconds}
+    final = {"auroc": scores["val_auroc"], "accuracy": scores["val_accuracy"]}
+    return final | {"val_auroc": result.best.value, "epoch": result.best.epoch, "seconds": seconds}
 
 
 if __name__ == "__main__":

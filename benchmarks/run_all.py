@@ -42,7 +42,7 @@ class Entry:
 
     part: int
     minutes: float
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
 
 
 def entries(data: Path | None, *, gpu: bool) -> list[Entry]:
@@ -68,11 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for part in args.part:
         end = time.monotonic() + 60 * (MINUTES[part] if gpu else CPU_MINUTES)
         with (args.out / f"results-{part}.md").open("w", encoding="utf-8") as file:
-            for entry in (one for one in entries(args.data, gpu=gpu) if one.part == part):
+            for entry in (candidate for candidate in entries(args.data, gpu=gpu) if candidate.part == part):
                 left = end - time.monotonic()
                 seconds = min(left, 60 * entry.minutes) if gpu else left
-                if not run([*entry.words, *(["--size", args.size] if args.size else [])], seconds, file):
-                    failed.append(entry.words[0])
+                if not run([*entry.arguments, *(["--size", args.size] if args.size else [])], seconds, file):
+                    failed.append(entry.arguments[0])
     print(f"tables: {args.out}/results-*.md" + (f"; not finished: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
 
@@ -86,10 +86,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def run(words: Sequence[str], seconds: float, file: TextIO) -> bool:
+def run(arguments: Sequence[str], seconds: float, file: TextIO) -> bool:
     """Run a script and copy its output; returns True if it succeeded within its time."""
-    command = [sys.executable, "-u", str(FOLDER / words[0]), *words[1:]]
-    print(f"$ {' '.join(words)}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-u", str(FOLDER / arguments[0]), *arguments[1:]]
+    print(f"$ {' '.join(arguments)}", file=sys.stderr, flush=True)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         timer = threading.Timer(max(1.0, seconds), process.terminate)
         timer.start()

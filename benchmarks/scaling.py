@@ -107,12 +107,12 @@ def measure(strategy: str, ranks: int, args: argparse.Namespace, sizes: Sizes, f
     """
     out.mkdir()
     settings = hyperparameters(strategy, ranks, args, sizes)
-    words = [str(PROGRAM), str(folder), str(out), json.dumps(settings)]
+    program = [str(PROGRAM), str(folder), str(out), json.dumps(settings)]
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROGRAM.parents[1]), os.environ.get("PYTHONPATH", "")])}
     if not torch.cuda.is_available():
         env["OMP_NUM_THREADS"] = "1"
     plan = launch.LaunchPlan(ranks)
-    command = launch.command(plan, words) if ranks > 1 else [sys.executable, *words]
+    command = launch.command(plan, program) if ranks > 1 else [sys.executable, *program]
     subprocess.run(command, env=launch.environment(plan, env), check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("rank-*.json"))]
     patches = int(settings["patches_per_volume"])
@@ -131,12 +131,12 @@ def measure(strategy: str, ranks: int, args: argparse.Namespace, sizes: Sizes, f
 
 def hyperparameters(strategy: str, ranks: int, args: argparse.Namespace, sizes: Sizes) -> dict[str, Any]:
     """Make the hyperparameters of a run."""
-    one = int(sizes.ours[args.network]["batch_size"])
+    batch_size = int(sizes.ours[args.network]["batch_size"])
     values = {
         "model_name": args.network, "epochs": args.epochs, "val_interval": args.epochs, "patience": 0,
         "mode": "patch", "patch_size": list(sizes.resized), "patches_per_volume": PATCHES[sizes.name],
         "intensity": "window", "compile": False, "strategy": strategy,
-        "batch_size": max(ranks, one) if args.fixed_batch else one * ranks, **sizes.widths[args.network],
+        "batch_size": max(ranks, batch_size) if args.fixed_batch else batch_size * ranks, **sizes.widths[args.network],
     }  # fmt: skip
     return values | {name: yaml.safe_load(value) for name, value in (pair.split("=", 1) for pair in args.set)}
 

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes, device = pick(args.size), pick_device()
     shape, patch = SHAPES[args.size if args.size != "auto" else sizes.name]
     shape, patch = tuple(args.shape or shape), tuple(args.patch or patch)
-    note = f"Volume {_by(shape)}, windows {_by(patch)}, overlap {args.overlap:g}, {CLASSES} classes."
+    note = f"Volume {_shape_text(shape)}, windows {_shape_text(patch)}, overlap {args.overlap:g}, {CLASSES} classes."
     print(report.header("sliding windows", [note]), flush=True)
     image = torch.randn(shape, device=device, generator=torch.Generator(device).manual_seed(0))
     rule = Inference.model_validate({"patch_size": patch, "overlap": args.overlap})
@@ -107,24 +107,24 @@ def _ways(
 def _monai(model: nn.Module, rule: Inference, image: Tensor) -> Tensor:
     from monai.inferers import sliding_window_inference
 
-    answer: Tensor = sliding_window_inference(
+    output: Tensor = sliding_window_inference(
         image[None, None], rule.patch_size, MONAI_AT_ONCE, model, overlap=rule.overlap, mode=rule.blending
     )
-    return answer[0]
+    return output[0]
 
 
 def _ours(
     model: Callable[[Tensor], Tensor],
     rule: Inference,
     precision: Literal["fp32", "auto"],
-    at_once: int | None,
+    num_windows: int | None,
     device: torch.device,
     image: Tensor,
     *,
     even: bool,
 ) -> Tensor:
     with autocast(device, precision):
-        return infer_logits(model, image, rule, num_windows_per_batch=at_once, even=even)
+        return infer_logits(model, image, rule, num_windows_per_batch=num_windows, even=even)
 
 
 @torch.no_grad()
@@ -153,7 +153,7 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def _by(shape: Sequence[int]) -> str:
+def _shape_text(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 

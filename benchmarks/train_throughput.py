@@ -153,8 +153,8 @@ def _measure_ours(
     slowest = min((result.per_second for result in results.values()), default=0.0)
     profiled = PROFILED_EPOCHS if watch else 0
     gain = EXPECTED_GAIN.get(network, GPU_GAIN) if torch.cuda.is_available() else CPU_GAIN
-    wanted = math.ceil(seconds * slowest * gain / ours.count_samples(folder, settings))
-    settings["epochs"] = sizes.warm_epochs + profiled + max(MIN_EPOCHS, wanted)
+    num_epochs = math.ceil(seconds * slowest * gain / ours.count_samples(folder, settings))
+    settings["epochs"] = sizes.warm_epochs + profiled + max(MIN_EPOCHS, num_epochs)
     return ours.measure(folder, settings, sizes.warm_epochs, profiled, watch)
 
 
@@ -183,8 +183,8 @@ def _tidy() -> None:
 
 def _print_profile(network: str, watch: profiling.EpochProfile) -> None:
     times = watch.times()
-    what = "kernels" if torch.cuda.is_available() else "operators"
-    print(f"\n{network}, ours: {what} of {PROFILED_EPOCHS} epochs, {sum(times.values()):.3g} s in all\n")
+    kind = "kernels" if torch.cuda.is_available() else "operators"
+    print(f"\n{network}, ours: {kind} of {PROFILED_EPOCHS} epochs, {sum(times.values()):.3g} s in all\n")
     report.print_table(["group", "seconds", "share"], profiling.grouped(times))
     report.print_table(["largest", "group", "share"], profiling.top(times))
 

@@ -77,8 +77,8 @@ def tune(
         (trial,) = search.draw(1)
         scores = train(volumes, classes, base, trial.hyperparameters, 100 * seed)
         search.end_round([trial], [scores["val_auroc"]])
-        given = {name: f"{float(text):.3g}" for name, text in trial.hyperparameters.items()}
-        trials.append((scores, ", ".join(f"{name} {text}" for name, text in given.items())))
+        hyperparameters = {name: f"{float(text):.3g}" for name, text in trial.hyperparameters.items()}
+        trials.append((scores, ", ".join(f"{name} {text}" for name, text in hyperparameters.items())))
     return max(trials, key=lambda item: item[0]["val_auroc"])
 
 

@@ -94,13 +94,13 @@ def train(split: Path, scratch: Path, changes: dict[str, str], seed: int) -> Tra
     folder = Path(tempfile.mkdtemp(dir=scratch))
     wire = {**SMALL.to_wire(), **changes, "seed": str(seed)}
     channels = {name: split / name for name in ("train", "val", "split")}
-    places = [folder / name for name in ("model", "output", "checkpoints")]
-    for place in places:
-        place.mkdir()
+    folders = [folder / name for name in ("model", "output", "checkpoints")]
+    for target in folders:
+        target.mkdir()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        result = train_segmenter(TrainingJob(wire, channels, *places), SegmentationHyperparameters.from_wire(wire))
-    words = ", ".join(f"{name} {float(text):.3g}" for name, text in changes.items())
-    return Trained(folder / "model", result.best.value, words)
+        result = train_segmenter(TrainingJob(wire, channels, *folders), SegmentationHyperparameters.from_wire(wire))
+    text = ", ".join(f"{name} {float(text):.3g}" for name, text in changes.items())
+    return Trained(folder / "model", result.best.value, text)
 
 
 def test_score(split: Path, model: Trained) -> float:

@@ -39,12 +39,12 @@ def peak_flops(device: torch.device) -> tuple[float, str]:
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Measure the best of matrix products for a second."""
     edge = MATRIX[device.type]
-    one, other = (torch.randn(edge, edge, device=device, dtype=dtype) for _ in range(2))
+    left, right = (torch.randn(edge, edge, device=device, dtype=dtype) for _ in range(2))
     best, end = float("inf"), time.perf_counter() + MEASURED_SECONDS
     while time.perf_counter() < end:
         started = time.perf_counter()
         for _ in range(4):
-            one @ other
+            left @ right
         if device.type == "cuda":
             torch.cuda.synchronize()
         best = min(best, (time.perf_counter() - started) / 4)

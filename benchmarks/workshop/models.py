@@ -33,9 +33,9 @@ def example(network: str, sizes: Sizes, batch_size: int = 1, device: torch.devic
     return torch.randn((batch_size, 1, *spatial), device=device)
 
 
-def first_output(answer: Any) -> Tensor:
+def first_output(output: Any) -> Tensor:
     """Return the logits; MONAI's ViT returns (logits, hidden states)."""
-    return cast(Tensor, answer[0] if isinstance(answer, tuple) else answer)
+    return cast(Tensor, output[0] if isinstance(output, tuple) else output)
 
 
 def _segresnet(sizes: Sizes, outputs: int, init_filters: int) -> Any:

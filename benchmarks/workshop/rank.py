@@ -30,27 +30,27 @@ def main(argv: list[str]) -> None:
     """
     folder, out, text = Path(argv[0]), Path(argv[1]), argv[2]
     settings = SegmentationHyperparameters.model_validate(json.loads(text))
-    held: list[int] = []
+    num_bytes: list[int] = []
 
     def count(optimiser: Optimizer, *_: Any) -> None:
         """Measure the optimiser's state, which exists after the first step."""
-        if not held:
-            held.append(state_bytes(optimiser))
+        if not num_bytes:
+            num_bytes.append(state_bytes(optimiser))
 
     handle = register_optimizer_step_post_hook(count)
     with PeakMemory() as memory:
         result = train_segmenter(data.job(folder, out / "job"), settings)
     handle.remove()
-    record = {"bytes": held[0], "peak_bytes": memory.num_bytes, "history": result.history}
+    record = {"bytes": num_bytes[0], "peak_bytes": memory.num_bytes, "history": result.history}
     (out / f"rank-{os.environ.get('RANK', '0')}.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def state_bytes(optimiser: Optimizer) -> int:
     """Bytes of weights and of the optimiser's state in this process."""
-    held: list[Tensor] = [weight for group in optimiser.param_groups for weight in group["params"]]
+    tensors: list[Tensor] = [weight for group in optimiser.param_groups for weight in group["params"]]
     for state in optimiser.state.values():
-        held += [value for value in state.values() if isinstance(value, Tensor)]
-    return sum((tensor.to_local() if isinstance(tensor, DTensor) else tensor).nbytes for tensor in held)
+        tensors += [value for value in state.values() if isinstance(value, Tensor)]
+    return sum((tensor.to_local() if isinstance(tensor, DTensor) else tensor).nbytes for tensor in tensors)
 
 
 if __name__ == "__main__":

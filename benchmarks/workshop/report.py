@@ -38,9 +38,9 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def ratio(one: float | None, other: float | None) -> float | None:
+def ratio(numerator: float | None, denominator: float | None) -> float | None:
     """Divide the first by the second, if both were measured."""
-    return one / other if one and other else None
+    return numerator / denominator if numerator and denominator else None
 
 
 def header(title: str, notes: Sequence[str] = ()) -> str:

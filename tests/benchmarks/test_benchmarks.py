@@ -27,9 +27,9 @@ def import_path() -> Iterator[None]:
     torch.use_deterministic_algorithms(mode=False)
 
 
-def run(name: str, capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, str]]:
+def run(name: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, str]]:
     """Run a benchmark, and return the rows of its tables by column."""
-    importlib.import_module(name).main(list(words))
+    importlib.import_module(name).main(list(arguments))
     rows: list[dict[str, str]] = []
     columns: list[str] = []
     for line in capsys.readouterr().out.splitlines():
@@ -52,8 +52,8 @@ def numbers(rows: list[dict[str, str]], column: str) -> list[float]:
 @pytest.mark.parametrize("network", [pytest.param("unet", marks=pytest.mark.soak), "resnet18"])
 def test_train_throughput(network: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Three loops, two of them compared with ours; the profile has its groups."""
-    words = ["--size", "tiny", "--networks", network, "--minutes", "0.01", "--profile", "--data", str(tmp_path)]
-    rows = run("train_throughput", capsys, *words)
+    arguments = ["--size", "tiny", "--networks", network, "--minutes", "0.01", "--profile", "--data", str(tmp_path)]
+    rows = run("train_throughput", capsys, *arguments)
     assert len(numbers(rows, "samples/s")) == 3
     assert len(numbers(rows, "ours / it")) == 2
     assert len(numbers(rows, "GFLOP a sample")) == 3
@@ -63,16 +63,16 @@ def test_train_throughput(network: str, capsys: pytest.CaptureFixture[str], tmp_
 @pytest.mark.soak
 def test_time_to_score(capsys: pytest.CaptureFixture[str]) -> None:
     """Both sides are trained and scored for each seed."""
-    words = ["--size", "tiny", "--network", "resnet18", "--epochs", "2", "--seeds", "0", "1"]
-    rows = [row for row in run("time_to_score", capsys, *words) if "seed" in row]
+    arguments = ["--size", "tiny", "--network", "resnet18", "--epochs", "2", "--seeds", "0", "1"]
+    rows = [row for row in run("time_to_score", capsys, *arguments) if "seed" in row]
     assert len(numbers(rows, "best score")) == 4
 
 
 @pytest.mark.soak
 def test_time_to_score_of_volumes(capsys: pytest.CaptureFixture[str]) -> None:
     """Dice is at the original resolution; three epochs of two volumes may leave it at 0."""
-    words = ["--size", "tiny", "--network", "unet", "--epochs", "3", "--seeds", "0", "--score", "2"]
-    rows = [row for row in run("time_to_score", capsys, *words) if "seed" in row]
+    arguments = ["--size", "tiny", "--network", "unet", "--epochs", "3", "--seeds", "0", "--score", "2"]
+    rows = [row for row in run("time_to_score", capsys, *arguments) if "seed" in row]
     assert [0 <= float(row["best score"]) <= 1 for row in rows] == [True, True]
     assert [row["seconds to the score"] for row in rows] == ["", ""]
 

@@ -40,7 +40,7 @@ def test_sixteen_clients_get_responses_during_updates(hosting: Hosting) -> None:
     def send(client: int) -> None:
         for number in range(100):
             try:
-                hosting.ask(b"bad" if (client + number) % 5 == 0 else b"good")
+                hosting.invoke(b"bad" if (client + number) % 5 == 0 else b"good")
                 seen["answered"] += 1
             except hosting.runtime.exceptions.ModelError as error:
                 seen[f"refused {error.response['OriginalStatusCode']}"] += 1
@@ -80,7 +80,7 @@ def answered(hosting: Hosting) -> bytes:
     """The response to a request; one that was in flight when its container was killed is sent again."""
     for _ in range(3):
         try:
-            return hosting.ask(b"")
+            return hosting.invoke(b"")
         except hosting.runtime.exceptions.ModelError:
             time.sleep(0.2)
-    return hosting.ask(b"")
+    return hosting.invoke(b"")

@@ -60,7 +60,7 @@ class World:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.s3.put_object(Bucket=BUCKET, Key=f"{SPLIT.removeprefix(f's3://{BUCKET}/')}/split.json", Body=body)
 
-    def ask(self, candidate: str, **more: str) -> dict[str, str]:
+    def call(self, candidate: str, **more: str) -> dict[str, str]:
         """What the function answers for a candidate's artefact."""
         return respond({**EVENT, "model": candidate, **more}, self.sagemaker, self.s3)
 
@@ -96,7 +96,7 @@ def test_without_an_approved_version_there_is_no_champion(world: World) -> None:
     """Pending and rejected versions are no competitors."""
     world.version("pending", "PendingManualApproval")
     world.version("rejected", "Rejected")
-    said = world.ask(world.artefact("candidate"))
+    said = world.call(world.artefact("candidate"))
     none = {"champion_arn": NO_VERSION, "champion_model": NONE, "first_arn": NO_VERSION, "first_model": NONE}
     assert said == {**none, "test_uses": "1"}
 
@@ -109,7 +109,7 @@ def test_newest_and_oldest_of_more_than_ten_versions(world: World) -> None:
         world.version(f"v{number}")
     newest = world.version("v12")
     world.version("v13", "PendingManualApproval")
-    said = world.ask(world.artefact("candidate"))
+    said = world.call(world.artefact("candidate"))
     assert (said["champion_arn"], said["champion_model"]) == newest
     assert (said["first_arn"], said["first_model"]) == first
 
@@ -123,7 +123,7 @@ def test_newest_and_oldest_when_the_list_pages(world: World) -> None:
     world.version(f"v{PAGE + 2}", "Rejected")
     candidate = world.artefact("candidate")
     world.calls.clear()
-    said = world.ask(candidate)
+    said = world.call(candidate)
     names = [name for name, _ in world.calls]
     assert (names.count("ListModelPackages"), names.count("DescribeModelPackage")) == (2, 2)
     assert (said["champion_arn"], said["champion_model"]) == newest
@@ -133,8 +133,8 @@ def test_newest_and_oldest_when_the_list_pages(world: World) -> None:
 def test_candidates_own_version_is_no_competitor(world: World) -> None:
     """An unchanged run of an approved model meets the one before it, which is champion and first alike."""
     before = world.version("before")
-    _, own = world.version("own")
-    said = world.ask(own)
+    _, candidate = world.version("own")
+    said = world.call(candidate)
     assert (said["champion_arn"], said["champion_model"]) == before
     assert (said["first_arn"], said["first_model"]) == (NO_VERSION, NONE)
 
@@ -146,7 +146,7 @@ def test_the_champion_was_trained_for_the_candidates_classes(world: World) -> No
     champion = world.version("prostate", classes=["background", "prostate"])
     world.version("spleen", classes=["background", "spleen"])
     world.version("swapped", classes=["prostate", "background"])
-    response = world.ask(world.artefact("candidate"))
+    response = world.call(world.artefact("candidate"))
     assert (response["champion_arn"], response["champion_model"]) == champion
     assert (response["first_arn"], response["first_model"]) == first
 
@@ -155,7 +155,7 @@ def test_without_a_version_for_the_same_classes_there_is_no_champion(world: Worl
     """The first one of a new organ has no champion."""
     world.split({**DOCUMENT, "classes": ["background", "prostate"]})
     world.version("spleen", classes=["background", "spleen"])
-    assert world.ask(world.artefact("candidate"))["champion_arn"] == NO_VERSION
+    assert world.call(world.artefact("candidate"))["champion_arn"] == NO_VERSION
 
 
 def test_a_version_whose_artefact_is_gone_is_named(world: World) -> None:
@@ -163,7 +163,7 @@ def test_a_version_whose_artefact_is_gone_is_named(world: World) -> None:
     arn, model = world.version("lost")
     world.s3.delete_object(Bucket=BUCKET, Key=model.removeprefix(f"s3://{BUCKET}/"))
     with pytest.raises(DataError, match=r"is gone; restore it, or reject the version") as caught:
-        world.ask(world.artefact("candidate"))
+        world.call(world.artefact("candidate"))
     assert arn in str(caught.value)
 
 
@@ -173,7 +173,7 @@ def test_an_artefact_that_is_no_file_in_s3_is_named(world: World, monkeypatch: p
     arn, _ = world.version("folder")
     monkeypatch.setattr("medloop.champion.artefact_of", lambda _: model)
     with pytest.raises(DataError, match=r"is no file in S3; reject it, or approve a version that has one") as caught:
-        world.ask(world.artefact("candidate"))
+        world.call(world.artefact("candidate"))
     assert arn in str(caught.value)
     assert model in str(caught.value)
 
@@ -191,16 +191,16 @@ def test_a_broken_split_is_refused(world: World, document: Any, word: str) -> No
     """One line that names the file."""
     world.split(document)
     with pytest.raises(DataError, match=r"split\.json") as caught:
-        world.ask(world.artefact("candidate"))
+        world.call(world.artefact("candidate"))
     assert word in str(caught.value)
 
 
 def test_an_absent_split_input_or_group_is_refused(world: World) -> None:
     """Each by its name."""
     with pytest.raises(DataError, match=r"other/split\.json: is absent"):
-        world.ask("s3://b/m", split=f"s3://{BUCKET}/other")
+        world.call("s3://b/m", split=f"s3://{BUCKET}/other")
     with pytest.raises(SettingError, match="uses: is missing"):
-        world.ask("s3://b/m", uses="")
+        world.call("s3://b/m", uses="")
 
 
 def test_a_group_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
@@ -208,16 +208,16 @@ def test_a_group_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
     session = local_session(tmp_path / "home")
     world = _made(World(session.client("sagemaker"), session.client("s3")))
     with pytest.raises(TargetError, match="model group nowhere: can't be listed"):
-        world.ask("s3://b/m", group="nowhere")
+        world.call("s3://b/m", group="nowhere")
 
 
 def test_uses_of_a_test_set_are_counted_once_a_candidate(world: World) -> None:
     """Asking again changes no record; another test set has its own count."""
     candidates = ["two", "one", "three", "one", "two", "three"]
-    assert [world.ask(f"s3://b/{name}")["test_uses"] for name in candidates] == ["1", "2", "3", "2", "1", "3"]
+    assert [world.call(f"s3://b/{name}")["test_uses"] for name in candidates] == ["1", "2", "3", "2", "1", "3"]
     assert len(_records(world)) == 3
     world.split({"patients": {"p2": {"cases": [{"path": "a.png", "split": "test"}]}}})
-    assert world.ask("s3://b/one")["test_uses"] == "1"
+    assert world.call("s3://b/one")["test_uses"] == "1"
     assert len(_records(world)) == 4
 
 
@@ -250,7 +250,7 @@ def test_uses_that_earlier_versions_recorded_count(world: World) -> None:
 def test_two_at_once_leave_one_record_a_candidate(world: World) -> None:
     """The second caller sees the existing record and succeeds."""
     with ThreadPoolExecutor(4) as pool:
-        said = list(pool.map(world.ask, ["s3://b/one", "s3://b/one", "s3://b/two", "s3://b/two"]))
+        said = list(pool.map(world.call, ["s3://b/one", "s3://b/one", "s3://b/two", "s3://b/two"]))
     numbers = [item["test_uses"] for item in said]
     assert numbers[0] == numbers[1] != numbers[2] == numbers[3]
     assert len(_records(world)) == 2
@@ -261,7 +261,7 @@ def test_calls_are_those_that_the_readme_asks_permission_for(world: World) -> No
     world.version("v1")
     candidate = world.artefact("candidate")
     world.calls.clear()
-    world.ask(candidate)
+    world.call(candidate)
     assert {name for name, _ in world.calls} == {
         *("ListModelPackages", "DescribeModelPackage"),
         *("GetObject", "HeadObject", "PutObject"),
@@ -281,5 +281,5 @@ def test_calls_are_those_that_the_readme_asks_permission_for(world: World) -> No
 
 
 def _records(world: World) -> list[str]:
-    found = world.s3.list_objects_v2(Bucket=BUCKET, Prefix="test-uses/classification/")
-    return [item["Key"] for item in found.get("Contents", ())]
+    listed = world.s3.list_objects_v2(Bucket=BUCKET, Prefix="test-uses/classification/")
+    return [item["Key"] for item in listed.get("Contents", ())]

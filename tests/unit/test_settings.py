@@ -54,11 +54,11 @@ def test_preset_extends_another(tmp_path: Path) -> None:
 
 def test_extending_in_a_circle_is_refused(tmp_path: Path) -> None:
     """Two presets that extend each other give one line, not an endless loop."""
-    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
-    one.write_text(f"description: x\npipeline: classification\nextends: {two}\n", encoding="utf-8")
-    two.write_text(f"description: x\npipeline: classification\nextends: {one}\n", encoding="utf-8")
+    first, second = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    first.write_text(f"description: x\npipeline: classification\nextends: {second}\n", encoding="utf-8")
+    second.write_text(f"description: x\npipeline: classification\nextends: {first}\n", encoding="utf-8")
     with pytest.raises(SettingError, match="extends itself"):
-        resolve("classification", str(one))
+        resolve("classification", str(first))
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])

@@ -128,8 +128,8 @@ class Account:
             write.put(Table.PIPELINES, name, {**pipeline, "PipelineDefinition": self.definitions.get(name, "{}")})
         for arn, execution in self.executions.items():
             pipeline_arn = arn.partition("/execution/")[0]
-            own = {"PipelineArn": pipeline_arn, "_engine": own_identity(), "_parameters": {"Epochs": "3"}}
-            record = _in_seconds({**own, "_definition": self.definitions.get(arn, "{}"), **execution})
+            execution_fields = {"PipelineArn": pipeline_arn, "_engine": own_identity(), "_parameters": {"Epochs": "3"}}
+            record = _in_seconds({**execution_fields, "_definition": self.definitions.get(arn, "{}"), **execution})
             write.put(Table.EXECUTIONS, arn, record, parent=pipeline_arn.rpartition("/")[2])
             for step in self.steps[arn]:
                 write.put(Table.STEPS, f"{arn}/{step['StepName']}", _in_seconds(step), parent=arn)
@@ -152,10 +152,10 @@ def _record_jobs(
                 common |= {tuning_jobs.NAME: name, tuning_jobs.ARN: TUNING.arn(name)}
                 write.put(Table.TUNING_JOBS, name, _in_seconds({**common, **jobs[name]}))
                 for trial in jobs[name]["trials"]:
-                    own = {"TuningJobArn": TUNING.arn(name), "_tuned": trial["TunedHyperParameters"]}
+                    tuning_fields = {"TuningJobArn": TUNING.arn(name), "_tuned": trial["TunedHyperParameters"]}
                     if objective := trial.get(tuning_jobs.OBJECTIVE):
-                        own["FinalMetricDataList"] = [{**objective, "Timestamp": START}]
-                    record = {**common, **trial, **own, **jobs.get(trial["TrainingJobName"], {})}
+                        tuning_fields["FinalMetricDataList"] = [{**objective, "Timestamp": START}]
+                    record = {**common, **trial, **tuning_fields, **jobs.get(trial["TrainingJobName"], {})}
                     write.put(Table.TRAINING_JOBS, trial["TrainingJobName"], _in_seconds(record))
 
 

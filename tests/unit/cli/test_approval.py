@@ -103,16 +103,16 @@ def test_approval_keeps_who_when_and_why(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "says"),
+    ("reason", "message"),
     [("x" * 1025, "has 1025 characters"), ("  ", "--reason is empty"), ("two\nlines", "several lines")],
 )
-def test_a_reason_that_the_record_cannot_keep_is_refused(desk: Desk, reason: str, says: str) -> None:
+def test_a_reason_that_the_record_cannot_keep_is_refused(desk: Desk, reason: str, message: str) -> None:
     """Too long, empty or of several lines: refused with the count; nothing changes."""
     (arn,) = register(desk.boto)
 
     assert desk("models", "reject", "g/1", "--reason", reason) == 2
 
-    assert says in desk.err
+    assert message in desk.err
     assert desk.package(arn)["ModelApprovalStatus"] == "PendingManualApproval"
 
 
@@ -138,8 +138,8 @@ def test_history_survives_later_decisions(desk: Desk) -> None:
     assert desk("models", "reject", "g/1", "--reason", "second", "--as", "b", "--yes") == 0
     assert desk("models", "approve", "g/1", "--reason", "third", "--as", "c", "--yes") == 0
 
-    found = [(d.status, d.who, d.reason) for d in decisions_of(desk.package(arn))]
-    assert found == [("Approved", "a", "first"), ("Rejected", "b", "second"), ("Approved", "c", "third")]
+    decisions = [(d.status, d.who, d.reason) for d in decisions_of(desk.package(arn))]
+    assert decisions == [("Approved", "a", "first"), ("Rejected", "b", "second"), ("Approved", "c", "third")]
     assert desk("models", "show", "g/1") == 0
     assert "Rejected by b: second" in desk.out
 
@@ -148,12 +148,12 @@ def test_what_would_surprise_needs_yes(desk: Desk) -> None:
     """Approved twice, approved and now rejected, rejected before: each is reported; nothing changes without --yes."""
     _, second = register(desk.boto, 2)
     assert desk("models", "approve", "g/2", "--reason", "good", "--as", "a") == 0
-    for command, says in [
+    for command, message in [
         ("approve", "g/2 is Approved already (approved by a at"),
         ("reject", "endpoints that serve it keep running"),
     ]:
         assert desk("models", command, "g/2", "--reason", "r") == 2
-        assert says in desk.err
+        assert message in desk.err
         assert "--yes" in desk.err
     assert len(decisions_of(desk.package(second))) == 1
     assert desk("models", "reject", "g/2", "--reason", "r", "--yes") == 0
@@ -214,7 +214,7 @@ def test_overtaken_approval_is_reported_with_exit_code_1(desk: Desk, monkeypatch
     (arn,) = register(desk.boto)
     client = Interrupted(desk.sagemaker, lambda: decide(desk.sagemaker, arn, "Rejected", "b"))
     desk.boto = types.SimpleNamespace(
-        client=lambda name, own=desk.boto: client if name == "sagemaker" else own.client(name)
+        client=lambda name, other_clients=desk.boto: client if name == "sagemaker" else other_clients.client(name)
     )
 
     assert desk("models", "approve", "g/1", "--reason", "fine", "--as", "a") == 1
@@ -251,7 +251,7 @@ def test_four_processes_at_once_lose_nothing_and_agree(desk: Desk, tmp_path: Pat
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(4)
     arguments = [(str(tmp_path / "home"), arn, number, start) for number in range(4)]
-    processes = [context.Process(target=_approve_or_reject, args=given) for given in arguments]
+    processes = [context.Process(target=_approve_or_reject, args=argument) for argument in arguments]
     for process in processes:
         process.start()
     for process in processes:
@@ -259,9 +259,9 @@ def test_four_processes_at_once_lose_nothing_and_agree(desk: Desk, tmp_path: Pat
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
 
     package = desk.package(arn)
-    found = {d.identifier: d for d in decisions_of(package)}
-    assert {d.who for d in found.values()} == {"p0", "p1", "p2", "p3"}
-    current = found[package["CustomerMetadataProperties"]["decision"]]
+    decisions = {d.identifier: d for d in decisions_of(package)}
+    assert {d.who for d in decisions.values()} == {"p0", "p1", "p2", "p3"}
+    current = decisions[package["CustomerMetadataProperties"]["decision"]]
     assert package["ModelApprovalStatus"] == current.status
     assert package["ApprovalDescription"] == current.reason
 
@@ -286,7 +286,7 @@ def test_the_same_commands_on_aws(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
         assert desk("models", "reject", "g/1", "--reason", "bad, after all", "--yes") == 0
         package = desk.package(arn)
         assert package["ModelApprovalStatus"] == "Rejected"
-        found = decisions_of(package)
-        assert [d.reason for d in found] == ["good", "bad, after all"]
-        assert all(d.who.startswith("arn:aws:sts::") for d in found)
+        decisions = decisions_of(package)
+        assert [d.reason for d in decisions] == ["good", "bad, after all"]
+        assert all(d.who.startswith("arn:aws:sts::") for d in decisions)
         assert package["CustomerMetadataProperties"]["data"] == "d"

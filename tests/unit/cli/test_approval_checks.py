@@ -25,12 +25,12 @@ def put(desk: Desk, name: str, body: bytes) -> None:
     desk.boto.client("s3").put_object(Bucket=BUCKET, Key=f"e0/{name}", Body=body)
 
 
-def refused(desk: Desk, arn: str, *says: str) -> None:
+def refused(desk: Desk, arn: str, *messages: str) -> None:
     """`approve --yes` ends with 2 and one line that says so; the version waits on."""
     assert desk(*APPROVE) == 2
     assert desk.err.count("\n") == 1, desk.err
-    for words in says:
-        assert words in desk.err
+    for message in messages:
+        assert message in desk.err
     package = desk.package(arn)
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
     assert decisions_of(package) == []

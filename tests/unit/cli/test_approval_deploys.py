@@ -28,11 +28,11 @@ def waiting(world: World, word: str) -> str:
     return str(made["ModelPackageArn"])
 
 
-def approve(world: World, *words: str) -> int:
+def approve(world: World, *options: str) -> int:
     """Run `models approve`; keeps what it printed."""
     target = Target("local", world.account.boto, BUCKET, ROLE_ARN, ACCOUNT, REGION)
-    given = ["--reason", "good", "--home", str(world.account.home), *words]
-    code = main(["models", "approve", *given], Services(lambda *_: target))
+    arguments = ["--reason", "good", "--home", str(world.account.home), *options]
+    code = main(["models", "approve", *arguments], Services(lambda *_: target))
     world.out, world.err = world.capsys.readouterr()
     return code
 

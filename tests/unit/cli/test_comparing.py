@@ -48,13 +48,13 @@ def pair(account: Any, finished: str) -> Any:
 def test_scores_metrics_and_origin_stand_side_by_side(medloop: Any, pair: Any) -> None:
     """Metrics with their differences, facts that differ, and that the test set is one."""
     assert medloop("models", "compare", "g/1", "g/2", "--json") == 0
-    found = medloop.json
-    assert found["comparable"] is True
-    assert "g/2 has the higher macro_auroc, by 0.0250, on the same test set" in found["verdict"]
-    facts = {row["name"]: (row["a"], row["b"], row["same"]) for row in found["facts"]}
+    comparison = medloop.json
+    assert comparison["comparable"] is True
+    assert "g/2 has the higher macro_auroc, by 0.0250, on the same test set" in comparison["verdict"]
+    facts = {row["name"]: (row["a"], row["b"], row["same"]) for row in comparison["facts"]}
     assert facts["commit"] == ("aaa", "bbb", False)
     assert facts["data version"] == ("d1", "d1", True)
-    (accuracy,) = found["metrics"]
+    (accuracy,) = comparison["metrics"]
     assert (accuracy["name"], accuracy["difference"]) == ("accuracy", 0.0)
     assert medloop("models", "compare", "g/1", "g/2") == 0
     assert "on the same test set" in medloop.out
@@ -67,7 +67,7 @@ def test_a_version_is_not_compared_with_itself(medloop: Any, pair: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "says"),
+    ("other", "message"),
     [
         (split("p3"), "different test sets"),
         (split(digest="e"), "different test sets"),
@@ -75,12 +75,12 @@ def test_a_version_is_not_compared_with_itself(medloop: Any, pair: Any) -> None:
         (b"{", "can't be read"),
     ],
 )
-def test_scores_of_other_test_sets_are_not_compared(medloop: Any, pair: Any, other: bytes, says: str) -> None:
+def test_scores_of_other_test_sets_are_not_compared(medloop: Any, pair: Any, other: bytes, message: str) -> None:
     """Other patients, other images, or a split that can't be read: the verdict says so."""
     pair.objects["s3://bucket/s2/split.json"] = other
     assert medloop("models", "compare", "g/1", "g/2", "--json") == 0
     assert medloop.json["comparable"] is False
-    assert says in medloop.json["verdict"]
+    assert message in medloop.json["verdict"]
 
 
 @pytest.mark.parametrize(

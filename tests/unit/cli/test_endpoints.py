@@ -45,10 +45,10 @@ class World:
         )
         return str(made["ModelPackageArn"])
 
-    def __call__(self, *words: str) -> int:
+    def __call__(self, *arguments: str) -> int:
         """Run a command; keeps what it printed."""
         target = Target("local", self.account.boto, BUCKET, ROLE_ARN, ACCOUNT, REGION)
-        code = main(["endpoints", *words, "--home", str(self.account.home)], Services(lambda *_: target))
+        code = main(["endpoints", *arguments, "--home", str(self.account.home)], Services(lambda *_: target))
         self.out, self.err = self.capsys.readouterr()
         return code
 
@@ -156,7 +156,7 @@ def test_refusals_are_the_users_and_crashes_are_not(endpoints: World, file: Call
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("arguments", "message"),
     [
         (["invoke", "none", "a.png"], "there is no endpoint 'none'"),
         (["invoke", "none", "a.txt"], "is no image or volume"),
@@ -169,13 +169,13 @@ def test_refusals_are_the_users_and_crashes_are_not(endpoints: World, file: Call
     ],
 )
 def test_wrong_requests_are_one_line(
-    endpoints: World, file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
+    endpoints: World, file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     """Exit code 2, and the fix."""
     for name in ("a.png", "a.txt"):
         monkeypatch.chdir(file(name).parent)
-    assert endpoints(*words) == 2
-    assert says in endpoints.err
+    assert endpoints(*arguments) == 2
+    assert message in endpoints.err
     assert endpoints.err.count("\n") == 1
 
 

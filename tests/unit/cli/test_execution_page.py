@@ -108,8 +108,8 @@ def test_the_page_draws_the_tuning(medloop: Any, tuned: str) -> None:
         assert f"<figcaption>{title}</figcaption>" in text
     (chart,) = re.findall(r"<figcaption>learning_rate</figcaption>\s*(<svg.*?</svg>)", text, re.DOTALL)
     ends = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', chart)]
-    marks = dict(re.findall(r'<text x="([\d.]+)"[^>]*text-anchor="middle">([^<]+)</text>', chart))
-    tenth = [float(x) for x, name in marks.items() if name == "0.0001"]
+    tick_labels = dict(re.findall(r'<text x="([\d.]+)"[^>]*text-anchor="middle">([^<]+)</text>', chart))
+    tenth = [float(x) for x, name in tick_labels.items() if name == "0.0001"]
     assert tenth[0] == pytest.approx((ends[0] + ends[1]) / 2, abs=1)  # halfway between 1e-5 and 1e-3
     assert "not reached" in tags.text  # the steps behind
 

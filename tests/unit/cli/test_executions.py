@@ -109,19 +109,19 @@ def test_latest_is_the_newest(medloop: Any, account: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("identifier", "said"),
     [
         ("ab", "not unique: abd, abc"),
         ("zz", "medloop executions list"),
         ("", "id is empty"),
     ],
 )
-def test_an_id_that_fits_not_one_execution_is_refused(medloop: Any, account: Any, wanted: str, said: str) -> None:
+def test_an_id_that_fits_not_one_execution_is_refused(medloop: Any, account: Any, identifier: str, said: str) -> None:
     """An ambiguous or unknown id is one line and exit code 2."""
     account.add_execution("abc", "Succeeded")
     account.add_execution("abd", "Succeeded")
 
-    assert medloop("executions", "show", wanted) == 2
+    assert medloop("executions", "show", identifier) == 2
 
     assert said in medloop.err
     assert medloop.err.count("\n") == 1

@@ -34,9 +34,9 @@ class Refusing:
 
 
 @pytest.mark.parametrize(
-    ("status", "says"), [(406, "in the form of --out or --accept (406): words"), (400, "refuses it (400): words")]
+    ("status", "message"), [(406, "in the form of --out or --accept (406): words"), (400, "refuses it (400): words")]
 )
-def test_a_refusal_names_what_to_fix(tmp_path: Path, status: int, says: str) -> None:
+def test_a_refusal_names_what_to_fix(tmp_path: Path, status: int, message: str) -> None:
     """406 is about the answer's form, that --out or --accept chose, and not about the file."""
     file = tmp_path / "a.png"
     file.write_bytes(b"x")
@@ -45,4 +45,4 @@ def test_a_refusal_names_what_to_fix(tmp_path: Path, status: int, says: str) -> 
     with pytest.raises(UserError, match=r"a\.png") as refused:
         invoke(target, "e", file, accept="x/y", by_queue=False, sleep=lambda _: None, flags="")
 
-    assert says in str(refused.value)
+    assert message in str(refused.value)

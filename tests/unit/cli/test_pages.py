@@ -83,12 +83,12 @@ def test_the_registry_s_part_stands_at_the_marker(medloop: Any, evidence: Any) -
     assert page == medloop.home / "pages" / "g-1.html"
     html = page.read_text(encoding="utf-8")
     assert html.index("<h1>Report</h1>") < html.index('<section id="registry">') < html.index("</main>")
-    found = read(html)
-    for words in (
+    parsed = read(html)
+    for text in (
         "assumed-role/Engineer/trainer@lab", "abc123abc123", "1 x ml.m5.xlarge", "0.46 USD", "abc-dirty", HOSTILE,
         "List prices of", "not stated", digest_of(PAGE),
     ):  # fmt: skip
-        assert words in found.text, words
+        assert text in parsed.text, text
 
 
 def test_without_the_marker_it_stands_at_the_end(medloop: Any, account: Any, evidence: Any) -> None:
@@ -127,9 +127,9 @@ def test_decisions_are_shown_with_who_why_and_the_page(desk: Desk, tmp_path: Pat
     record(desk.sagemaker, package, new_decision("Approved", "x", "y", package, "sha256:0ther"))
     out = tmp_path / "page.html"
     assert desk("models", "open", "g/1", "--out", str(out)) == 0, desk.err
-    found = read(out.read_text(encoding="utf-8"))
-    for words in (f"Rejected by <b>QM</b>: {HOSTILE}", "was this one", "another one: sha256:0ther", "not readable"):
-        assert words in found.text
+    parsed = read(out.read_text(encoding="utf-8"))
+    for text in (f"Rejected by <b>QM</b>: {HOSTILE}", "was this one", "another one: sha256:0ther", "not readable"):
+        assert text in parsed.text
 
 
 def test_two_versions_are_drawn_side_by_side(medloop: Any, pair: Any, tmp_path: Path) -> None:
@@ -155,12 +155,12 @@ def test_two_versions_are_drawn_side_by_side(medloop: Any, pair: Any, tmp_path: 
     out = tmp_path / "both.html"
     assert medloop("models", "compare", "g/1", "g/2", "--open", "--out", str(out)) == 0, medloop.err
     assert medloop.out == f"{out}\n"
-    found = read(out.read_text(encoding="utf-8"))
-    for words in (
+    parsed = read(out.read_text(encoding="utf-8"))
+    for text in (
         "g/2 has the higher macro_auroc, by 0.0250, on the same test set", HOSTILE, "0.500 (0.100 to 0.900)", "+0.250",
         "hidden: few patients", "9 and 9", "bbb", "no interval",
     ):  # fmt: skip
-        assert words in found.text, words
+        assert text in parsed.text, text
 
 
 def test_versions_that_do_not_compare_are_drawn_with_a_warning(medloop: Any, pair: Any) -> None:

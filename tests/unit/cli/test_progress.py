@@ -14,15 +14,15 @@ from medloop.commands.execution.progress import follow
 def test_a_terminal_gets_a_table_that_ends_as_the_execution(account: Any, finished: str) -> None:
     """On a terminal the steps stand in a table, with the running step's last metrics and at the end each state."""
     account.executions[finished]["PipelineExecutionStatus"] = "Executing"
-    whole = account.steps[finished]
-    account.steps[finished] = [{**whole[0], "StepStatus": "Executing"}]
+    step = account.steps[finished]
+    account.steps[finished] = [{**step[0], "StepStatus": "Executing"}]
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
     during = []
 
     def later(seconds: float) -> None:
         during.append(screen.getvalue())
-        account.steps[finished] = whole
+        account.steps[finished] = step
         account.executions[finished]["PipelineExecutionStatus"] = "Succeeded"
 
     target: Any = SimpleNamespace(name="local", boto=account.boto)

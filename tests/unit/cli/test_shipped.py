@@ -12,9 +12,9 @@ def test_presets_are_listed_with_their_pipelines(medloop: Any) -> None:
     """Each demo's preset is listed with the pipeline that it is for."""
     assert medloop("presets", "list", "--json") == 0
 
-    found = {row["name"]: row["pipeline"] for row in medloop.json}
-    assert found["plane-demo"] == "classification"
-    assert found["brain-tissue-demo"] == "segmentation"
+    pipelines = {row["name"]: row["pipeline"] for row in medloop.json}
+    assert pipelines["plane-demo"] == "classification"
+    assert pipelines["brain-tissue-demo"] == "segmentation"
 
 
 def test_a_preset_is_shown_with_everything_it_chooses(medloop: Any) -> None:

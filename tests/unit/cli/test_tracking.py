@@ -112,8 +112,8 @@ def test_mlflows_own_page_opens_on_the_local_store(tmp_path: Path) -> None:
             assert command.stdout is not None
             assert command.stdout.readline().startswith(f"MLflow: http://{HOST}:{port}")
             address = f"http://{HOST}:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=night"
-            with urllib.request.urlopen(address, timeout=60) as answer:
-                assert b'"name": "night"' in answer.read()
+            with urllib.request.urlopen(address, timeout=60) as response:
+                assert b'"name": "night"' in response.read()
         finally:
             command.send_signal(signal.SIGINT)
             assert command.wait(30) == 0

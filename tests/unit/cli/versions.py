@@ -60,12 +60,12 @@ def answer_executions(boto: Any, created_by: dict[str, Any] | None = None) -> No
         "CreatedBy": identity(STARTER) if created_by is None else created_by,
     }
 
-    def answer(**_: Any) -> tuple[Any, dict[str, Any]]:
+    def respond(**_: Any) -> tuple[Any, dict[str, Any]]:
         return SimpleNamespace(status_code=200), described
 
     event = "before-call.sagemaker.DescribePipelineExecution"
     boto.events.unregister(event, unique_id="execution")
-    boto.events.register(event, answer, unique_id="execution")
+    boto.events.register(event, respond, unique_id="execution")
 
 
 def keep_cards(boto: Any) -> None:
@@ -103,10 +103,10 @@ def store_evidence(
     record = json.dumps(changed_evaluation(**changed)).encode()
     for name, body in (("model.tar.gz", b"weights"), ("evaluation.json", record), ("report.html", page)):
         s3.put_object(Bucket=bucket, Key=f"{folder}/{name}", Body=body)
-    place = f"s3://{bucket}/{folder}"
+    folder_uri = f"s3://{bucket}/{folder}"
     statistics = {
         "ContentType": "application/json",
-        "S3Uri": f"{place}/evaluation.json",
+        "S3Uri": f"{folder_uri}/evaluation.json",
         "ContentDigest": digest_of(record),
     }
     return {
@@ -114,7 +114,7 @@ def store_evidence(
         "ModelCard": card(),
         "CustomerMetadataProperties": {"report_digest": digest_of(page), "champion": "none", "execution": EXECUTION},
         "InferenceSpecification": {
-            "Containers": [{"Image": "image", "ModelDataUrl": f"{place}/model.tar.gz"}],
+            "Containers": [{"Image": "image", "ModelDataUrl": f"{folder_uri}/model.tar.gz"}],
             "SupportedContentTypes": ["image/png"],
             "SupportedResponseMIMETypes": ["application/json"],
         },

@@ -10,10 +10,12 @@ import pytest
 from medloop.cloud.commit import DIRTY, UNKNOWN, checkout_commit
 
 
-def git(root: Path, *words: str) -> str:
+def git(root: Path, *arguments: str) -> str:
     """Run git as someone."""
     who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", "-C", root, *who, *words], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", root, *who, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture

@@ -50,9 +50,9 @@ def test_a_schedule_is_listed_with_what_it_starts(target: Target) -> None:
 def test_the_request_starts_the_pipeline_once_per_delivery(target: Target) -> None:
     """The target is StartPipelineExecution, its token the delivery's own id, under the scheduler's role."""
     weekly(target)
-    found = target.boto.client("scheduler").get_schedule(Name="medloop-weekly")
-    request = json.loads(found["Target"]["Input"])
-    assert (found["Target"]["Arn"], found["Target"]["RoleArn"]) == (START, ROLE)
+    schedule = target.boto.client("scheduler").get_schedule(Name="medloop-weekly")
+    request = json.loads(schedule["Target"]["Input"])
+    assert (schedule["Target"]["Arn"], schedule["Target"]["RoleArn"]) == (START, ROLE)
     assert request["ClientRequestToken"] == EXECUTION_ID
     assert {item["Name"] for item in request["PipelineParameters"]} == {"DataVersion", "Epochs", "InputData"}
     shape = target.boto.client("sagemaker").meta.service_model.operation_model("StartPipelineExecution").input_shape
@@ -63,12 +63,12 @@ def test_a_known_guard_is_the_target(target: Target) -> None:
     """It computes DataVersion itself; what can't be delivered is kept; the list shows what it shows of any schedule."""
     guard = Guard("arn:aws:states:us-east-1:123456789012:stateMachine:medloop-retraining", QUEUE)
     create_schedule(target, "weekly", "classification", "rate(7 days)", "UTC", PARAMETERS, ROLE, guard)
-    found = target.boto.client("scheduler").get_schedule(Name="medloop-weekly")["Target"]
-    assert (found["Arn"], found["DeadLetterConfig"]) == (guard.arn, {"Arn": QUEUE})
-    assert "ClientRequestToken" not in json.loads(found["Input"])
+    target_of_schedule = target.boto.client("scheduler").get_schedule(Name="medloop-weekly")["Target"]
+    assert (target_of_schedule["Arn"], target_of_schedule["DeadLetterConfig"]) == (guard.arn, {"Arn": QUEUE})
+    assert "ClientRequestToken" not in json.loads(target_of_schedule["Input"])
     (schedule,) = list_schedules(target)
     assert (schedule.pipeline, schedule.parameters, schedule.target) == ("classification", PARAMETERS, guard.arn)
-    assert read_trigger(json.loads(found["Input"])).parameters == PARAMETERS
+    assert read_trigger(json.loads(target_of_schedule["Input"])).parameters == PARAMETERS
 
 
 def test_a_name_is_taken_once(target: Target) -> None:

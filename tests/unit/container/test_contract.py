@@ -83,10 +83,10 @@ class TestProcessingJob:
 
     def test_folders_by_hand_win(self, ml_root: Path, tmp_path: Path) -> None:
         """`--input-NAME` and `--output-NAME` stand for the contract's folders and are no arguments."""
-        given = tmp_path / "mine"
-        given.mkdir()
-        job = ProcessingJob.read(["--input-data", str(given), "--seed", "3"])
-        assert job.input("data") == given
+        folder = tmp_path / "mine"
+        folder.mkdir()
+        job = ProcessingJob.read(["--input-data", str(folder), "--seed", "3"])
+        assert job.input("data") == folder
         assert job.arguments == {"seed": "3"}
         assert job.output("train") == ml_root / "processing" / "output" / "train"
         assert job.optional_input("previous") is None

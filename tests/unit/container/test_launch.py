@@ -161,10 +161,10 @@ class TestEnvironment:
 
     def test_processes_of_a_local_job_divide_its_threads(self) -> None:
         """The local backend says how many a job may use; elsewhere a number is the user's word on each process."""
-        given = {"OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8"}
-        local = environment(LaunchPlan(2), {**given, "ML_ROOT": "/somewhere"}, cores=64)
+        variables = {"OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8"}
+        local = environment(LaunchPlan(2), {**variables, "ML_ROOT": "/somewhere"}, cores=64)
         assert (local["OMP_NUM_THREADS"], local["MKL_NUM_THREADS"]) == ("4", "4")
-        assert environment(LaunchPlan(2), given, cores=64)["OMP_NUM_THREADS"] == "8"
+        assert environment(LaunchPlan(2), variables, cores=64)["OMP_NUM_THREADS"] == "8"
 
     def test_this_package_is_found_last(self) -> None:
         """After what is on the path already, a staged start-up module above all."""
@@ -174,8 +174,8 @@ class TestEnvironment:
     def test_a_users_interface_stays(self) -> None:
         """The service's is a default."""
         plan = LaunchPlan(1, 2, 0, "algo-1", 29500, "eth0")
-        found = environment(plan, {"NCCL_SOCKET_IFNAME": "eth1"})
-        assert (found["NCCL_SOCKET_IFNAME"], found["GLOO_SOCKET_IFNAME"]) == ("eth1", "eth0")
+        variables = environment(plan, {"NCCL_SOCKET_IFNAME": "eth1"})
+        assert (variables["NCCL_SOCKET_IFNAME"], variables["GLOO_SOCKET_IFNAME"]) == ("eth1", "eth0")
 
     def test_arguments_arrive_as_they_were(self) -> None:
         """Blanks and quotes too."""

@@ -96,18 +96,18 @@ def test_an_endpoint_costs_by_the_month_and_a_serverless_one_nothing_idle() -> N
     """An endpoint keeps running after the execution, so its price is no part of the execution's."""
     real = {"VariantName": "a", "InstanceType": "ml.x.y", "InitialInstanceCount": 2}
     serverless = {"VariantName": "b", "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}}
-    found = lines("EndpointConfig", {"ProductionVariants": [real, serverless]})
-    assert [line.usd_per_month for line in found] == [4.0 * HOURS_A_MONTH, 0.0]
-    assert ceiling(found) == 0.0
+    priced = lines("EndpointConfig", {"ProductionVariants": [real, serverless]})
+    assert [line.usd_per_month for line in priced] == [4.0 * HOURS_A_MONTH, 0.0]
+    assert ceiling(priced) == 0.0
 
 
 def test_a_type_without_a_price_is_named_with_the_option_that_sets_it() -> None:
     """No guess takes a price's place."""
-    found = lines("Training", {"ResourceConfig": RESOURCES}, machine="ml.new.huge")
+    priced = lines("Training", {"ResourceConfig": RESOURCES}, machine="ml.new.huge")
     with pytest.raises(
         SettingError, match=r"step Only: ml\.new\.huge has no price in the list; .*--price ml\.new\.huge"
     ):
-        ceiling(found)
+        ceiling(priced)
 
 
 def test_hours_of_an_unknown_step_are_refused() -> None:

@@ -83,9 +83,9 @@ def test_what_goes_together_is_accepted(changes: dict[str, Any]) -> None:
 )
 def test_what_excludes_itself_is_refused(changes: dict[str, Any], problem: str) -> None:
     """Each as one line that names the step."""
-    found = [line for line in problems(**changes) if problem in line]
-    assert len(found) == 1
-    assert found[0].startswith("step Train: ")
+    matching = [line for line in problems(**changes) if problem in line]
+    assert len(matching) == 1
+    assert matching[0].startswith("step Train: ")
 
 
 def test_a_tuning_jobs_training_is_checked_too() -> None:

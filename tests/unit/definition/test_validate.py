@@ -17,14 +17,14 @@ Edit = Callable[[dict[str, Any]], Any]
 
 def arguments(document: dict[str, Any], step: int) -> dict[str, Any]:
     """A top-level step's arguments."""
-    found: dict[str, Any] = document["Steps"][step]["Arguments"]
-    return found
+    step_arguments: dict[str, Any] = document["Steps"][step]["Arguments"]
+    return step_arguments
 
 
 def spec(document: dict[str, Any]) -> dict[str, Any]:
     """The processing step's application."""
-    found: dict[str, Any] = arguments(document, 0)["AppSpecification"]
-    return found
+    specification: dict[str, Any] = arguments(document, 0)["AppSpecification"]
+    return specification
 
 
 def test_the_users_own_aws_settings_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def test_what_looks_alike_is_equal(written: str, normal: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("007", "7"),
         ("7.0", "7"),
@@ -65,13 +65,13 @@ def test_what_looks_alike_is_equal(written: str, normal: str) -> None:
         ("#7", "7"),
     ],
 )
-def test_forms_of_one_name_are_alike(one: str, other: str) -> None:
+def test_forms_of_one_name_are_alike(first: str, second: str) -> None:
     """What two programs make of one identifier shares its looser form."""
-    assert alike([one, other]) == [[one, other]]
+    assert alike([first, second]) == [[first, second]]
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("7-1", "71"),
         ("7.1", "71"),
@@ -87,9 +87,9 @@ def test_forms_of_one_name_are_alike(one: str, other: str) -> None:
         ("-", "?"),
     ],
 )
-def test_other_names_are_not_alike(one: str, other: str) -> None:
+def test_other_names_are_not_alike(first: str, second: str) -> None:
     """Digits that punctuation divides, and marks that distinguish words, count."""
-    assert fold(one) != fold(other)
+    assert fold(first) != fold(second)
 
 
 @pytest.mark.parametrize(

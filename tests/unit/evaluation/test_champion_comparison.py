@@ -20,29 +20,29 @@ GLAND = ball((12, 12, 6), 3.0, (6, 6, 3))
 def images(root: Path, number: int, noise: float = 0.3, seed: int = 1, **options: Any) -> World:
     """`number` patients with a cat each, and as many with a dog; the more noise, the worse the model."""
     generator = np.random.default_rng(seed)
-    answers = {}
+    predictions = {}
     for name, level in (("cat", 0.7), ("dog", 0.3)):
         for index in range(number):
             chance = float(np.clip(level + generator.normal(0, noise), 0.01, 0.99))
-            answers[f"{name}/{name}{index:02d}_0.png"] = (chance, 1 - chance)
-    return image_world(root, answers, options={"champion_arn": CHAMPION, **options})
+            predictions[f"{name}/{name}{index:02d}_0.png"] = (chance, 1 - chance)
+    return image_world(root, predictions, options={"champion_arn": CHAMPION, **options})
 
 
 def noisy_version(world: World, noise: float, seed: int = 2, **record: Any) -> Any:
     """Another model of the same cases."""
     generator = np.random.default_rng(seed)
-    answers = {}
-    for name in world.model.answers:
+    predictions = {}
+    for name in world.model.predictions:
         level = 0.7 if name.startswith("cat") else 0.3
         chance = float(np.clip(level + generator.normal(0, noise), 0.01, 0.99))
-        answers[name] = (chance, 1 - chance)
-    return replace(world.model, answers=answers, record=world.model.record.model_copy(update=record))
+        predictions[name] = (chance, 1 - chance)
+    return replace(world.model, predictions=predictions, record=world.model.record.model_copy(update=record))
 
 
 def only(evaluation: Evaluation) -> Comparison:
     """The one comparison."""
-    (found,) = evaluation.comparisons
-    return found
+    (comparison,) = evaluation.comparisons
+    return comparison
 
 
 @pytest.mark.parametrize("mode", ["approval", "pipeline"])
@@ -50,13 +50,13 @@ def test_the_same_model_twice_is_not_worse(tmp_path: Path, mode: str) -> None:
     """Difference and bound are 0, and the whole margin is left."""
     world = images(tmp_path, 10, deploy_mode=mode)
     world.approved["champion"] = world.model
-    found = world.score()
-    assert (only(found).difference, only(found).lower_bound) == (0.0, 0.0)
-    assert only(found).score_candidate == only(found).score_model == pytest.approx(found.score.value)
-    gate = found.gate
+    evaluation = world.score()
+    assert (only(evaluation).difference, only(evaluation).lower_bound) == (0.0, 0.0)
+    assert only(evaluation).score_candidate == only(evaluation).score_model == pytest.approx(evaluation.score.value)
+    gate = evaluation.gate
     assert gate.margin_left == pytest.approx(0.02)
     assert (gate.sufficient, gate.num_patients) == (1, 20)
-    assert gate.champion == only(found).model == CHAMPION
+    assert gate.champion == only(evaluation).model == CHAMPION
 
 
 @pytest.mark.parametrize("mode", ["approval", "pipeline"])
@@ -64,8 +64,8 @@ def test_a_clearly_worse_classifier_is_refused(tmp_path: Path, mode: str) -> Non
     """Both modes pass, and the verdict names champion, difference and bound."""
     world = images(tmp_path, 15, noise=0.9, deploy_mode=mode)
     world.approved["champion"] = noisy_version(world, 0.05)
-    found = world.score()
-    comparison, gate = only(found), found.gate
+    evaluation = world.score()
+    comparison, gate = only(evaluation), evaluation.gate
     assert comparison.difference is not None
     assert comparison.lower_bound is not None
     assert comparison.difference < -0.1
@@ -104,10 +104,10 @@ def test_few_patients_are_insufficient(tmp_path: Path, mode: str, left: float) -
     seen = ["dog03"]
     world.approved["champion"] = noisy_version(world, 0.05)
     world.approved["champion"].record.patients.train[:] = seen
-    found = world.score()
-    assert (found.gate.margin_left, found.gate.sufficient, found.gate.num_patients) == (left, 0, 19)
-    assert only(found).difference is not None
-    assert any("INSUFFICIENT EVIDENCE" in note and "19 patients" in note for note in found.notes)
+    evaluation = world.score()
+    assert (evaluation.gate.margin_left, evaluation.gate.sufficient, evaluation.gate.num_patients) == (left, 0, 19)
+    assert only(evaluation).difference is not None
+    assert any("INSUFFICIENT EVIDENCE" in note and "19 patients" in note for note in evaluation.notes)
 
 
 def test_patients_that_either_has_seen_are_left_out(tmp_path: Path) -> None:
@@ -118,24 +118,26 @@ def test_patients_that_either_has_seen_are_left_out(tmp_path: Path) -> None:
         world, 0.3, patients=model_record("classification", ("cat", "dog")).patients.model_copy(deep=True)
     )
     other.record.patients.train[:], other.record.patients.val[:] = ["cat01", "dog05"], ["dog01"]
-    answers = {k: v for k, v in other.answers.items() if k.split("_")[0] not in {"cat00", "cat01", "dog05", "dog01"}}
-    world.approved["champion"] = replace(other, answers=answers)
-    found = world.score()
-    assert (only(found).num_patients, only(found).num_cases) == (24, 24)
-    assert found.data.num_patients == 27
+    predictions = {
+        k: v for k, v in other.predictions.items() if k.split("_")[0] not in {"cat00", "cat01", "dog05", "dog01"}
+    }
+    world.approved["champion"] = replace(other, predictions=predictions)
+    evaluation = world.score()
+    assert (only(evaluation).num_patients, only(evaluation).num_cases) == (24, 24)
+    assert evaluation.data.num_patients == 27
 
 
-def insufficient(world: World, words: str) -> None:
+def insufficient(world: World, message: str) -> None:
     """The candidate is scored, nothing is compared, and a note has the reason; a pipeline deploys nothing."""
     for mode, left in (("approval", 0.0), ("pipeline", -1.0)):
         world.options["deploy_mode"] = mode
-        found = world.score()
-        assert (found.gate.margin_left, found.gate.sufficient, found.gate.num_patients) == (left, 0, 0)
-        assert found.gate.champion == CHAMPION
-        assert words in only(found).note
-        assert (only(found).difference, only(found).lower_bound) == (None, None)
-        assert any(CHAMPION in note and words in note for note in found.notes)
-        assert "NOT COMPARED" in found.gate.verdict
+        evaluation = world.score()
+        assert (evaluation.gate.margin_left, evaluation.gate.sufficient, evaluation.gate.num_patients) == (left, 0, 0)
+        assert evaluation.gate.champion == CHAMPION
+        assert message in only(evaluation).note
+        assert (only(evaluation).difference, only(evaluation).lower_bound) == (None, None)
+        assert any(CHAMPION in note and message in note for note in evaluation.notes)
+        assert "NOT COMPARED" in evaluation.gate.verdict
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_the_other_task(tmp_path: Path) -> None:
 def test_a_champion_that_fails(tmp_path: Path) -> None:
     """An old model that breaks while it predicts costs the comparison, not the candidate's scores."""
     world = images(tmp_path, 12)
-    world.approved["champion"] = replace(world.model, answers={})
+    world.approved["champion"] = replace(world.model, predictions={})
     insufficient(world, "KeyError")
 
 
@@ -183,19 +185,19 @@ def test_without_identifiers(tmp_path: Path) -> None:
 
 def test_no_champion(tmp_path: Path) -> None:
     """The first model passes by MinScore; marker folders are not models."""
-    found = images(tmp_path, 12, champion_arn="none", first_arn="none", deploy_mode="pipeline").score()
-    assert (found.gate.margin_left, found.gate.champion, found.comparisons) == (0.0, "", [])
+    evaluation = images(tmp_path, 12, champion_arn="none", first_arn="none", deploy_mode="pipeline").score()
+    assert (evaluation.gate.margin_left, evaluation.gate.champion, evaluation.comparisons) == (0.0, "", [])
 
 
 def test_uses_and_the_first_version(tmp_path: Path) -> None:
     """Both comparisons are in the file and on the page; the gate is the champion's."""
     world = images(tmp_path, 12, first_arn=FIRST, test_uses=12)
     world.approved |= {"champion": world.model, "first": noisy_version(world, 0.02)}
-    found = world.write()
-    assert [(c.role, c.model) for c in found.comparisons] == [("champion", CHAMPION), ("first", FIRST)]
-    assert found.gate.margin_left == pytest.approx(0.02)
-    assert found.test_uses == 12
-    assert any("12 times" in note and "46%" in note for note in found.notes)
+    evaluation = world.write()
+    assert [(c.role, c.model) for c in evaluation.comparisons] == [("champion", CHAMPION), ("first", FIRST)]
+    assert evaluation.gate.margin_left == pytest.approx(0.02)
+    assert evaluation.test_uses == 12
+    assert any("12 times" in note and "46%" in note for note in evaluation.notes)
     page = (world.output / "report.html").read_text()
     assert page.index("difference from the champion") < page.index('<ul class="notes">')
     for part in (CHAMPION, FIRST, "not worse", "candidates were scored on this test set"):
@@ -212,23 +214,23 @@ def volumes(root: Path, number: int) -> World:
 
 def shaved(truth: np.ndarray, name: str) -> np.ndarray:
     """Worse by some voxels, in each patient others."""
-    answer = truth.copy()
-    answer[: 5 + int(name[1:3]) % 3] = 0
-    return answer
+    prediction = truth.copy()
+    prediction[: 5 + int(name[1:3]) % 3] = 0
+    return prediction
 
 
 def test_dice_of_volumes(tmp_path: Path) -> None:
     """A model worse than its champion is refused; bounds go by patients, not by volumes."""
     world = volumes(tmp_path, 20)
     world.approved["champion"] = world.model
-    world.model = replace(world.model, answer=shaved)
-    found = world.score()
-    comparison = only(found)
+    world.model = replace(world.model, predict=shaved)
+    evaluation = world.score()
+    comparison = only(evaluation)
     assert (comparison.num_patients, comparison.num_cases) == (20, 40)
     assert comparison.score_model == 1.0
-    assert comparison.difference == pytest.approx(found.score.value - 1)
+    assert comparison.difference == pytest.approx(evaluation.score.value - 1)
     assert comparison.classes["gland"] == pytest.approx(comparison.difference)
-    assert found.gate.margin_left < 0
+    assert evaluation.gate.margin_left < 0
 
 
 def test_an_invented_structure(tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def test_an_invented_structure(tmp_path: Path) -> None:
     world = volume_world(tmp_path, truths, lambda truth, _: truth)
     world.options["champion_arn"] = CHAMPION
     world.approved["champion"] = replace(
-        world.model, answer=lambda truth, name: GLAND.astype(np.uint8) if name == "p20" else truth
+        world.model, predict=lambda truth, name: GLAND.astype(np.uint8) if name == "p20" else truth
     )
     comparison = only(world.score())
     assert comparison.num_patients == 21

@@ -17,7 +17,7 @@ from tests.unit.evaluation.worlds import World, image_world, model_record
 
 CAVEAT = "Derived from one template: no population."
 
-ANSWERS = {
+PREDICTIONS = {
     "cat/p1_0.png": (0.9, 0.1),
     "cat/p1_1.png": (0.4, 0.6),
     "dog/p2_0.png": (0.3, 0.7),
@@ -27,24 +27,24 @@ ANSWERS = {
 
 def many_patients(num_patients: int) -> dict[str, tuple[float, float]]:
     """Two images a patient; every seventh patient's dog is predicted as a cat."""
-    answers = {}
+    predictions = {}
     for i in range(num_patients):
-        answers[f"cat/p{i}_0.png"] = (0.6 + 0.01 * i / num_patients, 0.4 - 0.01 * i / num_patients)
-        answers[f"dog/p{i}_1.png"] = (0.7, 0.3) if i % 7 == 0 else (0.1, 0.9)
-    return answers
+        predictions[f"cat/p{i}_0.png"] = (0.6 + 0.01 * i / num_patients, 0.4 - 0.01 * i / num_patients)
+        predictions[f"dog/p{i}_1.png"] = (0.7, 0.3) if i % 7 == 0 else (0.1, 0.9)
+    return predictions
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Evaluation]:
     """Evaluated and written once: two patients, a third that the model has seen, and a caveat."""
-    answers = {**ANSWERS, "cat/aa01_0.png": (0.0, 1.0)}
-    world = image_world(tmp_path_factory.mktemp("written"), answers, options={"note": CAVEAT})
+    predictions = {**PREDICTIONS, "cat/aa01_0.png": (0.0, 1.0)}
+    world = image_world(tmp_path_factory.mktemp("written"), predictions, options={"note": CAVEAT})
     return world, world.write()
 
 
 def test_scores(tmp_path: Path) -> None:
     """Two patients: the right numbers, and no interval."""
-    evaluation = image_world(tmp_path, ANSWERS).score()
+    evaluation = image_world(tmp_path, PREDICTIONS).score()
     assert evaluation.score.name == "macro_auroc"
     assert evaluation.score.value == pytest.approx(1.0)
     assert evaluation.score.interval is None
@@ -79,8 +79,8 @@ def test_an_older_file_is_read(written: tuple[World, Evaluation], tmp_path: Path
     del content["comparisons"], content["test_uses"], content["gate"]["verdict"]
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps(content))
-    found = Evaluation.read(path.parent)
-    assert (found.comparisons, found.test_uses, found.gate.verdict) == ([], 1, "")
+    evaluation = Evaluation.read(path.parent)
+    assert (evaluation.comparisons, evaluation.test_uses, evaluation.gate.verdict) == ([], 1, "")
 
 
 def test_cases_csv(written: tuple[World, Evaluation]) -> None:
@@ -101,8 +101,8 @@ def test_page(written: tuple[World, Evaluation]) -> None:
     assert all(source.startswith("data:image/") for source in sources)
     assert "http://" not in page
     assert "https://" not in page
-    for words in (CAVEAT, "Only 2 test patients", "no interval", "FOUND: 1 patient is in test and in the model"):
-        assert words in page
+    for text in (CAVEAT, "Only 2 test patients", "no interval", "FOUND: 1 patient is in test and in the model"):
+        assert text in page
 
 
 def test_seen_patients_are_left_out(written: tuple[World, Evaluation]) -> None:
@@ -166,15 +166,15 @@ def test_statistics(tmp_path: Path) -> None:
     world = image_world(tmp_path, many_patients(21))
     world.model.record.operating_point = None
     evaluation = world.score()
-    found = {(s.name, s.class_name): s for s in evaluation.statistics}
+    statistics = {(s.name, s.class_name): s for s in evaluation.statistics}
     overall = {"macro_auroc", "average_precision", "accuracy", "balanced_accuracy", "macro_f1", "ece"}
     kinds = {"auroc", "average_precision", "sensitivity", "specificity"}
-    assert set(found) == {(name, "") for name in overall} | {(k, c) for k in kinds for c in ("cat", "dog")}
-    assert all(s.value is not None and s.num_patients == 21 for s in found.values())
-    assert {name for (name, _), s in found.items() if s.interval is None and s.value != 1.0} == {"ece"}
-    assert found["sensitivity", "dog"].value == found["specificity", "cat"].value == pytest.approx(18 / 21)
-    assert found["sensitivity", "dog"].num_cases == 21
-    assert found["macro_auroc", ""].interval == evaluation.score.interval
+    assert set(statistics) == {(name, "") for name in overall} | {(k, c) for k in kinds for c in ("cat", "dog")}
+    assert all(s.value is not None and s.num_patients == 21 for s in statistics.values())
+    assert {name for (name, _), s in statistics.items() if s.interval is None and s.value != 1.0} == {"ece"}
+    assert statistics["sensitivity", "dog"].value == statistics["specificity", "cat"].value == pytest.approx(18 / 21)
+    assert statistics["sensitivity", "dog"].num_cases == 21
+    assert statistics["macro_auroc", ""].interval == evaluation.score.interval
     assert "DeLong" in evaluation.score.interval.method if evaluation.score.interval else False
     assert [(p.class_name, p.threshold, p.source) for p in evaluation.operating_points] == [
         ("cat", 0.5, "default"), ("dog", 0.5, "default"),
@@ -187,12 +187,12 @@ def test_a_class_that_is_missing_has_no_number(tmp_path: Path) -> None:
     """Undefined statistics are null with a note, never NaN; the averages name the class."""
     world = image_world(tmp_path, {k: (*v, 0.0) for k, v in many_patients(12).items()}, classes=("cat", "dog", "fox"))
     evaluation = world.score()
-    found = {(s.name, s.class_name): s for s in evaluation.statistics}
+    statistics = {(s.name, s.class_name): s for s in evaluation.statistics}
     for name in ("auroc", "average_precision", "sensitivity"):
-        assert found[name, "fox"].value is None
-        assert found[name, "fox"].note
-    assert found["specificity", "fox"].value == 1.0
-    assert "fox" in found["macro_auroc", ""].note
+        assert statistics[name, "fox"].value is None
+        assert statistics[name, "fox"].note
+    assert statistics["specificity", "fox"].value == 1.0
+    assert "fox" in statistics["macro_auroc", ""].note
     json.loads(evaluation.to_json(), parse_constant=pytest.fail)
 
 
@@ -221,7 +221,7 @@ def test_one_class_only(tmp_path: Path) -> None:
 
 def test_absent_class_is_named(tmp_path: Path) -> None:
     """A class that the model knows and the test set lacks is named."""
-    world = image_world(tmp_path, {k: (*v, 0.0) for k, v in ANSWERS.items()}, classes=("cat", "dog", "fox"))
+    world = image_world(tmp_path, {k: (*v, 0.0) for k, v in PREDICTIONS.items()}, classes=("cat", "dog", "fox"))
     evaluation = world.score()
     assert evaluation.score.value == pytest.approx(1.0)
     assert any("No AUROC for fox" in note for note in evaluation.notes)
@@ -229,7 +229,7 @@ def test_absent_class_is_named(tmp_path: Path) -> None:
 
 def test_all_wrong(tmp_path: Path) -> None:
     """The worst model scores 0 with finite numbers."""
-    evaluation = image_world(tmp_path, {k: (v[1], v[0]) for k, v in ANSWERS.items()}).score()
+    evaluation = image_world(tmp_path, {k: (v[1], v[0]) for k, v in PREDICTIONS.items()}).score()
     assert evaluation.score.value == pytest.approx(0.0)
 
 
@@ -247,9 +247,9 @@ def test_repeats(tmp_path: Path) -> None:
 def test_names_are_escaped(tmp_path: Path) -> None:
     """Class names with markup, spaces and formulas stay text, in the page and in the table."""
     names = ("<script>alert(1)</script>".replace("/", "|"), "=1+1 Größe", "$x_1$")
-    answers = {f"{name}/p{i}_0.png": tuple(float(i == k) for k in range(3)) for i, name in enumerate(names)}
-    answers[f"{names[0]}/p9_0.png"] = (0.0, 1.0, 0.0)
-    world = image_world(tmp_path, answers, classes=names)
+    predictions = {f"{name}/p{i}_0.png": tuple(float(i == k) for k in range(3)) for i, name in enumerate(names)}
+    predictions[f"{names[0]}/p9_0.png"] = (0.0, 1.0, 0.0)
+    world = image_world(tmp_path, predictions, classes=names)
     world.write()
     page = (world.output / "report.html").read_text()
     assert "<script>alert" not in page
@@ -261,7 +261,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 
 def test_empty_test_folder(tmp_path: Path) -> None:
     """An empty test folder is refused in one line."""
-    world = image_world(tmp_path, ANSWERS)
+    world = image_world(tmp_path, PREDICTIONS)
     for path in world.test.rglob("*.png"):
         path.unlink()
     with pytest.raises(DataError, match="test: the folder has no cases"):
@@ -270,14 +270,14 @@ def test_empty_test_folder(tmp_path: Path) -> None:
 
 def test_class_unknown_to_the_model(tmp_path: Path) -> None:
     """A class folder that the model doesn't know is named."""
-    world = image_world(tmp_path, {**ANSWERS, "cow/p3_0.png": (0.5, 0.5)})
+    world = image_world(tmp_path, {**PREDICTIONS, "cow/p3_0.png": (0.5, 0.5)})
     with pytest.raises(DataError, match="test/cow: not a class of the model"):
         world.score()
 
 
 def test_image_that_split_json_lacks(tmp_path: Path) -> None:
     """An image that split.json doesn't name is refused by path, and nothing is written."""
-    world = image_world(tmp_path, ANSWERS)
+    world = image_world(tmp_path, PREDICTIONS)
     (world.test / "cat" / "stray.png").write_bytes((world.test / "cat" / "p1_0.png").read_bytes())
     with pytest.raises(DataError, match=r"test/cat/stray\.png: is not a test case of split\.json"):
         world.score()
@@ -286,7 +286,7 @@ def test_image_that_split_json_lacks(tmp_path: Path) -> None:
 
 def test_image_that_the_folder_lacks(tmp_path: Path) -> None:
     """An image that split.json names and the folder lacks is refused by path."""
-    world = image_world(tmp_path, ANSWERS)
+    world = image_world(tmp_path, PREDICTIONS)
     (world.test / "dog" / "p2_0.png").unlink()
     with pytest.raises(DataError, match=r"test/dog/p2_0\.png: is in split\.json but not in the folder"):
         world.score()
@@ -294,7 +294,7 @@ def test_image_that_the_folder_lacks(tmp_path: Path) -> None:
 
 def test_model_of_the_other_task(tmp_path: Path) -> None:
     """A segmentation model can't be evaluated as a classifier."""
-    world = image_world(tmp_path, ANSWERS)
+    world = image_world(tmp_path, PREDICTIONS)
     world.model.record = model_record("segmentation", ("background", "cat"))
     with pytest.raises(DataError, match=r"model\.json: task is segmentation, not classification"):
         world.score()
@@ -303,7 +303,7 @@ def test_model_of_the_other_task(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_target_below_a_file(tmp_path: Path) -> None:
     """An output folder that can't be made is named, with the fix."""
-    world = image_world(tmp_path, ANSWERS)
+    world = image_world(tmp_path, PREDICTIONS)
     world.output.write_text("a file")
     with pytest.raises(TargetError, match="can't be written"):
         world.write()

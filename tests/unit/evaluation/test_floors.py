@@ -19,8 +19,8 @@ def parse(*arguments: str) -> EvaluateArguments:
 def test_names_survive() -> None:
     """Spaces, equal signs, other alphabets, a leading hyphen or bracket; one argument without a number too."""
     names = {"a b": 0.5, "x=y": 0.25, "Größe": 1.0, "--margin": 0.0, "[1]": 0.75}
-    words = [w for i, (name, value) in enumerate(names.items(), 1) for w in (f"--floor-{i}", f"{name}={value}")]
-    assert parse(*words).floors == names
+    arguments = [w for i, (name, value) in enumerate(names.items(), 1) for w in (f"--floor-{i}", f"{name}={value}")]
+    assert parse(*arguments).floors == names
     assert parse("--floor", "cat=0.9").floors == {"cat": 0.9}
     assert parse().floors == {}
 
@@ -38,8 +38,8 @@ def test_the_least_decides() -> None:
         Statistic(name="auroc", class_name=name, value=value, num_patients=20, num_cases=40)
         for name, value in (("cat", 0.9), ("dog", 0.8), ("fox", None))
     ]
-    found = find_floors({"cat": 0.7, "dog": 0.75}, reached, "classification")
-    assert floor_left(found) == pytest.approx(0.05)
+    floors = find_floors({"cat": 0.7, "dog": 0.75}, reached, "classification")
+    assert floor_left(floors) == pytest.approx(0.05)
     assert floor_left(find_floors({"cat": 0.7, "fox": 0.1}, reached, "classification")) == -1.0
     assert floor_left([]) == 0.0
 

@@ -62,21 +62,21 @@ def mean_of_defined(values: Sequence[float]) -> float:
 def by_sklearn(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """Compute the same metrics by scikit-learn."""
     predicted = probabilities.argmax(axis=1)
-    found = {}
+    values_by_name = {}
     for kind, function in (("auroc", roc_auc_score), ("average_precision", average_precision_score)):
         for k, name in enumerate(CLASSES):
             positive = truth == k
             both = positive.any() and not positive.all()
-            found[f"{kind}_{name}"] = float(function(positive, probabilities[:, k])) if both else math.nan
+            values_by_name[f"{kind}_{name}"] = float(function(positive, probabilities[:, k])) if both else math.nan
     per_class = precision_recall_fscore_support(truth, predicted, labels=range(3), zero_division=np.nan)
     mean = precision_recall_fscore_support(truth, predicted, labels=range(3), average="weighted", zero_division=0)
     for kind, values, average in zip(("precision", "recall", "f1"), per_class[:3], mean[:3], strict=True):
-        found |= {f"{kind}_{name}": float(value) for name, value in zip(CLASSES, values, strict=True)}
-        found[f"weighted_{kind}"] = float(average)
+        values_by_name |= {f"{kind}_{name}": float(value) for name, value in zip(CLASSES, values, strict=True)}
+        values_by_name[f"weighted_{kind}"] = float(average)
     means = {"balanced_accuracy": "recall", "macro_auroc": "auroc", "macro_f1": "f1"}
     for name, kind in {**means, "average_precision": "average_precision"}.items():
-        found[name] = mean_of_defined([found[f"{kind}_{label}"] for label in CLASSES])
-    return found | {"accuracy": float(accuracy_score(truth, predicted))}
+        values_by_name[name] = mean_of_defined([values_by_name[f"{kind}_{label}"] for label in CLASSES])
+    return values_by_name | {"accuracy": float(accuracy_score(truth, predicted))}
 
 
 def test_auroc_by_hand() -> None:

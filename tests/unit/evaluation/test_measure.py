@@ -20,7 +20,7 @@ CLASSES = ("a", "b_c", "c")
 CASE = HeldOut(Path("image.png"), "a/image.png", "patient")
 
 
-def answers(seed: int, kind: str = "random") -> tuple[np.ndarray, np.ndarray]:
+def random_predictions(seed: int, kind: str = "random") -> tuple[np.ndarray, np.ndarray]:
     """Truth and probabilities of 40 cases, degenerate in some way."""
     generator = np.random.default_rng(seed)
     truth = generator.integers(0, 2 if kind == "missing" else 1 if kind == "one class" else 3, 40)
@@ -32,7 +32,7 @@ def answers(seed: int, kind: str = "random") -> tuple[np.ndarray, np.ndarray]:
     return truth, raw / raw.sum(axis=1, keepdims=True)
 
 
-def found(truth: np.ndarray, probabilities: np.ndarray, num_patients: int = 20) -> dict[tuple[str, str], Estimate]:
+def estimates(truth: np.ndarray, probabilities: np.ndarray, num_patients: int = 20) -> dict[tuple[str, str], Estimate]:
     """All metrics by name and class, two cases a patient."""
     patients = [f"p{i % num_patients}" for i in range(len(truth))]
     scored = ScoredImages([CASE] * len(truth), CLASSES, truth, probabilities, patients, operating_points(None, CLASSES))
@@ -42,8 +42,8 @@ def found(truth: np.ndarray, probabilities: np.ndarray, num_patients: int = 20) 
 @pytest.mark.parametrize("kind", ["random", "ties", "constant", "missing", "one class"])
 def test_every_statistic_is_scikit_learns(kind: str) -> None:
     """Values agree to 1e-6 on random and degenerate inputs; undefined by scikit-learn is undefined here."""
-    truth, probabilities = answers(3, kind)
-    values = {key: value.value for key, value in found(truth, probabilities).items()}
+    truth, probabilities = random_predictions(3, kind)
+    values = {key: value.value for key, value in estimates(truth, probabilities).items()}
     predicted = probabilities.argmax(axis=1)
     present = np.unique(truth)
     assert values["accuracy", ""] == pytest.approx(metrics.accuracy_score(truth, predicted), abs=1e-6)
@@ -76,7 +76,7 @@ def test_every_statistic_is_scikit_learns(kind: str) -> None:
 @pytest.mark.parametrize("num_patients", [1, 20])
 def test_intervals_are_finite_and_hold_the_value(kind: str, num_patients: int) -> None:
     """Without an interval, a note has the reason."""
-    for key, value in found(*answers(4, kind), num_patients).items():
+    for key, value in estimates(*random_predictions(4, kind), num_patients).items():
         if value.interval is None:
             assert value.note, key
         else:
@@ -86,14 +86,14 @@ def test_intervals_are_finite_and_hold_the_value(kind: str, num_patients: int) -
 
 def test_two_slices_of_a_patient_count_once() -> None:
     """The bootstrapped metrics too: doubling every case leaves their intervals as they are."""
-    truth, probabilities = answers(5)
-    single = found(truth, probabilities, 40)
-    doubled = found(np.tile(truth, 2), np.tile(probabilities, (2, 1)), 40)
+    truth, probabilities = random_predictions(5)
+    single = estimates(truth, probabilities, 40)
+    doubled = estimates(np.tile(truth, 2), np.tile(probabilities, (2, 1)), 40)
     for key in (("average_precision", ""), ("balanced_accuracy", ""), ("macro_f1", ""), ("precision", "b_c")):
-        one, other = single[key].interval, doubled[key].interval
-        assert one is not None
-        assert other is not None
-        assert (one.lower, one.upper) == pytest.approx((other.lower, other.upper))
+        narrow, wide = single[key].interval, doubled[key].interval
+        assert narrow is not None
+        assert wide is not None
+        assert (narrow.lower, narrow.upper) == pytest.approx((wide.lower, wide.upper))
 
 
 def test_calibration_by_hand() -> None:

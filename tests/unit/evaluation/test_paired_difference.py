@@ -21,10 +21,12 @@ def naive_delong(positives: list[list[float]], negatives: list[list[float]]) -> 
     v10 = [[sum(psi(x[k], y[k]) for y in negatives) / n for x in positives] for k in range(2)]
     v01 = [[sum(psi(x[k], y[k]) for x in positives) / m for y in negatives] for k in range(2)]
     areas = [sum(values) / m for values in v10]
-    one = [a - b for a, b in zip(*v10, strict=True)]
+    differences = [a - b for a, b in zip(*v10, strict=True)]
     two = [a - b for a, b in zip(*v01, strict=True)]
     delta = areas[0] - areas[1]
-    variance = sum((d - delta) ** 2 for d in one) / (m - 1) / m + sum((d - delta) ** 2 for d in two) / (n - 1) / n
+    variance = (
+        sum((d - delta) ** 2 for d in differences) / (m - 1) / m + sum((d - delta) ** 2 for d in two) / (n - 1) / n
+    )
     return delta, variance
 
 
@@ -73,13 +75,13 @@ def test_a_class_of_one_patient_does_not_count() -> None:
 
 def test_dice_by_patients() -> None:
     """A patient with nine cases weighs as one with one; a bound by scipy's paired t."""
-    one, other = np.array([[0.9]] * 9 + [[0.5], [0.7]]), np.array([[0.8]] * 9 + [[0.7], [0.75]])
-    pair = pair_dice(one, other, ["a"] * 9 + ["b", "c"], ["gland"])
+    first, second = np.array([[0.9]] * 9 + [[0.5], [0.7]]), np.array([[0.8]] * 9 + [[0.7], [0.75]])
+    pair = pair_dice(first, second, ["a"] * 9 + ["b", "c"], ["gland"])
     assert pair is not None
     assert pair.values == pytest.approx([0.1, -0.2, -0.05])
     expected = stats.ttest_rel([0.9, 0.5, 0.7], [0.8, 0.7, 0.75], alternative="greater").confidence_interval(0.95).low
     assert student_bound(pair.values) == pytest.approx(expected, abs=1e-6)
-    assert pair_dice(one[:9], other[:9], ["a"] * 9, ["gland"]) is None
+    assert pair_dice(first[:9], second[:9], ["a"] * 9, ["gland"]) is None
 
 
 def test_bound_of_skewed_differences() -> None:

@@ -42,7 +42,7 @@ from medloop.evaluation.report.verdict import checks, headline, sentence
 from tests.unit.evaluation.worlds import ball, image_world, volume_world
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
-ANSWERS = {"cat/p1_0.png": (0.9, 0.1), "cat/p1_1.png": (0.4, 0.6), "dog/p2_0.png": (0.3, 0.7)}
+PREDICTIONS = {"cat/p1_0.png": (0.9, 0.1), "cat/p1_1.png": (0.4, 0.6), "dog/p2_0.png": (0.3, 0.7)}
 INTERVAL = Interval(lower=0.7, upper=0.95, level=0.95, method="made up")
 SHAPE = (60, 50, 40)
 CENTRE = (30, 25, 20)
@@ -62,15 +62,17 @@ class Elements(HTMLParser):
         self.handlers += [name for name, _ in attrs if name.startswith("on")]
 
 
-def drawn(found: Assessment, evaluation: Evaluation | None = None, **changes: Any) -> str:
+def drawn(assessment: Assessment, evaluation: Evaluation | None = None, **changes: Any) -> str:
     """The page of an assessment, with another record or split."""
-    return render(evaluation or found.evaluation, found.scores, found.model, changes.get("split", found.split))
+    return render(
+        evaluation or assessment.evaluation, assessment.scores, assessment.model, changes.get("split", assessment.split)
+    )
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Assessment:
     """Three images of two patients."""
-    return image_world(tmp_path_factory.mktemp("images"), ANSWERS).assessed()
+    return image_world(tmp_path_factory.mktemp("images"), PREDICTIONS).assessed()
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +135,10 @@ def test_no_text_of_a_user_becomes_markup(images: Assessment) -> None:
 
 def test_names_of_cases_stay_within_their_script(tmp_path: Path) -> None:
     """JSON in the page contains no element's end for any name of a case, and gives the name back."""
-    found = image_world(
+    assessment = image_world(
         tmp_path, {"a<b/p1_0.png": (0.9, 0.1), "dog/p2_0.png": (0.8, 0.2)}, classes=("a<b", "dog")
     ).assessed()
-    (text,) = re.findall(r'id="case-data">(.*?)</script>', drawn(found))
+    (text,) = re.findall(r'id="case-data">(.*?)</script>', drawn(assessment))
     assert "<" not in text
     assert {row[1] for row in json.loads(text)["rows"]} == {"a<b/p1_0.png", "dog/p2_0.png"}
 
@@ -174,12 +176,12 @@ def test_the_registry_s_place_is_right_after_the_verdict(images: Assessment) -> 
 
 def test_a_record_of_version_1_is_drawn(images: Assessment, volumes: Assessment) -> None:
     """Sections without content are absent or empty."""
-    for found in (images, volumes):
-        content = json.loads(found.evaluation.to_json()) | {"version": 1}
+    for assessment in (images, volumes):
+        content = json.loads(assessment.evaluation.to_json()) | {"version": 1}
         for name in ("statistics", "calibration", "operating_points", "volumes", "lesions", "floors", "comparisons"):
             content.pop(name)
-        page = drawn(found, Evaluation.model_validate(content))
-        assert f"{found.evaluation.score.value:.3f}" in page
+        page = drawn(assessment, Evaluation.model_validate(content))
+        assert f"{assessment.evaluation.score.value:.3f}" in page
 
 
 def test_an_empty_record_is_drawn(images: Assessment) -> None:
@@ -215,7 +217,7 @@ def test_ages_are_counted_in_the_groups_of_the_subgroups(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("gate", "update", "state", "words"),
+    ("gate", "update", "state", "text"),
     [
         ({"champion": "arn", "sufficient": 1, "margin_left": 0.01}, {"difference": 0.01, "lower_bound": -0.01}, "good",
          "Not worse: difference +0.010, one-sided 95 % lower bound -0.010, margin 0.020, 24 patients"),
@@ -226,15 +228,15 @@ def test_ages_are_counted_in_the_groups_of_the_subgroups(tmp_path: Path) -> None
     ],
 )  # fmt: skip
 def test_the_champion_s_line(
-    images: Assessment, gate: dict[str, Any], update: dict[str, Any], state: str, words: str
+    images: Assessment, gate: dict[str, Any], update: dict[str, Any], state: str, text: str
 ) -> None:
     """Not worse, worse, insufficient, not compared, none: each in words, with difference, bound, margin and power."""
     record = full_record(images.evaluation, "arn")
     first = record.comparisons[0].model_copy(update=update)
-    found = record.model_copy(update={"gate": record.gate.model_copy(update=gate), "comparisons": [first]})
-    (check,) = [check for check in checks(found) if check.title == "Comparison with the champion"]
+    changed = record.model_copy(update={"gate": record.gate.model_copy(update=gate), "comparisons": [first]})
+    (check,) = [check for check in checks(changed) if check.title == "Comparison with the champion"]
     assert check.state == state
-    assert words in check.finding
+    assert text in check.finding
     if update.get("difference", 0) is not None and gate["champion"]:
         assert "40 % of test sets; 80 % need 80 patients" in check.finding
 
@@ -242,17 +244,17 @@ def test_the_champion_s_line(
 def test_failed_checks_come_first(images: Assessment) -> None:
     """A class below its floor is in the headline and in the sentence to quote; then what needs attention."""
     below = full_record(images.evaluation, "cat")
-    state, words = headline(checks(below))
+    state, text = headline(checks(below))
     assert state == "bad"
-    assert "floors by class" in words
+    assert "floors by class" in text
     assert "Below their floor: cat." in sentence(below)
-    state, words = headline(checks(images.evaluation))
-    assert (state, "test patients" in words) == ("warn", True)
+    state, text = headline(checks(images.evaluation))
+    assert (state, "test patients" in text) == ("warn", True)
 
 
 def test_unknown_patients_are_reported(tmp_path: Path) -> None:
     """Leakage is unknown, never 0."""
-    assessed = image_world(tmp_path, ANSWERS, identifiers="none").assessed()
+    assessed = image_world(tmp_path, PREDICTIONS, identifiers="none").assessed()
     states = {check.title: check for check in checks(assessed.evaluation)}
     assert states["Leakage"].state == "warn"
     assert states["Leakage"].finding.startswith("Unknown: no patient identifiers")
@@ -302,11 +304,11 @@ def test_large_volumes_are_thinned_until_they_fit() -> None:
     """Noise, which can't be compressed, is embedded at half its resolution, within the limit, by voxels of its own."""
     noise = np.random.default_rng(0).integers(1, 256, (64, 64, 64), dtype=np.uint8)
     nothing = np.zeros_like(noise)
-    found = embed(CroppedVolume(noise, nothing, nothing, (1.0, 1.0, 1.0), True), "", limit=100_000)
-    assert found is not None
-    assert found.size <= 100_000
-    assert (found.step, found.shape) == (2, (32, 32, 32))
-    volume = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(found.files["image"])))
+    page = embed(CroppedVolume(noise, nothing, nothing, (1.0, 1.0, 1.0), True), "", limit=100_000)
+    assert page is not None
+    assert page.size <= 100_000
+    assert (page.step, page.shape) == (2, (32, 32, 32))
+    volume = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(page.files["image"])))
     assert (np.asanyarray(volume.dataobj) == noise[::2, ::2, ::2]).all()
     assert volume.affine[0, 0] == 2.0
     assert embed(CroppedVolume(noise, nothing, nothing, (1.0, 1.0, 1.0), True), "", limit=1000) is None

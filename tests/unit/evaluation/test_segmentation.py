@@ -79,7 +79,7 @@ def test_empty_predictions(tmp_path: Path) -> None:
 
 def statistics(evaluation: Evaluation) -> dict[tuple[str, str], Statistic]:
     """Index the statistics by name and class."""
-    return {(found.name, found.class_name): found for found in evaluation.statistics}
+    return {(statistic.name, statistic.class_name): statistic for statistic in evaluation.statistics}
 
 
 TWO = TRUTH.copy()
@@ -91,10 +91,10 @@ def missing_corner(truth: np.ndarray, name: str) -> np.ndarray:
     """The truth; without its corner, and with a voxel of its own, for the patient p2 only."""
     if not name.startswith("p2"):
         return truth
-    found = truth.copy()
-    found[0:2, 0:2, 0:2] = 0
-    found[-1, -1, -1] = 1
-    return found
+    prediction = truth.copy()
+    prediction[0:2, 0:2, 0:2] = 0
+    prediction[-1, -1, -1] = 1
+    return prediction
 
 
 def test_statistics_of_a_class(tmp_path: Path) -> None:
@@ -102,15 +102,15 @@ def test_statistics_of_a_class(tmp_path: Path) -> None:
     nothing = np.zeros_like(TRUTH)
     truths = {"p1": TWO, "p2": TWO, "p3": nothing}
     evaluation = volume_world(tmp_path, truths, missing_corner).score()
-    found = statistics(evaluation)
+    by_class = statistics(evaluation)
     names = ("dice", "hd95", "average_surface_distance", "surface_dice", "volume_error")
-    counts = {name: (found[name, "gland"].num_cases, found[name, "gland"].num_excluded) for name in names}
+    counts = {name: (by_class[name, "gland"].num_cases, by_class[name, "gland"].num_excluded) for name in names}
     assert set(counts.values()) == {(2, 1)}
-    assert found["hd95", "gland"].unit == found["average_surface_distance", "gland"].unit == "mm"
-    assert found["volume_error", "gland"].unit == "ml"
-    assert found["volume_error", "gland"].value == pytest.approx(-7 * 2 / 1000 / 2)
-    assert found["surface_dice", "gland"].note.startswith("Tolerance: 2 mm.")
-    sensitivity, false = found["lesion_sensitivity", "gland"], found["false_lesions_per_case", "gland"]
+    assert by_class["hd95", "gland"].unit == by_class["average_surface_distance", "gland"].unit == "mm"
+    assert by_class["volume_error", "gland"].unit == "ml"
+    assert by_class["volume_error", "gland"].value == pytest.approx(-7 * 2 / 1000 / 2)
+    assert by_class["surface_dice", "gland"].note.startswith("Tolerance: 2 mm.")
+    sensitivity, false = by_class["lesion_sensitivity", "gland"], by_class["false_lesions_per_case", "gland"]
     assert (sensitivity.value, sensitivity.num_cases, sensitivity.num_excluded) == (pytest.approx(3 / 4), 4, 1)
     assert (false.value, false.num_cases) == (pytest.approx(1 / 3), 3)
     (lesions,) = evaluation.lesions
@@ -135,10 +135,10 @@ def test_bland_and_altman(tmp_path: Path) -> None:
 def test_failures_are_counted(tmp_path: Path) -> None:
     """A class in only one of truth and prediction counts as worst: in the score, in the distances, and by number."""
     evaluation = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, lambda t, name: t * (name == "p1")).score()
-    found = statistics(evaluation)
+    by_class = statistics(evaluation)
     assert evaluation.score.value == 0.5
-    assert found["mean_foreground_dice", ""].num_failures == found["hd95", "gland"].num_failures == 1
-    assert found["hd95", "gland"].value == pytest.approx(np.linalg.norm((np.array(SHAPE) - 1) * [1, 1, 2]) / 2)
+    assert by_class["mean_foreground_dice", ""].num_failures == by_class["hd95", "gland"].num_failures == 1
+    assert by_class["hd95", "gland"].value == pytest.approx(np.linalg.norm((np.array(SHAPE) - 1) * [1, 1, 2]) / 2)
 
 
 def test_surface_tolerance(tmp_path: Path) -> None:
@@ -230,9 +230,9 @@ def test_interval_over_patients(tmp_path: Path) -> None:
     evaluation = world.score()
     assert (evaluation.data.num_patients, evaluation.data.num_cases) == (10, 20)
     assert evaluation.score.interval is not None
-    found = statistics(evaluation)
-    assert found["mean_foreground_dice", ""].interval is not None
-    assert {name for (name, _), statistic in found.items() if statistic.interval is not None} >= {
+    by_class = statistics(evaluation)
+    assert by_class["mean_foreground_dice", ""].interval is not None
+    assert {name for (name, _), statistic in by_class.items() if statistic.interval is not None} >= {
         "dice", "hd95", "average_surface_distance", "surface_dice", "lesion_sensitivity",
     }  # fmt: skip
     assert all(statistic.num_patients == 10 for statistic in evaluation.statistics)

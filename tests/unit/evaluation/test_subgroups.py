@@ -29,8 +29,8 @@ def test_other_numbers_make_quarters() -> None:
 
 def test_many_texts() -> None:
     """The eleven most frequent, and the others together."""
-    found = groups([f"site {i:02d}" for i in range(15) for _ in range(20 - i)])
-    assert len(found) == 12
-    assert found["other"] == 9 + 8 + 7 + 6
-    assert found["site 00"] == 20
+    subgroups = groups([f"site {i:02d}" for i in range(15) for _ in range(20 - i)])
+    assert len(subgroups) == 12
+    assert subgroups["other"] == 9 + 8 + 7 + 6
+    assert subgroups["site 00"] == 20
     assert "not a number" in groups(["1", "2", "3", "4", "5", "6", "not a number"])

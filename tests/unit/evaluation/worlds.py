@@ -54,11 +54,11 @@ class FakeImageModel:
     """Answers by file name."""
 
     record: ModelRecord
-    answers: Mapping[str, Sequence[float]]
+    predictions: Mapping[str, Sequence[float]]
 
     def probabilities(self, paths: Sequence[Path]) -> np.ndarray:
         """[N, C]."""
-        return np.array([self.answers[path.name] for path in paths], dtype=np.float32)
+        return np.array([self.predictions[path.name] for path in paths], dtype=np.float32)
 
 
 @dataclass
@@ -73,12 +73,12 @@ class FakeVolumeModel:
     """Answers with what it makes of the truth."""
 
     record: ModelRecord
-    answer: Callable[[np.ndarray, str], np.ndarray]
+    predict: Callable[[np.ndarray, str], np.ndarray]
 
     def segment(self, path: Path) -> FakeLabels:
         """Change the truth next to the image."""
         truth = np.asanyarray(nib.load(path.parent / "label.nii.gz").dataobj).astype(np.uint8)
-        return FakeLabels(self.answer(truth, path.parent.name))
+        return FakeLabels(self.predict(truth, path.parent.name))
 
 
 @dataclass
@@ -173,7 +173,7 @@ def make_split(
 
 def image_world(
     root: Path,
-    answers: Mapping[str, Sequence[float]],
+    predictions: Mapping[str, Sequence[float]],
     classes: Sequence[str] = ("cat", "dog"),
     attributes: Attributes | None = None,
     identifiers: str = "patients.csv",
@@ -183,20 +183,20 @@ def image_world(
 
     Args:
         root: An empty folder.
-        answers: `<class>/<patient>_<n>.png` to the model's probabilities.
+        predictions: `<class>/<patient>_<n>.png` to the model's probabilities.
         classes: The model's.
         attributes: Patient to attributes.
         identifiers: As in split.json.
         options: The job's arguments but the task.
     """
     generator = np.random.default_rng(0)
-    for name in answers:
+    for name in predictions:
         path = root / "test" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 255, (24, 32), dtype=np.uint8)).save(path)
-    patient_of = {name: name.split("/")[1].split("_")[0] for name in answers}
+    patient_of = {name: name.split("/")[1].split("_")[0] for name in predictions}
     split = make_split("classification", sorted(classes), patient_of, attributes, identifiers)
-    by_file = {name.split("/")[1]: values for name, values in answers.items()}
+    by_file = {name.split("/")[1]: values for name, values in predictions.items()}
     return World(
         root,
         FakeImageModel(model_record("classification", classes), by_file),
@@ -227,7 +227,7 @@ def ball(shape: tuple[int, int, int], radius: float, centre: tuple[float, float,
 def volume_world(
     root: Path,
     truths: Mapping[str, np.ndarray],
-    answer: Callable[[np.ndarray, str], np.ndarray],
+    predict: Callable[[np.ndarray, str], np.ndarray],
     classes: Sequence[str] = ("background", "gland"),
     *,
     unit: str | None = "mm",
@@ -239,4 +239,4 @@ def volume_world(
         write_subject(root / "test" / name, truth, np.diag([*spacing, 1.0]), unit)
     patient_of = {name: name.split("_")[0] for name in truths}
     split = make_split("segmentation", classes, patient_of, attributes)
-    return World(root, FakeVolumeModel(model_record("segmentation", classes), answer), split, "segmentation")
+    return World(root, FakeVolumeModel(model_record("segmentation", classes), predict), split, "segmentation")

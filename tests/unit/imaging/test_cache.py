@@ -51,10 +51,10 @@ def is_expected(tensors: Mapping[str, Tensor]) -> bool:
     return {n: (t.dtype, t.shape) for n, t in tensors.items()} == {n: (t.dtype, t.shape) for n, t in VALUES.items()}
 
 
-def assert_values(found: Mapping[str, Tensor]) -> None:
+def assert_values(tensors: Mapping[str, Tensor]) -> None:
     """They are VALUES."""
-    assert found.keys() == VALUES.keys()
-    assert all(torch.equal(found[name], VALUES[name]) for name in VALUES)
+    assert tensors.keys() == VALUES.keys()
+    assert all(torch.equal(tensors[name], VALUES[name]) for name in VALUES)
 
 
 def entry(folder: Path) -> Path:
@@ -79,8 +79,8 @@ def test_made_once_and_mapped(tmp_path: Path) -> None:
 
 def test_writing_into_the_tensors_changes_no_file(tmp_path: Path) -> None:
     """A mapped tensor is this process's own."""
-    found, _ = take(tmp_path)
-    found["image"].zero_()
+    tensors, _ = take(tmp_path)
+    tensors["image"].zero_()
     assert_values(take(tmp_path)[0])
 
 
@@ -193,16 +193,16 @@ def test_what_cannot_be_trusted_is_made_again(
     damage: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With one line in the log; then it is sound again."""
-    place = tmp_path / "cache"
-    take(place)
-    path = entry(place)
+    folder = tmp_path / "cache"
+    take(folder)
+    path = entry(folder)
     damage(path)
     capsys.readouterr()
-    found, made = take(place)
+    tensors, made = take(folder)
     assert made == 1
-    assert_values(found)
+    assert_values(tensors)
     assert capsys.readouterr().out.count("\n") == 1
-    assert take(place)[1] == 0
+    assert take(folder)[1] == 0
     assert path.is_file()
     assert not path.is_symlink()
     assert not Path("pwned").exists()
@@ -221,11 +221,11 @@ def test_a_full_folder_in_an_entrys_place_stays(tmp_path: Path, capsys: pytest.C
     assert not list(tmp_path.glob(".new-*"))
 
 
-@pytest.mark.parametrize("place", ["/proc/medloop", "file/cache"])
-def test_a_folder_that_cannot_be_made(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("folder", ["/proc/medloop", "file/cache"])
+def test_a_folder_that_cannot_be_made(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line, and the data stays in memory."""
     (tmp_path / "file").touch()
-    cache, maker = Cache.open(environ(tmp_path / place)), Maker()
+    cache, maker = Cache.open(environ(tmp_path / folder)), Maker()
     assert_values(cache.take(KEY, maker))
     assert_values(cache.take(make_key("other"), maker))
     assert maker.calls == 2
@@ -251,11 +251,11 @@ def test_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     # No file may grow beyond this; the write fails as it does on a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
-        found = [cache.take(make_key(name), maker) for name in "abc"]
+        entries = [cache.take(make_key(name), maker) for name in "abc"]
         assert torch.equal(cache.take(KEY, Maker())["label"], small["label"])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert all(float(tensors["image"].sum()) == 100_000 for tensors in found)
+    assert all(float(tensors["image"].sum()) == 100_000 for tensors in entries)
     assert capsys.readouterr().out.count("\n") == 1
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -304,8 +304,8 @@ def test_the_least_recently_used_go(tmp_path: Path) -> None:
     os.utime(tmp_path / f"{keys[1]}.safetensors", (used - 1, used - 1))
     assert maker.calls == 0
     cache.take(keys[3], big(3))
-    kept = {path.stem for path in tmp_path.glob("*.safetensors")}
-    assert kept == {keys[0], keys[2], keys[3]}
+    stored = {path.stem for path in tmp_path.glob("*.safetensors")}
+    assert stored == {keys[0], keys[2], keys[3]}
     assert (tmp_path / "notes.txt").exists()
     # A process that has the file mapped can still read it.
     assert bool((mapped == 1).all())

@@ -143,11 +143,11 @@ def test_damaged_metadata_raises_nothing_but_file_errors(tmp_path: Path, recwarn
     exif = Image.Exif()
     exif[0x0112], exif[0x011A] = 6, 72.0  # orientation and horizontal resolution
     Image.fromarray(GREY).save(tmp_path / "whole.jpg", exif=exif)
-    whole = (tmp_path / "whole.jpg").read_bytes()
-    entry = whole.index(struct.pack(">HH", 0x011A, 5))
+    content = (tmp_path / "whole.jpg").read_bytes()
+    entry = content.index(struct.pack(">HH", 0x011A, 5))
     for kind in range(1, 14):
         for count in (0, 1, 2, 255):
-            damaged = whole[: entry + 2] + struct.pack(">HI", kind, count) + whole[entry + 8 :]
+            damaged = content[: entry + 2] + struct.pack(">HI", kind, count) + content[entry + 8 :]
             (tmp_path / "damaged.jpg").write_bytes(damaged)
             with contextlib.suppress(FileError):
                 read_image(tmp_path / "damaged.jpg")

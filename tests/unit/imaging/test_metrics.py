@@ -55,14 +55,14 @@ def brute_surface(mask: np.ndarray) -> np.ndarray:
 
 def brute_distances(truth: np.ndarray, prediction: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All distances between all surface voxels, and the least of each row and column."""
-    one, other = (brute_surface(mask) @ scale.T for mask in (truth, prediction))
-    table = np.sqrt(((one[:, None] - other[None]) ** 2).sum(axis=2))
+    expected, predicted = (brute_surface(mask) @ scale.T for mask in (truth, prediction))
+    table = np.sqrt(((expected[:, None] - predicted[None]) ** 2).sum(axis=2))
     return table.min(axis=1), table.min(axis=0)
 
 
 def brute_components(mask: np.ndarray) -> list[set[tuple[int, ...]]]:
     """Voxels of each component, by walking from voxel to voxel over faces, edges and corners."""
-    left, found = {tuple(int(i) for i in point) for point in np.argwhere(mask)}, []
+    left, components = {tuple(int(i) for i in point) for point in np.argwhere(mask)}, []
     while left:
         component, edge = set(), [left.pop()]
         while edge:
@@ -71,8 +71,8 @@ def brute_components(mask: np.ndarray) -> list[set[tuple[int, ...]]]:
             near = [q for q in left if max(abs(a - b) for a, b in zip(point, q, strict=True)) == 1]
             left.difference_update(near)
             edge += near
-        found.append(component)
-    return found
+        components.append(component)
+    return components
 
 
 @pytest.mark.parametrize("scale", GRIDS.values(), ids=GRIDS)
@@ -80,12 +80,12 @@ def brute_components(mask: np.ndarray) -> list[set[tuple[int, ...]]]:
 def test_surfaces_equal_brute_force(truth: np.ndarray, prediction: np.ndarray, scale: np.ndarray) -> None:
     """HD95, average distance and surface Dice are those of all pairs of surface voxels, to 1e-9."""
     there, back = brute_distances(truth, prediction, scale)
-    found = surfaces(truth, prediction, scale)
-    assert found.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), abs=1e-9)
-    assert found.average == pytest.approx((there.sum() + back.sum()) / (len(there) + len(back)), abs=1e-9)
+    measured = surfaces(truth, prediction, scale)
+    assert measured.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), abs=1e-9)
+    assert measured.average == pytest.approx((there.sum() + back.sum()) / (len(there) + len(back)), abs=1e-9)
     for tolerance in (0.0, 0.9, 3.0):
         near = (there <= tolerance).sum() + (back <= tolerance).sum()
-        assert found.dice(tolerance) == pytest.approx(near / (len(there) + len(back)), abs=1e-9)
+        assert measured.dice(tolerance) == pytest.approx(near / (len(there) + len(back)), abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -94,19 +94,24 @@ def test_distances_equal_distance_transforms(seed: int) -> None:
     masks = blob(seed, shape=(24, 30, 18)), blob(seed + 100, 0.02, shape=(24, 30, 18))
     edges = [mask & ~binary_erosion(mask) for mask in masks]
     away = [distance_transform_edt(~edge, sampling=SPACING) for edge in edges]
-    found = surfaces(*masks, np.diag(SPACING))
+    measured = surfaces(*masks, np.diag(SPACING))
     assert [surface(mask).tolist() for mask in masks] == [edge.tolist() for edge in edges]
-    assert found.from_truth == pytest.approx(away[1][edges[0]], abs=1e-9)
-    assert found.from_prediction == pytest.approx(away[0][edges[1]], abs=1e-9)
+    assert measured.from_truth == pytest.approx(away[1][edges[0]], abs=1e-9)
+    assert measured.from_prediction == pytest.approx(away[0][edges[1]], abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_lesions_equal_a_walk(seed: int) -> None:
     """Components over faces, edges and corners, and those of each mask without a voxel of the other."""
     truth, prediction = (np.random.default_rng(seed + k).random((7, 6, 5)) > 0.9 for k in (0, 50))
-    own, others = brute_components(truth), brute_components(prediction)
-    true, predicted = set().union(*own), set().union(*others)
-    expected = Lesions(len(own), sum(not c & predicted for c in own), len(others), sum(not c & true for c in others))
+    components, predicted_components = brute_components(truth), brute_components(prediction)
+    true, predicted = set().union(*components), set().union(*predicted_components)
+    expected = Lesions(
+        len(components),
+        sum(not c & predicted for c in components),
+        len(predicted_components),
+        sum(not c & true for c in predicted_components),
+    )
     assert lesions(truth, prediction) == expected
 
 
@@ -154,8 +159,8 @@ def test_volumes_and_diagonal() -> None:
         (None, 500.0, math.sqrt(11**2 + 9**2 + 8**2)),
         (np.diag(SPACING), 500 * 0.5 * 0.7 * 3 / 1000, math.sqrt(5.5**2 + 6.3**2 + 24**2)),
     ):
-        found = per_class(labels, labels, 2, Grid(SHAPE, matrix), 1.0)[0]
-        assert found.volume_truth == found.volume_predicted == pytest.approx(volume)
+        scores = per_class(labels, labels, 2, Grid(SHAPE, matrix), 1.0)[0]
+        assert scores.volume_truth == scores.volume_predicted == pytest.approx(volume)
         assert Grid(SHAPE, matrix).diagonal == pytest.approx(diagonal)
 
 
@@ -188,12 +193,12 @@ def test_per_class_tells_classes_apart() -> None:
     rng = np.random.default_rng(3)
     truth, prediction = (gaussian_filter(rng.standard_normal(SHAPE), 1.5) for _ in range(2))
     labels = [np.digitize(field, [-0.05, 0.05]).astype(np.uint8) for field in (truth, prediction)]
-    for value, found in enumerate(per_class(*labels, 3, Grid(SHAPE, np.diag(SPACING)), 1.0), start=1):
-        masks = [one == value for one in labels]
+    for value, scores in enumerate(per_class(*labels, 3, Grid(SHAPE, np.diag(SPACING)), 1.0), start=1):
+        masks = [labelled == value for labelled in labels]
         apart = surfaces(*masks, np.diag(SPACING))
-        assert (found.hd95, found.average_surface_distance) == pytest.approx((apart.hd95, apart.average))
-        assert (found.dice, found.surface_dice) == pytest.approx((dice(*masks), apart.dice(1.0)))
-        assert found.lesions == lesions(*masks)
+        assert (scores.hd95, scores.average_surface_distance) == pytest.approx((apart.hd95, apart.average))
+        assert (scores.dice, scores.surface_dice) == pytest.approx((dice(*masks), apart.dice(1.0)))
+        assert scores.lesions == lesions(*masks)
 
 
 def test_labels_of_any_type() -> None:
@@ -220,12 +225,12 @@ def test_agrees_with_monai(spacing: tuple[float, ...]) -> None:
     monai = pytest.importorskip("monai.metrics")
     for name, (truth, prediction) in PAIRS.items():
         pair = [torch.from_numpy(np.stack([~mask, mask]))[None].float() for mask in (prediction, truth)]
-        found = surfaces(truth, prediction, np.diag(spacing))
+        measured = surfaces(truth, prediction, np.diag(spacing))
         hd95 = monai.compute_hausdorff_distance(*pair, percentile=95, spacing=spacing)
         average = monai.compute_average_surface_distance(*pair, symmetric=True, spacing=spacing)
         near = monai.compute_surface_dice(*pair, class_thresholds=[0.9], spacing=spacing)
         overlap = monai.DiceMetric(include_background=False)(*pair)
-        assert found.hd95 == pytest.approx(float(hd95), abs=1e-4), name
-        assert found.average == pytest.approx(float(average), abs=1e-4), name
-        assert found.dice(0.9) == pytest.approx(float(near), abs=1e-4), name
+        assert measured.hd95 == pytest.approx(float(hd95), abs=1e-4), name
+        assert measured.average == pytest.approx(float(average), abs=1e-4), name
+        assert measured.dice(0.9) == pytest.approx(float(near), abs=1e-4), name
         assert dice(truth, prediction) == pytest.approx(float(overlap), abs=1e-4), name

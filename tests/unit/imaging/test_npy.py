@@ -32,11 +32,11 @@ def header(**changes: object) -> InMemory:
 def test_images(dtype: str, shape: tuple[int, ...]) -> None:
     """Grey and colour, in either byte order and either order of axes, in this machine's byte order afterwards."""
     pixels = np.random.default_rng(0).random(shape)
-    wanted = (pixels if "f" in dtype else pixels * 255).astype(dtype)
-    for stored in (wanted, np.asfortranarray(wanted)):
-        found = read_npy_image(source(stored))
-        np.testing.assert_array_equal(found, wanted)
-        assert found.dtype.isnative
+    expected = (pixels if "f" in dtype else pixels * 255).astype(dtype)
+    for stored in (expected, np.asfortranarray(expected)):
+        image = read_npy_image(source(stored))
+        np.testing.assert_array_equal(image, expected)
+        assert image.dtype.isnative
 
 
 def test_volumes() -> None:

@@ -35,9 +35,9 @@ def test_foreground_ratio() -> None:
     cube = [((x, y, z), 1) for x in range(18, 22) for y in range(18, 22) for z in range(18, 22)]
     source = volume((40, 40, 40), *cube, ((10, 12, 30), 2), patch=(8, 8, 8))
     values = centre(batch(PatchSampler([source], (8, 8, 8), 1200, 0.6))[1])
-    ones, twos = float((values == 1).float().mean()), float((values == 2).float().mean())
-    assert abs(ones - 0.3) < 0.05
-    assert abs(twos - 0.3) < 0.05
+    share_of_1, share_of_2 = float((values == 1).float().mean()), float((values == 2).float().mean())
+    assert abs(share_of_1 - 0.3) < 0.05
+    assert abs(share_of_2 - 0.3) < 0.05
 
 
 def test_never_foreground() -> None:

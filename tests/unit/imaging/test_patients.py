@@ -38,7 +38,7 @@ def read_rows(folder: Path, *patients: str, delimiter: str = ",") -> PatientTabl
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         (unicodedata.normalize("NFC", "Zoë-1"), unicodedata.normalize("NFD", "Zoë-1")),
         ("\uff11\uff12", "12"),
@@ -50,13 +50,13 @@ def read_rows(folder: Path, *patients: str, delimiter: str = ",") -> PatientTabl
         ("P1\0", "P1"),
     ],
 )
-def test_forms_of_one_identifier_are_one_patient(tmp_path: Path, one: str, other: str) -> None:
+def test_forms_of_one_identifier_are_one_patient(tmp_path: Path, first: str, second: str) -> None:
     """Equal in their normal form: one patient, without a warning."""
-    table = read_rows(tmp_path, one, other)
+    table = read_rows(tmp_path, first, second)
 
     assert len({row.patient for row in table.rows.values()}) == 1
     assert (table.problems, table.warnings) == ([], [])
-    assert [row.written for row in table.rows.values()] == [one.strip(), other.strip()]
+    assert [row.written for row in table.rows.values()] == [first.strip(), second.strip()]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_table_is_read_as_csv_reads_it(
         path, patient, *site = oracle[row.number - 1]
         assert (row.path, row.patient) == (path.strip(), normalise(patient))
         assert row.attributes == ({"site": normalise(site[0])} if site and normalise(site[0]) else {})
-    refused = {int(found[1]) for problem in table.problems if (found := re.match(r"row (\d+): ", problem.message))}
+    refused = {int(match[1]) for problem in table.problems if (match := re.match(r"row (\d+): ", problem.message))}
     written = {number for number, cells in enumerate(oracle[1:], 2) if any(cell.strip() for cell in cells)}
     assert {row.number for row in table.rows.values()} | refused == written
 

@@ -51,12 +51,12 @@ def entries(folder: Path) -> dict[str, int]:
 
 def test_the_rule_and_the_volumes_are_those_of_one_reader(subjects: Callable[[], Subjects]) -> None:
     """Threads change nothing: statistics as of volumes read in order, spacing the median, volumes as preprocessed."""
-    own = subjects()
-    cases = [read_case(folder, CLASSES) for folder in own.folders]
-    rule = fit_preprocessing(own, SETTINGS, num_workers=3)
+    data = subjects()
+    cases = [read_case(folder, CLASSES) for folder in data.folders]
+    rule = fit_preprocessing(data, SETTINGS, num_workers=3)
     assert rule.intensity == intensity.fit(SETTINGS, ((image.voxels, label.voxels) for image, label in cases))
     assert rule.spacing == (2.0, 2.0, 3.0)
-    for (image, label), (volume, truth) in zip(load_training(own, rule, num_workers=3), cases, strict=True):
+    for (image, label), (volume, truth) in zip(load_training(data, rule, num_workers=3), cases, strict=True):
         assert torch.equal(image, preprocess(volume, rule))
         assert torch.equal(label, torch.from_numpy(truth.voxels))
 
@@ -74,24 +74,24 @@ def test_a_second_run_unpacks_nothing(
     again, second = prepare(subjects(), cache())
     assert opened == []
     assert again == rule
-    assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
+    assert all(torch.equal(left, right) for left, right in zip(first, second, strict=True))
 
 
 def test_content_and_rule_name_what_is_kept(
     subjects: Callable[[], Subjects], cache: Callable[[], Cache], tmp_path: Path
 ) -> None:
     """A changed file or rule is prepared again, a renamed subject is not."""
-    own = subjects()
+    data = subjects()
     rule = VolumePreprocessing(mode="resize", size=(8, 8, 8), spacing=None, intensity=intensity.fit(
         SegmentationHyperparameters(), []))  # fmt: skip
-    load_training(own, rule, cache())
+    load_training(data, rule, cache())
     before = entries(tmp_path / "cache")
     assert len(before) == 5
-    own.folders[0].rename(tmp_path / "data" / "other")
-    renamed = Subjects("train", [tmp_path / "data" / "other", *own.folders[1:]], CLASSES)
+    data.folders[0].rename(tmp_path / "data" / "other")
+    renamed = Subjects("train", [tmp_path / "data" / "other", *data.folders[1:]], CLASSES)
     load_training(renamed, rule, cache())
     assert entries(tmp_path / "cache") == before
-    write_subject(own.folders[1], 77, (0, 1, 2))
+    write_subject(data.folders[1], 77, (0, 1, 2))
     load_training(Subjects("train", renamed.folders, CLASSES), rule, cache())
     assert len(entries(tmp_path / "cache")) == 6
     load_training(Subjects("train", renamed.folders, CLASSES), rule.model_copy(update={"size": (8, 8, 4)}), cache())
@@ -102,13 +102,13 @@ def together(work: Callable[[tuple[int, int], Callable[[], None]], object]) -> l
     """Run two processes' parts side by side (threads stand for them); returns what each gave or raised."""
     barrier, results = threading.Barrier(2), [None, None]
 
-    def run(place: int) -> None:
+    def run(index: int) -> None:
         try:
-            results[place] = work((place, 2), lambda: barrier.wait(20) and None)
+            results[index] = work((index, 2), lambda: barrier.wait(20) and None)
         except DataError as error:
-            results[place] = error
+            results[index] = error
 
-    threads = [threading.Thread(target=run, args=(place,)) for place in range(2)]
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -124,12 +124,12 @@ def test_two_processes_share_the_work(
     written: list[str] = []
     replace = __import__("os").replace
     monkeypatch.setattr("os.replace", lambda new, path: (written.append(Path(path).name), replace(new, path)))
-    one, two = together(lambda share, barrier: load_training(subjects(), rule, cache(), 1, share, barrier))
+    first, second = together(lambda share, barrier: load_training(subjects(), rule, cache(), 1, share, barrier))
     assert len(written) == len(set(written)) == 5
     expected = load_training(subjects(), rule)
-    for found in (one, two):
-        assert isinstance(found, list)
-        assert all(torch.equal(a, b) for x, y in zip(found, expected, strict=True) for a, b in zip(x, y, strict=True))
+    for loaded in (first, second):
+        assert isinstance(loaded, list)
+        assert all(torch.equal(a, b) for x, y in zip(loaded, expected, strict=True) for a, b in zip(x, y, strict=True))
 
 
 @pytest.mark.parametrize("broken", [(1,), (4, 2), (3, 0)])
@@ -137,16 +137,16 @@ def test_the_first_broken_file_is_named_by_all(
     broken: tuple[int, ...], subjects: Callable[[], Subjects], cache: Callable[[], Cache]
 ) -> None:
     """With channel, subject and file; no process waits for ever, and threads don't change which one it is."""
-    own = subjects()
-    rule = fit_preprocessing(own, SETTINGS)
-    (own.folders[broken[0]] / "label.nii.gz").unlink()
+    data = subjects()
+    rule = fit_preprocessing(data, SETTINGS)
+    (data.folders[broken[0]] / "label.nii.gz").unlink()
     for k in broken[1:]:
-        (own.folders[k] / "img.nii.gz").write_bytes(b"no volume")
+        (data.folders[k] / "img.nii.gz").write_bytes(b"no volume")
     first = rf"^channel train: s{min(broken)}/(img|label)\.nii\.gz: "
     with pytest.raises(DataError, match=first):
         load_training(subjects(), rule, cache(), 3)
-    found = together(lambda share, barrier: load_training(subjects(), rule, cache(), 2, share, barrier))
-    for error in found:
+    loaded = together(lambda share, barrier: load_training(subjects(), rule, cache(), 2, share, barrier))
+    for error in loaded:
         assert isinstance(error, DataError)
         with pytest.raises(DataError, match=first):
             raise error
@@ -154,11 +154,11 @@ def test_the_first_broken_file_is_named_by_all(
 
 def test_a_class_in_no_label_is_refused_on_a_hit_too(tmp_path: Path, cache: Callable[[], Cache]) -> None:
     """What an entry says of its label is enough to know."""
-    own = Subjects("train", [write_subject(tmp_path / "s", 0, (0, 1))], CLASSES)
-    rule = fit_preprocessing(own, SegmentationHyperparameters())
+    data = Subjects("train", [write_subject(tmp_path / "s", 0, (0, 1))], CLASSES)
+    rule = fit_preprocessing(data, SegmentationHyperparameters())
     for _ in range(2):
         with pytest.raises(DataError, match=r"no label contains value 2 \(zone\)"):
-            load_training(own, rule, cache())
+            load_training(data, rule, cache())
     empty = Subjects("val", [write_subject(tmp_path / "e", 1, (0,))], CLASSES)
     for _ in range(2):
         with pytest.raises(DataError, match="no label contains foreground"):
@@ -168,9 +168,9 @@ def test_a_class_in_no_label_is_refused_on_a_hit_too(tmp_path: Path, cache: Call
 def test_truth_keeps_its_resolution(subjects: Callable[[], Subjects], cache: Callable[[], Cache]) -> None:
     """Mapped or made, the truth is the file's own label, in RAS."""
     settings = SegmentationHyperparameters(mode="resize", size=(4, 4, 4))
-    own = subjects()
-    rule = fit_preprocessing(own, settings)
+    data = subjects()
+    rule = fit_preprocessing(data, settings)
     for _ in range(2):
-        case = load_validation(own, rule, cache())[0]
+        case = load_validation(data, rule, cache())[0]
         assert case.image.shape == case.label.shape == (4, 4, 4)
-        assert np.array_equal(case.truth.numpy(), read_case(own.folders[0], CLASSES)[1].voxels)
+        assert np.array_equal(case.truth.numpy(), read_case(data.folders[0], CLASSES)[1].voxels)

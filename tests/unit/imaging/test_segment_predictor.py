@@ -78,11 +78,11 @@ def write_ball(folder: Path, affine: np.ndarray = OBLIQUE) -> np.ndarray:
 def test_on_the_volumes_own_grid(tmp_path: Path) -> None:
     """An oblique, flipped, anisotropic volume gets labels on its own grid: shape, affine and place."""
     truth = write_ball(tmp_path / "scan")
-    answer = predictor().segment(tmp_path / "scan" / "img.nii.gz")
-    assert answer.labels.shape == SHAPE
-    assert answer.labels.dtype == np.uint8
-    np.testing.assert_allclose(answer.affine, OBLIQUE, atol=1e-5)
-    overlap = 2 * (answer.labels & truth).sum() / (answer.labels.sum() + truth.sum())
+    prediction = predictor().segment(tmp_path / "scan" / "img.nii.gz")
+    assert prediction.labels.shape == SHAPE
+    assert prediction.labels.dtype == np.uint8
+    np.testing.assert_allclose(prediction.affine, OBLIQUE, atol=1e-5)
+    overlap = 2 * (prediction.labels & truth).sum() / (prediction.labels.sum() + truth.sum())
     assert overlap > 0.93
 
 
@@ -90,8 +90,8 @@ def test_whole_volume(tmp_path: Path) -> None:
     """The resize mode gives its answer on the volume's own grid too."""
     truth = write_ball(tmp_path / "scan")
     rule = PREPROCESSING.model_copy(update={"mode": "resize", "size": (40, 40, 40), "spacing": None})
-    answer = predictor(rule).segment(tmp_path / "scan" / "img.nii.gz")
-    assert 2 * (answer.labels & truth).sum() / (answer.labels.sum() + truth.sum()) > 0.93
+    prediction = predictor(rule).segment(tmp_path / "scan" / "img.nii.gz")
+    assert 2 * (prediction.labels & truth).sum() / (prediction.labels.sum() + truth.sum()) > 0.93
 
 
 @pytest.mark.parametrize("rule", ["zscore", "window"])

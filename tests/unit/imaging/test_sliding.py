@@ -24,8 +24,8 @@ class Neighbours(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[N, 1, x, y, z] to [N, 2, x, y, z]."""
         self.seen.append(tuple(images.shape))
-        answer: Tensor = self.layer(images)
-        return answer
+        output: Tensor = self.layer(images)
+        return output
 
 
 def volume(shape: tuple[int, int, int]) -> Tensor:
@@ -43,22 +43,22 @@ def test_equals_monai(shape: tuple[int, int, int], overlap: float) -> None:
 
     model, image, patch = Neighbours(), volume(shape), (16, 16, 16)
     expected = sliding_window_inference(image[None, None], patch, 4, model, overlap, mode="gaussian")
-    found = infer_logits(model, image, Inference(patch_size=patch, overlap=overlap))
-    torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=0)
+    logits = infer_logits(model, image, Inference(patch_size=patch, overlap=overlap))
+    torch.testing.assert_close(logits, expected[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 100])
+@pytest.mark.parametrize("num_windows", [1, 3, 100])
 @pytest.mark.parametrize("even", [False, True])
 @torch.no_grad()
-def test_the_number_at_once_changes_nothing(at_once: int, even: bool) -> None:
+def test_the_number_at_once_changes_nothing(num_windows: int, even: bool) -> None:
     """Nor does filling up; then the network sees a single shape."""
     model, rule = Neighbours(), Inference(patch_size=(16, 16, 16), mirroring=True)
     expected = infer_logits(model, volume((40, 33, 21)), rule, num_windows_per_batch=1)
     model.seen.clear()
-    found = infer_logits(model, volume((40, 33, 21)), rule, num_windows_per_batch=at_once, even=even)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    logits = infer_logits(model, volume((40, 33, 21)), rule, num_windows_per_batch=num_windows, even=even)
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=0)
     if even:
-        assert set(model.seen) == {(at_once, 1, 16, 16, 16)}
+        assert set(model.seen) == {(num_windows, 1, 16, 16, 16)}
 
 
 def test_windows_cover_the_volume() -> None:

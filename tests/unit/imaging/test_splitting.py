@@ -48,17 +48,17 @@ def test_quotas_of_the_default() -> None:
 @settings(deadline=None)
 def test_everybody_has_one_place_and_quotas_hold(strata: dict[str, str], shares: dict[Split, float], seed: int) -> None:
     """Every patient is placed once, quotas are exact, and the same seed places them again alike, in any order."""
-    places = split(strata, shares, seed)
+    assigned = split(strata, shares, seed)
 
-    assert places.keys() == strata.keys()
-    assert dict(Counter(places.values())) == quotas(len(strata), shares)
-    assert split(dict(reversed(strata.items())), shares, seed) == places
+    assert assigned.keys() == strata.keys()
+    assert dict(Counter(assigned.values())) == quotas(len(strata), shares)
+    assert split(dict(reversed(strata.items())), shares, seed) == assigned
 
 
 def test_strata_are_shared_out() -> None:
     """Two classes of 100 and 20 patients: each split has them in the same proportion."""
     strata = {f"a{i}": "a" for i in range(100)} | {f"b{i}": "b" for i in range(20)}
-    counts = Counter((strata[name], place) for name, place in split(strata, FRACTIONS).items())
+    counts = Counter((strata[name], name_of_split) for name, name_of_split in split(strata, FRACTIONS).items())
 
     assert counts == {
         ("a", "train"): 70, ("a", "val"): 20, ("a", "test"): 10,
@@ -96,8 +96,8 @@ def test_new_patients_go_where_their_stratum_lacks_most() -> None:
     previous |= {"a12": "val", "a13": "val", "a14": "val", "a15": "test"}
     previous |= {f"b{i}": "train" for i in range(7)}
 
-    places = split(strata, FRACTIONS, 0, **previous)
-    assert sorted(places[f"b{i}"] for i in range(7, 10)) == ["test", "val", "val"]
+    assigned = split(strata, FRACTIONS, 0, **previous)
+    assert sorted(assigned[f"b{i}"] for i in range(7, 10)) == ["test", "val", "val"]
 
 
 def test_a_split_that_previous_leaves_empty() -> None:
@@ -117,11 +117,11 @@ def test_too_few_patients_and_odd_fractions() -> None:
 
 def test_missing_splits_come_out_of_train() -> None:
     """Ready train and test folders: val is carved out of patients who are in train alone."""
-    given: dict[str, set[Split]] = {f"p{i}": {"train"} for i in range(9)}
-    given |= {"q": {"test"}, "both": {"train", "test"}}
-    strata = dict.fromkeys(given, "x")
-    moved = complete(given, strata, FRACTIONS, 0, {name: name for name in given})
+    current: dict[str, set[Split]] = {f"p{i}": {"train"} for i in range(9)}
+    current |= {"q": {"test"}, "both": {"train", "test"}}
+    strata = dict.fromkeys(current, "x")
+    moved = complete(current, strata, FRACTIONS, 0, {name: name for name in current})
 
     assert set(moved) == {f"p{i}" for i in range(9)}
     assert Counter(moved.values()) == {"train": 7, "val": 2}
-    assert complete(given | {"r": {"val"}}, strata, FRACTIONS, 0, {}) == {}
+    assert complete(current | {"r": {"val"}}, strata, FRACTIONS, 0, {}) == {}

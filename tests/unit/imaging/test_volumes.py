@@ -149,8 +149,8 @@ class TestResampling:
     def test_spacing_to_shape(self) -> None:
         """The shape keeps the extent: 10 voxels of 3 mm are 30 of 1 mm."""
         assert target_shape((10, 20, 5), (3.0, 0.5, 1.0), rule()) == (30, 10, 5)
-        whole = rule(mode="resize", size=(8, 8, 8), spacing=None)
-        assert target_shape((10, 20, 5), (3.0, 0.5, 1.0), whole) == (8, 8, 8)
+        resized = rule(mode="resize", size=(8, 8, 8), spacing=None)
+        assert target_shape((10, 20, 5), (3.0, 0.5, 1.0), resized) == (8, 8, 8)
 
     def test_absurd_voxel_size(self) -> None:
         """A header that would make a volume of a terabyte is refused before memory is taken."""
@@ -175,13 +175,13 @@ class TestPreprocess:
         ras = to_ras(volume)
         image = preprocess(volume, rule())
         step = np.array(ras.voxels.shape) / np.array(image.shape)
-        found = (np.argwhere(image.numpy() > 0.5).mean(axis=0) + 0.5) * step - 0.5
-        np.testing.assert_allclose(world(ras.affine, found), where, atol=0.3)
+        resampled = (np.argwhere(image.numpy() > 0.5).mean(axis=0) + 0.5) * step - 0.5
+        np.testing.assert_allclose(world(ras.affine, resampled), where, atol=0.3)
 
         x, y, z = ras.voxels.shape
-        answer = from_ras(label_map(torch.stack([1 - image, image]), (x, y, z)).numpy(), volume.affine)
-        assert answer.shape == shape
-        np.testing.assert_allclose(world(volume.affine, np.argwhere(answer == 1).mean(axis=0)), where, atol=0.3)
+        label = from_ras(label_map(torch.stack([1 - image, image]), (x, y, z)).numpy(), volume.affine)
+        assert label.shape == shape
+        np.testing.assert_allclose(world(volume.affine, np.argwhere(label == 1).mean(axis=0)), where, atol=0.3)
 
     def test_label_map_is_argmax(self) -> None:
         """One class at a time gives what argmax over all gives."""

@@ -46,7 +46,7 @@ class Local:
         self.s3.put_object(Bucket=BUCKET, Key=f"bundles/{digest}.tar.gz", Body=gzip.compress(archive))
         return f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/medloop-tiny:{digest}"
 
-    def start(self, steps: list[dict[str, Any]], parameters: list[dict[str, Any]] | None = None, **given: str) -> str:
+    def start(self, steps: list[dict[str, Any]], parameters: list[dict[str, Any]] | None = None, **values: str) -> str:
         """Create a pipeline of these steps and start it; returns the execution's ARN."""
         definition = {"Version": "2020-12-01", "Parameters": parameters or [], "Steps": steps}
         name = f"p{hashlib.sha256(json.dumps(definition).encode()).hexdigest()[:8]}"
@@ -54,8 +54,8 @@ class Local:
             self.sagemaker.create_pipeline(
                 PipelineName=name, PipelineDefinition=json.dumps(definition), RoleArn=ROLE_ARN
             )
-        values = [{"Name": key, "Value": value} for key, value in given.items()]
-        response = self.sagemaker.start_pipeline_execution(PipelineName=name, PipelineParameters=values)
+        parameters = [{"Name": key, "Value": value} for key, value in values.items()]
+        response = self.sagemaker.start_pipeline_execution(PipelineName=name, PipelineParameters=parameters)
         return str(response["PipelineExecutionArn"])
 
     def describe(self, arn: str) -> dict[str, Any]:
@@ -64,17 +64,17 @@ class Local:
 
     def steps(self, arn: str) -> dict[str, dict[str, Any]]:
         """The execution's steps by name."""
-        found = self.sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn, MaxResults=100)
-        return {step["StepName"]: step for step in found["PipelineExecutionSteps"]}
+        response = self.sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn, MaxResults=100)
+        return {step["StepName"]: step for step in response["PipelineExecutionSteps"]}
 
     def finish(self, arn: str, seconds: float = 60) -> dict[str, Any]:
         """Wait for the execution's end; returns its description."""
         wait_until(lambda: self.describe(arn)["PipelineExecutionStatus"] not in ("Executing", "Stopping"), seconds)
         return self.describe(arn)
 
-    def run(self, steps: list[dict[str, Any]], parameters: list[dict[str, Any]] | None = None, **given: str) -> Any:
+    def run(self, steps: list[dict[str, Any]], parameters: list[dict[str, Any]] | None = None, **values: str) -> Any:
         """Start and finish; returns the description and the steps."""
-        arn = self.start(steps, parameters, **given)
+        arn = self.start(steps, parameters, **values)
         return self.finish(arn), self.steps(arn)
 
     def read(self, uri: str) -> bytes:

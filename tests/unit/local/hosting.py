@@ -125,7 +125,7 @@ class Hosting:
         """DescribeEndpoint."""
         return dict(self.local.sagemaker.describe_endpoint(EndpointName=name))
 
-    def ask(self, body: bytes, name: str = "live", **more: Any) -> bytes:
+    def invoke(self, body: bytes, name: str = "live", **more: Any) -> bytes:
         """InvokeEndpoint; returns the body."""
         return bytes(self.runtime.invoke_endpoint(EndpointName=name, Body=body, **more)["Body"].read())
 
@@ -138,17 +138,17 @@ class Hosting:
 
     def supervisors(self) -> list[psutil.Process]:
         """The processes that look after this home's endpoints."""
-        found = []
+        processes = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
                 home = process.environ().get("MEDLOOP_HOME") == str(self.local.home)
                 if home and (process.cmdline() or [""])[-1].startswith("endpoint/"):
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def containers(self) -> list[psutil.Process]:
         """The serving processes of this home."""
-        return [found for found in psutil.process_iter() if _serves(found, self.local.home)]
+        return [process for process in psutil.process_iter() if _serves(process, self.local.home)]
 
     def close(self) -> None:
         """End all endpoints; none may leave a process."""

@@ -115,18 +115,18 @@ def _ended(sagemaker: Any) -> dict[str, Any]:
     return {}
 
 
-def answers(calls: list[Callable[[], Any]]) -> list[Any]:
+def responses(calls: list[Callable[[], Any]]) -> list[Any]:
     """For each call the error code, or the response's fields, with values that are the same wherever one runs."""
-    found = []
+    results = []
     for call in calls:
         try:
             response = call()
         except ClientError as error:
-            found.append(error.response["Error"]["Code"])
+            results.append(error.response["Error"]["Code"])
         else:
             response.pop("ResponseMetadata", None)
-            found.append(response)
-    return found
+            results.append(response)
+    return results
 
 
 @pytest.mark.parametrize("script", [_pipelines, _registry, _objects, _hosting])
@@ -134,13 +134,13 @@ def test_local_backend_answers_as_moto_does(local: Any, monkeypatch: pytest.Monk
     """Error codes agree; a response has moto's fields, except those that moto leaves empty or adds."""
     from moto import mock_aws
 
-    ours = answers(script(local.sagemaker, local.s3))
+    ours = responses(script(local.sagemaker, local.s3))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     with mock_aws():
         s3 = boto3.client("s3", region_name="us-east-1")
         s3.create_bucket(Bucket=BUCKET)
-        theirs = answers(script(boto3.client("sagemaker", region_name="us-east-1"), s3))
+        theirs = responses(script(boto3.client("sagemaker", region_name="us-east-1"), s3))
     for our, their in zip(ours, theirs, strict=True):
         if isinstance(their, str) or isinstance(our, str):
             assert our == their

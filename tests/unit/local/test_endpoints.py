@@ -34,9 +34,9 @@ def code(error: Any) -> str:
 def test_endpoint_answers_with_its_model(hosting: Hosting) -> None:
     """Model, configuration, endpoint; the request's headers and the environment reach the container."""
     hosting.endpoint("one")
-    answer = json.loads(hosting.ask(b"12345", ContentType="image/png", Accept="application/json"))
-    assert (answer["word"], answer["size"], answer["setting"]) == ("one", 5, "yes")
-    assert (answer["type"], answer["accept"]) == ("image/png", "application/json")
+    response = json.loads(hosting.invoke(b"12345", ContentType="image/png", Accept="application/json"))
+    assert (response["word"], response["size"], response["setting"]) == ("one", 5, "yes")
+    assert (response["type"], response["accept"]) == ("image/png", "application/json")
     described = hosting.describe()
     assert described["EndpointStatus"] == "InService"
     assert described["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"] == hosting.image
@@ -50,27 +50,27 @@ def test_update_never_stops_answering(hosting: Hosting) -> None:
     """Clients that ask all the time, slowly or not, are all answered while the model is replaced; old folders go."""
     hosting.endpoint("one")
     hosting.config(hosting.model("two"))
-    answers: list[Any] = []
+    responses: list[Any] = []
     done = threading.Event()
 
-    def ask(body: bytes) -> None:
+    def send(body: bytes) -> None:
         while not done.is_set():
             try:
-                answers.append(json.loads(hosting.ask(body))["word"])
+                responses.append(json.loads(hosting.invoke(body))["word"])
             except ClientError as error:
-                answers.append(error)
+                responses.append(error)
 
-    threads = [threading.Thread(target=ask, args=(body,)) for body in (b"a", b"b", b"sleep 0.4")]
+    threads = [threading.Thread(target=send, args=(body,)) for body in (b"a", b"b", b"sleep 0.4")]
     for thread in threads:
         thread.start()
     hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName="two")
     described = hosting.settle()
-    wait_until(lambda: answers[-20:].count("two") == 20)
+    wait_until(lambda: responses[-20:].count("two") == 20)
     done.set()
     for thread in threads:
         thread.join()
     assert described["EndpointConfigName"] == "two"
-    assert set(answers) == {"one", "two"}
+    assert set(responses) == {"one", "two"}
     wait_until(lambda: len(hosting.containers()) == 1)
 
 
@@ -85,7 +85,7 @@ def test_update_that_fails_leaves_the_old_model(hosting: Hosting) -> None:
     assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "one")
     assert "did not pass the ping health check" in described["FailureReason"]
     assert "the model is broken" in described["FailureReason"]
-    assert json.loads(hosting.ask(b""))["word"] == "one"
+    assert json.loads(hosting.invoke(b""))["word"] == "one"
     assert code(second) == "ValidationException"
     assert "Cannot update in-progress endpoint" in str(second.value)
 
@@ -97,7 +97,7 @@ def test_endpoint_that_never_comes_up_fails(hosting: Hosting) -> None:
     assert described["EndpointStatus"] == "Failed"
     assert "the model is broken" in described["FailureReason"]
     with pytest.raises(ClientError, match="not found") as refusal:
-        hosting.ask(b"")
+        hosting.invoke(b"")
     assert code(refusal) == "ValidationError"
     with pytest.raises(ClientError, match="in status Failed"):
         hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName="broken")
@@ -107,7 +107,7 @@ def test_endpoint_that_never_comes_up_fails(hosting: Hosting) -> None:
 def test_killed_processes_come_back(hosting: Hosting, victim: str) -> None:
     """After any kill the next invocation gets its response, from one container alone."""
     hosting.endpoint("one")
-    before = json.loads(hosting.ask(b""))["pid"]
+    before = json.loads(hosting.invoke(b""))["pid"]
     if victim in ("supervisor", "both"):
         for process in hosting.supervisors():
             process.kill()
@@ -116,7 +116,7 @@ def test_killed_processes_come_back(hosting: Hosting, victim: str) -> None:
         for process in hosting.containers():
             process.kill()
     wait_until(lambda: not any(process.pid == before for process in hosting.containers()))
-    after = json.loads(hosting.ask(b""))
+    after = json.loads(hosting.invoke(b""))
     assert (after["word"], after["pid"] != before) == ("one", True)
     assert len(hosting.containers()) == len(hosting.supervisors()) == 1
 
@@ -130,36 +130,36 @@ def test_supervisor_killed_in_an_update_is_replaced(hosting: Hosting) -> None:
         process.kill()
         process.wait()
     assert hosting.settle()["EndpointConfigName"] == "two"
-    assert json.loads(hosting.ask(b""))["word"] == "two"
+    assert json.loads(hosting.invoke(b""))["word"] == "two"
 
 
 def test_what_the_container_refuses_or_fails_in_is_a_model_error(hosting: Hosting) -> None:
     """ModelError with the container's own status and words; a crash is one too, and the next request is answered."""
     hosting.endpoint("one")
     with pytest.raises(hosting.runtime.exceptions.ModelError) as refused:
-        hosting.ask(b"bad")
+        hosting.invoke(b"bad")
     assert refused.value.response["OriginalStatusCode"] == 400
     assert refused.value.response["OriginalMessage"] == '{"error": "no image"}'
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 424
     (crashing,) = hosting.containers()
     with pytest.raises(hosting.runtime.exceptions.ModelError) as crashed:
-        hosting.ask(b"crash")
+        hosting.invoke(b"crash")
     crashing.wait(10)
     assert crashed.value.response["OriginalStatusCode"] == 500
-    assert json.loads(hosting.ask(b""))["word"] == "one"
+    assert json.loads(hosting.invoke(b""))["word"] == "one"
 
 
 def test_limits_of_the_service_hold(hosting: Hosting) -> None:
     """6,291,456 bytes each way; an endpoint that doesn't exist is not found."""
     hosting.endpoint("one")
-    assert json.loads(hosting.ask(b"x" * 6_291_456))["size"] == 6_291_456
+    assert json.loads(hosting.invoke(b"x" * 6_291_456))["size"] == 6_291_456
     with pytest.raises(ClientError, match="less than or equal to 6291456") as large:
-        hosting.ask(b"x" * 6_291_457)
+        hosting.invoke(b"x" * 6_291_457)
     assert code(large) == "ValidationError"
     with pytest.raises(hosting.runtime.exceptions.ModelError, match="more than 6291456"):
-        hosting.ask(b"large 6291457")
+        hosting.invoke(b"large 6291457")
     with pytest.raises(ClientError, match="Endpoint none of account 000000000000 not found"):
-        hosting.ask(b"", name="none")
+        hosting.invoke(b"", name="none")
 
 
 def test_an_invocation_that_takes_too_long_is_the_models_error(hosting: Hosting) -> None:
@@ -170,19 +170,19 @@ def test_an_invocation_that_takes_too_long_is_the_models_error(hosting: Hosting)
         send(backend, "live", b"sleep 5", {}, seconds=0.3)
     assert (late.value.code, late.value.fields["OriginalStatusCode"]) == ("ModelError", 0)
     assert INVOCATION_SECONDS == 60
-    assert json.loads(hosting.ask(b""))["word"] == "one"
+    assert json.loads(hosting.invoke(b""))["word"] == "one"
 
 
 def test_serverless_limits_hold(hosting: Hosting) -> None:
     """4 MB a request, and no more than MaxConcurrency at once."""
     hosting.endpoint("one", variant={"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}})
     with pytest.raises(ClientError, match="4194304"):
-        hosting.ask(b"x" * 4_194_305)
+        hosting.invoke(b"x" * 4_194_305)
     seen: list[str] = []
 
     def hold() -> None:
         with suppress(ClientError):  # the other came first: so it was throttled itself
-            hosting.ask(b"sleep 1")
+            hosting.invoke(b"sleep 1")
             return
         hold()
 
@@ -191,7 +191,7 @@ def test_serverless_limits_hold(hosting: Hosting) -> None:
 
     def throttled() -> bool:
         try:
-            hosting.ask(b"")
+            hosting.invoke(b"")
         except ClientError as error:
             seen.append(error.response["Error"]["Code"])
         return bool(seen)
@@ -199,13 +199,13 @@ def test_serverless_limits_hold(hosting: Hosting) -> None:
     wait_until(throttled, 5)
     slow.join()
     assert set(seen) == {"ThrottlingException"}
-    assert json.loads(hosting.ask(b""))["word"] == "one"
+    assert json.loads(hosting.invoke(b""))["word"] == "one"
 
 
 def test_asynchronous_endpoint_answers_in_s3(hosting: Hosting) -> None:
     """The response is stored at OutputLocation, a failure at FailureLocation; a real-time call is refused."""
-    places = {"S3OutputPath": "s3://medloop-local/async/out", "S3FailurePath": "s3://medloop-local/async/failed"}
-    hosting.endpoint("one", AsyncInferenceConfig={"OutputConfig": places})
+    paths = {"S3OutputPath": "s3://medloop-local/async/out", "S3FailurePath": "s3://medloop-local/async/failed"}
+    hosting.endpoint("one", AsyncInferenceConfig={"OutputConfig": paths})
     large = hosting.store("large", b"x" * 7_000_000)
     good = hosting.runtime.invoke_endpoint_async(EndpointName="live", InputLocation=large, ContentType="a/b")
     bad = hosting.runtime.invoke_endpoint_async(EndpointName="live", InputLocation=hosting.store("bad", b"bad"))
@@ -217,11 +217,11 @@ def test_asynchronous_endpoint_answers_in_s3(hosting: Hosting) -> None:
             return None
 
     wait_until(lambda: stored(good["OutputLocation"]) and stored(bad["FailureLocation"]))
-    answer = json.loads(stored(good["OutputLocation"]) or b"")
-    assert (answer["size"], answer["type"]) == (7_000_000, "a/b")
+    response = json.loads(stored(good["OutputLocation"]) or b"")
+    assert (response["size"], response["type"]) == (7_000_000, "a/b")
     assert b"no image" in (stored(bad["FailureLocation"]) or b"")
     with pytest.raises(ClientError, match="InvokeEndpointAsync"):
-        hosting.ask(b"")
+        hosting.invoke(b"")
     with pytest.raises(ClientError, match="does not exist"):
         hosting.runtime.invoke_endpoint_async(EndpointName="live", InputLocation="s3://medloop-local/none")
 
@@ -237,18 +237,18 @@ def test_delete_ends_everything(hosting: Hosting) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"no archive", "can't be unpacked"),
         (archive({"../../outside": b"x"}), "can't be unpacked"),
         (b"", "can't be unpacked"),
     ],
 )
-def test_hostile_model_archives_fail_the_endpoint(hosting: Hosting, content: bytes, says: str) -> None:
+def test_hostile_model_archives_fail_the_endpoint(hosting: Hosting, content: bytes, message: str) -> None:
     """What is no archive, or leads outside the folder, is never served."""
     hosting.config(hosting.model("odd", content))
     hosting.local.sagemaker.create_endpoint(EndpointName="live", EndpointConfigName="odd")
     described = hosting.settle()
     assert described["EndpointStatus"] == "Failed"
-    assert says in described["FailureReason"]
+    assert message in described["FailureReason"]
     assert not (hosting.local.home / "endpoints" / "outside").exists()

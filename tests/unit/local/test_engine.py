@@ -30,8 +30,8 @@ def engine_of(local: Any) -> int:
     """The only engine of this home."""
     for process in psutil.process_iter(["cmdline"]):
         with suppress(psutil.Error):  # another user's, or one that has just ended
-            words = process.info["cmdline"] or []
-            is_engine = "medloop.local.runner" in words and ":pipeline/" in words[-1]
+            command = process.info["cmdline"] or []
+            is_engine = "medloop.local.runner" in command and ":pipeline/" in command[-1]
             if is_engine and process.environ().get("MEDLOOP_HOME") == str(local.home):
                 return int(process.pid)
     raise AssertionError("no engine runs")
@@ -84,10 +84,10 @@ def test_step_waits_for_what_it_depends_on_and_failure_starts_nothing_new(local:
         training("Slow", slow),
         training("Bad", bad),
     ]
-    ended, found = local.run(steps)
+    ended, steps_by_name = local.run(steps)
     assert ended["PipelineExecutionStatus"] == "Failed"
     assert ended["FailureReason"].startswith("Step failure: One or multiple steps failed. Bad: AlgorithmError: ")
-    assert {name: step["StepStatus"] for name, step in found.items()} == {"Slow": "Succeeded", "Bad": "Failed"}
+    assert {name: step["StepStatus"] for name, step in steps_by_name.items()} == {"Slow": "Succeeded", "Bad": "Failed"}
 
 
 def test_underscore_in_a_steps_name_is_a_hyphen_in_its_jobs(local: Any) -> None:

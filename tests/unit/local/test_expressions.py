@@ -56,9 +56,9 @@ def json_get(path: str, file: str = "evaluation") -> dict[str, Any]:
 )
 def test_expression_has_the_value_and_type_it_refers_to(expression: Any, value: Any) -> None:
     """References, joins and property files, at any depth of a document."""
-    found = resolve(expression, scope())
-    assert found == value
-    assert type(found) is type(value)
+    resolved = resolve(expression, scope())
+    assert resolved == value
+    assert type(resolved) is type(value)
 
 
 @pytest.mark.parametrize(

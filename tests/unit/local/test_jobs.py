@@ -34,12 +34,12 @@ out = root / ("model" if sys.argv[1:] == ["train"] else "processing/output/out")
 def run_one(local: Any, step: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run one step; returns the step's record and its job's description."""
     _, steps = local.run([step])
-    found = steps[step["Name"]]
-    ((kind, job),) = found["Metadata"].items()
+    record = steps[step["Name"]]
+    ((kind, job),) = record["Metadata"].items()
     name = job["Arn"].rpartition("/")[2]
     if kind == "TrainingJob":
-        return found, local.sagemaker.describe_training_job(TrainingJobName=name)
-    return found, local.sagemaker.describe_processing_job(ProcessingJobName=name)
+        return record, local.sagemaker.describe_training_job(TrainingJobName=name)
+    return record, local.sagemaker.describe_processing_job(ProcessingJobName=name)
 
 
 def log_of(local: Any, job: dict[str, Any]) -> list[str]:
@@ -74,8 +74,8 @@ def test_processing_job_gets_the_contract(local: Any, tmp_path: Path, monkeypatc
         arguments=["--where", "/opt/ml/processing/input/data", "--text", "an /optical/opt/ml"],
         request={"Environment": {"SETTING": "/opt/ml/x"}},
     )
-    found, job = run_one(local, step)
-    assert (found["StepStatus"], job["ProcessingJobStatus"]) == ("Succeeded", "Completed")
+    record, job = run_one(local, step)
+    assert (record["StepStatus"], job["ProcessingJobStatus"]) == ("Succeeded", "Completed")
     seen = json.loads(local.read(f"s3://{BUCKET}/out/seen.json"))
     root = seen["env"]["ML_ROOT"]
     assert seen["argv"][1:] == ["--where", f"{root}/processing/input/data", "--text", "an /optical/opt/ml"]
@@ -142,10 +142,10 @@ def test_training_jobs_share_a_cache(local: Any) -> None:
         "(cache / 'entry').open('a').write('x')\n"
         "print('cache:', cache, oct(cache.stat().st_mode)[-3:], (cache / 'entry').read_text())\n" + WEIGHTS
     )
-    own, requested = local.home / "cache", local.home / "other"
+    default, requested = local.home / "cache", local.home / "other"
     for expected in ("x", "xx"):
         _, job = run_one(local, training("Train", local.image(code)))
-        assert f"cache: {own} 700 {expected}" in log_of(local, job)
+        assert f"cache: {default} 700 {expected}" in log_of(local, job)
     requested.mkdir()
     _, job = run_one(local, training("Train", local.image(code), Environment={"MEDLOOP_CACHE_DIR": str(requested)}))
     assert (requested / "entry").read_text() == "x"
@@ -167,15 +167,15 @@ def test_failed_jobs_say_why_and_leave_nothing(local: Any) -> None:
     """The failure file, or output/message, is the reason, cut to the service's length; outputs are not stored."""
     image = local.image(FAILING)
     step = processing("P", image, outputs={"out": f"s3://{BUCKET}/out"}, arguments=["message", "processing/output/out"])
-    found, job = run_one(local, step)
-    assert found["FailureReason"].startswith("AlgorithmError: DataError: label.png is no image")
-    assert found["FailureReason"].endswith("exit code: 2")
-    assert len(found["FailureReason"]) == 1024
+    record, job = run_one(local, step)
+    assert record["FailureReason"].startswith("AlgorithmError: DataError: label.png is no image")
+    assert record["FailureReason"].endswith("exit code: 2")
+    assert len(record["FailureReason"]) == 1024
     assert (job["ProcessingJobStatus"], len(job["ExitMessage"])) == ("Failed", 1024)
     step = training("T", image)
     step["Arguments"]["AlgorithmSpecification"]["ContainerArguments"] = ["failure", "model"]
-    found, job = run_one(local, step)
-    assert found["FailureReason"].startswith("AlgorithmError: DataError: label.png is no image")
+    record, job = run_one(local, step)
+    assert record["FailureReason"].startswith("AlgorithmError: DataError: label.png is no image")
     assert "ModelArtifacts" not in job
     listed = local.s3.list_objects_v2(Bucket=BUCKET)["Contents"]
     assert {item["Key"].partition("/")[0] for item in listed} == {"bundles"}
@@ -198,9 +198,9 @@ def test_job_that_can_not_be_staged_says_why(local: Any, step: dict[str, Any], r
     field = "TrainingImage" if "TrainingImage" in spec else "ImageUri"
     if spec[field] == "tiny":
         spec[field] = local.image_of(_hostile()) if step.pop("hostile", False) else local.image("pass")
-    found, _ = run_one(local, step)
-    assert found["FailureReason"].startswith("ClientError: ")
-    assert reason in found["FailureReason"]
+    record, _ = run_one(local, step)
+    assert record["FailureReason"].startswith("ClientError: ")
+    assert reason in record["FailureReason"]
     assert not (local.home.parent / "escaped").exists()
 
 
@@ -230,8 +230,8 @@ if sys.argv[1] == "parent":
 def test_job_and_its_child_see_the_bundle_only(local: Any) -> None:
     """This project's packages come from the bundle or not at all; installed libraries stay importable."""
     files = {"medloop/__init__.py": "", "medloop/container/__init__.py": "", "medloop/container/own.py": ""}
-    found, job = run_one(local, processing("S", local.image(ISOLATED, files), arguments=["parent"]))
-    assert found["StepStatus"] == "Succeeded", log_of(local, job)
+    record, job = run_one(local, processing("S", local.image(ISOLATED, files), arguments=["parent"]))
+    assert record["StepStatus"] == "Succeeded", log_of(local, job)
 
 
 WRITING = """
@@ -275,8 +275,8 @@ def test_job_and_its_child_can_not_change_the_users_files(local: Any, tmp_path: 
     step = processing(
         "S", local.image(WRITING), inputs=inputs, outputs={"out": f"s3://{BUCKET}/o"}, arguments=["parent"]
     )
-    found, job = run_one(local, step)
-    assert found["StepStatus"] == "Succeeded", log_of(local, job)
+    record, job = run_one(local, step)
+    assert record["StepStatus"] == "Succeeded", log_of(local, job)
     assert [path.name for path in folder.iterdir()] == ["a.txt"]
     after = (folder / "a.txt").stat()
     assert (folder / "a.txt").read_text() == "precious"
@@ -293,25 +293,25 @@ time.sleep(600)
 
 def pid_of_job(local: Any) -> int:
     """The process of the only job that says it is ready."""
-    found: list[int] = []
+    pids: list[int] = []
 
     def ready() -> bool:
         for path in local.home.glob("logs/aws/sagemaker/*/*/algo-1"):
-            found.extend(int(line.split()[2]) for line in path.read_text().splitlines() if " ready " in line)
-        return bool(found)
+            pids.extend(int(line.split()[2]) for line in path.read_text().splitlines() if " ready " in line)
+        return bool(pids)
 
     wait_until(ready)
-    return found[0]
+    return pids[0]
 
 
 def processes_of(local: Any) -> list[psutil.Process]:
     """Living processes that belong to jobs of this home."""
-    found = []
+    running = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # another user's, or one that has just ended
             if process.environ().get("ML_ROOT", "").startswith(str(local.home)):
-                found.append(process)
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+                running.append(process)
+    return [process for process in running if process.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_killed_job_fails_its_step_naming_the_signal(local: Any) -> None:
@@ -327,9 +327,9 @@ def test_killed_job_fails_its_step_naming_the_signal(local: Any) -> None:
 
 def test_job_that_runs_too_long_is_stopped(local: Any) -> None:
     """MaxRuntimeInSeconds ends the job, which keeps no one waiting, and the step fails with that reason."""
-    found, job = run_one(local, training("T", local.image(SLEEPING), StoppingCondition={"MaxRuntimeInSeconds": 1}))
+    record, job = run_one(local, training("T", local.image(SLEEPING), StoppingCondition={"MaxRuntimeInSeconds": 1}))
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
-    assert "MaxRuntimeExceeded" in found["FailureReason"]
+    assert "MaxRuntimeExceeded" in record["FailureReason"]
     assert processes_of(local) == []
 
 

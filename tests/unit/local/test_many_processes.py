@@ -17,7 +17,7 @@ from tests.unit.local.test_jobs import processes_of
 
 pytestmark = pytest.mark.slow
 
-PLACE = f"s3://{BUCKET}/checkpoints/many"
+CHECKPOINTS = f"s3://{BUCKET}/checkpoints/many"
 PROGRAM = """
 import importlib, os, sys
 from pathlib import Path
@@ -59,7 +59,7 @@ def image(local: Local) -> str:
 
 def started(local: Local) -> str:
     """A job whose two processes are at work; returns the text that one of them left."""
-    request: dict[str, Any] = training("Train", image(local), CheckpointConfig={"S3Uri": PLACE})["Arguments"]
+    request: dict[str, Any] = training("Train", image(local), CheckpointConfig={"S3Uri": CHECKPOINTS})["Arguments"]
     local.sagemaker.create_training_job(TrainingJobName="many", **request)
     folder = local.home / "s3" / BUCKET / "checkpoints" / "many"
     wait_until(lambda: all((folder / f"rank-{rank}").exists() for rank in (0, 1)), 60)
@@ -85,7 +85,7 @@ def test_processes_see_the_bundle_only_and_save_when_stopped(local: Local) -> No
     local.sagemaker.stop_training_job(TrainingJobName="many")
     job = ended(local)
     assert (job["TrainingJobStatus"], job.get("FailureReason")) == ("Stopped", None)
-    assert [local.read(f"{PLACE}/saved-{rank}") for rank in (0, 1)] == [b"", b""]
+    assert [local.read(f"{CHECKPOINTS}/saved-{rank}") for rank in (0, 1)] == [b"", b""]
     assert processes_of(local) == []
 
 

@@ -38,9 +38,9 @@ def put(s3: Any, *names: str) -> None:
 def test_object_comes_back_as_it_was_stored(local: Any) -> None:
     """Content, size and MD5 ETag of an object, under a key with a space and letters beyond ASCII."""
     stored = local.s3.put_object(Bucket=BUCKET, Key="a b/é ü.txt", Body=b"hello")
-    found = local.s3.get_object(Bucket=BUCKET, Key="a b/é ü.txt")
-    assert found["Body"].read() == b"hello"
-    assert found["ETag"] == stored["ETag"] == '"5d41402abc4b2a76b9719d911017c592"'
+    response = local.s3.get_object(Bucket=BUCKET, Key="a b/é ü.txt")
+    assert response["Body"].read() == b"hello"
+    assert response["ETag"] == stored["ETag"] == '"5d41402abc4b2a76b9719d911017c592"'
     assert local.s3.head_object(Bucket=BUCKET, Key="a b/é ü.txt")["ContentLength"] == 5
     assert keys(local.s3, Prefix="a b/é") == ["a b/é ü.txt"]
 

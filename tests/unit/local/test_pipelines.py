@@ -156,8 +156,8 @@ def test_duplicate_pipeline_is_refused_in_the_words_that_upsert_reads(local: Any
 def test_definition_may_lie_in_s3(local: Any) -> None:
     """A long definition is given by its place."""
     local.s3.put_object(Bucket=BUCKET, Key="definition.json", Body=b'{"Steps": []}')
-    place = {"Bucket": BUCKET, "ObjectKey": "definition.json"}
-    local.sagemaker.create_pipeline(PipelineName="p", PipelineDefinitionS3Location=place, RoleArn=ROLE_ARN)
+    location = {"Bucket": BUCKET, "ObjectKey": "definition.json"}
+    local.sagemaker.create_pipeline(PipelineName="p", PipelineDefinitionS3Location=location, RoleArn=ROLE_ARN)
     assert local.sagemaker.describe_pipeline(PipelineName="p")["PipelineDefinition"] == '{"Steps": []}'
 
 
@@ -186,7 +186,7 @@ def test_definition_that_can_not_run_is_refused_by_step(local: Any, steps: Any, 
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"),
+    ("values", "reason"),
     [
         ({}, "'Data' has no default"),
         ({"Data": "d", "Epochs": "many"}, "'Epochs' is 'many', which is not of type Integer"),
@@ -195,7 +195,7 @@ def test_definition_that_can_not_run_is_refused_by_step(local: Any, steps: Any, 
         ({"Data": "d", "Typo": "1"}, "Unknown parameters: Typo"),
     ],
 )
-def test_wrong_parameter_is_refused_by_name(local: Any, given: dict[str, str], reason: str) -> None:
+def test_wrong_parameter_is_refused_by_name(local: Any, values: dict[str, str], reason: str) -> None:
     """StartPipelineExecution checks names, types and allowed values, and starts nothing."""
     parameters = [
         {"Name": "Data", "Type": "String"},
@@ -203,7 +203,7 @@ def test_wrong_parameter_is_refused_by_name(local: Any, given: dict[str, str], r
         {"Name": "Mode", "Type": "String", "DefaultValue": "a", "EnumValues": ["a", "b"]},
     ]
     create(local, [], parameters)
-    values = [{"Name": name, "Value": value} for name, value in given.items()]
+    values = [{"Name": name, "Value": value} for name, value in values.items()]
     with pytest.raises(ClientError, match=reason):
         local.sagemaker.start_pipeline_execution(PipelineName="p", PipelineParameters=values)
     assert local.sagemaker.list_pipeline_executions(PipelineName="p")["PipelineExecutionSummaries"] == []

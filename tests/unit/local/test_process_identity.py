@@ -122,12 +122,12 @@ def test_a_reboot_ends_all_processes(home: Home, tmp_path: Path) -> None:
 )
 def test_a_process_elsewhere_is_known_by_its_lock(home: Home, tmp_path: Path, boot: str, namespace: str) -> None:
     """A reader that can't see a process tells by the lock that it runs, and never signals its number."""
-    here, elsewhere = fake_table(tmp_path / "a"), fake_table(tmp_path / "b", boot=boot, namespace=namespace)
+    local_table, elsewhere = fake_table(tmp_path / "a"), fake_table(tmp_path / "b", boot=boot, namespace=namespace)
     with open_lock(home) as lock:
         inherited = (lock.fileno(),)
         process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=inherited)
-        put(here, process.pid, 100)
-        record = here.identity(process.pid)
+        put(local_table, process.pid, 100)
+        record = local_table.identity(process.pid)
         name_lock(lock, record, home)
     put(elsewhere, process.pid, 100)
     with process:

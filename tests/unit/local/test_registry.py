@@ -42,9 +42,9 @@ def test_version_waits_for_approval_and_records_the_decision(local: Any) -> None
         CustomerMetadataProperties={"who": "me"},
         CustomerMetadataPropertiesToRemove=["gone"],
     )
-    found = local.sagemaker.describe_model_package(ModelPackageName=arn)
-    assert (found["ModelApprovalStatus"], found["ApprovalDescription"]) == ("Approved", "good")
-    assert found["CustomerMetadataProperties"] == {"code": "abc", "who": "me"}
+    package = local.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert (package["ModelApprovalStatus"], package["ApprovalDescription"]) == ("Approved", "good")
+    assert package["CustomerMetadataProperties"] == {"code": "abc", "who": "me"}
     with pytest.raises(ClientError, match="ModelApprovalStatus"):
         local.sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Perhaps")
 
@@ -59,8 +59,8 @@ def test_versions_are_listed_by_group_and_approval_in_pages(local: Any) -> None:
     pages = local.sagemaker.get_paginator("list_model_packages").paginate(
         ModelPackageGroupName="g", SortOrder="Descending", PaginationConfig={"PageSize": 2}
     )
-    found = [[item["ModelPackageVersion"] for item in page["ModelPackageSummaryList"]] for page in pages]
-    assert found == [[5, 4], [3, 2], [1]]
+    versions = [[item["ModelPackageVersion"] for item in page["ModelPackageSummaryList"]] for page in pages]
+    assert versions == [[5, 4], [3, 2], [1]]
     approved = local.sagemaker.list_model_packages(ModelPackageGroupName="g", ModelApprovalStatus="Approved")
     assert [item["ModelPackageVersion"] for item in approved["ModelPackageSummaryList"]] == [2, 4]
     groups = local.sagemaker.list_model_package_groups(SortBy="Name", SortOrder="Descending")
@@ -99,7 +99,7 @@ def test_group_is_refused_twice_missing_or_while_it_has_versions(local: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"ApprovalDescription": "x" * 1025}, "ApprovalDescription: 1025 characters is more than the maximum 1024"),
         ({"CustomerMetadataProperties": {"k": "v" * 257}}, "257 characters is more than the maximum 256"),
@@ -109,14 +109,14 @@ def test_group_is_refused_twice_missing_or_while_it_has_versions(local: Any) -> 
         ({"ModelCard": {"ModelCardStatus": "Done"}}, "none of the service's values"),
     ],
 )
-def test_limits_of_the_service_hold(local: Any, change: dict[str, Any], says: str) -> None:
+def test_limits_of_the_service_hold(local: Any, change: dict[str, Any], message: str) -> None:
     """What AWS refuses is refused here, when a version is made and when it is changed; nothing is kept of it."""
     local.sagemaker.create_model_package_group(ModelPackageGroupName="g")
     arn = add(local)
-    with pytest.raises(ClientError, match=says):
+    with pytest.raises(ClientError, match=message):
         local.sagemaker.update_model_package(ModelPackageArn=arn, **change)
     if "ApprovalDescription" not in change:  # CreateModelPackage knows no such field
-        with pytest.raises(ClientError, match=says):
+        with pytest.raises(ClientError, match=message):
             add(local, **change)
     assert "CustomerMetadataProperties" not in local.sagemaker.describe_model_package(ModelPackageName=arn)
     assert len(local.sagemaker.list_model_packages(ModelPackageGroupName="g")["ModelPackageSummaryList"]) == 1
@@ -131,9 +131,9 @@ def test_metadata_holds_fifty_entries_in_all(local: Any) -> None:
     local.sagemaker.update_model_package(
         ModelPackageArn=arn, CustomerMetadataProperties={"more": "v"}, CustomerMetadataPropertiesToRemove=["k0"]
     )
-    found = local.sagemaker.describe_model_package(ModelPackageName=arn)["CustomerMetadataProperties"]
-    assert len(found) == 50
-    assert "more" in found
+    metadata = local.sagemaker.describe_model_package(ModelPackageName=arn)["CustomerMetadataProperties"]
+    assert len(metadata) == 50
+    assert "more" in metadata
 
 
 def test_card_source_and_life_cycle_are_kept(local: Any) -> None:
@@ -144,9 +144,9 @@ def test_card_source_and_life_cycle_are_kept(local: Any) -> None:
     local.sagemaker.update_model_package(
         ModelPackageArn=arn, ModelCard={"ModelCardStatus": "Archived"}, ModelLifeCycle=life, SourceUri="s3://b/x"
     )
-    found = local.sagemaker.describe_model_package(ModelPackageName=arn)
-    assert found["ModelCard"] == {"ModelCardContent": "{}", "ModelCardStatus": "Archived"}
-    assert (found["ModelLifeCycle"], found["SourceUri"]) == (life, "s3://b/x")
+    package = local.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert package["ModelCard"] == {"ModelCardContent": "{}", "ModelCardStatus": "Archived"}
+    assert (package["ModelLifeCycle"], package["SourceUri"]) == (life, "s3://b/x")
     (listed,) = local.sagemaker.list_model_packages(ModelPackageGroupName="g")["ModelPackageSummaryList"]
     assert listed["ModelLifeCycle"] == life
     with pytest.raises(ClientError, match="Archived"):

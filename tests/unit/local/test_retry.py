@@ -68,8 +68,8 @@ PARAMETERS = [{"Name": "Bar", "Type": "Float", "DefaultValue": 0.5}]
 
 def retry(local: Any, arn: str, letter: str = "r") -> None:
     """RetryPipelineExecution."""
-    answer = local.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=letter * 32)
-    assert answer["PipelineExecutionArn"] == arn
+    response = local.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=letter * 32)
+    assert response["PipelineExecutionArn"] == arn
 
 
 def switch_on(local: Any) -> None:
@@ -175,10 +175,10 @@ def select(local: Any, source: str | None, *names: str) -> str:
     if source:
         config["SourcePipelineExecutionArn"] = source
     (pipeline,) = local.sagemaker.list_pipelines()["PipelineSummaries"]
-    answer = local.sagemaker.start_pipeline_execution(
+    response = local.sagemaker.start_pipeline_execution(
         PipelineName=pipeline["PipelineName"], SelectiveExecutionConfig=config
     )
-    return str(answer["PipelineExecutionArn"])
+    return str(response["PipelineExecutionArn"])
 
 
 @pytest.mark.slow
@@ -191,10 +191,10 @@ def test_selected_steps_run_on_the_results_of_another_execution(local: Any) -> N
     ended = local.finish(arn)
     assert ended["PipelineExecutionStatus"] == "Succeeded", ended
     assert ended["SelectiveExecutionConfig"]["SelectedSteps"] == [{"StepName": "Train"}]
-    found = local.steps(arn)
-    assert list(found) == ["Make", "Train"]
-    assert found["Make"]["SelectiveExecutionResult"] == {"SourcePipelineExecutionArn": source}
-    assert found["Make"]["Metadata"] == local.steps(source)["Make"]["Metadata"]
+    records = local.steps(arn)
+    assert list(records) == ["Make", "Train"]
+    assert records["Make"]["SelectiveExecutionResult"] == {"SourcePipelineExecutionArn": source}
+    assert records["Make"]["Metadata"] == local.steps(source)["Make"]["Metadata"]
     further = select(local, arn, "Gate", "Register")
     assert local.finish(further)["PipelineExecutionStatus"] == "Succeeded"
     assert local.steps(further)["Make"]["SelectiveExecutionResult"] == {"SourcePipelineExecutionArn": source}

@@ -105,5 +105,5 @@ def test_home_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.Mon
     local_session().client("sagemaker").create_pipeline(
         PipelineName="p", PipelineDefinition=definition, RoleArn=ROLE_ARN
     )
-    found = local_session(tmp_path / "home").client("sagemaker").list_pipelines()["PipelineSummaries"]
-    assert [item["PipelineName"] for item in found] == ["p"]
+    pipelines = local_session(tmp_path / "home").client("sagemaker").list_pipelines()["PipelineSummaries"]
+    assert [item["PipelineName"] for item in pipelines] == ["p"]

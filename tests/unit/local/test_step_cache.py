@@ -66,10 +66,10 @@ def test_equal_steps_are_taken_from_the_first_run(local: Any) -> None:
     steps = chain(local)
     first, ran = local.run(steps, PARAMETERS)
     for _ in range(2):
-        ended, found = local.run(steps, PARAMETERS)
+        ended, records = local.run(steps, PARAMETERS)
         assert ended["PipelineExecutionStatus"] == "Succeeded"
-        assert {source_of(step) for step in found.values()} == {first["PipelineExecutionArn"]}
-        assert [step["Metadata"] for step in found.values()] == [step["Metadata"] for step in ran.values()]
+        assert {source_of(step) for step in records.values()} == {first["PipelineExecutionArn"]}
+        assert [step["Metadata"] for step in records.values()] == [step["Metadata"] for step in ran.values()]
     assert len(local.sagemaker.list_processing_jobs()["ProcessingJobSummaries"]) == 1
     assert len(local.sagemaker.list_training_jobs()["TrainingJobSummaries"]) == 1
 
@@ -79,8 +79,8 @@ def test_changed_argument_runs_again_and_the_change_goes_on_downstream(local: An
     """Another argument misses; the step behind it misses too, since its input is another place."""
     steps = chain(local)
     local.run(steps, PARAMETERS)
-    _, found = local.run(steps, PARAMETERS, Word="two")
-    assert [source_of(step) for step in found.values()] == [None, None]
+    _, records = local.run(steps, PARAMETERS, Word="two")
+    assert [source_of(step) for step in records.values()] == [None, None]
     _, again = local.run(steps, PARAMETERS)
     assert None not in [source_of(step) for step in again.values()]
 
@@ -107,9 +107,9 @@ def test_outputs_changed_since_are_no_hit_and_the_log_says_so(local: Any) -> Non
     first, _ = local.run(steps, PARAMETERS)
     identifier = first["PipelineExecutionArn"].rpartition("/")[2]
     local.s3.delete_object(Bucket=BUCKET, Key=f"runs/{identifier}/made/sub/note.txt")
-    second, found = local.run(steps, PARAMETERS)
-    assert [source_of(step) for step in found.values()] == [None, None]
-    job = found["Make"]["Metadata"]["ProcessingJob"]["Arn"].rpartition("/")[2]
+    second, records = local.run(steps, PARAMETERS)
+    assert [source_of(step) for step in records.values()] == [None, None]
+    job = records["Make"]["Metadata"]["ProcessingJob"]["Arn"].rpartition("/")[2]
     logs = local.boto.client("logs")
     (stream,) = logs.describe_log_streams(logGroupName="/aws/sagemaker/ProcessingJobs", logStreamNamePrefix=job)[
         "logStreams"
@@ -127,15 +127,15 @@ def test_old_failed_and_foreign_runs_do_not_count(local: Any) -> None:
     """A run beyond ExpireAfter, a failed one, one of another pipeline, and a cache turned off are no hits."""
     steps = chain(local, cache={"Enabled": True, "ExpireAfter": "T1h"})
     local.run(steps[:1], PARAMETERS)
-    _, found = local.run([*steps[:1], training("Other", "image", DependsOn=["Make"])], PARAMETERS)
-    assert source_of(found["Make"]) is None  # another pipeline
+    _, records = local.run([*steps[:1], training("Other", "image", DependsOn=["Make"])], PARAMETERS)
+    assert source_of(records["Make"]) is None  # another pipeline
     store = Store(local.home / "medloop.db")
     with store.write() as write:
         for key in [row[0] for row in write.db.execute("SELECT key FROM step_cache")]:
             entry = write.get(Table.CACHE, key) or {}
             write.put(Table.CACHE, key, {**entry, "ended": entry["ended"] - 3601})
-    _, found = local.run(steps[:1], PARAMETERS)
-    assert source_of(found["Make"]) is None
+    _, records = local.run(steps[:1], PARAMETERS)
+    assert source_of(records["Make"]) is None
     off = chain(local, cache={"Enabled": False, "ExpireAfter": "30d"})[:1]
     for _ in range(2):
         assert source_of(local.run(off, PARAMETERS)[1]["Make"]) is None
@@ -152,13 +152,13 @@ def test_job_that_outlived_its_engine_enters_the_cache_with_the_retry(local: Any
     arn = first["PipelineExecutionArn"]
     with Store(local.home / "medloop.db").write() as write:
         record = write.get(Table.STEPS, f"{arn}/Make") or {}
-        kept = {key: value for key, value in record.items() if not key.startswith("_")}
-        write.put(Table.STEPS, f"{arn}/Make", kept)
+        public = {key: value for key, value in record.items() if not key.startswith("_")}
+        write.put(Table.STEPS, f"{arn}/Make", public)
         write.db.execute("DELETE FROM step_cache")
     local.sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn)
     local.finish(arn)
-    _, found = local.run(steps, PARAMETERS)
-    assert source_of(found["Make"]) == arn
+    _, records = local.run(steps, PARAMETERS)
+    assert source_of(records["Make"]) == arn
 
 
 @pytest.mark.parametrize(

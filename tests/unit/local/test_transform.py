@@ -58,9 +58,9 @@ def test_every_object_gets_its_answer(hosting: Hosting) -> None:
         **request("one"), MaxConcurrentTransforms=2, Environment={"SETTING": "t"}
     )
     assert finished(hosting)["TransformJobStatus"] == "Completed"
-    answers = [json.loads(hosting.local.read(f"s3://{BUCKET}/out/x/{name}.png.out")) for name in "ab"]
-    assert [answer["size"] for answer in answers] == [1, 2]
-    assert {(answer["type"], answer["setting"]) for answer in answers} == {("image/png", "t")}
+    responses = [json.loads(hosting.local.read(f"s3://{BUCKET}/out/x/{name}.png.out")) for name in "ab"]
+    assert [response["size"] for response in responses] == [1, 2]
+    assert {(response["type"], response["setting"]) for response in responses} == {("image/png", "t")}
     (listed,) = hosting.local.sagemaker.list_transform_jobs()["TransformJobSummaries"]
     assert listed["TransformJobArn"].endswith(":transform-job/t")
 
@@ -130,7 +130,7 @@ def test_pipeline_makes_and_updates_an_endpoint(hosting: Hosting) -> None:
     for word in ("one", "two"):
         ended, shown = hosting.local.run(steps(word))
         assert ended["PipelineExecutionStatus"] == "Succeeded", ended
-        assert json.loads(hosting.ask(b""))["word"] == word
+        assert json.loads(hosting.invoke(b""))["word"] == word
         assert json.loads(hosting.local.read(f"s3://{BUCKET}/out/x/a.png.out"))["word"] == word
         assert shown["Endpoint"]["Metadata"]["Endpoint"]["Arn"].endswith(":endpoint/live")
         assert shown["Transform"]["Metadata"]["TransformJob"]["Arn"]
@@ -138,4 +138,4 @@ def test_pipeline_makes_and_updates_an_endpoint(hosting: Hosting) -> None:
     ended, shown = hosting.local.run(steps("broken"))
     assert ended["PipelineExecutionStatus"] == "Failed"
     assert "did not pass the ping health check" in shown["Endpoint"]["FailureReason"]
-    assert json.loads(hosting.ask(b""))["word"] == "two"
+    assert json.loads(hosting.invoke(b""))["word"] == "two"

@@ -76,10 +76,10 @@ def describe(local: Local, name: str = "tuning") -> dict[str, Any]:
 
 def trials(local: Local, name: str = "tuning", **order: Any) -> list[dict[str, Any]]:
     """The trials' summaries."""
-    found = local.sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
+    listed = local.sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=name, MaxResults=100, **order
     )
-    return list(found["TrainingJobSummaries"])
+    return list(listed["TrainingJobSummaries"])
 
 
 def tune(local: Local, document: dict[str, Any]) -> dict[str, Any]:
@@ -101,10 +101,10 @@ def outcome(local: Local, name: str) -> list[tuple[dict[str, str], float]]:
 def test_trials_are_training_jobs_and_the_best_one_is_named(local: Local) -> None:
     """Static and tuned hyperparameters reach the job; its model lies where a training job's does."""
     ended = tune(local, request(local.image(SCORER)))
-    found = trials(local)
+    jobs = trials(local)
     assert ended["HyperParameterTuningJobStatus"] == "Completed"
-    assert ended["TrainingJobStatusCounters"]["Completed"] == len(found) == 4
-    values = [trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for trial in found]
+    assert ended["TrainingJobStatusCounters"]["Completed"] == len(jobs) == 4
+    values = [trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for trial in jobs]
     best = ended["BestTrainingJob"]
     assert best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == max(values)
     job = local.sagemaker.describe_training_job(TrainingJobName=best["TrainingJobName"])
@@ -136,8 +136,10 @@ def test_parallel_jobs_really_run_at_once_and_repeat_too(local: Local) -> None:
     for name in ("first", "second"):
         tune(local, request(image, name, parallel=2, jobs=4, static={"pause": "0.2"}))
     assert [tuned for tuned, _ in outcome(local, "first")] == [tuned for tuned, _ in outcome(local, "second")]
-    one, two = trials(local, "first")[:2]
-    assert max(one["TrainingStartTime"], two["TrainingStartTime"]) < min(one["TrainingEndTime"], two["TrainingEndTime"])
+    first, second = trials(local, "first")[:2]
+    assert max(first["TrainingStartTime"], second["TrainingStartTime"]) < min(
+        first["TrainingEndTime"], second["TrainingEndTime"]
+    )
 
 
 def test_a_grid_is_tried_whole(local: Local) -> None:

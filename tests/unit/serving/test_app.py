@@ -21,7 +21,7 @@ from tests.unit.serving.worlds import SMALL, client, image_service, nifti, png, 
 
 
 @dataclass
-class Held:
+class BlockingModel:
     """A model that answers with the number of bytes it got, as soon as it may."""
 
     go: threading.Event = field(default_factory=threading.Event)
@@ -46,11 +46,11 @@ def open_client(service: object, settings: ServeSettings = SMALL) -> httpx.Async
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://endpoint")
 
 
-def free(error: Exception | None = None) -> Held:
+def free(error: Exception | None = None) -> BlockingModel:
     """A model that answers, or fails, at once."""
-    held = Held(error=error)
-    held.go.set()
-    return held
+    model = BlockingModel(error=error)
+    model.go.set()
+    return model
 
 
 def test_ping_reports_that_the_model_is_loaded() -> None:
@@ -77,24 +77,24 @@ def test_execution_parameters_of_batch_transform() -> None:
 )
 def test_nothing_else_is_there(method: str, path: str, status: int) -> None:
     """Refused in the same form as a bad request."""
-    answer = client(image_service()).request(method, path)
-    assert answer.status_code == status
-    assert "POST /invocations" in answer.json()["error"]
+    response = client(image_service()).request(method, path)
+    assert response.status_code == status
+    assert "POST /invocations" in response.json()["error"]
 
 
 def test_busy_endpoint_answers_ping_and_refuses_what_it_cannot_hold() -> None:
     """One at work and `queue` waiting; the next gets 503 with Retry-After; when the queue is empty, it works again."""
 
     async def scene() -> None:
-        held = Held()
-        async with open_client(held) as caller:
+        model = BlockingModel()
+        async with open_client(model) as caller:
             waiting = [asyncio.create_task(caller.post("/invocations", content=b"abc")) for _ in range(5)]
-            await asyncio.to_thread(held.began.wait, 30)
+            await asyncio.to_thread(model.began.wait, 30)
             assert (await caller.get("/ping")).status_code == 200
             refused = await caller.post("/invocations", content=b"abc")
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             assert "busy" in refused.json()["error"]
-            held.go.set()
+            model.go.set()
             assert [(await task).text for task in waiting] == ["3"] * 5
             assert (await caller.post("/invocations", content=b"abcd")).text == "4"
 
@@ -107,14 +107,14 @@ def test_bytes_of_the_queue_are_bounded() -> None:
     body = b"x" * (MIB // 2)
 
     async def scene() -> None:
-        held = Held()
-        async with open_client(held, settings) as caller:
+        model = BlockingModel()
+        async with open_client(model, settings) as caller:
             waiting = [asyncio.create_task(caller.post("/invocations", content=body)) for _ in range(2)]
-            await asyncio.to_thread(held.began.wait, 30)
+            await asyncio.to_thread(model.began.wait, 30)
             while (refused := await caller.post("/invocations", content=body)).status_code == 200:
                 pass
             assert refused.status_code == 503
-            held.go.set()
+            model.go.set()
             assert [(await task).status_code for task in waiting] == [200, 200]
             assert (await caller.post("/invocations", content=body)).status_code == 200
 
@@ -131,8 +131,8 @@ def test_a_body_that_is_too_long() -> None:
     caller = client(free())
     assert caller.post("/invocations", content=b"x" * MIB).text == str(MIB)
     for content in (b"x" * (MIB + 1), chunks()):
-        answer = caller.post("/invocations", content=content)
-        assert (answer.status_code, "1048576 bytes" in answer.json()["error"]) == (413, True)
+        response = caller.post("/invocations", content=content)
+        assert (response.status_code, "1048576 bytes" in response.json()["error"]) == (413, True)
 
 
 def test_a_body_that_does_not_arrive() -> None:
@@ -152,7 +152,7 @@ def test_a_body_that_does_not_arrive() -> None:
 
 
 @dataclass
-class Endless(Held):
+class Endless(BlockingModel):
     """A model that works until it is stopped."""
 
     def respond(self, request: InferenceRequest) -> InferenceResponse:
@@ -169,8 +169,8 @@ def test_a_prediction_that_takes_too_long() -> None:
     settings = SMALL.model_copy(update={"predict_seconds": 0.2})
     endpoint = ServingState(settings, Endless())
     caller = TestClient(make_app(endpoint))
-    answer = caller.post("/invocations", content=b"abc")
-    assert (answer.status_code, "takes too long" in answer.json()["error"]) == (413, True)
+    response = caller.post("/invocations", content=b"abc")
+    assert (response.status_code, "takes too long" in response.json()["error"]) == (413, True)
 
 
 def test_a_client_that_goes_away() -> None:
@@ -206,8 +206,8 @@ def test_a_segmentation_is_ended_between_two_windows() -> None:
 
 def test_a_compressed_transfer_is_refused() -> None:
     """Nothing is decompressed that isn't counted."""
-    answer = client(free()).post("/invocations", content=b"abc", headers={"content-encoding": "gzip"})
-    assert (answer.status_code, "Content-Encoding" in answer.json()["error"]) == (415, True)
+    response = client(free()).post("/invocations", content=b"abc", headers={"content-encoding": "gzip"})
+    assert (response.status_code, "Content-Encoding" in response.json()["error"]) == (415, True)
 
 
 @pytest.mark.parametrize(
@@ -215,15 +215,15 @@ def test_a_compressed_transfer_is_refused() -> None:
 )
 def test_too_large_for_the_memory(error: Exception) -> None:
     """The file is too large: no internal error, and the endpoint keeps running."""
-    answer = client(free(error)).post("/invocations", content=b"abc")
-    assert (answer.status_code, "memory" in answer.json()["error"]) == (413, True)
+    response = client(free(error)).post("/invocations", content=b"abc")
+    assert (response.status_code, "memory" in response.json()["error"]) == (413, True)
 
 
 def test_a_bug_is_logged_without_its_message(capsys: pytest.CaptureFixture[str]) -> None:
     """A message may quote the file; where it happened is enough to find it."""
-    answer = client(free(KeyError("DOE^JANE"))).post("/invocations", content=b"abc")
-    assert answer.status_code == 500
+    response = client(free(KeyError("DOE^JANE"))).post("/invocations", content=b"abc")
+    assert response.status_code == 500
     logged = capsys.readouterr()
     assert "KeyError" in logged.err
     assert "test_app.py" in logged.err
-    assert "JANE" not in logged.out + logged.err + answer.text
+    assert "JANE" not in logged.out + logged.err + response.text

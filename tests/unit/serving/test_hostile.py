@@ -26,20 +26,20 @@ PATIENCE = settings(max_examples=40, deadline=None, suppress_health_check=list(H
 
 def require_sound(caller: TestClient, body: bytes, **headers: str) -> int:
     """Send a request; the response is complete."""
-    answer = caller.post("/invocations", content=body, headers={**SPACING, **headers})
-    assert answer.status_code in {200, 400, 406, 413, 415}
-    if answer.status_code != 200:
-        reason = answer.json()["error"]
+    response = caller.post("/invocations", content=body, headers={**SPACING, **headers})
+    assert response.status_code in {200, 400, 406, 413, 415}
+    if response.status_code != 200:
+        reason = response.json()["error"]
         assert reason
         assert "\n" not in reason
-    return answer.status_code
+    return response.status_code
 
 
 def damage(body: bytes, edits: list[tuple[int, int]], cut: int) -> bytes:
     """Overwrite bytes, counted from the front or, beyond half, anywhere; then cut the end off."""
     damaged = bytearray(body)
-    for place, value in edits:
-        damaged[place % len(damaged)] = value
+    for offset, value in edits:
+        damaged[offset % len(damaged)] = value
     return bytes(damaged[: len(damaged) - cut % len(damaged)])
 
 

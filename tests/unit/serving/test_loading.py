@@ -37,11 +37,11 @@ def test_an_archive_is_unpacked(model: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "packed" / "model.tar.gz", "w:gz") as archive:
         for file in sorted(model.iterdir()):
             archive.add(file, file.name)
-    answers = [
+    predictions = [
         load_service(ServeSettings(model_dir=folder)).respond(InferenceRequest(png())).body
         for folder in (model, tmp_path / "packed")
     ]
-    assert answers[0] == answers[1]
+    assert predictions[0] == predictions[1]
 
 
 def change(**fields: object) -> Callable[[Path], object]:

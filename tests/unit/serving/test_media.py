@@ -35,7 +35,7 @@ def test_header_and_bytes_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "declared", "task", "status", "words"),
+    ("body", "declared", "task", "status", "message"),
     [
         (b"", "image/png", "classification", 400, "empty"),
         (png(), "image/jpeg", "classification", 415, "Content-Type says JPEG, the first bytes say PNG"),
@@ -46,9 +46,9 @@ def test_header_and_bytes_agree() -> None:
         (b"DOE^JANE", "", "classification", 415, "no file of a known format"),
     ],
 )
-def test_refused(body: bytes, declared: str, task: str, status: int, words: str) -> None:
+def test_refused(body: bytes, declared: str, task: str, status: int, message: str) -> None:
     """With a reason that repeats nothing of the body."""
-    with pytest.raises(RefusalError, match=words) as caught:
+    with pytest.raises(RefusalError, match=message) as caught:
         name_of(body, declared, task)  # type: ignore[arg-type]
     assert caught.value.status == status
     assert "DOE" not in str(caught.value)

@@ -62,10 +62,10 @@ class TestImages:
     def test_answer(self) -> None:
         """Classes, their probabilities, the most probable one, and the model."""
         for level, expected in ((0, "dark"), (255, "bright")):
-            answer = client(image_service()).post("/invocations", content=png(np.full((9, 9), level, np.uint8)))
-            assert answer.status_code == 200
-            assert answer.headers["content-type"] == "application/json"
-            content = answer.json()
+            response = client(image_service()).post("/invocations", content=png(np.full((9, 9), level, np.uint8)))
+            assert response.status_code == 200
+            assert response.headers["content-type"] == "application/json"
+            content = response.json()
             assert content["classes"] == ["dark", "bright"]
             assert content["predicted"] == expected
             assert sum(content["probabilities"].values()) == pytest.approx(1)
@@ -82,7 +82,7 @@ class TestImages:
         record = plain.record.model_copy(update=returned)
         calibrated = replace(plain, predictor=replace(plain.predictor, record=record))
         image = png(np.full((9, 9), 140, np.uint8))
-        before, after = (client(one).post("/invocations", content=image).json() for one in (plain, calibrated))
+        before, after = (client(service).post("/invocations", content=image).json() for service in (plain, calibrated))
         odds = [p["bright"] / p["dark"] for p in (before["probabilities"], after["probabilities"])]
         assert odds[0] != pytest.approx(1)
         assert odds[1] ** 2 == pytest.approx(odds[0], rel=1e-4)
@@ -158,11 +158,11 @@ class TestImages:
     def test_arrays_in_unit_range(self) -> None:
         """Floating-point pixels are in 0..1 already: within float16 of the same image in whole numbers."""
         pixels = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
-        whole, unit = (
+        complete, unit = (
             client(image_service()).post("/invocations", content=npy(values)).json()["probabilities"]["bright"]
             for values in (pixels, pixels / 255)
         )
-        assert unit == pytest.approx(whole, abs=1e-6)
+        assert unit == pytest.approx(complete, abs=1e-6)
 
     def test_no_text_of_a_file_comes_back(self) -> None:
         """Nor out of one that is refused."""
@@ -170,8 +170,8 @@ class TestImages:
         text.add_text("Patient", "DOE^JANE")
         content = png(pnginfo=text)
         for body in (content, content[:-30]):
-            answer = client(image_service()).post("/invocations", content=body, headers={"content-type": "image/png"})
-            assert b"DOE" not in answer.content
+            response = client(image_service()).post("/invocations", content=body, headers={"content-type": "image/png"})
+            assert b"DOE" not in response.content
 
 
 class TestVolumes:
@@ -182,12 +182,12 @@ class TestVolumes:
     def test_label_map_on_the_volumes_own_grid(self, kind: Any, compressed: bool) -> None:
         """Shape and geometry are the input's, bit by bit; no text is."""
         body = nifti(kind=kind, compressed=compressed, descrip=b"DOE^JANE", qform_code=1, intent_name=b"JANE")
-        answer = client(volume_service()).post("/invocations", content=body)
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-nifti")
-        given, returned = kind.from_bytes(nifti(kind=kind, compressed=False)), read_map(answer.content, kind)
-        assert returned.shape == given.shape
+        response = client(volume_service()).post("/invocations", content=body)
+        assert (response.status_code, response.headers["content-type"]) == (200, "application/x-nifti")
+        sent, returned = kind.from_bytes(nifti(kind=kind, compressed=False)), read_map(response.content, kind)
+        assert returned.shape == sent.shape
         assert returned.get_data_dtype() == np.uint8
-        np.testing.assert_array_equal(returned.affine, given.affine)
+        np.testing.assert_array_equal(returned.affine, sent.affine)
         assert returned.header["qform_code"] == 1
         assert returned.header.get_xyzt_units()[0] == "mm"
         assert b"JANE" not in returned.to_bytes()
@@ -198,8 +198,8 @@ class TestVolumes:
     def test_summary(self) -> None:
         """Volumes in ml by the header's voxel size; the map's own header holds them too."""
         body = nifti(affine=np.diag([2.0, 2.0, 2.5, 1.0]))
-        answer = client(volume_service()).post("/invocations", content=body, headers=JSON)
-        content = answer.json()
+        response = client(volume_service()).post("/invocations", content=body, headers=JSON)
+        content = response.json()
         assert (content["unit"], content["spacing_unit"], content["shape"]) == ("ml", "mm", [20, 18, 12])
         voxels = content["voxels"]["ball"]
         assert content["volumes"] == {"ball": pytest.approx(voxels * 10 / 1000)}
@@ -241,9 +241,9 @@ class TestVolumes:
         """With a voxel size they equal the same volume as NIfTI in RAS; without, some models can take them."""
         affine = np.diag([1.0, 1.0, 2.0, 1.0])
         with_size = {"x-amzn-sagemaker-custom-attributes": "trace=7; spacing=1,1,2"}
-        wanted = client(volume_service()).post("/invocations", content=nifti(affine=affine))
+        expected = client(volume_service()).post("/invocations", content=nifti(affine=affine))
         returned = client(volume_service()).post("/invocations", content=npy(ball()), headers=with_size)
-        np.testing.assert_array_equal(read_map(returned.content).dataobj, read_map(wanted.content).dataobj)
+        np.testing.assert_array_equal(read_map(returned.content).dataobj, read_map(expected.content).dataobj)
         np.testing.assert_array_equal(read_map(returned.content).affine, affine)
         bare = client(volume_service()).post("/invocations", content=npy(ball()))
         assert (bare.status_code, "spacing=X,Y,Z" in bare.json()["error"]) == (400, True)
@@ -253,8 +253,8 @@ class TestVolumes:
     def test_map_as_an_array(self) -> None:
         """In the order of the input's axes."""
         headers = {"accept": "application/x-npy"}
-        answer = client(volume_service()).post("/invocations", content=nifti(), headers=headers)
-        labels = np.load(io.BytesIO(answer.content), allow_pickle=False)
+        response = client(volume_service()).post("/invocations", content=nifti(), headers=headers)
+        labels = np.load(io.BytesIO(response.content), allow_pickle=False)
         mapped = client(volume_service()).post("/invocations", content=nifti())
         np.testing.assert_array_equal(labels, read_map(mapped.content).dataobj)
 
@@ -262,8 +262,8 @@ class TestVolumes:
     def test_a_wrong_voxel_size(self, text: str) -> None:
         """Is refused, not guessed."""
         headers = {"x-amzn-sagemaker-custom-attributes": text}
-        answer = client(volume_service()).post("/invocations", content=npy(ball()), headers=headers)
-        assert (answer.status_code, "spacing=1,1,2.5" in answer.json()["error"]) == (400, True)
+        response = client(volume_service()).post("/invocations", content=npy(ball()), headers=headers)
+        assert (response.status_code, "spacing=1,1,2.5" in response.json()["error"]) == (400, True)
 
     def test_many_structures(self) -> None:
         """The header has room for 1,024 characters, and never holds half a line of JSON."""
@@ -271,8 +271,8 @@ class TestVolumes:
         names = ["background", "ball", *(f"structure ü {n}" for n in range(60))]
         record = service.record.model_copy(update={"classes": names})
         widened = replace(service.predictor, record=record, model=Widened(service.predictor.model, len(names)))
-        answer = client(replace(service, predictor=widened)).post("/invocations", content=nifti())
-        assert answer.status_code == 200
-        attributes = answer.headers["x-amzn-sagemaker-custom-attributes"]
+        response = client(replace(service, predictor=widened)).post("/invocations", content=nifti())
+        assert response.status_code == 200
+        attributes = response.headers["x-amzn-sagemaker-custom-attributes"]
         assert len(attributes) <= MAX_ATTRIBUTES
         assert json.loads(attributes)["omitted"]

@@ -34,7 +34,7 @@ def test_arguments_win() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "environment", "message"),
+    ("arguments", "environment", "message"),
     [
         ([], {}, "serve"),
         (["train"], {}, "first argument is not serve"),
@@ -45,7 +45,7 @@ def test_arguments_win() -> None:
         (["serve"], {"SAGEMAKER_BIND_TO_PORT": "http"}, "--port='http'"),
     ],
 )
-def test_refused_by_name(words: list[str], environment: dict[str, str], message: str) -> None:
+def test_refused_by_name(arguments: list[str], environment: dict[str, str], message: str) -> None:
     """A wrong value or an unknown name."""
     with pytest.raises(SettingError, match=message):
-        read_settings(words, environment)
+        read_settings(arguments, environment)

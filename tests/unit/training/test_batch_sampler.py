@@ -18,7 +18,7 @@ def samplers(num: int, batch: int, parts: int, size: int, min_rows: int, *, even
     return [BatchSampler(num, batch, parts, 7, rank, size, min_rows, even) for rank in range(size)]
 
 
-def own(part: MicroBatch) -> list[int]:
+def samples_of(part: MicroBatch) -> list[int]:
     """Samples that count."""
     return [sample for sample, weight in zip(part.samples, part.weights, strict=True) if weight]
 
@@ -35,7 +35,7 @@ def test_every_sample_comes_once(numbers: tuple[int, int, int, int, int], even: 
         assert len(shares[0]) <= parts
         assert sum(part.fraction for part in shares[0]) == pytest.approx(1)
         for together in zip(*shares, strict=True):
-            samples = [sample for part in together for sample in own(part)]
+            samples = [sample for part in together for sample in samples_of(part)]
             assert {part.total for part in together} == {len(samples)}
             assert all(len(part.samples) >= min_rows for part in together)
             seen += samples

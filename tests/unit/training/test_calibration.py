@@ -102,13 +102,15 @@ def test_a_class_that_val_lacks_has_no_threshold() -> None:
     assert calibration.temperature is not None
 
 
-@pytest.mark.parametrize(("labels", "words"), [([0, 1, 2] * 3, "9 cases, fewer than 10"), ([1] * 12, "only one class")])
-def test_too_little_to_fit(labels: list[int], words: str) -> None:
+@pytest.mark.parametrize(
+    ("labels", "message"), [([0, 1, 2] * 3, "9 cases, fewer than 10"), ([1] * 12, "only one class")]
+)
+def test_too_little_to_fit(labels: list[int], message: str) -> None:
     """Fewer than ten cases, or one class alone, give nothing, and a line says so."""
     calibration = calibrate(np.random.default_rng(0).standard_normal((len(labels), 3)), np.array(labels), CLASSES)
     assert calibration.temperature is None
     assert calibration.operating_point == {}
-    assert words in calibration.note
+    assert message in calibration.note
 
 
 @pytest.mark.parametrize(("num_patients", "fitted"), [(4, False), (5, True), (None, True)])

@@ -207,8 +207,8 @@ class TestTraining:
         result = train_classifier(second, TINY.model_copy(update={"learning_rate": 1e-9, "epochs": 1}))
         assert result.best.value == 1.0
         record, earlier = ModelRecord.read(second.model_dir), ModelRecord.read(first.model_dir)
-        own = SplitRecord.read(second.channels["split"])
-        assert set(record.patients.train) == {*earlier.patients.train, *own.pseudonyms("train")}
+        split_record = SplitRecord.read(second.channels["split"])
+        assert set(record.patients.train) == {*earlier.patients.train, *split_record.pseudonyms("train")}
         assert len(record.patients.val) == 16
         assert "fine-tuning from channel weights: resnet18\n" in capsys.readouterr().out
 

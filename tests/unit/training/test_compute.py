@@ -110,7 +110,7 @@ def test_layouts_are_the_networks_own_by_default() -> None:
 
 def test_activation_memory_falls() -> None:
     """With recomputation fewer tensors are kept for the backward pass."""
-    kept = []
+    saved = []
     for recompute in (False, True):
         model, size = network(), 0
         prepare_network(model, settings(activation_checkpointing=recompute, channels_last=False), TRAITS, CPU)
@@ -122,8 +122,8 @@ def test_activation_memory_falls() -> None:
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             model(torch.randn(3, 1, 24, 24))
-        kept.append(size)
-    assert kept[1] < 0.7 * kept[0]
+        saved.append(size)
+    assert saved[1] < 0.7 * saved[0]
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 2, 3, 4, 5), (1, 1, 1, 2, 1)])
@@ -261,10 +261,10 @@ def test_a_batch_in_parts_is_the_batch(tmp_path: Path) -> None:
     # Segmentation's own parts are covered by the parity of processes; a mean over samples must not change at all.
     from tests.unit.training.test_trainer import LineTask, train
 
-    whole, _ = train(LineTask(8), tmp_path / "a", epochs=3, batch_size=8, accumulation=1)
+    full, _ = train(LineTask(8), tmp_path / "a", epochs=3, batch_size=8, accumulation=1)
     parts, _ = train(LineTask(8), tmp_path / "b", epochs=3, batch_size=8, accumulation=3)
-    for one, other in zip(whole.history, parts.history, strict=True):
-        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-5)
+    for expected, actual in zip(full.history, parts.history, strict=True):
+        assert expected["train_loss"] == pytest.approx(actual["train_loss"], rel=1e-5)
 
 
 class TestMemory:
@@ -274,8 +274,8 @@ class TestMemory:
         """Accumulation, batch, patch, recomputation, FSDP; what is done already is left out."""
         text = advice(SegmentationHyperparameters(batch_size=4))
         order = ["accumulation=2", "batch_size=2", "patch_size", "activation_checkpointing=true", "strategy=fsdp"]
-        places = [text.index(word) for word in order]
-        assert places == sorted(places)
+        positions = [text.index(word) for word in order]
+        assert positions == sorted(positions)
         assert text.endswith("or let auto_batch=true find what fits")
         least = advice(
             SegmentationHyperparameters(batch_size=1, activation_checkpointing=True, strategy="fsdp", mode="resize")

@@ -33,11 +33,11 @@ def test_volume_loss_is_monais(kind: Literal["dice_ce", "dice"]) -> None:
         include_background=False, to_onehot_y=True, softmax=True, batch=True
     )
     expected = theirs(logits, labels.long())
-    [gradient] = torch.autograd.grad(expected, logits)
+    [expected_gradient] = torch.autograd.grad(expected, logits)
     value = VolumeLoss(kind)(logits, labels, Reduction.local(3, CPU))
-    [own] = torch.autograd.grad(value, logits)
+    [gradient] = torch.autograd.grad(value, logits)
     torch.testing.assert_close(value, expected, atol=1e-6, rtol=0)
-    torch.testing.assert_close(own, gradient, atol=1e-8, rtol=1e-5)
+    torch.testing.assert_close(gradient, expected_gradient, atol=1e-8, rtol=1e-5)
 
 
 def test_perfect_is_zero() -> None:

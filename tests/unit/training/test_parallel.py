@@ -89,14 +89,14 @@ def segment(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_processes_are_one_segmentation(tmp_path: Path, two: list[dict[str, Any]], strategy: str) -> None:
     """In float64 the losses of 12 steps are those of one process to 1e-10, and so are weights and scores."""
-    whole = segment(ALONE, tmp_path, "single")
-    both = [one[f"segment {strategy}"] for one in two]
-    assert len(whole["losses"]) == STEPS
-    for one in both:
-        torch.testing.assert_close(one["losses"], whole["losses"], atol=1e-10, rtol=0)
-        assert one["scores"] == pytest.approx(whole["scores"], abs=1e-10)
-        assert one["val_loss"] == pytest.approx(whole["val_loss"], abs=1e-9)
-    for name, value in whole["state"].items():
+    single = segment(ALONE, tmp_path, "single")
+    both = [rank[f"segment {strategy}"] for rank in two]
+    assert len(single["losses"]) == STEPS
+    for rank in both:
+        torch.testing.assert_close(rank["losses"], single["losses"], atol=1e-10, rtol=0)
+        assert rank["scores"] == pytest.approx(single["scores"], abs=1e-10)
+        assert rank["val_loss"] == pytest.approx(single["val_loss"], abs=1e-9)
+    for name, value in single["state"].items():
         torch.testing.assert_close(both[0]["state"][name], value, atol=1e-9, rtol=0)
 
 
@@ -123,11 +123,11 @@ def classify(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_processes_are_one_classification(tmp_path: Path, two: list[dict[str, Any]], strategy: str) -> None:
     """Losses, scores, averaged and clipped weights are those of one process, to 1e-10."""
-    whole = classify(ALONE, tmp_path, "single")
-    both = [one[f"classify {strategy}"] for one in two]
-    for one in both:
-        torch.testing.assert_close(one["rows"], whole["rows"], atol=1e-10, rtol=0)
-    for name, value in whole["state"].items():
+    single = classify(ALONE, tmp_path, "single")
+    both = [rank[f"classify {strategy}"] for rank in two]
+    for rank in both:
+        torch.testing.assert_close(rank["rows"], single["rows"], atol=1e-10, rtol=0)
+    for name, value in single["state"].items():
         torch.testing.assert_close(both[0]["state"][name], value, atol=1e-9, rtol=0)
 
 
@@ -152,10 +152,10 @@ def normalise(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_running_statistics_are_shared(two: list[dict[str, Any]], strategy: str) -> None:
     """All processes validate one network: its statistics are averaged before; the epoch's last batch of one runs."""
-    one, other = (found[f"normalise {strategy}"] for found in two)
-    assert one["losses"] == other["losses"]
-    assert one["state"].keys() == other["state"].keys()
-    assert all(torch.equal(one["state"][name], other["state"][name]) for name in one["state"])
+    first, second = (rank[f"normalise {strategy}"] for rank in two)
+    assert first["losses"] == second["losses"]
+    assert first["state"].keys() == second["state"].keys()
+    assert all(torch.equal(first["state"][name], second["state"][name]) for name in first["state"])
 
 
 @pytest.mark.slow
@@ -187,37 +187,37 @@ def measure(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
     images = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(1))
     (ranks.sum(parallel.model(images).square().mean() / ranks.size) * ranks.size).backward()
     optimiser.step()
-    held = [weight.detach() for weight in parallel.parameters]
-    held += [value for state in optimiser.state.values() for value in state.values()]
-    local = [value.to_local() if isinstance(value, DTensor) else value for value in held]
+    tensors = [weight.detach() for weight in parallel.parameters]
+    tensors += [value for state in optimiser.state.values() for value in state.values()]
+    local = [value.to_local() if isinstance(value, DTensor) else value for value in tensors]
     return {"bytes": sum(value.nbytes for value in local), "state": parallel.full_state()}
 
 
 @pytest.mark.slow
 def test_fsdp_divides_weights_and_optimiser(tmp_path: Path, two: list[dict[str, Any]]) -> None:
     """SwinUNETR: at most 55 % of the bytes on each of two; the gathered state gives one process's answer."""
-    whole, both = measure(ALONE, tmp_path, "single"), [one["measure fsdp"] for one in two]
-    assert max(one["bytes"] for one in both) <= 0.55 * whole["bytes"]
+    single, both = measure(ALONE, tmp_path, "single"), [rank["measure fsdp"] for rank in two]
+    assert max(rank["bytes"] for rank in both) <= 0.55 * single["bytes"]
     settings = SegmentationHyperparameters(model_name="swinunetr", feature_size=12, dropout=0.0)
     images = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(2))
-    answers = []
-    for state in (whole["state"], both[0]["state"], both[1]["state"]):
+    results = []
+    for state in (single["state"], both[0]["state"], both[1]["state"]):
         model = networks.build(networks.describe(settings, 2)).eval()
         model.load_state_dict(state)
         with torch.no_grad():
-            answers.append(model(images))
-    torch.testing.assert_close(answers[1], answers[0], atol=1e-4, rtol=0)
-    torch.testing.assert_close(answers[2], answers[1], atol=0, rtol=0)
+            results.append(model(images))
+    torch.testing.assert_close(results[1], results[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(results[2], results[1], atol=0, rtol=0)
 
 
 def work(ranks: Ranks, folder: Path) -> dict[str, Any]:
     """Everything in one start of the processes: their imports take longer than all of it."""
-    found = {}
+    results = {}
     for strategy in STRATEGIES:
         for function in (segment, classify, normalise):
             name = f"{function.__name__} {strategy}"
-            found[name] = function(ranks, folder / name, strategy)
-    return found | {"measure fsdp": measure(ranks, folder, "fsdp")}
+            results[name] = function(ranks, folder / name, strategy)
+    return results | {"measure fsdp": measure(ranks, folder, "fsdp")}
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,6 @@ class Rows:
 
 def test_tensors_are_found_wherever_they_are() -> None:
     """The GPU's allocator must hear of each of them."""
-    one, two, three, four = (torch.tensor(k) for k in range(4))
-    value = [(Rows(one, 7), two), {"more": (three, "text")}, None, Rows, four]
+    first, second, third, fourth = (torch.tensor(k) for k in range(4))
+    value = [(Rows(first, 7), second), {"more": (third, "text")}, None, Rows, fourth]
     assert [int(t) for t in tensors_in(value)] == [0, 1, 2, 3]

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     """The weights of a run that nothing cut off."""
     return state(run(tmp_path_factory.mktemp("whole")))
 
@@ -47,15 +47,15 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
 
 
-def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
     """Bit for bit."""
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_resume_leads_to_the_same_weights(stopped: Path, whole: dict[str, Tensor], capsys: Any) -> None:
+def test_resume_leads_to_the_same_weights(stopped: Path, uninterrupted: dict[str, Tensor], capsys: Any) -> None:
     """Stopped in the middle of an epoch: the weights are those of a whole run, to the last bit."""
-    assert_equal(state(run(stopped)), whole)
+    assert_equal(state(run(stopped)), uninterrupted)
     assert "resumed from checkpoint step-" in capsys.readouterr().out
 
 
@@ -67,11 +67,11 @@ def test_sigterm_leaves_a_checkpoint_within_two_steps(tmp_path: Path) -> None:
     assert steps(tmp_path)[0] <= 2
 
 
-def test_killed_at_a_random_instant(tmp_path: Path, whole: dict[str, Tensor]) -> None:
+def test_killed_at_a_random_instant(tmp_path: Path, uninterrupted: dict[str, Tensor]) -> None:
     """SIGKILL at a random instant; another process resumes, to the same weights."""
     num_kills, weights = finish_with_kills(tmp_path, num_kills=1, seed=0, epochs=4)
     assert num_kills == 1
-    assert_equal(weights, whole)
+    assert_equal(weights, uninterrupted)
 
 
 def test_a_signal_in_a_validation_loses_no_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,22 +143,24 @@ def empty(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("damage", [truncate, flip, pickled, garble, lie, lose, add, empty])
 def test_a_torn_checkpoint_is_named_and_skipped(
-    stopped: Path, whole: dict[str, Tensor], damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+    stopped: Path, uninterrupted: dict[str, Tensor], damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The one before it serves; the end is the same."""
     older, newer = steps(stopped)
     damage(stopped / f"step-{newer:09d}")
-    assert_equal(state(run(stopped)), whole)
+    assert_equal(state(run(stopped)), uninterrupted)
     output = capsys.readouterr().out
     assert f"checkpoint step-{newer:09d}: " in output
     assert f"resumed from checkpoint step-{older:09d}" in output
 
 
-def test_without_a_complete_checkpoint_training_starts_from_scratch(stopped: Path, whole: dict[str, Tensor]) -> None:
+def test_without_a_complete_checkpoint_training_starts_from_scratch(
+    stopped: Path, uninterrupted: dict[str, Tensor]
+) -> None:
     """All of them torn: it is logged, and only time is lost."""
     for step in steps(stopped):
         truncate(stopped / f"step-{step:09d}")
-    assert_equal(state(run(stopped)), whole)
+    assert_equal(state(run(stopped)), uninterrupted)
 
 
 def test_a_checkpoint_of_another_run_is_refused(stopped: Path) -> None:
@@ -176,30 +178,30 @@ def test_a_checkpoint_of_another_version_is_refused(stopped: Path) -> None:
         run(stopped)
 
 
-def test_missing_best_weights_make_a_checkpoint_torn(stopped: Path, whole: dict[str, Tensor]) -> None:
+def test_missing_best_weights_make_a_checkpoint_torn(stopped: Path, uninterrupted: dict[str, Tensor]) -> None:
     """A checkpoint without its best weights is torn."""
     for path in stopped.glob("best-*.safetensors"):
         path.unlink()
-    assert_equal(state(run(stopped)), whole)
+    assert_equal(state(run(stopped)), uninterrupted)
 
 
-def test_best_weights_of_another_run_make_a_checkpoint_torn(stopped: Path, whole: dict[str, Tensor]) -> None:
+def test_best_weights_of_another_run_make_a_checkpoint_torn(stopped: Path, uninterrupted: dict[str, Tensor]) -> None:
     """The file of the best weights is of another job, which wrote to the same S3 prefix."""
     for path in stopped.glob("best-*.safetensors"):
         flip_last(path)
-    assert_equal(state(run(stopped)), whole)
+    assert_equal(state(run(stopped)), uninterrupted)
 
 
 def test_two_equal_runs_at_once_keep_apart(
-    tmp_path: Path, whole: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, uninterrupted: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The second one finds the folder in use: it says so, touches nothing there, and ends with the same weights."""
     with lock_checkpoint_dir(tmp_path, ALONE) as mine:
         assert mine == tmp_path
-        assert_equal(state(run(tmp_path)), whole)
+        assert_equal(state(run(tmp_path)), uninterrupted)
         assert "is in use by an equal run" in capsys.readouterr().out
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-    assert_equal(state(run(tmp_path)), whole)
+    assert_equal(state(run(tmp_path)), uninterrupted)
     assert steps(tmp_path)
 
 
@@ -237,30 +239,30 @@ def test_another_number_of_processes_resumes(tmp_path: Path) -> None:
     both = on_ranks(2, tmp_path / "out", _on_two, tmp_path)
     for strategy in ("ddp", "fsdp"):
         assert steps(tmp_path / f"two {strategy}")
-        got = state(run(tmp_path / f"two {strategy}", **PLAIN))
+        resumed = state(run(tmp_path / f"two {strategy}", **PLAIN))
         for name, value in expected.items():
-            torch.testing.assert_close(got[name], value, atol=1e-9, rtol=0)
+            torch.testing.assert_close(resumed[name], value, atol=1e-9, rtol=0)
             torch.testing.assert_close(both[0][strategy][name], value, atol=1e-9, rtol=0)
 
 
 def _save_on_two_hosts(ranks: Ranks, folder: Path) -> str:
     """As on two hosts of one process each: a folder each, the best weights on the first only; the manifest's digest."""
-    own = folder / str(ranks.rank)
-    own.mkdir()
-    best = own / "best-00001.safetensors"
+    rank_folder = folder / str(ranks.rank)
+    rank_folder.mkdir()
+    best = rank_folder / "best-00001.safetensors"
     if ranks.first:
         best.write_bytes(b"weights")
-    checkpoints = CheckpointWriter(own, "run", 2, replace(ranks, local_rank=0, local_size=1))
+    checkpoints = CheckpointWriter(rank_folder, "run", 2, replace(ranks, local_rank=0, local_size=1))
     checkpoints.save(RunProgress(total_steps=1), {"w": torch.ones(3)}, best)
     checkpoints.wait()
-    manifest = json.loads((own / "step-000000001" / "checkpoint.json").read_text())
+    manifest = json.loads((rank_folder / "step-000000001" / "checkpoint.json").read_text())
     return str(manifest["best_sha256"])
 
 
 def test_manifests_of_two_hosts_are_one(tmp_path: Path) -> None:
     """The service copies each host's to one place in S3, where either may stay."""
-    one, other = on_ranks(2, tmp_path / "out", _save_on_two_hosts, tmp_path)
-    assert one == other == hashlib.sha256(b"weights").hexdigest()
+    first, second = on_ranks(2, tmp_path / "out", _save_on_two_hosts, tmp_path)
+    assert first == second == hashlib.sha256(b"weights").hexdigest()
 
 
 def test_sigterm_before_and_after_is_as_it_was(tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ def held_out_dice(job: TrainingJob) -> float:
     """Dice of the written model on the subject that training never saw."""
     folder = job.channels["train"].parent / "test" / "p8"
     _, truth = read_case(folder, CLASSES)
-    answer = VolumePredictor.load(job.model_dir).segment(folder / "img.nii.gz")
-    return mean_dice(truth.voxels, answer.labels, len(CLASSES))
+    prediction = VolumePredictor.load(job.model_dir).segment(folder / "img.nii.gz")
+    return mean_dice(truth.voxels, prediction.labels, len(CLASSES))
 
 
 @pytest.mark.slow
@@ -136,21 +136,27 @@ class TestTraining:
         scores = []
         for folder in sorted(job.channels["val"].iterdir()):
             _, truth = read_case(folder, CLASSES)
-            answer = VolumePredictor.load(job.model_dir).segment(folder / "img.nii.gz")
-            scores.append(np.mean([dice(truth.voxels == k, answer.labels == k) for k in (1, 2)]))
+            prediction = VolumePredictor.load(job.model_dir).segment(folder / "img.nii.gz")
+            scores.append(np.mean([dice(truth.voxels == k, prediction.labels == k) for k in (1, 2)]))
         assert result.best.value == pytest.approx(np.mean(scores), abs=1e-6)
 
     def test_whole_volumes_and_fine_tuning(self, job: TrainingJob, tmp_path: Path) -> None:
         """The resize mode learns too; its model, given as weights, starts the next run above where it began."""
-        whole = {"mode": "resize", "size": [24, 24, 16], "intensity": "dataset", "flips": True, "mirroring": True}
-        first = train(job, epochs=10, val_interval=1, patience=0, loss="dice", **whole)
+        preprocessing = {
+            "mode": "resize",
+            "size": [24, 24, 16],
+            "intensity": "dataset",
+            "flips": True,
+            "mirroring": True,
+        }
+        first = train(job, epochs=10, val_interval=1, patience=0, loss="dice", **preprocessing)
         record = ModelRecord.read(job.model_dir)
         assert record.inference is not None
         assert record.inference.patch_size is None
         again = TrainingJob(
             {}, job.channels | {"weights": job.model_dir}, tmp_path / "m2", job.output_dir, tmp_path / "c2"
         )
-        second = train(again, epochs=1, learning_rate=1e-5, **whole)
+        second = train(again, epochs=1, learning_rate=1e-5, **preprocessing)
         assert second.best.value > first.history[0]["val_dice"] + 0.1
         assert second.best.value == pytest.approx(first.best.value, abs=0.1)
 
@@ -176,8 +182,8 @@ def test_every_network_trains_and_predicts(job: TrainingJob, network: dict[str, 
     losses = [epoch["train_loss"] for epoch in result.history]
     assert losses[-1] < losses[0]
     image = job.channels["train"].parent / "test" / "p8" / "img.nii.gz"
-    answer = VolumePredictor.load(job.model_dir).segment(image)
-    assert answer.labels.shape == nib.load(image).shape
+    prediction = VolumePredictor.load(job.model_dir).segment(image)
+    assert prediction.labels.shape == nib.load(image).shape
     assert ModelRecord.read(job.model_dir).network.name == network["model_name"]
 
 

@@ -44,10 +44,10 @@ def names(number: int) -> list[str]:
     return [f"p{i:03d}" for i in range(number)]
 
 
-def bounds(found: Estimate) -> tuple[float, float]:
+def bounds(estimate: Estimate) -> tuple[float, float]:
     """Return the bounds of an estimate that has an interval."""
-    assert found.interval is not None
-    return found.interval.lower, found.interval.upper
+    assert estimate.interval is not None
+    return estimate.interval.lower, estimate.interval.upper
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -80,10 +80,10 @@ def test_few_or_unknown_patients_have_none(method: Method) -> None:
 @pytest.mark.parametrize("method", [METHODS[name] for name in ("proportion", "mean", "median")])
 def test_no_case_has_no_value(method: Method) -> None:
     """Nothing to score is undefined, in so many words."""
-    found = method(np.array([]), [])
-    assert math.isnan(found.value)
-    assert found.statistic("any").value is None
-    assert found.note
+    estimate = method(np.array([]), [])
+    assert math.isnan(estimate.value)
+    assert estimate.statistic("any").value is None
+    assert estimate.note
 
 
 def test_wilson_is_scipys() -> None:
@@ -98,8 +98,8 @@ def test_wilson_is_scipys() -> None:
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_share_of_all_or_none(share: float) -> None:
     """The interval is that of as many patients, not of as many cases."""
-    found = bounds(proportion(np.full(80, share), names(20) * 4))
-    assert found == pytest.approx(wilson(share, 20, stats.t.ppf(0.975, 19)))
+    limits = bounds(proportion(np.full(80, share), names(20) * 4))
+    assert limits == pytest.approx(wilson(share, 20, stats.t.ppf(0.975, 19)))
 
 
 def test_unlike_cases_of_a_patient_are_no_gain() -> None:
@@ -126,9 +126,9 @@ def test_median_by_order_statistics() -> None:
 def test_missing_values_are_left_out_and_infinite_ones_refused(method: Method) -> None:
     """NaN is no value; infinity has no mean."""
     values = np.append(np.random.default_rng(1).random(15), [np.nan] * 3)
-    found = method(values, names(18))
-    assert (found.num_cases, found.num_patients) == (15, 15)
-    assert found == method(values[:15], names(15))
+    estimate = method(values, names(18))
+    assert (estimate.num_cases, estimate.num_patients) == (15, 15)
+    assert estimate == method(values[:15], names(15))
     with pytest.raises(ValueError, match="infinite"):
         method(np.append(values, np.inf), names(19))
 
@@ -136,21 +136,21 @@ def test_missing_values_are_left_out_and_infinite_ones_refused(method: Method) -
 def test_mean_is_scipys_standard_error() -> None:
     """The linearised error is the standard error of the mean for one case a patient; the interval is skewed as data."""
     values = np.random.default_rng(7).exponential(1, 60)
-    found = mean(values, names(60))
-    assert found.standard_error == pytest.approx(stats.sem(values), rel=1e-12)
-    lower, upper = bounds(found)
-    assert upper - found.value > 1.1 * (found.value - lower)
+    estimate = mean(values, names(60))
+    assert estimate.standard_error == pytest.approx(stats.sem(values), rel=1e-12)
+    lower, upper = bounds(estimate)
+    assert upper - estimate.value > 1.1 * (estimate.value - lower)
     boot = stats.bootstrap((values,), np.mean, method="BCa", rng=1, n_resamples=2000).confidence_interval
     assert (lower, upper) == pytest.approx((boot.low, boot.high), rel=0.08)
-    assert mean(values, names(60), seed=1) != found == mean(values, names(60))
+    assert mean(values, names(60), seed=1) != estimate == mean(values, names(60))
 
 
 def test_equal_values() -> None:
     """Shares have Wilson's interval at the patients' number; other values have none."""
     assert bounds(mean(np.ones(20), names(20), shares=True)) == pytest.approx(wilson(1.0, 20, stats.t.ppf(0.975, 19)))
-    found = mean(np.full(20, 0.3), names(20))
-    assert found.interval is None
-    assert "equal" in found.note
+    estimate = mean(np.full(20, 0.3), names(20))
+    assert estimate.interval is None
+    assert "equal" in estimate.note
 
 
 def test_one_patient_who_differs() -> None:
@@ -165,11 +165,11 @@ def test_auroc_is_scikit_learns() -> None:
     """The value is scikit-learn's with ties, and the error DeLong's, by the direct double sum."""
     generator = np.random.default_rng(8)
     positive, scores = generator.random(40) < 0.4, np.round(generator.random(40), 1)
-    found = auroc(positive, scores, names(40))
-    assert found.value == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
+    estimate = auroc(positive, scores, names(40))
+    assert estimate.value == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
     wins = (scores[positive][:, None] > scores[~positive]) + 0.5 * (scores[positive][:, None] == scores[~positive])
     variance = wins.mean(1).var(ddof=1) / positive.sum() + wins.mean(0).var(ddof=1) / (~positive).sum()
-    assert found.standard_error == pytest.approx(math.sqrt(variance), abs=1e-12)
+    assert estimate.standard_error == pytest.approx(math.sqrt(variance), abs=1e-12)
 
 
 def test_macro_auroc_of_two_classes_is_the_auroc() -> None:
