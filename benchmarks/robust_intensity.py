@@ -109,9 +109,9 @@ def cross_validate(data: Path, spoiler: str, rule: str, epochs: int) -> list[flo
     for fold in range(FOLDS):
         with tempfile.TemporaryDirectory(prefix="medloop-intensity-") as scratch:
             root = Path(scratch)
-            others = [k for k in range(len(folders)) if k % FOLDS != fold]
+            training = [k for k in range(len(folders)) if k % FOLDS != fold]
             for k, folder in enumerate(folders):
-                split = "test" if k % FOLDS == fold else "val" if k in others[:: len(others) // 3][:3] else "train"
+                split = "test" if k % FOLDS == fold else "val" if k in training[:: len(training) // 3][:3] else "train"
                 write_subject(folder, root / "data" / split / f"s{k}", rule, spoiler if (k // FOLDS) % 2 else "none")
             predictor = train(root, rule, epochs)
             for folder in (root / "data" / "test").iterdir():

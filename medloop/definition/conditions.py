@@ -15,7 +15,7 @@ _COMPARISONS = {
     "LessThanOrEqualTo": "<=",
 }
 """Conditions on two values, with their signs."""
-_OTHERS = ("In", "Not", "Or")
+_COMPOUND = ("In", "Not", "Or")
 
 
 def condition_problems(step: Step) -> Iterator[str]:
@@ -24,7 +24,7 @@ def condition_problems(step: Step) -> Iterator[str]:
     if not conditions:
         yield "has no conditions"
     for condition in conditions:
-        if condition.get("Type") not in (*_COMPARISONS, *_OTHERS):
+        if condition.get("Type") not in (*_COMPARISONS, *_COMPOUND):
             yield f"unknown condition {condition.get('Type')}"
 
 

@@ -147,16 +147,16 @@ def _lines(step: Step, values: Mapping[str, str], prices: Prices, hours: float |
     if cluster is None:
         return
     instance = prices.instances.get(cluster.instance)
-    what = f"{cluster.count} x {cluster.instance}{_terms(cluster, instance)}"
+    resources = f"{cluster.count} x {cluster.instance}{_terms(cluster, instance)}"
     max_hours = cluster.jobs * cluster.max_hours + cluster.warm_hours
     if instance is None:
-        yield CostLine(step.name, cluster.instance, what, None, max_hours, None, hours)
+        yield CostLine(step.name, cluster.instance, resources, None, max_hours, None, hours)
         return
     disk = cluster.count * cluster.volume_gb * prices.storage_usd_per_gb_month / HOURS_A_MONTH
     rate = cluster.count * instance.usd_per_hour
     paid = rate * (1 - prices.spot_saving) if cluster.spot else rate
     estimate = None if hours is None else hours * (paid + disk) + cluster.warm_hours * (rate + disk)
-    yield CostLine(step.name, cluster.instance, what, rate, max_hours, max_hours * (rate + disk), hours, estimate)
+    yield CostLine(step.name, cluster.instance, resources, rate, max_hours, max_hours * (rate + disk), hours, estimate)
 
 
 def _terms(cluster: _Cluster, instance: Instance | None) -> str:

@@ -38,7 +38,7 @@ def leaking_patients(cases: Iterable[tuple[str, str]], seen: Collection[str] = (
     splits: dict[str, set[str]] = defaultdict(set)
     for patient, split in cases:
         splits[patient].add(split)
-    return {patient for patient, own in splits.items() if len(own) > 1 or (TEST in own and patient in seen)}
+    return {patient for patient, used in splits.items() if len(used) > 1 or (TEST in used and patient in seen)}
 
 
 def find_leakage(cases: Collection[tuple[str, str]], *, identified: bool, seen: Collection[str] = ()) -> Leakage:
@@ -62,10 +62,10 @@ def find_leakage(cases: Collection[tuple[str, str]], *, identified: bool, seen: 
 
 def _note(num_patients: int, num_cases: int, identified: bool, *, astride: bool) -> str:
     noun = "patient" if identified else "image"
-    found = f"1 {noun} is" if num_patients == 1 else f"{num_patients} {noun}s are"
+    subject = f"1 {noun} is" if num_patients == 1 else f"{num_patients} {noun}s are"
     where = "in more than one split" if astride else "in test and in the model's training data"
     left_out = {0: "none is in test", 1: "1 test case is excluded from every score"}.get(
         num_cases, f"{num_cases} test cases are excluded from every score"
     )
     more = "" if identified else "; without patient identifiers, more may leak"
-    return f"FOUND: {found} {where}; {left_out}{more}"
+    return f"FOUND: {subject} {where}; {left_out}{more}"

@@ -51,8 +51,8 @@ def fold(text: str) -> str:
     """
     plain = re.sub(r"(?<=\d)[.,]0+$", "", normalise(text))
     plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", plain.casefold()))
-    words = "".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in plain)
-    parts = [part.lstrip("0") or "0" if part.isdecimal() else part for part in re.findall(r"\d+|[^\d\s]+", words)]
+    letters = "".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in plain)
+    parts = [part.lstrip("0") or "0" if part.isdecimal() else part for part in re.findall(r"\d+|[^\d\s]+", letters)]
     folded = "".join(f"-{part}" if part.isdecimal() else part for part in parts)
     return folded or plain
 

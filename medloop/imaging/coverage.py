@@ -113,18 +113,18 @@ class _Board:
         self.sizes = Counter(assigned.values())
         self.counts = np.zeros((len(self.rows), len(needs.splits)), dtype=np.int64)
         for group, size in Counter(_Group(assigned[patient], kinds[patient]) for patient in assigned).items():
-            self.counts += size * self._ones(group.kinds, group.split)
+            self.counts += size * self._counts_of(group.kinds, group.split)
         self.movable: dict[_Group, list[str]] = defaultdict(list)
         if any(needs.unmet(self.counts)):
             # Last first, as the next is popped from the end.
             for patient in sorted(assigned.keys() - set(fixed), key=order, reverse=True):
                 self.movable[_Group(assigned[patient], kinds[patient])].append(patient)
 
-    def _ones(self, kinds: Kinds, split: Split) -> Integers:
+    def _counts_of(self, kinds: Kinds, split: Split) -> Integers:
         """One patient's counts."""
-        ones = np.zeros_like(self.counts)
-        ones[[self.rows[kind] for kind in kinds], self.needs.splits.index(split)] = 1
-        return ones
+        counts = np.zeros_like(self.counts)
+        counts[[self.rows[kind] for kind in kinds], self.needs.splits.index(split)] = 1
+        return counts
 
     def best_exchange(self) -> _Exchange | None:
         """Find the most helpful exchange, one that keeps the sizes of the splits before others; None if none helps."""
@@ -150,9 +150,9 @@ class _Board:
 
     def _counts_after(self, exchange: _Exchange) -> Integers:
         giver, taker, target = exchange.giver, exchange.taker, exchange.target
-        counts = self.counts - self._ones(giver.kinds, giver.split) + self._ones(giver.kinds, target)
+        counts = self.counts - self._counts_of(giver.kinds, giver.split) + self._counts_of(giver.kinds, target)
         if taker:
-            counts += self._ones(taker.kinds, giver.split) - self._ones(taker.kinds, target)
+            counts += self._counts_of(taker.kinds, giver.split) - self._counts_of(taker.kinds, target)
         return counts
 
     def make(self, exchange: _Exchange) -> None:

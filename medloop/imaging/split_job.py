@@ -118,7 +118,7 @@ def split_dataset(
         raise DataError(f"previous: its task is {previous.task}, not {settings.task}; give this task's last split.json")
     report = check_dataset(data, settings.task, settings.labels)
     cases = _cases_of_patients(report, key)
-    names = {case.path: name for name, own in cases.items() for case in own}
+    names = {case.path: name for name, group in cases.items() for case in group}
     earlier = _earlier_pseudonyms(cases, key)
     known = _known_splits(previous, earlier) if previous else {}
     plan = plan_split(report, settings, names, known)
@@ -184,8 +184,8 @@ def _cases_of_patients(report: DatasetReport, key: bytes) -> PatientCases:
 def _earlier_pseudonyms(cases: PatientCases, key: bytes) -> dict[str, list[str]]:
     """Pseudonyms that earlier versions made of a patient's identifier: of the text as it is written."""
     return {
-        name: sorted({pseudonym(key, f"patient:{case.raw.written}") for case in own if case.raw.written} - {name})
-        for name, own in cases.items()
+        name: sorted({pseudonym(key, f"patient:{case.raw.written}") for case in group if case.raw.written} - {name})
+        for name, group in cases.items()
     }
 
 
@@ -208,13 +208,13 @@ def _name_cases(
 ) -> list[AssignedCase]:
     """Number each patient's cases in the order of their content: file names may contain dates. Copies are PNG."""
     assigned_cases = []
-    for name, patient_cases in sorted(cases.items()):
-        for number, case in enumerate(sorted(patient_cases, key=lambda c: (c.image_digest, c.path))):
+    for name, group in sorted(cases.items()):
+        for number, case in enumerate(sorted(group, key=lambda c: (c.image_digest, c.path))):
             if report.task == "classification":
                 suffix = ".png" if layout == "copy" else find_suffix(case.path, IMAGE_SUFFIXES)
                 path = f"{case.raw.group}/{name}_{number:04d}{suffix}"
             else:
-                path = name if len(patient_cases) == 1 else f"{name}_{number}"
+                path = name if len(group) == 1 else f"{name}_{number}"
             assigned_cases.append(AssignedCase(case, name, split_of[case.path], path))
     return assigned_cases
 

@@ -63,8 +63,8 @@ def plan_split(
     for case in report.cases:
         cases[names[case.path]].append(case)
     classes = {
-        name: sorted({kind for case in own for kind in case_classes(case, report.classes)})
-        for name, own in cases.items()
+        name: sorted({kind for case in group for kind in case_classes(case, report.classes)})
+        for name, group in cases.items()
     }
     try:
         split_of = _split_of_cases(report, rule, cases, classes, previous)
@@ -89,11 +89,11 @@ def _split_of_cases(
     """The split of each case: its folder's, or its patient's assigned one."""
     strata = {name: "+".join(kinds) for name, kinds in classes.items()}
     background = set(report.classes[:1]) if report.task == "segmentation" else set()
-    kinds: dict[str, Kinds] = {name: frozenset(own) - background for name, own in classes.items()}
+    kinds: dict[str, Kinds] = {name: frozenset(present) - background for name, present in classes.items()}
     # From the images: neither names nor the key change a split.
-    keys = {name: min(case.image_digest for case in own) for name, own in cases.items()}
+    keys = {name: min(case.image_digest for case in group) for name, group in cases.items()}
     if report.presplit:
-        current = {name: {case.raw.split or "train" for case in own} for name, own in cases.items()}
+        current = {name: {case.raw.split or "train" for case in group} for name, group in cases.items()}
         assigned = complete(current, strata, rule.fractions, rule.seed, keys)
     else:
         assigned = assign(strata, rule.fractions, rule.seed, keys, previous)
@@ -101,7 +101,7 @@ def _split_of_cases(
         splits = [split for split in SPLITS if split in assigned.values()]
         needs, order = Needs(report.task, splits), seeded_order(rule.seed, keys)
         assigned = cover(assigned, {n: kinds[n] for n in assigned}, needs, order, previous or ())
-    return {case.path: assigned.get(name, case.raw.split or "train") for name, own in cases.items() for case in own}
+    return {case.path: assigned.get(name, case.raw.split or "train") for name, group in cases.items() for case in group}
 
 
 class _Findings:
@@ -172,8 +172,8 @@ class _Findings:
         if self.report.task == "segmentation":
             return f"no foreground ({self._spread(_FOREGROUND)}; {self.report.num_patients} patients in all)"
         only = next((kind for kind in self.kinds if self.patients[kind][split]), None)
-        others = [kind for kind in self.kinds if kind != only]
-        return f"{f'only class {only}, and not' if only else 'no image of'} {self._listed(others)}"
+        kinds = [kind for kind in self.kinds if kind != only]
+        return f"{f'only class {only}, and not' if only else 'no image of'} {self._listed(kinds)}"
 
     def _listed(self, kinds: Sequence[str]) -> str:
         shown = ", ".join(f"{kind} ({self._spread(kind)})" for kind in kinds[:_MAX_NAMES])

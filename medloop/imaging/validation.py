@@ -283,15 +283,15 @@ def require_volume(folder: Path, stem: str) -> Path:
 def _read_labels(path: Path, label: Volume, labels: Sequence[str] | None) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
     """The label values of all voxels, rounded where resampling left 0.9999999, and those that occur, sorted."""
     values = np.unique(label.voxels)
-    whole = np.rint(values)
+    rounded = np.rint(values)
     bound = len(labels) - 1 if labels else MAX_LABEL
-    outside = values[(whole < 0) | (whole > bound) | (np.abs(values - whole) > LABEL_TOLERANCE)]
+    outside = values[(rounded < 0) | (rounded > bound) | (np.abs(values - rounded) > LABEL_TOLERANCE)]
     if outside.size:
         shown = ", ".join(f"{value:g}" for value in outside[:5])
         names = f"0 to {bound}" + (f" ({', '.join(labels)})" if labels else "")
         raise FileError(path, f"has label values {shown} that are no whole numbers from {names}; renumber the labels")
     voxels = label.voxels if label.voxels.dtype.kind in "iu" else np.rint(label.voxels)
-    return voxels.astype(np.uint8), tuple(sorted({int(value) for value in whole}))
+    return voxels.astype(np.uint8), tuple(sorted({int(value) for value in rounded}))
 
 
 def _label_names(cases: list[CheckedCase], labels: Sequence[str] | None) -> list[str]:

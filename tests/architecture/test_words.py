@@ -43,6 +43,20 @@ REFUSED = {
     "(are|is) held": "is checked, is kept",
 }
 """Alternatives of a regular expression, and the words to write instead."""
+PRODUCT = ("medloop", "steps", "pipelines", "containers", "infra")
+VAGUE = frozenset(
+    {
+        *("answer", "answers", "ask", "asked", "at_once", "found", "given", "got", "held", "here", "kept", "mark"),
+        *("marks", "one", "ones", "others", "own", "place", "places", "say", "says", "stamp", "stamps", "tell"),
+        *("tells", "told", "wanted", "what", "whole", "why", "words"),
+    }
+)
+"""Names that don't say what they hold (docs/glossary.md, rule 2)."""
+PREPOSITIONS = frozenset({"of", "by", "in"})
+"""Refused as names of functions."""
+CONTRACTS = {"medloop/commands/execution_status.py": {"answers"}, "medloop/definition/cost.py": {"what"}}
+"""Fields of JSON output, by file."""
+BEGINNING = re.compile(r"(Of|What|Whether|How|Where|Who|Whose|As|When|Why|Which)\b")
 
 
 def texts(*paths: str) -> dict[str, list[str]]:
@@ -88,14 +102,50 @@ def docstrings(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
-    """A docstring that begins with "Of" or "What" leaves out its noun."""
-    named = [
+    """A docstring that begins with "Of", "What" or "Whether" leaves out its noun or its verb."""
+    refused = [
         f"{path.relative_to(ROOT)} {name}: {text.splitlines()[0]}"
-        for path in python_files("medloop", "steps", "pipelines", "containers", "infra")
+        for path in python_files(*PRODUCT)
         for name, text in docstrings(path)
-        if text.startswith(("Of ", "What "))
+        if BEGINNING.match(text)
     ]
-    assert named == []
+    assert refused == [], "write a noun phrase, an imperative, or True if ... (docs/glossary.md, rule 3)"
+
+
+def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of everything that a file names: variables, parameters, attributes, functions and classes."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield node.lineno, name
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield node.lineno, f"{name}()" if name.strip("_") in PREPOSITIONS else name
+
+
+def is_vague(name: str) -> bool:
+    """True if a name doesn't say what it holds; a leading underscore and the case don't matter."""
+    return name.strip("_").lower() in VAGUE or name.endswith("()")
+
+
+@pytest.mark.parametrize("folder", [*PRODUCT, "tests", "benchmarks"])
+def test_names_say_what_they_hold(folder: str) -> None:
+    """A vague name fails with its file and line."""
+    vague = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in python_files(folder)
+        for line, name in names(ast.parse(path.read_text(encoding="utf-8")))
+        if is_vague(name) and name not in CONTRACTS.get(path.relative_to(ROOT).as_posix(), ())
+    ]
+    assert vague == [], "name the rows, the problems, the endpoint, the response (docs/glossary.md, rule 2)"
+
+
+@pytest.mark.parametrize(
+    "code", ["found = 1", "_KEPT = 1", "x.given = 1", "f(lambda own: own)", "def f(*, wanted): ...", "def _of(x): ..."]
+)
+def test_a_vague_name_is_noticed(code: str) -> None:
+    """Variables, constants, attributes, parameters and functions; not in a longer name, not where it is read."""
+    assert any(is_vague(name) for _, name in names(ast.parse(code)))
+    assert not any(is_vague(name) for _, name in names(ast.parse("not_found = x.found; by = own_bucket(given)")))
 
 
 def test_the_glossary_names_files_that_exist() -> None:

@@ -89,7 +89,7 @@ def test_changed_settings_update_the_pipeline(account: Target, resolved: Resolve
 def test_versions_are_those_of_the_definitions_put(tmp_path: Path, resolved: Resolved) -> None:
     """On the local backend: a new definition has a new number, an equal one keeps its own."""
     target, other = open_target("local", tmp_path), resolve("classification", None, ["gate.min_score=0.9"])
-    done = [upsert(target, wanted) for wanted in (resolved, resolved, other, other, resolved)]
+    done = [upsert(target, configuration) for configuration in (resolved, resolved, other, other, resolved)]
     assert [(result.action, result.version) for result in done] == [
         *(("created", 1), ("unchanged", 1), ("updated", 2), ("unchanged", 2), ("updated", 3)),
     ]
@@ -108,9 +108,9 @@ def test_a_version_is_ones_own_though_another_became_the_newest(tmp_path: Path, 
     result = upsert(target, resolved)
     assert (result.action, result.version) == ("created", 1)
     newest = client.describe_pipeline(PipelineName="classification")["PipelineDefinition"]
-    found = client.describe_pipeline(PipelineName="classification", PipelineVersionId=1)["PipelineDefinition"]
+    definition = client.describe_pipeline(PipelineName="classification", PipelineVersionId=1)["PipelineDefinition"]
     assert json.loads(newest) == changed
-    assert json.loads(found) == json.loads(build_definition(target, resolved)) != changed
+    assert json.loads(definition) == json.loads(build_definition(target, resolved)) != changed
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException"])

@@ -79,20 +79,20 @@ def content(split: SplitRecord, model: ModelRecord) -> dict[str, str]:
 
 def test_counts_leakage_score_and_digests_are_registered() -> None:
     """The texts that an approver reads."""
-    found = content(split_record(), model_record("classification", ["a", "b"]))
-    assert tuple(found) == (*METADATA, *CARD, METRIC_GROUPS)
-    assert found["split_train"] == "8 patients 80 cases"
-    assert found["leakage"] == "none: every patient is in one split"
-    assert found["score"] == "macro_auroc 0.8750"
-    assert (found["evidence"], found["test_uses"], found["champion"]) == ("insufficient", "3", "none")
-    assert found["evaluation_digest"] == f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+    card = content(split_record(), model_record("classification", ["a", "b"]))
+    assert tuple(card) == (*METADATA, *CARD, METRIC_GROUPS)
+    assert card["split_train"] == "8 patients 80 cases"
+    assert card["leakage"] == "none: every patient is in one split"
+    assert card["score"] == "macro_auroc 0.8750"
+    assert (card["evidence"], card["test_uses"], card["champion"]) == ("insufficient", "3", "none")
+    assert card["evaluation_digest"] == f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
 
 
 def test_unknown_patients_are_not_counted() -> None:
     """Without identifiers every file is its own patient: their number is unknown."""
-    found = content(split_record("none", "unknown: no patient identifiers"), model_record("classification", ["a"]))
-    assert found["split_test"] == "patients unknown 20 cases"
-    assert found["leakage"] == "unknown: no patient identifiers"
+    card = content(split_record("none", "unknown: no patient identifiers"), model_record("classification", ["a"]))
+    assert card["split_test"] == "patients unknown 20 cases"
+    assert card["leakage"] == "unknown: no patient identifiers"
 
 
 @pytest.mark.parametrize("text", ['he said "no"; 50 % of {all}\\', "é" * 300, "\U0001f600" * 200, ""])
@@ -121,11 +121,11 @@ def test_encoding_gives_the_text_back(text: str) -> None:
     assert "".join(decode(part) for part in parts) == text
 
 
-def groups(found: Evaluation) -> dict[str, list[dict[str, Any]]]:
+def groups(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
     """The card's metrics by group, which the SDK's model of the schema must know whole."""
     from sagemaker.core.shapes.model_card_shapes import EvaluationDetailsItem
 
-    text = metric_groups(found)
+    text = metric_groups(evaluation)
     assert text.isascii()
     document = {"name": "e", "metric_groups": json.loads(text)}
     assert EvaluationDetailsItem.model_validate(document).model_dump(mode="json", exclude_unset=True) == document
@@ -147,13 +147,13 @@ def rich(classes: list[str]) -> Evaluation:
 
 def test_the_card_has_score_interval_classes_and_confusion() -> None:
     """Numbers, a bar for each class, and the matrix: the schema's own types, for any name of a class."""
-    found = groups(rich(["a", 'he said "no" \\ {ü}']))
-    numbers = {metric["name"]: metric["value"] for metric in found["gate"]}
+    metric_groups = groups(rich(["a", 'he said "no" \\ {ü}']))
+    numbers = {metric["name"]: metric["value"] for metric in metric_groups["gate"]}
     assert (numbers["macro_auroc"], numbers["macro_auroc lower"], numbers["macro_auroc upper"]) == (0.875, 0.8, 0.95)
     assert (numbers["margin left against the champion"], numbers["test patients"]) == (-0.0125, 2)
-    (bars,) = found["by class"]
+    (bars,) = metric_groups["by class"]
     assert (bars["type"], bars["x_axis_name"], bars["value"]) == ("bar_chart", ["a", 'he said "no" \\ {ü}'], [0.5, 0.5])
-    (matrix,) = found["confusion matrix"]
+    (matrix,) = metric_groups["confusion matrix"]
     assert (matrix["type"], matrix["value"]) == ("matrix", [[1, 1], [1, 1]])
 
 

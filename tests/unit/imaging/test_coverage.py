@@ -28,14 +28,14 @@ def make(groups: Mapping[str, int]) -> dict[str, frozenset[str]]:
 def split(kinds: Mapping[str, frozenset[str]], task: Task, seed: int = 0) -> tuple[dict[str, Split], dict[str, Split]]:
     """The assignment by strata, and the covered one."""
     keys = {name: name for name in kinds}
-    strata = {name: "+".join(sorted(own)) for name, own in kinds.items()}
+    strata = {name: "+".join(sorted(patient_kinds)) for name, patient_kinds in kinds.items()}
     assigned = assign(strata, FRACTIONS, seed, keys)
     return assigned, cover(assigned, kinds, Needs(task, SPLITS), seeded_order(seed, keys))
 
 
 def spread(assigned: Mapping[str, Split], kinds: Mapping[str, frozenset[str]], kind: str) -> Counter[Split]:
     """Number of patients of a class in each split."""
-    return Counter(assigned[name] for name, own in kinds.items() if kind in own)
+    return Counter(assigned[name] for name, patient_kinds in kinds.items() if kind in patient_kinds)
 
 
 @pytest.mark.parametrize(

@@ -28,20 +28,20 @@ def write_lesions(root: Path, num: int, num_with: int, seed: int = 0) -> None:
         write_subject(root / f"subject {index}", seed + index, (0, 1) if index < num_with else (0,))
 
 
-def lines(found: SplitPlan) -> tuple[list[str], list[str]]:
+def lines(split_plan: SplitPlan) -> tuple[list[str], list[str]]:
     """Problems, and warnings except those of the interval."""
-    warnings = [warning.line for warning in found.warnings if "gets no interval" not in warning.line]
-    return [problem.line for problem in found.problems], warnings
+    warnings = [warning.line for warning in split_plan.warnings if "gets no interval" not in warning.line]
+    return [problem.line for problem in split_plan.problems], warnings
 
 
 @pytest.mark.parametrize(("num", "num_with"), [(8, 4), (15, 5), (20, 3)])
 def test_each_split_has_foreground(tmp_path: Path, num: int, num_with: int) -> None:
     """Three subjects with a lesion are enough; nothing is missing then."""
     write_lesions(tmp_path, num, num_with)
-    found = plan(tmp_path, "segmentation", LABELS)
+    split_plan = plan(tmp_path, "segmentation", LABELS)
     with_lesion = {f"subject {index}" for index in range(num_with)}
-    assert {split for path, split in found.split_of.items() if path in with_lesion} == set(SPLITS)
-    assert lines(found) == ([], [])
+    assert {split for path, split in split_plan.split_of.items() if path in with_lesion} == set(SPLITS)
+    assert lines(split_plan) == ([], [])
 
 
 def test_foreground_in_two_patients_has_no_score(tmp_path: Path) -> None:
@@ -109,11 +109,11 @@ def test_ready_made_splits_are_taken_and_judged(tmp_path: Path) -> None:
     assert problem.endswith("; move a patient with it into val from a split that has several, or add patients")
 
     _fill(tmp_path / "test", {"train": ("a", "b"), "val": ("a", "b"), "test": ("b",)})
-    found = plan(tmp_path / "test", "classification")
-    problems, [warning] = lines(found)
+    split_plan = plan(tmp_path / "test", "classification")
+    problems, [warning] = lines(split_plan)
     assert problems == []
     assert "test has only class b, and not class a (train 1, val 1, test 0)" in warning
-    assert found.split_of == {path: path.split("/")[0] for path in found.split_of}
+    assert split_plan.split_of == {path: path.split("/")[0] for path in split_plan.split_of}
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_ready_made_splits_are_taken_and_judged(tmp_path: Path) -> None:
 )
 def test_ready_made_splits_of_volumes(tmp_path: Path, values: dict[Split, tuple[int, ...]], problem: str) -> None:
     """Each split needs foreground of its own."""
-    for number, (split, own) in enumerate(values.items()):
-        write_subject(tmp_path / split / "a", number, own)
+    for number, (split, patients) in enumerate(values.items()):
+        write_subject(tmp_path / split / "a", number, patients)
     assert problem in lines(plan(tmp_path, "segmentation", LABELS))[0][0]
 
 
