@@ -234,17 +234,17 @@ def test_a_test_set_is_known_by_its_content(world: World) -> None:
         ]
     ):
         world.split(document)
-        uses.append(world.ask(f"s3://b/{candidate}")["test_uses"])
+        uses.append(world.call(f"s3://b/{candidate}")["test_uses"])
     assert uses == ["1", "2", "1"]
 
 
 def test_uses_that_earlier_versions_recorded_count(world: World) -> None:
     """Records under a digest of names count first, and keep their numbers; not where only files' names tell."""
-    assert [world.ask(f"s3://b/{name}")["test_uses"] for name in ("one", "two")] == ["1", "2"]
+    assert [world.call(f"s3://b/{name}")["test_uses"] for name in ("one", "two")] == ["1", "2"]
     world.split({**DOCUMENT, "test_digest": "a" * 64})
-    assert [world.ask(f"s3://b/{name}")["test_uses"] for name in ("three", "one", "three")] == ["3", "1", "3"]
+    assert [world.call(f"s3://b/{name}")["test_uses"] for name in ("three", "one", "three")] == ["3", "1", "3"]
     world.split({**DOCUMENT, "presplit": True, "identifiers": "none", "test_digest": "c" * 64})
-    assert world.ask("s3://b/four")["test_uses"] == "1"
+    assert world.call("s3://b/four")["test_uses"] == "1"
 
 
 def test_two_at_once_leave_one_record_a_candidate(world: World) -> None:
