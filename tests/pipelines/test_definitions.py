@@ -94,12 +94,14 @@ def test_parameters_have_types_and_the_settings_defaults(built: Built) -> None:
         )
         for parameter in resolved.spec.parameters
     }
-    found = {parameter.name: (parameter.type, parameter.default) for parameter in built.definition.parameters}
-    assert found == expected
-    assert {name for name, (_, default) in found.items() if default is None} == {"InputData", "DataVersion"}
-    assert {"ModelName", "Epochs", "BatchSize", "LearningRate", "TrainInstanceType", "TrainInstanceCount"} < set(found)
-    assert found["MinScore"][0] == "Float"
-    assert found["ApprovalStatus"] == ("String", "PendingManualApproval")
+    parameters = {parameter.name: (parameter.type, parameter.default) for parameter in built.definition.parameters}
+    assert parameters == expected
+    assert {name for name, (_, default) in parameters.items() if default is None} == {"InputData", "DataVersion"}
+    assert {"ModelName", "Epochs", "BatchSize", "LearningRate", "TrainInstanceType", "TrainInstanceCount"} < set(
+        parameters
+    )
+    assert parameters["MinScore"][0] == "Float"
+    assert parameters["ApprovalStatus"] == ("String", "PendingManualApproval")
 
 
 def test_every_parameter_is_used(built: Built) -> None:

@@ -21,18 +21,18 @@ CPU = torch.device("cpu")
 
 def load(root: Path, cache: Path | None) -> LabelledImages:
     """The images of a folder."""
-    place = Cache(None, 0) if cache is None else Cache.open({"MEDLOOP_CACHE_DIR": str(cache)})
-    return load_labelled(list_images(root, "train", CLASSES), RULE, place)
+    folder = Cache(None, 0) if cache is None else Cache.open({"MEDLOOP_CACHE_DIR": str(cache)})
+    return load_labelled(list_images(root, "train", CLASSES), RULE, folder)
 
 
-def whole(images: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
+def all_tensors(images: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
     """All of them."""
     return images.take(range(len(images)), CPU)
 
 
-def assert_same(one: LabelledImages, other: LabelledImages) -> None:
+def assert_same(first: LabelledImages, second: LabelledImages) -> None:
     """Same images and labels in the same order."""
-    assert all(torch.equal(a, b) for a, b in zip(whole(one), whole(other), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(all_tensors(first), all_tensors(second), strict=True))
 
 
 def test_images_keep_their_classes_and_names_play_no_part(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_images_keep_their_classes_and_names_play_no_part(tmp_path: Path) -> Non
     files = {path: index for path, index in list_images(root, "train", CLASSES)}
     decoded = load_images(list(files), 32, 1)
     by_content = {image.numpy().tobytes(): index for image, index in zip(decoded, files.values(), strict=True)}
-    pixels, labels = whole(images)
+    pixels, labels = all_tensors(images)
     assert [by_content[image.numpy().tobytes()] for image in pixels] == labels.tolist()
     for number, path in enumerate(sorted(files, reverse=True)):
         target = tmp_path / "b" / path.parent.name / f"{number}.png"
@@ -93,7 +93,7 @@ def test_batches_are_the_same_wherever_images_lie(tmp_path: Path) -> None:
 def test_the_rule_is_that_of_all_pixels(tmp_path: Path) -> None:
     """Measured once with the images, it is what measuring them all at once gives."""
     images = load(write_classes(tmp_path / "a"), None)
-    pixels, labels = whole(images)
+    pixels, labels = all_tensors(images)
     assert fit_rule(images, RULE) == fit_rule(LabelledImages(pixels, labels), RULE)
 
 

@@ -148,8 +148,8 @@ def test_swapped_output_is_not_taken_from_the_step_cache(
     ]
 
     def is_hit() -> bool:
-        _, found = local.run(steps)
-        return "CacheHitResult" in found["Make"]
+        _, records = local.run(steps)
+        return "CacheHitResult" in records["Make"]
 
     assert not is_hit()
     file, other = local.home / "s3" / BUCKET / "made/a", tmp_path / "other"
