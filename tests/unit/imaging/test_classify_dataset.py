@@ -21,8 +21,8 @@ CPU = torch.device("cpu")
 
 def load(root: Path, cache: Path | None) -> LabelledImages:
     """The images of a folder."""
-    folder = Cache(None, 0) if cache is None else Cache.open({"MEDLOOP_CACHE_DIR": str(cache)})
-    return load_labelled(list_images(root, "train", CLASSES), RULE, folder)
+    prepared = Cache(None, 0) if cache is None else Cache.open({"MEDLOOP_CACHE_DIR": str(cache)})
+    return load_labelled(list_images(root, "train", CLASSES), RULE, prepared)
 
 
 def all_tensors(images: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
