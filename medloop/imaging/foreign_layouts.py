@@ -153,9 +153,9 @@ def _nnunet(root: DataFolder) -> Advice | None:
     name = "the Medical Segmentation Decathlon's" if not channels else "nnU-Net's"
     image = f"{stem}_0000{suffix}" if channels else case
     several = any("_0001" in each for each in channels) or described.several
-    one = ", one channel of each image" if several else ""
+    channel_text = ", one channel of each image" if several else ""
     text = (
-        f"is {name} layout; in a new folder make one per case, {{0}}: {{1}} becomes {{0}}/{IMAGE}{suffix}{one}, {{2}} "
+        f"is {name} layout; in a new folder make one per case, {{0}}: {{1}} becomes {{0}}/{IMAGE}{suffix}{channel_text}, {{2}} "
         f"becomes {{0}}/{LABEL}{suffix} (imagesTs has no labels: leave it out), and give the new folder"
     )
     text += f" with the label names {described.labels}" if described.labels else ""
@@ -192,8 +192,8 @@ def _bids(root: DataFolder) -> Advice | None:
     image = next((path for path in paths if not _MASK_MARK.search(_stem(path))), None)
     if image is None:
         return None
-    found = (folder.below(n) for folder in _walk(root) for n in folder.files_with(VOLUME_SUFFIXES))
-    label = next((path for path in found if _MASK_MARK.search(_stem(path)) and subjects[0].name in path), None)
+    volumes = (folder.below(n) for folder in _walk(root) for n in folder.files_with(VOLUME_SUFFIXES))
+    label = next((path for path in volumes if _MASK_MARK.search(_stem(path)) and subjects[0].name in path), None)
     suffix = find_suffix(image, VOLUME_SUFFIXES)
     last = (
         f"{{2}} becomes {{0}}/{LABEL}{suffix}" if label else f"its label map, which is not here, {{0}}/{LABEL}{suffix}"

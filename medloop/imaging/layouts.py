@@ -119,10 +119,10 @@ def _split_folders(root: DataFolder, layout: Layout) -> list[DataFolder]:
         if not split_of_folder(folder.name):
             message = f"is next to the folder {train}; move it into train, val or test"
             layout.problems.append(Problem(folder.name, message, folder.name))
-    for first, *others in by_split.values():
-        if others:
-            message = f"folders {first.name} and {others[0].name} are both there; keep one"
-            layout.problems.append(Problem(others[0].name, message))
+    for first, *duplicates in by_split.values():
+        if duplicates:
+            message = f"folders {first.name} and {duplicates[0].name} are both there; keep one"
+            layout.problems.append(Problem(duplicates[0].name, message))
     return [folder for folder in root.folders if split_of_folder(folder.name)]
 
 

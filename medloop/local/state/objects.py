@@ -238,10 +238,10 @@ def _walk(base: Path, prefix: str, stem: str, above: frozenset[str], after: byte
 def _entries(base: Path, prefix: str, stem: str) -> list[tuple[str, os.DirEntry[str]]]:
     """A folder's entries with their keys; a folder's key sorts as the keys below it."""
     with os.scandir(base) as entries:
-        found = [(f"{prefix}{entry.name}", entry) for entry in entries if entry.name.startswith(stem)]
-    for _, entry in found:
+        keyed = [(f"{prefix}{entry.name}", entry) for entry in entries if entry.name.startswith(stem)]
+    for _, entry in keyed:
         _require_utf8(entry.name)
-    return sorted(found, key=lambda pair: os.fsencode(f"{pair[1].name}/" if pair[1].is_dir() else pair[1].name))
+    return sorted(keyed, key=lambda pair: os.fsencode(f"{pair[1].name}/" if pair[1].is_dir() else pair[1].name))
 
 
 def _require_utf8(name: str) -> None:

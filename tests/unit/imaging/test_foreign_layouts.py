@@ -84,11 +84,11 @@ def test_two_folders_of_one_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", "__macosx", ".ipynb_checkpoints", "System Volume Information"])
-@pytest.mark.parametrize("place", ["", "glioma/"])
-def test_what_systems_add_is_not_seen(tmp_path: Path, name: str, place: str) -> None:
+@pytest.mark.parametrize("folder", ["", "glioma/"])
+def test_what_systems_add_is_not_seen(tmp_path: Path, name: str, folder: str) -> None:
     """Folders of a Mac, a NAS and of Windows, at the top and in a class."""
-    fill(tmp_path, ["glioma", "notumor", f"{place}{name}/glioma"])
-    (tmp_path / place / name / "glioma" / "._0.png").write_bytes(b"\0\5\x16\7")
+    fill(tmp_path, ["glioma", "notumor", f"{folder}{name}/glioma"])
+    (tmp_path / folder / name / "glioma" / "._0.png").write_bytes(b"\0\5\x16\7")
     (tmp_path / "glioma" / "Thumbs.db").write_bytes(b"x")
     assert groups(check_dataset(tmp_path, "classification")) == {"glioma": 2, "notumor": 2}
 
@@ -167,10 +167,10 @@ def _bids(root: Path, _: str) -> Moves:
     return moves
 
 
-def _pairs(root: Path, mark: str) -> Moves:
+def _pairs(root: Path, suffix: str) -> Moves:
     moves = []
     for index in range(3):
-        image, label = f"images/c{index}.nii.gz", f"masks/c{index}{mark}.nii.gz"
+        image, label = f"images/c{index}.nii.gz", f"masks/c{index}{suffix}.nii.gz"
         volume(root, image, label, index)
         moves += [(image, f"c{index}/img.nii.gz"), (label, f"c{index}/label.nii.gz")]
     return moves
@@ -186,7 +186,7 @@ def _sites(root: Path, _: str) -> Moves:
 
 
 @pytest.mark.parametrize(
-    ("build", "variant", "words"),
+    ("build", "variant", "message"),
     [
         (_nnunet, "_0000", "is nnU-Net's layout"),
         (_nnunet, "", "is the Medical Segmentation Decathlon's layout"),
@@ -196,11 +196,11 @@ def _sites(root: Path, _: str) -> Moves:
         (_sites, "", "has its subjects one level deeper, in north, south"),
     ],
 )
-def test_layouts_of_volumes(tmp_path: Path, build: Callable[[Path, str], Moves], variant: str, words: str) -> None:
+def test_layouts_of_volumes(tmp_path: Path, build: Callable[[Path, str], Moves], variant: str, message: str) -> None:
     """Who follows the line has every case, with its own label."""
     moves = build(tmp_path, variant)
     [line] = lines(tmp_path, "segmentation")
-    assert words in line
+    assert message in line
     assert "with the label names background,lesion" in line or build is not _nnunet
     follow(tmp_path, line, moves)
     report = check_dataset(tmp_path, "segmentation", ["background", "lesion"])
@@ -258,7 +258,7 @@ def _file(name: str) -> Callable[[Path], object]:
 
 
 @pytest.mark.parametrize(
-    ("task", "build", "words"),
+    ("task", "build", "message"),
     [
         ("classification", _masks, "contains images and their masks (images, masks), not classes"),
         ("segmentation", _masks, "contains images and their masks (images, masks), not classes"),
@@ -276,11 +276,13 @@ def _file(name: str) -> Callable[[Path], object]:
         ("segmentation", lambda root: write_subject(root, 1), "is the folder of one subject; give the folder that"),
     ],
 )
-def test_layouts_without_a_direct_way(tmp_path: Path, task: Task, build: Callable[[Path], object], words: str) -> None:
+def test_layouts_without_a_direct_way(
+    tmp_path: Path, task: Task, build: Callable[[Path], object], message: str
+) -> None:
     """One line for the data set, not one a file."""
     build(tmp_path)
     [line] = lines(tmp_path, task)
-    assert words in line
+    assert message in line
     assert line.startswith("data set: ")
 
 
@@ -307,8 +309,8 @@ def test_names_that_are_not_in_utf8(tmp_path: Path, name: bytes, shown: str) -> 
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     path.parent.mkdir(exist_ok=True)
     write_image(tmp_path / "spare.png", 999).rename(path)
-    found = [line for line in lines(tmp_path, "classification") if "UTF-8" in line]
-    assert found == [f"{shown}: {NOT_UTF8}"]
+    messages = [line for line in lines(tmp_path, "classification") if "UTF-8" in line]
+    assert messages == [f"{shown}: {NOT_UTF8}"]
 
 
 def test_folders_of_subjects_that_are_not_in_utf8(tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ def moved(*millimetres: float) -> np.ndarray:
 
 def difference(image: Volume, label: Volume) -> GridDifference:
     """The difference, which is there."""
-    found = compare_grids(image, label)
-    assert found is not None
-    return found
+    compared = compare_grids(image, label)
+    assert compared is not None
+    return compared
 
 
 def test_displacement_is_in_voxels_of_the_image() -> None:
@@ -81,10 +81,10 @@ def test_less_than_half_a_voxel_is_used_with_a_warning(
     image: np.ndarray, label: np.ndarray, shape: tuple[int, ...], fields: str
 ) -> None:
     """The nearest voxel is the corresponding one; the warning names the header's field and the distance."""
-    found = difference(volume(image, shape), volume(label, shape))
-    assert found.corresponds
-    assert fields in found.message
-    assert "resample" not in found.message
+    compared = difference(volume(image, shape), volume(label, shape))
+    assert compared.corresponds
+    assert fields in compared.message
+    assert "resample" not in compared.message
 
 
 @pytest.mark.parametrize(
@@ -100,42 +100,42 @@ def test_less_than_half_a_voxel_is_used_with_a_warning(
 )
 def test_other_grids_are_refused_by_field(label: np.ndarray, fields: str) -> None:
     """The advice is safe: nothing is resampled before someone has seen if the arrays correspond."""
-    found = difference(volume(GRID), volume(label))
-    assert not found.corresponds
-    assert found.message.startswith("is on another grid than its image: ")
-    assert fields in found.message
-    assert "if it fits the image voxel by voxel" in found.message
+    compared = difference(volume(GRID), volume(label))
+    assert not compared.corresponds
+    assert compared.message.startswith("is on another grid than its image: ")
+    assert fields in compared.message
+    assert "if it fits the image voxel by voxel" in compared.message
 
 
 def test_another_shape_is_refused() -> None:
     """No array corresponds to one of another shape, not even on the same affine."""
-    found = difference(volume(GRID), volume(GRID, (24, 20, 15)))
-    assert not found.corresponds
-    assert found.message.startswith("has shape (24, 20, 15) where its image has (24, 20, 16)")
+    compared = difference(volume(GRID), volume(GRID, (24, 20, 15)))
+    assert not compared.corresponds
+    assert compared.message.startswith("has shape (24, 20, 15) where its image has (24, 20, 16)")
 
 
 def test_a_label_on_the_images_qform_corresponds() -> None:
     """A program that reads the qform drew it: to resample it would move a right label."""
-    found = difference(volume(GRID, second=moved(5, -3, 7)), volume(moved(5, -3, 7.001)))
-    assert found.corresponds
-    assert found.message.startswith(
+    compared = difference(volume(GRID, second=moved(5, -3, 7)), volume(moved(5, -3, 7.001)))
+    assert compared.corresponds
+    assert compared.message.startswith(
         "is on its image's qform, and the image's sform and qform are up to 14.3 voxels apart"
     )
-    assert "(origin)" in found.message
-    assert "don't resample" in found.message
+    assert "(origin)" in compared.message
+    assert "don't resample" in compared.message
 
 
 def test_a_label_whose_qform_is_the_images_grid_corresponds() -> None:
     """The label's sform is the one that is wrong."""
-    found = difference(volume(GRID), volume(np.eye(4), second=GRID))
-    assert found.corresponds
-    assert found.message.startswith("has its image's grid as its qform, and the label's sform and qform are up to")
+    compared = difference(volume(GRID), volume(np.eye(4), second=GRID))
+    assert compared.corresponds
+    assert compared.message.startswith("has its image's grid as its qform, and the label's sform and qform are up to")
 
 
 def test_equal_qforms_prove_nothing() -> None:
     """A program that resamples may write the sform alone."""
-    found = difference(volume(GRID, second=np.eye(4)), volume(moved(9, 9, 9), second=np.eye(4)))
-    assert not found.corresponds
+    compared = difference(volume(GRID, second=np.eye(4)), volume(moved(9, 9, 9), second=np.eye(4)))
+    assert not compared.corresponds
 
 
 def _write(folder: Path, image: nib.Nifti1Image, label: nib.Nifti1Image) -> Path:

@@ -104,13 +104,13 @@ def saturated_fill(voxels: np.ndarray) -> np.ndarray:
 def test_extreme_voxels_change_no_other(spoil: Callable[[np.ndarray], np.ndarray]) -> None:
     """The default z-score of all other voxels is that of the volume without them; the plain one's collapses."""
     spoilt = spoil(BODY.copy())
-    others = spoilt == BODY
-    clean = intensity.scale(BODY, PLAIN)[others]
+    body = spoilt == BODY
+    clean = intensity.scale(BODY, PLAIN)[body]
     scaled = intensity.scale(spoilt, ROBUST)
-    np.testing.assert_allclose(scaled[others], clean, atol=0.1)
+    np.testing.assert_allclose(scaled[body], clean, atol=0.1)
     assert np.isfinite(scaled).all()
     assert np.abs(scaled).max() < 25
-    assert intensity.scale(spoilt, PLAIN)[others].std() < 0.6 * clean.std()
+    assert intensity.scale(spoilt, PLAIN)[body].std() < 0.6 * clean.std()
 
 
 def test_extreme_voxels_keep_their_order() -> None:

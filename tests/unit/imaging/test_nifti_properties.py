@@ -121,8 +121,8 @@ def test_fields_of_a_header(base: dict[str, Any], fields: dict[str, Any], gap: i
 def test_bytes_of_a_header(base: dict[str, Any], edits: list[tuple[int, int]]) -> None:
     """Some bytes have other values: a file is read, or refused in one line; and the header alone is no other."""
     content = bytearray(make_file(make_header(**base)))
-    for place, value in edits:
-        content[place] = value
+    for offset, value in edits:
+        content[offset] = value
     source = InMemory("img.nii", bytes(content))
     try:
         volume = read_nifti(source)
