@@ -153,9 +153,9 @@ def _nnunet(root: DataFolder) -> Advice | None:
     name = "the Medical Segmentation Decathlon's" if not channels else "nnU-Net's"
     image = f"{stem}_0000{suffix}" if channels else case
     several = any("_0001" in each for each in channels) or described.several
-    channel_text = ", one channel of each image" if several else ""
+    note = ", one channel of each image" if several else ""
     text = (
-        f"is {name} layout; in a new folder make one per case, {{0}}: {{1}} becomes {{0}}/{IMAGE}{suffix}{channel_text}, {{2}} "
+        f"is {name} layout; in a new folder make one per case, {{0}}: {{1}} becomes {{0}}/{IMAGE}{suffix}{note}, {{2}} "
         f"becomes {{0}}/{LABEL}{suffix} (imagesTs has no labels: leave it out), and give the new folder"
     )
     text += f" with the label names {described.labels}" if described.labels else ""

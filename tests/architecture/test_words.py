@@ -48,7 +48,7 @@ VAGUE = frozenset(
     {
         *("answer", "answers", "ask", "asked", "at_once", "found", "given", "got", "held", "here", "kept", "mark"),
         *("marks", "one", "ones", "others", "own", "place", "places", "say", "says", "stamp", "stamps", "tell"),
-        *("tells", "told", "wanted", "what", "whole", "why", "words"),
+        *("tells", "told", "wanted", "what", "whole", "words"),
     }
 )
 """Names that don't say what they hold (docs/glossary.md, rule 2)."""

@@ -54,7 +54,7 @@ class Row:
     refused: str = ""
     nibabel: str = SAME
     itk: str = SAME
-    reason: str = ""
+    why: str = ""
     affine: np.ndarray = field(default_factory=lambda: AFFINE)
     voxels: np.ndarray = field(default_factory=lambda: VOXELS)
     make: Callable[[Any], bytes] = make_file
@@ -92,41 +92,41 @@ def padded_to(offset: int) -> Callable[[Any], bytes]:
 TABLE = [
     Row("sound"),
     Row("big endian", {"order": ">"}),
-    Row("version 2", {"version": 2}, itk=REFUSED, reason="SimpleITK reads no NIfTI-2"),
-    Row("version 2, big endian", {"version": 2, "order": ">"}, itk=REFUSED, reason="SimpleITK reads no NIfTI-2"),
+    Row("version 2", {"version": 2}, itk=REFUSED, why="SimpleITK reads no NIfTI-2"),
+    Row("version 2, big endian", {"version": 2, "order": ">"}, itk=REFUSED, why="SimpleITK reads no NIfTI-2"),
     # vox_offset
-    Row("offset 0", {"vox_offset": 0}, nibabel=OTHER, itk=OTHER, reason=OFFSET),
-    Row("offset 0, big endian", {"vox_offset": 0, "order": ">"}, nibabel=OTHER, itk=OTHER, reason=OFFSET),
-    Row("offset 0, voxels at 348", {"vox_offset": 0}, nibabel=REFUSED, make=padded_to(348), reason=OFFSET),
-    Row("offset 1", {"vox_offset": 1}, nibabel=REFUSED, itk=OTHER, reason=OFFSET),
-    Row("offset 100", {"vox_offset": 100}, nibabel=REFUSED, itk=OTHER, reason=OFFSET),
-    Row("offset 348", {"vox_offset": 348}, nibabel=REFUSED, itk=OTHER, reason=OFFSET),
-    Row("offset 348, voxels there", {"vox_offset": 348}, nibabel=REFUSED, make=padded_to(348), reason=OFFSET),
-    Row("offset 350", {"vox_offset": 350}, nibabel=REFUSED, itk=OTHER, reason=OFFSET),
-    Row("offset 351", {"vox_offset": 351}, nibabel=REFUSED, itk=OTHER, reason=OFFSET),
+    Row("offset 0", {"vox_offset": 0}, nibabel=OTHER, itk=OTHER, why=OFFSET),
+    Row("offset 0, big endian", {"vox_offset": 0, "order": ">"}, nibabel=OTHER, itk=OTHER, why=OFFSET),
+    Row("offset 0, voxels at 348", {"vox_offset": 0}, nibabel=REFUSED, make=padded_to(348), why=OFFSET),
+    Row("offset 1", {"vox_offset": 1}, nibabel=REFUSED, itk=OTHER, why=OFFSET),
+    Row("offset 100", {"vox_offset": 100}, nibabel=REFUSED, itk=OTHER, why=OFFSET),
+    Row("offset 348", {"vox_offset": 348}, nibabel=REFUSED, itk=OTHER, why=OFFSET),
+    Row("offset 348, voxels there", {"vox_offset": 348}, nibabel=REFUSED, make=padded_to(348), why=OFFSET),
+    Row("offset 350", {"vox_offset": 350}, nibabel=REFUSED, itk=OTHER, why=OFFSET),
+    Row("offset 351", {"vox_offset": 351}, nibabel=REFUSED, itk=OTHER, why=OFFSET),
     Row(
         "offset 0, and bytes after the voxels", {"vox_offset": 0}, refused="vox_offset", nibabel=OTHER, itk=OTHER,
-        make=after(b"tail"), reason="the length shows no place of the voxels",
+        make=after(b"tail"), why="the length shows no place of the voxels",
     ),
     Row("offset 353", {"vox_offset": 353}, make=padded_to(353)),
     Row("offset 400, as with extensions", {"vox_offset": 400}, make=padded_to(400)),
-    Row("offset 360 of 352", {"vox_offset": 360}, refused="vox_offset", nibabel=REFUSED, itk=OTHER, reason="ITK reads on"),
+    Row("offset 360 of 352", {"vox_offset": 360}, refused="vox_offset", nibabel=REFUSED, itk=OTHER, why="ITK reads on"),
     Row("offset beyond the end", {"vox_offset": 1e6}, "vox_offset", REFUSED, OTHER, "as before"),
-    Row("offset negative", {"vox_offset": -5}, refused="vox_offset", nibabel=REFUSED, itk=OTHER, reason=OFFSET),
-    Row("offset NaN", {"vox_offset": NAN}, refused="vox_offset", nibabel=REFUSED, itk=OTHER, reason=OFFSET),
-    Row("version 2, offset 0", {"version": 2, "vox_offset": 0}, nibabel=OTHER, itk=REFUSED, reason=OFFSET),
-    Row("version 2, offset 352", {"version": 2, "vox_offset": 352}, nibabel=REFUSED, itk=REFUSED, reason=OFFSET),
-    Row("version 2, offset 540", {"version": 2, "vox_offset": 540}, nibabel=REFUSED, itk=REFUSED, reason=OFFSET),
+    Row("offset negative", {"vox_offset": -5}, refused="vox_offset", nibabel=REFUSED, itk=OTHER, why=OFFSET),
+    Row("offset NaN", {"vox_offset": NAN}, refused="vox_offset", nibabel=REFUSED, itk=OTHER, why=OFFSET),
+    Row("version 2, offset 0", {"version": 2, "vox_offset": 0}, nibabel=OTHER, itk=REFUSED, why=OFFSET),
+    Row("version 2, offset 352", {"version": 2, "vox_offset": 352}, nibabel=REFUSED, itk=REFUSED, why=OFFSET),
+    Row("version 2, offset 540", {"version": 2, "vox_offset": 540}, nibabel=REFUSED, itk=REFUSED, why=OFFSET),
     Row(
         "version 2, voxels at 540", {"version": 2, "vox_offset": 540}, nibabel=REFUSED, itk=REFUSED,
-        make=padded_to(540), reason=OFFSET,
+        make=padded_to(540), why=OFFSET,
     ),
-    Row("version 2, offset 600", {"version": 2, "vox_offset": 600}, itk=REFUSED, make=padded_to(600), reason="version 2"),
+    Row("version 2, offset 600", {"version": 2, "vox_offset": 600}, itk=REFUSED, make=padded_to(600), why="version 2"),
     # magic
     Row("magic of a pair, in one file", {"magic": b"ni1"}),
     Row("half of a pair", {"magic": b"ni1", "vox_offset": 0}, "magic", OTHER, OTHER, "they read the header as voxels"),
     Row("magic of version 2 in version 1", {"magic": b"n+2"}, nibabel=REFUSED),
-    Row("magic that doesn't end", {"magic": b"n+1X"}, nibabel=REFUSED, itk=OTHER, reason="ITK takes it for Analyze"),
+    Row("magic that doesn't end", {"magic": b"n+1X"}, nibabel=REFUSED, itk=OTHER, why="ITK takes it for Analyze"),
     Row("no magic", {"magic": b""}, "magic", REFUSED, OTHER, "Analyze 7.5, without an orientation"),
     Row("another magic", {"magic": b"xxx"}, "magic", REFUSED, OTHER, "as before"),
     # dim
@@ -162,20 +162,20 @@ TABLE = [
     Row("qfac -0.5", QFORM | {"pixdim": [-0.5, 1.5, 2, 4, 1, 1, 1, 1]}, "pixdim[0]", SAME, OTHER,
         "nibabel takes 1, ITK -1: the last axis points up or down"),
     Row("qfac -0.5 next to an sform", {"pixdim": [-0.5, 1.5, 2, 4, 1, 1, 1, 1]}),
-    Row("qform_code negative", QFORM | {"qform_code": -1}, affine=BASE_AFFINE, itk=OTHER, reason=ANALYZE),
+    Row("qform_code negative", QFORM | {"qform_code": -1}, affine=BASE_AFFINE, itk=OTHER, why=ANALYZE),
     Row("qform_code 5", QFORM | {"qform_code": 5}),
-    Row("qform_code 77", QFORM | {"qform_code": 77}, nibabel=OTHER, reason="nifti1.h, method 2: qform_code > 0"),
+    Row("qform_code 77", QFORM | {"qform_code": 77}, nibabel=OTHER, why="nifti1.h, method 2: qform_code > 0"),
     # pixdim
-    Row("pixdim 0 next to an sform", {"pixdim": [1, 0, 2, 4, 1, 1, 1, 1]}, itk=OTHER, reason=SFORM_FIRST),
-    Row("pixdim negative next to an sform", {"pixdim": [1, -1.5, 2, 4, 1, 1, 1, 1]}, itk=OTHER, reason=SFORM_FIRST),
-    Row("pixdim NaN next to an sform", {"pixdim": [1, NAN, 2, 4, 1, 1, 1, 1]}, itk=OTHER, reason=SFORM_FIRST),
-    Row("pixdim of another volume next to an sform", {"pixdim": [1, 9, 9, 9, 1, 1, 1, 1]}, itk=OTHER, reason=SFORM_FIRST),
+    Row("pixdim 0 next to an sform", {"pixdim": [1, 0, 2, 4, 1, 1, 1, 1]}, itk=OTHER, why=SFORM_FIRST),
+    Row("pixdim negative next to an sform", {"pixdim": [1, -1.5, 2, 4, 1, 1, 1, 1]}, itk=OTHER, why=SFORM_FIRST),
+    Row("pixdim NaN next to an sform", {"pixdim": [1, NAN, 2, 4, 1, 1, 1, 1]}, itk=OTHER, why=SFORM_FIRST),
+    Row("pixdim of another volume next to an sform", {"pixdim": [1, 9, 9, 9, 1, 1, 1, 1]}, itk=OTHER, why=SFORM_FIRST),
     Row("pixdim 0", QFORM | {"pixdim": [1, 0, 2, 4, 1, 1, 1, 1]}, "pixdim[1]", OTHER, OTHER, SIZES),
     Row("pixdim NaN", QFORM | {"pixdim": [1, 1.5, NAN, 4, 1, 1, 1, 1]}, "pixdim[2]", OTHER, OTHER, SIZES),
     Row("pixdim infinite", QFORM | {"pixdim": [1, 1.5, 2, INF, 1, 1, 1, 1]}, "pixdim[3]", OTHER, OTHER, SIZES),
-    Row("pixdim negative", QFORM | {"pixdim": [1, -1.5, 2, 4, 1, 1, 1, 1]}, itk=OTHER, reason="ITK mirrors the axis"),
+    Row("pixdim negative", QFORM | {"pixdim": [1, -1.5, 2, 4, 1, 1, 1, 1]}, itk=OTHER, why="ITK mirrors the axis"),
     Row("pixdim 0, no transform", NONE | {"pixdim": [1, 0, 2, 4, 1, 1, 1, 1]}, "pixdim[1]", OTHER, OTHER, SIZES),
-    Row("no transform", NONE, affine=BASE_AFFINE, itk=OTHER, reason=ANALYZE),
+    Row("no transform", NONE, affine=BASE_AFFINE, itk=OTHER, why=ANALYZE),
     Row("no transform, and numbers in their fields", NONE | {"srow_x": NAN, "quatern_b": 7}, "", SAME, OTHER, ANALYZE,
         BASE_AFFINE),
     # sform
@@ -185,15 +185,15 @@ TABLE = [
     Row("sform_code 77", {"sform_code": 77}),
     Row("sform of another place than the qform", {"srow_x": [0, -2, 0, 20]},
         affine=np.vstack([[0, -2, 0, 20], AFFINE[1:]])),
-    Row("sform of other sizes than the qform", STRETCHED, itk=OTHER, reason=SFORM_FIRST, affine=np.diag([3.0, 3, 3, 1])),
+    Row("sform of other sizes than the qform", STRETCHED, itk=OTHER, why=SFORM_FIRST, affine=np.diag([3.0, 3, 3, 1])),
     Row("sform singular", {"srow_x": 0}, "srow_x", OTHER, SAME, "nibabel: singular; ITK: the qform"),
     Row("sform NaN", {"srow_x": [NAN, 0, 0, 0]}, "srow_x", OTHER, SAME, "nibabel: NaN; ITK: the qform"),
-    Row("sform sheared", {"srow_x": [1, -2, 0, 11]}, itk=OTHER, reason="ITK has no shear, and takes the qform",
+    Row("sform sheared", {"srow_x": [1, -2, 0, 11]}, itk=OTHER, why="ITK has no shear, and takes the qform",
         affine=np.vstack([[1, -2, 0, 11], AFFINE[1:]])),
     # scale
     Row("slope 0", {"scl_slope": 0, "scl_inter": 0}),
-    Row("slope 0, intercept 5", {"scl_slope": 0, "scl_inter": 5}, itk=OTHER, reason=INTERCEPT),
-    Row("slope NaN, intercept 5", {"scl_slope": NAN, "scl_inter": 5}, itk=OTHER, reason=INTERCEPT),
+    Row("slope 0, intercept 5", {"scl_slope": 0, "scl_inter": 5}, itk=OTHER, why=INTERCEPT),
+    Row("slope NaN, intercept 5", {"scl_slope": NAN, "scl_inter": 5}, itk=OTHER, why=INTERCEPT),
     Row("slope infinite", {"scl_slope": INF, "scl_inter": 0}),
     Row("slope -2, intercept 1", {"scl_slope": -2, "scl_inter": 1}, voxels=VOXELS * -2.0 + 1),
     Row("slope 1, intercept NaN", {"scl_slope": 1, "scl_inter": NAN}, "scl_inter", REFUSED, SAME, "ITK ignores it"),
@@ -201,8 +201,8 @@ TABLE = [
     # units and intent
     Row("no unit", {"xyzt_units": 0}),
     Row("a unit that isn't there", {"xyzt_units": 5}),
-    Row("metres", {"xyzt_units": 1}, nibabel=OTHER, reason=UNITS, affine=in_mm(1)),
-    Row("micrometres and seconds", {"xyzt_units": 11}, nibabel=OTHER, reason=UNITS, affine=in_mm(3)),
+    Row("metres", {"xyzt_units": 1}, nibabel=OTHER, why=UNITS, affine=in_mm(1)),
+    Row("micrometres and seconds", {"xyzt_units": 11}, nibabel=OTHER, why=UNITS, affine=in_mm(3)),
     Row("label intent", {"intent_code": 1002}),
     Row("vector intent of one value", {"intent_code": 1007, "dim": [5, 7, 6, 5, 1, 1, 1, 1]}),
     Row("intent that isn't there", {"intent_code": 31000}),
@@ -214,7 +214,7 @@ TABLE = [
     Row("compressed, bytes after it", nibabel=REFUSED, make=zipped(lambda c: gzip.compress(c) + b"garbage" * 3)),
     Row("compressed, zeros and bytes after it", nibabel=REFUSED,
         make=zipped(lambda c: gzip.compress(c) + bytes(9) + b"garbage")),
-    Row("compressed, offset 0, bytes after it", {"vox_offset": 0}, nibabel=REFUSED, itk=OTHER, reason=OFFSET,
+    Row("compressed, offset 0, bytes after it", {"vox_offset": 0}, nibabel=REFUSED, itk=OTHER, why=OFFSET,
         make=zipped(lambda c: gzip.compress(c) + b"garbage" * 3)),
 ]  # fmt: skip
 ROWS = pytest.mark.parametrize("row", TABLE, ids=[row.name for row in TABLE])
@@ -297,4 +297,4 @@ def test_other_readers(row: Row, tmp_path: Path) -> None:
     expected = row.voxels, row.affine
 
     assert (compare(read_nibabel, path, expected), compare(read_itk, path, expected)) == (row.nibabel, row.itk)
-    assert row.reason or OTHER not in (row.nibabel, row.itk)
+    assert row.why or OTHER not in (row.nibabel, row.itk)
