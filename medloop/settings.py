@@ -56,6 +56,7 @@ class Facts:
     Args:
         ignored_parameters: Parameters without effect, each with the setting that decides in its place.
         labels: Structure by label value, where the settings name them.
+        floors: The minimum score by class.
         split_rule: How patients are divided; None if an earlier split decides.
         quarantines: True if the split leaves out what can't be used, instead of failing.
         missing_card_fields: Fields of the model card that approval needs and the settings leave empty.
@@ -64,6 +65,7 @@ class Facts:
 
     ignored_parameters: Mapping[str, str] = field(default_factory=dict)
     labels: Sequence[str] | None = None
+    floors: Mapping[str, float] = field(default_factory=dict)
     split_rule: SplitRule | None = None
     quarantines: bool = False
     missing_card_fields: Sequence[str] = ()

@@ -62,7 +62,7 @@ def facts(
         split: How patients are divided.
         tune: Whether and what is tuned; a tuned hyperparameter's pipeline parameter has no effect.
         registration: What the model card says.
-        evaluate: What is measured.
+        evaluate: What is measured, and the floors by class.
         labels: Segmentation: structure by label value.
     """
     keys = {parameter.name: (parameter.setting or "").rpartition(".")[2] for parameter in PARAMETERS}
@@ -71,4 +71,4 @@ def facts(
         ignored["ApprovalStatus"] = f"registration.{missing[0]} (not stated)"
     needs_unit = evaluate.surface_tolerance_mm is not None and evaluate.length_unit is None
     rule = split if split.previous is None else None
-    return Facts(ignored, labels, rule, split.on_invalid == "quarantine", missing, needs_unit)
+    return Facts(ignored, labels, evaluate.floors, rule, split.on_invalid == "quarantine", missing, needs_unit)

@@ -45,6 +45,7 @@ CODE = (
     "medloop/documents/champion.py",
     "medloop/documents/file_names.py",
     "medloop/documents/metadata.py",
+    "medloop/documents/names.py",
 )
 
 

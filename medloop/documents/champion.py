@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medloop.documents.names import normalise
 from medloop.errors import SettingError
 
 NO_VERSION = "none"
@@ -65,8 +66,8 @@ class ChampionResponse:
 
 
 def digest_of_classes(classes: Sequence[str]) -> str:
-    """Compute the digest that models of the same classes share: names and order count, since both are the labels."""
-    return hashlib.sha256(json.dumps(list(classes)).encode()).hexdigest()[:CLASSES_DIGEST_LENGTH]
+    """Compute the digest that models of the same classes share: order counts; form of names does not."""
+    return hashlib.sha256(json.dumps([*map(normalise, classes)]).encode()).hexdigest()[:CLASSES_DIGEST_LENGTH]
 
 
 RESPONSE = tuple(ChampionResponse.__dataclass_fields__)

@@ -9,7 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, TypeVar
+
+from medloop.errors import SettingError
+
+Value = TypeVar("Value")
 
 _FILLERS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """Characters without a width that are no control or format characters (Unicode's Default_Ignorable_Code_Point)."""
@@ -38,9 +43,18 @@ def normalise(text: str) -> str:
     Texts with one normal form look alike to a reader: composed and decomposed letters, full-width digits, non-breaking
     spaces and hyphens, soft hyphens, byte-order marks, padding NULs. Printable ASCII changes in its white space only.
     """
+    return _visible(text, "NFKC")
+
+
+def tidy(text: str) -> str:
+    """The text as it looks, to be shown and written: as `normalise`, but full-width and raised signs stay (NFC)."""
+    return _visible(text, "NFC")
+
+
+def _visible(text: str, form: Literal["NFC", "NFKC"]) -> str:
     if not (text.isascii() and text.isprintable()):
         text = "".join(sign for sign in text if sign.isspace() or unicodedata.category(sign) not in ("Cc", "Cf"))
-        text = unicodedata.normalize("NFKC", _FILLERS.sub("", text)).translate(_HYPHENS)
+        text = unicodedata.normalize(form, _FILLERS.sub("", text)).translate(_HYPHENS)
     return " ".join(text.split())
 
 
@@ -66,10 +80,27 @@ def alike(names: Iterable[str]) -> list[list[str]]:
 
 
 def find_name(name: str, known: Sequence[str]) -> str | None:
-    """The known name with the same normal form; None if there is none."""
-    return next((each for each in known if each == name), None) or next(
-        (each for each in known if normalise(each) == normalise(name)), None
-    )
+    """The known name that equals this one, or else has the same normal form; None if there is none."""
+    if name in known:
+        return name
+    return next((each for each in known if normalise(each) == normalise(name)), None)
+
+
+def known_keys(setting: str, values: Mapping[str, Value], known: Sequence[str]) -> dict[str, Value]:
+    """The values of a setting by class, keyed by the classes' own names.
+
+    Raises:
+        SettingError: A key is no known name, or two keys are one.
+    """
+    found: dict[str, Value] = {}
+    for key, value in values.items():
+        name = find_name(key, known)
+        if name is None:
+            raise SettingError(f"{setting}: class {key!r} is unknown; known: {', '.join(known)}")
+        if name in found:
+            raise SettingError(f"{setting}: class {name!r} is there twice; remove one")
+        found[name] = value
+    return found
 
 
 def is_missing(name: str) -> bool:

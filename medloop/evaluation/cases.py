@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medloop.documents.leakage import Leakage, find_leakage, leaking_patients
 from medloop.documents.model import ModelRecord
+from medloop.documents.names import find_name
 from medloop.documents.split import SplitRecord
 from medloop.errors import DataError
 
@@ -62,7 +63,7 @@ def list_cases(test: Path, split: SplitRecord, classes: Sequence[str]) -> list[H
 
 def _require_known(folders: Sequence[Path], classes: Sequence[str]) -> None:
     for folder in folders:
-        if folder.name not in classes:
+        if find_name(folder.name, classes) is None:
             known = ", ".join(classes)
             raise DataError(f"test/{folder.name}: not a class of the model ({known}); train a model with it")
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medloop.documents.evaluation import Comparison, Gate, Statistic
+from medloop.documents.names import normalise
 from medloop.documents.split import SplitRecord, Task
 from medloop.errors import DataError
 from medloop.evaluation.cases import HeldOut
@@ -78,7 +79,7 @@ def _compare(version: ComparedVersion, candidate: Candidate, load: Loader) -> Co
         return _not_compared(version, f"input {version.role} is missing; upsert the pipeline again")
     model = load(version.folder, split.task)
     require_task(model.record, split.task)
-    if list(model.record.classes) != list(candidate.classes):
+    if [*map(normalise, model.record.classes)] != [*map(normalise, candidate.classes)]:
         return _not_compared(version, f"its classes differ ({', '.join(model.record.classes)})")
     seen = split.among({*model.record.patients.train, *model.record.patients.val})
     unseen = np.array([case.patient not in seen for case in candidate.cases])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medloop.documents.evaluation import CalibrationCurve
+from medloop.documents.names import find_name
 from medloop.evaluation.calibration import reliability_bins
 from medloop.evaluation.case_columns import case_columns
 from medloop.evaluation.cases import HeldOut
@@ -34,10 +35,12 @@ def score_images(cases: Sequence[HeldOut], model: ImageModel, *, patients_known:
         DataError: An image can't be read.
     """
     classes = model.record.classes
+    folders = {case.class_name for case in cases}
+    indices = {folder: classes.index(find_name(folder, classes) or folder) for folder in folders}
     scored = ScoredImages(
         cases,
         classes,
-        truth=np.array([classes.index(case.class_name) for case in cases]),
+        truth=np.array([indices[case.class_name] for case in cases]),
         probabilities=predict_images(cases, model),
         patients=[case.patient for case in cases] if patients_known else [],
         points=operating_points(model.record.operating_point, classes),

@@ -31,7 +31,7 @@ from medloop.evaluation.cases import leave_out_seen, list_cases
 from medloop.evaluation.champion_comparison import Candidate, ComparedVersion, compare, comparison_notes, make_gate
 from medloop.evaluation.classification import score_images
 from medloop.evaluation.csv_table import to_csv
-from medloop.evaluation.floors import find_floors, floor_left, read_floors, require_known
+from medloop.evaluation.floors import find_floors, floor_left, floors_of_classes, read_floors
 from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.predictors import Loader, load_predictor, require_task
 from medloop.evaluation.registration import registration
@@ -147,7 +147,8 @@ def assess(
         raise DataError(f"{SPLIT_FILE}: task is {record.task}, not {arguments.task}; give the split of this task")
     predictor = load(model, arguments.task)
     require_task(predictor.record, arguments.task)
-    require_known(arguments.floors, predictor.record.classes, arguments.task)
+    floors = floors_of_classes(arguments.floors, predictor.record.classes, arguments.task)
+    arguments = arguments.model_copy(update={"floors": floors})
     cases = list_cases(channel_folder(test, split, "test"), record, predictor.record.classes)
     unseen, leakage = leave_out_seen(cases, record, predictor.record)
     volumes = partial(score_volumes, tolerance=arguments.surface_tolerance, length_unit=arguments.length_unit)

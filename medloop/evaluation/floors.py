@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medloop.documents.evaluation import Floor, Statistic
+from medloop.documents.names import known_keys
 from medloop.documents.split import Task
-from medloop.errors import SettingError
 from medloop.evaluation.metrics import floor_of
 
 
@@ -30,16 +30,13 @@ def read_floors(values: dict[str, Any]) -> dict[str, Any]:
     return arguments | ({"floors": floors} if floors else {})
 
 
-def require_known(floors: Mapping[str, float], classes: Sequence[str], task: Task) -> None:
-    """Refuse a floor for an unknown class.
+def floors_of_classes(floors: Mapping[str, float], classes: Sequence[str], task: Task) -> dict[str, float]:
+    """The floors, keyed by the model's own names of the classes.
 
     Raises:
         SettingError: A class is unknown, or it is the background.
     """
-    known = classes if task == "classification" else classes[1:]
-    for name in floors:
-        if name not in known:
-            raise SettingError(f"evaluate.floors: class {name!r} is unknown; known: {', '.join(known)}")
+    return known_keys("evaluate.floors", floors, classes if task == "classification" else classes[1:])
 
 
 def find_floors(floors: Mapping[str, float], statistics: Sequence[Statistic], task: Task) -> list[Floor]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from medloop.documents.split import Split, Task
 from medloop.errors import DataError
+from medloop.imaging.class_names import unite_classes
 from medloop.imaging.foreign_layouts import boxes, is_subject, mistaken_classes, recognise, table_of_images
 from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix, usual_suffixes
 from medloop.imaging.listing import DOCUMENTS, DataFolder, names_not_in_utf8
@@ -46,7 +47,7 @@ class RawCase:
 
     Attributes:
         path: Relative to the root, POSIX; the image's, or the subject folder's.
-        group: The class folder's name (classification), or "" (segmentation).
+        group: The class: its folder's name as it looks (classification), or "" (segmentation).
         split: The split whose folder contains it, or None.
         patient: From patients.csv, in its normal form, or None.
         written: The patient as patients.csv has it.
@@ -96,6 +97,8 @@ def find_cases(root: Path, task: Task) -> Layout:
     if foreign := _foreign_layout(tops, layout):
         layout.cases, layout.problems, layout.is_foreign = [], [foreign], True
     else:
+        layout.cases, warnings = unite_classes(layout.cases)
+        layout.warnings += warnings
         _name_patients(root, layout)
     layout.problems += [Problem(path, NOT_UTF8) for path in names_not_in_utf8(root)]
     return layout

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.leakage import Leakage, find_leakage, leaking_patients
 from medloop.documents.split import SPLITS, Task
+from medloop.imaging.class_names import alike_classes, alike_to
 from medloop.imaging.empty_slices import describe_empty_slices
 from medloop.imaging.files import UNKNOWN, FileError, Source, Volume, array_digest
 from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume, read_volume_header
@@ -167,7 +168,7 @@ def _make_report(
         report.problems += [Problem("", message) for message in _dataset_problems(report, labels)]
     report.warnings += [*layout.warnings, *(warning for case in usable for warning in case.warnings)]
     report.warnings += _image_differences(usable)
-    report.warnings += _leakage_warning(report)
+    report.warnings += [*alike_classes(classes), *_leakage_warning(report)]
     return report
 
 
@@ -354,7 +355,9 @@ def _class_problems(report: DatasetReport) -> list[str]:
         trained = {case.raw.group for case in report.cases if case.raw.split == "train"}
         unseen = sorted(set(report.classes) - trained)
         if unseen:
-            messages.append(f"class {unseen[0]} has no image in folder train; add some or remove the class")
+            other = alike_to(unseen[0], sorted(trained))
+            fix = f"which has class {other}; give one class one name" if other else "add some or remove the class"
+            messages.append(f"class {unseen[0]} has no image in folder train{', ' if other else '; '}{fix}")
     return messages
 
 

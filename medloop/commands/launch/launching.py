@@ -13,6 +13,7 @@ from medloop.commands.launch.checking import check, print_problems, print_warnin
 from medloop.commands.options import Services
 from medloop.commands.output import print_line
 from medloop.documents.card import missing_note
+from medloop.documents.names import known_keys
 from medloop.errors import DataError, SettingError, TargetError, UserError
 from medloop.input_data import data_version, recordable
 
@@ -47,6 +48,7 @@ def check_data(services: Services, run_request: RunRequest) -> bool:
 
     Raises:
         DataError: The folder is missing, or not a data set.
+        SettingError: A floor is of a class that the data set doesn't have.
     """
     folder = run_request.folder
     if folder is None:
@@ -57,6 +59,9 @@ def check_data(services: Services, run_request: RunRequest) -> bool:
         )
     facts = run_request.resolved.facts
     report = check(services, folder, run_request.resolved.spec.task, facts.labels, facts.split_rule)
+    if report.classes and not report.problems:
+        task = run_request.resolved.spec.task
+        known_keys("evaluate.floors", facts.floors, report.classes[1:] if task == "segmentation" else report.classes)
     left_out = [p for p in report.problems if facts.quarantines and p.case is not None]
     for problem in left_out:
         print_line(services.err, f"will be left out: {problem_line(folder, problem)}", "yellow")

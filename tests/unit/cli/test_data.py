@@ -102,3 +102,13 @@ def test_warnings_are_one_line_each_and_change_no_exit_code(medloop: Any, images
     assert "no problems" in medloop.out
     assert medloop("data", "check", str(images), "--task", "classification", "--json") == 0
     assert [f"warning: {warning['line']}" for warning in medloop.json["warnings"]] == [line]
+
+
+def test_a_floor_of_an_unknown_class_is_refused_before_anything_runs(medloop: Any, images: Path, account: Any) -> None:
+    """The line lists the classes of the data; a class in another Unicode form is known."""
+    command = ("run", "classification", "--data", str(images), "--target", "aws", "--dry-run", "--set")
+    assert medloop(*command, "evaluate.floors={Cyst: 0.5}") == 2
+    line = medloop.err.splitlines()[-1]
+    assert line == "error: evaluate.floors: class 'Cyst' is unknown; known: cyst, na\u00efve class"
+    assert medloop(*command, "evaluate.floors={nai\u0308ve class: 0.5}") in (0, 2)
+    assert "is unknown" not in medloop.err

@@ -8,7 +8,7 @@ from medloop.container.arguments import parse_arguments, read_pairs
 from medloop.documents.evaluation import Statistic
 from medloop.errors import SettingError
 from medloop.evaluation.evaluate import EvaluateArguments
-from medloop.evaluation.floors import find_floors, floor_left, require_known
+from medloop.evaluation.floors import find_floors, floor_left, floors_of_classes
 
 
 def parse(*arguments: str) -> EvaluateArguments:
@@ -46,6 +46,19 @@ def test_the_least_decides() -> None:
 
 def test_the_background_has_no_floor() -> None:
     """A floor for the background of a segmentation model is refused."""
-    require_known({"gland": 0.5}, ("background", "gland"), "segmentation")
-    with pytest.raises(SettingError, match="class 'background' is unknown"):
-        require_known({"background": 0.5}, ("background", "gland"), "segmentation")
+    floors_of_classes({"gland": 0.5}, ("background", "gland"), "segmentation")
+    with pytest.raises(SettingError, match="class 'background' is unknown; known: gland"):
+        floors_of_classes({"background": 0.5}, ("background", "gland"), "segmentation")
+
+
+def test_a_floor_is_of_its_class_in_any_form() -> None:
+    """A key in decomposed letters is the class in composed ones; a class twice is refused, and so is another case."""
+    classes = ("Gr\u00f6\u00dfe", "b", "c")
+    assert floors_of_classes({"Gro\u0308\u00dfe": 0.5, " b": 0.1}, classes, "classification") == {
+        "Gr\u00f6\u00dfe": 0.5,
+        "b": 0.1,
+    }
+    with pytest.raises(SettingError, match="class 'b' is there twice"):
+        floors_of_classes({"b": 0.5, "b\u200b": 0.1}, classes, "classification")
+    with pytest.raises(SettingError, match="class 'B' is unknown; known: Gr\u00f6\u00dfe, b, c"):
+        floors_of_classes({"B": 0.5}, classes, "classification")

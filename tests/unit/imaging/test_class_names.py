@@ -1,0 +1,81 @@
+"""Class folders: one class if their names look the same, a warning if they look alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medloop.imaging.validation import DatasetReport, check_dataset
+from tests.unit.imaging.datasets import write_image, write_patients
+
+COMPOSED, DECOMPOSED = "Zyste \u00fc", "Zyste u\u0308"
+
+
+def check(root: Path, *folders: str) -> DatasetReport:
+    """Check a data set of four images in each folder."""
+    for number, folder in enumerate(folders):
+        for index in range(4):
+            write_image(root / folder / f"{number} {index}.png", 10 * number + index)
+    return check_dataset(root, "classification")
+
+
+@pytest.mark.parametrize("other", [DECOMPOSED, f"{COMPOSED} ", "Zyste\u00a0\u00fc", "Zyste \u00fc\u200b"])
+def test_folders_that_look_the_same_are_one_class(tmp_path: Path, other: str) -> None:
+    """The warning writes out the signs: the names can't be told apart."""
+    report = check(tmp_path, COMPOSED, other, "normal")
+
+    assert report.problems == []
+    assert report.counts == {COMPOSED: 8, "normal": 4}
+    [warning] = [warning for warning in report.warnings if "one class" in warning.message]
+    assert repr(COMPOSED).isprintable()
+    assert ascii(COMPOSED) in warning.line
+    assert ascii(other) in warning.line
+    assert "one name" in warning.hide(lambda path: "p1")
+    assert "Zyste" not in warning.hide(lambda path: "p1")
+
+
+def test_a_ready_made_split_with_one_class_in_two_forms(tmp_path: Path) -> None:
+    """Train came from another computer than test: the class is in both."""
+    report = check(tmp_path, f"train/{COMPOSED}", "train/normal", f"test/{DECOMPOSED}", "test/normal")
+    assert report.problems == []
+    assert report.classes == [COMPOSED, "normal"]
+
+
+def test_patients_of_a_class_in_two_forms(tmp_path: Path) -> None:
+    """Rows name either folder by its own form or the other."""
+    write_patients(tmp_path, [f"{COMPOSED}/0 0.png,a", f"{DECOMPOSED},b", "normal,c"])
+    report = check(tmp_path, DECOMPOSED, "normal", "other class")
+    assert report.patients[f"{DECOMPOSED}/0 0.png"] == "a"
+    assert report.patients[f"{DECOMPOSED}/0 1.png"] == "b"
+
+
+@pytest.mark.parametrize(("one", "other"), [("Benign", "benign"), ("grade 1", "grade-01"), ("m\u00b2", "m2")])
+def test_alike_classes_are_reported(tmp_path: Path, one: str, other: str) -> None:
+    """They stay two classes; the warning has both names."""
+    report = check(tmp_path, one, other, "normal")
+    assert len(report.classes) == 3
+    [warning] = [warning for warning in report.warnings if "may be one" in warning.message]
+    first, second = sorted((one, other))
+    assert warning.line == f"data set: classes {first!r} and {second!r} may be one; give one class one name"
+
+
+def test_alike_labels_are_reported(tmp_path: Path) -> None:
+    """Names of a segmentation's labels, too."""
+    from tests.unit.imaging.datasets import write_subject
+
+    for index in range(4):
+        write_subject(tmp_path / f"s{index}", index, (0, 1, 2))
+    report = check_dataset(tmp_path, "segmentation", ["background", "Tumour", "tumour"])
+    assert any("classes 'Tumour' and 'tumour' may be one" in warning.line for warning in report.warnings)
+    plain = check_dataset(tmp_path, "segmentation")
+    assert not any("may be one" in warning.line for warning in plain.warnings)
+
+
+def test_a_class_that_train_lacks_in_this_case_is_not_to_be_removed(tmp_path: Path) -> None:
+    """Benign in train, benign in test: the advice is one name, never to remove the images."""
+    report = check(tmp_path, "train/Benign", "train/normal", "test/benign", "test/normal")
+    [problem] = report.problems
+    assert problem.line.endswith(
+        "class benign has no image in folder train, which has class Benign; give one class one name"
+    )
