@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from medloop.documents.names import alike, tidy
 from medloop.imaging.problems import Problem
 
-if TYPE_CHECKING:
-    from medloop.imaging.layouts import RawCase
 
-
-def unite_classes(cases: Sequence[RawCase]) -> tuple[list[RawCase], list[Problem]]:
-    """Group images by their class folder's name as a reader sees it; warn if folders of several names are one class.
+def find_same_classes(folders: Iterable[tuple[str, str]]) -> list[Problem]:
+    """A warning of each class folder whose name only looks like that of another one: both are one class.
 
     A reader sees no difference between composed and decomposed letters, or in white space and invisible characters.
+
+    Args:
+        folders: Name and path of class folders.
     """
-    folders: dict[str, dict[str, str]] = defaultdict(dict)
-    for case in cases:
-        folders[tidy(case.group)].setdefault(case.group, case.path.rpartition("/")[0])
+    paths: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, path in folders:
+        paths[tidy(name)].setdefault(name, path)
     warnings = []
-    for paths in folders.values():
-        first, *others = paths.values()
+    for first, *others in (list(same.values()) for same in paths.values()):
         for path in others:
             message = "is read as one class with {related}, whose name looks the same; give both folders one name"
             forms = f"{path!a} and {first!a} are read as one class, as their names look the same; give both one name"
             warnings.append(Problem(path, message, related=first, for_owner=forms))
-    return [replace(case, group=tidy(case.group)) for case in cases], warnings
+    return warnings
 
 
 def alike_classes(classes: Sequence[str]) -> list[Problem]:

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from medloop.documents.names import tidy
 from medloop.documents.split import Split, Task
 from medloop.errors import DataError
-from medloop.imaging.class_names import unite_classes
+from medloop.imaging.class_names import find_same_classes
 from medloop.imaging.foreign_layouts import boxes, is_subject, mistaken_classes, recognise, table_of_images
 from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix, usual_suffixes
 from medloop.imaging.listing import DOCUMENTS, DataFolder, names_not_in_utf8
@@ -97,8 +98,8 @@ def find_cases(root: Path, task: Task) -> Layout:
     if foreign := _foreign_layout(tops, layout):
         layout.cases, layout.problems, layout.is_foreign = [], [foreign], True
     else:
-        layout.cases, warnings = unite_classes(layout.cases)
-        layout.warnings += warnings
+        layout.warnings += find_same_classes((case.group, case.path.rpartition("/")[0]) for case in layout.cases)
+        layout.cases = [replace(case, group=tidy(case.group)) for case in layout.cases]
         _name_patients(root, layout)
     layout.problems += [Problem(path, NOT_UTF8) for path in names_not_in_utf8(root)]
     return layout

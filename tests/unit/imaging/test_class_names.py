@@ -22,7 +22,7 @@ def check(root: Path, *folders: str) -> DatasetReport:
 
 @pytest.mark.parametrize("other", [DECOMPOSED, f"{COMPOSED} ", "Zyste\u00a0\u00fc", "Zyste \u00fc\u200b"])
 def test_folders_that_look_the_same_are_one_class(tmp_path: Path, other: str) -> None:
-    """The warning writes out the signs: the names can't be told apart."""
+    """The warning writes out the signs: a reader can't distinguish the names."""
     report = check(tmp_path, COMPOSED, other, "normal")
 
     assert report.problems == []
