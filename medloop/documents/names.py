@@ -92,15 +92,15 @@ def known_keys(setting: str, values: Mapping[str, Value], known: Sequence[str]) 
     Raises:
         SettingError: A key is no known name, or two keys are one.
     """
-    found: dict[str, Value] = {}
+    by_class: dict[str, Value] = {}
     for key, value in values.items():
         name = find_name(key, known)
         if name is None:
             raise SettingError(f"{setting}: class {key!r} is unknown; known: {', '.join(known)}")
-        if name in found:
+        if name in by_class:
             raise SettingError(f"{setting}: class {name!r} is there twice; remove one")
-        found[name] = value
-    return found
+        by_class[name] = value
+    return by_class
 
 
 def is_missing(name: str) -> bool:

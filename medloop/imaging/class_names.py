@@ -21,8 +21,8 @@ def find_same_classes(folders: Iterable[tuple[str, str]]) -> list[Problem]:
     for name, path in folders:
         paths[tidy(name)].setdefault(name, path)
     warnings = []
-    for first, *others in (list(same.values()) for same in paths.values()):
-        for path in others:
+    for first, *rest in (list(same.values()) for same in paths.values()):
+        for path in rest:
             message = "is read as one class with {related}, whose name looks the same; give both folders one name"
             forms = f"{path!a} and {first!a} are read as one class, as their names look the same; give both one name"
             warnings.append(Problem(path, message, related=first, for_owner=forms))

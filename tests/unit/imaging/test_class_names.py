@@ -50,13 +50,13 @@ def test_patients_of_a_class_in_two_forms(tmp_path: Path) -> None:
     assert report.patients[f"{DECOMPOSED}/0 1.png"] == "b"
 
 
-@pytest.mark.parametrize(("one", "other"), [("Benign", "benign"), ("grade 1", "grade-01"), ("m\u00b2", "m2")])
-def test_alike_classes_are_reported(tmp_path: Path, one: str, other: str) -> None:
+@pytest.mark.parametrize(("name", "alike"), [("Benign", "benign"), ("grade 1", "grade-01"), ("m\u00b2", "m2")])
+def test_alike_classes_are_reported(tmp_path: Path, name: str, alike: str) -> None:
     """They stay two classes; the warning has both names."""
-    report = check(tmp_path, one, other, "normal")
+    report = check(tmp_path, name, alike, "normal")
     assert len(report.classes) == 3
     [warning] = [warning for warning in report.warnings if "may be one" in warning.message]
-    first, second = sorted((one, other))
+    first, second = sorted((name, alike))
     assert warning.line == f"data set: classes {first!r} and {second!r} may be one; give one class one name"
 
 
