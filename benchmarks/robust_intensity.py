@@ -4,11 +4,12 @@
 
 VOLUMES is a folder for `medloop data check` with one structure. Its subjects are three folds; each fold is scored
 once with the model of the two others (three subjects of these choose the epoch). Every rule trains with the same seed
-and number of steps, on the files as they are and on two copies with extreme voxels in every second subject, in
-training and test alike:
+and number of steps, on the files as they are and on copies with extreme voxels in every second subject, in training
+and test alike:
 
 bright   5 voxels of 50 times the volume's maximum, and a ball of 33 voxels of 10 times the maximum
 fill     an eighth of the volume is -2000, as outside a field of view
+garbage  5 voxels of a million times the maximum
 
 all      mean and standard deviation of all voxels (`zscore_percentiles=null`)
 clipped  the same, after the voxels themselves were clipped to the 0.5 and 99.5 percentiles
@@ -60,6 +61,13 @@ def bright(voxels: Voxels) -> Voxels:
     return voxels
 
 
+def garbage(voxels: Voxels) -> Voxels:
+    """Voxels that no scanner measured."""
+    places = np.random.default_rng(0).integers(0, voxels.shape, (5, 3))
+    voxels[tuple(places.T)] = 1e6 * voxels.max()
+    return voxels
+
+
 def fill(voxels: Voxels) -> Voxels:
     """No measurement in an eighth of the volume."""
     voxels[: voxels.shape[0] // 8] = -2000
@@ -71,7 +79,12 @@ def clip(voxels: Voxels) -> Voxels:
     return np.clip(voxels, *np.percentile(voxels, (0.5, 99.5)))
 
 
-SPOILERS: dict[str, Callable[[Voxels], Voxels]] = {"none": lambda voxels: voxels, "bright": bright, "fill": fill}
+SPOILERS: dict[str, Callable[[Voxels], Voxels]] = {
+    "none": lambda voxels: voxels,
+    "bright": bright,
+    "fill": fill,
+    "garbage": garbage,
+}
 RULES: dict[str, tuple[Callable[[Voxels], Voxels], list[float] | None]] = {
     "all": (lambda voxels: voxels, None),
     "clipped": (clip, None),

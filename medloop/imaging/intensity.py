@@ -31,7 +31,7 @@ SAMPLE = 1_000_003
 FILL_DISTANCE = 2.0
 """A fill value (-2000 around the field of view) is further from the other voxels than this many times their range.
 
-The background of a skull-stripped brain (zero) is nearer, and counts as part of the volume."""
+Zero is none: it is the background of a skull-stripped brain, at any distance, and part of every such volume."""
 LIMIT = 10.0
 """Standard deviations from which z-scores with percentiles grow by their logarithm: order and contrast stay."""
 
@@ -89,7 +89,7 @@ def _body_moments(values: NDArray[np.float32], percentiles: tuple[float, float])
 def _without_fill(values: NDArray[np.float32], percentile: float) -> NDArray[np.float32]:
     """The values without their highest, if that is a fill value: frequent, and far from all others."""
     highest = values.max()
-    if highest > np.percentile(values, percentile):
+    if highest == 0 or highest > np.percentile(values, percentile):
         return values
     rest = values[values < highest]
     low, high = np.percentile(rest, (100 - percentile, percentile)) if rest.size else (highest, highest)

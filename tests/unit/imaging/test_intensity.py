@@ -178,3 +178,11 @@ def test_percentiles_that_are_none(percentiles: tuple[float, float]) -> None:
     """Refused by name before training."""
     with pytest.raises(ValueError, match="zscore_percentiles"):
         SegmentationHyperparameters(zscore_percentiles=percentiles)
+
+
+def test_a_zero_background_is_part_of_the_volume() -> None:
+    """Skull-stripped brains of any contrast are scaled alike: none has a background that is taken for a fill value."""
+    for deviation in (200, 20, 2):
+        brain = RNG.normal(800, deviation, BODY.shape)
+        brain[:12] = 0
+        np.testing.assert_allclose(intensity.scale(brain, ROBUST), intensity.scale(brain, PLAIN), atol=0.05)
