@@ -63,8 +63,8 @@ def bright(voxels: Voxels) -> Voxels:
 
 def garbage(voxels: Voxels) -> Voxels:
     """Voxels that no scanner measured."""
-    places = np.random.default_rng(0).integers(0, voxels.shape, (5, 3))
-    voxels[tuple(places.T)] = 1e6 * voxels.max()
+    indices = np.random.default_rng(0).integers(0, voxels.shape, (5, 3))
+    voxels[tuple(indices.T)] = 1e6 * voxels.max()
     return voxels
 
 
