@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from medloop.evaluation.csv_table import Cell
+from medloop.documents.csv_text import Cell
 from medloop.evaluation.metrics import Metric, metrics_of
 from medloop.evaluation.scored_cases import Scored, ScoredVolumes
 

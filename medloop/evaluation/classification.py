@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medloop.documents.csv_text import Cell
 from medloop.documents.evaluation import CalibrationCurve
 from medloop.documents.names import find_name
 from medloop.evaluation.calibration import reliability_bins
 from medloop.evaluation.case_columns import case_columns
 from medloop.evaluation.cases import HeldOut
-from medloop.evaluation.csv_table import Cell, CsvTable
+from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.intervals.estimate import Floats
 from medloop.evaluation.measure import Measured, measure
 from medloop.evaluation.model_scores import ModelScores

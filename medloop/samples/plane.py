@@ -6,7 +6,6 @@ what it makes of bodies and scanners that it never saw. Six volumes are few; two
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medloop.documents.csv_text import csv_text
 from medloop.errors import SettingError
 from medloop.imaging.files import Volume
 from medloop.imaging.new_folder import new_folder
@@ -84,10 +84,7 @@ def make_plane(folder: Path, num_slices: int = 120, progress: Progress | None = 
 
 def write_table(path: Path, header: list[str], rows: list[list[str]]) -> None:
     """Write a CSV file with Unix line ends."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    path.write_text(csv_text([header, *rows], line_end="\n"), encoding="utf-8", newline="")
 
 
 def _named_slices(split: str, source: SourceFile, per_plane: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
+from medloop.documents.csv_text import csv_text
 from medloop.documents.file_names import HISTORY_FILE, MODEL_FILE, WEIGHTS_FILE
 from medloop.documents.model import ModelRecord
 from medloop.errors import TargetError
@@ -64,14 +64,17 @@ def write_model(model_dir: Path, model: nn.Module, record: ModelRecord, history:
         TargetError: The folder can't be written to.
     """
     save_weights(model, model_dir / WEIGHTS_FILE)
-    write_history(model_dir / HISTORY_FILE, history)
-    (model_dir / MODEL_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    try:
+        write_history(model_dir / HISTORY_FILE, history)
+        (model_dir / MODEL_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise TargetError(
+            f"{model_dir}: can't be written ({error.strerror}); free the disk or set another folder"
+        ) from None
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Write a table with one row per epoch; missing values are blank."""
     columns = list(dict.fromkeys(name for row in history for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(history)
+    rows = [[row.get(name) for name in columns] for row in history]
+    path.write_text(csv_text([columns, *rows]), encoding="utf-8", newline="")

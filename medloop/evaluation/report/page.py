@@ -16,10 +16,11 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from medloop.documents.csv_text import Cell
 from medloop.documents.evaluation import Evaluation
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SplitRecord
-from medloop.evaluation.csv_table import Cell, CsvTable
+from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.model_scores import ModelScores
 from medloop.evaluation.report import provenance, statistics_tables, verdict
 from medloop.evaluation.report.glossary import explain_terms

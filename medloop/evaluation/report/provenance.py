@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from medloop.documents.csv_text import Cell
 from medloop.documents.evaluation import Evaluation
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import SPLITS, SplitRecord
-from medloop.evaluation.csv_table import Cell, CsvTable
+from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.report.statistics_tables import title_of
 from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN, group_order, group_values
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from medloop.documents.csv_text import Cell
 from medloop.documents.evaluation import Evaluation, Interval, Statistic, Subgroup
-from medloop.evaluation.csv_table import Cell, CsvTable
+from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.metrics import find_metric
 from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN
 

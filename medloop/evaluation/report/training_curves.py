@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medloop.documents.csv_text import read_csv
 from medloop.documents.file_names import HISTORY_FILE
 from medloop.documents.model import Best
 from medloop.evaluation.report.figure_style import FAINT, GREY, colour, plot, svg_uri
@@ -28,8 +28,8 @@ def read_history(folder: Path) -> History:
     An evaluation does not fail for want of curves.
     """
     try:
-        text = _text(folder)
-        rows = [_row(row) for row in csv.DictReader(io.StringIO(text.decode("utf-8")))]
+        header, *cells = list(read_csv(_text(folder).decode("utf-8"))) or [[]]
+        rows = [_row(dict(zip(header, row, strict=False))) for row in cells]
     except (OSError, tarfile.TarError, EOFError, zlib.error, UnicodeDecodeError, csv.Error):
         return []
     return [row for row in rows if "epoch" in row]
@@ -59,11 +59,11 @@ def _text(folder: Path) -> bytes:
     return b""
 
 
-def _row(cells: Mapping[str | None, str | list[str] | None]) -> dict[str, float]:
+def _row(cells: Mapping[str, str]) -> dict[str, float]:
     row = {}
     for name, text in cells.items():
         try:
-            value = float(text) if isinstance(text, str) else math.nan
+            value = float(text)
         except ValueError:
             continue
         if name and math.isfinite(value):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from medloop.documents.csv_text import Cell
 from medloop.documents.evaluation import Evaluation
 from medloop.evaluation.case_columns import case_columns
-from medloop.evaluation.csv_table import Cell, CsvTable
+from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.report import volume_plots
 from medloop.evaluation.report.cropped_volume import CroppedVolume, crop_case
 from medloop.evaluation.report.embedded_volumes import BUDGET, Embedded, embed, legend, shows_a_face
