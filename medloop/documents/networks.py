@@ -45,6 +45,9 @@ class NetworkSpec:
         min_edge: The smallest edge of its input.
         min_edge_single: The same with batch_size=1: batch normalisation can't take a single value a channel.
         smoke: Hyperparameters of its smallest size, which smoke=true sets.
+        cpu_seconds: CPU time of training on a million pixels or voxels at the default width, for estimates of a run's
+            time (docs/measurements.md); 0 if it was not measured.
+        width: The argument whose value, or first value, the computing time grows with, and its default.
     """
 
     name: str
@@ -56,7 +59,17 @@ class NetworkSpec:
     min_edge: int = 1
     min_edge_single: int = 1
     smoke: Mapping[str, Any] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+    width: tuple[str, int] | None = None
     module: str = "medloop.imaging.networks"
+
+    def relative_width(self, arguments: Mapping[str, Any]) -> float:
+        """The width of a network with these arguments, relative to the default's."""
+        if self.width is None:
+            return 1.0
+        name, default = self.width
+        value = arguments[name]
+        return float((value[0] if isinstance(value, list) else value) / default)
 
     def shape_multiple(self, arguments: Mapping[str, Any]) -> int:
         """`multiple` of a network that was built with these arguments."""
@@ -65,36 +78,36 @@ class NetworkSpec:
 
 _ROWS = (
     NetworkSpec(
-        name="densenet121", task="classification", arguments=("channels", "classes", "dropout"),
+        name="densenet121", task="classification", cpu_seconds=7, arguments=("channels", "classes", "dropout"),
         head="class_layers.out.", traits=Traits(("_DenseLayer",), channels_last=True), min_edge=32, min_edge_single=64,
     ),
     NetworkSpec(
-        name="vit", task="classification", arguments=("channels", "classes", "dropout", "image_size"),
+        name="vit", task="classification", cpu_seconds=29, arguments=("channels", "classes", "dropout", "image_size"),
         head="network.classification_head.", traits=Traits(("TransformerBlock",)), multiple=16,
     ),
     NetworkSpec(
-        name="resnet18", task="classification", arguments=("channels", "classes", "dropout"),
+        name="resnet18", task="classification", cpu_seconds=4, arguments=("channels", "classes", "dropout"),
         head="fc.", traits=Traits(("BasicBlock",), channels_last=True), min_edge_single=33,
     ),
     NetworkSpec(
-        name="resnet50", task="classification", arguments=("channels", "classes", "dropout"),
+        name="resnet50", task="classification", cpu_seconds=9, arguments=("channels", "classes", "dropout"),
         head="fc.", traits=Traits(("Bottleneck",), channels_last=True), min_edge_single=33,
     ),
     NetworkSpec(
-        name="segresnet", task="segmentation", arguments=("classes", "dropout", "init_filters"),
+        name="segresnet", task="segmentation", cpu_seconds=7, arguments=("classes", "dropout", "init_filters"),
         head="conv_final.2.", traits=Traits(("ResBlock",), channels_last=True), multiple=8,
-        smoke={"init_filters": 8},
+        smoke={"init_filters": 8}, width=("init_filters", 16),
     ),
     NetworkSpec(
-        name="unet", task="segmentation", arguments=("classes", "dropout", "unet_channels"),
+        name="unet", task="segmentation", cpu_seconds=3.2, arguments=("classes", "dropout", "unet_channels"),
         head="model.2.", traits=Traits(("Convolution", "ResidualUnit")),
         multiple=lambda arguments: int(2 ** (len(arguments["unet_channels"]) - 1)),
-        smoke={"unet_channels": [8, 16, 32]},
+        smoke={"unet_channels": [8, 16, 32]}, width=("unet_channels", 64),
     ),
     NetworkSpec(
-        name="swinunetr", task="segmentation", arguments=("classes", "dropout", "feature_size"),
+        name="swinunetr", task="segmentation", cpu_seconds=45, arguments=("classes", "dropout", "feature_size"),
         head="out.", traits=Traits(("SwinTransformerBlock", "PatchMerging", "UnetResBlock")), multiple=32,
-        smoke={"feature_size": 12},
+        smoke={"feature_size": 12}, width=("feature_size", 48),
     ),
 )  # fmt: skip
 NETWORKS = {row.name: row for row in _ROWS}

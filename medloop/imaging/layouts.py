@@ -17,7 +17,7 @@ from medloop.documents.names import tidy
 from medloop.documents.split import Split, Task
 from medloop.errors import DataError
 from medloop.imaging.class_names import find_same_classes
-from medloop.imaging.foreign_layouts import boxes, is_subject, mistaken_classes, recognise, table_of_images
+from medloop.imaging.foreign_layouts import boxes, is_subject, looks_like, mistaken_classes, recognise, table_of_images
 from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix, usual_suffixes
 from medloop.imaging.listing import DOCUMENTS, DataFolder, names_not_in_utf8
 from medloop.imaging.listing import IMAGE as IMAGE
@@ -103,6 +103,17 @@ def find_cases(root: Path, task: Task) -> Layout:
         _name_patients(root, layout)
     layout.problems += [Problem(path, NOT_UTF8) for path in names_not_in_utf8(root)]
     return layout
+
+
+def infer_tasks(root: Path) -> list[Task]:
+    """The tasks that a data set may be for, by its folders: at the top, below splits, or one level too deep.
+
+    Raises:
+        DataError: The root is no folder or can't be listed.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: is no folder; give the data set's folder")
+    return sorted(looks_like(DataFolder(root)))
 
 
 def split_of_folder(name: str) -> Split | None:

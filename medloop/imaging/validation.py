@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.leakage import Leakage, find_leakage, leaking_patients
-from medloop.documents.split import SPLITS, Task
+from medloop.documents.split import SPLITS, Split, Task
 from medloop.imaging.class_names import alike_classes, alike_to
 from medloop.imaging.empty_slices import describe_empty_slices
 from medloop.imaging.files import UNKNOWN, FileError, Source, Volume, array_digest
@@ -47,6 +47,7 @@ class CheckedCase:
         values: Label values that occur in the volume, sorted; () in classification.
         warnings: What the data's owner should know about its files.
         facts: Channels, depth and size of an image; None in segmentation.
+        num_voxels: Number of the volume's voxels; 0 in classification.
     """
 
     raw: RawCase
@@ -55,6 +56,7 @@ class CheckedCase:
     values: tuple[int, ...] = ()
     warnings: tuple[Problem, ...] = ()
     facts: ImageFacts | None = None
+    num_voxels: int = 0
 
     @property
     def path(self) -> str:
@@ -104,6 +106,8 @@ class DatasetReport:
     """Usable cases of each class; in segmentation, those in which the class occurs."""
     warnings: list[Problem] = field(default_factory=list)
     """What doesn't keep the data set from being used."""
+    split_of: dict[str, Split] = field(default_factory=dict)
+    """The planned split of each usable case, by path; empty before it is planned."""
 
     @property
     def images(self) -> ImageStatistics | None:
@@ -205,7 +209,7 @@ def _check_case(root: Path, case: RawCase, task: Task, labels: Sequence[str] | N
     subject = read_subject(root / case.path, labels)
     warnings = tuple(Problem(path.relative_to(root).as_posix(), text) for path, text in subject.warnings)
     digests = array_digest(subject.image.voxels), array_digest(subject.label.voxels)
-    return CheckedCase(case, *digests, subject.values, warnings)
+    return CheckedCase(case, *digests, subject.values, warnings, num_voxels=subject.image.voxels.size)
 
 
 def _check_image(case: RawCase, pixels: NDArray[Any]) -> CheckedCase:

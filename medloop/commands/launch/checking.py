@@ -10,6 +10,7 @@ from medloop.commands.options import Services
 from medloop.commands.output import print_error, print_line
 from medloop.commands.samples import progress_bar
 from medloop.documents.names import printable
+from medloop.errors import DataError
 
 if TYPE_CHECKING:
     from medloop.documents.split_rule import SplitRule
@@ -41,7 +42,23 @@ def check(
         plan = plan_split(report, rule, report.patients)
         report.problems += plan.problems
         report.warnings += plan.warnings
+        report.split_of = plan.split_of
     return report
+
+
+def infer_task(folder: Path) -> str:
+    """The task for which a data set is laid out.
+
+    Raises:
+        DataError: The folder is missing, or fits both tasks or none.
+    """
+    from medloop.imaging.layouts import infer_tasks
+
+    tasks = infer_tasks(folder)
+    if len(tasks) == 1:
+        return tasks[0]
+    fits = "fits both tasks" if tasks else "fits no task: images in class folders, or subjects with img and label"
+    raise DataError(f"{printable(str(folder))}: {fits}; choose with --task classification or --task segmentation")
 
 
 def print_problems(services: Services, folder: Path, problems: Iterable[Problem]) -> None:

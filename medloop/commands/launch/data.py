@@ -10,10 +10,12 @@ import typer
 from rich.console import Console
 
 from medloop.commands.launch.checking import check as check_folder
-from medloop.commands.launch.checking import print_problems, print_warnings, problem_line
+from medloop.commands.launch.checking import infer_task, print_problems, print_warnings, problem_line
+from medloop.commands.launch.run_time import DEFAULTS, run_seconds, time_text
 from medloop.commands.options import JsonOption, TaskChoice, services
 from medloop.commands.output import print_json, print_line, print_table
 from medloop.documents.names import printable
+from medloop.documents.split import SPLITS
 from medloop.errors import SettingError
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ def group() -> None:
 def check(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set.")],
-    task: Annotated[TaskChoice, typer.Option(help="Task of the data set.")],
+    task: Annotated[
+        TaskChoice | None, typer.Option(help="Task of the data set; by default the folders decide.")
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(metavar="A,B,...", help="Segmentation: names by label value, the background first."),
@@ -43,10 +47,13 @@ def check(
     names = _label_names(labels) if labels is not None else None
     from medloop.documents.split_rule import SplitRule
 
-    report = check_folder(services(ctx), folder, task.value, names, SplitRule())
+    chosen = task.value if task else infer_task(folder)
+    report = check_folder(services(ctx), folder, chosen, names, SplitRule())
     if json:
         print_json(_document(folder, report))
     else:
+        if task is None:
+            print_line(services(ctx).out, f"task: {chosen}, by the folders; --task chooses another")
         _print_counts(services(ctx).out, folder, report)
         print_warnings(services(ctx), folder, report.warnings)
         print_problems(services(ctx), folder, report.problems)
@@ -79,6 +86,8 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
             for name, num_cases, num_patients in _class_rows(report)
         ],
         "images": report.images.model_dump() if report.images else None,
+        "planned_split": {split: sum(each == split for each in report.split_of.values()) for split in SPLITS},
+        "estimated_seconds": run_seconds(report, DEFAULTS[report.task]()),
         "problems": _lines(folder, report.problems),
         "warnings": _lines(folder, report.warnings),
     }
@@ -109,6 +118,8 @@ def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
             out, ("class", "cases", heading), [(printable(name), *counts) for name, *counts in _class_rows(report)]
         )
     print_line(out, f"leakage: {report.leakage.note}")
+    if text := time_text(report, DEFAULTS[report.task]()):
+        print_line(out, f"time of a run with the default settings: {text}")
     if (images := report.images) is not None:
         print_line(out, images.text)
     num = len(report.problems)

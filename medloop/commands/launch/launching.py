@@ -40,11 +40,16 @@ class RunRequest:
         return None if self.data.startswith("s3://") else Path(self.data).expanduser().resolve()
 
 
-def check_data(services: Services, run_request: RunRequest) -> bool:
-    """Check a local data set; print each problem.
+@dataclass(frozen=True)
+class CheckedData:
+    """A run's data after their check, with the report; None if they are on S3 or were not checked."""
 
-    Returns:
-        True if the data can be used.
+    usable: bool
+    report: DatasetReport | None = None
+
+
+def check_data(services: Services, run_request: RunRequest) -> CheckedData:
+    """Check a local data set; print each problem.
 
     Raises:
         DataError: The folder is missing, or not a data set.
@@ -52,7 +57,7 @@ def check_data(services: Services, run_request: RunRequest) -> bool:
     """
     folder = run_request.folder
     if folder is None:
-        return True
+        return CheckedData(usable=True)
     if not folder.is_dir():
         raise DataError(
             f"--data {run_request.data}: is not a folder; give the data set's folder, or s3://bucket/prefix"
@@ -70,7 +75,7 @@ def check_data(services: Services, run_request: RunRequest) -> bool:
         _require_length_unit(folder, report)
     fatal = [p for p in report.problems if p not in left_out]
     print_problems(services, folder, fatal)
-    return not fatal
+    return CheckedData(not fatal, report)
 
 
 def _require_length_unit(folder: Path, report: DatasetReport) -> None:

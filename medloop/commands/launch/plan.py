@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medloop.commands.launch.costing import default_values, price_lines, print_cost
 from medloop.commands.launch.launching import RunRequest, print_missing_card_fields
+from medloop.commands.launch.run_time import run_hyperparameters, run_seconds, time_text
 from medloop.commands.options import Call, TargetChoice
 from medloop.commands.output import print_json, print_line, print_table
 from medloop.definition.read import read_definition, references, value_text
@@ -15,6 +16,7 @@ from medloop.definition.step_types import type_of
 
 if TYPE_CHECKING:
     from medloop.definition.read import Definition, Step
+    from medloop.imaging.validation import DatasetReport
 
 AT_START = "(digest of the data's listing)"
 
@@ -38,16 +40,24 @@ class PlannedStep:
     inputs: tuple[str, ...]
 
 
-def print_plan(call: Call, run_request: RunRequest) -> None:
-    """Print the plan of a run; nothing is uploaded, stored or started."""
+def print_plan(call: Call, run_request: RunRequest, report: DatasetReport | None = None) -> None:
+    """Print the plan of a run; nothing is uploaded, stored or started.
+
+    Args:
+        call: The command's.
+        run_request: The run.
+        report: The checked data, for the estimate of the time; None if they were not checked.
+    """
     definition = read_definition(call.services.definition(call.where, run_request.resolved))
     values = parameter_values(definition, run_request)
     steps = [planned_step(step, values) for step in definition.in_order()]
     lines = price_lines(definition, values)
+    settings = run_hyperparameters(run_request.resolved)
     print_missing_card_fields(call.services, run_request.resolved)
     if call.json:
         plan = {"pipeline": run_request.resolved.pipeline, "target": call.where.value, "data": run_request.data}
-        print_json({**plan, "parameters": values, "steps": steps, "cost": lines})
+        seconds = run_seconds(report, settings) if call.where is TargetChoice.local else None
+        print_json({**plan, "parameters": values, "steps": steps, "cost": lines, "estimated_seconds": seconds})
         return
     out = call.services.out
     print_line(
@@ -59,6 +69,8 @@ def print_plan(call: Call, run_request: RunRequest) -> None:
     print_table(out, ("parameter", "value"), sorted(values.items()))
     if call.where is TargetChoice.local:
         print_line(out, "Locally, instance types have no effect: jobs are processes, and cost nothing.")
+        if text := time_text(report, settings):
+            print_line(out, f"Time of the run: {text}.")
         return
     print_line(out, "")
     print_cost(out, lines)

@@ -8,7 +8,7 @@ import typer
 
 from medloop.commands.execution.waiting import wait_and_report
 from medloop.commands.launch.data_defaults import data_defaults
-from medloop.commands.launch.launching import RunRequest, check_data, select, start
+from medloop.commands.launch.launching import CheckedData, RunRequest, check_data, select, start
 from medloop.commands.options import (
     BudgetOption,
     Call,
@@ -61,12 +61,13 @@ def run(
     defaults = data_defaults(data) if call.where is TargetChoice.local else None
     resolved = resolve(name, preset, sets or (), params or (), project=project, data=defaults)
     run_request = RunRequest(resolved, data, call.home)
-    if check and not check_data(call.services, run_request):
+    checked = check_data(call.services, run_request) if check else CheckedData(usable=True)
+    if not checked.usable:
         raise typer.Exit(2)
     if dry_run:
         from medloop.commands.launch.plan import print_plan
 
-        print_plan(call, run_request)
+        print_plan(call, run_request, checked.report)
         return
     if budget is not None and call.where is TargetChoice.aws:  # here a run costs nothing
         from medloop.commands.launch.costing import check_budget, price_lines

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.unit.imaging.datasets import write_subject
+
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
@@ -89,6 +91,27 @@ def test_names_of_labels_that_no_job_takes(medloop: Any, tmp_path: Path, labels:
     names = json.dumps(labels.split(","))
     assert medloop("run", "segmentation", "--data", str(tmp_path), "--set", f"data.labels={names}") == 2
     assert reason in medloop.err
+
+
+def test_the_task_is_inferred(medloop: Any, images: Path, tmp_path: Path) -> None:
+    """Images in class folders, or subjects with image and label; the choice is printed. Otherwise one has to choose."""
+    assert medloop("data", "check", str(images)) == 0
+    assert medloop.out.startswith("task: classification, by the folders; --task chooses another\n")
+    assert "time of a run with the default settings: about " in medloop.out
+    assert medloop("data", "check", str(images), "--json") == 0
+    assert (medloop.json["task"], sum(medloop.json["planned_split"].values())) == ("classification", 8)
+    assert medloop.json["estimated_seconds"] > 30
+
+    for index in range(3):
+        write_subject(tmp_path / "volumes" / "train" / f"s{index}", index)
+    assert medloop("data", "check", str(tmp_path / "volumes")) == 0
+    assert medloop.out.startswith("task: segmentation, by the folders")
+
+    write_subject(images / "s0", 9)
+    for folder, reason in ((images, "fits both tasks"), (tmp_path / "volumes" / "train" / "s0", "fits no task")):
+        assert medloop("data", "check", str(folder)) == 2
+        assert f"{reason}" in medloop.err
+        assert "; choose with --task classification or --task segmentation" in medloop.err
 
 
 def test_warnings_are_one_line_each_and_change_no_exit_code(medloop: Any, images: Path) -> None:
