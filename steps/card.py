@@ -129,6 +129,7 @@ def model_card(
             caveats_and_recommendations=settings.limits,
             custom_details=_non_empty(
                 task=context.task,
+                input=_Text(registered("input")),
                 **{name: getattr(settings, name) for name in DETAIL_FIELDS},
             ),
         ),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from medloop.documents.file_names import MODEL_FILE
-from medloop.documents.image_statistics import FULL_RANGE, ImageStatistics
+from medloop.documents.image_statistics import FULL_RANGE, ImageStatistics, range_text
 from medloop.documents.reading import DocumentFile, Record
 
 Triple = tuple[float, float, float]
@@ -44,6 +44,13 @@ class ImagePreprocessing(Record):
         """The 16-bit values that become 0 and 1."""
         return (self.images and self.images.value_range) or FULL_RANGE
 
+    @property
+    def text(self) -> str:
+        """The network's input, such as `RGB 64 x 64 pixels - 16-bit values scaled by 0..4095`, for model cards too."""
+        deep = self.images is None or self.images.num_16_bits
+        scaled = f" - 16-bit values scaled by {range_text(self.value_range)}" if deep else ""
+        return f"{'grey' if self.channels == 1 else 'RGB'} {self.image_size} x {self.image_size} pixels{scaled}"
+
 
 class Intensity(Record):
     """Rule by which voxel values are scaled.
@@ -68,6 +75,13 @@ class VolumePreprocessing(Record):
     size: tuple[Edge, Edge, Edge] | None
     spacing: tuple[Positive, Positive, Positive] | None
     intensity: Intensity
+
+    @property
+    def text(self) -> str:
+        """The network's input, such as `patch - spacing 1 x 1 x 2 - intensity zscore`."""
+        edges = [("size", self.size), ("spacing", self.spacing)]
+        grid = "".join(f" - {name} {' x '.join(f'{edge:g}' for edge in values)}" for name, values in edges if values)
+        return f"{self.mode}{grid} - intensity {self.intensity.rule}"
 
 
 class Inference(Record):

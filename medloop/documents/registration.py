@@ -30,7 +30,7 @@ METADATA = (
     "report_digest",
 )
 """Names that the register step takes into the version's metadata too, as they are."""
-CARD = ("best_name", "best_value", *HYPERPARAMETERS)
+CARD = ("best_name", "best_value", "input", *HYPERPARAMETERS)
 """Names for the model card alone; these and METADATA are always in the file, with "none" if nothing is known."""
 METRIC_GROUPS = "metric_groups"
 """The card's `metric_groups`, as JSON."""

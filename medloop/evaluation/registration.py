@@ -56,6 +56,7 @@ def registration(
         CLASSES_DIGEST: digest_of_classes(model.classes),
         "code_digest": model.code_digest or NONE,
         "network": model.network.name,
+        "input": model.preprocessing.text,
         "best_name": model.best.metric,
         "best_value": _number(model.best.value),
         **{name: str(model.hyperparameters.get(name, NONE)) for name in HYPERPARAMETERS},

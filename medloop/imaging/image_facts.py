@@ -10,6 +10,7 @@ of 32768) keep both ends, with half of the width more on either side.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from medloop.imaging.pictures import in_colour
 OUTLYING_PIXELS = 0.001
 """Share of an image's pixels, at either end of its values."""
 OUTLYING_IMAGES = 0.02
-SAMPLED_PIXELS = 2**17
+SAMPLED_PIXELS = 2**14
 """Pixels that an image's bulk is estimated from."""
 DIFFERENT_DEPTHS = 3
 """Bits between the depths of two images that are no mere difference in brightness: eight times the values."""
@@ -166,9 +167,11 @@ def _is_apart(
 
 def _bulk(pixels: NDArray[Any]) -> tuple[int, int]:
     values = pixels.reshape(-1)
-    values = values[:: max(1, values.size // SAMPLED_PIXELS)]
-    low = np.quantile(values, OUTLYING_PIXELS, method="higher")
-    return int(low), int(np.quantile(values, 1 - OUTLYING_PIXELS, method="lower"))
+    # An odd step doesn't stay in a few columns.
+    values = values[:: values.size // SAMPLED_PIXELS | 1]
+    values = np.sort(values, kind="stable")  # a radix sort: several times as fast as a partition
+    num_outlying = math.ceil(OUTLYING_PIXELS * (values.size - 1))
+    return int(values[num_outlying]), int(values[-1 - num_outlying])
 
 
 def _value_range(images: Sequence[ImageFacts]) -> tuple[float, float]:

@@ -85,6 +85,7 @@ def test_counts_leakage_score_and_digests_are_registered() -> None:
     assert card["leakage"] == "none: every patient is in one split"
     assert card["score"] == "macro_auroc 0.8750"
     assert (card["evidence"], card["test_uses"], card["champion"]) == ("insufficient", "3", "none")
+    assert card["input"] == "grey 32 x 32 pixels - 16-bit values scaled by 0..65535"
     assert card["evaluation_digest"] == f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
 
 
