@@ -49,6 +49,23 @@ def pseudonym(key: bytes, name: str) -> str:
     return "p" + hmac.new(key, name.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:_DIGITS]
 
 
+def patient_pseudonym(key: bytes, identifier: str) -> str:
+    """The pseudonym of a patient whom patients.csv names."""
+    return pseudonym(key, f"patient:{identifier}")
+
+
+def path_pseudonym(key: bytes, path: str) -> str:
+    """The pseudonym of a case without patients.csv: a path and an identifier may be one text, and mean two things."""
+    return pseudonym(key, f"path:{path}")
+
+
+def case_stem(task: str, name: str, number: int, num_cases: int) -> str:
+    """The name of a patient's case in outputs, without suffix: the pseudonym, numbered in the order of the content."""
+    if task == "classification":
+        return f"{name}_{number:04d}"
+    return name if num_cases == 1 else f"{name}_{number}"
+
+
 def path_renamer(key: bytes, known: Collection[str]) -> Callable[[str], str]:
     """Make a function that hides names in a path: a part that isn't `known` becomes its pseudonym and suffix.
 

@@ -35,7 +35,7 @@ from medloop.documents.split_rule import SplitRule
 from medloop.errors import DataError, TargetError, printable
 from medloop.imaging.files import FileError
 from medloop.imaging.formats import IMAGE_SUFFIXES, copy_volume, find_suffix, read_image
-from medloop.imaging.identity import path_renamer, pseudonym
+from medloop.imaging.identity import case_stem, path_pseudonym, path_renamer, patient_pseudonym
 from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
 from medloop.imaging.manifest import write_manifests
 from medloop.imaging.patients import PATIENTS_FILE
@@ -173,18 +173,17 @@ def _refusal(problems: list[Problem], rename: Callable[[str], str]) -> str:
 
 
 def _cases_of_patients(report: DatasetReport, key: bytes) -> PatientCases:
-    # A patient's name and a path may be the same text and are not the same thing.
-    kind = "patient" if report.identified else "path"
+    pseudonym_of = patient_pseudonym if report.identified else path_pseudonym
     cases: dict[str, list[CheckedCase]] = defaultdict(list)
     for case in report.cases:
-        cases[pseudonym(key, f"{kind}:{report.patients[case.path]}")].append(case)
+        cases[pseudonym_of(key, report.patients[case.path])].append(case)
     return cases
 
 
 def _earlier_pseudonyms(cases: PatientCases, key: bytes) -> dict[str, list[str]]:
     """Pseudonyms that earlier versions made of a patient's identifier: of the text as it is written."""
     return {
-        name: sorted({pseudonym(key, f"patient:{case.raw.written}") for case in group if case.raw.written} - {name})
+        name: sorted({patient_pseudonym(key, case.raw.written) for case in group if case.raw.written} - {name})
         for name, group in cases.items()
     }
 
@@ -210,11 +209,10 @@ def _name_cases(
     assigned_cases = []
     for name, group in sorted(cases.items()):
         for number, case in enumerate(sorted(group, key=lambda c: (c.image_digest, c.path))):
+            path = case_stem(report.task, name, number, len(group))
             if report.task == "classification":
                 suffix = ".png" if layout == "copy" else find_suffix(case.path, IMAGE_SUFFIXES)
-                path = f"{case.raw.group}/{name}_{number:04d}{suffix}"
-            else:
-                path = name if len(group) == 1 else f"{name}_{number}"
+                path = f"{case.raw.group}/{path}{suffix}"
             assigned_cases.append(AssignedCase(case, name, split_of[case.path], path))
     return assigned_cases
 

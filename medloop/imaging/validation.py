@@ -144,7 +144,7 @@ def check_dataset(
     checked: list[CheckedCase] = []
     for done, case in enumerate(layout.cases, 1):
         try:
-            checked.append(_check_case(root, case, task, labels))
+            checked.append(check_case(root, case, task, labels))
         except FileError as error:
             path = error.path.relative_to(root).as_posix() if error.path.is_relative_to(root) else case.path
             problems.append(Problem(path, error.reason, case=case.path))
@@ -203,7 +203,12 @@ def case_classes(case: CheckedCase, classes: Sequence[str]) -> list[str]:
     return [classes[value] for value in case.values] if case.values else [case.raw.group]
 
 
-def _check_case(root: Path, case: RawCase, task: Task, labels: Sequence[str] | None) -> CheckedCase:
+def check_case(root: Path, case: RawCase, task: Task, labels: Sequence[str] | None = None) -> CheckedCase:
+    """Decode one case.
+
+    Raises:
+        FileError: A file can't be used.
+    """
     if task == "classification":
         return _check_image(case, read_image(root / case.path))
     subject = read_subject(root / case.path, labels)

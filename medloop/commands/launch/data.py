@@ -12,6 +12,7 @@ from rich.console import Console
 from medloop.commands.launch.checking import check as check_folder
 from medloop.commands.launch.checking import infer_task, print_problems, print_warnings, problem_line
 from medloop.commands.launch.run_time import DEFAULTS, run_seconds, time_text
+from medloop.commands.launch.who import who
 from medloop.commands.options import JsonOption, TaskChoice, services
 from medloop.commands.output import print_json, print_line, print_table
 from medloop.documents.names import printable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from medloop.imaging.validation import DatasetReport
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
+app.command("who")(who)
+app.command("who")(who)
 
 
 @app.callback()
