@@ -6,6 +6,7 @@ On the wire every hyperparameter is a string that holds JSON (SageMaker's Create
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
@@ -22,6 +23,9 @@ RESERVED_PREFIXES = ("_tuning_", "sagemaker_")
 """Hyperparameters that begin so are added by the service and are not ours."""
 REPLACEABLE_NETWORK = {"replaceable_network": True}
 """Validation context of values that a parameter or a trial may have replaced after they were chosen together."""
+
+MIN_SIZE, MAX_SIZE, SIZE_STEP = 64, 256, 32
+"""Image sizes that `auto` chooses; a smaller one leaves networks that halve an image five times a single pixel."""
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -156,6 +160,17 @@ class ClassificationHyperparameters(Hyperparameters):
     """Mirror images at random: off where left and right distinguish classes."""
     dropout: Dropout = 0.0
     label_smoothing: Fraction = 0.0
+
+    def image_size_for(self, edge: int) -> int:
+        """Choose the size of `image_size=auto`: the smallest that the network takes and that enlarges no image much.
+
+        Args:
+            edge: Median of the images' longer edges, in pixels.
+        """
+        network = NETWORKS[self.model_name]
+        step = math.lcm(SIZE_STEP, network.shape_multiple(self.model_dump()))
+        least = max(MIN_SIZE, network.min_edge, network.min_edge_single)
+        return step * math.ceil(min(max(edge, least), max(MAX_SIZE, least)) / step)
 
     @model_validator(mode="after")
     def _image_size_suits_the_network(self) -> Self:

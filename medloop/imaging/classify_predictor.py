@@ -63,16 +63,16 @@ class ImagePredictor:
         Raises:
             DataError: A file is no readable image; the message names it.
         """
-        rule, unlike = self._rule, Counter[str]()
+        rule, differences = self._rule, list[str]()
 
         def inspect(pixels: NDArray[Any]) -> None:
-            unlike.update(self.warnings(pixels))
+            differences.extend(self.warnings(pixels))  # in threads; a counter would lose some
 
         chunks = [
             self._score(load_images(batch, rule.image_size, rule.channels, rule.value_range, inspect=inspect))
             for batch in (paths[start : start + BATCH_SIZE] for start in range(0, len(paths), BATCH_SIZE))
         ]
-        for message, count in unlike.items():
+        for message, count in Counter(differences).items():
             print(f"warning: {count} of {len(paths)} images: {message}", flush=True)
         return np.concatenate(chunks) if chunks else np.empty((0, len(self.record.classes)), dtype=np.float32)
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.model import ImagePreprocessing
-from medloop.documents.networks import NETWORKS
-
-MIN_SIZE, MAX_SIZE, SIZE_STEP = 64, 256, 32
-"""Image sizes that are chosen; a smaller one leaves networks that halve an image five times a single pixel."""
 
 
 def choose_settings(
@@ -25,13 +19,15 @@ def choose_settings(
     """
     size, channels = settings.image_size, settings.channels
     if size == "auto":
-        size = pretrained.image_size if pretrained else _image_size(settings, images.edge)
+        size = pretrained.image_size if pretrained else settings.image_size_for(images.edge)
     if channels == "auto":
         channels = pretrained.channels if pretrained else 3 if images.num_colour else 1
     print(f"training split: {images.text}; image_size={size}, channels={channels}", flush=True)
     if channels == 1 and images.num_colour:
-        note = f"warning: channels=1 reads {images.num_colour} images in colour as grey; set channels=3 to keep colour"
-        print(note, flush=True)
+        fix = "give weights with channels=3" if pretrained else "set channels=3"
+        print(
+            f"warning: channels=1 reads {images.num_colour} images in colour as grey; {fix} to keep colour", flush=True
+        )
     return settings.model_copy(update={"image_size": size, "channels": channels})
 
 
@@ -40,11 +36,3 @@ def unfitted_rule(settings: ClassificationHyperparameters, images: ImageStatisti
     size, channels = settings.image_size, settings.channels
     assert size != "auto" and channels != "auto"  # noqa: S101, PT018 - `choose_settings` has replaced both
     return ImagePreprocessing(image_size=size, channels=channels, mean=0.0, std=1.0, images=images)
-
-
-def _image_size(settings: ClassificationHyperparameters, edge: int) -> int:
-    """The smallest size that the network takes and that loses no detail of half of the images."""
-    network = NETWORKS[settings.model_name]
-    step = math.lcm(SIZE_STEP, network.shape_multiple(settings.model_dump()))
-    size = step * math.ceil(min(max(edge, MIN_SIZE), MAX_SIZE) / step)
-    return max(size, step * math.ceil(max(network.min_edge, network.min_edge_single) / step))

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from medloop.container.cluster import count_gpus
 from medloop.documents.hyperparameters import (
+    MAX_SIZE,
     AnyHyperparameters,
     ClassificationHyperparameters,
     Hyperparameters,
@@ -96,9 +96,9 @@ def estimate_seconds(report: DatasetReport, settings: Hyperparameters, num_cores
 def _million_values(report: DatasetReport, settings: Hyperparameters) -> tuple[float, float]:
     """Pixels or voxels, in millions, that a case has in one epoch of training, and in a prediction."""
     if isinstance(settings, ClassificationHyperparameters):
-        edges = [case.facts.edge for case in report.cases if case.facts]
         size = settings.image_size
-        pixels = (min(256, max(64, median(edges or [256]))) if size == "auto" else size) ** 2 / 1e6
+        edge = report.images.edge if report.images else MAX_SIZE
+        pixels = (settings.image_size_for(edge) if size == "auto" else size) ** 2 / 1e6
         return pixels, pixels
     if not isinstance(settings, SegmentationHyperparameters):
         return 0.0, 0.0

@@ -123,6 +123,25 @@ class TestImages:
         assert float(network.seen.max()) == pytest.approx((1 - RULE.mean) / RULE.std)
         assert response["warnings"] == ["the image has values outside of the training range 0..4095; clipped"]
 
+    def test_evaluation_reports_images_unlike_the_training_images(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Files are scored as requests are; the log has each difference once, with the number of images."""
+        images = ImageStatistics(num_grey=9, num_colour=0, num_8_bits=0, num_16_bits=9, edge=16, value_range=(0, 4095))
+        service = image_service(rule=RULE.model_copy(update={"images": images}))
+        levels = (0, 4095, 4096, 65_535)
+        paths = [tmp_path / f"{level}.png" for level in levels]
+        for path, level in zip(paths, levels, strict=True):
+            path.write_bytes(png(np.full((16, 16), level, np.uint16)))
+        scores = service.predictor.probabilities(paths)
+        log = "warning: 2 of 4 images: the image has values outside of the training range 0..4095; clipped\n"
+        assert capsys.readouterr().out == log
+        assert scores[1:].tolist() == [scores[1].tolist()] * 3
+        assert scores[0, 0] > 0.6
+        for path, row in zip(paths, scores, strict=True):
+            response = client(service).post("/invocations", content=path.read_bytes()).json()
+            assert list(response["probabilities"].values()) == pytest.approx(row.tolist())
+
     def test_an_older_model_scales_16_bits_as_before(self) -> None:
         """Without statistics of its training images, by 0..65535, and nothing is said."""
         service = image_service()

@@ -32,6 +32,7 @@ MakeJob = Callable[..., TrainingJob]
 TINY = ClassificationHyperparameters(
     model_name="resnet18", image_size=32, channels=1, epochs=4, batch_size=8, learning_rate=1e-3, num_workers=1
 )
+AUTO = {"image_size": "auto", "channels": "auto"}
 CPU = torch.device("cpu")
 
 
@@ -204,13 +205,16 @@ class TestTraining:
         with tarfile.open(archive / "model.tar.gz", "w:gz") as tar:
             tar.add(first.model_dir, arcname=".")
         second = make_job("second", weights=archive)
-        result = train_classifier(second, TINY.model_copy(update={"learning_rate": 1e-9, "epochs": 1}))
+        result = train_classifier(second, TINY.model_copy(update={**AUTO, "learning_rate": 1e-9, "epochs": 1}))
         assert result.best.value == 1.0
         record, earlier = ModelRecord.read(second.model_dir), ModelRecord.read(first.model_dir)
         split_record = SplitRecord.read(second.channels["split"])
         assert set(record.patients.train) == {*earlier.patients.train, *split_record.pseudonyms("train")}
         assert len(record.patients.val) == 16
-        assert "fine-tuning from channel weights: resnet18\n" in capsys.readouterr().out
+        log = capsys.readouterr().out
+        assert "fine-tuning from channel weights: resnet18\n" in log
+        assert "image_size=32, channels=1\n" in log
+        assert (record.preprocessing.image_size, record.hyperparameters["image_size"]) == (32, 32)  # type: ignore[union-attr]
 
     def test_other_classes_get_a_new_head(self, make_job: MakeJob, capsys: pytest.CaptureFixture[str]) -> None:
         """Three classes from weights of two: the log says that the head is new, and the model has three outputs."""
