@@ -118,16 +118,3 @@ def is_placeholder(name: str) -> bool:
 def is_shortened(name: str) -> bool:
     """True for a number in a spreadsheet's short form (1.23457E+11), in which different numbers are equal."""
     return bool(_SHORTENED.fullmatch(name))
-
-
-def printable(text: str) -> str:
-    r"""The text in one line without what steers a terminal or can't be written: such signs as escapes (`\n`, `\xfc`).
-
-    A byte of a file's name that is no UTF-8 is shown by its value.
-    """
-    return "".join(sign if sign.isprintable() else _escape(sign) for sign in text)
-
-
-def _escape(sign: str) -> str:
-    is_byte = "\udc80" <= sign <= "\udcff"
-    return f"\\x{ord(sign) - 0xDC00:02x}" if is_byte else sign.encode("unicode_escape").decode()

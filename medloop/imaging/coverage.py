@@ -112,8 +112,8 @@ class _Board:
         self.rows = {kind: row for row, kind in enumerate(sorted(frozenset[str]().union(*kinds.values())))}
         self.sizes = Counter(assigned.values())
         self.counts = np.zeros((len(self.rows), len(needs.splits)), dtype=np.int64)
-        for group, size in Counter(_Group(assigned[patient], kinds[patient]) for patient in assigned).items():
-            self.counts += size * self._counts_of(group.kinds, group.split)
+        for (split, classes), size in Counter((assigned[patient], kinds[patient]) for patient in assigned).items():
+            self.counts += size * self._counts_of(classes, split)
         self.movable: dict[_Group, list[str]] = defaultdict(list)
         if any(needs.unmet(self.counts)):
             # Last first, as the next is popped from the end.

@@ -132,11 +132,16 @@ def _split_folders(root: DataFolder, layout: Layout) -> list[DataFolder]:
     train = by_split["train"][0].name
     for folder in root.folders:
         if not split_of_folder(folder.name):
-            message = f"is next to the folder {train}; move it into train, val or test"
+            message = (
+                f"is next to the folder {train}; if it is a split, name it train, val or test, if a class, move it"
+            )
+            message += " into one of these"
             layout.problems.append(Problem(folder.name, message, folder.name))
     for first, *duplicates in by_split.values():
         if duplicates:
-            message = f"folders {first.name} and {duplicates[0].name} are both there; keep one"
+            message = (
+                f"folders {first.name} and {duplicates[0].name} are both there; move the cases of one into the other"
+            )
             layout.problems.append(Problem(duplicates[0].name, message))
     return [folder for folder in root.folders if split_of_folder(folder.name)]
 

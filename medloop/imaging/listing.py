@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from medloop.documents.names import printable
-from medloop.errors import DataError
+from medloop.errors import DataError, printable
 
 IMAGE, LABEL = "img", "label"
 """Stems of a subject's files."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from medloop.documents.names import printable
+from medloop.errors import printable
 
 _PLACEHOLDER = re.compile(r"\{(related|root|\d+)\}")
 

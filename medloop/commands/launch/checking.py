@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from medloop.commands.options import Services
 from medloop.commands.output import print_error, print_line
 from medloop.commands.samples import progress_bar
-from medloop.documents.names import printable
-from medloop.errors import DataError
+from medloop.errors import DataError, printable
 
 if TYPE_CHECKING:
     from medloop.documents.split_rule import SplitRule

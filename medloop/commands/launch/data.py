@@ -15,9 +15,8 @@ from medloop.commands.launch.run_time import DEFAULTS, run_seconds, time_text
 from medloop.commands.launch.who import who
 from medloop.commands.options import JsonOption, TaskChoice, services
 from medloop.commands.output import print_json, print_line, print_table
-from medloop.documents.names import printable
 from medloop.documents.split import SPLITS
-from medloop.errors import SettingError
+from medloop.errors import SettingError, printable
 
 if TYPE_CHECKING:
     from medloop.imaging.problems import Problem

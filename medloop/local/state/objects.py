@@ -20,8 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from medloop.documents.names import printable
-from medloop.errors import DataError, UserError
+from medloop.errors import DataError, UserError, printable
 from medloop.local.errors import ServiceError
 from medloop.local.state.etag_index import EtagIndex
 from medloop.local.state.home import BUCKET, Home

@@ -251,7 +251,9 @@ def test_presplit_folders(tmp_path: Path) -> None:
         "data set: class benign has no image in folder train; add some or remove the class"
     ]
     (tmp_path / "val").mkdir()
-    assert "valid: folders val and valid are both there; keep one" in lines(check_dataset(tmp_path, "classification"))
+    assert "valid: folders val and valid are both there; move the cases of one into the other" in lines(
+        check_dataset(tmp_path, "classification")
+    )
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,6 @@ def test_reference_to_a_folder_with_a_name_that_is_no_key(local: Any, tmp_path: 
     (tmp_path / "set" / os.fsdecode(b"M\xfcller.png")).write_bytes(b"x")
     prefix = reference(Home.find(local.home), tmp_path / "set").removeprefix(f"s3://{BUCKET}/")
     with pytest.raises(
-        DataError, match=r"^M\\xfcller.png: its name is not in UTF-8, and keys in S3 must be; rename it$"
+        DataError, match=r"^M\\udcfcller.png: its name is not in UTF-8, and keys in S3 must be; rename it$"
     ):
         local.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
