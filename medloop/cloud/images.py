@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import re
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
+from medloop.documents.archive import BUNDLE_LIMITS, unpack
 from medloop.errors import TargetError
 
 if TYPE_CHECKING:
@@ -88,8 +87,7 @@ def push_image(target: Target, container: str, run: Run = subprocess.run) -> Ima
     _ensure_repository(target, container)
     with tempfile.TemporaryDirectory(prefix="medloop-image-") as scratch:
         context = Path(scratch)
-        with tarfile.open(fileobj=io.BytesIO(target.bundle(container).data)) as archive:
-            archive.extractall(context, filter="data")
+        unpack(target.bundle(container).data, context, BUNDLE_LIMITS)
         base = target.base_image(container)
         for registry in {_registry(target), *(match[0] for match in [_ECR.match(base)] if match)}:
             _log_in(target, registry, run)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import tarfile
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from medloop.documents.archive import MODEL_LIMITS, ArchiveError, unpack
 from medloop.documents.file_names import MODEL_FILE, WEIGHTS_FILE
-from medloop.errors import DataError
+from medloop.errors import DataError, TargetError
 
 ARCHIVE_FILE = "model.tar.gz"
 """SageMaker's archive of a training job's model folder."""
-MAX_BYTES = 8 * 2**30
-"""Size of all files in an archive: thirty times the largest network here."""
-MAX_FILES = 10_000
 
 
 def unpack_model(folder: Path, into: Path) -> Path:
@@ -30,6 +26,7 @@ def unpack_model(folder: Path, into: Path) -> Path:
 
     Raises:
         DataError: Neither is there, or the archive is damaged, reaches out of its folder or is larger than any model.
+        TargetError: The disk is full.
     """
     if (folder / MODEL_FILE).is_file():
         return folder
@@ -37,30 +34,14 @@ def unpack_model(folder: Path, into: Path) -> Path:
     if not archive.is_file():
         raise DataError(f"{folder.name}: contains neither {MODEL_FILE} nor {ARCHIVE_FILE}; give a training job's model")
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(into, filter=_limited())  # noqa: S202 (every member passes the filter `data`)
-    except tarfile.FilterError as error:
-        raise DataError(f"{ARCHIVE_FILE}: unsafe member: {error}; give a training job's own archive") from None
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{ARCHIVE_FILE}: can't be unpacked ({error}); give a training job's own archive") from None
+        unpack(archive, into, MODEL_LIMITS)
+    except ArchiveError as error:
+        raise DataError(f"{ARCHIVE_FILE}: can't be unpacked: {error}; give a training job's own archive") from None
+    except OSError as error:
+        raise TargetError(f"{ARCHIVE_FILE}: can't be unpacked ({error.strerror}); free the disk") from None
     if not (into / MODEL_FILE).is_file():
         raise DataError(f"{ARCHIVE_FILE}: contains no {MODEL_FILE}; give a training job's own archive")
     return into
-
-
-def _limited() -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo | None]:
-    """The filter `data` of tarfile, with limits: an archive of a few bytes can fill a disk."""
-    total = num = 0
-
-    def check(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
-        nonlocal total, num
-        total, num = total + member.size, num + 1
-        if total > MAX_BYTES or num > MAX_FILES:
-            limit = f"{MAX_BYTES >> 30} GiB and {MAX_FILES} files"
-            raise DataError(f"{ARCHIVE_FILE}: contains more than {limit}; give a training job's own archive")
-        return tarfile.data_filter(member, path)
-
-    return check
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -54,8 +54,12 @@ VAGUE = frozenset(
 """Names that don't say what they hold (docs/glossary.md, rule 2)."""
 PREPOSITIONS = frozenset({"of", "by", "in"})
 """Refused as names of functions."""
-CONTRACTS = {"medloop/commands/execution_status.py": {"answers"}, "medloop/definition/cost.py": {"what"}}
-"""Fields of JSON output, by file."""
+CONTRACTS = {
+    "medloop/commands/execution_status.py": {"answers"},
+    "medloop/definition/cost.py": {"what"},
+    "medloop/documents/archive.py": {"tell"},
+}
+"""Fields of JSON output and methods of Python's protocols, by file."""
 BEGINNING = re.compile(r"(Of|What|Whether|How|Where|Who|Whose|As|When|Why|Which)\b")
 
 

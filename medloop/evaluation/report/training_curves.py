@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-import tarfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medloop.documents.archive import MODEL_LIMITS, ArchiveError, open_archive
 from medloop.documents.csv_text import read_csv
 from medloop.documents.file_names import HISTORY_FILE
 from medloop.documents.model import Best
@@ -30,7 +29,7 @@ def read_history(folder: Path) -> History:
     try:
         header, *cells = list(read_csv(_text(folder).decode("utf-8"))) or [[]]
         rows = [_row(dict(zip(header, row, strict=False))) for row in cells]
-    except (OSError, tarfile.TarError, EOFError, zlib.error, UnicodeDecodeError, csv.Error):
+    except (OSError, ArchiveError, UnicodeDecodeError, csv.Error):
         return []
     return [row for row in rows if "epoch" in row]
 
@@ -51,11 +50,10 @@ def _text(folder: Path) -> bytes:
     if path.is_file():
         with path.open("rb") as file:
             return file.read(MAX_BYTES)
-    with tarfile.open(folder / ARCHIVE) as archive:
-        for member in archive:  # the history is packed first: the weights are not read
+    with open_archive(folder / ARCHIVE, MODEL_LIMITS) as archive:
+        for member in archive.members():  # the history is packed first: the weights are not read
             if member.isfile() and member.name.removeprefix("./") == HISTORY_FILE:
-                packed = archive.extractfile(member)
-                return packed.read(MAX_BYTES) if packed else b""
+                return archive.read(member, MAX_BYTES)
     return b""
 
 

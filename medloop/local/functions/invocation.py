@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import medloop
+from medloop.documents.archive import BUNDLE_LIMITS, ArchiveError, unpack
 from medloop.local.errors import ServiceError
 from medloop.local.processes import inherited_environment, start
 from medloop.local.state.backend import Backend
@@ -38,8 +37,7 @@ def invoke_function(backend: Backend, function: Document, event: Any) -> Functio
     name, request_id = function["FunctionName"], new_id()
     folder = backend.home.folder("functions", request_id)
     try:
-        with tarfile.open(fileobj=io.BytesIO(backend.objects.read(function["_code"])), mode="r:gz") as archive:
-            archive.extractall(folder / "code", filter="data")
+        unpack(backend.objects.read(function["_code"]), folder / "code", BUNDLE_LIMITS)
         (folder / "event.json").write_text(json.dumps(event), encoding="utf-8")
         log = LogStream.in_group(backend.home, LOG_GROUP, name, time.strftime("%Y-%m-%d"), request_id)
         error = _run_process(backend, function, folder, log)
@@ -47,7 +45,7 @@ def invoke_function(backend: Backend, function: Document, event: Any) -> Functio
             return FunctionResponse(error=error)
         document = json.loads((folder / "response.json").read_text(encoding="utf-8"))
         return FunctionResponse(document.get("value"), document.get("error"))
-    except (ServiceError, tarfile.TarError, EOFError) as error:
+    except (ServiceError, ArchiveError) as error:
         return FunctionResponse(error={"errorType": "Runtime.NoCode", "errorMessage": f"{function['_code']}: {error}"})
     finally:
         shutil.rmtree(folder, ignore_errors=True)

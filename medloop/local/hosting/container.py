@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from medloop.documents.archive import ArchiveError, Limits, unpack
 from medloop.local import processes
 from medloop.local.errors import ServiceError, StagingError, StartError
 from medloop.local.jobs.folders import Folder
@@ -209,22 +209,15 @@ def unpack_model(backend: Backend, url: str, target: Path) -> None:
     Raises:
         StagingError: It is not there, is damaged or dangerous, or is too large.
     """
-    size = count = 0
     try:
-        with tarfile.open(backend.objects.head(*split_uri(url)).path, mode="r:gz") as archive:
-            for member in archive:
-                size, count = size + member.size, count + 1
-                if size > MAX_MODEL_BYTES or count > MAX_MODEL_FILES:
-                    limit = f"{MAX_MODEL_BYTES >> 30} GiB in {MAX_MODEL_FILES} files"
-                    raise StagingError(f"the model {url} is larger than {limit} when unpacked")
-                archive.extract(member, target, filter="data")
+        unpack(backend.objects.head(*split_uri(url)).path, target, Limits(MAX_MODEL_BYTES, MAX_MODEL_FILES))
     except ServiceError as error:
         raise StagingError(f"Could not find model data at {url}") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise StagingError("no space left on the disk while the model was unpacked; free some") from error
         raise StagingError(f"the model {url} can't be unpacked: {error}") from error
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except ArchiveError as error:
         raise StagingError(f"the model {url} can't be unpacked: {error}") from error
 
 

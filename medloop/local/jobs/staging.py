@@ -7,13 +7,11 @@ or to the user's.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import shutil
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import medloop
 from medloop.container.paths import CACHE_VARIABLE, PREFIX, SCRIPT_CODE
 from medloop.definition.job_rules import is_script_mode
+from medloop.documents.archive import BUNDLE_LIMITS, ArchiveError, unpack
 from medloop.local.errors import ServiceError, StagingError
 from medloop.local.jobs import job_site, script_mode, tracking
 from medloop.local.jobs.folders import Folder, Launch
@@ -80,11 +79,10 @@ def unpack_image(backend: Backend, image: str, code: Path) -> str:
         raise StagingError(f"the image '{image}' is not medloop-<container>:<digest>, all that the local backend runs")
     try:
         data = backend.objects.read(f"s3://{BUCKET}/bundles/{match[2]}.tar.gz")
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-            archive.extractall(code, filter="data")
+        unpack(data, code, BUNDLE_LIMITS)
     except ServiceError as error:
         raise StagingError(f"the image '{image}' has no bundle; upsert the pipeline again") from error
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (ArchiveError, OSError) as error:
         raise StagingError(f"the bundle of the image '{image}' can't be unpacked: {error}") from error
     return match[1]
 
