@@ -10,12 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
+import nibabel as nib
 import numpy as np
+from nibabel import orientations
 from numpy.typing import NDArray
 
 from medloop.imaging.files import Volume
 
 Affine = NDArray[np.float64]
+UNCHANGED = np.array([[0, 1], [1, 1], [2, 1]])
+"""The orientation that reorders nothing."""
 SAME_GRID = 0.05
 """Voxels: what rounding in an exporter does. Below it grids are the same."""
 SAME_VOXELS = 0.5
@@ -29,22 +33,25 @@ class GridDifference:
     Attributes:
         message: The difference and its fix, without the file's name.
         corresponds: True if the label's array fits the image's all the same.
+        axes: The orientation, as nibabel has them, that brings the label's array to the image's axes; None if it is
+            in their order.
     """
 
     message: str
     corresponds: bool
+    axes: NDArray[np.float64] | None = None
 
 
 def compare_grids(image: Volume, label: Volume) -> GridDifference | None:
     """Compare a label's grid with its image's; None if they are the same.
 
-    The array of a label that is displaced by less than half a voxel corresponds to the image's; so does that of a
-    label on the image's other transform: a program that reads the qform drew it.
+    The array of a label that is displaced by less than half a voxel corresponds to the image's, in the order of its
+    axes or in another; so does that of a label on the image's other transform: a program that reads the qform drew it.
     """
     shapes = image.voxels.shape, label.voxels.shape
     if shapes[0] != shapes[1]:
         text = f"has shape {shapes[1]} where its image has {shapes[0]}; export the label on its image's grid"
-        return GridDifference(text, False)
+        return _in_another_order(image, label) or GridDifference(text, False)
     apart = displacement(image.affine, label.affine, shapes[0])
     if apart <= SAME_GRID:
         return None
@@ -52,7 +59,12 @@ def compare_grids(image: Volume, label: Volume) -> GridDifference | None:
     if apart < SAME_VOXELS:
         text = f"is up to {apart:.2g} voxels from its image's grid ({fields}); the image's is used, as each voxel's "
         return GridDifference(f"{text}nearest is the corresponding one; correct the label's header", True)
-    return _on_the_other_transform(image, label) or GridDifference(_other_grid(image, label, apart, fields), False)
+    # The qform first: where it mirrors the sform's grid, a label on it was drawn on this array, and isn't mirrored.
+    return (
+        _on_the_other_transform(image, label)
+        or _in_another_order(image, label)
+        or GridDifference(_other_grid(image, label, apart, fields), False)
+    )
 
 
 def displacement(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
@@ -84,6 +96,20 @@ def _assemble(origin: Affine, spacing: Affine, direction: Affine) -> Affine:
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = direction * spacing, origin
     return affine
+
+
+def _in_another_order(image: Volume, label: Volume) -> GridDifference | None:
+    """The same grid with axes permuted or reversed, as a program writes it that turns volumes to R, A, S."""
+    axes = orientations.ornt_transform(nib.io_orientation(label.affine), nib.io_orientation(image.affine))
+    shape = label.voxels.shape
+    turned = tuple(shape[int(axis)] for axis in np.argsort(axes[:, 0]))
+    if np.array_equal(axes, UNCHANGED) or turned != image.voxels.shape:
+        return None
+    affine = label.affine @ orientations.inv_ornt_aff(axes, shape)
+    if displacement(image.affine, affine, image.voxels.shape) >= SAME_VOXELS:
+        return None
+    codes = ["".join(map(str, orientations.aff2axcodes(volume.affine))) for volume in (label, image)]
+    return GridDifference(f"has axes {codes[0]} where its image has {codes[1]}; its voxels are reordered", True, axes)
 
 
 def _on_the_other_transform(image: Volume, label: Volume) -> GridDifference | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nibabel.orientations import apply_orientation
 from numpy.typing import NDArray
 
 from medloop.documents.image_statistics import ImageStatistics
@@ -249,6 +250,8 @@ def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:
         if not difference.corresponds:
             raise FileError(label_path, difference.message)
         warnings.append((label_path, difference.message))
+        if difference.axes is not None:
+            label = replace(label, voxels=apply_orientation(label.voxels, difference.axes))
     require_contrast(image_path, image.voxels)
     if text := describe_empty_slices(image):
         warnings.append((image_path, text))

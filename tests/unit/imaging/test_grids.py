@@ -107,6 +107,22 @@ def test_other_grids_are_refused_by_field(label: np.ndarray, fields: str) -> Non
     assert "if it fits the image voxel by voxel" in compared.message
 
 
+@pytest.mark.parametrize("codes", ["LAS", "LPS", "SRA", "PIL"])
+def test_axes_in_another_order_are_reordered(tmp_path: Path, codes: str) -> None:
+    """A program turned the label's array and wrote the right affine: each voxel comes back to its place."""
+    voxels, labels = _arrays()
+    oblique = GRID @ turned(20, (0, 1)) @ turned(10, (1, 2))
+    axes = nib.orientations.axcodes2ornt(codes)
+    label = nib.Nifti1Image(labels, oblique).as_reoriented(axes)
+    subject = read_subject(_write(tmp_path, nib.Nifti1Image(voxels, oblique), label), None)
+    np.testing.assert_array_equal(subject.label.voxels, labels)
+    np.testing.assert_allclose(subject.label.affine, oblique, rtol=1e-5)
+    ((path, message),) = subject.warnings
+    assert path.name == "label.nii.gz"
+    assert message.startswith("has axes ")
+    assert message.endswith(" where its image has RAS; its voxels are reordered")
+
+
 def test_another_shape_is_refused() -> None:
     """No array corresponds to one of another shape, not even on the same affine."""
     compared = difference(volume(GRID), volume(GRID, (24, 20, 15)))
@@ -123,6 +139,15 @@ def test_a_label_on_the_images_qform_corresponds() -> None:
     )
     assert "(origin)" in compared.message
     assert "don't resample" in compared.message
+
+
+def test_a_label_on_a_mirrored_qform_is_not_mirrored() -> None:
+    """The image's own transforms are mirror images: its label was drawn on the same array."""
+    mirrored = GRID @ nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt("LAS"), SHAPE)
+    found = difference(volume(GRID, second=mirrored), volume(mirrored))
+    assert found.corresponds
+    assert found.axes is None
+    assert difference(volume(GRID), volume(mirrored)).axes is not None
 
 
 def test_a_label_whose_qform_is_the_images_grid_corresponds() -> None:
