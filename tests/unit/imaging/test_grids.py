@@ -144,9 +144,9 @@ def test_a_label_on_the_images_qform_corresponds() -> None:
 def test_a_label_on_a_mirrored_qform_is_not_mirrored() -> None:
     """The image's own transforms are mirror images: its label was drawn on the same array."""
     mirrored = GRID @ nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt("LAS"), SHAPE)
-    found = difference(volume(GRID, second=mirrored), volume(mirrored))
-    assert found.corresponds
-    assert found.axes is None
+    grids = difference(volume(GRID, second=mirrored), volume(mirrored))
+    assert grids.corresponds
+    assert grids.axes is None
     assert difference(volume(GRID), volume(mirrored)).axes is not None
 
 
