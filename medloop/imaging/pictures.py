@@ -109,7 +109,9 @@ def _read(path: Source, file: BinaryIO, max_pixels: int, form: str) -> NDArray[A
         return _decode(path, file, max_pixels, form)
     except (FileError, Image.DecompressionBombError):
         raise
-    except Exception:
+    except Exception as error:
+        if "-bit layers" in str(error):
+            raise FileError(path, "is a JPEG with more than 8 bits; convert it to a PNG with 16 bits") from None
         if form != "PNG":
             raise
     # What Pillow refuses may be a text or a profile that is long or damaged, and no pixel depends on.

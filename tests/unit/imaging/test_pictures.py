@@ -120,6 +120,16 @@ class TestSixteenBits:
         assert pixel_digest(np.dstack([grey] * 3)) == pixel_digest(grey)
 
 
+@pytest.mark.parametrize("options", [{"bitspersample": 12}, {"bitspersample": 16, "lossless": True}])
+def test_a_jpeg_with_more_bits_is_not_called_damaged(options: dict[str, object]) -> None:
+    """Pillow can't read it: the message says which format keeps its bits."""
+    import imagecodecs
+
+    content = imagecodecs.jpeg8_encode(np.ascontiguousarray(DEEP[..., 0]), level=95, **options)
+    with pytest.raises(FileError, match=r"scan.png: is a JPEG with more than 8 bits; convert it to a PNG with 16 bits"):
+        read(content)
+
+
 def mpo() -> bytes:
     """A phone's photograph: a small picture behind the large one."""
     return saved(Image.fromarray(COLOUR), "MPO", save_all=True, append_images=[SMALL], quality=95)

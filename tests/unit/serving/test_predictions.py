@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.model import ImagePreprocessing, Intensity
 from medloop.imaging.classify_dataset import LabelledImages
+from medloop.imaging.files import FileError, InMemory
+from medloop.imaging.formats import read_image
 from medloop.imaging.images import load_images
 from medloop.imaging.segment_dataset import Subjects, load_training
 from medloop.serving.volume_service import MAX_ATTRIBUTES
@@ -173,6 +176,27 @@ class TestImages:
             for content in (deep_png(pixels.astype(np.uint16) * 16), png(pixels))
         )
         assert deep["probabilities"] == plain["probabilities"]
+
+    @pytest.mark.parametrize(
+        ("make", "reason"),
+        [
+            (lambda: deep_png(np.zeros((40, 40, 3), np.uint16) + 7)[:80], "is truncated or damaged"),
+            (lambda: deep_png(np.zeros((40, 40, 4), np.uint16))[:-20], "is truncated or damaged"),
+            (lambda: png(save_all=True, append_images=[Image.new("L", (30, 20))]), "is an animation"),
+            (
+                lambda: png(form="MPO", save_all=True, append_images=[Image.new("L", (8, 8))])[:200],
+                "is truncated or damaged",
+            ),
+        ],
+    )
+    def test_refused_files_are_400_with_the_checks_reason(self, make: Callable[[], bytes], reason: str) -> None:
+        """The endpoint reads as `data check` does, and gives the same line."""
+        content = make()
+        with pytest.raises(FileError, match=reason) as refused:
+            read_image(InMemory("body", content))
+        response = client(image_service()).post("/invocations", content=content)
+        assert response.status_code == 400
+        assert str(refused.value) in response.text
 
     def test_arrays_in_unit_range(self) -> None:
         """Floating-point pixels are in 0..1 already: within float16 of the same image in whole numbers."""
