@@ -16,6 +16,7 @@ from nibabel import orientations
 from numpy.typing import NDArray
 
 from medloop.imaging.files import Volume
+from medloop.imaging.nifti_header import MILLIMETRES
 
 Affine = NDArray[np.float64]
 UNCHANGED = np.array([[0, 1], [1, 1], [2, 1]])
@@ -129,9 +130,16 @@ def _on_the_other_transform(image: Volume, label: Volume) -> GridDifference | No
     return None
 
 
+def _has_equal_numbers(image: Volume, label: Volume) -> bool:
+    """True if the grids were the same in one unit."""
+    affine = label.affine.copy()
+    affine[:3] *= MILLIMETRES[image.unit] / MILLIMETRES[label.unit]
+    return displacement(image.affine, affine, image.voxels.shape) < SAME_VOXELS
+
+
 def _other_grid(image: Volume, label: Volume, apart: float, fields: str) -> str:
     text = f"is on another grid than its image: corresponding voxels are up to {apart:.3g} voxels apart ({fields}"
-    if image.unit != label.unit:
+    if image.unit != label.unit and _has_equal_numbers(image, label):
         return f"{text}; their units are {image.unit} and {label.unit}); correct the unit in a header (xyzt_units)"
     return (
         f"{text}); if it fits the image voxel by voxel, give it the image's header, else export it on the image's grid"

@@ -16,9 +16,11 @@ SHAPE = (24, 20, 16)
 GRID = np.array([[0.35, 0, 0, -90.7466812], [0, 0.35, 0, 103.5292664], [0, 0, 2.5, -57.1777191], [0, 0, 0, 1]])
 
 
-def volume(affine: np.ndarray, shape: tuple[int, ...] = SHAPE, second: np.ndarray | None = None) -> Volume:
+def volume(
+    affine: np.ndarray, shape: tuple[int, ...] = SHAPE, second: np.ndarray | None = None, unit: str = "mm"
+) -> Volume:
     """A volume without voxels."""
-    return Volume(np.broadcast_to(np.uint8(0), shape), affine, "mm", second)
+    return Volume(np.broadcast_to(np.uint8(0), shape), affine, unit, second)
 
 
 def turned(degrees: float, axes: tuple[int, int] = (0, 2)) -> np.ndarray:
@@ -121,6 +123,14 @@ def test_axes_in_another_order_are_reordered(tmp_path: Path, codes: str) -> None
     assert path.name == "label.nii.gz"
     assert message.startswith("has axes ")
     assert message.endswith(" where its image has RAS; its voxels are reordered")
+
+
+def test_a_unit_is_named_where_it_is_the_difference() -> None:
+    """Equal numbers in two units: the unit is to be corrected; else it isn't, whichever the units are."""
+    image, micrometres = volume(GRID), np.vstack([GRID[:3] * 1e-3, GRID[3:]])
+    assert "(xyzt_units)" in difference(image, volume(micrometres, unit="micron")).message
+    assert "(xyzt_units)" not in difference(image, volume(moved(9, 0, 0), unit="micron")).message
+    assert compare_grids(image, volume(GRID, unit="micron")) is None
 
 
 def test_another_shape_is_refused() -> None:
