@@ -41,12 +41,15 @@ def leaking_patients(cases: Iterable[tuple[str, str]], seen: Collection[str] = (
     return {patient for patient, used in splits.items() if len(used) > 1 or (TEST in used and patient in seen)}
 
 
-def find_leakage(cases: Collection[tuple[str, str]], *, identified: bool, seen: Collection[str] = ()) -> Leakage:
+def find_leakage(
+    cases: Collection[tuple[str, str]], *, identified: bool, doubtful: bool = False, seen: Collection[str] = ()
+) -> Leakage:
     """Find leakage.
 
     Args:
         cases: Patient and split of each case; without identifiers, equal images have one patient.
         identified: True if patients.csv names the patients.
+        doubtful: True if there are warnings about the identifiers: two may be one patient's, or one several patients'.
         seen: Patients that the model was trained or validated on.
     """
     leaking = leaking_patients(cases, seen)
@@ -55,7 +58,8 @@ def find_leakage(cases: Collection[tuple[str, str]], *, identified: bool, seen: 
         note = _note(len(leaking), num_cases, identified, astride=leaking == leaking_patients(cases))
         return Leakage(status="found", num_patients=len(leaking), num_cases=num_cases, note=note)
     if identified:
-        return Leakage(status="none", num_patients=0, note="none: every patient is in one split")
+        doubt = ", if the doubtful identifiers in patients.csv are right (see its warnings)" if doubtful else ""
+        return Leakage(status="none", num_patients=0, note=f"none: every patient is in one split{doubt}")
     note = "unknown: no patient identifiers, so a patient may be in more than one split"
     return Leakage(status="unknown", num_patients=None, note=note)
 

@@ -105,6 +105,8 @@ def known_keys(setting: str, values: Mapping[str, Value], known: Sequence[str]) 
 
 def is_missing(name: str) -> bool:
     """True if a normalised name is a program's word for a missing value, or consists of punctuation."""
+    if name[:1].isalnum():
+        return name in _MISSING
     if name in _MISSING or _SPREADSHEET_ERROR.fullmatch(name):
         return True
     return all(unicodedata.category(sign)[0] == "P" or sign in "+<=>^`|~$" for sign in name)

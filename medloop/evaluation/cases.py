@@ -80,4 +80,5 @@ def leave_out_seen(cases: Sequence[HeldOut], split: SplitRecord, model: ModelRec
     unseen = [case for case in cases if case.patient not in leaking]
     if not unseen:
         raise DataError("test: the model was trained on every patient; give patients that it was not trained on")
-    return unseen, find_leakage(patients_and_splits, identified=split.identifiers != "none", seen=seen)
+    identified, doubtful = split.identifiers != "none", bool(split.warnings)
+    return unseen, find_leakage(patients_and_splits, identified=identified, doubtful=doubtful, seen=seen)

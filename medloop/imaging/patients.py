@@ -9,7 +9,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from medloop.documents.names import alike, is_missing, is_placeholder, is_shortened, normalise
 from medloop.imaging.problems import Problem
@@ -69,7 +69,7 @@ class PatientTable:
 
     def find(self, path: str) -> PatientRow | None:
         """The row of a case: its own, or that of the nearest folder above it."""
-        parts = PurePosixPath(composed(path)).parts
+        parts = composed(path).split("/")
         candidates = ("/".join(parts[:length]) for length in range(len(parts), 0, -1))
         return next((self.rows[name] for name in candidates if name in self.rows), None)
 
@@ -128,7 +128,9 @@ class PatientTable:
 
 def composed(path: str) -> str:
     """A relative path for comparing: forward slashes, no `./`, composed letters (file systems differ in those)."""
-    return unicodedata.normalize("NFC", PurePosixPath(path.strip().replace("\\", "/")).as_posix())
+    text = path.strip().replace("\\", "/")
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    return unicodedata.normalize("NFC", ("/" if text.startswith("/") else "") + "/".join(parts))
 
 
 def _loose(path: str) -> str:
@@ -226,13 +228,14 @@ def _read_header(line: list[str]) -> list[str]:
 
 def _add_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> None:
     try:
-        row = _read_row(table, number, header, line)
-        table.rows[composed(row.path)] = row
+        path, row = _read_row(table, number, header, line)
+        table.rows[path] = row
     except _TableError as error:
         table.note(number, str(error))
 
 
-def _read_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> PatientRow:
+def _read_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> tuple[str, PatientRow]:
+    """The row, and its path for comparing."""
     num_cells = len(line)
     while num_cells > len(header) and not line[num_cells - 1].strip():
         num_cells -= 1
@@ -241,19 +244,20 @@ def _read_row(table: PatientTable, number: int, header: list[str], line: list[st
         raise _TableError(message)
     values = {name: cell.strip() for name, cell in zip(header, line, strict=False)}
     path, written = values.pop("path"), values.pop("patient")
-    _check_path(table, path)
+    key = _comparable(table, path)
     patient = normalise(written)
     if not patient:
         raise _TableError("column patient is empty; give every file its patient")
     if is_missing(patient):
         raise _TableError(f"column patient is {patient!r}, which means that it is missing; give every file its patient")
     attributes = {name: value for name, cell in values.items() if (value := normalise(cell))}
-    return PatientRow(number, path, patient, written, attributes)
+    return key, PatientRow(number, path, patient, written, attributes)
 
 
-def _check_path(table: PatientTable, path: str) -> None:
-    relative = PurePosixPath(path.replace("\\", "/"))
-    if not path or relative.is_absolute() or ".." in relative.parts or "\0" in path:
+def _comparable(table: PatientTable, path: str) -> str:
+    key = composed(path)
+    if not path or key.startswith("/") or ".." in key.split("/") or "\0" in path:
         raise _TableError("column path leaves the data set or is empty; give a path relative to its root")
-    if first := table.rows.get(composed(path)):
+    if first := table.rows.get(key):
         raise _TableError(f"column path repeats row {first.number}; remove one")
+    return key

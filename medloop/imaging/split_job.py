@@ -38,7 +38,6 @@ from medloop.imaging.formats import IMAGE_SUFFIXES, copy_volume, find_suffix, re
 from medloop.imaging.identity import case_stem, path_pseudonym, path_renamer, patient_pseudonym
 from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
 from medloop.imaging.manifest import write_manifests
-from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import write_png
 from medloop.imaging.problems import Problem
 from medloop.imaging.split_plan import plan_split
@@ -246,8 +245,12 @@ def _record(
         identifiers="patients.csv" if report.identified else "none",
         patients=patients,
         counts={split: _count(split, assigned_cases, report.classes) for split in SPLITS},
-        leakage=find_leakage([(item.pseudonym, item.split) for item in assigned_cases], identified=report.identified),
-        warnings=[warning.message for warning in report.warnings if warning.path == PATIENTS_FILE],
+        leakage=find_leakage(
+            [(item.pseudonym, item.split) for item in assigned_cases],
+            identified=report.identified,
+            doubtful=bool(report.doubts_of_identifiers),
+        ),
+        warnings=report.doubts_of_identifiers,
         quarantined=left_out,
         test_digest=digest_of_images(item.case for item in assigned_cases if item.split == "test"),
         images=image_statistics(item.case for item in assigned_cases if item.split == "train"),

@@ -26,6 +26,7 @@ from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume, re
 from medloop.imaging.grids import compare_grids
 from medloop.imaging.image_facts import ImageFacts, find_differences, measure_image, summarise
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases
+from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
 
@@ -123,7 +124,14 @@ class DatasetReport:
     @property
     def leakage(self) -> Leakage:
         """Leakage of a ready-made split; a split that is still to be made assigns whole patients."""
-        return find_leakage(_splits_of_patients(self), identified=self.identified)
+        return find_leakage(
+            _splits_of_patients(self), identified=self.identified, doubtful=bool(self.doubts_of_identifiers)
+        )
+
+    @property
+    def doubts_of_identifiers(self) -> list[str]:
+        """The warnings about patients.csv, without names."""
+        return [warning.message for warning in self.warnings if warning.path == PATIENTS_FILE]
 
 
 def check_dataset(

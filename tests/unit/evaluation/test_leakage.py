@@ -65,6 +65,13 @@ def named(data: Path) -> None:
     write_patients(data, rows)
 
 
+def doubtful(data: Path) -> None:
+    """With patients.csv, in which a spreadsheet wrote half of the identifiers."""
+    write_classes(data, 20)
+    rows = [f"{name}/scan {i}.png,{i // 2 + 1:0{1 + 2 * (i % 2)}d}" for name in CLASSES for i in range(20)]
+    write_patients(data, rows)
+
+
 FOUND_IMAGE = (
     "FOUND: 1 image is in more than one split; 1 test case is excluded from every score; "
     "without patient identifiers, more may leak"
@@ -72,6 +79,7 @@ FOUND_IMAGE = (
 FOUND_PATIENT = "FOUND: 1 patient is in more than one split; 2 test cases are excluded from every score"
 UNKNOWN = "unknown: no patient identifiers, so a patient may be in more than one split"
 NONE = "none: every patient is in one split"
+DOUBTFUL = f"{NONE}, if the doubtful identifiers in patients.csv are right (see its warnings)"
 
 
 class Chain(NamedTuple):
@@ -105,7 +113,7 @@ def run_chain(root: Path, layout: str) -> Chain:
 @pytest.mark.parametrize("layout", ["copy", "manifest"])
 @pytest.mark.parametrize(
     ("make", "expected"),
-    [(duplicate, FOUND_IMAGE), (patient_twice, FOUND_PATIENT), (unnamed, UNKNOWN), (named, NONE)],
+    [(duplicate, FOUND_IMAGE), (patient_twice, FOUND_PATIENT), (unnamed, UNKNOWN), (named, NONE), (doubtful, DOUBTFUL)],
 )
 def test_everyone_reports_the_same(tmp_path: Path, make: Callable[[Path], None], expected: str, layout: str) -> None:
     """One sentence in the check, split.json, the exit messages, evaluation.json, the registry's text and the page."""
@@ -121,6 +129,13 @@ def test_everyone_reports_the_same(tmp_path: Path, make: Callable[[Path], None],
     assert decode(json.loads((chain.output / "registration.json").read_text())["leakage"]) == expected
     page = html.unescape((chain.output / "report.html").read_text())
     assert f"{expected[0].upper()}{expected[1:]}." in page
+
+
+def test_doubts_of_identifiers_reach_the_approver(tmp_path: Path) -> None:
+    """The notes of the evaluation, which the page and the last lines of a run show, name the rows."""
+    doubtful(tmp_path / "data")
+    notes = json.loads((run_chain(tmp_path, "copy").output / "evaluation.json").read_text())["notes"]
+    assert any(note.startswith("patients.csv: rows 2 and 3, rows 4 and 5") for note in notes)
 
 
 def test_excluded_cases_are_those_that_the_sentence_counts(tmp_path: Path) -> None:
