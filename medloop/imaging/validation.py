@@ -17,7 +17,7 @@ from nibabel.orientations import apply_orientation
 from numpy.typing import NDArray
 
 from medloop.documents.image_statistics import ImageStatistics
-from medloop.documents.leakage import Leakage, find_leakage, leaking_patients
+from medloop.documents.leakage import Leakage, find_leakage
 from medloop.documents.split import SPLITS, Split, Task
 from medloop.imaging.class_names import alike_classes, alike_to
 from medloop.imaging.empty_slices import describe_empty_slices
@@ -26,14 +26,13 @@ from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume, re
 from medloop.imaging.grids import compare_grids
 from medloop.imaging.image_facts import ImageFacts, find_differences, measure_image, summarise
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases
+from medloop.imaging.leakage_warning import describe_leakage
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
 
 Progress = Callable[[int, int], None]
 MAX_LABEL = 255
-MAX_LISTED = 6
-"""Cases that one message names."""
 LABEL_TOLERANCE = 1e-3
 """Largest distance of a label value from a whole number: rounding of floats, not the mean of two labels."""
 
@@ -181,24 +180,15 @@ def _make_report(
         report.problems += [Problem("", message) for message in _dataset_problems(report, labels)]
     report.warnings += [*layout.warnings, *(warning for case in usable for warning in case.warnings)]
     report.warnings += _image_differences(usable)
-    report.warnings += [*alike_classes(classes), *_leakage_warning(report)]
+    report.warnings += [
+        *alike_classes(classes),
+        *describe_leakage(report.leakage, [*report.patients], _splits_of_patients(report)),
+    ]
     return report
 
 
 def _splits_of_patients(report: DatasetReport) -> list[tuple[str, str]]:
     return [(report.patients[case.path], case.raw.split or "train") for case in report.cases]
-
-
-def _leakage_warning(report: DatasetReport) -> list[Problem]:
-    """The warning of leakage; for the data's owner, it names the cases of the first patients."""
-    leakage = report.leakage
-    if leakage.status != "found":
-        return []
-    leaking = leaking_patients(_splits_of_patients(report))
-    paths = [case.path for case in report.cases if report.patients[case.path] in leaking]
-    more = f" and {len(paths) - MAX_LISTED} more" if len(paths) > MAX_LISTED else ""
-    named = f"leakage {leakage.note}: {', '.join(paths[:MAX_LISTED])}{more}; keep each in one split"
-    return [Problem("", f"leakage {leakage.note}", for_owner=named)]
 
 
 def image_statistics(cases: Iterable[CheckedCase]) -> ImageStatistics | None:
