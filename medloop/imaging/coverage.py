@@ -24,8 +24,8 @@ Unmet = tuple[int, int, int]
 """In order of weight: what training lacks; what the score lacks; missing classes of splits that could have them."""
 MIN_KINDS: dict[Task, int] = {"classification": 2, "segmentation": 1}
 """Classes (structures) without which a split has no score: AUROC needs two classes, Dice some foreground."""
-_MAX_GROUPS = 24
-"""Groups of patients that an exchange chooses from, in each direction."""
+_NUM_GROUPS = (8, 64)
+"""Groups of patients that an exchange chooses from, in each direction; more if it finds none among a few."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,15 @@ class _Board:
     def best_exchange(self) -> _Exchange | None:
         """Find the most helpful exchange, one that keeps the sizes of the splits before others; None if none helps."""
         now = self.needs.unmet(self.counts)
-        exchanges = list(self._exchanges()) if any(now) else []
-        after = [self.needs.unmet(self._counts_after(exchange)) for exchange in exchanges]
-        helpful = [number for number in range(len(exchanges)) if after[number] < now]
-        best = min(helpful, key=lambda n: (exchanges[n].taker is None, after[n], n), default=None)
-        return None if best is None else exchanges[best]
+        for num_groups in _NUM_GROUPS if any(now) else ():
+            exchanges = list(self._exchanges(num_groups))
+            after = [self.needs.unmet(self._counts_after(exchange)) for exchange in exchanges]
+            helpful = [number for number in range(len(exchanges)) if after[number] < now]
+            if helpful:
+                return exchanges[min(helpful, key=lambda n: (exchanges[n].taker is None, after[n], n))]
+        return None
 
-    def _exchanges(self) -> Iterator[_Exchange]:
+    def _exchanges(self, num_groups: int) -> Iterator[_Exchange]:
         """Exchanges that bring a patient into a split that lacks one of its classes; large groups give first."""
         groups = [group for group, patients in self.movable.items() if patients]
         groups.sort(key=lambda g: (-len(self.movable[g]), self.needs.splits.index(g.split), sorted(g.kinds)))
@@ -143,8 +145,8 @@ class _Board:
             absent = {kind for kind, row in self.rows.items() if not self.counts[row, column]}
             givers = (group for group in groups if group.split != target and group.kinds & absent)
             takers = sorted((group for group in groups if group.split == target), key=lambda group: len(group.kinds))
-            for giver in islice(givers, _MAX_GROUPS):
-                yield from (_Exchange(giver, taker, target) for taker in takers[:_MAX_GROUPS])
+            for giver in islice(givers, num_groups):
+                yield from (_Exchange(giver, taker, target) for taker in takers[:num_groups])
                 if self.sizes[giver.split] > 1:
                     yield _Exchange(giver, None, target)
 

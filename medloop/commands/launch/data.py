@@ -15,7 +15,7 @@ from medloop.commands.launch.run_time import DEFAULTS, run_seconds, time_text
 from medloop.commands.launch.who import who
 from medloop.commands.options import JsonOption, TaskChoice, services
 from medloop.commands.output import print_json, print_line, print_table
-from medloop.documents.split import SPLITS
+from medloop.documents.split import SPLITS, Split
 from medloop.errors import SettingError, printable
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
             for name, num_cases, num_patients in _class_rows(report)
         ],
         "images": report.images.model_dump() if report.images else None,
-        "planned_split": {split: sum(each == split for each in report.split_of.values()) for split in SPLITS},
+        "planned_split": _planned_split(report),
         "estimated_seconds": run_seconds(report, DEFAULTS[report.task]()),
         "problems": _lines(folder, report.problems),
         "warnings": _lines(folder, report.warnings),
@@ -97,6 +97,11 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
 
 def _lines(folder: Path, problems: Iterable[Problem]) -> list[dict[str, str]]:
     return [{"path": problem.path, "line": problem_line(folder, problem)} for problem in problems]
+
+
+def _planned_split(report: DatasetReport) -> dict[Split, int]:
+    """Number of cases in each split."""
+    return {split: sum(planned == split for planned in report.split_of.values()) for split in SPLITS}
 
 
 def _class_rows(report: DatasetReport) -> list[tuple[str, int, int]]:
@@ -120,6 +125,9 @@ def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
             out, ("class", "cases", heading), [(printable(name), *counts) for name, *counts in _class_rows(report)]
         )
     print_line(out, f"leakage: {report.leakage.note}")
+    if report.split_of:
+        sizes = ", ".join(f"{split} {num}" for split, num in _planned_split(report).items())
+        print_line(out, f"cases in the {'existing' if report.presplit else 'planned'} split: {sizes}")
     if text := time_text(report, DEFAULTS[report.task]()):
         print_line(out, f"time of a run with the default settings: {text}")
     if (images := report.images) is not None:

@@ -97,6 +97,7 @@ def test_the_task_is_inferred(medloop: Any, images: Path, tmp_path: Path) -> Non
     """Images in class folders, or subjects with image and label; the choice is printed. Otherwise one has to choose."""
     assert medloop("data", "check", str(images)) == 0
     assert medloop.out.startswith("task: classification, by the folders; --task chooses another\n")
+    assert "cases in the planned split: train " in medloop.out
     assert "time of a run with the default settings: about " in medloop.out
     assert medloop("data", "check", str(images), "--json") == 0
     assert (medloop.json["task"], sum(medloop.json["planned_split"].values())) == ("classification", 8)

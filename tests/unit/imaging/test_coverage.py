@@ -49,6 +49,8 @@ def spread(assigned: Mapping[str, Split], kinds: Mapping[str, frozenset[str]], k
         ("classification", {"a": 96, "b": 3}),
         ("classification", {"a": 5, "b": 5}),
         ("classification", {"a": 4, "b": 4, "c": 4, "d": 4, "e": 4}),
+        ("classification", {f"kind {number}": 5 for number in range(30)}),
+        ("segmentation", {f"s{first}+s{first + 1}+s{first + 7}": 3 for first in range(20)}),
     ],
 )
 @pytest.mark.parametrize("seed", range(5))
