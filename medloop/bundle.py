@@ -12,7 +12,8 @@ import hashlib
 import io
 import tarfile
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -66,8 +67,13 @@ class Bundle:
     name: str
     digest: str
     """The first 40 hexadecimal digits of the SHA-256 of the archive before compression, which differs by zlib."""
-    data: bytes
-    """A tar.gz."""
+    archive: bytes = field(repr=False)
+    """A tar."""
+
+    @cached_property
+    def data(self) -> bytes:
+        """A tar.gz; compressed when it is first needed, which takes five times as long as the packing."""
+        return gzip.compress(self.archive, mtime=0)
 
     @property
     def key(self) -> str:
@@ -119,7 +125,7 @@ def bundle_files(spec: ContainerSpec, root: Path = REPOSITORY) -> list[Path]:
         if not path.exists():
             raise SettingError(f"containers/{spec.name}/container.toml: include {entry!r} doesn't exist; fix the path")
         entry_files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        files.update(file.relative_to(root) for file in entry_files if _belongs(file.relative_to(root)))
+        files.update(file.relative_to(root) for file in entry_files if belongs(file.relative_to(root)))
     return sorted(files, key=lambda file: file.as_posix())
 
 
@@ -138,8 +144,9 @@ def make_bundle(name: str, root: Path = REPOSITORY) -> Bundle:
             member.size, member.mode = len(content), 0o644
             archive.addfile(member, io.BytesIO(content))
     data = packed.getvalue()
-    return Bundle(name, hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH], gzip.compress(data, mtime=0))
+    return Bundle(name, hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH], data)
 
 
-def _belongs(file: Path) -> bool:
+def belongs(file: Path) -> bool:
+    """False for what Python and desktops leave in folders of sources."""
     return not _LEFT_OUT.intersection(file.parts) and file.suffix not in _LEFT_OUT_SUFFIXES

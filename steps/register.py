@@ -12,8 +12,8 @@ from medloop.cloud.images import image_uri
 from medloop.documents.card import CARD_FIX, NOT_FOR_APPROVAL, setting_names
 from medloop.documents.file_names import EVALUATION_FILE
 from medloop.documents.registration import METADATA
+from medloop.documents.split import Task
 from medloop.errors import SettingError
-from medloop.imaging.formats import FORMATS, VOLUME_FORMATS
 from steps.card import CardSettings, model_card
 from steps.common import Context, InstanceType, output_uri, service_retries
 from steps.evaluate import OUTPUT, registration_file
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
 CONTAINER = "serve"
-CONTENT_TYPES = {task: [name for form in formats for name in form.media_types] for task, formats in FORMATS.items()}
-RESPONSE_TYPES = {
-    "classification": ["application/json"],
-    "segmentation": [VOLUME_FORMATS[0].media_types[0], "application/json"],
-}
 TASKS = {"classification": "IMAGE_CLASSIFICATION", "segmentation": "IMAGE_SEGMENTATION"}
 """The service's own words for ours."""
 Instances = Annotated[tuple[InstanceType, ...], Field(min_length=1)]
@@ -64,8 +59,8 @@ def register_step(
     create_model_package_from_containers(
         session,
         containers=[{"Image": image_uri(context.target, CONTAINER), "ModelDataUrl": model}],
-        content_types=CONTENT_TYPES[context.task],
-        response_types=RESPONSE_TYPES[context.task],
+        content_types=content_types(context.task),
+        response_types=_response_types(context.task),
         inference_instances=list(settings.inference_instances),
         transform_instances=list(settings.transform_instances),
         model_package_group_name=context.group,
@@ -91,6 +86,19 @@ def register_step(
         step_args=arguments,
         retry_policies=service_retries(),
     )
+
+
+def content_types(task: Task) -> list[str]:
+    """List the media types that a model's endpoint takes."""
+    from medloop.imaging.formats import FORMATS  # imports the readers: half a second that settings don't need
+
+    return [name for form in FORMATS[task] for name in form.media_types]
+
+
+def _response_types(task: Task) -> list[str]:
+    from medloop.imaging.formats import VOLUME_FORMATS
+
+    return [*([VOLUME_FORMATS[0].media_types[0]] if task == "segmentation" else []), "application/json"]
 
 
 def _approval(context: Context, settings: RegisterSettings) -> Any:

@@ -102,7 +102,9 @@ def image_uri(target: Target, container: str) -> str:
     Raises:
         TargetError: On AWS, ECR can't be read.
     """
-    digest = find_digest(target, container) if target.name == "aws" else None
+    digest = None
+    if target.name == "aws":
+        digest = target.images[container] = find_digest(target, container)
     return f"{_registry(target)}/{_repository(container)}@{digest}" if digest else _tagged_uri(target, container)
 
 

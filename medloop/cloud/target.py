@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sagemaker.core.workflow.pipeline_context import PipelineSession
 
 TargetName = Literal["local", "aws"]
+_SDK_DEFAULTS = {"SAGEMAKER_VALIDATE_ROLE": "false"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Target:
     """Roles of jobs, where the account has narrower ones than the pipeline's; see medloop.cloud.roles."""
     bundles: dict[str, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Code by container, as requested by the definition's steps; upsert stores it."""
+    images: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Digests of images in ECR by container, as requested by the definition's steps; None if it isn't there."""
     objects: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Objects by key that definitions built so far refer to, in addition to the bundles; upsert stores them."""
 
@@ -57,7 +60,7 @@ class Target:
         return self.bundles[container]
 
     def renewed(self) -> Target:
-        """A copy for one build, without recorded bundles and objects."""
+        """A copy for one build, without recorded bundles, images and objects."""
         return replace(self)
 
     def code_digest(self, container: str) -> str:
@@ -122,10 +125,15 @@ class Target:
         return session
 
 
+def sdk_variables() -> dict[str, str]:
+    """The environment variables that the SDK reads in a build."""
+    return _SDK_DEFAULTS | {name: value for name, value in os.environ.items() if name.startswith("SAGEMAKER_")}
+
+
 def _quieten_sdk(region: str) -> None:
     """Set what the SDK reads at its import: a region, no IAM simulation, and errors as the only log level."""
     os.environ.setdefault("AWS_DEFAULT_REGION", region)
-    os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
+    os.environ.update(sdk_variables())
     for logger in ("sagemaker", "sagemaker.config", "sagemaker.core", "sagemaker.train", "sagemaker.mlops", "botocore"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Running within a PipelineSession")

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from medloop.bundle import load_container
+from medloop.cloud.build_inputs import build_key
+from medloop.cloud.definition_cache import cache_folder, recall, remember
 from medloop.cloud.functions import put_function, require_functions
 from medloop.cloud.images import find_digest
 from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
@@ -59,7 +61,19 @@ def build_definition(target: Target, resolved: Resolved) -> str:
 
 
 def _build(target: Target, resolved: Resolved) -> tuple[str, Target]:
-    """The checked definition, and the target with the code and objects that its steps refer to."""
+    """The checked definition, remembered or built, and the target with the code and objects that its steps refer to."""
+    folder, key = cache_folder(), build_key(target, resolved)
+    if folder is None or key is None:
+        return _build_new(target, resolved)
+    recorded = target.renewed()
+    definition = recall(folder, key, recorded)
+    if definition is None:
+        definition, recorded = _build_new(target, resolved)
+        remember(folder, key, definition, recorded)
+    return definition, recorded
+
+
+def _build_new(target: Target, resolved: Resolved) -> tuple[str, Target]:
     recorded = target.renewed()
     with isolated(target), _uncollected():
         definition = str(resolved.spec.build(resolved.settings, recorded).definition())

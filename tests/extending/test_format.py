@@ -56,7 +56,7 @@ def split(checkout: Checkout, task: str, data: Path, out: Path) -> None:
 
 def content_types(checkout: Checkout) -> dict[str, list[str]]:
     """What a model version is registered to take, by task."""
-    code = "import json; from steps.register import CONTENT_TYPES; print(json.dumps(CONTENT_TYPES))"
+    code = "import json, steps.register as s; print(json.dumps({task: s.content_types(task) for task in s.TASKS}))"
     assert checkout.python("-c", code) == 0, checkout.err
     types: dict[str, list[str]] = json.loads(checkout.out)
     return types
