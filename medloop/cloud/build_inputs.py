@@ -123,15 +123,15 @@ def _type(value: object) -> str:
 
 def _installed() -> list[tuple[str, int]]:
     """Installed packages with version and time of installation, in the order of the import path."""
-    found: list[tuple[str, int]] = []
+    packages: list[tuple[str, int]] = []
     for folder in sys.path:
         try:
             with os.scandir(folder or ".") as entries:
-                packages = [entry for entry in entries if entry.name.endswith(_ENDS)]
-                found += sorted((package.name, package.stat().st_mtime_ns) for package in packages)
+                scanned = [entry for entry in entries if entry.name.endswith(_ENDS)]
+                packages += sorted((package.name, package.stat().st_mtime_ns) for package in scanned)
         except OSError:
             continue
-    return found
+    return packages
 
 
 def _source_roots() -> set[Path]:
@@ -139,13 +139,13 @@ def _source_roots() -> set[Path]:
     roots = {REPOSITORY / "containers"}
     for name in names:
         members: Mapping[str, Any] = getattr(sys.modules.get(name), "__dict__", {})
-        places: Sequence[str | None] = list(members.get("__path__") or [members.get("__file__")])
-        roots.update(Path(place) for place in places if place and not _is_installed(place))
+        paths: Sequence[str | None] = list(members.get("__path__") or [members.get("__file__")])
+        roots.update(Path(path) for path in paths if path and not _is_installed(path))
     return {root for root in roots if root.exists()}
 
 
-def _is_installed(place: str) -> bool:
-    return place.startswith(_INSTALLED) or not _SITES.isdisjoint(Path(place).parts)
+def _is_installed(path: str) -> bool:
+    return path.startswith(_INSTALLED) or not _SITES.isdisjoint(Path(path).parts)
 
 
 def _read_tree(root: Path) -> tuple[str, int]:

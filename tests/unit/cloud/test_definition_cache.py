@@ -366,7 +366,7 @@ print(build_definition(open_target("local", Path("home")), Resolved(spec, None, 
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def project(tmp_path: Path) -> Path:
     """A pipeline of the user's own, older than the processes that run it."""
     (tmp_path / "own_steps" / "deep").mkdir(parents=True)
     (tmp_path / "own_pipeline.py").write_text(BUILDER)
@@ -376,48 +376,48 @@ def own(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_own(own: Path, first: str = "") -> bool:
+def run_command(project: Path, first: str = "") -> bool:
     """Get the definition in a new process, which runs `first` before anything else; True if it was built."""
     time.sleep(1.1)  # the time at which a process started is known to the second
-    paths = os.pathsep.join([str(own), str(REPOSITORY)])
-    environment = {**os.environ, CACHE_VARIABLE: str(own / "cache"), "PYTHONPATH": paths}
+    paths = os.pathsep.join([str(project), str(REPOSITORY)])
+    environment = {**os.environ, CACHE_VARIABLE: str(project / "cache"), "PYTHONPATH": paths}
     command = [sys.executable, "-c", f"{first}\n{COMMAND}"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=own, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=project, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"{EMPTY}\n")
     return done.stdout.startswith("built\n")
 
 
 @pytest.mark.slow
-def test_any_change_of_the_sources_is_built(own: Path) -> None:
+def test_any_change_of_the_sources_is_built(project: Path) -> None:
     """Of the pipeline's module, of a package that only the build imports, and of its data."""
-    assert (run_own(own), run_own(own)) == (True, False)
-    changes = {own / "own_pipeline.py": BUILDER + "# more", own / "own_steps" / "deep" / "table.json": "[]"}
+    assert (run_command(project), run_command(project)) == (True, False)
+    changes = {project / "own_pipeline.py": BUILDER + "# more", project / "own_steps" / "deep" / "table.json": "[]"}
     for path, text in changes.items():
         path.write_text(text)
-        assert (run_own(own), run_own(own)) == (True, False), path
-    (own / "own_steps" / "added.py").write_text("")
-    assert run_own(own)
-    (own / "own_steps" / "added.py").unlink()
-    assert run_own(own)
+        assert (run_command(project), run_command(project)) == (True, False), path
+    (project / "own_steps" / "added.py").write_text("")
+    assert run_command(project)
+    (project / "own_steps" / "added.py").unlink()
+    assert run_command(project)
 
 
 @pytest.mark.slow
-def test_sources_that_changed_under_a_process_are_not_remembered(own: Path) -> None:
+def test_sources_that_changed_under_a_process_are_not_remembered(project: Path) -> None:
     """It may have imported what was there before."""
     change = "from pathlib import Path; import own_pipeline; Path('own_pipeline.py').write_text('broken = ')"
-    assert run_own(own, change)
-    (own / "own_pipeline.py").write_text(BUILDER)
-    assert run_own(own)
+    assert run_command(project, change)
+    (project / "own_pipeline.py").write_text(BUILDER)
+    assert run_command(project)
 
 
 @pytest.mark.slow
-def test_sources_behind_a_link_count(own: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_sources_behind_a_link_count(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A package may be put together from folders elsewhere; a link to a folder above it ends."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    shutil.move(own / "own_steps" / "deep", elsewhere)
-    (own / "own_steps" / "deep").symlink_to(elsewhere / "deep")
-    (elsewhere / "deep" / "up").symlink_to(own / "own_steps")
-    assert (run_own(own), run_own(own)) == (True, False)
+    shutil.move(project / "own_steps" / "deep", elsewhere)
+    (project / "own_steps" / "deep").symlink_to(elsewhere / "deep")
+    (elsewhere / "deep" / "up").symlink_to(project / "own_steps")
+    assert (run_command(project), run_command(project)) == (True, False)
     (elsewhere / "deep" / "table.json").write_text("[1]")
-    assert run_own(own)
+    assert run_command(project)
