@@ -7,6 +7,7 @@ error, also inside a job; 130 interrupted. An expected error is one line on stde
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,14 @@ app.add_typer(tracking.app, name="tracking")
 app.add_typer(presets.app, name="presets")
 
 INTERRUPTED = 130
+_FREE = "free some space, or set MEDLOOP_HOME to a folder on another disk"
+_PERMIT = "change its permissions, or give another file or folder"
+_DISK_FIXES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FREE),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _PERMIT),
+    errno.EIO: "check the disk",
+}
+"""The fix, by the system's error."""
 
 
 def main(argv: Sequence[str] | None = None, services: Services | None = None) -> int:
@@ -87,7 +96,11 @@ def _usage_error(services: Services, error: typer.TyperException) -> int:
 
 
 def _service_error(services: Services, error: Exception) -> int:
-    """Print a service's error in one line; any other exception is a bug and keeps its traceback."""
+    """Print an error of a service or of the disk in one line; any other is a bug and keeps its traceback."""
+    if isinstance(error, OSError) and error.errno in _DISK_FIXES:
+        reason = f"{error.filename or 'a file'}: can't be used ({error.strerror})"
+        print_error(services.err, f"{reason}; {_DISK_FIXES[error.errno]}")
+        return UserError.exit_code
     if not type(error).__module__.startswith("botocore."):
         raise error
     print_error(services.err, " ".join(_service_message(error).split()))

@@ -104,17 +104,19 @@ def services(ctx: typer.Context) -> Services:
 
 
 def usable_home(home: Path) -> Path:
-    """The home folder, absolute; makes nothing.
+    """The home folder, absolute; makes nothing. One that exists needn't be writable: records can be read there.
 
     Raises:
-        TargetError: It is a file, is below one, or can't be written.
+        TargetError: It is a file, is below one, or can't be made or read.
     """
     home = Path(os.path.abspath(home.expanduser()))
-    existing = next(path for path in (home, *home.parents) if path.exists())
+    existing = next(path for path in (home, *home.parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise TargetError(f"--home {home}: {existing} is a file; give a folder")
-    if not os.access(existing, os.W_OK):
+    if existing != home and not os.access(existing, os.W_OK):
         raise TargetError(f"--home {home}: {existing} can't be written; give another folder or set MEDLOOP_HOME")
+    if not os.access(existing, os.R_OK | os.X_OK):
+        raise TargetError(f"--home {home}: can't be read; give another folder or set MEDLOOP_HOME")
     return home
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,12 +44,14 @@ def templates(package: str, **filters: Callable[..., Any]) -> Environment:
 
 
 def page_path(home: Home, name: str, out: Path | None) -> Path:
-    """The path of a page: by default below home.
-
-    Raises:
-        TargetError: Home can't be written.
-    """
-    return (out or home.folder("pages") / f"{name}.html").absolute()
+    """The path of a page: by default below home; in a temporary folder if home can't be written."""
+    if out is not None:
+        return out.absolute()
+    with suppress(TargetError):
+        folder = home.folder("pages")
+        if os.access(folder, os.W_OK):
+            return (folder / f"{name}.html").absolute()
+    return Path(tempfile.mkdtemp(prefix="medloop-"), f"{name}.html")
 
 
 def write_page(path: Path, html: str) -> None:

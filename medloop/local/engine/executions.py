@@ -63,6 +63,8 @@ def reap(backend: Backend, document: Document) -> Document:
     """
     if document["PipelineExecutionStatus"] not in RUNNING or processes.alive(document["_engine"], backend.home):
         return document
+    if not backend.is_writable:
+        return document
     arn = document["PipelineExecutionArn"]
     for kind, handle in _HANDLES.items():
         with backend.store.read() as transaction:

@@ -143,6 +143,8 @@ def revive(backend: Backend, document: Document) -> Document:
     """Start the supervisor of an endpoint that should have one again, if it is dead."""
     if document["EndpointStatus"] == "Failed" or processes.alive(document["_supervisor"], backend.home):
         return document
+    if not backend.is_writable:
+        return document
     with backend.store.write() as write:
         current = write.get(Table.ENDPOINTS, document["EndpointName"])
         if current is None or processes.alive(current["_supervisor"], backend.home):  # another reader was first

@@ -126,7 +126,7 @@ class Job:
         """
         if document[self.kind.status] in ENDED and not self.folder.root.exists():
             return document
-        if processes.alive(document["_supervisor"], self.backend.home):
+        if processes.alive(document["_supervisor"], self.backend.home) or not self.backend.is_writable:
             return document
         document = self.read()  # the supervisor may have changed it before it died
         processes.signal_group(document.get("_process"), signal.SIGKILL)

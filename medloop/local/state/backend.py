@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from medloop.local.state.database import is_writable
 from medloop.local.state.home import Home
 from medloop.local.state.objects import Objects
 from medloop.local.state.store import Store
@@ -17,6 +18,11 @@ class Backend:
     home: Home
     store: Store
     objects: Objects
+
+    @property
+    def is_writable(self) -> bool:
+        """True if records can be changed; a home on a read-only disk can only be read."""
+        return is_writable(self.home.database)
 
     @classmethod
     def open(cls, home: Path | None = None) -> Backend:

@@ -40,9 +40,9 @@ def translate_errors(path: Path) -> Iterator[None]:
         raise TargetError(f"{path}: can't be used as medloop's database ({error}); {fix}") from error
 
 
-def connect(path: Path | str, *, uri: bool = False) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """A connection without implicit transactions."""
-    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, uri=uri)
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
     try:
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
@@ -54,7 +54,7 @@ def connect(path: Path | str, *, uri: bool = False) -> sqlite3.Connection:
 
 def connect_read_only(path: Path) -> sqlite3.Connection | None:
     """A connection that writes nothing; None if SQLite can't read the file without an index of the WAL next to it."""
-    db = connect(f"file:{quote(os.fspath(path))}?mode=ro", uri=True)
+    db = sqlite3.connect(f"file:{quote(os.fspath(path))}?mode=ro", isolation_level=None, uri=True)
     try:
         db.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.OperationalError as error:

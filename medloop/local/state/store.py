@@ -110,8 +110,8 @@ class Transaction:
     def select(self, table: Table, parent: str | None = None) -> list[Document]:
         """All documents, or those of one parent, in the order they were first put."""
         condition, values = ("WHERE parent = ?", (parent,)) if parent is not None else ("", ())
-        rows = self.db.execute(f"SELECT document FROM {table} {condition} ORDER BY rowid", values)  # noqa: S608 (Table)
-        return [json.loads(row[0]) for row in rows]
+        query = f"SELECT key, document FROM {table} {condition} ORDER BY rowid"  # noqa: S608 (Table)
+        return [_parse(table, key, text, self.path) for key, text in self.db.execute(query, values)]
 
     def put(self, table: Table, key: str, document: Document, parent: str | None = None) -> None:
         """Write a document; a record that exists keeps its parent and its position in the order."""

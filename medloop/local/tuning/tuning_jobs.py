@@ -92,6 +92,8 @@ class TuningJob(Job):
         """End it when its process is gone, its trials first."""
         if document[STATUS] in ENDED or processes.alive(document["_supervisor"], self.backend.home):
             return document
+        if not self.backend.is_writable:
+            return document
         with self.backend.store.read() as transaction:
             left = trials(transaction, self.name)
         for job in left:
