@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medloop.evaluation.report.verdict import WORDS
+from medloop.evaluation.report.verdict import LABELS
 from tests.browser.conftest import assert_accessible, show, sideways, unreached
 from tests.unit.evaluation.worlds import ball, image_world, volume_world
 
@@ -119,7 +119,7 @@ def test_states_fit_their_column(page: Page, report: Path) -> None:
             state.lastChild.textContent = word;
             return state.scrollWidth <= state.clientWidth;
         }))""",
-        [*WORDS.values()],
+        [*LABELS.values()],
     )
     assert all(ends)
 
