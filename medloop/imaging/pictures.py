@@ -26,8 +26,12 @@ MAX_PIXELS = 100_000_000
 """Largest image: more is a mistake or a decompression bomb."""
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GREY = ("1", "L", "LA", "La")
-_PNG_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
-"""Chunks that pixels, orientation and the number of frames depend on; no text, no colour profiles."""
+_ANCILLARY = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
+"""Ancillary chunks of a PNG that colours, orientation and the number of frames depend on."""
+_XMP = b"XML:com.adobe.xmp\0\0"
+"""Start of an uncompressed text that may contain the orientation."""
+_MAX_XMP = 2**20
+_END = b"\0\0\0\0IEND\xaeB`\x82"
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -123,7 +127,7 @@ def _decode(path: Source, file: BinaryIO, max_pixels: int, form: str) -> NDArray
         _check_picture(path, picture, max_pixels)
         deep = picture.mode not in _SIXTEEN_BITS and any(";16" in str(tile.args) for tile in picture.tile)
         picture.load()  # Also where libpng decodes: what is truncated is refused by one rule.
-        pixels = _deep_pixels(_plain_png(file, max_pixels)) if deep else _pixels(picture)
+        pixels = _deep_pixels(_plain_png(file, max_pixels, strict=False)) if deep else _pixels(picture)
         return np.ascontiguousarray(_UPRIGHT.get(_orientation(picture), np.asarray)(pixels))
 
 
@@ -165,23 +169,31 @@ def _libpng() -> Any:
     return imagecodecs
 
 
-def _plain_png(file: BinaryIO, max_pixels: int) -> io.BytesIO:
-    """A PNG without its chunks that no pixel depends on, and without ancillary ones that are damaged.
+def _plain_png(file: BinaryIO, max_pixels: int, *, strict: bool = True) -> io.BytesIO:
+    """A PNG without its chunks that no pixel depends on, without damaged ancillary ones, and with an end.
+
+    Args:
+        file: The whole PNG.
+        max_pixels: Of the largest image.
+        strict: Refuses critical chunks with a wrong checksum; else they get the right one, as Pillow ignores some.
 
     Raises:
-        ValueError: A chunk is larger than the largest image.
+        ValueError: A critical chunk is damaged, or a chunk is larger than the largest image.
     """
     file.seek(0)
     chunks = [file.read(8)]
-    while len(head := file.read(8)) == 8:
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
         length, kind = struct.unpack(">I4s", head)
-        if kind not in _PNG_CHUNKS:
+        critical = kind[:1].isupper()
+        if not critical and kind not in _ANCILLARY and (kind != b"iTXt" or length > _MAX_XMP):
             file.seek(length + 4, io.SEEK_CUR)
             continue
         if length > 8 * max_pixels + 2**20:
             raise ValueError("a chunk is larger than the largest image")
         body = file.read(length + 4)
-        # An upper-case first letter: critical, for the decoder to refuse.
-        if kind[:1].isupper() or zlib.crc32(kind + body[:-4]) == int.from_bytes(body[-4:]):
-            chunks.append(head + body)
-    return io.BytesIO(b"".join(chunks))
+        checksum = struct.pack(">I", zlib.crc32(kind + body[:-4]))
+        if critical and strict and checksum != body[-4:]:
+            raise ValueError("a critical chunk has a wrong checksum")
+        if critical or (checksum == body[-4:] and (kind != b"iTXt" or body.startswith(_XMP))):
+            chunks.append(head + body[:-4] + checksum)
+    return io.BytesIO(b"".join(chunks) + _END)

@@ -110,6 +110,25 @@ class TestSixteenBits:
             with pytest.raises(FileError, match="truncated or damaged"):
                 read(content[:cut])
 
+    @pytest.mark.parametrize("text", [b"", b"tEXt"], ids=["", "and text"])
+    @pytest.mark.parametrize("damage", ["trailing bytes", "no end", "checksum of the end", "checksum of the pixels"])
+    def test_it_is_as_tolerant_as_with_8_bits(self, damage: str, text: bytes) -> None:
+        """Damage that Pillow ignores in a PNG with 8 bits is no reason to refuse one with 16."""
+
+        def damaged(content: bytes) -> bytes:
+            end, pixels = content.index(b"IEND") - 4, content.index(b"IDAT") - 4
+            last = pixels + 12 + int.from_bytes(content[pixels : pixels + 4])
+            return {
+                "trailing bytes": content + RNG.bytes(100),
+                "no end": content[:end],
+                "checksum of the end": broken(content),
+                "checksum of the pixels": broken(content[:last]) + content[last:],
+            }[damage]
+
+        extra = chunk(text, b"Comment\0P") if text else b""
+        for pixels in (COLOUR, DEEP[..., :3]):
+            np.testing.assert_array_equal(read(damaged(with_chunk(png(pixels), extra))), pixels)
+
     def test_a_copy_keeps_colour_and_bits(self, tmp_path: Path) -> None:
         """Colour of 16 bits comes back as it was written, twice with the same bytes; grey as RGB equals grey."""
         for name in ("a.png", "b.png"):
@@ -246,6 +265,15 @@ class TestMetadata:
         content = with_chunk(png(pixels), make())
         np.testing.assert_array_equal(read(content), pixels)
 
+    def test_the_orientation_in_xmp_is_kept(self) -> None:
+        """Leaving out a long text doesn't leave out the one that says how the image is turned."""
+        xmp = chunk(b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>')
+        short = with_chunk(png(COLOUR), xmp)
+        upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(short))))
+        assert upright.shape == (32, 24, 3)
+        np.testing.assert_array_equal(read(short), upright)
+        np.testing.assert_array_equal(read(with_chunk(short, long_text(True))), upright)
+
     def test_an_animation_stays_refused_with_long_text(self) -> None:
         """Leaving text out doesn't turn the first frame into the picture."""
         frames = [Image.fromarray(COLOUR), Image.fromarray(COLOUR[::-1])]
@@ -258,6 +286,15 @@ class TestMetadata:
         content = png(COLOUR)
         with pytest.raises(FileError, match="damaged"):
             read(content[:32] + bytes([content[32] ^ 255]) + content[33:])
+
+    @pytest.mark.parametrize("kind", [b"PLTk", b"PLTE", b"IDAT"])
+    def test_damaged_critical_chunks_stay_refused_with_long_text(self, kind: bytes) -> None:
+        """A palette of another name or with a wrong checksum, and pixels with a wrong checksum."""
+        content = with_chunk(saved(Image.fromarray(COLOUR).convert("P"), "PNG"), long_text(True))
+        at = content.index(kind[:3])
+        changed = content[: at + 10] + bytes([content[at + 10] ^ 1]) + content[at + 11 :]
+        with pytest.raises(FileError, match="damaged"):
+            read(changed[:at] + kind + changed[at + 4 :])
 
     def test_a_bomb_behind_long_text_is_refused(self) -> None:
         """The number of pixels is checked as ever."""
