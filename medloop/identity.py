@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medloop.documents.names import normalise
+
 
 @dataclass(frozen=True)
 class Person:
@@ -35,7 +37,7 @@ class Person:
     @classmethod
     def from_names(cls, shown: str, names: Iterable[Any]) -> Person:
         """A person with these names; absent ones are left out."""
-        return cls(shown, frozenset(" ".join(str(name).casefold().split()) for name in names if name))
+        return cls(shown, frozenset(normalise(str(name).casefold()) for name in names if name))
 
     def is_same(self, other: Person) -> bool:
         """True if both are one person: a name is the same, or one is `name` and the other `name@domain`."""

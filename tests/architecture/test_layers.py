@@ -17,7 +17,6 @@ FLOORS = (
     (
         "medloop/errors.py",
         "medloop/file_state.py",
-        "medloop/identity.py",
         "medloop/log_metrics.py",
         "medloop/s3_uri.py",
         "medloop/yaml_text.py",
@@ -31,7 +30,7 @@ FLOORS = (
             "medloop/champion.py",
             "medloop/input_data.py",
         ),
-        *("medloop/setting_errors.py", "medloop/data_card.py", "medloop/presets.py"),
+        *("medloop/setting_errors.py", "medloop/data_card.py", "medloop/presets.py", "medloop/identity.py"),
     ),
     ("medloop/imaging",),
     ("medloop/training",),

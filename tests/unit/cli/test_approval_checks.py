@@ -186,6 +186,8 @@ def test_rejecting_is_always_allowed_and_records_the_page(desk: Desk) -> None:
     [
         ("alice", identity("alice"), True),
         ("Alice", identity("alice"), True),
+        ("Zoe\u0308", identity("Zo\u00eb"), True),
+        ("ali\u200bce", identity("alice"), True),
         ("alice@example.org", identity("alice"), True),
         ("alice@example.org", identity("alice@example.com"), False),
         ("bob", identity("alice"), False),
