@@ -45,6 +45,9 @@ class ContainerSpec(BaseModel):
     """The image that the Dockerfile builds on."""
     include: list[str]
     """Repository paths, files or folders, that the job's code consists of."""
+    preload: list[str] = []
+    """Modules of installed packages that the program imports: the local backend forks its jobs from a process that has
+    imported them (medloop/local/jobs/warm.py). Empty: each job is a new process."""
     metrics: dict[str, str] = {}
     """Metric name to the regular expression that finds it in the log."""
 

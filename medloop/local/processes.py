@@ -13,7 +13,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import psutil
 
@@ -24,6 +24,38 @@ from medloop.local.state.home import HOME_VARIABLE, Home
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Process(Protocol):
+    """A process that this one started, in a session of its own, and what it prints."""
+
+    pid: int
+    stdout: IO[str] | None
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """The return code once it has ended, as subprocess defines it; its number may be another's then."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end. Raises subprocess.TimeoutExpired."""
+
+    def has_ended(self) -> bool:
+        """True if it has ended; it isn't reaped, so that the number of its group stays taken."""
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to its process group."""
+
+
+class StartedProcess(subprocess.Popen[str]):
+    """A child of this process."""
+
+    def has_ended(self) -> bool:
+        """True if it has ended; it isn't reaped."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to its group, which must not be reaped yet."""
+        signal_own_group(self.pid, number)
 
 
 def identity(pid: int) -> Identity:
@@ -78,7 +110,7 @@ def start(
     output: int | IO[bytes] = subprocess.PIPE,
     with_parent: bool = False,
     inherited: tuple[int, ...] = (),
-) -> subprocess.Popen[str]:
+) -> StartedProcess:
     """Start a process in a session of its own, without input: Ctrl-C in the terminal doesn't reach it.
 
     Args:
@@ -92,7 +124,7 @@ def start(
     Raises:
         OSError: The program can't be started.
     """
-    return subprocess.Popen(  # noqa: S603 (the program of a job, a container or a function, or this project's own)
+    return StartedProcess(  # (the program of a job, a container or a function, or this project's own)
         argv,
         cwd=cwd,
         env=env,

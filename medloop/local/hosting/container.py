@@ -25,8 +25,10 @@ import psutil
 from medloop.documents.archive import ArchiveError, Limits, unpack
 from medloop.local import processes
 from medloop.local.errors import ServiceError, StagingError, StartError
-from medloop.local.jobs.folders import Folder
+from medloop.local.jobs.folders import Folder, Launch
 from medloop.local.jobs.staging import environment, unpack_image, write_site
+from medloop.local.jobs.warm import start_program
+from medloop.local.processes import Process
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id
 from medloop.local.state.log_streams import LogStream
@@ -64,7 +66,7 @@ class Container:
 
     plan: Document
     folder: Folder
-    process: subprocess.Popen[str]
+    process: Process
     port: int
     log: LogStream
     temporary: str
@@ -87,10 +89,10 @@ class Container:
         """
         temporary = temporary or str(Path(tempfile.gettempdir(), f"medloop-{new_id()}"))
         try:
-            argv, env = _stage(backend, folder, plan, temporary)
+            launch = _stage(backend, folder, plan, temporary)
             port = _free_port()
-            env["SAGEMAKER_BIND_TO_PORT"] = str(port)
-            process = processes.start(argv, cwd=folder.root / "code", env=env, with_parent=True)
+            launch.env["SAGEMAKER_BIND_TO_PORT"] = str(port)
+            process = start_program(backend.home, folder, launch, log, with_parent=True)
         except (StagingError, ServiceError, OSError) as error:
             folder.clear(temporary)
             raise StartError(str(error)) from error
@@ -169,11 +171,11 @@ class Container:
     def end(self) -> None:
         """End it and all that it started, and delete its folders."""
         if self.running:
-            processes.signal_own_group(self.process.pid, signal.SIGTERM)
+            self.process.signal_group(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(_GRACE_SECONDS)
         if self.running:
-            processes.signal_own_group(self.process.pid, signal.SIGKILL)
+            self.process.signal_group(signal.SIGKILL)
             self.process.wait()
         self.folder.clear(self.temporary)
 
@@ -221,7 +223,7 @@ def unpack_model(backend: Backend, url: str, target: Path) -> None:
         raise StagingError(f"the model {url} can't be unpacked: {error}") from error
 
 
-def _stage(backend: Backend, folder: Folder, plan: Document, temporary: str) -> tuple[list[str], dict[str, str]]:
+def _stage(backend: Backend, folder: Folder, plan: Document, temporary: str) -> Launch:
     for name in ("ml/model", "code", "site"):
         (folder.root / name).mkdir(parents=True)
     (folder.root / "temporary").write_text(temporary)
@@ -232,7 +234,7 @@ def _stage(backend: Backend, folder: Folder, plan: Document, temporary: str) -> 
     write_site(backend, folder, [], [])
     variables = {key: str(value) for key, value in plan["environment"].items()}
     env = environment(folder, temporary, variables, max(1, len(os.sched_getaffinity(0))))
-    return [sys.executable, f"containers/{name}/main.py", "serve"], env
+    return Launch([sys.executable, f"containers/{name}/main.py", "serve"], env, folder.root / "code")
 
 
 def _free_port() -> int:

@@ -5,9 +5,7 @@ The engine runs the jobs of an execution in its threads; a job of no pipeline ha
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -23,6 +21,8 @@ from medloop.local.jobs import outputs
 from medloop.local.jobs.folders import Launch
 from medloop.local.jobs.job import TRAINING, Job
 from medloop.local.jobs.staging import stage
+from medloop.local.jobs.warm import start_program
+from medloop.local.processes import Process
 from medloop.local.state.home import new_id, now
 from medloop.local.state.log_streams import LogStream
 from medloop.local.state.store import Document
@@ -99,7 +99,8 @@ def stop_requested(job: Job, stop: threading.Event) -> Callable[[], bool]:
 
 def _run_process(job: Job, launch: Launch, log: LogStream, stop_requested: Callable[[], bool]) -> ProcessExit:
     try:
-        process = processes.start(launch.argv, cwd=launch.cwd, env=launch.env)
+        home = job.backend.home
+        process = start_program(home, job.folder, launch, log, is_cancelled=stop_requested)
     except OSError as error:
         raise StagingError(f"{launch.argv[0]} can't be started: {error.strerror}") from error
     started: dict[str, Any] = {
@@ -113,16 +114,16 @@ def _run_process(job: Job, launch: Launch, log: LogStream, stop_requested: Calla
     follower.start()
     cause = _supervise(process, limit, stop_requested)
     # As in a container, all other processes end with the first one; they would keep the log open, too.
-    processes.signal_own_group(process.pid, signal.SIGKILL)
+    process.signal_group(signal.SIGKILL)
     processes.kill_strays(job.folder.ml)
     follower.join(timeout=30)
     return ProcessExit(process.wait(), cause)
 
 
-def _supervise(process: subprocess.Popen[str], limit: float, stop_requested: Callable[[], bool]) -> str | None:
+def _supervise(process: Process, limit: float, stop_requested: Callable[[], bool]) -> str | None:
     """Wait until the process has ended (but isn't reaped, so that its group's number stays taken)."""
     deadline = time.monotonic() + limit
-    while not _ended(process):
+    while not process.has_ended():
         if stop_requested() or time.monotonic() > deadline:
             cause = "MaxRuntimeExceeded" if time.monotonic() > deadline else "Stopped"
             _terminate(process)
@@ -131,17 +132,13 @@ def _supervise(process: subprocess.Popen[str], limit: float, stop_requested: Cal
     return None
 
 
-def _terminate(process: subprocess.Popen[str]) -> None:
-    processes.signal_own_group(process.pid, signal.SIGTERM)
+def _terminate(process: Process) -> None:
+    process.signal_group(signal.SIGTERM)
     patience = time.monotonic() + _STOP_GRACE_SECONDS
-    while not _ended(process):
+    while not process.has_ended():
         if time.monotonic() > patience:
-            processes.signal_own_group(process.pid, signal.SIGKILL)
+            process.signal_group(signal.SIGKILL)
         time.sleep(_POLL_SECONDS)
-
-
-def _ended(process: subprocess.Popen[str]) -> bool:
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _finish(job: Job, ended: ProcessExit, log: LogStream) -> Document:

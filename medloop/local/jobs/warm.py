@@ -1,0 +1,399 @@
+"""Starts the program of a job or a container: as a new process, or warm, forked from a process with its packages.
+
+A container's `container.toml` lists what it preloads. The first program of a kind starts its server
+(`warm_server.py`), which imports that and forks all later ones, until it had nothing to do for MEDLOOP_WARM_MINUTES.
+Programs share a server only if a new process would be the same for them up to its program: the interpreter, the
+environment apart from a job's own variables, the user, the limits and all else that a process inherits. A program that
+can't start warm starts cold; if a server was to be expected, its log has one line about it.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import hashlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import medloop
+from medloop.local import processes
+from medloop.local.jobs import job_site
+from medloop.local.jobs.folders import Folder, Launch
+from medloop.local.processes import Process, StartedProcess
+from medloop.local.state.home import Home
+from medloop.local.state.log_streams import LogStream
+
+MINUTES_VARIABLE = "MEDLOOP_WARM_MINUTES"
+"""Minutes without a job after which a server ends; 0 starts every job cold."""
+DEFAULT_MINUTES = "0"
+_START_SECONDS = 120.0
+_RESPONSE_SECONDS = 10.0
+_POLL_SECONDS = 0.02
+_UNFIT_SECONDS = 3600.0
+_ROOM_BYTES = (4_000, 64_000)
+"""Of a job's arguments, and of its environment."""
+_SERVER = Path(__file__).with_name("warm_server.py")
+_CODE = (str(_SERVER), str(_SERVER.with_name("warm_entry.py")))
+_OWN_VARIABLES = ("ML_ROOT", "TMPDIR", "PYTHONPATH", "SAGEMAKER_BIND_TO_PORT")
+_OWN_SUFFIXES = ("_JOB_NAME", "_JOB_ARN")
+_QUIET = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Variables of a server: pyarrow's allocator would start a thread on import, which only returns memory earlier."""
+_started: list[StartedProcess] = []
+_started_lock = threading.Lock()
+
+
+class ColdError(Exception):
+    """The program can't start warm, with the reason."""
+
+
+@dataclass
+class WarmProcess:
+    """A program that a server forked; see `warm_server` for its keeper and the messages.
+
+    Args:
+        pid: Its number, which nothing else has before `poll` or `wait` returned a code.
+        stdout: What it prints.
+        connection: To its keeper.
+    """
+
+    pid: int
+    stdout: IO[str] | None
+    connection: socket.socket
+
+    def __post_init__(self) -> None:
+        self.returncode: int | None = None
+        self._code: int | None = None
+        self._lost = False
+        self._lock = threading.Lock()
+
+    def has_ended(self) -> bool:
+        """True if it has ended; it isn't reaped."""
+        with self._lock:
+            return self._has_code()
+
+    def poll(self) -> int | None:
+        """The return code once it has ended; it is reaped then."""
+        with self._lock:
+            if self.returncode is None and self._has_code():
+                self.returncode = self._code
+                self.connection.close()
+            return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end. Raises subprocess.TimeoutExpired."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired([str(self.pid)], timeout or 0.0)
+            time.sleep(_POLL_SECONDS)
+        return code
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to its group, unless its number may be another's by now."""
+        with self._lock:
+            if self.returncode is None and not self._lost:
+                processes.signal_own_group(self.pid, number)
+
+    def _has_code(self) -> bool:
+        if self._code is None and _is_readable(self.connection, 0):
+            message = _message(self.connection)
+            self._lost = not message  # its keeper was killed, and the system kills it with its keeper
+            self._code = message.get("code", -signal.SIGKILL)
+        return self._code is not None
+
+
+def start_program(
+    home: Home,
+    folder: Folder,
+    launch: Launch,
+    log: LogStream,
+    *,
+    with_parent: bool = False,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> Process:
+    """Start a staged program, warm if it can be.
+
+    Args:
+        home: The home whose servers it may use.
+        folder: Where it is staged.
+        launch: Its command, environment and working folder.
+        log: Gets a line if it should have started warm but couldn't.
+        with_parent: Whether the system kills it when the thread that started it ends.
+        is_cancelled: Polled while a server starts; if true, the program doesn't wait for it.
+
+    Raises:
+        OSError: The program can't be started.
+    """
+    try:
+        if (plan := _plan(home, folder, launch)) is not None:
+            return _start_warm(plan, launch, folder, is_cancelled)
+    except (ColdError, OSError) as error:
+        log.write(f"medloop: not started warm: {error}")
+    return processes.start(launch.argv, cwd=launch.cwd, env=launch.env, with_parent=with_parent)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The server that a program needs.
+
+    Args:
+        root: The home's folder.
+        folder: The server's folder.
+        env: Its environment.
+        config: The content of its config.json.
+    """
+
+    root: Path
+    folder: Path
+    env: dict[str, str]
+    config: dict[str, Any]
+
+
+def _minutes() -> float:
+    text = os.environ.get(MINUTES_VARIABLE, DEFAULT_MINUTES)
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        raise ColdError(
+            f"{MINUTES_VARIABLE}={text[:20]!r}: is not a number of minutes; write 10, or 0 for none"
+        ) from None
+
+
+def _plan(home: Home, folder: Folder, launch: Launch) -> Plan | None:
+    """The server of a program; None if it is of no kind that starts warm."""
+    program = launch.cwd / launch.argv[1] if len(launch.argv) > 1 else launch.cwd
+    preload = _preload(program.parent / "container.toml")
+    if not preload or launch.argv[0] != sys.executable or not program.is_file() or not Path("/proc/self/ns").exists():
+        return None
+    minutes = _minutes()
+    if not minutes:
+        return None
+    prefix, _, rest = launch.env["PYTHONPATH"].partition(str(folder.root / "code"))
+    paths = [path for path in rest.split(os.pathsep) if path]
+    env = {name: value for name, value in launch.env.items() if not _is_own(name)}
+    if prefix != f"{folder.root / 'site'}{os.pathsep}" or not all(map(os.path.isabs, paths)):
+        raise ColdError("PYTHONPATH has a relative path")
+    if own := next((name for name in env if str(folder.root) in env[name]), None):
+        raise ColdError(f"{own} refers to the job's folder")
+    config = {
+        "preload": preload,
+        "paths": paths,
+        "checkout": os.path.realpath(Path(medloop.__file__).parents[1]),
+        "job_site": job_site.__file__,
+        "idle_seconds": minutes * 60,
+    }
+    key = json.dumps([sys.executable, config, env, _inherited(), *map(_read, _CODE)], sort_keys=True)
+    return Plan(home.root, home.root / "warm" / hashlib.sha256(key.encode()).hexdigest()[:16], env, config)
+
+
+def _is_own(name: str) -> bool:
+    """True for variables whose value is a job's own, or that no package of others reads."""
+    return name in _OWN_VARIABLES or name.startswith("MEDLOOP_") or name.endswith(_OWN_SUFFIXES)
+
+
+def _preload(path: Path) -> list[str]:
+    """The modules that a bundle's container.toml preloads; none if it says nothing that can be read."""
+    try:
+        names = tomllib.loads(path.read_text(encoding="utf-8")).get("preload", [])
+    except (OSError, ValueError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _inherited() -> dict[str, Any]:
+    """Properties that a process inherits from the one that starts it, in addition to the environment."""
+    status = dict(line.partition(":")[::2] for line in _read("/proc/self/status").splitlines())
+    names = ("Uid", "Gid", "Groups", "SigIgn", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+    limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return {
+        "status": [status.get(name) for name in names],
+        "limits": {name: resource.getrlimit(getattr(resource, name)) for name in limits},
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        "cores": sorted(os.sched_getaffinity(0)),
+        "namespaces": sorted(os.readlink(path) for path in Path("/proc/self/ns").iterdir()),
+        "others": [_read(f"/proc/self/{name}") for name in ("cgroup", "oom_score_adj")],
+        "boot": _read("/proc/sys/kernel/random/boot_id"),
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _start_warm(plan: Plan, launch: Launch, folder: Folder, is_cancelled: Callable[[], bool]) -> WarmProcess:
+    for path in (plan.folder.parent, plan.folder):
+        path.mkdir(mode=0o700, exist_ok=True)
+    with _locked(plan.folder / "lock", is_cancelled):
+        if (process := _request(plan, launch, folder)) is not None:
+            return process
+        _start_server(plan, is_cancelled)
+        if (process := _request(plan, launch, folder)) is not None:
+            return process
+    raise ColdError("its server ended at once")
+
+
+@contextmanager
+def _locked(path: Path, is_cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Hold the lock of a server's folder, so that only one client starts it."""
+    with path.open("ab") as file:
+        for _ in _patience(is_cancelled):
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+        yield
+
+
+def _patience(is_cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Poll until the caller has what it waits for. Raises ColdError after too long."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not is_cancelled():
+        if time.monotonic() > deadline:
+            raise ColdError(f"its server didn't start within {_START_SECONDS:.0f} s")
+        yield
+        time.sleep(_POLL_SECONDS)
+    raise ColdError("the job is to stop")
+
+
+def _connect(folder: Path) -> socket.socket | None:
+    """A connection to the server of a folder; None if none listens."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.settimeout(_RESPONSE_SECONDS)
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:  # by the folder's descriptor: a socket's path has 107 bytes at most
+        connection.connect(f"/proc/self/fd/{directory}/socket")
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    finally:
+        os.close(directory)
+    return connection
+
+
+def _peer(connection: socket.socket) -> tuple[int, int]:
+    """Process id and user id of the server."""
+    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid
+
+
+def _request(plan: Plan, launch: Launch, folder: Folder) -> WarmProcess | None:
+    """Start a program on a server; None if there is none, or it ended because it is outdated.
+
+    Raises:
+        ColdError: The server hangs (and is killed), is another user's, or doesn't accept this program.
+    """
+    connection = _connect(plan.folder)
+    if connection is None:
+        return None
+    if _peer(connection)[1] != os.getuid():
+        raise ColdError("its server is another user's")
+    program = {
+        "argv": launch.argv,
+        "cwd": str(launch.cwd),
+        "env": launch.env,
+        "umask": int(dict(line.partition(":")[::2] for line in _read("/proc/self/status").splitlines())["Umask"], 8),
+        "site": str(folder.root / "site"),
+        "code": str(folder.root / "code"),
+    }
+    reading, writing = os.pipe()
+    try:
+        descriptor = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [writing]))
+        with suppress(BrokenPipeError, ConnectionResetError):  # the server ends: its answer is missing, too
+            connection.sendmsg([json.dumps(program).encode()], [descriptor])
+        os.close(writing)
+        answer = _answer(connection)
+        if "pid" in answer:
+            connection.send(b"g")
+            stdout = os.fdopen(reading, encoding="utf-8", errors="replace")
+            return WarmProcess(answer["pid"], stdout, connection)
+    except BaseException:
+        os.close(reading)
+        connection.close()
+        raise
+    os.close(reading)
+    connection.close()
+    if "refused" in answer:
+        raise ColdError(answer["refused"])
+    return None
+
+
+def _answer(connection: socket.socket) -> dict[str, Any]:
+    """The first message about a program; empty when the server ended.
+
+    Raises:
+        ColdError: None came in time.
+    """
+    if _is_readable(connection, _RESPONSE_SECONDS):
+        return _message(connection)
+    pid, _ = _peer(connection)
+    with suppress(OSError):  # the connection is open, so this number is still the server's
+        os.kill(pid, signal.SIGKILL)
+    raise ColdError(f"its server didn't respond within {_RESPONSE_SECONDS:.0f} s and was ended")
+
+
+def _is_readable(connection: socket.socket, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _message(connection: socket.socket) -> dict[str, Any]:
+    """The next message; empty when the other side is gone."""
+    try:
+        return dict(json.loads(connection.recv(10_000) or b"{}"))
+    except OSError:
+        return {}
+
+
+def _start_server(plan: Plan, is_cancelled: Callable[[], bool]) -> None:
+    """Start a server, and wait until it listens.
+
+    Raises:
+        ColdError: It ended, or takes too long.
+    """
+    unfit = plan.folder / "unfit"
+    if unfit.exists() and time.time() - unfit.stat().st_mtime < _UNFIT_SECONDS:
+        raise ColdError(unfit.read_text(encoding="utf-8"))
+    unfit.unlink(missing_ok=True)
+    for name in ("site", "tmp"):
+        (plan.folder / name).mkdir(exist_ok=True)
+    (plan.folder / "site" / "sitecustomize.py").write_text("", encoding="utf-8")
+    (plan.folder / "config.json").write_text(json.dumps(plan.config), encoding="utf-8")
+    paths = [str(plan.folder / "site"), *plan.config["paths"]]
+    arguments, environment = _ROOM_BYTES
+    env = {"MEDLOOP_WARM_ROOM": "-" * environment, **plan.env, **_QUIET}
+    env |= {"TMPDIR": str(plan.folder / "tmp"), "PYTHONPATH": os.pathsep.join(paths)}
+    with (plan.folder / "log").open("wb") as output:
+        argv = [sys.executable, str(_SERVER), str(plan.folder), "-" * arguments]
+        server = processes.start(argv, cwd=plan.root, env=env, output=output)
+    with _started_lock:  # those that have ended are reaped
+        _started[:] = [*(process for process in _started if process.poll() is None), server]
+    for _ in _patience(is_cancelled):
+        if (connection := _connect(plan.folder)) is not None:
+            connection.close()
+            return
+        if server.has_ended():
+            raise ColdError(
+                _read(str(unfit)) or f"its server ended with code {server.poll()}: {_last_line(plan.folder)}"
+            )
+
+
+def _last_line(folder: Path) -> str:
+    return (_read(str(folder / "log")).splitlines() or [""])[-1]
