@@ -188,8 +188,8 @@ def _plan(home: Home, folder: Folder, launch: Launch) -> Plan | None:
     env = {name: value for name, value in launch.env.items() if not _is_own(name)}
     if prefix != f"{folder.root / 'site'}{os.pathsep}" or not all(map(os.path.isabs, paths)):
         raise ColdError("PYTHONPATH has a relative path")
-    if own := next((name for name in env if str(folder.root) in env[name]), None):
-        raise ColdError(f"{own} refers to the job's folder")
+    if variable := next((name for name in env if str(folder.root) in env[name]), None):
+        raise ColdError(f"{variable} refers to the job's folder")
     config = {
         "preload": preload,
         "paths": paths,
@@ -315,26 +315,26 @@ def _request(plan: Plan, launch: Launch, folder: Folder) -> WarmProcess | None:
     reading, writing = os.pipe()
     try:
         descriptor = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [writing]))
-        with suppress(BrokenPipeError, ConnectionResetError):  # the server ends: its answer is missing, too
+        with suppress(BrokenPipeError, ConnectionResetError):  # the server ends: its response is missing, too
             connection.sendmsg([json.dumps(program).encode()], [descriptor])
         os.close(writing)
-        answer = _answer(connection)
-        if "pid" in answer:
+        response = _await_response(connection)
+        if "pid" in response:
             connection.send(b"g")
             stdout = os.fdopen(reading, encoding="utf-8", errors="replace")
-            return WarmProcess(answer["pid"], stdout, connection)
+            return WarmProcess(response["pid"], stdout, connection)
     except BaseException:
         os.close(reading)
         connection.close()
         raise
     os.close(reading)
     connection.close()
-    if "refused" in answer:
-        raise ColdError(answer["refused"])
+    if "refused" in response:
+        raise ColdError(response["refused"])
     return None
 
 
-def _answer(connection: socket.socket) -> dict[str, Any]:
+def _await_response(connection: socket.socket) -> dict[str, Any]:
     """The first message about a program; empty when the server ended.
 
     Raises:

@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Shown:
-    """Where the system reads the arguments and environment that it shows (proc_pid_stat(5), fields 48-51)."""
+    """Addresses of the arguments and the environment that the system shows (proc_pid_stat(5), fields 48-51)."""
 
     arguments: int
     environment: int
@@ -103,8 +103,8 @@ def enter(shown: Shown, request: Request, output: int, gate: int) -> None:
 def _set_path(request: Request) -> None:
     """Put the job's folders on the import path, and run its `sitecustomize`, as `site` does."""
     empty = sys.modules.pop("sitecustomize", None)
-    own = os.path.dirname(getattr(empty, "__file__", None) or "")
-    sys.path[:] = [request.site, request.code, *(entry for entry in sys.path if entry != own)]
+    empty_site = os.path.dirname(getattr(empty, "__file__", None) or "")
+    sys.path[:] = [request.site, request.code, *(entry for entry in sys.path if entry != empty_site)]
     importlib.invalidate_caches()
     importlib.import_module("sitecustomize")
     if not sys.flags.safe_path:

@@ -39,7 +39,7 @@ from contextlib import suppress  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any, NoReturn  # noqa: E402
 
-Stamp = tuple[int, int, int] | None
+FileState = tuple[int, int, int] | None
 ForkedJob = tuple["warm_entry.Request", int, int]
 """What a job gets: its request, its output, and the socket to its keeper."""
 _TICK_SECONDS = 1.0
@@ -97,14 +97,14 @@ class Server:
         self.shown.write(sys.orig_argv[:3], dict(os.environ))
         if not Path("/proc/self/environ").read_bytes().startswith(warm_entry.block(dict(os.environ)) + b"\0"):
             raise UnfitError("the system doesn't show a changed environment")
-        folders = _stamps(sys.path)
+        folders = _file_states(sys.path)
         for name in self.config["preload"]:
             try:
                 importlib.import_module(name)
             except Exception as error:
                 raise UnfitError(f"{name} can't be imported ({type(error).__name__}: {error})") from error
         files = [str(getattr(module, "__file__", None) or sys.executable) for module in list(sys.modules.values())]
-        self.state = {**folders, **_stamps([*files, sys.executable, f"{sys.prefix}/pyvenv.cfg"])}
+        self.state = {**folders, **_file_states([*files, sys.executable, f"{sys.prefix}/pyvenv.cfg"])}
         _check_fit(job_site.PACKAGES, self.folder / "tmp")
         gc.collect()
         gc.freeze()
@@ -176,8 +176,8 @@ class Server:
     def _refusal(self, request: warm_entry.Request) -> str:
         loaded = {name.partition(".")[0] for name in sys.modules.keys() - _AT_START}
         program = Path(request.cwd, request.argv[1]).resolve().parent
-        if own := sorted(loaded & (_module_names(program) | _module_names(Path(request.code)))):
-            return f"the bundle has a module of the name {own[0]}, which is imported already"
+        if names := sorted(loaded & (_module_names(program) | _module_names(Path(request.code)))):
+            return f"the bundle has a module of the name {names[0]}, which is imported already"
         return "" if self.shown.fits(request.argv, request.env) else "its environment is too long"
 
     def _is_current(self, *, forced: bool) -> bool:
@@ -189,7 +189,7 @@ class Server:
             return False
         if forced or time.monotonic() - self.checked_at > _STATE_SECONDS:
             self.checked_at = time.monotonic()
-            return _stamps(list(self.state)) == self.state
+            return _file_states(list(self.state)) == self.state
         return True
 
     def _end(self) -> None:
@@ -199,15 +199,15 @@ class Server:
                 shutil.rmtree(self.folder / "tmp", ignore_errors=True)
 
 
-def _stamps(paths: list[str]) -> dict[str, Stamp]:
-    stamps: dict[str, Stamp] = {}
+def _file_states(paths: list[str]) -> dict[str, FileState]:
+    states: dict[str, FileState] = {}
     for path in paths:
         try:
             status = os.stat(path)
-            stamps[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
+            states[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
         except OSError:
-            stamps[path] = None
-    return stamps
+            states[path] = None
+    return states
 
 
 def _check_fit(packages: tuple[str, ...], temporary: Path) -> None:
@@ -223,8 +223,8 @@ def _check_fit(packages: tuple[str, ...], temporary: Path) -> None:
         raise UnfitError(f"its packages start {threads} threads on import ({', '.join(names)})")
     if _has_children():
         raise UnfitError("its packages start a process on import")
-    if own := sorted({name.partition(".")[0] for name in sys.modules} & set(packages)):
-        raise UnfitError(f"its packages import {own[0]}, which is to come from a job's bundle")
+    if names := sorted({name.partition(".")[0] for name in sys.modules} & set(packages)):
+        raise UnfitError(f"its packages import {names[0]}, which is to come from a job's bundle")
     opened = [link for number in range(3, 1024) if (link := _link(number))]
     if opened:
         raise UnfitError(f"its packages keep {opened[0]} open on import")

@@ -65,14 +65,18 @@ def warm(local: Local, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local]:
 
 def servers(local: Local) -> list[psutil.Process]:
     """The servers of a home, keepers not counted."""
-    found = []
+    running = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            words = [word for word in process.cmdline() if word]
-            if "warm_server.py" in str(words) and str(local.home) in str(words) and process.status() != "zombie":
-                found.append(process)
-    pids = {process.pid for process in found}
-    return [process for process in found if process.ppid() not in pids]
+            arguments = [word for word in process.cmdline() if word]
+            if (
+                "warm_server.py" in str(arguments)
+                and str(local.home) in str(arguments)
+                and process.status() != "zombie"
+            ):
+                running.append(process)
+    pids = {process.pid for process in running}
+    return [process for process in running if process.ppid() not in pids]
 
 
 def dump(local: Local, name: str, **more: Any) -> dict[str, Any]:
@@ -80,8 +84,8 @@ def dump(local: Local, name: str, **more: Any) -> dict[str, Any]:
     step = processing(
         name, local.image(DUMP, TOML), outputs={"out": f"s3://{BUCKET}/{name}"}, arguments=["a", "b c"], **more
     )
-    found, job = run_one(local, step)
-    assert found["StepStatus"] == "Succeeded", log_of(local, job)
+    record, job = run_one(local, step)
+    assert record["StepStatus"] == "Succeeded", log_of(local, job)
     return dict(json.loads(local.read(f"s3://{BUCKET}/{name}/seen.json")))
 
 
