@@ -13,6 +13,7 @@ import array
 import fcntl
 import hashlib
 import json
+import math
 import os
 import resource
 import select
@@ -167,11 +168,12 @@ class Plan:
 def _minutes() -> float:
     text = os.environ.get(MINUTES_VARIABLE, DEFAULT_MINUTES)
     try:
-        return max(0.0, float(text))
+        minutes = float(text)
     except ValueError:
-        raise ColdError(
-            f"{MINUTES_VARIABLE}={text[:20]!r}: is not a number of minutes; write 10, or 0 for none"
-        ) from None
+        minutes = math.nan
+    if not math.isfinite(minutes):
+        raise ColdError(f"{MINUTES_VARIABLE}={text[:20]!r}: is not a number of minutes; write 10, or 0 for none")
+    return max(0.0, minutes)
 
 
 def _plan(home: Home, folder: Folder, launch: Launch) -> Plan | None:

@@ -216,11 +216,10 @@ def _check_fit(packages: tuple[str, ...], temporary: Path) -> None:
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    if threads := len(os.listdir("/proc/self/task")) - 1:
-        names = sorted(
-            Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")
-        )
-        raise UnfitError(f"its packages start {threads} threads on import ({', '.join(names)})")
+    tasks = os.listdir("/proc/self/task")
+    if len(tasks) > 1:
+        names = sorted(Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in tasks)
+        raise UnfitError(f"its packages start threads on import ({', '.join(names)})")
     if _has_children():
         raise UnfitError("its packages start a process on import")
     if names := sorted({name.partition(".")[0] for name in sys.modules} & set(packages)):
