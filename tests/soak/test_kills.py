@@ -23,12 +23,14 @@ import pytest
 
 from medloop.local.engine import executions
 from medloop.local.jobs.job import PROCESSING, TRAINING
+from medloop.local.jobs.warm import MINUTES_VARIABLE
 from medloop.local.session import local_session
 from medloop.local.state.home import BUCKET
 from medloop.local.state.store import Store, Table
 from tests.unit.local.conftest import Local, wait_until
 from tests.unit.local.steps import compare, condition, processing, register, training
 from tests.unit.local.test_store import writer
+from tests.unit.local.test_warm import servers
 
 pytestmark = pytest.mark.soak
 
@@ -60,6 +62,8 @@ root = Path(os.environ["ML_ROOT"])
 time.sleep(0.1)
 """
 
+PRELOAD = {"containers/tiny/container.toml": 'preload = ["numpy"]'}
+
 Kill = Callable[[Local, str], bool]
 
 
@@ -69,13 +73,13 @@ def pipeline(local: Local) -> list[dict[str, Any]]:
     below = {"Std:Join": {"On": "/", "Values": [f"s3://{BUCKET}/runs", identifier]}}
     prepare = processing(
         "Prepare",
-        local.image(PREPARE),
+        local.image(PREPARE, PRELOAD),
         outputs={"prepared": {"Std:Join": {"On": "/", "Values": [below, "prepared"]}}},
         PropertyFiles=[{"PropertyFileName": "score", "OutputName": "prepared", "FilePath": "evaluation.json"}],
     )
     data = {"Get": "Steps.Prepare.ProcessingOutputConfig.Outputs['prepared'].S3Output.S3Uri"}
     output = {"S3OutputPath": {"Std:Join": {"On": "/", "Values": [below, "trained"]}}}
-    train = training("Train", local.image(TRAIN), {"data": data}, OutputDataConfig=output)
+    train = training("Train", local.image(TRAIN, PRELOAD), {"data": data}, OutputDataConfig=output)
     score = {"Std:JsonGet": {"PropertyFile": {"Get": "Steps.Prepare.PropertyFiles.score"}, "Path": "score"}}
     model = {"Image": "image", "ModelDataUrl": {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"}}
     specification = {
@@ -270,13 +274,19 @@ def kill_job(local: Local, arn: str) -> bool:
     return False
 
 
-@pytest.fixture
-def tidy(local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
-    """A local backend with a separate temporary folder for engines and jobs."""
+@pytest.fixture(params=["0", "5"], ids=["cold", "warm"])
+def tidy(
+    local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Local]:
+    """A local backend with a separate temporary folder for engines and jobs, which start cold or warm."""
+    monkeypatch.setenv(MINUTES_VARIABLE, request.param)
     (tmp_path / "t").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    return local
+    yield local
+    assert bool(servers(local)) == (request.param != "0")
+    for server in servers(local):
+        server.kill()
 
 
 def duration(local: Local, arn: str) -> float:

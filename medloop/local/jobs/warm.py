@@ -275,7 +275,7 @@ def _patience(is_cancelled: Callable[[], bool]) -> Iterator[None]:
 
 
 def _connect(folder: Path) -> socket.socket | None:
-    """A connection to the server of a folder; None if none listens."""
+    """Connect to the server of a folder; None if none listens."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.settimeout(_RESPONSE_SECONDS)
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -392,10 +392,5 @@ def _start_server(plan: Plan, is_cancelled: Callable[[], bool]) -> None:
             connection.close()
             return
         if server.has_ended():
-            raise ColdError(
-                _read(str(unfit)) or f"its server ended with code {server.poll()}: {_last_line(plan.folder)}"
-            )
-
-
-def _last_line(folder: Path) -> str:
-    return (_read(str(folder / "log")).splitlines() or [""])[-1]
+            last = (_read(str(plan.folder / "log")).splitlines() or [""])[-1]
+            raise ColdError(_read(str(unfit)) or f"its server ended with code {server.poll()}: {last}")

@@ -97,14 +97,16 @@ class Server:
         self.shown.write(sys.orig_argv[:3], dict(os.environ))
         if not Path("/proc/self/environ").read_bytes().startswith(warm_entry.block(dict(os.environ)) + b"\0"):
             raise UnfitError("the system doesn't show a changed environment")
-        folders = _file_states(sys.path)
+        began = time.time()
         for name in self.config["preload"]:
             try:
                 importlib.import_module(name)
             except Exception as error:
                 raise UnfitError(f"{name} can't be imported ({type(error).__name__}: {error})") from error
         files = [str(getattr(module, "__file__", None) or sys.executable) for module in list(sys.modules.values())]
-        self.state = {**folders, **_file_states([*files, sys.executable, f"{sys.prefix}/pyvenv.cfg"])}
+        if changed := [path for path in files if os.path.exists(path) and os.stat(path).st_ctime > began]:
+            raise SystemExit(f"{changed[0]} changed while it was imported")
+        self.state = _file_states([*sys.path, *files, sys.executable, f"{sys.prefix}/pyvenv.cfg"])
         _check_fit(job_site.PACKAGES, self.folder / "tmp")
         gc.collect()
         gc.freeze()
@@ -327,7 +329,7 @@ def main(folder: Path) -> None:
     except (UnfitError, OSError) as error:
         (folder / "unfit").write_text(str(error), encoding="utf-8")
         shutil.rmtree(folder / "tmp", ignore_errors=True)
-        return
+        os.killpg(0, signal.SIGKILL)  # with what the packages started
     if job := server.serve():
         server.listener.close()
         warm_entry.enter(server.shown, *job)

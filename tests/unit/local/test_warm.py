@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,9 +17,9 @@ import pytest
 
 from medloop.local.jobs.warm import MINUTES_VARIABLE
 from medloop.local.state.home import BUCKET
-from tests.unit.local.conftest import Local
-from tests.unit.local.steps import processing
-from tests.unit.local.test_jobs import log_of, run_one
+from tests.unit.local.conftest import Local, wait_until
+from tests.unit.local.steps import processing, training
+from tests.unit.local.test_jobs import SLEEPING, log_of, pid_of_job, processes_of, run_one
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +104,306 @@ def test_a_warm_job_is_as_a_new_process(warm: Local, monkeypatch: pytest.MonkeyP
         different = {key: (value, cold[key]) for key, value in seen.items() if value != cold[key]}
         assert not different, json.dumps(different, indent=1)
     assert warm.read(f"s3://{BUCKET}/Same/random") != warm.read(f"s3://{BUCKET}/Same2/random")
+
+
+def notes(local: Local, job: dict[str, Any]) -> list[str]:
+    """The lines of a job's log that say why it didn't start warm."""
+    return [line for line in log_of(local, job) if line.startswith("medloop: not started warm: ")]
+
+
+ENDINGS = {
+    "exit": "import sys; print('before'); sys.exit(3)",
+    "text": "import sys; sys.exit('a reason')",
+    "error": "def fail():\n    raise ValueError('é')\nfail()",
+    "syntax": "a b",
+    "signal": "import os; os.kill(os.getpid(), 9)",
+    "interrupt": "raise KeyboardInterrupt",
+    "at exit": "import atexit, threading as t\natexit.register(print, 'last')\nt.Thread(target=print, args=['t']).start()",
+    "abrupt": "import os; print('a', end='', flush=True); os._exit(7)",
+    "becomes another": "import os, sys; os.execv(sys.executable, [sys.executable, '-c', 'import sys; sys.exit(5)'])",
+}
+
+
+def test_a_warm_job_ends_as_a_cold_one(warm: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit codes, signals, tracebacks and what is done at exit are the same, and so is the reason of the failure."""
+    seen: dict[str, list[Any]] = {}
+    for minutes in ("5", "0"):
+        monkeypatch.setenv(MINUTES_VARIABLE, minutes)
+        steps = [processing(f"S{n}", warm.image(code, TOML)) for n, code in enumerate(ENDINGS.values())]
+        for step in steps:
+            record, job = run_one(warm, step)
+            name = job["ProcessingJobName"]
+            log = [line.replace(name, "JOB") for line in log_of(warm, job)]
+            seen.setdefault(minutes, []).append([record["StepStatus"], record.get("FailureReason"), log])
+    for name, as_warm, as_cold in zip(ENDINGS, seen["5"], seen["0"], strict=True):
+        assert as_warm == as_cold, name
+    assert len(servers(warm)) == 1
+
+
+STOPPED = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("stopping", flush=True), sys.exit(143)))
+subprocess.Popen(["sleep", "600"])
+import os; print("ready", os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_warm_job_gets_sigterm(warm: Local) -> None:
+    """StopTrainingJob reaches it, and all that it started ends."""
+    request = training("T", warm.image(STOPPED, TOML))["Arguments"]
+    warm.sagemaker.create_training_job(TrainingJobName="mine", **request)
+    assert is_warm(pid_of_job(warm))
+    warm.sagemaker.stop_training_job(TrainingJobName="mine")
+    describe = lambda: warm.sagemaker.describe_training_job(TrainingJobName="mine")  # noqa: E731
+    wait_until(lambda: describe()["TrainingJobStatus"] == "Stopped")
+    assert log_of(warm, describe())[-1] == "stopping"
+    assert processes_of(warm) == []
+
+
+def is_warm(pid: int) -> bool:
+    """True if a process was forked from a server: its parent is a keeper."""
+    return "warm_server.py" in str(psutil.Process(pid).parent().cmdline())  # type: ignore[union-attr]
+
+
+def test_killed_warm_job_fails_its_step(warm: Local) -> None:
+    """Kill -9 of the job: the step names the signal, its stray child ends too, and its keeper ends."""
+    arn = warm.start([training("Train", warm.image(SLEEPING, TOML))])
+    pid = pid_of_job(warm)
+    keeper = psutil.Process(pid).ppid()
+    os.kill(pid, signal.SIGKILL)
+    assert warm.finish(arn)["PipelineExecutionStatus"] == "Failed"
+    assert "signal 9 (SIGKILL)" in warm.steps(arn)["Train"]["FailureReason"]
+    assert processes_of(warm) == []
+    wait_until(lambda: not psutil.pid_exists(keeper))
+
+
+def test_killed_keeper_is_a_killed_job(warm: Local) -> None:
+    """The system kills the job with its keeper, and the step fails."""
+    arn = warm.start([training("Train", warm.image(SLEEPING, TOML))])
+    os.kill(psutil.Process(pid_of_job(warm)).ppid(), signal.SIGKILL)
+    assert warm.finish(arn)["PipelineExecutionStatus"] == "Failed"
+    assert "signal 9 (SIGKILL)" in warm.steps(arn)["Train"]["FailureReason"]
+    assert processes_of(warm) == []
+
+
+def kill_engine(arn: str) -> None:
+    """Kill -9 of an execution's engine."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if arn in process.cmdline():
+                process.kill()
+
+
+def test_killed_engine_ends_its_warm_job(warm: Local) -> None:
+    """Kill -9 of the engine: the job and its keeper end by themselves, and the execution is Failed."""
+    arn = warm.start([training("Train", warm.image(SLEEPING, TOML))])
+    pid = pid_of_job(warm)
+    keeper = psutil.Process(pid).ppid()
+    kill_engine(arn)
+    wait_until(lambda: not psutil.pid_exists(pid) and not psutil.pid_exists(keeper))
+    assert "engine died" in warm.finish(arn)["FailureReason"]
+    wait_until(lambda: processes_of(warm) == [])
+
+
+WAITING = """
+import os, time
+from pathlib import Path
+print("ready", os.getpid(), flush=True)
+while not Path(os.environ["GO"]).exists():
+    time.sleep(0.02)
+print("done")
+"""
+
+
+def test_killed_server_ends_no_job(warm: Local, tmp_path: Path) -> None:
+    """Kill -9 of the server: its job completes, and the next one starts from a new server."""
+    request = {"Environment": {"GO": str(tmp_path / "go")}}
+    arn = warm.start([processing("P", warm.image(WAITING, TOML), request=request)])
+    assert is_warm(pid_of_job(warm))
+    (server,) = servers(warm)
+    server.kill()
+    (tmp_path / "go").touch()
+    assert warm.finish(arn)["PipelineExecutionStatus"] == "Succeeded"
+    record, job = run_one(warm, processing("Q", warm.image(WAITING, TOML), request=request))
+    assert (record["StepStatus"], log_of(warm, job)[-1], notes(warm, job)) == ("Succeeded", "done", [])
+    (again,) = servers(warm)
+    assert again.pid != server.pid
+
+
+def test_a_server_that_hangs_costs_one_line(warm: Local) -> None:
+    """The job starts cold and says so; the server is ended, and the next job starts warm."""
+    image = warm.image("print('ran')", TOML)
+    run_one(warm, processing("P", image))
+    (server,) = servers(warm)
+    server.suspend()
+    _, job = run_one(warm, processing("Q", image))
+    assert log_of(warm, job)[-1] == "ran"
+    assert [("didn't respond" in line) for line in notes(warm, job)] == [True]
+    wait_until(lambda: not server.is_running() or server.status() == "zombie")
+    _, job = run_one(warm, processing("R", image))
+    assert notes(warm, job) == []
+
+
+def test_jobs_leave_nothing_in_their_server(warm: Local) -> None:
+    """After its jobs a server has one thread, no child, no more descriptors and no more memory than before."""
+    image = warm.image("x = bytearray(200_000_000)", TOML)
+    run_one(warm, processing("P", image))
+    (server,) = servers(warm)
+    wait_until(lambda: not server.children())
+    before = (server.num_fds(), server.num_threads(), server.memory_info().rss)
+    for number in range(3):
+        run_one(warm, processing(f"Q{number}", image))
+    wait_until(lambda: not server.children())
+    assert (server.num_fds(), server.num_threads()) == before[:2]
+    assert before[1] == 1
+    assert server.memory_info().rss < before[2] + 20_000_000
+
+
+def test_bundles_with_the_same_modules_share_a_server(warm: Local) -> None:
+    """Each job imports its own bundle's modules, also those of this project."""
+    for text in ("one", "two"):
+        code = "import helper, medloop.own, sys\nprint(helper.NAME, medloop.own.NAME)"
+        package = {"medloop/__init__.py": "", "medloop/own.py": f"NAME = '{text}'"}
+        image = warm.image(code, {**TOML, **package, "containers/tiny/helper.py": f"NAME = '{text}'"})
+        _, job = run_one(warm, processing(f"P{text}", image))
+        assert (log_of(warm, job), notes(warm, job)) == ([f"{text} {text}"], [])
+    assert len(servers(warm)) == 1
+
+
+@pytest.mark.parametrize("name", ["numpy", "tempfile", "multiprocessing"])
+def test_a_bundle_that_replaces_an_imported_module_starts_cold(warm: Local, name: str) -> None:
+    """Its own module counts, as in a new process, and the log says why it isn't warm."""
+    image = warm.image(f"import {name}; print({name}.NAME)", {**TOML, f"containers/tiny/{name}.py": "NAME = 'own'"})
+    _, job = run_one(warm, processing("P", image))
+    (line,) = notes(warm, job)
+    assert f"a module of the name {name}, which is imported already" in line
+    assert log_of(warm, job)[-1] == "own"
+
+
+def test_a_server_ends_when_idle(warm: Local, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not while a job runs; its folder keeps no socket."""
+    monkeypatch.setenv(MINUTES_VARIABLE, "0.02")
+    request = {"Environment": {"GO": str(tmp_path / "go")}}
+    arn = warm.start([processing("P", warm.image(WAITING, TOML), request=request)])
+    pid_of_job(warm)
+    time.sleep(3)
+    assert len(servers(warm)) == 1
+    (tmp_path / "go").touch()
+    assert warm.finish(arn)["PipelineExecutionStatus"] == "Succeeded"
+    wait_until(lambda: servers(warm) == [])
+    assert list(warm.home.glob("warm/*/socket")) == []
+
+
+def test_a_server_ends_with_its_home(warm: Local) -> None:
+    """A deleted home leaves no process."""
+    run_one(warm, processing("P", warm.image("pass", TOML)))
+    assert len(servers(warm)) == 1
+    shutil.rmtree(warm.home)
+    wait_until(lambda: servers(warm) == [])
+
+
+def with_package(folder: Path, content: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """A container that preloads a package of that content, and the request of a job that finds it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "thirdparty.py").write_text(content)
+    return {"containers/tiny/container.toml": 'preload = ["thirdparty"]'}, {"Environment": {"PYTHONPATH": str(folder)}}
+
+
+def test_a_changed_package_ends_its_server(warm: Local, tmp_path: Path) -> None:
+    """A job never sees an earlier version of a package."""
+    for text in ("first", "second one"):
+        toml, request = with_package(tmp_path / "site", f"NAME = '{text}'")
+        _, job = run_one(
+            warm, processing(text[:5], warm.image("import thirdparty; print(thirdparty.NAME)", toml), request=request)
+        )
+        assert (log_of(warm, job), notes(warm, job)) == ([text], [])
+    wait_until(lambda: len(servers(warm)) == 1)
+
+
+UNFIT = {
+    "start threads": "import threading, time; threading.Thread(target=time.sleep, args=[600], daemon=True).start()",
+    "start a process": "import subprocess; subprocess.Popen(['sleep', '600'])",
+    "keep /dev/zero open": "FILE = open('/dev/zero')",
+    "make temporary files": "import tempfile; FOLDER = tempfile.mkstemp()[1]; import os; os.closerange(3, 100)",
+    "can't be imported (ModuleNotFoundError": "import no_such_module",
+    "import medloop": "import sys, types; sys.modules['medloop'] = types.ModuleType('medloop')",
+    "ended with code 4": "import os; os._exit(4)",
+}
+
+
+@pytest.mark.parametrize("reason", UNFIT)
+def test_packages_that_can_not_be_forked_start_cold(warm: Local, tmp_path: Path, reason: str) -> None:
+    """The log of each job says why in one line, and leaves no process."""
+    toml, request = with_package(tmp_path / "site", UNFIT[reason])
+    for name in ("P", "Q"):
+        _, job = run_one(warm, processing(name, warm.image("print('ran')", toml), request=request))
+        (line,) = notes(warm, job)
+        assert reason in line
+        assert log_of(warm, job)[-1] == "ran"
+    assert servers(warm) == []
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"), [("0", []), ("-1", []), ("ten", ["is not a number of minutes"]), ("nan", ["is not"])]
+)
+def test_the_switch(warm: Local, monkeypatch: pytest.MonkeyPatch, minutes: str, expected: list[str]) -> None:
+    """0 starts no server; anything that is no number neither, with one line in the log."""
+    monkeypatch.setenv(MINUTES_VARIABLE, minutes)
+    _, job = run_one(warm, processing("P", warm.image("print('ran')", TOML)))
+    assert [text for line in notes(warm, job) for text in expected if text in line] == expected
+    assert len(notes(warm, job)) == len(expected)
+    assert servers(warm) == []
+
+
+def test_executions_at_once_share_a_server_that_is_private(warm: Local) -> None:
+    """One server, a socket of its owner only, and a path longer than a socket's may be."""
+    image = warm.image("import time; time.sleep(0.3)", TOML)
+    # num_running decides the threads of a job, and so its environment: equal for both
+    arns = [
+        warm.start([processing(name, image, request={"Environment": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}})])
+        for name in "PQ"
+    ]
+    assert [warm.finish(arn)["PipelineExecutionStatus"] for arn in arns] == ["Succeeded"] * 2
+    (socket,) = warm.home.glob("warm/*/socket")
+    assert [oct(path.stat().st_mode)[-3:] for path in (socket, socket.parent, socket.parent.parent)] == [
+        "600",
+        "700",
+        "700",
+    ]
+    assert len(servers(warm)) == 1
+
+
+TRAINING = """
+import os, torch
+from monai.networks.nets import UNet
+from safetensors.torch import save_file
+torch.manual_seed(3)
+net = UNet(2, 1, 2, (8, 16, 32), (2, 2), num_res_units=1)
+optimiser = torch.optim.AdamW(net.parameters(), 1e-2)
+for step in range(5):
+    loss = net(torch.randn(4, 1, 32, 32)).square().mean()
+    loss.backward()
+    optimiser.step()
+    optimiser.zero_grad()
+print("threads", torch.get_num_threads(), os.getppid())
+save_file(net.state_dict(), os.environ["ML_ROOT"] + "/model/weights")
+"""
+
+
+def test_weights_are_the_same_bit_by_bit(warm: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training from a process with the real container's packages, which has one thread, and one without."""
+    toml = {"containers/tiny/container.toml": Path("containers/segment/container.toml").read_text()}
+    models = []
+    for minutes in ("5", "5", "0"):
+        monkeypatch.setenv(MINUTES_VARIABLE, minutes)
+        arn = warm.start([training(f"T{len(models)}", warm.image(TRAINING, toml))])
+        assert warm.finish(arn, 300)["PipelineExecutionStatus"] == "Succeeded"
+        (step,) = warm.steps(arn).values()
+        name = step["Metadata"]["TrainingJob"]["Arn"].rpartition("/")[2]
+        job = warm.sagemaker.describe_training_job(TrainingJobName=name)
+        assert notes(warm, job) == []
+        models.append(warm.read(job["ModelArtifacts"]["S3ModelArtifacts"]))
+    (server,) = servers(warm)
+    assert server.num_threads() == 1
+    assert models[0] == models[1] == models[2]
