@@ -98,3 +98,18 @@ def test_layouts(capsys: pytest.CaptureFixture[str]) -> None:
     rows = run("layouts", capsys, "--size", "tiny", "--networks", "resnet18", "--threads", "1", "--seconds", "0.1")
     assert len(numbers(rows, "plain / channels last")) == 1
     assert len(numbers(rows, "ratio")) == 6
+
+
+def test_warm_jobs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cold and warm jobs and tunings run, the warm ones without a reason why they aren't."""
+    for variable in ("MEDLOOP_WARM_MINUTES", "MEDLOOP_TARGET"):
+        monkeypatch.setenv(variable, "0")  # the benchmark sets them
+    rows = run("warm_jobs", capsys, "--jobs", "1", "--trials", "1", "--preload", "numpy")
+    assert [row.get("job") or row["tuning of 1 trials"] for row in rows] == [
+        "cold",
+        "warm, the first",
+        "warm",
+        "cold",
+        "warm",
+    ]
+    assert all(float(row["wall, s"]) > 0 for row in rows)

@@ -118,7 +118,7 @@ ENDINGS = {
     "syntax": "a b",
     "signal": "import os; os.kill(os.getpid(), 9)",
     "interrupt": "raise KeyboardInterrupt",
-    "at exit": "import atexit, threading as t\natexit.register(print, 'last')\nt.Thread(target=print, args=['t']).start()",
+    "at exit": "import atexit, threading\natexit.register(print, 1)\nthreading.Thread(target=print, args='t').start()",
     "abrupt": "import os; print('a', end='', flush=True); os._exit(7)",
     "becomes another": "import os, sys; os.execv(sys.executable, [sys.executable, '-c', 'import sys; sys.exit(5)'])",
 }
