@@ -317,9 +317,11 @@ def _request(plan: Plan, launch: Launch, folder: Folder) -> WarmProcess | None:
     reading, writing = os.pipe()
     try:
         descriptor = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [writing]))
-        with suppress(BrokenPipeError, ConnectionResetError):  # the server ends: its response is missing, too
-            connection.sendmsg([json.dumps(program).encode()], [descriptor])
-        os.close(writing)
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # the server ends, without a response
+                connection.sendmsg([json.dumps(program).encode()], [descriptor])
+        finally:
+            os.close(writing)
         response = _await_response(connection)
         if "pid" in response:
             connection.send(b"g")

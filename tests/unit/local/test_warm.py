@@ -14,10 +14,12 @@ from typing import Any
 
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 
 from medloop.local.jobs.warm import MINUTES_VARIABLE
 from medloop.local.state.home import BUCKET
 from tests.unit.local.conftest import Local, wait_until
+from tests.unit.local.hosting import SERVER, Hosting
 from tests.unit.local.steps import processing, training
 from tests.unit.local.test_jobs import SLEEPING, log_of, pid_of_job, processes_of, run_one
 
@@ -407,3 +409,29 @@ def test_weights_are_the_same_bit_by_bit(warm: Local, monkeypatch: pytest.Monkey
     (server,) = servers(warm)
     assert server.num_threads() == 1
     assert models[0] == models[1] == models[2]
+
+
+def test_a_warm_endpoint(warm: Local) -> None:
+    """Its container is restarted after a crash, ends with its supervisor even by kill -9, and leaves no process."""
+    hosting = Hosting(warm, warm.boto.client("sagemaker-runtime"), warm.image(SERVER, TOML))
+    try:
+        hosting.endpoint("one")
+        first = json.loads(hosting.invoke(b"x"))
+        assert is_warm(first["pid"])
+        assert first["word"] == "one"
+        os.kill(first["pid"], signal.SIGKILL)
+
+        def restarted() -> int:
+            with suppress(ClientError):
+                return int(json.loads(hosting.invoke(b"x"))["pid"])
+            return first["pid"]
+
+        wait_until(lambda: restarted() != first["pid"])
+        pid = restarted()
+        assert is_warm(pid)
+        for supervisor in hosting.supervisors():
+            supervisor.kill()
+        wait_until(lambda: not psutil.pid_exists(pid))
+    finally:
+        hosting.close()
+    assert processes_of(warm) == []
