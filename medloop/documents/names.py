@@ -32,8 +32,33 @@ _SPREADSHEET_ERROR = re.compile(r"#[^\W\d_]+(/0)?[!?]")
 _PLACEHOLDERS = frozenset(
     {"na", "nan", "nil", "unknown", "unk", "missing", "undefined", "undef", "unspecified", "not specified"}
     | {"not available", "not applicable", "not known", "not given", "anonymous", "anon", "anonymized", "anonymised"}
-    | {"tbd", "todo", "xxx", "-1", "-9", "-99", "-999", "-9999"}
+    | {"blank", "(blank)", "empty", "(empty)", "no id", "not found", "k.a.", "k. a.", "keine angabe", "unbekannt"}
+    | {
+        "n.n.",
+        "n. n.",
+        "inconnu",
+        "desconocido",
+        "sconosciuto",
+        "onbekend",
+        "tbd",
+        "todo",
+        "xxx",
+        "-1",
+        "-9",
+        "-99",
+        "-999",
+        "-9999",
+    }
 )
+_LOOKALIKES = str.maketrans(
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0456\u0458\u0455"
+    "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",
+    "abekmhopctyxijsabezhikmnoptyx",
+)
+"""Cyrillic and Greek letters, the capitals of which look as Latin ones do (Unicode's confusables.txt)."""
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
+_MONTHS = "jan|feb|mar|mrz|m\u00e4r|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez"
+_DATE = re.compile(rf"\d{{1,2}}[-. ]{{1,2}}({_MONTHS})([-. ]\d{{2,4}})?|({_MONTHS})[-. ]\d{{2,4}}", re.IGNORECASE)
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")
 
 
@@ -61,10 +86,12 @@ def _visible(text: str, form: Literal["NFC", "NFKC"]) -> str:
 def fold(text: str) -> str:
     """A looser form: texts that share it may be one name that two programs wrote (007 and 7, 7.0 and 7, P-7 and p7).
 
-    Without case, accents, punctuation, leading zeros and a trailing `.0`; digits that punctuation divides stay apart.
+    Without case, accents, punctuation, leading zeros and a trailing `.0`; digits and letters of other scripts are those
+    that they look like. Digits that punctuation divides stay apart, except for thousands (1,000 and 1000).
     """
-    plain = re.sub(r"(?<=\d)[.,]0+$", "", normalise(text))
-    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", plain.casefold()))
+    plain = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in normalise(text))
+    plain = plain.replace(",", "") if _THOUSANDS.fullmatch(plain) else re.sub(r"(?<=\d)[.,]0+$", "", plain)
+    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", plain.casefold())).translate(_LOOKALIKES)
     letters = "".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in plain)
     parts = [part.lstrip("0") or "0" if part.isdecimal() else part for part in re.findall(r"\d+|[^\d\s]+", letters)]
     folded = "".join(f"-{part}" if part.isdecimal() else part for part in parts)
@@ -120,3 +147,8 @@ def is_placeholder(name: str) -> bool:
 def is_shortened(name: str) -> bool:
     """True for a number in a spreadsheet's short form (1.23457E+11), in which different numbers are equal."""
     return bool(_SHORTENED.fullmatch(name))
+
+
+def is_date(name: str) -> bool:
+    """True for a date in a spreadsheet's form (3-Jan, Jan-26), which it makes of identifiers such as 3-1."""
+    return bool(_DATE.fullmatch(name))

@@ -3,7 +3,7 @@
 Range of 16-bit values. Files with 16 bits rarely use all of them: CT and X-ray come in 10, 12 or 14 bits. Outliers
 (dead pixels, one image of another kind in a hundred) don't count: an end of the range is the extreme over all images if
 it is no farther from the bulk of the values than the bulk is wide, else the end of the bulk. The bulk leaves out a
-thousandth of each image's pixels and at most a fiftieth of the images, at either end. The range is then widened to
+thousandth of each image's pixels and a fiftieth of the images (one of ten or more), at either end. It is widened to
 whole bits (0..1023, 0..4095), so that a brighter image isn't clipped at once; values that are far from zero (an offset
 of 32768) keep both ends, with half of the width more on either side.
 """
@@ -26,12 +26,16 @@ from medloop.imaging.pictures import in_colour
 OUTLYING_PIXELS = 0.001
 """Share of an image's pixels, at either end of its values."""
 OUTLYING_IMAGES = 0.02
+FEW_IMAGES = 10
+"""Of fewer images none is an outlier."""
 SAMPLED_PIXELS = 2**14
 """Pixels that an image's bulk is estimated from."""
 DIFFERENT_DEPTHS = 3
 """Bits between the depths of two images that are no mere difference in brightness: eight times the values."""
 RARE = 0.1
-"""Share of the images below which another depth is a difference in brightness."""
+"""Share of the images below which a lower depth is a difference in brightness."""
+FEW_GREY_VALUES = 32
+"""Width of 8-bit values below which contrast is lost: augmentation and noise are shares of 0..255."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class ImageFacts:
         colour: True if its channels differ anywhere.
         extremes: Lowest and highest value.
         bulk: The same without outlying pixels; `extremes` of an 8-bit image.
+        gap: The widest interval of the bulk between whose ends no pixel is; empty in an image of 8 bits or two values.
     """
 
     edge: int
@@ -51,6 +56,7 @@ class ImageFacts:
     colour: bool
     extremes: tuple[int, int]
     bulk: tuple[int, int]
+    gap: tuple[int, int] = (0, 0)
 
     @property
     def is_constant(self) -> bool:
@@ -66,7 +72,11 @@ def measure_image(pixels: NDArray[Any]) -> ImageFacts:
     """
     bits = 8 * pixels.dtype.itemsize
     extremes = (int(pixels.min()), int(pixels.max()))
-    return ImageFacts(max(pixels.shape[:2]), bits, in_colour(pixels), extremes, _bulk(pixels) if bits > 8 else extremes)
+    edge, colour = max(pixels.shape[:2]), in_colour(pixels)
+    if bits == 8:
+        return ImageFacts(edge, bits, colour, extremes, extremes)
+    bulk = _bulk(pixels)
+    return ImageFacts(edge, bits, colour, extremes, (int(bulk[0]), int(bulk[-1])), _widest_gap(bulk))
 
 
 def summarise(images: Iterable[ImageFacts]) -> ImageStatistics:
@@ -123,6 +133,8 @@ def find_differences(groups: Mapping[str, Sequence[ImageFacts]]) -> list[str]:
     messages = (
         _several_bits(facts),
         _several_depths(facts),
+        _two_parts(facts),
+        _few_grey_values(facts),
         _is_apart(groups, lambda image: image.colour, "colour", "grey"),
         _is_apart(groups, lambda image: image.bits > 8, "16-bit", "8-bit"),
     )
@@ -140,14 +152,45 @@ def _several_bits(facts: Sequence[ImageFacts]) -> str:
 
 
 def _several_depths(facts: Sequence[ImageFacts]) -> str:
-    depths = [image.bulk[1].bit_length() for image in facts if image.bits > 8 and not image.is_constant]
-    bound = max(depths, default=0) - DIFFERENT_DEPTHS
+    deep = [image for image in facts if image.bits > 8 and not image.is_constant]
+    if not deep:
+        return ""
+    depths = [image.bulk[1].bit_length() for image in deep]
+    # Outliers that don't set the range cost the others no contrast.
+    bound = min(max(depths), int(_value_range(deep)[1]).bit_length()) - DIFFERENT_DEPTHS
     num_low = sum(depth <= bound for depth in depths)
-    if not RARE < num_low / max(1, len(depths)) < 1 - RARE:
+    if not RARE * len(depths) < num_low < len(depths):
         return ""
     return (
         f"has 16-bit images of several depths: {num_low} of {len(depths)} have values up to {2**bound - 1} only, "
         f"others up to {2 ** max(depths) - 1}, and all are scaled by one range; export all with one depth"
+    )
+
+
+def _two_parts(facts: Sequence[ImageFacts]) -> str:
+    """Warn of values far apart: padding or text at the end of the range, negative values stored as unsigned."""
+    deep = [image for image in facts if image.bits > 8]
+    low, high = _value_range(deep) if deep else FULL_RANGE
+    gaps = [image.gap for image in deep if image.gap[1] - image.gap[0] > (high - low) / 2]
+    if len(gaps) <= RARE * len(deep):
+        return ""
+    return (
+        f"has 16-bit images with values in two parts: {len(gaps)} of {len(deep)} have none between about "
+        f"{gaps[0][0]} and {gaps[0][1]}, and all are scaled by {range_text((low, high))}, which costs contrast; if a "
+        "part is padding, text or negative values stored as unsigned, export the images without it"
+    )
+
+
+def _few_grey_values(facts: Sequence[ImageFacts]) -> str:
+    shallow = [image for image in facts if image.bits == 8 and not image.is_constant]
+    if not shallow:
+        return ""
+    low, high = _bounds(shallow)
+    if high - low >= FEW_GREY_VALUES:
+        return ""
+    return (
+        f"has 8-bit images with values in {low}..{high} only, and 8-bit values are scaled by 0..255, which costs "
+        "contrast; scale all images by one factor, so that their values reach 255"
     )
 
 
@@ -165,19 +208,39 @@ def _is_apart(
     )
 
 
-def _bulk(pixels: NDArray[Any]) -> tuple[int, int]:
+def _bulk(pixels: NDArray[Any]) -> NDArray[Any]:
+    """A sample of the values, sorted, without outlying ones."""
     values = pixels.reshape(-1)
     # An odd step doesn't stay in a few columns.
     values = values[:: values.size // SAMPLED_PIXELS | 1]
     values = np.sort(values, kind="stable")  # a radix sort: several times as fast as a partition
-    num_outlying = math.ceil(OUTLYING_PIXELS * (values.size - 1))
-    return int(values[num_outlying]), int(values[-1 - num_outlying])
+    num_outlying = min(math.ceil(OUTLYING_PIXELS * (values.size - 1)), (values.size - 1) // 2)
+    return values[num_outlying : values.size - num_outlying]
+
+
+def _widest_gap(values: NDArray[Any]) -> tuple[int, int]:
+    """The widest interval without a value between its ends; empty if there are two values only.
+
+    Args:
+        values: [N], sorted, unsigned.
+    """
+    steps = values[1:] - values[:-1]
+    if np.count_nonzero(steps) < 2:
+        return 0, 0
+    widest = int(steps.argmax())
+    return int(values[widest]), int(values[widest + 1])
+
+
+def _bounds(images: Sequence[ImageFacts]) -> tuple[int, int]:
+    """The lowest and the highest value of the images' bulks, without outlying images."""
+    num_outlying = max(int(OUTLYING_IMAGES * (len(images) - 1)), int(len(images) >= FEW_IMAGES))
+    lows, highs = sorted(image.bulk[0] for image in images), sorted(image.bulk[1] for image in images)
+    return lows[num_outlying], highs[-1 - num_outlying]
 
 
 def _value_range(images: Sequence[ImageFacts]) -> tuple[float, float]:
     """The 16-bit values that become 0 and 1 (see the module's docstring)."""
-    low = int(np.quantile([image.bulk[0] for image in images], OUTLYING_IMAGES, method="lower"))
-    high = int(np.quantile([image.bulk[1] for image in images], 1 - OUTLYING_IMAGES, method="higher"))
+    low, high = _bounds(images)
     width = high - low
     lowest, highest = min(image.extremes[0] for image in images), max(image.extremes[1] for image in images)
     low, high = lowest if lowest >= low - width else low, highest if highest <= high + width else high

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medloop.documents.names import alike, is_missing, is_placeholder, is_shortened, normalise
+from medloop.documents.names import alike, is_date, is_missing, is_placeholder, is_shortened, normalise
 from medloop.imaging.problems import Problem
 
 PATIENTS_FILE = "patients.csv"
@@ -28,7 +28,10 @@ _IDENTIFYING = frozenset(name.replace("_", "") for name in IDENTIFYING)
 MAX_BYTES = 64 * 2**20
 DELIMITERS = (",", ";", "\t")
 """Spreadsheets write the second where a comma is the decimal sign, and the third as "Unicode text"."""
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF_16 = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"p\0": "utf-16-le", b"\0p": "utf-16-be"}
+"""By the first two bytes: a byte-order mark, or the first letter of the heading."""
+NUMBERED = 0.8
+"""Share of identifiers with digits from which one without is unusual."""
 MAX_LISTED = 5
 """Rows, and groups of patients, that one message names."""
 _Doubts = Mapping[tuple[str, ...], list[int]]
@@ -76,7 +79,8 @@ class PatientTable:
     def match_paths(self, known: Iterable[str]) -> None:
         """Match every row to a known file or folder, and note the rows that name none.
 
-        A path that is no known one matches the single one that differs in white space and invisible characters only.
+        A path that is no known one matches the single one that differs in white space, invisible characters or case
+        only.
         """
         names = {composed(path) for path in known}
         strangers = [name for name in self.rows if name not in names]
@@ -106,10 +110,13 @@ class PatientTable:
             numbers[row.patient].append(row.number)
         pairs: _Doubts = {tuple(group): [numbers[name][0] for name in group] for group in alike(numbers)}
         self._warn(pairs, "may be one patient", "write a patient's identifier in one form in every row")
-        vague: _Doubts = {(name,): rows for name, rows in numbers.items() if is_placeholder(name)}
+        unusual = _without_digits(numbers)
+        vague: _Doubts = {(name,): rows for name, rows in numbers.items() if is_placeholder(name) or name in unusual}
         self._warn(vague, "count as one patient", "if the word stands for a missing identifier, give each patient one")
         short: _Doubts = {(name,): rows for name, rows in numbers.items() if is_shortened(name)}
         self._warn(short, "may be several patients", "a spreadsheet shortened the number; export the column as text")
+        dates: _Doubts = {(name,): rows for name, rows in numbers.items() if is_date(name)}
+        self._warn(dates, "look like dates", "if a spreadsheet made them of other identifiers, export those as text")
 
     def _warn(self, doubts: _Doubts, message: str, fix: str) -> None:
         """Add one warning on all doubts of a kind: identifiers, and their rows."""
@@ -134,7 +141,15 @@ def composed(path: str) -> str:
 
 
 def _loose(path: str) -> str:
-    return "/".join(map(normalise, path.split("/")))
+    return "/".join(map(normalise, path.split("/"))).casefold()
+
+
+def _without_digits(numbers: Mapping[str, list[int]]) -> set[str]:
+    """The identifiers in several rows that have no digit, where most have: words for a missing one in any language."""
+    words = {name for name in numbers if not any(map(str.isdecimal, name))}
+    if len(numbers) - len(words) < NUMBERED * len(numbers):
+        return set()
+    return {name for name in words if len(numbers[name]) > 1}
 
 
 def _listed(rows: list[int]) -> str:
@@ -172,7 +187,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=_find_delimiter(text), strict=True)
         for number, line in enumerate(reader, 1):
-            if any(cell.strip() for cell in line):
+            if any(cell.strip() for cell in line) and not _is_separator("".join(line)):
                 yield number, line
     except csv.Error as error:
         raise _TableError(f"row {number + 1}: is no comma-separated table ({error}); save it as CSV") from None
@@ -180,11 +195,16 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _find_delimiter(text: str) -> str:
     """The sign that divides the first line into the required columns; a comma if none does."""
-    start = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
+    start = next((line for line in io.StringIO(text, newline="") if line.strip() and not _is_separator(line)), "")
     for sign in DELIMITERS:
         if set(REQUIRED) <= set(_names(next(csv.reader([start], delimiter=sign)))):
             return sign
     return ","
+
+
+def _is_separator(line: str) -> bool:
+    """True for Excel's line that names the delimiter, such as `sep=;`, as it is written or read."""
+    return line.strip().rstrip("".join(DELIMITERS)).lower() == "sep="
 
 
 def _read_text(path: Path) -> str:
@@ -192,7 +212,7 @@ def _read_text(path: Path) -> str:
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             raise _TableError(f"is no file below {MAX_BYTES} bytes; save the table again")
         content = path.read_bytes()
-        return content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+        return content.decode(_UTF_16.get(content[:2].lower(), "utf-8-sig"))
     except OSError as error:
         raise _TableError(f"can't be read ({error.strerror}); check its permissions") from None
     except UnicodeDecodeError as error:
@@ -228,13 +248,16 @@ def _read_header(line: list[str]) -> list[str]:
 
 def _add_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> None:
     try:
-        path, row = _read_row(table, number, header, line)
-        table.rows[path] = row
+        path, row = _read_row(number, header, line)
+        first = table.rows.setdefault(path, row)
+        if (first.patient, first.attributes) != (row.patient, row.attributes):
+            kind = "another patient" if first.patient != row.patient else "other attributes"
+            raise _TableError(f"column path repeats row {first.number} with {kind}; remove the wrong row")
     except _TableError as error:
         table.note(number, str(error))
 
 
-def _read_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> tuple[str, PatientRow]:
+def _read_row(number: int, header: list[str], line: list[str]) -> tuple[str, PatientRow]:
     """The row, and its path for comparing."""
     num_cells = len(line)
     while num_cells > len(header) and not line[num_cells - 1].strip():
@@ -244,7 +267,7 @@ def _read_row(table: PatientTable, number: int, header: list[str], line: list[st
         raise _TableError(message)
     values = {name: cell.strip() for name, cell in zip(header, line, strict=False)}
     path, written = values.pop("path"), values.pop("patient")
-    key = _comparable(table, path)
+    key = _comparable(path)
     patient = normalise(written)
     if not patient:
         raise _TableError("column patient is empty; give every file its patient")
@@ -254,10 +277,8 @@ def _read_row(table: PatientTable, number: int, header: list[str], line: list[st
     return key, PatientRow(number, path, patient, written, attributes)
 
 
-def _comparable(table: PatientTable, path: str) -> str:
+def _comparable(path: str) -> str:
     key = composed(path)
     if not path or key.startswith("/") or ".." in key.split("/") or "\0" in path:
         raise _TableError("column path leaves the data set or is empty; give a path relative to its root")
-    if first := table.rows.get(key):
-        raise _TableError(f"column path repeats row {first.number}; remove one")
     return key

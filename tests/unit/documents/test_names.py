@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medloop.documents.names import alike, find_name, fold, is_missing, is_placeholder, is_shortened, normalise
+from medloop.documents.names import alike, find_name, fold, is_date, is_missing, is_placeholder, is_shortened, normalise
 
 
 @given(st.text())
@@ -63,6 +63,11 @@ def test_what_looks_alike_is_equal(written: str, normal: str) -> None:
         ("MU\u0308LLER", "M\u00fcller"),
         ("P\u20137", "P-7"),
         ("#7", "7"),
+        ("\u0420\u041d7", "PH7"),
+        ("\u0391\u039a-7", "AK7"),
+        ("\u0663\u0660", "30"),
+        ("1,000", "1000"),
+        ("12,345,678", "12345678"),
     ],
 )
 def test_forms_of_one_name_are_alike(first: str, second: str) -> None:
@@ -83,6 +88,8 @@ def test_forms_of_one_name_are_alike(first: str, second: str) -> None:
         ("\u304b", "\u304c"),
         ("\u0915\u093f", "\u0915\u093e"),
         ("100", "1"),
+        ("1,000", "1"),
+        ("\u0416", "K"),
         ("7a", "a7"),
         ("-", "?"),
     ],
@@ -136,10 +143,12 @@ def test_names_are_not_missing(name: str) -> None:
 
 def test_doubtful_names() -> None:
     """Words that may be names, and numbers that a spreadsheet shortened."""
-    assert all(map(is_placeholder, ("unknown", "UNKNOWN", "Nan", "anonymous", "-999")))
+    assert all(map(is_placeholder, ("unknown", "UNKNOWN", "Nan", "anonymous", "-999", "unbekannt", "k.A.", "(blank)")))
     assert not any(map(is_placeholder, ("7", "Nina", "unknown-7")))
     assert all(map(is_shortened, ("1.23457E+11", "2E+05", "1,2E+12")))
     assert not any(map(is_shortened, ("1E5", "E+5", "12")))
+    assert all(map(is_date, ("3-Jan", "03-Mar", "Jan-26", "1. Mrz", "1-Mar-2026")))
+    assert not any(map(is_date, ("3-1", "Jan", "Jan7", "P3-Jan", "2026-01-03")))
 
 
 def test_a_name_is_found_in_any_form() -> None:

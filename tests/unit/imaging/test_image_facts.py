@@ -55,6 +55,10 @@ RANGES = {
     "a dead pixel in each": (with_outlier(65_535), (0, 4095)),
     "a dead pixel in one": (with_outlier(65_535, num_images=1), (0, 4095)),
     "two images of another exposure": (images(0, 1000, 28) + images(0, 1800, 2), (0, 2047)),
+    "one of 12 at the end": (images(0, 4095, 11) + images(65_533, 65_535, 1), (0, 4095)),
+    "one of 40 with 16 bits": (images(0, 4095, 39) + images(0, 65_535, 1), (0, 4095)),
+    "one of 40 is black": (images(32_768, 36_863, 39) + images(0, 0, 1), (30_725, 38_909)),
+    "two pixels": ([np.array([[5, 900]], np.uint16)], (0, 1023)),
     "two images": (images(0, 1000, 1) + images(0, 4000, 1), (0, 4095)),
     "a bright structure": (with_outlier(6000, num_pixels=20), (0, 8191)),
 }
@@ -90,6 +94,7 @@ def test_8_bits_need_no_range() -> None:
     )
 
 
+DARK = np.arange(64, dtype=np.uint8).reshape(8, 8) // 4
 GREY, COLOUR = np.zeros((8, 8), np.uint8), np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
 
 
@@ -105,6 +110,20 @@ GREY, COLOUR = np.zeros((8, 8), np.uint8), np.arange(192, dtype=np.uint8).reshap
             ["has colour images in class b only, and grey images in the others"],
         ),
         ({"a": images(0, 1000), "b": images(0, 65_000)}, ["has 16-bit images of several depths: 30 of 60"]),
+        ({"a": images(0, 4095, 18), "b": images(0, 65_535, 2)}, ["has 16-bit images of several depths: 18 of 20"]),
+        ({"a": images(0, 4095, 39), "b": images(0, 65_535, 1)}, []),
+        (
+            {"a": with_outlier(65_535, num_pixels=30)},
+            ["has 16-bit images with values in two parts: 30 of 30 have none between about 40"],
+        ),
+        (
+            {"a": [image - np.uint16(1000) for image in images(0, 2000)]},
+            ["has 16-bit images with values in two parts: 30 of 30 have none between about "],
+        ),
+        ({"a": [np.uint16(60_000) * (image > 2000) for image in images(0, 4095)]}, []),
+        ({"a": with_outlier(65_535), "b": images(0, 4095)}, []),
+        ({"a": [GREY, DARK], "b": [DARK]}, ["has 8-bit images with values in 0..15 only, and 8-bit values are scaled"]),
+        ({"a": [GREY, DARK + np.uint8(100)], "b": [DARK]}, []),
         (
             {"a": images(0, 4000, 5), "b": [GREY]},
             ["has 1 images with 8 bits, scaled by 0..255, and 5 with 16", "has 16-bit images in class a only"],
