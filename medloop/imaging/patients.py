@@ -146,10 +146,10 @@ def _loose(path: str) -> str:
 
 def _without_digits(numbers: Mapping[str, list[int]]) -> set[str]:
     """The identifiers in several rows that have no digit, where most have: words for a missing one in any language."""
-    words = {name for name in numbers if not any(map(str.isdecimal, name))}
-    if len(numbers) - len(words) < NUMBERED * len(numbers):
+    wordlike = {name for name in numbers if not any(map(str.isdecimal, name))}
+    if len(numbers) - len(wordlike) < NUMBERED * len(numbers):
         return set()
-    return {name for name in words if len(numbers[name]) > 1}
+    return {name for name in wordlike if len(numbers[name]) > 1}
 
 
 def _listed(rows: list[int]) -> str:
