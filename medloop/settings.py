@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from medloop.cloud.layout import group_name, pipeline_name
+from medloop.cloud.layout import MAX_PROJECT, PROJECT_PATTERN, group_name, pipeline_name, project_of
 from medloop.documents.hyperparameters import REPLACEABLE_NETWORK
 from medloop.documents.reading import first_problem
 from medloop.documents.wandb_keys import refuse_keys
@@ -184,7 +184,7 @@ def resolve(
         SettingError: Something is unknown, ill-typed or out of range; the message names it.
     """
     spec = load_pipeline(name)
-    sets = [*sets, *([] if project is None else [f"project={project or repr('')}"])]
+    sets = [*sets, *([] if project is None else [_set_project(project)])]
     chain = [*_layers_of(data, spec), *preset_chain(preset, name)]
     parameters = {key: str(value) for _, layer in chain for key, value in layer.parameters.items()}
     settings = _merge_layers(spec, chain, {}, f"preset {preset}")
@@ -201,6 +201,16 @@ def resolve(
     parameters |= chosen
     check_parameters(spec, settings, parameters, "--param")
     return Resolved(spec, preset, settings, parameters)
+
+
+def _set_project(project: str) -> str:
+    """The setting of a project: quoted, as 2024 and `no` are names and not YAML's number and false."""
+    if len(project) > MAX_PROJECT or not re.fullmatch(PROJECT_PATTERN, project):
+        raise SettingError(
+            f"--project {shorten(project)}: is no name of a project; use {MAX_PROJECT} characters at most, lower-case "
+            f"letters, digits and inner hyphens, such as {project_of(project.replace('/', '-')) or 'prostate-mr'}"
+        )
+    return f"project='{project}'"
 
 
 def _merge_layers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
@@ -22,16 +23,24 @@ PROJECT_PATTERN = r"^([a-z0-9](-?[a-z0-9])*)?$"
 """A project's name: lower case, digits and inner hyphens; empty for the pipelines without project."""
 MAX_PROJECT = 24
 """Characters of a project's name: names of 63 are made of it, such as that of an endpoint's configuration."""
+DIGEST_CHARACTERS = 6
 
 
 def project_of(data: str) -> str:
-    """Derive a project's name from a data set's folder or URI: `My Images/` gives `my-images`; empty if no letter fits.
+    """Derive a project's name from a data set's folder or URI: `My Images/` gives `my-images`.
+
+    A name that is too long, or has a letter that is no variant of a Latin one, ends in a digest: two data sets that
+    differ in what is left out have models of their own. Empty for a path without a name.
 
     Args:
         data: A folder's path, or s3://bucket/prefix; its last part counts.
     """
-    last = unicodedata.normalize("NFKD", data.rstrip("/").rpartition("/")[2]).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", last.lower())[:MAX_PROJECT].strip("-")
+    last = unicodedata.normalize("NFKD", data.rstrip("/").rpartition("/")[2]).lower()
+    name = re.sub(r"[^a-z0-9]+", "-", last.encode("ascii", "ignore").decode()).strip("-")
+    if len(name) <= MAX_PROJECT and not any(sign.isalnum() and not sign.isascii() for sign in last):
+        return name
+    digest = hashlib.sha256(last.encode("utf-8", "surrogateescape")).hexdigest()[:DIGEST_CHARACTERS]
+    return f"{name[: MAX_PROJECT - DIGEST_CHARACTERS - 1].strip('-') or 'data'}-{digest}"
 
 
 def pipeline_name(pipeline: str, project: str) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from medloop.documents.names import alike, tidy
 from medloop.imaging.problems import Problem
+
+_PATIENT = re.compile(r"(patient|pat|subject|subj|sub|case|pid|mrn)s?[ _.-]*\d+", re.IGNORECASE)
+_MAX_NAMES = 3
 
 
 def find_same_classes(folders: Iterable[tuple[str, str]]) -> list[Problem]:
@@ -35,6 +39,17 @@ def alike_classes(classes: Sequence[str]) -> list[Problem]:
         Problem("", f"classes {' and '.join(map(repr, group))} may be one; give one class one name")
         for group in alike(classes)
     ]
+
+
+def doubtful_classes(classes: Sequence[str]) -> list[Problem]:
+    """Warnings of classes that are alike, or that are named as patients are (`patient01`, `patient02`)."""
+    warnings = alike_classes(classes)
+    if len(classes) > 2 and all(map(_PATIENT.fullmatch, classes)):
+        names = tuple(classes[:_MAX_NAMES])
+        shown = ", ".join(f"{{{number}}}" for number in range(len(names)))
+        text = f"has {len(classes)} classes with names as of patients ({shown}); if they are patients, make a folder "
+        warnings.append(Problem("", f"{text}per class instead, and name the patients in patients.csv", names=names))
+    return warnings
 
 
 def alike_to(name: str, classes: Sequence[str]) -> str | None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
 
 from medloop.documents.split import Task
 from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix
-from medloop.imaging.listing import IMAGE, LABEL, DataFolder
+from medloop.imaging.listing import IMAGE, LABEL, MAX_DEPTH, DataFolder, walk
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.problems import Problem
 
@@ -29,7 +29,6 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".tar.bz2", ".tar
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg")
 _TABLES = (".csv", ".tsv", ".xlsx", ".xls")
 _MAX_NAMES = 4
-_MAX_DEPTH = 6
 _MAX_JSON = 2**20
 
 
@@ -99,13 +98,6 @@ def _classes(top: DataFolder) -> list[DataFolder]:
     return [folder for folder in top.folders if folder.files_with(IMAGE_SUFFIXES)]
 
 
-def _walk(folder: DataFolder, depth: int = _MAX_DEPTH) -> Iterator[DataFolder]:
-    yield folder
-    if depth:
-        for inner in folder.folders:
-            yield from _walk(inner, depth - 1)
-
-
 def _listed(first: int, folders: list[DataFolder]) -> tuple[str, tuple[str, ...]]:
     """Placeholders of the folders' names, from a number on, and the names."""
     shown = folders[:_MAX_NAMES]
@@ -120,14 +112,15 @@ def _one_subject(root: DataFolder) -> Advice | None:
 
 
 def _nested(root: DataFolder) -> Advice | None:
-    """A data set below one or more folders that contain nothing else."""
+    """A data set below one or more folders; others that are next to them contain no data."""
     if root.relative:
         return None
-    inner = root
-    for _ in range(_MAX_DEPTH):
-        if len(inner.folders) != 1 or inner.files_with((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)):
+    data, inner = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES), root
+    for _ in range(MAX_DEPTH):
+        filled = [folder for folder in inner.folders if any(each.files_with(data) for each in walk(folder))]
+        if len(filled) != 1 or inner.files_with(data):
             break
-        inner = inner.folders[0]
+        inner = filled[0]
     if inner is root:
         return None
     folders = _subjects(inner) or _classes(inner) or [f for f in inner.folders if _classes(f) or _subjects(f)]
@@ -135,7 +128,9 @@ def _nested(root: DataFolder) -> Advice | None:
         return None
     kinds = "subjects" if _subjects(inner) else "classes (or the splits)"
     shown, names = _listed(1, folders)
-    text = f"contains one folder, and the folders in it are {shown}; if these are the {kinds}, give {{root}}/{{0}}"
+    text = (
+        f"contains one folder of data, and the folders in it are {shown}; if these are the {kinds}, give {{root}}/{{0}}"
+    )
     if kinds != "subjects":
         text += "; if they are patients, make a folder per class instead"
     return Advice(text, (inner.relative, *names))
@@ -188,11 +183,11 @@ def _bids(root: DataFolder) -> Advice | None:
     subjects = [folder for folder in root.folders if folder.name.startswith("sub-") and folder.folders]
     if not subjects:
         return None
-    paths = [folder.below(n) for s in subjects[:1] for folder in _walk(s) for n in folder.files_with(VOLUME_SUFFIXES)]
+    paths = [folder.below(n) for s in subjects[:1] for folder in walk(s) for n in folder.files_with(VOLUME_SUFFIXES)]
     image = next((path for path in paths if not _MASK_MARK.search(_stem(path))), None)
     if image is None:
         return None
-    volumes = (folder.below(n) for folder in _walk(root) for n in folder.files_with(VOLUME_SUFFIXES))
+    volumes = (folder.below(n) for folder in walk(root) for n in folder.files_with(VOLUME_SUFFIXES))
     label = next((path for path in volumes if _MASK_MARK.search(_stem(path)) and subjects[0].name in path), None)
     suffix = find_suffix(image, VOLUME_SUFFIXES)
     last = (
@@ -231,7 +226,7 @@ def _image_and_mask_folders(root: DataFolder) -> Advice | None:
 
 def _dicom(root: DataFolder) -> Advice | None:
     """DICOM series: `.dcm`, or files without a suffix that begin as DICOM does."""
-    for folder in islice(_walk(root), 200):
+    for folder in islice(walk(root), 200):
         name = next(iter(folder.files_with((".dcm", ".dicom", ".ima"))), None)
         bare = (name for name in folder.files[:20] if "." not in name)
         name = name or next((name for name in bare if _is_dicom(folder, name)), None)
@@ -279,9 +274,10 @@ def _images_two_deep(root: DataFolder) -> Advice | None:
         text = (
             f"has the same folders in each of {shown}; if these are splits, rename them train, val and test; if "
             "they are patients or sites and the folders in them are classes, move {0} to {1} and so on, and for "
-            f"patients add {PATIENTS_FILE} with rows path,patient such as {{1}},{{2}}"
+            f"patients add {PATIENTS_FILE} with rows path,patient such as {{1}},{{2}}; if they are classes and the "
+            f"folders in them patients, move {{0}} to {{{len(names) + 3}}} and so on, and give such rows"
         )
-        return Advice(text, (path, moved, top, *names))
+        return Advice(text, (path, moved, top, *names, root.below(f"{top}/{folder.name}_{image}")))
     moved = root.below(f"{top}/{folder.name}_{image}")
     text = (
         f"has folders of images inside {shown}; if {shown} are classes and the folders in them patients, move {{0}} to "
@@ -354,8 +350,9 @@ def boxes(root: DataFolder) -> Advice | None:
     """YOLO's and COCO's layouts: images, and text files with boxes."""
     for top in (root, *root.folders):
         images, labels = top.find(*_IMAGES), top.find(*_MASKS)
-        texts = labels.files_with((".txt", ".json", ".xml")) if images and labels and not labels.folders else []
-        if images and labels and texts and not labels.files_with((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)):
+        files = [folder.files_with for folder in (labels, *labels.folders)] if labels else []
+        texts = any(files_with((".txt", ".json", ".xml")) for files_with in files)
+        if images and labels and texts and not any(each((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)) for each in files):
             text = "has images in {0} and text files with labels in {1}; detection is not supported: for"
             return Advice(f"{text} classification make a folder per class of images", _names(images, labels))
     return None
@@ -369,7 +366,7 @@ def _archives(root: DataFolder) -> Advice | None:
 
 
 def _videos(root: DataFolder) -> Advice | None:
-    for folder in islice(_walk(root, 2), 200):
+    for folder in islice(walk(root, 2), 200):
         if videos := folder.files_with(_VIDEOS):
             text = (
                 "contains videos, such as {0}; extract frames as images into class folders, and give the frames of one"

@@ -11,15 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from medloop.documents.names import tidy
 from medloop.documents.split import Split, Task
 from medloop.errors import DataError
 from medloop.imaging.class_names import find_same_classes
-from medloop.imaging.foreign_layouts import boxes, is_subject, looks_like, mistaken_classes, recognise, table_of_images
+from medloop.imaging.foreign_layouts import (
+    boxes,
+    is_subject,
+    looks_like,
+    mistaken_classes,
+    recognise,
+    table_of_images,
+)
 from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix, usual_suffixes
-from medloop.imaging.listing import DOCUMENTS, DataFolder, names_not_in_utf8
+from medloop.imaging.listing import DOCUMENTS, DataFolder, names_not_in_utf8, walk
 from medloop.imaging.listing import IMAGE as IMAGE
 from medloop.imaging.listing import LABEL as LABEL
 from medloop.imaging.patients import PATIENTS_FILE, PatientTable, read_patients
@@ -34,6 +42,7 @@ SPLIT_FOLDERS: dict[str, Split] = {
 NOT_UTF8 = "its name is not in UTF-8, and keys in S3 must be; rename it (convmv -r -f latin1 -t utf8 --notest FOLDER)"
 _SPELLINGS = (form(name) for name in SPLIT_FOLDERS for form in (str.lower, str.title, str.upper))
 _SUBJECT_FILES = (stem + suffix for stem in (IMAGE, LABEL) for suffix in VOLUME_SUFFIXES)
+_UNREAD_VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".hdr", ".dcm")
 SAFE_NAMES = frozenset([*_SPELLINGS, *_SUBJECT_FILES, PATIENTS_FILE])
 """Parts of paths that never name a patient."""
 LAYOUTS: dict[Task, str] = {
@@ -108,12 +117,28 @@ def find_cases(root: Path, task: Task) -> Layout:
 def infer_tasks(root: Path) -> list[Task]:
     """The tasks that a data set may be for, by its folders: at the top, below splits, or one level too deep.
 
+    If they fit none, the one for which another layout is recognised; for which is both, files of volumes decide.
+
     Raises:
         DataError: The root is no folder or can't be listed.
     """
     if not root.is_dir():
         raise DataError(f"{root}: is no folder; give the data set's folder")
-    return sorted(looks_like(DataFolder(root)))
+    top = DataFolder(root)
+    if tasks := looks_like(top):
+        return sorted(tasks)
+    tasks_by_volumes: tuple[Task, Task] = ("classification", "segmentation")
+    order = sorted(tasks_by_volumes, reverse=_has_volumes(top))
+    return [task for task in order if recognise(top, task)][:1]
+
+
+def advise_missing(folder: Path) -> str:
+    """Return the fix if a file of a subject is missing; files' names aren't in it, as they may be patients'."""
+    names = [path.name.lower() for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    if end := next((end for end in _UNREAD_VOLUMES if any(name.endswith(end) for name in names)), None):
+        return f"its folder contains {end} files, which are not read; convert them to .nii.gz"
+    named = [name for name in names if name.endswith(VOLUME_SUFFIXES) and not name.startswith((IMAGE, LABEL))]
+    return "rename the volume in its folder" if named else "add it or remove the subject's folder"
 
 
 def split_of_folder(name: str) -> Split | None:
@@ -215,3 +240,8 @@ def _all_paths(layout: Layout) -> Iterator[str]:
         yield from ("/".join(parts[:length]) for length in range(1, len(parts) + 1))
         if layout.task == "segmentation":
             yield from (f"{path}/{stem}{end}" for stem in (IMAGE, LABEL) for end in VOLUME_SUFFIXES)
+
+
+def _has_volumes(root: DataFolder) -> bool:
+    """True if one of the folders has files of volumes."""
+    return any(folder.files_with(VOLUME_SUFFIXES) for folder in islice(walk(root), 200))

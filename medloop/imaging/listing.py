@@ -12,6 +12,8 @@ from medloop.errors import DataError, printable
 
 IMAGE, LABEL = "img", "label"
 """Stems of a subject's files."""
+MAX_DEPTH = 6
+"""Levels of folders in which another layout is looked for."""
 _SYSTEM_FOLDERS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 DOCUMENTS = (".md", ".txt", ".csv", ".json", ".pdf", ".html", ".yaml", ".yml")
@@ -68,6 +70,14 @@ class DataFolder:
     def find(self, *names: str) -> DataFolder | None:
         """The first folder with one of the names, in upper or lower case."""
         return next((folder for folder in self.folders if folder.name.lower() in names), None)
+
+
+def walk(folder: DataFolder, depth: int = MAX_DEPTH) -> Iterator[DataFolder]:
+    """Yield a folder and those in it, down to a depth."""
+    yield folder
+    if depth:
+        for inner in folder.folders:
+            yield from walk(inner, depth - 1)
 
 
 def names_not_in_utf8(root: Path) -> Iterator[str]:

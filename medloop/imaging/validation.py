@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.leakage import Leakage, find_leakage
 from medloop.documents.split import SPLITS, Split, Task
-from medloop.imaging.class_names import alike_classes, alike_to
+from medloop.imaging.class_names import alike_to, doubtful_classes
 from medloop.imaging.empty_slices import describe_empty_slices
 from medloop.imaging.files import UNKNOWN, FileError, Source, Volume, array_digest
 from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume, read_volume_header
 from medloop.imaging.grids import compare_grids
 from medloop.imaging.image_facts import ImageFacts, find_differences, measure_image, summarise
-from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, find_cases
+from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, advise_missing, find_cases
 from medloop.imaging.leakage_warning import describe_leakage
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import pixel_digest
@@ -181,7 +181,7 @@ def _make_report(
     report.warnings += [*layout.warnings, *(warning for case in usable for warning in case.warnings)]
     report.warnings += _image_differences(usable)
     report.warnings += [
-        *alike_classes(classes),
+        *doubtful_classes(classes),
         *describe_leakage(report.leakage, [*report.patients], _splits_of_patients(report)),
     ]
     return report
@@ -285,7 +285,7 @@ def require_volume(folder: Path, stem: str) -> Path:
     """
     paths = [folder / (stem + end) for end in VOLUME_SUFFIXES if (folder / (stem + end)).exists()]
     if not paths:
-        raise FileError(folder / f"{stem}{VOLUME_SUFFIXES[0]}", "is missing; add it or remove the subject's folder")
+        raise FileError(folder / f"{stem}{VOLUME_SUFFIXES[0]}", f"is missing; {advise_missing(folder)}")
     if len(paths) > 1:
         raise FileError(paths[0], f"is next to {paths[1].name}, and only one can be used; remove the other")
     return paths[0]

@@ -109,10 +109,36 @@ def test_the_task_is_inferred(medloop: Any, images: Path, tmp_path: Path) -> Non
     assert medloop.out.startswith("task: segmentation, by the folders")
 
     write_subject(images / "s0", 9)
-    for folder, reason in ((images, "fits both tasks"), (tmp_path / "volumes" / "train" / "s0", "fits no task")):
+    (tmp_path / "empty" / "a").mkdir(parents=True)
+    for folder, reason in ((images, "fits both tasks"), (tmp_path / "empty", "fits no task")):
         assert medloop("data", "check", str(folder)) == 2
         assert f"{reason}" in medloop.err
         assert "; choose with --task classification or --task segmentation" in medloop.err
+
+
+@pytest.mark.parametrize(
+    ("files", "task", "message"),
+    [
+        (("imagesTr/c1_0000.nii.gz", "labelsTr/c1.nii.gz"), "segmentation", "is nnU-Net's layout"),
+        (("sub-1/anat/sub-1_T1w.nii.gz",), "segmentation", "is BIDS's layout"),
+        (("s1/flair.nii.gz", "s1/seg.nii.gz"), "segmentation", "has no img.nii.gz and label.nii.gz in any folder"),
+        (("p1/series/1.dcm",), "classification", "contains DICOM files"),
+        (("data/v1/cyst/1.png", "data/v1/normal/1.png"), "classification", "give {folder}/data/v1"),
+        (("img.nii.gz", "label.nii.gz"), "segmentation", "is the folder of one subject"),
+    ],
+)
+def test_another_layout_is_recognised_without_a_task(
+    medloop: Any, tmp_path: Path, files: tuple[str, ...], task: str, message: str
+) -> None:
+    """The command without options prints the steps that it prints with the task."""
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"x")
+    assert medloop("data", "check", str(tmp_path)) == 2
+    assert message.format(folder=tmp_path) in medloop.err
+    inferred = medloop.err
+    assert medloop("data", "check", str(tmp_path), "--task", task) == 2
+    assert medloop.err == inferred
 
 
 def test_warnings_are_one_line_each_and_change_no_exit_code(medloop: Any, images: Path) -> None:

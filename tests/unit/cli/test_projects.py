@@ -56,25 +56,51 @@ def test_on_aws_only_a_named_project_counts(medloop: Any, account: Any, data: st
 
 @pytest.mark.parametrize("name", ["Skin", "a b", "x" * (MAX_PROJECT + 1), "-a", "a--b", "ä"])
 def test_a_name_that_names_no_resource_is_refused(medloop: Any, account: Any, data: str, name: str) -> None:
-    """In one line, before anything starts."""
+    """In one line with a name that fits, before anything starts."""
     assert medloop("run", "classification", "--data", data, "--project", name) == 2
-    assert "project" in medloop.err.splitlines()[-1]
+    line = medloop.err.splitlines()[-1]
+    assert line.startswith("error: --project ")
     assert account.calls == []
+    assert resolve("classification", project=line.rpartition("such as ")[2])
 
 
 @pytest.mark.parametrize(
     ("folder", "project"),
     [
         ("/data/my-images", "my-images"), ("My Images/", "my-images"), ("s3://b/raw/Prostate_MR/", "prostate-mr"),
-        ("Läsion 2", "lasion-2"), ("/", ""), ("数据", ""), ("a" * 23 + "-b", "a" * 23), ("--x--", "x"),
+        ("Läsion 2", "lasion-2"), ("/", ""), ("数据", "data-"), ("a" * 23 + "-b", "a" * 17 + "-"), ("--x--", "x"),
+        ("2024", "2024"), ("no", "no"), ("前列腺 CT", "ct-"),
     ],
 )  # fmt: skip
 def test_a_data_sets_name_becomes_a_projects(folder: str, project: str) -> None:
-    """Lower case, digits, inner hyphens; what can't be written so is left out."""
-    assert project_of(folder) == project
-    assert resolve("classification", project=project_of(folder)).group == "-".join(
-        filter(None, ["medloop-classification", project])
-    )
+    """Lower case, digits, inner hyphens; a digest stands for what can't be written so."""
+    name = project_of(folder)
+    assert (name[: len(project)], len(name)) == (project, len(project) + 6 * project.endswith("-"))
+    assert resolve("classification", project=name).group == "-".join(filter(None, ["medloop-classification", name]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("前列腺", "乳腺"),
+        ("前列腺-ct", "乳腺-ct"),
+        ("prostate-mr-2024-centre-alpha", "prostate-mr-2024-centre-beta"),
+        ("простата", "печень"),
+    ],
+)
+def test_data_sets_of_different_names_have_projects_of_their_own(first: str, second: str) -> None:
+    """One model group for two organs would compare a model with the other organ's champion."""
+    assert project_of(first)
+    assert project_of(second)
+    assert project_of(first) != project_of(second)
+    for name in (first, second):
+        assert resolve("classification", project=project_of(name)).group.endswith(f"-{project_of(name)}")
+
+
+@pytest.mark.parametrize("name", ["2024", "no", "null", "1e5", "0x1f"])
+def test_a_project_may_be_named_as_a_value_of_yaml(name: str) -> None:
+    """On the command line a name is text."""
+    assert resolve("classification", project=name).group == f"medloop-classification-{name}"
 
 
 def test_names_on_a_target_are_read_back() -> None:

@@ -79,3 +79,26 @@ def test_a_class_that_train_lacks_in_this_case_is_not_to_be_removed(tmp_path: Pa
     assert problem.line.endswith(
         "class benign has no image in folder train, which has class Benign; give one class one name"
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "warned"),
+    [
+        (("patient01", "patient02", "patient03"), True),
+        (("Case 1", "Case 2", "Case 3", "Case 10"), True),
+        (("sub-01", "sub-02", "sub-03"), True),
+        (("grade1", "grade2", "grade3"), False),
+        (("case1", "control1", "other"), False),
+        (("subject1", "subject2"), False),
+    ],
+)
+def test_classes_named_as_patients_are(tmp_path: Path, names: tuple[str, ...], warned: bool) -> None:
+    """A folder per patient is read as a class per patient; a log doesn't show the names."""
+    for group, name in enumerate(names):
+        for index in range(3):
+            write_image(tmp_path / name / f"{index}.png", 10 * group + index)
+    warnings = [line for line in check_dataset(tmp_path, "classification").warnings if "as of patients" in line.message]
+    assert len(warnings) == warned
+    for warning in warnings:
+        assert names[0] in warning.line
+        assert names[0] not in warning.hide(lambda name: "x")

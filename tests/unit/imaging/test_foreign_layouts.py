@@ -131,6 +131,17 @@ def test_images_of_patients_inside_classes(tmp_path: Path) -> None:
     assert report.num_patients == 6
 
 
+def test_patients_of_one_name_inside_classes(tmp_path: Path) -> None:
+    """Patients who have images of both classes: the folders are alike, and the steps say so."""
+    folders = [f"{kind}/p{number}" for kind in ("cyst", "normal") for number in range(3)]
+    fill(tmp_path, folders)
+    [line] = lines(tmp_path, "classification")
+    moves = [(f"{f}/{i}.png", f"{f}_{i}.png") for f in folders for i in range(2)]
+    assert "if they are classes and the folders in them patients, move cyst/p0/0.png to cyst/p0_0.png" in line
+    follow(tmp_path, line, moves)
+    assert groups(check_dataset(tmp_path, "classification")) == {"cyst": 6, "normal": 6}
+
+
 @pytest.mark.parametrize("tops", [("p1", "p2", "p3"), ("site-a", "site-b")])
 def test_classes_inside_patients(tmp_path: Path, tops: tuple[str, ...]) -> None:
     """The same folders in each: they are the classes."""
@@ -247,6 +258,18 @@ def _boxes(root: Path) -> None:
     (root / "train" / "labels" / "0.txt").write_text("0 0.5 0.5 1 1")
 
 
+def _boxes_in_splits(root: Path) -> None:
+    fill(root, ["images/train", "images/val"], 3)
+    (root / "labels" / "train").mkdir(parents=True)
+    (root / "labels" / "train" / "0.txt").write_text("0 0.5 0.5 1 1")
+
+
+def _deep_next_to_documents(root: Path) -> None:
+    fill(root, ["data/cyst", "data/normal"])
+    (root / "docs").mkdir()
+    (root / "docs" / "paper.pdf").write_bytes(b"x")
+
+
 def _dicom(root: Path) -> None:
     (root / "p1" / "series").mkdir(parents=True)
     (root / "p1" / "series" / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
@@ -268,6 +291,8 @@ def _file(name: str) -> Callable[[Path], object]:
         ("classification", _table, "has 4 images in one folder, next to the table labels.csv; if it has their classes"),
         ("classification", _flat, "has 4 images and no class folder; make a folder per class"),
         ("classification", _boxes, "has images in train/images and text files with labels in train/labels"),
+        ("classification", _boxes_in_splits, "has images in images and text files with labels in labels"),
+        ("classification", _deep_next_to_documents, "if these are the classes (or the splits), give DIR/data"),
         ("classification", _dicom, "contains DICOM files, such as p1/series/IM0001, which are not read"),
         ("segmentation", _dicom, "dcm2niix -z y -f img -o <subject> <folder of the series>"),
         ("segmentation", _file("a/b/c/1.DCM"), "contains DICOM files, such as a/b/c/1.DCM"),
@@ -287,6 +312,26 @@ def test_layouts_without_a_direct_way(
     [line] = lines(tmp_path, task)
     assert message in line
     assert line.startswith("data set: ")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("image.nii.gz", "mask.nii.gz"), "s0/img.nii.gz: is missing; rename the volume in its folder"),
+        (("img.nrrd", "Segmentation.seg.nrrd"), "its folder contains .nrrd files, which are not read; convert them"),
+        (("img.img", "img.hdr"), "its folder contains .hdr files, which are not read; convert them"),
+        (("img.json",), "s0/img.nii.gz: is missing; add it or remove the subject's folder"),
+    ],
+)
+def test_a_subject_under_other_names(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+    """Where other subjects are complete; the fix never removes volumes that are there."""
+    for index in range(1, 4):
+        write_subject(tmp_path / f"s{index}", index)
+    (tmp_path / "s0").mkdir()
+    for name in names:
+        (tmp_path / "s0" / name).write_bytes(b"x")
+    [line] = lines(tmp_path, "segmentation")
+    assert message in line
 
 
 def test_classes_that_look_like_another_layout(tmp_path: Path) -> None:
