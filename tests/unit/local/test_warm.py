@@ -106,7 +106,7 @@ def test_a_warm_job_is_as_a_new_process(warm: Local, monkeypatch: pytest.MonkeyP
         different = {key: (value, cold[key]) for key, value in seen.items() if value != cold[key]}
         assert not different, json.dumps(different, indent=1)
     numbers = [warm.read(f"s3://{BUCKET}/{name}/random").split() for name in ("Same", "Same2")]
-    assert all(one != other for one, other in zip(*numbers, strict=True))
+    assert all(first_number != second_number for first_number, second_number in zip(*numbers, strict=True))
 
 
 def notes(local: Local, job: dict[str, Any]) -> list[str]:
