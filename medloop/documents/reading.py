@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medloop.errors import DataError, printable
 
+MAX_BYTES = 256 << 20
+"""Size of a document: a split.json of more than a million patients."""
+
 
 class Record(BaseModel):
     """A document or a part of one: unknown fields are refused."""
@@ -37,7 +40,8 @@ class DocumentFile(Record):
             DataError: The file is absent, malformed, or of a newer version than this code knows.
         """
         try:
-            content = (folder / cls.FILE).read_bytes()
+            with (folder / cls.FILE).open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise DataError(f"{cls.FILE}: can't be read ({error.strerror}); {cls.FIX}") from None
         return cls.parse(content)
@@ -55,6 +59,8 @@ class DocumentFile(Record):
                 file is malformed to this code.
         """
         name, newest = name or cls.FILE, cls.model_fields["version"].default
+        if len(content) > MAX_BYTES:
+            raise DataError(f"{name}: has more than {MAX_BYTES >> 20} MiB; {cls.FIX}")
         try:
             if (newer := _Version.model_validate_json(content).version) > newest:
                 raise DataError(f"{name}: version {newer} is newer than {newest}; update medloop")
