@@ -6,7 +6,6 @@ on what they depend if the folders alone don't tell (a folder may be a class, a 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from medloop.documents.split import Task
+from medloop.imaging.dataset_json import describe
 from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix
 from medloop.imaging.listing import IMAGE, LABEL, MAX_DEPTH, DataFolder, walk
 from medloop.imaging.patients import PATIENTS_FILE
@@ -28,8 +28,7 @@ _MASK_MARK = re.compile(r"[ _.-]?(mask|label|seg|segmentation|gt|dseg|annotation
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".tar.bz2", ".tar.xz")
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg")
 _TABLES = (".csv", ".tsv", ".xlsx", ".xls")
-_MAX_NAMES = 4
-_MAX_JSON = 2**20
+_MAX_NAMES, _MAX_FOLDERS = 4, 200
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def recognise(root: DataFolder, task: Task) -> Problem | None:
     for detect in _DETECTORS[task]:
         if advice := detect(root):
             return advice.problem()
-    return None
+    return recognise(root.folders[0], task) if len(root.folders) == 1 else None
 
 
 def looks_like(root: DataFolder) -> set[Task]:
@@ -61,6 +60,13 @@ def looks_like(root: DataFolder) -> set[Task]:
     if any(_classes(top) for top in tops):
         tasks.add("classification")
     return tasks
+
+
+def tasks_by_files(root: DataFolder) -> set[Task]:
+    """The tasks for which a folder in any layout has files."""
+    folders = list(islice(walk(root), _MAX_FOLDERS))
+    suffixes: dict[Task, tuple[str, ...]] = {"classification": IMAGE_SUFFIXES, "segmentation": VOLUME_SUFFIXES}
+    return {task for task, known in suffixes.items() if any(folder.files_with(known) for folder in folders)}
 
 
 def is_subject(folder: DataFolder) -> bool:
@@ -141,7 +147,7 @@ def _nnunet(root: DataFolder) -> Advice | None:
     images, labels = root.find("imagestr"), root.find("labelstr")
     if images is None or labels is None:
         return None
-    described = _describe(root)
+    described = describe(root.path)
     case = next(iter(labels.files_with(VOLUME_SUFFIXES)), "CASE.nii.gz")
     stem, suffix = _stem(case), find_suffix(case, VOLUME_SUFFIXES)
     channels = images.files_with(tuple(f"_000{number}{suffix}" for number in range(10)))
@@ -155,27 +161,6 @@ def _nnunet(root: DataFolder) -> Advice | None:
     )
     text += f" with the label names {described.labels}" if described.labels else ""
     return Advice(text, (stem, images.below(image), labels.below(case)))
-
-
-@dataclass(frozen=True)
-class _Described:
-    """The content of dataset.json: names of labels by value, and whether images have several channels."""
-
-    labels: str = ""
-    several: bool = False
-
-
-def _describe(root: DataFolder) -> _Described:
-    path = root.path / "dataset.json"
-    try:
-        content = json.loads(path.read_bytes()[:_MAX_JSON]) if path.is_file() else {}
-        labels = {str(key): value for key, value in content.get("labels", {}).items()}
-        values = labels if all(key.isdigit() for key in labels) else {str(v): k for k, v in labels.items()}
-        names = [str(values[str(value)]) for value in range(len(values))]
-        channels = content.get("channel_names") or content.get("modality") or {}
-        return _Described(",".join(names), len(channels) > 1)
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        return _Described()
 
 
 def _bids(root: DataFolder) -> Advice | None:
@@ -197,7 +182,7 @@ def _bids(root: DataFolder) -> Advice | None:
         f"is BIDS's layout; in a new folder make one per subject and session, {{0}}: {{1}} becomes "
         f"{{0}}/{IMAGE}{suffix} (one image per folder), {last}, and give the new folder"
     )
-    session = "_".join(part for part in PurePosixPath(image).parts[:2] if part.startswith(("sub-", "ses-")))
+    session = "_".join(part for part in PurePosixPath(image).parts[:-1] if part.startswith(("sub-", "ses-")))
     return Advice(text, (session, image, label or ""))
 
 
@@ -226,7 +211,7 @@ def _image_and_mask_folders(root: DataFolder) -> Advice | None:
 
 def _dicom(root: DataFolder) -> Advice | None:
     """DICOM series: `.dcm`, or files without a suffix that begin as DICOM does."""
-    for folder in islice(walk(root), 200):
+    for folder in islice(walk(root), _MAX_FOLDERS):
         name = next(iter(folder.files_with((".dcm", ".dicom", ".ima"))), None)
         bare = (name for name in folder.files[:20] if "." not in name)
         name = name or next((name for name in bare if _is_dicom(folder, name)), None)
@@ -263,6 +248,8 @@ def _images_two_deep(root: DataFolder) -> Advice | None:
     tops = [top for top in root.folders if _classes(top)]
     if not tops:
         return None
+    if len(root.folders) == 1 and (advice := table_of_images(tops[0])):
+        return advice
     inner = [folder for top in tops for folder in _classes(top)]
     counts = {name: sum(folder.name == name for folder in inner) for name in {folder.name for folder in inner}}
     shown, names = _listed(3, tops)
@@ -366,7 +353,7 @@ def _archives(root: DataFolder) -> Advice | None:
 
 
 def _videos(root: DataFolder) -> Advice | None:
-    for folder in islice(walk(root, 2), 200):
+    for folder in islice(walk(root, 2), _MAX_FOLDERS):
         if videos := folder.files_with(_VIDEOS):
             text = (
                 "contains videos, such as {0}; extract frames as images into class folders, and give the frames of one"

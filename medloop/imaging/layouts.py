@@ -25,6 +25,7 @@ from medloop.imaging.foreign_layouts import (
     mistaken_classes,
     recognise,
     table_of_images,
+    tasks_by_files,
 )
 from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix, usual_suffixes
 from medloop.imaging.listing import DOCUMENTS, DataFolder, names_not_in_utf8, walk
@@ -115,7 +116,7 @@ def find_cases(root: Path, task: Task) -> Layout:
 
 
 def infer_tasks(root: Path) -> list[Task]:
-    """The tasks that a data set may be for, by its folders: at the top, below splits, or one level too deep.
+    """The tasks that a data set may be for: by its folders, at the top or one level below, else by its files.
 
     If they fit none, the one for which another layout is recognised; for which is both, files of volumes decide.
 
@@ -129,7 +130,7 @@ def infer_tasks(root: Path) -> list[Task]:
         return sorted(tasks)
     tasks_by_volumes: tuple[Task, Task] = ("classification", "segmentation")
     order = sorted(tasks_by_volumes, reverse=_has_volumes(top))
-    return [task for task in order if recognise(top, task)][:1]
+    return [task for task in order if recognise(top, task)][:1] or sorted(tasks_by_files(top))
 
 
 def advise_missing(folder: Path) -> str:

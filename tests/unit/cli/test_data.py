@@ -112,7 +112,7 @@ def test_the_task_is_inferred(medloop: Any, images: Path, tmp_path: Path) -> Non
     (tmp_path / "empty" / "a").mkdir(parents=True)
     for folder, reason in ((images, "fits both tasks"), (tmp_path / "empty", "fits no task")):
         assert medloop("data", "check", str(folder)) == 2
-        assert f"{reason}" in medloop.err
+        assert reason in medloop.err
         assert "; choose with --task classification or --task segmentation" in medloop.err
 
 

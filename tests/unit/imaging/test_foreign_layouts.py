@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from medloop.documents.split import Task
 from medloop.errors import DataError, printable
-from medloop.imaging.layouts import NOT_UTF8, find_cases
+from medloop.imaging.layouts import NOT_UTF8, find_cases, infer_tasks
 from medloop.imaging.validation import DatasetReport, check_dataset
 from tests.unit.imaging.datasets import write_image, write_subject
 
@@ -222,6 +222,16 @@ def test_layouts_of_volumes(tmp_path: Path, build: Callable[[Path, str], Moves],
     assert len(report.cases) == len({target.split("/")[0] for _, target in moves})
 
 
+@pytest.mark.parametrize(("build", "message"), [(_nnunet, "is nnU-Net's layout"), (_bids, "is BIDS's layout")])
+def test_layouts_of_volumes_too_deep(tmp_path: Path, build: Callable[[Path, str], Moves], message: str) -> None:
+    """The paths in the steps are the data set's; the task follows from the files."""
+    moves = build(tmp_path / "ds" / "Dataset001", "_0000")
+    [line] = lines(tmp_path, "segmentation")
+    assert message in line
+    assert f"ds/Dataset001/{moves[0][0]} becomes {moves[0][1]}" in line
+    assert infer_tasks(tmp_path) == ["segmentation"]
+
+
 def test_volumes_under_other_names(tmp_path: Path) -> None:
     """Which is the image the line doesn't guess; one rename in each folder is enough."""
     for index in range(3):
@@ -289,6 +299,7 @@ def _file(name: str) -> Callable[[Path], object]:
         ("classification", _masks, "contains images and their masks (images, masks), not classes"),
         ("segmentation", _masks, "contains images and their masks (images, masks), not classes"),
         ("classification", _table, "has 4 images in one folder, next to the table labels.csv; if it has their classes"),
+        ("classification", lambda root: _table(root / "ham"), "has 4 images in one folder, next to the table labels"),
         ("classification", _flat, "has 4 images and no class folder; make a folder per class"),
         ("classification", _boxes, "has images in train/images and text files with labels in train/labels"),
         ("classification", _boxes_in_splits, "has images in images and text files with labels in labels"),
