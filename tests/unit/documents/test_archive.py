@@ -147,6 +147,7 @@ def test_sound_archives_are_unpacked(tmp_path: Path, compress: Callable[[bytes],
         *(b"", b"no archive", gzip.compress(b"no archive" * 100), gzip.compress(sound())[:60]),
         *(b"BZh9 torn", b"\xfd7zXZ\0torn", sound("../../outside"), gzip.compress(sound())[:20] + b"\xff" * 40),
     ],
+    ids=["empty", "no archive", "gzip of text", "truncated", "torn bz2", "torn xz", "outside", "damaged"],
 )
 def test_damaged_and_unsafe_archives_are_refused(tmp_path: Path, content: bytes) -> None:
     """By one error with a reason."""
