@@ -11,19 +11,17 @@ from rich.console import Console
 
 from medloop.commands.launch.checking import check as check_folder
 from medloop.commands.launch.checking import infer_task, print_problems, print_warnings, problem_line
-from medloop.commands.launch.run_time import DEFAULTS, run_seconds, time_text
 from medloop.commands.launch.who import who
 from medloop.commands.options import JsonOption, TaskChoice, services
 from medloop.commands.output import print_json, print_line, print_table
-from medloop.documents.split import SPLITS, Split
 from medloop.errors import SettingError, printable
 
 if TYPE_CHECKING:
+    from medloop.documents.split import Split
     from medloop.imaging.problems import Problem
     from medloop.imaging.validation import DatasetReport
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
-app.command("who")(who)
 app.command("who")(who)
 
 
@@ -75,6 +73,8 @@ def _label_names(text: str) -> list[str]:
 
 
 def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
+    from medloop.commands.launch.run_time import DEFAULTS, run_seconds
+
     return {
         "folder": folder,
         "task": report.task,
@@ -101,6 +101,8 @@ def _lines(folder: Path, problems: Iterable[Problem]) -> list[dict[str, str]]:
 
 def _planned_split(report: DatasetReport) -> dict[Split, int]:
     """Number of cases in each split."""
+    from medloop.documents.split import SPLITS
+
     return {split: sum(planned == split for planned in report.split_of.values()) for split in SPLITS}
 
 
@@ -116,6 +118,8 @@ def _class_rows(report: DatasetReport) -> list[tuple[str, int, int]]:
 
 
 def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
+    from medloop.commands.launch.run_time import DEFAULTS, time_text
+
     known = f"{report.num_patients} patients" if report.identified else "patients unknown (no patients.csv)"
     split = ", already split" if report.presplit else ""
     print_line(out, f"{folder}: {report.task}, {len(report.cases)} usable cases, {known}{split}")

@@ -130,7 +130,7 @@ def animation() -> bytes:
         (huge_png(10**5), 413),
         (huge_png(2**31 - 1), 413),
         (huge_png(90), 400),
-        (text_bomb(), 400),
+        (text_bomb(), 200),
         (animation(), 400),
         (png()[:200], 400),
         (npy(np.zeros((101, 101), np.uint8)), 413),
@@ -139,7 +139,7 @@ def animation() -> bytes:
     ],
 )
 def test_hostile_images(body: bytes, status: int) -> None:
-    """Bombs are refused by their headers, damage by name, within 30 MB."""
+    """Bombs are refused by their headers, damage by name, within 30 MB; texts of a PNG are never unpacked."""
     caller = client(image_service())
     tracemalloc.start()
     try:
