@@ -11,8 +11,9 @@ import json
 import secrets
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -110,7 +111,7 @@ def upsert(target: Target, resolved: Resolved) -> UpsertResult:
     definition, target = _build(target, resolved)
     try:
         _check_images(target, definition)
-        uploaded = [key for key, body in _objects(target) if _put_once(target, key, body)]
+        uploaded = [key for key, read_body in _objects(target) if _put_once(target, key, read_body)]
         _put_functions(target, definition)
         _ensure_group(target, resolved.group)
         arn, action, version = _put_pipeline(target, resolved.pipeline, definition)
@@ -135,10 +136,14 @@ def stored_definition(target: Target, name: str) -> str | None:
         raise TargetError(f"target {target.name}: pipeline {name} can't be read: {error}") from error
 
 
-def _objects(target: Target) -> list[tuple[str, bytes]]:
-    bundles = [(bundle.key, bundle.data) for bundle in target.bundles.values()]
-    made_once = [(PSEUDONYM_KEY, secrets.token_bytes(KEY_BYTES)), (NO_MODEL_FILE, _NO_MODEL)]
-    return [*bundles, *target.objects.items(), *made_once]
+def _objects(target: Target) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Keys of the objects that a run needs, each with the function that makes its bytes: most are there already."""
+    for bundle in target.bundles.values():
+        yield bundle.key, partial(getattr, bundle, "data")
+    for key, body in target.objects.items():
+        yield key, partial(bytes, body)
+    yield PSEUDONYM_KEY, partial(secrets.token_bytes, KEY_BYTES)
+    yield NO_MODEL_FILE, partial(bytes, _NO_MODEL)
 
 
 def _put_functions(target: Target, definition: str) -> None:
@@ -151,7 +156,7 @@ def _put_functions(target: Target, definition: str) -> None:
             put_function(target, container)
 
 
-def _put_once(target: Target, key: str, body: bytes) -> bool:
+def _put_once(target: Target, key: str, read_body: Callable[[], bytes]) -> bool:
     """Store an object unless it is there; the store itself decides between two who try at once."""
     s3 = target.boto.client("s3")
     try:
@@ -162,7 +167,7 @@ def _put_once(target: Target, key: str, body: bytes) -> bool:
         if error.response["Error"]["Code"] not in _ABSENT | {"403"}:
             raise
     try:
-        s3.put_object(Bucket=target.bucket, Key=key, Body=body, IfNoneMatch="*")
+        s3.put_object(Bucket=target.bucket, Key=key, Body=read_body(), IfNoneMatch="*")
         return True
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):

@@ -113,3 +113,10 @@ def test_warm_jobs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
         "warm",
     ]
     assert all(float(row["wall, s"]) > 0 for row in rows)
+
+
+def test_local_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    """A remembered definition takes less CPU time than a built one."""
+    rows = run("local_engine", capsys, "--repeats", "1", "--definition-only")
+    assert [row["seconds of"] for row in rows] == ["wall time", "CPU time"]
+    assert numbers(rows, "built / remembered")[1] > 1
