@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_images(data)
             commands["run, unchanged"] = ("run", "classification", "--data", str(data), *SMALL)
         columns = ["command", "seconds of", "built", "remembered", "built / remembered"]
-        rows = (row for name, words in commands.items() for row in command_rows(name, words, folder, args.repeats))
+        rows = (
+            row for name, arguments in commands.items() for row in command_rows(name, arguments, folder, args.repeats)
+        )
         report.print_table(columns, rows)
 
 
@@ -63,12 +65,12 @@ def write_images(folder: Path, num_images: int = 20) -> None:
             Image.fromarray(pixels).save(folder / name / f"{number:03}.png")
 
 
-def command_rows(name: str, words: Sequence[str], folder: Path, repeats: int) -> list[list[object]]:
+def command_rows(name: str, arguments: Sequence[str], folder: Path, repeats: int) -> list[list[object]]:
     """Wall and CPU seconds of a command, built and remembered, after one run of it that isn't measured."""
     caches = (NEVER_STORED, str(folder / "cache"))
     home = {HOME_VARIABLE: str(folder / "home")}
-    seconds(words, home | {CACHE_VARIABLE: caches[1]})
-    taken = [[seconds(words, home | {CACHE_VARIABLE: cache}) for cache in caches] for _ in range(repeats)]
+    seconds(arguments, home | {CACHE_VARIABLE: caches[1]})
+    taken = [[seconds(arguments, home | {CACHE_VARIABLE: cache}) for cache in caches] for _ in range(repeats)]
     rows: list[list[object]] = []
     for index, clock in enumerate(("wall time", "CPU time")):
         built, remembered = (min(pair[which][index] for pair in taken) for which in (0, 1))
@@ -76,19 +78,19 @@ def command_rows(name: str, words: Sequence[str], folder: Path, repeats: int) ->
     return rows
 
 
-def seconds(words: Sequence[str], variables: Mapping[str, str]) -> tuple[float, float]:
+def seconds(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[float, float]:
     """Wall and CPU seconds of a command in a new process.
 
     Raises:
         RuntimeError: The command fails.
     """
-    command = [sys.executable, "-m", "medloop.cli", *words]
+    command = [sys.executable, "-m", "medloop.cli", *arguments]
     started = time.perf_counter()
     silent = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
     process = os.posix_spawn(sys.executable, command, {**os.environ, **variables}, file_actions=silent)
     _, status, usage = os.wait4(process, 0)
     if status != 0:
-        raise RuntimeError(f"medloop {' '.join(words)}: exit status {os.waitstatus_to_exitcode(status)}")
+        raise RuntimeError(f"medloop {' '.join(arguments)}: exit status {os.waitstatus_to_exitcode(status)}")
     return time.perf_counter() - started, usage.ru_utime + usage.ru_stime
 
 
