@@ -44,25 +44,12 @@ def local_session(home: Path | None = None) -> boto3.Session:
     events = core.get_component("event_emitter")
     events.register("before-parameter-build", responder.keep_params)
     events.register("before-call", responder.respond)
-    return _Session(
+    return boto3.Session(
         aws_access_key_id="local",
         aws_secret_access_key="local",  # noqa: S106 (signs nothing: no call is sent)
         region_name=REGION,
         botocore_session=core,
     )
-
-
-class _Session(boto3.Session):
-    """A session that makes a service's default client once: commands ask for it many times, 20 ms each."""
-
-    def client(self, service_name: str, *args: Any, **options: Any) -> Any:
-        """The service's client; another one for each call with options."""
-        if args or options:
-            return super().client(service_name, *args, **options)  # type: ignore[call-overload]
-        clients: dict[str, Any] = self.__dict__.setdefault("_clients", {})
-        if service_name not in clients:
-            clients[service_name] = super().client(service_name)  # type: ignore[call-overload]
-        return clients[service_name]
 
 
 @cache

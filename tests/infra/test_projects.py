@@ -29,7 +29,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_each_project_has_model_groups_of_its_own(document: dict[str, Any]) -> None:
     """Two groups without project, two with it."""
-    groups = Template(document).of("AWS::SageMaker::ModelPackageGroup")
+    groups = Template(document).by_type("AWS::SageMaker::ModelPackageGroup")
     assert sorted(group["Properties"]["ModelPackageGroupName"] for group in groups.values()) == [
         *("medloop-classification", "medloop-classification-prostate"),
         *("medloop-segmentation", "medloop-segmentation-prostate"),

@@ -26,15 +26,6 @@ def _no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def test_a_services_default_client_is_made_once(tmp_path: Path) -> None:
-    """Options give another client, and so does another session: each has its own home."""
-    session = local_session(tmp_path)
-    assert session.client("s3") is session.client("s3")
-    assert session.client("s3") is not session.client("sagemaker")
-    assert session.client("s3") is not session.client("s3", region_name="eu-west-1")
-    assert session.client("s3") is not local_session(tmp_path / "other").client("s3")
-
-
 @pytest.mark.usefixtures("_no_sockets")
 @pytest.mark.parametrize(
     ("service", "call", "request_"),
