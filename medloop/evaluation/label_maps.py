@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from medloop.errors import DataError
 from medloop.evaluation.cases import HeldOut
 from medloop.imaging.files import UNKNOWN
-from medloop.imaging.formats import read_volume_header
-from medloop.imaging.layouts import LABEL
 from medloop.imaging.nifti_header import MILLIMETRES
-from medloop.imaging.validation import Subject, read_subject, require_volume
+from medloop.imaging.validation import Subject, read_subject, units_of
 
 
 @dataclass(frozen=True)
@@ -40,19 +38,23 @@ class Packed:
 def millimetres_per_length(case: HeldOut, unit: str | None = None) -> float | None:
     """Return the millimetres in one length of the label, as it is read; None if its unit is unknown.
 
+    Reading converts the unit that the label's header states to millimetres. A label without a unit has its image's.
+
     Args:
         case: A subject's folder.
-        unit: Unit of lengths if the header states none, a key of `nifti_header.MILLIMETRES`; None: unknown. Reading
-            converts the unit that a header states to millimetres.
+        unit: Unit of lengths if neither header states one, a key of `nifti_header.MILLIMETRES`; None: unknown.
 
     Raises:
         DataError: The header can't be read.
     """
     try:
-        stated = read_volume_header(require_volume(case.path, LABEL)).unit
-        return 1.0 if stated != UNKNOWN else None if unit is None else MILLIMETRES[unit]
+        own, stated = units_of(case.path)
     except DataError as error:
         raise DataError(f"test/{case.name}/{error}") from None
+    if own != UNKNOWN:
+        return 1.0
+    unit = unit if stated == UNKNOWN else stated
+    return None if unit is None else MILLIMETRES[unit]
 
 
 def read_case(case: HeldOut, classes: Sequence[str] | None = None) -> Subject:

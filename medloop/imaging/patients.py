@@ -15,6 +15,7 @@ from medloop.documents.names import alike, is_date, is_missing, is_placeholder, 
 from medloop.imaging.problems import Problem
 
 PATIENTS_FILE = "patients.csv"
+_NEAR_MISS = re.compile(r"patients?(\.csv)?\.(csv|txt|tsv|xlsx?|ods)", re.IGNORECASE)
 REQUIRED = ("path", "patient")
 IDENTIFYING = frozenset(
     {"name", "first_name", "given_name", "last_name", "family_name", "full_name", "surname", "forename", "initials"}
@@ -165,6 +166,9 @@ def read_patients(root: Path) -> PatientTable:
     table = PatientTable()
     path = root / PATIENTS_FILE
     if not path.exists():
+        table.warnings += [
+            Problem(near, f"is not read; save it as {PATIENTS_FILE}, or rename it") for near in _near_misses(root)
+        ]
         return table
     table.present = True
     try:
@@ -178,6 +182,11 @@ def read_patients(root: Path) -> PatientTable:
     table.check_attributes()
     table.check_identifiers()
     return table
+
+
+def _near_misses(root: Path) -> list[str]:
+    """Files in the root that were probably meant as `patients.csv`: in capitals, the singular, or a spreadsheet."""
+    return sorted(path.name for path in root.iterdir() if _NEAR_MISS.fullmatch(path.name)) if root.is_dir() else []
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -268,13 +268,18 @@ def require_contrast(path: Source, voxels: NDArray[np.generic]) -> None:
 
 
 def find_without_unit(root: Path, report: DatasetReport) -> str | None:
-    """The first subject with a label whose header states no unit of lengths; None if all do.
+    """The first subject whose label and image state no unit of lengths; None if all have one.
 
     Raises:
         FileError: A header can't be read.
     """
-    labels = ((case.path, require_volume(root / case.path, LABEL)) for case in report.cases)
-    return next((f"{path}/{file.name}" for path, file in labels if read_volume_header(file).unit == UNKNOWN), None)
+    return next((case.path for case in report.cases if UNKNOWN in units_of(root / case.path)[1:]), None)
+
+
+def units_of(folder: Path) -> tuple[str, str]:
+    """A subject's units of lengths: its label's own, and the one that counts, the image's if that is none."""
+    own = read_volume_header(require_volume(folder, LABEL)).unit
+    return own, read_volume_header(require_volume(folder, IMAGE)).unit if own == UNKNOWN else own
 
 
 def require_volume(folder: Path, stem: str) -> Path:

@@ -193,4 +193,4 @@ def test_a_tolerance_without_a_unit_is_refused_before_a_job_starts(
     options = [part for text in sets for part in ("--set", text)]
     assert medloop("run", "segmentation", "--data", str(tmp_path / "set"), *options, "--dry-run") == code, medloop.err
     if code:
-        assert "s0/label.nii.gz states no unit of lengths" in medloop.err.splitlines()[-1]
+        assert "s0 states no unit of lengths" in medloop.err.splitlines()[-1]

@@ -181,6 +181,18 @@ def test_a_setting_states_an_unknown_unit(tmp_path: Path, unit: str, factor: flo
     assert (rows["surface_dice", "gland"].value == 1.0) == (factor <= 1)
 
 
+def test_a_label_without_a_unit_has_its_images(tmp_path: Path) -> None:
+    """Programs that draw labels often leave the unit out."""
+    world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, shifted)
+    world.options |= {"surface_tolerance": 1.0}
+    for path in world.test.rglob("label.nii.gz"):
+        image = nib.load(path)
+        image.header.set_xyzt_units("unknown")
+        nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), None, image.header), path)
+    rows = statistics(world.score())
+    assert (rows["hd95", "gland"].unit, rows["hd95", "gland"].value) == ("mm", pytest.approx(1.0))
+
+
 def test_a_stated_unit_counts_before_the_setting(tmp_path: Path) -> None:
     """Headers in millimetres are read as such with any setting."""
     world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, shifted)

@@ -282,3 +282,14 @@ def test_a_path_that_two_files_match_names_neither(tmp_path: Path) -> None:
     report = check_dataset(tmp_path, "classification")
     assert report.problems == []
     assert report.patients["cyst/scan\u202f1.png"] == "bert"
+
+
+@pytest.mark.parametrize("name", ["Patients.CSV", "patient.csv", "patients.csv.txt", "patients.xlsx", "patients.txt"])
+def test_a_table_under_another_name_is_named(tmp_path: Path, name: str) -> None:
+    """It isn't read, which a user who made it would not expect."""
+    write_classes(tmp_path)
+    (tmp_path / name).write_text("path,patient")
+    lines = [warning.line for warning in check_dataset(tmp_path, "classification").warnings]
+    assert f"{name}: is not read; save it as patients.csv, or rename it" in lines
+    write_patients(tmp_path, ["cyst,bert", "normal,carla"])
+    assert not any("is not read" in warning.line for warning in check_dataset(tmp_path, "classification").warnings)
