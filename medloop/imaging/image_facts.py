@@ -79,11 +79,12 @@ def measure_image(pixels: NDArray[Any]) -> ImageFacts:
     return ImageFacts(edge, bits, colour, extremes, (int(bulk[0]), int(bulk[-1])), _widest_gap(bulk))
 
 
-def summarise(images: Iterable[ImageFacts]) -> ImageStatistics:
-    """The statistics of a set of images, at least one."""
+def summarise(images: Iterable[ImageFacts], training: Iterable[ImageFacts] = ()) -> ImageStatistics:
+    """The statistics of a set of images, at least one; the range is that of the training images if they have one."""
     facts = list(images)
     deep = [image for image in facts if image.bits > 8]
-    value_range = _value_range(deep) if deep else None
+    reference = [image for image in training if image.bits > 8] or deep
+    value_range = _value_range(reference) if reference else None
     num_colour = sum(image.colour for image in facts)
     return ImageStatistics(
         num_grey=len(facts) - num_colour,

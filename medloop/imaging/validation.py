@@ -112,8 +112,10 @@ class DatasetReport:
 
     @property
     def images(self) -> ImageStatistics | None:
-        """Statistics of all usable images; None in segmentation."""
-        return image_statistics(self.cases)
+        """Statistics of all usable images, their range that of the training split; None in segmentation."""
+        training = (case.facts for case in self.cases if case.facts and self.split_of.get(case.path) == "train")
+        facts = [case.facts for case in self.cases if case.facts]
+        return summarise(facts, training) if facts else None
 
     @property
     def num_patients(self) -> int:

@@ -162,3 +162,18 @@ def test_a_floor_of_an_unknown_class_is_refused_before_anything_runs(medloop: An
     assert line == "error: evaluate.floors: class 'Cyst' is unknown; known: cyst, na\u00efve class"
     assert medloop(*command, "evaluate.floors={nai\u0308ve class: 0.5}") in (0, 2)
     assert "is unknown" not in medloop.err
+
+
+def test_the_range_of_16_bit_images_is_that_of_the_training_split(medloop: Any, tmp_path: Path) -> None:
+    """Training scales by it, so brighter test images don't change it here either: they are counted as clipped."""
+    rng = np.random.default_rng(0)
+    for split, high in (("train", 4095), ("val", 4095), ("test", 60000)):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(4):
+                pixels = rng.integers(0, high, (16, 16)).astype(np.uint16)
+                pixels[0, 0] = high
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{index}.png")
+    assert medloop("data", "check", str(tmp_path), "--json") == 0, medloop.err
+    images = medloop.json["images"]
+    assert (images["value_range"], images["num_outside"]) == ([0, 4095], 8)
