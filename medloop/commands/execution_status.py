@@ -127,9 +127,10 @@ def list_executions(sagemaker: SageMakerClient, pipeline: str | None = None) -> 
         for summary in page["PipelineSummaries"]
     ]
     if pipeline is not None and pipeline not in known:
-        from medloop.settings import list_pipelines
+        from medloop.settings import list_pipelines, split_name
 
-        if pipeline not in (names := sorted({*known, *list_pipelines()})):
+        if split_name(pipeline) is None:  # An installed pipeline, of any project, may be one that never ran.
+            names = sorted({*known, *list_pipelines()})
             raise UserError(f"there is no pipeline {pipeline!r}; there are: {', '.join(names)}")
     names = [name for name in known if pipeline in (None, name)]
     pages = sagemaker.get_paginator("list_pipeline_executions")

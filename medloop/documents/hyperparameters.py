@@ -136,7 +136,9 @@ class Hyperparameters(BaseModel):
         refuse_keys(strings, "hyperparameter")
         values = {k: _decode(v) for k, v in strings.items() if not k.startswith(RESERVED_PREFIXES)}
         try:
-            return cls.model_validate(values, context=REPLACEABLE_NETWORK)
+            # A pipeline sends every setting; a person who starts a job by hand chooses a few, for one network.
+            is_pipelines = cls.model_fields.keys() <= values.keys()
+            return cls.model_validate(values, context=REPLACEABLE_NETWORK if is_pipelines else None)
         except ValidationError as error:
             raise SettingError(_explain(error, cls)) from None
 

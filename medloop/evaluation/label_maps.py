@@ -48,12 +48,12 @@ def millimetres_per_length(case: HeldOut, unit: str | None = None) -> float | No
         DataError: The header can't be read.
     """
     try:
-        own, stated = units_of(case.path)
+        label_unit, unit_that_counts = units_of(case.path)
     except DataError as error:
         raise DataError(f"test/{case.name}/{error}") from None
-    if own != UNKNOWN:
+    if label_unit != UNKNOWN:
         return 1.0
-    unit = unit if stated == UNKNOWN else stated
+    unit = unit if unit_that_counts == UNKNOWN else unit_that_counts
     return None if unit is None else MILLIMETRES[unit]
 
 

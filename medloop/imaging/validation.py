@@ -280,8 +280,9 @@ def find_without_unit(root: Path, report: DatasetReport) -> str | None:
 
 def units_of(folder: Path) -> tuple[str, str]:
     """A subject's units of lengths: its label's own, and the one that counts, the image's if that is none."""
-    own = read_volume_header(require_volume(folder, LABEL)).unit
-    return own, read_volume_header(require_volume(folder, IMAGE)).unit if own == UNKNOWN else own
+    label_unit = read_volume_header(require_volume(folder, LABEL)).unit
+    image_unit = read_volume_header(require_volume(folder, IMAGE)).unit
+    return label_unit, image_unit if label_unit == UNKNOWN else label_unit
 
 
 def require_volume(folder: Path, stem: str) -> Path:

@@ -19,6 +19,8 @@ from medloop.evaluation.evaluate import EvaluateArguments, evaluate
 from tests.unit.evaluation.worlds import World, ball, image_world, volume_world
 
 MAIN = Path(__file__).parents[2] / "containers" / "evaluate" / "main.py"
+SEED = 0
+"""Of the untrained models: their predictions have foreground."""
 
 
 def run_main(ml: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +35,8 @@ def run_main(ml: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def stage(world: World, ml: Path, *, archive: bool) -> None:
     """Lay out a processing job's inputs: an untrained model of the fake's record, test folder and split.json."""
     # torch takes seconds to import, which the quick test has no use for.
+    import torch
+
     from medloop.imaging import networks
     from medloop.training.weights import write_model
 
@@ -43,6 +47,7 @@ def stage(world: World, ml: Path, *, archive: bool) -> None:
     inputs = ml / "processing" / "input"
     model = inputs / "model"
     model.mkdir(parents=True)
+    torch.manual_seed(SEED)
     write_model(model, networks.build(network), world.model.record.model_copy(update={"network": network}), [])
     if archive:
         files = sorted(model.iterdir())

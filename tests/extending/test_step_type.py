@@ -192,7 +192,9 @@ def test_a_step_type_is_a_row_a_runner_and_a_builder(project: Checkout, images: 
     (step,) = project.json("run", "quality", "--data", str(images))["execution"]["steps"]
     assert step["cached"]
 
-    changes = project.json("pipelines", "diff", "quality", "--set", "check.fail_on_violation=false")["changes"]
+    changes = project.json(
+        "pipelines", "diff", "quality", "--project", "images", "--set", "check.fail_on_violation=false"
+    )["changes"]
     assert [change["path"] for change in changes] == ["Steps.Check.FailOnViolation"]
     (images / "b" / "4.png").unlink()
     assert project.medloop("run", "quality", "--data", str(images)) == 1

@@ -91,13 +91,10 @@ def test_a_setting_of_another_network_is_refused(network: str, setting: str, val
             Segmentation.model_validate({**choice, setting: value})
 
 
-@pytest.mark.parametrize("network", ["unet", "swinunetr"])
-@pytest.mark.parametrize("left_out", ["seed", "dropout", "epochs"])
-def test_a_job_takes_a_replaced_network_without_a_hyperparameter_of_later_versions(network: str, left_out: str) -> None:
-    """A definition that was built before a hyperparameter existed doesn't send it."""
-    wire = Segmentation(init_filters=8).to_wire() | {"model_name": network}
-    del wire[left_out]
-    assert Segmentation.from_wire(wire).model_name == network
+def test_a_setting_of_another_network_is_refused_in_a_job_started_by_hand() -> None:
+    """It gives the settings that it chooses; a pipeline's job gets all."""
+    with pytest.raises(SettingError, match="init_filters is for segresnet, not for unet"):
+        Segmentation.from_wire({"model_name": "unet", "init_filters": "8"})
 
 
 def test_a_network_setting_that_is_declared_before_the_network_is_refused_too() -> None:
