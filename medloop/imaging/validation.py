@@ -113,9 +113,8 @@ class DatasetReport:
     @property
     def images(self) -> ImageStatistics | None:
         """Statistics of all usable images, their range that of the training split; None in segmentation."""
-        training = (case.facts for case in self.cases if case.facts and self.split_of.get(case.path) == "train")
-        facts = [case.facts for case in self.cases if case.facts]
-        return summarise(facts, training) if facts else None
+        training = (case for case in self.cases if self.split_of.get(case.path) == "train")
+        return image_statistics(self.cases, training)
 
     @property
     def num_patients(self) -> int:
@@ -193,10 +192,10 @@ def _splits_of_patients(report: DatasetReport) -> list[tuple[str, str]]:
     return [(report.patients[case.path], case.raw.split or "train") for case in report.cases]
 
 
-def image_statistics(cases: Iterable[CheckedCase]) -> ImageStatistics | None:
-    """Statistics of the cases' images; None if there are none, as in segmentation."""
-    facts = [case.facts for case in cases if case.facts]
-    return summarise(facts) if facts else None
+def image_statistics(cases: Iterable[CheckedCase], training: Iterable[CheckedCase] = ()) -> ImageStatistics | None:
+    """Statistics of the cases' images, their range that of the training images; None in segmentation."""
+    facts, reference = ([case.facts for case in group if case.facts] for group in (cases, training))
+    return summarise(facts, reference) if facts else None
 
 
 def case_classes(case: CheckedCase, classes: Sequence[str]) -> list[str]:

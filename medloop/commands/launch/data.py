@@ -75,6 +75,7 @@ def _label_names(text: str) -> list[str]:
 def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
     from medloop.commands.launch.run_time import DEFAULTS, run_seconds
 
+    images = report.images
     return {
         "folder": folder,
         "task": report.task,
@@ -87,7 +88,7 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
             {"name": name, "num_cases": num_cases, "num_patients": num_patients}
             for name, num_cases, num_patients in _class_rows(report)
         ],
-        "images": report.images.model_dump() if report.images else None,
+        "images": images.model_dump() if images else None,
         "planned_split": _planned_split(report),
         "estimated_seconds": run_seconds(report, DEFAULTS[report.task]()),
         "problems": _lines(folder, report.problems),
