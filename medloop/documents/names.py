@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from medloop.errors import SettingError
@@ -29,27 +29,20 @@ _MISSING = frozenset(
 _ACCENTS = re.compile("[\u0300-\u036f]")
 """Of Latin, Greek and Cyrillic letters; marks of other scripts distinguish words."""
 _SPREADSHEET_ERROR = re.compile(r"#[^\W\d_]+(/0)?[!?]")
-_PLACEHOLDERS = frozenset(
-    {"na", "nan", "nil", "unknown", "unk", "missing", "undefined", "undef", "unspecified", "not specified"}
-    | {"not available", "not applicable", "not known", "not given", "anonymous", "anon", "anonymized", "anonymised"}
-    | {"blank", "(blank)", "empty", "(empty)", "no id", "not found", "k.a.", "k. a.", "keine angabe", "unbekannt"}
-    | {
-        "n.n.",
-        "n. n.",
-        "inconnu",
-        "desconocido",
-        "sconosciuto",
-        "onbekend",
-        "tbd",
-        "todo",
-        "xxx",
-        "-1",
-        "-9",
-        "-99",
-        "-999",
-        "-9999",
-    }
+_NOT_STATED = frozenset(
+    {"na", "nan", "unknown", "unk", "missing", "undefined", "undef", "unspecified", "not specified", "not stated"}
+    | {"not available", "not known", "not given", "not recorded", "not reported", "tbd", "todo", "blank", "(blank)"}
+    | {"anonymous", "anon", "anonymized", "anonymised", "(empty)", "k.a.", "k. a.", "keine angabe", "unbekannt"}
+    | {"n.n.", "n. n.", "inconnu", "desconocido", "sconosciuto", "onbekend"}
 )
+"""Words for what is not known; an identifier, and nothing else, may be such a word."""
+_PERHAPS = frozenset({"nil", "not applicable", "empty", "no id", "not found", "xxx", "-1"})
+"""Words that may stand for a missing value, or be meant."""
+_CODES = frozenset({"-9", "-99", "-999", "-9999"})
+"""Numbers that stand for a missing one where no other is negative."""
+_PLACEHOLDERS = _NOT_STATED | _PERHAPS | _CODES
+_SIGNS = "+-/\N{MINUS SIGN}\N{EN DASH}"
+"""Results of tests: +, -, ++, +/-."""
 _LOOKALIKES = str.maketrans(
     "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0456\u0458\u0455"
     "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",
@@ -142,6 +135,37 @@ def is_missing(name: str) -> bool:
 def is_placeholder(name: str) -> bool:
     """True if a normalised name may stand for a missing one, but may be a name as well."""
     return name.casefold() in _PLACEHOLDERS
+
+
+def find_missing_values(values: Collection[str]) -> set[str]:
+    """The values of one attribute, normalised, that stand for a missing one: it is not stated.
+
+    Words that may be meant stay values: `none` (of an implant), `not applicable`. So do signs in an attribute with a
+    `+`, and negative numbers in one with others.
+    """
+    has_signs = any("+" in value and not value.strip(_SIGNS) for value in values)
+    missing = {value for value in values if _is_not_stated(value) and not (has_signs and not value.strip(_SIGNS))}
+    codes = {value for value in values if value.removesuffix(".0") in _CODES}
+    return missing | codes if _are_not_negative(set(values) - missing - codes) else missing
+
+
+def find_doubtful_values(values: Collection[str]) -> set[str]:
+    """The values of one attribute, normalised, that are kept and may stand for a missing one."""
+    kept_values = set(values) - find_missing_values(values)
+    words = {value for value in kept_values if value.casefold() in _PERHAPS | {"none"}}
+    return words if _are_not_negative(kept_values - {"-1"}) else words - {"-1"}
+
+
+def _is_not_stated(value: str) -> bool:
+    return value.casefold() in _NOT_STATED or (is_missing(value) and value.casefold() != "none")
+
+
+def _are_not_negative(values: Collection[str]) -> bool:
+    """True if the values are numbers, none of them below zero."""
+    try:
+        return bool(values) and all(float(value.replace(",", ".")) >= 0 for value in values)
+    except ValueError:
+        return False
 
 
 def is_shortened(name: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medloop.documents.evaluation import Subgroup
+from medloop.documents.names import find_missing_values, normalise
 from medloop.documents.split import SplitRecord
 from medloop.evaluation.cases import HeldOut
 from medloop.evaluation.model_scores import ModelScores
@@ -23,7 +24,10 @@ NOT_GIVEN, OTHER = "not given", "other"
 
 
 def make_subgroups(scores: ModelScores, cases: Sequence[HeldOut], split: SplitRecord) -> list[Subgroup]:
-    """Score the groups of every attribute: up to four bins of many numbers, the rarest of many texts as `other`."""
+    """Score the groups of every attribute: up to four bins of many numbers, the rarest of many texts as `other`.
+
+    Patients without a value are no group: they are counted, without a score.
+    """
     subgroups = []
     attributes = sorted({name for case in cases for name in split.patients[case.patient].attributes})
     for attribute in attributes:
@@ -35,8 +39,10 @@ def make_subgroups(scores: ModelScores, cases: Sequence[HeldOut], split: SplitRe
 
 
 def group_values(values: Mapping[str, str]) -> dict[str, str]:
-    """Assign each patient a group by its value; an empty value is `not given`."""
-    texts = {patient: value for patient, value in values.items() if value.strip()}
+    """Assign each patient a group by its value; an empty value, or a word for a missing one, is `not given`."""
+    # Split records of earlier versions have such words.
+    missing = find_missing_values({normalise(value) for value in values.values()})
+    texts = {patient: value for patient, value in values.items() if normalise(value) not in missing}
     numbers = {patient: number for patient, value in texts.items() if (number := _number(value)) is not None}
     if texts and len(numbers) == len(texts) and len(set(numbers.values())) > MAX_NUMBERS:
         named = _bins(numbers)
@@ -82,7 +88,7 @@ def _subgroup(
     mask = np.array([groups[case.patient] == group for case in cases])
     num_patients = sum(patient_group == group for patient_group in groups.values())
     hidden = num_patients < MIN_SHOWN
-    estimate = None if hidden else scores.score_of_subset(mask)
+    estimate = None if hidden or group == NOT_GIVEN else scores.score_of_subset(mask)
     return Subgroup(
         attribute=attribute,
         value=group,
@@ -91,5 +97,5 @@ def _subgroup(
         num_patients=num_patients,
         num_cases=int(mask.sum()),
         hidden=hidden,
-        ranked=num_patients >= MIN_RANKED,
+        ranked=num_patients >= MIN_RANKED and group != NOT_GIVEN,
     )

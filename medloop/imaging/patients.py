@@ -7,11 +7,20 @@ import io
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medloop.documents.names import alike, is_date, is_missing, is_placeholder, is_shortened, normalise
+from medloop.documents.names import (
+    alike,
+    find_doubtful_values,
+    find_missing_values,
+    is_date,
+    is_missing,
+    is_placeholder,
+    is_shortened,
+    normalise,
+)
 from medloop.imaging.problems import Problem
 
 PATIENTS_FILE = "patients.csv"
@@ -35,6 +44,8 @@ NUMBERED = 0.8
 """Share of identifiers with digits from which one without is unusual."""
 MAX_LISTED = 5
 """Rows, and groups of patients, that one message names."""
+_Values = Mapping[str, set[str]]
+"""Values by column, normalised."""
 _Doubts = Mapping[tuple[str, ...], list[int]]
 """Rows by identifiers."""
 
@@ -52,7 +63,7 @@ class PatientRow:
         path: Relative to the data set's root, as it is written.
         patient: The patient's identifier in its normal form.
         written: The identifier as it is written.
-        attributes: The further columns, normalised; empty cells are left out.
+        attributes: The further columns, normalised; empty cells and words for a missing value are left out.
     """
 
     number: int
@@ -103,6 +114,29 @@ class PatientTable:
             if first.setdefault(row.patient, row).attributes != row.attributes:
                 message = f"other attributes than row {first[row.patient].number} of the same patient; make them agree"
                 self.note(row.number, message)
+
+    def check_values(self, values: _Values) -> None:
+        """Warn of attributes that are not stated for every patient, and of values that may stand for a missing one.
+
+        Args:
+            values: Those of each attribute's column.
+        """
+        by_patient = {row.patient: row.attributes for row in self.rows.values()}
+        gaps, doubtful = [], []
+        for name, column in values.items():
+            if num := sum(name not in attributes for attributes in by_patient.values()):
+                words = ", ".join(value or "empty" for value in sorted(find_missing_values(column)))
+                gaps.append(f"{name} ({num} of {len(by_patient)} patients: {words})")
+            doubtful += [f"{name} {value!r}" for value in sorted(find_doubtful_values(column))]
+        if gaps:
+            self._warn_of_columns(gaps, "columns not stated for every patient: {}; those without are in no subgroup of it")
+        if doubtful:
+            fix = "columns {}: count as values, with subgroups; leave the cell empty if the value is missing"
+            self._warn_of_columns(doubtful, fix)
+
+    def _warn_of_columns(self, texts: Sequence[str], message: str) -> None:
+        more = f" and {len(texts) - MAX_LISTED} more" if len(texts) > MAX_LISTED else ""
+        self.warnings.append(Problem(PATIENTS_FILE, message.format(", ".join(texts[:MAX_LISTED]) + more)))
 
     def check_identifiers(self) -> None:
         """Warn of identifiers that may be one patient's, or may stand for more patients than one."""
@@ -174,14 +208,24 @@ def read_patients(root: Path) -> PatientTable:
     try:
         lines = _read_lines(path)
         header = _read_header(next(lines, (1, []))[1])
-        for number, line in lines:
-            _add_row(table, number, header, line)
+        rows = list(lines)
+        values = _values_of_attributes(header, [line for _, line in rows])
+        missing = {name: find_missing_values(column) for name, column in values.items()}
+        for number, line in rows:
+            _add_row(table, number, header, line, missing)
     except _TableError as error:
         table.problems.append(Problem(PATIENTS_FILE, str(error)))
         return table
     table.check_attributes()
     table.check_identifiers()
+    table.check_values(values)
     return table
+
+
+def _values_of_attributes(header: list[str], lines: Sequence[list[str]]) -> _Values:
+    columns = {index: name for index, name in enumerate(header) if name not in REQUIRED}
+    cells = {name: {line[index] for line in lines if index < len(line)} for index, name in columns.items()}
+    return {name: {normalise(cell) for cell in column} for name, column in cells.items()}
 
 
 def _near_misses(root: Path) -> list[str]:
@@ -255,9 +299,9 @@ def _read_header(line: list[str]) -> list[str]:
     return header
 
 
-def _add_row(table: PatientTable, number: int, header: list[str], line: list[str]) -> None:
+def _add_row(table: PatientTable, number: int, header: list[str], line: list[str], missing: _Values) -> None:
     try:
-        path, row = _read_row(number, header, line)
+        path, row = _read_row(number, header, line, missing)
         first = table.rows.setdefault(path, row)
         if (first.patient, first.attributes) != (row.patient, row.attributes):
             kind = "another patient" if first.patient != row.patient else "other attributes"
@@ -266,7 +310,7 @@ def _add_row(table: PatientTable, number: int, header: list[str], line: list[str
         table.note(number, str(error))
 
 
-def _read_row(number: int, header: list[str], line: list[str]) -> tuple[str, PatientRow]:
+def _read_row(number: int, header: list[str], line: list[str], missing: _Values) -> tuple[str, PatientRow]:
     """The row, and its path for comparing."""
     num_cells = len(line)
     while num_cells > len(header) and not line[num_cells - 1].strip():
@@ -282,7 +326,7 @@ def _read_row(number: int, header: list[str], line: list[str]) -> tuple[str, Pat
         raise _TableError("column patient is empty; give every file its patient")
     if is_missing(patient):
         raise _TableError(f"column patient is {patient!r}, which means that it is missing; give every file its patient")
-    attributes = {name: value for name, cell in values.items() if (value := normalise(cell))}
+    attributes = {name: value for name, cell in values.items() if (value := normalise(cell)) not in missing[name]}
     return key, PatientRow(number, path, patient, written, attributes)
 
 

@@ -130,8 +130,8 @@ class DatasetReport:
 
     @property
     def doubts_of_identifiers(self) -> list[str]:
-        """The warnings about patients.csv, without names."""
-        return [warning.message for warning in self.warnings if warning.path == PATIENTS_FILE]
+        """The warnings about identifiers in patients.csv, without names; its other warnings name no patient."""
+        return [each.message for each in self.warnings if each.path == PATIENTS_FILE and each.for_owner]
 
 
 def check_dataset(

@@ -10,7 +10,7 @@ from medloop.documents.model import ModelRecord
 from medloop.documents.split import SPLITS, SplitRecord
 from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.report.statistics_tables import title_of
-from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN, group_order, group_values
+from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN, NOT_GIVEN, group_order, group_values
 
 MAX_QUARANTINED = 200
 FEW = f"under {MIN_SHOWN}"
@@ -86,13 +86,14 @@ def limits(evaluation: Evaluation, split: SplitRecord) -> list[str]:
         for statistic in evaluation.statistics
         if statistic.value is None
     ][:12]
-    hidden = sum(group.hidden for group in evaluation.subgroups)
-    unranked = sum(not group.hidden and not group.ranked for group in evaluation.subgroups)
+    subgroups = [group for group in evaluation.subgroups if group.value != NOT_GIVEN]
+    hidden = sum(group.hidden for group in subgroups)
+    unranked = sum(not group.hidden and not group.ranked for group in subgroups)
     if hidden:
         texts.append(f"{hidden} subgroups have under {MIN_SHOWN} patients and are not shown: their scores are unknown.")
     if unranked:
         texts.append(f"{unranked} subgroups have under {MIN_RANKED} patients: differences between them may be chance.")
-    if not evaluation.subgroups:
+    if not subgroups:
         texts.append("No subgroups: it is unknown if the model does worse on some patients.")
     if split.quarantined:
         texts.append(

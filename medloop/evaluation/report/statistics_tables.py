@@ -10,7 +10,7 @@ from medloop.documents.csv_text import Cell
 from medloop.documents.evaluation import Evaluation, Interval, Statistic, Subgroup
 from medloop.evaluation.csv_table import CsvTable
 from medloop.evaluation.metrics import find_metric
-from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN
+from medloop.evaluation.subgroups import MIN_RANKED, MIN_SHOWN, NOT_GIVEN
 
 MAX_COLUMNS = 10
 
@@ -147,7 +147,8 @@ def _group(group: Subgroup, low: float, span: float) -> Line:
         remark = f"{few} patients: not shown, to protect their privacy"
         return Line(group.value, "not shown", "", [few, "\N{EN DASH}"], remark)
     if group.score is None:
-        return Line(group.value, "\N{EN DASH}", "", counts, "undefined in this group")
+        remark = "no value in patients.csv: no subgroup" if group.value == NOT_GIVEN else "undefined in this group"
+        return Line(group.value, "\N{EN DASH}", "", counts, remark)
     note = "" if group.ranked else f"under {MIN_RANKED} patients: not ranked"
     bar = _bar(group.score, group.interval, low, span)
     return Line(group.value, f"{group.score:.3f}", show_interval(group.interval), counts, note, bar)

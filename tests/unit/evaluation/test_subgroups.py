@@ -34,3 +34,9 @@ def test_many_texts() -> None:
     assert subgroups["other"] == 9 + 8 + 7 + 6
     assert subgroups["site 00"] == 20
     assert "not a number" in groups(["1", "2", "3", "4", "5", "6", "not a number"])
+
+
+def test_words_for_a_missing_value_are_not_given() -> None:
+    """Records of earlier versions have them; they are no subgroup, and the numbers are binned without them."""
+    assert groups(["F"] * 3 + ["NA", "unknown", " "]) == {"F": 3, "not given": 3}
+    assert groups([*(str(age) for age in range(60, 79)), "-99"]) == {"60 to 69": 10, "70 to 79": 9, "not given": 1}
