@@ -129,7 +129,8 @@ class PatientTable:
                 gaps.append(f"{name} ({num} of {len(by_patient)} patients: {words})")
             doubtful += [f"{name} {value!r}" for value in sorted(find_doubtful_values(column))]
         if gaps:
-            self._warn_of_columns(gaps, "columns not stated for every patient: {}; those without are in no subgroup of it")
+            message = "columns not stated for every patient: {}; those without are in no subgroup of it"
+            self._warn_of_columns(gaps, message)
         if doubtful:
             fix = "columns {}: count as values, with subgroups; leave the cell empty if the value is missing"
             self._warn_of_columns(doubtful, fix)
