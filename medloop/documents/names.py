@@ -152,8 +152,8 @@ def find_missing_values(values: Collection[str]) -> set[str]:
 def find_doubtful_values(values: Collection[str]) -> set[str]:
     """The values of one attribute, normalised, that are kept and may stand for a missing one."""
     kept_values = set(values) - find_missing_values(values)
-    words = {value for value in kept_values if value.casefold() in _PERHAPS | {"none"}}
-    return words if _are_not_negative(kept_values - {"-1"}) else words - {"-1"}
+    doubtful = {value for value in kept_values if value.casefold() in _PERHAPS | {"none"}}
+    return doubtful if _are_not_negative(kept_values - {"-1"}) else doubtful - {"-1"}
 
 
 def _is_not_stated(value: str) -> bool:

@@ -125,8 +125,8 @@ class PatientTable:
         gaps, doubtful = [], []
         for name, column in values.items():
             if num := sum(name not in attributes for attributes in by_patient.values()):
-                words = ", ".join(value or "empty" for value in sorted(find_missing_values(column)))
-                gaps.append(f"{name} ({num} of {len(by_patient)} patients: {words})")
+                missing = ", ".join(value or "empty" for value in sorted(find_missing_values(column)))
+                gaps.append(f"{name} ({num} of {len(by_patient)} patients: {missing})")
             doubtful += [f"{name} {value!r}" for value in sorted(find_doubtful_values(column))]
         if gaps:
             message = "columns not stated for every patient: {}; those without are in no subgroup of it"
