@@ -16,11 +16,19 @@ _PREFIX = re.compile(rf"(?<![\w./-]){re.escape(PREFIX)}(?=/|$|[\s,;:'\"])")
 
 @dataclass(frozen=True)
 class Launch:
-    """The command, the environment and the working folder of a staged job."""
+    """The start of a staged program.
+
+    Args:
+        argv: The command.
+        env: The environment.
+        cwd: The working folder.
+        is_launcher: Whether it only starts others, as torchrun does, and so imports little itself.
+    """
 
     argv: list[str]
     env: dict[str, str]
     cwd: Path
+    is_launcher: bool = False
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,13 @@ def stage(job: Job, document: Document) -> Launch:
     if not container:
         alias = script_mode.stage_drivers(folder, Path(document["_temporary"]))
         env |= script_mode.ENVIRONMENT
-    return Launch(_command(job, document, container, alias), env, folder.root / "code")
+    is_launcher = is_training and _has_several_processes(document)
+    return Launch(_command(job, document, container, alias), env, folder.root / "code", is_launcher)
+
+
+def _has_several_processes(training: Document) -> bool:
+    """True if the strategy distributes the training: its program becomes torchrun (`medloop.container.launch`)."""
+    return str(training.get("HyperParameters", {}).get("strategy", "single")).strip('"') != "single"
 
 
 def _image(job: Job, document: Document) -> str:

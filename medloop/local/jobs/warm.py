@@ -10,7 +10,6 @@ can't start warm starts cold; if a server was to be expected, its log has one li
 from __future__ import annotations
 
 import array
-import fcntl
 import hashlib
 import json
 import math
@@ -25,8 +24,8 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -35,31 +34,30 @@ import medloop
 from medloop.local import processes
 from medloop.local.jobs import job_site
 from medloop.local.jobs.folders import Folder, Launch
-from medloop.local.processes import Process, StartedProcess
+from medloop.local.jobs.warm_servers import (
+    LIMITS,
+    POLL_SECONDS,
+    RESPONSE_SECONDS,
+    SERVER,
+    ColdError,
+    Plan,
+    ServerLimits,
+    connect,
+    locked,
+    make_folder,
+    read_text,
+    start_server,
+)
+from medloop.local.processes import Process
 from medloop.local.state.home import Home
 from medloop.local.state.log_streams import LogStream
 
 MINUTES_VARIABLE = "MEDLOOP_WARM_MINUTES"
 """Minutes without a job after which a server ends; 0 starts every job cold."""
-DEFAULT_MINUTES = "0"
-_START_SECONDS = 120.0
-_RESPONSE_SECONDS = 10.0
-_POLL_SECONDS = 0.02
-_UNFIT_SECONDS = 3600.0
-_ROOM_BYTES = (4_000, 64_000)
-"""Of a job's arguments, and of its environment."""
-_SERVER = Path(__file__).with_name("warm_server.py")
-_CODE = (str(_SERVER), str(_SERVER.with_name("warm_entry.py")))
+DEFAULT_MINUTES = "10"
+_CODE = (SERVER, SERVER.with_name("warm_entry.py"), SERVER.with_name("warm_memory.py"), Path(job_site.__file__))
 _OWN_VARIABLES = ("ML_ROOT", "TMPDIR", "PYTHONPATH", "SAGEMAKER_BIND_TO_PORT")
 _OWN_SUFFIXES = ("_JOB_NAME", "_JOB_ARN")
-_QUIET = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""Variables of a server: pyarrow's allocator would start a thread on import, which only returns memory earlier."""
-_started: list[StartedProcess] = []
-_started_lock = threading.Lock()
-
-
-class ColdError(Exception):
-    """The program can't start warm, with the reason."""
 
 
 @dataclass
@@ -101,7 +99,7 @@ class WarmProcess:
         while (code := self.poll()) is None:
             if deadline is not None and time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired([str(self.pid)], timeout or 0.0)
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         return code
 
     def signal_group(self, number: int) -> None:
@@ -126,6 +124,7 @@ def start_program(
     *,
     with_parent: bool = False,
     is_cancelled: Callable[[], bool] = lambda: False,
+    limits: ServerLimits = LIMITS,
 ) -> Process:
     """Start a staged program, warm if it can be.
 
@@ -134,39 +133,24 @@ def start_program(
         folder: Where it is staged.
         launch: Its command, environment and working folder.
         log: Gets a line if it should have started warm but couldn't.
-        with_parent: Whether the system kills it when the thread that started it ends.
+        with_parent: Whether the system kills it when the thread that started it ends, as it does a serving container.
+            Such a program may run for days: its server doesn't wait for its end.
         is_cancelled: Polled while a server starts; if true, the program doesn't wait for it.
+        limits: Of the servers.
 
     Raises:
         OSError: The program can't be started.
     """
     try:
-        if (plan := _plan(home, folder, launch)) is not None:
-            return _start_warm(plan, launch, folder, is_cancelled)
+        if (plan := _plan(home, folder, launch, limits)) is not None:
+            return _start_warm(plan, _program(launch, folder, lasts=with_parent), limits, is_cancelled)
     except (ColdError, OSError) as error:
         log.write(f"medloop: not started warm: {error}")
     return processes.start(launch.argv, cwd=launch.cwd, env=launch.env, with_parent=with_parent)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The server that a program needs.
-
-    Args:
-        root: The home's folder.
-        folder: The server's folder.
-        env: Its environment.
-        config: The content of its config.json.
-    """
-
-    root: Path
-    folder: Path
-    env: dict[str, str]
-    config: dict[str, Any]
-
-
 def _minutes() -> float:
-    text = os.environ.get(MINUTES_VARIABLE, DEFAULT_MINUTES)
+    text = os.environ.get(MINUTES_VARIABLE) or DEFAULT_MINUTES
     try:
         minutes = float(text)
     except ValueError:
@@ -176,14 +160,12 @@ def _minutes() -> float:
     return max(0.0, minutes)
 
 
-def _plan(home: Home, folder: Folder, launch: Launch) -> Plan | None:
+def _plan(home: Home, folder: Folder, launch: Launch, limits: ServerLimits) -> Plan | None:
     """The server of a program; None if it is of no kind that starts warm."""
-    program = launch.cwd / launch.argv[1] if len(launch.argv) > 1 else launch.cwd
-    preload = _preload(program.parent / "container.toml")
-    if not preload or launch.argv[0] != sys.executable or not program.is_file() or not Path("/proc/self/ns").exists():
+    preload = _preload(launch)
+    if not preload or launch.is_launcher or launch.argv[0] != sys.executable or not Path("/proc/self/ns").exists():
         return None
-    minutes = _minutes()
-    if not minutes:
+    if not (minutes := _minutes()):
         return None
     prefix, _, rest = launch.env["PYTHONPATH"].partition(str(folder.root / "code"))
     paths = [path for path in rest.split(os.pathsep) if path]
@@ -198,9 +180,10 @@ def _plan(home: Home, folder: Folder, launch: Launch) -> Plan | None:
         "checkout": os.path.realpath(Path(medloop.__file__).parents[1]),
         "job_site": job_site.__file__,
         "idle_seconds": minutes * 60,
+        "reserve": limits.reserve,
     }
-    key = json.dumps([sys.executable, config, env, _inherited(), *map(_read, _CODE)], sort_keys=True)
-    return Plan(home.root, home.root / "warm" / hashlib.sha256(key.encode()).hexdigest()[:16], env, config)
+    key = json.dumps([sys.executable, config, env, _inherited(), *map(read_text, _CODE)], sort_keys=True)
+    return Plan((home.root / "warm").resolve() / hashlib.sha256(key.encode()).hexdigest()[:16], env, config)
 
 
 def _is_own(name: str) -> bool:
@@ -208,10 +191,13 @@ def _is_own(name: str) -> bool:
     return name in _OWN_VARIABLES or name.startswith("MEDLOOP_") or name.endswith(_OWN_SUFFIXES)
 
 
-def _preload(path: Path) -> list[str]:
-    """The modules that a bundle's container.toml preloads; none if it says nothing that can be read."""
+def _preload(launch: Launch) -> list[str]:
+    """The modules that the program's container.toml preloads; none if it says nothing that can be read."""
+    program = launch.cwd / launch.argv[1] if len(launch.argv) > 1 else launch.cwd
+    if not program.is_file():
+        return []
     try:
-        names = tomllib.loads(path.read_text(encoding="utf-8")).get("preload", [])
+        names = tomllib.loads((program.parent / "container.toml").read_text(encoding="utf-8")).get("preload", [])
     except (OSError, ValueError):
         return []
     return [str(name) for name in names] if isinstance(names, list) else []
@@ -219,8 +205,9 @@ def _preload(path: Path) -> list[str]:
 
 def _inherited() -> dict[str, Any]:
     """Properties that a process inherits from the one that starts it, in addition to the environment."""
-    status = dict(line.partition(":")[::2] for line in _read("/proc/self/status").splitlines())
-    names = ("Uid", "Gid", "Groups", "SigIgn", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+    status = dict(line.partition(":")[::2] for line in read_text("/proc/self/status").splitlines())
+    names = ("Uid", "Gid", "Groups", "SigIgn", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp", "Mems_allowed_list")
+    properties = ("cgroup", "oom_score_adj", "personality", "coredump_filter", "timerslack_ns")
     limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     return {
         "status": [status.get(name) for name in names],
@@ -228,65 +215,23 @@ def _inherited() -> dict[str, Any]:
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "cores": sorted(os.sched_getaffinity(0)),
         "namespaces": sorted(os.readlink(path) for path in Path("/proc/self/ns").iterdir()),
-        "others": [_read(f"/proc/self/{name}") for name in ("cgroup", "oom_score_adj")],
-        "boot": _read("/proc/sys/kernel/random/boot_id"),
+        "policy": [os.sched_getscheduler(0), os.readlink("/proc/self/root")],
+        "properties": [read_text(f"/proc/self/{name}") for name in properties],
+        "boot": read_text("/proc/sys/kernel/random/boot_id"),
     }
 
 
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _start_warm(plan: Plan, launch: Launch, folder: Folder, is_cancelled: Callable[[], bool]) -> WarmProcess:
-    for path in (plan.folder.parent, plan.folder):
-        path.mkdir(mode=0o700, exist_ok=True)
-    with _locked(plan.folder / "lock", is_cancelled):
-        if (process := _request(plan, launch, folder)) is not None:
+def _start_warm(
+    plan: Plan, program: dict[str, Any], limits: ServerLimits, is_cancelled: Callable[[], bool]
+) -> WarmProcess:
+    make_folder(plan.folder)
+    with locked(plan.folder, is_cancelled):
+        if (process := _request(plan, program)) is not None:
             return process
-        _start_server(plan, is_cancelled)
-        if (process := _request(plan, launch, folder)) is not None:
+        start_server(plan, limits, is_cancelled)
+        if (process := _request(plan, program)) is not None:
             return process
     raise ColdError("its server ended at once")
-
-
-@contextmanager
-def _locked(path: Path, is_cancelled: Callable[[], bool]) -> Iterator[None]:
-    """Hold the lock of a server's folder, so that only one client starts it."""
-    with path.open("ab") as file:
-        for _ in _patience(is_cancelled):
-            with suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-        yield
-
-
-def _patience(is_cancelled: Callable[[], bool]) -> Iterator[None]:
-    """Poll until the caller has what it waits for. Raises ColdError after too long."""
-    deadline = time.monotonic() + _START_SECONDS
-    while not is_cancelled():
-        if time.monotonic() > deadline:
-            raise ColdError(f"its server didn't start within {_START_SECONDS:.0f} s")
-        yield
-        time.sleep(_POLL_SECONDS)
-    raise ColdError("the job is to stop")
-
-
-def _connect(folder: Path) -> socket.socket | None:
-    """Connect to the server of a folder; None if none listens."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    connection.settimeout(_RESPONSE_SECONDS)
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:  # by the folder's descriptor: a socket's path has 107 bytes at most
-        connection.connect(f"/proc/self/fd/{directory}/socket")
-    except (FileNotFoundError, ConnectionRefusedError):
-        connection.close()
-        return None
-    finally:
-        os.close(directory)
-    return connection
 
 
 def _peer(connection: socket.socket) -> tuple[int, int]:
@@ -295,25 +240,31 @@ def _peer(connection: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def _request(plan: Plan, launch: Launch, folder: Folder) -> WarmProcess | None:
+def _program(launch: Launch, folder: Folder, *, lasts: bool) -> dict[str, Any]:
+    """The request for a program, as `warm_entry.Request` describes it."""
+    status = dict(line.partition(":")[::2] for line in read_text("/proc/self/status").splitlines())
+    return {
+        "argv": launch.argv,
+        "cwd": str(launch.cwd),
+        "env": launch.env,
+        "umask": int(status["Umask"], 8),
+        "site": str(folder.root / "site"),
+        "code": str(folder.root / "code"),
+        "lasts": lasts,
+    }
+
+
+def _request(plan: Plan, program: dict[str, Any]) -> WarmProcess | None:
     """Start a program on a server; None if there is none, or it ended because it is outdated.
 
     Raises:
         ColdError: The server hangs (and is killed), is another user's, or doesn't accept this program.
     """
-    connection = _connect(plan.folder)
+    connection = connect(plan.folder)
     if connection is None:
         return None
     if _peer(connection)[1] != os.getuid():
         raise ColdError("its server is another user's")
-    program = {
-        "argv": launch.argv,
-        "cwd": str(launch.cwd),
-        "env": launch.env,
-        "umask": int(dict(line.partition(":")[::2] for line in _read("/proc/self/status").splitlines())["Umask"], 8),
-        "site": str(folder.root / "site"),
-        "code": str(folder.root / "code"),
-    }
     reading, writing = os.pipe()
     try:
         descriptor = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [writing]))
@@ -344,12 +295,12 @@ def _await_response(connection: socket.socket) -> dict[str, Any]:
     Raises:
         ColdError: None came in time.
     """
-    if _is_readable(connection, _RESPONSE_SECONDS):
+    if _is_readable(connection, RESPONSE_SECONDS):
         return _message(connection)
     pid, _ = _peer(connection)
     with suppress(OSError):  # the connection is open, so this number is still the server's
         os.kill(pid, signal.SIGKILL)
-    raise ColdError(f"its server didn't respond within {_RESPONSE_SECONDS:.0f} s and was ended")
+    raise ColdError(f"its server didn't respond within {RESPONSE_SECONDS:.0f} s and was ended")
 
 
 def _is_readable(connection: socket.socket, seconds: float) -> bool:
@@ -364,35 +315,3 @@ def _message(connection: socket.socket) -> dict[str, Any]:
         return dict(json.loads(connection.recv(10_000) or b"{}"))
     except OSError:
         return {}
-
-
-def _start_server(plan: Plan, is_cancelled: Callable[[], bool]) -> None:
-    """Start a server, and wait until it listens.
-
-    Raises:
-        ColdError: It ended, or takes too long.
-    """
-    unfit = plan.folder / "unfit"
-    if unfit.exists() and time.time() - unfit.stat().st_mtime < _UNFIT_SECONDS:
-        raise ColdError(unfit.read_text(encoding="utf-8"))
-    unfit.unlink(missing_ok=True)
-    for name in ("site", "tmp"):
-        (plan.folder / name).mkdir(exist_ok=True)
-    (plan.folder / "site" / "sitecustomize.py").write_text("", encoding="utf-8")
-    (plan.folder / "config.json").write_text(json.dumps(plan.config), encoding="utf-8")
-    paths = [str(plan.folder / "site"), *plan.config["paths"]]
-    arguments, environment = _ROOM_BYTES
-    env = {"MEDLOOP_WARM_ROOM": "-" * environment, **plan.env, **_QUIET}
-    env |= {"TMPDIR": str(plan.folder / "tmp"), "PYTHONPATH": os.pathsep.join(paths)}
-    with (plan.folder / "log").open("wb") as output:
-        argv = [sys.executable, str(_SERVER), str(plan.folder), "-" * arguments]
-        server = processes.start(argv, cwd=plan.root, env=env, output=output)
-    with _started_lock:  # those that have ended are reaped
-        _started[:] = [*(process for process in _started if process.poll() is None), server]
-    for _ in _patience(is_cancelled):
-        if (connection := _connect(plan.folder)) is not None:
-            connection.close()
-            return
-        if server.has_ended():
-            last = (_read(str(plan.folder / "log")).splitlines() or [""])[-1]
-            raise ColdError(_read(str(unfit)) or f"its server ended with code {server.poll()}: {last}")

@@ -33,6 +33,7 @@ class Request:
         umask: The umask.
         site: The folder of the job's `sitecustomize`.
         code: The unpacked bundle.
+        lasts: Whether it serves until it is ended, so that its server isn't in use as long as it runs.
     """
 
     argv: list[str]
@@ -41,6 +42,7 @@ class Request:
     umask: int
     site: str
     code: str
+    lasts: bool
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,10 @@ def _load(path: Path) -> Any:
 
 
 if TYPE_CHECKING:
-    from medloop.local.jobs import warm_entry
+    from medloop.local.jobs import warm_entry, warm_memory
 else:
     warm_entry = _load(Path(__file__).with_name("warm_entry.py"))
+    warm_memory = _load(Path(__file__).with_name("warm_memory.py"))
 
 
 class Server:
@@ -74,13 +75,15 @@ class Server:
 
     Args:
         folder: Its folder.
-        config: `preload`, `checkout`, `job_site` (a file) and `idle_seconds`.
+        config: `preload`, `checkout`, `job_site` (a file), `idle_seconds`, and `reserve`, the bytes of memory that must
+            be available for an idle server to continue.
     """
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         self.folder = folder
         self.config = config
         self.shown = warm_entry.Shown.read()
+        self.keepers: set[int] = set()
         self.idle_since = time.monotonic()
         self.checked_at = 0.0
 
@@ -104,6 +107,7 @@ class Server:
             except Exception as error:
                 raise UnfitError(f"{name} can't be imported ({type(error).__name__}: {error})") from error
         files = [str(getattr(module, "__file__", None) or sys.executable) for module in list(sys.modules.values())]
+        files += [warm_entry.__file__, warm_memory.__file__, job_site.__file__]
         if changed := [path for path in files if os.path.exists(path) and os.stat(path).st_ctime > began]:
             raise SystemExit(f"{changed[0]} changed while it was imported")
         self.state = _file_states([*sys.path, *files, sys.executable, f"{sys.prefix}/pyvenv.cfg"])
@@ -136,23 +140,34 @@ class Server:
                 break
             if ready and (job := self._accept()):
                 return job
-            if _has_children():
+            self._reap()
+            if self.keepers:
                 self.idle_since = time.monotonic()
+            elif not ready and _is_memory_short(self.config["reserve"]):
+                break
             if time.monotonic() - self.idle_since > self.config["idle_seconds"]:
                 break
         self._end()
         return None
 
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                self.keepers.discard(pid)
+
     def _accept(self) -> ForkedJob | None:
         connection, _ = self.listener.accept()
-        self.idle_since = time.monotonic()
         received = _receive(connection)
         if received is None:
             connection.close()
             return None
-        if os.fork() == 0:
+        self.idle_since = time.monotonic()
+        keeper = os.fork()
+        if keeper == 0:
             self.listener.close()
             return self._keep(connection, *received)
+        if not received[0].lasts:
+            self.keepers.add(keeper)
         connection.close()
         os.close(received[1])
         return None
@@ -241,13 +256,17 @@ def _link(number: int) -> str:
 
 
 def _has_children() -> bool:
-    """True if a child runs; those that ended are reaped."""
+    """True if a child exists, be it one that has ended."""
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
     return True
+
+
+def _is_memory_short(reserve: int) -> bool:
+    memory = warm_memory.available_memory()
+    return memory is not None and memory < reserve
 
 
 def _receive(connection: socket.socket) -> tuple[warm_entry.Request, int] | None:
