@@ -86,6 +86,16 @@ def is_unchanged(digests: Mapping[str, str]) -> bool:
         return False
 
 
+def code_digest(root: Path) -> str:
+    """A digest of the source files below a folder, of the interpreter and of the installed packages.
+
+    Raises:
+        OSError: A file can't be read.
+    """
+    inputs = [_read_tree(root)[0], sys.version, _installed()]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+
+
 def installed_at() -> float:
     """Seconds since the epoch at which the newest package was installed."""
     return max((changed for _, changed in _installed()), default=0) / _SECOND_NS

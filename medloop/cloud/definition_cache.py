@@ -50,18 +50,18 @@ class _Entry(BaseModel):
     """Base64 of its bytes by key."""
 
 
-def cache_folder(environment: Mapping[str, str] | None = None) -> Path | None:
-    """The folder of entries: below MEDLOOP_CACHE, else the user's cache folder; None if the user has none."""
+def cache_folder(environment: Mapping[str, str] | None = None, name: str = "definitions") -> Path | None:
+    """A folder of entries: below MEDLOOP_CACHE, else the user's cache folder; None if the user has none."""
     environment = os.environ if environment is None else environment
     if chosen := environment.get(CACHE_VARIABLE):
-        return Path(os.path.abspath(Path(chosen).expanduser())) / "definitions"
+        return Path(os.path.abspath(Path(chosen).expanduser())) / name
     base = Path(environment.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():  # as the standard says: https://specifications.freedesktop.org/basedir-spec/latest/
         try:
             base = Path.home() / ".cache"
         except RuntimeError:
             return None
-    return base / "medloop" / "definitions"
+    return base / "medloop" / name
 
 
 def recall(folder: Path, key: str, target: Target) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from medloop.commands.options import services
 from medloop.commands.output import print_line
 
 app = typer.Typer(no_args_is_help=True, help="Create sample data sets of real images.")
+_STEPS = 500
+"""Steps in which a progress bar moves."""
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")]
 
 
@@ -43,7 +46,7 @@ def brain_tissue(
 
 @contextmanager
 def progress_bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal; show nothing otherwise.
+    """Show a progress bar on a terminal; otherwise print a line every half minute.
 
     Args:
         console: The console to draw on.
@@ -53,11 +56,20 @@ def progress_bar(console: Console, title: str) -> Iterator[Callable[[int, int], 
         A function of (done, total).
     """
     if not console.is_terminal:
-        yield lambda done, total: None
+        from medloop.imaging.progress_lines import progress_lines
+
+        yield progress_lines(title, partial(print_line, console))
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def show(done: int, total: int) -> None:
+            if (
+                done == total or done % max(1, total // _STEPS) == 0
+            ):  # drawing each file would take as long as reading it
+                bar.update(task, completed=done, total=total)
+
+        yield show

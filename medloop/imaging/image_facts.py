@@ -38,7 +38,7 @@ FEW_GREY_VALUES = 32
 """Width of 8-bit values below which contrast is lost: augmentation and noise are shares of 0..255."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFacts:
     """Facts of one image.
 

@@ -52,7 +52,7 @@ LAYOUTS: dict[Task, str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RawCase:
     """One image file, or one subject's folder.
 

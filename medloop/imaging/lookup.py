@@ -6,7 +6,7 @@ Nothing here is written anywhere: the result is for the eyes of the data's owner
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -15,9 +15,9 @@ from medloop.documents.split import Task
 from medloop.imaging.files import FileError
 from medloop.imaging.identity import case_stem, path_pseudonym, patient_pseudonym, pseudonym
 from medloop.imaging.layouts import Layout, RawCase, find_cases
+from medloop.imaging.progress_lines import Progress
 from medloop.imaging.validation import CheckedCase, check_case
 
-Progress = Callable[[int, int], None]
 _NAME = re.compile(r"(?:^|/)(p[0-9a-f]{12})(?:_(\d+))?(?=$|[./_])")
 
 

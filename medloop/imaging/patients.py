@@ -54,7 +54,7 @@ class _TableError(Exception):
     """A problem of the table that makes it unusable."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PatientRow:
     """One line: everything under `path` is of `patient`.
 

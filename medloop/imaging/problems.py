@@ -11,7 +11,7 @@ from medloop.errors import printable
 _PLACEHOLDER = re.compile(r"\{(related|root|\d+)\}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that keeps a data set from being used; or a warning about a data set that can be used.
 

@@ -40,6 +40,7 @@ from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
 from medloop.imaging.manifest import write_manifests
 from medloop.imaging.pictures import write_png
 from medloop.imaging.problems import Problem
+from medloop.imaging.progress_lines import progress_lines
 from medloop.imaging.split_plan import plan_split
 from medloop.imaging.validation import (
     CheckedCase,
@@ -115,7 +116,7 @@ def split_dataset(
     """
     if previous and previous.task != settings.task:
         raise DataError(f"previous: its task is {previous.task}, not {settings.task}; give this task's last split.json")
-    report = check_dataset(data, settings.task, settings.labels)
+    report = check_dataset(data, settings.task, settings.labels, progress_lines("files checked"))
     cases = _cases_of_patients(report, key)
     names = {case.path: name for name, group in cases.items() for case in group}
     earlier = _earlier_pseudonyms(cases, key)

@@ -7,8 +7,9 @@ the fix; nothing is raised for a bad file.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.leakage import Leakage, find_leakage
 from medloop.documents.split import SPLITS, Split, Task
+from medloop.imaging.checked_cases import CheckedCase as CheckedCase
+from medloop.imaging.checked_cases import Content, Memory, read_contents
 from medloop.imaging.class_names import alike_to, doubtful_classes
 from medloop.imaging.empty_slices import describe_empty_slices
 from medloop.imaging.files import UNKNOWN, FileError, Source, Volume, array_digest
@@ -30,39 +33,12 @@ from medloop.imaging.leakage_warning import describe_leakage
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
+from medloop.imaging.progress_lines import Progress
+from medloop.imaging.volume_memory import processes_for_volumes
 
-Progress = Callable[[int, int], None]
 MAX_LABEL = 255
 LABEL_TOLERANCE = 1e-3
 """Largest distance of a label value from a whole number: rounding of floats, not the mean of two labels."""
-
-
-@dataclass(frozen=True)
-class CheckedCase:
-    """A case whose files can be used.
-
-    Attributes:
-        raw: The case in the data set.
-        image_digest: SHA-256 of the decoded pixels or voxels.
-        label_digest: SHA-256 of the label volume; "" in classification.
-        values: Label values that occur in the volume, sorted; () in classification.
-        warnings: What the data's owner should know about its files.
-        facts: Channels, depth and size of an image; None in segmentation.
-        num_voxels: Number of the volume's voxels; 0 in classification.
-    """
-
-    raw: RawCase
-    image_digest: str
-    label_digest: str = ""
-    values: tuple[int, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-    facts: ImageFacts | None = None
-    num_voxels: int = 0
-
-    @property
-    def path(self) -> str:
-        """Relative to the data set's root, POSIX."""
-        return self.raw.path
 
 
 @dataclass(frozen=True)
@@ -135,7 +111,11 @@ class DatasetReport:
 
 
 def check_dataset(
-    root: Path, task: Task, labels: Sequence[str] | None = None, progress: Progress | None = None
+    root: Path,
+    task: Task,
+    labels: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> DatasetReport:
     """Check every file of a data set, and the set as a whole.
 
@@ -144,6 +124,7 @@ def check_dataset(
         task: Which of the two layouts it has.
         labels: Segmentation: class names by label value, the background first; None takes the values that occur.
         progress: Called with (cases done, cases in all).
+        memory: Knows the content of files that an earlier check read; None reads all.
 
     Raises:
         DataError: The root is no folder or can't be listed; everything else is a problem in the report.
@@ -151,18 +132,29 @@ def check_dataset(
     layout = find_cases(root, task)
     problems = list(layout.problems)
     checked: list[CheckedCase] = []
-    for done, case in enumerate(layout.cases, 1):
-        try:
-            checked.append(check_case(root, case, task, labels))
-        except FileError as error:
-            path = error.path.relative_to(root).as_posix() if error.path.is_relative_to(root) else case.path
-            problems.append(Problem(path, error.reason, case=case.path))
+    read = partial(_content_or_problem, root, task, labels)
+    workers = processes_for_volumes(root, layout.cases) if task == "segmentation" else None
+    for done, (case, content) in enumerate(
+        zip(layout.cases, read_contents(layout.cases, read, memory, workers), strict=True), 1
+    ):
+        if isinstance(content, Problem):
+            problems.append(content)
+        else:
+            checked.append(CheckedCase(case, *content))
         if progress:
             progress(done, len(layout.cases))
     problems += _find_duplicates(checked, task, layout.identified)
     unusable = {problem.case for problem in problems}
     usable = [case for case in checked if case.path not in unusable]
     return _make_report(layout, usable, problems, labels)
+
+
+def _content_or_problem(root: Path, task: Task, labels: Sequence[str] | None, case: RawCase) -> Content | Problem:
+    try:
+        return check_case(root, case, task, labels).content
+    except FileError as error:
+        path = error.path.relative_to(root).as_posix() if error.path.is_relative_to(root) else case.path
+        return Problem(path, error.reason, case=case.path)
 
 
 def _make_report(

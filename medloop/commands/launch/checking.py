@@ -13,12 +13,19 @@ from medloop.errors import DataError, printable
 
 if TYPE_CHECKING:
     from medloop.documents.split_rule import SplitRule
+    from medloop.imaging.checked_cases import Memory
     from medloop.imaging.problems import Problem
     from medloop.imaging.validation import DatasetReport
 
 
 def check(
-    services: Services, folder: Path, task: str, labels: Sequence[str] | None = None, rule: SplitRule | None = None
+    services: Services,
+    folder: Path,
+    task: str,
+    labels: Sequence[str] | None = None,
+    rule: SplitRule | None = None,
+    *,
+    remember: bool = False,
 ) -> DatasetReport:
     """Check every file of a data set, with progress, and what the later steps need of its split.
 
@@ -28,6 +35,7 @@ def check(
         task: The data set's.
         labels: Segmentation: names by label value.
         rule: The rule of the split; None if an earlier split decides, which is not known here.
+        remember: Don't read files that are unchanged since an earlier check that remembered them.
 
     Raises:
         DataError: The folder is not a data set of this task.
@@ -35,14 +43,21 @@ def check(
     from medloop.imaging.split_plan import plan_split
     from medloop.imaging.validation import check_dataset
 
+    memory = _memory(folder, task, labels) if remember else None
     with progress_bar(services.err, "files checked") as progress:
-        report = check_dataset(folder, cast(Any, task), labels=labels, progress=progress)
+        report = check_dataset(folder, cast(Any, task), labels=labels, progress=progress, memory=memory)
     if rule is not None:
         plan = plan_split(report, rule, report.patients)
         report.problems += plan.problems
         report.warnings += plan.warnings
         report.split_of = plan.split_of
     return report
+
+
+def _memory(folder: Path, task: str, labels: Sequence[str] | None) -> Memory | None:
+    from medloop.commands.launch.remembered_checks import open_remembered
+
+    return open_remembered(folder, cast(Any, task), labels)
 
 
 def infer_task(folder: Path) -> str:

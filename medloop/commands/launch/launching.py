@@ -63,7 +63,7 @@ def check_data(services: Services, run_request: RunRequest) -> CheckedData:
             f"--data {run_request.data}: is not a folder; give the data set's folder, or s3://bucket/prefix"
         )
     facts = run_request.resolved.facts
-    report = check(services, folder, run_request.resolved.spec.task, facts.labels, facts.split_rule)
+    report = check(services, folder, run_request.resolved.spec.task, facts.labels, facts.split_rule, remember=True)
     if report.classes and not report.problems:
         task = run_request.resolved.spec.task
         known_keys("evaluate.floors", facts.floors, report.classes[1:] if task == "segmentation" else report.classes)
