@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sagemaker.mlops.workflow.pipeline import Pipeline
 
     from medloop.cloud.target import Target
-    from medloop.documents.split_rule import SplitRule
+    from medloop.documents.split_rule import Resampling, SplitRule
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Facts:
         quarantines: True if the split leaves out what can't be used, instead of failing.
         missing_card_fields: Fields of the model card that approval needs and the settings leave empty.
         needs_length_unit: True if a tolerance in millimetres is set, which volumes without a unit of lengths refuse.
+        resampling: The voxel size of training, for which no volume may be too large; None for the default one.
     """
 
     ignored_parameters: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class Facts:
     quarantines: bool = False
     missing_card_fields: Sequence[str] = ()
     needs_length_unit: bool = False
+    resampling: Resampling | None = None
 
 
 @dataclass(frozen=True)

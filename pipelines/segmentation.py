@@ -40,7 +40,7 @@ def build(settings: SegmentationSettings, target: Target) -> Pipeline:
     """Make the SDK's pipeline."""
     context = Context.open("segmentation", "segmentation", settings, target, PARAMETERS)
 
-    split = split_step(context, settings.split, settings.data)
+    split = split_step(context, settings.split, settings.data, settings.train.hyperparameters.resampling)
     data = SplitData(split, settings.split, settings.data)
     train, model = train_or_tune(context, settings.train, settings.tune, "segment", data)
     champion = champion_step(context, settings.champion, split, model)
@@ -60,5 +60,7 @@ PIPELINE = PipelineSpec(
     parameters=PARAMETERS,
     smoke="smoke-segmentation",
     smoke_sizes=smoke_sizes,
-    facts=lambda s: facts(s.split, s.tune, s.registration, s.evaluate, s.data.labels),
+    facts=lambda s: facts(
+        s.split, s.tune, s.registration, s.evaluate, s.data.labels, s.train.hyperparameters.resampling
+    ),
 )

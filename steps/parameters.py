@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from medloop.documents.split_rule import MEDIAN, Resampling
 from medloop.settings import Facts, RunParameter
 from steps.evaluate import EvaluateSettings
 from steps.register import RegisterSettings
@@ -55,6 +56,7 @@ def facts(
     registration: RegisterSettings,
     evaluate: EvaluateSettings,
     labels: Sequence[str] | None = None,
+    resampling: Resampling = MEDIAN,
 ) -> Facts:
     """Facts that follow from a pipeline's settings, for its start.
 
@@ -64,6 +66,7 @@ def facts(
         registration: What the model card says.
         evaluate: What is measured, and the floors by class.
         labels: Segmentation: structure by label value.
+        resampling: Segmentation: the voxel size of training.
     """
     keys = {parameter.name: (parameter.setting or "").rpartition(".")[2] for parameter in PARAMETERS}
     ignored = {name: f"tune.ranges.{key}" for name, key in keys.items() if tune.enabled and key in tune.ranges}
@@ -71,4 +74,6 @@ def facts(
         ignored["ApprovalStatus"] = f"registration.{missing[0]} (not stated)"
     needs_unit = evaluate.surface_tolerance_mm is not None and evaluate.length_unit is None
     rule = split if split.previous is None else None
-    return Facts(ignored, labels, evaluate.floors, rule, split.on_invalid == "quarantine", missing, needs_unit)
+    return Facts(
+        ignored, labels, evaluate.floors, rule, split.on_invalid == "quarantine", missing, needs_unit, resampling
+    )

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from medloop.cloud.layout import PSEUDONYM_KEY
 from medloop.documents.file_names import MANIFEST_FILE
 from medloop.documents.label_names import LabelNames
-from medloop.documents.split_rule import SplitRule
+from medloop.documents.split_rule import MEDIAN, Resampling, SplitRule
 from steps.common import (
     Context,
     ProcessingResources,
@@ -79,13 +79,19 @@ class SplitData:
         return Join(on="/", values=[output_uri(self.step, name), MANIFEST_FILE]), "ManifestFile"
 
 
-def split_step(context: Context, settings: SplitSettings, dataset: DataSettings | None = None) -> ProcessingStep:
+def split_step(
+    context: Context,
+    settings: SplitSettings,
+    dataset: DataSettings | None = None,
+    resampling: Resampling = MEDIAN,
+) -> ProcessingStep:
     """Make the SDK's step; outputs train, val, test and split (split.json).
 
     Args:
         context: The build.
         settings: How patients are divided.
         dataset: Segmentation: what the data set is.
+        resampling: Segmentation: the voxel size of training, for which no volume may be too large.
     """
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
@@ -102,14 +108,16 @@ def split_step(context: Context, settings: SplitSettings, dataset: DataSettings 
         step_args=make_processor(context, "split", settings).run(
             inputs=inputs,
             outputs=[processing_output(name, context.destination("Split", name)) for name in OUTPUTS],
-            arguments=_arguments(context, settings, dataset.labels if dataset else None),
+            arguments=_arguments(context, settings, dataset.labels if dataset else None, resampling),
         ),
         cache_config=context.cache(fixed_inputs=settings.previous is None),
         retry_policies=job_retries(),
     )
 
 
-def _arguments(context: Context, settings: SplitSettings, labels: list[str] | None) -> list[object]:
+def _arguments(
+    context: Context, settings: SplitSettings, labels: list[str] | None, resampling: Resampling
+) -> list[object]:
     """Arguments of containers/split; DataVersion is there for the step cache, which compares arguments, not data."""
     named: dict[str, object] = {
         "task": context.task,
@@ -122,6 +130,8 @@ def _arguments(context: Context, settings: SplitSettings, labels: list[str] | No
     }
     if labels is not None:
         named["labels"] = _labels_text(labels)
+    # Defaults are left out, so that definitions of earlier versions are unchanged.
+    named |= {name: json.dumps(value) for name, value in resampling.model_dump(exclude_defaults=True).items()}
     if settings.layout == "manifest":
         named |= {"layout": "manifest", "data-uri": context.parameters["InputData"]}
     texts = {name: value if name in ("data-version", "data-uri") else str(value) for name, value in named.items()}

@@ -16,6 +16,7 @@ from medloop.documents.model import Percentile
 from medloop.documents.networks import NETWORKS, network_names, networks_with
 from medloop.documents.reading import first_problem
 from medloop.documents.split import Task
+from medloop.documents.split_rule import Resampling
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
 
@@ -237,6 +238,11 @@ class SegmentationHyperparameters(Hyperparameters):
         if self.mirroring and not self.flips:
             raise ValueError("mirroring needs flips: the network must have seen mirrored volumes")
         return self
+
+    @property
+    def resampling(self) -> Resampling:
+        """The voxel size on which the network is trained."""
+        return Resampling(resample=self.mode == "patch", spacing=self.spacing)
 
 
 AnyHyperparameters = ClassificationHyperparameters | SegmentationHyperparameters

@@ -29,6 +29,8 @@ _MISSING = frozenset(
 _ACCENTS = re.compile("[\u0300-\u036f]")
 """Of Latin, Greek and Cyrillic letters; marks of other scripts distinguish words."""
 _SPREADSHEET_ERROR = re.compile(r"#[^\W\d_]+(/0)?[!?]")
+_MAX_LISTED = 20
+"""Known names that a message lists."""
 _NOT_STATED = frozenset(
     {"na", "nan", "unknown", "unk", "missing", "undefined", "undef", "unspecified", "not specified", "not stated"}
     | {"not available", "not known", "not given", "not recorded", "not reported", "tbd", "todo", "blank", "(blank)"}
@@ -116,7 +118,8 @@ def known_keys(setting: str, values: Mapping[str, Value], known: Sequence[str]) 
     for key, value in values.items():
         name = find_name(key, known)
         if name is None:
-            raise SettingError(f"{setting}: class {key!r} is unknown; known: {', '.join(known)}")
+            more = f" and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
+            raise SettingError(f"{setting}: class {key!r} is unknown; known: {', '.join(known[:_MAX_LISTED])}{more}")
         if name in by_class:
             raise SettingError(f"{setting}: class {name!r} is there twice; remove one")
         by_class[name] = value

@@ -6,11 +6,30 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from medloop.documents.model import Positive
 from medloop.documents.split import Split
 
 MIN_PATIENTS = 10
 """Minimum number of test patients with which a score gets an interval."""
+MIN_CALIBRATION_CASES = 10
+"""Minimum of validation images; with fewer a classifier is not calibrated."""
+MIN_CALIBRATION_PATIENTS = 5
+"""Minimum of validation patients, if they are known; with fewer no thresholds are fitted: thresholds of one patient's
+slices don't apply to others (docs/measurements.md)."""
 SplitFraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Resampling(BaseModel, frozen=True):
+    """The voxel size on which a segmentation network is trained: what no volume may be too large for."""
+
+    resample: bool = True
+    """False: training resizes every volume to one shape."""
+    spacing: tuple[Positive, Positive, Positive] | None = None
+    """Voxel size in RAS; None: the median of the training volumes."""
+
+
+MEDIAN = Resampling()
+"""To the median of the training volumes: the default of training."""
 
 
 class SplitRule(BaseModel):

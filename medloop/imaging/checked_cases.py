@@ -8,10 +8,11 @@ from typing import Protocol, TypeVar
 
 from medloop.imaging.image_facts import ImageFacts
 from medloop.imaging.layouts import RawCase
+from medloop.imaging.network_grid import VolumeGrid
 from medloop.imaging.on_all_cores import on_all_cores
 from medloop.imaging.problems import Problem
 
-Content = tuple[str, str, tuple[int, ...], tuple[Problem, ...], ImageFacts | None, int]
+Content = tuple[str, str, tuple[int, ...], tuple[Problem, ...], ImageFacts | None, VolumeGrid | None]
 """A case's content: the attributes of `CheckedCase` after the first."""
 Value = TypeVar("Value")
 
@@ -27,7 +28,7 @@ class CheckedCase:
         values: Label values that occur in the volume, sorted; () in classification.
         warnings: What the data's owner should know about its files.
         facts: Channels, depth and size of an image; None in segmentation.
-        num_voxels: Number of the volume's voxels; 0 in classification.
+        grid: The volume's grid, in RAS; None in classification.
     """
 
     raw: RawCase
@@ -36,7 +37,7 @@ class CheckedCase:
     values: tuple[int, ...] = ()
     warnings: tuple[Problem, ...] = ()
     facts: ImageFacts | None = None
-    num_voxels: int = 0
+    grid: VolumeGrid | None = None
 
     @property
     def path(self) -> str:
@@ -46,7 +47,7 @@ class CheckedCase:
     @property
     def content(self) -> Content:
         """All attributes except for the case."""
-        return self.image_digest, self.label_digest, self.values, self.warnings, self.facts, self.num_voxels
+        return self.image_digest, self.label_digest, self.values, self.warnings, self.facts, self.grid
 
 
 class Memory(Protocol):

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from medloop.imaging.device import empty_batch
 from medloop.imaging.draws import Draws
-from medloop.imaging.volumes import Shape
+from medloop.imaging.network_grid import Shape
 
 FOREGROUND_VOXELS = 10_000
 """Most candidate centres of each class and volume."""

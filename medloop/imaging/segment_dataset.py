@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -23,10 +22,11 @@ from medloop.imaging import intensity
 from medloop.imaging.cache import Cache, Tensors, file_digest, make_key
 from medloop.imaging.files import Volume
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS
+from medloop.imaging.network_grid import Shape, median_spacing
 from medloop.imaging.patches import TrainingVolume, training_volume
 from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_threads, no_barrier, prepare
 from medloop.imaging.validation import require_volume
-from medloop.imaging.volumes import Shape, preprocess, read_case, read_spacing, resize_label, to_ras
+from medloop.imaging.volumes import preprocess, read_case, read_spacing, resize_label, to_ras
 
 PREPARATION = 2
 """Version of what reading, checking and preprocessing make of a subject; raise it when that changes."""
@@ -170,9 +170,7 @@ def _statistics(subjects: Subjects, settings: SegmentationHyperparameters, num_w
 
 
 def _median_spacing(subjects: Subjects) -> Triple:
-    spacings = [read_spacing(folder) for folder in subjects.folders]
-    x, y, z = (float(median(sizes)) for sizes in zip(*spacings, strict=True))
-    return x, y, z
+    return median_spacing([read_spacing(folder) for folder in subjects.folders])
 
 
 def load_training(

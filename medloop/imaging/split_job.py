@@ -31,7 +31,7 @@ from medloop.documents.split import (
     SplitRecord,
     Task,
 )
-from medloop.documents.split_rule import SplitRule
+from medloop.documents.split_rule import Resampling, SplitRule
 from medloop.errors import DataError, TargetError, printable
 from medloop.imaging.files import FileError
 from medloop.imaging.formats import IMAGE_SUFFIXES, copy_volume, find_suffix, read_image
@@ -41,7 +41,7 @@ from medloop.imaging.manifest import write_manifests
 from medloop.imaging.pictures import write_png
 from medloop.imaging.problems import Problem
 from medloop.imaging.progress_lines import progress_lines
-from medloop.imaging.split_plan import plan_split
+from medloop.imaging.split_plan import LaterSteps, plan_split
 from medloop.imaging.validation import (
     CheckedCase,
     DatasetReport,
@@ -58,7 +58,7 @@ MAX_LISTED = 600
 """Characters of problems in the failure text; all of them are in the log."""
 
 
-class SplitSettings(SplitRule):
+class SplitSettings(SplitRule, Resampling):
     """The split job's arguments."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -121,7 +121,7 @@ def split_dataset(
     names = {case.path: name for name, group in cases.items() for case in group}
     earlier = _earlier_pseudonyms(cases, key)
     known = _known_splits(previous, earlier) if previous else {}
-    plan = plan_split(report, settings, names, known)
+    plan = plan_split(report, settings, names, known, LaterSteps(settings))
     report.problems += plan.problems
     report.warnings += plan.warnings
     rename = path_renamer(key, SAFE_NAMES | _class_folders(report))

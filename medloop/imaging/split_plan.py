@@ -6,14 +6,23 @@ The split job carries the plan out; `medloop data check` and `medloop run` make 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from medloop.documents.names import normalise
 from medloop.documents.split import SPLITS, Split
-from medloop.documents.split_rule import MIN_PATIENTS, SplitRule
+from medloop.documents.split_rule import (
+    MEDIAN,
+    MIN_CALIBRATION_CASES,
+    MIN_CALIBRATION_PATIENTS,
+    MIN_PATIENTS,
+    Resampling,
+    SplitRule,
+)
 from medloop.errors import DataError
 from medloop.imaging.coverage import MIN_KINDS, Kinds, Needs, cover
+from medloop.imaging.network_grid import MAX_VOXELS, median_spacing, too_many_voxels
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.problems import Problem
 from medloop.imaging.splitting import assign, complete, seeded_order
@@ -24,6 +33,19 @@ MAX_TEST = 0.4
 _ANY, _FOREGROUND = "", "\0foreground"
 """Keys next to the classes' names, which are neither."""
 _MAX_NAMES = 5
+
+
+@dataclass(frozen=True)
+class LaterSteps:
+    """Settings of training and evaluation that the data must fit.
+
+    Attributes:
+        resampling: Segmentation: the voxel size that training takes.
+        floors: Classes of which a model must reach a minimum, in their normal form.
+    """
+
+    resampling: Resampling = MEDIAN
+    floors: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +66,11 @@ class SplitPlan:
 
 
 def plan_split(
-    report: DatasetReport, rule: SplitRule, names: Mapping[str, str], previous: Mapping[str, Split] | None = None
+    report: DatasetReport,
+    rule: SplitRule,
+    names: Mapping[str, str],
+    previous: Mapping[str, Split] | None = None,
+    later: LaterSteps | None = None,
 ) -> SplitPlan:
     """Assign every usable case to a split, and find what training, evaluation and the gate will miss there.
 
@@ -53,6 +79,7 @@ def plan_split(
         rule: Fractions and seed.
         names: Patient by case path, as `previous` names patients.
         previous: Split of patients seen before: they keep it.
+        later: What training and evaluation are set to; None for their defaults.
 
     Returns:
         The plan; an empty one if the report's problems leave nothing to split.
@@ -70,11 +97,12 @@ def plan_split(
         split_of = _split_of_cases(report, rule, cases, classes, previous)
     except DataError as error:
         return SplitPlan(problems=[Problem("", str(error).removeprefix("data set: "))])
-    findings = _Findings(report, split_of, names, fixed=bool(previous))
+    later = later or LaterSteps()
+    findings = _Findings(report, split_of, names, later.floors, fixed=bool(previous))
     return SplitPlan(
         split_of,
         {name: "+".join(kinds) for name, kinds in classes.items()},
-        [Problem("", message) for message in findings.problems()],
+        [*(Problem("", message) for message in findings.problems()), *_too_large(report, split_of, later.resampling)],
         [Problem("", message) for message in findings.warnings()],
     )
 
@@ -104,13 +132,36 @@ def _split_of_cases(
     return {case.path: assigned.get(name, case.raw.split or "train") for name, group in cases.items() for case in group}
 
 
+def _too_large(report: DatasetReport, split_of: Mapping[str, Split], resampling: Resampling) -> Iterator[Problem]:
+    """Find volumes that training or evaluation refuses, as they have too many voxels at the network's voxel size."""
+    trained = [case.grid.spacing for case in report.cases if case.grid and split_of[case.path] == "train"]
+    if not resampling.resample or not trained:
+        return
+    spacing = resampling.spacing or median_spacing(trained)
+    source = "train.hyperparameters.spacing" if resampling.spacing else "the median of train"
+    for case in report.cases:
+        if case.grid and (reason := too_many_voxels(case.grid, spacing)):
+            message = (
+                f"its {reason} ({source}), more than {MAX_VOXELS}; if its header's voxel size (pixdim, srow_x, srow_y, "
+                "srow_z) is wrong, correct it, else set train.hyperparameters.mode=resize"
+            )
+            yield Problem(f"{case.path}/{case.grid.file}", message)
+
+
 class _Findings:
     """Classes that training, evaluation and the gate miss in the splits, with the numbers of patients."""
 
     def __init__(
-        self, report: DatasetReport, split_of: Mapping[str, Split], names: Mapping[str, str], *, fixed: bool
+        self,
+        report: DatasetReport,
+        split_of: Mapping[str, Split],
+        names: Mapping[str, str],
+        floors: Collection[str],
+        *,
+        fixed: bool,
     ) -> None:
-        self.report, self.fixed = report, fixed
+        self.report, self.fixed, self.floors = report, fixed, floors
+        self.num_cases = Counter(split_of.values())
         self.noun = "class" if report.task == "classification" else "structure"
         self.kinds = report.classes if report.task == "classification" else report.classes[1:]
         self.patients = _patients_by_class(report, split_of, names)
@@ -138,7 +189,16 @@ class _Findings:
             absent = [kind for kind in self.kinds if not self.patients[kind][split]]
             if absent and not self._lacks_score(split):
                 yield f"{split} has no patient with {self._listed(absent)}: its score leaves it out; {self._fix(split)}"
+        if missed := [
+            kind for kind in self.kinds if normalise(kind) in self.floors and not self.patients[kind]["test"]
+        ]:
+            yield (
+                f"test has no patient with {self._listed(missed)}, which evaluate.floors names: no version can pass "
+                f"the gate; {self._fix('test')}"
+            )
         yield from self._interval_warnings()
+        if self.report.task == "classification" and not self._lacks_score("val"):
+            yield from self._calibration_warnings()
 
     def _interval_warnings(self) -> Iterator[str]:
         num, total = (len(self.patients[_ANY]["test"]), self.report.num_patients)
@@ -152,6 +212,19 @@ class _Findings:
             yield (
                 f"test has {num} of {total} patients, and with fewer than {MIN_PATIENTS} a score gets no interval; "
                 f"{self._larger_test(total)}"
+            )
+
+    def _calibration_warnings(self) -> Iterator[str]:
+        num_cases, num_patients = self.num_cases["val"], len(self.patients[_ANY]["val"])
+        if num_cases < MIN_CALIBRATION_CASES:
+            yield (
+                f"val has {num_cases} images, and calibration needs {MIN_CALIBRATION_CASES}: probabilities stay as the "
+                "network gives them, and no class gets a threshold; add images to val"
+            )
+        elif self.report.identified and num_patients < MIN_CALIBRATION_PATIENTS:
+            yield (
+                f"val has {num_patients} patients, and thresholds need {MIN_CALIBRATION_PATIENTS}: no class gets one; "
+                "add patients to val"
             )
 
     def _larger_test(self, total: int) -> str:

@@ -30,6 +30,7 @@ from medloop.imaging.grids import compare_grids
 from medloop.imaging.image_facts import ImageFacts, find_differences, measure_image, summarise
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, advise_missing, find_cases
 from medloop.imaging.leakage_warning import describe_leakage
+from medloop.imaging.network_grid import grid_of
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
@@ -206,7 +207,8 @@ def check_case(root: Path, case: RawCase, task: Task, labels: Sequence[str] | No
     subject = read_subject(root / case.path, labels)
     warnings = tuple(Problem(path.relative_to(root).as_posix(), text) for path, text in subject.warnings)
     digests = array_digest(subject.image.voxels), array_digest(subject.label.voxels)
-    return CheckedCase(case, *digests, subject.values, warnings, num_voxels=subject.image.voxels.size)
+    grid = grid_of(subject.image, require_volume(root / case.path, IMAGE).name)
+    return CheckedCase(case, *digests, subject.values, warnings, grid=grid)
 
 
 def _check_image(case: RawCase, pixels: NDArray[Any]) -> CheckedCase:

@@ -7,12 +7,10 @@ mm, or without a unit where the header specifies none.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from nibabel import orientations
@@ -26,11 +24,8 @@ from medloop.imaging import intensity
 from medloop.imaging.files import Volume
 from medloop.imaging.formats import read_volume_header
 from medloop.imaging.layouts import IMAGE
+from medloop.imaging.network_grid import Shape, find_orientation, grid_of, target_shape
 from medloop.imaging.validation import read_subject, require_volume
-
-Shape = tuple[int, int, int]
-MAX_VOXELS = 2**30
-"""Larger than this, a resampled volume is a header with a wrong voxel size: 4 GiB of float32."""
 
 
 def read_case(folder: Path, classes: Sequence[str]) -> tuple[Volume, Volume]:
@@ -56,7 +51,7 @@ def read_spacing(folder: Path) -> Triple:
         header = read_volume_header(require_volume(folder, IMAGE))
     except DataError as error:
         raise DataError(f"{folder.name}/{error}") from None
-    return to_ras(header).spacing
+    return grid_of(header).spacing
 
 
 def to_ras(volume: Volume) -> Volume:
@@ -65,7 +60,7 @@ def to_ras(volume: Volume) -> Volume:
     Raises:
         DataError: The affine has no orientation (it is singular or not finite).
     """
-    orientation = _orientation(volume.affine)
+    orientation = find_orientation(volume.affine)
     shape = volume.voxels.shape
     voxels = np.ascontiguousarray(orientations.apply_orientation(volume.voxels, orientation))
     return Volume(voxels, volume.affine @ orientations.inv_ornt_aff(orientation, shape))
@@ -74,16 +69,8 @@ def to_ras(volume: Volume) -> Volume:
 def from_ras(voxels: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
     """Bring RAS voxels back to the axes of the grid that `affine` describes: the inverse of `to_ras`."""
     ras = orientations.axcodes2ornt(("R", "A", "S"))
-    back = orientations.ornt_transform(ras, _orientation(affine))
+    back = orientations.ornt_transform(ras, find_orientation(affine))
     return np.ascontiguousarray(orientations.apply_orientation(voxels, back))
-
-
-def _orientation(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    valid = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0
-    orientation: NDArray[np.float64] = nib.io_orientation(affine) if valid else np.full((3, 2), np.nan)
-    if not np.isfinite(orientation).all():
-        raise DataError("the affine is singular: the header gives no orientation; write the file with a valid affine")
-    return orientation
 
 
 def resize_image(image: Tensor, shape: Shape) -> Tensor:
@@ -113,29 +100,6 @@ def resize_label(label: Tensor, shape: Shape) -> Tensor:
         shape: The new X, Y, Z.
     """
     return functional.interpolate(label[None, None], size=shape, mode="nearest-exact")[0, 0].contiguous()
-
-
-def target_shape(shape: Shape, spacing: Triple, rule: VolumePreprocessing) -> Shape:
-    """The shape that preprocessing gives a RAS volume: `rule.size`, or what keeps the extent at `rule.spacing`.
-
-    Raises:
-        DataError: The header's voxel size would make the volume enormous, or model.json's rule lacks a number.
-    """
-    if rule.mode == "resize" and rule.size is not None:
-        return rule.size
-    if rule.spacing is None:
-        raise DataError(f"model.json: mode {rule.mode} lacks its size or spacing; give training's own file")
-    edges = [n * old / new for n, old, new in zip(shape, spacing, rule.spacing, strict=True)]
-    # One edge at a time first: a header's voxel size may be anything, infinity included.
-    if not all(edge <= MAX_VOXELS for edge in edges) or math.prod(max(1, round(edge)) for edge in edges) > MAX_VOXELS:
-        sizes = f"voxels of {_text(spacing)}, resampled to {_text(rule.spacing)}, are {_text(edges)}"
-        raise DataError(f"{sizes}: too many; correct the header's voxel size")
-    x, y, z = (max(1, round(edge)) for edge in edges)
-    return x, y, z
-
-
-def _text(spacing: Sequence[float]) -> str:
-    return " x ".join(f"{size:.4g}" for size in spacing)
 
 
 def preprocess(volume: Volume, rule: VolumePreprocessing) -> Tensor:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from medloop.documents.model import ModelRecord, Triple
 from medloop.imaging.files import UNKNOWN, InMemory, TooLargeError, Volume
 from medloop.imaging.formats import VOLUME_FORMATS, VolumeFormat
+from medloop.imaging.network_grid import grid_of, target_shape
 from medloop.imaging.segment_predictor import VolumePredictor
 from medloop.imaging.validation import require_contrast
-from medloop.imaging.volumes import target_shape, to_ras
 from medloop.serving.media import JSON, find_format, negotiate
 from medloop.serving.service import BODY, InferenceRequest, InferenceResponse, RefusalError, describe, to_json
 from medloop.serving.settings import ServeSettings
@@ -91,8 +91,8 @@ class VolumeService:
 
     def _require_grid(self, volume: Volume) -> None:
         """Refuse a small file with a voxel size that makes it a huge volume on the network's grid."""
-        ras = to_ras(volume)
-        shape = target_shape(ras.voxels.shape, ras.spacing, self.predictor.preprocessing)
+        grid = grid_of(volume)
+        shape = target_shape(grid.shape, grid.spacing, self.predictor.preprocessing)
         if math.prod(shape) > self.settings.max_voxels:
             raise TooLargeError(
                 InMemory(BODY, b""),

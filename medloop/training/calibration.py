@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
+from medloop.documents.split_rule import MIN_CALIBRATION_CASES, MIN_CALIBRATION_PATIENTS
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-MIN_CASES = 10
-"""Minimum of validation cases; with fewer nothing is fitted."""
-MIN_PATIENTS = 5
-"""Minimum of validation patients, if they are known; with fewer no thresholds are fitted: thresholds of one patient's
-slices don't apply to others (docs/measurements.md)."""
 LOWEST, HIGHEST = 0.2, 5.0
 """Bounds of the temperature."""
 
@@ -51,14 +48,16 @@ def calibrate(logits: Floats, labels: Integers, classes: Sequence[str], num_pati
         classes: C names.
         num_patients: Number of patients; None if patients are not known.
     """
-    if len(labels) < MIN_CASES:
-        return Calibration(note=f"calibration: val has {len(labels)} cases, fewer than {MIN_CASES}: nothing is fitted")
+    if len(labels) < MIN_CALIBRATION_CASES:
+        return Calibration(
+            note=f"calibration: val has {len(labels)} cases, fewer than {MIN_CALIBRATION_CASES}: nothing is fitted"
+        )
     if len(np.unique(labels)) < 2:
         return Calibration(note="calibration: val contains only one class: nothing is fitted")
     temperature = find_temperature(logits, labels)
     result = f"calibration on val: {_temperature_text(logits, labels, temperature)}"
-    if num_patients is not None and num_patients < MIN_PATIENTS:
-        few = f"no thresholds from val patients fewer than {MIN_PATIENTS} ({num_patients})"
+    if num_patients is not None and num_patients < MIN_CALIBRATION_PATIENTS:
+        few = f"no thresholds from val patients fewer than {MIN_CALIBRATION_PATIENTS} ({num_patients})"
         return Calibration(temperature, note=f"{result}; {few}")
     points = _operating_points(softmax(logits / (temperature or 1.0), axis=1), labels, classes)
     return Calibration(temperature, points, f"{result}; {_threshold_text(points)}")

@@ -18,10 +18,10 @@ from medloop.imaging import networks, segment_dataset
 from medloop.imaging.cache import Cache
 from medloop.imaging.device import pick_device
 from medloop.imaging.manifest import TRAINING_SPLITS, channel_folder
+from medloop.imaging.network_grid import Shape
 from medloop.imaging.patches import PatchSampler, TrainingVolume
 from medloop.imaging.segment_dataset import ValidationVolume
 from medloop.imaging.volume_augmentation import VolumeAugmentation
-from medloop.imaging.volumes import Shape
 from medloop.training.compute import channels_last, seed_everything
 from medloop.training.losses import VolumeLoss
 from medloop.training.placement import GpuMemory, place_volumes

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medloop.documents.split_rule import SplitRule
     from medloop.imaging.checked_cases import Memory
     from medloop.imaging.problems import Problem
+    from medloop.imaging.split_plan import LaterSteps
     from medloop.imaging.validation import DatasetReport
 
 
@@ -24,6 +25,7 @@ def check(
     task: str,
     labels: Sequence[str] | None = None,
     rule: SplitRule | None = None,
+    later: LaterSteps | None = None,
     *,
     remember: bool = False,
 ) -> DatasetReport:
@@ -35,6 +37,7 @@ def check(
         task: The data set's.
         labels: Segmentation: names by label value.
         rule: The rule of the split; None if an earlier split decides, which is not known here.
+        later: Settings of training and evaluation; None for the default ones.
         remember: Don't read files that are unchanged since an earlier check that remembered them.
 
     Raises:
@@ -47,7 +50,7 @@ def check(
     with progress_bar(services.err, "files checked") as progress:
         report = check_dataset(folder, cast(Any, task), labels=labels, progress=progress, memory=memory)
     if rule is not None:
-        plan = plan_split(report, rule, report.patients)
+        plan = plan_split(report, rule, report.patients, later=later)
         report.problems += plan.problems
         report.warnings += plan.warnings
         report.split_of = plan.split_of

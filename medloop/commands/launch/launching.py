@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from medloop.commands.execution_status import find_execution, list_executions
 from medloop.commands.launch.changes import confirm_changes
 from medloop.commands.launch.checking import check, print_problems, print_warnings, problem_line
+from medloop.commands.launch.floors import check_floors_of_labels, check_floors_on_s3
 from medloop.commands.options import Services
 from medloop.commands.output import print_line
 from medloop.documents.card import missing_note
-from medloop.documents.names import known_keys
+from medloop.documents.names import known_keys, normalise
 from medloop.errors import DataError, SettingError, TargetError, UserError
 from medloop.input_data import data_version, recordable
 
@@ -57,15 +58,19 @@ def check_data(services: Services, run_request: RunRequest) -> CheckedData:
     """
     folder = run_request.folder
     if folder is None:
+        check_floors_of_labels(run_request.resolved)
         return CheckedData(usable=True)
     if not folder.is_dir():
         raise DataError(
             f"--data {run_request.data}: is not a folder; give the data set's folder, or s3://bucket/prefix"
         )
-    facts = run_request.resolved.facts
-    report = check(services, folder, run_request.resolved.spec.task, facts.labels, facts.split_rule, remember=True)
+    from medloop.documents.split_rule import MEDIAN
+    from medloop.imaging.split_plan import LaterSteps
+
+    facts, task = run_request.resolved.facts, run_request.resolved.spec.task
+    later = LaterSteps(facts.resampling or MEDIAN, [normalise(name) for name in facts.floors])
+    report = check(services, folder, task, facts.labels, facts.split_rule, later, remember=True)
     if report.classes and not report.problems:
-        task = run_request.resolved.spec.task
         known_keys("evaluate.floors", facts.floors, report.classes[1:] if task == "segmentation" else report.classes)
     left_out = [p for p in report.problems if facts.quarantines and p.case is not None]
     for problem in left_out:
@@ -142,12 +147,14 @@ def start(
 
     Raises:
         DataError: There is no data.
+        SettingError: A floor is of a class that the data don't have.
     """
     check_tracking_store(target, run_request)
     uri = data_uri(target, run_request)
     version = data_version(target.boto.client("s3"), uri)
     if version is None:
         raise DataError(f"--data {run_request.data}: has no files; give the folder or prefix of a data set")
+    check_floors_on_s3(target.boto.client("s3"), uri, run_request.resolved)
     print_missing_card_fields(services, run_request.resolved)
     confirm_changes(services, target, run_request.resolved, yes=yes)
     result = services.upsert(target, run_request.resolved)

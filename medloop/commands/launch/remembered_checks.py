@@ -28,6 +28,7 @@ from medloop.imaging.checked_cases import Content
 from medloop.imaging.formats import VOLUME_SUFFIXES
 from medloop.imaging.image_facts import ImageFacts
 from medloop.imaging.layouts import IMAGE, LABEL, RawCase
+from medloop.imaging.network_grid import VolumeGrid
 from medloop.imaging.problems import Problem
 
 MAX_BYTES = 2**30
@@ -124,9 +125,9 @@ class RememberedChecks:
 
     def _content(self, case: RawCase, text: str) -> Content | None:
         with suppress(ValueError, TypeError):
-            image, label, values, warnings, facts, num_voxels = json.loads(text)
+            image, label, values, warnings, facts, grid = json.loads(text)
             problems = tuple(Problem(case.path + below, message) for below, message in warnings)
-            return image, label, tuple(values), problems, self._facts(facts), num_voxels
+            return image, label, tuple(values), problems, self._facts(facts), _grid(grid)
         return None
 
     def _facts(self, members: list[Any] | None) -> ImageFacts | None:
@@ -180,7 +181,15 @@ def _secret(database: sqlite3.Connection) -> bytes:
 
 def _text(case: RawCase, content: Content) -> str:
     """A content as JSON, without names."""
-    image, label, values, warnings, facts, num_voxels = content
+    image, label, values, warnings, facts, grid = content
     relative = [(warning.path.removeprefix(case.path), warning.message) for warning in warnings]
     members = facts and (facts.edge, facts.bits, facts.colour, facts.extremes, facts.bulk, facts.gap)
-    return json.dumps([image, label, values, relative, members, num_voxels], separators=(",", ":"))
+    position = grid and (grid.shape, grid.spacing, grid.file)
+    return json.dumps([image, label, values, relative, members, position], separators=(",", ":"))
+
+
+def _grid(members: list[Any] | None) -> VolumeGrid | None:
+    if members is None:
+        return None
+    (x, y, z), (width, height, depth), file = members
+    return VolumeGrid((x, y, z), (width, height, depth), file)

@@ -105,7 +105,7 @@ def _million_values(report: DatasetReport, settings: Hyperparameters) -> tuple[f
     if settings.mode == "resize":
         voxels = math.prod(settings.size) / 1e6
         return voxels, voxels
-    voxels = sum(case.num_voxels for case in report.cases) / max(1, len(report.cases)) / 1e6
+    voxels = sum(case.grid.num_voxels for case in report.cases if case.grid) / max(1, len(report.cases)) / 1e6
     patch = min(math.prod(settings.patch_size) / 1e6, voxels)
     windows = (1 - settings.overlap) ** -3 if voxels > patch else 1.0
     return settings.patches_per_volume * patch, windows * voxels * (8 if settings.mirroring else 1)

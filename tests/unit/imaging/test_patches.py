@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from medloop.imaging.draws import Draws
+from medloop.imaging.network_grid import Shape
 from medloop.imaging.patches import FOREGROUND_VOXELS, PatchSampler, TrainingVolume, training_volume
-from medloop.imaging.volumes import Shape
 
 
 def volume(shape: Shape, *foreground: tuple[Shape, int], patch: Shape) -> TrainingVolume:

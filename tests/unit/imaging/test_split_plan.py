@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from medloop.documents.split import SPLITS, Split, Task
-from medloop.documents.split_rule import SplitRule
-from medloop.imaging.split_plan import SplitPlan, plan_split
+from medloop.documents.split_rule import Resampling, SplitRule
+from medloop.imaging.split_plan import LaterSteps, SplitPlan, plan_split
 from medloop.imaging.validation import check_dataset
 from tests.unit.imaging.datasets import write_classes, write_image, write_patients, write_subject
 
 LABELS = ["background", "lesion"]
 
 
-def plan(root: Path, task: Task, labels: list[str] | None = None, rule: SplitRule | None = None) -> SplitPlan:
+def plan(
+    root: Path,
+    task: Task,
+    labels: list[str] | None = None,
+    rule: SplitRule | None = None,
+    later: LaterSteps | None = None,
+) -> SplitPlan:
     """The plan of a data set without problems of its own."""
     report = check_dataset(root, task, labels)
     assert report.problems == []
-    return plan_split(report, rule or SplitRule(), report.patients)
+    return plan_split(report, rule or SplitRule(), report.patients, later=later)
 
 
 def write_lesions(root: Path, num: int, num_with: int, seed: int = 0) -> None:
@@ -29,8 +37,9 @@ def write_lesions(root: Path, num: int, num_with: int, seed: int = 0) -> None:
 
 
 def lines(split_plan: SplitPlan) -> tuple[list[str], list[str]]:
-    """Problems, and warnings except those of the interval."""
-    warnings = [warning.line for warning in split_plan.warnings if "gets no interval" not in warning.line]
+    """Problems, and warnings except those of the interval and of calibration, which small sets have."""
+    small = ("gets no interval", "calibration needs", "thresholds need")
+    warnings = [warning.line for warning in split_plan.warnings if not any(text in warning.line for text in small)]
     return [problem.line for problem in split_plan.problems], warnings
 
 
@@ -141,7 +150,11 @@ def test_a_test_set_of_training_patients(tmp_path: Path) -> None:
 def _interval_lines(root: Path, num: int) -> list[str]:
     write_classes(root, num, ("a", "b"))
     write_patients(root, [f"{name}/scan {index}.png,{name}{index}" for name in "ab" for index in range(num)])
-    return [warning.line for warning in plan(root, "classification").warnings]
+    return _of_interval(plan(root, "classification"))
+
+
+def _of_interval(split_plan: SplitPlan) -> list[str]:
+    return [warning.line for warning in split_plan.warnings if "gets no interval" in warning.line]
 
 
 def test_too_few_test_patients_for_an_interval(tmp_path: Path) -> None:
@@ -151,8 +164,79 @@ def test_too_few_test_patients_for_an_interval(tmp_path: Path) -> None:
         "data set: test has 4 of 40 patients, and with fewer than 10 a score gets no interval; add patients, or set "
         "split.test=0.25, split.val=0.2 and split.train=0.55"
     )
-    assert plan(tmp_path / "some", "classification", rule=SplitRule(train=0.55, val=0.2, test=0.25)).warnings == []
+    assert _of_interval(plan(tmp_path / "some", "classification", rule=SplitRule(train=0.55, val=0.2, test=0.25))) == []
 
     [line] = _interval_lines(tmp_path / "few", 10)
     assert line.endswith("test has 2 of 20 patients, and with fewer than 10 a score gets no interval; add patients")
     assert _interval_lines(tmp_path / "many", 50) == []
+
+
+def test_val_is_too_small_for_calibration(tmp_path: Path) -> None:
+    """What training says only in its log: below 10 images nothing is fitted, below 5 patients no threshold."""
+
+    def said(root: Path) -> list[str]:
+        texts = [warning.line for warning in plan(root, "classification").warnings]
+        return [text for text in texts if "calibration" in text or "thresholds" in text]
+
+    [line] = said(write_classes(tmp_path / "few", 20, ("a", "b")))
+    assert "val has 8 images, and calibration needs 10" in line
+    assert said(write_classes(tmp_path / "many", 25, ("a", "b"))) == []
+    root = write_classes(tmp_path / "patients", 40, ("a", "b"))
+    write_patients(root, [f"{name}/scan {index}.png,{name}{index // 8}" for name in "ab" for index in range(40)])
+    [line] = said(root)
+    assert "val has 2 patients, and thresholds need 5" in line
+    write_lesions(tmp_path / "volumes", 8, 8)
+    assert all("calibration" not in warning.line for warning in plan(tmp_path / "volumes", "segmentation").warnings)
+
+
+def test_a_class_with_a_floor_that_test_lacks(tmp_path: Path) -> None:
+    """An undefined score is below any floor: no version can pass, and a long training would show it."""
+    write_lesions(tmp_path, 12, 9)
+    write_subject(tmp_path / "other", 99, (0, 1, 2))
+    labels = [*LABELS, "cyst"]
+    texts = lines(plan(tmp_path, "segmentation", labels, later=LaterSteps(floors=["cyst"])))[1]
+    assert [text for text in texts if "evaluate.floors" in text] == [
+        "data set: test has no patient with structure cyst (train 1, val 0, test 0), which evaluate.floors names: no "
+        "version can pass the gate; add patients with it"
+    ]
+    assert all("floors" not in text for text in lines(plan(tmp_path, "segmentation", labels))[1])
+
+
+def _write_spacing(root: Path, number: int, spacing: tuple[float, float, float], *, permuted: bool = False) -> None:
+    folder = root / f"subject {number}"
+    folder.mkdir(parents=True)
+    affine = np.diag([*spacing, 1.0])
+    affine = affine[:, [2, 0, 1, 3]] if permuted else affine
+    for name, seed in (("img", number), ("label", 0)):
+        voxels = np.random.default_rng(seed).integers(0, 2, (8, 8, 8)).astype(np.uint8) + (name == "img") * number
+        nib.save(nib.Nifti1Image(voxels.astype(np.uint8), affine), folder / f"{name}.nii.gz")
+
+
+def _with_one(root: Path, spacing: tuple[float, float, float], *, permuted: bool = False) -> Path:
+    for number in range(9):
+        _write_spacing(root, number, (1.0, 1.0, 2.0))
+    _write_spacing(root, 9, spacing, permuted=permuted)
+    return root
+
+
+@pytest.mark.parametrize("spacing", [(1e3, 1e3, 1e3), (1e10, 1.0, 1.0), (300.0, 300.0, 200.0)])
+@pytest.mark.parametrize("permuted", [False, True])
+def test_a_voxel_size_that_makes_a_volume_too_large(
+    tmp_path: Path, spacing: tuple[float, float, float], *, permuted: bool
+) -> None:
+    """Micrometres written as millimetres: training would resample to the median and fail; the file is named."""
+    [line], _ = lines(plan(_with_one(tmp_path, spacing, permuted=permuted), "segmentation", LABELS))
+    assert line.startswith(f"subject 9/img.nii.gz: its voxels of {spacing[0]:.4g} x")
+    assert "resampled to 1 x 1 x 2" in line
+    assert "(the median of train), more than 1073741824; if its header's voxel size (pixdim, srow_x, " in line
+
+
+def test_the_rule_of_training_decides_about_voxel_sizes(tmp_path: Path) -> None:
+    """Resized volumes may have any voxel size; a tiny spacing of the settings makes all too large."""
+    root = _with_one(tmp_path, (1e3, 1e3, 1e3))
+    resize, tiny, coarse = Resampling(resample=False), Resampling(spacing=(0.001, 0.001, 0.001)), (500.0, 500.0, 500.0)
+    assert lines(plan(root, "segmentation", LABELS, later=LaterSteps(resize)))[0] == []
+    assert lines(plan(root, "segmentation", LABELS, later=LaterSteps(Resampling(spacing=coarse))))[0] == []
+    problems = lines(plan(root, "segmentation", LABELS, later=LaterSteps(tiny)))[0]
+    assert len(problems) == 10
+    assert "(train.hyperparameters.spacing)" in problems[0]

@@ -14,6 +14,7 @@ from nibabel import orientations
 from medloop.documents.model import Intensity, VolumePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.files import Volume
+from medloop.imaging.network_grid import target_shape
 from medloop.imaging.volumes import (
     from_ras,
     label_map,
@@ -21,7 +22,6 @@ from medloop.imaging.volumes import (
     read_case,
     resize_image,
     resize_label,
-    target_shape,
     to_ras,
 )
 
