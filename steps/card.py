@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medloop.data_card import CardFields
-from medloop.documents.card import DETAIL_FIELDS, REQUIRED_CARD_FIELDS
+from medloop.documents.card import DETAIL_FIELDS, REQUIRED_CARD_FIELDS, RESULT_DETAILS, split_details
 from medloop.documents.file_names import REPORT_FILE
 from medloop.documents.registration import HYPERPARAMETERS
 from steps.common import Context, Settings, output_uri
@@ -23,6 +23,9 @@ from steps.evaluate import OUTPUT
 
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.steps import ProcessingStep
+
+
+_SEPARATORS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}
 
 
 class CardSettings(CardFields, Settings):
@@ -76,7 +79,8 @@ def _json(value: Any) -> Iterator[Any]:
             yield from _json(member)
         yield "]" if value else "[]"
     else:
-        yield json.dumps(value, ensure_ascii=False)
+        # The service's `.*` matches no line separator, and any of them is valid within a JSON string.
+        yield json.dumps(value, ensure_ascii=False).translate(_SEPARATORS)
 
 
 def model_card(
@@ -104,9 +108,6 @@ def model_card(
         "model_overview": {
             "model_creator": settings.owner or "medloop",
             "model_artifact": [_Text(model)],
-            "algorithm_type": _Text(registered("network")),
-            "problem_type": context.task,
-            **_non_empty(model_owner=settings.owner),
         },
         "intended_uses": _non_empty(
             purpose_of_model=settings.purpose,
@@ -129,8 +130,8 @@ def model_card(
             caveats_and_recommendations=settings.limits,
             custom_details=_non_empty(
                 task=context.task,
-                input=_Text(registered("input")),
-                **{name: getattr(settings, name) for name in DETAIL_FIELDS},
+                **{name: _Text(registered(name)) for name in RESULT_DETAILS},
+                **split_details({name: getattr(settings, name) for name in DETAIL_FIELDS}),
             ),
         ),
     }

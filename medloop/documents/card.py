@@ -7,18 +7,24 @@ the reason.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medloop.documents.file_names import CARD_FILE
 from medloop.documents.metadata import decode
+from medloop.documents.package_card import MAX_DETAIL
 from medloop.documents.registration import METADATA, METRIC_GROUPS
 
 DETAIL_FIELDS = ("population", "exclusions", "reference_standard", "annotators")
 """Required fields that are stored in the card's custom details."""
+RESULT_DETAILS = ("network", "input")
+"""Custom details that the run takes from registration.json."""
 _RESULTS = ("model_overview", "training_details", "evaluation_details")
 _ENCODED = frozenset((*METADATA, "algorithm_type", "name", "value"))
 """Entries of these sections that the run takes from registration.json, whose texts are encoded."""
+_PART = " (part {})"
+_PARTS = re.compile(r"(.+) \(part (\d+)\)")
 REQUIRED_CARD_FIELDS = ("intended_use", *DETAIL_FIELDS)
 """Settings below `registration.`."""
 CARD_FIX = (
@@ -63,7 +69,34 @@ def read_card(package: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _decoded(content: dict[str, Any]) -> dict[str, Any]:
     """Content in which the results of the run are decoded; fields that a person filled in, and URIs, are unchanged."""
-    return {name: _decode_results(value) if name in _RESULTS else value for name, value in content.items()}
+    decoded = {name: _decode_results(value) if name in _RESULTS else value for name, value in content.items()}
+    more = decoded.get("additional_information")
+    if isinstance(more, Mapping) and isinstance(more.get("custom_details"), Mapping):
+        decoded["additional_information"] = {**more, "custom_details": _join_details(more["custom_details"])}
+    return decoded
+
+
+def split_details(texts: Mapping[str, str]) -> dict[str, str]:
+    """Make custom details, whose values have 1,024 characters at most, of texts of any length.
+
+    A longer text continues in `NAME (part 2)`, `NAME (part 3)` and so on; `read_card` joins the parts.
+    """
+    return {
+        name + (_PART.format(1 + start // MAX_DETAIL) if start else ""): text[start : start + MAX_DETAIL]
+        for name, text in texts.items()
+        for start in range(0, len(text), MAX_DETAIL)
+    }
+
+
+def _join_details(details: Mapping[str, Any]) -> dict[str, Any]:
+    joined: dict[str, Any] = {}
+    for name, value in details.items():
+        part = _PARTS.fullmatch(name)
+        if part and isinstance(joined.get(part[1]), str) and isinstance(value, str):
+            joined[part[1]] += value
+        else:
+            joined[name] = decode(value) if name in RESULT_DETAILS and isinstance(value, str) else value
+    return joined
 
 
 def _decode_results(value: Any) -> Any:
@@ -81,7 +114,7 @@ def _decode_entry(name: str, value: Any) -> Any:
 def required_fields_of(content: Mapping[str, Any] | None) -> dict[str, str]:
     """The required fields in a card's content, by name; absent and empty ones are left out."""
     card = content or {}
-    details = _mapping(_mapping(card.get("additional_information")).get("custom_details"))
+    details = _join_details(_mapping(_mapping(card.get("additional_information")).get("custom_details")))
     texts = {"intended_use": _mapping(card.get("intended_uses")).get("intended_uses")}
     texts |= {name: details.get(name) for name in DETAIL_FIELDS}
     return {name: str(text) for name, text in texts.items() if text and str(text).strip()}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medloop.documents.champion import CLASSES_DIGEST, digest_of_classes
 from medloop.documents.metadata import MAX_VALUE, encode
+from medloop.documents.package_card import MAX_AXIS_NAME, MAX_PARAMETER
 from medloop.documents.registration import (
     CARD,
     HYPERPARAMETERS,
@@ -24,6 +25,8 @@ from medloop.documents.registration import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medloop.documents.evaluation import Evaluation, Statistic
     from medloop.documents.model import ModelRecord
     from medloop.documents.split import SplitRecord
@@ -64,7 +67,8 @@ def registration(
         "evaluation_digest": _digest(record),
         "report_digest": _digest(report),
     }
-    texts = {name: encode(_fitting(values[name], NONE) or NONE) for name in (*METADATA, *CARD)}
+    texts = {name: encode(_fitting(values[name], NONE) or NONE) for name in METADATA}
+    texts |= {name: encode(_fitting(values[name], NONE, MAX_PARAMETER) or NONE) for name in CARD}
     return texts | {METRIC_GROUPS: metric_groups(evaluation)}
 
 
@@ -114,7 +118,7 @@ def _bar_charts(statistics: list[Statistic]) -> list[dict[str, Any]]:
             "name": name,
             "type": "bar_chart",
             "value": [statistic.value for statistic in by_class],
-            "x_axis_name": [statistic.class_name for statistic in by_class],
+            "x_axis_name": axis_names([statistic.class_name or "" for statistic in by_class]),
             "y_axis_name": f"{name} in {by_class[0].unit}" if by_class[0].unit else name,
         }
         for name, by_class in by_name.items()
@@ -132,9 +136,21 @@ def _matrix(confusion: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
             "name": "cases by true and predicted class",
             "type": "matrix",
             "value": [[confusion[true].get(predicted, 0) for predicted in classes] for true in classes],
-            "x_axis_name": classes,
-            "y_axis_name": classes,
+            "x_axis_name": axis_names(classes),
+            "y_axis_name": axis_names(classes),
         }
+    ]
+
+
+def axis_names(classes: Sequence[str]) -> list[str]:
+    """Return classes as names of a chart's axis, which have 63 characters at most.
+
+    A longer name is cut and ends in `...` and its position in the list, so that no two are equal; evaluation.json and
+    the report have it whole.
+    """
+    return [
+        name if len(name) <= MAX_AXIS_NAME else name[: MAX_AXIS_NAME - len(f"...{number}")] + f"...{number}"
+        for number, name in enumerate(classes, start=1)
     ]
 
 
@@ -157,9 +173,9 @@ def _tracking(model: ModelRecord) -> str:
     return _fitting(" ".join(runs), f"{len(runs)} runs") if runs else NONE
 
 
-def _fitting(text: str, otherwise: str) -> str:
-    """Return the text, or the shorter one if the encoded text is longer than a metadata value may be."""
-    return text if len(encode(text)) <= MAX_VALUE else otherwise
+def _fitting(text: str, otherwise: str, limit: int = MAX_VALUE) -> str:
+    """Return the text, or the shorter one if the encoded text is longer than a value may be."""
+    return text if len(encode(text)) <= limit else otherwise
 
 
 def _digest(text: str) -> str:

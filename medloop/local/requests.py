@@ -7,6 +7,7 @@ from typing import Any
 from botocore.validate import ParamValidator
 
 from medloop.definition.requests import operation_problems, service_model
+from medloop.documents.package_card import card_problem
 from medloop.local.errors import invalid
 
 
@@ -30,6 +31,9 @@ def check_limits(operation: str, request: dict[str, Any]) -> None:
         ServiceError: ValidationException that names the first field, in the service's manner.
     """
     problems = list(operation_problems(operation, request))
+    content = (request.get("ModelCard") or {}).get("ModelCardContent")
+    if not problems and content is not None and (problem := card_problem(content)):
+        problems.append(f"ModelCard.ModelCardContent: {problem}")
     if problems:
         count = f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} detected"
         raise invalid(f"{count}: {problems[0]}")

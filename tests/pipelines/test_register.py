@@ -10,13 +10,15 @@ import pytest
 from medloop.cloud.target import Target
 from medloop.commands.registry.card import card_rows
 from medloop.commands.registry.comparison import PROVENANCE
+from medloop.data_card import CardFields
 from medloop.definition.read import read_definition
 from medloop.documents.card import NOT_FOR_APPROVAL, REQUIRED_CARD_FIELDS, read_card, required_fields_of
 from medloop.documents.metadata import MAX_ENTRIES, encode
+from medloop.documents.package_card import card_problem
 from medloop.documents.registration import CARD, METADATA, METRIC_GROUPS
 from medloop.errors import SettingError
 from medloop.local.engine.expressions import Scope, resolve
-from medloop.local.requests import check_request
+from medloop.local.requests import check_limits, check_request
 from medloop.presets import load_presets
 from medloop.settings import resolve as settle
 from tests.pipelines.conftest import Built
@@ -78,6 +80,7 @@ def test_card_follows_sagemaker_s_schema(built: Built) -> None:
 
     card = requested(built.text)["ModelCard"]
     assert card["ModelCardStatus"] == "Draft"
+    assert card_problem(card["ModelCardContent"]) is None
     content = json.loads(card["ModelCardContent"])
     known = ModelCardContent.model_validate(content).model_dump(mode="json", exclude_unset=True)
     assert known == content
@@ -101,6 +104,27 @@ def test_the_card_is_read_as_it_was_meant(built: Built) -> None:
     assert {"name": "epochs", "value": "50; then more"} in training["user_provided_hyper_parameters"]
 
 
+def test_a_full_card_is_one_that_the_service_takes(target: Target) -> None:
+    """Every field has its maximum length; none is lost, and the reader joins what had to be split."""
+    texts = {
+        name: f"{name} \u2028 {'x' * 2048}"[:limit]
+        for name in CardFields.model_fields
+        for limit in (1024 if name == "owner" else 2048,)
+        if name != "risk_rating"
+    }
+    request = registered(target, **texts)
+    check_limits("CreateModelPackage", request)
+    text = request["ModelCard"]["ModelCardContent"]
+    assert card_problem(text) is None
+    assert len(text.splitlines()) == 1
+    card = read_card(request)
+    assert card is not None
+    shown = {str(value) for _, _, value in card_rows(card["content"])}
+    assert set(texts.values()) <= shown
+    assert required_fields_of(json.loads(text)) == {name: texts[name] for name in REQUIRED_CARD_FIELDS}
+    assert {"the network", "the input"} <= shown
+
+
 @pytest.mark.parametrize("text", ['"quoted" \\ and\nnew lines', "ä{b}", "x" * 2048])
 def test_a_person_s_words_reach_the_card_unchanged(target: Target, text: str) -> None:
     """The card is valid JSON and contains any text of the settings."""
@@ -113,7 +137,8 @@ def test_a_person_s_words_reach_the_card_unchanged(target: Target, text: str) ->
 
 def registered(target: Target, **said: str) -> dict[str, Any]:
     """The request of a classification whose registration settings say this."""
-    resolved = settle("classification", None, [f"registration.{name}={text}" for name, text in said.items()])
+    lines = [f"registration.{name}={json.dumps(text)}" for name, text in said.items()]
+    resolved = settle("classification", None, lines)
     return requested(resolved.spec.build(resolved.settings, target).definition())
 
 

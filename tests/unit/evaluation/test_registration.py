@@ -22,6 +22,7 @@ from medloop.documents.evaluation import (
 from medloop.documents.leakage import Leakage
 from medloop.documents.metadata import MAX_VALUE, decode, encode, pieces
 from medloop.documents.model import ModelRecord, TrackingRun
+from medloop.documents.package_card import card_problem
 from medloop.documents.registration import CARD, MAX_CLASSES, METADATA, METRIC_GROUPS
 from medloop.documents.split import SplitCounts, SplitRecord
 from medloop.evaluation.registration import metric_groups, registration
@@ -129,6 +130,7 @@ def groups(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
     text = metric_groups(evaluation)
     assert text.isascii()
     document = {"name": "e", "metric_groups": json.loads(text)}
+    assert card_problem(json.dumps({"evaluation_details": [document]})) is None
     assert EvaluationDetailsItem.model_validate(document).model_dump(mode="json", exclude_unset=True) == document
     return {group["name"]: group["metric_data"] for group in document["metric_groups"]}
 
@@ -158,7 +160,20 @@ def test_the_card_has_score_interval_classes_and_confusion() -> None:
     assert (matrix["type"], matrix["value"]) == ("matrix", [[1, 1], [1, 1]])
 
 
+@pytest.mark.parametrize(
+    "names",
+    [["x" * 63 + "a", "x" * 63 + "b"], ["ü" * 64, "y"], ["\U0001f600" * 80 + str(n) for n in range(5)]],
+)
+def test_long_classes_are_shortened_on_axes_and_stay_distinct(names: list[str]) -> None:
+    """63 characters at most, as the schema says; a name that fits is unchanged."""
+    metric_groups = groups(rich(names))
+    (bars,), (matrix,) = metric_groups["by class"], metric_groups["confusion matrix"]
+    for axis in (bars["x_axis_name"], matrix["x_axis_name"], matrix["y_axis_name"]):
+        assert len(set(axis)) == len(names)
+        assert [name for name in names if len(name) <= 63] == [name for name in axis if name in names]
+
+
 def test_unreadable_charts_are_omitted() -> None:
-    """Many classes, or names as long as pages: the numbers stay, and the card keeps within the service's size."""
+    """Many classes, or names that take 12 characters of JSON a letter: the numbers stay, and the card keeps within the service's size."""
     assert set(groups(rich([f"c{number}" for number in range(MAX_CLASSES + 1)]))) == {"gate"}
-    assert set(groups(rich(["x" * 9000, "y" * 9000]))) == {"gate"}
+    assert set(groups(rich(["\U0001f600" * 60 + str(n) for n in range(MAX_CLASSES)]))) == {"gate"}

@@ -107,6 +107,15 @@ def test_group_is_refused_twice_missing_or_while_it_has_versions(local: Any) -> 
         ({"CustomerMetadataProperties": {"k" * 129: "v"}}, "129 characters"),
         ({"ModelApprovalStatus": "Perhaps"}, "none of the service's values"),
         ({"ModelCard": {"ModelCardStatus": "Done"}}, "none of the service's values"),
+        (
+            {
+                "ModelCard": {
+                    "ModelCardStatus": "Draft",
+                    "ModelCardContent": '{"model_overview": {"model_owner": "me"}}',
+                }
+            },
+            "ModelCardContent: model_overview.model_owner: Extra inputs are not permitted",
+        ),
     ],
 )
 def test_limits_of_the_service_hold(local: Any, change: dict[str, Any], message: str) -> None:
@@ -150,7 +159,7 @@ def test_card_source_and_life_cycle_are_kept(local: Any) -> None:
     (listed,) = local.sagemaker.list_model_packages(ModelPackageGroupName="g")["ModelPackageSummaryList"]
     assert listed["ModelLifeCycle"] == life
     with pytest.raises(ClientError, match="Archived"):
-        local.sagemaker.update_model_package(ModelPackageArn=arn, ModelCard={"ModelCardContent": "[]"})
+        local.sagemaker.update_model_package(ModelPackageArn=arn, ModelCard={"ModelCardContent": "{}"})
 
 
 def test_versions_of_all_groups_are_listed_on_request(local: Any) -> None:
