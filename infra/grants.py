@@ -14,6 +14,13 @@ from constructs import Construct
 PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 OWN_ACCOUNT = {"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
 """The service acts on behalf of this account, and of no other that it might be talked into."""
+OWN_ACCOUNT_IF_NAMED = {"StringEqualsIfExists": {"aws:SourceAccount": Aws.ACCOUNT_ID}}
+"""The same for the trust in a service, which doesn't always name the account.
+
+AWS documents the key for training jobs and in general, not for pipelines, processing, tuning and models. Where it is
+absent, StringEquals would deny the service its role. iam:PassRole decides who can hand these roles to a service, and
+both are in this account.
+"""
 TO_SAGEMAKER = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
 ANY_PRINCIPAL = (iam.AnyPrincipal(),)
 
@@ -74,7 +81,7 @@ def make_role(
         statements: The policy.
         construct_id: CDK's id.
     """
-    principal = service(assumed_by, OWN_ACCOUNT) if isinstance(assumed_by, str) else assumed_by
+    principal = service(assumed_by, OWN_ACCOUNT_IF_NAMED) if isinstance(assumed_by, str) else assumed_by
     role = iam.Role(scope, construct_id, assumed_by=principal, description=description)
     allow(role, *statements)
     return role

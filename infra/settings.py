@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.names import list_pipelines
+from medloop.bundle import load_container
+from medloop.cloud.hosting import has_gpu
 from medloop.cloud.layout import MAX_PROJECT, PROJECT_PATTERN
 from medloop.documents.reading import first_problem
 from medloop.errors import SettingError
@@ -108,6 +110,15 @@ class DeploymentSettings(Section):
     """99th percentile of the model's latency above which a deployment is rolled back."""
     max_errors: int = Field(default=2, ge=0)
     """Answers of 5xx in a minute above which it is rolled back."""
+
+    @model_validator(mode="after")
+    def _image_suits_the_instances(self) -> Self:
+        if has_gpu(self.instance_type) and not load_container("serve").is_built_for_gpus:
+            raise ValueError(
+                f"instance_type: {self.instance_type} has GPUs, and containers/serve is built for the CPU; choose a "
+                "CPU instance type, or set base in containers/serve/container.toml to a GPU image"
+            )
+        return self
 
     @model_validator(mode="after")
     def _canary_is_possible(self) -> Self:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
 import tarfile
 import tomllib
 from dataclasses import dataclass, field
@@ -56,6 +57,11 @@ class ContainerSpec(BaseModel):
         if (self.role is None) != (self.kind == "lambda"):
             raise ValueError(f'a container of kind "{self.kind}" has {"no" if self.kind == "lambda" else "a"} role')
         return self
+
+    @property
+    def is_built_for_gpus(self) -> bool:
+        """True if the base image's PyTorch has CUDA, by the image's tag: `-cu133-`, `-gpu-`."""
+        return re.search(r"-(cu\d+|gpu)-", self.base) is not None
 
     @property
     def entry_point(self) -> str:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from medloop.bundle import load_container
+from medloop.cloud.hosting import has_gpu
 from medloop.cloud.images import image_uri
 from medloop.cloud.layout import MAX_PROJECT, PROJECT_PATTERN, group_name, pipeline_name
+from medloop.errors import SettingError
 from medloop.settings import RunParameter, setting_value
 from steps.base import InstanceType as InstanceType
 from steps.base import S3Uri as S3Uri
@@ -159,14 +162,18 @@ def service_retries() -> list[RetryPolicy]:
     return [StepRetryPolicy(exception_types=types, interval_seconds=10, max_attempts=MAX_ATTEMPTS)]
 
 
-def job_retries() -> list[RetryPolicy]:
-    """Retries of a step that runs a job: also when there is no capacity. A job that fails by itself is not retried."""
+def job_retries(*, tuning: bool = False) -> list[RetryPolicy]:
+    """Retries of a step that runs a job: also when there is no capacity. A job that fails by itself is not retried.
+
+    Args:
+        tuning: The job is a tuning job, for which the service knows no internal error.
+    """
     from sagemaker.mlops.workflow.retry import SageMakerJobExceptionTypeEnum, SageMakerJobStepRetryPolicy
 
     waiting = SageMakerJobStepRetryPolicy(
         exception_types=[SageMakerJobExceptionTypeEnum.RESOURCE_LIMIT],
         failure_reason_types=[
-            SageMakerJobExceptionTypeEnum.INTERNAL_ERROR,
+            *([] if tuning else [SageMakerJobExceptionTypeEnum.INTERNAL_ERROR]),
             SageMakerJobExceptionTypeEnum.CAPACITY_ERROR,
         ],
         interval_seconds=60,
@@ -207,11 +214,25 @@ def processing_output(name: str, uri: Any) -> Any:
     return ProcessingOutput(output_name=name, s3_output=target)
 
 
+def check_accelerator(context: Context, container: str, setting: str, instance_type: str) -> None:
+    """Refuse GPUs for an image that is built for the CPU: it would compute on the CPU, at the GPU's price.
+
+    Raises:
+        SettingError: On AWS alone; locally an instance type is a name.
+    """
+    if context.target.name == "aws" and has_gpu(instance_type) and not load_container(container).is_built_for_gpus:
+        raise SettingError(
+            f"{setting}={instance_type}: containers/{container} is built for the CPU; choose a CPU instance type, or "
+            f"set base in containers/{container}/container.toml to a GPU image (docs/training.md)"
+        )
+
+
 def make_processor(context: Context, container: str, resources: ProcessingResources) -> Any:
     """Make the SDK's Processor for one of our images."""
     from sagemaker.core.processing import Processor
 
     network = context.settings.network
+    check_accelerator(context, container, f"{container}.instance_type", resources.instance_type)
     return Processor(
         role=context.target.container_role(container),
         image_uri=image_uri(context.target, container),

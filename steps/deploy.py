@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from medloop.cloud.hosting import Hosting
 from medloop.cloud.images import image_uri
 from steps.base import InstanceType, Settings
-from steps.common import Context, service_retries
+from steps.common import Context, check_accelerator, service_retries
 from steps.network import NetworkSettings
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def deploy_steps(context: Context, settings: DeploySettings, model: Any) -> list
     from sagemaker.mlops.workflow.endpoint_step import EndpointStep
 
     hosting = settings.hosting(context.settings.network)
+    if settings.kind != "serverless":
+        check_accelerator(context, CONTAINER, "deploy.instance_type", settings.instance_type)
     model_step = _model_step(context, hosting, model)
     name = Join(on="-", values=[context.group, ExecutionVariables.PIPELINE_EXECUTION_ID])
     config = _config_step(context, hosting, model_step, name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from medloop.cloud.commit import checkout_commit
+from medloop.cloud.hosting import has_gpu
 from medloop.cloud.images import image_uri
 from medloop.documents.card import CARD_FIX, NOT_FOR_APPROVAL, setting_names
 from medloop.documents.file_names import EVALUATION_FILE
@@ -15,7 +16,7 @@ from medloop.documents.registration import METADATA
 from medloop.documents.split import Task
 from medloop.errors import SettingError
 from steps.card import CardSettings, model_card
-from steps.common import Context, InstanceType, output_uri, service_retries
+from steps.common import Context, InstanceType, check_accelerator, output_uri, service_retries
 from steps.evaluate import OUTPUT, registration_file
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ class RegisterSettings(CardSettings):
 
     approval_status: Literal["PendingManualApproval", "Approved", "Rejected"] = "PendingManualApproval"
     """Status of a new version; always Rejected if one of the five required fields is empty."""
-    inference_instances: Instances = ("ml.m5.xlarge", "ml.g5.xlarge")
-    """Instance types that may serve the version."""
-    transform_instances: Instances = ("ml.m5.xlarge", "ml.g5.xlarge")
-    """Instance types of its batch transforms."""
+    inference_instances: Instances = ("ml.m5.xlarge", "ml.c5.2xlarge")
+    """Instance types that may serve the version; GPUs if containers/serve is built for them."""
+    transform_instances: Instances = ("ml.m5.xlarge", "ml.c5.2xlarge")
+    """Instance types of its batch transforms; no GPUs, whose newest driver there is 535 and runs no CUDA 13."""
 
 
 def register_step(
@@ -49,11 +50,12 @@ def register_step(
     """Make the SDK's step: a model package in the project's group; `model` is the candidate's model.tar.gz.
 
     Raises:
-        SettingError: A new version is set to Approved, and a required model card field is empty.
+        SettingError: A new version is set to Approved, and a required model card field is empty; or it has GPUs.
     """
     from sagemaker.core.model_registry import create_model_package_from_containers
     from sagemaker.mlops.workflow.model_step import ModelStep
 
+    _check_instances(context, settings)
     session = context.session
     session.init_model_step_arguments(SimpleNamespace(sagemaker_session=session))
     create_model_package_from_containers(
@@ -93,6 +95,17 @@ def content_types(task: Task) -> list[str]:
     from medloop.imaging.formats import FORMATS  # imports the readers: half a second that settings don't need
 
     return [name for form in FORMATS[task] for name in form.media_types]
+
+
+def _check_instances(context: Context, settings: RegisterSettings) -> None:
+    for instance_type in settings.inference_instances:
+        check_accelerator(context, CONTAINER, "registration.inference_instances", instance_type)
+    for instance_type in settings.transform_instances:
+        if context.target.name == "aws" and has_gpu(instance_type):
+            raise SettingError(
+                f"registration.transform_instances: {instance_type} has driver 535 at most in batch transforms, and "
+                "CUDA 13 needs 580; name CPU instance types"
+            )
 
 
 def _response_types(task: Task) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,8 @@ CHANNELS = ("train", "val", "split")
 NUMBERS = {"epochs": "Epochs", "batch_size": "BatchSize", "learning_rate": "LearningRate"}
 """Hyperparameters that are pipeline parameters of a numeric type."""
 MAX_KEEP_ALIVE_MINUTES = 360
+CHECKPOINTS = "state"
+"""The last element of a checkpoint's prefix."""
 
 
 class TrainSettings(Settings):
@@ -52,6 +54,9 @@ class TrainSettings(Settings):
     if `weights` or `split.previous` is set; trials only with spot, which always keeps them."""
     keep_alive_minutes: int = Field(default=0, ge=0, le=MAX_KEEP_ALIVE_MINUTES)
     """Keep the instances for the next job (a warm pool, billed until it ends)."""
+    package_index: Annotated[str, Field(pattern=r"^https?://[^\s@]+$", max_length=500)] | None = None
+    """Script mode: URL of the package index that requirements are installed from, such as a CodeArtifact repository's
+    without token. A VPC without a way out reaches no public index; None: pip's default."""
     pip_cache: bool = False
     """Script mode in a warm pool: keep what pip downloaded on the pool's volume."""
     weights: S3Uri | None = None
@@ -75,6 +80,8 @@ class TrainSettings(Settings):
             raise ValueError("max_wait_minutes is for spot; set spot=true or leave it out")
         if self.max_wait_minutes is not None and self.max_wait_minutes < self.max_runtime_minutes:
             raise ValueError("max_wait_minutes counts the running too; it must be at least max_runtime_minutes")
+        if self.package_index is not None and self.mode != "script":
+            raise ValueError("package_index is for mode=script; images have their packages")
         if self.pip_cache and (self.mode != "script" or not self.keep_alive_minutes):
             raise ValueError(
                 "pip_cache needs mode=script and keep_alive_minutes: the cache is on the warm pool's volume"
@@ -185,6 +192,8 @@ def environment(context: Context, settings: TrainSettings, container: str) -> di
     variables |= tracking.environment(trackers, uri, context.group, local=context.target.name == "local")
     if settings.mode == "script":
         variables |= script_mode.environment()
+    if settings.package_index is not None:
+        variables["PIP_INDEX_URL"] = settings.package_index
     if settings.pip_cache:
         variables["PIP_CACHE_DIR"] = paths.WARM_POOL_PIP_CACHE
     return variables
@@ -246,5 +255,6 @@ def _checkpoint_config(context: Context, settings: AnyTrainSettings, container: 
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:20]
     root = f"s3://{context.target.bucket}/checkpoints/{context.pipeline}/{step}/{digest}"
     numbers = [context.parameters[name].to_string() for name in NUMBERS.values()]
-    values = [root, context.parameters["DataVersion"], context.parameters["ModelName"], *numbers]
+    # S3 lists by prefix, and .../0.001 is one of .../0.0015: the last element is the same in all, and ends the number.
+    values = [root, context.parameters["DataVersion"], context.parameters["ModelName"], *numbers, CHECKPOINTS]
     return CheckpointConfig(s3_uri=Join(on="/", values=values), local_path=paths.CHECKPOINTS)

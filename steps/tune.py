@@ -78,8 +78,8 @@ class TuneSettings(Settings):
     )
     """By hyperparameter: min, max and scaling of a number, or the values of anything."""
     warm_start: WarmStartSettings | None = None
-    random_seed: int = Field(default=1, ge=1, lt=2**31)
-    """From 1: the SDK takes 0 for none."""
+    random_seed: int | None = Field(default=None, ge=1, lt=2**31)
+    """From 1: the SDK takes 0 for none. None: the service's own; no definition with the member could be found."""
 
     @field_validator("early_stopping", mode="before")
     @classmethod
@@ -156,7 +156,7 @@ def tune_step(
         step_args=arguments,
         # The step cache doesn't compare WarmStartConfig.
         cache_config=context.cache(fixed_inputs=train.weights is None and settings.warm_start is None),
-        retry_policies=job_retries(),
+        retry_policies=job_retries(tuning=True),
     )
 
 

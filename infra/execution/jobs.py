@@ -25,6 +25,18 @@ EVALUATION = f"{EXECUTIONS}/*/Evaluate/*"
 CODE = ("bundles/*", "scripts/*")
 """Script mode's code and drivers; own containers bring theirs."""
 RAW = "raw/*"
+INTERFACES = (
+    "CreateNetworkInterface",
+    "CreateNetworkInterfacePermission",
+    "DeleteNetworkInterface",
+    "DeleteNetworkInterfacePermission",
+    "DescribeDhcpOptions",
+    "DescribeNetworkInterfaces",
+    "DescribeSecurityGroups",
+    "DescribeSubnets",
+    "DescribeVpcs",
+)
+"""Of EC2, for jobs in a VPC."""
 
 
 class JobRoles(Construct):
@@ -83,7 +95,7 @@ class JobRoles(Construct):
             *self._raw,
             # Earlier models: training may begin with their weights.
             *read_objects("ReadSplitAndModels", bucket, SPLIT, *MODELS, *rest, *CODE),
-            statement("PullScriptModesImage", PULLING, [base_images()]),
+            statement("PullScriptModesImage", PULLING, [base_images(self)]),
             write_objects("WriteModels", bucket, *MODELS, *rest),
             *use_key("UseArtefacts", self._storage.keys.artefacts, write=True, volumes=True),
         ]
@@ -127,18 +139,12 @@ def _run_as_job(network: Network, repositories: Sequence[str]) -> list[iam.Polic
 
 
 def _interfaces(network: Network) -> list[iam.PolicyStatement]:
-    """Network interfaces on the subnets and with the group of the VPC, and no others."""
+    """The right to make the network interfaces of a job; none without a VPC.
+
+    Without condition or resource: SageMaker tries these actions on `*` before it makes a job, and refuses the job where
+    one is bound. Code in a job can't use them: no endpoint of the VPC leads to EC2, and no route out.
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateProcessingJob.html (VPC)
+    """
     if network.security_group is None:
         return []
-    subnets = [arn("ec2", f"subnet/{subnet}") for subnet in network.subnet_ids]
-    group = arn("ec2", f"security-group/{network.security_group.security_group_id}")
-    interfaces = arn("ec2", "network-interface/*")
-    in_subnets = {"ArnEquals": {"ec2:Subnet": subnets}}
-    attaching = ["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"]
-    described = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
-    return [
-        statement("CreateInterfaces", ["ec2:CreateNetworkInterface"], [*subnets, group, interfaces]),
-        statement("LendInterfaces", attaching, [interfaces], in_subnets),
-        statement("ReturnInterfaces", ["ec2:DeleteNetworkInterfacePermission"], [interfaces], in_subnets),
-        statement("SeeNetwork", [f"ec2:Describe{kind}" for kind in described]),
-    ]
+    return [statement("MakeInterfaces", [f"ec2:{verb}" for verb in INTERFACES])]

@@ -29,7 +29,8 @@ JOBS = "pipelines-*"
 TAG = "medloop:pipeline"
 """Every job of ours carries it (steps/common.py)."""
 TUNE = "CreateHyperParameterTuningJob"
-PENDING = "PendingManualApproval"
+UNDECIDED = ("PendingManualApproval", "Rejected")
+"""Statuses of a new version: a pipeline rejects what lacks required model card fields, and never approves."""
 
 
 def make_pipeline_role(
@@ -92,9 +93,9 @@ def _run_jobs(network: Network) -> list[iam.PolicyStatement]:
 
 def _register(groups: Sequence[str], images: Images) -> list[iam.PolicyStatement]:
     group_arns, versions = sagemaker_arns("model-package-group", groups), versions_of(groups)
-    pending = {"StringEquals": {"sagemaker:ModelApprovalStatus": PENDING}}
+    undecided = {"StringEquals": {"sagemaker:ModelApprovalStatus": list(UNDECIDED)}}
     return [
-        statement("RegisterPending", ["sagemaker:CreateModelPackage"], versions, pending),
+        statement("RegisterUndecided", ["sagemaker:CreateModelPackage"], versions, undecided),
         statement("DescribeVersions", ["sagemaker:DescribeModelPackage"], versions),
         statement("DescribeGroups", ["sagemaker:DescribeModelPackageGroup"], group_arns),
         statement("TagVersions", ["sagemaker:AddTags"], versions),

@@ -106,7 +106,7 @@ class Builds(Construct):
             # The service knows no narrower resource: a token for the registry, not for any image.
             statement("LogInToRegistry", ["ecr:GetAuthorizationToken"]),
             statement("PushImages", PUSHING, images.arns),
-            statement("PullBaseImages", PULLING, [base_images()]),
+            statement("PullBaseImages", PULLING, [base_images(self)]),
             statement("WriteLog", ["logs:CreateLogStream", "logs:PutLogEvents"], [log.log_group_arn]),
         ]
         return make_role(self, "codebuild", "medloop: builds of images", rights)

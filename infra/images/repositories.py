@@ -8,14 +8,28 @@ from constructs import Construct
 
 from infra.storage.keys import Keys
 from medloop.bundle import image_containers
+from medloop.cloud.base_images import base_accounts
 
-BASE_ACCOUNT = "763104351884"
-"""AWS's own account of the base images (containers/*/container.toml), in most regions."""
+BASE_VERSION = "2.14"
+"""The PyTorch version of the base images (containers/*/container.toml)."""
+_MAPPING = "BaseImages"
 
 
-def base_images() -> str:
-    """ARN of AWS's repositories of base images in this region; script mode trains in them unchanged."""
-    return f"arn:{cdk.Aws.PARTITION}:ecr:{cdk.Aws.REGION}:{BASE_ACCOUNT}:repository/*"
+def base_images(scope: Construct) -> str:
+    """ARN of AWS's repositories of base images in the stack's region; script mode trains in them unchanged.
+
+    Args:
+        scope: Any construct of the stack, which gets one mapping of regions to AWS's accounts.
+    """
+    stack = cdk.Stack.of(scope)
+    mapping = stack.node.try_find_child(_MAPPING)
+    if not isinstance(mapping, cdk.CfnMapping):
+        accounts = base_accounts(BASE_VERSION)
+        mapping = cdk.CfnMapping(
+            stack, _MAPPING, mapping={region: {"account": number} for region, number in sorted(accounts.items())}
+        )
+    account = mapping.find_in_map(cdk.Aws.REGION, "account")
+    return f"arn:{cdk.Aws.PARTITION}:ecr:{cdk.Aws.REGION}:{account}:repository/*"
 
 
 class Images(Construct):

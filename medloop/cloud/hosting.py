@@ -11,6 +11,17 @@ from typing import Any, Literal
 Kind = Literal["realtime", "serverless", "async"]
 VARIANT = "AllTraffic"
 MAX_NAME = 63
+GPU_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
+"""Driver 580, for CUDA 13. Without a choice GPU instances have driver 470 or 535, and the container can't start.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/inference-gpu-drivers.html
+"""
+_GPU = re.compile(r"ml\.(g\d|gr\d|p\d)")
+
+
+def has_gpu(instance_type: str) -> bool:
+    """True if instances of the type have NVIDIA GPUs."""
+    return _GPU.match(instance_type) is not None
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,8 @@ class Hosting:
             memory = {"MemorySizeInMB": self.memory_mb, "MaxConcurrency": self.max_concurrency}
             return {**base, "ServerlessConfig": memory}
         instances = {"InstanceType": self.instance_type, "InitialInstanceCount": self.instance_count}
-        return {**base, **instances, "InitialVariantWeight": 1.0}
+        ami = {"InferenceAmiVersion": GPU_AMI} if has_gpu(self.instance_type) else {}
+        return {**base, **instances, "InitialVariantWeight": 1.0, **ami}
 
     def asynchronous(self, folder: str) -> dict[str, Any] | None:
         """The AsyncInferenceConfig of an asynchronous endpoint, None of any other; `folder` is for its responses."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
+from medloop.cloud.base_images import registry_domain
 from medloop.documents.archive import BUNDLE_LIMITS, unpack
 from medloop.errors import TargetError
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from medloop.cloud.target import Target
 
 _ABSENT = {"ImageNotFoundException", "RepositoryNotFoundException"}
-_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com")
+_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.[a-z.]+")
 _SCAN_TRIES = 60
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -117,7 +118,7 @@ def _repository(container: str) -> str:
 
 
 def _registry(target: Target) -> str:
-    return f"{target.account}.dkr.ecr.{target.region}.amazonaws.com"
+    return f"{target.account}.{registry_domain(target.region)}"
 
 
 def _build_command(target: Target, container: str, base: str, context: Path) -> list[str]:

@@ -1,8 +1,9 @@
 """Schedules of EventBridge Scheduler that start a pipeline.
 
 The target is StartPipelineExecution itself (a "universal target"), because the templated one can't fill a parameter
-at each start: DataVersion, which tells the step cache that the data may have changed, is the schedule's own
-execution id, and the start's token too, so that a delivery that is repeated starts nothing twice.
+at each start: DataVersion, which tells the step cache that the data may have changed, is the time that the schedule
+names. The start's token is made of it too, so that a delivery that is repeated starts nothing twice. (EventBridge's
+execution id has 16 characters, where the token has at least 32, and differs in each attempt.)
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 
 Where infra is deployed, the target is its guard instead (infra/scheduling): a state machine that computes DataVersion
@@ -11,6 +12,7 @@ from the data, as `medloop run` does, lets one execution of a pipeline run at a 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from medloop.cloud.base_images import partition_of
 from medloop.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,23 +28,11 @@ if TYPE_CHECKING:
 
     from medloop.cloud.target import Target
 
-START = "arn:aws:scheduler:::aws-sdk:sagemaker:startPipelineExecution"
-EXECUTION_ID = "<aws.scheduler.execution-id>"
-"""A placeholder that EventBridge replaces by an id of its own at each start."""
+START = "scheduler:::aws-sdk:sagemaker:startPipelineExecution"
+"""The end of the universal target's ARN."""
+SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+"""A placeholder that EventBridge replaces by the start's time, `2022-03-22T18:59:43Z`, the same in each attempt."""
 PREFIX = "medloop-"
-
-
-@dataclass(frozen=True)
-class Guard:
-    """The deployed stack's guard, which starts pipelines instead of a schedule.
-
-    Args:
-        arn: Its state machine's.
-        dead_letters: ARN of the queue that keeps a start that could not be delivered; None: it is lost.
-    """
-
-    arn: str
-    dead_letters: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,9 @@ def create_schedule(
     timezone: str,
     parameters: Mapping[str, str],
     role: str,
-    guard: Guard | None = None,
+    *,
+    guard: str | None = None,
+    dead_letters: str | None = None,
 ) -> Schedule:
     """Start a pipeline by the clock.
 
@@ -89,7 +82,8 @@ def create_schedule(
         timezone: IANA's name of a time zone, for cron.
         parameters: Pipeline parameters of each start; DataVersion is added.
         role: ARN of the role that EventBridge starts the pipeline, or the guard, with.
-        guard: The function that starts the pipeline; None: the schedule itself does.
+        guard: ARN of the state machine that starts the pipeline; None: the schedule itself does.
+        dead_letters: ARN of the queue that keeps a start that could not be delivered; None: it is lost.
 
     Raises:
         UserError: The name is taken, or the expression is none.
@@ -101,7 +95,8 @@ def create_schedule(
             ScheduleExpression=expression,
             ScheduleExpressionTimezone=timezone,
             FlexibleTimeWindow={"Mode": "OFF"},
-            Target=_target(name, pipeline, parameters, role, guard),
+            Target=_target(target, f"schedule {name}", pipeline, parameters, role, guard)
+            | ({"DeadLetterConfig": {"Arn": dead_letters}} if dead_letters else {}),
         )
     except ClientError as error:
         if error.response["Error"]["Code"] == "ConflictException":
@@ -113,24 +108,28 @@ def create_schedule(
     return read_schedule(target, name)
 
 
-def _target(name: str, pipeline: str, parameters: Mapping[str, str], role: str, guard: Guard | None) -> TargetTypeDef:
+def _target(
+    target: Target, origin: str, pipeline: str, parameters: Mapping[str, str], role: str, guard: str | None
+) -> TargetTypeDef:
     """The service's Target: what is started, with what, and how often that is tried."""
-    parameters = parameters if guard else {"DataVersion": EXECUTION_ID, **parameters}
+    parameters = parameters if guard else {"DataVersion": SCHEDULED_TIME, **parameters}
     request = {
         "PipelineName": pipeline,
-        "PipelineExecutionDescription": f"schedule {name}",
+        "PipelineExecutionDescription": origin,
         "PipelineParameters": [{"Name": key, "Value": value} for key, value in sorted(parameters.items())],
-        **({} if guard else {"ClientRequestToken": EXECUTION_ID}),
+        **({} if guard else {"ClientRequestToken": _token(origin, pipeline)}),
     }
-    target: TargetTypeDef = {
-        "Arn": guard.arn if guard else START,
+    return {
+        "Arn": guard or f"arn:{partition_of(target.region)['id']}:{START}",
         "RoleArn": role,
         "Input": json.dumps(request, sort_keys=True),
         "RetryPolicy": {"MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 3600},
     }
-    if guard and guard.dead_letters:
-        target["DeadLetterConfig"] = {"Arn": guard.dead_letters}
-    return target
+
+
+def _token(origin: str, pipeline: str) -> str:
+    """StartPipelineExecution's token: 32 characters of the schedule, then the time; two schedules never share one."""
+    return f"{hashlib.sha256(f'{pipeline}/{origin}'.encode()).hexdigest()[:32]}-{SCHEDULED_TIME}"
 
 
 def read_schedule(target: Target, name: str) -> Schedule:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import boto3
 
 from medloop.bundle import DIGEST_LENGTH, Bundle, Role, load_container, make_bundle
+from medloop.cloud.base_images import base_image_uri, partition_of
 
 if TYPE_CHECKING:
     from sagemaker.core.workflow.pipeline_context import PipelineSession
@@ -84,15 +84,15 @@ class Target:
     def function_arn(self, container: str) -> str:
         """The ARN of a container's Lambda function, and record its code for upsert."""
         self.bundle(container)
-        return f"arn:aws:lambda:{self.region}:{self.account}:function:medloop-{container}"
+        return f"arn:{partition_of(self.region)['id']}:lambda:{self.region}:{self.account}:function:medloop-{container}"
 
     def base_image(self, container: str) -> str:
         """The URI of the image that a container builds on, in this target's region.
 
         Raises:
-            SettingError: The container's folder is malformed.
+            SettingError: The container's folder is malformed, or AWS publishes no such image in the region.
         """
-        return re.sub(r"(?<=\.dkr\.ecr\.)[a-z0-9-]+(?=\.)", self.region, load_container(container).base)
+        return base_image_uri(load_container(container).base, self.region)
 
     def keep_folder(self, prefix: str, folder: Path) -> str:
         """Note a folder's files for upsert; returns the S3 URI of their prefix, which their contents name.

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Literal, NoReturn
 
 from medloop.container.failures import FOLDER_VARIABLE, TERMINATED, RankFailure
+from medloop.container.gpu import is_on_sagemaker, prefer_compatible_cuda
 from medloop.container.paths import failure_file, message_file
 from medloop.errors import MedloopError, Terminated
 
@@ -38,6 +39,8 @@ def run(main: Callable[[], None], *, kind: Kind) -> NoReturn:
     folder = os.environ.get(FOLDER_VARIABLE)
     if kind == "training" and not folder:
         _exit_on_sigterm()
+    if is_on_sagemaker():
+        prefer_compatible_cuda()
     try:
         main()
     except MedloopError as error:

@@ -30,6 +30,11 @@ def _problems(kind: JobType, job: Mapping[str, Any], defaults: Mapping[str, Any]
         yield from _spot(job)
     if member(job, kind.isolation) is True:
         yield from _isolation(job, defaults)
+    elif is_script_mode(job) and job.get("VpcConfig") and not member(job, "Environment.PIP_INDEX_URL"):
+        yield (
+            "script mode in a VPC, which reaches no package index unless it has a way out, and pip would fail on a "
+            "billed instance; set train.mode=container, or train.package_index to an index that the VPC reaches"
+        )
 
 
 def _spot(job: Mapping[str, Any]) -> Iterator[str]:

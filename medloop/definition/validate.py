@@ -81,8 +81,19 @@ def _check_types(definition: Definition) -> Iterator[str]:
             yield f"step {step.name}: unknown type {step.type}; one of {', '.join(sorted(STEP_TYPES))}"
         if "RetryPolicies" in step.document and not type_of(step).retried:
             yield f"step {step.name}: a {step.type} step takes no retry policies"
+        refused = {name for policy in _retried(step) for name in policy} - type_of(step).retried
+        if refused and type_of(step).retried:
+            yield f"step {step.name}: a {step.type} step can't be retried after {', '.join(sorted(refused))}"
         if "CacheConfig" in step.document and not type_of(step).compared:
             yield f"step {step.name}: a {step.type} step is never cached"
+
+
+def _retried(step: Step) -> list[frozenset[str]]:
+    """The exceptions of a step's policies; of malformed policies none, which another check names."""
+    try:
+        return [policy.exceptions for policy in read_policies(step)]
+    except SettingError:
+        return []
 
 
 def _check_own_rules(definition: Definition) -> Iterator[str]:

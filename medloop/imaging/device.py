@@ -10,14 +10,25 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from medloop.container.gpu import is_on_sagemaker, unusable_gpu
+from medloop.errors import SettingError
+
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of that name; `auto` is this process's GPU where there is one, else the CPU."""
+    """The device of that name; `auto` is this process's GPU where there is one, else the CPU.
+
+    Raises:
+        SettingError: On SageMaker, a GPU is billed that this image can't use; elsewhere that is a printed note.
+    """
     if name != "auto":
         return torch.device(name)
     if not torch.cuda.is_available():
+        if (reason := unusable_gpu(torch.version.cuda)) is not None:
+            if is_on_sagemaker():
+                raise SettingError(reason)
+            print(f"computing on the CPU; {reason}", flush=True)
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)

@@ -107,6 +107,9 @@ class Template:
             return VARIABLE.sub(lambda match: str(self.resolve(more.get(match[1], {"Ref": match[1]}))), text)
         if name == "Select":
             return self.resolve(argument[1])[int(argument[0])]
+        if name == "FindInMap":
+            table, first, second = self.resolve(argument)
+            return self.document["Mappings"][table][first][second]
         if name == "GetAZs":
             return [f"{REGION}a", f"{REGION}b", f"{REGION}c"]
         return json.dumps({name: argument}, sort_keys=True)

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.images.repositories import BASE_VERSION
+from medloop.bundle import load_container
+from medloop.cloud.base_images import base_image_uri
 from tests.infra.actions import exists
 from tests.infra.iam import Request, as_list, decide, matches
 from tests.infra.policies import Account
@@ -200,6 +203,12 @@ MACHINE = {
         ("approver", "sagemaker.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "denied"),
         ("pipeline", "sagemaker.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "allowed"),
         ("pipeline", "sagemaker.amazonaws.com", {"aws:SourceAccount": "999999999999"}, "denied"),
+        # AWS documents the account's key for training jobs, and not for pipelines, processing, tuning and models.
+        ("pipeline", "sagemaker.amazonaws.com", {}, "allowed"),
+        ("evaluation", "sagemaker.amazonaws.com", {}, "allowed"),
+        ("inference", "sagemaker.amazonaws.com", {}, "allowed"),
+        ("mlflow", "sagemaker.amazonaws.com", {}, "allowed"),
+        ("mlflow", "sagemaker.amazonaws.com", {"aws:SourceAccount": "999999999999"}, "denied"),
         ("pipeline", PERSON, {}, "denied"),
         ("training", "sagemaker.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "allowed"),
         ("training", "ec2.amazonaws.com", {"aws:SourceAccount": ACCOUNT}, "denied"),
@@ -284,6 +293,25 @@ def test_who_alone_may_do_what(account: Account, action: str, who: set[str]) -> 
             principals.add(names.get(role, role))
     assert exists(action)
     assert principals == who
+
+
+@pytest.mark.parametrize("role", ["processing", "training", "evaluation", "inference"])
+def test_a_job_in_the_vpc_is_created(account: Account, role: str) -> None:
+    """SageMaker tries these nine actions with the job's role, on no resource and without a condition's key."""
+    verbs = [f"{verb}NetworkInterface{kind}" for verb in ("Create", "Delete") for kind in ("", "Permission")]
+    verbs += [f"Describe{kind}" for kind in ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")]
+    decisions = {verb: account.simulate(account.role(ROLES[role]), f"ec2:{verb}", "*") for verb in verbs}
+    assert decisions == dict.fromkeys(verbs, "allowed")
+
+
+def test_base_images_are_those_of_the_region(template: dict[str, Any]) -> None:
+    """AWS publishes them in another account in many regions; each role names that of the stack's region."""
+    account_id, domain = "692866216735", "dkr.ecr.eu-south-1.amazonaws.com"
+    assert base_image_uri(load_container("classify").base, "eu-south-1").startswith(f"{account_id}.{domain}/pytorch:")
+    (regions,) = template["Mappings"].values()
+    assert regions["eu-south-1"] == {"account": account_id}
+    assert regions["eu-west-1"] == {"account": "763104351884"}
+    assert all(f"pytorch:{BASE_VERSION}-" in load_container(name).base for name in ("classify", "segment"))
 
 
 def test_raw_data_are_read_by_the_split_alone(account: Account) -> None:

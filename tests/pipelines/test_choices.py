@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from medloop.bundle import load_container
 from medloop.cloud.target import Target
@@ -132,6 +134,8 @@ def test_spot_waits_and_keeps_checkpoints_where_the_same_training_finds_them(tar
         other = built_with(target, "classification", [*small, *more]).step("Train").arguments
         return str(other["CheckpointConfig"]["S3Uri"]["Std:Join"]["Values"][0])
 
+    # No prefix contains another: .../0.001 would be one of .../0.0015, and S3 lists by prefix.
+    assert checkpoint["S3Uri"]["Std:Join"]["Values"][-1] == "state"
     assert root("train.hyperparameters.seed=1") != root() != root("split.seed=1")
     assert root("gate.min_score=0.5", "train.instance_type=ml.g4dn.xlarge") == root()
 
@@ -188,14 +192,83 @@ def test_script_mode_is_stable_and_uploads_nothing_while_building() -> None:
 
 def test_script_mode_takes_the_image_of_the_targets_region() -> None:
     """Deep learning containers are pulled within the region."""
-    frankfurt = replace(unreachable_target([]), region="eu-central-1")
-    assert ".dkr.ecr.eu-central-1.amazonaws.com/" in frankfurt.base_image("segment")
+    name = load_container("segment").base.partition("/")[2]
+    for region, registry in (
+        ("eu-central-1", "763104351884.dkr.ecr.eu-central-1.amazonaws.com"),
+        ("eu-south-1", "692866216735.dkr.ecr.eu-south-1.amazonaws.com"),
+        ("me-central-1", "914824155844.dkr.ecr.me-central-1.amazonaws.com"),
+    ):
+        assert replace(unreachable_target([]), region=region).base_image("segment") == f"{registry}/{name}"
+
+
+def test_a_region_without_base_images_is_refused() -> None:
+    """The message names regions that have them; images of other registries are taken as they are."""
+    with pytest.raises(
+        SettingError, match=r"region cn-north-1: AWS publishes no image pytorch:.* use one of af-south-1"
+    ):
+        replace(unreachable_target([]), region="cn-north-1").base_image("segment")
+    assert replace(unreachable_target([]), region="cn-north-1").base_image("split") == load_container("split").base
 
 
 def test_script_mode_needs_the_network(target: Target) -> None:
     """Its requirements are installed when the job starts."""
     with pytest.raises(SettingError, match=r"train\.mode=script installs its requirements from the network"):
         built_with(target, "classification", ["train.mode=script", "network.isolation=true"])
+
+
+VPC = ("network.subnets=[subnet-0123abcd]", "network.security_group_ids=[sg-0123abcd]")
+
+
+def test_script_mode_in_a_vpc_needs_a_package_index(target: Target) -> None:
+    """Nothing in the stack's VPC leads to one; an index that the VPC reaches is passed to pip."""
+    refused = r"step Train: script mode in a VPC.*train\.mode=container, or train\.package"
+    with pytest.raises(SettingError, match=refused):
+        built_with(target, "classification", ["train.mode=script", *VPC])
+    index = "https://d-123456789012.d.codeartifact.eu-west-1.amazonaws.com/pypi/medloop/simple/"
+    train = built_with(target, "classification", ["train.mode=script", f"train.package_index={index}", *VPC]).step(
+        "Train"
+    )
+    assert train.arguments["Environment"]["PIP_INDEX_URL"] == index
+    with pytest.raises(SettingError, match="package_index is for mode=script"):
+        resolve("classification", None, [f"train.package_index={index}"])
+
+
+@pytest.mark.parametrize(
+    ("sets", "refused"),
+    [
+        (
+            ["evaluate.instance_type=ml.g5.xlarge"],
+            r"evaluate\.instance_type=ml\.g5\.xlarge: containers/evaluate is built",
+        ),
+        (["split.instance_type=ml.g4dn.xlarge"], r"split\.instance_type=ml\.g4dn\.xlarge: containers/split is built"),
+        (
+            ["registration.inference_instances=[ml.g5.xlarge]"],
+            r"registration\.inference_instances=ml\.g5\.xlarge: cont",
+        ),
+        (
+            ["registration.transform_instances=[ml.p5.48xlarge]"],
+            r"transform_instances: ml\.p5\.48xlarge has driver 535",
+        ),
+        (["deploy.mode=pipeline", "deploy.instance_type=ml.g6.xlarge"], r"deploy\.instance_type=ml\.g6\.xlarge: cont"),
+    ],
+)
+def test_gpus_that_an_image_can_t_use_are_refused_on_aws(target: Target, sets: list[str], refused: str) -> None:
+    """They would be paid for and idle; locally an instance type is a name."""
+    resolved = resolve("classification", None, sets)
+    resolved.spec.build(resolved.settings, target)
+    with mock_aws():
+        session = boto3.Session("none", "none", region_name="us-east-1")
+        aws = Target("aws", session, "bucket", target.role_arn, target.account, "us-east-1")
+        with pytest.raises(SettingError, match=refused):
+            resolved.spec.build(resolved.settings, aws)
+
+
+def test_training_images_have_cuda_and_the_others_fit_serverless(target: Target) -> None:
+    """A serverless endpoint takes 10 GB of image; the CUDA base alone has more."""
+    built = {
+        name: load_container(name).is_built_for_gpus for name in ("classify", "segment", "evaluate", "serve", "split")
+    }
+    assert built == {"classify": True, "segment": True, "evaluate": False, "serve": False, "split": False}
 
 
 def test_manifests_are_read_in_place_of_copies(target: Target) -> None:

@@ -38,6 +38,20 @@ def steps(text: str) -> dict[str, dict[str, Any]]:
     return {step["Name"]: step for step in json.loads(text)["Steps"]}
 
 
+def test_only_what_the_service_knows_of_tuning_is_in_the_step(target: Target) -> None:
+    """No internal error to retry after, and no random seed unless one is set."""
+    step = steps(build(target, "tune.enabled=true"))["Tune"]
+    assert {name for policy in step["RetryPolicies"] for name in policy["ExceptionType"]} == {
+        "Step.SERVICE_FAULT",
+        "Step.THROTTLING",
+        "SageMaker.RESOURCE_LIMIT",
+        "SageMaker.CAPACITY_ERROR",
+    }
+    assert "RandomSeed" not in step["Arguments"]["HyperParameterTuningJobConfig"]
+    seeded = steps(build(target, "tune.enabled=true", "tune.random_seed=7"))["Tune"]
+    assert seeded["Arguments"]["HyperParameterTuningJobConfig"]["RandomSeed"] == 7
+
+
 def test_tuned_jobs_are_what_train_would_run(target: Target) -> None:
     """VPC, KMS keys, isolation, encryption and a warm pool among them, which the SDK's tuner drops."""
     options = (*NETWORK, "train.instance_type=ml.m5.xlarge", "train.keep_alive_minutes=30", "train.checkpoints=true")

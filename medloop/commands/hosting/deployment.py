@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from medloop.cloud.hosting import Hosting, named_requests
+from medloop.cloud.hosting import Hosting, has_gpu, named_requests
 from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.commands.output import duration, print_line
@@ -63,6 +63,8 @@ def deploy_model(
     package = sagemaker.describe_model_package(ModelPackageName=arn)
     model = require_approved(package, flags)
     hosting = hosting or default_hosting(package)
+    if target.name == "aws":
+        _require_suitable(package, model, hosting)
     metadata = package.get("CustomerMetadataProperties", {})
     name = name or str(metadata.get("endpoint") or package["ModelPackageGroupName"])
     config = _ensure_config(target, sagemaker, hosting, package, name)
@@ -72,6 +74,17 @@ def deploy_model(
         print_line(services.err, f"endpoint {name}: to be {action} with {model} ({_hosting_text(hosting)})")
         _follow(services, sagemaker, name, config)
     return Deployment(name, model, action, time.monotonic() - began)
+
+
+def _require_suitable(package: Mapping[str, Any], model: str, hosting: Hosting) -> None:
+    """Refuse GPUs that the version doesn't list: its image may be built for the CPU, which is all it would use."""
+    listed = package.get("InferenceSpecification", {}).get("SupportedRealtimeInferenceInstanceTypes", [])
+    if hosting.kind != "serverless" and has_gpu(hosting.instance_type) and not any(map(has_gpu, listed)):
+        shown = ", ".join(listed) or "no instance type"
+        raise UserError(
+            f"{model} is registered for {shown}, and {hosting.instance_type} has GPUs that its image may not use; "
+            "choose a CPU instance type, or build containers/serve on a GPU base and register again (docs/training.md)"
+        )
 
 
 def require_approved(package: Mapping[str, Any], flags: str = "") -> str:

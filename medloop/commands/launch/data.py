@@ -12,7 +12,15 @@ from rich.console import Console
 from medloop.commands.launch.checking import check as check_folder
 from medloop.commands.launch.checking import infer_task, print_problems, print_warnings, problem_line
 from medloop.commands.launch.who import who
-from medloop.commands.options import JsonOption, TaskChoice, services
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    TargetChoice,
+    TargetOption,
+    TaskChoice,
+    services,
+)
 from medloop.commands.output import print_json, print_line, print_table
 from medloop.errors import SettingError, printable
 
@@ -58,6 +66,29 @@ def check(
         print_warnings(services(ctx), folder, report.warnings)
         print_problems(services(ctx), folder, report.problems)
     raise typer.Exit(2 if report.problems else 0)
+
+
+@app.command()
+def upload(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set.")],
+    uri: Annotated[str, typer.Argument(metavar="S3", help="Its prefix: s3://bucket/raw/PIPELINE/NAME/.")],
+    target: TargetOption = TargetChoice.aws,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Upload a data set to S3; equal files keep their DataVersion, under KMS too."""
+    from medloop.cloud.data_upload import upload_data
+
+    done = upload_data(services(ctx).target(target, home).boto.client("s3"), folder, uri)
+    if json:
+        print_json(done)
+        return
+    print_line(services(ctx).out, f"{done.uri}: {done.num_files} files, {done.num_bytes:,} bytes")
+    print_line(services(ctx).out, f"DataVersion {done.version}")
+    if not done.by_content:
+        reason = "other objects are below the prefix, so DataVersion depends on ETags, which KMS changes at each upload"
+        print_line(services(ctx).err, f"{done.uri}: {reason}; delete them, or use another prefix", style="yellow")
 
 
 def _label_names(text: str) -> list[str]:

@@ -206,7 +206,7 @@ def data_uri(target: Target, run_request: RunRequest) -> str:
     if target.name != "local":
         raise TargetError(
             f"--data {run_request.data}: jobs on AWS can't read this machine; upload it first: "
-            f"aws s3 sync {run_request.folder} s3://{target.bucket}/data/{run_request.folder.name}"
+            f"medloop data upload {run_request.folder} s3://{target.bucket}/data/{run_request.folder.name}"
         )
     from medloop.local.state.home import Home
     from medloop.local.state.objects import reference

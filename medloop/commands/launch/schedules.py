@@ -21,6 +21,7 @@ from medloop.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Scheduled retraining.")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+NO_QUEUE = "a start that can't be delivered within an hour is lost; --dead-letters ARN (an SQS queue) keeps it"
 NEVER_FIRED = "local schedules are recorded and never start anything; on AWS, EventBridge starts the pipeline"
 
 
@@ -46,7 +47,7 @@ def create(
     call: Call,
 ) -> None:
     """Start a pipeline on a schedule, on the data that the prefix has by then."""
-    from medloop.cloud.schedules import Guard, create_schedule
+    from medloop.cloud.schedules import create_schedule
     from medloop.cloud.upsert import stored_definition
     from medloop.input_data import recordable
     from medloop.settings import command_name, resolve, split_name
@@ -61,12 +62,14 @@ def create(
         fix = f"run `medloop pipelines upsert {command_name(pipeline)}` first"
         raise UserError(f"pipeline {pipeline}: is not on {call.where.value} yet; {fix}")
     # Variables of a deployed stack may stand in a shell that also runs local commands.
-    guarded = Guard(guard, dead_letters) if guard and call.where is TargetChoice.aws else None
-    made = create_schedule(target, name, pipeline, when, timezone, parameters, role or target.role_arn, guarded)
+    stack = {"guard": guard, "dead_letters": dead_letters} if call.where is TargetChoice.aws else {}
+    made = create_schedule(target, name, pipeline, when, timezone, parameters, role or target.role_arn, **stack)
     if call.json:
         print_json(made)
         return
     print_line(call.services.out, f"schedule {name}: {made.expression} ({made.timezone}) starts pipeline {pipeline}")
+    if call.where is TargetChoice.aws and not dead_letters:
+        print_line(call.services.err, NO_QUEUE, "dim")
     _remind(call)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import Trial as OptunaTrial
 
+DEFAULT_SEED = 1
+"""The seed of a search without RandomSeed: the service chooses one, and locally a run is repeatable."""
 _REDUCTION = 3
 """Hyperband keeps one in so many trials at each rung (Li et al., JMLR 18, 2018, recommend 3 or 4)."""
 _MIN_PREVIOUS = 3
@@ -177,7 +179,7 @@ def max_resource(config: Document, static: dict[str, str]) -> int | None:
 def _sampler(strategy: str, config: Document, num_known: int) -> BaseSampler:
     from optuna.samplers import RandomSampler, TPESampler
 
-    seed = config.get("RandomSeed")
+    seed = config.get("RandomSeed", DEFAULT_SEED)
     if strategy in ("Random", "Grid"):
         return RandomSampler(seed=seed)
     jobs = config["ResourceLimits"].get("MaxNumberOfTrainingJobs", 1)

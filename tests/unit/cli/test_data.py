@@ -73,7 +73,7 @@ def test_quarantining_runs_leave_bad_files_out(medloop: Any, images: Path, accou
     assert medloop.err.startswith("error: cyst/0.png: ")
     assert medloop(*command, "--set", "split.on_invalid=quarantine") == 2
     assert medloop.err.splitlines()[0].startswith("will be left out: cyst/0.png: ")
-    assert "aws s3 sync" in medloop.err
+    assert "medloop data upload" in medloop.err
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ def test_a_version_is_deployed_once_and_deleted(monkeypatch: pytest.MonkeyPatch)
             deploy_model(services, target, arn)
         sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
         vpc = {"Subnets": ["subnet-12345678"], "SecurityGroupIds": ["sg-12345678"]}
-        hosting = Hosting(kind="async", instance_type="ml.g4dn.xlarge", vpc=vpc, isolation=True)
+        hosting = Hosting(kind="async", instance_type="ml.c5.xlarge", vpc=vpc, isolation=True)
+        with pytest.raises(UserError, match=r"registered for no instance type, and ml\.g5\.xlarge has GPUs"):
+            deploy_model(services, target, arn, hosting=Hosting(instance_type="ml.g5.xlarge"))
 
         assert deploy_model(services, target, arn, hosting=hosting).action == "created"
         assert deploy_model(services, target, arn, hosting=hosting).action == "unchanged"
@@ -44,7 +46,7 @@ def test_a_version_is_deployed_once_and_deleted(monkeypatch: pytest.MonkeyPatch)
         endpoint = sagemaker.describe_endpoint(EndpointName="g")
         config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
         (variant,) = config["ProductionVariants"]
-        assert variant["InstanceType"] == "ml.g4dn.xlarge"
+        assert variant["InstanceType"] == "ml.c5.xlarge"
         assert config["AsyncInferenceConfig"]["OutputConfig"]["S3OutputPath"] == "s3://bucket/endpoints/g/output"
         model = sagemaker.describe_model(ModelName=variant["ModelName"])
         assert model["PrimaryContainer"]["ModelPackageName"] == arn

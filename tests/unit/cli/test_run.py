@@ -226,7 +226,7 @@ def test_a_folder_for_aws_is_refused_with_the_upload(medloop: Any, account: Any,
     code = medloop("run", "classification", "--data", str(tmp_path), "--target", "aws", "--no-check")
 
     assert code == 2
-    assert "aws s3 sync" in medloop.err
+    assert "medloop data upload" in medloop.err
     assert account.calls == []
 
 

@@ -11,9 +11,10 @@ import pytest
 from moto import mock_aws
 
 from infra.scheduling.guard import read_trigger
-from medloop.cloud.schedules import EXECUTION_ID, START, Guard, create_schedule, delete_schedule, list_schedules
+from medloop.cloud.schedules import SCHEDULED_TIME, START, create_schedule, delete_schedule, list_schedules
 from medloop.cloud.sessions import open_target
 from medloop.cloud.target import Target
+from medloop.definition.requests import operation_problems
 from medloop.errors import UserError
 
 ROLE = "arn:aws:iam::123456789012:role/scheduler"
@@ -43,7 +44,7 @@ def test_a_schedule_is_listed_with_what_it_starts(target: Target) -> None:
     weekly(target)
     (schedule,) = list_schedules(target)
     assert (schedule.name, schedule.pipeline, schedule.expression) == ("weekly", "classification", "rate(7 days)")
-    assert schedule.parameters == {**PARAMETERS, "DataVersion": EXECUTION_ID}
+    assert schedule.parameters == {**PARAMETERS, "DataVersion": SCHEDULED_TIME}
     assert schedule.state == "ENABLED"
 
 
@@ -52,22 +53,45 @@ def test_the_request_starts_the_pipeline_once_per_delivery(target: Target) -> No
     weekly(target)
     schedule = target.boto.client("scheduler").get_schedule(Name="medloop-weekly")
     request = json.loads(schedule["Target"]["Input"])
-    assert (schedule["Target"]["Arn"], schedule["Target"]["RoleArn"]) == (START, ROLE)
-    assert request["ClientRequestToken"] == EXECUTION_ID
+    assert (schedule["Target"]["Arn"], schedule["Target"]["RoleArn"]) == (f"arn:aws:{START}", ROLE)
+    assert SCHEDULED_TIME in request["ClientRequestToken"]
+    assert "<aws.scheduler.execution-id>" not in schedule["Target"]["Input"]
     assert {item["Name"] for item in request["PipelineParameters"]} == {"DataVersion", "Epochs", "InputData"}
-    shape = target.boto.client("sagemaker").meta.service_model.operation_model("StartPipelineExecution").input_shape
-    assert set(request) <= set(shape.members)
+    at_start = json.loads(schedule["Target"]["Input"].replace(SCHEDULED_TIME, "2026-03-22T18:59:43Z"))
+    assert list(operation_problems("StartPipelineExecution", at_start)) == []
+    version = next(item["Value"] for item in at_start["PipelineParameters"] if item["Name"] == "DataVersion")
+    metadata = {"CustomerMetadataProperties": {"data_version": version}}
+    assert list(operation_problems("CreateModelPackage", metadata)) == []
+
+
+def test_two_schedules_at_one_time_both_start(target: Target) -> None:
+    """Their tokens differ: the service takes an equal token for the same start."""
+    weekly(target)
+    weekly(target, "other")
+    inputs = [
+        json.loads(target.boto.client("scheduler").get_schedule(Name=f"medloop-{name}")["Target"]["Input"])
+        for name in ("weekly", "other")
+    ]
+    assert inputs[0]["ClientRequestToken"] != inputs[1]["ClientRequestToken"]
+
+
+def test_what_can_t_be_delivered_is_kept_without_a_guard_too(target: Target) -> None:
+    """In the queue that the user names."""
+    create_schedule(target, "w", "classification", "rate(7 days)", "UTC", PARAMETERS, ROLE, dead_letters=QUEUE)
+    created = target.boto.client("scheduler").get_schedule(Name="medloop-w")["Target"]
+    assert created["DeadLetterConfig"] == {"Arn": QUEUE}
 
 
 def test_a_known_guard_is_the_target(target: Target) -> None:
     """It computes DataVersion itself; what can't be delivered is kept; the list shows what it shows of any schedule."""
-    guard = Guard("arn:aws:states:us-east-1:123456789012:stateMachine:medloop-retraining", QUEUE)
-    create_schedule(target, "weekly", "classification", "rate(7 days)", "UTC", PARAMETERS, ROLE, guard)
+    guard = "arn:aws:states:us-east-1:123456789012:stateMachine:medloop-retraining"
+    stack = {"guard": guard, "dead_letters": QUEUE}
+    create_schedule(target, "weekly", "classification", "rate(7 days)", "UTC", PARAMETERS, ROLE, **stack)
     target_of_schedule = target.boto.client("scheduler").get_schedule(Name="medloop-weekly")["Target"]
-    assert (target_of_schedule["Arn"], target_of_schedule["DeadLetterConfig"]) == (guard.arn, {"Arn": QUEUE})
+    assert (target_of_schedule["Arn"], target_of_schedule["DeadLetterConfig"]) == (guard, {"Arn": QUEUE})
     assert "ClientRequestToken" not in json.loads(target_of_schedule["Input"])
     (schedule,) = list_schedules(target)
-    assert (schedule.pipeline, schedule.parameters, schedule.target) == ("classification", PARAMETERS, guard.arn)
+    assert (schedule.pipeline, schedule.parameters, schedule.target) == ("classification", PARAMETERS, guard)
     assert read_trigger(json.loads(target_of_schedule["Input"])).parameters == PARAMETERS
 
 

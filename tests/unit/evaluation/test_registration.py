@@ -174,6 +174,6 @@ def test_long_classes_are_shortened_on_axes_and_stay_distinct(names: list[str]) 
 
 
 def test_unreadable_charts_are_omitted() -> None:
-    """Many classes, or names that take 12 characters of JSON a letter: the numbers stay, and the card keeps within the service's size."""
+    """Many classes, or names whose JSON is long: the numbers stay, and the card keeps within the service's size."""
     assert set(groups(rich([f"c{number}" for number in range(MAX_CLASSES + 1)]))) == {"gate"}
     assert set(groups(rich(["\U0001f600" * 60 + str(n) for n in range(MAX_CLASSES)]))) == {"gate"}
