@@ -15,6 +15,7 @@ from medloop.definition.job_rules import check_jobs
 from medloop.definition.read import PREFIX, Definition, Step, read_definition, references
 from medloop.definition.requests import request_problems
 from medloop.definition.retrying import read_policies
+from medloop.definition.service_shape import check_members
 from medloop.definition.step_types import STEP_TYPES, type_of
 from medloop.definition.structure import (
     MAX_NAME,
@@ -183,4 +184,5 @@ CHECKS: tuple[Callable[[Definition], Iterator[str]], ...] = (
     _check_cache_keys,
     _check_policies,
     check_jobs,
+    check_members,
 )
