@@ -25,7 +25,7 @@ BRANCHES = frozenset({"IfSteps", "ElseSteps"})
 
 
 class Proof(StrEnum):
-    """How it is known that a definition may have a member; the last two are no proof."""
+    """Evidence that a definition may have a member; the last two are no proof."""
 
     SCHEMA = "the service's JSON schema of definitions"
     INTEGRATION_TEST = "an integration test of the SDK, which runs against the service"
@@ -99,7 +99,7 @@ def check_members(definition: Definition) -> Iterator[str]:
 
 
 def unproven(definition: Definition) -> list[Member]:
-    """List the members that a definition has and nobody has shown the service to take, in the table's order."""
+    """List the members of a definition without proof that the service takes them, in the table's order."""
     outside = {(step.type, path) for step in definition.steps for path in _outside(step, schema_members())}
     return [member for member in PROVEN if member.proof in UNPROVEN and (member.type, member.path) in outside]
 

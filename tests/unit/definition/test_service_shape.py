@@ -87,7 +87,7 @@ def test_every_row_has_its_use() -> None:
 
 
 def test_every_step_type_has_its_members() -> None:
-    """A type of the table whose members nobody described would never be checked."""
+    """A type of the table without described members would never be checked."""
     assert set(STEP_TYPES) <= set(schema_members())
 
 
