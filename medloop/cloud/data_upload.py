@@ -2,8 +2,8 @@
 
 Under SSE-KMS the same bytes get another ETag at each upload, and the step cache would train again. So the upload ends
 with an empty object whose name is a digest of all files (`medloop.input_data.content_marker`): a role that may
-list the prefix, and read no image, knows the content. `manifest.json` comes last of all: it starts the retraining of a deployed
-stack.
+list the prefix, and read no image, knows the content. `manifest.json` comes last of all: it starts the retraining of
+a deployed stack.
 """
 
 from __future__ import annotations

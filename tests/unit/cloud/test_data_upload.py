@@ -1,4 +1,4 @@
-"""Uploads of data sets: DataVersion follows the content, not the ETags, of which KMS makes others for the same bytes."""
+"""Uploads of data sets: DataVersion follows the content, not ETags, which KMS changes for the same bytes."""
 
 from __future__ import annotations
 
