@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,21 +17,27 @@ from numpy.typing import NDArray
 from medloop.errors import DataError
 
 DAMAGED = "is truncated or damaged; copy it again or remove it"
+NOT_REGULAR = "is no regular file; put the file itself there"
+_BROKEN_LINK = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+SMALL = 2**20
+"""Bytes of a file that is read at once. Opening a larger one again costs nothing next to reading it."""
 UNKNOWN = "unknown"
 """The unit of lengths where a file specifies none."""
 
 
 @dataclass(frozen=True)
 class InMemory:
-    """A file's content that is on no disk, such as a request's body; readers take it wherever they take a path.
+    """A file's content, such as a request's body; readers take it wherever they take a path.
 
     Attributes:
         name: For error messages, instead of a path's name.
         content: The file's bytes.
+        path: The file that it was read from; None if it is on no disk.
     """
 
     name: str
     content: bytes
+    path: Path | None = None
 
 
 Source = Path | InMemory
@@ -71,7 +80,7 @@ class FileError(DataError):
     def __init__(self, path: Source, reason: str) -> None:
         """Make the message: the file's name, then the reason."""
         super().__init__(f"{path.name}: {reason}")
-        self.path = path if isinstance(path, Path) else Path(path.name)
+        self.path = path if isinstance(path, Path) else path.path or Path(path.name)
         self.reason = reason
 
 
@@ -85,12 +94,13 @@ def open_source(source: Source) -> BinaryIO:
 
 
 def read_start(source: Source, size: int = 16) -> bytes:
-    """The first bytes of a regular file or of content in memory, uncompressed or not as they are.
+    """The first bytes of a file or of content in memory, uncompressed or not as they are.
 
     Raises:
-        FileError: It is no file that can be read.
+        FileError: It can't be read.
     """
-    require_regular_file(source)
+    if isinstance(source, InMemory):
+        return source.content[:size]
     try:
         with open_source(source) as file:
             return file.read(size)
@@ -98,28 +108,53 @@ def read_start(source: Source, size: int = 16) -> bytes:
         raise FileError(source, DAMAGED) from None
 
 
-def require_regular_file(path: Source) -> None:
-    """Refuse what would fail or block when opened: a folder, a pipe, a broken link, an empty file.
+def load_small(source: Source) -> Source:
+    """A regular file's content if it is small, so that it is opened once; a larger file, or content, as it is.
 
     Raises:
-        FileError: It is no regular file with content.
+        FileError: It is no regular file with content, or can't be read.
     """
-    if isinstance(path, InMemory):
-        if not path.content:
-            raise FileError(path, "is empty; send the file's bytes")
-        return
+    if isinstance(source, InMemory):
+        if not source.content:
+            raise FileError(source, "is empty; send the file's bytes")
+        return source
     try:
-        if not path.is_file():
-            raise FileError(path, "is no regular file; put the file itself there")
-        if path.stat().st_size == 0:
-            raise FileError(path, "is empty; copy it again or remove it")
+        size = _regular_size(source)
+        if size > SMALL:
+            return source
+        content = _read_at_once(source, size)
     except OSError as error:
-        raise FileError(path, f"can't be read ({error.strerror}); check its permissions") from None
+        raise FileError(source, f"can't be read ({error.strerror}); check its permissions") from None
+    return InMemory(source.name, content, source) if len(content) == size else source
+
+
+def _regular_size(path: Path) -> int:
+    """A file's bytes. What would fail or block when opened is refused: a folder, a pipe, a broken link."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        if error.errno not in _BROKEN_LINK:
+            raise
+        raise FileError(path, NOT_REGULAR) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise FileError(path, NOT_REGULAR)
+    if not status.st_size:
+        raise FileError(path, "is empty; copy it again or remove it")
+    return status.st_size
+
+
+def _read_at_once(path: Path, size: int) -> bytes:
+    """The first bytes of a file, by one call of the system each to open, read and close it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
 
 
 def array_digest(values: NDArray[Any]) -> str:
     """SHA-256 of an array's shape and values, in C order and little-endian."""
     plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{plain.dtype.str}{plain.shape}".encode())
-    digest.update(plain.tobytes())
+    digest.update(plain.data)
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medloop.documents.split import Task
 from medloop.imaging import nifti, npy
-from medloop.imaging.files import FileError, Source, Volume, read_start
+from medloop.imaging.files import FileError, Source, Volume, load_small, read_start
 from medloop.imaging.nifti_header import FIRST_BYTES, MAX_VOXELS
 from medloop.imaging.pictures import MAX_PIXELS, pillow_reader
 
@@ -130,6 +130,7 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Pixels:
     Raises:
         FileError: The file can't be used, or (`TooLargeError`) has more than `max_pixels`.
     """
+    source = load_small(source)
     return _format_of(source, IMAGE_FORMATS).read(source, max_pixels)
 
 
@@ -143,6 +144,7 @@ def read_volume(source: Source, max_voxels: int = MAX_VOXELS) -> Volume:
     Raises:
         FileError: It is no finite 3D volume with a geometry, or (`TooLargeError`) has more than `max_voxels`.
     """
+    source = load_small(source)
     return _format_of(source, VOLUME_FORMATS).read(source, max_voxels)
 
 
@@ -152,6 +154,7 @@ def read_volume_header(source: Source) -> Volume:
     Raises:
         FileError: The header can't be used.
     """
+    source = load_small(source)
     form = _format_of(source, VOLUME_FORMATS)
     return form.read_header(source) if form.read_header else form.read(source, MAX_VOXELS)
 
@@ -162,6 +165,7 @@ def copy_volume(source: Source, target: Path) -> None:
     Raises:
         FileError: The volume can't be used.
     """
+    source = load_small(source)
     form = _format_of(source, VOLUME_FORMATS)
     if form.copy is not None:
         return form.copy(source, target)

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.imaging.files import DAMAGED, UNKNOWN, FileError, Source, Volume, open_source, read_start
+from medloop.imaging.files import DAMAGED, UNKNOWN, FileError, Source, Volume, load_small, open_source, read_start
 from medloop.imaging.nifti_header import (
     FLAG,
     HEADER_BYTES,
@@ -164,6 +164,7 @@ def gzip_bytes(content: bytes) -> bytes:
 
 def _read_header(path: Source) -> tuple[Any, Geometry]:
     """The checked header; the voxels are not looked at."""
+    path = load_small(path)
     try:
         with _open(path) as file:
             header = parse_header(path, file.read(HEADER_BYTES))
@@ -175,6 +176,7 @@ def _read_header(path: Source) -> tuple[Any, Geometry]:
 
 def _read(path: Source, max_voxels: int = MAX_VOXELS) -> tuple[Any, Geometry, bytes]:
     """The checked header and the voxels' bytes."""
+    path = load_small(path)
     try:
         with _open(path) as file:
             header = parse_header(path, file.read(HEADER_BYTES))

@@ -154,7 +154,8 @@ def _orientation(picture: Image.Image) -> int:
 def _pixels(picture: Image.Image) -> NDArray[Any]:
     if picture.mode in _SIXTEEN_BITS:
         return np.asarray(picture).astype(np.uint16)
-    return np.array(picture.convert("L" if picture.mode in _GREY else "RGB"))
+    mode = "L" if picture.mode in _GREY else "RGB"
+    return np.array(picture if picture.mode == mode else picture.convert(mode))
 
 
 def _deep_pixels(file: io.BytesIO) -> NDArray[Any]:
