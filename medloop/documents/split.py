@@ -5,10 +5,13 @@ Written by the split job, read by training and evaluation. Torch-free.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.image_statistics import ImageStatistics
@@ -18,9 +21,12 @@ from medloop.documents.reading import DocumentFile, Record
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Task = Literal["classification", "segmentation"]
+_NO_PATIENTS = '"patients":{}'
+"""The empty field as JSON; a text can't contain it, as its quotation marks are escaped there."""
 
 
-class Case(Record):
+@dataclass(slots=True, config=Record.model_config)
+class Case:
     """One image (classification) or one subject's volume with its label (segmentation)."""
 
     path: str
@@ -30,11 +36,12 @@ class Case(Record):
     """The image's class, or the names or values of the labels that occur in the volume."""
 
 
-class Patient(Record):
+@dataclass(slots=True, config=Record.model_config, kw_only=True)
+class Patient:
     """One patient, known by a keyed hash alone."""
 
     stratum: str
-    attributes: dict[str, str] = Field(default={})
+    attributes: dict[str, str] = Field(default_factory=dict)
     """The further columns of patients.csv: sex, age, site, scanner."""
     cases: list[Case]
     earlier: list[str] = Field(default_factory=list)
@@ -83,6 +90,16 @@ class SplitRecord(DocumentFile):
     """Classification: statistics of the training images."""
     data_digest: str
     """SHA-256 over the sorted (class, content digests) of the cases that were split: no name or key changes it."""
+
+    def write(self, folder: Path) -> None:
+        """Write split.json into a folder, one patient a line: the text of a million patients is never in memory."""
+        before, after = self.model_copy(update={"patients": {}}).model_dump_json().split(_NO_PATIENTS)
+        dump = TypeAdapter(Patient).dump_json
+        with (folder / SPLIT_FILE).open("wb") as file:
+            file.write(f'{before}"patients":{{'.encode())
+            for number, (name, patient) in enumerate(self.patients.items()):
+                file.write(b"%s%s:%s" % (b",\n" if number else b"\n", json.dumps(name).encode(), dump(patient)))
+            file.write(f"}}{after}\n".encode())
 
     def pseudonyms(self, split: Split) -> list[str]:
         """Patients with at least one case in this split, sorted."""

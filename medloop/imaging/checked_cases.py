@@ -78,11 +78,11 @@ def read_contents(
         max_workers: Processes that read; one a core by default.
     """
     if memory is None:
-        yield from _shared(on_all_cores(read, cases, max_workers))
+        yield from _shared(on_all_cores(read, cases, len(cases), max_workers))
         return
     known = memory.recall(cases)
-    unknown = [case for case, content in zip(cases, known, strict=True) if content is None]
-    contents = on_all_cores(read, unknown, max_workers)
+    unknown = (case for case, content in zip(cases, known, strict=True) if content is None)
+    contents = on_all_cores(read, unknown, known.count(None), max_workers)
     try:
         yield from _shared(_filled(cases, known, contents, memory))
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Collection
@@ -46,7 +45,7 @@ def random_key() -> bytes:
 
 def pseudonym(key: bytes, name: str) -> str:
     """`p` and 12 hexadecimal digits of HMAC-SHA256 over a patient's name or number."""
-    return "p" + hmac.new(key, name.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:_DIGITS]
+    return "p" + hmac.digest(key, name.encode("utf-8", "surrogateescape"), "sha256").hex()[:_DIGITS]
 
 
 def patient_pseudonym(key: bytes, identifier: str) -> str:

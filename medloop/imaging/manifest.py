@@ -39,13 +39,16 @@ def write_manifests(prefix: str, files: Mapping[Split, Mapping[str, str]], outpu
     try:
         for split in SPLITS:
             manifest = [{"prefix": f"{prefix.rstrip('/')}/"}, *sorted(files[split].values())]
-            text = json.dumps(manifest, ensure_ascii=False, indent=1)
-            (outputs[split] / MANIFEST_FILE).write_text(text, encoding="utf-8")
-        sources = Sources(files={split: dict(paths) for split, paths in files.items()})
-        text = json.dumps(sources.model_dump(), ensure_ascii=False, indent=1)
-        (outputs["split"] / SOURCES_FILE).write_text(text, encoding="utf-8")
+            _write(outputs[split] / MANIFEST_FILE, manifest)
+        _write(outputs["split"] / SOURCES_FILE, {"version": Sources.model_fields["version"].default, "files": files})
     except UnicodeEncodeError:
         raise DataError("data: a file's name is not in UTF-8; rename it, or set split.layout=copy") from None
+
+
+def _write(path: Path, document: object) -> None:
+    """Write JSON piece by piece: the text of a million names is never in memory."""
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(document, file, ensure_ascii=False, indent=1)
 
 
 def channel_folder(channel: Path, split: Path, name: Split) -> Path:

@@ -12,8 +12,8 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -37,13 +37,18 @@ def num_cores() -> int:
 
 
 def on_all_cores(
-    function: Callable[[In], Out], values: Sequence[In], max_workers: int | None = None, worth: float = WORTH_SECONDS
+    function: Callable[[In], Out],
+    values: Iterable[In],
+    num_values: int,
+    max_workers: int | None = None,
+    worth: float = WORTH_SECONDS,
 ) -> Iterator[Out]:
     """Apply a function to values; the results are the same for any number of cores.
 
     Args:
         function: A picklable function, with picklable results. What it raises is raised here, at its value's turn.
-        values: What it is applied to, picklable.
+        values: What it is applied to, picklable; taken when they are needed.
+        num_values: Their number.
         max_workers: Processes; one a core by default.
         worth: Estimated seconds of work from which there are other processes.
 
@@ -51,36 +56,36 @@ def on_all_cores(
         The results in the values' order. Only few are computed before they are taken.
     """
     workers = num_cores() if max_workers is None else max_workers
-    started = time.perf_counter()
-    for done, value in enumerate(values):
+    started, values = time.perf_counter(), iter(values)
+    for done in range(num_values):
         seconds = (time.perf_counter() - started + 1e-9) / max(1, done)
-        if workers > 1 and seconds * done >= min(TRIAL_SECONDS, worth) and seconds * (len(values) - done) >= worth:
+        if workers > 1 and seconds * done >= min(TRIAL_SECONDS, worth) and seconds * (num_values - done) >= worth:
             batch = max(1, min(_MAX_BATCH, int(_BATCH_SECONDS / seconds)))
-            yield from _in_processes(function, values[done:], workers, batch)
+            yield from _in_processes(function, values, workers, batch)
             return
-        yield function(value)
+        yield function(next(values))
 
 
-def _in_processes(function: Callable[[In], Out], values: Sequence[In], workers: int, batch: int) -> Iterator[Out]:
+def _in_processes(function: Callable[[In], Out], values: Iterator[In], workers: int, batch: int) -> Iterator[Out]:
     """Apply a function in processes; if one is killed, as for lack of memory, the rest is computed by the caller."""
     import multiprocessing  # with concurrent.futures 30 ms, which small data sets don't pay
     from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
-    batches = (values[start : start + batch] for start in range(0, len(values), batch))
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=_follow_caller)
-    done = 0
+    batches: deque[list[In]] = deque()
+    futures: deque[Future[list[Out]]] = deque()
     try:
-        waiting: deque[Future[list[Out]]] = deque()
         while True:
-            room = _BATCHES_EACH * workers - len(waiting)
-            waiting.extend(pool.submit(_apply, function, values) for values in islice(batches, room))
-            if not waiting:
+            while len(batches) < _BATCHES_EACH * workers and (taken := list(islice(values, batch))):
+                batches.append(taken)
+                futures.append(pool.submit(_apply, function, taken))
+            if not batches:
                 return
-            for result in waiting.popleft().result():
-                done += 1
-                yield result
+            results = futures.popleft().result()
+            batches.popleft()
+            yield from results
     except BrokenProcessPool:
-        yield from map(function, values[done:])
+        yield from map(function, chain(chain.from_iterable(batches), values))
     finally:
         pool.shutdown(cancel_futures=True)
 

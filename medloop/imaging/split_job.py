@@ -13,12 +13,12 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from pydantic import ConfigDict, model_validator
 
-from medloop.documents.file_names import SPLIT_FILE
 from medloop.documents.label_names import LabelNames
 from medloop.documents.leakage import find_leakage
 from medloop.documents.split import (
@@ -38,6 +38,7 @@ from medloop.imaging.formats import IMAGE_SUFFIXES, copy_volume, find_suffix, re
 from medloop.imaging.identity import case_stem, path_pseudonym, path_renamer, patient_pseudonym
 from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
 from medloop.imaging.manifest import write_manifests
+from medloop.imaging.on_all_cores import on_all_cores
 from medloop.imaging.pictures import write_png
 from medloop.imaging.problems import Problem
 from medloop.imaging.progress_lines import progress_lines
@@ -50,6 +51,7 @@ from medloop.imaging.validation import (
     image_statistics,
     require_volume,
 )
+from medloop.imaging.volume_memory import processes_for_volumes
 
 FIX = "run `medloop data check DIR` to see the names"
 PatientCases = Mapping[str, Sequence[CheckedCase]]
@@ -88,7 +90,7 @@ class SplitOutputs:
     split: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AssignedCase:
     """A case with its patient's pseudonym, its split, and its path below the split's folder."""
 
@@ -296,9 +298,8 @@ def _write(
                 folders = {name: Path(scratch) / name for name in targets}
                 write_manifests(settings.data_uri, _sources(data, assigned_cases, settings.task), folders)
             else:
-                for item in assigned_cases:
-                    _copy(data / item.case.path, Path(scratch) / item.split / item.path, item.path, settings.task)
-            (Path(scratch) / "split" / SPLIT_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+                _copy_all(data, Path(scratch), assigned_cases, settings.task)
+            record.write(Path(scratch) / "split")
             for name, target in targets.items():
                 for entry in sorted((Path(scratch) / name).iterdir()):
                     shutil.move(entry, target / entry.name)
@@ -326,8 +327,19 @@ def _volume(folder: Path, stem: str, name: str) -> str:
         raise DataError(f"{name}: {error.reason}; {FIX}") from None
 
 
-def _copy(source: Path, target: Path, name: str, task: Task) -> None:
-    """Copy one case; `name` is used in the message if the case changed since it was checked."""
+def _copy_all(data: Path, folder: Path, assigned_cases: list[AssignedCase], task: Task) -> None:
+    """Copy the cases into the folders of their splits, on all cores."""
+    workers = processes_for_volumes(data, [i.case.raw for i in assigned_cases]) if task == "segmentation" else None
+    copies = ((item.case.path, item.split, item.path) for item in assigned_cases)
+    progress, total = progress_lines("files copied"), len(assigned_cases)
+    for done, _ in enumerate(on_all_cores(partial(_copy, data, folder, task), copies, total, workers), 1):
+        progress(done, total)
+
+
+def _copy(data: Path, folder: Path, task: Task, copy: tuple[str, Split, str]) -> None:
+    """Copy one case; its path in the split is used in the message if the case changed since it was checked."""
+    path, split, name = copy
+    source, target = data / path, folder / split / name
     try:
         if task == "classification":
             write_png(target, read_image(source))
