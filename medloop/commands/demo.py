@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medloop.commands.execution.summary import ExecutionSummary, print_summary
-from medloop.commands.execution.waiting import wait_for_summary
+from medloop.commands.execution.waiting import print_commands, wait_for_summary
+from medloop.commands.execution_status import execution_id
 from medloop.commands.launch.data_defaults import data_defaults
 from medloop.commands.launch.launching import RunRequest, start
 from medloop.commands.options import (
@@ -95,9 +96,7 @@ def demo(
 ) -> None:
     """Run both pipelines on sample data, here, up to endpoints that respond."""
     home = usable_home(home)
-    chosen = [d for d in DEMOS if task.value in ("all", d.pipeline)]
-    folders = [sample_folder(services(ctx), home, d.sample) for d in chosen]
-    ends = [_run(services(ctx), home, d, folder) for d, folder in zip(chosen, folders, strict=True)]
+    ends = _run_all(services(ctx), home, [d for d in DEMOS if task.value in ("all", d.pipeline)])
     if json:
         print_json([{"task": e.demo.pipeline, "caveat": _caveat(e), **asdict(e)} for e in ends])
     else:
@@ -123,13 +122,39 @@ def sample_folder(services: Services, home: Path, sample: str) -> Path:
     return folder
 
 
-def _run(services: Services, home: Path, demo: Demo, folder: Path) -> End:
+def _run_all(services: Services, home: Path, demos: list[Demo]) -> list[End]:
+    """Run the pipelines at the same time, so that no core waits for a step that keeps only one busy."""
+    running: dict[str, str] = {}
+    ends = []
+    try:
+        # The last takes longest: it starts first, and trains while the others' models are deployed.
+        for demo in reversed(demos):
+            running[demo.pipeline] = _start(services, home, demo)
+        for demo in demos:
+            ends.append(_finish(services, home, demo, running.pop(demo.pipeline)))
+    finally:
+        for arn in running.values():
+            identifier = execution_id(arn)
+            print_line(services.err, f"execution {identifier} continues. Follow, show or stop it:", "yellow")
+            print_commands(services, identifier, flags(TargetChoice.local, home))
+    return ends
+
+
+def _start(services: Services, home: Path, demo: Demo) -> str:
+    """Start the pipeline on its sample data; returns the execution's ARN."""
     from medloop.settings import resolve
 
+    folder = sample_folder(services, home, demo.sample)
     print_line(services.err, f"{demo.pipeline}: pipeline on {folder}, preset {demo.preset}", "bold")
     target = services.target(TargetChoice.local, home)
     resolved = resolve(demo.pipeline, demo.preset, data=data_defaults(str(folder), is_project=False))
-    arn = start(services, target, RunRequest(resolved, str(folder), home))
+    return start(services, target, RunRequest(resolved, str(folder), home))
+
+
+def _finish(services: Services, home: Path, demo: Demo, arn: str) -> End:
+    """Wait for the execution, and serve its model if the gate let it pass."""
+    print_line(services.err, f"{demo.pipeline}: waiting for its execution", "bold")
+    target = services.target(TargetChoice.local, home)
     summary = wait_for_summary(services, target, home, arn)
     if summary.model_arn is None:
         return End(demo, summary, None)

@@ -22,7 +22,7 @@ FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A new or em
 
 @app.command()
 def plane(ctx: typer.Context, folder: FolderArgument) -> None:
-    """Create 2D slices of six volumes, to classify as axial, coronal or sagittal."""
+    """Create 2D slices of seven volumes, to classify as axial, coronal or sagittal."""
     from medloop.samples.plane import make_plane
 
     with progress_bar(services(ctx).err, "volumes") as progress:

@@ -11,8 +11,8 @@ from medloop.documents.file_names import CARD_FILE
 CARDS: dict[str, dict[str, str]] = {
     "plane": {
         "intended_use": "Demonstration: predicts the plane (axial, coronal, sagittal) of a 2D slice. No clinical use.",
-        "population": "None: six volumes of public packages (head, chest, spine; MR and CT), four of one person, two "
-        "templates.",
+        "population": "None: seven volumes of public packages (head and chest; MR and CT), four of one person each, "
+        "three templates.",
         "exclusions": "Slices that are nearly empty, and the outer ones of each volume.",
         "reference_standard": "Exact by construction: the axis along which each slice was cut.",
         "annotators": "None needed.",

