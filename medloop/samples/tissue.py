@@ -12,6 +12,8 @@ determine the tissue.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,13 +92,19 @@ def make_brain_tissue(
     rules = difficulty or Difficulty()
     with new_folder(folder) as scratch:
         template = _read_template()
-        rows = []
-        for number in range(1, num_subjects + 1):
+
+        def write(number: int) -> list[str]:
             name = f"sub-{number:02d}"
             noise = _write_subject(scratch / name, template, np.random.default_rng([seed, number]), rules)
-            rows.append([name, name, MNI_T1.modality, "brain", "high" if noise > np.mean(rules.noise) else "low"])
-            if progress:
-                progress(number, num_subjects)
+            return [name, name, MNI_T1.modality, "brain", "high" if noise > np.mean(rules.noise) else "low"]
+
+        rows = []
+        # Interpolation and compression leave the interpreter to other threads.
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for row in pool.map(write, range(1, num_subjects + 1)):
+                rows.append(row)
+                if progress:
+                    progress(len(rows), num_subjects)
         write_table(scratch / "patients.csv", ["path", "patient", "modality", "body_part", "noise"], rows)
         (scratch / "README.md").write_text(_readme(rules), encoding="utf-8")
         write_card(scratch, "brain-tissue")
