@@ -7,6 +7,7 @@ import signal
 import tarfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,19 @@ def engine_of(arn: str) -> psutil.Process | None:
     return None
 
 
-def job_of(arn: str, container: str) -> psutil.Process | None:
-    """The process that runs this container's main.py in a job of the execution."""
-    engine = engine_of(arn)
-    children = engine.children(recursive=True) if engine else []
-    return next((p for p in children if any(container in part for part in p.cmdline())), None)
+def job_of(medloop: Any, container: str) -> psutil.Process | None:
+    """The process that runs this container's main.py in a job of the home; a warm job isn't the engine's child."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if str(medloop.home) in process.environ().get("ML_ROOT", "") and container in str(process.cmdline()):
+                return process
+    return None
 
 
 def is_training(medloop: Any, arn: str) -> bool:
     """True if the execution's training job is running."""
     steps = {s["name"]: s["status"] for s in medloop.json("executions", "show", arn)["steps"]}
-    return steps.get("Train") == "Executing" and job_of(arn, "classify") is not None
+    return steps.get("Train") == "Executing" and job_of(medloop, "classify") is not None
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,7 @@ def test_a_killed_job_fails_its_execution(medloop: Any, images: Path) -> None:
     assert follower.returncode == 130
     assert f"medloop executions logs {execution['id']} --follow" in stderr
 
-    job = job_of(execution["arn"], "classify")
+    job = job_of(medloop, "classify")
     assert job is not None, "the interrupt ended the job"
     job.kill()
     shown = wait_for(lambda: ended(medloop, execution["arn"]))
@@ -96,7 +99,7 @@ def test_a_killed_engine_fails_its_execution(medloop: Any, images: Path) -> None
     """Kill -9 of the engine: the next command reports Failed with the reason, and the job is terminated."""
     arn = medloop.json("run", "classification", "--data", str(images), *SMALL, "--no-wait")["arn"]
     wait_for(lambda: is_training(medloop, arn))
-    engine, job = engine_of(arn), job_of(arn, "classify")
+    engine, job = engine_of(arn), job_of(medloop, "classify")
     assert engine is not None
     assert job is not None
 

@@ -56,7 +56,13 @@ MINUTES_VARIABLE = "MEDLOOP_WARM_MINUTES"
 """Minutes without a job after which a server ends; 0 starts every job cold."""
 DEFAULT_MINUTES = "10"
 _CODE = (SERVER, SERVER.with_name("warm_entry.py"), SERVER.with_name("warm_memory.py"), Path(job_site.__file__))
-_OWN_VARIABLES = ("ML_ROOT", "TMPDIR", "PYTHONPATH", "SAGEMAKER_BIND_TO_PORT")
+_RENEWED_VARIABLES = ("TMPDIR", "PYTHONPATH")
+_OWN_VARIABLES = (
+    *_RENEWED_VARIABLES,
+    *("ML_ROOT", "SAGEMAKER_BIND_TO_PORT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"),
+    *("WANDB_API_KEY", "WANDB_ENTITY", "WANDB_MODE", "WANDB_PROJECT"),
+)
+"""Variables whose value is a job's own: packages that read one on import (a server finds out) start cold."""
 _OWN_SUFFIXES = ("_JOB_NAME", "_JOB_ARN")
 
 
@@ -181,13 +187,14 @@ def _plan(home: Home, folder: Folder, launch: Launch, limits: ServerLimits) -> P
         "job_site": job_site.__file__,
         "idle_seconds": minutes * 60,
         "reserve": limits.reserve,
+        "own": [name for name in _OWN_VARIABLES if name not in _RENEWED_VARIABLES],
     }
     key = json.dumps([sys.executable, config, env, _inherited(), *map(read_text, _CODE)], sort_keys=True)
     return Plan((home.root / "warm").resolve() / hashlib.sha256(key.encode()).hexdigest()[:16], env, config)
 
 
 def _is_own(name: str) -> bool:
-    """True for variables whose value is a job's own, or that no package of others reads."""
+    """True for variables whose value is a job's own, or that this project alone reads."""
     return name in _OWN_VARIABLES or name.startswith("MEDLOOP_") or name.endswith(_OWN_SUFFIXES)
 
 

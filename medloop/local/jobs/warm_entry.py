@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import types
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,29 @@ class Request:
     site: str
     code: str
     lasts: bool
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What the preloaded modules left outside themselves when they were imported.
+
+    Args:
+        temporary: The server's TMPDIR.
+        folders: Folders that they made in it, relative, outer ones first.
+        variables: Variables that they set, such as monai's CUBLAS_WORKSPACE_CONFIG.
+    """
+
+    temporary: str
+    folders: list[str]
+    variables: dict[str, str]
+
+    def leave(self) -> None:
+        """Leave them in this process, whose own TMPDIR may be another."""
+        temporary = os.environ.get("TMPDIR", self.temporary)
+        for folder in self.folders:
+            with suppress(OSError):
+                os.mkdir(os.path.join(temporary, folder))
+        os.environ.update({name: value.replace(self.temporary, temporary) for name, value in self.variables.items()})
 
 
 @dataclass(frozen=True)
@@ -83,7 +107,7 @@ def _fill(address: int, content: bytes, length: int) -> None:
     ctypes.memmove(address, content + b"\0" * (length - len(content)), length)
 
 
-def enter(shown: Shown, request: Request, output: int, gate: int) -> None:
+def enter(shown: Shown, traces: Traces, request: Request, output: int, gate: int) -> None:
     """Make this fork the process that the interpreter would be when it reaches the program."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(request.umask)
@@ -97,6 +121,7 @@ def enter(shown: Shown, request: Request, output: int, gate: int) -> None:
     os.environ.clear()
     os.environ.update(request.env)
     shown.write(request.argv, request.env)
+    traces.leave()
     _forget_process()
     sys.argv[:], sys.orig_argv[:] = request.argv[1:], request.argv
     _set_path(request)

@@ -48,6 +48,19 @@ _MAX_REQUEST_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
 
+class ReadVariables(dict[bytes, bytes]):
+    """The content of `os.environ`, which remembers the names that were read."""
+
+    def __init__(self, content: dict[bytes, bytes]) -> None:
+        super().__init__(content)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: bytes) -> bytes:
+        """Read one variable."""
+        self.names.add(os.fsdecode(name))
+        return super().__getitem__(name)
+
+
 class UnfitError(Exception):
     """Jobs can't be forked from this process as if they were new ones."""
 
@@ -75,8 +88,8 @@ class Server:
 
     Args:
         folder: Its folder.
-        config: `preload`, `checkout`, `job_site` (a file), `idle_seconds`, and `reserve`, the bytes of memory that must
-            be available for an idle server to continue.
+        config: `preload`, `checkout`, `job_site` (a file), `idle_seconds`, `reserve` (the bytes of memory that must be
+            available for an idle server to continue), and `own`, the variables whose values are a job's own.
     """
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
@@ -101,11 +114,7 @@ class Server:
         if not Path("/proc/self/environ").read_bytes().startswith(warm_entry.block(dict(os.environ)) + b"\0"):
             raise UnfitError("the system doesn't show a changed environment")
         began = time.time()
-        for name in self.config["preload"]:
-            try:
-                importlib.import_module(name)
-            except Exception as error:
-                raise UnfitError(f"{name} can't be imported ({type(error).__name__}: {error})") from error
+        self.traces = _import(self.config["preload"], self.config["own"], self.folder / "tmp")
         files = [str(getattr(module, "__file__", None) or sys.executable) for module in list(sys.modules.values())]
         files += [warm_entry.__file__, warm_memory.__file__, job_site.__file__]
         if changed := [path for path in files if os.path.exists(path) and os.stat(path).st_ctime > began]:
@@ -214,6 +223,29 @@ class Server:
             if os.stat(self.folder / "socket").st_ino == self.inode:
                 os.unlink(self.folder / "socket")
                 shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+
+
+def _import(preload: list[str], own: list[str], temporary: Path) -> warm_entry.Traces:
+    """Import modules; returns what they left outside themselves.
+
+    Raises:
+        UnfitError: One can't be imported, or they read a variable whose value is a job's own.
+    """
+    before, content = dict(os.environ), os.environ._data  # type: ignore[attr-defined]
+    read = os.environ._data = ReadVariables(content)  # type: ignore[attr-defined]
+    for name in preload:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            raise UnfitError(f"{name} can't be imported ({type(error).__name__}: {error})") from error
+    content.clear()
+    content.update(read)
+    os.environ._data = content  # type: ignore[attr-defined]
+    if names := sorted(read.names.intersection(own)):
+        raise UnfitError(f"its packages read {names[0]} on import")
+    variables = {name: value for name, value in os.environ.items() if before.get(name) != value}
+    folders = [str(path.relative_to(temporary)) for path in sorted(temporary.rglob("*")) if path.is_dir()]
+    return warm_entry.Traces(str(temporary), folders, variables)
 
 
 def _file_states(paths: list[str]) -> dict[str, FileState]:
@@ -351,7 +383,7 @@ def main(folder: Path) -> None:
         os.killpg(0, signal.SIGKILL)  # with what the packages started
     if job := server.serve():
         server.listener.close()
-        warm_entry.enter(server.shown, *job)
+        warm_entry.enter(server.shown, server.traces, *job)
         warm_entry.run(job[0].argv[1])
 
 

@@ -325,12 +325,59 @@ def test_a_changed_package_ends_its_server(warm: Local, tmp_path: Path) -> None:
     wait_until(lambda: len(servers(warm)) == 1)
 
 
+TRACES = """
+import os, tempfile
+os.environ["SET"] = os.environ.get("SET", "8")
+os.environ["CHANGED"] = "2"
+os.environ["CACHE"] = os.path.join(tempfile.gettempdir(), "outer", "inner")
+os.makedirs(os.environ["CACHE"], exist_ok=True)
+"""
+
+
+@pytest.mark.parametrize("variables", [{}, {"SET": "4", "CHANGED": "1"}])
+def test_what_packages_leave_on_import_is_in_each_job(
+    warm: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    """Variables that they set, also those that name the job's TMPDIR, and folders that they make there."""
+    toml, request = with_package(tmp_path / "site", TRACES)
+    request["Environment"] |= variables
+    code = """
+    import os, thirdparty
+    cache = os.environ["CACHE"]
+    own = cache == os.environ["TMPDIR"] + "/outer/inner"
+    print(os.environ["SET"], os.environ["CHANGED"], os.path.isdir(cache), own)
+    os.system("printenv SET")
+    """
+    logs = []
+    for minutes in ("5", "5", "0"):
+        monkeypatch.setenv(MINUTES_VARIABLE, minutes)
+        _, job = run_one(warm, processing(f"P{len(logs)}", warm.image(code, toml), request=request))
+        logs.append(log_of(warm, job))
+    value = variables.get("SET", "8")
+    assert logs == [[f"{value} 2 True True", value]] * 3
+    assert len(servers(warm)) == 1
+
+
+def test_jobs_with_other_trackers_share_a_server(warm: Local) -> None:
+    """Each sees its own store, experiment and key, and none is in the server's environment."""
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "WANDB_API_KEY", "WANDB_PROJECT")
+    for text in ("one", "two"):
+        request = {"Environment": dict.fromkeys(names, text)}
+        image = warm.image(f"import os; print(*(os.environ[name] for name in {names}))", TOML)
+        _, job = run_one(warm, processing(f"P{text}", image, request=request))
+        assert (log_of(warm, job), notes(warm, job)) == ([" ".join([text] * 4)], [])
+    (server,) = servers(warm)
+    assert not set(names) & set(server.environ())
+
+
 UNFIT = {
     "start threads": "import threading, time; threading.Thread(target=time.sleep, args=[600], daemon=True).start()",
     "start a process": "import subprocess; subprocess.Popen(['sleep', '600'])",
     "keep /dev/zero open": "FILE = open('/dev/zero')",
     "make temporary files": "import tempfile; FOLDER = tempfile.mkstemp()[1]; import os; os.closerange(3, 100)",
     "can't be imported (ModuleNotFoundError": "import no_such_module",
+    "read WANDB_MODE on import": "import os; MODE = os.environ.get('WANDB_MODE', 'off')",
+    "read MLFLOW_TRACKING_URI": "import os; 'MLFLOW_TRACKING_URI' in os.environ",
     "import medloop": "import sys, types; sys.modules['medloop'] = types.ModuleType('medloop')",
     "ended with code 4": "import os; os._exit(4)",
 }
@@ -391,6 +438,14 @@ for step in range(5):
     optimiser.step()
     optimiser.zero_grad()
 print("threads", torch.get_num_threads(), os.getppid())
+names = sorted(name for name in os.environ if not name.startswith("_"))  # MLflow's identifier of this process
+print("environment", *(f"{name}={os.environ[name].replace(os.environ['TMPDIR'], 'TMP')}" for name in names))
+import gc, torch._inductor.codecache
+texts = (value for part in gc.get_objects() if isinstance(part, dict) for value in list(part.values()))
+print("of the server", [text[:99] for text in texts if isinstance(text, str) and "/warm/" in text and len(text) < 999])
+print("cuda", torch.cuda.is_initialized(), torch.cuda._is_in_bad_fork())
+if torch.cuda.is_available():
+    print("on the GPU", torch.ones(3, device="cuda").sum().item())
 save_file(net.state_dict(), os.environ["ML_ROOT"] + "/model/weights")
 """
 
@@ -398,7 +453,7 @@ save_file(net.state_dict(), os.environ["ML_ROOT"] + "/model/weights")
 def test_weights_are_the_same_bit_by_bit(warm: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training from a process with the real container's packages, which has one thread, and one without."""
     toml = {"containers/tiny/container.toml": Path("containers/segment/container.toml").read_text()}
-    models = []
+    models, logs = [], []
     for minutes in ("5", "5", "0"):
         monkeypatch.setenv(MINUTES_VARIABLE, minutes)
         arn = warm.start([training(f"T{len(models)}", warm.image(TRAINING, toml))])
@@ -407,10 +462,14 @@ def test_weights_are_the_same_bit_by_bit(warm: Local, monkeypatch: pytest.Monkey
         name = step["Metadata"]["TrainingJob"]["Arn"].rpartition("/")[2]
         job = warm.sagemaker.describe_training_job(TrainingJobName=name)
         assert notes(warm, job) == []
+        facts = ("environment ", "of the server ", "cuda ", "on the GPU ")
+        logs.append([line.replace(name, "JOB") for line in log_of(warm, job) if line.startswith(facts)])
         models.append(warm.read(job["ModelArtifacts"]["S3ModelArtifacts"]))
     (server,) = servers(warm)
     assert server.num_threads() == 1
     assert models[0] == models[1] == models[2]
+    assert logs[0] == logs[1] == logs[2]
+    assert {"of the server []", "cuda False False"} <= set(logs[0])
 
 
 def test_a_warm_endpoint(warm: Local) -> None:

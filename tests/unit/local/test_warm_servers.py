@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import medloop
+from medloop.bundle import load_container
 from medloop.local.jobs import job_site, warm_servers
 from medloop.local.jobs.folders import Folder, Launch
 from medloop.local.jobs.warm import start_program
@@ -293,7 +294,7 @@ def copied(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     for path in Path(warm_servers.__file__).parent.glob("warm_*.py"):
         shutil.copy(path, code)
     site = shutil.copy(job_site.__file__, code)
-    config = {"preload": ["json"], "checkout": "/none", "job_site": site, "idle_seconds": 600, "reserve": 0}
+    config = {"preload": ["json"], "checkout": "/none", "job_site": site, "idle_seconds": 600, "reserve": 0, "own": []}
     (folder / "config.json").write_text(json.dumps(config))
     environment = {"MEDLOOP_WARM_ROOM": "-" * 9000, "PATH": os.environ["PATH"]}
     process = subprocess.Popen([sys.executable, str(code / "warm_server.py"), str(folder), "-" * 1000], env=environment)
@@ -316,3 +317,24 @@ def test_a_server_ends_when_this_package_is_installed_again(
     else:
         shutil.rmtree(code)
     assert process.wait(30) == 0
+
+
+COUNTING = """
+import importlib, sys, torch
+def fail(*_):
+    raise SystemExit("the number of GPUs is asked for on import")
+torch._C._cuda_getDeviceCount = torch.cuda.is_available = torch.cuda.device_count = torch.cuda._lazy_init = fail
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(torch.cuda.is_initialized())
+"""
+
+
+@pytest.mark.slow
+def test_no_preloaded_package_asks_for_gpus() -> None:
+    """A process that has asked CUDA can't be forked: each job of a container on a GPU would fail, or start cold."""
+    for preload in {tuple(load_container(name).preload) for name in ("classify", "segment", "evaluate", "serve")}:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", COUNTING, *preload], capture_output=True, text=True
+        )
+        assert done.stdout.split()[:1] == ["False"], done.stderr
