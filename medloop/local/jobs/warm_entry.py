@@ -48,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Traces:
-    """What the preloaded modules left outside themselves when they were imported.
+    """Side effects of the import of the preloaded modules on the process and its TMPDIR.
 
     Args:
         temporary: The server's TMPDIR.

@@ -225,7 +225,7 @@ class Server:
                 shutil.rmtree(self.folder / "tmp", ignore_errors=True)
 
 
-def _import(preload: list[str], own: list[str], temporary: Path) -> warm_entry.Traces:
+def _import(preload: list[str], job_variables: list[str], temporary: Path) -> warm_entry.Traces:
     """Import modules; returns what they left outside themselves.
 
     Raises:
@@ -241,7 +241,7 @@ def _import(preload: list[str], own: list[str], temporary: Path) -> warm_entry.T
     content.clear()
     content.update(read)
     os.environ._data = content  # type: ignore[attr-defined]
-    if names := sorted(read.names.intersection(own)):
+    if names := sorted(read.names.intersection(job_variables)):
         raise UnfitError(f"its packages read {names[0]} on import")
     variables = {name: value for name, value in os.environ.items() if before.get(name) != value}
     folders = [str(path.relative_to(temporary)) for path in sorted(temporary.rglob("*")) if path.is_dir()]

@@ -322,7 +322,7 @@ def test_a_server_ends_when_this_package_is_installed_again(
 COUNTING = """
 import importlib, sys, torch
 def fail(*_):
-    raise SystemExit("the number of GPUs is asked for on import")
+    raise SystemExit("GPUs are counted on import")
 torch._C._cuda_getDeviceCount = torch.cuda.is_available = torch.cuda.device_count = torch.cuda._lazy_init = fail
 for name in sys.argv[1:]:
     importlib.import_module(name)
@@ -331,8 +331,8 @@ print(torch.cuda.is_initialized())
 
 
 @pytest.mark.slow
-def test_no_preloaded_package_asks_for_gpus() -> None:
-    """A process that has asked CUDA can't be forked: each job of a container on a GPU would fail, or start cold."""
+def test_no_preloaded_package_counts_gpus() -> None:
+    """A process that has called CUDA can't be forked: each job of a container on a GPU would fail, or start cold."""
     for preload in {tuple(load_container(name).preload) for name in ("classify", "segment", "evaluate", "serve")}:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", COUNTING, *preload], capture_output=True, text=True
