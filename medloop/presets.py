@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,7 @@ def load_presets() -> dict[str, Preset]:
     Raises:
         SettingError: A preset's file is malformed.
     """
-    packages = sorted({_package(point) for point in entry_points(group=GROUP)})
-    presets = {}
-    for package in packages:
-        for file in files(package).joinpath("presets").iterdir():
-            if file.name.endswith(".yaml"):
-                presets[file.name.removesuffix(".yaml")] = _parse_preset(file.read_text(encoding="utf-8"), file.name)
-    return dict(sorted(presets.items()))
+    return {name: _parse_shipped(file) for name, file in sorted(_shipped_files().items())}
 
 
 def read_preset(path: Path) -> Preset:
@@ -68,7 +63,7 @@ def preset_chain(preset: str | None, pipeline: str) -> list[tuple[str, Preset]]:
     """From the preset that extends none to the requested one."""
     if preset is None:
         return []
-    shipped = load_presets()
+    shipped = _shipped_files()
     chain: list[tuple[str, Preset]] = []
     label: str | None = preset
     while label is not None:
@@ -82,12 +77,23 @@ def preset_chain(preset: str | None, pipeline: str) -> list[tuple[str, Preset]]:
     return chain
 
 
-def _find_preset(label: str, shipped: Mapping[str, Preset]) -> Preset:
+def _shipped_files() -> dict[str, Traversable]:
+    """The shipped presets' files by name."""
+    packages = sorted({_package(point) for point in entry_points(group=GROUP)})
+    shipped = (file for package in packages for file in files(package).joinpath("presets").iterdir())
+    return {file.name.removesuffix(".yaml"): file for file in shipped if file.name.endswith(".yaml")}
+
+
+def _parse_shipped(file: Traversable) -> Preset:
+    return _parse_preset(file.read_text(encoding="utf-8"), file.name)
+
+
+def _find_preset(label: str, shipped: Mapping[str, Traversable]) -> Preset:
     if "/" in label or label.endswith((".yaml", ".yml")):
         return read_preset(Path(label))
     if label not in shipped:
         raise SettingError(f"preset {label!r} is unknown; {suggest(label, list(shipped))}")
-    return shipped[label]
+    return _parse_shipped(shipped[label])
 
 
 def _parse_preset(text: str, label: str) -> Preset:

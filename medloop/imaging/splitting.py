@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,17 +106,25 @@ def _fill(
     Shares are exact: of each stratum (rows) in each split (columns).
     """
     assigned: dict[str, Split] = {}
-    left = np.array([len(patients) for patients in waiting])
-    while left.any():
-        lack = np.where((left[:, None] > 0) & (room[None, :] > 0), shares_of_strata - have, -np.inf)
-        kind, split = np.unravel_index(np.argmax(lack), lack.shape)
+    left = [len(patients) for patients in waiting]
+    # One entry for each stratum and split; of equal ones the first stratum, then the first split, comes first.
+    heap = [(-float(lack), *position) for position, lack in np.ndenumerate(shares_of_strata - have)]
+    heapify(heap)
+    num_left = sum(left)
+    while num_left:
+        _, kind, split = heappop(heap)
+        if not left[kind] or room[split] <= 0:  # neither comes back
+            continue
         # A run of whole patients at once: the next step would choose the same split.
-        run = int(max(1, min(np.floor(lack[kind, split]), left[kind], room[split])))
+        lack = shares_of_strata[kind, split] - have[kind, split]
+        run = int(max(1, min(np.floor(lack), left[kind], room[split])))
         for _ in range(run):
-            assigned[waiting[kind].pop()] = names[int(split)]
+            assigned[waiting[kind].pop()] = names[split]
         have[kind, split] += run
         room[split] -= run
         left[kind] -= run
+        num_left -= run
+        heappush(heap, (float(have[kind, split] - shares_of_strata[kind, split]), kind, split))
     return assigned
 
 

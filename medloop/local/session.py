@@ -7,6 +7,8 @@ By then the request has been checked against the service's own model, as for AWS
 from __future__ import annotations
 
 import datetime
+import gzip
+import json
 import os
 import uuid
 from functools import cache
@@ -17,7 +19,7 @@ import boto3
 import botocore.session
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
-from botocore.loaders import Loader, create_loader
+from botocore.loaders import JSONFileLoader, Loader, create_loader
 from botocore.model import ListShape, OperationModel, Shape, StructureShape
 
 from medloop.local.api.operations import OPERATIONS
@@ -55,7 +57,20 @@ def local_session(home: Path | None = None) -> boto3.Session:
 @cache
 def _service_models() -> Loader:
     """Service models, parsed once for all sessions of the process."""
-    return create_loader()
+    loader = create_loader()
+    loader.file_loader = _PlainJson()
+    return loader
+
+
+class _PlainJson(JSONFileLoader):
+    """JSON as plain dictionaries, which keep the order as well: twice as fast."""
+
+    def load_file(self, file_path: str) -> Any:
+        for suffix, opener in ((".json", open), (".json.gz", gzip.open)):
+            if os.path.isfile(file_path + suffix):
+                with opener(file_path + suffix, "rb") as file:
+                    return json.load(file)
+        return None
 
 
 def _own_variables() -> dict[str, tuple[None, None, Any, None]]:

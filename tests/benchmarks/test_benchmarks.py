@@ -120,3 +120,9 @@ def test_local_engine(capsys: pytest.CaptureFixture[str]) -> None:
     rows = run("local_engine", capsys, "--repeats", "1", "--definition-only")
     assert [row["seconds of"] for row in rows] == ["wall time", "CPU time"]
     assert numbers(rows, "built / remembered")[1] > 1
+
+
+def test_many_files(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each step runs in both tasks, and no step's time of a file grows with the number of files."""
+    rows = run("many_files", capsys, "--sizes", "60", "--volumes", "6")
+    assert len(numbers(rows, "CPU, s")) == len(numbers(rows, "peak memory, MiB")) == len(rows) == 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from medloop.local.state.store import Document
 from medloop.local.state.stored_object import Object
 
 
-def link_inputs(backend: Backend, source: Document, folder: Path) -> list[Object]:
-    """Link the objects of a channel below a folder; returns them.
+def link_inputs(backend: Backend, source: Document, folder: Path) -> set[Path]:
+    """Link the objects of a channel below a folder; returns the folders that their files are in.
 
     Args:
         backend: The backend.
@@ -29,21 +30,43 @@ def link_inputs(backend: Backend, source: Document, folder: Path) -> list[Object
     list_objects = {"S3Prefix": _objects_of_prefix, "ManifestFile": _objects_of_manifest}.get(kind)
     if list_objects is None:
         raise StagingError(f"S3DataType {kind} of {uri} must be S3Prefix or ManifestFile on the local backend")
-    objects = list(list_objects(backend, uri))
-    if not objects:
+    stored = _Stored()
+    made: set[Path] = set()
+    for path, item in list_objects(backend, uri):
+        link = folder / path
+        if link.parent not in made:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            made.add(link.parent)
+        try:
+            link.symlink_to(stored.real(item.path))
+        except FileExistsError:
+            path_text = f": {link.relative_to(folder)}" if kind == "S3Prefix" else ""
+            raise StagingError(f"two objects under {uri} have the same path{path_text}") from None
+    if not made:
         raise StagingError(
             f'Data download failed:No S3 objects found under S3 URL "{uri}" given in input data source. '
             f"Please ensure that the bucket exists in the selected region ({REGION}) and that objects exist under it"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, item in objects:
-        link = folder / path
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if link.is_symlink():
-            path_text = f": {link.relative_to(folder)}" if kind == "S3Prefix" else ""
-            raise StagingError(f"two objects under {uri} have the same path{path_text}")
-        link.symlink_to(item.path.resolve())
-    return [item for _, item in objects]
+    return stored.folders
+
+
+class _Stored:
+    """Stored files without links in their paths; each folder is resolved once."""
+
+    def __init__(self) -> None:
+        self.resolved: dict[Path, str] = {}
+        self.folders: set[Path] = set()
+
+    def real(self, path: Path) -> str:
+        """A file's path without links."""
+        if path.parent not in self.resolved:
+            self.resolved[path.parent] = os.path.realpath(path.parent)
+            self.folders.add(path.parent)
+        real = os.path.join(self.resolved[path.parent], path.name)
+        if os.path.islink(real):
+            real = os.path.realpath(real)
+            self.folders.add(Path(os.path.dirname(real)))
+        return real
 
 
 def _objects_of_prefix(backend: Backend, uri: str) -> Iterator[tuple[str, Object]]:

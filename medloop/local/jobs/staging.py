@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from medloop.local.state.backend import Backend
 from medloop.local.state.home import BUCKET
 from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
-from medloop.local.state.stored_object import Object
 
 _IMAGE = re.compile(r".*/medloop-([a-z0-9-]+):([A-Za-z0-9_.-]+)")
 
@@ -50,7 +49,9 @@ def stage(job: Job, document: Document) -> Launch:
         container, code = "", folder.local(SCRIPT_CODE)  # where the drivers unpack it
     else:
         container = unpack_image(backend, _image(job, document), code)
-    staged = list((_training if is_training else _processing)(backend, document, folder))
+    staged = {
+        path for paths in (_training if is_training else _processing)(backend, document, folder) for path in paths
+    }
     owned = [*_checkpoints(backend, document, folder), *tracking.link_events(backend.objects, document, folder.ml)]
     caches = _cache(backend) if is_training else {}
     write_site(backend, folder, staged, [*owned, *map(Path, caches.values())], code)
@@ -93,7 +94,7 @@ def unpack_image(backend: Backend, image: str, code: Path) -> str:
     return match[1]
 
 
-def _training(backend: Backend, job: Document, folder: Folder) -> Iterator[Object]:
+def _training(backend: Backend, job: Document, folder: Folder) -> Iterator[set[Path]]:
     for name in ("model", "output/data", "checkpoints", "input/config", "input/data"):
         (folder.ml / name).mkdir(parents=True, exist_ok=True)
     resources = job.get("ResourceConfig", {})
@@ -108,7 +109,7 @@ def _training(backend: Backend, job: Document, folder: Folder) -> Iterator[Objec
         source = channel["DataSource"].get("S3DataSource")
         if source is None:
             raise StagingError(f"the channel {channel['ChannelName']} has no S3DataSource")
-        yield from link_inputs(backend, source, folder.ml / "input" / "data" / channel["ChannelName"])
+        yield link_inputs(backend, source, folder.ml / "input" / "data" / channel["ChannelName"])
 
 
 def _channel(channel: Document) -> dict[str, str]:
@@ -121,7 +122,7 @@ def _channel(channel: Document) -> dict[str, str]:
     }
 
 
-def _processing(backend: Backend, job: Document, folder: Folder) -> Iterator[Object]:
+def _processing(backend: Backend, job: Document, folder: Folder) -> Iterator[set[Path]]:
     (folder.ml / "output").mkdir(parents=True, exist_ok=True)
     config = folder.ml / "config"
     config.mkdir(exist_ok=True)
@@ -132,7 +133,7 @@ def _processing(backend: Backend, job: Document, folder: Folder) -> Iterator[Obj
         folder.local(_local_path(output, "S3Output", output["OutputName"])).mkdir(parents=True, exist_ok=True)
     for source in job.get("ProcessingInputs") or []:
         target = folder.local(_local_path(source, "S3Input", source["InputName"]))
-        yield from link_inputs(backend, source["S3Input"], target)
+        yield link_inputs(backend, source["S3Input"], target)
 
 
 def _local_path(channel: Document, member: str, name: str) -> str:
@@ -183,14 +184,14 @@ def _cache(backend: Backend) -> dict[str, str]:
 
 
 def write_site(
-    backend: Backend, folder: Folder, staged: list[Object], owned: list[Path], code: Path | None = None
+    backend: Backend, folder: Folder, staged: Collection[Path], owned: list[Path], code: Path | None = None
 ) -> None:
     """Stage the start-up module, and the list of folders that it protects: the store, and those of linked files.
 
     Args:
         backend: The backend.
         folder: The staged folder.
-        staged: The linked inputs.
+        staged: The folders of the linked inputs' files.
         owned: Folders outside the staged one that the process may write.
         code: Where this project's packages come from; by default, the unpacked bundle.
     """
@@ -205,12 +206,11 @@ def write_site(
     _write_json(site / "job_site.json", settings)
 
 
-def _protected(store: str, staged: list[Object]) -> list[str]:
+def _protected(store: str, staged: Collection[Path]) -> list[str]:
     """The store, the user's folders registered in it, and where else their links lead."""
-    roots = {store}
-    for item in staged:
-        roots.update(os.path.realpath(parent) for parent in item.path.parents if parent.is_symlink())
-        folder = os.path.dirname(os.path.realpath(item.path))
+    links = {path for folder in staged for path in (folder, *folder.parents)}
+    roots = {store, *(os.path.realpath(path) for path in links if path.is_symlink())}
+    for folder in sorted(os.path.realpath(folder) for folder in staged):
         if not any(folder == root or folder.startswith(root + os.sep) for root in roots):
             roots.add(folder)
     return sorted(roots)

@@ -125,3 +125,9 @@ def test_missing_splits_come_out_of_train() -> None:
     assert set(moved) == {f"p{i}" for i in range(9)}
     assert Counter(moved.values()) == {"train": 7, "val": 2}
     assert complete(current | {"r": {"val"}}, strata, FRACTIONS, 0, {}) == {}
+
+
+def test_as_many_strata_as_patients() -> None:
+    """The time is linear: each of 20,000 patients may have a class profile of its own."""
+    assigned = split({f"p{number}": f"{number}" for number in range(20_000)}, FRACTIONS)
+    assert Counter(assigned.values()) == quotas(20_000, FRACTIONS)
