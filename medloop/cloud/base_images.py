@@ -16,9 +16,14 @@ from typing import Any
 
 from medloop.errors import SettingError
 
-TABLE = "core/image_uri_config/pytorch-amzn2023.json"
-"""The SDK's table of the images that our containers build on."""
-_BASE = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.[a-z.]+/(?P<name>pytorch:(?P<version>[0-9.]+)-.+)")
+TABLES = {
+    "pytorch": "core/image_uri_config/pytorch-amzn2023.json",
+    "pytorch-training": "core/image_uri_config/pytorch.json",
+}
+"""The SDK's tables of AWS's images by repository."""
+_BASE = re.compile(
+    r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.[a-z.]+/(?P<name>(?P<repository>pytorch|pytorch-training):(?P<version>[0-9.]+)-.+)"
+)
 
 
 def base_image_uri(base: str, region: str) -> str:
@@ -34,7 +39,7 @@ def base_image_uri(base: str, region: str) -> str:
     match = _BASE.fullmatch(base)
     if match is None:
         return base
-    accounts = base_accounts(match["version"])
+    accounts = base_accounts(match["version"], match["repository"])
     if region not in accounts:
         known = ", ".join(sorted(accounts))
         raise SettingError(f"region {region}: AWS publishes no image {match['name']} there; use one of {known}")
@@ -42,17 +47,22 @@ def base_image_uri(base: str, region: str) -> str:
 
 
 @functools.cache
-def base_accounts(version: str) -> Mapping[str, str]:
+def base_accounts(version: str, repository: str = "pytorch") -> Mapping[str, str]:
     """Return AWS's accounts of the images of a PyTorch version, such as `2.14`, by region; empty for an unknown one.
+
+    Args:
+        version: As in the image's tag.
+        repository: A key of TABLES.
 
     Raises:
         SettingError: The SDK has no such table.
     """
     spec = importlib.util.find_spec("sagemaker")
     folders = spec.submodule_search_locations if spec else None
-    path = next((Path(folder) / TABLE for folder in folders or () if (Path(folder) / TABLE).is_file()), None)
+    tables = (Path(folder) / TABLES[repository] for folder in folders or ())
+    path = next((table for table in tables if table.is_file()), None)
     if path is None:
-        raise SettingError(f"the SDK's {TABLE} is missing; run `make install`")
+        raise SettingError(f"the SDK's {TABLES[repository]} is missing; run `make install`")
     versions = json.loads(path.read_text(encoding="utf-8"))["training"]["versions"]
     return dict(versions.get(version, {}).get("registries", {}))
 

@@ -43,9 +43,18 @@ def request_problems(step: Step, parameters: Mapping[str, Parameter]) -> Iterato
         yield from (problem for problem in _structure(shape, step.arguments, "", parameters) if problem != made_up)
 
 
-def operation_problems(operation: str, request: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the service would refuse in a request, including limits and patterns, which botocore doesn't check."""
-    yield from _structure(service_model().operation_model(operation).input_shape, request, "", {})
+def operation_problems(
+    operation: str, request: Mapping[str, Any], service: ServiceModel | None = None
+) -> Iterator[str]:
+    """Yield what a service would refuse in a request, including limits and patterns, which botocore doesn't check.
+
+    Args:
+        operation: Its name, such as `CreateModelPackage`.
+        request: Its parameters.
+        service: botocore's model of the service; SageMaker's by default.
+    """
+    shape = (service or service_model()).operation_model(operation).input_shape
+    yield from _structure(shape, request, "", {}) if shape is not None else ()
 
 
 @functools.cache

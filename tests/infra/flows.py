@@ -46,6 +46,7 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser, SyntaxErrorListener
 from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 
+from medloop.definition.requests import operation_problems
 from tests.infra.deployed import Deployed
 from tests.infra.richer_moto import richer_sagemaker
 from tests.infra.template import REGION
@@ -236,8 +237,10 @@ def world(assembly: Path) -> Iterator[World]:
         invoke = _invoking(made)
         with richer_sagemaker(made):
             _session().events.register("before-call.lambda.Invoke", invoke)
+            BEYOND_LIMITS.clear()
             try:
                 yield made
+                assert BEYOND_LIMITS == []
             finally:
                 made.stop()
                 _session().events.unregister("before-call.lambda.Invoke", invoke)
@@ -246,8 +249,20 @@ def world(assembly: Path) -> Iterator[World]:
 
 @cache
 def _session() -> boto3.Session:
-    """One for all worlds: it reads each service's model once."""
-    return boto3.Session(region_name=REGION)
+    """One for all worlds: it reads each service's model once. Each request is checked, moto's own for a state too."""
+    session = boto3.Session(region_name=REGION)
+    session.events.register("provide-client-params", _check)
+    return session
+
+
+def _check(params: dict[str, Any], model: Any, **_: Any) -> None:
+    """Note what the service would refuse; moto takes any length and any pattern."""
+    problems = operation_problems(model.name, params, model.service_model)
+    BEYOND_LIMITS.extend(f"{model.service_model.service_name}:{model.name}: {problem}" for problem in problems)
+
+
+BEYOND_LIMITS: list[str] = []
+"""Problems of the requests of the world that is open."""
 
 
 def _remembering(remembered: dict[Any, Any]) -> Callable[..., Any]:

@@ -20,6 +20,7 @@ from medloop.cli import main
 from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.definition.read import read_definition
+from medloop.definition.requests import operation_problems
 from tests.pipelines.world import keep_versions
 from tests.unit.cli.versions import answer_executions, identity, keep_cards, store_evidence
 
@@ -96,12 +97,18 @@ def cloud(account: Target, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     monkeypatch.setenv("MEDLOOP_HOME", "/nonexistent/medloop-home")
     recorded = Cloud(account, capsys)
 
+    beyond_limits: list[str] = []
+
     def keep(params: dict[str, Any], model: Any, **_: Any) -> None:
-        recorded.requests.append((model.service_model.service_name, model.name, params))
+        service = model.service_model
+        recorded.requests.append((service.service_name, model.name, params))
+        problems = operation_problems(model.name, params, service)
+        beyond_limits.extend(f"{service.service_name}:{model.name}: {problem}" for problem in problems)
 
     account.boto.events.register("provide-client-params", keep, unique_id="record")
     yield recorded
     account.boto.events.unregister("provide-client-params", keep, unique_id="record")
+    assert beyond_limits == [], "moto takes any length and any pattern, the services don't"
 
 
 def test_run_uploads_upserts_and_starts_in_that_order_and_once(cloud: Cloud) -> None:

@@ -11,6 +11,7 @@ import pytest
 from moto import mock_aws
 
 from medloop.bundle import load_container
+from medloop.cloud.base_images import base_image_uri
 from medloop.cloud.target import Target
 from medloop.cloud.upsert import build_definition
 from medloop.definition.read import Definition, read_definition, references
@@ -199,6 +200,14 @@ def test_script_mode_takes_the_image_of_the_targets_region() -> None:
         ("me-central-1", "914824155844.dkr.ecr.me-central-1.amazonaws.com"),
     ):
         assert replace(unreachable_target([]), region=region).base_image("segment") == f"{registry}/{name}"
+
+
+def test_an_image_of_cuda_12_can_be_the_base() -> None:
+    """Of AWS's other repository, which has accounts of its own by region; its tag says that it is for GPUs."""
+    image = "pytorch-training:2.8.0-gpu-py312-cu129-ubuntu22.04-sagemaker"
+    uri = base_image_uri(f"763104351884.dkr.ecr.us-east-1.amazonaws.com/{image}", "cn-north-1")
+    assert uri == f"727897471807.dkr.ecr.cn-north-1.amazonaws.com.cn/{image}"
+    assert load_container("segment").model_copy(update={"base": uri}).is_built_for_gpus
 
 
 def test_a_region_without_base_images_is_refused() -> None:

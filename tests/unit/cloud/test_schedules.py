@@ -8,6 +8,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from infra.scheduling.guard import read_trigger
@@ -62,6 +63,23 @@ def test_the_request_starts_the_pipeline_once_per_delivery(target: Target) -> No
     version = next(item["Value"] for item in at_start["PipelineParameters"] if item["Name"] == "DataVersion")
     metadata = {"CustomerMetadataProperties": {"data_version": version}}
     assert list(operation_problems("CreateModelPackage", metadata)) == []
+
+
+@pytest.mark.parametrize(
+    ("request_text", "message"),
+    [
+        ('{"PipelineName": "p", "ClientRequestToken": "<aws.scheduler.execution-id>"}', "16 characters is less than"),
+        ('{"PipelineName": "p", "ClientRequestToken": "' + "x" * 32 + '", "Speed": 1}', "Speed: the service knows no"),
+        ('{"PipelineName": "p", ', "is no JSON"),
+    ],
+)
+def test_a_start_that_would_always_fail_is_refused(tmp_path: Path, request_text: str, message: str) -> None:
+    """Locally, where the request is checked with examples of what EventBridge fills in."""
+    target = {"Arn": f"arn:aws:{START}", "RoleArn": ROLE, "Input": request_text}
+    with pytest.raises(ClientError, match=message):
+        open_target("local", tmp_path).boto.client("scheduler").create_schedule(
+            Name="odd", ScheduleExpression="rate(1 day)", FlexibleTimeWindow={"Mode": "OFF"}, Target=target
+        )
 
 
 def test_two_schedules_at_one_time_both_start(target: Target) -> None:
