@@ -1,4 +1,4 @@
-"""The roles' policies asked for what each generated definition really does: no step is denied what it needs."""
+"""Simulations of the roles' policies with each definition's own arguments: no step is denied what it needs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VARIANTS = [
     ("segmentation", None, ("train.spot=true", "train.keep_alive_minutes=0")),
     ("classification", "lab-03-own-container", ()),
 ]
-Ask = tuple[str, str, str, dict[str, Any]]
+Need = tuple[str, str, str, dict[str, Any]]
 """Role's ARN, action, resource, condition keys."""
 
 
@@ -76,8 +76,8 @@ NETWORK = (
 )
 
 
-def asks(stack: Mapping[str, Any], sent: Executed) -> Iterator[Ask]:
-    """What a step asks of IAM, for the pipeline's role and for its job's."""
+def needs(stack: Mapping[str, Any], sent: Executed) -> Iterator[Need]:
+    """Yield what a step needs, of the pipeline's role and of its job's."""
     arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
     pipeline, request = stack["pipeline"], sent.request
     tags = {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in request.get("Tags", [])}
@@ -109,7 +109,7 @@ KINDS = {
 }
 
 
-def _job(stack: Mapping[str, Any], job: Mapping[str, Any]) -> Iterator[Ask]:
+def _job(stack: Mapping[str, Any], job: Mapping[str, Any]) -> Iterator[Need]:
     """The job's own needs: interfaces, image, inputs, outputs, and the grant for its encrypted volume."""
     role = job["RoleArn"]
     yield role, "ec2:CreateNetworkInterfacePermission", "*", {}
@@ -126,8 +126,8 @@ def _job(stack: Mapping[str, Any], job: Mapping[str, Any]) -> Iterator[Ask]:
         yield role, "s3:ListBucket", f"arn:aws:s3:::{bucket}", {"s3:prefix": prefix}
         if bucket == stack["data"]:
             yield role, "s3:GetObject", f"arn:aws:s3:::{bucket}/{prefix}s1/img.nii.gz", {}
-    own = [uri for uri in inputs if uri.startswith(f"s3://{stack['artefacts']}/")]
-    yield from _objects(role, "s3:GetObject", [_below(uri) for uri in own], stack["key"])
+    artefacts = [uri for uri in inputs if uri.startswith(f"s3://{stack['artefacts']}/")]
+    yield from _objects(role, "s3:GetObject", [_below(uri) for uri in artefacts], stack["key"])
     yield from _objects(role, "s3:PutObject", [f"{uri}/a/b" for uri in outputs], stack["key"])
     yield role, "kms:CreateGrant", stack["key"], {"kms:GrantIsForAWSResource": "true"}
 
@@ -137,7 +137,7 @@ def _below(uri: str) -> str:
     return uri if uri.endswith((".tar.gz", ".json", ".key")) else f"{uri.rstrip('/')}/a"
 
 
-def _objects(role: str, action: str, uris: Any, key: str) -> Iterator[Ask]:
+def _objects(role: str, action: str, uris: Any, key: str) -> Iterator[Need]:
     for uri in uris:
         yield role, action, f"arn:aws:s3:::{uri.removeprefix('s3://')}", {}
         yield role, "kms:Decrypt" if action == "s3:GetObject" else "kms:GenerateDataKey", key, {}
@@ -151,17 +151,17 @@ def test_no_step_is_denied_what_it_needs(
 ) -> None:
     """Each step's real arguments, from the pipeline's role and from its job's."""
     data = f"s3://{stack['data']}/raw/{pipeline}/spleen/"
-    denied, num_asked = [], 0
+    denied, num_requests = [], 0
     for sent in executed(build(stack, pipeline, preset, sets), ACCOUNT, REGION, data):
-        for role, action, resource, context in asks(stack, sent):
-            num_asked += 1
+        for role, action, resource, context in needs(stack, sent):
+            num_requests += 1
             if account.simulate(role, action, resource, context) != "allowed":
                 denied.append((sent.step.name, role.rpartition("/")[2], action, resource, context))
     assert denied == []
-    assert num_asked > 40
+    assert num_requests > 40
 
 
 def test_a_pipeline_that_deploys_is_denied(account: Account, stack: Mapping[str, Any]) -> None:
-    """In this account the approval deploys: docs/deploy.md says so, and a test that asks nothing would not notice."""
+    """In this account the approval deploys (docs/deploy.md), and the simulation does deny."""
     model = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model/pipelines-e1-Model"
     assert account.simulate(stack["pipeline"], "sagemaker:CreateModel", model) == "denied"

@@ -62,8 +62,8 @@ def variants() -> Iterator[object]:
     """Both pipelines with each option, and every preset: (pipeline, preset, sets)."""
     for pipeline in ("classification", "segmentation"):
         for option, sets in OPTIONS.items():
-            marks = () if (pipeline, option) in FAST else pytest.mark.slow
-            yield pytest.param(pipeline, None, sets, id=f"{pipeline} {option}", marks=marks)
+            speed = () if (pipeline, option) in FAST else pytest.mark.slow
+            yield pytest.param(pipeline, None, sets, id=f"{pipeline} {option}", marks=speed)
     for name, preset in load_presets().items():
         yield pytest.param(preset.pipeline, name, (), id=name, marks=pytest.mark.slow)
 
