@@ -441,9 +441,10 @@ print("threads", torch.get_num_threads(), os.getppid())
 names = sorted(name for name in os.environ if not name.startswith("_"))  # MLflow's identifier of this process
 print("environment", *(f"{name}={os.environ[name].replace(os.environ['TMPDIR'], 'TMP')}" for name in names))
 import gc, torch._inductor.codecache
-folder = os.environ["ML_ROOT"].partition("/jobs/")[0] + "/warm" + "/"
-texts = (value for part in gc.get_objects() if isinstance(part, dict) for value in list(part.values()))
-print("of the server", [text[:99] for text in texts if isinstance(text, str) and folder in text and len(text) < 999])
+def is_in_server(text):
+    return isinstance(text, str) and len(text) < 999 and os.environ["ML_ROOT"].partition("/jobs/")[0] + "/warm/" in text
+values = (value for part in gc.get_objects() if isinstance(part, dict) for value in list(part.values()))
+print("of the server", [text[:99] for text in values if is_in_server(text)])
 print("cuda", torch.cuda.is_initialized(), torch.cuda._is_in_bad_fork())
 if torch.cuda.is_available():
     print("on the GPU", torch.ones(3, device="cuda").sum().item())
