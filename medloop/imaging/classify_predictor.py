@@ -55,7 +55,7 @@ class ImagePredictor:
         """Class probabilities of images.
 
         Args:
-            paths: PNG or JPEG files.
+            paths: Files of images.
 
         Returns:
             [N, C] float32 in the order of `record.classes`; rows sum to 1.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medloop.documents.split import Task
-from medloop.imaging import nifti, npy
+from medloop.imaging import nifti, npy, tiff
 from medloop.imaging.files import FileError, Source, Volume, load_small, read_start
 from medloop.imaging.nifti_header import FIRST_BYTES, MAX_VOXELS
 from medloop.imaging.pictures import MAX_PIXELS, pillow_reader
@@ -72,6 +72,7 @@ class VolumeFormat(Format[Volume]):
 IMAGE_FORMATS: tuple[Format[Pixels], ...] = (
     Format("PNG", (".png",), (b"\x89PNG\r\n\x1a\n",), ("image/png",), pillow_reader("PNG")),
     Format("JPEG", (".jpg", ".jpeg"), (b"\xff\xd8\xff",), ("image/jpeg",), pillow_reader("JPEG"), ("image/jpg",)),
+    Format("TIFF", (".tif", ".tiff"), tiff.MAGIC, ("image/tiff",), tiff.read_tiff),
     Format("npy", (".npy",), (npy.MAGIC,), (npy.MEDIA_TYPE,), npy.read_npy_image, in_datasets=False),
 )
 """Formats of 2D images."""

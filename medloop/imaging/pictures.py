@@ -70,7 +70,7 @@ def read_picture(path: Source, max_pixels: int, form: str) -> NDArray[Any]:
             with open_source(path) as file:
                 return _read(path, file, max_pixels, form)
     except Image.DecompressionBombError:
-        raise TooLargeError(path, f"has more than {max_pixels} pixels; make it smaller or remove it") from None
+        raise too_large(path, max_pixels) from None
     except FileError:
         raise
     except Exception:  # hostile bytes make Pillow raise nearly anything
@@ -108,6 +108,33 @@ def pixel_digest(pixels: NDArray[Any], colour: bool | None = None) -> str:
     return array_digest(pixels if pixels.ndim == 2 or colour else pixels[..., 0])
 
 
+def too_large(path: Source, max_pixels: int) -> TooLargeError:
+    """The error of an image with too many pixels."""
+    return TooLargeError(path, f"has more than {max_pixels} pixels; make it smaller or remove it")
+
+
+def turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn or mirror an image by EXIF's value of Orientation; other values leave it unchanged."""
+    turn = _UPRIGHT.get(orientation)
+    return pixels if turn is None else turn(pixels)
+
+
+def plain_pixels(picture: Image.Image) -> NDArray[Any]:
+    """The pixels of a decoded picture: [H, W] grey, uint8 or uint16, or [H, W, 3] RGB, uint8."""
+    if picture.mode in _SIXTEEN_BITS:
+        return np.asarray(picture).astype(np.uint16)
+    mode = "L" if picture.mode in _GREY else "RGB"
+    return np.array(picture if picture.mode == mode else picture.convert(mode))
+
+
+def libtiff_decode(content: bytes, page: int) -> NDArray[Any]:
+    """The values of one page of a TIFF as they are stored, [H, W], [H, W, C] or (planes apart) [C, H, W]."""
+    import imagecodecs  # few files need it
+
+    pixels: NDArray[Any] = imagecodecs.tiff_decode(content, index=page)
+    return pixels
+
+
 def _read(path: Source, file: BinaryIO, max_pixels: int, form: str) -> NDArray[Any]:
     try:
         return _decode(path, file, max_pixels, form)
@@ -127,8 +154,8 @@ def _decode(path: Source, file: BinaryIO, max_pixels: int, form: str) -> NDArray
         _check_picture(path, picture, max_pixels)
         deep = picture.mode not in _SIXTEEN_BITS and any(";16" in str(tile.args) for tile in picture.tile)
         picture.load()  # Also where libpng decodes: what is truncated is refused by one rule.
-        pixels = _deep_pixels(_plain_png(file, max_pixels, strict=False)) if deep else _pixels(picture)
-        return np.ascontiguousarray(_UPRIGHT.get(_orientation(picture), np.asarray)(pixels))
+        pixels = _deep_pixels(_plain_png(file, max_pixels, strict=False)) if deep else plain_pixels(picture)
+        return np.ascontiguousarray(turn_upright(pixels, _orientation(picture)))
 
 
 def _open(file: BinaryIO, form: str) -> ImageFile:
@@ -139,7 +166,7 @@ def _open(file: BinaryIO, form: str) -> ImageFile:
 def _check_picture(path: Source, picture: Image.Image, max_pixels: int) -> None:
     width, height = picture.size
     if width * height > max_pixels:
-        raise TooLargeError(path, f"has more than {max_pixels} pixels; make it smaller or remove it")
+        raise too_large(path, max_pixels)
     if getattr(picture, "n_frames", 1) > 1:
         raise FileError(path, "is an animation; give one file for each image")
 
@@ -149,13 +176,6 @@ def _orientation(picture: Image.Image) -> int:
         return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata, as viewers see it: none
         return 1
-
-
-def _pixels(picture: Image.Image) -> NDArray[Any]:
-    if picture.mode in _SIXTEEN_BITS:
-        return np.asarray(picture).astype(np.uint16)
-    mode = "L" if picture.mode in _GREY else "RGB"
-    return np.array(picture if picture.mode == mode else picture.convert(mode))
 
 
 def _deep_pixels(file: io.BytesIO) -> NDArray[Any]:

@@ -73,7 +73,7 @@ def test_a_format_that_pillow_reads_is_a_row(checkout: Checkout, tmp_path: Path)
         path.unlink()
     check = ("data", "check", str(data), "--task", "classification")
     assert checkout.medloop(*check) == 2
-    assert "is no .png or .jpg file" in checkout.out + checkout.err
+    assert "is no .png or .jpg or .tif file" in checkout.out + checkout.err
 
     checkout.replace("medloop/imaging/formats.py", '    Format("npy", (', f'{IMAGE_ROW}    Format("npy", (')
     assert checkout.touched == {"medloop/imaging/formats.py"}
@@ -106,7 +106,7 @@ def test_a_format_of_volumes_is_a_reader_and_a_row(checkout: Checkout, tmp_path:
         for file in (path, path.with_name("label.nii.gz")):
             to_nrrd(file)
     checkout.add("medloop/imaging/nrrd.py", READER)
-    checkout.replace("medloop/imaging/formats.py", "import nifti, npy\n", "import nifti, npy, nrrd\n")
+    checkout.replace("medloop/imaging/formats.py", "import nifti, npy, tiff\n", "import nifti, npy, nrrd, tiff\n")
     before = '    VolumeFormat(\n        "npy",'
     checkout.replace("medloop/imaging/formats.py", before, f"{VOLUME_ROW}{before}")
     assert len(checkout.touched) == 2

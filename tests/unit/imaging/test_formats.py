@@ -1,4 +1,4 @@
-"""PNG and JPEG: what is read, and what is refused."""
+"""PNG, JPEG and files that are neither: what is read, and what is refused."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def _animation(path: Path) -> None:
     frames[0].save(path, save_all=True, append_images=frames[1:])
 
 
-def _tiff(path: Path) -> None:
-    Image.fromarray(GREY).save(path, format="TIFF")
+def _gif(path: Path) -> None:
+    Image.fromarray(GREY).save(path, format="GIF")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def _tiff(path: Path) -> None:
         (_bomb, "pixels"),
         (_large, "pixels"),
         (_animation, "animation"),
-        (_tiff, "no PNG or JPEG"),
+        (_gif, "no PNG or JPEG"),
         (Path.touch, "empty"),
         (Path.mkdir, "no regular file"),
     ],
