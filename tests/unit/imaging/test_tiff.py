@@ -64,8 +64,8 @@ def tiff(
 
 
 def _header(order: str, big: bool, offset: int) -> bytes:
-    mark = b"II" if order == "<" else b"MM"
-    return mark + struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0) if big else (42,)), offset)
+    magic = b"II" if order == "<" else b"MM"
+    return magic + struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0) if big else (42,)), offset)
 
 
 def _directory(tags: dict[int, int | tuple[int, ...]], order: str, big: bool, at: int) -> bytes:
