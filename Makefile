@@ -33,15 +33,17 @@ demo: $(STAMP) ## train, evaluate, register and deploy both tasks on real images
 
 # Two workers with two spinning threads each would wait for each other; jobs that tests start have a separate setting.
 test test-fast soak: export OMP_NUM_THREADS := 1
+# Images of containers often forbid bytecode; then each worker, and each process that a test starts, compiles all again.
+test test-fast soak: export PYTHONDONTWRITEBYTECODE :=
 
-test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak'
+test: $(STAMP) ## run the tests; FILES="tests/unit/cli tests/infra": a part
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak' --durations 10 $(FILES)
 
-test-fast: $(STAMP) ## run the tests without training
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not soak'
+test-fast: $(STAMP) ## run the tests that take milliseconds, of all areas; FILES=... a part
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not soak' --durations 10 $(FILES)
 
-soak: $(STAMP) ## run the long tests: kill loops, coverage simulations, load
-	$(BIN)/python -m pytest -m soak
+soak: $(STAMP) ## run the long tests: kill loops, coverage simulations, load; FILES=... a part
+	$(BIN)/python -m pytest -m soak $(FILES)
 
 # With another environment's torch and MONAI: make benchmarks BENCHMARK_PYTHON=python3
 BENCHMARK_PYTHON ?= $(BIN)/python

@@ -1,20 +1,40 @@
-"""A cache of definitions for the whole run of the suite: the user's own is neither read nor written."""
+"""What the whole suite shares: definitions that are built once, job servers, and the order of the tests.
+
+A cache of definitions for the whole run: the user's own is neither read nor written.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from medloop.cloud.definition_cache import CACHE_VARIABLE
+from tests.shared import end_warm_servers, shared_folder
+
+LONGEST = ("endtoend", "extending", "containers", "benchmarks", "browser", "soak")
+"""Folders whose tests take longest: they begin, so that none of them is left for one worker at the end."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_definitions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One folder for all workers: a definition is built once."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(shared / "medloop-cache"))
+        patch.setenv(CACHE_VARIABLE, str(shared_folder(tmp_path_factory) / "medloop-cache"))
         yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest folders first; within a folder the order stays, because a file's tests share its fixtures."""
+    tests = Path(__file__).parent
+    ranks = {tests / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: min((ranks[p] for p in item.path.parents if p in ranks), default=len(LONGEST)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the servers that jobs were forked from, once all workers have ended."""
+    if not hasattr(session.config, "workerinput"):
+        end_warm_servers(session.config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
