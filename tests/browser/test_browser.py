@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser.conftest import Watch, show, sideways, unreached, violations
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ def written(folder: Path, body: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_webgl2_works_by_software(page: Page, tmp_path: Path) -> None:
     """A volume viewer draws without a GPU."""
     show(page, written(tmp_path, "<canvas></canvas>"))

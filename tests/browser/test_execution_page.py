@@ -94,6 +94,7 @@ def evaluated(page: Page, script: str) -> object:
     return page.evaluate(script)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [running, tuned, failed])
 def test_a_page_is_accessible_and_fits(
     screen: Page, account: Account, page_of: Callable[[str], Followed], make: Callable[[Account], str]
@@ -108,6 +109,7 @@ def test_a_page_is_accessible_and_fits(
     assert sideways(screen) == 0
 
 
+@pytest.mark.slow
 def test_the_dark_theme_is_accessible(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
     """Colours have sufficient contrast in the dark theme."""
     followed = page_of(failed(account))
@@ -132,6 +134,7 @@ def test_a_hostile_log_stays_text(page: Page, account: Account, page_of: Callabl
     assert page.locator("section.failure").bounding_box()["y"] < 200  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_a_followed_page_keeps_its_state(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
     """A reload shows new content and keeps expanded sections, focus and scroll; after the end there is no reload."""
     arn = running(account)
@@ -157,6 +160,7 @@ def test_a_followed_page_keeps_its_state(page: Page, account: Account, page_of: 
     assert page.evaluate("window.loaded") == 1
 
 
+@pytest.mark.slow
 def test_a_followed_page_can_be_paused(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
     """A paused page does not reload, also after a manual reload; a resumed page does."""
     followed = page_of(running(account))
@@ -174,6 +178,7 @@ def test_a_followed_page_can_be_paused(page: Page, account: Account, page_of: Ca
         page.click("#pause")
 
 
+@pytest.mark.slow
 def test_a_page_without_its_command_reports_it(
     page: Page, account: Account, page_of: Callable[[str], Followed]
 ) -> None:
@@ -187,6 +192,7 @@ def test_a_page_without_its_command_reports_it(
     assert page.is_hidden("#pause")
 
 
+@pytest.mark.slow
 def test_print_shows_every_section(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
     """Collapsed sections are printed too: inputs, logs."""
     followed = page_of(tuned(account))

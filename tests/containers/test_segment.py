@@ -83,6 +83,7 @@ def test_trains(tmp_path: Path) -> None:
     assert not (root / "output" / "failure").exists()
 
 
+@pytest.mark.slow
 def test_refuses_an_ill_typed_hyperparameter(tmp_path: Path) -> None:
     """An ill-typed hyperparameter ends the job with 2 and one line that names it, in the failure file too."""
     root = tmp_path / "ml"

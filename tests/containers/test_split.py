@@ -394,6 +394,7 @@ def test_wrong_arguments(job: Job, arguments: list[str], reason: str) -> None:
     assert reason in job.message
 
 
+@pytest.mark.slow
 def test_by_hand(tmp_path: Path) -> None:
     """Folders as arguments, no key: it works, and warns that the pseudonyms are of this run alone."""
     write_subjects(tmp_path / "data", 3)
@@ -415,6 +416,7 @@ def test_by_hand(tmp_path: Path) -> None:
     assert "output train: folder is not empty" in done.stderr
 
 
+@pytest.mark.slow
 def test_output_below_a_file(tmp_path: Path) -> None:
     """An output path below a regular file is refused in one line."""
     write_subjects(tmp_path / "data", 3)

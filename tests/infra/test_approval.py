@@ -97,6 +97,7 @@ def test_an_approval_becomes_an_endpoint(account: World) -> None:
     assert "serves" in account.mails("Approvers")[0]["Message"]
 
 
+@pytest.mark.slow
 def test_a_newer_version_takes_over_by_a_canary_that_alarms_watch(account: World) -> None:
     """Blue/green, half of the instances first, a bake, and the endpoint's own alarms."""
     deploy(account, register(account))
@@ -115,6 +116,7 @@ def test_a_newer_version_takes_over_by_a_canary_that_alarms_watch(account: World
     assert set(update["DeploymentConfig"]) <= set(shape.members["DeploymentConfig"].members)
 
 
+@pytest.mark.slow
 def test_a_failing_alarm_rolls_back_and_is_reported_and_the_repeated_event_tries_no_more(account: World) -> None:
     """The old version stays in service; the mail names the reason and the runbook; only a new approval tries again."""
     deploy(account, register(account))
@@ -139,6 +141,7 @@ def test_a_failing_alarm_rolls_back_and_is_reported_and_the_repeated_event_tries
     assert served(account) == f"{GROUP}-2"
 
 
+@pytest.mark.slow
 def test_a_repeated_event_changes_nothing(account: World) -> None:
     """Whether it comes at once or when all is done."""
     arn = register(account)
@@ -153,6 +156,7 @@ def test_a_repeated_event_changes_nothing(account: World) -> None:
     assert (len(models), len(configs)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_an_event_that_comes_late_does_not_bring_the_old_version_back(account: World) -> None:
     """The newest Approved version decides, whichever event comes last."""
     first, second = register(account), register(account)
@@ -164,6 +168,7 @@ def test_an_event_that_comes_late_does_not_bring_the_old_version_back(account: W
     assert served(account) == f"{GROUP}-2"
 
 
+@pytest.mark.slow
 def test_an_older_version_never_replaces_a_newer_one(account: World) -> None:
     """Not even where the newer one is Approved no more: going back is a person's, and the mail has the command."""
     first, second = register(account), register(account)
@@ -175,6 +180,7 @@ def test_an_older_version_never_replaces_a_newer_one(account: World) -> None:
     assert f"medloop endpoints deploy {GROUP}/1" in account.mails("Operations")[0]["Message"]
 
 
+@pytest.mark.slow
 def test_a_newer_approval_during_a_bake_waits_and_then_takes_over(account: World) -> None:
     """Two deployments are never at once; the second checks again when the first has ended."""
     deploy(account, register(account))
@@ -191,6 +197,7 @@ def test_a_newer_approval_during_a_bake_waits_and_then_takes_over(account: World
     assert served(account) == f"{GROUP}-3"
 
 
+@pytest.mark.slow
 def test_a_rejected_version_deploys_nothing(account: World) -> None:
     """Nor does a version whose approval was taken back before anyone looked (docs/decisions/0041)."""
     arn = register(account)
@@ -201,6 +208,7 @@ def test_a_rejected_version_deploys_nothing(account: World) -> None:
     assert account.endpoint(GROUP) is None
 
 
+@pytest.mark.slow
 def test_an_approval_taken_back_before_traffic_moves_deploys_nothing(account: World) -> None:
     """Between the first look and the second."""
     arn = register(account)
@@ -219,6 +227,7 @@ def test_an_approval_taken_back_before_traffic_moves_deploys_nothing(account: Wo
     assert account.endpoint(GROUP) is None
 
 
+@pytest.mark.slow
 def test_a_version_that_waits_is_reported_to_approvers_with_the_link(account: World) -> None:
     """The mail has the console's page of the report, and the commands; nothing is deployed."""
     account.ended(send_event(account, register(account)))
@@ -241,6 +250,7 @@ def change_machines(account: World, kind: str) -> None:
     client.update_function_configuration(FunctionName=function, Environment=changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["Deployed", "RolledBack", "Failed"])
 def test_other_machines_are_no_obstacle_and_scaling_outlasts_them(account: World, end: str) -> None:
     """An update to another instance type is refused while the endpoint is scaled; afterwards it always is again."""
@@ -261,6 +271,7 @@ def test_other_machines_are_no_obstacle_and_scaling_outlasts_them(account: World
         assert "there is no machine to be had" in account.mails("Operations")[0]["Message"]
 
 
+@pytest.mark.slow
 def test_the_same_machines_stay_scaled_during_a_canary(account: World) -> None:
     """Nothing is taken away that needn't be."""
     deploy(account, register(account))
@@ -271,6 +282,7 @@ def test_the_same_machines_stay_scaled_during_a_canary(account: World) -> None:
     assert "StopScaling" not in visited
 
 
+@pytest.mark.slow
 def test_scaling_that_fails_after_the_switch_is_reported_and_set_by_a_repeated_event(account: World) -> None:
     """The endpoint responds, the mail names the missing scaling, the failure is an alarm; then scaling is set."""
     first = register(account)
@@ -287,6 +299,7 @@ def test_scaling_that_fails_after_the_switch_is_reported_and_set_by_a_repeated_e
     assert account.mails("Operations") == []
 
 
+@pytest.mark.slow
 def test_a_request_that_came_too_often_is_made_again(account: World) -> None:
     """A throttled request is no refusal."""
     arn = register(account)
@@ -299,6 +312,7 @@ def test_a_request_that_came_too_often_is_made_again(account: World) -> None:
     assert served(account) == f"{GROUP}-1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["serverless", "asynchronous"])
 def test_an_endpoint_of_another_kind_is_left_to_a_person(account: World, kind: str) -> None:
     """The stack's canary, alarms and scaling are of real-time endpoints; one that is none isn't made one."""
@@ -326,6 +340,7 @@ def test_an_endpoint_of_another_kind_is_left_to_a_person(account: World, kind: s
     assert f"medloop endpoints deploy {GROUP}/2" in mail["Message"]
 
 
+@pytest.mark.slow
 def test_a_decision_in_the_console_after_a_rollback_is_a_new_one(account: World) -> None:
     """It leaves the name of the earlier decision in the metadata, and changes the time."""
     deploy(account, register(account))
@@ -338,6 +353,7 @@ def test_a_decision_in_the_console_after_a_rollback_is_a_new_one(account: World)
     assert served(account) == f"{GROUP}-2"
 
 
+@pytest.mark.slow
 def test_a_served_version_that_is_rejected_is_reported(account: World) -> None:
     """The stack deletes nothing by itself; the mail says that a rejected model is still served."""
     first, second = register(account), register(account)
@@ -351,6 +367,7 @@ def test_a_served_version_that_is_rejected_is_reported(account: World) -> None:
     assert served(account) == f"{GROUP}-1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("score", "metrics"),
     [
@@ -371,6 +388,7 @@ def test_a_waiting_version_measures_drift(account: World, score: str, metrics: d
     }
 
 
+@pytest.mark.slow
 def test_a_version_in_the_making_is_not_announced(account: World) -> None:
     """The service sends an event of each state that it goes through: one mail is enough."""
     arn = register(account)
@@ -395,6 +413,7 @@ def approve_unheard(account: World, hours: float = 24, **metadata: str) -> str:
     return arn
 
 
+@pytest.mark.slow
 def test_an_approval_without_an_event_is_reported_and_not_deployed(account: World) -> None:
     """The first version and a newer one alike; an operator decides, because the older one may be served on purpose."""
     approve_unheard(account)
@@ -409,6 +428,7 @@ def test_an_approval_without_an_event_is_reported_and_not_deployed(account: Worl
     assert served(account) == f"{GROUP}-2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [1, 24 * 8])
 def test_an_approval_of_this_hour_or_older_than_a_week_is_not_reported(account: World, hours: float) -> None:
     """A deployment takes hours; and an endpoint that was deleted on purpose isn't reported every day for ever."""
@@ -416,6 +436,7 @@ def test_an_approval_of_this_hour_or_older_than_a_week_is_not_reported(account: 
     assert check(account) == []
 
 
+@pytest.mark.slow
 def test_a_rejection_without_an_event_is_reported(account: World) -> None:
     """A version that is served and Approved no more: whether none is, another is, or another of another endpoint."""
     first = register(account)
@@ -429,6 +450,7 @@ def test_a_rejection_without_an_event_is_reported(account: World) -> None:
     assert [mail["Subject"] for mail in check(account)] == [subject]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["Failed", "OutOfService", "UpdateRollbackFailed"])
 def test_an_endpoint_that_is_out_of_service_is_reported(account: World, status: str) -> None:
     """The name of its configuration doesn't show that it responds."""
@@ -440,6 +462,7 @@ def test_an_endpoint_that_is_out_of_service_is_reported(account: World, status: 
     assert mail["Subject"] == f"medloop: endpoint {GROUP} is {status}"
 
 
+@pytest.mark.slow
 def test_a_version_that_an_alarm_rolled_back_is_not_recommended(account: World) -> None:
     """The rollback was reported when it happened."""
     deploy(account, register(account))
@@ -453,6 +476,7 @@ def test_a_version_that_an_alarm_rolled_back_is_not_recommended(account: World) 
     assert check(account) == []
 
 
+@pytest.mark.slow
 def test_an_endpoint_made_by_hand_is_no_place_for_a_recommendation(account: World) -> None:
     """The same reason as an event would have given."""
     deploy(account, register(account))
@@ -463,6 +487,7 @@ def test_an_endpoint_made_by_hand_is_no_place_for_a_recommendation(account: Worl
     assert "medloop models approve" not in mail["Message"]
 
 
+@pytest.mark.slow
 def test_a_day_on_which_all_is_as_decided_is_silent(account: World) -> None:
     """Nothing approved, the approved version served by any instance, a deployment under way, another's endpoint."""
     assert check(account) == []
@@ -479,6 +504,7 @@ def test_a_day_on_which_all_is_as_decided_is_silent(account: World) -> None:
     assert check(account) == []
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_is_reported(account: World) -> None:
     """As what it is."""
     account.client("lambda").update_function_configuration(
@@ -491,6 +517,7 @@ def test_a_check_that_fails_is_reported(account: World) -> None:
     assert '"check"' in mail["Message"]
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> None:
     """An endpoint without alarms, or with a configuration that the stack didn't create."""
     end = deploy(account, register(account, endpoint="staging"))
@@ -504,6 +531,7 @@ def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> Non
     assert "made by someone else (by-hand)" in account.mails("Operations")[0]["Message"]
 
 
+@pytest.mark.slow
 def test_a_refusal_of_the_service_is_reported(account: World) -> None:
     """The event and the cause, to operations; the state machine fails, which is an alarm too."""
     arn = register(account)
@@ -513,6 +541,7 @@ def test_a_refusal_of_the_service_is_reported(account: World) -> None:
     assert "the role can't be assumed" in account.mails("Operations")[0]["Message"]
 
 
+@pytest.mark.slow
 def test_the_definitions_requests_are_the_services(account: World) -> None:
     """Each call's parameters are members of botocore's request."""
     checked = 0

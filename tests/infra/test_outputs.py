@@ -94,6 +94,7 @@ class Builds:
         return {"builds": [{"id": ids[0], "buildStatus": status, "logs": {"deepLink": "https://log"}}]}
 
 
+@pytest.mark.slow
 def test_the_checkout_is_uploaded_and_built(region: str, tmp_path: Path) -> None:
     """To where the project looks for it."""
     (tmp_path / "m.zip").write_bytes(b"zip")

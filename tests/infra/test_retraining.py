@@ -71,12 +71,14 @@ def test_a_manifest_starts_one_execution_with_the_version_that_run_computes(acco
     assert parameters(account) == [{"InputData": uri, "DataVersion": version}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [f"{FOLDER}/b/img.nii.gz", "raw/other/x/manifest.json", "scratch/manifest.json"])
 def test_other_files_start_nothing(account: World, key: str) -> None:
     """A data set is complete when its manifest is there; other prefixes are no pipeline's."""
     assert arrive(account, key) == []
 
 
+@pytest.mark.slow
 def test_a_second_is_held_back_while_one_runs_and_skipped_when_nothing_changed(account: World) -> None:
     """Two manifests' arrivals give one execution; the second guard waits for its end, then finds nothing to do."""
     (first,) = arrive(account)
@@ -90,6 +92,7 @@ def test_a_second_is_held_back_while_one_runs_and_skipped_when_nothing_changed(a
     assert len(account.started) == 1
 
 
+@pytest.mark.slow
 def test_what_arrives_while_one_runs_is_trained_on_afterwards(account: World) -> None:
     """Held back is not lost."""
     account.ended(arrive(account)[0])
@@ -102,6 +105,7 @@ def test_what_arrives_while_one_runs_is_trained_on_afterwards(account: World) ->
     assert first["DataVersion"] != then["DataVersion"]
 
 
+@pytest.mark.slow
 def test_unchanged_data_is_skipped_until_something_changes(account: World) -> None:
     """The data, a parameter or the pipeline; a failed execution is no reason to skip."""
 
@@ -127,6 +131,7 @@ def test_unchanged_data_is_skipped_until_something_changes(account: World) -> No
     assert len(account.started) == 4
 
 
+@pytest.mark.slow
 def test_guards_that_look_at_the_same_moment_start_one(account: World) -> None:
     """The second finds the first's token, waits, and starts afterwards."""
     account.s3.put_object(Bucket=BUCKET, Key=f"{FOLDER}/manifest.json", Body=b"{}")
@@ -145,6 +150,7 @@ def test_guards_that_look_at_the_same_moment_start_one(account: World) -> None:
     assert len(account.started) == 1
 
 
+@pytest.mark.slow
 def test_two_triggers_at_once_start_one_execution(account: World) -> None:
     """However the two guards' steps fall between one another; both end."""
     account.s3.put_object(Bucket=BUCKET, Key=f"{FOLDER}/manifest.json", Body=b"{}")
@@ -156,6 +162,7 @@ def test_two_triggers_at_once_start_one_execution(account: World) -> None:
     assert len(account.started) == 1
 
 
+@pytest.mark.slow
 def test_a_guard_that_is_given_anothers_execution_waits_its_turn(account: World) -> None:
     """The service may respond to a known token with its earlier execution: then the request is not lost."""
     account.lenient = True
@@ -175,6 +182,7 @@ def test_a_guard_that_is_given_anothers_execution_waits_its_turn(account: World)
     assert [values.get("Epochs") for values in parameters(account)] == [None, "1"]
 
 
+@pytest.mark.slow
 def test_a_manifest_that_comes_again_is_no_new_data(account: World) -> None:
     """Its content doesn't count: under KMS an equal object has another ETag each time it is stored."""
     account.ended(arrive(account)[0])
@@ -189,6 +197,7 @@ def test_a_manifest_that_comes_again_is_no_new_data(account: World) -> None:
     assert len(account.started) == 1
 
 
+@pytest.mark.slow
 def test_a_manifest_alone_is_no_data_set(account: World) -> None:
     """Nothing is started on nothing."""
     (execution,) = arrive(account, "raw/segmentation/empty/manifest.json")
@@ -212,6 +221,7 @@ def test_the_split_takes_no_notice_of_the_manifest(tmp_path: Path, task: Task, p
     assert without.problems == []
 
 
+@pytest.mark.slow
 def test_a_start_that_is_refused_is_reported(account: World) -> None:
     """Operations get a mail that names the runbook's entry, and the guard fails, which is an alarm too."""
     account.sagemaker.delete_pipeline(PipelineName="segmentation", ClientRequestToken="0" * 32)
@@ -221,6 +231,7 @@ def test_a_start_that_is_refused_is_reported(account: World) -> None:
     assert "medloop-retraining-failed" in mail["Message"]
 
 
+@pytest.mark.slow
 def test_an_empty_prefix_is_reported(account: World) -> None:
     """Nothing is started on nothing."""
     empty = {**SCHEDULED, "PipelineParameters": [{"Name": "InputData", "Value": f"s3://{BUCKET}/raw/none/"}]}
@@ -229,6 +240,7 @@ def test_an_empty_prefix_is_reported(account: World) -> None:
     assert account.started == []
 
 
+@pytest.mark.slow
 def test_a_schedule_of_the_stack_starts_its_pipeline_with_its_parameters(account: World) -> None:
     """The schedule's input is the guard's trigger."""
     schedule = account.stack.only("AWS::Scheduler::Schedule", "weekly")

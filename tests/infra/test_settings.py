@@ -68,6 +68,7 @@ def test_the_source_of_a_wrong_value_is_named() -> None:
         load_settings({"settings": "absent.yaml"}, {})
 
 
+@pytest.mark.slow
 def test_the_app_ends_with_one_line_and_code_2() -> None:
     """As CDK's command line shows it."""
     environment = {**os.environ, "MEDLOOP_INFRA_NETWORK__CIDRS": "10.0.0.0/8"}

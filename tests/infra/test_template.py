@@ -49,6 +49,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Account:
     return Account(json.loads((folder / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")))
 
 
+@pytest.mark.slow
 def test_cfn_lint_finds_nothing(assembly: Path, tmp_path: Path) -> None:
     """Neither errors nor warnings, except those that are answered here."""
     text = (assembly / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")
@@ -242,6 +243,7 @@ def test_outputs_are_what_the_command_line_reads(template: dict[str, Any]) -> No
     assert expected <= set(template["Outputs"])
 
 
+@pytest.mark.slow
 def test_two_syntheses_give_the_same_template(assembly: Path, tmp_path: Path) -> None:
     """So that a deployment shows what changed, and nothing else."""
     make_app(EVERYTHING, outdir=str(tmp_path), validate=False).synth()

@@ -104,6 +104,7 @@ def test_the_card_is_read_as_it_was_meant(built: Built) -> None:
     assert {"name": "epochs", "value": "50; then more"} in training["user_provided_hyper_parameters"]
 
 
+@pytest.mark.slow
 def test_a_full_card_is_one_that_the_service_takes(target: Target) -> None:
     """Every field has its maximum length; none is lost, and the reader joins what had to be split."""
     texts = {
@@ -125,6 +126,7 @@ def test_a_full_card_is_one_that_the_service_takes(target: Target) -> None:
     assert {"the network", "the input"} <= shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ['"quoted" \\ and\nnew lines', "ä{b}", "x" * 2048])
 def test_a_person_s_words_reach_the_card_unchanged(target: Target, text: str) -> None:
     """The card is valid JSON and contains any text of the settings."""
@@ -142,6 +144,7 @@ def registered(target: Target, **said: str) -> dict[str, Any]:
     return requested(resolved.spec.build(resolved.settings, target).definition())
 
 
+@pytest.mark.slow
 def test_without_statements_a_version_begins_as_rejected(target: Target) -> None:
     """The requested status has no effect, the metadata names the missing fields; with all five the start decides."""
     four = {name: "said" for name in REQUIRED_CARD_FIELDS if name != "population"}
@@ -155,6 +158,7 @@ def test_without_statements_a_version_begins_as_rejected(target: Target) -> None
     assert required_fields_of(json.loads(request["ModelCard"]["ModelCardContent"])) == four | {"population": "adults"}
 
 
+@pytest.mark.slow
 def test_nothing_is_registered_as_approved_without_statements(target: Target) -> None:
     """The build refuses it and names the settings; so does a start that requests a status, which has no effect."""
     with pytest.raises(SettingError, match=r"registration.intended_use, registration.population, .* not stated"):

@@ -38,6 +38,7 @@ def steps(text: str) -> dict[str, dict[str, Any]]:
     return {step["Name"]: step for step in json.loads(text)["Steps"]}
 
 
+@pytest.mark.slow
 def test_only_what_the_service_knows_of_tuning_is_in_the_step(target: Target) -> None:
     """No internal error to retry after, and no random seed unless one is set."""
     step = steps(build(target, "tune.enabled=true"))["Tune"]
@@ -52,6 +53,7 @@ def test_only_what_the_service_knows_of_tuning_is_in_the_step(target: Target) ->
     assert seeded["Arguments"]["HyperParameterTuningJobConfig"]["RandomSeed"] == 7
 
 
+@pytest.mark.slow
 def test_tuned_jobs_are_what_train_would_run(target: Target) -> None:
     """VPC, KMS keys, isolation, encryption and a warm pool among them, which the SDK's tuner drops."""
     options = (*NETWORK, "train.instance_type=ml.m5.xlarge", "train.keep_alive_minutes=30", "train.checkpoints=true")
@@ -70,6 +72,7 @@ def test_tuned_jobs_are_what_train_would_run(target: Target) -> None:
     assert definition["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 1800
 
 
+@pytest.mark.slow
 def test_the_best_model_goes_on(target: Target) -> None:
     """Two builds agree, the definition keeps all rules, and nothing refers to Train."""
     text = build(target, "tune.enabled=true")
@@ -81,6 +84,7 @@ def test_the_best_model_goes_on(target: Target) -> None:
     assert "Steps.Tune.TrainingJobDefinition.OutputDataConfig.S3OutputPath" in text
 
 
+@pytest.mark.slow
 def test_ranges_arrive_in_the_services_words(target: Target) -> None:
     """Numbers by the hyperparameter's own type; values as text that the job reads again."""
     ranges = (
@@ -105,6 +109,7 @@ def test_ranges_arrive_in_the_services_words(target: Target) -> None:
     assert (read.augment, read.batch_size, read.model_name, read.learning_rate) == (False, 4, "densenet121", 1e-5)
 
 
+@pytest.mark.slow
 def test_a_warm_start_is_never_taken_from_the_cache(target: Target) -> None:
     """The step cache doesn't compare it."""
     arn = "arn:aws:sagemaker:us-east-1:000000000000:hyper-parameter-tuning-job/first"

@@ -123,6 +123,7 @@ def test_reason_is_mandatory(desk: Desk) -> None:
     assert "--reason" in desk.err
 
 
+@pytest.mark.slow
 def test_longest_reason_of_other_scripts_is_kept_whole(desk: Desk) -> None:
     """1,024 characters, each of which takes escapes, come back as they were."""
     reason = "“,”;" * 256
@@ -131,6 +132,7 @@ def test_longest_reason_of_other_scripts_is_kept_whole(desk: Desk) -> None:
     assert decisions_of(desk.package(arn))[0].reason == reason
 
 
+@pytest.mark.slow
 def test_history_survives_later_decisions(desk: Desk) -> None:
     """Each decision stays readable after the next, in order."""
     (arn,) = register(desk.boto)
@@ -144,6 +146,7 @@ def test_history_survives_later_decisions(desk: Desk) -> None:
     assert "Rejected by b: second" in desk.out
 
 
+@pytest.mark.slow
 def test_what_would_surprise_needs_yes(desk: Desk) -> None:
     """Approved twice, approved and now rejected, rejected before: each is reported; nothing changes without --yes."""
     _, second = register(desk.boto, 2)
@@ -190,6 +193,7 @@ def test_rejection_over_an_unknown_approval_says_so(desk: Desk) -> None:
     assert desk.package(arn)["ModelApprovalStatus"] == "Rejected"
 
 
+@pytest.mark.slow
 def test_an_approval_that_knew_the_rejection_stands(desk: Desk) -> None:
     """An approval that was made after the rejection is not overridden when the rejecter checks again."""
     (arn,) = register(desk.boto)

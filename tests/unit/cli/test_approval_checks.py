@@ -36,12 +36,14 @@ def refused(desk: Desk, arn: str, *messages: str) -> None:
     assert decisions_of(package) == []
 
 
+@pytest.mark.slow
 def test_evidence_that_holds_is_approved(desk: Desk) -> None:
     """What the refusals below take away is enough."""
     register(desk.boto)
     assert desk(*APPROVE) == 0, desk.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evaluation.json", "report.html"])
 def test_missing_evidence(desk: Desk, name: str) -> None:
     """A file that is gone is named."""
@@ -58,6 +60,7 @@ def test_changed_evidence(desk: Desk, name: str) -> None:
     refused(desk, arn, f"s3://{BUCKET}/e0/{name}: has the digest {digest_of(b'better than it was')}", "was registered")
 
 
+@pytest.mark.slow
 def test_a_version_without_evidence(desk: Desk) -> None:
     """Another tool's version, or a version without recorded digests."""
     (arn,) = register(desk.boto, ModelMetrics={})
@@ -70,6 +73,7 @@ def test_evidence_without_a_digest(desk: Desk) -> None:
     refused(desk, arn, "report.html: the version names no digest of it")
 
 
+@pytest.mark.slow
 def test_evidence_older_than_the_model(desk: Desk, tmp_path: Path) -> None:
     """A model that was overwritten after its evaluation is another model."""
     (arn,) = register(desk.boto)
@@ -106,6 +110,7 @@ def test_a_version_registered_as_not_for_approval(desk: Desk) -> None:
     refused(desk, arn, "registration.population, registration.annotators not stated")
 
 
+@pytest.mark.slow
 def test_a_champion_that_is_one_no_longer(desk: Desk) -> None:
     """Two were compared with none; once one is Approved, the other has to be compared with it by the named command."""
     _, second = register(desk.boto, 2, metadata={"data": "s3://b/data/"})
@@ -116,6 +121,7 @@ def test_a_champion_that_is_one_no_longer(desk: Desk) -> None:
     assert desk.package(second)["ModelApprovalStatus"] == "PendingManualApproval"
 
 
+@pytest.mark.slow
 def test_a_champion_that_was_rejected_since(desk: Desk) -> None:
     """The version it was compared with is not Approved any more."""
     (first,) = register(desk.boto)
@@ -146,6 +152,7 @@ def test_a_version_compared_with_the_champion_is_approved(desk: Desk) -> None:
     assert desk("models", "approve", arn, "--reason", "r", "--as", "QM") == 0, desk.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [STARTER, STARTER.upper(), "trainer"])
 def test_no_user_approves_their_own_training(desk: Desk, name: str) -> None:
     """In every spelling of the starter's name; the message names the fix: another person."""
@@ -155,6 +162,7 @@ def test_no_user_approves_their_own_training(desk: Desk, name: str) -> None:
     assert desk.package(arn)["ModelApprovalStatus"] == "PendingManualApproval"
 
 
+@pytest.mark.slow
 def test_on_one_machine_the_default_is_the_one_who_ran_it(desk: Desk) -> None:
     """Without --as the approver is user@host, who started the run there."""
     answer_executions(desk.boto, identity(user_here()))
@@ -170,6 +178,7 @@ def test_a_starter_who_is_not_recorded(desk: Desk) -> None:
     refused(desk, arn, "who started the training isn't recorded with execution abc123abc123")
 
 
+@pytest.mark.slow
 def test_rejecting_is_always_allowed_and_records_the_page(desk: Desk) -> None:
     """Also to the starter, with evidence that was changed or is gone; the digest is that of the stored report."""
     first, second = register(desk.boto, 2, ModelCard=card(population=None))
@@ -207,6 +216,7 @@ def test_who_is_one_person_on_aws(who: str, created_by: dict[str, Any], same: bo
     assert began.is_same(caller({"Arn": arn, "UserId": f"AROAAPPROVER:{who}"})) is same
 
 
+@pytest.mark.slow
 def test_refusals_are_the_same_as_json(desk: Desk) -> None:
     """A script reads nothing on stdout, one line on stderr, and 2."""
     register(desk.boto)

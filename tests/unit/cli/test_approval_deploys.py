@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from medloop.cli import main
 from medloop.cloud.target import Target
 from medloop.commands.options import Services
@@ -42,6 +44,7 @@ def package(world: World, version: str) -> dict[str, Any]:
     return dict(world.account.sagemaker.describe_model_package(ModelPackageName=version))
 
 
+@pytest.mark.slow
 def test_the_approved_version_is_served(endpoints: World) -> None:
     """One command approves and deploys; its JSON names the endpoint."""
     waiting(endpoints, "two")
@@ -51,6 +54,7 @@ def test_the_approved_version_is_served(endpoints: World) -> None:
     assert [(row["status"], row["model"]) for row in endpoints.json] == [("InService", f"{GROUP}/2")]
 
 
+@pytest.mark.slow
 def test_an_approval_stands_where_the_deployment_fails(endpoints: World) -> None:
     """Exit code 1, the endpoint's reason, and the decision on record."""
     version = waiting(endpoints, "broken")

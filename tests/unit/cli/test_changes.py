@@ -33,6 +33,7 @@ def test_diff_of_a_pipeline_that_is_not_there_says_new(medloop: Any) -> None:
     assert "new on local" in medloop.out
 
 
+@pytest.mark.slow
 def test_run_on_aws_shows_the_changes_and_waits_for_a_yes(medloop: Any, changed: Any) -> None:
     """Without a terminal to ask at, the run ends before anything is uploaded or started."""
     assert medloop(*RUN) == 2

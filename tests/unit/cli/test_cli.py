@@ -64,6 +64,7 @@ def test_a_bug_keeps_its_traceback(medloop: Any, account: Any) -> None:
         medloop("executions", "show", "aaa")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error() -> None:
     """`medloop ... | head` prints no traceback when the pipe closes."""
     script = (

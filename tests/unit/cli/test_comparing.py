@@ -83,6 +83,7 @@ def test_scores_of_other_test_sets_are_not_compared(medloop: Any, pair: Any, oth
     assert message in medloop.json["verdict"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second", "same"),
     [

@@ -146,6 +146,7 @@ def test_payloads_beyond_the_limit_go_by_the_queue(endpoints: World, file: Calla
     assert "no image" in endpoints.err
 
 
+@pytest.mark.slow
 def test_refusals_are_the_users_and_crashes_are_not(endpoints: World, file: Callable[..., Path]) -> None:
     """The model's own reason with exit code 2; exit code 1 where it crashed."""
     assert endpoints("deploy", GROUP) == 0
@@ -179,6 +180,7 @@ def test_wrong_requests_are_one_line(
     assert endpoints.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_answers_are_written_as_their_name_says(endpoints: World, file: Callable[..., Path], tmp_path: Path) -> None:
     """A .gz is compressed for any content type of the response, and the name decides the requested type."""
     assert endpoints("deploy", GROUP) == 0

@@ -75,6 +75,7 @@ def open_page(medloop: Any, *options: str) -> tuple[str, Tags]:
     return text, tags
 
 
+@pytest.mark.slow
 def test_show_lists_the_trials(medloop: Any, tuned: str) -> None:
     """Number, state, hyperparameters, objective, time, and which is the best."""
     assert medloop("executions", "show", "latest") == 0
@@ -114,6 +115,7 @@ def test_the_page_draws_the_tuning(medloop: Any, tuned: str) -> None:
     assert "not reached" in tags.text  # the steps behind
 
 
+@pytest.mark.slow
 def test_a_page_of_an_execution_that_has_just_begun(medloop: Any, account: Any) -> None:
     """No step, no log, no metric: still a page."""
     arn = account.add_execution("abc123abc123", "Executing")
@@ -122,6 +124,7 @@ def test_a_page_of_an_execution_that_has_just_begun(medloop: Any, account: Any) 
     assert "No step has started" in tags.text
 
 
+@pytest.mark.slow
 def test_metrics_of_a_training_job_become_curves(medloop: Any, trained: str, account: Any) -> None:
     """By its metric definitions; a value that is no number, or a flat curve, breaks nothing."""
     lines = ["epoch=1; train_loss=0.5; val_auroc=nan;", "epoch=2; train_loss=0.5; val_auroc=.;", "val_auroc=0.9;"]
@@ -131,6 +134,7 @@ def test_metrics_of_a_training_job_become_curves(medloop: Any, trained: str, acc
     assert "<figcaption>scores on val</figcaption>" not in text
 
 
+@pytest.mark.slow
 def test_the_page_tells_inputs_and_outputs(medloop: Any, trained: str) -> None:
     """Channels and addresses, arguments, hyperparameters, image, machines, the condition, the version."""
     text, _ = open_page(medloop)
@@ -160,6 +164,7 @@ def test_the_page_holds_no_secret(medloop: Any, trained: str, account: Any) -> N
     assert "WANDB_API_KEY" in text
 
 
+@pytest.mark.slow
 def test_the_page_leads_to_the_evidence_and_the_version(medloop: Any, trained: str) -> None:
     """Score and patients, the report as a file of this machine, the version with its approval."""
     text, tags = open_page(medloop)
@@ -179,6 +184,7 @@ def test_lost_evidence_costs_no_page(medloop: Any, trained: str, account: Any) -
     assert "g/1" in tags.text
 
 
+@pytest.mark.slow
 def test_why_it_failed_comes_first(medloop: Any, account: Any) -> None:
     """Before all else: the step and its job's own words, and the commands that lead on."""
     arn = account.add_execution("abc123abc123", "Failed", FailureReason="Step failure: One or multiple steps failed.")
@@ -192,6 +198,7 @@ def test_why_it_failed_comes_first(medloop: Any, account: Any) -> None:
     assert "medloop executions retry abc123abc123" in tags.text
 
 
+@pytest.mark.slow
 def test_the_step_that_ended_the_execution_is_named_first(medloop: Any, account: Any) -> None:
     """Of several that failed, as `run` names it."""
     arn = account.add_execution("abc123abc123", "Failed")
@@ -223,6 +230,7 @@ def test_cost_on_aws_is_billed_seconds_by_machines_by_price(medloop: Any, traine
     assert "List prices of us-east-1" in tags.text
 
 
+@pytest.mark.slow
 def test_spot_is_billed_by_its_billed_seconds(medloop: Any, trained: str, account: Any) -> None:
     """The billed seconds include the discount, which is shown; a warm pool's time counts too."""
     account.jobs["t-1"] = training_job(EnableManagedSpotTraining=True, BillableTimeInSeconds=1080)
@@ -248,6 +256,7 @@ def test_a_machine_without_price_is_not_counted_as_free(medloop: Any, trained: s
     assert rows["together"][3] == "without Train"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spot", [False, True])
 def test_a_tuning_costs_what_its_trials_cost(medloop: Any, tuned: str, account: Any, spot: bool) -> None:
     """On demand from each start to each end; on spot by the billed seconds of those that ended."""
@@ -287,6 +296,7 @@ def running(account: Any) -> str:
     return arn
 
 
+@pytest.mark.slow
 def test_the_page_is_kept_fresh_until_the_execution_ends(medloop: Any, running: str, account: Any) -> None:
     """With --follow: read on every few seconds, loading itself; the last page stands still and holds all."""
     seen: list[str] = []
@@ -312,6 +322,7 @@ def test_the_page_is_kept_fresh_until_the_execution_ends(medloop: Any, running: 
     assert [path.name for path in page.parent.iterdir()] == [page.name]
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_updating_alone(medloop: Any, running: str, account: Any) -> None:
     """Exit code 130, nothing is stopped, and the page stands still."""
 
@@ -334,6 +345,7 @@ def test_without_a_terminal_the_page_is_drawn_once(medloop: Any, running: str) -
     assert "while the execution was running" in tags.text
 
 
+@pytest.mark.slow
 def test_nothing_is_followed_that_has_ended(medloop: Any, trained: str) -> None:
     """--follow of an ended execution draws its page once."""
     medloop.on_sleep = lambda: pytest.fail("it waited")

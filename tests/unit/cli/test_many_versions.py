@@ -85,6 +85,7 @@ def _filled(desk: Desk, newest: int) -> Desk:
     return desk
 
 
+@pytest.mark.slow
 def test_list_shows_the_versions_of_every_page(crowded: tuple[Desk, int]) -> None:
     """Newest first, so the Approved one stands at the top, from any page."""
     desk, newest = crowded
@@ -95,6 +96,7 @@ def test_list_shows_the_versions_of_every_page(crowded: tuple[Desk, int]) -> Non
     assert [row["model"] for row in rows if row["approval"] == "Approved"] == [f"g/{newest}"]
 
 
+@pytest.mark.slow
 def test_compare_finds_versions_of_either_page(crowded: tuple[Desk, int]) -> None:
     """By number, and the newest by the group's name alone."""
     desk, newest = crowded
@@ -105,6 +107,7 @@ def test_compare_finds_versions_of_either_page(crowded: tuple[Desk, int]) -> Non
     assert (approval["a"], approval["b"]) == ("PendingManualApproval", "Approved")
 
 
+@pytest.mark.slow
 def test_the_champion_is_found_on_every_page(crowded: tuple[Desk, int]) -> None:
     """An old version was compared with none, and the champion is on the other page."""
     desk, newest = crowded

@@ -31,6 +31,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
 def test_a_malformed_evaluation_is_one_line(medloop: Any, account: Any, finished: str, content: bytes) -> None:
     """`show` and `list` warn of it by its URI, in one line, and give the rest of the version, without a score."""

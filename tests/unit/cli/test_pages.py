@@ -103,6 +103,7 @@ def test_without_the_marker_it_stands_at_the_end(medloop: Any, account: Any, evi
     assert Path(medloop.json["report"]).read_bytes() == old
 
 
+@pytest.mark.slow
 def test_a_changed_report_is_not_shown(medloop: Any, account: Any, evidence: Any) -> None:
     """The refusal names it; `show` says so too, and nothing is written."""
     account.objects["s3://bucket/e/report.html"] = b"<html>a better one</html>"
@@ -163,6 +164,7 @@ def test_two_versions_are_drawn_side_by_side(medloop: Any, pair: Any, tmp_path: 
         assert text in parsed.text, text
 
 
+@pytest.mark.slow
 def test_versions_that_do_not_compare_are_drawn_with_a_warning(medloop: Any, pair: Any) -> None:
     """Other test sets, an evaluation of another shape, a version without an evaluation: the page says so."""
     pair.objects["s3://bucket/s2/split.json"] = b"[]"

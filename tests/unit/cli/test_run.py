@@ -59,6 +59,7 @@ def test_the_version_that_was_put_is_started(medloop: Any, account: Any, data: s
     assert versions == [7, "newest"]
 
 
+@pytest.mark.slow
 def test_missing_card_fields_are_reported_before_the_start(medloop: Any, data: str) -> None:
     """By name, with the version's status and the fix; a preset that has all five prints nothing."""
     for command in (("run", "classification", "--data", data, "--no-wait"), ("pipelines", "upsert", "classification")):
@@ -168,6 +169,7 @@ def test_a_refusing_gate_exits_1_with_its_words(medloop: Any, account: Any, data
     assert "model" not in medloop.out
 
 
+@pytest.mark.slow
 def test_interrupting_leaves_the_execution_alone(medloop: Any, account: Any, data: str) -> None:
     """Ctrl-C while following: exit code 130, the execution continues, and the user learns how to follow it."""
 

@@ -37,6 +37,7 @@ def test_pipelines_are_listed(medloop: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", ["plane", "brain-tissue"])
 def test_samples_below_a_file_are_refused(medloop: Any, tmp_path: Path, sample: str) -> None:
     """A folder that can't be made: one line, exit code 2, the file in the way untouched."""

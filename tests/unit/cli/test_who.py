@@ -44,6 +44,7 @@ def files_in(home: Path) -> set[Path]:
     return set(home.rglob("*"))
 
 
+@pytest.mark.slow
 def test_every_case_leads_back_to_its_file(medloop: Any, home: Path, tmp_path: Path) -> None:
     """Images of patients with several: the name in the outputs finds the one file with its pixels, and the patient."""
     data = write_classes(tmp_path / "data", 6)

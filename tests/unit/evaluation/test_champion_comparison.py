@@ -219,6 +219,7 @@ def shaved(truth: np.ndarray, name: str) -> np.ndarray:
     return prediction
 
 
+@pytest.mark.slow
 def test_dice_of_volumes(tmp_path: Path) -> None:
     """A model worse than its champion is refused; bounds go by patients, not by volumes."""
     world = volumes(tmp_path, 20)
@@ -233,6 +234,7 @@ def test_dice_of_volumes(tmp_path: Path) -> None:
     assert evaluation.gate.margin_left < 0
 
 
+@pytest.mark.slow
 def test_an_invented_structure(tmp_path: Path) -> None:
     """With an empty truth, the model that predicts a structure has 0 and the other 1; with neither it is excluded."""
     truths = {f"p{i:02d}": (GLAND if i < 20 else np.zeros_like(GLAND)).astype(np.uint8) for i in range(22)}

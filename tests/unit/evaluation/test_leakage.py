@@ -110,6 +110,7 @@ def run_chain(root: Path, layout: str) -> Chain:
     return Chain(checked, split, root / "evaluation", exit_message(record))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["copy", "manifest"])
 @pytest.mark.parametrize(
     ("make", "expected"),

@@ -50,6 +50,7 @@ def split(root: Path, out: Path, task: Task, labels: list[str] | None, capsys: p
     return []
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases=CASES, named=st.booleans())
 def test_images(
@@ -68,6 +69,7 @@ def test_images(
     assert checked(root, "classification", None) == split(root, out, "classification", None, capsys)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(subjects=SUBJECTS, labels=st.sampled_from([None, ["none", "a"], ["none", "a", "b"]]))
 def test_volumes(

@@ -88,6 +88,7 @@ def test_fixed_patients_keep_their_splits() -> None:
     assert {covered["lesion-4"], covered["lesion-5"]} == {"val", "test"}
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.sampled_from(["", "a", "b", "c", "a+b", "b+c", "a+b+c"]), st.integers(1, 12), min_size=1),
     st.sampled_from(["classification", "segmentation"]),

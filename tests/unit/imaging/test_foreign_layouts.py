@@ -391,6 +391,7 @@ PARTS = st.one_of(
 FILES = st.one_of(st.sampled_from(["0.png", "img.nii.gz", "label.nii.gz", "1.dcm", "a_0000.nii.gz", "notes.txt"]), ODD)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     tree=st.lists(st.tuples(st.lists(PARTS, max_size=3), FILES), max_size=8),

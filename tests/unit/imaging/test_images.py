@@ -34,6 +34,7 @@ def test_the_types_own_range_becomes_0_to_1() -> None:
     assert torch.equal(eight, sixteen)
 
 
+@pytest.mark.slow
 def test_16_bits_are_scaled_by_the_datas_range() -> None:
     """The same picture in 8 bits, in 12 of 16 bits and with an offset gives the same tensor, also in colour."""
     fine = GREY.astype(np.uint16) * 16

@@ -149,6 +149,7 @@ def test_constant_volumes_in_any_rule() -> None:
         assert not intensity.scale(np.full((5, 5, 5), value), ROBUST).any()
 
 
+@pytest.mark.slow
 def test_large_volumes_are_sampled_evenly() -> None:
     """Every plane of every axis is in the sample, also where the volume is a multiple of it in size."""
     voxels = np.broadcast_to(np.linspace(0, 1, 32)[:, None, None], (32, 512, 512)).astype(np.float32)

@@ -58,6 +58,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
         unpack_model(tmp_path, tmp_path / "scratch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num", "size"), [(1, MODEL_LIMITS.num_bytes + 1), (MODEL_LIMITS.num_files + 1, 0)])
 def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, num: int, size: int) -> None:
     """A few bytes can unpack to anything: what the headers promise is counted before it is written."""

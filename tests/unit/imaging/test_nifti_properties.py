@@ -116,6 +116,7 @@ def test_fields_of_a_header(base: dict[str, Any], fields: dict[str, Any], gap: i
     require_nibabels_reading(content[: len(content) - cut])
 
 
+@pytest.mark.slow
 @PATIENCE
 @given(BASES, st.lists(st.tuples(st.integers(4, 347), st.integers(0, 255)), min_size=1, max_size=6))
 def test_bytes_of_a_header(base: dict[str, Any], edits: list[tuple[int, int]]) -> None:

@@ -280,6 +280,7 @@ def _stated(cells_of_site: list[str], oracle: list[list[str]]) -> str:
     return "" if site in missing else site
 
 
+@pytest.mark.slow
 @given(tables, st.sampled_from(DELIMITERS), st.sampled_from(["\n", "\r\n"]), st.sampled_from(["utf-8", "utf-8-sig"]))
 @any_folder
 def test_a_table_is_read_as_csv_reads_it(

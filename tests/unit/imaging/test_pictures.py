@@ -360,6 +360,7 @@ def test_the_same_as_pillow(content: bytes) -> None:
     np.testing.assert_array_equal(read(content), by_pillow(content))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(content=picture_files(), data=st.data())
 def test_mutated_bytes_are_refused_in_one_line_or_read_as_pillow_does(content: bytes, data: st.DataObject) -> None:

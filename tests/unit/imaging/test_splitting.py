@@ -75,6 +75,7 @@ def test_seed_changes_who_not_how_many() -> None:
     assert Counter(first.values()) == Counter(second.values())
 
 
+@pytest.mark.slow
 @given(worlds, worlds, fractions)
 @settings(deadline=None)
 def test_known_patients_keep_their_place(

@@ -46,6 +46,7 @@ def test_endpoint_answers_with_its_model(hosting: Hosting) -> None:
     assert [event["message"] for event in events] == ["serving one"]
 
 
+@pytest.mark.slow
 def test_update_never_stops_answering(hosting: Hosting) -> None:
     """Clients that ask all the time, slowly or not, are all answered while the model is replaced; old folders go."""
     hosting.endpoint("one")
@@ -74,6 +75,7 @@ def test_update_never_stops_answering(hosting: Hosting) -> None:
     wait_until(lambda: len(hosting.containers()) == 1)
 
 
+@pytest.mark.slow
 def test_update_that_fails_leaves_the_old_model(hosting: Hosting) -> None:
     """The endpoint stays in service as it was, and says why."""
     hosting.endpoint("one")
@@ -90,6 +92,7 @@ def test_update_that_fails_leaves_the_old_model(hosting: Hosting) -> None:
     assert "Cannot update in-progress endpoint" in str(second.value)
 
 
+@pytest.mark.slow
 def test_endpoint_that_never_comes_up_fails(hosting: Hosting) -> None:
     """Failed, with the reason; it can't be invoked or updated, only deleted."""
     hosting.endpoint("broken")
@@ -103,6 +106,7 @@ def test_endpoint_that_never_comes_up_fails(hosting: Hosting) -> None:
         hosting.local.sagemaker.update_endpoint(EndpointName="live", EndpointConfigName="broken")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["container", "supervisor", "both"])
 def test_killed_processes_come_back(hosting: Hosting, victim: str) -> None:
     """After any kill the next invocation gets its response, from one container alone."""
@@ -121,6 +125,7 @@ def test_killed_processes_come_back(hosting: Hosting, victim: str) -> None:
     assert len(hosting.containers()) == len(hosting.supervisors()) == 1
 
 
+@pytest.mark.slow
 def test_supervisor_killed_in_an_update_is_replaced(hosting: Hosting) -> None:
     """The next request continues the update."""
     hosting.endpoint("one")
@@ -133,6 +138,7 @@ def test_supervisor_killed_in_an_update_is_replaced(hosting: Hosting) -> None:
     assert json.loads(hosting.invoke(b""))["word"] == "two"
 
 
+@pytest.mark.slow
 def test_what_the_container_refuses_or_fails_in_is_a_model_error(hosting: Hosting) -> None:
     """ModelError with the container's own status and words; a crash is one too, and the next request is answered."""
     hosting.endpoint("one")
@@ -149,6 +155,7 @@ def test_what_the_container_refuses_or_fails_in_is_a_model_error(hosting: Hostin
     assert json.loads(hosting.invoke(b""))["word"] == "one"
 
 
+@pytest.mark.slow
 def test_limits_of_the_service_hold(hosting: Hosting) -> None:
     """6,291,456 bytes each way; an endpoint that doesn't exist is not found."""
     hosting.endpoint("one")
@@ -162,6 +169,7 @@ def test_limits_of_the_service_hold(hosting: Hosting) -> None:
         hosting.invoke(b"", name="none")
 
 
+@pytest.mark.slow
 def test_an_invocation_that_takes_too_long_is_the_models_error(hosting: Hosting) -> None:
     """As the service says it, with status 0; here after less than the service's 60 s. The endpoint keeps running."""
     hosting.endpoint("one")
@@ -173,6 +181,7 @@ def test_an_invocation_that_takes_too_long_is_the_models_error(hosting: Hosting)
     assert json.loads(hosting.invoke(b""))["word"] == "one"
 
 
+@pytest.mark.slow
 def test_serverless_limits_hold(hosting: Hosting) -> None:
     """4 MB a request, and no more than MaxConcurrency at once."""
     hosting.endpoint("one", variant={"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}})
@@ -202,6 +211,7 @@ def test_serverless_limits_hold(hosting: Hosting) -> None:
     assert json.loads(hosting.invoke(b""))["word"] == "one"
 
 
+@pytest.mark.slow
 def test_asynchronous_endpoint_answers_in_s3(hosting: Hosting) -> None:
     """The response is stored at OutputLocation, a failure at FailureLocation; a real-time call is refused."""
     paths = {"S3OutputPath": "s3://medloop-local/async/out", "S3FailurePath": "s3://medloop-local/async/failed"}
@@ -226,6 +236,7 @@ def test_asynchronous_endpoint_answers_in_s3(hosting: Hosting) -> None:
         hosting.runtime.invoke_endpoint_async(EndpointName="live", InputLocation="s3://medloop-local/none")
 
 
+@pytest.mark.slow
 def test_delete_ends_everything(hosting: Hosting) -> None:
     """Processes, folders and record go; the name can be used again."""
     hosting.endpoint("one")
@@ -236,6 +247,7 @@ def test_delete_ends_everything(hosting: Hosting) -> None:
     assert hosting.settle()["EndpointStatus"] == "InService"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -85,6 +85,7 @@ def test_operations_answer_as_the_service(local: Local) -> None:
     assert client.list_functions()["Functions"] == []
 
 
+@pytest.mark.slow
 def test_a_handler_sees_its_bundle_alone_and_its_exception_is_returned(local: Local) -> None:
     """As on Lambda: errorType and errorMessage; while it is loaded, nothing of the checkout is there to import."""
     client = made(local, timeout=20)
@@ -98,12 +99,14 @@ def test_a_handler_imports_from_its_bundle_while_it_runs_too(local: Local) -> No
     assert invoked(made(local), {"do": "import"}) == ([], None)
 
 
+@pytest.mark.slow
 def test_a_handler_that_takes_too_long_is_ended(local: Local) -> None:
     """After the function's time-out."""
     said, failed = invoked(made(local, timeout=1), {"do": "sleep"})
     assert (said["errorMessage"], failed) == ("Task timed out after 1 seconds", "Unhandled")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("outputs", "do", "status", "word"),
     [

@@ -116,6 +116,7 @@ def test_fail_step_ends_the_execution_with_its_message(local: Any) -> None:
     assert local.sagemaker.list_model_packages(ModelPackageType="Both")["ModelPackageSummaryList"] == []
 
 
+@pytest.mark.slow
 def test_refused_request_fails_its_step_with_the_reason(local: Any) -> None:
     """A step's resolved request is checked against the service's model; the reason names operation and field."""
     ended, steps = local.run(

@@ -65,6 +65,7 @@ def test_every_object_gets_its_answer(hosting: Hosting) -> None:
     assert listed["TransformJobArn"].endswith(":transform-job/t")
 
 
+@pytest.mark.slow
 def test_one_refused_object_fails_the_job_and_leaves_no_answers(hosting: Hosting) -> None:
     """The object and the container's words are the reason."""
     hosting.model("one")
@@ -77,6 +78,7 @@ def test_one_refused_object_fails_the_job_and_leaves_no_answers(hosting: Hosting
     assert "Contents" not in hosting.local.s3.list_objects_v2(Bucket=BUCKET, Prefix="out/")
 
 
+@pytest.mark.slow
 def test_job_that_fails_while_storing_withdraws_the_outputs_stored_before(hosting: Hosting) -> None:
     """The second response can't be stored, as its key is part of another object's: the first one is gone again."""
     hosting.model("one")
@@ -90,6 +92,7 @@ def test_job_that_fails_while_storing_withdraws_the_outputs_stored_before(hostin
     assert [item["Key"] for item in left] == ["out/x/b.png.out/other"]
 
 
+@pytest.mark.slow
 def test_transform_can_be_stopped_and_needs_a_model(hosting: Hosting) -> None:
     """Stopped, without answers; a model that doesn't exist is refused at once."""
     hosting.model("one")

@@ -121,6 +121,7 @@ def test_trials_are_training_jobs_and_the_best_one_is_named(local: Local) -> Non
     assert ordered[0]["TrainingJobName"] == best["TrainingJobName"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["Bayesian", "Random", "Hyperband"])
 def test_one_parallel_job_and_one_seed_give_the_same_trials(local: Local, strategy: str) -> None:
     """A search repeats, and another seed gives another."""
@@ -130,6 +131,7 @@ def test_one_parallel_job_and_one_seed_give_the_same_trials(local: Local, strate
     assert outcome(local, "first") == outcome(local, "second") != outcome(local, "third")
 
 
+@pytest.mark.slow
 def test_parallel_jobs_really_run_at_once_and_repeat_too(local: Local) -> None:
     """Two jobs of a round overlap; rounds are reported in trial order, so the seed repeats them."""
     image = local.image(SCORER)
@@ -142,6 +144,7 @@ def test_parallel_jobs_really_run_at_once_and_repeat_too(local: Local) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_grid_is_tried_whole(local: Local) -> None:
     """Every combination once, without a given number of jobs."""
     ranges = {"CategoricalParameterRanges": [FILTERS, {"Name": "rate", "Values": ["0.1", "0.01"]}]}
@@ -150,6 +153,7 @@ def test_a_grid_is_tried_whole(local: Local) -> None:
     assert tried == [("16", "0.01"), ("16", "0.1"), ("8", "0.01"), ("8", "0.1")]
 
 
+@pytest.mark.slow
 def test_reverse_logarithmic_values_stay_within_their_range(local: Local) -> None:
     """As the momentum of an optimiser: most trials lie near the upper end."""
     scaled = {"Name": "rate", "MinValue": "0.5", "MaxValue": "0.999", "ScalingType": "ReverseLogarithmic"}
@@ -195,6 +199,7 @@ def test_a_warm_start_goes_on_from_earlier_trials(local: Local) -> None:
     assert "OverallBestTrainingJob" not in cold
 
 
+@pytest.mark.slow
 def test_some_failed_trials_are_tolerated_and_no_good_one_fails_the_tuning(local: Local) -> None:
     """The failure says why the first one failed."""
     image = local.image(SCORER)
@@ -219,6 +224,7 @@ def test_some_failed_trials_are_tolerated_and_no_good_one_fails_the_tuning(local
     assert len(trials(local, "none")) == 5  # no need to try the rest
 
 
+@pytest.mark.slow
 def test_a_metric_that_no_log_holds_fails_the_tuning(local: Local) -> None:
     """As SageMaker, which ends such a tuning after five jobs."""
     silent = 'import os, pathlib; pathlib.Path(os.environ["ML_ROOT"], "model/model.json").write_text("{}")'
@@ -228,6 +234,7 @@ def test_a_metric_that_no_log_holds_fails_the_tuning(local: Local) -> None:
     assert {trial["ObjectiveStatus"] for trial in trials(local)} == {"Failed"}
 
 
+@pytest.mark.slow
 def test_stop_ends_the_trials(local: Local) -> None:
     """The running job is stopped, no further one starts."""
     local.sagemaker.create_hyper_parameter_tuning_job(**request(local.image(SCORER), static={"pause": "60"}))
@@ -246,6 +253,7 @@ def process_of(local: Local, arn: str) -> int:
     return int(process.pid)
 
 
+@pytest.mark.slow
 def test_a_tuning_with_a_killed_process_fails(local: Local) -> None:
     """Its trials' processes end with it."""
     local.sagemaker.create_hyper_parameter_tuning_job(**request(local.image(SCORER), static={"pause": "60"}))
@@ -290,6 +298,7 @@ def tuning_step(image: str, **changes: Any) -> dict[str, Any]:
     return {"Name": "Tune", "Type": "Tuning", "Arguments": request(image, None, **changes)}
 
 
+@pytest.mark.slow
 def test_a_tuning_step_hands_on_its_best_model(local: Local) -> None:
     """The step's properties are the Describe answer, and its trials the best first."""
     root = {"Get": "Steps.Tune.TrainingJobDefinition.OutputDataConfig.S3OutputPath"}
@@ -317,6 +326,7 @@ def test_a_tuning_step_hands_on_its_best_model(local: Local) -> None:
     assert local.read(f"s3://{BUCKET}/copy/first/model.tar.gz") == model
 
 
+@pytest.mark.slow
 def test_stopping_an_execution_stops_its_tuning(local: Local) -> None:
     """The tuning job, its trial and the step say so."""
     arn = local.start([tuning_step(local.image(SCORER), static={"pause": "60"})])
@@ -347,6 +357,7 @@ def test_a_killed_engine_ends_its_tuning_and_a_retry_runs_it_again(local: Local)
     assert not local.steps(arn)["Tune"]["Metadata"]["TuningJob"]["Arn"].endswith(name)
 
 
+@pytest.mark.slow
 def test_a_failed_tuning_fails_its_step_with_the_reason(local: Local) -> None:
     """So that the command line can tell a user's error."""
     broken = {

@@ -23,6 +23,7 @@ def samples_of(part: MicroBatch) -> list[int]:
     return [sample for sample, weight in zip(part.samples, part.weights, strict=True) if weight]
 
 
+@pytest.mark.slow
 @given(NUMBERS, st.booleans())
 def test_every_sample_comes_once(numbers: tuple[int, int, int, int, int], even: bool) -> None:
     """Over an epoch the processes' samples are all samples once; totals and fractions say what all of them do."""
