@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.shared import share_warm_servers
+
 README = Path(__file__).resolve().parents[2] / "README.md"
 RUN_BY_CI = ("git clone", "cd medloop", "make ")
 """`.ci/run` makes the environment, the demo and the tests; in this test they would recurse."""
@@ -23,8 +25,9 @@ def commands() -> list[str]:
 
 
 @pytest.mark.slow
-def test_readme_commands_run(tmp_path: Path) -> None:
+def test_readme_commands_run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Each command exits with 0."""
+    share_warm_servers(tmp_path_factory, tmp_path / ".medloop")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MEDLOOP", "AWS_"))}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     assert len(commands()) >= 8

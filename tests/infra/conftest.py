@@ -1,4 +1,4 @@
-"""One synthesis for the session: it takes seconds."""
+"""One synthesis for the run of the suite: it takes seconds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from infra.settings import MonitoringSettings, ScheduleSettings, SchedulingSetti
 from infra.stack import STACK_NAME
 from tests.infra.policies import Account
 from tests.infra.template import Template
+from tests.shared import made_once
 
 WEEKLY = ScheduleSettings(
     name="weekly",
@@ -33,13 +34,15 @@ EVERYTHING = Settings(
 @pytest.fixture(scope="session")
 def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the synthesised app, with all that there is, and what cdk-nag finds in it."""
-    folder = tmp_path_factory.mktemp("assembly")
+    return made_once(tmp_path_factory, "assembly", _synthesise)
+
+
+def _synthesise(folder: Path) -> None:
     app = make_app(EVERYTHING, outdir=str(folder), validate=False)
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app), HIPAASecurityChecks(app))
     # All is written before findings make it fail; they are compared with their answers (test_findings.py).
     with pytest.raises(RuntimeError, match=r"^ValidationFailed"):
         app.synth()
-    return folder
 
 
 @pytest.fixture(scope="session")
