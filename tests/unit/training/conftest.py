@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,24 +50,25 @@ def write_split(root: Path, classes: Sequence[str], num: dict[str, int], prefix:
     (root / "split" / "split.json").write_text(record.model_dump_json())
 
 
+def make_job_below(
+    root: Path, classes: Sequence[str] = STRIPES, num: dict[str, int] | None = None, weights: Path | None = None
+) -> TrainingJob:
+    """Make a job over a new split; the folder's name is in the patients' names."""
+    write_split(root, classes, num or {"train": 8, "val": 4}, prefix=root.name)
+    channels = {channel: root / channel for channel in ("train", "val", "split")}
+    if weights is not None:
+        channels["weights"] = weights
+    folders = [root / folder for folder in ("model", "output", "checkpoints")]
+    for folder in folders:
+        folder.mkdir()
+    return TrainingJob({}, channels, *folders)
+
+
 @pytest.fixture
 def make_job(tmp_path: Path) -> MakeJob:
     """Make a job over a new split; its folders are below `tmp_path / name`."""
 
-    def make(
-        name: str = "job",
-        classes: Sequence[str] = STRIPES,
-        num: dict[str, int] | None = None,
-        weights: Path | None = None,
-    ) -> TrainingJob:
-        root = tmp_path / name
-        write_split(root, classes, num or {"train": 8, "val": 4}, prefix=name)
-        channels = {channel: root / channel for channel in ("train", "val", "split")}
-        if weights is not None:
-            channels["weights"] = weights
-        folders = [root / folder for folder in ("model", "output", "checkpoints")]
-        for folder in folders:
-            folder.mkdir()
-        return TrainingJob({}, channels, *folders)
+    def make(name: str = "job", *arguments: Any, **options: Any) -> TrainingJob:
+        return make_job_below(tmp_path / name, *arguments, **options)
 
     return make

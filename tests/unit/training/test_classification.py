@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import shutil
 import tarfile
 import zlib
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,8 @@ from medloop.imaging.model_files import read_weights
 from medloop.training.classification import train_classifier
 from medloop.training.classification_task import ClassificationTask, balanced_weights
 from medloop.training.compute import seed_everything
+from medloop.training.trainer import FitResult
+from tests.unit.training.conftest import make_job_below
 
 MakeJob = Callable[..., TrainingJob]
 TINY = ClassificationHyperparameters(
@@ -133,17 +137,32 @@ def test_channels_and_task_are_checked(make_job: MakeJob) -> None:
         train_classifier(job, TINY)
 
 
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A job that has trained the tests' network, its result and its log."""
+
+    job: TrainingJob
+    result: FitResult
+    log: str
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Trained once; tests only read its folders."""
+    job, log = make_job_below(tmp_path_factory.mktemp("trained") / "first"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(log):
+        patch.setenv("MEDLOOP_CODE_DIGEST", "c0de")
+        result = train_classifier(job, TINY)
+    return Trained(job, result, log.getvalue())
+
+
 @pytest.mark.slow
 class TestTraining:
     """A small network on stripes that run across or down."""
 
-    def test_learns_and_writes_the_whole_model_folder(
-        self, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_learns_and_writes_the_whole_model_folder(self, trained: Trained) -> None:
         """Stripes are classified; model.json contains what inference and governance need, and no pickle is written."""
-        monkeypatch.setenv("MEDLOOP_CODE_DIGEST", "c0de")
-        job = make_job()
-        result = train_classifier(job, TINY)
+        job, result = trained.job, trained.result
         assert result.best.value == 1.0
         assert {path.name for path in job.model_dir.iterdir()} == {"model.json", "model.safetensors", "history.csv"}
         record = ModelRecord.read(job.model_dir)
@@ -155,14 +174,12 @@ class TestTraining:
         assert {"python", "torch"} <= set(record.versions)
         assert len(list(csv.DictReader((job.model_dir / "history.csv").open()))) == 4
         assert list((job.output_dir / "tensorboard").iterdir())
-        output = capsys.readouterr().out
-        assert output.splitlines()[-1] == "val_auroc=1;"
-        assert "no pictures" not in output
+        assert trained.log.splitlines()[-1] == "val_auroc=1;"
+        assert "no pictures" not in trained.log
 
-    def test_prediction_repeats_the_scores_of_training(self, make_job: MakeJob) -> None:
+    def test_prediction_repeats_the_scores_of_training(self, trained: Trained) -> None:
         """Files through the predictor give training's own validation loss: one preprocessing, the best weights."""
-        job = make_job()
-        result = train_classifier(job, TINY)
+        job, result = trained.job, trained.result
         predictor = ImagePredictor.load(job.model_dir)
         paths = sorted(job.channels["val"].glob("*/*.png"))
         probabilities = predictor.probabilities(paths)
@@ -196,11 +213,12 @@ class TestTraining:
         assert "resumed from checkpoint" in capsys.readouterr().out
         assert (job.model_dir / "model.json").read_bytes() == first
 
-    def test_fine_tuning_goes_on_from_an_archive(self, make_job: MakeJob, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_fine_tuning_goes_on_from_an_archive(
+        self, trained: Trained, make_job: MakeJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """With a learning rate near zero the weights stay; the patients of both runs are recorded."""
-        first = make_job("first")
-        train_classifier(first, TINY)
-        archive = first.model_dir.parent / "packed"
+        first = trained.job
+        archive = tmp_path / "packed"
         archive.mkdir()
         with tarfile.open(archive / "model.tar.gz", "w:gz") as tar:
             tar.add(first.model_dir, arcname=".")
@@ -216,21 +234,19 @@ class TestTraining:
         assert "image_size=32, channels=1\n" in log
         assert (record.preprocessing.image_size, record.hyperparameters["image_size"]) == (32, 32)  # type: ignore[union-attr]
 
-    def test_other_classes_get_a_new_head(self, make_job: MakeJob, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_other_classes_get_a_new_head(
+        self, trained: Trained, make_job: MakeJob, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """Three classes from weights of two: the log says that the head is new, and the model has three outputs."""
-        first = make_job("first")
-        train_classifier(first, TINY.model_copy(update={"epochs": 1}))
-        second = make_job("second", classes=["across", "down", "plain"], weights=first.model_dir)
+        second = make_job("second", classes=["across", "down", "plain"], weights=trained.job.model_dir)
         train_classifier(second, TINY.model_copy(update={"epochs": 1}))
         assert "new head, for across, down, plain instead of across, down" in capsys.readouterr().out
         image = next(second.channels["val"].glob("*/*.png"))
         assert ImagePredictor.load(second.model_dir).probabilities([image]).shape == (1, 3)
 
-    def test_weights_of_another_architecture_are_refused(self, make_job: MakeJob) -> None:
+    def test_weights_of_another_architecture_are_refused(self, trained: Trained, make_job: MakeJob) -> None:
         """The message names both networks, or the argument that differs."""
-        first = make_job("first")
-        train_classifier(first, TINY.model_copy(update={"epochs": 1}))
-        second = make_job("second", weights=first.model_dir)
+        second = make_job("second", weights=trained.job.model_dir)
         with pytest.raises(DataError, match="its network is resnet18, not resnet50; set model_name to resnet18"):
             train_classifier(second, TINY.model_copy(update={"model_name": "resnet50"}))
         with pytest.raises(DataError, match="its resnet18 has channels=1, not 3; set it to 1"):
