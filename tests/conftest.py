@@ -1,14 +1,16 @@
-"""What the whole suite shares: definitions that are built once, job servers, and the order of the tests.
+"""What the whole suite shares: definitions built once, models of AWS parsed once, job servers, the order of the tests.
 
 A cache of definitions for the whole run: the user's own is neither read nor written.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from medloop.cloud.definition_cache import CACHE_VARIABLE
 from tests.shared import end_warm_servers, shared_folder
@@ -22,6 +24,15 @@ def _cache_of_definitions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """One folder for all workers: a definition is built once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(shared_folder(tmp_path_factory) / "medloop-cache"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _service_models_are_parsed_once() -> Iterator[None]:
+    """Each new session of botocore parses megabytes of JSON again: 0.6 s of CPU time in each build of a definition."""
+    load = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
         yield
 
 

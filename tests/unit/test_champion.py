@@ -114,6 +114,7 @@ def test_newest_and_oldest_of_more_than_ten_versions(world: World) -> None:
     assert (said["first_arn"], said["first_model"]) == first
 
 
+@pytest.mark.slow
 def test_newest_and_oldest_when_the_list_pages(world: World) -> None:
     """More Approved versions than a page holds: the oldest is on the first page, the newest on the last."""
     first = world.version("v1")
@@ -139,6 +140,7 @@ def test_candidates_own_version_is_no_competitor(world: World) -> None:
     assert (said["first_arn"], said["first_model"]) == (NO_VERSION, NONE)
 
 
+@pytest.mark.slow
 def test_the_champion_was_trained_for_the_candidates_classes(world: World) -> None:
     """A newer version for another organ, or for the same names in another order, is no champion; an old one may be."""
     world.split({**DOCUMENT, "classes": ["background", "prostate"]})
@@ -158,6 +160,7 @@ def test_without_a_version_for_the_same_classes_there_is_no_champion(world: Worl
     assert world.call(world.artefact("candidate"))["champion_arn"] == NO_VERSION
 
 
+@pytest.mark.slow
 def test_a_version_whose_artefact_is_gone_is_named(world: World) -> None:
     """Before any job is paid for."""
     arn, model = world.version("lost")
@@ -221,6 +224,7 @@ def test_uses_of_a_test_set_are_counted_once_a_candidate(world: World) -> None:
     assert len(_records(world)) == 4
 
 
+@pytest.mark.slow
 def test_a_test_set_is_known_by_its_content(world: World) -> None:
     """The same images under other names are the same test set; other images under the same names are another one."""
     renamed = {"patients": {"p9": {"cases": [{"path": "z.png", "split": "test"}]}}}
@@ -247,6 +251,7 @@ def test_uses_that_earlier_versions_recorded_count(world: World) -> None:
     assert world.call("s3://b/four")["test_uses"] == "1"
 
 
+@pytest.mark.slow
 def test_two_at_once_leave_one_record_a_candidate(world: World) -> None:
     """The second caller sees the existing record and succeeds."""
     with ThreadPoolExecutor(4) as pool:

@@ -173,6 +173,7 @@ def test_preset_that_is_no_text_is_refused(tmp_path: Path) -> None:
         resolve("classification", str(path))
 
 
+@pytest.mark.slow
 def test_resolving_loads_neither_sdk_nor_torch() -> None:
     """Listing and checking settings stays fast: no boto3, no SageMaker SDK, no torch."""
     code = (

@@ -320,6 +320,7 @@ def push(target: Target, text: str) -> None:
     ecr.put_image(repositoryName="medloop-champion", imageTag=tag, imageManifest=manifest)
 
 
+@pytest.mark.slow
 def test_an_image_that_was_pushed_since_is_built(account: World) -> None:
     """The definition names an image by ECR's digest, once it has one."""
     assert (account.builds(), account.builds()) == (1, 0)
@@ -329,6 +330,7 @@ def test_an_image_that_was_pushed_since_is_built(account: World) -> None:
     assert account.builds() == 1
 
 
+@pytest.mark.slow
 def test_a_hit_stores_what_a_build_stores(account: World) -> None:
     """Bundles and objects, on an account that has none of them yet."""
     pipeline, local = resolved(Choices()), replace(account.target, name="aws")

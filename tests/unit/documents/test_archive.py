@@ -106,6 +106,7 @@ def packed(blocks: Iterator[bytes]) -> bytes:
     return target.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_within_limits(tmp_path: Path, name: str) -> None:
     """With a reason, before they take more than some megabytes of memory or of disk."""

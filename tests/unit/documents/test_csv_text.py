@@ -57,6 +57,7 @@ def test_numbers_stay_numbers() -> None:
     assert to_csv(CsvTable(("=a", "b"), [(-0.123456789, math.nan), (-7, "-7")])) == "'=a,b\r\n-0.123457,\r\n-7,-7\r\n"
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.text("=+-@'\t\r\n;,| \"a1\ufeff\uff1d", max_size=9), min_size=2, max_size=3), min_size=1))
 def test_every_text_reads_back(rows: list[list[str]]) -> None:
     """Regardless of its signs."""

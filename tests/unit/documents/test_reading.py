@@ -14,6 +14,7 @@ from medloop.documents.split import SplitRecord
 from medloop.errors import DataError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", [ModelRecord, SplitRecord])
 def test_a_document_of_gigabytes_is_refused_unread(
     tmp_path: Path, document: type[ModelRecord] | type[SplitRecord]

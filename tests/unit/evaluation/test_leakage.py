@@ -132,6 +132,7 @@ def test_everyone_reports_the_same(tmp_path: Path, make: Callable[[Path], None],
     assert f"{expected[0].upper()}{expected[1:]}." in page
 
 
+@pytest.mark.slow
 def test_doubts_of_identifiers_reach_the_approver(tmp_path: Path) -> None:
     """The notes of the evaluation, which the page and the last lines of a run show, name the rows."""
     doubtful(tmp_path / "data")
@@ -139,6 +140,7 @@ def test_doubts_of_identifiers_reach_the_approver(tmp_path: Path) -> None:
     assert any(note.startswith("patients.csv: rows 2 and 3, rows 4 and 5") for note in notes)
 
 
+@pytest.mark.slow
 def test_excluded_cases_are_those_that_the_sentence_counts(tmp_path: Path) -> None:
     """Both test images of the patient in two splits are left out of the score, and no other."""
     patient_twice(tmp_path / "data")
@@ -154,6 +156,7 @@ def test_patients_in_train_and_val_are_found(tmp_path: Path) -> None:
     assert (leakage.status, leakage.num_patients, leakage.num_cases) == ("found", 1, 0)
 
 
+@pytest.mark.slow
 def test_patients_of_earlier_training_are_found(tmp_path: Path) -> None:
     """Weights that have seen a test patient: the split can't know, the evaluation reports and excludes it."""
     named(tmp_path / "data")

@@ -148,6 +148,7 @@ def rich(classes: list[str]) -> Evaluation:
     return evaluation().model_copy(update=changed)
 
 
+@pytest.mark.slow
 def test_the_card_has_score_interval_classes_and_confusion() -> None:
     """Numbers, a bar for each class, and the matrix: the schema's own types, for any name of a class."""
     metric_groups = groups(rich(["a", 'he said "no" \\ {ü}']))

@@ -133,6 +133,7 @@ def test_no_text_of_a_user_becomes_markup(images: Assessment) -> None:
     assert "&lt;script&gt;alert(1)" in outcome_page
 
 
+@pytest.mark.slow
 def test_names_of_cases_stay_within_their_script(tmp_path: Path) -> None:
     """JSON in the page contains no element's end for any name of a case, and gives the name back."""
     assessment = image_world(
@@ -143,6 +144,7 @@ def test_names_of_cases_stay_within_their_script(tmp_path: Path) -> None:
     assert {row[1] for row in json.loads(text)["rows"]} == {"a<b/p1_0.png", "dog/p2_0.png"}
 
 
+@pytest.mark.slow
 def test_scripts_run_by_their_digest_alone(volumes: Assessment) -> None:
     """The policy names the digest of each script in the page, and of the viewer; nothing may be loaded."""
     page = drawn(volumes)
@@ -166,6 +168,7 @@ def test_the_viewer_is_the_one_that_its_readme_names() -> None:
         assert hashlib.sha256(content).hexdigest() in readme
 
 
+@pytest.mark.slow
 def test_the_registry_s_place_is_right_after_the_verdict(images: Assessment) -> None:
     """The marker follows the verdict's end, once, and a sentence names the command that shows the card."""
     page = drawn(images)
@@ -174,6 +177,7 @@ def test_the_registry_s_place_is_right_after_the_verdict(images: Assessment) -> 
     assert "medloop models open" in page
 
 
+@pytest.mark.slow
 def test_a_record_of_version_1_is_drawn(images: Assessment, volumes: Assessment) -> None:
     """Sections without content are absent or empty."""
     for assessment in (images, volumes):
@@ -184,6 +188,7 @@ def test_a_record_of_version_1_is_drawn(images: Assessment, volumes: Assessment)
         assert f"{assessment.evaluation.score.value:.3f}" in page
 
 
+@pytest.mark.slow
 def test_an_empty_record_is_drawn(images: Assessment) -> None:
     """Every list empty, every value null."""
     empty = images.evaluation.model_copy(
@@ -200,6 +205,7 @@ def test_an_empty_record_is_drawn(images: Assessment) -> None:
     assert "None: the model has no history of two or more epochs" in page
 
 
+@pytest.mark.slow
 def test_a_small_subgroup_s_score_is_nowhere(images: Assessment) -> None:
     """A hidden subgroup is named with its counts; not even a score in the record is shown."""
     page = drawn(images, full_record(images.evaluation, "site"))
@@ -267,6 +273,7 @@ def embedded(page: str) -> dict[str, nib.Nifti1Image]:
     return {name: nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text))) for name, text in texts}
 
 
+@pytest.mark.slow
 def test_a_volume_shows_nothing_far_from_the_structures(volumes: Assessment) -> None:
     """Beyond 10 mm of truth and prediction every voxel is 0; within, none is; and the volume ends there."""
     files = embedded(drawn(volumes))
@@ -278,6 +285,7 @@ def test_a_volume_shows_nothing_far_from_the_structures(volumes: Assessment) -> 
     assert image.dtype == truth.dtype == predicted.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_a_volume_s_header_holds_no_text(volumes: Assessment) -> None:
     """Neither the file's own texts nor its place in the scanner; the page has no path."""
     page = drawn(volumes)
@@ -344,6 +352,7 @@ def test_no_history_is_no_failure(tmp_path: Path, content: bytes | None) -> None
     assert read_history(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_curves_of_training_are_drawn(images: Assessment) -> None:
     """Losses and scores, with what they end at in words."""
     history = [{"epoch": 1.0, "train_loss": 0.5, "val_loss": 0.6}, {"epoch": 2.0, "train_loss": 0.4, "val_auroc": 0.9}]
@@ -352,6 +361,7 @@ def test_curves_of_training_are_drawn(images: Assessment) -> None:
     assert "val_auroc 0.900" in page
 
 
+@pytest.mark.slow
 def test_agreement_of_volumes_is_drawn(volumes: Assessment) -> None:
     """Bias and limits, in the plot's words and in the table."""
     agreement = VolumeAgreement(

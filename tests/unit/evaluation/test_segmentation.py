@@ -152,6 +152,7 @@ def test_surface_tolerance(tmp_path: Path) -> None:
     assert narrow < 0.9
 
 
+@pytest.mark.slow
 def test_without_a_unit_there_is_no_surface_dice(tmp_path: Path) -> None:
     """A tolerance of 2 mm is no tolerance of 2 voxels: the statistic is left out, and says why."""
     world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH * 0 + ball(SHAPE, 2, (4, 4, 4))}, shifted, unit="unknown")

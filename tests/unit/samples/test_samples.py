@@ -89,6 +89,7 @@ def test_planes_are_what_they_are_called(plane: Path) -> None:
     assert asymmetry("sagittal") > 3 * max(asymmetry("axial"), asymmetry("coronal"))
 
 
+@pytest.mark.slow
 def test_tissue_is_a_sound_data_set(tissue: Path) -> None:
     """Each subject has both tissues, background that is exactly 0, and a grid of its own."""
     report = check_dataset(tissue, "segmentation")
@@ -148,6 +149,7 @@ def test_targets_that_cannot_be_written(make: Callable[[Path], Path], tmp_path: 
     assert contents(tmp_path) == {"full/mine.txt": b"mine"}
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     """Interrupted after the first volume: neither the folder nor a part of it is left."""
 

@@ -47,6 +47,7 @@ EDITS = st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), max_size=1
 CUTS = st.one_of(st.just(0), st.integers(0, 10_000))
 
 
+@pytest.mark.slow
 @PATIENCE
 @given(st.sampled_from(IMAGES), EDITS, CUTS)
 def test_damaged_images(body: bytes, edits: list[tuple[int, int]], cut: int) -> None:
@@ -54,6 +55,7 @@ def test_damaged_images(body: bytes, edits: list[tuple[int, int]], cut: int) -> 
     require_sound(client(image_service()), damage(body, edits, cut))
 
 
+@pytest.mark.slow
 @PATIENCE
 @given(st.sampled_from(VOLUMES), EDITS, CUTS)
 def test_damaged_volumes(body: bytes, edits: list[tuple[int, int]], cut: int) -> None:
@@ -61,6 +63,7 @@ def test_damaged_volumes(body: bytes, edits: list[tuple[int, int]], cut: int) ->
     require_sound(client(volume_service()), damage(body, edits, cut))
 
 
+@pytest.mark.slow
 @PATIENCE
 @given(EDITS, st.booleans())
 def test_damaged_headers_in_sound_compression(edits: list[tuple[int, int]], second: bool) -> None:
@@ -69,6 +72,7 @@ def test_damaged_headers_in_sound_compression(edits: list[tuple[int, int]], seco
     require_sound(client(volume_service()), gzip.compress(content))
 
 
+@pytest.mark.slow
 @PATIENCE
 @given(st.binary(max_size=400), st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
 def test_anything(body: bytes, kind: str, accept: str, attributes: str) -> None:

@@ -31,6 +31,7 @@ def model(trained: Path, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_an_archive_is_unpacked(model: Path, tmp_path: Path) -> None:
     """model.tar.gz alone serves as well as its files."""
     (tmp_path / "packed").mkdir()
