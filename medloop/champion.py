@@ -22,6 +22,7 @@ from medloop.documents.champion import (
 )
 from medloop.documents.file_names import SPLIT_FILE
 from medloop.errors import DataError, TargetError, UserError
+from medloop.json_text import MAX_BYTES, parse_json
 from medloop.s3_uri import split_s3_uri
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def _require_artefact(s3: S3Client, version: ApprovedVersion) -> None:
 def _read_split(s3: S3Client, folder: str) -> dict[str, Any]:
     bucket, key = split_s3_uri(f"{folder.rstrip('/')}/{SPLIT_FILE}")
     try:
-        document = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        document = parse_json(s3.get_object(Bucket=bucket, Key=key)["Body"].read(MAX_BYTES + 1))
     except ValueError:
         raise DataError(f"s3://{bucket}/{key}: is no JSON; run the split step again") from None
     except Exception as error:

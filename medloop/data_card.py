@@ -72,7 +72,7 @@ class DataCard(CardFields):
 
 
 def read_data_card(folder: Path) -> DataCard | None:
-    """Read `model-card.yaml` in a data set's folder; None if there is none.
+    """Read `model-card.yaml` in a data set's folder; None if there is none, or an empty one.
 
     Raises:
         SettingError: It can't be read, is no YAML mapping, or has a field that no card has.
@@ -82,12 +82,27 @@ def read_data_card(folder: Path) -> DataCard | None:
         return None
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode("utf-8")
+            return parse_data_card(file.read(MAX_BYTES + 1), str(path))
     except OSError as error:
         raise SettingError(f"{path}: can't be read ({error.strerror}); correct or remove it") from None
+
+
+def parse_data_card(content: bytes, name: str) -> DataCard | None:
+    """Parse a card; None if it is empty: blank, or with comments alone.
+
+    Args:
+        content: Of the file, `MAX_BYTES` and one more at most.
+        name: The file's, for messages.
+
+    Raises:
+        SettingError: It is no YAML mapping, or has a field that no card has.
+    """
+    try:
+        card = read_yaml(content.decode("utf-8-sig"), name)
     except UnicodeDecodeError:
-        raise SettingError(f"{path}: is no UTF-8 text; write it as YAML") from None
-    content = read_yaml(text, str(path))
-    if not isinstance(content, dict):
-        raise SettingError(f"{path}: must be a mapping; write lines such as `population: ...`, or remove it")
-    return parse_settings(DataCard, content, str(path))
+        raise SettingError(f"{name}: is no UTF-8 text; write it as YAML") from None
+    if card is None:
+        return None
+    if not isinstance(card, dict):
+        raise SettingError(f"{name}: must be a mapping; write lines such as `population: ...`, or remove it")
+    return parse_settings(DataCard, card, name)

@@ -74,13 +74,20 @@ class Facts:
     resampling: Resampling | None = None
 
 
+class ProjectSettings(BaseModel):
+    """Base of every pipeline's settings: what the command line reads of them itself."""
+
+    project: str = ""
+    """The user's project; empty: none."""
+
+
 @dataclass(frozen=True)
 class PipelineSpec:
     """A pipeline as the entry point offers it."""
 
     name: str
     task: Literal["classification", "segmentation"]
-    settings: type[BaseModel]
+    settings: type[ProjectSettings]
     build: Callable[[Any, Target], Pipeline]
     """Settings (of the type above) and target to the SDK's pipeline."""
     parameters: tuple[RunParameter, ...]
@@ -107,7 +114,7 @@ class Resolved:
 
     spec: PipelineSpec
     preset: str | None
-    settings: BaseModel
+    settings: ProjectSettings
     parameters: dict[str, str]
     """The parameters that differ from the definition's defaults, as StartPipelineExecution takes them."""
 
@@ -119,7 +126,7 @@ class Resolved:
     @property
     def project(self) -> str:
         """The user's project; empty: none."""
-        return str(getattr(self.settings, "project", ""))
+        return self.settings.project
 
     @property
     def pipeline(self) -> str:
@@ -217,7 +224,7 @@ def _set_project(project: str) -> str:
 
 def _merge_layers(
     spec: PipelineSpec, chain: Sequence[tuple[str, Preset]], overrides: Mapping[str, Any], source: str
-) -> BaseModel:
+) -> ProjectSettings:
     """Merge the presets' settings in their order, then `overrides`, and check them; later ones win.
 
     smoke=true adds the pipeline's smoke preset after the others. Wherever the smoke preset is, `smoke_sizes` of all

@@ -42,7 +42,8 @@ def build(settings: SegmentationSettings, target: Target) -> Pipeline:
 
     split = split_step(context, settings.split, settings.data, settings.train.hyperparameters.resampling)
     data = SplitData(split, settings.split, settings.data)
-    train, model = train_or_tune(context, settings.train, settings.tune, "segment", data)
+    trained = settings.train.with_length_unit(settings.evaluate.length_unit)
+    train, model = train_or_tune(context, trained, settings.tune, "segment", data)
     champion = champion_step(context, settings.champion, split, model)
     evaluate = evaluate_step(context, settings.evaluate, data, model, champion, settings.deploy.mode)
     register = register_step(context, settings.registration, split, model, evaluate)

@@ -16,7 +16,7 @@ from medloop.cloud.hosting import has_gpu
 from medloop.cloud.images import image_uri
 from medloop.cloud.layout import MAX_PROJECT, PROJECT_PATTERN, group_name, pipeline_name
 from medloop.errors import SettingError
-from medloop.settings import RunParameter, setting_value
+from medloop.settings import ProjectSettings, RunParameter, setting_value
 from steps.base import InstanceType as InstanceType
 from steps.base import S3Uri as S3Uri
 from steps.base import Settings as Settings
@@ -46,7 +46,7 @@ class ProcessingResources(Settings):
     max_runtime_minutes: int = Field(default=120, ge=1, le=7200)
 
 
-class PipelineSettings(Settings):
+class PipelineSettings(Settings, ProjectSettings):
     """Settings of every pipeline, in addition to those of its steps."""
 
     project: ProjectName = ""

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from medloop.documents.evaluation import DEFAULT_MARGIN
 from medloop.documents.file_names import EVALUATION_FILE, REGISTRATION_FILE
+from medloop.documents.model import LengthUnit
 from steps.common import (
     Context,
     ProcessingResources,
@@ -42,7 +43,7 @@ class EvaluateSettings(ProcessingResources):
     surface_tolerance_mm: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Segmentation: tolerance of the surface Dice, about the difference between two readers' outlines; default 2. If
     set, the unit of every volume must be known."""
-    length_unit: Literal["mm", "micron", "meter"] | None = None
+    length_unit: LengthUnit | None = None
     """Segmentation: unit of lengths of volumes whose header states none; without it lengths are in voxels, and there is
     no surface Dice."""
     note: str = Field(default="", max_length=200)

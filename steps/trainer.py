@@ -17,6 +17,7 @@ from medloop.documents.hyperparameters import (
     Hyperparameters,
     SegmentationHyperparameters,
 )
+from medloop.documents.model import LengthUnit
 from medloop.documents.networks import NETWORKS
 from steps import script_mode, tracking
 from steps.base import InstanceType, S3Uri, Settings
@@ -99,6 +100,14 @@ class SegmentationTrainSettings(TrainSettings):
     """Training of a volume segmenter."""
 
     hyperparameters: SegmentationHyperparameters = SegmentationHyperparameters()
+
+    def with_length_unit(self, unit: LengthUnit | None) -> Self:
+        """The settings with the unit of lengths that evaluation is set to; the model's endpoint uses it too."""
+        if unit is None:
+            return self
+        return self.model_copy(
+            update={"hyperparameters": self.hyperparameters.model_copy(update={"length_unit": unit})}
+        )
 
 
 AnyTrainSettings = ClassificationTrainSettings | SegmentationTrainSettings

@@ -40,6 +40,7 @@ CODE = (
     "medloop/cloud/__init__.py",
     "medloop/cloud/hosting.py",
     "medloop/errors.py",
+    "medloop/json_text.py",
     "medloop/s3_uri.py",
     "medloop/documents/__init__.py",
     "medloop/documents/champion.py",

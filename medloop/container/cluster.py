@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from medloop.container.paths import ml_root
 from medloop.errors import SettingError
+from medloop.json_text import JsonError, parse_json
 
 FILE = "resourceconfig.json"
 MAX_HOSTS = 1024
@@ -82,8 +82,8 @@ class Cluster:
 
 def _json(text: str, source: str) -> object:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except JsonError:
         raise _broken(source, "is not JSON") from None
 
 

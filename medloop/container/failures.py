@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from medloop.json_text import read_json
+
 FOLDER_VARIABLE: Final = "MEDLOOP_FAILURES"
 """Environment variable: the folder where processes write their failures for the launcher."""
 TERMINATED: Final = 128 + signal.SIGTERM
@@ -58,7 +60,7 @@ class RankFailure:
 
 def read_failures(folder: Path) -> list[RankFailure]:
     """Read the failures that processes wrote, sorted by time."""
-    failures = [RankFailure(**json.loads(path.read_text(encoding="utf-8"))) for path in folder.glob("*.json")]
+    failures = [RankFailure(**read_json(path)) for path in folder.glob("*.json")]
     return sorted(failures, key=lambda failure: failure.time)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from medloop.container.arguments import read_pairs, with_prefix
 from medloop.container.paths import ml_root
 from medloop.errors import DataError, SettingError
+from medloop.json_text import parse_json, read_json
 
 _CHANNEL = "channel-"
 _TUNED = "_tuning_"
@@ -75,7 +76,7 @@ class TrainingJob:
         channels |= {name.lower(): Path(folder) for name, folder in with_prefix(env, "SM_CHANNEL_").items()}
         channels |= {name: Path(folder) for name, folder in with_prefix(pairs, _CHANNEL).items()}
         arguments = {name.replace("-", "_"): value for name, value in pairs.items() if not name.startswith(_CHANNEL)}
-        stored, script_mode = _read_json(root, "hyperparameters.json"), json.loads(env.get("SM_HPS", "{}"))
+        stored, script_mode = _read_json(root, "hyperparameters.json"), parse_json(env.get("SM_HPS", "{}"))
         hyperparameters = _as_text(stored | script_mode) | arguments
         name = env.get("TRAINING_JOB_NAME", "")
         if any(key.startswith(_TUNED) for key in hyperparameters) and _JOB_NAME.fullmatch(name):
@@ -95,7 +96,7 @@ def _read_json(root: Path, name: str) -> dict[str, object]:
     if not path.is_file():
         return {}
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (ValueError, OSError) as error:
         raise SettingError(f"{path.name}: not JSON ({error}); start the job again") from None
     if not isinstance(values, dict):

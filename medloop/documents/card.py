@@ -6,7 +6,6 @@ the reason.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from medloop.documents.file_names import CARD_FILE
 from medloop.documents.metadata import decode
 from medloop.documents.package_card import MAX_DETAIL
 from medloop.documents.registration import METADATA, METRIC_GROUPS
+from medloop.json_text import parse_json
 
 DETAIL_FIELDS = ("population", "exclusions", "reference_standard", "annotators")
 """Required fields that are stored in the card's custom details."""
@@ -58,7 +58,7 @@ def read_card(package: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     text = card.get("ModelCardContent") or "{}"
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError:
         content = text
     return {

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from medloop.documents.label_names import LabelNames
-from medloop.documents.model import Percentile
+from medloop.documents.model import LengthUnit, Percentile
 from medloop.documents.networks import NETWORKS, network_names, networks_with
 from medloop.documents.reading import first_problem
 from medloop.documents.split import Task
@@ -228,6 +228,8 @@ class SegmentationHyperparameters(Hyperparameters):
     feature_size: int = Field(default=48, ge=12, multiple_of=12)
     """SwinUNETR's width."""
     dropout: Dropout = 0.2
+    length_unit: LengthUnit | None = None
+    """Unit of lengths of volumes whose header states none, for the endpoint; evaluate.length_unit gives it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

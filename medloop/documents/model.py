@@ -18,6 +18,7 @@ MAX_EDGE = 4096
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Percentile = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+LengthUnit = Literal["mm", "micron", "meter"]
 Edge = Annotated[int, Field(ge=1, le=MAX_EDGE)]
 
 
@@ -126,8 +127,8 @@ class ModelRecord(DocumentFile):
     FIX = "give the folder that a training job wrote"
 
     version: int = 4
-    """2 added `tracking`; 3 made `operating_point` one by class; 4 added `percentiles`, and `images` of an
-    image's preprocessing. Older files are read as they are: theirs is null."""
+    """2 added `tracking`; 3 made `operating_point` one by class; 4 added `percentiles`, `length_unit`, and `images`
+    of an image's preprocessing. Older files are read as they are: theirs is null."""
     task: Literal["classification", "segmentation"]
     network: Network
     classes: list[str]
@@ -138,6 +139,8 @@ class ModelRecord(DocumentFile):
     """Divides a classifier's logits; fitted on val and frozen. None: none could be fitted."""
     operating_point: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] | None = None
     """By class: the calibrated probability from which it is called; a class without one is absent."""
+    length_unit: LengthUnit | None = None
+    """Segmentation: unit of lengths of volumes whose header states none; None: unknown, so volumes are in voxels."""
     patients: TrainedOn
     best: Best
     hyperparameters: dict[str, Any]

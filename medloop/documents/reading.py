@@ -12,9 +12,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medloop.errors import DataError, printable
-
-MAX_BYTES = 256 << 20
-"""Size of a document: a split.json of more than a million patients."""
+from medloop.json_text import MAX_BYTES
 
 
 class Record(BaseModel):

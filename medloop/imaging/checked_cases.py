@@ -12,7 +12,7 @@ from medloop.imaging.network_grid import VolumeGrid
 from medloop.imaging.on_all_cores import on_all_cores
 from medloop.imaging.problems import Problem
 
-Content = tuple[str, str, tuple[int, ...], tuple[Problem, ...], ImageFacts | None, VolumeGrid | None]
+Content = tuple[str, str, tuple[int, ...], tuple[Problem, ...], ImageFacts | None, VolumeGrid | None, bytes]
 """A case's content: the attributes of `CheckedCase` after the first."""
 Value = TypeVar("Value")
 
@@ -29,6 +29,7 @@ class CheckedCase:
         warnings: What the data's owner should know about its files.
         facts: Channels, depth and size of an image; None in segmentation.
         grid: The volume's grid, in RAS; None in classification.
+        thumbnail: See `medloop.imaging.similar_images`; empty in segmentation.
     """
 
     raw: RawCase
@@ -38,6 +39,7 @@ class CheckedCase:
     warnings: tuple[Problem, ...] = ()
     facts: ImageFacts | None = None
     grid: VolumeGrid | None = None
+    thumbnail: bytes = b""
 
     @property
     def path(self) -> str:
@@ -47,7 +49,7 @@ class CheckedCase:
     @property
     def content(self) -> Content:
         """All attributes except for the case."""
-        return self.image_digest, self.label_digest, self.values, self.warnings, self.facts, self.grid
+        return self.image_digest, self.label_digest, self.values, self.warnings, self.facts, self.grid, self.thumbnail
 
 
 class Memory(Protocol):
@@ -112,4 +114,4 @@ def _shared(contents: Iterator[Content | Problem]) -> Iterator[Content | Problem
             yield content
         else:
             facts = content[4]
-            yield (*content[:4], facts and shared.setdefault(facts, facts), content[5])
+            yield (*content[:4], facts and shared.setdefault(facts, facts), *content[5:])

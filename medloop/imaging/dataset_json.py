@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from medloop.json_text import read_json
 
 _MAX_JSON = 2**20
 
@@ -21,11 +22,11 @@ def describe(root: Path) -> DescribedLabels:
     """Read what dataset.json says of labels and channels; nothing if it can't be read."""
     path = root / "dataset.json"
     try:
-        content = json.loads(path.read_bytes()[:_MAX_JSON]) if path.is_file() else {}
+        content = read_json(path, _MAX_JSON) if path.is_file() else {}
         labels = {str(key): value for key, value in content.get("labels", {}).items()}
         values = labels if all(key.isdigit() for key in labels) else {str(v): k for k, v in labels.items()}
         names = [str(values[str(value)]) for value in range(len(values))]
         channels = content.get("channel_names") or content.get("modality") or {}
         return DescribedLabels(",".join(names), len(channels) > 1)
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return DescribedLabels()

@@ -131,8 +131,18 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Pixels:
     Raises:
         FileError: The file can't be used, or (`TooLargeError`) has more than `max_pixels`.
     """
+    return read_image_and_format(source, max_pixels)[0]
+
+
+def read_image_and_format(source: Source, max_pixels: int = MAX_PIXELS) -> tuple[Pixels, str]:
+    """Read an image as `read_image` does, with its format's name.
+
+    Raises:
+        FileError: See `read_image`.
+    """
     source = load_small(source)
-    return _format_of(source, IMAGE_FORMATS).read(source, max_pixels)
+    form = _format_of(source, IMAGE_FORMATS)
+    return form.read(source, max_pixels), form.name
 
 
 def read_volume(source: Source, max_voxels: int = MAX_VOXELS) -> Volume:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ SAMPLED_PIXELS = 2**14
 DIFFERENT_DEPTHS = 3
 """Bits between the depths of two images that are no mere difference in brightness: eight times the values."""
 RARE = 0.1
-"""Share of the images below which a lower depth is a difference in brightness."""
+"""Share of the images below which a lower depth is a difference in brightness, or a kind of images is rare."""
 FEW_GREY_VALUES = 32
 """Width of 8-bit values below which contrast is lost: augmentation and noise are shares of 0..255."""
 
@@ -43,20 +44,27 @@ class ImageFacts:
     """Facts of one image.
 
     Attributes:
-        edge: The longer edge, in pixels.
+        shape: Height and width, in pixels.
         bits: 8 or 16, as stored.
         colour: True if its channels differ anywhere.
         extremes: Lowest and highest value.
         bulk: The same without outlying pixels; `extremes` of an 8-bit image.
         gap: The widest interval of the bulk between whose ends no pixel is; empty in an image of 8 bits or two values.
+        form: Name of the file's format.
     """
 
-    edge: int
+    shape: tuple[int, int]
     bits: int
     colour: bool
     extremes: tuple[int, int]
     bulk: tuple[int, int]
     gap: tuple[int, int] = (0, 0)
+    form: str = ""
+
+    @property
+    def edge(self) -> int:
+        """The longer edge, in pixels."""
+        return max(self.shape)
 
     @property
     def is_constant(self) -> bool:
@@ -64,19 +72,27 @@ class ImageFacts:
         return not self.colour and self.extremes[0] == self.extremes[1]
 
 
-def measure_image(pixels: NDArray[Any]) -> ImageFacts:
+USUAL = 0.9
+"""Share of a class's images of one kind, if the kind is rare in the other classes."""
+MIN_GIVEN_AWAY = 5
+"""Images of a class, and of the others together, from which a kind isn't chance."""
+MAX_CLASSES = 5
+
+
+def measure_image(pixels: NDArray[Any], form: str = "") -> ImageFacts:
     """Measure one image.
 
     Args:
         pixels: [H, W] or [H, W, 3], uint8 or uint16.
+        form: Name of its file's format.
     """
     bits = 8 * pixels.dtype.itemsize
     extremes = (int(pixels.min()), int(pixels.max()))
-    edge, colour = max(pixels.shape[:2]), in_colour(pixels)
+    shape, colour = (pixels.shape[0], pixels.shape[1]), in_colour(pixels)
     if bits == 8:
-        return ImageFacts(edge, bits, colour, extremes, extremes)
+        return ImageFacts(shape, bits, colour, extremes, extremes, form=form)
     bulk = _bulk(pixels)
-    return ImageFacts(edge, bits, colour, extremes, (int(bulk[0]), int(bulk[-1])), _widest_gap(bulk))
+    return ImageFacts(shape, bits, colour, extremes, (int(bulk[0]), int(bulk[-1])), _widest_gap(bulk), form)
 
 
 def summarise(images: Iterable[ImageFacts], training: Iterable[ImageFacts] = ()) -> ImageStatistics:
@@ -136,8 +152,10 @@ def find_differences(groups: Mapping[str, Sequence[ImageFacts]]) -> list[str]:
         _several_depths(facts),
         _two_parts(facts),
         _few_grey_values(facts),
-        _is_apart(groups, lambda image: image.colour, "colour", "grey"),
-        _is_apart(groups, lambda image: image.bits > 8, "16-bit", "8-bit"),
+        _is_apart(groups, lambda image: image.colour, "colour", "grey") or _gives_away(groups, _colour),
+        _is_apart(groups, lambda image: image.bits > 8, "16-bit", "8-bit") or _gives_away(groups, _depth),
+        _gives_away(groups, lambda image: image.form),
+        _gives_away(groups, lambda image: f"of {image.shape[1]} x {image.shape[0]} pixels"),
     )
     return [message for message in messages if message]
 
@@ -206,6 +224,34 @@ def _is_apart(
     return (
         f"has {first} images in class {with_first} only, and {second} images in the others: a model can learn this "
         f"difference instead of the classes'; export all images alike"
+    )
+
+
+def _colour(image: ImageFacts) -> str:
+    return "in colour" if image.colour else "grey"
+
+
+def _depth(image: ImageFacts) -> str:
+    return f"with {image.bits} bits"
+
+
+def _gives_away(groups: Mapping[str, Sequence[ImageFacts]], kind_of: Callable[[ImageFacts], str]) -> str:
+    """Warn if a kind of images is usual in a class and rare in the others, which says the class without its content."""
+    counts = {name: Counter(map(kind_of, images)) for name, images in groups.items() if images}
+    total, num_images = sum(counts.values(), Counter[str]()), sum(map(len, groups.values()))
+    texts = []
+    for name, kinds in counts.items():
+        kind, num = kinds.most_common(1)[0]
+        num_in, num_out = kinds.total(), num_images - kinds.total()
+        elsewhere = total[kind] - num
+        if min(num_in, num_out) >= MIN_GIVEN_AWAY and num >= USUAL * num_in and elsewhere <= RARE * num_out:
+            texts.append(f"{name} {kind} ({num} of {num_in}; of other classes {elsewhere} of {num_out})")
+    if not texts:
+        return ""
+    more = f" and {len(texts) - MAX_CLASSES} more" if len(texts) > MAX_CLASSES else ""
+    return (
+        f"has classes that show in the kind of image: {', '.join(texts[:MAX_CLASSES])}{more}; a model can learn this "
+        "difference instead of the classes'; export all images alike, from their sources if you can"
     )
 
 

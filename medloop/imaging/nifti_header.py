@@ -35,6 +35,8 @@ MILLIMETRES = {"mm": 1.0, "meter": 1e3, "micron": 1e-3, UNKNOWN: 1.0}
 """In one unit, by its name in NIfTI; where the header specifies none, its numbers are unchanged."""
 QUATERNION_EXCESS = 1e-2
 """Squares of quatern_b, c and d add up to 1 at most. Rounding to three decimals exceeds that by less than this."""
+QFAC_TOLERANCE = 1e-3
+"""Distance of qfac from -1 that is rounding. ITK takes any negative one for -1; nibabel takes what is not -1 for 1."""
 SMALLEST_DETERMINANT = 1e-3
 """Of the affine with columns of length 1; below it two axes are the same."""
 SPACING_TOLERANCE = 1e-2
@@ -208,7 +210,7 @@ def read_geometry(path: Source, header: Any) -> Geometry:
         affine, second = _transforms(header)
     except _UnusableError as error:
         raise FileError(path, f"its geometry is not usable: {error}") from None
-    warnings = _negative_sizes(header) if second is None else _contradictions(affine, second)
+    warnings = _odd_sizes(header) if second is None else _contradictions(affine, second)
     return Geometry(_in_mm(affine, unit), unit, None if second is None else _in_mm(second, unit), warnings)
 
 
@@ -246,10 +248,11 @@ def _qform(header: Any) -> Affine:
     """The affine of the quaternion: the format's method 2."""
     sound = _with_sound_sizes(header)
     flip = float(header["pixdim"][0])
-    if flip < 0 and flip != -1:
+    mirrored = abs(flip + 1) <= QFAC_TOLERANCE
+    if flip < 0 and not mirrored:
         raise _UnusableError(f"pixdim[0] (qfac of the qform) is {flip:g}, neither 1 nor -1; {RESAVE}")
     # The format: zero, which should not occur, is 1. So is what else is no -1.
-    sound["pixdim"][0] = -1 if flip == -1 else 1
+    sound["pixdim"][0] = -1 if mirrored else 1
     names = ("quatern_b", "quatern_c", "quatern_d")
     quaternion = np.array([header[name] for name in names], dtype=np.float64)
     squares = float((quaternion**2).sum())
@@ -285,12 +288,19 @@ def _with_sound_sizes(header: Any) -> Any:
     return sound
 
 
-def _negative_sizes(header: Any) -> tuple[str, ...]:
-    negative = [axis for axis in (1, 2, 3) if header["pixdim"][axis] < 0]
-    if int(header["sform_code"]) > 0 or not negative:
+def _odd_sizes(header: Any) -> tuple[str, ...]:
+    if int(header["sform_code"]) > 0:
         return ()
-    listed = ", ".join(f"pixdim[{axis}] {float(header['pixdim'][axis]):g}" for axis in negative)
-    return (f"has a negative voxel size ({listed}); its sign is ignored; correct the header",)
+    warnings = []
+    if negative := [axis for axis in (1, 2, 3) if header["pixdim"][axis] < 0]:
+        listed = ", ".join(f"pixdim[{axis}] {float(header['pixdim'][axis]):g}" for axis in negative)
+        warnings.append(f"has a negative voxel size ({listed}); its sign is ignored; correct the header")
+    if int(header["qform_code"]) > 0 and (flip := float(header["pixdim"][0])) != -1 and flip < 0:
+        warnings.append(
+            f"its pixdim[0] (qfac of the qform) is {flip:.9g} and taken as -1; programs that take it as 1 mirror the "
+            "last axis; set it to -1"
+        )
+    return tuple(warnings)
 
 
 def _contradictions(sform: Affine, qform: Affine) -> tuple[str, ...]:

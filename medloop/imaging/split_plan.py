@@ -21,6 +21,7 @@ from medloop.documents.split_rule import (
     SplitRule,
 )
 from medloop.errors import DataError
+from medloop.imaging.copies import describe_lookalikes
 from medloop.imaging.coverage import MIN_KINDS, Kinds, Needs, cover
 from medloop.imaging.network_grid import MAX_VOXELS, median_spacing, too_many_voxels
 from medloop.imaging.patients import PATIENTS_FILE
@@ -103,7 +104,10 @@ def plan_split(
         split_of,
         {name: "+".join(kinds) for name, kinds in classes.items()},
         [*(Problem("", message) for message in findings.problems()), *_too_large(report, split_of, later.resampling)],
-        [Problem("", message) for message in findings.warnings()],
+        [
+            *(Problem("", message) for message in findings.warnings()),
+            *describe_lookalikes(report.cases, split_of, names),
+        ],
     )
 
 

@@ -25,9 +25,10 @@ from medloop.imaging.checked_cases import Content, Memory, read_contents
 from medloop.imaging.class_names import alike_to, doubtful_classes
 from medloop.imaging.empty_slices import describe_empty_slices
 from medloop.imaging.files import UNKNOWN, FileError, Source, Volume, array_digest
-from medloop.imaging.formats import VOLUME_SUFFIXES, read_image, read_volume, read_volume_header
+from medloop.imaging.formats import VOLUME_SUFFIXES, read_image_and_format, read_volume, read_volume_header
 from medloop.imaging.grids import compare_grids
 from medloop.imaging.image_facts import ImageFacts, find_differences, measure_image, summarise
+from medloop.imaging.label_values import advise_gaps, advise_outside
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, advise_missing, find_cases
 from medloop.imaging.leakage_warning import describe_leakage
 from medloop.imaging.network_grid import grid_of
@@ -35,6 +36,7 @@ from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import pixel_digest
 from medloop.imaging.problems import Problem
 from medloop.imaging.progress_lines import Progress
+from medloop.imaging.similar_images import make_thumbnail
 from medloop.imaging.volume_memory import processes_for_volumes
 
 MAX_LABEL = 255
@@ -203,7 +205,7 @@ def check_case(root: Path, case: RawCase, task: Task, labels: Sequence[str] | No
         FileError: A file can't be used.
     """
     if task == "classification":
-        return _check_image(case, read_image(root / case.path))
+        return _check_image(case, *read_image_and_format(root / case.path))
     subject = read_subject(root / case.path, labels)
     warnings = tuple(Problem(path.relative_to(root).as_posix(), text) for path, text in subject.warnings)
     digests = array_digest(subject.image.voxels), array_digest(subject.label.voxels)
@@ -211,11 +213,12 @@ def check_case(root: Path, case: RawCase, task: Task, labels: Sequence[str] | No
     return CheckedCase(case, *digests, subject.values, warnings, grid=grid)
 
 
-def _check_image(case: RawCase, pixels: NDArray[Any]) -> CheckedCase:
-    facts = measure_image(pixels)
+def _check_image(case: RawCase, pixels: NDArray[Any], form: str) -> CheckedCase:
+    facts = measure_image(pixels, form)
     message = "has one value everywhere; check that this is the intended image, or remove it"
     warnings = (Problem(case.path, message),) if facts.is_constant else ()
-    return CheckedCase(case, pixel_digest(pixels, facts.colour), warnings=warnings, facts=facts)
+    digest, thumbnail = pixel_digest(pixels, facts.colour), make_thumbnail(pixels)
+    return CheckedCase(case, digest, warnings=warnings, facts=facts, thumbnail=thumbnail)
 
 
 def _image_differences(cases: Sequence[CheckedCase]) -> list[Problem]:
@@ -300,8 +303,9 @@ def _read_labels(path: Path, label: Volume, labels: Sequence[str] | None) -> tup
     outside = values[(rounded < 0) | (rounded > bound) | (np.abs(values - rounded) > LABEL_TOLERANCE)]
     if outside.size:
         shown = ", ".join(f"{value:g}" for value in outside[:5])
+        fix = advise_outside(values, outside, labels)
         names = f"0 to {bound}" + (f" ({', '.join(labels)})" if labels else "")
-        raise FileError(path, f"has label values {shown} that are no whole numbers from {names}; renumber the labels")
+        raise FileError(path, f"has label values {shown} that are no whole numbers from {names}; {fix}")
     voxels = label.voxels if label.voxels.dtype.kind in "iu" else np.rint(label.voxels)
     return voxels.astype(np.uint8), tuple(sorted({int(value) for value in rounded}))
 
@@ -379,7 +383,7 @@ def _label_problems(report: DatasetReport, labels: Sequence[str] | None) -> list
     gaps = sorted(set(range(max(values) + 1)) - values)
     if gaps and not labels:
         listed = ", ".join(map(str, sorted(values)))
-        return [f"label values {listed} leave gaps; renumber them 0, 1, 2, ... in all labels"]
+        return [f"label values {listed} leave gaps; {advise_gaps(case.values for case in report.cases)}"]
     return [_unused_names(labels, values)] if labels and set(range(1, len(labels))) - values else []
 
 

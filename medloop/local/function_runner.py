@@ -19,6 +19,7 @@ from typing import Any
 import boto3
 
 import medloop
+from medloop.json_text import read_json
 from medloop.local.jobs.job_site import PACKAGES, BundleFinder, leave_checkout
 from medloop.local.session import local_session
 
@@ -64,7 +65,7 @@ def run(home: Path, folder: Path, handler: str, arn: str) -> dict[str, Any]:
     try:
         boto3.DEFAULT_SESSION = local_session(home)
         function = load_handler(folder / "code", handler)
-        value = function(json.loads((folder / "event.json").read_text(encoding="utf-8")), LambdaContext(arn))
+        value = function(read_json(folder / "event.json"), LambdaContext(arn))
         json.dumps(value)
     except Exception as error:
         traceback.print_exc()

@@ -14,6 +14,7 @@ from medloop.documents.model import ModelRecord, Triple
 from medloop.imaging.files import UNKNOWN, InMemory, TooLargeError, Volume
 from medloop.imaging.formats import VOLUME_FORMATS, VolumeFormat
 from medloop.imaging.network_grid import grid_of, target_shape
+from medloop.imaging.nifti_header import MILLIMETRES
 from medloop.imaging.segment_predictor import VolumePredictor
 from medloop.imaging.validation import require_contrast
 from medloop.serving.media import JSON, find_format, negotiate
@@ -120,10 +121,13 @@ def read_spacing(attributes: str) -> Triple | None:
 
 
 def summarise(scan: Scan, labels: NDArray[np.uint8], record: ModelRecord) -> dict[str, Any]:
-    """Measure each structure: in ml if the unit of lengths is known, else in voxels."""
+    """Measure each structure: in ml if the file or model.json has the unit of lengths, else in voxels."""
     counts = np.bincount(labels.ravel(), minlength=len(record.classes))[: len(record.classes)].tolist()
     voxels = dict(zip(record.classes[1:], counts[1:], strict=True))
-    factor = MILLILITRES if scan.unit == "mm" else None
+    # The reader turns other units into mm; where a header has none, its numbers are unchanged.
+    unit = "mm" if scan.unit == UNKNOWN and record.length_unit else scan.unit
+    length = MILLIMETRES[record.length_unit] if scan.unit == UNKNOWN and record.length_unit else 1.0
+    factor = MILLILITRES * length**3 if unit == "mm" else None
     edge = abs(float(np.linalg.det(scan.volume.affine[:3, :3])))
     volumes = voxels if factor is None else {name: count * edge * factor for name, count in voxels.items()}
     return {
@@ -132,8 +136,9 @@ def summarise(scan: Scan, labels: NDArray[np.uint8], record: ModelRecord) -> dic
         "volumes": volumes,
         "voxels": voxels,
         "shape": list(labels.shape),
-        "spacing": list(scan.volume.spacing),
-        "spacing_unit": scan.unit,
+        "spacing": [length * edge for edge in scan.volume.spacing],
+        "spacing_unit": unit,
+        **({"length_unit": f"{record.length_unit} (model.json; the header has none)"} if unit != scan.unit else {}),
         "model": describe(record),
     }
 

@@ -9,7 +9,6 @@ complete; the service may copy only a part of it, so every file is verified befo
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -29,6 +28,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from medloop.documents.model import Best
 from medloop.errors import DataError, TargetError
 from medloop.imaging.cache import file_digest
+from medloop.json_text import read_json
 from medloop.training.ranks import Ranks
 from medloop.training.weights import BEST_FILES
 
@@ -234,11 +234,11 @@ def read_manifest(checkpoint: Path) -> Manifest:
         DataError: The file is missing or damaged.
     """
     try:
-        raw = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        raw = read_json(checkpoint / MANIFEST)
         if isinstance(raw, dict) and isinstance(raw.get("version"), int) and raw["version"] != VERSION:
             return Manifest(version=raw["version"], run="", progress=RunProgress(), files={})
         return Manifest.model_validate(raw)
     except OSError as error:
         raise DataError(f"torn, {MANIFEST} can't be read ({error.strerror})") from None
-    except (ValueError, ValidationError, RecursionError):
+    except (ValueError, ValidationError):
         raise DataError(f"torn, {MANIFEST} is damaged") from None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
-from medloop.documents.hyperparameters import Hyperparameters
+from medloop.documents.hyperparameters import Hyperparameters, SegmentationHyperparameters
 from medloop.documents.model import (
     Best,
     ImagePreprocessing,
@@ -74,6 +74,7 @@ class Provenance:
             inference=inference,
             temperature=calibration.temperature if calibration else None,
             operating_point=(calibration.operating_point or None) if calibration else None,
+            length_unit=self.settings.length_unit if isinstance(self.settings, SegmentationHyperparameters) else None,
             patients=patients_seen(self.split, self.pretrained),
             best=best,
             hyperparameters=self.settings.model_dump(mode="json"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from medloop.commands.hosting.deployment import find_endpoint
 from medloop.commands.objects import read_object
 from medloop.errors import DataError, MedloopError, SettingError, UserError
 from medloop.imaging.formats import ALL_FORMATS, VOLUME_FORMATS, find_suffix
+from medloop.json_text import parse_json
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
@@ -64,7 +64,7 @@ class Prediction:
         """The response's facts: its JSON, or the attributes of a label map."""
         for text in (self.body if self.content_type in ("", JSON) else b"", self.attributes.encode()):
             try:
-                content = json.loads(text)
+                content = parse_json(text)
             except ValueError:
                 continue
             if isinstance(content, dict):
@@ -171,7 +171,7 @@ def _explain(error: ClientError, file: Path, name: str) -> Exception:
         return error
     status, text = error.response.get("OriginalStatusCode"), str(error.response.get("OriginalMessage", ""))
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         text = str(content.get("error") or content.get("detail") or text) if isinstance(content, dict) else text
     except ValueError:
         pass

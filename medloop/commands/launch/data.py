@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from medloop.imaging.problems import Problem
     from medloop.imaging.validation import DatasetReport
 
+MAX_CLASSES = 30
+"""Rows of the table of classes."""
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
 app.command("who")(who)
 
@@ -157,9 +159,11 @@ def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
     print_line(out, f"{folder}: {report.task}, {len(report.cases)} usable cases, {known}{split}")
     if report.classes:
         heading = "patients" if report.identified else "cases as patients"
-        print_table(
-            out, ("class", "cases", heading), [(printable(name), *counts) for name, *counts in _class_rows(report)]
-        )
+        rows = _class_rows(report)
+        shown = rows if len(rows) <= MAX_CLASSES else rows[: MAX_CLASSES - 1]
+        print_table(out, ("class", "cases", heading), [(printable(name), *counts) for name, *counts in shown])
+        if len(shown) < len(rows):
+            print_line(out, f"... and {len(rows) - len(shown)} more; --json lists all")
     print_line(out, f"leakage: {report.leakage.note}")
     if report.split_of:
         sizes = ", ".join(f"{split} {num}" for split, num in _planned_split(report).items())

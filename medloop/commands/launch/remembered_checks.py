@@ -7,6 +7,7 @@ written is checked again.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -125,9 +126,9 @@ class RememberedChecks:
 
     def _content(self, case: RawCase, text: str) -> Content | None:
         with suppress(ValueError, TypeError):
-            image, label, values, warnings, facts, grid = json.loads(text)
+            image, label, values, warnings, facts, grid, thumbnail = json.loads(text)
             problems = tuple(Problem(case.path + below, message) for below, message in warnings)
-            return image, label, tuple(values), problems, self._facts(facts), _grid(grid)
+            return image, label, tuple(values), problems, self._facts(facts), _grid(grid), base64.b64decode(thumbnail)
         return None
 
     def _facts(self, members: list[Any] | None) -> ImageFacts | None:
@@ -136,8 +137,9 @@ class RememberedChecks:
             return None
         name = str(members)
         if name not in self.facts:
-            edge, bits, colour, *pairs = members
-            self.facts[name] = ImageFacts(edge, bits, colour, *((low, high) for low, high in pairs))
+            (height, width), bits, colour, form, *pairs = members
+            extremes, bulk, gap = ((low, high) for low, high in pairs)
+            self.facts[name] = ImageFacts((height, width), bits, colour, extremes, bulk, gap, form)
         return self.facts[name]
 
 
@@ -181,11 +183,12 @@ def _secret(database: sqlite3.Connection) -> bytes:
 
 def _text(case: RawCase, content: Content) -> str:
     """A content as JSON, without names."""
-    image, label, values, warnings, facts, grid = content
+    image, label, values, warnings, facts, grid, thumbnail = content
     relative = [(warning.path.removeprefix(case.path), warning.message) for warning in warnings]
-    members = facts and (facts.edge, facts.bits, facts.colour, facts.extremes, facts.bulk, facts.gap)
+    members = facts and (facts.shape, facts.bits, facts.colour, facts.form, facts.extremes, facts.bulk, facts.gap)
     position = grid and (grid.shape, grid.spacing, grid.file)
-    return json.dumps([image, label, values, relative, members, position], separators=(",", ":"))
+    small = base64.b64encode(thumbnail).decode()
+    return json.dumps([image, label, values, relative, members, position, small], separators=(",", ":"))
 
 
 def _grid(members: list[Any] | None) -> VolumeGrid | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from medloop.commands.options import (
 )
 from medloop.definition.read import read_definition
 from medloop.errors import DataError
+
+if TYPE_CHECKING:
+    from medloop.settings import DataDefaults
 
 OnlyOption = Annotated[
     list[str] | None, typer.Option("--only", metavar="STEP", help="Run only this step (repeatable).")
@@ -58,7 +61,7 @@ def run(
 
     if not data.strip():  # an empty path would be the current folder
         raise DataError("--data is empty; give the data set's folder, or s3://bucket/prefix")
-    defaults = data_defaults(data) if call.where is TargetChoice.local else None
+    defaults = _defaults(call, data, dry_run=dry_run)
     resolved = resolve(name, preset, sets or (), params or (), project=project, data=defaults)
     run_request = RunRequest(resolved, data, call.home)
     checked = check_data(call.services, run_request) if check else CheckedData(usable=True)
@@ -78,3 +81,13 @@ def run(
     selection = select(call.services, target, resolved, only, source)
     arn = start(call.services, target, run_request, yes=yes, selection=selection)
     wait_and_report(call, target, arn, wait=wait)
+
+
+def _defaults(call: Call, data: str, *, dry_run: bool) -> DataDefaults:
+    """The settings that the data imply: on AWS their card, locally their project's name too.
+
+    A dry run opens no target, so it doesn't read a card on S3.
+    """
+    is_on_s3 = data.startswith("s3://")
+    s3 = call.open().boto.client("s3") if is_on_s3 and not dry_run else None
+    return data_defaults(data, is_project=call.where is TargetChoice.local, s3=s3)

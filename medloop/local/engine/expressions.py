@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medloop.definition.read import is_expression
+from medloop.json_text import parse_json
 from medloop.local.errors import ExpressionError
 
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]|\[(['\"])(.*?)\3\]")
@@ -121,7 +122,7 @@ def _get(reference: str, scope: Scope) -> Any:
 def _json_get(argument: dict[str, Any], scope: Scope) -> Any:
     uri, path = _json_source(argument, scope), argument["Path"]
     try:
-        value = lookup(json.loads(scope.read(uri)), path)
+        value = lookup(parse_json(scope.read(uri)), path)
     except KeyError as error:
         raise ExpressionError(f"the property file {uri} has nothing at '{path}'") from error
     except ValueError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 import medloop
 from medloop.documents.archive import BUNDLE_LIMITS, ArchiveError, unpack
+from medloop.json_text import read_json
 from medloop.local.errors import ServiceError
 from medloop.local.processes import inherited_environment, start
 from medloop.local.state.backend import Backend
@@ -43,7 +44,7 @@ def invoke_function(backend: Backend, function: Document, event: Any) -> Functio
         error = _run_process(backend, function, folder, log)
         if error is not None:
             return FunctionResponse(error=error)
-        document = json.loads((folder / "response.json").read_text(encoding="utf-8"))
+        document = read_json(folder / "response.json")
         return FunctionResponse(document.get("value"), document.get("error"))
     except (ServiceError, ArchiveError) as error:
         return FunctionResponse(error={"errorType": "Runtime.NoCode", "errorMessage": f"{function['_code']}: {error}"})

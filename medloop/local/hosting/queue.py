@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from medloop.json_text import read_json
 from medloop.local.errors import ServiceError
 from medloop.local.hosting import calls
 from medloop.local.process_identity import is_past
@@ -65,7 +66,7 @@ class Queue:
 
     def _process(self, path: Path) -> None:
         try:
-            request = json.loads(path.read_text(encoding="utf-8"))
+            request = read_json(path)
         except FileNotFoundError:
             return  # processed just now
         try:

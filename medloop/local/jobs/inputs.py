@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +86,7 @@ def _objects_of_manifest(backend: Backend, uri: str) -> Iterator[tuple[str, Obje
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3DataSource.html (S3Uri).
     """
     try:
-        document = json.loads(backend.objects.read(uri))
+        document = backend.objects.read_json(uri)
     except (ServiceError, ValueError) as error:
         raise StagingError(f"Data download failed:the manifest {uri} can't be read: {error}") from error
     if not _is_manifest(document):

@@ -6,7 +6,6 @@ that finds the process gone. `jobs.running` runs one, `tuning.running` a tuning 
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medloop.definition.step_types import PROCESSING_JOB, TRAINING_JOB, TRANSFORM_JOB, TUNING_JOB, JobType
+from medloop.json_text import MAX_BYTES, read_json
 from medloop.local import processes
 from medloop.local.errors import INTERNAL, check_name, in_use, invalid, not_found
 from medloop.local.jobs.folders import Folder
@@ -142,7 +142,7 @@ class Job:
     def withdraw_outputs(self) -> None:
         """Take back the outputs that it has stored already, as it fails now."""
         with suppress(OSError, ValueError):  # not written, or not to its end: nothing was stored
-            for bucket, key, fingerprint in json.loads((self.folder.root / STORED).read_text(encoding="utf-8")):
+            for bucket, key, fingerprint in read_json(self.folder.root / STORED, MAX_BYTES):
                 self.backend.objects.withdraw(bucket, key, fingerprint)
 
 

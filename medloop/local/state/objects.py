@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from medloop.errors import DataError, UserError, printable
+from medloop.json_text import MAX_BYTES, read_json
 from medloop.local.errors import ServiceError
 from medloop.local.state.etag_index import EtagIndex
 from medloop.local.state.home import BUCKET, Home
@@ -153,6 +154,10 @@ class Objects:
     def read(self, uri: str) -> bytes:
         """The content of the object at an S3 URI. Raises ServiceError NoSuchKey."""
         return self.head(*split_uri(uri)).path.read_bytes()
+
+    def read_json(self, uri: str) -> Any:
+        """The value of the JSON object at an S3 URI. Raises ServiceError NoSuchKey, JsonError."""
+        return read_json(self.head(*split_uri(uri)).path, MAX_BYTES)
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; a key that doesn't exist is deleted already, as in S3."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.imaging.datasets import write_subject
+from tests.unit.imaging.datasets import write_image, write_subject
 
 
 @pytest.fixture
@@ -197,3 +197,14 @@ def test_a_floor_of_an_unknown_class_on_s3_is_refused_before_the_start(medloop: 
     assert "class 'tumour' is unknown: without data.labels structures are named label 1" in medloop.err
     assert medloop(*command, "evaluate.floors={background: 0.5}", "--set", "data.labels=[background, tumour]") == 2
     assert medloop.err.splitlines()[-1] == "error: evaluate.floors: class 'background' is unknown; known: tumour"
+
+
+def test_a_long_table_of_classes_is_cut(medloop: Any, tmp_path: Path) -> None:
+    """A folder of patients as classes, or a label of 255 structures; JSON has all."""
+    for number in range(40):
+        write_image(tmp_path / f"class {number:02d}" / "a.png", number)
+    medloop("data", "check", str(tmp_path), "--task", "classification")
+    assert "... and 11 more; --json lists all" in medloop.out
+    assert ("class 28" in medloop.out, "class 29" in medloop.out) == (True, False)
+    medloop("data", "check", str(tmp_path), "--task", "classification", "--json")
+    assert len(medloop.json["classes"]) == 40

@@ -14,6 +14,7 @@ from medloop.commands.launch.data_defaults import data_defaults
 from medloop.documents.file_names import CARD_FILE
 from medloop.errors import SettingError
 from medloop.input_data import data_version
+from medloop.local.session import local_session
 from medloop.samples.cards import CARDS, write_card
 from medloop.settings import command_name, resolve, split_name
 
@@ -135,8 +136,7 @@ def test_a_data_sets_card_fills_in_the_models(tmp_path: Path) -> None:
         (b"populaton: adults", "did you mean population"),
         (b"population: [1", "line 1"),
         (b"- a", "must be a mapping"),
-        (b"", "must be a mapping"),
-        (b"population: " + b"x" * 2000, "population"),
+        (b"population: " + b"x" * 3000, "population"),
         (b"population: 3", "population"),
         (b"\xff\xfe", "no UTF-8 text"),
         (b"a: &a [1]\nb: *a", "aliases"),
@@ -194,3 +194,25 @@ def test_a_tolerance_without_a_unit_is_refused_before_a_job_starts(
     assert medloop("run", "segmentation", "--data", str(tmp_path / "set"), *options, "--dry-run") == code, medloop.err
     if code:
         assert "s0 states no unit of lengths" in medloop.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# to be written\n", "---\n", "\ufeff"])
+def test_an_empty_card_is_none(tmp_path: Path, text: str) -> None:
+    """A file that was only made is no reason to stop."""
+    (tmp_path / "model-card.yaml").write_text(text, encoding="utf-8")
+    assert data_defaults(str(tmp_path), is_project=False).settings == {}
+
+
+def test_a_card_of_data_on_s3_is_read(tmp_path: Path) -> None:
+    """One small object; without one, or without access, there is no card."""
+    s3 = local_session(tmp_path).client("s3")
+    s3.create_bucket(Bucket="data")
+    s3.put_object(Bucket="data", Key="mr/a.txt", Body=b"a")
+    assert data_defaults("s3://data/mr/", is_project=False, s3=s3).settings == {}
+    s3.put_object(Bucket="data", Key="mr/model-card.yaml", Body=b"population: Adults with MR\nnote: test\n")
+    expected = {"registration": {"population": "Adults with MR"}, "evaluate": {"note": "test"}}
+    assert data_defaults("s3://data/mr", is_project=False, s3=s3).settings == expected
+    assert data_defaults("s3://data/mr", is_project=False).settings == {}
+    s3.put_object(Bucket="data", Key="mr/model-card.yaml", Body=b"poulation: x\n")
+    with pytest.raises(SettingError, match=r"s3://data/mr/model-card\.yaml"):
+        data_defaults("s3://data/mr", is_project=False, s3=s3)

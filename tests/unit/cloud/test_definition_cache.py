@@ -27,7 +27,7 @@ from medloop.cloud.definition_cache import CACHE_VARIABLE, MAX_ENTRIES, cache_fo
 from medloop.cloud.images import image_uri
 from medloop.cloud.target import Target
 from medloop.cloud.upsert import build_definition, upsert
-from medloop.settings import PipelineSpec, Resolved
+from medloop.settings import PipelineSpec, ProjectSettings, Resolved
 from tests.pipelines.world import keep_versions
 
 REGION, ACCOUNT = "eu-central-1", "123456789012"
@@ -43,10 +43,9 @@ class Group(BaseModel):
     rate: float = 1.0
 
 
-class Choices(BaseModel):
+class Choices(ProjectSettings):
     """Settings of a pipeline."""
 
-    project: str = ""
     number: int | float | bool = 1
     group: Group = Group()
     hidden: str = Field(default="", exclude=True)
@@ -346,10 +345,10 @@ def test_a_hit_stores_what_a_build_stores(account: World) -> None:
 
 
 BUILDER = """
-from pydantic import BaseModel
+from medloop.settings import ProjectSettings
 from pathlib import Path
 from types import SimpleNamespace
-class Choices(BaseModel):
+class Choices(ProjectSettings):
     pass
 def build(settings, target):
     print("built")

@@ -200,3 +200,55 @@ def test_an_image_unlike_the_training_images(
     messages = unlike_training(measure_image(image), rule)
     assert len(messages) == (message is not None)
     assert all(message in line for line in messages if message)
+
+
+def kinds(first: Images, second: Images, forms: tuple[str, str] = ("PNG", "PNG")) -> list[str]:
+    """The differences of two classes, images of which are in these formats."""
+    groups = dict(zip(("benign", "malignant"), (first, second), strict=True))
+    return find_differences(
+        {
+            name: [measure_image(pixels, form) for pixels in group]
+            for (name, group), form in zip(groups.items(), forms, strict=True)
+        }
+    )
+
+
+def noise(num: int, shape: tuple[int, ...] = (16, 16), seed: int = 0) -> Images:
+    """Images of noise."""
+    return list(np.random.default_rng(seed).integers(0, 256, (num, *shape), dtype=np.uint8))
+
+
+def test_kinds_of_images_that_give_the_class_away() -> None:
+    """Format, size, colour and depth that are usual in a class and rare in the others, with the counts."""
+    [line] = kinds(noise(8), noise(8), ("PNG", "JPEG"))
+    assert line == (
+        "has classes that show in the kind of image: benign PNG (8 of 8; of other classes 0 of 8), malignant JPEG (8 "
+        "of 8; of other classes 0 of 8); a model can learn this difference instead of the classes'; export all images "
+        "alike, from their sources if you can"
+    )
+    [line] = kinds(noise(10), noise(9, (32, 16)) + noise(1))
+    assert (
+        "benign of 16 x 16 pixels (10 of 10; of other classes 1 of 10), malignant of 16 x 32 pixels (9 of 10; of"
+        in line
+    )
+    sizes = [pixels for edge in range(20, 32) for pixels in noise(1, (edge, edge))]
+    [line] = kinds(noise(10), sizes)
+    assert "benign of 16 x 16 pixels (10 of 10; of other classes 0 of 12)" in line
+    assert "malignant" not in line
+    [line] = kinds(noise(19) + noise(1, (16, 16, 3)), noise(20, (16, 16, 3)))
+    assert "benign grey (19 of 20; of other classes 0 of 20), malignant in colour (20 of 20; of other classes 1" in line
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (noise(8), noise(8)),
+        (noise(8) + noise(4, (32, 32)), noise(8) + noise(4, (32, 32))),
+        (noise(3), noise(3, (32, 32))),  # too few
+        (noise(20) + noise(5, (32, 32)), noise(12) + noise(8, (32, 32))),
+        ([pixels for edge in range(20, 32) for pixels in noise(1, (edge, edge))],) * 2,
+    ],
+)
+def test_kinds_of_images_in_all_classes_are_no_matter(first: Images, second: Images) -> None:
+    """Sites and cameras mix in any class; three images are chance."""
+    assert kinds(first, second) == []

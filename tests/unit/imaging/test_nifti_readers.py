@@ -29,6 +29,7 @@ ITK_WORLD = np.diag([-1.0, -1.0, 1.0, 1.0])
 NAN, INF = float("nan"), float("inf")
 QFORM, NONE = {"sform": False}, {"sform": False, "qform": False}
 TURNED = {"quatern_b": 0, "quatern_c": 0}
+QFAC = "nibabel takes what is not -1 for 1; ITK a negative one for -1"
 HALF_TURN = np.array([[-1.5, 0, 0, 11], [0, -2, 0, -3], [0, 0, 4, 7], [0, 0, 0, 1]])
 """The affine of quatern_d = 1."""
 STRETCHED = {"srow_x": [3, 0, 0, 0], "srow_y": [0, 3, 0, 0], "srow_z": [0, 0, 3, 0]}
@@ -159,6 +160,11 @@ TABLE = [
     Row("qfac 2", QFORM | {"pixdim": [2, 1.5, 2, 4, 1, 1, 1, 1]}),
     Row("qfac NaN", QFORM | {"pixdim": [NAN, 1.5, 2, 4, 1, 1, 1, 1]}),
     Row("qfac -1", QFORM | {"pixdim": [-1, 1.5, 2, 4, 1, 1, 1, 1]}, affine=MIRRORED),
+    *(
+        Row(f"qfac {qfac}", QFORM | {"pixdim": [qfac, 1.5, 2, 4, 1, 1, 1, 1]}, "", OTHER, SAME, QFAC, MIRRORED)
+        for qfac in (-1.0000001, -0.99999994, -0.9995)
+    ),
+    Row("qfac -1.01", QFORM | {"pixdim": [-1.01, 1.5, 2, 4, 1, 1, 1, 1]}, "pixdim[0]", SAME, OTHER, QFAC),
     Row("qfac -0.5", QFORM | {"pixdim": [-0.5, 1.5, 2, 4, 1, 1, 1, 1]}, "pixdim[0]", SAME, OTHER,
         "nibabel takes 1, ITK -1: the last axis points up or down"),
     Row("qfac -0.5 next to an sform", {"pixdim": [-0.5, 1.5, 2, 4, 1, 1, 1, 1]}),

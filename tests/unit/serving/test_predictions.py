@@ -265,6 +265,24 @@ class TestVolumes:
         assert content["spacing_unit"] == ("mm" if name == "ml" else "unknown")
         assert content["volumes"]["ball"] == pytest.approx(content["voxels"]["ball"] * factor, rel=1e-5)
 
+    @pytest.mark.parametrize(("unit", "millimetres"), [("mm", 1.0), ("micron", 1e-3), ("meter", 1e3)])
+    def test_the_models_unit_counts_where_the_header_has_none(self, unit: str, millimetres: float) -> None:
+        """evaluate.length_unit, from model.json: volumes in ml, and the response says so; the header's unit wins."""
+        service = volume_service(RESIZE)
+        record = service.record.model_copy(update={"length_unit": unit})
+        service = replace(service, predictor=replace(service.predictor, record=record))
+        edge = 2 / millimetres
+        body = nifti(affine=np.diag([edge, edge, edge, 1.0]), unit="unknown")
+        content = client(service).post("/invocations", content=body, headers=JSON).json()
+        assert (content["unit"], content["spacing_unit"]) == ("ml", "mm")
+        assert content["length_unit"] == f"{unit} (model.json; the header has none)"
+        assert content["spacing"] == pytest.approx([2, 2, 2])
+        assert content["volumes"]["ball"] == pytest.approx(content["voxels"]["ball"] * 8e-3, rel=1e-5)
+        with_unit = nifti(affine=np.diag([2.0, 2.0, 2.0, 1.0]), unit="mm")
+        content = client(service).post("/invocations", content=with_unit, headers=JSON).json()
+        assert "length_unit" not in content
+        assert content["volumes"]["ball"] == pytest.approx(content["voxels"]["ball"] * 8e-3, rel=1e-5)
+
     @pytest.mark.parametrize("rule", ["zscore", "window"])
     def test_preprocessing_is_trainings(self, rule: str, tmp_path: Path) -> None:
         """The network sees, bit for bit, what training's loader gives."""
