@@ -100,7 +100,7 @@ def _split(args: argparse.Namespace, sizes: Sizes, scratch: Path) -> Path:
 def _settings(args: argparse.Namespace, sizes: Sizes) -> Hyperparameters:
     common: dict[str, Any] = {"model_name": args.network, "epochs": args.epochs, "patience": 0}
     if task_of(args.network) == "classification":
-        common["image_size"] = sizes.image_size
+        common |= {"image_size": sizes.image_size, "channels": 1}  # the workshop's loop chooses neither from the data
     else:
         common |= {"mode": "resize", "size": list(sizes.resized), **sizes.widths[args.network]}
     return _validated(common | _pairs(args.set))

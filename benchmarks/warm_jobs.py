@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(home: Path, num_jobs: int, num_trials: int, preload: list[str]) -> None:
     """Measure in one home; its server ends with it."""
     boto = local_session(home)
-    request = training_request(store_image(boto.client("s3"), preload))
+    program = PROGRAM.format(imports=f"import {', '.join(preload)}" if preload else "")
+    request = training_request(store_image(boto.client("s3"), program, preload))
     client = boto.client("sagemaker")
     kinds = {"cold": ("0", num_jobs), "warm, the first": ("10", 1), "warm": ("10", num_jobs)}
     print("| job | wall, s | CPU, s |\n|---|---|---|")
@@ -67,10 +68,9 @@ def measure(home: Path, num_jobs: int, num_trials: int, preload: list[str]) -> N
         print(f"| {kind} | {run_tuning(client, f'tuning-{kind}', request, num_trials):.1f} |", flush=True)
 
 
-def store_image(s3: Any, preload: list[str]) -> str:
-    """Store a bundle whose program imports the modules, and whose container.toml preloads them; returns its image."""
-    imports = f"import {', '.join(preload)}" if preload else ""
-    files = {"main.py": PROGRAM.format(imports=imports), "container.toml": f"preload = {preload!r}"}
+def store_image(s3: Any, program: str, preload: list[str]) -> str:
+    """Store a bundle with this program, whose container.toml preloads the modules; returns its image."""
+    files = {"main.py": program, "container.toml": f"preload = {preload!r}"}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, text in files.items():

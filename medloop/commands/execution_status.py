@@ -13,10 +13,13 @@ from medloop.errors import UserError
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import PaginatorConfigTypeDef
 
     from medloop.cloud.target import Target
 
 RUNNING = frozenset({"Executing", "Stopping"})
+_LARGE_PAGES: PaginatorConfigTypeDef = {"PageSize": 100}
+"""The most that the service lists in a page; its default is 10."""
 USER_ERROR = re.compile(r"exit code:? 2\b|\b(?:DataError|SettingError|TargetError|UserError): ")
 """Signs in a failure text that the job exited 2: the service's wording, or the name of the error."""
 
@@ -123,7 +126,7 @@ def list_executions(sagemaker: SageMakerClient, pipeline: str | None = None) -> 
     """
     known = [
         summary["PipelineName"]
-        for page in sagemaker.get_paginator("list_pipelines").paginate()
+        for page in sagemaker.get_paginator("list_pipelines").paginate(PaginationConfig=_LARGE_PAGES)
         for summary in page["PipelineSummaries"]
     ]
     if pipeline is not None and pipeline not in known:
@@ -137,7 +140,7 @@ def list_executions(sagemaker: SageMakerClient, pipeline: str | None = None) -> 
     summaries = [
         {**summary, "PipelineName": name}
         for name in names
-        for page in pages.paginate(PipelineName=name)
+        for page in pages.paginate(PipelineName=name, PaginationConfig=_LARGE_PAGES)
         for summary in page["PipelineExecutionSummaries"]
     ]
     return sorted(summaries, key=lambda s: s["StartTime"], reverse=True)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol
@@ -22,6 +24,7 @@ from medloop.local.process_identity import RUNNER, TABLE, Identity, name_lock, o
 from medloop.local.state.home import HOME_VARIABLE, Home
 
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+_POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -39,8 +42,8 @@ class Process(Protocol):
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end. Raises subprocess.TimeoutExpired."""
 
-    def has_ended(self) -> bool:
-        """True if it has ended; it isn't reaped, so that the number of its group stays taken."""
+    def has_ended(self, seconds: float = 0.0) -> bool:
+        """True if it has ended, now or within this time; it isn't reaped, so that its group's number stays taken."""
 
     def signal_group(self, number: int) -> None:
         """Send a signal to its process group."""
@@ -49,8 +52,10 @@ class Process(Protocol):
 class StartedProcess(subprocess.Popen[str]):
     """A child of this process."""
 
-    def has_ended(self) -> bool:
-        """True if it has ended; it isn't reaped."""
+    def has_ended(self, seconds: float = 0.0) -> bool:
+        """True if it has ended, now or within this time; it isn't reaped."""
+        if seconds:
+            _await_end(self.pid, seconds)
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def signal_group(self, number: int) -> None:
@@ -87,10 +92,39 @@ def signal_own_group(pid: int, number: int) -> None:
 
 def kill_strays(ml_root: Path) -> None:
     """Kill every process that a job left behind, wherever it went."""
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get("ML_ROOT") == str(ml_root):
-                process.send_signal(signal.SIGKILL)
+    for pid in psutil.pids():
+        if pid != os.getpid() and _has_root(pid, ml_root):
+            with suppress(psutil.Error, OSError):
+                process = psutil.Process(pid)
+                if _has_root(pid, ml_root):  # not a later process of the same number
+                    process.send_signal(signal.SIGKILL)
+
+
+def _has_root(pid: int, ml_root: Path) -> bool:
+    """True if a process has this ML_ROOT in its environment."""
+    with suppress(psutil.Error, OSError):
+        if not psutil.LINUX:
+            return psutil.Process(pid).environ().get("ML_ROOT") == str(ml_root)
+        # Every process of the host, twice a job: psutil would take three times as long, pathlib's objects as well.
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            entry, text = os.fsencode(f"ML_ROOT={ml_root}"), file.read()
+        return entry in text and entry in text.split(b"\0")
+    return False
+
+
+def _await_end(pid: int, seconds: float) -> None:
+    """Wait until a child has ended, but no longer; a moment only where the system can't report it."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux, or forbidden in this container
+        time.sleep(min(seconds, _POLL_SECONDS))
+        return
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(seconds * 1000)
+    finally:
+        os.close(descriptor)
 
 
 def inherited_environment(*more: str) -> dict[str, str]:

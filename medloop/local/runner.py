@@ -60,8 +60,9 @@ def main(argv: list[str]) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     backend = Backend.open()
-    if _wait(partial(_is_ours, backend, work, key)):
-        work.run(backend, key, stop)
+    with backend.store.kept_open():
+        if _wait(partial(_is_ours, backend, work, key)):
+            work.run(backend, key, stop)
 
 
 def _is_ours(backend: Backend, work: Work, key: str) -> bool:

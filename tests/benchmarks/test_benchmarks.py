@@ -117,7 +117,7 @@ def test_warm_jobs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
 
 def test_local_engine(capsys: pytest.CaptureFixture[str]) -> None:
     """A remembered definition takes less CPU time than a built one."""
-    rows = run("local_engine", capsys, "--repeats", "1", "--definition-only")
+    rows = run("local_engine", capsys, "--parts", "commands", "--repeats", "1", "--definition-only")
     assert [row["seconds of"] for row in rows] == ["wall time", "CPU time"]
     assert numbers(rows, "built / remembered")[1] > 1
 
@@ -126,3 +126,19 @@ def test_many_files(capsys: pytest.CaptureFixture[str]) -> None:
     """Each step runs in both tasks, and no step's time of a file grows with the number of files."""
     rows = run("many_files", capsys, "--sizes", "60", "--volumes", "6")
     assert len(numbers(rows, "CPU, s")) == len(numbers(rows, "peak memory, MiB")) == len(rows) == 16
+
+
+def test_local_engine_of_steps_and_lists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cold and warm steps are divided into the interpreter's and the engine's part; lists grow."""
+    for variable in ("MEDLOOP_WARM_MINUTES", "MEDLOOP_TARGET"):
+        monkeypatch.setenv(variable, "0")  # the benchmark sets them
+    small = ["--parts", "steps", "lists", "--steps", "8", "--recorded", "1", "3", "--repeats", "1"]
+    rows = run("local_engine", capsys, *small)
+    steps, lists = rows[:4], rows[4:]
+    assert [row["job"].partition(",")[0] for row in steps] == ["cold", "cold", "warm", "warm"]
+    for row in (steps[0], steps[2]):
+        step, engine, fastest = (float(row[name]) for name in ("a step, s", "engine, s", "engine, fastest tenth, s"))
+        assert 0 < fastest <= engine < step
+    assert len(numbers(steps, "steps a second")) == 4
+    assert [row["executions"] for row in lists] == ["1", "3"]
+    assert len(numbers(lists, "CPU, s")) == 2

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from medloop.samples.tissue import make_brain_tissue
+from medloop.settings import split_name
 from tests.endtoend.test_local_run import SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
@@ -67,6 +68,8 @@ def seed_of(definition: dict[str, Any]) -> str:
     return str(train["Arguments"]["HyperParameters"]["seed"])
 
 
+PROJECTS = {"classification": "bilder-fur-alle", "segmentation": "brain"}
+"""The projects of the data sets' folders."""
 FEW = ["7", "8"]
 """Two training seeds for one pipeline."""
 MANY = [*FEW, "7"]
@@ -95,7 +98,9 @@ def test_concurrent_runs_keep_their_settings(
     assert set(listed) == {run.id for run in runs}
     for run in runs:
         shown = medloop.json("executions", "show", run.id)
-        assert (shown["pipeline"], shown["status"], listed[run.id]["status"]) == (run.pipeline, *["Succeeded"] * 2)
+        installed, project = split_name(shown["pipeline"]) or ("", "")
+        assert (installed, project) == (run.pipeline, PROJECTS[run.pipeline])
+        assert (shown["status"], listed[run.id]["status"]) == ("Succeeded", "Succeeded")
         assert set(Counter(step["name"] for step in shown["steps"]).values()) == {1}
         assert {step["status"] for step in shown["steps"]} == {"Succeeded"}
         version = medloop.json("models", "show", run.model)

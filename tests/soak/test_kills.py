@@ -7,6 +7,7 @@ one instant is drawn in each.
 from __future__ import annotations
 
 import random
+import statistics
 import subprocess
 import tempfile
 import time
@@ -385,14 +386,16 @@ def test_writer_killed_at_any_instant(tmp_path: Path, capsys: pytest.CaptureFixt
     begin = time.monotonic()
     assert all(process.wait(60) == 0 for process in [writer(tmp_path / "db", name) for name in "ab"])
     states: Counter[str] = Counter()
-    length = time.monotonic() - begin
+    lengths = [time.monotonic() - begin]
     for number, share in instants(WRITER_ROUNDS):
         path = tmp_path / f"{number}.db"
+        begin = time.monotonic()
         killed, other = writer(path, "a"), writer(path, "b")
-        time.sleep(share * length)
+        time.sleep(share * statistics.median(lengths))  # the first pair may have been slow
         killed.kill()
         num_acknowledged = acknowledged(killed)
         assert other.wait(60) == 0
+        lengths.append(time.monotonic() - begin)
         with Store(path).write() as write:
             count = (write.get(Table.TAGS, "count") or {})["n"]
             written = [write.get(Table.TAGS, f"a-{n}") is not None for n in range(60)]

@@ -137,14 +137,18 @@ def describe(backend: Backend, params: Document) -> Document:
 
 
 def list_(backend: Backend, params: Document) -> Document:
-    """ListPipelineExecutions."""
+    """ListPipelineExecutions: reads the executions of one page only."""
     with backend.store.read() as read:
         pipeline = find(read, params["PipelineName"])
-        listed = read.select(Table.EXECUTIONS, pipeline["PipelineName"])
-    shown = [_summary(reap(backend, item)) for item in listed if is_listed(item, params)]
-    field = "PipelineExecutionArn" if params.get("SortBy") == "PipelineExecutionArn" else "StartTime"
-    sort = lambda item: (item[field], item["PipelineExecutionArn"])  # noqa: E731 (one expression, used once)
-    return page(shown, params, member="PipelineExecutionSummaries", sort=sort)
+        times = read.creation_times(pipeline["PipelineName"])
+        known = [{"PipelineExecutionArn": arn, "CreationTime": time} for arn, time in times.items()]
+        field = "PipelineExecutionArn" if params.get("SortBy") == "PipelineExecutionArn" else "CreationTime"
+        sort = lambda item: (item[field], item["PipelineExecutionArn"])  # noqa: E731 (one expression, used once)
+        listed = [item for item in known if is_listed(item, params)]
+        response = page(listed, params, member="PipelineExecutionSummaries", sort=sort)
+        arns = [item["PipelineExecutionArn"] for item in response["PipelineExecutionSummaries"]]
+        documents = read.get_many(Table.EXECUTIONS, arns)
+    return response | {"PipelineExecutionSummaries": [_summary(reap(backend, documents[arn])) for arn in arns]}
 
 
 def _summary(document: Document) -> Document:

@@ -12,8 +12,8 @@
 5. **Staging** (`jobs.staging`): below `<home>/jobs/<job>`, the folders, linked inputs, code, command and the
    environment that SageMaker's container contract promises. The process is started, and its lines become its log.
 6. **Outputs** (`jobs.outputs`): packed or moved into the object store; then the job's record ends.
-7. **Cache**: one transaction ends the step's record and puts its result into the step cache. Back to 2; when nothing
-   is left to run, the execution's record ends.
+7. **Cache**: one transaction ends the step's record, puts its result into the step cache, and starts the records of
+   the steps that are next. Back to 2; when nothing is left to run, the execution's record ends.
 
 Nothing acknowledged is lost when a process is killed at any instant, because of the order of the writes:
 a record names its process before the process acts; a job's temporary folder is recorded before it is made, and the list
@@ -40,7 +40,7 @@ from medloop.local.engine.step_runs.base import StepResult, StepRun
 from medloop.local.errors import failure_reason
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import now
-from medloop.local.state.store import Document, Table
+from medloop.local.state.store import Document, Table, Transaction
 
 _POLL_SECONDS = 0.1
 _MAX_REASON = 1300
@@ -92,16 +92,18 @@ class Engine:
 
     def run(self) -> None:
         """Run all steps, then record how the execution ended."""
+        ended: list[tuple[Step, Attempted]] = []
         with ThreadPoolExecutor(self.limit) as pool:
             while True:
                 self._see_stop()
                 self._leave_out()
-                for step in self._startable():
-                    self._start(pool, step)
+                self._change_steps(pool, ended)
                 if not self.running:
                     break
-                for future in wait(self.running, _POLL_SECONDS, FIRST_COMPLETED).done:
-                    self._end(self.running.pop(future), future.result())
+                done = wait(self.running, _POLL_SECONDS, FIRST_COMPLETED).done
+                ended = [(self.running.pop(future), future.result()) for future in done]
+                for step, attempted in ended:
+                    self._know(step.name, attempted.result)
         status, reason = self._outcome()
         with self.backend.store.write() as write:
             fields = {"FailureReason": reason[:_MAX_REASON]} if reason else {}
@@ -143,23 +145,31 @@ class Engine:
         ready = [step for step in pending if step.needs <= set(self.results)]
         return ready[: self.limit - len(self.running)]
 
-    def _start(self, pool: ThreadPoolExecutor, step: Step) -> None:
+    def _change_steps(self, pool: ThreadPoolExecutor, ended: list[tuple[Step, Attempted]]) -> None:
+        """Record the steps that ended and those that start now, in one transaction; then start these."""
+        starting = self._startable()
+        if ended or starting:
+            with self.backend.store.write() as write:
+                for step, attempted in ended:
+                    self._record_end(write, step, attempted)
+                for step in starting:
+                    self._record_start(write, step)
+        for step in starting:
+            run = StepRun(self.backend, self.arn, step, self.scope, self.stop)
+            self.running[pool.submit(attempt, run)] = step
+
+    def _record_start(self, write: Transaction, step: Step) -> None:
         fields: dict[str, Any] = {"StepStatus": "Executing", "StartTime": now()}
         fields["AttemptCount"] = self.attempts.get(step.name, 0) + 1
         fields |= {
             f"Step{name}": step.document[name] for name in ("DisplayName", "Description") if name in step.document
         }
-        with self.backend.store.write() as write:
-            executions.change_step(write, self.arn, step.name, **fields)
-        run = StepRun(self.backend, self.arn, step, self.scope, self.stop)
-        self.running[pool.submit(attempt, run)] = step
+        executions.change_step(write, self.arn, step.name, **fields)
 
-    def _end(self, step: Step, attempted: Attempted) -> None:
-        self._know(step.name, attempted.result)
-        with self.backend.store.write() as write:
-            executions.change_step(write, self.arn, step.name, **attempted.result.ending())
-            if attempted.cache_entry:
-                step_cache.remember(write, attempted.cache_key, attempted.cache_entry)
+    def _record_end(self, write: Transaction, step: Step, attempted: Attempted) -> None:
+        executions.change_step(write, self.arn, step.name, **attempted.result.ending())
+        if attempted.cache_entry:
+            step_cache.remember(write, attempted.cache_key, attempted.cache_entry)
 
     def _know(self, name: str, result: StepResult) -> None:
         self.results[name] = result

@@ -14,7 +14,6 @@ from medloop.local.hosting.endpoints import STARTUP_SECONDS
 from medloop.local.jobs import outputs
 from medloop.local.jobs.job import Job
 from medloop.local.jobs.running import run_recorded, stop_requested
-from medloop.local.state.home import now
 from medloop.local.state.log_streams import LogStream
 from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
@@ -42,7 +41,7 @@ def run_transform(job: Job, stop: threading.Event) -> Document:
             completed = False
         return job.end("Completed" if completed else "Stopped")
 
-    return run_recorded(job, work, TransformStartTime=now())
+    return run_recorded(job, work)
 
 
 def _check(document: Document) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import signal
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from medloop.definition.step_types import PROCESSING_JOB, TRAINING_JOB, TRANSFORM_JOB, TUNING_JOB, JobType
@@ -20,7 +22,7 @@ from medloop.local.errors import INTERNAL, check_name, in_use, invalid, not_foun
 from medloop.local.jobs.folders import Folder
 from medloop.local.process_identity import Identity
 from medloop.local.state.backend import Backend
-from medloop.local.state.home import arn, now
+from medloop.local.state.home import arn, new_id, now
 from medloop.local.state.log_streams import LogStream
 from medloop.local.state.models import MODEL
 from medloop.local.state.store import Document, Table, Transaction
@@ -104,6 +106,14 @@ class Job:
         with self.backend.store.write() as write:
             return _change(write, self.kind, self.name, fields)
 
+    def begin(self) -> Document:
+        """Record that this process begins it, unless that was recorded with the job itself; returns its record."""
+        document = self.read()
+        if "_temporary" in document:
+            return document
+        with self.backend.store.write() as write:
+            return _begin(write, self.kind, self.name)
+
     def end(self, status: str, **fields: Any) -> Document:
         """Record that it ended.
 
@@ -179,6 +189,22 @@ def create_job(write: Transaction, kind: JobKind, request: Document, start: Call
     return document
 
 
+def create_own_job(write: Transaction, kind: JobKind, request: Document, **fields: Any) -> Document:
+    """Record a new job that this process begins at once, with these fields in addition; see `create_job`."""
+    document = create_job(write, kind, request, processes.own_identity)
+    return _begin(write, kind, document[kind.name_field], **fields)
+
+
+def _begin(write: Transaction, kind: JobKind, name: str, **fields: Any) -> Document:
+    """Record that a job begins, with its temporary folder: a reader that finds this process dead can delete it."""
+    fields["_temporary"] = str(Path(tempfile.gettempdir(), f"medloop-{new_id()}"))
+    if kind is TRAINING:
+        fields["SecondaryStatus"] = "Downloading"
+    if kind is TRANSFORM:
+        fields["TransformStartTime"] = now()
+    return _change(write, kind, name, fields)
+
+
 def _change(write: Transaction, kind: JobKind, name: str, fields: Document) -> Document:
     document = read_job(write, kind, name)
     if document[kind.status] in ENDED:
@@ -212,9 +238,10 @@ def read_job(transaction: Transaction, kind: JobKind, name: str) -> Document:
 
 
 def num_running(backend: Backend) -> int:
-    """The number of jobs that run under this home."""
+    """The number of jobs that run under this home: of those whose folder is there, however many were recorded."""
+    names = [folder.name for folder in backend.home.folder("jobs").iterdir()]
     with backend.store.read() as transaction:
-        jobs = [(kind, job) for kind in KINDS for job in transaction.select(kind.table)]
+        jobs = [(kind, job) for kind in KINDS for job in transaction.get_many(kind.table, names).values()]
     return sum(
         job[kind.status] not in ENDED and processes.alive(job["_supervisor"], backend.home) for kind, job in jobs
     )

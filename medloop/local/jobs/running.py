@@ -6,13 +6,11 @@ The engine runs the jobs of an execution in its threads; a job of no pipeline ha
 from __future__ import annotations
 
 import signal
-import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from medloop.local import processes
@@ -23,7 +21,7 @@ from medloop.local.jobs.job import TRAINING, Job
 from medloop.local.jobs.staging import stage
 from medloop.local.jobs.warm import start_program
 from medloop.local.processes import Process
-from medloop.local.state.home import new_id, now
+from medloop.local.state.home import now
 from medloop.local.state.log_streams import LogStream
 from medloop.local.state.store import Document
 from medloop.log_metrics import metric_patterns
@@ -56,19 +54,17 @@ def run_job(job: Job, stop: threading.Event) -> Document:
         launch = stage(job, document)
         return _finish(job, _run_process(job, launch, log, stop_requested(job, stop)), log)
 
-    return run_recorded(job, work, **({"SecondaryStatus": "Downloading"} if job.kind is TRAINING else {}))
+    return run_recorded(job, work)
 
 
-def run_recorded(job: Job, work: Callable[[Document, LogStream], Document], **fields: Any) -> Document:
+def run_recorded(job: Job, work: Callable[[Document, LogStream], Document]) -> Document:
     """Do a job's work; in any case the record gets the job's end, and the job's folders are deleted.
 
     Args:
         job: A job in progress whose supervisor is this process.
         work: Given the job's record and its log, does the work and ends the record; returns it.
-        fields: Of the record, as the job begins.
     """
-    # Recorded before it is made, so that a reader that finds this process dead can delete it.
-    document = job.change(_temporary=str(Path(tempfile.gettempdir(), f"medloop-{new_id()}")), **fields)
+    document = job.begin()
     log = job.log
     try:
         return work(document, log)
@@ -123,22 +119,20 @@ def _run_process(job: Job, launch: Launch, log: LogStream, stop_requested: Calla
 def _supervise(process: Process, limit: float, stop_requested: Callable[[], bool]) -> str | None:
     """Wait until the process has ended (but isn't reaped, so that its group's number stays taken)."""
     deadline = time.monotonic() + limit
-    while not process.has_ended():
+    while not process.has_ended(_POLL_SECONDS):
         if stop_requested() or time.monotonic() > deadline:
             cause = "MaxRuntimeExceeded" if time.monotonic() > deadline else "Stopped"
             _terminate(process)
             return cause
-        time.sleep(_POLL_SECONDS)
     return None
 
 
 def _terminate(process: Process) -> None:
     process.signal_group(signal.SIGTERM)
     patience = time.monotonic() + _STOP_GRACE_SECONDS
-    while not process.has_ended():
+    while not process.has_ended(_POLL_SECONDS):
         if time.monotonic() > patience:
             process.signal_group(signal.SIGKILL)
-        time.sleep(_POLL_SECONDS)
 
 
 def _finish(job: Job, ended: ProcessExit, log: LogStream) -> Document:

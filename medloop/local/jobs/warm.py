@@ -86,8 +86,10 @@ class WarmProcess:
         self._lost = False
         self._lock = threading.Lock()
 
-    def has_ended(self) -> bool:
-        """True if it has ended; it isn't reaped."""
+    def has_ended(self, seconds: float = 0.0) -> bool:
+        """True if it has ended, now or within this time; it isn't reaped."""
+        if seconds and self._code is None:
+            _is_readable(self.connection, seconds)
         with self._lock:
             return self._has_code()
 

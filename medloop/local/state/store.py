@@ -73,12 +73,18 @@ _PARENTS = {
 }
 
 
+_CREATED = "CASE WHEN json_valid(document) THEN json_extract(document, '$.CreationTime') END"
+_INDEX = f"CREATE INDEX IF NOT EXISTS executions_created ON {Table.EXECUTIONS} (parent, {_CREATED}, key)"
+"""Lists executions without reading them: each contains its pipeline's definition. Databases get it when written."""
+
+
 def _schema() -> Iterator[str]:
     for table in Table:
         owner = _PARENTS.get(table)
         parent = f"parent TEXT NOT NULL REFERENCES {owner} (key) ON DELETE CASCADE" if owner else "parent TEXT"
         yield f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, {parent}, document TEXT NOT NULL) STRICT"
         yield f"CREATE INDEX IF NOT EXISTS {table}_parent ON {table} (parent)"
+    yield _INDEX
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,12 @@ class Transaction:
         query = f"SELECT key, document FROM {table} {condition} ORDER BY rowid"  # noqa: S608 (Table)
         return [_parse(table, key, text, self.path) for key, text in self.db.execute(query, values)]
 
+    def creation_times(self, pipeline: str) -> dict[str, float]:
+        """CreationTime of each execution of a pipeline, by ARN; 0 of a record that has none or can't be read."""
+        # The order makes SQLite take the values from the index; without it, it reads the documents.
+        query = f"SELECT key, {_CREATED} FROM {Table.EXECUTIONS} WHERE parent = ? ORDER BY {_CREATED}"  # noqa: S608
+        return {key: created or 0.0 for key, created in self.db.execute(query, (pipeline,))}
+
     def put(self, table: Table, key: str, document: Document, parent: str | None = None) -> None:
         """Write a document; a record that exists keeps its parent and its position in the order."""
         text = json.dumps(document)  # in ASCII: SQLite stores no surrogates, which names that are no UTF-8 have
@@ -143,6 +155,7 @@ class Store:
         self.make_folder = make_folder
         self.num_leftovers = num_leftovers
         self._prepared = False
+        self._indexed = False
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -170,7 +183,25 @@ class Store:
         """
         self.create()
         with self._transaction("BEGIN IMMEDIATE") as transaction:
+            if not self._indexed:
+                transaction.db.execute(_INDEX)
             yield transaction
+        self._indexed = True
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Keep the database open, for a process with many transactions.
+
+        Each opens it and closes it, and the last one to close it merges its WAL into it and deletes the WAL, with
+        three more waits for the disk.
+
+        Raises:
+            TargetError: The database can't be written, or was deleted.
+        """
+        self.create()
+        with translate_errors(self.path), closing(connect(self.path)) as db:
+            read_version(db)  # opened by its first use
+            yield
 
     def create(self) -> None:
         """Make the database, unless it exists."""

@@ -13,13 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medloop.local import processes
 from medloop.local.errors import MAX_REASON, RequestError, failure_reason
-from medloop.local.jobs.job import TRAINING, TUNING, Job, create_job
+from medloop.local.jobs.job import TRAINING, TUNING, Job, create_own_job
 from medloop.local.jobs.running import run_job
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id
-from medloop.local.state.store import Document, Table
+from medloop.local.state.store import Document, pick
 from medloop.local.tuning import tuning_jobs
 from medloop.local.tuning.search import Search, SearchTrial, grid
 from medloop.local.tuning.tuning_jobs import TuningJob
@@ -121,10 +120,8 @@ class TuningRun:
     def _start(self, trial: SearchTrial) -> TrialRun:
         request = tuning_jobs.trial_request(self.document, trial.number, trial.hyperparameters, new_id(8))
         with self.backend.store.write() as write:
-            document = create_job(write, TRAINING, request, processes.own_identity)
-            document |= {"TuningJobArn": self.document[tuning_jobs.ARN], "_tuned": trial.hyperparameters}
-            document |= {key: self.document[key] for key in ("_execution",) if key in self.document}
-            write.put(Table.TRAINING_JOBS, document["TrainingJobName"], document)
+            tuning = {"TuningJobArn": self.document[tuning_jobs.ARN], "_tuned": trial.hyperparameters}
+            document = create_own_job(write, TRAINING, request, **tuning, **pick(self.document, "_execution"))
         job = Job.recorded(self.backend, TRAINING, document)
         return TrialRun(trial, job, job.log.path, self.patterns)
 

@@ -18,9 +18,10 @@ from medloop.local.engine.expressions import Scope
 from medloop.local.engine.results import recorded
 from medloop.local.engine.step_runs.base import StepResult, StepRun
 from medloop.local.engine.step_runs.jobs import Processing
-from medloop.local.jobs.job import PROCESSING, TRAINING, TUNING, Job, JobKind
+from medloop.local.jobs.job import PROCESSING, TRAINING, TUNING, JobKind
 from medloop.local.state.backend import Backend
 from medloop.local.state.store import Document, Table
+from tests.unit.local.steps import processing
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000:pipeline/p/execution/e"
 DEAD = {"pid": 2**22 + 1, "started": 0.0}
@@ -100,12 +101,9 @@ def test_a_runner_records_whether_its_job_alone_decides(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, runner: type[Processing], status: str
 ) -> None:
     """It records that before its job runs: here the engine dies once the job has completed."""
-    put_job(backend, PROCESSING, "job", "Completed")
     execution = put_execution(backend)
-    step = Step("Check", "Processing", {}, {}, frozenset())
-    job = Job(backend, PROCESSING, "job")
-    monkeypatch.setattr(runner, "_create", lambda *_: job)
-    monkeypatch.setattr(runner, "work", staticmethod(lambda job, _: job.read()))
+    step = Step("Check", "Processing", processing("Check", "image")["Arguments"], {}, frozenset())
+    monkeypatch.setattr(runner, "work", staticmethod(lambda job, _: job.end("Completed")))
     runner().run(StepRun(backend, ARN, step, Scope({}, {}, lambda uri: b""), threading.Event()))
     assert reaped(backend, execution)["StepStatus"] == status
 

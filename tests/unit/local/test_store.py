@@ -157,6 +157,38 @@ def test_a_fresh_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
             assert read.get(Table.TAGS, "unseen") is None
 
 
+def test_a_database_kept_open_keeps_its_wal(tmp_path: Path) -> None:
+    """Transactions within don't merge it into the database, which each of them would wait for; the end does."""
+    store, wal = Store(tmp_path / "db"), tmp_path / "db-wal"
+    with store.write() as write:
+        write.put(Table.TAGS, "before", {})
+    assert not wal.exists()
+    with store.kept_open():
+        with store.write() as write:
+            write.put(Table.TAGS, "within", {})
+        assert wal.stat().st_size > 0
+    assert not wal.exists()
+    with store.read() as read:
+        assert read.get(Table.TAGS, "within") == {}
+
+
+def test_times_of_executions_come_from_an_index_that_older_databases_get(tmp_path: Path) -> None:
+    """No document is read: one that is no JSON has no time. Without the index, until the next write, it's the same."""
+    with Store(tmp_path / "db").write() as write:
+        write.put(Table.PIPELINES, "p", {})
+        for number in (2, 1):
+            write.put(Table.EXECUTIONS, f"e{number}", {"CreationTime": number + 0.5}, parent="p")
+        write.db.execute("INSERT INTO executions VALUES ('broken', 'p', '{')")
+        write.db.execute("DROP INDEX executions_created")
+    expected = {"e1": 1.5, "e2": 2.5, "broken": 0.0}
+    with Store(tmp_path / "db").read() as read:
+        assert read.creation_times("p") == expected
+    with Store(tmp_path / "db").write() as write:
+        assert write.creation_times("p") == expected
+        plan = write.db.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall()
+    assert ("executions_created",) in plan
+
+
 @pytest.mark.slow
 def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     """Three processes that begin with no database count to the sum of their steps."""

@@ -52,7 +52,11 @@ class StepRun:
     def show(self, **fields: Any) -> None:
         """Change the step's record while it runs."""
         with self.backend.store.write() as write:
-            executions.change_step(write, self.execution, self.step.name, **fields)
+            self.refer(write, **fields)
+
+    def refer(self, write: Transaction, **fields: Any) -> None:
+        """Change the step's record within the transaction that makes the job or resource that it refers to."""
+        executions.change_step(write, self.execution, self.step.name, **fields)
 
     def begin_again(self) -> None:
         """Record that the step's next attempt begins."""

@@ -6,11 +6,10 @@ import threading
 from typing import ClassVar
 
 from medloop.definition.step_types import type_of
-from medloop.local import processes
 from medloop.local.engine.results import property_files
 from medloop.local.engine.step_runs.base import StepResult, StepRun, StepRunner
 from medloop.local.hosting.transform import run_transform
-from medloop.local.jobs.job import PROCESSING, TRAINING, TRANSFORM, Job, JobKind, create_job
+from medloop.local.jobs.job import PROCESSING, TRAINING, TRANSFORM, Job, JobKind, create_own_job
 from medloop.local.jobs.running import run_job
 from medloop.local.state.home import new_id
 from medloop.local.state.store import Document
@@ -27,11 +26,11 @@ class JobRunner(StepRunner):
 
     def run(self, run: StepRun) -> StepResult:
         """See StepRunner."""
-        job = self._create(run)
-        row = type_of(run.step)
+        base = str(run.step.arguments.get(self.kind.name_field) or "pipelines")
+        name = job_name(base, run.execution.rpartition("/")[2], run.step.name)
+        job, row = Job(run.backend, self.kind, name), type_of(run.step)
         metadata = {row.metadata_member: {row.arn_member: job.arn}}
-        # A runner that judges what a completed job made decides by itself: without it, its step hasn't succeeded.
-        run.show(Metadata=metadata, _job_decides=type(self).result is JobRunner.result)
+        self._create(run, name, metadata)
         if run.note:
             job.log.write(run.note)
         return self.result(run, self.work(job, run.stop), metadata)
@@ -48,15 +47,14 @@ class JobRunner(StepRunner):
         reason = ended.get("FailureReason") or f"ClientError: {name} was stopped ({last})"
         return StepResult("Failed", ended, metadata, reason)
 
-    def _create(self, run: StepRun) -> Job:
-        """Record the job, under a name that the service makes up."""
-        base = str(run.step.arguments.get(self.kind.name_field) or "pipelines")
-        name = job_name(base, run.execution.rpartition("/")[2], run.step.name)
+    def _create(self, run: StepRun, name: str, metadata: Document) -> None:
+        """Record the job, under a name that the service makes up, and the step's reference to it."""
         request = run.request(**{self.kind.name_field: name})
         with run.backend.store.write() as write:
-            document = create_job(write, self.kind, request, processes.own_identity)
-            write.put(self.kind.table, name, {**document, "_execution": run.execution})
-        return Job(run.backend, self.kind, name)
+            create_own_job(write, self.kind, request, _execution=run.execution)
+            # A runner that judges what a completed job made decides by itself: without it, its step hasn't succeeded.
+            decides = type(self).result is JobRunner.result
+            run.refer(write, Metadata=metadata, _job_decides=decides)
 
 
 class Processing(JobRunner):

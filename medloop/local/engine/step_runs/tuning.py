@@ -19,11 +19,11 @@ class Tuning(StepRunner):
         """See StepRunner."""
         name = _name(run)
         request = run.request(**{NAME: name})
+        metadata = {"TuningJob": {"Arn": TUNING.arn(name)}}
         with run.backend.store.write() as write:
             document = tuning_jobs.create(write, TUNING, request, processes.own_identity)
             write.put(Table.TUNING_JOBS, name, {**document, "_execution": run.execution})
-        metadata = {"TuningJob": {"Arn": TUNING.arn(name)}}
-        run.show(Metadata=metadata, _job_decides=True)
+            run.refer(write, Metadata=metadata, _job_decides=True)
         ended = run_tuning(run.backend, name, run.stop)
         if ended[STATUS] == "Completed":
             with run.backend.store.read() as transaction:
