@@ -47,13 +47,18 @@ def chain(kind: bytes) -> Callable[[], Iterator[bytes]]:
     return blocks
 
 
+def with_checksum(block: bytearray) -> bytes:
+    """A header with the checksum of its bytes."""
+    block[148:156] = b" " * 8
+    block[148:156] = f"{sum(block):06o}\0 ".encode()
+    return bytes(block)
+
+
 def sparse_map() -> Iterator[bytes]:
     """A sparse member whose map is continued again and again (GNU's old format)."""
     first = bytearray(header(tarfile.GNUTYPE_SPARSE, 0))
     first[482] = 1  # the map continues in the next block
-    first[148:156] = b" " * 8
-    first[148:156] = f"{sum(first):06o}\0 ".encode()
-    yield bytes(first)
+    yield with_checksum(first)
     block = bytearray(f"{1:011o}\0{1:011o}\0".encode() * 21 + bytes(8))
     block[504] = 1
     for _ in range(40):
@@ -117,6 +122,16 @@ def test_bombs_are_refused_within_limits(tmp_path: Path, name: str) -> None:
     assert tracemalloc.get_traced_memory()[1] < 32 << 20
     tracemalloc.stop()
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) == 0
+
+
+def test_content_that_no_member_counts_is_limited(tmp_path: Path) -> None:
+    """A sparse member of ten bytes, by its header, with 4 MiB that are skipped (GNU's old format)."""
+    first = bytearray(header(tarfile.GNUTYPE_SPARSE, 4 << 20))
+    first[483:495] = f"{10:011o}\0".encode()  # the size of the file
+    content = packed(iter([with_checksum(first), bytes(4 << 20), header(tarfile.REGTYPE, 0)]))
+    with pytest.raises(ArchiveError, match=r"longer than 0\.00101 GiB when unpacked"):
+        unpack(content, tmp_path, Limits(1 << 20, 10))
+    unpack(content, tmp_path, Limits(8 << 20, 10))
 
 
 def sound(name: str = "model/weights", **more: str) -> bytes:
