@@ -119,7 +119,7 @@ def turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return pixels if turn is None else turn(pixels)
 
 
-def plain_pixels(picture: Image.Image) -> NDArray[Any]:
+def _plain_pixels(picture: Image.Image) -> NDArray[Any]:
     """The pixels of a decoded picture: [H, W] grey, uint8 or uint16, or [H, W, 3] RGB, uint8."""
     if picture.mode in _SIXTEEN_BITS:
         return np.asarray(picture).astype(np.uint16)
@@ -127,11 +127,11 @@ def plain_pixels(picture: Image.Image) -> NDArray[Any]:
     return np.array(picture if picture.mode == mode else picture.convert(mode))
 
 
-def libtiff_decode(content: bytes, page: int) -> NDArray[Any]:
-    """The values of one page of a TIFF as they are stored, [H, W], [H, W, C] or (planes apart) [C, H, W]."""
+def libtiff_decode(content: bytes, page: int, *, as_rgb: bool = False) -> NDArray[Any]:
+    """One page of a TIFF: what is stored, [H, W], [H, W, C] or (planes apart) [C, H, W]; or RGBA, [H, W, 4], uint8."""
     import imagecodecs  # few files need it
 
-    pixels: NDArray[Any] = imagecodecs.tiff_decode(content, index=page)
+    pixels: NDArray[Any] = imagecodecs.tiff_decode(content, index=page, asrgb=as_rgb)
     return pixels
 
 
@@ -154,7 +154,7 @@ def _decode(path: Source, file: BinaryIO, max_pixels: int, form: str) -> NDArray
         _check_picture(path, picture, max_pixels)
         deep = picture.mode not in _SIXTEEN_BITS and any(";16" in str(tile.args) for tile in picture.tile)
         picture.load()  # Also where libpng decodes: what is truncated is refused by one rule.
-        pixels = _deep_pixels(_plain_png(file, max_pixels, strict=False)) if deep else plain_pixels(picture)
+        pixels = _deep_pixels(_plain_png(file, max_pixels, strict=False)) if deep else _plain_pixels(picture)
         return np.ascontiguousarray(turn_upright(pixels, _orientation(picture)))
 
 

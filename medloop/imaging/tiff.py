@@ -1,39 +1,86 @@
-"""2D images in TIFF: Pillow reads up to 8 bits a channel and 12-bit grey, libtiff what Pillow cuts. Torch-free.
+"""2D images in TIFF, as libtiff reads them. Torch-free.
 
-Source of the format: TIFF 6.0 (1992), sections 8 and 18, and BigTIFF. One image is read from a file: reduced copies
+Source of the format: TIFF 6.0 (1992), sections 2, 8 and 18, and BigTIFF. One image is read from a file: reduced copies
 (thumbnails) and masks next to it don't count, and several pages are refused.
+
+libtiff tells no tags, and Pillow loads each value of each directory, however long, and no BigTIFF in big-endian order:
+the few tags that are looked at are read here.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
+import io
+import struct
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from medloop.imaging.files import FileError, Source, open_source
-from medloop.imaging.pictures import libtiff_decode, plain_pixels, too_large, turn_upright
+from medloop.imaging.pictures import libtiff_decode, too_large, turn_upright
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""Little and big endian; the second pair is BigTIFF, of which Pillow reads the first only."""
+"""Little and big endian; the second pair is BigTIFF."""
 MAX_PAGES = 32
 """Directories that are looked at: an image, its reduced copies and masks."""
 _UNREADABLE = "is truncated or damaged, or a kind of TIFF that is not read; copy it again, or convert it to PNG"
+_MAX_ENTRIES = 65535
+"""Of a directory; BigTIFF could count more."""
+_MAX_VALUE, _MAX_STRIPS = 2**10, 2**22
+"""Bytes of the values that are looked at, in any directory and in the image's own."""
+_MAX_CHANNELS = 5
+"""CMYK and transparency."""
 _NOT_AN_IMAGE = 0b101
 """Bits of NewSubfileType: a reduced copy, a mask."""
-_WHITE_IS_ZERO, _RGB = 0, 2
-_UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED = 1, 2, 3, 4
+_WHITE_IS_ZERO, _RGB, _CIELAB = 0, 2, (8, 9, 10)
+_UNSIGNED, _SIGNED, _UNDEFINED = 1, 2, 4
 _PREMULTIPLIED = 1
 _PLANES_APART = 2
+_NO_COMPRESSION, _OLD_JPEG, _JPEG = 1, 6, 7
+_SOI = b"\xff\xd8"
+"""First bytes of a JPEG."""
 _LARGEST = 65535
+_MIRRORED = {2: 2, 3: 3, 4: 4, 6: 2, 7: 3, 8: 4}
+"""How libtiff mirrors what it shows, by the file's orientation; the same once more undoes it."""
+_WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}
+"""Types of values, as `struct` names them."""
+_SIZES = {**{kind: struct.calcsize(f"={word}") for kind, word in _WHOLE_NUMBERS.items()}}
+_SIZES |= {2: 1, 5: 8, 7: 1, 10: 8, 11: 4, 12: 8, 13: 4, 18: 8}
+"""Bytes of a value of each type."""
 
-# Pillow logs an error for some files that it refuses; without a handler Python would print it.
-logging.getLogger("PIL.TiffImagePlugin").addHandler(logging.NullHandler())
+
+class _Tag(IntEnum):
+    """The tags that are looked at."""
+
+    NEW_SUBFILE_TYPE = 254
+    SUBFILE_TYPE = 255
+    WIDTH = 256
+    HEIGHT = 257
+    BITS = 258
+    COMPRESSION = 259
+    PHOTOMETRIC = 262
+    STRIPS = 273
+    ORIENTATION = 274
+    CHANNELS = 277
+    STRIP_HEIGHT = 278
+    STRIP_BYTES = 279
+    PLANES = 284
+    TILE_WIDTH = 322
+    TILE_HEIGHT = 323
+    TILES = 324
+    TILE_BYTES = 325
+    EXTRA_CHANNELS = 338
+    SAMPLE_FORMAT = 339
+
+
+_LOOKED_AT = frozenset(_Tag)
+Tags = dict[int, tuple[int, ...]]
+_DEFAULTS: Tags = {
+    **{_Tag.BITS: (1,), _Tag.COMPRESSION: (_NO_COMPRESSION,), _Tag.PHOTOMETRIC: (0,), _Tag.ORIENTATION: (1,)},
+    **{_Tag.CHANNELS: (1,), _Tag.STRIP_HEIGHT: (2**32 - 1,), _Tag.PLANES: (1,), _Tag.SAMPLE_FORMAT: (_UNSIGNED,)},
+}
 
 
 def read_tiff(path: Source, max_pixels: int) -> NDArray[Any]:
@@ -50,106 +97,189 @@ def read_tiff(path: Source, max_pixels: int) -> NDArray[Any]:
         FileError: Damaged, several pages, no unsigned whole numbers, or (`TooLargeError`) more than `max_pixels`.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of damage in tags that no pixel depends on.
-            warnings.simplefilter("ignore")
-            with open_source(path) as file:
-                return np.ascontiguousarray(_read(path, file, max_pixels))
-    except Image.DecompressionBombError:
-        raise too_large(path, max_pixels) from None
+        with open_source(path) as file:
+            return np.ascontiguousarray(_read(path, file, max_pixels))
     except FileError:
         raise
-    except Exception:  # hostile bytes make Pillow and libtiff raise nearly anything
+    except Exception:  # hostile bytes make libtiff and NumPy raise nearly anything
         raise FileError(path, _UNREADABLE) from None
 
 
 def _read(path: Source, file: BinaryIO, max_pixels: int) -> NDArray[Any]:
     page, tags = _find_image(path, file)
     _check_size(path, tags, max_pixels)
-    bits, kinds = _values(tags, 258, 1), {int(kind) for kind in _values(tags, 339, _UNSIGNED)}
-    if kinds - {_UNSIGNED, _SIGNED, _UNDEFINED}:
-        raise FileError(path, "has floating-point pixels; scale all images alike, and save them with 16 bits")
-    if _needs_libtiff(tags, min(bits), _SIGNED in kinds):
-        file.seek(0)
-        return turn_upright(_stored_pixels(path, file.read(), page, tags), int(tags.get(274, 1)))
-    if _SIGNED in kinds:
-        raise FileError(path, "has signed pixels; save it with 8 or 16 unsigned bits")
-    with Image.open(file, formats=("TIFF",)) as picture:
-        picture.seek(page)
-        picture.load()  # turns it upright
-        if picture.mode == "LAB":
-            raise FileError(path, "has colours in CIELAB; convert it to RGB")
-        return plain_pixels(picture)
+    _check_kind(path, tags)
+    file.seek(0)
+    read = _stored_pixels if _is_stored(tags) else _shown_pixels
+    return turn_upright(read(path, file.read(), page, tags), tags[_Tag.ORIENTATION][0])
 
 
-def _find_image(path: Source, file: BinaryIO) -> tuple[int, ImageFileDirectory_v2]:
+def _find_image(path: Source, file: BinaryIO) -> tuple[int, Tags]:
     """The number and the tags of the one page that is neither a reduced copy nor a mask; else of the first."""
-    head = file.read(16)
-    if head.startswith(MAGIC[-1]):
-        raise FileError(path, "is a BigTIFF in big-endian order; save it as little-endian, or convert it to PNG")
-    pages = list(_directories(file, head if head.startswith(MAGIC[-2]) else head[:8]))
-    images = [page for page in pages if not int(page[1].get(254, 0)) & _NOT_AN_IMAGE and page[1].get(255) != 2]
+    order, big = {b"I": "<", b"M": ">"}[file.read(1)], b"+" in file.read(3)
+    pages = list(_directories(file, order, big))
+    images = [page for page in pages if _is_image(page[2])]
     if len(images) > 1 or len(pages) >= MAX_PAGES:
         raise FileError(path, "has several pages; give one file for each image")
-    return (images or pages)[0]
+    number, offset, _ = (images or pages)[0]
+    file.seek(offset)
+    return number, {**_DEFAULTS, **_tags(file, order, big, _MAX_STRIPS)}
 
 
-def _directories(file: BinaryIO, head: bytes) -> Iterator[tuple[int, ImageFileDirectory_v2]]:
-    """Yield each directory's number and tags, without following a circle."""
-    offset = ImageFileDirectory_v2(head).next
+def _is_image(tags: Tags) -> bool:
+    return not tags.get(_Tag.NEW_SUBFILE_TYPE, (0,))[0] & _NOT_AN_IMAGE and tags.get(_Tag.SUBFILE_TYPE) != (2,)
+
+
+def _directories(file: BinaryIO, order: str, big: bool) -> Iterator[tuple[int, int, Tags]]:
+    """Yield each directory's number, position and tags, without following a circle."""
+    word = order + ("Q" if big else "I")
+    file.seek(8 if big else 4)
+    offset = _unpack(file, word)
     seen: set[int] = set()
     while offset and offset not in seen and len(seen) < MAX_PAGES:
-        tags = ImageFileDirectory_v2(head)
         file.seek(offset)
-        tags.load(file)
-        yield len(seen), tags
+        yield len(seen), offset, _tags(file, order, big, _MAX_VALUE)
         seen.add(offset)
-        offset = tags.next
+        offset = _unpack(file, word)
 
 
-def _check_size(path: Source, tags: ImageFileDirectory_v2, max_pixels: int) -> None:
+def _unpack(file: BinaryIO, word: str) -> int:
+    return int(struct.unpack(word, file.read(struct.calcsize(word)))[0])
+
+
+def _tags(file: BinaryIO, order: str, big: bool, largest: int) -> Tags:
+    """The whole numbers, of at most `largest` bytes, of the directory at the file's position, which is then behind it.
+
+    Raises:
+        ValueError: The values together are far longer than the file: libtiff would load each.
+    """
+    num = _unpack(file, order + ("Q" if big else "H"))
+    entry = order + ("HHQ8s" if big else "HHI4s")
+    if num > _MAX_ENTRIES:
+        raise ValueError("too many entries")
+    entries = list(struct.iter_unpack(entry, file.read(num * struct.calcsize(entry))))
+    behind, end = file.tell(), file.seek(0, io.SEEK_END)
+    tags: Tags = {}
+    total = 0
+    for tag, kind, count, value in entries:
+        size = count * _SIZES.get(kind, 0)
+        total += size if size <= end else 0
+        if tag in _LOOKED_AT and kind in _WHOLE_NUMBERS and tag not in tags and 0 < size <= min(largest, end):
+            tags[tag] = _value(file, value, order, f"{count}{_WHOLE_NUMBERS[kind]}")
+    if total > 2 * end:
+        raise ValueError("values overlap")
+    file.seek(behind)
+    return tags
+
+
+def _value(file: BinaryIO, field: bytes, order: str, numbers: str) -> tuple[int, ...]:
+    """The numbers of an entry: in its last field, or where that points to."""
+    size = struct.calcsize(order + numbers)
+    if size > len(field):
+        file.seek(struct.unpack(order + ("Q" if len(field) == 8 else "I"), field)[0])
+        field = file.read(size)
+    return struct.unpack(order + numbers, field[:size])
+
+
+def _check_size(path: Source, tags: Tags, max_pixels: int) -> None:
     """Refuse a large image, or tiles larger than any image, before memory is allocated for them."""
-    for width, height in ((256, 257), (322, 323)):
-        if int(tags.get(width, 1)) * int(tags.get(height, 1)) > max_pixels:
-            raise too_large(path, max_pixels)
+    (width,), (height,) = tags[_Tag.WIDTH], tags[_Tag.HEIGHT]
+    (across,), (down,) = tags.get(_Tag.TILE_WIDTH, (1,)), tags.get(_Tag.TILE_HEIGHT, (1,))
+    if max(width * height, across * down) > max_pixels:
+        raise too_large(path, max_pixels)
 
 
-def _needs_libtiff(tags: ImageFileDirectory_v2, bits: int, is_signed: bool) -> bool:
-    """True for more than 8 bits, and for channels that Pillow doesn't read: stored apart, or grey and unspecified."""
-    if _photometric(tags) > _RGB or bits < 8 or (bits == 8 and is_signed):
-        return False
-    return bits >= 16 or (bits == 8 and (tags.get(284) == _PLANES_APART or tags.get(277) == 2))
-
-
-def _stored_pixels(path: Source, content: bytes, page: int, tags: ImageFileDirectory_v2) -> NDArray[Any]:
-    """The pixels of an image with 8, 16 or 32 bits a channel, as libtiff gives them: uint8 or uint16."""
-    bits, channels = _values(tags, 258, 1), int(tags.get(277, 1))
-    if channels > 4 or (channels > 2) != (_photometric(tags) == _RGB):
+def _check_kind(path: Source, tags: Tags) -> None:
+    """Refuse what libtiff would read as something else, or with much memory."""
+    kinds, (channels,), bits = set(tags[_Tag.SAMPLE_FORMAT]), tags[_Tag.CHANNELS], tags[_Tag.BITS]
+    if kinds - {_UNSIGNED, _SIGNED, _UNDEFINED}:
+        raise FileError(path, "has floating-point pixels; scale all images alike, and save them with 16 bits")
+    if _SIGNED in kinds and min(bits) <= 8:
+        raise FileError(path, "has signed pixels; save it with 8 or 16 unsigned bits")
+    if _photometric(tags) in _CIELAB:
+        raise FileError(path, "has colours in CIELAB; convert it to RGB")
+    if channels > _MAX_CHANNELS or (_photometric(tags) <= _RGB and not _is_grey_or_rgb(tags)):
         raise FileError(path, f"has {channels} channels that are no RGB; save it as grey or RGB, or one file a channel")
-    if (bits[0] > 16 and (channels > 1 or _photometric(tags) == _WHITE_IS_ZERO)) or len(set(bits)) > 1:
+    if _photometric(tags) <= _RGB and (
+        len(set(bits)) > 1 or (bits[0] > 16 and (channels > 1 or _photometric(tags) == _WHITE_IS_ZERO))
+    ):
         raise FileError(path, f"has {channels} channels of {bits[0]} bits; save it as grey or RGB with 16 bits")
-    if _PREMULTIPLIED in _values(tags, 338, 0):
-        raise FileError(path, "has colours multiplied by its transparency; save it without transparency")
+
+
+def _is_grey_or_rgb(tags: Tags) -> bool:
+    """True for one or three channels, with or without one more."""
+    channels = tags[_Tag.CHANNELS][0]
+    return channels <= 4 and (channels > 2) == (_photometric(tags) == _RGB)
+
+
+def _is_stored(tags: Tags) -> bool:
+    """True for grey and RGB with 8 bits a channel and more that are no JPEG: libtiff decodes them strictly."""
+    is_jpeg = tags[_Tag.COMPRESSION][0] in (_OLD_JPEG, _JPEG)
+    return _photometric(tags) <= _RGB and min(tags[_Tag.BITS]) >= 8 and not is_jpeg
+
+
+def _shown_pixels(path: Source, content: bytes, page: int, tags: Tags) -> NDArray[Any]:
+    """The pixels of JPEG, palettes, fewer than 8 bits, YCbCr and CMYK, as libtiff shows them: uint8."""
+    if _photometric(tags) == _RGB and tags[_Tag.CHANNELS][0] > 3:
+        raise FileError(path, "is a JPEG with transparency; save it without transparency")
+    if tags[_Tag.COMPRESSION][0] != _OLD_JPEG:
+        _check_strips(content, tags)
+    libtiff_decode(content, page)  # libtiff shows black in place of damage that it reports here
+    pixels = libtiff_decode(content, page, as_rgb=True).reshape(tags[_Tag.HEIGHT][0], tags[_Tag.WIDTH][0], 4)
+    pixels = turn_upright(pixels, _MIRRORED.get(tags[_Tag.ORIENTATION][0], 1))
+    return pixels[..., 0] if _photometric(tags) < _RGB else pixels[..., :3]
+
+
+def _check_strips(content: bytes, tags: Tags) -> None:
+    """Refuse an image of which strips or tiles are missing or end outside of the file: libtiff would show them black.
+
+    Raises:
+        ValueError: Some are.
+    """
+    (width,), (height,), planes = tags[_Tag.WIDTH], tags[_Tag.HEIGHT], tags[_Tag.PLANES][0]
+    tiled = _Tag.TILES in tags
+    across, down = (
+        (tags[_Tag.TILE_WIDTH][0], tags[_Tag.TILE_HEIGHT][0]) if tiled else (width, tags[_Tag.STRIP_HEIGHT][0])
+    )
+    num = -(-width // across) * -(-height // down) * (tags[_Tag.CHANNELS][0] if planes == _PLANES_APART else 1)
+    starts = tags[_Tag.TILES if tiled else _Tag.STRIPS]
+    if len(starts) < num:
+        raise ValueError("parts are missing")
+    if tags[_Tag.COMPRESSION][0] == _JPEG and not all(content.startswith(_SOI, start) for start in starts[:num]):
+        raise ValueError("parts are no JPEG")
+    if tags[_Tag.COMPRESSION][0] == _NO_COMPRESSION:  # some programs write wrong sizes, and libtiff computes them
+        sizes = (1,) * num
+    else:
+        sizes = tags[_Tag.TILE_BYTES if tiled else _Tag.STRIP_BYTES]
+    if any(start + size > len(content) for start, size in zip(starts[:num], sizes[:num], strict=True)):
+        raise ValueError("parts are outside of the file")
+
+
+def _stored_pixels(path: Source, content: bytes, page: int, tags: Tags) -> NDArray[Any]:
+    """The pixels of grey and RGB with 8 bits a channel and more, as they are stored: uint8 or uint16."""
+    bits, (channels,) = tags[_Tag.BITS][0], tags[_Tag.CHANNELS]
     pixels = libtiff_decode(content, page)
-    if tags.get(284) == _PLANES_APART and pixels.ndim == 3:
+    if tags[_Tag.PLANES] == (_PLANES_APART,) and pixels.ndim == 3:
         pixels = np.moveaxis(pixels, 0, -1)
-    expected = (int(tags[257]), int(tags[256]), *([channels] if channels > 1 else []))
-    pixels = pixels.reshape(expected)
-    if channels > 1:
-        pixels = pixels[..., :3] if channels > 2 else pixels[..., 0]
+    pixels = pixels.reshape(tags[_Tag.HEIGHT][0], tags[_Tag.WIDTH][0], channels)
     low, high = int(pixels.min()), int(pixels.max())
     if low < 0 or high > _LARGEST:
         raise FileError(
             path, f"has pixels from {low} to {high}, and those from 0 to {_LARGEST} are read; scale all images alike"
         )
-    values: NDArray[Any] = pixels.astype(np.uint8 if bits[0] == 8 else np.uint16)
-    return ~values if _photometric(tags) == _WHITE_IS_ZERO else values
+    values: NDArray[Any] = pixels.astype(np.uint8 if bits == 8 else np.uint16)
+    if _PREMULTIPLIED in tags.get(_Tag.EXTRA_CHANNELS, ()):
+        values = _without_transparency(values, 2 ** min(bits, 16) - 1)
+    values = values[..., :3] if channels > 2 else values[..., 0]
+    return (2 ** min(bits, 16) - 1) - values if _photometric(tags) == _WHITE_IS_ZERO else values
 
 
-def _photometric(tags: ImageFileDirectory_v2) -> int:
-    return int(tags.get(262, 0))
+def _without_transparency(values: NDArray[Any], largest: int) -> NDArray[Any]:
+    """Divide colours by the last channel, which they are multiplied with; black where that is 0."""
+    colours = values.astype(np.uint32) * np.uint32(largest) // np.maximum(values[..., -1:], 1)
+    divided: NDArray[Any] = np.minimum(colours, largest).astype(values.dtype)
+    return divided
 
 
-def _values(tags: ImageFileDirectory_v2, tag: int, default: int) -> tuple[int, ...]:
-    value = tags.get(tag, default)
-    return tuple(value) if isinstance(value, tuple) else (value,)
+def _photometric(tags: Tags) -> int:
+    return tags[_Tag.PHOTOMETRIC][0]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import nibabel as nib
 import numpy as np
 import pytest
@@ -176,6 +177,34 @@ class TestImages:
             for content in (deep_png(pixels.astype(np.uint16) * 16), png(pixels))
         )
         assert deep["probabilities"] == plain["probabilities"]
+
+    @pytest.mark.parametrize("shape", [(16, 20), (16, 20, 3)])
+    @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+    def test_tiff_is_answered_as_png(self, kind: type[np.generic], shape: tuple[int, ...]) -> None:
+        """The same pixels, grey or colour with 8 or 16 bits, give the same bytes."""
+        pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape, dtype=kind)  # type: ignore[type-var]
+        service = image_service(rule=RULE.model_copy(update={"channels": 3}))
+        responses = [
+            client(service).post("/invocations", content=content, headers={"content-type": media_type})
+            for content, media_type in (
+                (imagecodecs.png_encode(pixels), "image/png"),
+                (imagecodecs.tiff_encode(pixels, compression="lzw"), "image/tiff"),
+                (imagecodecs.tiff_encode(pixels, byteorder=">"), ""),
+            )
+        ]
+        assert [response.status_code for response in responses] == [200, 200, 200], responses[1].text
+        assert responses[0].content == responses[1].content == responses[2].content
+
+    def test_too_many_pixels_in_a_tiff(self) -> None:
+        """Refused as in a PNG, and before they are decoded."""
+        pixels = np.zeros((101, 100), np.uint16)
+        as_png, as_tiff = (
+            client(image_service()).post("/invocations", content=content)
+            for content in (imagecodecs.png_encode(pixels), imagecodecs.tiff_encode(pixels))
+        )
+        assert as_png.status_code == as_tiff.status_code == 413
+        assert as_png.json() == as_tiff.json()
+        assert "has more than 10000 pixels" in as_tiff.text
 
     @pytest.mark.parametrize(
         ("make", "reason"),
