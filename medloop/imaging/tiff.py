@@ -34,7 +34,8 @@ _MAX_CHANNELS = 5
 """CMYK and transparency."""
 _NOT_AN_IMAGE = 0b101
 """Bits of NewSubfileType: a reduced copy, a mask."""
-_WHITE_IS_ZERO, _RGB, _CIELAB = 0, 2, (8, 9, 10)
+_WHITE_IS_ZERO, _RGB, _SHOWN, _CIELAB = 0, 2, (3, 5, 6), (8, 9, 10)
+"""Photometric interpretations; shown by libtiff as RGB are palettes, CMYK and YCbCr."""
 _UNSIGNED, _SIGNED, _UNDEFINED = 1, 2, 4
 _PREMULTIPLIED = 1
 _PLANES_APART = 2
@@ -44,10 +45,10 @@ _SOI = b"\xff\xd8"
 _LARGEST = 65535
 _MIRRORED = {2: 2, 3: 3, 4: 4, 6: 2, 7: 3, 8: 4}
 """How libtiff mirrors what it shows, by the file's orientation; the same once more undoes it."""
-_WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}
-"""Types of values, as `struct` names them."""
+_WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 16: "Q", 17: "q"}
+"""Types of values, as `struct` names them; libtiff too takes UNDEFINED (7) for bytes."""
 _SIZES = {**{kind: struct.calcsize(f"={word}") for kind, word in _WHOLE_NUMBERS.items()}}
-_SIZES |= {2: 1, 5: 8, 7: 1, 10: 8, 11: 4, 12: 8, 13: 4, 18: 8}
+_SIZES |= {2: 1, 5: 8, 10: 8, 11: 4, 12: 8, 13: 4, 18: 8}
 """Bytes of a value of each type."""
 
 
@@ -78,7 +79,7 @@ class _Tag(IntEnum):
 _LOOKED_AT = frozenset(_Tag)
 Tags = dict[int, tuple[int, ...]]
 _DEFAULTS: Tags = {
-    **{_Tag.BITS: (1,), _Tag.COMPRESSION: (_NO_COMPRESSION,), _Tag.PHOTOMETRIC: (0,), _Tag.ORIENTATION: (1,)},
+    **{_Tag.BITS: (1,), _Tag.COMPRESSION: (_NO_COMPRESSION,), _Tag.ORIENTATION: (1,)},
     **{_Tag.CHANNELS: (1,), _Tag.STRIP_HEIGHT: (2**32 - 1,), _Tag.PLANES: (1,), _Tag.SAMPLE_FORMAT: (_UNSIGNED,)},
 }
 
@@ -110,8 +111,11 @@ def _read(path: Source, file: BinaryIO, max_pixels: int) -> NDArray[Any]:
     _check_size(path, tags, max_pixels)
     _check_kind(path, tags)
     file.seek(0)
+    content = file.read()
+    if tags[_Tag.COMPRESSION][0] != _OLD_JPEG:
+        _check_strips(content, tags)
     read = _stored_pixels if _is_stored(tags) else _shown_pixels
-    return turn_upright(read(path, file.read(), page, tags), tags[_Tag.ORIENTATION][0])
+    return turn_upright(read(path, content, page, tags), tags[_Tag.ORIENTATION][0])
 
 
 def _find_image(path: Source, file: BinaryIO) -> tuple[int, Tags]:
@@ -196,8 +200,12 @@ def _check_kind(path: Source, tags: Tags) -> None:
         raise FileError(path, "has floating-point pixels; scale all images alike, and save them with 16 bits")
     if _SIGNED in kinds and min(bits) <= 8:
         raise FileError(path, "has signed pixels; save it with 8 or 16 unsigned bits")
+    if _Tag.PHOTOMETRIC not in tags:
+        raise FileError(path, "doesn't tell if 0 is black or white (PhotometricInterpretation); save it as grey or RGB")
     if _photometric(tags) in _CIELAB:
         raise FileError(path, "has colours in CIELAB; convert it to RGB")
+    if _photometric(tags) > _RGB and (_photometric(tags) not in _SHOWN or max(bits) > 8):
+        raise FileError(path, f"has colours that are no RGB, with {max(bits)} bits; convert it to RGB or grey")
     if channels > _MAX_CHANNELS or (_photometric(tags) <= _RGB and not _is_grey_or_rgb(tags)):
         raise FileError(path, f"has {channels} channels that are no RGB; save it as grey or RGB, or one file a channel")
     if _photometric(tags) <= _RGB and (
@@ -222,8 +230,6 @@ def _shown_pixels(path: Source, content: bytes, page: int, tags: Tags) -> NDArra
     """The pixels of JPEG, palettes, fewer than 8 bits, YCbCr and CMYK, as libtiff shows them: uint8."""
     if _photometric(tags) == _RGB and tags[_Tag.CHANNELS][0] > 3:
         raise FileError(path, "is a JPEG with transparency; save it without transparency")
-    if tags[_Tag.COMPRESSION][0] != _OLD_JPEG:
-        _check_strips(content, tags)
     libtiff_decode(content, page)  # libtiff shows black in place of damage that it reports here
     pixels = libtiff_decode(content, page, as_rgb=True).reshape(tags[_Tag.HEIGHT][0], tags[_Tag.WIDTH][0], 4)
     pixels = turn_upright(pixels, _MIRRORED.get(tags[_Tag.ORIENTATION][0], 1))
@@ -231,7 +237,7 @@ def _shown_pixels(path: Source, content: bytes, page: int, tags: Tags) -> NDArra
 
 
 def _check_strips(content: bytes, tags: Tags) -> None:
-    """Refuse an image of which strips or tiles are missing or end outside of the file: libtiff would show them black.
+    """Refuse an image of which strips or tiles are missing or end outside of the file: libtiff would make them up.
 
     Raises:
         ValueError: Some are.
@@ -247,11 +253,10 @@ def _check_strips(content: bytes, tags: Tags) -> None:
         raise ValueError("parts are missing")
     if tags[_Tag.COMPRESSION][0] == _JPEG and not all(content.startswith(_SOI, start) for start in starts[:num]):
         raise ValueError("parts are no JPEG")
-    if tags[_Tag.COMPRESSION][0] == _NO_COMPRESSION:  # some programs write wrong sizes, and libtiff computes them
+    sizes = tags.get(_Tag.TILE_BYTES if tiled else _Tag.STRIP_BYTES, ())
+    if tags[_Tag.COMPRESSION][0] == _NO_COMPRESSION or len(sizes) < num:  # libtiff computes them: some are wrong
         sizes = (1,) * num
-    else:
-        sizes = tags[_Tag.TILE_BYTES if tiled else _Tag.STRIP_BYTES]
-    if any(start + size > len(content) for start, size in zip(starts[:num], sizes[:num], strict=True)):
+    if any(start < 8 or start + size > len(content) for start, size in zip(starts[:num], sizes[:num], strict=True)):
         raise ValueError("parts are outside of the file")
 
 

@@ -19,21 +19,23 @@ TOO_LARGE = "has more than 100000000 pixels"
 SMOOTH = Image.fromarray(np.repeat(np.arange(0, 240, 10, dtype=np.uint8)[:, None], 40, axis=1)).convert("RGB")
 
 
-def changed(content: bytes, tag: int, value: int | None = None, count: int | None = None, at: int = 0) -> bytes:
-    """A little-endian file with another value (or, of several, the one at an index) or count of a tag."""
+def changed(
+    content: bytes, tag: int, value: int | None = None, count: int | None = None, at: int = 0, kind: int = 4
+) -> bytes:
+    """A little-endian file with another value (or, of several, the one at an index), count or type of a tag."""
     result = bytearray(content)
     directory = struct.unpack_from("<I", content, 4)[0]
     for entry in range(directory + 2, directory + 2 + 12 * struct.unpack_from("<H", content, directory)[0], 12):
-        number, kind, values, pointer = struct.unpack_from("<HHII", content, entry)
+        number, stored, values, pointer = struct.unpack_from("<HHII", content, entry)
         if number != tag:
             continue
-        size = {3: 2, 4: 4}[kind]
+        size = {3: 2, 4: 4}[stored]
         if count is not None:
             struct.pack_into("<I", result, entry + 4, count)
         elif values * size > 4:
             struct.pack_into("<H" if size == 2 else "<I", result, pointer + size * at, value)
         else:
-            struct.pack_into("<HII", result, entry + 2, 4, 1, value)
+            struct.pack_into("<HII", result, entry + 2, kind, 1, pointer if value is None else value)
         return bytes(result)
     raise AssertionError(f"no tag {tag}")
 
@@ -41,6 +43,11 @@ def changed(content: bytes, tag: int, value: int | None = None, count: int | Non
 def strips(mode: str = "RGB", compression: str = "tiff_lzw") -> bytes:
     """Three strips."""
     return saved(SMOOTH.convert(mode), compression=compression, tiffinfo={278: 8})
+
+
+def in_strips(pixels: np.ndarray) -> bytes:
+    """Three uncompressed strips."""
+    return imagecodecs.tiff_encode(pixels, compression="none", rowsperstrip=8)
 
 
 def tiles(pixels: np.ndarray, compression: str = "deflate") -> bytes:
@@ -124,6 +131,10 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "no JPEG in a strip": (lambda: changed(strips("RGB", "jpeg"), 273, 9, at=1), DAMAGED),
     "too few strips": (lambda: changed(tiff(GREY), 257, 9000), DAMAGED),
     "too few strips of a row": (lambda: changed(tiff(GREY), 278, 1), DAMAGED),
+    "one strip fewer": (lambda: changed(in_strips(DEEP_GREY), 273, count=2), DAMAGED),
+    "one strip fewer, 8 bits": (lambda: changed(in_strips(COLOUR), 273, count=2), DAMAGED),
+    "a strip in the head": (lambda: changed(in_strips(DEEP), 273, 0, at=1), DAMAGED),
+    "a strip in the head of a palette": (lambda: changed(strips("P", "raw"), 273, 4, at=1), DAMAGED),
     "too few strips of a palette": (lambda: changed(strips("P"), 257, 9000), DAMAGED),
     "too few strips of JPEG": (lambda: changed(strips("RGB", "jpeg"), 257, 9000), DAMAGED),
     "too few tiles": (lambda: changed(tiles(GREY, "none"), 322, 1), DAMAGED),
@@ -141,6 +152,13 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "no channels": (lambda: tiff(GREY, {277: 0}), DAMAGED),
     "no bits": (lambda: tiff(GREY, {258: 0}), DAMAGED),
     "65535 bits": (lambda: tiff(GREY, {258: 65535}), "has 1 channels of 65535 bits|is truncated or damaged"),
+    "unknown colours": (
+        lambda: tiff(DEEP, {262: 0xFF0002}),
+        "has colours that are no RGB, with 16 bits; convert it to",
+    ),
+    "CMYK with 16 bits": (lambda: tiff(np.dstack([DEEP, DEEP_GREY]), {262: 5}), "has colours that are no RGB, with 16"),
+    "black or white": (lambda: changed(tiff(GREY), 262, kind=2), "doesn't tell if 0 is black or white"),
+    "black or white, deep": (lambda: changed(tiff(DEEP_GREY), 262, kind=11), "doesn't tell if 0 is black or white"),
     "a JPEG with transparency": (
         lambda: saved(SMOOTH.convert("RGBA"), compression="jpeg"),
         "is a JPEG with transparency; save it without transparency",
@@ -167,9 +185,11 @@ def test_refused(make: Callable[[], bytes], reason: str, capfd: pytest.CaptureFi
 SOUND: dict[str, tuple[Callable[[], bytes], np.ndarray]] = {
     "size of an uncompressed strip": (lambda: changed(tiff(GREY), 279, 2**31), GREY),
     "size of a deep uncompressed strip": (lambda: changed(tiff(DEEP), 279, 2**32 - 1), DEEP),
-    "more tiles than there are": (lambda: changed(tiles(COLOUR), 324, count=2**28), COLOUR),
+    "more tiles than there are": (lambda: changed(tiles(COLOUR), 324, count=8), COLOUR),
     "more sizes than tiles": (lambda: changed(tiles(DEEP), 325, count=2**28), DEEP),
     "a profile longer than the file": (lambda: changed(tiff(GREY, {34675: (7, 7, 7)}), 34675, count=2**29), GREY),
+    "colours as bytes of no type": (lambda: changed(tiff(DEEP_GREY), 262, kind=7), DEEP_GREY),
+    "no sizes of strips": (lambda: tiff(DEEP, {279: ()}), DEEP),
     "rows of a strip": (lambda: changed(tiff(COLOUR), 278, 2**32 - 1), COLOUR),
 }
 
