@@ -173,16 +173,16 @@ def _tags(file: BinaryIO, order: str, big: bool, largest: int) -> Tags:
     if total > 2 * end:
         raise ValueError("values overlap")
     file.seek(behind)
-    return tags
+    return {tag: numbers for tag, numbers in tags.items() if numbers}
 
 
 def _value(file: BinaryIO, field: bytes, order: str, numbers: str) -> tuple[int, ...]:
-    """The numbers of an entry: in its last field, or where that points to."""
+    """The numbers of an entry: in its last field, or where that points to; none outside of the file."""
     size = struct.calcsize(order + numbers)
     if size > len(field):
         file.seek(struct.unpack(order + ("Q" if len(field) == 8 else "I"), field)[0])
         field = file.read(size)
-    return struct.unpack(order + numbers, field[:size])
+    return struct.unpack(order + numbers, field[:size]) if len(field) >= size else ()
 
 
 def _check_size(path: Source, tags: Tags, max_pixels: int) -> None:
