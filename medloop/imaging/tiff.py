@@ -196,6 +196,8 @@ def _check_size(path: Source, tags: Tags, max_pixels: int) -> None:
 def _check_kind(path: Source, tags: Tags) -> None:
     """Refuse what libtiff would read as something else, or with much memory."""
     kinds, (channels,), bits = set(tags[_Tag.SAMPLE_FORMAT]), tags[_Tag.CHANNELS], tags[_Tag.BITS]
+    if channels == 1 and len(bits) > 1:  # the number of channels is missing
+        raise FileError(path, _UNREADABLE)
     if kinds - {_UNSIGNED, _SIGNED, _UNDEFINED}:
         raise FileError(path, "has floating-point pixels; scale all images alike, and save them with 16 bits")
     if _SIGNED in kinds and min(bits) <= 8:

@@ -149,6 +149,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "tiles of 2^31": (lambda: changed(tiles(GREY), 322, 2**31), TOO_LARGE),
     "65535 channels": (lambda: tiff(GREY, {277: 65535}), "has 65535 channels that are no RGB; save it as grey or RGB"),
     "65535 channels of CMYK": (lambda: changed(strips("CMYK"), 277, 65535), "has 65535 channels that are no RGB"),
+    "bits of more channels": (lambda: tiff(GREY, {258: (8, 8)}), DAMAGED),
     "no channels": (lambda: tiff(GREY, {277: 0}), DAMAGED),
     "no bits": (lambda: tiff(GREY, {258: 0}), DAMAGED),
     "65535 bits": (lambda: tiff(GREY, {258: 65535}), "has 1 channels of 65535 bits|is truncated or damaged"),
