@@ -34,12 +34,13 @@ _MAX_CHANNELS = 5
 """CMYK and transparency."""
 _NOT_AN_IMAGE = 0b101
 """Bits of NewSubfileType: a reduced copy, a mask."""
-_WHITE_IS_ZERO, _RGB, _SHOWN, _CIELAB = 0, 2, (3, 5, 6), (8, 9, 10)
+_WHITE_IS_ZERO, _RGB, _CMYK, _SHOWN, _CIELAB = 0, 2, 5, (3, 5, 6), (8, 9, 10)
 """Photometric interpretations; shown by libtiff as RGB are palettes, CMYK and YCbCr."""
 _UNSIGNED, _SIGNED, _UNDEFINED = 1, 2, 4
 _PREMULTIPLIED = 1
 _PLANES_APART = 2
 _NO_COMPRESSION, _OLD_JPEG, _JPEG = 1, 6, 7
+_JPEGS = (_OLD_JPEG, _JPEG)
 _SOI = b"\xff\xd8"
 """First bytes of a JPEG."""
 _LARGEST = 65535
@@ -107,27 +108,34 @@ def read_tiff(path: Source, max_pixels: int) -> NDArray[Any]:
 
 
 def _read(path: Source, file: BinaryIO, max_pixels: int) -> NDArray[Any]:
-    page, tags = _find_image(path, file)
+    page, directory, tags = _find_image(path, file)
     _check_size(path, tags, max_pixels)
     _check_kind(path, tags)
     file.seek(0)
     content = file.read()
     if tags[_Tag.COMPRESSION][0] != _OLD_JPEG:
         _check_strips(content, tags)
+    if _photometric(tags) == _CMYK and tags[_Tag.COMPRESSION][0] not in _JPEGS:
+        libtiff_decode(_as_grey(content, directory), page)  # for the damage that it reports
     read = _stored_pixels if _is_stored(tags) else _shown_pixels
     return turn_upright(read(path, content, page, tags), tags[_Tag.ORIENTATION][0])
 
 
-def _find_image(path: Source, file: BinaryIO) -> tuple[int, Tags]:
-    """The number and the tags of the one page that is neither a reduced copy nor a mask; else of the first."""
-    order, big = {b"I": "<", b"M": ">"}[file.read(1)], b"+" in file.read(3)
+def _find_image(path: Source, file: BinaryIO) -> tuple[int, int, Tags]:
+    """Number, position and tags of the one page that is neither a reduced copy nor a mask; else of the first."""
+    order, big = _layout(file.read(4))
     pages = list(_directories(file, order, big))
     images = [page for page in pages if _is_image(page[2])]
     if len(images) > 1 or len(pages) >= MAX_PAGES:
         raise FileError(path, "has several pages; give one file for each image")
     number, offset, _ = (images or pages)[0]
     file.seek(offset)
-    return number, {**_DEFAULTS, **_tags(file, order, big, _MAX_STRIPS)}
+    return number, offset, {**_DEFAULTS, **_tags(file, order, big, _MAX_STRIPS)}
+
+
+def _layout(start: bytes) -> tuple[str, bool]:
+    """The order of bytes, as `struct` names it, and True for BigTIFF, by a file's first four bytes."""
+    return {b"I": "<", b"M": ">"}[start[:1]], b"+" in start
 
 
 def _is_image(tags: Tags) -> bool:
@@ -174,6 +182,18 @@ def _tags(file: BinaryIO, order: str, big: bool, largest: int) -> Tags:
         raise ValueError("values overlap")
     file.seek(behind)
     return {tag: numbers for tag, numbers in tags.items() if numbers}
+
+
+def _as_grey(content: bytes, directory: int) -> bytes:
+    """A file whose CMYK is called grey: libtiff decodes that strictly, and shows CMYK with black in place of damage."""
+    order, big = _layout(content[:4])
+    first, step, field = (8, 20, 12) if big else (2, 12, 8)
+    at = directory + first
+    while struct.unpack_from(order + "H", content, at)[0] != _Tag.PHOTOMETRIC:
+        at += step
+    kind = struct.unpack_from(order + "H", content, at + 2)[0]
+    value = struct.pack(order + _WHOLE_NUMBERS[kind], 1)
+    return content[: at + field] + value + content[at + field + len(value) :]
 
 
 def _value(file: BinaryIO, field: bytes, order: str, numbers: str) -> tuple[int, ...]:
@@ -224,7 +244,7 @@ def _is_grey_or_rgb(tags: Tags) -> bool:
 
 def _is_stored(tags: Tags) -> bool:
     """True for grey and RGB with 8 bits a channel and more that are no JPEG: libtiff decodes them strictly."""
-    is_jpeg = tags[_Tag.COMPRESSION][0] in (_OLD_JPEG, _JPEG)
+    is_jpeg = tags[_Tag.COMPRESSION][0] in _JPEGS
     return _photometric(tags) <= _RGB and min(tags[_Tag.BITS]) >= 8 and not is_jpeg
 
 
@@ -232,7 +252,8 @@ def _shown_pixels(path: Source, content: bytes, page: int, tags: Tags) -> NDArra
     """The pixels of JPEG, palettes, fewer than 8 bits, YCbCr and CMYK, as libtiff shows them: uint8."""
     if _photometric(tags) == _RGB and tags[_Tag.CHANNELS][0] > 3:
         raise FileError(path, "is a JPEG with transparency; save it without transparency")
-    libtiff_decode(content, page)  # libtiff shows black in place of damage that it reports here
+    if tags[_Tag.COMPRESSION][0] not in _JPEGS:
+        libtiff_decode(content, page)  # libtiff shows black in place of damage that it reports here
     pixels = libtiff_decode(content, page, as_rgb=True).reshape(tags[_Tag.HEIGHT][0], tags[_Tag.WIDTH][0], 4)
     pixels = turn_upright(pixels, _MIRRORED.get(tags[_Tag.ORIENTATION][0], 1))
     return pixels[..., 0] if _photometric(tags) < _RGB else pixels[..., :3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import time
 from collections.abc import Callable
@@ -43,6 +44,13 @@ def changed(
 def strips(mode: str = "RGB", compression: str = "tiff_lzw") -> bytes:
     """Three strips."""
     return saved(SMOOTH.convert(mode), compression=compression, tiffinfo={278: 8})
+
+
+def zeroed(content: bytes) -> bytes:
+    """The second strip of a file that Pillow wrote, as zeros."""
+    with Image.open(io.BytesIO(content)) as picture:
+        start, size = (picture.tag_v2[tag][1] for tag in (273, 279))  # type: ignore[attr-defined]
+    return content[:start] + bytes(size) + content[start + size :]
 
 
 def in_strips(pixels: np.ndarray) -> bytes:
@@ -141,6 +149,10 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "tiles of no width": (lambda: changed(tiles(GREY), 322, 0), DAMAGED),
     "tiles of no height, JPEG": (lambda: changed(tiles(COLOUR, "jpeg"), 323, 0), DAMAGED),
     "strips of no height": (lambda: changed(strips("P"), 278, 0), DAMAGED),
+    "damage in a strip of CMYK": (lambda: zeroed(strips("CMYK")), DAMAGED),
+    "damage in a strip of CMYK, Deflate": (lambda: zeroed(strips("CMYK", "tiff_adobe_deflate")), DAMAGED),
+    "damage in a strip of JPEG": (lambda: zeroed(strips("RGB", "jpeg")), DAMAGED),
+    "damage in a strip of fax": (lambda: zeroed(strips("1", "group4")), DAMAGED),
     "damage in a strip": (lambda: strips("P").replace(strips("P")[40:90], bytes(50)), DAMAGED),
     "no height": (lambda: tiff(GREY, {257: 0}), DAMAGED),
     "no width, deep": (lambda: tiff(DEEP, {256: 0}), DAMAGED),
