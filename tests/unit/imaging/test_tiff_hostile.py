@@ -202,6 +202,8 @@ SOUND: dict[str, tuple[Callable[[], bytes], np.ndarray]] = {
     "more sizes than tiles": (lambda: changed(tiles(DEEP), 325, count=2**28), DEEP),
     "a profile longer than the file": (lambda: changed(tiff(GREY, {34675: (7, 7, 7)}), 34675, count=2**29), GREY),
     "colours as bytes of no type": (lambda: changed(tiff(DEEP_GREY), 262, kind=7), DEEP_GREY),
+    "no position of a next directory": (lambda: tiff(GREY)[:-4], GREY),
+    "half a position of a next directory": (lambda: tiff(DEEP_GREY)[:-2], DEEP_GREY),
     "no sizes of strips": (lambda: tiff(DEEP, {279: ()}), DEEP),
     "rows of a strip": (lambda: changed(tiff(COLOUR), 278, 2**32 - 1), COLOUR),
 }
