@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from medloop.documents.card_limits import MAX_DETAIL
 from medloop.documents.file_names import CARD_FILE
 from medloop.documents.metadata import decode
-from medloop.documents.package_card import MAX_DETAIL
 from medloop.documents.registration import METADATA, METRIC_GROUPS
 from medloop.json_text import parse_json
 

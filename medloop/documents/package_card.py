@@ -12,17 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
+from medloop.documents.card_limits import MAX_AXIS_NAME, MAX_DETAIL, MAX_MATRIX, MAX_PARAMETER
 from medloop.documents.reading import first_problem
-
-MAX_DETAIL = 1024
-"""Characters of a value of `custom_details`."""
-MAX_AXIS_NAME = 63
-"""Characters of the name of an axis, or of a bar or a row."""
-MAX_PARAMETER = 255
-"""Characters of a hyperparameter's or a metric's name or value."""
-MAX_MATRIX = 20
-"""Rows and columns of a matrix."""
-
 
 _Text63 = Annotated[StrictStr, Field(max_length=MAX_AXIS_NAME)]
 _Text256 = Annotated[StrictStr, Field(max_length=256)]

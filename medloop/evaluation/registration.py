@@ -11,9 +11,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from medloop.documents.card_limits import MAX_AXIS_NAME, MAX_PARAMETER
 from medloop.documents.champion import CLASSES_DIGEST, digest_of_classes
 from medloop.documents.metadata import MAX_VALUE, encode
-from medloop.documents.package_card import MAX_AXIS_NAME, MAX_PARAMETER
 from medloop.documents.registration import (
     CARD,
     HYPERPARAMETERS,

@@ -75,16 +75,16 @@ def read_contents(
 
     Args:
         cases: The cases.
-        read: Reads one; picklable.
+        read: Reads one.
         memory: Knows cases that needn't be read.
         max_workers: Processes that read; one a core by default.
     """
     if memory is None:
-        yield from _shared(on_all_cores(read, cases, len(cases), max_workers))
+        yield from _shared(on_all_cores(read, cases, max_workers))
         return
     known = memory.recall(cases)
-    unknown = (case for case, content in zip(cases, known, strict=True) if content is None)
-    contents = on_all_cores(read, unknown, known.count(None), max_workers)
+    unknown = [case for case, content in zip(cases, known, strict=True) if content is None]
+    contents = on_all_cores(read, unknown, max_workers)
     try:
         yield from _shared(_filled(cases, known, contents, memory))
     finally:

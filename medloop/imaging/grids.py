@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-import nibabel as nib
 import numpy as np
-from nibabel import orientations
 from numpy.typing import NDArray
 
 from medloop.imaging.files import Volume
@@ -101,7 +99,9 @@ def _assemble(origin: Affine, spacing: Affine, direction: Affine) -> Affine:
 
 def _in_another_order(image: Volume, label: Volume) -> GridDifference | None:
     """The same grid with axes permuted or reversed, as a program writes it that turns volumes to R, A, S."""
-    axes = orientations.ornt_transform(nib.io_orientation(label.affine), nib.io_orientation(image.affine))
+    from nibabel import orientations
+
+    axes = orientations.ornt_transform(*(orientations.io_orientation(volume.affine) for volume in (label, image)))
     shape = label.voxels.shape
     turned = tuple(shape[int(axis)] for axis in np.argsort(axes[:, 0]))
     if np.array_equal(axes, UNCHANGED) or turned != image.voxels.shape:

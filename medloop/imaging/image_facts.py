@@ -14,7 +14,8 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,10 @@ class ImageFacts:
     gap: tuple[int, int] = (0, 0)
     form: str = ""
 
+    def __reduce__(self) -> tuple[type[ImageFacts], tuple[object, ...]]:
+        """Be pickled by attributes in order: a dataclass's own way takes four times as long, for each image checked."""
+        return ImageFacts, _attributes(self)
+
     @property
     def edge(self) -> int:
         """The longer edge, in pixels."""
@@ -72,6 +77,7 @@ class ImageFacts:
         return not self.colour and self.extremes[0] == self.extremes[1]
 
 
+_attributes = attrgetter(*(each.name for each in fields(ImageFacts)))
 USUAL = 0.9
 """Share of a class's images of one kind, if the kind is rare in the other classes."""
 MIN_GIVEN_AWAY = 5

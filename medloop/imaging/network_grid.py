@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,6 +57,8 @@ def find_orientation(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     Raises:
         DataError: It has none: it is singular or not finite.
     """
+    import nibabel as nib  # which most commands don't need
+
     valid = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0
     orientation: NDArray[np.float64] = nib.io_orientation(affine) if valid else np.full((3, 2), np.nan)
     if not np.isfinite(orientation).all():

@@ -8,7 +8,6 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -104,6 +103,8 @@ def nifti_labels(labels: NDArray[np.uint8], volume: Volume, source: Source | Non
         FileError: The source's header can't be used.
     """
     if source is None:
+        import nibabel as nib
+
         kind = nib.Nifti1Image if max(labels.shape) <= MAX_NIFTI1_EDGE else nib.Nifti2Image
         image = kind(labels, volume.affine)
         image.header.set_xyzt_units(UNKNOWN if volume.unit == UNKNOWN else "mm")
@@ -146,6 +147,8 @@ def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64], u
         affine: Voxel index to mm, 4x4; written as the sform and, as far as it can be, the qform.
         unit: `unknown` where the affine's lengths have no known unit; any other is mm.
     """
+    import nibabel as nib
+
     image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
     image.header.set_xyzt_units(UNKNOWN if unit == UNKNOWN else "mm")
     write_gzip(path, image.to_bytes())

@@ -9,10 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel import orientations
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from medloop.imaging.files import DAMAGED, UNKNOWN, FileError, Source, TooLargeError
@@ -41,7 +38,8 @@ SMALLEST_DETERMINANT = 1e-3
 """Of the affine with columns of length 1; below it two axes are the same."""
 SPACING_TOLERANCE = 1e-2
 """Relative difference of voxel sizes from which the two transforms of a header contradict each other."""
-_HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_HEADERS = {348: "Nifti1Header", 540: "Nifti2Header"}
+"""Nibabel's classes by the header's size. Nibabel is imported where a volume is read: most commands read none."""
 FIRST_BYTES = tuple(size.to_bytes(4, order) for size in _HEADERS for order in ("little", "big"))
 """First bytes of a file that isn't compressed: the header's size."""
 HEADER_BYTES = max(_HEADERS) + FLAG
@@ -72,18 +70,20 @@ def parse_header(path: Source, start: bytes) -> Any:
     Raises:
         FileError: It is no NIfTI file, or shorter than its header.
     """
+    import nibabel as nib
+
     orders = {"<": int.from_bytes(start[:4], "little"), ">": int.from_bytes(start[:4], "big")}
     order = next((order for order, size in orders.items() if size in _HEADERS), None)
     if order is None:
         raise FileError(path, "is no NIfTI file, despite its name (sizeof_hdr is not 348 or 540); replace or remove it")
-    kind = _HEADERS[orders[order]]
+    kind = getattr(nib, _HEADERS[orders[order]])
     length = kind.template_dtype.itemsize
     if len(start) < length:
         reason = f"is truncated or damaged: it ends inside its header (sizeof_hdr {length}); copy it again or remove it"
         raise FileError(path, reason)
     try:
         return kind(start[:length], endianness=order, check=False)
-    except HeaderDataError:
+    except nib.spatialimages.HeaderDataError:
         raise FileError(path, DAMAGED) from None
 
 
@@ -126,6 +126,8 @@ def _check_magic(path: Source, header: Any) -> None:
 
 
 def _has_known_type(header: Any) -> bool:
+    from nibabel.spatialimages import HeaderDataError
+
     try:
         return header.get_data_dtype().newbyteorder("=").name in TYPES
     except (HeaderDataError, KeyError):
@@ -190,6 +192,8 @@ def slope_and_intercept(path: Source, header: Any) -> tuple[float, float]:
     Raises:
         FileError: The slope can be used and the intercept can't.
     """
+    from nibabel.spatialimages import HeaderDataError
+
     try:
         slope, intercept = header.get_slope_inter()
     except HeaderDataError:
@@ -305,6 +309,8 @@ def _odd_sizes(header: Any) -> tuple[str, ...]:
 
 def _contradictions(sform: Affine, qform: Affine) -> tuple[str, ...]:
     """Different voxel sizes or axes: programs that read the other transform see another volume."""
+    from nibabel import orientations
+
     sizes = [np.linalg.norm(affine[:3, :3], axis=0) for affine in (sform, qform)]
     texts = [
         f"{' x '.join(f'{size:.4g}' for size in edges)} {''.join(map(str, orientations.aff2axcodes(affine)))}"

@@ -7,14 +7,15 @@ the caller, and decide.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -38,17 +39,15 @@ def num_cores() -> int:
 
 def on_all_cores(
     function: Callable[[In], Out],
-    values: Iterable[In],
-    num_values: int,
+    values: Sequence[In],
     max_workers: int | None = None,
     worth: float = WORTH_SECONDS,
 ) -> Iterator[Out]:
     """Apply a function to values; the results are the same for any number of cores.
 
     Args:
-        function: A picklable function, with picklable results. What it raises is raised here, at its value's turn.
-        values: What it is applied to, picklable; taken when they are needed.
-        num_values: Their number.
+        function: Its results are picklable. What it raises is raised here, at its value's turn.
+        values: What it is applied to.
         max_workers: Processes; one a core by default.
         worth: Estimated seconds of work from which there are other processes.
 
@@ -56,42 +55,62 @@ def on_all_cores(
         The results in the values' order. Only few are computed before they are taken.
     """
     workers = num_cores() if max_workers is None else max_workers
-    started, values = time.perf_counter(), iter(values)
-    for done in range(num_values):
+    started = time.perf_counter()
+    for done, value in enumerate(values):
         seconds = (time.perf_counter() - started + 1e-9) / max(1, done)
-        if workers > 1 and seconds * done >= min(TRIAL_SECONDS, worth) and seconds * (num_values - done) >= worth:
+        if workers > 1 and seconds * done >= min(TRIAL_SECONDS, worth) and seconds * (len(values) - done) >= worth:
             batch = max(1, min(_MAX_BATCH, int(_BATCH_SECONDS / seconds)))
-            yield from _in_processes(function, values, workers, batch)
+            yield from _in_processes(_Work(function, values), done, workers, batch)
             return
-        yield function(next(values))
+        yield function(value)
 
 
-def _in_processes(function: Callable[[In], Out], values: Iterator[In], workers: int, batch: int) -> Iterator[Out]:
+class _Work(Generic[In, Out]):
+    """A function and its values, which processes have from their caller's memory: neither is ever pickled."""
+
+    current: _Work[Any, Any]
+    """In a process: its own."""
+
+    def __init__(self, function: Callable[[In], Out], values: Sequence[In]) -> None:
+        self.function, self.values = function, values
+
+    def part(self, start: int, stop: int) -> list[Out]:
+        """The results of some values."""
+        return [self.function(self.values[index]) for index in range(start, min(stop, len(self.values)))]
+
+
+def _in_processes(work: _Work[In, Out], start: int, workers: int, batch: int) -> Iterator[Out]:
     """Apply a function in processes; if one is killed, as for lack of memory, the rest is computed by the caller."""
     import multiprocessing  # with concurrent.futures 30 ms, which small data sets don't pay
     from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=_follow_caller)
-    batches: deque[list[In]] = deque()
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _begin, (work,))
+    starts = iter(range(start, len(work.values), batch))
     futures: deque[Future[list[Out]]] = deque()
     try:
         while True:
-            while len(batches) < _BATCHES_EACH * workers and (taken := list(islice(values, batch))):
-                batches.append(taken)
-                futures.append(pool.submit(_apply, function, taken))
-            if not batches:
+            for first in islice(starts, _BATCHES_EACH * workers - len(futures)):
+                futures.append(pool.submit(_part, first, first + batch))
+            if not futures:
                 return
             results = futures.popleft().result()
-            batches.popleft()
+            start += len(results)
             yield from results
     except BrokenProcessPool:
-        yield from map(function, chain(chain.from_iterable(batches), values))
+        yield from map(work.function, islice(work.values, start, None))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _apply(function: Callable[[In], Out], values: Sequence[In]) -> list[Out]:
-    return [function(value) for value in values]
+def _part(start: int, stop: int) -> list[Any]:
+    return _Work.current.part(start, stop)
+
+
+def _begin(work: _Work[Any, Any]) -> None:
+    """Take over the work. The caller's memory is shared as long as no garbage collection looks through it."""
+    gc.freeze()
+    _Work.current = work
+    _follow_caller()
 
 
 def _follow_caller() -> None:

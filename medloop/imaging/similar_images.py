@@ -7,8 +7,10 @@ above in 99 of 100). Thumbnails with little in them, such as the last slice of a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,17 @@ CONTENT_STEP = 13
 """Smallest such difference, of 255."""
 MAX_COMPARISONS = 2 * 10**9
 """Pairs from which a search takes minutes."""
-_ROWS = 1024
+_ROWS, _COLUMNS = 256, 4096
+"""Images of the two groups that are compared at once."""
+_FEW_COMPARISONS = 2**22
+"""Pairs that are compared sooner than arranged."""
+_AXES = 8
+_SAMPLE = 1024
+"""Thumbnails that the axes are found from."""
+_REACH = math.sqrt(2 * MAX_DISTANCE) + 1e-3
+"""How far apart images that look alike are at most: thumbnails have length 1. The rest is for rounding."""
+_MAX_EDGE = 128
+"""Edge from which pixels are averaged by Pillow first, which has no threads."""
 
 
 @dataclass(frozen=True)
@@ -43,36 +55,127 @@ def make_thumbnail(pixels: NDArray[Any]) -> bytes:
         pixels: [H, W] or [H, W, 3], uint8 or uint16.
     """
     grey = pixels if pixels.ndim == 2 else pixels[..., 1]
+    if max(grey.shape) > _MAX_EDGE:
+        grey = _reduced(grey)
+    height, width = grey.shape
+    values = _means(height) @ grey.astype(np.float32) @ _means(width).T
+    values -= values.min()
+    high = float(values.max())
+    # Less than half a step is rounding, of the means or of a copy.
+    return b"" if high < 0.5 else (values * (255 / high) + 0.5).astype(np.uint8).tobytes()
+
+
+@lru_cache(maxsize=256)
+def _means(size: int) -> NDArray[np.float32]:
+    """The weights of a row's pixels in the means of its EDGE equal parts [EDGE, size]."""
+    bounds, pixels = np.arange(EDGE + 1) * (size / EDGE), np.arange(size)
+    overlap = np.minimum(bounds[1:, None], pixels + 1) - np.maximum(bounds[:-1, None], pixels)
+    return (overlap.clip(0) * (EDGE / size)).astype(np.float32)
+
+
+def _reduced(grey: NDArray[Any]) -> NDArray[Any]:
+    """The means of squares, so many that neither edge is above _MAX_EDGE."""
     picture = Image.fromarray(np.ascontiguousarray(grey, dtype=grey.dtype if grey.itemsize == 1 else np.float32))
-    values = np.asarray(picture.resize((EDGE, EDGE), Image.Resampling.BOX), dtype=np.float32)
-    low, high = float(values.min()), float(values.max())
-    return b"" if low == high else np.rint((values - low) * (255 / (high - low))).astype(np.uint8).tobytes()
+    height, width = (-(-size // _MAX_EDGE) for size in grey.shape)
+    return np.asarray(picture.reduce((width, height)))
 
 
 def find_lookalikes(first: Sequence[bytes], second: Sequence[bytes]) -> Iterator[Lookalike]:
-    """Find pairs of images that look alike, one of each group; the first image that each of the first group is like.
+    """Find pairs of images that look alike, one of each group; the most similar one for each of the first group.
 
     Args:
         first: Thumbnails.
         second: Thumbnails of the other group.
     """
-    (rows, indices), (compared, other_indices) = _standardise(first), _standardise(second)
-    if not len(rows) or not len(compared):
+    tested, others = _Thumbnails(first), _Thumbnails(second)
+    best, likeness = np.full(len(tested), -1), np.full(len(tested), np.float32(1 - MAX_DISTANCE))
+    for rows, columns in _close_groups(tested, others):
+        values = tested.standardised(rows)
+        for start in range(0, len(columns), _COLUMNS):
+            block = columns[start : start + _COLUMNS]
+            products = values @ others.standardised(block).T
+            nearest = products.argmax(axis=1)
+            found = products[np.arange(len(rows)), nearest]
+            is_better = (found > likeness[rows]) | ((found == likeness[rows]) & (best[rows] < 0))
+            best[rows[is_better]], likeness[rows[is_better]] = block[nearest[is_better]], found[is_better]
+    for row in np.flatnonzero(best >= 0).tolist():
+        yield Lookalike(int(tested.indices[row]), int(others.indices[best[row]]))
+
+
+class _Thumbnails:
+    """The thumbnails of a group with something in them.
+
+    Args:
+        thumbnails: The group's; empty ones are left out.
+    """
+
+    def __init__(self, thumbnails: Sequence[bytes]) -> None:
+        indices = np.array([index for index, thumbnail in enumerate(thumbnails) if thumbnail], dtype=np.intp)
+        values = np.frombuffer(b"".join(thumbnails), dtype=np.uint8).reshape(-1, EDGE * EDGE)
+        blocks = [values[start : start + _COLUMNS] for start in range(0, len(values), _COLUMNS)]
+        kept = np.concatenate([_has_content(block) for block in blocks]) if blocks else np.zeros(0, dtype=np.bool_)
+        self.indices: NDArray[np.intp] = indices[kept]
+        """Of the group's images."""
+        self.values = values[kept]
+        """[N, 256], uint8."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def standardised(self, rows: NDArray[np.intp] | slice) -> NDArray[np.float32]:
+        """Thumbnails with mean 0 and length 1 [N, 256]."""
+        values = self.values[rows].astype(np.float32)
+        values -= values.mean(axis=1, keepdims=True)
+        values /= np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
+        return values
+
+    def places(self, axes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Coordinates of all thumbnails on axes [256, K]: [K, N]."""
+        blocks = (slice(start, start + _COLUMNS) for start in range(0, len(self), _COLUMNS))
+        return np.concatenate([axes.T @ self.standardised(block).T for block in blocks], axis=1)
+
+
+def _has_content(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    ranked, middle = np.sort(values, axis=1, kind="stable"), EDGE * EDGE // 2
+    median = (ranked[:, middle - 1].astype(np.float32) + ranked[:, middle]) / 2
+    kept: NDArray[np.bool_] = (np.abs(values - median[:, None]) >= CONTENT_STEP).mean(axis=1) >= MIN_CONTENT
+    return kept
+
+
+def _close_groups(tested: _Thumbnails, others: _Thumbnails) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Divide the tested ones into groups, each with the others that may look like one of them.
+
+    What looks alike has nearly the same coordinates on any axis; so most pairs of many images needn't be compared.
+    """
+    rows, columns = np.arange(len(tested)), np.arange(len(others))
+    if len(rows) * len(columns) <= _FEW_COMPARISONS:
+        if len(rows) and len(columns):
+            yield rows, columns
         return
-    for start in range(0, len(rows), _ROWS):
-        likeness = rows[start : start + _ROWS] @ compared.T
-        best = likeness.argmax(axis=1)
-        for row in np.flatnonzero(likeness[np.arange(len(best)), best] >= 1 - MAX_DISTANCE).tolist():
-            yield Lookalike(int(indices[start + row]), int(other_indices[best[row]]))
+    axes = _main_axes(others.standardised(slice(None, None, max(1, len(others) // _SAMPLE))))
+    places, other_places = tested.places(axes), others.places(axes)
+    for group in _boxes(places, rows):
+        close = columns
+        for place, other_place in zip(places[:, group], other_places, strict=True):
+            distance = other_place[close]
+            close = close[(distance >= place.min() - _REACH) & (distance <= place.max() + _REACH)]
+        if len(close):
+            yield group, close
 
 
-def _standardise(thumbnails: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Thumbnails with something in them, with mean 0 and length 1 [N, 256], and their indices."""
-    indices = np.array([index for index, thumbnail in enumerate(thumbnails) if thumbnail], dtype=np.intp)
-    joined = b"".join(thumbnails)
-    values = np.frombuffer(joined, dtype=np.uint8).reshape(-1, EDGE * EDGE).astype(np.float32)
-    content = np.abs(values - np.median(values, axis=1, keepdims=True)) >= CONTENT_STEP
-    kept_rows = content.mean(axis=1) >= MIN_CONTENT
-    values, indices = values[kept_rows], indices[kept_rows]
-    values = values - values.mean(axis=1, keepdims=True)
-    return values / np.linalg.norm(values, axis=1, keepdims=True), indices
+def _main_axes(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Orthogonal directions in which thumbnails [N, 256] differ most [256, K], the first the most."""
+    centred = values - values.mean(axis=0)
+    axes: NDArray[np.float32] = np.linalg.eigh(centred.T @ centred)[1][:, : -_AXES - 1 : -1]
+    return axes
+
+
+def _boxes(places: NDArray[np.float32], rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """Divide rows into groups of neighbours, by halves along the axis in which they differ most."""
+    if len(rows) <= _ROWS:
+        yield rows
+        return
+    axis = np.ptp(places[:, rows], axis=1).argmax()
+    rows = rows[np.argsort(places[axis, rows], kind="stable")]
+    for half in np.array_split(rows, 2):
+        yield from _boxes(places, half)

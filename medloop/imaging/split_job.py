@@ -330,16 +330,14 @@ def _volume(folder: Path, stem: str, name: str) -> str:
 def _copy_all(data: Path, folder: Path, assigned_cases: list[AssignedCase], task: Task) -> None:
     """Copy the cases into the folders of their splits, on all cores."""
     workers = processes_for_volumes(data, [i.case.raw for i in assigned_cases]) if task == "segmentation" else None
-    copies = ((item.case.path, item.split, item.path) for item in assigned_cases)
     progress, total = progress_lines("files copied"), len(assigned_cases)
-    for done, _ in enumerate(on_all_cores(partial(_copy, data, folder, task), copies, total, workers), 1):
+    for done, _ in enumerate(on_all_cores(partial(_copy, data, folder, task), assigned_cases, workers), 1):
         progress(done, total)
 
 
-def _copy(data: Path, folder: Path, task: Task, copy: tuple[str, Split, str]) -> None:
+def _copy(data: Path, folder: Path, task: Task, item: AssignedCase) -> None:
     """Copy one case; its path in the split is used in the message if the case changed since it was checked."""
-    path, split, name = copy
-    source, target = data / path, folder / split / name
+    source, target = data / item.case.path, folder / item.split / item.path
     try:
         if task == "classification":
             write_png(target, read_image(source))
@@ -347,4 +345,4 @@ def _copy(data: Path, folder: Path, task: Task, copy: tuple[str, Split, str]) ->
         for stem in (IMAGE, LABEL):
             copy_volume(require_volume(source, stem), target / f"{stem}.nii.gz")
     except FileError as error:
-        raise DataError(f"{name}: {error.reason}; {FIX}") from None
+        raise DataError(f"{item.path}: {error.reason}; {FIX}") from None

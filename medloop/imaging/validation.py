@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.orientations import apply_orientation
 from numpy.typing import NDArray
 
 from medloop.documents.image_statistics import ImageStatistics
@@ -247,6 +246,8 @@ def read_subject(folder: Path, labels: Sequence[str] | None) -> Subject:
             raise FileError(label_path, difference.message)
         warnings.append((label_path, difference.message))
         if difference.axes is not None:
+            from nibabel.orientations import apply_orientation
+
             label = replace(label, voxels=apply_orientation(label.voxels, difference.axes))
     require_contrast(image_path, image.voxels)
     if text := describe_empty_slices(image):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from botocore.validate import ParamValidator
-
 from medloop.definition.requests import operation_problems, service_model
-from medloop.documents.package_card import card_problem
 from medloop.local.errors import invalid
 
 
@@ -17,6 +14,8 @@ def check_request(operation: str, request: dict[str, Any]) -> None:
     Raises:
         ServiceError: ValidationException that names the fields.
     """
+    from botocore.validate import ParamValidator  # an execution whose steps are all remembered requests nothing
+
     shape = service_model().operation_model(operation).input_shape
     assert shape is not None  # noqa: S101 (every Create operation has a request)
     report = ParamValidator().validate(request, shape)
@@ -32,8 +31,11 @@ def check_limits(operation: str, request: dict[str, Any]) -> None:
     """
     problems = list(operation_problems(operation, request))
     content = (request.get("ModelCard") or {}).get("ModelCardContent")
-    if not problems and content is not None and (problem := card_problem(content)):
-        problems.append(f"ModelCard.ModelCardContent: {problem}")
+    if not problems and content is not None:
+        from medloop.documents.package_card import card_problem  # imports pydantic
+
+        if problem := card_problem(content):
+            problems.append(f"ModelCard.ModelCardContent: {problem}")
     if problems:
         count = f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} detected"
         raise invalid(f"{count}: {problems[0]}")

@@ -191,7 +191,23 @@ def test_main_is_thin(name: str) -> None:
 
 def test_command_line_loads_nothing_heavy() -> None:
     """`medloop --help` is fast."""
-    assert loaded_after("import medloop.cli").isdisjoint({*TORCH_SIDE, "sagemaker", "boto3", "botocore"})
+    assert loaded_after("import medloop.cli").isdisjoint(
+        {*TORCH_SIDE, "sagemaker", "boto3", "botocore", "pydantic", "numpy"}
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "unneeded"),
+    [
+        ("medloop.local.runner", {"pydantic", "botocore", "boto3", "numpy"}),
+        ("medloop.local.function_runner", {"pydantic", "numpy", "typer", "rich"}),
+        ("medloop.imaging.split_plan", {"nibabel", "scipy"}),
+    ],
+)
+def test_an_unchanged_run_loads_only_what_it_needs(module: str, unneeded: set[str]) -> None:
+    """The engine and a function of steps that are remembered, and the check of files that are: two seconds in all."""
+    assert loaded_after(f"import {module}").isdisjoint(unneeded)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from medloop.cloud.target import Target
 
 SECONDS_BETWEEN_LOOKS = {"local": 0.5, "aws": 10.0}
+FIRST_PAUSES: dict[str, list[float]] = {"local": [0.1] * 20, "aws": []}
+"""Seconds between the first looks: an execution here whose steps are all remembered ends within a second or two."""
 
 
 @dataclass
@@ -80,12 +83,13 @@ def follow(target: Target, arn: str, console: Console, sleep: Callable[[float], 
     """Show an execution's progress on the console until it ends; `sleep` waits between two reads."""
     sagemaker, reader = target.boto.client("sagemaker"), LogReader(target.boto.client("logs"))
     with LiveDisplay(console) if console.is_terminal else nullcontext(LineDisplay(console)) as display:
+        pauses = chain(FIRST_PAUSES[target.name], repeat(SECONDS_BETWEEN_LOOKS[target.name]))
         while True:
             execution = read_execution(sagemaker, arn)
             display.update(execution, reader.news(execution.steps))
             if not execution.running:
                 return execution
-            sleep(SECONDS_BETWEEN_LOOKS[target.name])
+            sleep(next(pauses))
 
 
 class LogReader:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.model import ImagePreprocessing
 from medloop.documents.split import SplitRecord
-from medloop.imaging.image_facts import find_differences, measure_image, summarise, unlike_training
+from medloop.imaging.image_facts import ImageFacts, find_differences, measure_image, summarise, unlike_training
 from medloop.imaging.pictures import write_png
 from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset
 from medloop.imaging.validation import check_dataset
@@ -38,6 +40,14 @@ def with_outlier(value: int, num_pixels: int = 1, num_images: int = 30) -> Image
     for image in changed[:num_images]:
         image.flat[:num_pixels] = value
     return changed
+
+
+def test_pickled_facts_are_whole() -> None:
+    """All attributes come through: processes that check images return them so."""
+    facts = ImageFacts((2, 3), 16, True, (4, 5), (6, 7), (8, 9), "TIFF")
+    assert pickle.loads(pickle.dumps(facts)) == facts  # noqa: S301
+    usual = [each.default for each in fields(facts)]
+    assert all(getattr(facts, each.name) != default for each, default in zip(fields(facts), usual, strict=True))
 
 
 # Images, and the range that their values are scaled by.

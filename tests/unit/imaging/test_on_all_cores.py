@@ -25,7 +25,7 @@ def work(value):
         time.sleep(60)
     return os.getpid()
 
-for pid in on_all_cores(work, [0] * 2 + [1] * 1000, 1002, max_workers=3, worth=0):
+for pid in on_all_cores(work, [0] * 2 + [1] * 1000, max_workers=3, worth=0):
     print(pid, flush=True)
 """
 started = multiprocessing.Value("i", 0)
@@ -62,37 +62,43 @@ def refuse(value: int) -> int:
 @pytest.mark.parametrize("size", [0, 1, 7, 1000])
 def test_results_are_in_order_for_any_number_of_cores(workers: int, size: int) -> None:
     """Nothing is lost, repeated or swapped."""
-    results = [result for result, _ in on_all_cores(square, range(size), size, workers, worth=0)]
+    results = [result for result, _ in on_all_cores(square, range(size), workers, worth=0)]
     assert results == [value * value for value in range(size)]
+
+
+def test_what_is_done_need_not_be_pickled() -> None:
+    """Processes have the function and the values from their caller's memory."""
+    values = [lambda number=number: number for number in range(1000)]
+    assert list(on_all_cores(lambda value: value(), values, 2, worth=0)) == list(range(1000))
 
 
 def test_other_processes_only_for_enough_work() -> None:
     """Little work stays in this process; much goes to others."""
-    assert {pid for _, pid in on_all_cores(square, range(2000), 2000, 2)} == {os.getpid()}
-    assert os.getpid() not in {pid for _, pid in on_all_cores(square, range(2000), 2000, 2, worth=0)}
+    assert {pid for _, pid in on_all_cores(square, range(2000), 2)} == {os.getpid()}
+    assert os.getpid() not in {pid for _, pid in on_all_cores(square, range(2000), 2, worth=0)}
 
 
 def test_one_core_has_no_other_process() -> None:
     """A process of its own would only cost."""
-    assert {pid for _, pid in on_all_cores(square, range(2000), 2000, 1, worth=0)} == {os.getpid()}
+    assert {pid for _, pid in on_all_cores(square, range(2000), 1, worth=0)} == {os.getpid()}
 
 
 def test_an_error_is_raised_at_its_turn() -> None:
     """The results before it are there, in order; the first error counts."""
     results: list[int] = []
     with pytest.raises(ValueError, match="value 300"):
-        results.extend(on_all_cores(refuse, range(1000), 1000, 2, worth=0))
+        results.extend(on_all_cores(refuse, range(1000), 2, worth=0))
     assert results == list(range(len(results)))
 
 
 def test_a_killed_process_loses_nothing() -> None:
     """What a process that was killed for lack of memory should have computed, the caller computes."""
-    assert list(on_all_cores(partial(die_elsewhere, os.getpid()), range(1500), 1500, 2, worth=0)) == list(range(1500))
+    assert list(on_all_cores(partial(die_elsewhere, os.getpid()), range(1500), 2, worth=0)) == list(range(1500))
 
 
 def test_results_do_not_pile_up() -> None:
     """A slow consumer isn't overtaken by more than a few batches."""
-    results = on_all_cores(count, range(100_000), 100_000, 2, worth=0)
+    results = on_all_cores(count, range(100_000), 2, worth=0)
     next(results)
     time.sleep(0.1)
     results.close()

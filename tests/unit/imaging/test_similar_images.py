@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from medloop.documents.split_rule import SplitRule
-from medloop.imaging.similar_images import find_lookalikes, make_thumbnail
+from medloop.imaging.similar_images import MAX_DISTANCE, Lookalike, find_lookalikes, make_thumbnail
 from medloop.imaging.split_plan import plan_split
 from medloop.imaging.validation import check_dataset
 from tests.unit.imaging.datasets import write_patients
@@ -69,6 +70,53 @@ def test_images_with_little_in_them_are_not_compared() -> None:
     for pixels in (blank, dot):
         assert list(find_lookalikes([make_thumbnail(pixels)], [make_thumbnail(pixels)])) == []
     assert list(find_lookalikes([], [make_thumbnail(picture(0))])) == []
+
+
+@pytest.mark.parametrize("pixels", [np.full((1, 1), 7, np.uint8), np.full((100, 37), 200, np.uint8)])
+@pytest.mark.parametrize("change", [lambda p: p, lambda p: np.kron(p, np.ones((5, 9), np.uint16) * 301)])
+def test_one_value_has_no_thumbnail(pixels: Pixels, change: Callable[[Pixels], Pixels]) -> None:
+    """At any size and depth: rounding is no content."""
+    assert make_thumbnail(change(pixels)) == make_thumbnail(np.dstack([change(pixels)] * 3)) == b""
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 3), (16, 8), (40, 24)])
+def test_thumbnail_has_the_means_of_the_parts(height: int, width: int) -> None:
+    """Each value is that of its part, however large the image is."""
+    parts = np.random.default_rng(0).permutation(256).reshape(16, 16).astype(np.uint8)
+    assert make_thumbnail(np.kron(parts, np.ones((height, width), np.uint8))) == parts.tobytes()
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 9), (13, 2), (37, 11), (61, 100)])
+def test_large_images_are_like_small_ones(height: int, width: int) -> None:
+    """Squares of pixels that are averaged first may lie in two parts, which changes little."""
+    parts = picture(3, (16, 16))
+    large = np.kron(parts, np.ones((height, width), np.uint8))
+    assert list(find_lookalikes([make_thumbnail(large)], [make_thumbnail(parts)])) == [Lookalike(0, 0)]
+
+
+def test_pixels_between_parts_count_in_both() -> None:
+    """Of 24 columns, each second one belongs half to either part."""
+    thirds = np.tile(np.array([0, 90, 180], np.uint8), (16, 8))
+    values = np.frombuffer(make_thumbnail(thirds), np.uint8).reshape(16, 16)
+    assert values[0, :4].tolist() == [0, 255, 0, 255]  # (0 + 45) / 1.5 = 30 and (45 + 180) / 1.5 = 150, scaled
+
+
+def test_many_images_have_the_pairs_of_few() -> None:
+    """Where most pairs needn't be compared, none is lost: random mixtures of four patterns, and noise."""
+    rng = np.random.default_rng(0)
+    mixtures = rng.normal(size=(4200, 4)) @ rng.normal(size=(4, 256)) + rng.normal(scale=0.1, size=(4200, 256))
+    mixtures[:40] = rng.normal(size=(40, 256))
+    mixtures[4000:4020] = mixtures[:20]
+    values = np.clip(128 + 25 * mixtures, 0, 255).astype(np.uint8)
+    standard = values - values.mean(axis=1, keepdims=True)
+    standard /= np.linalg.norm(standard, axis=1, keepdims=True)
+    likeness = standard[:2100] @ standard[2100:].T
+    thumbnails = [row.tobytes() for row in values]
+    pairs = list(find_lookalikes(thumbnails[:2100], thumbnails[2100:]))
+    expected = [row for row in range(2100) if likeness[row].max() >= 1 - MAX_DISTANCE]
+    assert [pair.first for pair in pairs] == expected
+    assert 30 < len(expected) < 2000
+    assert all(likeness[pair.first, pair.second] > likeness[pair.first].max() - 1e-6 for pair in pairs)
 
 
 def write(path: Path, pixels: Pixels) -> None:
