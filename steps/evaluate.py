@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from medloop.documents.evaluation import DEFAULT_MARGIN
+from medloop.documents.champion import DEFAULT_MARGIN
 from medloop.documents.file_names import EVALUATION_FILE, REGISTRATION_FILE
 from medloop.documents.model import LengthUnit
 from steps.common import (

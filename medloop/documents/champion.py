@@ -17,6 +17,9 @@ from medloop.errors import SettingError
 NO_VERSION = "none"
 """The ARN of no version: an argument's text that no shell or service drops, as it might an empty one."""
 
+DEFAULT_MARGIN = 0.02
+"""How much a candidate may score below the champion."""
+
 CLASSES_DIGEST = "classes_digest"
 """The metadata entry of a version that tells which classes its model was trained for."""
 CLASSES_DIGEST_LENGTH = 20

@@ -18,8 +18,6 @@ from medloop.documents.leakage import Leakage
 from medloop.documents.reading import DocumentFile, Record
 
 SCHEMA_FILE = Path(__file__).with_name("evaluation.schema.json")
-DEFAULT_MARGIN = 0.02
-"""How much a candidate may score below the champion."""
 DEFAULT_TOLERANCE = 2.0
 """Of the surface Dice, in mm: about what two people who outline an organ differ by (arXiv:1809.04430, 1 to 3 mm)."""
 

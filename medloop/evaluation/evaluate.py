@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medloop.container.metrics import report
-from medloop.documents.champion import NO_VERSION
+from medloop.documents.champion import DEFAULT_MARGIN, NO_VERSION
 from medloop.documents.evaluation import (
-    DEFAULT_MARGIN,
     ClassificationMetrics,
     Comparison,
     Data,
