@@ -185,9 +185,8 @@ def copy_volume(source: Source, target: Path) -> None:
 
 
 def _format_of(source: Source, formats: Sequence[AnyFormat]) -> AnyFormat:
-    taken = [form for form in formats if form.in_datasets]
-    form = recognise(read_start(source), taken)
-    if form is None:
-        names = " or ".join(form.name for form in taken)
+    form = recognise(read_start(source), formats)
+    if form is None or not form.in_datasets:
+        names = " or ".join(form.name for form in formats if form.in_datasets)
         raise FileError(source, f"is no {names} file, despite its name; replace or remove it")
     return form

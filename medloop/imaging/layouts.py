@@ -109,7 +109,11 @@ def find_cases(root: Path, task: Task) -> Layout:
         layout.cases, layout.problems, layout.is_foreign = [], [foreign], True
     else:
         layout.warnings += find_same_classes((case.group, case.path.rpartition("/")[0]) for case in layout.cases)
-        layout.cases = [replace(case, group=tidy(case.group)) for case in layout.cases]
+        groups = {name: tidy(name) for name in {case.group for case in layout.cases}}
+        layout.cases = [
+            case if groups[case.group] == case.group else replace(case, group=groups[case.group])
+            for case in layout.cases
+        ]
         _name_patients(root, layout)
     layout.problems += [Problem(path, NOT_UTF8) for path in names_not_in_utf8(root)]
     return layout
