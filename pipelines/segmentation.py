@@ -47,7 +47,7 @@ def build(settings: SegmentationSettings, target: Target) -> Pipeline:
     champion = champion_step(context, settings.champion, split, model)
     evaluate = evaluate_step(context, settings.evaluate, data, model, champion, settings.deploy.mode)
     register = register_step(context, settings.registration, split, model, evaluate)
-    deploy = deploy_steps(context, settings.deploy, model)
+    deploy = deploy_steps(context, settings.deploy, model, evaluate)
     gate = gate_step(context, evaluate, passed=[register, *deploy])
 
     return context.pipeline_of([split, train, champion, evaluate, gate])

@@ -16,10 +16,11 @@ from medloop.cloud.images import image_uri
 from steps.base import InstanceType, Settings
 from steps.common import Context, check_accelerator, service_retries
 from steps.network import NetworkSettings
+from steps.register import model_environment
 
 if TYPE_CHECKING:
     from sagemaker.mlops.workflow.endpoint_step import EndpointConfigStep
-    from sagemaker.mlops.workflow.steps import Step
+    from sagemaker.mlops.workflow.steps import ProcessingStep, Step
 
 CONTAINER = "serve"
 EndpointName = Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9])*$")]
@@ -91,13 +92,14 @@ class SegmentationDeploySettings(DeploySettings):
     endpoint_name: EndpointName = "medloop-segmentation"
 
 
-def deploy_steps(context: Context, settings: DeploySettings, model: Any) -> list[Step]:
+def deploy_steps(context: Context, settings: DeploySettings, model: Any, evaluate: ProcessingStep) -> list[Step]:
     """Make the SDK's steps Model, EndpointConfig and Endpoint; none if a person deploys.
 
     Args:
         context: The build.
         settings: How it is served.
         model: S3 URI of the candidate's model.tar.gz.
+        evaluate: The step that knows the model's digest.
     """
     if settings.mode == "approval":
         return []
@@ -108,7 +110,7 @@ def deploy_steps(context: Context, settings: DeploySettings, model: Any) -> list
     hosting = settings.hosting(context.settings.network)
     if settings.kind != "serverless":
         check_accelerator(context, CONTAINER, "deploy.instance_type", settings.instance_type)
-    model_step = _model_step(context, hosting, model)
+    model_step = _model_step(context, hosting, model, evaluate)
     name = Join(on="-", values=[context.group, ExecutionVariables.PIPELINE_EXECUTION_ID])
     config = _config_step(context, hosting, model_step, name)
     session = context.session
@@ -125,7 +127,7 @@ def deploy_steps(context: Context, settings: DeploySettings, model: Any) -> list
     return [model_step, config, endpoint]
 
 
-def _model_step(context: Context, hosting: Hosting, model: Any) -> Any:
+def _model_step(context: Context, hosting: Hosting, model: Any, evaluate: ProcessingStep) -> Any:
     from sagemaker.mlops.workflow.model_step import ModelStep
 
     session = context.session
@@ -133,7 +135,11 @@ def _model_step(context: Context, hosting: Hosting, model: Any) -> Any:
     session.create_model(
         name=None,
         role=context.target.container_role(CONTAINER),
-        container_defs={"Image": image_uri(context.target, CONTAINER), "ModelDataUrl": model},
+        container_defs={
+            "Image": image_uri(context.target, CONTAINER),
+            "ModelDataUrl": model,
+            "Environment": model_environment(evaluate),
+        },
         vpc_config=hosting.vpc,
         enable_network_isolation=hosting.isolation,
         tags=context.tags(),

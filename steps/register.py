@@ -10,6 +10,7 @@ from pydantic import Field
 from medloop.cloud.commit import checkout_commit
 from medloop.cloud.hosting import has_gpu
 from medloop.cloud.images import image_uri
+from medloop.documents.artefact import IMAGE, MODEL_DIGEST, MODEL_DIGEST_VARIABLE
 from medloop.documents.card import CARD_FIX, NOT_FOR_APPROVAL, setting_names
 from medloop.documents.file_names import EVALUATION_FILE
 from medloop.documents.registration import METADATA
@@ -60,7 +61,13 @@ def register_step(
     session.init_model_step_arguments(SimpleNamespace(sagemaker_session=session))
     create_model_package_from_containers(
         session,
-        containers=[{"Image": image_uri(context.target, CONTAINER), "ModelDataUrl": model}],
+        containers=[
+            {
+                "Image": image_uri(context.target, CONTAINER),
+                "ModelDataUrl": model,
+                "Environment": model_environment(evaluate),
+            }
+        ],
         content_types=content_types(context.task),
         response_types=_response_types(context.task),
         inference_instances=list(settings.inference_instances),
@@ -153,8 +160,14 @@ def _metadata(context: Context, split: ProcessingStep, evaluate: ProcessingStep)
         "evaluation": output_uri(evaluate, OUTPUT),
         "execution": ExecutionVariables.PIPELINE_EXECUTION_ARN,
         "endpoint": context.parameters["EndpointName"],
+        IMAGE: image_uri(context.target, CONTAINER),
         **{name: _registered(evaluate, name) for name in METADATA},
     }
+
+
+def model_environment(evaluate: ProcessingStep) -> dict[str, Any]:
+    """The variable by which each container of the model checks its files, also those that start later."""
+    return {MODEL_DIGEST_VARIABLE: _registered(evaluate, MODEL_DIGEST)}
 
 
 def _registered(evaluate: ProcessingStep, name: str) -> Any:

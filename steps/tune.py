@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from medloop.bundle import load_container
 from medloop.definition.read import is_expression
 from medloop.definition.requests import service_model
+from medloop.documents.file_names import ARCHIVE_FILE
 from medloop.errors import SettingError
 from steps.base import Settings
 from steps.common import Context, job_retries
@@ -187,7 +188,7 @@ def best_artefact(tune: TuningStep) -> Any:
     from sagemaker.core.workflow.functions import Join
 
     root = tune.properties.TrainingJobDefinition.OutputDataConfig.S3OutputPath
-    return Join(on="/", values=[root, tune.properties.BestTrainingJob.TrainingJobName, "output", "model.tar.gz"])
+    return Join(on="/", values=[root, tune.properties.BestTrainingJob.TrainingJobName, "output", ARCHIVE_FILE])
 
 
 def _objective(context: Context, settings: TuneSettings) -> str:

@@ -43,6 +43,7 @@ CODE = (
     "medloop/json_text.py",
     "medloop/s3_uri.py",
     "medloop/documents/__init__.py",
+    "medloop/documents/artefact.py",
     "medloop/documents/champion.py",
     "medloop/documents/file_names.py",
     "medloop/documents/metadata.py",
@@ -283,7 +284,8 @@ class Deployment(Construct):
 def approval_definition(hosting: Hosting) -> str:
     """The state machine, its requests with the parameters that this hosting gives: a path in it must exist."""
     document = json.loads(DEFINITION.read_text(encoding="utf-8"))
-    model, config = named_requests(hosting, "group", 1, "package", "role", "folder")
+    package = {"ModelPackageGroupName": "group", "ModelPackageVersion": 1, "ModelPackageArn": "package"}
+    model, config = named_requests(hosting, package, "role", "folder")
     for state, request in (("CreateModel", model), ("CreateConfig", config)):
         parameters = document["States"][state]["Parameters"]
         if unknown := {*request} - {name.removesuffix(".$") for name in parameters}:

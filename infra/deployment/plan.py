@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from medloop.champion import approved_versions
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests, version_of_config
+from medloop.documents.artefact import changed_image
 from medloop.documents.file_names import REPORT_FILE
 from medloop.documents.metadata import decode, decoded
 from medloop.s3_uri import split_s3_uri
@@ -111,6 +112,8 @@ def converge(package: Mapping[str, Any], serving: Serving, sagemaker: SageMakerC
     undone = f"{model} is approved and not deployed"
     if name not in serving.endpoints:
         return notify(undone, f"endpoint {name} is none of this stack's ({', '.join(serving.endpoints)}); nothing done")
+    if changed := changed_image(package):
+        return notify(undone, f"{changed}; nothing was done")
     requests = _requests(package, serving, name)
     config = str(requests["create_config"]["EndpointConfigName"])
     endpoint = describe_endpoint(sagemaker, name)
@@ -166,9 +169,9 @@ def _refusal(endpoint: Mapping[str, Any], package: Mapping[str, Any]) -> str | N
 
 
 def _requests(package: Mapping[str, Any], serving: Serving, name: str) -> dict[str, Any]:
-    group, version, arn = package["ModelPackageGroupName"], package["ModelPackageVersion"], package["ModelPackageArn"]
+    arn = package["ModelPackageArn"]
     folder = f"s3://{serving.bucket}/endpoints/{name}"
-    model, config = named_requests(serving.hosting, group, version, arn, serving.role, folder)
+    model, config = named_requests(serving.hosting, package, serving.role, folder)
     endpoint = {"EndpointName": name, "EndpointConfigName": config["EndpointConfigName"]}
     config_arn = f"{arn.partition(':model-package/')[0]}:endpoint-config/{config['EndpointConfigName']}"
     return {

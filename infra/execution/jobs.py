@@ -14,13 +14,13 @@ from infra.settings import AccessSettings
 from infra.storage.buckets import Storage
 from infra.tracking.mlflow import Tracking
 from medloop.cloud.layout import EXECUTIONS, NO_MODEL, PSEUDONYM_KEY, TENSORBOARD
-from medloop.documents.file_names import SPLIT_FILE
+from medloop.documents.file_names import ARCHIVE_FILE, SPLIT_FILE
 
 SPLIT = f"{EXECUTIONS}/*/Split/*"
 SPLIT_RECORD = f"{EXECUTIONS}/*/Split/split/{SPLIT_FILE}"
 """The patients of each split, by pseudonym; no image."""
 MODELS = (f"{EXECUTIONS}/*/Train/*", f"{EXECUTIONS}/*/Tune/*")
-MODEL_ARTEFACTS = tuple(f"{prefix}/model.tar.gz" for prefix in MODELS)
+MODEL_ARTEFACTS = tuple(f"{prefix}/{ARCHIVE_FILE}" for prefix in MODELS)
 EVALUATION = f"{EXECUTIONS}/*/Evaluate/*"
 CODE = ("bundles/*", "scripts/*")
 """Script mode's code and drivers; own containers bring theirs."""

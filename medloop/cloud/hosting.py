@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from medloop.documents.artefact import environment_of
 
 Kind = Literal["realtime", "serverless", "async"]
 VARIANT = "AllTraffic"
@@ -72,9 +75,12 @@ class Hosting:
         return {"ClientConfig": clients, "OutputConfig": {**output, **key}}
 
 
-def model_request(hosting: Hosting, package: str, role: str) -> dict[str, Any]:
+def model_request(
+    hosting: Hosting, package: str, role: str, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """CreateModel's request for a registered version, without its name."""
-    request: dict[str, Any] = {"PrimaryContainer": {"ModelPackageName": package}, "ExecutionRoleArn": role}
+    container = {"ModelPackageName": package} | ({"Environment": dict(environment)} if environment else {})
+    request: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": role}
     request |= {"EnableNetworkIsolation": True} if hosting.isolation else {}
     return request | ({"VpcConfig": hosting.vpc} if hosting.vpc else {})
 
@@ -88,7 +94,7 @@ def config_request(hosting: Hosting, model: str, folder: str) -> dict[str, Any]:
 
 
 def named_requests(
-    hosting: Hosting, group: str, version: int, package: str, role: str, folder: str
+    hosting: Hosting, package: Mapping[str, Any], role: str, folder: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """CreateModel's and CreateEndpointConfig's complete requests for a registered version.
 
@@ -97,14 +103,12 @@ def named_requests(
 
     Args:
         hosting: The endpoint's hosting.
-        group: The version's model package group.
-        version: Its number in the group.
-        package: Its ARN.
+        package: DescribeModelPackage's response.
         role: ARN of the role that the container runs with.
         folder: s3:// folder of asynchronous responses.
     """
-    begin = f"{group}-{version}"
-    model = model_request(hosting, package, role)
+    begin = f"{package['ModelPackageGroupName']}-{package['ModelPackageVersion']}"
+    model = model_request(hosting, package["ModelPackageArn"], role, environment_of(package))
     model = {"ModelName": content_name(begin, model), **model}
     config = config_request(hosting, model["ModelName"], folder)
     return model, {"EndpointConfigName": content_name(begin, config), **config}

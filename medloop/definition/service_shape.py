@@ -69,6 +69,13 @@ PROVEN = (
     Member("Processing", "PropertyFiles", Proof.INTEGRATION_TEST, _TUNING_STEPS),
     Member("RegisterModel", "Arguments.ModelApprovalStatus", Proof.INTEGRATION_TEST, _REGISTRATION),
     Member("RegisterModel", "Arguments.CustomerMetadataProperties", Proof.INTEGRATION_TEST, _REGISTRATION),
+    # With a script of its own the SDK's model has variables that name it (SDK v2's unit tests of the same step).
+    Member(
+        "RegisterModel",
+        "Arguments.InferenceSpecification.Containers.Environment",
+        Proof.INTEGRATION_TEST,
+        f"{_MODEL_STEPS}, with_custom_inference",
+    ),
     Member("RegisterModel", "Arguments.Domain", Proof.INTEGRATION_TEST, _REGISTRATION),
     Member("RegisterModel", "Arguments.Task", Proof.INTEGRATION_TEST, _REGISTRATION),
     Member("RegisterModel", "Arguments.ModelCard", Proof.INTEGRATION_TEST, _MODEL_STEPS),

@@ -14,6 +14,7 @@ from typing import Any
 from medloop.definition.conditions import condition_problems, describe_conditions
 from medloop.definition.read import CONDITION, Step, is_expression, mappings, member
 from medloop.definition.retrying import EXCEPTION_TYPES, JOB_INTERNAL_ERROR
+from medloop.documents.file_names import ARCHIVE_FILE
 
 _ALL = frozenset(EXCEPTION_TYPES)
 
@@ -158,7 +159,7 @@ def _model_artefact(job: Mapping[str, Any]) -> list[str]:
 def _best_artefact(job: Mapping[str, Any]) -> list[str]:
     best = member(job, "BestTrainingJob.TrainingJobName")
     folder = member(job, "TrainingJobDefinition.OutputDataConfig.S3OutputPath")
-    return [f"{folder.rstrip('/')}/{best}/output/model.tar.gz"] if best and folder else []
+    return [f"{folder.rstrip('/')}/{best}/output/{ARCHIVE_FILE}"] if best and folder else []
 
 
 def _transform_outputs(job: Mapping[str, Any]) -> list[str]:

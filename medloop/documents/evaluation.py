@@ -188,6 +188,8 @@ class Data(_Record):
     split_digest: str = Field(description="split.json's digest of the data")
     training_digest: str = Field(description="The digest of the data that the model was trained on")
     code_digest: str
+    artefact_digest: str = Field(default="", description="SHA-256 of model.tar.gz; empty: its files were scored")
+    model_digest: str = Field(default="", description="SHA-256 over the files of the model that are served")
     num_patients: int | None = Field(description="null where patients are not known")
     num_cases: int
     classes: dict[str, int] = Field(description="Test cases by true class; segmentation: cases that hold the class")

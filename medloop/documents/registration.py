@@ -6,6 +6,7 @@ The step takes each text by name with `Std:JsonGet`. A file of its own: a proper
 
 from __future__ import annotations
 
+from medloop.documents.artefact import ARTEFACT_DIGEST, MODEL_DIGEST
 from medloop.documents.champion import CLASSES_DIGEST
 
 HYPERPARAMETERS = ("epochs", "batch_size", "learning_rate")
@@ -28,6 +29,8 @@ METADATA = (
     "tracking_run",
     "evaluation_digest",
     "report_digest",
+    ARTEFACT_DIGEST,
+    MODEL_DIGEST,
 )
 """Names that the register step takes into the version's metadata too, as they are."""
 CARD = ("best_name", "best_value", "input", *HYPERPARAMETERS)

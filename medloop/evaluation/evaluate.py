@@ -32,7 +32,7 @@ from medloop.evaluation.classification import score_images
 from medloop.evaluation.csv_table import to_csv
 from medloop.evaluation.floors import find_floors, floor_left, floors_of_classes, read_floors
 from medloop.evaluation.model_scores import ModelScores
-from medloop.evaluation.predictors import Loader, load_predictor, require_task
+from medloop.evaluation.predictors import Loader, digests_of_model, load_predictor, require_task
 from medloop.evaluation.registration import registration
 from medloop.evaluation.report.page import render
 from medloop.evaluation.report.training_curves import read_history
@@ -158,7 +158,8 @@ def assess(
     del predictor  # two networks at once are not needed
     comparisons = [compare(version, scored, load) for version in _approved_versions(arguments, champion, first)]
     evaluation = _summarise(scored, leakage, candidate, arguments, comparisons)
-    return Assessment(evaluation, scores, candidate, record)
+    data = evaluation.data.model_copy(update=digests_of_model(model))
+    return Assessment(evaluation.model_copy(update={"data": data}), scores, candidate, record)
 
 
 def _approved_versions(

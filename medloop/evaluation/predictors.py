@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from medloop.documents.artefact import ARTEFACT_DIGEST, MODEL_DIGEST, digest_of_model, digest_of_stream
+from medloop.documents.file_names import ARCHIVE_FILE, MODEL_FILE
 from medloop.documents.model import ModelRecord
 from medloop.documents.split import Task
 from medloop.errors import DataError
@@ -67,6 +69,32 @@ def load_predictor(folder: Path, task: Task) -> ImageModel | VolumeModel:
         from medloop.imaging.segment_predictor import VolumePredictor
 
         return VolumePredictor.load(unpacked)
+
+
+def digests_of_model(folder: Path) -> dict[str, str]:
+    """Return the digests of a model by their names: of model.tar.gz if there is one, and of the files that are served.
+
+    Args:
+        folder: Contains model.tar.gz or the model's files; anything else has no digest.
+
+    Raises:
+        DataError: The archive or a file can't be read.
+    """
+    archive = folder / ARCHIVE_FILE
+    if not archive.is_file() and not (folder / MODEL_FILE).is_file():
+        return {}
+    from medloop.imaging.model_files import unpack_model
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="medloop-model-") as scratch:
+            digests = {MODEL_DIGEST: digest_of_model(unpack_model(folder, Path(scratch)))}
+        if archive.is_file():
+            with archive.open("rb") as file:
+                digests[ARTEFACT_DIGEST] = digest_of_stream(file)
+    except OSError as error:
+        name = Path(str(error.filename)).name
+        raise DataError(f"{name}: can't be read ({error.strerror}); give a training job's own model") from None
+    return digests
 
 
 def require_task(record: ModelRecord, task: Task) -> None:

@@ -11,6 +11,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from medloop.documents.artefact import ARTEFACT_DIGEST, MODEL_DIGEST
 from medloop.documents.card_limits import MAX_AXIS_NAME, MAX_PARAMETER
 from medloop.documents.champion import CLASSES_DIGEST, digest_of_classes
 from medloop.documents.metadata import MAX_VALUE, encode
@@ -66,6 +67,8 @@ def registration(
         "tracking_run": _tracking(model),
         "evaluation_digest": _digest(record),
         "report_digest": _digest(report),
+        ARTEFACT_DIGEST: evaluation.data.artefact_digest or NONE,
+        MODEL_DIGEST: evaluation.data.model_digest or NONE,
     }
     texts = {name: encode(_fitting(values[name], NONE) or NONE) for name in METADATA}
     texts |= {name: encode(_fitting(values[name], NONE, MAX_PARAMETER) or NONE) for name in CARD}

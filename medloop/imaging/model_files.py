@@ -10,11 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medloop.documents.archive import MODEL_LIMITS, ArchiveError, unpack
-from medloop.documents.file_names import MODEL_FILE, WEIGHTS_FILE
+from medloop.documents.file_names import ARCHIVE_FILE, MODEL_FILE, WEIGHTS_FILE
 from medloop.errors import DataError, TargetError
-
-ARCHIVE_FILE = "model.tar.gz"
-"""SageMaker's archive of a training job's model folder."""
 
 
 def unpack_model(folder: Path, into: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medloop.documents.artefact import MODEL_DIGEST_VARIABLE, digest_of_model
 from medloop.documents.model import ModelRecord
 from medloop.errors import DataError
 from medloop.imaging.model_files import unpack_model
@@ -20,15 +21,36 @@ def load_service(settings: ServeSettings) -> Service:
     Only model.json and model.safetensors of the folder are read.
 
     Raises:
-        DataError: The folder holds no model, or one that can't be used; the message names the file.
+        DataError: The folder holds no model, or one that can't be used, or another than the registered one; the message
+            names the file or the digest.
     """
     if not settings.model_dir.is_dir():
         raise DataError(f"model folder {settings.model_dir.name} is missing; set --model-dir DIR")
     with tempfile.TemporaryDirectory(prefix="medloop-model-") as scratch:
         folder = unpack_model(settings.model_dir, Path(scratch))
+        if settings.model_sha256:
+            _check_digest(folder, settings.model_sha256)
         if ModelRecord.read(folder).task == "classification":
             return _load_images(folder, settings)
         return _load_volumes(folder, settings)
+
+
+def _check_digest(folder: Path, expected: str) -> None:
+    """Refuse a model that isn't the registered one.
+
+    Raises:
+        DataError: The digests differ, or a file can't be read.
+    """
+    try:
+        digest = digest_of_model(folder)
+    except OSError as error:
+        name = Path(str(error.filename)).name
+        raise DataError(f"{name}: can't be read ({error.strerror}); give the training job's own file") from None
+    if digest.removeprefix("sha256:") != expected.removeprefix("sha256:"):
+        raise DataError(
+            f"the model has the digest {digest}, and {MODEL_DIGEST_VARIABLE} is {expected}: it isn't the model "
+            "that was registered; restore model.tar.gz, or run the pipeline again"
+        )
 
 
 def _load_images(folder: Path, settings: ServeSettings) -> Service:

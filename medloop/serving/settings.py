@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medloop.container.arguments import parse_arguments, read_pairs, with_prefix
 from medloop.container.paths import is_local, model_folder
+from medloop.documents.artefact import MODEL_DIGEST_VARIABLE
 from medloop.errors import SettingError
 
 ENVIRONMENT = "MEDLOOP_SERVE_"
@@ -26,6 +27,9 @@ class ServeSettings(BaseModel):
 
     model_dir: Path = Field(default_factory=model_folder)
     """Contains model.json and model.safetensors, or model.tar.gz."""
+    model_sha256: str = ""
+    """The digest that the model must have (`medloop.documents.artefact.digest_of_model`); "" checks nothing. Hosting
+    sets it by MEDLOOP_MODEL_SHA256."""
     host: str = ""
     """Interface to listen on; "" is loopback locally and every interface in a container."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -65,6 +69,8 @@ def read_settings(argv: Sequence[str], environment: Mapping[str, str] = os.envir
     values = {name.lower().replace("_", "-"): value for name, value in with_prefix(environment, ENVIRONMENT).items()}
     if environment.get(PORT_VARIABLE):
         values["port"] = environment[PORT_VARIABLE]
+    if environment.get(MODEL_DIGEST_VARIABLE):
+        values["model-sha256"] = environment[MODEL_DIGEST_VARIABLE]
     arguments = read_pairs(argv[1:])
     settings = parse_arguments(ServeSettings, values | arguments)
     if settings.host:

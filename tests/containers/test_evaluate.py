@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 
 from medloop.container.arguments import parse_arguments
+from medloop.documents.archive import MODEL_LIMITS, unpack
+from medloop.documents.artefact import digest_of_model
 from medloop.documents.evaluation import Evaluation
 from medloop.documents.hyperparameters import ClassificationHyperparameters, SegmentationHyperparameters
 from medloop.errors import SettingError
@@ -75,6 +79,13 @@ def test_classifier_from_an_archive(tmp_path: Path) -> None:
     assert "macro_auroc=" in done.stdout
     message = (tmp_path / "ml" / "output" / "message").read_text()
     assert message.startswith(f"macro_auroc {evaluation.score.value:.4f} on 4 cases of 2 test patients")
+    packed = tmp_path / "ml" / "processing" / "input" / "model" / "model.tar.gz"
+    unpack(packed, tmp_path / "unpacked", MODEL_LIMITS)
+    registered = json.loads((output / "registration.json").read_text())
+    assert registered["artefact_digest"] == f"sha256:{hashlib.sha256(packed.read_bytes()).hexdigest()}"
+    assert registered["model_digest"] == digest_of_model(tmp_path / "unpacked")
+    assert evaluation.data.artefact_digest == registered["artefact_digest"]
+    assert evaluation.data.model_digest == registered["model_digest"]
 
 
 @pytest.mark.slow
@@ -89,6 +100,9 @@ def test_segmentation_model(tmp_path: Path) -> None:
     evaluation = evaluate(inputs / "model", inputs / "test", inputs / "split", output, arguments)
     assert 0 <= evaluation.score.value < 0.9
     assert len((output / "cases.csv").read_text().splitlines()) == 3
+    registered = json.loads((output / "registration.json").read_text())
+    digests = (registered["artefact_digest"], registered["model_digest"])
+    assert digests == ("none", digest_of_model(inputs / "model")), "no archive was scored"
 
 
 @pytest.mark.parametrize(

@@ -556,3 +556,21 @@ def test_the_definitions_requests_are_the_services(account: World) -> None:
                 assert {name.removesuffix(".$") for name in state["Parameters"]} <= set(members), call
                 checked += 1
     assert checked >= 9
+
+
+@pytest.mark.slow
+def test_containers_get_the_registered_digest(account: World) -> None:
+    """So that the model of each instance, also of later ones, is the model that was approved."""
+    deploy(account, register(account, model_digest="sha256:0a"))
+    (model,) = account.sagemaker.list_models()["Models"]
+    container = account.sagemaker.describe_model(ModelName=model["ModelName"])["PrimaryContainer"]
+    assert container["Environment"] == {"MEDLOOP_MODEL_SHA256": "sha256:0a"}
+
+
+@pytest.mark.slow
+def test_another_image_than_the_registered_one_is_not_deployed(account: World) -> None:
+    """Operations get a mail with both."""
+    deploy(account, register(account, image="registered"))
+    assert account.sagemaker.list_models()["Models"] == []
+    (mail,) = account.mails("Operations")
+    assert "it names the image image, and registered was registered" in mail["Message"]

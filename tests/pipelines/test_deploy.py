@@ -37,6 +37,9 @@ def test_what_passes_the_gate_goes_to_the_endpoint(target: Target) -> None:
     container = model.arguments["PrimaryContainer"]
     assert container["ModelDataUrl"] == {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"}
     assert container["Image"] == image_uri(target, "serve")
+    digest = container["Environment"]["MEDLOOP_MODEL_SHA256"]["Std:JsonGet"]
+    assert digest["Path"] == "model_digest"
+    assert digest["PropertyFile"] == {"Get": "Steps.Evaluate.PropertyFiles.registration"}
     assert config.arguments["ProductionVariants"][0]["ModelName"] == {"Get": "Steps.Model.ModelName"}
     assert endpoint.arguments["EndpointName"] == {"Get": "Parameters.EndpointName"}
     assert endpoint.arguments["EndpointConfigName"] == {"Get": "Steps.EndpointConfig.EndpointConfigName"}

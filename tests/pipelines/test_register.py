@@ -12,6 +12,7 @@ from medloop.commands.registry.card import card_rows
 from medloop.commands.registry.comparison import PROVENANCE
 from medloop.data_card import CardFields
 from medloop.definition.read import read_definition
+from medloop.documents.artefact import changed_image, environment_of
 from medloop.documents.card import NOT_FOR_APPROVAL, REQUIRED_CARD_FIELDS, read_card, required_fields_of
 from medloop.documents.metadata import MAX_ENTRIES, encode
 from medloop.documents.package_card import card_problem
@@ -70,7 +71,12 @@ def test_request_is_one_that_the_service_takes(built: Built) -> None:
     assert set(PROVENANCE.values()) <= set(metadata)
     assert len(metadata) <= MAX_ENTRIES - 20
     specification = request["InferenceSpecification"]
-    assert "medloop-serve:" in specification["Containers"][0]["Image"]
+    (container,) = specification["Containers"]
+    assert "medloop-serve:" in container["Image"]
+    assert metadata["image"] == container["Image"]
+    assert container["Environment"] == {"MEDLOOP_MODEL_SHA256": EVIDENCE["model_digest"]}
+    assert changed_image(request) == ""
+    assert environment_of(request) == container["Environment"]
     assert specification["SupportedTransformInstanceTypes"]
 
 

@@ -16,6 +16,7 @@ from medloop.cloud.hosting import Hosting, has_gpu, named_requests
 from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.commands.output import duration, print_line
+from medloop.commands.registry.evidence_files import check_artefact
 from medloop.errors import MedloopError, SettingError, UserError
 
 if TYPE_CHECKING:
@@ -56,12 +57,15 @@ def deploy_model(
     the pipeline's settings. `flags` (`options.flags`) are for the commands in errors.
 
     Raises:
-        UserError: The version isn't Approved, or the endpoint is in the midst of a change.
+        UserError: The version isn't Approved, its model or image was changed, its model is gone, or the endpoint is in
+            the midst of a change.
         DeploymentError: The endpoint came up with an error, or kept its old model.
     """
     sagemaker = target.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=arn)
     model = require_approved(package, flags)
+    if warning := check_artefact(target, package, readable=False):
+        print_line(services.err, warning, style="yellow")
     hosting = hosting or default_hosting(package)
     if target.name == "aws":
         _require_suitable(package, model, hosting)
@@ -150,9 +154,8 @@ def _ensure_config(
     target: Target, sagemaker: SageMakerClient, hosting: Hosting, package: Mapping[str, Any], name: str
 ) -> str:
     """Make model and configuration where they aren't there yet; returns the configuration's name."""
-    group, version, arn = (package[f"ModelPackage{part}"] for part in ("GroupName", "Version", "Arn"))
     folder = f"s3://{target.bucket}/endpoints/{name}"
-    model, config = named_requests(hosting, group, version, arn, target.inference_role_arn, folder)
+    model, config = named_requests(hosting, package, target.inference_role_arn, folder)
     _create_once(lambda: sagemaker.create_model(**model))
     _create_once(lambda: sagemaker.create_endpoint_config(**config))
     return str(config["EndpointConfigName"])

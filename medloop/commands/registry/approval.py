@@ -19,7 +19,7 @@ from medloop.commands.registry.decisions import (
     new_decision,
     record,
 )
-from medloop.commands.registry.evidence_files import read_report_file
+from medloop.commands.registry.evidence_files import not_checked, read_report_file
 from medloop.commands.registry.versions import find_model, name_of
 from medloop.errors import MedloopError, UserError
 from medloop.identity import Person, caller, user_here
@@ -79,6 +79,8 @@ def _decide(
     decision = decide(target, package, status, approver_of(target, who), reason)
     for warning in _warnings(package, status):
         _confirm(services, warning, yes)
+    if status == "Approved" and not deploy and (unchecked := not_checked(package)):
+        print_line(services.err, unchecked, style="yellow")
     recorded = record(sagemaker, package, decision)
     name, document = name_of(package), _document(package, recorded)
     stands = recorded.current.status == status

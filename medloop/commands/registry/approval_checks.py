@@ -14,12 +14,14 @@ from medloop.champion import approved_versions, artefact_of, find_champion
 from medloop.commands.execution_status import execution_id
 from medloop.commands.registry.evidence_files import (
     EvidenceFile,
+    check_artefact,
     code_of,
     modified_at,
     read_evaluation_file,
     read_report_file,
 )
 from medloop.commands.registry.versions import name_of
+from medloop.documents.artefact import MODEL_DIGEST
 from medloop.documents.card import (
     CARD_FIX,
     NOT_FOR_APPROVAL,
@@ -63,6 +65,7 @@ def require_approvable(target: Target, package: Mapping[str, Any], approver: Per
     evaluation = Evaluation.parse(file.require(), file.uri)
     report.require()
     _require_same_model(evaluation, metadata)
+    check_artefact(target, package)
     _require_older_model(target, package, [file, report])
     _require_champion(sagemaker, package, metadata)
     _require_another_person(sagemaker, target.name, metadata, approver)
@@ -82,7 +85,7 @@ def _require_card_fields(package: Mapping[str, Any], metadata: Mapping[str, str]
 
 
 def _require_same_model(evaluation: Evaluation, metadata: Mapping[str, str]) -> None:
-    """The evaluation and the version speak of one code, one data set and one champion."""
+    """The evaluation and the version speak of one model, one code, one data set and one champion."""
     data = evaluation.data
     champion = metadata.get("champion", NO_VERSION)
     pairs = [
@@ -90,6 +93,8 @@ def _require_same_model(evaluation: Evaluation, metadata: Mapping[str, str]) -> 
         ("data_digest", data.split_digest, metadata.get("data_digest")),
         ("champion", evaluation.gate.champion, "" if champion == NO_VERSION else champion),
     ]
+    if data.model_digest:  # UpdateModelPackage changes metadata, and no ModelMetrics, which bind evaluation.json.
+        pairs.append((MODEL_DIGEST, data.model_digest, metadata.get(MODEL_DIGEST, NO_VERSION)))
     for name, evaluated, registered in pairs:
         if registered is not None and evaluated != registered:
             raise UserError(

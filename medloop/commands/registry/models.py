@@ -18,8 +18,9 @@ from medloop.commands.registry.approval import ModelArgument, approve, document_
 from medloop.commands.registry.card import card_rows
 from medloop.commands.registry.comparison import EvaluatedVersion, comparison
 from medloop.commands.registry.decisions import decisions_of, is_decision_entry
-from medloop.commands.registry.evidence_files import RUN_AGAIN, EvidenceFile, read_report_file
+from medloop.commands.registry.evidence_files import RUN_AGAIN, EvidenceFile, read_artefact, read_report_file
 from medloop.commands.registry.versions import find_model, list_groups, list_versions, name_of, package_evaluation_uri
+from medloop.documents.artefact import changed_image
 from medloop.documents.card import read_card
 from medloop.documents.metadata import decode
 from medloop.errors import DataError, UserError
@@ -203,7 +204,9 @@ def _describe(target: Target, package: Mapping[str, Any], evaluation: Evaluation
         "created": package.get("CreationTime"),
         "description": package.get("ModelPackageDescription", ""),
         "artefact": containers[0].get("ModelDataUrl"),
+        "artefact_state": read_artefact(target, package).state,
         "image": containers[0].get("Image"),
+        "image_state": changed_image(package) or None,
         "report": report.uri or None,
         "report_state": report.state,
         "metadata": {key: decode(value) for key, value in metadata.items() if not is_decision_entry(key)},
@@ -218,6 +221,9 @@ def _show(out: Console, document: dict[str, Any]) -> None:
     print_line(out, document["arn"])
     facts = [(key, document[key]) for key in ("model", "approval", "status", "created", "artefact", "image", "report")]
     facts.append(("report's state", document["report_state"]))
+    facts.append(("artefact's state", document["artefact_state"]))
+    if document["image_state"]:
+        facts.append(("image's state", document["image_state"]))
     if document["description"]:
         facts.append(("description", document["description"]))
     if evaluation:

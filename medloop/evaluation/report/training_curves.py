@@ -9,12 +9,11 @@ from pathlib import Path
 
 from medloop.documents.archive import MODEL_LIMITS, ArchiveError, open_archive
 from medloop.documents.csv_text import read_csv
-from medloop.documents.file_names import HISTORY_FILE
+from medloop.documents.file_names import ARCHIVE_FILE, HISTORY_FILE
 from medloop.documents.model import Best
 from medloop.evaluation.report.figure_style import FAINT, GREY, colour, plot, svg_uri
 from medloop.evaluation.report.page_parts import Figure
 
-ARCHIVE = "model.tar.gz"
 MAX_BYTES = 4 * 2**20
 """Maximum size of a history: a hundred thousand epochs."""
 History = Sequence[Mapping[str, float]]
@@ -50,7 +49,7 @@ def _text(folder: Path) -> bytes:
     if path.is_file():
         with path.open("rb") as file:
             return file.read(MAX_BYTES)
-    with open_archive(folder / ARCHIVE, MODEL_LIMITS) as archive:
+    with open_archive(folder / ARCHIVE_FILE, MODEL_LIMITS) as archive:
         for member in archive.members():  # the history is packed first: the weights are not read
             if member.isfile() and member.name.removeprefix("./") == HISTORY_FILE:
                 return archive.read(member, MAX_BYTES)

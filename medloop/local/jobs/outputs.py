@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from medloop.documents.file_names import ARCHIVE_FILE
 from medloop.local.jobs.job import STORED, Job
 from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
@@ -27,7 +28,7 @@ def store_training(job: Job, document: Document) -> str:
         del sources["output"]
     packed = [(bucket, f"{prefix}/{name}.tar.gz", _pack(source, job.folder.root)) for name, source in sources.items()]
     store_files(job, packed)
-    return f"s3://{bucket}/{prefix}/model.tar.gz"
+    return f"s3://{bucket}/{prefix}/{ARCHIVE_FILE}"
 
 
 def is_empty(folder: Path) -> bool:

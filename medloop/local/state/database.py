@@ -120,7 +120,7 @@ def make_private_file(path: Path) -> None:
     """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        path.chmod(0o600 | _shared(path.parent.stat().st_mode))
+        path.chmod(private_mode(path.parent.stat().st_mode))
     except FileExistsError:
         return
     except OSError as error:
@@ -134,10 +134,10 @@ def make_private(path: Path) -> None:
         mode = stat.S_IMODE(folder.stat().st_mode)
         for item in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
             with suppress(FileNotFoundError):
-                item.chmod(0o600 | _shared(mode))
+                item.chmod(private_mode(mode))
         folder.chmod((mode & ~0o077) | (mode & 0o070 if mode & 0o020 else 0) | (mode & 0o007 if mode & 0o002 else 0))
 
 
-def _shared(mode: int) -> int:
-    """Read and write permissions of group and others for a file in a folder that they may write."""
-    return (0o060 if mode & 0o020 else 0) | (0o006 if mode & 0o002 else 0)
+def private_mode(mode: int) -> int:
+    """Permissions of a private file in a folder of this mode: its owner's, and of those who may write the folder."""
+    return 0o600 | (0o060 if mode & 0o020 else 0) | (0o006 if mode & 0o002 else 0)

@@ -20,9 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from medloop.cloud.layout import PSEUDONYM_KEY
 from medloop.errors import DataError, UserError, printable
 from medloop.json_text import MAX_BYTES, read_json
 from medloop.local.errors import ServiceError
+from medloop.local.state.database import private_mode
 from medloop.local.state.etag_index import EtagIndex
 from medloop.local.state.home import BUCKET, Home
 from medloop.local.state.store import Store
@@ -132,6 +134,8 @@ class Objects:
         self.store.create()
         try:
             etag = _write(temporary, body)
+            if key == PSEUDONYM_KEY:
+                temporary.chmod(private_mode(self.home.root.stat().st_mode))
             with temporary.open("rb") as written:  # another writer may replace the path, never this file
                 _rename(temporary, path, key, if_absent=if_absent)
                 temporary.unlink(missing_ok=True)

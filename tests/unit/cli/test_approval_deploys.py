@@ -25,6 +25,7 @@ def waiting(world: World, word: str) -> str:
     url = world.hosting.store(word)
     request = store_evidence(world.account.s3, gate={"champion": champion})
     request["CustomerMetadataProperties"]["champion"] = champion
+    del request["CustomerMetadataProperties"]["artefact_digest"], request["CustomerMetadataProperties"]["image"]
     request["InferenceSpecification"]["Containers"] = [{"Image": world.hosting.image, "ModelDataUrl": url}]
     made = world.account.sagemaker.create_model_package(ModelPackageGroupName=GROUP, **request)
     return str(made["ModelPackageArn"])

@@ -14,6 +14,8 @@ from medloop.local.state.home import BUCKET
 EXECUTION = "arn:aws:sagemaker:us-east-1:000000000000:pipeline/classification/execution/abc123abc123"
 STARTER = "trainer@lab"
 PAGE = b"<!doctype html><html><body><main><h1>Report</h1><!-- medloop:registry --></main></body></html>"
+WEIGHTS = b"weights"
+"""model.tar.gz; no command unpacks it."""
 EVALUATION: dict[str, Any] = {
     "version": 1,
     "task": "classification",
@@ -101,7 +103,7 @@ def store_evidence(
         changed: Members of evaluation.json.
     """
     record = json.dumps(changed_evaluation(**changed)).encode()
-    for name, body in (("model.tar.gz", b"weights"), ("evaluation.json", record), ("report.html", page)):
+    for name, body in (("model.tar.gz", WEIGHTS), ("evaluation.json", record), ("report.html", page)):
         s3.put_object(Bucket=bucket, Key=f"{folder}/{name}", Body=body)
     folder_uri = f"s3://{bucket}/{folder}"
     statistics = {
@@ -112,7 +114,13 @@ def store_evidence(
     return {
         "ModelMetrics": {"ModelQuality": {"Statistics": statistics}},
         "ModelCard": card(),
-        "CustomerMetadataProperties": {"report_digest": digest_of(page), "champion": "none", "execution": EXECUTION},
+        "CustomerMetadataProperties": {
+            "report_digest": digest_of(page),
+            "artefact_digest": digest_of(WEIGHTS),
+            "image": "image",
+            "champion": "none",
+            "execution": EXECUTION,
+        },
         "InferenceSpecification": {
             "Containers": [{"Image": "image", "ModelDataUrl": f"{folder_uri}/model.tar.gz"}],
             "SupportedContentTypes": ["image/png"],

@@ -83,7 +83,7 @@ def test_every_row_has_its_use() -> None:
         if outer:
             shape: Any = service_model().operation_model(operation).input_shape
             for name in member.path.split(".")[1:]:
-                shape = shape.members[name]
+                shape = (shape.member if shape.type_name == "list" else shape).members[name]
 
 
 def test_every_step_type_has_its_members() -> None:

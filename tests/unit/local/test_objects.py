@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,17 @@ def put(s3: Any, *names: str) -> None:
     """Store objects whose content is their key."""
     for name in names:
         s3.put_object(Bucket=BUCKET, Key=name, Body=name.encode())
+
+
+@pytest.mark.parametrize(("home", "file"), [(0o700, 0o600), (0o755, 0o600), (0o2770, 0o660)])
+def test_the_pseudonyms_key_is_private(local: Any, home: int, file: int) -> None:
+    """Readable by its owner, and by those who share the home: with it names can be tried."""
+    local.home.mkdir()
+    local.home.chmod(home)
+    put(local.s3, "keys/pseudonyms.key")
+    path = local.home / "s3" / BUCKET / "keys" / "pseudonyms.key"
+    assert stat.S_IMODE(path.stat().st_mode) == file
+    assert local.s3.get_object(Bucket=BUCKET, Key="keys/pseudonyms.key")["Body"].read() == b"keys/pseudonyms.key"
 
 
 def test_object_comes_back_as_it_was_stored(local: Any) -> None:

@@ -33,6 +33,14 @@ def test_arguments_win() -> None:
     assert (settings.port, settings.max_pixels, settings.host) == (0, 9, "::1")
 
 
+def test_the_registered_digest_comes_by_the_model_s_environment() -> None:
+    """Hosting's variable, which a user may override."""
+    environment = {"MEDLOOP_MODEL_SHA256": "sha256:a"}
+    assert read_settings(["serve"], {}).model_sha256 == ""
+    assert read_settings(["serve"], environment | {"MEDLOOP_SERVE_QUEUE": "7"}).model_sha256 == "sha256:a"
+    assert read_settings(["serve", "--model-sha256", "b"], environment).model_sha256 == "b"
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "message"),
     [
