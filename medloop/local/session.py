@@ -7,11 +7,8 @@ By then the request has been checked against the service's own model, as for AWS
 from __future__ import annotations
 
 import datetime
-import gzip
-import json
 import os
 import uuid
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,9 @@ import boto3
 import botocore.session
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
-from botocore.loaders import JSONFileLoader, Loader, create_loader
 from botocore.model import ListShape, OperationModel, Shape, StructureShape
 
+from medloop.definition.service_models import service_models
 from medloop.local.api.operations import OPERATIONS
 from medloop.local.errors import ServiceError
 from medloop.local.state.backend import Backend
@@ -41,7 +38,7 @@ def local_session(home: Path | None = None) -> boto3.Session:
         TargetError: The home can't be written.
     """
     core = botocore.session.Session(session_vars=_own_variables())
-    core.register_component("data_loader", _service_models())
+    core.register_component("data_loader", service_models())
     responder = _Responder(Home.find(home).root)
     events = core.get_component("event_emitter")
     events.register("before-parameter-build", responder.keep_params)
@@ -52,25 +49,6 @@ def local_session(home: Path | None = None) -> boto3.Session:
         region_name=REGION,
         botocore_session=core,
     )
-
-
-@cache
-def _service_models() -> Loader:
-    """Service models, parsed once for all sessions of the process."""
-    loader = create_loader()
-    loader.file_loader = _PlainJson()
-    return loader
-
-
-class _PlainJson(JSONFileLoader):
-    """JSON as plain dictionaries, which keep the order as well: twice as fast."""
-
-    def load_file(self, file_path: str) -> Any:
-        for suffix, opener in ((".json", open), (".json.gz", gzip.open)):
-            if os.path.isfile(file_path + suffix):
-                with opener(file_path + suffix, "rb") as file:
-                    return json.load(file)
-        return None
 
 
 def _own_variables() -> dict[str, tuple[None, None, Any, None]]:
