@@ -31,6 +31,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from medloop.definition.read import OUTCOMES, Definition, Step
+from medloop.definition.step_types import type_of
 from medloop.local.engine import executions, step_cache
 from medloop.local.engine.attempts import Attempted, attempt
 from medloop.local.engine.expressions import Scope
@@ -38,6 +39,7 @@ from medloop.local.engine.graph import read_graph, typed_parameters
 from medloop.local.engine.results import recorded
 from medloop.local.engine.step_runs.base import StepResult, StepRun
 from medloop.local.errors import failure_reason
+from medloop.local.requests import prepare
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import now
 from medloop.local.state.store import Document, Table, Transaction
@@ -93,6 +95,8 @@ class Engine:
     def run(self) -> None:
         """Run all steps, then record how the execution ended."""
         ended: list[tuple[Step, Attempted]] = []
+        if any(type_of(step).creates == "CreateModelPackage" for step in self.definition.steps):
+            threading.Thread(target=prepare).start()  # while the steps before the registration are waited for
         with ThreadPoolExecutor(self.limit) as pool:
             while True:
                 self._see_stop()
