@@ -21,8 +21,8 @@ from medloop.documents.champion import (
     digest_of_classes,
 )
 from medloop.documents.file_names import SPLIT_FILE
+from medloop.documents.json_text import MAX_BYTES, parse_json
 from medloop.errors import DataError, TargetError, UserError
-from medloop.json_text import MAX_BYTES, parse_json
 from medloop.s3_uri import split_s3_uri
 
 if TYPE_CHECKING:

@@ -40,12 +40,12 @@ CODE = (
     "medloop/cloud/__init__.py",
     "medloop/cloud/hosting.py",
     "medloop/errors.py",
-    "medloop/json_text.py",
     "medloop/s3_uri.py",
     "medloop/documents/__init__.py",
     "medloop/documents/artefact.py",
     "medloop/documents/champion.py",
     "medloop/documents/file_names.py",
+    "medloop/documents/json_text.py",
     "medloop/documents/metadata.py",
     "medloop/documents/names.py",
 )

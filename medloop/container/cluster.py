@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medloop.container.paths import ml_root
+from medloop.documents.json_text import JsonError, parse_json
 from medloop.errors import SettingError
-from medloop.json_text import JsonError, parse_json
 
 FILE = "resourceconfig.json"
 MAX_HOSTS = 1024

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from medloop.json_text import read_json
+from medloop.documents.json_text import read_json
 
 FOLDER_VARIABLE: Final = "MEDLOOP_FAILURES"
 """Environment variable: the folder where processes write their failures for the launcher."""

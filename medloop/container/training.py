@@ -11,8 +11,8 @@ from pathlib import Path
 
 from medloop.container.arguments import read_pairs, with_prefix
 from medloop.container.paths import ml_root
+from medloop.documents.json_text import parse_json, read_json
 from medloop.errors import DataError, SettingError
-from medloop.json_text import parse_json, read_json
 
 _CHANNEL = "channel-"
 _TUNED = "_tuning_"

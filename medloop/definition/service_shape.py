@@ -54,6 +54,7 @@ class Member:
     source: str
 
 
+_CHECKS = "tests/integ/sagemaker/workflow/test_quality_check_steps.py, test_clarify_check_steps.py (SDK v2)"
 _DECORATOR = "sagemaker-mlops/tests/integ/workflow/test_step_decorator.py"
 _KEYS = "https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-default-keys.html"
 _MODEL_STEPS = "tests/integ/sagemaker/workflow/test_model_steps.py (SDK v2)"
@@ -67,6 +68,9 @@ PROVEN = (
     Member("Training", "Arguments.Environment", Proof.INTEGRATION_TEST, f"{_DECORATOR}; {_KEYS}"),
     Member("Training", "Arguments.ResourceConfig.KeepAlivePeriodInSeconds", Proof.INTEGRATION_TEST, _DECORATOR),
     Member("Processing", "PropertyFiles", Proof.INTEGRATION_TEST, _TUNING_STEPS),
+    # The SDK's steps always write it.
+    Member("QualityCheck", "FailOnViolation", Proof.INTEGRATION_TEST, _CHECKS),
+    Member("ClarifyCheck", "FailOnViolation", Proof.INTEGRATION_TEST, _CHECKS),
     Member("RegisterModel", "Arguments.ModelApprovalStatus", Proof.INTEGRATION_TEST, _REGISTRATION),
     Member("RegisterModel", "Arguments.CustomerMetadataProperties", Proof.INTEGRATION_TEST, _REGISTRATION),
     # With a script of its own the SDK's model has variables that name it (SDK v2's unit tests of the same step).

@@ -12,9 +12,9 @@ from typing import Any
 
 from medloop.documents.card_limits import MAX_DETAIL
 from medloop.documents.file_names import CARD_FILE
+from medloop.documents.json_text import parse_json
 from medloop.documents.metadata import decode
 from medloop.documents.registration import METADATA, METRIC_GROUPS
-from medloop.json_text import parse_json
 
 DETAIL_FIELDS = ("population", "exclusions", "reference_standard", "annotators")
 """Required fields that are stored in the card's custom details."""

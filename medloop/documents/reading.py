@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from medloop.documents.json_text import MAX_BYTES
 from medloop.errors import DataError, printable
-from medloop.json_text import MAX_BYTES
 
 
 class Record(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medloop.json_text import read_json
+from medloop.documents.json_text import read_json
 
 _MAX_JSON = 2**20
 

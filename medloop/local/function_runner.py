@@ -19,7 +19,7 @@ from typing import Any
 import boto3
 
 import medloop
-from medloop.json_text import read_json
+from medloop.documents.json_text import read_json
 from medloop.local.jobs.job_site import PACKAGES, BundleFinder, leave_checkout
 from medloop.local.session import local_session
 

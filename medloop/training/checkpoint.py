@@ -25,10 +25,10 @@ from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
+from medloop.documents.json_text import read_json
 from medloop.documents.model import Best
 from medloop.errors import DataError, TargetError
 from medloop.imaging.cache import file_digest
-from medloop.json_text import read_json
 from medloop.training.ranks import Ranks
 from medloop.training.weights import BEST_FILES
 

@@ -19,7 +19,6 @@ FLOORS = (
         "medloop/file_state.py",
         "medloop/log_metrics.py",
         "medloop/s3_uri.py",
-        "medloop/json_text.py",
         "medloop/yaml_text.py",
     ),
     ("medloop/documents",),

@@ -15,9 +15,9 @@ from botocore.exceptions import ClientError
 from medloop.cloud.target import Target
 from medloop.commands.hosting.deployment import find_endpoint
 from medloop.commands.objects import read_object
+from medloop.documents.json_text import parse_json
 from medloop.errors import DataError, MedloopError, SettingError, UserError
 from medloop.imaging.formats import ALL_FORMATS, VOLUME_FORMATS, find_suffix
-from medloop.json_text import parse_json
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medloop.definition.read import is_expression
-from medloop.json_text import parse_json
+from medloop.documents.json_text import parse_json
 from medloop.local.errors import ExpressionError
 
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]|\[(['\"])(.*?)\3\]")

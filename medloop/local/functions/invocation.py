@@ -13,7 +13,7 @@ from typing import Any
 
 import medloop
 from medloop.documents.archive import BUNDLE_LIMITS, ArchiveError, unpack
-from medloop.json_text import read_json
+from medloop.documents.json_text import read_json
 from medloop.local.errors import ServiceError
 from medloop.local.processes import inherited_environment, start
 from medloop.local.state.backend import Backend

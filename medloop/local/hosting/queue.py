@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from medloop.json_text import read_json
+from medloop.documents.json_text import read_json
 from medloop.local.errors import ServiceError
 from medloop.local.hosting import calls
 from medloop.local.process_identity import is_past

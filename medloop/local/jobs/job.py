@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medloop.definition.step_types import PROCESSING_JOB, TRAINING_JOB, TRANSFORM_JOB, TUNING_JOB, JobType
-from medloop.json_text import MAX_BYTES, read_json
+from medloop.documents.json_text import MAX_BYTES, read_json
 from medloop.local import processes
 from medloop.local.errors import INTERNAL, check_name, in_use, invalid, not_found
 from medloop.local.jobs.folders import Folder

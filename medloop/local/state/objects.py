@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from medloop.cloud.layout import PSEUDONYM_KEY
+from medloop.documents.json_text import MAX_BYTES, read_json
 from medloop.errors import DataError, UserError, printable
-from medloop.json_text import MAX_BYTES, read_json
 from medloop.local.errors import ServiceError
 from medloop.local.state.database import private_mode
 from medloop.local.state.etag_index import EtagIndex

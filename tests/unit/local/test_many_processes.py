@@ -53,6 +53,7 @@ def image(local: Local) -> str:
     root = Path(medloop.__file__).parent
     names = [root / "__init__.py", root / "errors.py", *sorted((root / "container").glob("*.py"))]
     names += [root / "training" / "__init__.py", root / "training" / "spot_interruption.py"]
+    names += [root / "documents" / "__init__.py", root / "documents" / "json_text.py"]
     files = {str(path.relative_to(root.parent)): path.read_text(encoding="utf-8") for path in names}
     return local.image(PROGRAM, files)
 

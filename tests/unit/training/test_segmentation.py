@@ -18,7 +18,7 @@ from medloop.container.training import TrainingJob
 from medloop.documents.hyperparameters import SegmentationHyperparameters
 from medloop.documents.leakage import Leakage
 from medloop.documents.model import Inference, ModelRecord
-from medloop.documents.split import Case, Patient, SplitCounts, SplitRecord
+from medloop.documents.split import Case, Patient, Split, SplitCounts, SplitRecord
 from medloop.errors import DataError, SettingError, UserError
 from medloop.imaging.metrics import dice
 from medloop.imaging.segment_predictor import VolumePredictor
@@ -60,12 +60,12 @@ def write_subject(folder: Path, seed: int) -> None:
 @pytest.fixture
 def job(tmp_path: Path) -> TrainingJob:
     """A job with six training subjects, two for validation and their split.json, as the split job leaves them."""
-    members = {"train": [f"p{n}" for n in range(6)], "val": ["p6", "p7"], "test": ["p8"]}
+    members: dict[Split, list[str]] = {"train": [f"p{n}" for n in range(6)], "val": ["p6", "p7"], "test": ["p8"]}
     patients = {}
     for split, names in members.items():
         for name in names:
             write_subject(tmp_path / split / name, int(name[1:]))
-            case = Case.model_validate({"path": name, "split": split, "classes": CLASSES})
+            case = Case(path=name, split=split, classes=CLASSES)
             patients[name] = Patient(stratum="", cases=[case])
     counts = {s: SplitCounts(num_patients=len(n), num_cases=len(n), classes={}) for s, n in members.items()}
     record = SplitRecord.model_validate(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medloop.json_text import JsonError, load_json, parse_json, read_json
+from medloop.documents.json_text import JsonError, load_json, parse_json, read_json
 from tests.architecture.source import ROOT, python_files
 
 UNBOUNDED = re.compile(r"json\.loads?\([^\n]*(read_text|read_bytes|\.read\()|json\.load\((?!sys\.stdin)")
