@@ -124,7 +124,9 @@ def _plain_pixels(picture: Image.Image) -> NDArray[Any]:
     if picture.mode in _SIXTEEN_BITS:
         return np.asarray(picture).astype(np.uint16)
     mode = "L" if picture.mode in _GREY else "RGB"
-    return np.array(picture if picture.mode == mode else picture.convert(mode))
+    picture = picture if picture.mode == mode else picture.convert(mode)
+    values = np.frombuffer(bytearray(picture.tobytes()), np.uint8)  # half the time of np.array(picture) if it is small
+    return values.reshape((picture.height, picture.width, 3)[: 2 if mode == "L" else 3])
 
 
 def libtiff_decode(content: bytes, page: int, *, as_rgb: bool = False) -> NDArray[Any]:
@@ -172,6 +174,8 @@ def _check_picture(path: Source, picture: Image.Image, max_pixels: int) -> None:
 
 
 def _orientation(picture: Image.Image) -> int:
+    if not picture.info:  # without metadata there is none: as long as decoding a tiny image
+        return 1
     try:
         return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata, as viewers see it: none
