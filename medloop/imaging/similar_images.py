@@ -88,19 +88,19 @@ def find_lookalikes(first: Sequence[bytes], second: Sequence[bytes]) -> Iterator
         first: Thumbnails.
         second: Thumbnails of the other group.
     """
-    tested, others = _Thumbnails(first), _Thumbnails(second)
+    tested, compared = _Thumbnails(first), _Thumbnails(second)
     best, likeness = np.full(len(tested), -1), np.full(len(tested), np.float32(1 - MAX_DISTANCE))
-    for rows, columns in _close_groups(tested, others):
+    for rows, columns in _close_groups(tested, compared):
         values = tested.standardised(rows)
         for start in range(0, len(columns), _COLUMNS):
             block = columns[start : start + _COLUMNS]
-            products = values @ others.standardised(block).T
+            products = values @ compared.standardised(block).T
             nearest = products.argmax(axis=1)
-            found = products[np.arange(len(rows)), nearest]
-            is_better = (found > likeness[rows]) | ((found == likeness[rows]) & (best[rows] < 0))
-            best[rows[is_better]], likeness[rows[is_better]] = block[nearest[is_better]], found[is_better]
+            highest = products[np.arange(len(rows)), nearest]
+            is_better = (highest > likeness[rows]) | ((highest == likeness[rows]) & (best[rows] < 0))
+            best[rows[is_better]], likeness[rows[is_better]] = block[nearest[is_better]], highest[is_better]
     for row in np.flatnonzero(best >= 0).tolist():
-        yield Lookalike(int(tested.indices[row]), int(others.indices[best[row]]))
+        yield Lookalike(int(tested.indices[row]), int(compared.indices[best[row]]))
 
 
 class _Thumbnails:
@@ -114,10 +114,12 @@ class _Thumbnails:
         indices = np.array([index for index, thumbnail in enumerate(thumbnails) if thumbnail], dtype=np.intp)
         values = np.frombuffer(b"".join(thumbnails), dtype=np.uint8).reshape(-1, EDGE * EDGE)
         blocks = [values[start : start + _COLUMNS] for start in range(0, len(values), _COLUMNS)]
-        kept = np.concatenate([_has_content(block) for block in blocks]) if blocks else np.zeros(0, dtype=np.bool_)
-        self.indices: NDArray[np.intp] = indices[kept]
+        has_content = (
+            np.concatenate([_has_content(block) for block in blocks]) if blocks else np.zeros(0, dtype=np.bool_)
+        )
+        self.indices: NDArray[np.intp] = indices[has_content]
         """Of the group's images."""
-        self.values = values[kept]
+        self.values = values[has_content]
         """[N, 256], uint8."""
 
     def __len__(self) -> int:
@@ -130,7 +132,7 @@ class _Thumbnails:
         values /= np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
         return values
 
-    def places(self, axes: NDArray[np.float32]) -> NDArray[np.float32]:
+    def coordinates(self, axes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Coordinates of all thumbnails on axes [256, K]: [K, N]."""
         blocks = (slice(start, start + _COLUMNS) for start in range(0, len(self), _COLUMNS))
         return np.concatenate([axes.T @ self.standardised(block).T for block in blocks], axis=1)
@@ -139,27 +141,27 @@ class _Thumbnails:
 def _has_content(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
     ranked, middle = np.sort(values, axis=1, kind="stable"), EDGE * EDGE // 2
     median = (ranked[:, middle - 1].astype(np.float32) + ranked[:, middle]) / 2
-    kept: NDArray[np.bool_] = (np.abs(values - median[:, None]) >= CONTENT_STEP).mean(axis=1) >= MIN_CONTENT
-    return kept
+    share_is_enough: NDArray[np.bool_] = (np.abs(values - median[:, None]) >= CONTENT_STEP).mean(axis=1) >= MIN_CONTENT
+    return share_is_enough
 
 
-def _close_groups(tested: _Thumbnails, others: _Thumbnails) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Divide the tested ones into groups, each with the others that may look like one of them.
+def _close_groups(tested: _Thumbnails, compared: _Thumbnails) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Divide the tested ones into groups, each with the compared ones that may look like one of them.
 
     What looks alike has nearly the same coordinates on any axis; so most pairs of many images needn't be compared.
     """
-    rows, columns = np.arange(len(tested)), np.arange(len(others))
+    rows, columns = np.arange(len(tested)), np.arange(len(compared))
     if len(rows) * len(columns) <= _FEW_COMPARISONS:
         if len(rows) and len(columns):
             yield rows, columns
         return
-    axes = _main_axes(others.standardised(slice(None, None, max(1, len(others) // _SAMPLE))))
-    places, other_places = tested.places(axes), others.places(axes)
-    for group in _boxes(places, rows):
+    axes = _main_axes(compared.standardised(slice(None, None, max(1, len(compared) // _SAMPLE))))
+    coordinates, other_coordinates = tested.coordinates(axes), compared.coordinates(axes)
+    for group in _boxes(coordinates, rows):
         close = columns
-        for place, other_place in zip(places[:, group], other_places, strict=True):
-            distance = other_place[close]
-            close = close[(distance >= place.min() - _REACH) & (distance <= place.max() + _REACH)]
+        for tested_on_axis, others_on_axis in zip(coordinates[:, group], other_coordinates, strict=True):
+            position = others_on_axis[close]
+            close = close[(position >= tested_on_axis.min() - _REACH) & (position <= tested_on_axis.max() + _REACH)]
         if len(close):
             yield group, close
 
@@ -171,12 +173,12 @@ def _main_axes(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return axes
 
 
-def _boxes(places: NDArray[np.float32], rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+def _boxes(coordinates: NDArray[np.float32], rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
     """Divide rows into groups of neighbours, by halves along the axis in which they differ most."""
     if len(rows) <= _ROWS:
         yield rows
         return
-    axis = np.ptp(places[:, rows], axis=1).argmax()
-    rows = rows[np.argsort(places[axis, rows], kind="stable")]
+    axis = np.ptp(coordinates[:, rows], axis=1).argmax()
+    rows = rows[np.argsort(coordinates[axis, rows], kind="stable")]
     for half in np.array_split(rows, 2):
-        yield from _boxes(places, half)
+        yield from _boxes(coordinates, half)

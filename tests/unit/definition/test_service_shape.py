@@ -79,8 +79,8 @@ def test_every_row_has_its_use() -> None:
         assert last not in node, member
         assert member.proof != Proof.SCHEMA
         assert member.source
-        operation = STEP_TYPES[member.type].operation
         if outer:
+            operation = STEP_TYPES[member.type].operation
             shape: Any = service_model().operation_model(operation).input_shape
             for name in member.path.split(".")[1:]:
                 shape = (shape.member if shape.type_name == "list" else shape).members[name]

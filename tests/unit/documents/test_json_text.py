@@ -16,10 +16,11 @@ TRUSTED = {
     "medloop/local/session.py",
     "medloop/cloud/base_images.py",
     "medloop/definition/cost.py",
+    "medloop/definition/service_models.py",
     "medloop/local/jobs/job_site.py",
     "medloop/local/jobs/warm_server.py",
 }
-"""Files of the package itself, and of a process that the package starts."""
+"""Files of the package itself and of botocore, and of a process that the package starts."""
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_thumbnail_has_the_means_of_the_parts(height: int, width: int) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(9, 9), (13, 2), (37, 11), (61, 100)])
 def test_large_images_are_like_small_ones(height: int, width: int) -> None:
-    """Squares of pixels that are averaged first may lie in two parts, which changes little."""
+    """Squares of pixels that are averaged first may be in two parts, which changes little."""
     parts = picture(3, (16, 16))
     large = np.kron(parts, np.ones((height, width), np.uint8))
     assert list(find_lookalikes([make_thumbnail(large)], [make_thumbnail(parts)])) == [Lookalike(0, 0)]
