@@ -69,7 +69,7 @@ def read_contents(
     cases: Sequence[RawCase],
     read: Callable[[RawCase], Content | Problem],
     memory: Memory | None = None,
-    max_workers: int | None = None,
+    max_workers: Callable[[], int] | None = None,
 ) -> Iterator[Content | Problem]:
     """Read the content of cases, or what is wrong with them, in order.
 
@@ -77,7 +77,7 @@ def read_contents(
         cases: The cases.
         read: Reads one.
         memory: Knows cases that needn't be read.
-        max_workers: Processes that read; one a core by default.
+        max_workers: The number of processes that read, if one is too slow; one a core by default.
     """
     if memory is None:
         yield from _shared(on_all_cores(read, cases, max_workers))

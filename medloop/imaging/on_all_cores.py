@@ -40,7 +40,7 @@ def num_cores() -> int:
 def on_all_cores(
     function: Callable[[In], Out],
     values: Sequence[In],
-    max_workers: int | None = None,
+    max_workers: int | Callable[[], int] | None = None,
     worth: float = WORTH_SECONDS,
 ) -> Iterator[Out]:
     """Apply a function to values; the results are the same for any number of cores.
@@ -48,20 +48,23 @@ def on_all_cores(
     Args:
         function: Its results are picklable. What it raises is raised here, at its value's turn.
         values: What it is applied to.
-        max_workers: Processes; one a core by default.
+        max_workers: Processes, or a function that is called before there are any; one a core by default.
         worth: Estimated seconds of work from which there are other processes.
 
     Yields:
         The results in the values' order. Only few are computed before they are taken.
     """
-    workers = num_cores() if max_workers is None else max_workers
+    workers = max_workers if isinstance(max_workers, int) else num_cores()
     started = time.perf_counter()
     for done, value in enumerate(values):
         seconds = (time.perf_counter() - started + 1e-9) / max(1, done)
         if workers > 1 and seconds * done >= min(TRIAL_SECONDS, worth) and seconds * (len(values) - done) >= worth:
-            batch = max(1, min(_MAX_BATCH, int(_BATCH_SECONDS / seconds)))
-            yield from _in_processes(_Work(function, values), done, workers, batch)
-            return
+            if callable(max_workers):
+                workers, max_workers = max_workers(), None
+            if workers > 1:
+                batch = max(1, min(_MAX_BATCH, int(_BATCH_SECONDS / seconds)))
+                yield from _in_processes(_Work(function, values), done, workers, batch)
+                return
         yield function(value)
 
 

@@ -329,7 +329,8 @@ def _volume(folder: Path, stem: str, name: str) -> str:
 
 def _copy_all(data: Path, folder: Path, assigned_cases: list[AssignedCase], task: Task) -> None:
     """Copy the cases into the folders of their splits, on all cores."""
-    workers = processes_for_volumes(data, [i.case.raw for i in assigned_cases]) if task == "segmentation" else None
+    cases = [item.case.raw for item in assigned_cases]
+    workers = partial(processes_for_volumes, data, cases) if task == "segmentation" else None
     progress, total = progress_lines("files copied"), len(assigned_cases)
     for done, _ in enumerate(on_all_cores(partial(_copy, data, folder, task), assigned_cases, workers), 1):
         progress(done, total)

@@ -135,7 +135,7 @@ def check_dataset(
     problems = list(layout.problems)
     checked: list[CheckedCase] = []
     read = partial(_content_or_problem, root, task, labels)
-    workers = processes_for_volumes(root, layout.cases) if task == "segmentation" else None
+    workers = partial(processes_for_volumes, root, layout.cases) if task == "segmentation" else None
     for done, (case, content) in enumerate(
         zip(layout.cases, read_contents(layout.cases, read, memory, workers), strict=True), 1
     ):

@@ -134,3 +134,19 @@ def _children(pid: int) -> list[psutil.Process]:
     while len(children := psutil.Process(pid).children()) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
     return children
+
+
+@pytest.mark.parametrize(("workers", "has_processes"), [(1, False), (2, True)])
+def test_the_number_of_processes_is_computed_once_and_late(workers: int, has_processes: bool) -> None:
+    """It may be costly to find: not for few values; with one, this process computes all."""
+    calls: list[int] = []
+
+    def count() -> int:
+        calls.append(workers)
+        return workers
+
+    assert list(on_all_cores(abs, [-1, 2], count)) == [1, 2]
+    assert calls == []
+    pids = list(on_all_cores(lambda _: os.getpid(), range(50), count, worth=0.0))
+    assert calls == [workers]
+    assert (set(pids) != {os.getpid()}) == has_processes
