@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import medloop
+from medloop.container import memory
 from medloop.local import processes
 from medloop.local.jobs import job_site
 from medloop.local.jobs.folders import Folder, Launch
@@ -55,7 +56,7 @@ from medloop.local.state.log_streams import LogStream
 MINUTES_VARIABLE = "MEDLOOP_WARM_MINUTES"
 """Minutes without a job after which a server ends; 0 starts every job cold."""
 DEFAULT_MINUTES = "10"
-_CODE = (SERVER, SERVER.with_name("warm_entry.py"), SERVER.with_name("warm_memory.py"), Path(job_site.__file__))
+_CODE = (SERVER, SERVER.with_name("warm_entry.py"), Path(memory.__file__), Path(job_site.__file__))
 _RENEWED_VARIABLES = ("TMPDIR", "PYTHONPATH")
 _OWN_VARIABLES = (
     *_RENEWED_VARIABLES,
@@ -187,6 +188,7 @@ def _plan(home: Home, folder: Folder, launch: Launch, limits: ServerLimits) -> P
         "paths": paths,
         "checkout": os.path.realpath(Path(medloop.__file__).parents[1]),
         "job_site": job_site.__file__,
+        "memory": memory.__file__,
         "idle_seconds": minutes * 60,
         "reserve": limits.reserve,
         "own": [name for name in _OWN_VARIABLES if name not in _RENEWED_VARIABLES],

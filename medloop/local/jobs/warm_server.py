@@ -77,10 +77,9 @@ def _load(path: Path) -> Any:
 
 
 if TYPE_CHECKING:
-    from medloop.local.jobs import warm_entry, warm_memory
+    from medloop.local.jobs import warm_entry
 else:
     warm_entry = _load(Path(__file__).with_name("warm_entry.py"))
-    warm_memory = _load(Path(__file__).with_name("warm_memory.py"))
 
 
 class Server:
@@ -88,8 +87,9 @@ class Server:
 
     Args:
         folder: Its folder.
-        config: `preload`, `checkout`, `job_site` (a file), `idle_seconds`, `reserve` (the bytes of memory that must be
-            available for an idle server to continue), and `own`, the variables whose values are a job's own.
+        config: `preload`, `checkout`, `job_site` and `memory` (files), `idle_seconds`, `reserve` (the bytes of memory
+            that must be available for an idle server to continue), and `own`, the variables whose values are a job's
+            own.
     """
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ class Server:
             UnfitError: They, or this system, don't allow jobs to be forked.
         """
         os.close(os.pidfd_open(os.getpid()))  # OSError: the system has none
-        job_site = _load(Path(self.config["job_site"]))
+        job_site, self.memory = (_load(Path(self.config[name])) for name in ("job_site", "memory"))
         del sys.path[0]  # this file's folder
         job_site.leave_checkout(self.config["checkout"], sys.path, sys.meta_path)
         self.shown.write(sys.orig_argv[:3], dict(os.environ))
@@ -116,7 +116,7 @@ class Server:
         began = time.time()
         self.traces = _import(self.config["preload"], self.config["own"], self.folder / "tmp")
         files = [str(getattr(module, "__file__", None) or sys.executable) for module in list(sys.modules.values())]
-        files += [warm_entry.__file__, warm_memory.__file__, job_site.__file__]
+        files += [warm_entry.__file__, self.memory.__file__, job_site.__file__]
         if changed := [path for path in files if os.path.exists(path) and os.stat(path).st_ctime > began]:
             raise SystemExit(f"{changed[0]} changed while it was imported")
         self.state = _file_states([*sys.path, *files, sys.executable, f"{sys.prefix}/pyvenv.cfg"])
@@ -152,12 +152,16 @@ class Server:
             self._reap()
             if self.keepers:
                 self.idle_since = time.monotonic()
-            elif not ready and _is_memory_short(self.config["reserve"]):
+            elif not ready and self._is_memory_short():
                 break
             if time.monotonic() - self.idle_since > self.config["idle_seconds"]:
                 break
         self._end()
         return None
+
+    def _is_memory_short(self) -> bool:
+        available = self.memory.available_memory()
+        return available is not None and available < self.config["reserve"]
 
     def _reap(self) -> None:
         with suppress(ChildProcessError):
@@ -294,11 +298,6 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def _is_memory_short(reserve: int) -> bool:
-    memory = warm_memory.available_memory()
-    return memory is not None and memory < reserve
 
 
 def _receive(connection: socket.socket) -> tuple[warm_entry.Request, int] | None:

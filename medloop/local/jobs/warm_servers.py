@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 
+from medloop.container.memory import available_memory
 from medloop.local import processes
-from medloop.local.jobs.warm_memory import available_memory
 from medloop.local.processes import StartedProcess
 
 SERVER = Path(__file__).with_name("warm_server.py")

@@ -17,10 +17,10 @@ import pytest
 
 import medloop
 from medloop.bundle import load_container
+from medloop.container import memory
 from medloop.local.jobs import job_site, warm_servers
 from medloop.local.jobs.folders import Folder, Launch
 from medloop.local.jobs.warm import start_program
-from medloop.local.jobs.warm_memory import available_memory
 from medloop.local.jobs.warm_servers import ServerLimits, surplus
 from medloop.local.processes import Process
 from medloop.local.session import local_session
@@ -33,82 +33,6 @@ from tests.unit.local.test_jobs import log_of, run_one
 from tests.unit.local.test_warm import TOML, is_warm, notes, servers, warm
 
 __all__ = ["warm"]
-
-GB = 10**9
-
-
-def write(root: Path, files: dict[str, str]) -> Path:
-    """Files below a folder that stands for a file system of the kernel."""
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
-
-
-MACHINE = {"proc/meminfo": f"MemTotal: 99999999 kB\nMemAvailable: {8 * GB // 1024} kB\nHugePages_Total: 0\n"}
-GROUPS = {
-    "no limit": ({"proc/self/cgroup": "0::/\n"}, 8),
-    "a container": (
-        {
-            "proc/self/cgroup": "0::/\n",
-            "cg/memory.max": f"{4 * GB}\n",
-            "cg/memory.current": f"{3 * GB}\n",
-            "cg/memory.stat": f"anon 1\ninactive_file {GB}\nactive_file {GB}\n",
-        },
-        3,
-    ),
-    "more than the machine": (
-        {"proc/self/cgroup": "0::/\n", "cg/memory.max": f"{99 * GB}", "cg/memory.current": "0"},
-        8,
-    ),
-    "a limit on an outer group": (
-        {
-            "proc/self/cgroup": "0::/user.slice/job.scope\n",
-            "cg/user.slice/job.scope/memory.max": "max\n",
-            "cg/user.slice/memory.max": f"{2 * GB}",
-            "cg/user.slice/memory.current": f"{GB}",
-        },
-        1,
-    ),
-    "version 1": (
-        {
-            "proc/self/cgroup": "9:cpu,cpuacct:/x\n4:memory:/docker/abc\n0::/\n",
-            "cg/memory/memory.limit_in_bytes": f"{6 * GB}",
-            "cg/memory/memory.usage_in_bytes": f"{5 * GB}",
-            "cg/memory/memory.stat": f"total_inactive_file {GB}\ninactive_file 5\n",
-        },
-        2,
-    ),
-    "version 1 without a limit": (
-        {
-            "proc/self/cgroup": "4:memory:/\n",
-            "cg/memory/memory.limit_in_bytes": "9223372036854771712",
-            "cg/memory/memory.usage_in_bytes": "5",
-        },
-        8,
-    ),
-    "overdrawn": (
-        {"proc/self/cgroup": "0::/\n", "cg/memory.max": f"{GB}", "cg/memory.current": f"{2 * GB}"},
-        -1,
-    ),
-    "a group of another name space": ({"proc/self/cgroup": "0::/../../elsewhere\n"}, 8),
-}
-
-
-@pytest.mark.parametrize("name", GROUPS)
-def test_available_memory_is_that_of_the_container(tmp_path: Path, name: str) -> None:
-    """The least of the machine's and of each surrounding group's room, in which caches count as available."""
-    files, expected = GROUPS[name]
-    write(tmp_path, {**MACHINE, **files})
-    memory = available_memory(tmp_path / "proc", tmp_path / "cg")
-    assert memory is not None
-    assert memory == pytest.approx(expected * GB, abs=1024)
-
-
-def test_unknown_memory_is_no_limit(tmp_path: Path) -> None:
-    """A system without these files, as macOS is."""
-    assert available_memory(tmp_path, tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -149,14 +73,14 @@ def staged(local: Local, code: str) -> tuple[Home, Folder, Launch, LogStream]:
     """A staged program that preloads NumPy."""
     home = Home(local.home)
     folder = Folder(home.folder("jobs", "mine"))
-    write(
-        folder.root,
-        {
-            "code/containers/tiny/main.py": code,
-            "code/containers/tiny/container.toml": 'preload = ["numpy"]',
-            "site/sitecustomize.py": "",
-        },
-    )
+    files = {
+        "code/containers/tiny/main.py": code,
+        "code/containers/tiny/container.toml": 'preload = ["numpy"]',
+        "site/sitecustomize.py": "",
+    }
+    for name, text in files.items():
+        (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.root / name).write_text(text)
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{folder.root / 'site'}{os.pathsep}{folder.root / 'code'}"}
     launch = Launch([sys.executable, "containers/tiny/main.py"], env, folder.root / "code")
     return home, folder, launch, LogStream(home.folder("logs") / "log", {})
@@ -293,8 +217,8 @@ def copied(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     (folder / "tmp").mkdir(parents=True)
     for path in Path(warm_servers.__file__).parent.glob("warm_*.py"):
         shutil.copy(path, code)
-    site = shutil.copy(job_site.__file__, code)
-    config = {"preload": ["json"], "checkout": "/none", "job_site": site, "idle_seconds": 600, "reserve": 0, "own": []}
+    files = {name: shutil.copy(module.__file__, code) for name, module in (("job_site", job_site), ("memory", memory))}
+    config = {"preload": ["json"], "checkout": "/none", **files, "idle_seconds": 600, "reserve": 0, "own": []}
     (folder / "config.json").write_text(json.dumps(config))
     environment = {"MEDLOOP_WARM_ROOM": "-" * 9000, "PATH": os.environ["PATH"]}
     process = subprocess.Popen([sys.executable, str(code / "warm_server.py"), str(folder), "-" * 1000], env=environment)
@@ -305,7 +229,7 @@ def copied(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["warm_server.py", "warm_entry.py", "warm_memory.py", "job_site.py", ""])
+@pytest.mark.parametrize("name", ["warm_server.py", "warm_entry.py", "memory.py", "job_site.py", ""])
 def test_a_server_ends_when_this_package_is_installed_again(
     copied: tuple[Path, subprocess.Popen[bytes]], name: str
 ) -> None:
