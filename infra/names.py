@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from medloop.cloud.layout import pipeline_name
 
@@ -13,6 +14,27 @@ IMAGES_PROJECT = "medloop-images"
 """CodeBuild's project that builds the containers."""
 SOURCE_KEY = "source/medloop.zip"
 """Key of the checkout in the artefact bucket."""
+
+SIMULATIONS = Path(__file__).with_name("simulations.yaml")
+"""The table of what each role may do, and may not."""
+ROLE_PATHS = {
+    "pipeline": "Execution/Pipeline/Role",
+    "processing": "Execution/Jobs/Processing",
+    "training": "Execution/Jobs/Training",
+    "evaluation": "Execution/Jobs/Evaluation",
+    "inference": "Execution/Jobs/Inference",
+    "champion": "Execution/Champion/Function/Role",
+    "engineer": "Execution/Engineer/Role",
+    "approver": "Execution/Approver/Role",
+    "builder": "Builds/Role",
+    "mlflow": "Tracking/Role",
+    "guard": "Scheduling/Guard/Role",
+    "guard-function": "Scheduling/Look/Role",
+    "scheduler": "Scheduling/SchedulerRole",
+    "deployer": "Deployment/Approval/Role",
+    "planner": "Deployment/Plan/Role",
+}
+"""Paths of the roles in the stack, by their names in the table."""
 
 
 def list_pipelines(projects: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("medloop", "pipelines", "steps", "infra")
+PACKAGES = ("medloop", "pipelines", "steps", "infra", "aws_smoke")
 
 
 def python_files(*folders: str) -> list[Path]:

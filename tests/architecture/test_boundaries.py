@@ -76,7 +76,12 @@ def test_control_plane_does_not_reach_torch() -> None:
 
 def test_medloop_names_no_concrete_pipeline() -> None:
     """Medloop finds pipelines by entry point."""
-    assert offenders(("medloop",), ("pipelines", "steps", "infra")) == []
+    assert offenders(("medloop",), ("pipelines", "steps", "infra", "aws_smoke")) == []
+
+
+def test_nothing_depends_on_the_smoke_test() -> None:
+    """It tries the whole product in an account; the product works without it."""
+    assert offenders(("medloop", "steps", "pipelines", "containers", "infra"), ("aws_smoke",)) == []
 
 
 def test_infra_imports_only_shared_modules_of_medloop() -> None:
@@ -150,7 +155,7 @@ def test_file_names_are_spelled_in_one_module() -> None:
     documents = {"medloop/documents/file_names.py", "medloop/input_data.py"}
     spelled = {
         f"{path.relative_to(ROOT)}: {node.value}"
-        for path in python_files("medloop", "steps", "pipelines", "containers", "infra")
+        for path in python_files("medloop", "steps", "pipelines", "containers", "infra", "aws_smoke")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.rpartition("/")[2] in names
         if str(path.relative_to(ROOT)) not in documents
@@ -234,7 +239,7 @@ def test_jobs_import_without_boto3_and_the_sdk() -> None:
 def test_files_and_functions_stay_small() -> None:
     """No file above 400 lines, no function above 60."""
     violations = []
-    for path in python_files("medloop", "steps", "pipelines", "containers", "infra"):
+    for path in python_files("medloop", "steps", "pipelines", "containers", "infra", "aws_smoke"):
         text = path.read_text(encoding="utf-8")
         # Constructors of constructs are long, because they name and describe each keyword.
         constructs = path.is_relative_to(ROOT / "infra")
@@ -250,7 +255,7 @@ def test_files_and_functions_stay_small() -> None:
 
 def test_docs_and_code_speak_of_the_project_alone() -> None:
     """The repository contains no path of a developer's computer."""
-    folders = ("medloop", "pipelines", "steps", "containers", "infra", "tests", "docs", "benchmarks")
+    folders = ("medloop", "pipelines", "steps", "containers", "infra", "aws_smoke", "tests", "docs", "benchmarks")
     names = [path for path in ROOT.iterdir() if path.suffix in {".py", ".md", ".toml", ".txt", ""} and path.is_file()]
     names += [
         path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".md", ".toml"}

@@ -13,7 +13,7 @@ from tests.architecture.source import ROOT, python_files
 
 SEARCHED = (
     *("README.md", "CHANGELOG.md", "Makefile", "docs", "benchmarks", "tests"),
-    *("medloop", "steps", "pipelines", "containers", "infra"),
+    *("medloop", "steps", "pipelines", "containers", "infra", "aws_smoke"),
 )
 LISTS = {"docs/glossary.md", "tests/architecture/test_words.py"}
 """Files that name the banned words."""
@@ -43,7 +43,7 @@ REFUSED = {
     "(are|is) held": "is checked, is kept",
 }
 """Alternatives of a regular expression, and the words to write instead."""
-PRODUCT = ("medloop", "steps", "pipelines", "containers", "infra")
+PRODUCT = ("medloop", "steps", "pipelines", "containers", "infra", "aws_smoke")
 VAGUE = frozenset(
     {
         *("answer", "answers", "ask", "asked", "at_once", "found", "given", "got", "held", "here", "kept", "mark"),

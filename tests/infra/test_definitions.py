@@ -9,19 +9,16 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from aws_smoke.executed import Executed, executed
+from infra.names import ROLE_PATHS as ROLES
 from medloop.cloud.target import Target
 from medloop.definition.read import member
 from medloop.settings import resolve
+from pipelines.variants import STATED
 from tests.infra.policies import Account
 from tests.infra.template import ACCOUNT, REGION
-from tests.infra.test_simulations import ROLES
-from tests.pipelines.executed import Executed, executed
 
 pytestmark = pytest.mark.slow
-STATED = tuple(
-    f"registration.{name}=known"
-    for name in ("intended_use", "population", "exclusions", "reference_standard", "annotators")
-)
 VARIANTS = [
     ("segmentation", "small-volumes", ()),
     ("classification", None, ()),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from infra.images.repositories import BASE_VERSION
+from infra.names import ROLE_PATHS as ROLES
+from infra.names import SIMULATIONS
 from medloop.bundle import load_container
 from medloop.cloud.base_images import base_image_uri
 from tests.infra.actions import exists
@@ -16,24 +17,7 @@ from tests.infra.iam import Request, as_list, decide, matches
 from tests.infra.policies import Account
 from tests.infra.template import ACCOUNT, REGION
 
-TABLE = yaml.safe_load(Path(__file__).with_name("simulations.yaml").read_text(encoding="utf-8"))
-ROLES = {
-    "pipeline": "Execution/Pipeline/Role",
-    "processing": "Execution/Jobs/Processing",
-    "training": "Execution/Jobs/Training",
-    "evaluation": "Execution/Jobs/Evaluation",
-    "inference": "Execution/Jobs/Inference",
-    "champion": "Execution/Champion/Function/Role",
-    "engineer": "Execution/Engineer/Role",
-    "approver": "Execution/Approver/Role",
-    "builder": "Builds/Role",
-    "mlflow": "Tracking/Role",
-    "guard": "Scheduling/Guard/Role",
-    "guard-function": "Scheduling/Look/Role",
-    "scheduler": "Scheduling/SchedulerRole",
-    "deployer": "Deployment/Approval/Role",
-    "planner": "Deployment/Plan/Role",
-}
+TABLE = yaml.safe_load(SIMULATIONS.read_text(encoding="utf-8"))
 ROWS = [
     pytest.param(who, verb, row, id=f"{who} {verb} {row['ask']} {row.get('when', '')}".strip())
     for who, rules in TABLE.items()

@@ -12,6 +12,7 @@ from typing import Any
 
 from medloop.definition.read import Definition, Step, member, read_definition
 from medloop.documents.champion import CLASSES_DIGEST
+from medloop.documents.file_names import ARCHIVE_FILE, EVALUATION_FILE, REGISTRATION_FILE
 from medloop.documents.registration import CARD, METADATA, METRIC_GROUPS
 from medloop.local.engine.expressions import Scope, resolve
 
@@ -61,7 +62,7 @@ def executed(text: str, account: str, region: str, data: str = DATA) -> Iterator
         "PipelineExecutionId": EXECUTION,
         "PipelineExecutionArn": f"{arn}:pipeline/{_pipeline(definition)}/execution/{EXECUTION}",
     }
-    documents = {"evaluation.json": EVALUATION, "registration.json": EVIDENCE}
+    documents = {EVALUATION_FILE: EVALUATION, REGISTRATION_FILE: EVIDENCE}
     scope = Scope(
         parameters={parameter.name: parameter.default for parameter in definition.parameters}
         | {"InputData": data, "DataVersion": "d" * 64},
@@ -97,7 +98,7 @@ def _result(step: Step, request: dict[str, Any], name: str, arn: str) -> dict[st
         return {**request, "ProcessingJobArn": f"{arn}:processing-job/{name}"}
     if step.type == "Training":
         folder = request["OutputDataConfig"]["S3OutputPath"]
-        return {**request, "ModelArtifacts": {"S3ModelArtifacts": f"{folder}/{name}/output/model.tar.gz"}}
+        return {**request, "ModelArtifacts": {"S3ModelArtifacts": f"{folder}/{name}/output/{ARCHIVE_FILE}"}}
     if step.type == "Tuning":
         return {**request, "BestTrainingJob": {"TrainingJobName": f"{name}-001-0a1b2c3d"}}
     if step.type == "Lambda":
