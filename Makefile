@@ -1,6 +1,6 @@
 # medloop. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-fast soak benchmarks check format lock build-and-push synth bootstrap deploy images destroy clean
+.PHONY: help install browser demo test test-fast soak benchmarks check format lock lock-images build-and-push synth bootstrap deploy images destroy clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -63,6 +63,14 @@ format: $(STAMP) ## format the code
 lock: $(STAMP) ## pin all dependencies again in constraints.txt
 	$(BIN)/uv pip compile pyproject.toml --extra jobs --extra infra --extra dev --python-version 3.11 \
 		--python-platform x86_64-unknown-linux-gnu --no-annotate --no-header --upgrade --output-file constraints.txt
+	$(MAKE) lock-images
+
+# The versions are those of constraints.txt, for the images' platform; hashes hold for each Python that a base image brings.
+lock-images: $(STAMP) ## lock each container's requirements.in in its requirements.txt, with hashes, at the versions of constraints.txt
+	@for folder in $(sort $(dir $(wildcard containers/*/requirements.in))); do \
+	$(BIN)/uv pip compile "$${folder}requirements.in" --constraint constraints.txt --excludes containers/brought-by-base.txt --generate-hashes \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header --quiet \
+		--output-file "$${folder}requirements.txt" || exit 1; done
 
 build-and-push: $(STAMP) ## build the container images with Docker and push them to ECR (MEDLOOP_BUCKET, MEDLOOP_ROLE_ARN)
 	$(BIN)/medloop images push

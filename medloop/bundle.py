@@ -27,7 +27,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 """The checkout: `containers/` are files next to the package, not part of it."""
 DIGEST_LENGTH = 40
 _LEFT_OUT = {"__pycache__", ".DS_Store"}
-_LEFT_OUT_SUFFIXES = {".pyc", ".pyo"}
+_LEFT_OUT_SUFFIXES = {".pyc", ".pyo", ".md"}
+"""Documentation is no code: a new sentence makes no other image. .dockerignore says the same to builds by hand."""
 Kind = Literal["training", "processing", "serving", "lambda"]
 Role = Literal["processing", "training", "evaluation", "inference"]
 """The permissions of a job on AWS; infra makes an IAM role for each (docs/security.md)."""
@@ -157,5 +158,5 @@ def make_bundle(name: str, root: Path = REPOSITORY) -> Bundle:
 
 
 def belongs(file: Path) -> bool:
-    """False for what Python and desktops leave in folders of sources."""
+    """False for documentation, and for what Python and desktops leave in folders of sources."""
     return not _LEFT_OUT.intersection(file.parts) and file.suffix not in _LEFT_OUT_SUFFIXES

@@ -7,9 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from medloop.bundle import REPOSITORY, bundle_files, load_container, make_bundle
 from medloop.errors import SettingError
@@ -18,7 +22,8 @@ ALL = sorted(path.parent.name for path in (REPOSITORY / "containers").glob("*/co
 CONTAINERS = [name for name in ALL if load_container(name).kind != "lambda"]
 """Those that become images; a Lambda function's code is its bundle."""
 FUNCTIONS = sorted(set(ALL) - set(CONTAINERS))
-BROUGHT_BY_BASE = {"torch", "torchvision"}
+PYTHONS = ("3.11", "3.12", "3.13")
+"""What a base image may bring; the locks are resolved for the first."""
 
 
 def instructions(name: str) -> list[tuple[str, str]]:
@@ -37,11 +42,37 @@ def copies(name: str) -> list[tuple[list[str], str]]:
     ]
 
 
+def requirements(path: Path) -> dict[str, Requirement]:
+    """A requirements file's entries by normalised name, without hashes."""
+    lines = [line.split("#")[0].strip().removesuffix(" \\") for line in path.read_text(encoding="utf-8").splitlines()]
+    parsed = [Requirement(line) for line in lines if line and not line.startswith("--")]
+    return {canonicalize_name(requirement.name): requirement for requirement in parsed}
+
+
 def pins(path: Path) -> dict[str, str]:
     """Normalised distribution name to pinned version."""
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
-    return {re.sub(r"[-_.]+", "-", name).lower().split("[")[0]: version for name, version in pairs}
+    return {name: str(requirement.specifier).removeprefix("==") for name, requirement in requirements(path).items()}
+
+
+def locked(name: str) -> dict[str, str]:
+    """The packages that a container's image has beyond its base, with their versions."""
+    return pins(REPOSITORY / "containers" / name / "requirements.txt")
+
+
+BROUGHT_BY_BASE = set(requirements(REPOSITORY / "containers" / "brought-by-base.txt"))
+
+
+def unlocked(name: str, python: str) -> set[str]:
+    """What a lock's packages need on a Python version and the lock lacks, by the metadata of the installed ones."""
+    lock = set(locked(name)) | BROUGHT_BY_BASE
+    environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": ""}
+    needed = {
+        canonicalize_name(requirement.name)
+        for package in set(locked(name))
+        for text in metadata.requires(package) or []
+        if (requirement := Requirement(text)).marker is None or requirement.marker.evaluate(environment)
+    }
+    return needed - lock
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -82,14 +113,34 @@ class TestDockerfile:
         assert done.returncode == 2, done.stderr
         assert re.search(r"error: (channel|input|model folder) \w+ is missing", done.stderr)
 
-    def test_pins_agree_with_the_constraints(self, name: str) -> None:
-        """What runs in an image is what was tested here; the base image brings torch."""
-        expected = pins(REPOSITORY / "containers" / name / "requirements.txt")
-        locked = pins(REPOSITORY / "constraints.txt")
-        assert {
-            dist: (version, locked.get(dist)) for dist, version in expected.items() if locked.get(dist) != version
-        } == {}
-        assert not BROUGHT_BY_BASE & set(expected)
+    def test_lock_has_the_versions_that_are_tested_here(self, name: str) -> None:
+        """An image has what constraints.txt pins, down to the last dependency; the base image brings torch."""
+        tested = pins(REPOSITORY / "constraints.txt")
+        assert {(dist, version) for dist, version in locked(name).items() if tested.get(dist) != version} == set()
+        assert not BROUGHT_BY_BASE & set(locked(name))
+
+    def test_lock_has_hashes_of_each_package(self, name: str) -> None:
+        """Another file under the same name and version is refused."""
+        text = (REPOSITORY / "containers" / name / "requirements.txt").read_text(encoding="utf-8")
+        blocks = re.split(r"\n(?=[^\s#])", text.strip())
+        assert len(blocks) == len(locked(name))
+        with_hashes = re.compile(r"\S+==\S+( \\\n    --hash=sha256:[0-9a-f]{64})+")
+        assert [block for block in blocks if not with_hashes.fullmatch(block)] == []
+        assert "--require-hashes --requirement /opt/medloop/requirements.txt" in dict(instructions(name))["RUN"]
+
+    def test_lock_follows_from_what_the_container_names(self, name: str) -> None:
+        """requirements.in has pyproject.toml's packages, without versions; each of them is in the lock."""
+        direct = requirements(REPOSITORY / "containers" / name / "requirements.in")
+        assert set(direct) <= set(locked(name)) | BROUGHT_BY_BASE, "run `make lock-images`"
+        assert [str(requirement) for requirement in direct.values() if requirement.specifier] == []
+        project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        known = project["dependencies"] + project["optional-dependencies"]["jobs"]
+        assert set(direct) <= {canonicalize_name(Requirement(text).name) for text in known}
+
+    @pytest.mark.parametrize("python", PYTHONS)
+    def test_lock_is_complete(self, name: str, python: str) -> None:
+        """No package floats, on any Python that a base image may bring; torch needs nothing but what the base has."""
+        assert unlocked(name, python) == set(), "run `make lock-images`"
 
     def test_metric_definitions_are_regular_expressions(self, name: str) -> None:
         """SageMaker takes the first group of a match as the metric's value."""
@@ -113,6 +164,14 @@ def test_a_functions_bundle_imports_what_lambda_has_alone(name: str, tmp_path: P
     assert done.stdout.strip() == "True", done.stderr
 
 
+IGNORED = [
+    line.removeprefix("**/")
+    for line in (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    if line.startswith("**/")
+]
+"""Names that builds from the checkout leave out, at any depth."""
+
+
 def lay_out(name: str, folder: Path) -> None:
     """Do what the Dockerfile's COPY instructions do, requirements.txt of the first layer aside."""
     for sources, destination in copies(name):
@@ -121,8 +180,7 @@ def lay_out(name: str, folder: Path) -> None:
         for source in sources:
             path = REPOSITORY / source
             if path.is_dir():
-                ignore = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(path, folder / destination, dirs_exist_ok=True, ignore=ignore)
+                shutil.copytree(path, folder / destination, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*IGNORED))
             else:
                 (folder / destination).mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, folder / destination)
@@ -146,6 +204,16 @@ class TestBundle:
     def test_same_files_give_the_same_bytes(self) -> None:
         """Two packings are one image."""
         assert make_bundle("split") == make_bundle("split")
+
+    @pytest.mark.parametrize("name", ALL)
+    def test_documentation_is_no_code(self, name: str) -> None:
+        """A corrected sentence makes no other image; licences of what is bundled stay."""
+        assert [file for file in bundle_files(load_container(name)) if file.suffix.lower() in {".md", ".rst"}] == []
+
+    def test_notices_are_bundled_with_what_they_speak_of(self) -> None:
+        """The report contains a viewer of others."""
+        files = {file.as_posix() for file in bundle_files(load_container("evaluate"))}
+        assert "medloop/evaluation/report/viewer/LICENSE" in files
 
     def test_another_byte_gives_another_digest(self, tmp_path: Path) -> None:
         """The digest names the content, not the time of a file."""
