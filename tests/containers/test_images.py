@@ -139,7 +139,7 @@ class TestDockerfile:
 
     @pytest.mark.parametrize("python", PYTHONS)
     def test_lock_is_complete(self, name: str, python: str) -> None:
-        """No package floats, on any Python that a base image may bring; torch needs nothing but what the base has."""
+        """No package floats, on any Python that a base image may bring; what torch needs comes with the base."""
         assert unlocked(name, python) == set(), "run `make lock-images`"
 
     def test_metric_definitions_are_regular_expressions(self, name: str) -> None:
