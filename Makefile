@@ -31,13 +31,14 @@ browser: ## install Chromium for tests/browser from Debian's packages, unless a 
 demo: $(STAMP) ## train, evaluate, register and deploy both tasks on real images, locally
 	$(BIN)/medloop demo
 
-# Two workers with two spinning threads each would wait for each other; jobs that tests start have a separate setting.
+# Workers with two spinning threads each would wait for each other; jobs that tests start have a separate setting.
 test test-fast soak: export OMP_NUM_THREADS := 1
 # Images of containers often forbid bytecode; then each worker, and each process that a test starts, compiles all again.
 test test-fast soak: export PYTHONDONTWRITEBYTECODE :=
 
+# Three workers for two cores: the end-to-end tests wait half of their time, while others run.
 test: $(STAMP) ## run the tests; FILES="tests/unit/cli tests/infra": a part
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak' --durations 10 $(FILES)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not soak' --durations 10 $(FILES)
 
 test-fast: $(STAMP) ## run the tests that take milliseconds, of all areas; FILES=... a part
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not soak' --durations 10 $(FILES)

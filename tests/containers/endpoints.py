@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from medloop.documents.model import Best, ImagePreprocessing, Inference, ModelRe
 from medloop.documents.split import Task
 from medloop.imaging import networks
 from medloop.training.weights import write_model
+from tests.programs import ROOT, Program, Programs
 from tests.unit.imaging.test_segment_predictor import PREPROCESSING
 
-MAIN = Path(__file__).parents[2] / "containers" / "serve" / "main.py"
+MAIN = "containers/serve/main.py"
 LISTENING = re.compile(r"listening on ([\d.]+):(\d+)")
 RULES = {
     "classification": ImagePreprocessing(image_size=32, channels=1, mean=0.4, std=0.2),
@@ -53,28 +54,38 @@ def write_untrained(folder: Path, task: Task) -> Path:
     return folder
 
 
+Running = Program | subprocess.Popen[bytes]
+Start = Callable[..., Running]
+"""Starts the container's program; takes the log and the arguments."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A running endpoint."""
 
-    process: subprocess.Popen[bytes]
+    process: Running
     url: str
     log: Path
 
 
 def spawn(log: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-    """Start the container's program; its output goes to `log`."""
+    """Start the container's program cold; its output goes to `log`."""
     with log.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, str(MAIN), *arguments], stdout=file, stderr=subprocess.STDOUT,
+            [sys.executable, str(ROOT / MAIN), *arguments], stdout=file, stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )  # fmt: skip
 
 
+def warm(programs: Programs) -> Start:
+    """A function that starts the container's program warm."""
+    return lambda log, *arguments: programs.start(log, MAIN, *arguments)
+
+
 @contextmanager
-def serving(model: Path, log: Path, *arguments: str, seconds: float = 120) -> Iterator[Server]:
+def serving(start: Start, model: Path, log: Path, *arguments: str, seconds: float = 120) -> Iterator[Server]:
     """An endpoint that is ready, on a free port; it is ended afterwards."""
-    process = spawn(log, "serve", "--model-dir", str(model), "--port", "0", *arguments)
+    process = start(log, "serve", "--model-dir", str(model), "--port", "0", *arguments)
     try:
         yield Server(process, _await_ready(process, log, time.monotonic() + seconds), log)
     finally:
@@ -82,10 +93,10 @@ def serving(model: Path, log: Path, *arguments: str, seconds: float = 120) -> It
         process.wait(30)
 
 
-def _await_ready(process: subprocess.Popen[bytes], log: Path, deadline: float) -> str:
+def _await_ready(process: Running, log: Path, deadline: float) -> str:
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
-        matches = LISTENING.search(log.read_text())
+        matches = LISTENING.search(log.read_text() if log.exists() else "")
         if matches:
             url = f"http://{matches[1]}:{matches[2]}"
             if httpx.get(f"{url}/ping", timeout=30).status_code == 200:

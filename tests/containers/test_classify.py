@@ -15,6 +15,7 @@ from medloop.bundle import REPOSITORY
 from medloop.documents.leakage import Leakage
 from medloop.documents.split import Case, Patient, SplitCounts, SplitRecord
 from medloop.imaging.pictures import write_png
+from tests.programs import Programs
 
 MAIN = REPOSITORY / "containers" / "classify" / "main.py"
 
@@ -52,11 +53,11 @@ def run_job(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_trains_below_ml_root(tmp_path: Path) -> None:
+def test_trains_below_ml_root(programs: Programs, tmp_path: Path) -> None:
     """A model folder, TensorBoard events and metric lines; the best objective is the log's last line."""
     lay_out(tmp_path, {"model_name": '"resnet18"', "image_size": "16", "epochs": "2", "batch_size": "4"})
-    done = run_job(tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = programs.run("containers/classify/main.py", "train", ML_ROOT=str(tmp_path))
+    assert done.returncode == 0, done.stdout
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.json", "model.safetensors", "history.csv"}
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith("epoch=2; train_loss=")]
@@ -66,12 +67,12 @@ def test_trains_below_ml_root(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_damaged_image_is_the_users_error(tmp_path: Path) -> None:
+def test_a_damaged_image_is_the_users_error(programs: Programs, tmp_path: Path) -> None:
     """One line that names the file in output/failure, exit code 2, and no model."""
     lay_out(tmp_path, {"model_name": '"resnet18"', "image_size": "16"})
     damaged = tmp_path / "input" / "data" / "val" / "dark" / "valdark0_0000.png"
     damaged.write_bytes(damaged.read_bytes()[:100])
-    done = run_job(tmp_path)
+    done = programs.run("containers/classify/main.py", "train", ML_ROOT=str(tmp_path))
     reason = (tmp_path / "output" / "failure").read_text()
     assert done.returncode == 2
     assert "valdark0_0000.png" in reason

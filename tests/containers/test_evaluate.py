@@ -1,12 +1,9 @@
-"""The evaluate container's main.py as a process, with real models, untrained."""
+"""The evaluate container's main.py in a process, with real models, untrained."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -20,20 +17,11 @@ from medloop.documents.evaluation import Evaluation
 from medloop.documents.hyperparameters import ClassificationHyperparameters, SegmentationHyperparameters
 from medloop.errors import SettingError
 from medloop.evaluation.evaluate import EvaluateArguments, evaluate
+from tests.programs import Programs
 from tests.unit.evaluation.worlds import World, ball, image_world, volume_world
 
-MAIN = Path(__file__).parents[2] / "containers" / "evaluate" / "main.py"
 SEED = 0
 """Of the untrained models: their predictions have foreground."""
-
-
-def run_main(ml: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the job below `ml` as the service would."""
-    (ml / "output").mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "ML_ROOT": str(ml), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, str(MAIN), *arguments], capture_output=True, text=True, env=environment, check=False
-    )
 
 
 def stage(world: World, ml: Path, *, archive: bool) -> None:
@@ -66,13 +54,15 @@ def stage(world: World, ml: Path, *, archive: bool) -> None:
 
 
 @pytest.mark.slow
-def test_classifier_from_an_archive(tmp_path: Path) -> None:
+def test_classifier_from_an_archive(programs: Programs, tmp_path: Path) -> None:
     """A model.tar.gz is unpacked and scored; the last word is in output/message."""
     predictions = {f"{name}/p{i} é_{n}.png": () for i, name in enumerate(("cat", "dog")) for n in range(2)}
     world = image_world(tmp_path / "world", predictions)
     stage(world, tmp_path / "ml", archive=True)
-    done = run_main(tmp_path / "ml", "--task", "classification", "--margin", "0.05")
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "ml" / "output").mkdir()
+    arguments = ("--task", "classification", "--margin", "0.05")
+    done = programs.run("containers/evaluate/main.py", *arguments, ML_ROOT=str(tmp_path / "ml"))
+    assert done.returncode == 0, done.stdout
     output = tmp_path / "ml" / "processing" / "output" / "evaluation"
     evaluation = Evaluation.read(output)
     assert (evaluation.data.num_patients, evaluation.data.num_cases, evaluation.gate.margin) == (2, 4, 0.05)

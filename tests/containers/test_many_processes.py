@@ -17,6 +17,7 @@ from medloop.bundle import REPOSITORY
 from medloop.container.failures import TERMINATED
 from tests.containers.test_classify import lay_out, run_job
 from tests.containers.test_segment import HYPERPARAMETERS, stage
+from tests.programs import Programs
 
 pytestmark = pytest.mark.slow
 
@@ -37,10 +38,10 @@ def test_a_classifier_trains_by_ddp(tmp_path: Path) -> None:
     assert not (tmp_path / "output" / "failure").exists()
 
 
-def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(root: Path) -> subprocess.Popen[str]:
     """Start the segmentation container; both its outputs are piped."""
     environment = {**os.environ, "ML_ROOT": str(root), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "2"}
-    command = [sys.executable, str(REPOSITORY / "containers" / "segment" / "main.py"), "train", *arguments]
+    command = [sys.executable, str(REPOSITORY / "containers" / "segment" / "main.py"), "train"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -51,7 +52,7 @@ def newest(root: Path) -> dict[str, Any]:
     return progress
 
 
-def test_a_segmenter_stopped_in_two_processes_goes_on_in_one(tmp_path: Path) -> None:
+def test_a_segmenter_stopped_in_two_processes_goes_on_in_one(programs: Programs, tmp_path: Path) -> None:
     """FSDP; SIGTERM to the launcher writes a checkpoint and ends with 143; another number of processes takes it up."""
     root = tmp_path / "ml"
     stage(root, HYPERPARAMETERS | {"strategy": "fsdp", "processes": 2, "epochs": 3000, "patience": 0})
@@ -71,7 +72,8 @@ def test_a_segmenter_stopped_in_two_processes_goes_on_in_one(tmp_path: Path) -> 
     progress = newest(root)
     assert (progress["epoch"], progress["step"], progress["total_steps"]) == (epoch, step, epoch - 1 + step)
     # An epoch has one step; one epoch is all that this run has time for.
-    out, err = start(root, "--processes", "1", "--max_minutes", "0.000001").communicate(timeout=120)
-    assert f"resumed from checkpoint step-{progress['total_steps']:09d}: epoch {epoch}" in out, err
+    options = ("--processes", "1", "--max_minutes", "0.000001")
+    out = programs.run("containers/segment/main.py", "train", *options, ML_ROOT=str(root)).stdout
+    assert f"resumed from checkpoint step-{progress['total_steps']:09d}: epoch {epoch}" in out
     assert [line.split(";")[0] for line in out.splitlines() if line.startswith("epoch=")] == [f"epoch={epoch}"]
     assert (root / "model" / "model.json").is_file()

@@ -15,6 +15,7 @@ import pytest
 
 from medloop.documents.leakage import Leakage
 from medloop.documents.split import SplitCounts, SplitRecord
+from tests.programs import Programs
 
 ROOT = Path(__file__).parents[2]
 HYPERPARAMETERS: dict[str, Any] = {
@@ -64,18 +65,19 @@ def stage(root: Path, hyperparameters: dict[str, Any]) -> None:
 
 def run(root: Path) -> subprocess.CompletedProcess[str]:
     """Run the image's entry point."""
-    environment = os.environ | {"ML_ROOT": str(root), "PYTHONPATH": str(ROOT), "MEDLOOP_CODE_DIGEST": "c0de"}
+    environment = os.environ | {"ML_ROOT": str(root), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "containers" / "segment" / "main.py"), "train"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-def test_trains(tmp_path: Path) -> None:
+def test_trains(programs: Programs, tmp_path: Path) -> None:
     """The job ends with 0, a model folder, TensorBoard events and the best score as its last line."""
     root = tmp_path / "ml"
     stage(root, HYPERPARAMETERS)
-    result = run(root)
-    assert result.returncode == 0, result.stderr
+    variables = {"ML_ROOT": str(root), "MEDLOOP_CODE_DIGEST": "c0de"}
+    result = programs.run("containers/segment/main.py", "train", **variables)
+    assert result.returncode == 0, result.stdout
     assert result.stdout.splitlines()[-1].startswith("val_dice=")
     assert {path.name for path in (root / "model").iterdir()} == {"model.json", "model.safetensors", "history.csv"}
     assert json.loads((root / "model" / "model.json").read_text(encoding="utf-8"))["code_digest"] == "c0de"

@@ -19,7 +19,8 @@ import pytest
 
 from medloop.imaging.classify_predictor import ImagePredictor
 from medloop.imaging.segment_predictor import VolumePredictor
-from tests.containers.endpoints import Server, Shot, hammer, serving, spawn, write_untrained
+from tests.containers.endpoints import Server, Shot, hammer, serving, spawn, warm, write_untrained
+from tests.programs import Programs
 from tests.unit.serving.worlds import nifti, npy, png, read_map
 
 pytestmark = pytest.mark.slow
@@ -32,9 +33,9 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images(classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def images(programs: Programs, classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Its endpoint."""
-    with serving(classifier, tmp_path_factory.mktemp("images") / "log") as server:
+    with serving(warm(programs), classifier, tmp_path_factory.mktemp("images") / "log") as server:
         yield server
 
 
@@ -79,13 +80,13 @@ def test_sixteen_clients(classifier: Path, images: Server, tmp_path: Path) -> No
     assert wrong == []
 
 
-def test_volumes(tmp_path: Path) -> None:
+def test_volumes(programs: Programs, tmp_path: Path) -> None:
     """A label map equals evaluation's own, on the volume's grid; the process ends gracefully."""
     model = write_untrained(tmp_path / "model", "segmentation")
     path = tmp_path / "scan.nii.gz"
     path.write_bytes(nifti())
     expected = VolumePredictor.load(model).segment(path)
-    with serving(model, tmp_path / "log") as server:
+    with serving(warm(programs), model, tmp_path / "log") as server:
         response = httpx.post(f"{server.url}/invocations", content=path.read_bytes(), timeout=60)
         actual = read_map(response.content)
         np.testing.assert_array_equal(actual.dataobj, expected.labels)
@@ -145,21 +146,21 @@ class _Alarm:
         return open, (self.path, "w")
 
 
-def test_a_model_that_cannot_be_loaded(classifier: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded(programs: Programs, classifier: Path, tmp_path: Path) -> None:
     """One line that names the file, and exit code 2."""
     shutil.copytree(classifier, tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    process = spawn(tmp_path / "log", "serve", "--model-dir", str(tmp_path / "model"), "--port", "0")
+    process = warm(programs)(tmp_path / "log", "serve", "--model-dir", str(tmp_path / "model"), "--port", "0")
     assert process.wait(120) == 2
     first, second = (tmp_path / "log").read_text().splitlines()
     assert first.startswith("listening on 127.0.0.1:")
     assert second.startswith("error: model.safetensors: can't be read")
 
 
-def test_a_port_that_is_taken(images: Server, classifier: Path, tmp_path: Path) -> None:
+def test_a_port_that_is_taken(programs: Programs, images: Server, classifier: Path, tmp_path: Path) -> None:
     """One line with the fix, and exit code 2."""
     port = images.url.rpartition(":")[2]
-    process = spawn(tmp_path / "log", "serve", "--model-dir", str(classifier), "--port", port)
+    process = warm(programs)(tmp_path / "log", "serve", "--model-dir", str(classifier), "--port", port)
     assert process.wait(60) == 2
     assert f"port {port} of 127.0.0.1: Address already in use" in (tmp_path / "log").read_text()

@@ -1,4 +1,4 @@
-"""A tiny data set, and the command line as a process."""
+"""A tiny data set, and the command line, in this process and as a process."""
 
 from __future__ import annotations
 
@@ -20,16 +20,14 @@ from PIL import Image
 from medloop.cli import main
 from tests.shared import share_warm_servers
 
-READING = {
-    *(("executions", "list"), ("executions", "show")),
-    *(("models", "list"), ("models", "show"), ("endpoints", "list")),
-}
-"""Commands that run in the tests' process: as a process, each takes 0.7 s before it reads a record."""
-
 
 @dataclass
 class CommandLine:
-    """`medloop` as a process, with a separate home folder; only what reads records runs in this process."""
+    """`medloop` with a separate home folder.
+
+    Commands run in the tests' process, which has imported what they need: as a process, each takes 0.7 to 4 s more.
+    `start` and README's walk (test_readme.py) run them as a process.
+    """
 
     home: Path
     out: str = field(default="", init=False)
@@ -49,16 +47,10 @@ class CommandLine:
 
     def __call__(self, *argv: str) -> int:
         """Run a command to its end and store its output."""
-        if argv[:2] in READING:
-            return self._read(*argv)
-        process = self.start(*argv)
-        self.out, self.err = process.communicate(timeout=600)
-        return process.returncode
-
-    def _read(self, *argv: str) -> int:
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.setenv("MEDLOOP_HOME", str(self.home))
+            patch.setenv("OMP_NUM_THREADS", "2")
             code = main(argv)
         self.out, self.err = out.getvalue(), err.getvalue()
         return code

@@ -15,6 +15,7 @@ import pytest
 from medloop.documents.evaluation import Evaluation, Statistic
 from tests.containers.test_evaluate import stage
 from tests.extending.checkout import Checkout
+from tests.programs import Programs
 from tests.unit.evaluation.worlds import World, ball, image_world, volume_world
 
 FUNCTION = '''
@@ -40,7 +41,7 @@ NUM_PATIENTS = 12
 
 
 @pytest.mark.slow
-def test_a_metric_is_a_function_and_a_row(checkout: Checkout, tmp_path: Path) -> None:
+def test_a_metric_is_a_function_and_a_row(programs: Programs, checkout: Checkout, tmp_path: Path) -> None:
     """The evaluate job reports it with its interval, explains it on the page, and adds it to the model card."""
     checkout.insert("medloop/evaluation/image_metrics.py", FUNCTION, before="@dataclass")
     checkout.insert("medloop/evaluation/metrics.py", ROW, before='    _sagemaker("weighted_precision"')
@@ -50,7 +51,7 @@ def test_a_metric_is_a_function_and_a_row(checkout: Checkout, tmp_path: Path) ->
     world = image_world(
         tmp_path / "world", {f"{name}/p{i}_{name}.png": () for name in names for i in range(NUM_PATIENTS)}
     )
-    output = _evaluate(checkout, world, tmp_path)
+    output = _evaluate(programs, checkout, world, tmp_path)
     evaluation = Evaluation.read(output)
     statistics = {
         statistic.class_name: statistic for statistic in evaluation.statistics if statistic.name == "brier_score"
@@ -99,7 +100,7 @@ LAST_FIELD, LAST_SCORE = "    lesions: Lesions = Lesions()\n", "near, volume, pr
 
 
 @pytest.mark.slow
-def test_metrics_of_volumes_are_in_the_table_of_cases(checkout: Checkout, tmp_path: Path) -> None:
+def test_metrics_of_volumes_are_in_the_table_of_cases(programs: Programs, checkout: Checkout, tmp_path: Path) -> None:
     """A function or a measurement, and a row: each case's value is in cases.csv and the page's table, in its unit."""
     checkout.insert("medloop/evaluation/volume_metrics.py", SIMILARITY, before="def lesion_sensitivity")
     checkout.insert("medloop/evaluation/metrics.py", SIMILARITY_ROW, before=")  # fmt: skip")
@@ -112,7 +113,7 @@ def test_metrics_of_volumes_are_in_the_table_of_cases(checkout: Checkout, tmp_pa
     assert len(checkout.touched) == 2
 
     truths = {f"p{i}": ball((20, 18, 12), 4 + i % 3, (10, 9, 6)).astype(np.uint8) for i in range(NUM_PATIENTS)}
-    output = _evaluate(checkout, volume_world(tmp_path / "world", truths, lambda truth, _: truth), tmp_path)
+    output = _evaluate(programs, checkout, volume_world(tmp_path / "world", truths, lambda truth, _: truth), tmp_path)
 
     means = {statistic.name: statistic.value for statistic in Evaluation.read(output).statistics}
     table, page = _cases(output), _page_cases((output / "report.html").read_text())
@@ -126,14 +127,14 @@ def test_metrics_of_volumes_are_in_the_table_of_cases(checkout: Checkout, tmp_pa
         assert {row["case"]: row[label] for row in page} == pytest.approx(values, abs=1e-4)
 
 
-def _evaluate(checkout: Checkout, world: World, folder: Path) -> Path:
+def _evaluate(programs: Programs, checkout: Checkout, world: World, folder: Path) -> Path:
     """Run the evaluate job of the copy with an untrained model, and return its output folder."""
     stage(world, folder / "ml", archive=False)
     inputs, output = folder / "ml" / "processing" / "input", folder / "evaluation"
     options = [option for name in ("model", "test", "split") for option in (f"--input-{name}", str(inputs / name))]
-    main = "containers/evaluate/main.py"
-    code = checkout.python(main, "--task", world.task, *options, "--output-evaluation", str(output))
-    assert code == 0, checkout.err
+    arguments = ("--task", world.task, *options, "--output-evaluation", str(output))
+    done = programs.run("containers/evaluate/main.py", *arguments, code=checkout.root)
+    assert done.returncode == 0, done.stdout
     return output
 
 

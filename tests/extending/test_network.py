@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.extending.checkout import Checkout
+from tests.programs import Programs
 from tests.unit.imaging.datasets import write_classes
 
 BUILDER = '''"""A network of two convolutions."""
@@ -51,7 +52,7 @@ def split(checkout: Checkout, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_network_is_a_builder_a_row_and_a_setting(checkout: Checkout, tmp_path: Path) -> None:
+def test_a_network_is_a_builder_a_row_and_a_setting(programs: Programs, checkout: Checkout, tmp_path: Path) -> None:
     """The training container trains it; what it doesn't take, and its setting with another network, are refused."""
     checkout.add("medloop/imaging/tinynet.py", BUILDER)
     checkout.replace("medloop/documents/networks.py", "_ROWS = (\n", f"_ROWS = (\n{ROW}")
@@ -59,19 +60,20 @@ def test_a_network_is_a_builder_a_row_and_a_setting(checkout: Checkout, tmp_path
     assert len(checkout.touched) == 3
 
     channels = split(checkout, tmp_path)
-    train = ["containers/classify/main.py", "train"]
+    main, train = "containers/classify/main.py", ["train"]
     for name in ("train", "val", "split"):
         train += [f"--channel-{name}", str(channels / name)]
     for name in ("model", "output", "checkpoint"):
         train += [f"--{name}-dir", str(tmp_path / name)]
     train += ["--image_size", "16", "--epochs", "1", "--batch_size", "4"]
-    assert checkout.python(*train, "--model_name", "tinynet", "--width", "4") == 0, checkout.err
+    done = programs.run(main, *train, "--model_name", "tinynet", "--width", "4", code=checkout.root)
+    assert done.returncode == 0, done.stdout
     network = json.loads((tmp_path / "model" / "model.json").read_text())["network"]
     assert network == {"name": "tinynet", "arguments": {"channels": 1, "classes": 2, "width": 4}}
 
-    assert checkout.python(*train, "--model_name", "tinynet", "--dropout", "0.1") == 2
+    assert checkout.python(main, *train, "--model_name", "tinynet", "--dropout", "0.1") == 2
     assert "dropout is for densenet121 and vit and resnet18 and resnet50, not for tinynet" in checkout.err
-    assert checkout.python(*train, "--model_name", "resnet18", "--width", "4") == 2
+    assert checkout.python(main, *train, "--model_name", "resnet18", "--width", "4") == 2
     assert "width is for tinynet, not for resnet18" in checkout.err
 
 

@@ -33,6 +33,7 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 from moto.core.utils import utcnow
 from moto.events.models import EventPattern
+from moto.kms import models as kms
 from moto.sagemaker.models import sagemaker_backends
 from moto.sns.models import Subscription
 from moto.stepfunctions.parser.asl.antlr.runtime.ASLLexer import ASLLexer
@@ -230,6 +231,7 @@ def world(assembly: Path) -> Iterator[World]:
         patch.object(StateTaskServiceAwsSdk, "_eval_service_task", _as_json(StateTaskServiceAwsSdk._eval_service_task)),
         patch.dict(StateTaskService._SERVICE_NAME_SFN_TO_BOTO_OVERRIDES, BOTO_NAMES),
         patch.object(Subscription, "private_key", _signing_key),
+        patch.object(kms, "generate_private_key", _kms_key),
         patch.object(boto3, "client", _remembering({})),
     ):
         boto3.DEFAULT_SESSION = _session()
@@ -278,6 +280,10 @@ def _remembering(remembered: dict[Any, Any]) -> Callable[..., Any]:
 
 
 _CLIENTS: dict[Any, Any] = {}
+
+
+_kms_key = cache(kms.generate_private_key)
+"""One for all keys of a kind: nothing is signed by them, and each takes 0.1 s."""
 
 
 @cache

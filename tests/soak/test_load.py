@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from medloop.documents.split import Task
-from tests.containers.endpoints import Server, Shot, hammer, serving, write_untrained
+from tests.containers.endpoints import Server, Shot, hammer, serving, spawn, write_untrained
 from tests.containers.test_serve import bad_images, good_images, mixed
 from tests.unit.serving.worlds import ball, nifti, npy, png
 
@@ -52,7 +52,7 @@ def bad_volumes() -> list[Shot]:
 def test_sixteen_clients_under_sustained_load(task: Task, tmp_path: Path) -> None:
     """One request in five is invalid and gets a 4xx; every valid one gets the right response; memory stays bounded."""
     model = write_untrained(tmp_path / "model", task)
-    with serving(model, tmp_path / "log") as server:
+    with serving(spawn, model, tmp_path / "log") as server:
         if task == "classification":
             shots = mixed(good_images(model, server, tmp_path), bad_images())
         else:
