@@ -18,7 +18,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.grants import allow, arn, make_role, service, statement
-from medloop.bundle import REPOSITORY
+from medloop.checkout import REPOSITORY
 
 RUNTIME = lambda_.Runtime.PYTHON_3_13
 INTERFACE_ACTIONS = [

@@ -20,11 +20,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from medloop.checkout import REPOSITORY
 from medloop.documents.reading import first_problem
 from medloop.errors import SettingError
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-"""The checkout: `containers/` are files next to the package, not part of it."""
 DIGEST_LENGTH = 40
 _LEFT_OUT = {"__pycache__", ".DS_Store"}
 _LEFT_OUT_SUFFIXES = {".pyc", ".pyo", ".md"}

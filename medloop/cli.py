@@ -11,6 +11,8 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -26,11 +28,27 @@ from medloop.errors import MedloopError, UserError
 app = typer.Typer(
     name="medloop",
     help="Train, evaluate and register medical-image models with SageMaker Pipelines, on AWS or locally.",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(ctx: typer.Context, is_asked: bool) -> None:
+    if is_asked:
+        print_line(ctx.obj.out, f"medloop {version('medloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    is_asked: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.add_typer(samples.app, name="samples")

@@ -44,6 +44,11 @@ def load_presets() -> dict[str, Preset]:
     return {name: _parse_shipped(file) for name, file in sorted(_shipped_files().items())}
 
 
+def shipped_names() -> list[str]:
+    """Names of the shipped presets, sorted; reads none of them."""
+    return sorted(_shipped_files())
+
+
 def read_preset(path: Path) -> Preset:
     """A preset from a file of the user's own.
 

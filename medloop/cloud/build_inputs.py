@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from medloop.bundle import REPOSITORY, belongs
+from medloop.bundle import belongs
+from medloop.checkout import REPOSITORY
 from medloop.cloud.commit import checkout_commit
 from medloop.cloud.target import Target, sdk_variables
 

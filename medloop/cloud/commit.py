@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from medloop.bundle import REPOSITORY
+from medloop.checkout import REPOSITORY
 
 UNKNOWN = "none"
 DIRTY = "-dirty"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.console import Console
 
+from medloop.commands.completion import preset_names
 from medloop.commands.output import make_console
 from medloop.errors import TargetError
 
@@ -154,7 +155,10 @@ HomeOption = Annotated[
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the execution to its end.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Change the pipeline on AWS without asking.")]
-PresetOption = Annotated[str | None, typer.Option("--preset", "-p", help="A named set of settings (`presets list`).")]
+PresetOption = Annotated[
+    str | None,
+    typer.Option("--preset", "-p", help="A named set of settings (`presets list`).", autocompletion=preset_names),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a build-time setting, such as split.seed=3."),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from medloop.commands.completion import preset_names
 from medloop.commands.options import JsonOption, services
 from medloop.commands.output import print_json, print_line, print_table
 from medloop.errors import SettingError
@@ -28,7 +29,9 @@ def list_(ctx: typer.Context, json: JsonOption = False) -> None:
 
 @app.command()
 def show(
-    ctx: typer.Context, preset: Annotated[str, typer.Argument(help="Preset's name.")], json: JsonOption = False
+    ctx: typer.Context,
+    preset: Annotated[str, typer.Argument(help="Preset's name.", autocompletion=preset_names)],
+    json: JsonOption = False,
 ) -> None:
     """Show what a preset chooses, with what it builds on merged in."""
     import yaml

@@ -18,7 +18,7 @@ from typing import Any
 
 import boto3
 
-import medloop
+from medloop.checkout import checkout_folder
 from medloop.documents.json_text import read_json
 from medloop.local.jobs.job_site import PACKAGES, BundleFinder, leave_checkout
 from medloop.local.session import local_session
@@ -41,10 +41,9 @@ def load_handler(code: Path, handler: str) -> Handler:
         handler: `path/to/module.function`, as Lambda writes it.
     """
     module, _, function = handler.rpartition(".")
-    checkout = str(Path(medloop.__file__).resolve().parents[1])
     for name in _project_modules():
         del sys.modules[name]
-    leave_checkout(checkout, sys.path, sys.meta_path)
+    leave_checkout(checkout_folder(), sys.path, sys.meta_path)
     sys.meta_path.insert(0, BundleFinder(str(code)))
     spec = importlib.util.spec_from_file_location("function_main", code / f"{module}.py")
     if spec is None or spec.loader is None:

@@ -19,7 +19,7 @@ from typing import IO, Protocol
 
 import psutil
 
-import medloop
+from medloop.checkout import checkout_folder
 from medloop.local.process_identity import RUNNER, TABLE, Identity, name_lock, open_lock
 from medloop.local.state.home import HOME_VARIABLE, Home
 
@@ -179,8 +179,7 @@ def start_detached(home: Home, resource: str) -> Identity:
 
     What it prints (errors, notes of the step cache) goes to `<home>/engines/<last part of the resource>.log`.
     """
-    code = str(Path(medloop.__file__).parents[1])
-    path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [checkout_folder(), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, HOME_VARIABLE: str(home.root), "PYTHONPATH": path}
     log = home.folder("engines") / f"{resource.rpartition('/')[2]}.log"
     with log.open("ab") as output, open_lock(home) as lock:

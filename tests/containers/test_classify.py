@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medloop.bundle import REPOSITORY
+from medloop.checkout import REPOSITORY
 from medloop.documents.leakage import Leakage
 from medloop.documents.split import Case, Patient, SplitCounts, SplitRecord
 from medloop.imaging.pictures import write_png

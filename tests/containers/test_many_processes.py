@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from medloop.bundle import REPOSITORY
+from medloop.checkout import REPOSITORY
 from medloop.container.failures import TERMINATED
 from tests.containers.test_classify import lay_out, run_job
 from tests.containers.test_segment import HYPERPARAMETERS, stage

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medloop.commands.completion import pipeline_names
 from medloop.commands.launch.changes import confirm_changes, pending_changes, print_changes
 from medloop.commands.launch.launching import print_missing_card_fields
 from medloop.commands.options import (
@@ -28,7 +29,9 @@ from medloop.definition.draw import draw_text
 from medloop.definition.read import read_definition
 
 app = typer.Typer(no_args_is_help=True, help="Pipelines and their definitions.")
-NameArgument = Annotated[str, typer.Argument(help="Name of the pipeline (see `pipelines list`).")]
+NameArgument = Annotated[
+    str, typer.Argument(help="Name of the pipeline (see `pipelines list`).", autocompletion=pipeline_names)
+]
 
 
 @app.command("list")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medloop.commands.completion import pipeline_names
 from medloop.commands.execution.waiting import wait_and_report
 from medloop.commands.launch.data_defaults import data_defaults
 from medloop.commands.launch.launching import CheckedData, RunRequest, check_data, select, start
@@ -40,7 +41,7 @@ FromOption = Annotated[
 
 @on_target
 def run(
-    name: Annotated[str, typer.Argument(help="Pipeline's name (`pipelines list`).")],
+    name: Annotated[str, typer.Argument(help="Pipeline's name (`pipelines list`).", autocompletion=pipeline_names)],
     data: Annotated[str, typer.Option(metavar="DIR|S3", help="The data set: a folder, or s3://bucket/prefix.")],
     preset: PresetOption = None,
     project: ProjectOption = None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import medloop
+from medloop.checkout import REPOSITORY
 from medloop.documents.archive import BUNDLE_LIMITS, ArchiveError, unpack
 from medloop.documents.json_text import read_json
 from medloop.local.errors import ServiceError
@@ -76,7 +76,6 @@ def _run_process(backend: Backend, function: Document, folder: Path, log: LogStr
 
 def _environment(function: Document) -> dict[str, str]:
     """Lambda's own variables and the function's, in addition to those that every program gets."""
-    checkout = str(Path(medloop.__file__).parents[1])
     variables = (function.get("Environment") or {}).get("Variables") or {}
     runtime = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"]}
-    return {**inherited_environment(), **variables, **runtime, "PYTHONPATH": checkout}
+    return {**inherited_environment(), **variables, **runtime, "PYTHONPATH": str(REPOSITORY)}

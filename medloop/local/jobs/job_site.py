@@ -94,7 +94,12 @@ def _below(path: str, folders: Sequence[str]) -> bool:
 
 
 def leave_checkout(checkout: str, path: list[str], finders: list[Any]) -> None:
-    """Take the checkout off the import path, and the finders of editable installs that lead there off the finders."""
+    """Take the checkout off the import path, and the finders of editable installs that lead there off the finders.
+
+    An installed wheel (`checkout` is empty) lies among the packages that jobs need: there, BundleFinder comes first.
+    """
+    if not checkout:
+        return
     path[:] = [entry for entry in path if not entry or os.path.realpath(entry) != checkout]
     finders[:] = [finder for finder in finders if not _leads_to(finder, checkout)]
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import medloop
+from medloop.checkout import checkout_folder
 from medloop.container.paths import CACHE_VARIABLE, PREFIX, SCRIPT_CODE
 from medloop.definition.job_rules import is_script_mode
 from medloop.documents.archive import BUNDLE_LIMITS, ArchiveError, unpack
@@ -199,7 +199,7 @@ def write_site(
     shutil.copyfile(job_site.__file__, site / "sitecustomize.py")
     settings = {
         "code": str(code or folder.root / "code"),
-        "checkout": os.path.realpath(Path(medloop.__file__).parents[1]),
+        "checkout": checkout_folder(),
         "protected": _protected(os.path.realpath(backend.home.buckets), staged),
         "allowed": [os.path.realpath(path) for path in [folder.root, *owned]],
     }

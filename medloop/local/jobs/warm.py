@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import medloop
+from medloop.checkout import checkout_folder
 from medloop.container import memory
 from medloop.local import processes
 from medloop.local.jobs import job_site
@@ -186,7 +186,7 @@ def _plan(home: Home, folder: Folder, launch: Launch, limits: ServerLimits) -> P
     config = {
         "preload": preload,
         "paths": paths,
-        "checkout": os.path.realpath(Path(medloop.__file__).parents[1]),
+        "checkout": checkout_folder(),
         "job_site": job_site.__file__,
         "memory": memory.__file__,
         "idle_seconds": minutes * 60,

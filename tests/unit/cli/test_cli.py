@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import pytest
+
+from medloop.cli import main
 
 HEAVY = ("torch", "monai", "sagemaker", "boto3", "botocore", "numpy", "pydantic", "nibabel")
 
@@ -35,6 +38,37 @@ def test_help_lists_what_there_is(medloop: Any) -> None:
     listed = [line.split()[0] for line in medloop.out.split("Commands:")[1].splitlines() if line.strip()]
     expected = "demo run samples data pipelines executions models endpoints images presets schedules tracking"
     assert sorted(listed) == sorted(expected.split())
+
+
+def test_the_version_is_the_packages_own(medloop: Any) -> None:
+    """`--version` prints what is installed."""
+    assert medloop("--version") == 0
+
+    assert medloop.out == f"medloop {version('medloop')}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("medloop mod", ["models"]),
+        ("medloop run cl", ["classification"]),
+        ("medloop run classification --preset lab-0", [f"lab-0{number}" for number in range(5)]),
+        ("medloop presets show smoke-s", ["smoke-segmentation"]),
+        ("medloop pipelines definition seg", ["segmentation"]),
+    ],
+)
+def test_the_shell_completes(medloop: Any, monkeypatch: Any, capsys: Any, typed: str, completed: list[str]) -> None:
+    """Commands, pipelines and presets are completed as bash asks for it."""
+    monkeypatch.setenv("_MEDLOOP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+
+    with pytest.raises(SystemExit):
+        main([])
+
+    words = capsys.readouterr().out.split()
+    assert len(words) == len(completed)
+    assert all(word.startswith(start) for word, start in zip(words, completed, strict=True))
 
 
 @pytest.mark.parametrize(
