@@ -9,5 +9,5 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def checkout_folder() -> str:
-    """The checkout that this process runs; empty if it runs an installed wheel, beside which other packages lie."""
+    """The checkout that this process runs; empty if it runs an installed wheel, next to which other packages lie."""
     return str(REPOSITORY) if (REPOSITORY / "pyproject.toml").exists() else ""

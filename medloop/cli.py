@@ -34,15 +34,15 @@ app = typer.Typer(
 )
 
 
-def _print_version(ctx: typer.Context, is_asked: bool) -> None:
-    if is_asked:
+def _print_version(ctx: typer.Context, is_wanted: bool) -> None:
+    if is_wanted:
         print_line(ctx.obj.out, f"medloop {version('medloop')}")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
-    is_asked: Annotated[
+    is_wanted: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:

@@ -20,7 +20,7 @@ SOURCES = ("medloop", "pipelines", "steps", "containers", "pyproject.toml", "REA
 
 
 def _install(folder: Path) -> None:
-    """Build the wheel from a copy of the sources, and install it into a new environment beside this one's packages."""
+    """Build the wheel from a copy of the sources, and install it into a new environment next to this one's packages."""
     for name in SOURCES:
         source, copy = ROOT / name, folder / "sources" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -30,12 +30,12 @@ def _install(folder: Path) -> None:
             shutil.copyfile(source, copy)
     pip = [sys.executable, "-m", "pip"]
     options = ["--quiet", "--no-deps", "--no-index"]
-    built = [*pip, "wheel", *options, "--no-build-isolation", "--wheel-dir", str(folder), str(folder / "sources")]
-    subprocess.run(built, check=True, timeout=120)
+    command = [*pip, "wheel", *options, "--no-build-isolation", "--wheel-dir", str(folder), str(folder / "sources")]
+    subprocess.run(command, check=True, timeout=120)
     venv.create(folder / "env", with_pip=False, symlinks=True)
     (site,) = (folder / "env/lib").glob("python*/site-packages")
-    others = [path for path in sys.path if Path(path).name == "site-packages"]
-    (site / "others.pth").write_text("\n".join(others), encoding="utf-8")
+    sites = [path for path in sys.path if Path(path).name == "site-packages"]
+    (site / "others.pth").write_text("\n".join(sites), encoding="utf-8")
     (wheel,) = folder.glob("medloop-*.whl")
     python = str(folder / "env/bin/python")
     subprocess.run([*pip, "--python", python, "install", *options, str(wheel)], check=True, timeout=120)
@@ -52,9 +52,9 @@ def medloop(python: Path | str, *arguments: str, folder: Path) -> str:
     """Run a command in `folder`, which is no checkout; its output."""
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MEDLOOP_HOME")}
     command = [python, "-m", "medloop.cli", *arguments]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def _definition(python: Path | str, pipeline: str, folder: Path) -> Any:
@@ -70,10 +70,10 @@ def _definition(python: Path | str, pipeline: str, folder: Path) -> Any:
 def _named(document: Any, name: str) -> list[Any]:
     """The objects in a document that have a member of this name."""
     if isinstance(document, list):
-        return [found for item in document for found in _named(item, name)]
+        return [holder for item in document for holder in _named(item, name)]
     if not isinstance(document, dict):
         return []
-    below = [found for item in document.values() for found in _named(item, name)]
+    below = [holder for item in document.values() for holder in _named(item, name)]
     return [document, *below] if name in document else below
 
 

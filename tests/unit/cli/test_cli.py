@@ -58,7 +58,7 @@ def test_the_version_is_the_packages_own(medloop: Any) -> None:
     ],
 )
 def test_the_shell_completes(medloop: Any, monkeypatch: Any, capsys: Any, typed: str, completed: list[str]) -> None:
-    """Commands, pipelines and presets are completed as bash asks for it."""
+    """Commands, pipelines and presets are completed as bash requests it."""
     monkeypatch.setenv("_MEDLOOP_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
