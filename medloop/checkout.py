@@ -1,4 +1,4 @@
-"""Where this project's files are: in a checkout, or where a wheel was installed to."""
+"""The folder of this project's files: a checkout, or where a wheel was installed to."""
 
 from __future__ import annotations
 

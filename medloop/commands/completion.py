@@ -1,4 +1,4 @@
-"""What the shell completes in place of a name (`medloop --install-completion`)."""
+"""Names that the shell completes (`medloop --install-completion`)."""
 
 from __future__ import annotations
 

@@ -66,9 +66,9 @@ def test_the_shell_completes(medloop: Any, monkeypatch: Any, capsys: Any, typed:
     with pytest.raises(SystemExit):
         main([])
 
-    words = capsys.readouterr().out.split()
-    assert len(words) == len(completed)
-    assert all(word.startswith(start) for word, start in zip(words, completed, strict=True))
+    completions = capsys.readouterr().out.split()
+    assert len(completions) == len(completed)
+    assert all(word.startswith(start) for word, start in zip(completions, completed, strict=True))
 
 
 @pytest.mark.parametrize(
