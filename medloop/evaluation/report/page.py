@@ -119,6 +119,7 @@ def _scripts(viewer: Viewer | None) -> dict[str, object]:
         "cases_script": Markup(cases),  # noqa: S704
         "viewer_script": Markup(controls),  # noqa: S704
         "viewer_code": base64.b64encode(packed).decode("ascii"),
+        "viewer_licence": VIEWER_FILE.with_name("LICENSE").read_text(encoding="utf-8") if used else "",
         "viewer_legend": _json(list(viewer.legend) if viewer else []),
         "script_sources": Markup(" ".join(_source(script) for script in allowed)),  # noqa: S704
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import html
 import io
 import json
 import re
@@ -158,6 +159,18 @@ def test_scripts_run_by_their_digest_alone(volumes: Assessment) -> None:
     assert allowed["default-src"] == "'none'"
     assert "unsafe" not in allowed["script-src"]
     assert (allowed["img-src"], "connect-src" in allowed) == ("data:", False)
+
+
+@pytest.mark.slow
+def test_a_page_with_the_viewer_has_the_notices_of_what_is_in_it(images: Assessment, volumes: Assessment) -> None:
+    """Binary forms must reproduce copyright, conditions and disclaimer, of the viewer and of each library in it."""
+    page = html.unescape(drawn(volumes))
+    assert (VIEWER_FILE.parent / "LICENSE").read_text() in page
+    contained = re.findall(r"contains: (.*)\.", page)[0].split(", ")
+    for text in ("Copyright (c) 2021, Niivue", "in the documentation\n", *(f"\n{name} (" for name in contained)):
+        assert text in page
+    assert len(re.findall(r"^Copyright \(c\) ", page, re.MULTILINE)) == 1 + len(contained)
+    assert "Niivue" not in drawn(images)
 
 
 def test_the_viewer_is_the_one_that_its_readme_names() -> None:
