@@ -39,6 +39,8 @@ def run(main: Callable[[], None], *, kind: Kind) -> NoReturn:
     folder = os.environ.get(FOLDER_VARIABLE)
     if kind == "training" and not folder:
         _exit_on_sigterm()
+    if kind == "processing" and os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _end_container)
     if is_on_sagemaker():
         prefer_compatible_cuda()
     try:
@@ -71,6 +73,16 @@ def _fail(path: Path | None, folder: str | None, reason: str, code: int, *, expe
     else:
         traceback.print_exc()
     sys.exit(code)
+
+
+def _end_container(number: int, frame: FrameType | None) -> None:
+    """End a job whose entry point replaced the image's: the kernel ignores a signal that process 1 doesn't handle.
+
+    There is nothing to save, and the kernel ends all other processes of the container.
+    """
+    del number, frame
+    os.write(sys.stderr.fileno(), b"stopped by SIGTERM\n")
+    os._exit(TERMINATED)
 
 
 def _exit_on_sigterm() -> None:

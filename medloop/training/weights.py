@@ -45,7 +45,10 @@ def _write(path: Path, save: Callable[[Path], None]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode
         save(partial)
+        partial.chmod(mode)  # safetensors replaces the file by one that only its owner may read
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk or a bad path in its own error
         raise TargetError(f"{path}: can't be written ({error}); free the disk or set another folder") from None

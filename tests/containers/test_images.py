@@ -90,10 +90,19 @@ class TestDockerfile:
         assert [source for sources, _ in copies(name) for source in sources if not (REPOSITORY / source).exists()] == []
 
     def test_entry_point_is_exec_form_and_user_is_said(self, name: str) -> None:
-        """SIGTERM reaches the job; root is a decision, not an accident."""
+        """SIGTERM reaches the job from the first moment; root is a decision, not an accident."""
         by_keyword = dict(instructions(name))
-        assert json.loads(by_keyword["ENTRYPOINT"]) == ["python", f"/opt/medloop/{load_container(name).entry_point}"]
+        entry = ["dumb-init", "--single-child", "--", "python", f"/opt/medloop/{load_container(name).entry_point}"]
+        assert json.loads(by_keyword["ENTRYPOINT"]) == entry
+        assert "dumb-init" in locked(name)
         assert by_keyword["USER"] == "root"
+
+    def test_only_tmp_and_the_services_folders_are_written_to(self, name: str) -> None:
+        """What packages keep for a user, Matplotlib among them, goes to /tmp: the root may be read-only."""
+        variables = dict(
+            word.split("=") for keyword, words in instructions(name) if keyword == "ENV" for word in words.split()
+        )
+        assert (variables["HOME"], variables["MPLCONFIGDIR"]) == ("/tmp", "/tmp/matplotlib")  # noqa: S108
 
     def test_copies_exactly_the_bundle(self, name: str, tmp_path: Path) -> None:
         """Image and bundle hold the same code."""
