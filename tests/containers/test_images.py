@@ -100,7 +100,10 @@ class TestDockerfile:
     def test_only_tmp_and_the_services_folders_are_written_to(self, name: str) -> None:
         """What packages keep for a user, Matplotlib among them, goes to /tmp: the root may be read-only."""
         variables = dict(
-            word.split("=") for keyword, words in instructions(name) if keyword == "ENV" for word in words.split()
+            assignment.split("=")
+            for keyword, assignments in instructions(name)
+            if keyword == "ENV"
+            for assignment in assignments.split()
         )
         assert (variables["HOME"], variables["MPLCONFIGDIR"]) == ("/tmp", "/tmp/matplotlib")  # noqa: S108
 
