@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from medloop.documents.champion import DEFAULT_MARGIN
 from medloop.documents.file_names import EVALUATION_FILE, REGISTRATION_FILE
-from medloop.documents.model import LengthUnit
+from medloop.documents.quantities import LengthUnit
 from steps.common import (
     Context,
     ProcessingResources,

@@ -17,8 +17,8 @@ from medloop.documents.hyperparameters import (
     Hyperparameters,
     SegmentationHyperparameters,
 )
-from medloop.documents.model import LengthUnit
 from medloop.documents.networks import NETWORKS
+from medloop.documents.quantities import LengthUnit
 from steps import script_mode, tracking
 from steps.base import InstanceType, S3Uri, Settings
 from steps.common import Context

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from medloop.documents.label_names import LabelNames
-from medloop.documents.model import LengthUnit, Percentile
 from medloop.documents.networks import NETWORKS, network_names, networks_with
+from medloop.documents.quantities import LengthUnit, Percentile
 from medloop.documents.reading import first_problem
 from medloop.documents.split import Task
 from medloop.documents.split_rule import Resampling
@@ -46,7 +46,7 @@ def _network_of(task: Task) -> AfterValidator:
 class Hyperparameters(BaseModel):
     """Hyperparameters of both tasks."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
 
     epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=16, ge=1)

@@ -11,14 +11,10 @@ from pydantic import Field
 
 from medloop.documents.file_names import MODEL_FILE
 from medloop.documents.image_statistics import FULL_RANGE, ImageStatistics, range_text
+from medloop.documents.quantities import Finite, LengthUnit, Percentile, Positive
 from medloop.documents.reading import DocumentFile, Record
 
-Triple = tuple[float, float, float]
 MAX_EDGE = 4096
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Percentile = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-LengthUnit = Literal["mm", "micron", "meter"]
 Edge = Annotated[int, Field(ge=1, le=MAX_EDGE)]
 
 

@@ -18,7 +18,8 @@ from medloop.errors import DataError, printable
 class Record(BaseModel):
     """A document or a part of one: unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
+    """A command imports more documents than it reads: a validator is built when it is first used."""
 
 
 class DocumentFile(Record):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from medloop.documents.model import Positive
+from medloop.documents.quantities import Positive
 from medloop.documents.split import Split
 
 MIN_PATIENTS = 10
@@ -19,7 +19,7 @@ slices don't apply to others (docs/measurements.md)."""
 SplitFraction = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Resampling(BaseModel, frozen=True):
+class Resampling(BaseModel, frozen=True, defer_build=True):
     """The voxel size on which a segmentation network is trained: what no volume may be too large for."""
 
     resample: bool = True
@@ -32,7 +32,7 @@ MEDIAN = Resampling()
 """To the median of the training volumes: the default of training."""
 
 
-class SplitRule(BaseModel):
+class SplitRule(BaseModel, defer_build=True):
     """Fractions of the patients by split, and the treatment of files that can't be used."""
 
     train: SplitFraction = 0.7

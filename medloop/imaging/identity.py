@@ -13,7 +13,7 @@ from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix
 KEY_FILE = "pseudonyms.key"
 KEY_BYTES = 32
 KEPT_SUFFIXES = (
-    *(*IMAGE_SUFFIXES, ".gif", ".bmp", ".webp"),
+    *(*IMAGE_SUFFIXES, ".gif"),
     *(*VOLUME_SUFFIXES, ".dcm", ".nrrd", ".mha", ".zip", ".gz"),
     *(".md", ".txt", ".csv", ".json", ".pdf", ".html", ".yaml", ".yml"),
 )

@@ -16,14 +16,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medloop.documents.image_statistics import FULL_RANGE, ImageStatistics, range_text
-from medloop.documents.model import ImagePreprocessing
 from medloop.imaging.pictures import in_colour
+
+if TYPE_CHECKING:
+    from medloop.documents.model import ImagePreprocessing
 
 OUTLYING_PIXELS = 0.001
 """Share of an image's pixels, at either end of its values."""

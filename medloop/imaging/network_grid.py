@@ -6,13 +6,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.documents.model import Triple, VolumePreprocessing
 from medloop.errors import DataError
 from medloop.imaging.files import Volume
+
+if TYPE_CHECKING:
+    from medloop.documents.model import VolumePreprocessing
+    from medloop.documents.quantities import Triple
 
 Shape = tuple[int, int, int]
 MAX_VOXELS = 2**30

@@ -10,7 +10,8 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 
 from medloop.imaging.files import DAMAGED, FileError, Source, TooLargeError, array_digest, open_source
 
@@ -28,6 +28,8 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GREY = ("1", "L", "LA", "La")
 _ANCILLARY = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
 """Ancillary chunks of a PNG that colours, orientation and the number of frames depend on."""
+_PLUGINS = {"PNG": "Png", "JPEG": "Jpeg", "WEBP": "WebP", "BMP": "Bmp"}
+"""Pillow's modules by its names of formats."""
 _XMP = b"XML:com.adobe.xmp\0\0"
 """Start of an uncompressed text that may contain the orientation."""
 _MAX_XMP = 2**20
@@ -154,15 +156,30 @@ def _read(path: Source, file: BinaryIO, max_pixels: int, form: str) -> NDArray[A
 def _decode(path: Source, file: BinaryIO, max_pixels: int, form: str) -> NDArray[Any]:
     with _open(file, form) as picture:
         _check_picture(path, picture, max_pixels)
-        deep = picture.mode not in _SIXTEEN_BITS and any(";16" in str(tile.args) for tile in picture.tile)
+        deep = form == "PNG" and _is_cut_to_8_bits(picture)
         picture.load()  # Also where libpng decodes: what is truncated is refused by one rule.
         pixels = _deep_pixels(_plain_png(file, max_pixels, strict=False)) if deep else _plain_pixels(picture)
         return np.ascontiguousarray(turn_upright(pixels, _orientation(picture)))
 
 
+def _is_cut_to_8_bits(picture: ImageFile) -> bool:
+    return picture.mode not in _SIXTEEN_BITS and any(";16" in str(tile.args) for tile in picture.tile)
+
+
 def _open(file: BinaryIO, form: str) -> ImageFile:
-    # Cameras and phones store further pictures behind a JPEG (CIPA DC-007), which Pillow takes for frames.
-    return JpegImageFile(file) if form == "JPEG" else Image.open(file, formats=(form,))
+    plugin = _plugin(form)
+    return Image.open(file, formats=(form,)) if plugin is None else plugin(file)
+
+
+@cache
+def _plugin(form: str) -> type[ImageFile] | None:
+    """Pillow's class of a format; None if it is found by its name only.
+
+    `Image.open` imports the plugins of five formats, or of all. It also takes the further pictures that cameras and
+    phones store behind a JPEG (CIPA DC-007) for frames.
+    """
+    module = _PLUGINS.get(form)
+    return getattr(import_module(f"PIL.{module}ImagePlugin"), f"{module}ImageFile") if module else None
 
 
 def _check_picture(path: Source, picture: Image.Image, max_pixels: int) -> None:

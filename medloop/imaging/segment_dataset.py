@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from medloop.documents.hyperparameters import SegmentationHyperparameters
-from medloop.documents.model import Intensity, Triple, VolumePreprocessing
+from medloop.documents.model import Intensity, VolumePreprocessing
+from medloop.documents.quantities import Triple
 from medloop.documents.split import Split, SplitRecord
 from medloop.errors import DataError
 from medloop.imaging import intensity

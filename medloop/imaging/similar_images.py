@@ -37,7 +37,9 @@ _SAMPLE = 1024
 _REACH = math.sqrt(2 * MAX_DISTANCE) + 1e-3
 """How far apart images that look alike are at most: thumbnails have length 1. The rest is for rounding."""
 _MAX_EDGE = 128
-"""Edge from which pixels are averaged by Pillow first, which has no threads."""
+"""Edge from which pixels are averaged first, without the threads that a product of larger matrices starts."""
+_MAX_WIDTH = 1024
+"""Width up to which the product of EDGE rows starts none."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,11 @@ def _means(size: int) -> NDArray[np.float32]:
 
 
 def _reduced(grey: NDArray[Any]) -> NDArray[Any]:
-    """The means of squares, so many that neither edge is above _MAX_EDGE."""
+    """The means of a thumbnail's rows if they have whole ones; else of squares, neither edge above _MAX_EDGE."""
+    height, width = grey.shape
+    if height % EDGE == 0 and width <= _MAX_WIDTH:  # a quarter of the time
+        sums: NDArray[Any] = np.add.reduce(grey.reshape(EDGE, -1, width), axis=1, dtype=np.uint32)
+        return sums * np.float32(EDGE / height)
     picture = Image.fromarray(np.ascontiguousarray(grey, dtype=grey.dtype if grey.itemsize == 1 else np.float32))
     height, width = (-(-size // _MAX_EDGE) for size in grey.shape)
     return np.asarray(picture.reduce((width, height)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medloop.documents.model import Triple
+from medloop.documents.quantities import Triple
 from medloop.imaging.device import to_device
 from medloop.imaging.draws import Draws
 from medloop.imaging.resampling import affine_grid

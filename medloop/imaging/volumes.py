@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from medloop.documents.model import Triple, VolumePreprocessing
+from medloop.documents.model import VolumePreprocessing
+from medloop.documents.quantities import Triple
 from medloop.errors import DataError
 from medloop.imaging import intensity
 from medloop.imaging.files import Volume

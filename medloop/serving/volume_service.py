@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.documents.model import ModelRecord, Triple
+from medloop.documents.model import ModelRecord
+from medloop.documents.quantities import Triple
 from medloop.imaging.files import UNKNOWN, InMemory, TooLargeError, Volume
 from medloop.imaging.formats import VOLUME_FORMATS, VolumeFormat
 from medloop.imaging.network_grid import grid_of, target_shape

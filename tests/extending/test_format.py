@@ -13,7 +13,7 @@ from PIL import Image
 from tests.extending.checkout import Checkout
 from tests.unit.imaging.datasets import write_classes, write_subjects
 
-IMAGE_ROW = '    Format("BMP", (".bmp",), (b"BM",), ("image/bmp",), pillow_reader("BMP")),\n'
+IMAGE_ROW = '    Format("PGM", (".pgm",), (b"P5",), ("image/x-portable-graymap",), pillow_reader("PPM")),\n'
 READER = '''"""NRRD volumes without compression. Torch-free."""
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ def test_a_format_that_pillow_reads_is_a_row(checkout: Checkout, tmp_path: Path)
     data = write_classes(tmp_path / "data", 4)
     pixels = {}
     for path in sorted(data.rglob("*.png")):
-        Image.open(path).save(path.with_suffix(".bmp"))
+        Image.open(path).save(path.with_suffix(".pgm"))
         pixels[np.asarray(Image.open(path)).tobytes()] = path.parent.name
         path.unlink()
     check = ("data", "check", str(data), "--task", "classification")
     assert checkout.medloop(*check) == 2
-    assert "is no .png or .jpg or .tif file" in checkout.out + checkout.err
+    assert "is no .png or .jpg or .webp or .bmp or .tif file" in checkout.out + checkout.err
 
     checkout.replace("medloop/imaging/formats.py", '    Format("npy", (', f'{IMAGE_ROW}    Format("npy", (')
     assert checkout.touched == {"medloop/imaging/formats.py"}
@@ -81,7 +81,7 @@ def test_a_format_that_pillow_reads_is_a_row(checkout: Checkout, tmp_path: Path)
     split(checkout, "classification", data, tmp_path / "split")
     copies = [path for name in SPLITS[:3] for path in (tmp_path / "split" / name).rglob("*.png")]
     assert {np.asarray(Image.open(path)).tobytes(): path.parent.name for path in copies} == pixels
-    assert "image/bmp" in content_types(checkout)["classification"]
+    assert "image/x-portable-graymap" in content_types(checkout)["classification"]
 
 
 def to_nrrd(path: Path) -> None:

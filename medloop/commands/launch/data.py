@@ -106,7 +106,7 @@ def _label_names(text: str) -> list[str]:
 
 
 def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
-    from medloop.commands.launch.run_time import DEFAULTS, run_seconds
+    from medloop.commands.launch.run_time import default_hyperparameters, run_seconds
 
     images = report.images
     return {
@@ -123,7 +123,7 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
         ],
         "images": images.model_dump() if images else None,
         "planned_split": _planned_split(report),
-        "estimated_seconds": run_seconds(report, DEFAULTS[report.task]()),
+        "estimated_seconds": run_seconds(report, default_hyperparameters(report.task)),
         "problems": _lines(folder, report.problems),
         "warnings": _lines(folder, report.warnings),
     }
@@ -152,7 +152,7 @@ def _class_rows(report: DatasetReport) -> list[tuple[str, int, int]]:
 
 
 def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
-    from medloop.commands.launch.run_time import DEFAULTS, time_text
+    from medloop.commands.launch.run_time import default_hyperparameters, time_text
 
     known = f"{report.num_patients} patients" if report.identified else "patients unknown (no patients.csv)"
     split = ", already split" if report.presplit else ""
@@ -168,7 +168,7 @@ def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
     if report.split_of:
         sizes = ", ".join(f"{split} {num}" for split, num in _planned_split(report).items())
         print_line(out, f"cases in the {'existing' if report.presplit else 'planned'} split: {sizes}")
-    if text := time_text(report, DEFAULTS[report.task]()):
+    if text := time_text(report, default_hyperparameters(report.task)):
         print_line(out, f"time of a run with the default settings: {text}")
     if (images := report.images) is not None:
         print_line(out, images.text)

@@ -29,10 +29,15 @@ if TYPE_CHECKING:
 START_SECONDS = 30.0
 PREDICTION_SHARE = 0.25
 """Computing time of a prediction, relative to training on the same pixels."""
-DEFAULTS: dict[str, type[AnyHyperparameters]] = {
+_BY_TASK: dict[str, type[AnyHyperparameters]] = {
     "classification": ClassificationHyperparameters,
     "segmentation": SegmentationHyperparameters,
 }
+
+
+def default_hyperparameters(task: str) -> AnyHyperparameters:
+    """The hyperparameters of a run without settings, without the time that building their validator takes."""
+    return _BY_TASK[task].model_construct()
 
 
 def run_hyperparameters(resolved: Resolved) -> Hyperparameters | None:
@@ -89,7 +94,7 @@ def estimate_seconds(report: DatasetReport, settings: Hyperparameters, num_cores
     validations = math.ceil(settings.epochs / settings.val_interval)
     work = settings.epochs * counts["train"] * trained
     work += PREDICTION_SHARE * predicted * (validations * counts["val"] + counts["test"])
-    width = network.relative_width(settings.model_dump())
+    width = network.relative_width(dict(settings))
     return START_SECONDS + work * network.cpu_seconds * width / max(1, num_cores)
 
 

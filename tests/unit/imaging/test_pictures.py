@@ -304,11 +304,88 @@ class TestMetadata:
             read(content)
 
 
+def bitmap(bits: int, compression: int, body: bytes, width: int = 2, height: int = 2, masks: bytes = b"") -> bytes:
+    """A BMP with a header of 40 bytes, and a palette of four colours if it has one."""
+    palette = bytes([0, 0, 0, 0, 255, 0, 0, 0, 0, 255, 0, 0, 0, 0, 255, 0]) if bits <= 8 else masks
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(body), 0, 0, len(palette) // 4, 0)
+    start = 14 + len(header) + len(palette)
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + header + palette + body
+
+
+BITMAPS = {
+    "runs of 8 bits": lambda: bitmap(8, 1, bytes([2, 1, 0, 0, 2, 2, 0, 1])),
+    "15 bits": lambda: bitmap(16, 0, struct.pack("<4H", 0x7C00, 0x03E0, 0x001F, 0x7FFF)),
+    "16 bits with masks": lambda: bitmap(
+        16, 3, struct.pack("<4H", 0xF800, 0x07E0, 0x001F, 0xFFFF), masks=struct.pack("<3I", 0xF800, 0x07E0, 0x001F)
+    ),
+    "32 bits": lambda: bitmap(32, 0, bytes(range(16))),
+    "from the top": lambda: bitmap(24, 0, bytes(range(16)), height=-2),
+    "4 bits": lambda: bitmap(4, 0, bytes([0x12, 0, 0, 0, 0x30, 0, 0, 0])),
+    "OS/2": lambda: (
+        b"BM" + struct.pack("<IHHI", 42, 0, 0, 26) + struct.pack("<IHHHH", 12, 2, 2, 1, 24) + bytes(range(16))
+    ),
+}
+
+
+class TestBitmaps:
+    """BMP of the kinds that Pillow doesn't write."""
+
+    @pytest.mark.parametrize("make", BITMAPS.values(), ids=BITMAPS.keys())
+    def test_every_kind_is_read_as_pillow_does(self, make: Callable[[], bytes]) -> None:
+        """Runs, palettes, masks, rows from the top and short headers."""
+        np.testing.assert_array_equal(read(make()), by_pillow(make()))
+
+    def test_missing_rows_are_refused(self) -> None:
+        """A file that ends early is no picture with black rows."""
+        content = saved(Image.fromarray(COLOUR), "BMP")
+        for cut in range(20, len(content), 97):
+            with pytest.raises(FileError, match="truncated or damaged"):
+                read(content[:cut])
+
+
+class TestWebP:
+    """WebP: one image is read, with or without loss, upright; several are refused."""
+
+    def test_its_orientation_is_applied(self) -> None:
+        """As in the other formats of photographs."""
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        content = saved(Image.fromarray(COLOUR), "WEBP", lossless=True, exif=exif)
+        np.testing.assert_array_equal(read(content), np.rot90(COLOUR, -1))
+
+    def test_an_animation_is_refused(self) -> None:
+        """By its name, with the fix."""
+        frames = [Image.fromarray(COLOUR), Image.fromarray(COLOUR[::-1])]
+        content = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+        with pytest.raises(FileError, match=r"scan.png: is an animation; give one file for each image"):
+            read(content)
+
+    @pytest.mark.parametrize("lossless", [True, False])
+    def test_truncated_is_refused(self, lossless: bool) -> None:
+        """At any position."""
+        content = saved(Image.fromarray(COLOUR), "WEBP", lossless=lossless)
+        for cut in range(16, len(content) - 1, len(content) // 20):
+            with pytest.raises(FileError, match="truncated or damaged"):
+                read(content[:cut])
+
+    def test_other_files_in_its_container_are_refused(self) -> None:
+        """A sound is a RIFF file too."""
+        with pytest.raises(FileError, match="truncated or damaged"):
+            read(b"RIFF" + struct.pack("<I", 36) + b"WAVEfmt " + bytes(40))
+
+
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr"]
-FORMS = {"PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"], "JPEG": ["1", "L", "RGB", "CMYK", "YCbCr"]}
+FORMS = {
+    "PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"],
+    "JPEG": ["1", "L", "RGB", "CMYK", "YCbCr"],
+    "WEBP": ["L", "LA", "P", "RGB", "RGBA"],
+    "BMP": ["1", "L", "P", "RGB", "RGBA"],
+}
 OPTIONS: dict[str, st.SearchStrategy[dict[str, object]]] = {
     "PNG": st.fixed_dictionaries({}, optional={"bits": st.sampled_from([1, 2, 4]), "transparency": st.just(0)}),
     "JPEG": st.fixed_dictionaries({"quality": st.integers(1, 100), "progressive": st.booleans()}),
+    "WEBP": st.fixed_dictionaries({"quality": st.integers(1, 100), "lossless": st.booleans(), "method": st.just(0)}),
+    "BMP": st.just({}),
 }
 
 

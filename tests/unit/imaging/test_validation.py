@@ -182,7 +182,10 @@ def _class_next_to_split(root: Path) -> None:
     ("spoil", "expected"),
     [
         (lambda root: (root / "cyst" / "scan 0.png").write_text("text"), "cyst/scan 0.png: is no PNG or JPEG"),
-        (lambda root: (root / "cyst" / "scan.dcm").write_text("x"), "cyst/scan.dcm: is no .png or .jpg or .tif file"),
+        (
+            lambda root: (root / "cyst" / "scan.dcm").write_text("x"),
+            "cyst/scan.dcm: is no .png or .jpg or .webp or .bmp or .tif file",
+        ),
         (lambda root: (root / "cyst" / "more").mkdir(), "cyst/more: is a folder inside a class folder"),
         (lambda root: (root / "benign").mkdir(), "benign: class folder is empty"),
         (lambda root: write_image(root / "loose.png", 9), "loose.png: is outside a class folder"),
