@@ -47,7 +47,7 @@ def champion_step(context: Context, settings: ChampionSettings, split: Processin
         name="Champion",
         display_name="Champion",
         description="Find the newest Approved version, which the candidate is compared with.",
-        lambda_func=Lambda(function_arn=_function_arn(context, settings)),
+        lambda_func=Lambda(function_arn=_function_arn(context, settings), session=context.session),
         inputs={
             "group": context.group,
             "model": model,

@@ -79,7 +79,8 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-def _watched(browser: Browser, size: tuple[int, int]) -> Iterator[Page]:
+def watched(browser: Browser, size: tuple[int, int]) -> Iterator[Page]:
+    """A page of this size that fails at its end if it complained."""
     narrow = size == PHONE
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, is_mobile=narrow, has_touch=narrow, reduced_motion="reduce"
@@ -94,19 +95,19 @@ def _watched(browser: Browser, size: tuple[int, int]) -> Iterator[Page]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page as wide as a desktop's."""
-    yield from _watched(browser, DESKTOP)
+    yield from watched(browser, DESKTOP)
 
 
 @pytest.fixture
 def phone(browser: Browser) -> Iterator[Page]:
     """A page as wide as a phone's, with touch."""
-    yield from _watched(browser, PHONE)
+    yield from watched(browser, PHONE)
 
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
 def screen(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A desktop and a phone, one after the other."""
-    yield from _watched(browser, request.param)
+    yield from watched(browser, request.param)
 
 
 def show(page: Page, path: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ import pytest
 from PIL import Image
 
 from medloop.evaluation.report.verdict import LABELS
-from tests.browser.conftest import assert_accessible, show, sideways, unreached
+from tests.browser.conftest import DESKTOP, assert_accessible, show, sideways, unreached, watched
 from tests.unit.evaluation.worlds import ball, image_world, volume_world
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
 NUM_CASES = 200
@@ -73,6 +74,13 @@ def opened(page: Page, path: Path) -> Page:
     page.click("#viewer-open")
     page.wait_for_selector("#viewer-where:not(:empty)", timeout=30_000)
     return page
+
+
+@pytest.fixture(scope="module")
+def viewer(browser: Browser, segmentation: Path) -> Iterator[Page]:
+    """An open viewer for tests that set all they need: WebGL by software takes 5 s of CPU time to start."""
+    for page in watched(browser, DESKTOP):
+        yield opened(page, segmentation)
 
 
 def grey(page: Page) -> int:
@@ -163,11 +171,11 @@ def test_cases_are_filtered_and_sorted(page: Page, classification: Path) -> None
 
 
 @pytest.mark.parametrize(("plane", "axis"), [("sagittal", 0), ("coronal", 1), ("axial", 2)])
-def test_the_viewer_shows_the_named_slice(page: Page, segmentation: Path, plane: str, axis: int) -> None:
+def test_the_viewer_shows_the_named_slice(viewer: Page, segmentation: Path, plane: str, axis: int) -> None:
     """The middle of the canvas has the brightness of the selected slice, by number and by key."""
     image = embedded(segmentation, "image")
     middle = [n // 2 for n in image.shape]
-    opened(page, segmentation)
+    page = viewer
     for name in ("truth", "prediction"):
         page.uncheck(f"#viewer-{name}")
     page.check(f"input[name=plane][value={plane}]")
@@ -196,9 +204,13 @@ def test_the_viewer_is_accessible(screen: Page, segmentation: Path) -> None:
     assert not screen.locator("#viewer-slices").is_visible()
 
 
-def test_truth_and_prediction_are_toggled(page: Page, segmentation: Path) -> None:
+def test_truth_and_prediction_are_toggled(viewer: Page) -> None:
     """The canvas shows the prediction's colour only if it is checked."""
-    opened(page, segmentation)
+    page = viewer
+    page.check("input[name=plane][value=axial]")
+    page.fill("#viewer-number", str(SHAPE[2] // 2 + 1))
+    page.keyboard.press("Tab")
+    page.check("#viewer-prediction")
     page.uncheck("#viewer-truth")
     assert _is_coloured(page)
     page.uncheck("#viewer-prediction")

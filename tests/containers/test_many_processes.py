@@ -1,4 +1,7 @@
-"""Both training containers in two processes, started by their own entry points: DDP, FSDP, stop and resume."""
+"""A training container in two processes, started by its own entry point: FSDP, stop and resume.
+
+The other one does so by DDP in tests/endtoend/test_resume.py.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +18,10 @@ import pytest
 
 from medloop.checkout import REPOSITORY
 from medloop.container.failures import TERMINATED
-from tests.containers.test_classify import lay_out, run_job
 from tests.containers.test_segment import HYPERPARAMETERS, stage
 from tests.programs import Programs
 
 pytestmark = pytest.mark.slow
-
-
-def test_a_classifier_trains_by_ddp(tmp_path: Path) -> None:
-    """As one process does: each metric once in the log, one model, one history."""
-    settings = {"model_name": '"resnet18"', "image_size": "32", "epochs": "2", "batch_size": "4"}
-    lay_out(tmp_path, settings | {"strategy": '"ddp"', "processes": "2"})
-    done = run_job(tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[0].startswith("strategy=ddp: 2 processes") or lines[0].startswith("strategy=ddp: one GPU")
-    assert [line.split(";")[0] for line in lines if line.startswith("epoch=")] == ["epoch=1", "epoch=2"]
-    assert lines[-1].startswith("val_auroc=")
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.json", "model.safetensors", "history.csv"}
-    assert len((tmp_path / "model" / "history.csv").read_text(encoding="utf-8").splitlines()) == 3
-    assert len(list((tmp_path / "output" / "data" / "tensorboard").iterdir())) == 1
-    assert not (tmp_path / "output" / "failure").exists()
 
 
 def start(root: Path) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""Training is stopped and resumed through the command line: Spot training, two processes, locally."""
+"""Training is stopped and resumed through the command line: Spot training, two processes (DDP), locally."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def epochs(text: str) -> list[int]:
 
 
 def test_a_stopped_spot_job_resumes(medloop: Any, images: Path) -> None:
-    """Stop, then retry: every epoch is trained once, and the version has the complete history."""
+    """Stop, then retry: every epoch is trained once, and the version has the complete history.
+
+    Two processes write as one does: each metric once in the log, one model, one file of events for each job.
+    """
     assert medloop("run", "classification", "--data", str(images), *SMALL, *SPOT, "--no-wait") == 0, medloop.err
     wait_for(lambda: len(epochs(log_of(medloop))) >= 2)
     assert medloop("executions", "stop", "latest") == 0, medloop.err
@@ -45,8 +48,14 @@ def test_a_stopped_spot_job_resumes(medloop: Any, images: Path) -> None:
     after = log_of(medloop)
     assert f"epoch {stopped[1]}, after {stopped[2]} of its steps" in after
     assert len(set(epochs(after))) == len(epochs(after))
+    assert len(re.findall(r" strategy=ddp: (?:2 processes|one GPU)", after)) == 2
+    assert len(re.findall(r" val_auroc=[\d.]+;$", after, re.MULTILINE)) == 1
+    events = [path for path in medloop.home.rglob("events.out.tfevents.*") if not path.is_symlink()]
+    assert len(events) == 2, events
     (packed,) = medloop.home.rglob("model.tar.gz")
     with tarfile.open(packed) as archive:
+        names = {Path(name).name for name in archive.getnames()} - {".", ""}
+        assert names == {"model.json", "model.safetensors", "history.csv"}
         history = archive.extractfile("history.csv")
         assert history is not None
         rows = history.read().decode().splitlines()[1:]
