@@ -28,6 +28,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-gpu-compositing",
+    "--disable-gpu-rasterization",
     "--use-angle=swiftshader",  # WebGL2 without a GPU
     "--enable-unsafe-swiftshader",
 )
