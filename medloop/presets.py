@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -33,6 +34,12 @@ class Preset(BaseModel):
     """The workshop's lab that it covers."""
     settings: dict[str, Any] = Field(default_factory=dict)
     parameters: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+@cache
+def pipeline_points() -> tuple[EntryPoint, ...]:
+    """The installed pipelines' entry points; finding them reads a file of each installed package."""
+    return tuple(entry_points(group=GROUP))
 
 
 def load_presets() -> dict[str, Preset]:
@@ -84,7 +91,7 @@ def preset_chain(preset: str | None, pipeline: str) -> list[tuple[str, Preset]]:
 
 def _shipped_files() -> dict[str, Traversable]:
     """The shipped presets' files by name."""
-    packages = sorted({_package(point) for point in entry_points(group=GROUP)})
+    packages = sorted({_package(point) for point in pipeline_points()})
     shipped = (file for package in packages for file in files(package).joinpath("presets").iterdir())
     return {file.name.removesuffix(".yaml"): file for file in shipped if file.name.endswith(".yaml")}
 

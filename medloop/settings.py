@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
@@ -25,7 +24,7 @@ from medloop.documents.hyperparameters import REPLACEABLE_NETWORK
 from medloop.documents.reading import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
-from medloop.presets import GROUP, Preset, preset_chain
+from medloop.presets import Preset, pipeline_points, preset_chain
 from medloop.setting_errors import parse_settings, setting_paths, shorten, suggest
 from medloop.yaml_text import read_yaml
 
@@ -141,7 +140,7 @@ class Resolved:
 
 def list_pipelines() -> list[str]:
     """Names of the installed pipelines, sorted; loads none of them."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return sorted({point.name for point in pipeline_points()})
 
 
 def split_name(pipeline: str) -> tuple[str, str] | None:
@@ -163,7 +162,7 @@ def load_pipeline(name: str) -> PipelineSpec:
     Raises:
         SettingError: No installed pipeline has this name.
     """
-    for point in entry_points(group=GROUP):
+    for point in pipeline_points():
         if point.name == name:
             spec: PipelineSpec = point.load()
             return spec

@@ -6,12 +6,15 @@ A cache of definitions for the whole run: the user's own is neither read nor wri
 from __future__ import annotations
 
 import functools
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.client import ClientCreator
+from botocore.hooks import EventAliaser
 from botocore.loaders import JSONFileLoader
 from jsonschema import Draft202012Validator
 
@@ -31,11 +34,31 @@ def _cache_of_definitions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _service_models_are_parsed_once() -> Iterator[None]:
-    """Each new session of botocore parses megabytes of JSON again: 0.6 s of CPU time in each build of a definition."""
+def _sessions_share_what_they_derive_from_service_models() -> Iterator[None]:
+    """Each new session of botocore parses megabytes of JSON again, and makes methods and names of events from them.
+
+    Otherwise the JSON takes 0.6 s of CPU time in each build of a definition, and the rest half of each local session.
+    """
     load = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
+    create, rename = ClientCreator._create_methods, EventAliaser._alias_event_name
+    methods: dict[tuple[str, str], dict[str, Any]] = {}
+    events: dict[str, str] = {}
+
+    def create_methods(creator: ClientCreator, model: Any) -> dict[str, Any]:
+        key = (model.service_name, model.api_version)
+        if key not in methods:
+            methods[key] = create(creator, model)
+        return dict(methods[key])
+
+    def alias_event_name(aliaser: EventAliaser, name: str) -> str:
+        if name not in events:
+            events[name] = rename(aliaser, name)
+        return events[name]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
+        patch.setattr(ClientCreator, "_create_methods", create_methods)
+        patch.setattr(EventAliaser, "_alias_event_name", alias_event_name)
         yield
 
 
@@ -54,6 +77,18 @@ def _the_sdks_schema_is_checked_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Draft202012Validator, "check_schema", check_once)
         yield
+
+
+def pytest_configure() -> None:
+    """Collect no garbage while modules are imported: nearly all that they make stays."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of each later collection, which took a fifth of the suite's CPU time."""
+    gc.freeze()
+    gc.set_threshold(20_000)
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

@@ -164,17 +164,18 @@ def _read_tree(root: Path) -> tuple[str, int]:
 
     The change is the inode's (ctime): a copy that keeps its time of content is a change too.
     """
-    digest, newest = hashlib.sha256(), 0
-    for file in sorted(_files(root)):
-        content = file.read_bytes()
-        digest.update(f"{file.relative_to(root)}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
+    digest, newest, folder = hashlib.sha256(), 0, str(root)
+    for path in sorted(_files(folder)):
+        with open(path, "rb") as file:
+            content = file.read()
+            newest = max(newest, os.fstat(file.fileno()).st_ctime_ns)
+        digest.update(f"{path.removeprefix(folder)}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
         digest.update(content)
-        newest = max(newest, file.stat().st_ctime_ns)
     return digest.hexdigest(), newest
 
 
-def _files(root: Path) -> Iterator[Path]:
-    if root.is_file():
+def _files(root: str) -> Iterator[str]:
+    if os.path.isfile(root):
         yield root
     seen = set()
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -183,5 +184,5 @@ def _files(root: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        files = (Path(folder, name) for name in names)
-        yield from (file for file in files if belongs(file) and file.is_file())
+        paths = (os.path.join(folder, name) for name in names if belongs(Path(name)))
+        yield from (path for path in paths if os.path.isfile(path))

@@ -21,10 +21,22 @@ def python_files(*folders: str) -> list[Path]:
 
 
 @cache
+def tree(path: Path) -> ast.Module:
+    """A file's syntax tree, which many tests read."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a file's syntax tree."""
+    return tuple(ast.walk(tree(path)))
+
+
+@cache
 def imports_of(path: Path) -> frozenset[str]:
     """Modules that a file imports anywhere, inside functions too; `from a import b` counts as a and a.b."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -39,7 +51,7 @@ def typing_imports_of(path: Path) -> frozenset[str]:
     """Modules that a file imports only for type checkers, below `if TYPE_CHECKING`."""
     guards = [
         node
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
     ]
     lines = [node for guard in guards for line in guard.body for node in ast.walk(line)]

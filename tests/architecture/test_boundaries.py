@@ -10,7 +10,7 @@ import pytest
 
 from medloop.bundle import bundle_files, load_container
 from medloop.documents import file_names
-from tests.architecture.source import ROOT, closure, imports_of, python_files, typing_imports_of
+from tests.architecture.source import ROOT, closure, imports_of, nodes, python_files, tree, typing_imports_of
 
 CONTAINERS = sorted(path.parent.name for path in (ROOT / "containers").glob("*/container.toml"))
 JOB_CODE = (
@@ -142,7 +142,7 @@ def test_opt_ml_is_spelled_in_one_module() -> None:
     spelled = {
         str(path.relative_to(ROOT))
         for path in python_files("medloop", "steps", "pipelines", "containers")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/opt/ml")
     }
     assert spelled == {"medloop/container/paths.py"}
@@ -156,7 +156,7 @@ def test_file_names_are_spelled_in_one_module() -> None:
     spelled = {
         f"{path.relative_to(ROOT)}: {node.value}"
         for path in python_files("medloop", "steps", "pipelines", "containers", "infra", "aws_smoke")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.rpartition("/")[2] in names
         if str(path.relative_to(ROOT)) not in documents
     }
@@ -191,7 +191,7 @@ def test_main_is_thin(name: str) -> None:
     path = ROOT / "containers" / name / "main.py"
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 80
-    assert f"python containers/{name}/main.py" in (ast.get_docstring(ast.parse(text)) or "")
+    assert f"python containers/{name}/main.py" in (ast.get_docstring(tree(path)) or "")
 
 
 def test_command_line_loads_nothing_heavy() -> None:
@@ -245,7 +245,7 @@ def test_files_and_functions_stay_small() -> None:
         constructs = path.is_relative_to(ROOT / "infra")
         if len(text.splitlines()) > 400:
             violations.append(f"{path.relative_to(ROOT)}: {len(text.splitlines())} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= (
                 90 if constructs and node.name == "__init__" else 60
             ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from tests.architecture.source import ROOT, python_files
+from tests.architecture.source import ROOT, nodes, python_files
 
 WRITER = ROOT / "medloop" / "documents" / "csv_text.py"
 WRITERS = frozenset({"writer", "DictWriter", "to_csv", "savetxt", "write_csv", "writerow", "writerows"})
@@ -14,9 +14,8 @@ WRITERS = frozenset({"writer", "DictWriter", "to_csv", "savetxt", "write_csv", "
 
 def calls(path: Path) -> list[str]:
     """The calls of a file that write CSV by other means."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return [f"{path.relative_to(ROOT)}:{node.lineno}" for node in nodes if _name(node) in WRITERS]
+    writers = [node for node in nodes(path) if isinstance(node, ast.Call) and _name(node) in WRITERS]
+    return [f"{path.relative_to(ROOT)}:{node.lineno}" for node in writers]
 
 
 def _name(node: ast.Call) -> str:

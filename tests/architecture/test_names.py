@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from tests.architecture.source import python_files
+from tests.architecture.source import python_files, tree
 
 
 def test_no_two_public_classes_share_a_name() -> None:
@@ -12,7 +12,7 @@ def test_no_two_public_classes_share_a_name() -> None:
     classes: dict[str, list[str]] = {}
     aliases: dict[str, list[str]] = {}
     for path in python_files("medloop"):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 classes.setdefault(node.name, []).append(str(path))
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):

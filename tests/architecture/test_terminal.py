@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.architecture.source import ROOT, python_files
+from tests.architecture.source import ROOT, nodes, python_files
 
 OUTPUT = ROOT / "medloop" / "commands" / "output.py"
 NAMES = frozenset({"print", "Console", "input"})
@@ -17,9 +17,8 @@ HARMLESS = frozenset({"flush", "fileno"})
 
 def writes(path: Path) -> Iterator[str]:
     """The expressions of a file that print, or make a console."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    harmless = {node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in HARMLESS}
-    for node in ast.walk(tree):
+    harmless = {node.value for node in nodes(path) if isinstance(node, ast.Attribute) and node.attr in HARMLESS}
+    for node in nodes(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in NAMES:
             yield f"{path.relative_to(ROOT)}:{node.lineno} {node.func.id}"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ATTRIBUTES:

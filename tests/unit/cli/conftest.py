@@ -1,20 +1,23 @@
-"""A way to run commands against an account whose content the test writes down."""
+"""Ways to run commands: against an account whose content the test writes down, the local backend, and moto."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 
 from medloop.cli import main
 from medloop.commands.options import Services
+from medloop.local.session import local_session
+from medloop.local.state.home import BUCKET
 from tests.unit.cli.account import ARN, START, Account
-from tests.unit.cli.versions import EVALUATION
+from tests.unit.cli.versions import EVALUATION, answer_executions, keep_cards
 
 
 @dataclass
@@ -55,6 +58,29 @@ class CommandLine:
     def _upsert(self, target: Any, resolved: Any) -> Any:
         self.account.calls.append(("upsert", {"name": resolved.spec.name}))
         return SimpleNamespace(arn=f"{ARN}:pipeline/{resolved.spec.name}", version=self.version)
+
+
+@dataclass
+class Desk:
+    """An approver's command line, and the client that tests look with."""
+
+    boto: Any
+    sagemaker: Any
+    capsys: pytest.CaptureFixture[str]
+    target: str = "local"
+    out: str = ""
+    err: str = ""
+
+    def __call__(self, *argv: str) -> int:
+        """Run one command."""
+        opened = SimpleNamespace(name=self.target, boto=self.boto, bucket="bucket")
+        code = main([*argv, "--target", self.target], Services(open_target=lambda name, home: opened))  # type: ignore[arg-type,return-value]
+        self.out, self.err = self.capsys.readouterr()
+        return code
+
+    def package(self, arn: str) -> dict[str, Any]:
+        """DescribeModelPackage."""
+        return dict(self.sagemaker.describe_model_package(ModelPackageName=arn))
 
 
 @pytest.fixture
@@ -103,3 +129,28 @@ def finished(account: Account) -> str:
         }
     )
     return arn
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk on a fresh local backend."""
+    monkeypatch.setenv("MEDLOOP_HOME", str(tmp_path / "home"))
+    boto = local_session(tmp_path / "home")
+    answer_executions(boto)
+    return Desk(boto, boto.client("sagemaker"), capsys)
+
+
+@pytest.fixture
+def aws(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """The desk in moto's account."""
+    from moto import mock_aws
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        desk.boto = boto3.Session(region_name="us-east-1")
+        desk.sagemaker, desk.target = desk.boto.client("sagemaker"), "aws"
+        answer_executions(desk.boto)
+        keep_cards(desk.boto)
+        desk.boto.client("s3").create_bucket(Bucket=BUCKET)
+        yield desk

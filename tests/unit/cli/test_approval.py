@@ -6,54 +6,19 @@ import json
 import multiprocessing
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
-from medloop.cli import main
 from medloop.commands.objects import digest_of
-from medloop.commands.options import Services
 from medloop.commands.registry.decisions import decisions_of, new_decision, record
 from medloop.errors import UserError
 from medloop.local.session import local_session
-from tests.unit.cli.versions import PAGE, answer_executions, keep_cards, register
+from tests.unit.cli.conftest import Desk
+from tests.unit.cli.versions import PAGE, register
 
 REASON = "AUROC 0.93 (n=40); better than v1: für „alle“ Gruppen, 100 % gesehen"
-
-
-@dataclass
-class Desk:
-    """An approver's command line, and the client that tests look with."""
-
-    boto: Any
-    sagemaker: Any
-    capsys: pytest.CaptureFixture[str]
-    target: str = "local"
-    out: str = ""
-    err: str = ""
-
-    def __call__(self, *argv: str) -> int:
-        """Run one command."""
-        opened = types.SimpleNamespace(name=self.target, boto=self.boto, bucket="bucket")
-        code = main([*argv, "--target", self.target], Services(open_target=lambda name, home: opened))  # type: ignore[arg-type,return-value]
-        self.out, self.err = self.capsys.readouterr()
-        return code
-
-    def package(self, arn: str) -> dict[str, Any]:
-        """DescribeModelPackage."""
-        return dict(self.sagemaker.describe_model_package(ModelPackageName=arn))
-
-
-@pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """A desk on a fresh local backend."""
-    monkeypatch.setenv("MEDLOOP_HOME", str(tmp_path / "home"))
-    boto = local_session(tmp_path / "home")
-    answer_executions(boto)
-    return Desk(boto, boto.client("sagemaker"), capsys)
 
 
 class Interrupted:
@@ -271,26 +236,16 @@ def test_four_processes_at_once_lose_nothing_and_agree(desk: Desk, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_the_same_commands_on_aws(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_commands_on_aws(aws: Desk) -> None:
     """Against moto: the caller's identity is recorded, --as is refused, the history survives."""
-    from moto import mock_aws
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    with mock_aws():
-        desk.boto = boto3.Session(region_name="us-east-1")
-        desk.sagemaker, desk.target = desk.boto.client("sagemaker"), "aws"
-        answer_executions(desk.boto)
-        keep_cards(desk.boto)
-        desk.boto.client("s3").create_bucket(Bucket="bucket")
-        (arn,) = register(desk.boto, bucket="bucket", metadata={"data": "d"})
-        assert desk("models", "approve", arn, "--reason", "r", "--as", "me") == 2
-        assert "--as is for --target local" in desk.err
-        assert desk("models", "approve", "g/1", "--reason", "good") == 0
-        assert desk("models", "reject", "g/1", "--reason", "bad, after all", "--yes") == 0
-        package = desk.package(arn)
-        assert package["ModelApprovalStatus"] == "Rejected"
-        decisions = decisions_of(package)
-        assert [d.reason for d in decisions] == ["good", "bad, after all"]
-        assert all(d.who.startswith("arn:aws:sts::") for d in decisions)
-        assert package["CustomerMetadataProperties"]["data"] == "d"
+    (arn,) = register(aws.boto, metadata={"data": "d"})
+    assert aws("models", "approve", arn, "--reason", "r", "--as", "me") == 2
+    assert "--as is for --target local" in aws.err
+    assert aws("models", "approve", "g/1", "--reason", "good") == 0
+    assert aws("models", "reject", "g/1", "--reason", "bad, after all", "--yes") == 0
+    package = aws.package(arn)
+    assert package["ModelApprovalStatus"] == "Rejected"
+    decisions = decisions_of(package)
+    assert [d.reason for d in decisions] == ["good", "bad, after all"]
+    assert all(d.who.startswith("arn:aws:sts::") for d in decisions)
+    assert package["CustomerMetadataProperties"]["data"] == "d"

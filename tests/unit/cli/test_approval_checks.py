@@ -13,10 +13,9 @@ from medloop.commands.objects import digest_of
 from medloop.commands.registry.decisions import decisions_of
 from medloop.identity import caller, starter, user_here
 from medloop.local.state.home import BUCKET
-from tests.unit.cli.test_approval import Desk, desk
+from tests.unit.cli.conftest import Desk
 from tests.unit.cli.versions import EXECUTION, PAGE, STARTER, answer_executions, card, identity, register
 
-__all__ = ["desk"]
 APPROVE = ("models", "approve", "g/1", "--reason", "r", "--as", "QM", "--yes")
 
 

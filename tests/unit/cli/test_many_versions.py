@@ -12,7 +12,7 @@ import pytest
 
 from medloop.local.session import local_session
 from medloop.local.state.home import BUCKET
-from tests.unit.cli.test_approval import Desk
+from tests.unit.cli.conftest import Desk
 from tests.unit.cli.versions import answer_executions, keep_cards, register
 
 PAGES = {"local": 10, "aws": 100}

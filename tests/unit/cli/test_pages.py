@@ -13,11 +13,11 @@ from medloop.commands.objects import digest_of
 from medloop.commands.registry.decisions import new_decision, record
 from medloop.commands.registry.registry_section import MARKER
 from medloop.documents.metadata import encode
-from tests.unit.cli.test_approval import Desk, desk
+from tests.unit.cli.conftest import Desk
 from tests.unit.cli.test_comparing import pair
 from tests.unit.cli.versions import PAGE, card, changed_evaluation, identity, register
 
-__all__ = ["desk", "pair"]
+__all__ = ["pair"]
 HOSTILE = '<script>alert("1")</script> & „Näf“'
 VOID = {"meta", "br", "img", "line", "rect", "link", "input", "hr"}
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 
 from medloop.cloud.hosting import Hosting
@@ -20,16 +18,13 @@ from medloop.commands.options import Services
 from medloop.commands.registry.decisions import decisions_of
 from medloop.errors import UserError
 from medloop.local.state.home import BUCKET
-from tests.unit.cli.test_approval import Desk, desk
+from tests.unit.cli.conftest import Desk
 from tests.unit.cli.versions import (
     WEIGHTS,
-    answer_executions,
-    keep_cards,
     register,
     store_evidence,
 )
 
-__all__ = ["desk"]
 APPROVE = ("models", "approve", "g/1", "--reason", "r", "--yes")
 SWAPPED = {
     "another model": b"another model",
@@ -38,22 +33,6 @@ SWAPPED = {
     "empty": b"",
 }
 INCOMPLETE = {"SupportedContentTypes": ["image/png"], "SupportedResponseMIMETypes": ["application/json"]}
-
-
-@pytest.fixture
-def aws(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """The desk in moto's account."""
-    from moto import mock_aws
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    with mock_aws():
-        desk.boto = boto3.Session(region_name="us-east-1")
-        desk.sagemaker, desk.target = desk.boto.client("sagemaker"), "aws"
-        answer_executions(desk.boto)
-        keep_cards(desk.boto)
-        desk.boto.client("s3").create_bucket(Bucket=BUCKET)
-        yield desk
 
 
 def swap(desk: Desk, body: bytes) -> None:

@@ -129,9 +129,7 @@ def store_evidence(
     }
 
 
-def register(
-    boto: Any, count: int = 1, *, bucket: str = BUCKET, metadata: dict[str, str] | None = None, **more: Any
-) -> list[str]:
+def register(boto: Any, count: int = 1, *, metadata: dict[str, str] | None = None, **more: Any) -> list[str]:
     """Register versions with evidence in the group `g`, each of a model of its own; returns their ARNs."""
     sagemaker, s3 = boto.client("sagemaker"), boto.client("s3")
     if not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]:
@@ -140,7 +138,7 @@ def register(
     arns = []
     for number in range(first, first + count):
         request = {"ModelPackageGroupName": "g", "ModelApprovalStatus": "PendingManualApproval"}
-        request |= store_evidence(s3, f"e{number}", bucket) | more
+        request |= store_evidence(s3, f"e{number}") | more
         request["CustomerMetadataProperties"] = request["CustomerMetadataProperties"] | (metadata or {})
         arns.append(str(sagemaker.create_model_package(**request)["ModelPackageArn"]))
     return arns

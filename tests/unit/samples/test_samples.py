@@ -26,7 +26,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small `plane`."""
+    """A small `plane`; reading its seven volumes takes 3 s."""
     return make_plane(tmp_path_factory.mktemp("samples") / "plane", num_slices=6)
 
 
@@ -36,6 +36,7 @@ def tissue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_brain_tissue(tmp_path_factory.mktemp("samples") / "tissue", num_subjects=3, difficulty=COARSE)
 
 
+@pytest.mark.slow
 def test_plane_is_a_sound_presplit_data_set(plane: Path) -> None:
     """Seven patients, split by patient, three of them for the test; three classes of square 8-bit grey images."""
     report = check_dataset(plane, "classification")
@@ -60,6 +61,7 @@ def test_plane_is_a_sound_presplit_data_set(plane: Path) -> None:
         assert pixels.std() > 2
 
 
+@pytest.mark.slow
 def test_plane_names_origin_and_licence(plane: Path) -> None:
     """The README of the images has a line for each volume."""
     text = (plane / "README.md").read_text(encoding="utf-8")
@@ -68,6 +70,7 @@ def test_plane_names_origin_and_licence(plane: Path) -> None:
     assert all(licence in text for licence in ("BSD-3-Clause", "Apache-2.0", "MIT"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patient", ["head-t1", "head-t1-colin"])
 def test_a_persons_face_is_blanked(plane: Path, patient: str) -> None:
     """No sagittal slice of a person's head shows a profile: the corner in front of and below the brain is black."""
@@ -79,6 +82,7 @@ def test_a_persons_face_is_blanked(plane: Path, patient: str) -> None:
         assert pixels[-edge:, -edge:].max() == 0
 
 
+@pytest.mark.slow
 def test_planes_are_what_they_are_called(plane: Path) -> None:
     """A head is about as symmetric as it gets in axial and coronal slices, and not in sagittal ones."""
 
