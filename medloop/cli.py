@@ -11,7 +11,8 @@ import errno
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated
 
@@ -76,6 +77,12 @@ _DISK_FIXES = {
 """The fix, by the system's error."""
 
 
+@cache
+def _command() -> Callable[..., object]:
+    """The commands of `app`, whose signatures are read once a process."""
+    return typer.main.get_command(app)
+
+
 def main(argv: Sequence[str] | None = None, services: Services | None = None) -> int:
     """Run one command.
 
@@ -89,7 +96,7 @@ def main(argv: Sequence[str] | None = None, services: Services | None = None) ->
     services = services or Services()
     _start_fast()
     try:
-        code = app(args=argv, prog_name="medloop", standalone_mode=False, obj=services)
+        code = _command()(args=argv, prog_name="medloop", standalone_mode=False, obj=services)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:

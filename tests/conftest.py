@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore import hooks
 from botocore.client import ClientCreator
-from botocore.hooks import EventAliaser
 from botocore.loaders import JSONFileLoader
 from jsonschema import Draft202012Validator
 
@@ -40,7 +40,7 @@ def _sessions_share_what_they_derive_from_service_models() -> Iterator[None]:
     Otherwise the JSON takes 0.6 s of CPU time in each build of a definition, and the rest half of each local session.
     """
     load = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
-    create, rename = ClientCreator._create_methods, EventAliaser._alias_event_name
+    create, rename = ClientCreator._create_methods, hooks.EventAliaser._alias_event_name
     methods: dict[tuple[str, str], dict[str, Any]] = {}
     events: dict[str, str] = {}
 
@@ -50,15 +50,16 @@ def _sessions_share_what_they_derive_from_service_models() -> Iterator[None]:
             methods[key] = create(creator, model)
         return dict(methods[key])
 
-    def alias_event_name(aliaser: EventAliaser, name: str) -> str:
+    def alias_event_name(aliaser: hooks.EventAliaser, name: str) -> str:
         if name not in events:
             events[name] = rename(aliaser, name)
         return events[name]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
+        patch.setattr(hooks, "accepts_kwargs", functools.lru_cache(1000)(hooks.accepts_kwargs))
         patch.setattr(ClientCreator, "_create_methods", create_methods)
-        patch.setattr(EventAliaser, "_alias_event_name", alias_event_name)
+        patch.setattr(hooks.EventAliaser, "_alias_event_name", alias_event_name)
         yield
 
 

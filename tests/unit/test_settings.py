@@ -144,7 +144,7 @@ HOSTILE = {
     "a key twice": ("description: x\npipeline: classification\npipeline: segmentation\n", "pipeline is given twice"),
     "unknown key": ("description: x\npipeline: classification\nseting: {}\n", "seting: no such setting"),
     "no pipeline": ("description: x\n", "pipeline is missing"),
-    "deep": ("description: " + "[" * 1200 + "]" * 1200, "nested too deeply"),
+    "deep": ("description: " + "[" * 400 + "]" * 400, "nested too deeply"),
     "huge": ("# " + "x" * 200_000, "too many"),
     "impossible date": ("description: 2001-99-99\npipeline: classification\n", "correct the YAML"),
     "unknown setting": ("description: x\npipeline: classification\nsettings: {split: {sed: 1}}\n", "split.seed?"),
