@@ -83,6 +83,15 @@ def viewer(browser: Browser, segmentation: Path) -> Iterator[Page]:
         yield opened(page, segmentation)
 
 
+@pytest.fixture(params=["desktop", "phone"])
+def each_viewer(request: pytest.FixtureRequest) -> Page:
+    """An open viewer on a desktop, and one on a phone."""
+    if request.param == "desktop":
+        page: Page = request.getfixturevalue("viewer")
+        return page
+    return opened(request.getfixturevalue("phone"), request.getfixturevalue("segmentation"))
+
+
 def grey(page: Page) -> int:
     """Brightness in the middle of the canvas."""
     picture = Image.open(io.BytesIO(page.locator("#viewer-canvas").screenshot())).convert("RGB")
@@ -193,9 +202,10 @@ def test_the_viewer_shows_the_named_slice(viewer: Page, segmentation: Path, plan
     assert steps[k - 3 : k + 1].min() > 4
 
 
-def test_the_viewer_is_accessible(screen: Page, segmentation: Path) -> None:
+def test_the_viewer_is_accessible(each_viewer: Page) -> None:
     """No violation on desktop and phone, in slices and in 3D, and the canvas is not empty."""
-    opened(screen, segmentation)
+    screen = each_viewer
+    screen.check("input[name=plane][value=axial]")
     assert_accessible(screen)
     assert sideways(screen) == 0
     screen.check("input[name=plane][value=render]")
