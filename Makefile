@@ -1,6 +1,6 @@
 # medloop. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-fast soak benchmarks check format lock lock-images build-and-push synth bootstrap deploy images destroy clean
+.PHONY: help install browser demo test test-fast soak benchmarks check format lock lock-images build-and-push synth bootstrap deploy images aws-smoke destroy clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -92,6 +92,9 @@ deploy: $(STAMP) ## deploy the infrastructure into the account of your credentia
 images: $(STAMP) ## build and push the images of the current commit in CodeBuild, without local Docker
 	@tmp=$$(mktemp -d) && trap 'rm -r "$$tmp"' EXIT && eval "$$($(BIN)/python -m infra.outputs)" && \
 	git archive --format zip --output "$$tmp/medloop.zip" HEAD && $(BIN)/python -m infra.images.start "$$tmp/medloop.zip"
+
+aws-smoke: $(STAMP) ## try the deployed account with what medloop sends, for under a dollar; ARGS=--dry-run lists what it creates and deletes
+	@$(BIN)/python -m aws_smoke $(ARGS)
 
 destroy: $(STAMP) ## delete the infrastructure; buckets and keys are kept unless storage.keep_on_destroy is false
 	$(CDK) destroy
