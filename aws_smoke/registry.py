@@ -19,8 +19,8 @@ from medloop.settings import resolve
 from pipelines.variants import STATED
 
 APPROVALS = ("PendingManualApproval", "Rejected", "Approved")
-CARDS = ("PendingReview", "Approved", "Draft", "Archived")
-"""The card's statuses; an archived card can't be changed."""
+CARDS = ("PendingReview", "Approved", "Archived")
+"""Statuses that follow Draft, in which a version is registered; an archived card can't be changed."""
 
 
 @dataclass

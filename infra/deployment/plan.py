@@ -25,6 +25,7 @@ from medloop.s3_uri import split_s3_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import DescribeModelPackageOutputTypeDef
 
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
@@ -83,7 +84,9 @@ def plan(arn: str, serving: Serving, sagemaker: SageMakerClient) -> dict[str, An
         failed), approve (a person is to decide), tell (a person is to know) or nothing; `reason`, `config`; `subject`
         and `message` of a notification; with deploy and scale the requests; with approve what is `measured`.
     """
-    package = sagemaker.describe_model_package(ModelPackageName=arn)
+    package = _describe_version(arn, sagemaker)
+    if package is None:
+        return result("nothing", f"{arn.rpartition('model-package/')[2]} was deleted")
     status, made = package["ModelApprovalStatus"], package.get("ModelPackageStatus", "Completed")
     if status == "PendingManualApproval":
         # It is announced in each state that it goes through; the last one counts.
@@ -236,6 +239,17 @@ def _refused(sagemaker: SageMakerClient, tag_request: Mapping[str, Any]) -> str 
         return None
     values = [tag["Value"] for tag in tags if tag["Key"] == REFUSED_TAG]
     return values[-1] if values else None
+
+
+def _describe_version(arn: str, sagemaker: SageMakerClient) -> DescribeModelPackageOutputTypeDef | None:
+    """DescribeModelPackage's answer; None if the version has been deleted since the event."""
+    try:
+        return sagemaker.describe_model_package(ModelPackageName=arn)
+    except Exception as error:
+        message = _error(error)[1]
+        if "does not exist" not in message and "not found" not in message:
+            raise
+        return None
 
 
 def describe_endpoint(sagemaker: SageMakerClient, name: str) -> dict[str, Any] | None:

@@ -76,6 +76,8 @@ class Definition:
     version: str
     parameters: tuple[Parameter, ...]
     steps: tuple[Step, ...]
+    members: tuple[str, ...] = ()
+    """Names of the document's own members."""
 
     def step(self, name: str) -> Step:
         """Return the step of this name.
@@ -121,7 +123,7 @@ def read_definition(text: str) -> Definition:
     if not isinstance(document, dict) or not isinstance(document.get("Steps"), list):
         raise SettingError(f"{PREFIX}has no list of Steps; build it again")
     parameters = tuple(_parameter(entry) for entry in document.get("Parameters") or [])
-    return Definition(str(document.get("Version")), parameters, tuple(_steps(document["Steps"], None)))
+    return Definition(str(document.get("Version")), parameters, tuple(_steps(document["Steps"], None)), tuple(document))
 
 
 def references(value: Any) -> Iterator[str]:

@@ -99,8 +99,27 @@ PROVEN = (
 )
 
 
+_NULL = "sagemaker-mlops/tests/integ/workflow: the SDK writes it into each definition, null without a configuration"
+DEFINITION_MEMBERS = {
+    "Version": (Proof.SCHEMA, "properties"),
+    "Metadata": (Proof.SCHEMA, "properties"),
+    "Parameters": (Proof.SCHEMA, "properties"),
+    "Steps": (Proof.SCHEMA, "properties"),
+    "PipelineExperimentConfig": (Proof.INTEGRATION_TEST, _NULL),
+    "MlflowConfig": (Proof.INTEGRATION_TEST, _NULL),
+}
+"""Members of a definition itself, next to its steps, each with where it was proven."""
+
+
 def check_members(definition: Definition) -> Iterator[str]:
-    """Yield the members of steps that no definition is known to have, one line each; unknown types are left out."""
+    """Yield the members that no definition is known to have, its own and its steps'; unknown types are left out."""
+    for name in definition.members:
+        if name not in DEFINITION_MEMBERS:
+            known = ", ".join(DEFINITION_MEMBERS)
+            yield (
+                f"{name}: no definition with this member is known, and CreatePipeline refuses unknown members; "
+                f"use {known}"
+            )
     for step in definition.steps:
         for path in _outside(step, _with_proven()):
             yield (

@@ -13,9 +13,11 @@ from moto.core.utils import utcnow
 
 from infra.deployment.plan import REFUSED_TAG
 from tests.infra.flows import BOTO_NAMES, World, world
+from tests.infra.template import ACCOUNT, REGION
 
 GROUP = "medloop-segmentation"
 EVIDENCE = "s3://artefacts/executions/segmentation/e1/Evaluate/evaluation"
+VERSIONS = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package"
 BLUE_GREEN = "BlueGreenUpdatePolicy"
 
 
@@ -95,6 +97,17 @@ def test_an_approval_becomes_an_endpoint(account: World) -> None:
     ]
     assert target["ResourceId"] == f"endpoint/{GROUP}/variant/AllTraffic"
     assert "serves" in account.mails("Approvers")[0]["Message"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", ["PendingManualApproval", "Rejected", "Approved"])
+def test_a_version_that_was_deleted_since_its_event_alarms_no_one(account: World, status: str) -> None:
+    """Its event is looked at a minute later; until then a smoke test or a person may have deleted it."""
+    detail = {"ModelPackageGroupName": GROUP, "ModelApprovalStatus": status, "ModelPackageArn": f"{VERSIONS}/{GROUP}/9"}
+    (execution,) = account.send("aws.sagemaker", "SageMaker Model Package State Change", detail)
+    assert account.ended(execution)["status"] == "SUCCEEDED"
+    assert "Nothing" in account.visited(execution)
+    assert account.mails("Operations") == account.mails("Approvers") == []
 
 
 @pytest.mark.slow

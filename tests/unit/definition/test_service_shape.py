@@ -10,7 +10,7 @@ import pytest
 
 from medloop.definition.read import read_definition
 from medloop.definition.requests import service_model
-from medloop.definition.service_shape import PROVEN, Proof, check_members, schema_members, unproven
+from medloop.definition.service_shape import DEFINITION_MEMBERS, PROVEN, Proof, check_members, schema_members, unproven
 from medloop.definition.step_types import STEP_TYPES
 from medloop.definition.validate import validate
 from tests.unit.definition.documents import small_definition
@@ -50,6 +50,24 @@ def test_a_member_that_no_definition_is_known_to_have_is_refused(edit: Edit, pro
     assert line.startswith(problem)
     assert "refuses unknown members; leave it out" in line
     assert line in validate(text)
+
+
+@pytest.mark.parametrize("name", ["PipelineMetadata", "version", "ParallelismConfiguration", "Description"])
+def test_a_member_of_the_definition_itself_is_refused(name: str) -> None:
+    """Next to Steps, too: by name; some are members of CreatePipeline's request."""
+    text = edited(lambda d: d.update({name: {}}))
+    (line,) = check_members(read_definition(text))
+    assert line.startswith(f"{name}: no definition with this member is known")
+    assert line in validate(text)
+
+
+def test_members_that_the_schema_has_are_proven_by_it() -> None:
+    """The schema's four; the SDK's two have another proof, and may be null or an object."""
+    schema = {name for name, (proof, _) in DEFINITION_MEMBERS.items() if proof == Proof.SCHEMA}
+    assert schema == {"Version", "Metadata", "Parameters", "Steps"}
+    for value in (None, {"ExperimentName": "a"}):
+        text = edited(lambda d, value=value: d.update(dict.fromkeys(set(DEFINITION_MEMBERS) - schema, value)))
+        assert list(check_members(read_definition(text))) == []
 
 
 @pytest.mark.parametrize(
