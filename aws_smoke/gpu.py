@@ -23,6 +23,7 @@ SCRIPT = (
 )
 _DRIVER = re.compile(r"^(?P<name>[^,]+), (?P<driver>(?P<branch>\d{3})\.[\d.]+)$", re.MULTILINE)
 _CUDA = re.compile(r"smoke: CUDA (?P<major>\d+)\.\d+, usable (?P<usable>True|False)")
+_LOG_POLLS = 6
 _ENDED = frozenset({"Completed", "Failed", "Stopped"})
 
 
@@ -62,17 +63,28 @@ def _print_driver(lab: Lab) -> str:
         return described if described["TrainingJobStatus"] in _ENDED else None
 
     job = lab.until(poll, seconds=1800, every=20, subject=f"job {name} ended")
-    log = _read_log(lab, name)
+    log = _wait_for_log(lab, name)
     if job["TrainingJobStatus"] != "Completed":
         raise UnexpectedError(f"job {name}: {job['TrainingJobStatus']}: {job.get('FailureReason', '')}; log: {log!r}")
     return read_driver(log)
+
+
+def _wait_for_log(lab: Lab, name: str) -> str:
+    """Return the job's log once it is complete; what there is after two minutes."""
+    for _ in range(_LOG_POLLS):
+        log = _read_log(lab, name)
+        if _CUDA.search(log):
+            return log
+        lab.sleep(20)
+    return _read_log(lab, name)
 
 
 def _read_log(lab: Lab, name: str) -> str:
     """Return the job's log; empty if there is none."""
     request = {"logGroupName": LOG_GROUP, "logStreamNamePrefix": f"{name}/"}
     try:
-        events = lab.send("logs", "FilterLogEvents", request)["events"]
+        pages = lab.client("logs").get_paginator("filter_log_events").paginate(**request)
+        events = [event for page in pages for event in page["events"]]
     except ClientError as error:
         if error.response["Error"]["Code"] == "ResourceNotFoundException":
             return ""

@@ -90,6 +90,10 @@ class Mocked:
     failures: dict[str, str] = field(default_factory=dict)
     """Reason by execution."""
     gpu_log: str = GPU_LOG
+    late_reads: int = 0
+    """Reads of the log until it is there."""
+    later: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Code and message by operation: refused once the role was assumed."""
     run_status: str = "Succeeded"
     """The end of the CPU run's execution."""
     has_images: bool = True
@@ -118,7 +122,8 @@ class Mocked:
 
     def _respond(self, model: Any, context: dict[str, Any], **_: Any) -> Any:
         params = context.get("params", {})
-        if fault := self.faults.get(model.name) or self._refused_role(model.name, params):
+        fault = self.faults.get(model.name) or self._refused_role(model.name, params) or self.later.get(model.name)
+        if fault:
             return _error(*fault)
         adapter = getattr(self, f"_on_{model.name}", None)
         parsed = adapter(params) if adapter else None
@@ -194,7 +199,8 @@ class Mocked:
         return {"PipelineExecutionSteps": [{"StepName": "Refuse", **status}]}
 
     def _on_FilterLogEvents(self, params: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        return {"events": [{"message": line} for line in self.gpu_log.splitlines()]}
+        self.late_reads -= 1
+        return {"events": [{"message": line} for line in self.gpu_log.splitlines() if self.late_reads < 0]}
 
     def _on_DescribeImages(self, params: dict[str, Any]) -> dict[str, Any] | None:  # noqa: N802
         return {"imageDetails": [{"imageDigest": f"sha256:{'0' * 64}"}]} if self.has_images else None

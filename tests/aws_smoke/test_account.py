@@ -296,6 +296,21 @@ def test_an_unexpected_end_is_one_line(aws: Mocked, check: str, change: dict[str
     assert message in failed
 
 
+def test_a_log_that_comes_late_is_waited_for(aws: Mocked) -> None:
+    """CloudWatch has a job's last lines after the job's end."""
+    aws.late_reads = 3
+    (result,) = run(aws, "gpu")
+    assert (result.status, result.learned) == ("passed", True)
+
+
+def test_a_request_that_is_refused_after_its_role_was_assumed_shows_that(aws: Mocked) -> None:
+    """A quota of zero, for example: no job is made, and none is there to be stopped."""
+    aws.trusting = frozenset({"CreateTrainingJob"})
+    aws.later = {"CreateTrainingJob": ("ResourceLimitExceeded", "the quota is 0")}
+    results = {result.case: result for result in run(aws, "source-account")}
+    assert (results["training job"].status, results["training job"].detail) == ("passed", NAMED)
+
+
 def test_what_stays_is_listed() -> None:
     """Each object that a run leaves begins as the list says (the fixture compares the account's contents)."""
     assert any("bundles/" in prefixes for prefixes in STAYS.values())
