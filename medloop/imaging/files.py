@@ -53,6 +53,7 @@ class Volume:
         unit: The unit of the lengths in the file: `mm`, `meter`, `micron` or `unknown`.
         second_affine: Another affine that the file gives, which other programs may use (NIfTI: the qform, where the
             sform applies); else None.
+        unused_affines: (name, affine) of those that the file contains and marks as meaningless (NIfTI: of code 0).
         warnings: What is odd about the file, each without its name.
     """
 
@@ -61,6 +62,7 @@ class Volume:
     unit: str = UNKNOWN
     second_affine: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
+    unused_affines: tuple[tuple[str, NDArray[np.float64]], ...] = ()
 
     @property
     def spacing(self) -> tuple[float, float, float]:

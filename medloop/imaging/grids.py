@@ -61,6 +61,7 @@ def compare_grids(image: Volume, label: Volume) -> GridDifference | None:
     # The qform first: where it mirrors the sform's grid, a label on it was drawn on this array, and isn't mirrored.
     return (
         _on_the_other_transform(image, label)
+        or _on_an_unused_transform(image, label)
         or _in_another_order(image, label)
         or GridDifference(_other_grid(image, label, apart, fields), False)
     )
@@ -127,6 +128,21 @@ def _on_the_other_transform(image: Volume, label: Volume) -> GridDifference | No
             "taken to correspond to the image's; give it the image's header (sform and qform) and don't resample it",
             True,
         )
+    return None
+
+
+def _on_an_unused_transform(image: Volume, label: Volume) -> GridDifference | None:
+    """A label that a program drew which ignores the codes of the image's transforms."""
+    shape = image.voxels.shape
+    for name, affine in image.unused_affines:
+        if displacement(affine, label.affine, shape) < SAME_VOXELS:
+            apart = displacement(image.affine, affine, shape)
+            fields = ", ".join(differing_fields(image.affine, affine, shape))
+            return GridDifference(
+                f"is on its image's {name}, up to {apart:.3g} voxels from the image's grid ({fields}); its voxels are "
+                "taken to correspond to the image's; give it the image's header (sform and qform), don't resample it",
+                True,
+            )
     return None
 
 

@@ -88,7 +88,7 @@ def read_nifti_header(path: Source) -> Volume:
 
 
 def _volume(voxels: NDArray[Any], geometry: Geometry) -> Volume:
-    return Volume(voxels, geometry.affine, geometry.unit, geometry.qform, geometry.warnings)
+    return Volume(voxels, geometry.affine, geometry.unit, geometry.qform, geometry.warnings, geometry.unused)
 
 
 def nifti_labels(labels: NDArray[np.uint8], volume: Volume, source: Source | None) -> bytes:

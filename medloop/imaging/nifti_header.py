@@ -6,6 +6,8 @@ doesn't allow; tests/unit/imaging/test_nifti_readers.py lists what nibabel, Simp
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +46,7 @@ FIRST_BYTES = tuple(size.to_bytes(4, order) for size in _HEADERS for order in ("
 """First bytes of a file that isn't compressed: the header's size."""
 HEADER_BYTES = max(_HEADERS) + FLAG
 """Bytes from which any header can be parsed."""
+_QFORM = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 RESAVE = "save the volume again with its voxel sizes and orientation"
 
 
@@ -56,12 +59,14 @@ class Geometry:
         unit: The unit of the header's lengths.
         qform: The affine of the qform where the sform applies and the header has both; else None.
         warnings: What is odd about the header, each without the file's name.
+        unused: (name, affine) of the sform and qform that the header contains with the code 0.
     """
 
     affine: Affine
     unit: str
     qform: Affine | None = None
     warnings: tuple[str, ...] = ()
+    unused: tuple[tuple[str, Affine], ...] = ()
 
 
 def parse_header(path: Source, start: bytes) -> Any:
@@ -215,7 +220,8 @@ def read_geometry(path: Source, header: Any) -> Geometry:
     except _UnusableError as error:
         raise FileError(path, f"its geometry is not usable: {error}") from None
     warnings = _odd_sizes(header) if second is None else _contradictions(affine, second)
-    return Geometry(_in_mm(affine, unit), unit, None if second is None else _in_mm(second, unit), warnings)
+    unused = tuple((name, _in_mm(stored, unit)) for name, stored in _unused(header))
+    return Geometry(_in_mm(affine, unit), unit, None if second is None else _in_mm(second, unit), warnings, unused)
 
 
 class _UnusableError(ValueError):
@@ -226,14 +232,27 @@ def _transforms(header: Any) -> tuple[Affine, Affine | None]:
     """The affine that applies, and the qform where that is not the one."""
     if int(header["sform_code"]) <= 0:
         return (_qform(header) if int(header["qform_code"]) > 0 else _base(header)), None
-    second = _usable_qform(header)
-    affine = np.vstack([header["srow_x"], header["srow_y"], header["srow_z"], [0, 0, 0, 1]]).astype(np.float64)
+    second, affine = _usable_qform(header), _sform(header)
     fix = RESAVE if second is None else "set sform_code to 0, so that the qform applies"
     if not np.isfinite(affine).all():
         raise _UnusableError(f"the sform (srow_x, srow_y, srow_z) has NaN or infinity; {fix}")
     if not _is_invertible(affine):
         raise _UnusableError(f"the sform (srow_x, srow_y, srow_z) is singular; {fix}")
     return affine, second
+
+
+def _sform(header: Any) -> Affine:
+    return np.vstack([header["srow_x"], header["srow_y"], header["srow_z"], [0, 0, 0, 1]]).astype(np.float64)
+
+
+def _unused(header: Any) -> Iterator[tuple[str, Affine]]:
+    """The transforms that are there and don't apply, as their code is 0; a qform of zeros is none."""
+    sform = _sform(header)
+    if int(header["sform_code"]) <= 0 and np.isfinite(sform).all() and _is_invertible(sform):
+        yield "sform (srow_x, srow_y, srow_z), whose sform_code is 0", sform
+    if int(header["qform_code"]) <= 0 and any(header[name] for name in _QFORM):
+        with suppress(_UnusableError):
+            yield "qform (quatern_b, c, d, qoffset_x, y, z), whose qform_code is 0", _qform(header)
 
 
 def _usable_qform(header: Any) -> Affine | None:

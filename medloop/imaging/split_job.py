@@ -40,7 +40,7 @@ from medloop.imaging.layouts import IMAGE, LABEL, SAFE_NAMES
 from medloop.imaging.manifest import write_manifests
 from medloop.imaging.on_all_cores import on_all_cores
 from medloop.imaging.pictures import write_png
-from medloop.imaging.problems import Problem
+from medloop.imaging.problems import Problem, group_by_kind
 from medloop.imaging.progress_lines import progress_lines
 from medloop.imaging.split_plan import LaterSteps, plan_split
 from medloop.imaging.validation import (
@@ -166,11 +166,13 @@ def _quarantine(report: DatasetReport, rename: Callable[[str], str], on_invalid:
 
 def _refusal(problems: list[Problem], rename: Callable[[str], str]) -> str:
     listed: list[str] = []
-    for problem in problems:
+    num_listed = 0
+    for problem in group_by_kind(problems):
         listed.append(problem.hide(rename))
+        num_listed += 1 + len(problem.alike)
         if sum(map(len, listed)) > MAX_LISTED:
             break
-    more = f"; and {len(problems) - len(listed)} more in the log" if len(listed) < len(problems) else ""
+    more = f"; and {len(problems) - num_listed} more in the log" if num_listed < len(problems) else ""
     return f"{'; '.join(listed)}{more}; {FIX}"
 
 

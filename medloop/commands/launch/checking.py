@@ -79,14 +79,18 @@ def infer_task(folder: Path) -> str:
 
 
 def print_problems(services: Services, folder: Path, problems: Iterable[Problem]) -> None:
-    """Print each problem in one line, on stderr."""
-    for problem in problems:
+    """Print each problem, or kind of problem, in one line, on stderr."""
+    from medloop.imaging.problems import group_by_kind
+
+    for problem in group_by_kind(problems):
         print_error(services.err, problem_line(folder, problem))
 
 
 def print_warnings(services: Services, folder: Path, warnings: Iterable[Problem]) -> None:
-    """Print each warning in one line, on stderr."""
-    for warning in warnings:
+    """Print each warning, or kind of warning, in one line, on stderr."""
+    from medloop.imaging.problems import group_by_kind
+
+    for warning in group_by_kind(warnings):
         print_line(services.err, f"warning: {problem_line(folder, warning)}", "yellow")
 
 

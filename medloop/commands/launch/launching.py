@@ -65,6 +65,7 @@ def check_data(services: Services, run_request: RunRequest) -> CheckedData:
             f"--data {run_request.data}: is not a folder; give the data set's folder, or s3://bucket/prefix"
         )
     from medloop.documents.split_rule import MEDIAN
+    from medloop.imaging.problems import group_by_kind
     from medloop.imaging.split_plan import LaterSteps
 
     facts, task = run_request.resolved.facts, run_request.resolved.spec.task
@@ -73,7 +74,7 @@ def check_data(services: Services, run_request: RunRequest) -> CheckedData:
     if report.classes and not report.problems:
         known_keys("evaluate.floors", facts.floors, report.classes[1:] if task == "segmentation" else report.classes)
     left_out = [p for p in report.problems if facts.quarantines and p.case is not None]
-    for problem in left_out:
+    for problem in group_by_kind(left_out):
         print_line(services.err, f"will be left out: {problem_line(folder, problem)}", "yellow")
     print_warnings(services, folder, report.warnings)
     if facts.needs_length_unit:

@@ -213,6 +213,49 @@ def test_a_subject_has_the_images_grid(
         assert message.startswith(text)
 
 
+UNUSED_SFORM = "sform (srow_x, srow_y, srow_z), whose sform_code is 0"
+UNUSED_QFORM = "qform (quatern_b, c, d, qoffset_x, y, z), whose qform_code is 0"
+STORED = [
+    pytest.param(moved(5, -3, 7), 1, 0, moved(5, -3, 7), UNUSED_SFORM, id="sform"),
+    pytest.param(turned(30), 1, 0, turned(30), UNUSED_SFORM, id="turned sform"),
+    pytest.param(moved(5, -3, 7), 0, 0, moved(5, -3, 7), UNUSED_SFORM, id="neither has a code"),
+    pytest.param(GRID, 0, 1, moved(-4, 2, 5), UNUSED_QFORM, id="qform"),
+]
+
+
+def _with_codes(sform: np.ndarray, qform: np.ndarray, qcode: int, scode: int) -> nib.Nifti1Image:
+    image = nib.Nifti1Image(_arrays()[0], None)
+    image.header.set_sform(sform, scode)
+    image.header.set_qform(qform, qcode, strip_shears=True)
+    image.header["sform_code"], image.header["qform_code"] = scode, qcode
+    return nib.Nifti1Image(image.dataobj, None, image.header)
+
+
+@pytest.mark.parametrize(("sform", "qcode", "scode", "label", "name"), STORED)
+def test_a_label_on_a_transform_without_a_code_corresponds(
+    tmp_path: Path, sform: np.ndarray, qcode: int, scode: int, label: np.ndarray, name: str
+) -> None:
+    """The image's header still has the transform on which the label was drawn: the array is the same."""
+    qform = moved(-4, 2, 5) if scode else GRID
+    image = _with_codes(sform, qform, qcode, scode)
+    subject = read_subject(_write(tmp_path, image, nib.Nifti1Image(_arrays()[1], label)), None)
+    np.testing.assert_array_equal(subject.label.voxels, _arrays()[1])
+    (message,) = [text for path, text in subject.warnings if path.name == "label.nii.gz"]
+    assert message.startswith(f"is on its image's {name}")
+    assert "don't resample it" in message
+    assert "set sform_code" not in message
+
+
+def test_a_transform_without_a_code_proves_nothing_about_other_labels(tmp_path: Path) -> None:
+    """A label elsewhere is refused as before, and so is one at the place of a qform of zeros."""
+    image = _with_codes(moved(5, -3, 7), GRID, 1, 0)
+    with pytest.raises(FileError, match="is on another grid than its image"):
+        read_subject(_write(tmp_path, image, nib.Nifti1Image(_arrays()[1], moved(50, 0, 0))), None)
+    plain = nib.Nifti1Image(_arrays()[0], GRID)
+    with pytest.raises(FileError, match="is on another grid than its image"):
+        read_subject(_write(tmp_path, plain, nib.Nifti1Image(_arrays()[1], np.diag([0.35, 0.35, 2.5, 1]))), None)
+
+
 def test_contradicting_transforms_are_warned_about(tmp_path: Path) -> None:
     """Other voxel sizes or axes in the qform: programs that read it see another volume."""
     subject = _read(tmp_path, np.diag([2.0, 2, 3, 1]), np.diag([2.0, 2, 3, 1]), np.diag([-1.0, 2, 3, 1]))
