@@ -71,7 +71,7 @@ class Problem:
 def group_by_kind(problems: Iterable[Problem]) -> list[Problem]:
     """Make one problem of many files' problems of one kind, at the first one's place.
 
-    A kind has one message but for its numbers. Problems that name another file or a patient stay as they are.
+    A kind has one message, except for its numbers. Problems that name another file or a patient stay as they are.
     """
     problems, kinds = list(problems), defaultdict[object, list[Problem]](list)
     for problem in problems:

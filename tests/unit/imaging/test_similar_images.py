@@ -63,6 +63,34 @@ def test_copies_look_alike(name: str) -> None:
     assert [(pair.first, pair.second) for pair in pairs] == [(0, 5), (1, 6), (2, 7), (3, 8)]
 
 
+def radiograph(rng: np.random.Generator, edge: int = 48) -> Pixels:
+    """A chest: its outline, lungs, heart and spine have a person's sizes and places, and all people's order."""
+    y, x = np.mgrid[:edge, :edge] / (edge - 1) * 2 - 1
+
+    def inside(across: float, down: float, width: float, height: float) -> NDArray[np.float64]:
+        sizes = np.array([width, height]) * np.exp(rng.normal(0, 0.08, 2))
+        centre = rng.normal([across, down], 0.04)
+        inside_ellipse: NDArray[np.float64] = 1 / (
+            1 + np.exp((np.hypot((x - centre[0]) / sizes[0], (y - centre[1]) / sizes[1]) - 1) / 0.05)
+        )
+        return inside_ellipse
+
+    absorbed = inside(0, 0.25, 0.95, 1.35) + 0.4 * inside(0.14, 0.3, 0.3, 0.3) + 0.3 * inside(0, 0, 0.1, 2)
+    absorbed -= 0.6 * (inside(-0.42, -0.05, 0.36, 0.62) + inside(0.42, -0.05, 0.36, 0.62))
+    values = (absorbed - absorbed.min()) / np.ptp(absorbed) + rng.normal(0, 0.01, x.shape)
+    return (255 * values.clip(0, 1) ** np.exp(rng.normal(0, 0.15))).astype(np.uint8)
+
+
+def test_radiographs_of_different_people_do_not_look_alike() -> None:
+    """All are in one position; a copy of one is still found."""
+    rng = np.random.default_rng(0)
+    people = [radiograph(rng) for _ in range(200)]
+    thumbnails = [make_thumbnail(person) for person in people]
+    assert list(find_lookalikes(thumbnails[:100], thumbnails[100:])) == []
+    copies = [make_thumbnail(as_jpeg(person, 50)) for person in people[:20]]
+    assert [(pair.first, pair.second) for pair in find_lookalikes(copies, thumbnails)] == [(n, n) for n in range(20)]
+
+
 def test_images_with_little_in_them_are_not_compared() -> None:
     """Blank images, and the last slice of a head: they are all alike."""
     blank, dot = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
