@@ -10,7 +10,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.names import STACK_NAME
-from infra.outputs import read_outputs
+from infra.outputs import pipeline_settings, read_outputs
 from medloop.bundle import Role
 from medloop.cloud.sessions import BUCKET_VARIABLE, ROLE_VARIABLE
 from medloop.cloud.target import Target
@@ -38,12 +38,8 @@ class Stack:
 
     @property
     def network(self) -> tuple[str, ...]:
-        """Settings of pipelines for this account: key, subnets, security group (`--set`)."""
-        settings = {"network.kms_key": self.outputs["ArtefactKeyArn"]}
-        if "Subnets" in self.outputs:
-            settings |= {"network.subnets": f"[{self.outputs['Subnets']}]"}
-            settings |= {"network.security_group_ids": f"[{self.outputs['SecurityGroup']}]"}
-        return tuple(f"{name}={value}" for name, value in settings.items())
+        """Settings of pipelines for this account: key, isolation, subnets, security group (`--set`)."""
+        return pipeline_settings(self.outputs)
 
     @property
     def vpc(self) -> dict[str, list[str]] | None:

@@ -25,6 +25,7 @@ ROLE_PATHS = {
     "inference": "Execution/Jobs/Inference",
     "champion": "Execution/Champion/Function/Role",
     "engineer": "Execution/Engineer/Role",
+    "publisher": "Execution/Publisher/Role",
     "approver": "Execution/Approver/Role",
     "builder": "Builds/Role",
     "mlflow": "Tracking/Role",

@@ -45,15 +45,22 @@ def as_exports(outputs: Mapping[str, str]) -> str:
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items()))
 
 
-def as_settings(outputs: Mapping[str, str]) -> str:
-    """The `--set` options of pipelines that run in this account: its key, and its VPC where there is one."""
+def pipeline_settings(outputs: Mapping[str, str]) -> tuple[str, ...]:
+    """Settings of pipelines that run in this account, `NAME=VALUE`: key, isolation, and its VPC where there is one."""
     settings = {"network.kms_key": outputs["ArtefactKeyArn"]}
+    if isolated := outputs.get("IsolatedJobs"):
+        settings["network.isolation" if isolated == "all" else "network.isolate_processing"] = "true"
     if "Subnets" in outputs:
         settings |= {
             "network.subnets": f"[{outputs['Subnets']}]",
             "network.security_group_ids": f"[{outputs['SecurityGroup']}]",
         }
-    return " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
+    return tuple(f"{name}={value}" for name, value in settings.items())
+
+
+def as_settings(outputs: Mapping[str, str]) -> str:
+    """The same as `--set` options."""
+    return " ".join(f"--set {shlex.quote(setting)}" for setting in pipeline_settings(outputs))
 
 
 def _upper(name: str) -> str:

@@ -66,9 +66,22 @@ class AccessSettings(Section):
     approvers: list[PrincipalArn] = []
     """IAM ARNs of who may approve versions; empty: the account's administrators decide by their own policies."""
     engineers: list[PrincipalArn] = []
-    """IAM ARNs of who may put pipelines there and run them; empty: as for approvers."""
+    """IAM ARNs of who may run published pipelines; empty: as for approvers."""
+    publishers: list[PrincipalArn] = []
+    """IAM ARNs of who may publish definitions, such as the role of CI for reviewed commits; empty: as for approvers."""
     jobs_read_raw_data: bool = False
     """For split.layout=manifest, which copies nothing: training and evaluation read raw data, too."""
+    training_connects: bool = False
+    """For train.mode=script, which installs packages: training jobs may open connections, and write what their role
+    may write. With tracking.mlflow they always may."""
+
+    @model_validator(mode="after")
+    def _roles_are_apart(self) -> Self:
+        """Refuse a publisher who may also start executions or approve their versions."""
+        for field in ("approvers", "engineers"):
+            if both := sorted(set(self.publishers) & set(getattr(self, field))):
+                raise ValueError(f"publishers: {both[0]} is one of the {field} too; name it in one of the lists only")
+        return self
 
 
 class ScheduleSettings(Section):
@@ -159,6 +172,11 @@ class Settings(Section):
     projects: list[Annotated[str, Field(pattern=PROJECT_PATTERN, min_length=1, max_length=MAX_PROJECT)]] = []
     """Projects of the users: each has for both tasks a pipeline, a model group, an endpoint and alarms of its own
     (`medloop pipelines upsert segmentation --project prostate`)."""
+
+    @property
+    def isolates_training(self) -> bool:
+        """True if training jobs open no connection; jobs that split and evaluate never do."""
+        return self.tracking.mlflow == "off" and not self.access.training_connects
 
     @model_validator(mode="after")
     def _schedules_start_known_pipelines(self) -> Self:

@@ -47,6 +47,8 @@ class NetworkSettings(Settings):
     """KMS key of jobs' outputs, and of their volumes if the instance type takes a key."""
     isolation: bool = False
     """No job can open a connection; SageMaker moves inputs and outputs for it."""
+    isolate_processing: bool = False
+    """The same for Split and Evaluate alone, where training needs connections (MLflow, script mode)."""
     encrypt_inter_container: bool = False
     """Encrypt the traffic between the instances of one job (slower)."""
 
@@ -83,13 +85,14 @@ class NetworkSettings(Settings):
         """Make the SDK's object for processing jobs; None if no option is set."""
         from sagemaker.core.network import NetworkConfig
 
-        if not (self.subnets or self.isolation or self.encrypt_inter_container):
+        isolation = self.isolation or self.isolate_processing
+        if not (self.subnets or isolation or self.encrypt_inter_container):
             return None
         vpc: dict[str, Any] = {}
         if self.subnets:
             vpc = {"subnets": list(self.subnets), "security_group_ids": list(self.security_group_ids)}
         return NetworkConfig(
-            enable_network_isolation=self.isolation,
+            enable_network_isolation=isolation,
             encrypt_inter_container_traffic=self.encrypt_inter_container,
             **vpc,
         )

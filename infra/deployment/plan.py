@@ -115,6 +115,8 @@ def converge(package: Mapping[str, Any], serving: Serving, sagemaker: SageMakerC
     undone = f"{model} is approved and not deployed"
     if name not in serving.endpoints:
         return notify(undone, f"endpoint {name} is none of this stack's ({', '.join(serving.endpoints)}); nothing done")
+    if name != (group := package["ModelPackageGroupName"]) and group in serving.endpoints:
+        return notify(undone, f"endpoint {name} serves another group than {group}; nothing was done")
     if changed := changed_image(package):
         return notify(undone, f"{changed}; nothing was done")
     requests = _requests(package, serving, name)

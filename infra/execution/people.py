@@ -1,8 +1,13 @@
-"""The roles of people: engineers define pipelines and run them, approvers decide about versions; neither does both."""
+"""The roles of people: reviewed definitions are published, engineers start them, approvers decide about versions.
+
+The author of a definition decides what the jobs' roles do: a step may run any command under any role that the pipeline
+hands out. So no role stores a definition, or code that one names, and starts it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -26,14 +31,27 @@ from infra.images.repositories import Images
 from infra.settings import AccessSettings
 from infra.storage.buckets import Storage
 from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
+from medloop.documents.artefact import ARTEFACT_DIGEST, IMAGE, MODEL_DIGEST
+from medloop.documents.card import NOT_FOR_APPROVAL
 
 DECISIONS = ["Approved", "Rejected"]
+BOUND = (
+    *(ARTEFACT_DIGEST, MODEL_DIGEST, IMAGE, NOT_FOR_APPROVAL, "champion", "code_digest", "data_digest", "endpoint"),
+    *("evaluation", "execution", "git_commit", "report_digest"),
+)
+"""Entries of a version's metadata that say what it is: written at its registration, and never again."""
 LISTING = ["sagemaker:ListModelPackageGroups", "sagemaker:ListModelPackages"]
 """The service knows no narrower resource for lists than all."""
 
 
 def make_approver(
-    scope: Construct, access: AccessSettings, storage: Storage, pipelines: Sequence[str], groups: Sequence[str]
+    scope: Construct,
+    *,
+    access: AccessSettings,
+    storage: Storage,
+    images: Images,
+    pipelines: Sequence[str],
+    groups: Sequence[str],
 ) -> iam.Role:
     """Make the approvers' role: they see the evidence and approve or reject, and nothing else.
 
@@ -41,15 +59,17 @@ def make_approver(
         scope: CDK's parent.
         access: Who approves.
         storage: The evidence's bucket.
+        images: The containers' repositories.
         pipelines: Names of the pipelines, whose runs led to the versions.
         groups: Names of the model package groups.
     """
-    decided = {"StringEquals": {"sagemaker:ModelApprovalStatus": DECISIONS}}
     rights = [
-        statement("Decide", ["sagemaker:UpdateModelPackage"], versions_of(groups), decided),
+        statement("Decide", ["sagemaker:UpdateModelPackage"], versions_of(groups), _decided()),
         statement("SeeVersions", ["sagemaker:DescribeModelPackage", "sagemaker:ListTags"], versions_of(groups)),
-        statement("SeeGroups", ["sagemaker:DescribeModelPackageGroup"], sagemaker_arns("model-package-group", groups)),
+        _see_groups(groups),
         statement("ListVersions", LISTING),
+        # An execution's definition is compared with one that the approver's checkout builds.
+        _find_images(images),
         # The user who started an execution doesn't approve its version.
         *_see_runs(pipelines),
         # The artefact's time, which HEAD reports by the right to read: evidence older than the model proves nothing.
@@ -60,7 +80,65 @@ def make_approver(
     return make_role(Construct(scope, "Approver"), people, description, rights)
 
 
+def _decided() -> dict[str, Any]:
+    """The conditions of an approver's request: a decision, and no entry changes that binds the version to its model.
+
+    Where the service gives no current value, the variable's default lets anything pass, as without the condition.
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html (UpdateModelPackage)
+    """
+    key = "sagemaker:{}CustomerMetadataProperties/{}"
+    unchanged = {key.format("", name): f"${{{key.format('Current', name)}, '*'}}" for name in BOUND}
+    return {
+        "StringEquals": {"sagemaker:ModelApprovalStatus": DECISIONS},
+        "StringLikeIfExists": unchanged,
+        "Null": {"sagemaker:CustomerMetadataPropertiesToRemove": "true"},
+    }
+
+
 def make_engineer(
+    scope: Construct,
+    *,
+    access: AccessSettings,
+    storage: Storage,
+    images: Images,
+    pipelines: Sequence[str],
+    groups: Sequence[str],
+) -> iam.Role:
+    """Make the engineers' role: they start published definitions, with parameters, and see the results.
+
+    They store no definition and no code, start no job by themselves and hand no role to anyone. Parameters redirect
+    nothing: outputs, images, roles and the ledger of test uses are part of the definition, and InputData is read with
+    the role of the split, which reads data sets.
+
+    Args:
+        scope: CDK's parent.
+        access: Who they are.
+        storage: Holds the evidence.
+        images: The containers' repositories.
+        pipelines: Names of the pipelines.
+        groups: Names of the model package groups.
+    """
+    logs = [arn("logs", f"log-group:/aws/sagemaker/{kind}*") for kind in ("ProcessingJobs", "TrainingJobs")]
+    bucket, data = storage.artefacts, {"StringLike": {"s3:prefix": [RAW]}}
+    rights = [
+        *_run_pipelines(pipelines),
+        *_see_runs(pipelines),
+        # Logs of jobs contain no names of patients.
+        statement("ReadLogs", ["logs:DescribeLogStreams", "logs:GetLogEvents"], logs),
+        _see_groups(groups),
+        statement("SeeVersions", ["sagemaker:DescribeModelPackage"], versions_of(groups)),
+        statement("ListVersions", LISTING),
+        _find_images(images),
+        *read_objects("ReadEvidence", bucket, EVALUATION),
+        statement("DecryptEvidence", ["kms:Decrypt"], [storage.keys.artefacts.key_arn], _by_s3()),
+        # DataVersion is made of the listing.
+        statement("ListData", ["s3:ListBucket"], [storage.data.bucket_arn], data),
+    ]
+    people, description = signed_in(access.engineers), "medloop: people who run published pipelines"
+    return make_role(Construct(scope, "Engineer"), people, description, rights)
+
+
+def make_publisher(
     scope: Construct,
     *,
     access: AccessSettings,
@@ -71,37 +149,68 @@ def make_engineer(
     groups: Sequence[str],
     pipeline_role: iam.IRole,
 ) -> iam.Role:
-    """Make the engineers' role: they can neither approve, nor deploy, nor open an image.
-
-    What their pipelines do, they do with the pipeline's role and the jobs': the author of a job's code decides what
-    becomes of what that job reads. Images are built by an administrator (`make images`), so that code in them is seen.
+    """Make the role that publishes definitions of reviewed commits, for CI or an administrator; it starts none.
 
     Args:
         scope: CDK's parent.
-        access: Who they are.
-        storage: Holds code and evidence.
+        access: Who assumes it.
+        storage: Holds the code.
         images: The containers' repositories.
-        champion: The function that pipelines invoke; `medloop upsert` checks that it exists.
+        champion: The function that pipelines invoke; `medloop pipelines upsert` checks that it exists.
         pipelines: Names of the pipelines.
         groups: Names of the model package groups.
-        pipeline_role: The one role that they pass.
+        pipeline_role: The one role that it passes.
     """
-    logs = [arn("logs", f"log-group:/aws/sagemaker/{kind}*") for kind in ("ProcessingJobs", "TrainingJobs")]
+    bucket, key = storage.artefacts, storage.keys.artefacts
+    defining = [f"sagemaker:{verb}Pipeline" for verb in ("Create", "Update")]
+    # Code is named by its content: a stored object is never overwritten.
+    once = {"Null": {"s3:if-none-match": "false"}}
+    objects = [bucket.arn_for_objects(name) for name in (*CODE, NO_MODEL_FILE)]
+    absence = {"StringEquals": {"s3:prefix": [PSEUDONYM_KEY]}}
     rights = [
-        *_run_pipelines(pipelines),
+        statement("Define", defining, sagemaker_arns("pipeline", pipelines)),
+        _see_pipelines(pipelines),
         statement("PassPipelineRole", ["iam:PassRole"], [pipeline_role.role_arn], TO_SAGEMAKER),
-        *_see_runs(pipelines),
-        # Logs of jobs contain no names of patients.
-        statement("ReadLogs", ["logs:DescribeLogStreams", "logs:GetLogEvents"], logs),
-        statement("SeeGroups", ["sagemaker:DescribeModelPackageGroup"], sagemaker_arns("model-package-group", groups)),
-        statement("SeeVersions", ["sagemaker:DescribeModelPackage"], versions_of(groups)),
-        statement("ListVersions", LISTING),
-        statement("FindImages", ["ecr:DescribeImages"], images.arns),
+        _see_groups(groups),
+        _find_images(images),
         statement("FindChampion", ["lambda:GetFunction"], [champion.function_arn]),
-        *_store_code(storage),
+        statement("PutCodeOnce", ["s3:PutObject"], objects, once),
+        *read_objects("ReadCode", bucket, *CODE, NO_MODEL_FILE),
+        # Whether the key of pseudonyms was made; it is neither made nor read with this role.
+        statement("FindPseudonymKey", ["s3:ListBucket"], [bucket.bucket_arn], absence),
+        statement("UseArtefacts", ["kms:Decrypt", "kms:GenerateDataKey"], [key.key_arn], _by_s3()),
     ]
-    people, description = signed_in(access.engineers), "medloop: people who define pipelines and run them"
-    return make_role(Construct(scope, "Engineer"), people, description, rights)
+    description = "medloop: publishes reviewed definitions of pipelines"
+    return make_role(Construct(scope, "Publisher"), publishers(access.publishers), description, rights)
+
+
+def publishers(arns: Sequence[str]) -> iam.IPrincipal:
+    """Roles as they are, as a CI's has no second factor; users, and with no ARN the account's, with one."""
+    roles = [iam.ArnPrincipal(name) for name in arns if ":role/" in name]
+    people = [name for name in arns if ":role/" not in name]
+    with_second_factor = [signed_in(people)] if people or not roles else []
+    return iam.CompositePrincipal(*roles, *with_second_factor)
+
+
+def _by_s3() -> dict[str, Any]:
+    """The condition that a key is used by S3 alone, for objects."""
+    return {"StringEquals": {"kms:ViaService": f"s3.{Aws.REGION}.amazonaws.com"}}
+
+
+def _see_groups(groups: Sequence[str]) -> iam.PolicyStatement:
+    return statement(
+        "SeeGroups", ["sagemaker:DescribeModelPackageGroup"], sagemaker_arns("model-package-group", groups)
+    )
+
+
+def _find_images(images: Images) -> iam.PolicyStatement:
+    """The digests of images, which are part of definitions; no image is pulled."""
+    return statement("FindImages", ["ecr:DescribeImages"], images.arns)
+
+
+def _see_pipelines(names: Sequence[str]) -> iam.PolicyStatement:
+    seeing = ["sagemaker:DescribePipeline", "sagemaker:ListPipelineVersions"]
+    return statement("SeePipelines", seeing, sagemaker_arns("pipeline", names))
 
 
 def _see_runs(pipelines: Sequence[str]) -> list[iam.PolicyStatement]:
@@ -125,27 +234,12 @@ def _see_runs(pipelines: Sequence[str]) -> list[iam.PolicyStatement]:
 
 
 def _run_pipelines(names: Sequence[str]) -> list[iam.PolicyStatement]:
-    defining = ("CreatePipeline", "UpdatePipeline", "DescribePipeline", "ListPipelineVersions")
     running = ("StartPipelineExecution", "ListPipelineExecutions")
     steering = ("RetryPipelineExecution", "StopPipelineExecution")
     pipelines, runs = (sagemaker_arns("pipeline", (name + end for name in names)) for end in ("", "/execution/*"))
     return [
-        statement("DefineAndRun", [f"sagemaker:{verb}" for verb in (*defining, *running)], pipelines),
+        statement("Run", [f"sagemaker:{verb}" for verb in running], pipelines),
+        _see_pipelines(names),
         statement("SteerRuns", [f"sagemaker:{verb}" for verb in steering], runs),
         statement("ListPipelines", ["sagemaker:ListPipelines"]),
-    ]
-
-
-def _store_code(storage: Storage) -> list[iam.PolicyStatement]:
-    """Store code, once each; read code and evidence; list data, which DataVersion is made of."""
-    bucket, key = storage.artefacts, storage.keys.artefacts
-    # Code is named by its content and the key of pseudonyms is made once: a stored object is never overwritten.
-    once = {"Null": {"s3:if-none-match": "false"}}
-    objects = [bucket.arn_for_objects(name) for name in (*CODE, PSEUDONYM_KEY, NO_MODEL_FILE)]
-    by_s3 = {"StringEquals": {"kms:ViaService": f"s3.{Aws.REGION}.amazonaws.com"}}
-    return [
-        statement("PutCodeOnce", ["s3:PutObject"], objects, once),
-        *read_objects("ReadCodeAndEvidence", bucket, *CODE, NO_MODEL_FILE, EVALUATION),
-        statement("UseArtefacts", ["kms:Decrypt", "kms:GenerateDataKey"], [key.key_arn], by_s3),
-        statement("ListData", ["s3:ListBucket"], [storage.data.bucket_arn], {"StringLike": {"s3:prefix": [RAW]}}),
     ]

@@ -42,6 +42,7 @@ def make_pipeline_role(
     network: Network,
     images: Images,
     groups: Sequence[str],
+    isolates_training: bool,
 ) -> iam.Role:
     """Make the role of executions; a pipeline can neither approve a version nor deploy one.
 
@@ -53,10 +54,11 @@ def make_pipeline_role(
         network: Where its jobs must run.
         images: The containers' repositories.
         groups: Names of the model package groups that it registers in.
+        isolates_training: Training jobs open no connection either.
     """
     roles = [role.role_arn for role in (jobs.processing, jobs.training, jobs.evaluation)]
     rights = [
-        *_run_jobs(network),
+        *_run_jobs(network, isolates_training=isolates_training),
         statement("PassJobRoles", ["iam:PassRole"], roles, TO_SAGEMAKER),
         statement("AskForChampion", ["lambda:InvokeFunction"], [champion.function_arn]),
         *_register(groups, images),
@@ -67,11 +69,16 @@ def make_pipeline_role(
     return make_role(Construct(scope, "Pipeline"), "sagemaker", "medloop: executions of pipelines", rights)
 
 
-def _run_jobs(network: Network) -> list[iam.PolicyStatement]:
-    jobs = [arn for kind in ("processing-job", "training-job") for arn in sagemaker_arns(kind, [JOBS])]
+def _run_jobs(network: Network, *, isolates_training: bool) -> list[iam.PolicyStatement]:
+    processing, training = (sagemaker_arns(kind, [JOBS]) for kind in ("processing-job", "training-job"))
+    jobs = [*processing, *training]
     tuning = sagemaker_arns("hyper-parameter-tuning-job", "*")
     tagged = {"Null": {f"aws:RequestTag/{TAG}": "false"}}
     inside = inside_vpc(network.subnet_ids, network.security_group_ids)
+    # Code in an isolated job has no credentials and reaches no bucket: SageMaker writes its outputs, to where the
+    # definition says. So no evidence is written into another execution's folder, and nothing leaves.
+    isolated = {**inside, "Bool": {"sagemaker:NetworkIsolation": "true"}}
+    trains = isolated if isolates_training else inside
     # At its creation alone: with our tag on it, the tuning jobs of others could be stopped.
     at_creation = {"StringEquals": {"sagemaker:TaggingAction": TUNE}}
     following = [f"sagemaker:{verb}{kind}Job" for verb in ("Describe", "Stop") for kind in ("Processing", "Training")]
@@ -81,8 +88,9 @@ def _run_jobs(network: Network) -> list[iam.PolicyStatement]:
         "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
     ]
     return [
-        statement("StartJobs", ["sagemaker:CreateProcessingJob", "sagemaker:CreateTrainingJob"], jobs, inside),
-        statement("StartTuning", [f"sagemaker:{TUNE}"], tuning, _both(tagged, inside)),
+        statement("StartProcessing", ["sagemaker:CreateProcessingJob"], processing, isolated),
+        statement("StartTraining", ["sagemaker:CreateTrainingJob"], training, trains),
+        statement("StartTuning", [f"sagemaker:{TUNE}"], tuning, _both(tagged, trains)),
         statement("FollowJobs", following, jobs),
         statement("FollowTuning", following_tuning, tuning, {"Null": {f"aws:ResourceTag/{TAG}": "false"}}),
         statement("DescribeTunedJobs", ["sagemaker:DescribeTrainingJob"], sagemaker_arns("training-job", "*")),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from constructs import Construct
 
 from infra.execution.champion import make_champion
 from infra.execution.jobs import JobRoles
-from infra.execution.people import make_approver, make_engineer
+from infra.execution.people import make_approver, make_engineer, make_publisher
 from infra.execution.pipeline import make_pipeline_role
 from infra.functions import Surroundings
 from infra.images.repositories import Images
@@ -28,7 +29,8 @@ class Execution(Construct):
         network: Where jobs run.
         images: The containers' repositories.
         tracking: MLflow.
-        access: Who approves, who runs pipelines, and whether all jobs read raw data.
+        access: Who approves, who publishes and runs pipelines, and whether all jobs read raw data.
+        isolates_training: Training jobs open no connection.
         pipelines: Names of the pipelines.
         groups: Names of the model package groups.
         around: The function's key, log, network.
@@ -44,6 +46,7 @@ class Execution(Construct):
         images: Images,
         tracking: Tracking,
         access: AccessSettings,
+        isolates_training: bool,
         pipelines: Sequence[str],
         groups: list[str],
         around: Surroundings,
@@ -61,15 +64,15 @@ class Execution(Construct):
             network=network,
             images=images,
             groups=groups,
+            isolates_training=isolates_training,
         )
-        self.engineer = make_engineer(
-            self,
-            access=access,
-            storage=storage,
-            images=images,
-            champion=self.champion,
-            pipelines=pipelines,
-            groups=groups,
-            pipeline_role=self.pipeline,
-        )
-        self.approver = make_approver(self, access, storage, pipelines, groups)
+        people: Any = {
+            "access": access,
+            "storage": storage,
+            "images": images,
+            "pipelines": pipelines,
+            "groups": groups,
+        }
+        self.engineer = make_engineer(self, **people)
+        self.publisher = make_publisher(self, **people, champion=self.champion, pipeline_role=self.pipeline)
+        self.approver = make_approver(self, **people)

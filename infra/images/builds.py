@@ -1,7 +1,8 @@
 """CodeBuild: builds the containers' images from the checkout that `make images` uploads, and pushes them.
 
 It runs `medloop images push`, as an engineer with Docker would. It needs the internet (base images, Python packages),
-so it is no part of the VPC; it reaches the checkout, the repositories and its log, and no data.
+so it is no part of the VPC; it reaches the checkout, the repositories and its log, and no data. It also makes the key
+of pseudonyms, once, so that the key was never on a person's computer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from infra.grants import PULLING, make_role, statement
 from infra.images.repositories import Images, base_images
 from infra.names import IMAGES_PROJECT, SOURCE_KEY
 from infra.storage.buckets import Storage
+from medloop.cloud.layout import PSEUDONYM_KEY
 
 PUSHING = [
     "ecr:BatchCheckLayerAvailability",
@@ -30,6 +32,7 @@ PUSHING = [
     "ecr:UploadLayerPart",
 ]
 PUSH = "medloop images push"
+MAKE_KEY = "python -m infra.images.pseudonym_key"
 BUILD = {
     "version": "0.2",
     "phases": {
@@ -37,7 +40,7 @@ BUILD = {
             "runtime-versions": {"python": "3.11"},
             "commands": ["python -m pip install --quiet --constraint constraints.txt --editable ."],
         },
-        "build": {"commands": [PUSH]},
+        "build": {"commands": [MAKE_KEY, PUSH]},
     },
 }
 
@@ -103,6 +106,18 @@ class Builds(Construct):
         rights = [
             statement("ReadCheckout", ["s3:GetObject", "s3:GetObjectVersion"], checkout),
             statement("DecryptCheckout", decrypting, [storage.keys.artefacts.key_arn]),
+            statement(
+                "MakeKeyOnce",
+                ["s3:PutObject"],
+                [storage.artefacts.arn_for_objects(PSEUDONYM_KEY)],
+                {"Null": {"s3:if-none-match": "false"}},
+            ),
+            statement(
+                "FindKey",
+                ["s3:ListBucket"],
+                [storage.artefacts.bucket_arn],
+                {"StringEquals": {"s3:prefix": [PSEUDONYM_KEY]}},
+            ),
             # The service knows no narrower resource: a token for the registry, not for any image.
             statement("LogInToRegistry", ["ecr:GetAuthorizationToken"]),
             statement("PushImages", PUSHING, images.arns),

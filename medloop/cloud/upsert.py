@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
 
 from medloop.bundle import load_container
 from medloop.cloud.build_inputs import build_key
@@ -26,6 +27,7 @@ from medloop.cloud.images import find_digest
 from medloop.cloud.layout import NO_MODEL_FILE, PSEUDONYM_KEY
 from medloop.cloud.sessions import isolated
 from medloop.cloud.target import Target
+from medloop.definition.origin import Recorded, with_origin
 from medloop.definition.validate import validate
 from medloop.errors import SettingError, TargetError
 from medloop.settings import Resolved
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 32
 _NO_MODEL = b"No version is Approved yet: there is no model to compare with.\n"
+_PUBLISH = (
+    "no published version equals what this checkout and these settings build, and this role may not publish: have the "
+    "commit reviewed and published (`medloop pipelines upsert` with the publisher's role), or use a published commit "
+    "and its settings (`medloop pipelines diff`)"
+)
 _ABSENT = {"404", "NoSuchKey", "NotFound", "ResourceNotFound", "ResourceNotFoundException"}
 
 
@@ -78,10 +85,23 @@ def _build_new(target: Target, resolved: Resolved) -> tuple[str, Target]:
     recorded = target.renewed()
     with isolated(target), _uncollected():
         definition = str(resolved.spec.build(resolved.settings, recorded).definition())
+    if origin := _origin(resolved):
+        definition = with_origin(definition, origin)
     if problems := validate(definition):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise SettingError(f"pipeline {resolved.spec.name}: {problems[0]}{more}; fix the setting behind it")
     return definition, recorded
+
+
+def _origin(resolved: Resolved) -> Recorded | None:
+    """The record of a definition's settings; None for those that JSON doesn't give back, such as secrets."""
+    settings = resolved.settings
+    content = settings.model_dump(mode="json", exclude_unset=True)
+    try:
+        same = type(settings).model_validate(content) == settings
+    except ValidationError:
+        return None
+    return Recorded(resolved.spec.name, content) if same else None
 
 
 @contextlib.contextmanager
@@ -112,11 +132,14 @@ def upsert(target: Target, resolved: Resolved) -> UpsertResult:
     try:
         _check_images(target, definition)
         uploaded = [key for key, read_body in _objects(target) if _put_once(target, key, read_body)]
+        uploaded += [PSEUDONYM_KEY] if ensure_pseudonym_key(target) else []
         _put_functions(target, definition)
         _ensure_group(target, resolved.group)
         arn, action, version = _put_pipeline(target, resolved.pipeline, definition)
     except (ClientError, BotoCoreError) as error:
-        raise TargetError(f"target {target.name}: pipeline {resolved.pipeline} can't be stored: {error}") from error
+        reason = f"target {target.name}: pipeline {resolved.pipeline} can't be stored: {error}"
+        advice = f"; {_PUBLISH}" if isinstance(error, ClientError) and is_denied(error) else ""
+        raise TargetError(reason + advice) from error
     return UpsertResult(arn, action, version, tuple(uploaded))
 
 
@@ -142,7 +165,6 @@ def _objects(target: Target) -> Iterator[tuple[str, Callable[[], bytes]]]:
         yield bundle.key, partial(getattr, bundle, "data")
     for key, body in target.objects.items():
         yield key, partial(bytes, body)
-    yield PSEUDONYM_KEY, partial(secrets.token_bytes, KEY_BYTES)
     yield NO_MODEL_FILE, partial(bytes, _NO_MODEL)
 
 
@@ -173,6 +195,25 @@ def _put_once(target: Target, key: str, read_body: Callable[[], bytes]) -> bool:
         if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
             raise
         return False
+
+
+def ensure_pseudonym_key(target: Target) -> bool:
+    """Make the key of pseudonyms unless it is there; True if it was made.
+
+    Raises:
+        TargetError: It isn't there, and the caller may not make it.
+    """
+    try:
+        return _put_once(target, PSEUDONYM_KEY, partial(secrets.token_bytes, KEY_BYTES))
+    except ClientError as error:
+        if not is_denied(error):
+            raise
+    listed = target.boto.client("s3").list_objects_v2(Bucket=target.bucket, Prefix=PSEUDONYM_KEY, MaxKeys=1)
+    if not listed.get("KeyCount"):
+        raise TargetError(
+            f"target {target.name}: {PSEUDONYM_KEY} isn't there, and this role may not make it; `make images` does"
+        )
+    return False
 
 
 def _ensure_group(target: Target, group: str) -> None:
@@ -226,7 +267,7 @@ def _find_version(client: SageMakerClient, name: str, definition: str) -> int | 
             if json.loads(present["PipelineDefinition"]) == json.loads(definition):
                 return number
     except ClientError as error:
-        if "AccessDenied" not in error.response["Error"]["Code"]:
+        if not is_denied(error):
             raise
     return None
 
@@ -243,6 +284,11 @@ def _check_images(target: Target, definition: str) -> None:
         if named and find_digest(target, container) is None:
             fix = f"`medloop images push {container}` builds and pushes it"
             raise TargetError(f"target aws: no image of containers/{container} as it is now; {fix}")
+
+
+def is_denied(error: ClientError) -> bool:
+    """True if the caller lacks the right."""
+    return "AccessDenied" in error.response["Error"]["Code"]
 
 
 def _has_message(error: ClientError, *phrases: str) -> bool:

@@ -61,6 +61,12 @@ def _build(target: Target, resolved: Resolved) -> str:
     return build_definition(target, resolved)
 
 
+def _find_published(target: Target, resolved: Resolved) -> UpsertResult | None:
+    from medloop.cloud.published import find_published
+
+    return find_published(target, resolved)
+
+
 @dataclass(frozen=True)
 class Services:
     """Services that a command calls; tests pass their own.
@@ -68,6 +74,7 @@ class Services:
     Args:
         open_target: Name and home folder to a Target.
         upsert: Makes or updates the pipeline on the target, with all that it needs there.
+        find_published: Finds the pipeline's version on AWS that equals the definition; None on the local target.
         build: Builds the definition's JSON text for the target; touches nothing there.
         sleep: Waits between two looks at an execution.
         out: Results.
@@ -76,6 +83,7 @@ class Services:
 
     open_target: Callable[[str, Path], Target] = _open_target
     upsert: Callable[[Target, Resolved], UpsertResult] = _upsert
+    find_published: Callable[[Target, Resolved], UpsertResult | None] = _find_published
     build: Callable[[Target, Resolved], str] = _build
     sleep: Callable[[float], None] = time.sleep
     out: Console = field(default_factory=make_console)

@@ -30,6 +30,7 @@ class Proof(StrEnum):
     SCHEMA = "the service's JSON schema of definitions"
     INTEGRATION_TEST = "an integration test of the SDK, which runs against the service"
     DOCUMENTED = "the service's documentation of pipelines"
+    RECORDED = "a user's record of an execution whose step sent it to the service"
     SDK = "the SDK writes it into definitions; no record of a service that takes it"
     REQUEST = "the job's request has it; no definition with it could be found"
 
@@ -84,7 +85,14 @@ PROVEN = (
     Member("RegisterModel", "Arguments.Task", Proof.INTEGRATION_TEST, _REGISTRATION),
     Member("RegisterModel", "Arguments.ModelCard", Proof.INTEGRATION_TEST, _MODEL_STEPS),
     Member("RegisterModel", "Arguments.SkipModelValidation", Proof.INTEGRATION_TEST, _MODEL_STEPS),
-    Member("Tuning", "Arguments.TrainingJobDefinition.Environment", Proof.SDK, _TUNER),
+    # SDK 2.135's tuner writes it; the pipeline was created, and its step reached CreateHyperParameterTuningJob, which
+    # refused a change of it against the job of a warm start.
+    Member(
+        "Tuning",
+        "Arguments.TrainingJobDefinition.Environment",
+        Proof.RECORDED,
+        "https://github.com/aws/sagemaker-python-sdk/issues/3693",
+    ),
     Member("Tuning", "Arguments.HyperParameterTuningJobConfig.RandomSeed", Proof.SDK, _TUNER),
     Member("Tuning", "Arguments.HyperParameterTuningJobConfig.StrategyConfig", Proof.SDK, _TUNER),
     Member(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
 
+_VARIABLE = re.compile(r"\$\{(?P<key>[^},]+)(?:, '(?P<default>[^']*)')?\}")
 Statement = Mapping[str, Any]
 Decision = Literal["allowed", "denied", "explicitly denied"]
 _KNOWN = {"Sid", "Effect", "Principal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
@@ -132,10 +133,25 @@ def _conditions(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[st
     """All operators and all keys must hold."""
     lowered = {key.lower(): [str(item) for item in as_list(value)] for key, value in context.items()}
     return all(
-        _condition(operator, lowered.get(key.lower()), [str(value) for value in as_list(expected)])
+        _condition(operator, lowered.get(key.lower()), [_substituted(str(each), lowered) for each in as_list(expected)])
         for operator, keys in conditions.items()
         for key, expected in keys.items()
     )
+
+
+def _substituted(text: str, context: Mapping[str, Sequence[str]]) -> str:
+    """A value with its policy variables: `${key}`, or `${key, 'default'}` for a key that may be absent.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+    """
+
+    def value(match: re.Match[str]) -> str:
+        present = context.get(match["key"].lower())
+        if present is None and match["default"] is None:
+            raise ValueError(f"variable {match[0]} has no value and no default")
+        return str(match["default"]) if present is None else str(present[0])
+
+    return _VARIABLE.sub(value, text)
 
 
 def _condition(operator: str, present: list[str] | None, expected: list[str]) -> bool:

@@ -69,6 +69,7 @@ PLACEHOLDERS = {
 NETWORK = (
     "network.subnets=[subnet-00000001, subnet-00000002]",
     "network.security_group_ids=[sg-00000001]",
+    "network.isolate_processing=true",
     "network.kms_key=arn:aws:kms:us-east-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef",
 )
 
@@ -92,6 +93,8 @@ def needs(stack: Mapping[str, Any], sent: Executed) -> Iterator[Need]:
         name = f"{arn}:{kind}/{sent.name}"
         vpc = member(job, "NetworkConfig.VpcConfig") or job["VpcConfig"]
         network = {"sagemaker:VpcSubnets": vpc["Subnets"], "sagemaker:VpcSecurityGroupIds": vpc["SecurityGroupIds"]}
+        isolated = member(job, KINDS_ISOLATION.get(kind, "EnableNetworkIsolation"))
+        network["sagemaker:NetworkIsolation"] = str(bool(isolated)).lower()
         yield pipeline, f"sagemaker:{operation}", name, {**network, **tags}
         yield pipeline, "sagemaker:AddTags", name, {"sagemaker:TaggingAction": operation, **tags}
         yield pipeline, "iam:PassRole", job["RoleArn"], {"iam:PassedToService": "sagemaker.amazonaws.com"}
@@ -104,6 +107,9 @@ KINDS = {
     "Training": ("training-job", "CreateTrainingJob", ""),
     "Tuning": ("hyper-parameter-tuning-job", "CreateHyperParameterTuningJob", "TrainingJobDefinition"),
 }
+
+
+KINDS_ISOLATION = {"processing-job": "NetworkConfig.EnableNetworkIsolation"}
 
 
 def _job(stack: Mapping[str, Any], job: Mapping[str, Any]) -> Iterator[Need]:

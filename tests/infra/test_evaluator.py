@@ -125,6 +125,10 @@ def test_services_are_principals() -> None:
         ({"ForAnyValue__StringEquals": {"absent": ["a"]}}, "denied"),
         ({"StringEquals": {"name": "x", "port": "5"}}, "allowed"),
         ({"StringEquals": {"name": "x", "port": "6"}}, "denied"),
+        ({"StringEquals": {"name": "${Name}"}}, "allowed"),
+        ({"StringEquals": {"name": "${arn}"}}, "denied"),
+        ({"StringEquals": {"name": "${absent, 'x'}"}}, "allowed"),
+        ({"StringLike": {"name": "${absent, '*'}"}}, "allowed"),
         ({"StringEquals": {"name": "x"}, "Bool": {"mfa": "false"}}, "denied"),
     ],
 )

@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from infra.images.start import build_images, main
 from infra.names import IMAGES_PROJECT, SOURCE_KEY, STACK_NAME
-from infra.outputs import as_exports, as_settings, read_outputs
+from infra.outputs import as_exports, as_settings, pipeline_settings, read_outputs
 from medloop.cloud.roles import VARIABLES
 from medloop.cloud.sessions import BUCKET_VARIABLE, ROLE_VARIABLE
 from medloop.errors import TargetError
@@ -62,6 +62,16 @@ def test_outputs_become_settings_that_pipelines_take() -> None:
     assert tuple(settings.network.subnets) == ("subnet-0a1b2c3d", "subnet-1a1b2c3d")
     assert tuple(settings.network.security_group_ids) == ("sg-0a1b2c3d",)
     assert as_settings({"ArtefactKeyArn": key}) == f"--set network.kms_key={key}"
+
+
+@pytest.mark.parametrize(("jobs", "training"), [("all", True), ("processing", False)])
+def test_jobs_are_isolated_as_the_stack_requires(jobs: str, training: bool) -> None:
+    """Processing always; training unless its role may open connections."""
+    key = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f"
+    sets = pipeline_settings({"ArtefactKeyArn": key, "IsolatedJobs": jobs})
+    network = resolve("segmentation", None, sets).settings.network
+    assert network.of_processing().enable_network_isolation
+    assert network.isolation is training
 
 
 def test_a_stack_that_is_not_there_is_said() -> None:

@@ -12,6 +12,8 @@ import pytest
 from infra.settings import FILE, Settings, load_settings
 from medloop.errors import SettingError
 
+CI = "arn:aws:iam::111122223333:role/ci"
+
 
 def test_the_file_gives_the_defaults() -> None:
     """infra/settings.yaml shows what can be chosen, and chooses nothing else than the defaults."""
@@ -46,6 +48,10 @@ def test_environment_lies_over_the_file_and_context_over_both(tmp_path: Path) ->
         ("access: {approvers: [someone]}", r"mine\.yaml: access\.approvers\.0: .*pattern"),
         ("storage: {logs_days: 100}", r"mine\.yaml: storage\.logs_days: "),
         ("tracking: {mlflow: serverless}", r"mine\.yaml: tracking\.mlflow: serverless has no VPC endpoint; choose"),
+        (
+            f"access: {{publishers: [{CI}], engineers: [{CI}]}}",
+            rf"mine\.yaml: access: publishers: {CI} is one of the engineers too; name it",
+        ),
         ("network: {vpc: [", r"mine\.yaml: line 1: "),
     ],
 )

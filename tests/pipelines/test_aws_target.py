@@ -179,7 +179,12 @@ def test_a_version_is_listed_approved_and_shown(cloud: Cloud) -> None:
     approve = ("models", "approve", "medloop-approvals/1", "--reason", "good enough")
     assert cloud(*approve) == 2
     assert "must not approve their own training; another person approves" in cloud.err
-    answer_executions(boto)
+    assert cloud("pipelines", "upsert", "classification", "--set", "split.seed=3", "--yes") == 0, cloud.err
+    stored = client.describe_pipeline(PipelineName="classification")["PipelineDefinition"]
+    answer_executions(boto, definition=stored.replace("--margin", "--margins"))
+    assert cloud(*approve) == 2
+    assert "Steps.Evaluate.Arguments.AppSpecification.ContainerArguments.--margin" in cloud.err
+    answer_executions(boto, definition=stored)
     assert cloud(*approve) == 0, cloud.err
     request = cloud.request("UpdateModelPackage")
     assert request["ModelApprovalStatus"] == "Approved"
@@ -187,6 +192,7 @@ def test_a_version_is_listed_approved_and_shown(cloud: Cloud) -> None:
     shown = json.loads(cloud.out)
     assert shown["approval"] == "Approved"
     assert f":{ACCOUNT}:" in json.dumps(shown["decisions"])
+    assert shown["decisions"][0]["definition"].startswith("as built by commit ")
 
 
 def test_a_schedule_starts_the_stored_pipeline(cloud: Cloud, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from medloop.settings import resolve
 from pipelines.variants import Variant, variants
 
 NOT_PROVEN = {
-    "Arguments.TrainingJobDefinition.Environment",
     "Arguments.TrainingJobDefinition.ResourceConfig.KeepAlivePeriodInSeconds",
     "Arguments.HyperParameterTuningJobConfig.RandomSeed",
     "Arguments.HyperParameterTuningJobConfig.StrategyConfig",

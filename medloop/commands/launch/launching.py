@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medloop.commands.execution_status import find_execution, list_executions
-from medloop.commands.launch.changes import confirm_changes
+from medloop.commands.launch.changes import confirm_changes, print_changes
 from medloop.commands.launch.checking import check, print_problems, print_warnings, problem_line
 from medloop.commands.launch.floors import check_floors_of_labels, check_floors_on_s3
 from medloop.commands.options import Services
@@ -141,7 +141,9 @@ def start(
     yes: bool = False,
     selection: Selection | None = None,
 ) -> str:
-    """Reference the data on the target, update the pipeline (on AWS with `yes`: unasked), start an execution.
+    """Reference the data on the target, store the pipeline where it isn't published, and start an execution.
+
+    On AWS a pipeline is stored only if it is confirmed, or with `yes`.
 
     Returns:
         The execution's ARN.
@@ -157,8 +159,12 @@ def start(
         raise DataError(f"--data {run_request.data}: has no files; give the folder or prefix of a data set")
     check_floors_on_s3(target.boto.client("s3"), uri, run_request.resolved)
     print_missing_card_fields(services, run_request.resolved)
-    confirm_changes(services, target, run_request.resolved, yes=yes)
-    result = services.upsert(target, run_request.resolved)
+    result = services.find_published(target, run_request.resolved)
+    if result is not None:
+        print_changes(services.err, run_request.resolved.pipeline, target, [])
+    else:
+        confirm_changes(services, target, run_request.resolved, yes=yes)
+        result = services.upsert(target, run_request.resolved)
     print_line(services.err, f"pipeline: {result.arn}", "dim")
     parameters = {**run_request.resolved.parameters, "InputData": uri, "DataVersion": version}
     request: StartPipelineExecutionRequestTypeDef = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from medloop.commands.registry.decisions import (
     new_decision,
     record,
 )
+from medloop.commands.registry.definition_check import ACCEPT, compare_definition
 from medloop.commands.registry.evidence_files import not_checked, read_report_file
 from medloop.commands.registry.versions import find_model, name_of
 from medloop.errors import MedloopError, UserError
@@ -36,6 +38,13 @@ AsOption = Annotated[
 DeployOption = Annotated[
     bool, typer.Option("--deploy", help="Then serve it on its endpoint, as `endpoints deploy` does.")
 ]
+AcceptOption = Annotated[
+    bool,
+    typer.Option(
+        ACCEPT,
+        help="Approve although the execution's definition isn't the one that this checkout builds; it is recorded.",
+    ),
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Continue if the version was decided upon before.")]
 
 
@@ -50,11 +59,12 @@ def approve(
     who: AsOption = None,
     yes: YesOption = False,
     deploy: DeployOption = False,
+    accept: AcceptOption = False,
     *,
     call: Call,
 ) -> None:
     """Approve a version: it becomes the champion, and may be deployed. Refused where the evidence doesn't hold."""
-    _decide(call, "Approved", model, reason, who, yes=yes, deploy=deploy)
+    _decide(call, "Approved", model, reason, who, yes=yes, deploy=deploy, accept=accept)
 
 
 @on_target
@@ -71,12 +81,22 @@ def reject(
 
 
 def _decide(
-    call: Call, status: Status, model: str, reason: str, who: str | None, *, yes: bool, deploy: bool = False
+    call: Call,
+    status: Status,
+    model: str,
+    reason: str,
+    who: str | None,
+    *,
+    yes: bool,
+    deploy: bool = False,
+    accept: bool = False,
 ) -> None:
     target, services = call.open(), call.services
     sagemaker = target.boto.client("sagemaker")
     package = sagemaker.describe_model_package(ModelPackageName=find_model(sagemaker, model))
     decision = decide(target, package, status, approver_of(target, who), reason)
+    if status == "Approved":
+        decision = replace(decision, definition=_check_definition(services, target, package, accept=accept))
     for warning in _warnings(package, status):
         _confirm(services, warning, yes)
     if status == "Approved" and not deploy and (unchecked := not_checked(package)):
@@ -97,6 +117,15 @@ def _decide(
             f"{name} is {recorded.current.status}: of an approval and a rejection at once the rejection stands. "
             f"Both are recorded; look with `medloop models show {name}{call.flags}`"
         )
+
+
+def _check_definition(services: Services, target: Target, package: Mapping[str, Any], *, accept: bool) -> str:
+    """The note for the record about the execution's definition; a local one that wasn't compared is a warning."""
+    compared = compare_definition(services, target, package)
+    compared.require(target.name, name_of(package), accept=accept)
+    if compared.problem:
+        print_line(services.err, f"{name_of(package)}: {compared.problem}", style="yellow")
+    return compared.note if accept or not compared.problem else ""
 
 
 def _deploy(call: Call, target: Target, package: Mapping[str, Any]) -> str:
@@ -179,6 +208,7 @@ def document_of(decision: Decision) -> dict[str, Any]:
         "at": decision.at,
         "reason": decision.reason,
         "page": decision.page or None,
+        "definition": decision.definition or None,
     }
 
 

@@ -2,9 +2,10 @@
 
 Each decision adds entries of its own to CustomerMetadataProperties, under a name that no other decision has:
 `decision_<time>_<random>` says what and who, `..._reason_<n>` why, `..._page` the digest of the report that the
-approver saw. UpdateModelPackage has no condition, so two decisions at
-once are detected by a read after the write: an entry that was not there before is a decision that this one did
-not know of. Of an approval and a rejection made at once, the rejection stands: the safe one.
+approver saw, `..._definition_<n>` whether the execution's definition is the one of the approver's checkout.
+UpdateModelPackage has no condition, so two decisions at once are detected by a read after the write: an entry that was
+not there before is a decision that this one did not know of. Of an approval and a rejection made at once, the rejection
+stands: the safe one.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Decision:
         reason: The approver's reason.
         after: The decision that was in force when this one was made, and is replaced by it; "" if there was none.
         page: The digest of the report as it was then, `sha256:...`; "" where there was none to read.
+        definition: The origin of the execution's definition, as checked then; "" where it wasn't compared.
     """
 
     identifier: str
@@ -52,6 +54,7 @@ class Decision:
     reason: str
     after: str = ""
     page: str = ""
+    definition: str = ""
 
     @property
     def at(self) -> datetime:
@@ -108,8 +111,9 @@ def decisions_of(package: Mapping[str, Any]) -> list[Decision]:
         entry, content = _ENTRY.fullmatch(key), _VALUE.fullmatch(value)
         if entry and content:
             status: Status = "Approved" if content[1] == "Approved" else "Rejected"
-            reason, page = _reason(metadata, key), metadata.get(f"{key}_page", "")
-            decisions.append(Decision(entry[1], status, decode(content[3]), reason, content[2] or "", page))
+            reason, page = _text(metadata, f"{key}_reason"), metadata.get(f"{key}_page", "")
+            by, definition = decode(content[3]), _text(metadata, f"{key}_definition")
+            decisions.append(Decision(entry[1], status, by, reason, content[2] or "", page, definition))
     return sorted(decisions, key=lambda decision: decision.identifier)
 
 
@@ -193,9 +197,14 @@ def _write(sagemaker: SageMakerClient, package: Mapping[str, Any], decision: Dec
 
 def _entries(decision: Decision) -> dict[str, str]:
     key = f"decision_{decision.identifier}"
-    reasons = enumerate(pieces(decision.reason), start=1)
     page = {f"{key}_page": decision.page} if decision.page else {}
-    return {key: _value(decision)} | page | {f"{key}_reason_{n}": text for n, text in reasons}
+    texts = _pieces(f"{key}_reason", decision.reason) | _pieces(f"{key}_definition", decision.definition)
+    return {key: _value(decision)} | page | texts
+
+
+def _pieces(name: str, text: str) -> dict[str, str]:
+    """A text as entries `NAME_1`, `NAME_2`; none for an empty one."""
+    return {f"{name}_{n}": piece for n, piece in enumerate(pieces(text), start=1)} if text else {}
 
 
 def _value(decision: Decision) -> str:
@@ -203,8 +212,8 @@ def _value(decision: Decision) -> str:
     return f"{decision.status}{after} by {encode(decision.who)}"
 
 
-def _reason(metadata: Mapping[str, str], key: str) -> str:
+def _text(metadata: Mapping[str, str], name: str) -> str:
     parts: list[str] = []
-    while (part := metadata.get(f"{key}_reason_{len(parts) + 1}")) is not None:
+    while (part := metadata.get(f"{name}_{len(parts) + 1}")) is not None:
         parts.append(decode(part))
     return "".join(parts)

@@ -234,6 +234,8 @@ def _show(out: Console, document: dict[str, Any]) -> None:
         for decision in document["decisions"]:
             at, status, by, reason = (decision[key] for key in ("at", "status", "by", "reason"))
             print_line(out, f"{at:%Y-%m-%d %H:%M:%S} UTC  {status} by {by}: {reason}")
+            if decision["definition"]:
+                print_line(out, f"    definition: {decision['definition']}")
         if not document["decisions"]:
             print_line(out, document["approval_description"])
     if document["card"]:

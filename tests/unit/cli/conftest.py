@@ -17,7 +17,7 @@ from medloop.commands.options import Services
 from medloop.local.session import local_session
 from medloop.local.state.home import BUCKET
 from tests.unit.cli.account import ARN, START, Account
-from tests.unit.cli.versions import EVALUATION, answer_executions, keep_cards
+from tests.unit.cli.versions import DEFINITION, EVALUATION, answer_executions, keep_cards
 
 
 @dataclass
@@ -39,6 +39,7 @@ class CommandLine:
         services = Services(
             open_target=self._open,
             upsert=self._upsert,
+            find_published=lambda target, resolved: None,
             build=lambda target, resolved: self.built,
             sleep=lambda seconds: self.on_sleep(),
         )
@@ -68,13 +69,16 @@ class Desk:
     sagemaker: Any
     capsys: pytest.CaptureFixture[str]
     target: str = "local"
+    built: str = DEFINITION
+    """What the checkout builds."""
     out: str = ""
     err: str = ""
 
     def __call__(self, *argv: str) -> int:
         """Run one command."""
         opened = SimpleNamespace(name=self.target, boto=self.boto, bucket="bucket")
-        code = main([*argv, "--target", self.target], Services(open_target=lambda name, home: opened))  # type: ignore[arg-type,return-value]
+        services = Services(open_target=lambda name, home: opened, build=lambda target, resolved: self.built)  # type: ignore[arg-type,return-value]
+        code = main([*argv, "--target", self.target], services)
         self.out, self.err = self.capsys.readouterr()
         return code
 

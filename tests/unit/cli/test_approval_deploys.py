@@ -13,7 +13,7 @@ from medloop.commands.options import Services
 from medloop.commands.registry.decisions import decisions_of
 from medloop.local.state.home import ACCOUNT, BUCKET, REGION, ROLE_ARN, arn
 from tests.unit.cli.test_endpoints import GROUP, World, endpoints, local
-from tests.unit.cli.versions import answer_executions, store_evidence
+from tests.unit.cli.versions import DEFINITION, answer_executions, store_evidence
 
 __all__ = ["endpoints", "local"]
 
@@ -35,7 +35,7 @@ def approve(world: World, *options: str) -> int:
     """Run `models approve`; keeps what it printed."""
     target = Target("local", world.account.boto, BUCKET, ROLE_ARN, ACCOUNT, REGION)
     arguments = ["--reason", "good", "--home", str(world.account.home), *options]
-    code = main(["models", "approve", *arguments], Services(lambda *_: target))
+    code = main(["models", "approve", *arguments], Services(lambda *_: target, build=lambda *_: DEFINITION))
     world.out, world.err = world.capsys.readouterr()
     return code
 

@@ -8,11 +8,28 @@ from types import SimpleNamespace
 from typing import Any
 
 from medloop.commands.objects import digest_of
+from medloop.definition.origin import Recorded, with_origin
 from medloop.documents.card import REQUIRED_CARD_FIELDS
 from medloop.local.state.home import BUCKET
 
 EXECUTION = "arn:aws:sagemaker:us-east-1:000000000000:pipeline/classification/execution/abc123abc123"
 STARTER = "trainer@lab"
+COMMIT = "c0" * 20
+DEFINITION = with_origin(
+    json.dumps(
+        {
+            "Version": "2020-12-01",
+            "Parameters": [],
+            "Steps": [
+                {"Name": "Train", "Type": "Training", "Arguments": {"Image": "train:1"}},
+                {"Name": "Evaluate", "Type": "Processing", "Arguments": {"Image": "evaluate:1"}},
+                {"Name": "Register", "Arguments": {"CustomerMetadataProperties": {"git_commit": COMMIT}}},
+            ],
+        }
+    ),
+    Recorded("classification", {}),
+)
+"""The definition of EXECUTION; what a checkout builds, too."""
 PAGE = b"<!doctype html><html><body><main><h1>Report</h1><!-- medloop:registry --></main></body></html>"
 WEIGHTS = b"weights"
 """model.tar.gz; no command unpacks it."""
@@ -53,21 +70,27 @@ def identity(session: str, role: str = "Engineer") -> dict[str, Any]:
     return {"IamIdentity": {"Arn": arn, "PrincipalId": f"AROA{role.upper()}:{session}"}}
 
 
-def answer_executions(boto: Any, created_by: dict[str, Any] | None = None) -> None:
-    """Let a session's client know one execution, EXECUTION, that STARTER (or another one) started."""
+def answer_executions(
+    boto: Any, created_by: dict[str, Any] | None = None, definition: str | None = None, **described_too: Any
+) -> None:
+    """Let a session's client know one execution, EXECUTION, that STARTER (or another one) started, of a definition."""
     described = {
         "PipelineExecutionArn": EXECUTION,
         "PipelineExecutionStatus": "Succeeded",
         "CreationTime": datetime(2026, 3, 1, tzinfo=UTC),
         "CreatedBy": identity(STARTER) if created_by is None else created_by,
+        **described_too,
     }
+    stored = {"PipelineDefinition": DEFINITION if definition is None else definition}
+    responses = {"DescribePipelineExecution": described, "DescribePipelineDefinitionForExecution": stored}
+    for operation, response in responses.items():
 
-    def respond(**_: Any) -> tuple[Any, dict[str, Any]]:
-        return SimpleNamespace(status_code=200), described
+        def respond(response: dict[str, Any] = response, **_: Any) -> tuple[Any, dict[str, Any]]:
+            return SimpleNamespace(status_code=200), response
 
-    event = "before-call.sagemaker.DescribePipelineExecution"
-    boto.events.unregister(event, unique_id="execution")
-    boto.events.register(event, respond, unique_id="execution")
+        event = f"before-call.sagemaker.{operation}"
+        boto.events.unregister(event, unique_id=operation)
+        boto.events.register(event, respond, unique_id=operation)
 
 
 def keep_cards(boto: Any) -> None:

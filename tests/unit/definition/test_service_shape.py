@@ -112,7 +112,11 @@ def test_every_step_type_has_its_members() -> None:
 def test_members_without_proof_are_listed() -> None:
     """Once each, however many steps have them; none for a definition that has none."""
     assert unproven(read_definition(json.dumps(small_definition()))) == []
-    tuning = {"Name": "Tune", "Type": "Tuning", "Arguments": {"TrainingJobDefinition": {"Environment": {"A": "b"}}}}
+    arguments = {
+        "TrainingJobDefinition": {"Environment": {"A": "b"}},
+        "HyperParameterTuningJobConfig": {"RandomSeed": 3},
+    }
+    tuning = {"Name": "Tune", "Type": "Tuning", "Arguments": arguments}
     document = small_definition() | {"Steps": [tuning, tuning | {"Name": "Again"}]}
     (member,) = unproven(read_definition(json.dumps(document)))
-    assert member.path == "Arguments.TrainingJobDefinition.Environment"
+    assert member.path == "Arguments.HyperParameterTuningJobConfig.RandomSeed"
