@@ -1,6 +1,6 @@
 # medloop. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-fast soak benchmarks check format lock lock-images build-and-push synth bootstrap deploy images aws-smoke destroy clean
+.PHONY: help install browser demo test test-fast soak benchmarks check format lock lock-images build-and-push synth bootstrap deploy images aws-smoke destroy clean engine images-local
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -73,7 +73,16 @@ lock-images: $(STAMP) ## lock each container's requirements.in in its requiremen
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header --quiet \
 		--output-file "$${folder}requirements.txt" || exit 1; done
 
-build-and-push: $(STAMP) ## build the container images with Docker and push them to ECR (MEDLOOP_BUCKET, MEDLOOP_ROLE_ARN)
+engine: ## install podman from Debian's packages, unless podman, buildah or Docker works (tests/containers/test_built_images.py)
+	@for name in podman buildah docker; do "$$name" info >/dev/null 2>&1 && exit; done; \
+	if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; \
+	{ $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends podman runc; } || \
+	{ echo "no container engine: install podman, buildah or Docker" >&2; exit 1; }
+
+images-local: $(STAMP) ## build the container images on this machine, with a bill of materials each; BASE=image ENGINE=podman
+	$(BIN)/medloop images build $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
+
+build-and-push: $(STAMP) ## build the container images with podman, buildah or Docker and push them to ECR (MEDLOOP_BUCKET, MEDLOOP_ROLE_ARN)
 	$(BIN)/medloop images push
 
 # CDK's command line, the newest that reads this library's assemblies; npx fetches it. Node comes with the environment.

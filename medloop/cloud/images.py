@@ -1,4 +1,4 @@
-"""Container images in ECR: built from a bundle by Docker's buildx, pushed once per content, known by digest.
+"""Container images: built from a bundle by a container engine; in ECR pushed once per content, known by digest.
 
 An image's tag is the digest of its code, and repositories are immutable, so a tag never means another image. The build
 context is the unpacked bundle: an image holds what the local backend runs, and nothing else of the checkout.
@@ -11,14 +11,23 @@ import contextlib
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
+from medloop.bundle import load_container, make_bundle
 from medloop.cloud.base_images import registry_domain
+from medloop.cloud.container_engines import (
+    ContainerEngine,
+    Run,
+    build_arguments,
+    find_engine,
+    list_packages,
+    run_engine,
+)
 from medloop.documents.archive import BUNDLE_LIMITS, unpack
 from medloop.errors import TargetError
 
@@ -30,7 +39,6 @@ if TYPE_CHECKING:
 _ABSENT = {"ImageNotFoundException", "RepositoryNotFoundException"}
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.[a-z.]+")
 _SCAN_TRIES = 60
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @dataclass(frozen=True)
@@ -71,30 +79,91 @@ def find_image(target: Target, container: str) -> Image:
     return Image(container, target.code_digest(container), detail.get("imageDigest"), counts)
 
 
-def push_image(target: Target, container: str, run: Run = subprocess.run) -> Image:
+@dataclass(frozen=True)
+class LocalImage:
+    """An image that was built on this machine.
+
+    Args:
+        container: The folder below `containers/`.
+        image: Its name and tag, the digest of its code.
+        sbom: Its bill of materials.
+    """
+
+    container: str
+    image: str
+    sbom: Path
+
+
+def build_image(
+    container: str,
+    base: str | None = None,
+    engine: ContainerEngine | None = None,
+    options: Sequence[str] = (),
+    sbom_folder: Path = Path("sbom"),
+    run: Run = subprocess.run,
+) -> LocalImage:
+    """Build a container's image for this machine, and write its bill of materials.
+
+    Args:
+        container: The folder below `containers/`.
+        base: The image to build on; container.toml's by default.
+        engine: The first that works here by default.
+        options: More of the engine's build: mirrors of packages, volumes.
+        sbom_folder: Gets `medloop-<container>.cdx.json`.
+        run: Runs a command; as `subprocess.run`.
+
+    Raises:
+        SettingError: There is no such container.
+        TargetError: No engine works here, or the build fails.
+    """
+    from medloop.cloud.sbom import make_sbom
+
+    engine = engine or find_engine(run=run)
+    bundle = make_bundle(container)
+    image = f"{_repository(container)}:{bundle.digest}"
+    _build(engine, bundle.data, container, base or load_container(container).base, image, run, options)
+    sbom = sbom_folder / f"{_repository(container)}.cdx.json"
+    sbom_folder.mkdir(parents=True, exist_ok=True)
+    sbom.write_text(make_sbom(list_packages(engine, image, run), container, bundle.digest) + "\n", encoding="utf-8")
+    return LocalImage(container, image, sbom)
+
+
+def push_image(
+    target: Target, container: str, engine: ContainerEngine | None = None, run: Run = subprocess.run
+) -> Image:
     """Build and push a container's image, unless it is there.
 
     Args:
         target: An AWS target.
         container: The folder below `containers/`.
-        run: Runs `docker`; as `subprocess.run`.
+        engine: The first that works here by default.
+        run: Runs a command; as `subprocess.run`.
 
     Raises:
-        TargetError: Docker is missing or fails, or ECR refuses; the message says which.
+        TargetError: No engine works here, it fails, or ECR refuses; the message says which.
     """
     present = find_image(target, container)
     if present.digest is not None:
         return present
+    engine = engine or find_engine(run=run)
     _ensure_repository(target, container)
-    with tempfile.TemporaryDirectory(prefix="medloop-image-") as scratch:
-        context = Path(scratch)
-        unpack(target.bundle(container).data, context, BUNDLE_LIMITS)
-        base = target.base_image(container)
-        for registry in {_registry(target), *(match[0] for match in [_ECR.match(base)] if match)}:
-            _log_in(target, registry, run)
-        _docker(run, _build_command(target, container, base, context))
+    base, tag = target.base_image(container), _tagged_uri(target, container)
+    for registry in {_registry(target), *(match[0] for match in [_ECR.match(base)] if match)}:
+        _log_in(target, registry, engine, run)
+    _build(engine, target.bundle(container).data, container, base, tag, run)
+    run_engine(engine, ["push", *engine.push, tag], run)
     _wait_for_scan(target, container)
     return find_image(target, container)
+
+
+def _build(
+    engine: ContainerEngine, bundle: bytes, container: str, base: str, tag: str, run: Run, options: Sequence[str] = ()
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="medloop-image-") as scratch:
+        context = Path(scratch)
+        unpack(bundle, context, BUNDLE_LIMITS)
+        arguments = build_arguments(engine, context, container, base, tag)
+        run_engine(engine, [*arguments, *options, str(context)], run)
 
 
 def image_uri(target: Target, container: str) -> str:
@@ -119,17 +188,6 @@ def _repository(container: str) -> str:
 
 def _registry(target: Target) -> str:
     return f"{target.account}.{registry_domain(target.region)}"
-
-
-def _build_command(target: Target, container: str, base: str, context: Path) -> list[str]:
-    """SageMaker takes plain images alone: without the attestations that buildx would add as an index."""
-    return [
-        "docker", "buildx", "build", "--platform", "linux/amd64", "--provenance=false", "--sbom=false", "--push",
-        "--build-arg", f"BASE_IMAGE={base}",
-        "--file", str(context / "containers" / container / "Dockerfile"),
-        "--tag", _tagged_uri(target, container),
-        str(context),
-    ]  # fmt: skip
 
 
 def _describe(target: Target, container: str) -> ImageDetailTypeDef | None:
@@ -165,8 +223,8 @@ def _ensure_repository(target: Target, container: str) -> None:
             raise TargetError(f"target aws: repository {_repository(container)} can't be made: {error}") from error
 
 
-def _log_in(target: Target, registry: str, run: Run) -> None:
-    """Docker's login at a registry; the password goes by standard input, never into the list of processes."""
+def _log_in(target: Target, registry: str, engine: ContainerEngine, run: Run) -> None:
+    """The engine's login at a registry; the password goes by standard input, never into the list of processes."""
     match = _ECR.fullmatch(registry)
     region = match[2] if match else target.region
     try:
@@ -174,16 +232,7 @@ def _log_in(target: Target, registry: str, run: Run) -> None:
     except (ClientError, BotoCoreError) as error:
         raise TargetError(f"target aws: no login at {registry} ({error}); allow ecr:GetAuthorizationToken") from error
     user, _, password = base64.b64decode(token["authorizationData"][0]["authorizationToken"]).decode().partition(":")
-    _docker(run, ["docker", "login", "--username", user, "--password-stdin", registry], password)
-
-
-def _docker(run: Run, command: Sequence[str], text: str | None = None) -> None:
-    try:
-        done = run(list(command), input=text, text=True, check=False)
-    except FileNotFoundError:
-        raise TargetError("docker isn't installed here; install it with buildx, or build where it is") from None
-    if done.returncode != 0:
-        raise TargetError(f"`{' '.join(command[:3])}` failed (exit code {done.returncode}); see its output above")
+    run_engine(engine, ["login", "--username", user, "--password-stdin", registry], run, password)
 
 
 def _wait_for_scan(target: Target, container: str) -> None:

@@ -31,7 +31,7 @@ def refuse_keys(values: Mapping[str, Any], kind: str) -> None:
     Raises:
         SettingError: The message names the value and says where a key belongs.
     """
-    for name, value in _leaves(values, ""):
+    for name, value in _all_leaves(values, kind):
         if _is_key(name, value):
             shown = _KEY.sub("***", name)
             raise SettingError(
@@ -48,6 +48,15 @@ def _is_key(name: str, value: Any) -> bool:
     if _KEY.search(name):
         return True
     return isinstance(value, str) and bool(_KEY.search(value)) and not _COMMITS.search(last)
+
+
+def _all_leaves(values: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        try:
+            yield from list(_leaves(value, str(name)))
+        except RecursionError:
+            shown = _KEY.sub("***", str(name))
+            raise SettingError(f"{kind} {shown}: is nested too deeply; set a plain value") from None
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -26,9 +26,9 @@ RISKY = "\x1b\x07\x9b\r\x85\u2028\u202e\x7f\udcff\x00\u2066\u200b\ufeff\U000e004
 HARMLESS = "Käse 脳 मस्तिष्क\u200d नम\u200cक 🧠 a\tb é"
 NOT_RUN = {
     *(("demo",), ("samples", "plane"), ("samples", "brain-tissue"), ("tracking", "ui")),
-    *(("images", "list"), ("images", "push")),
+    *(("images", "build"), ("images", "list"), ("images", "push")),
 }
-"""Commands that take minutes, or an account on AWS; tests/architecture/test_terminal.py covers them."""
+"""Commands that take minutes, an account on AWS or an engine; tests/architecture/test_terminal.py covers them."""
 
 
 def assert_clean(text: str) -> None:

@@ -1,10 +1,10 @@
-"""Images of containers in ECR (moto), and the Docker commands that put them there (a fake runs them)."""
+"""Images of containers, here and in ECR (moto), and the engine's commands that put them there (a fake runs them)."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +12,77 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from medloop.bundle import load_container
-from medloop.cloud.images import find_image, image_uri, push_image
+from medloop.bundle import load_container, make_bundle
+from medloop.cloud.base_images import base_image_uri
+from medloop.cloud.container_engines import find_engine
+from medloop.cloud.images import build_image, find_image, image_uri, push_image
+from medloop.cloud.sbom import make_sbom
 from medloop.cloud.target import Target
 from medloop.errors import TargetError
 
+INSTALLED = {"docker"}
+"""Engines whose program is there, with or without its daemon."""
+PACKAGES: list[dict[str, Any]] = [
+    {"Name": "numpy", "Version": "2.4.6", "License-Expression": "BSD-3-Clause AND MIT", "License": None},
+    {"Name": "Pillow", "Version": "13.0.0", "License": "MIT-CMU", "Classifier": None},
+    {"Name": "old", "Version": "1", "License": "text\n" * 99, "Classifier": ["License :: OSI Approved :: MIT License"]},
+    {"Name": "none", "Version": "1", "License": "UNKNOWN", "Classifier": []},
+]
+REPORT = json.dumps(PACKAGES)
+"""The metadata of an image's packages."""
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 MANIFEST: dict[str, Any] = {
     "schemaVersion": 2,
-    "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+    "mediaType": "application/vnd.shell.distribution.manifest.v2+json",
     "layers": [],
 }
 
 
-class Docker:
-    """Runs `docker`: a build with --push leaves an image in ECR, and keeps what its context held."""
+class Shell:
+    """Runs commands of container engines: a push leaves in ECR what was built, and a build's context is remembered.
 
-    def __init__(self, target: Target, code: int = 0) -> None:
+    Args:
+        target: An AWS target; None builds only.
+        code: What all commands but `info` exit with.
+        working: The engines that are installed and respond.
+    """
+
+    def __init__(self, target: Target | None = None, code: int = 0, working: Sequence[str] = ("docker",)) -> None:
         self.target = target
         self.code = code
+        self.working = working
         self.commands: list[list[str]] = []
         self.passwords: list[str | None] = []
+        self.variables: list[dict[str, str]] = []
         self.context: set[str] = set()
 
-    def __call__(self, command: list[str], *, input: str | None, **_: Any) -> subprocess.CompletedProcess[str]:
+    def __call__(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """One command."""
+        if command[0] not in INSTALLED and command[0] not in self.working:
+            raise FileNotFoundError(command[0])
+        if command[1] == "info":
+            return subprocess.CompletedProcess(command, 0 if command[0] in self.working else 1)
         self.commands.append(command)
-        self.passwords.append(input)
-        if command[:3] == ["docker", "buildx", "build"] and self.code == 0:
+        self.passwords.append(options.get("input"))
+        self.variables.append(options["env"])
+        if self.code == 0:
+            self.obey(command)
+        return subprocess.CompletedProcess(command, self.code, REPORT if "-c" in command else "")
+
+    def obey(self, command: list[str]) -> None:
+        """Do what the command is for."""
+        if command[1] == "build":
             root = Path(command[-1])
             self.context = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-            name, tag = command[command.index("--tag") + 1].rpartition("/")[2].split(":")
+        if command[1] == "push" and self.target:
+            name, tag = command[-1].rpartition("/")[2].split(":")
             manifest = json.dumps(MANIFEST | {"config": {"digest": f"sha256:{tag}"}})
             self.target.boto.client("ecr").put_image(repositoryName=name, imageTag=tag, imageManifest=manifest)
-        return subprocess.CompletedProcess(command, self.code)
+
+    def command(self, word: str) -> list[str]:
+        """The only command of that kind."""
+        (command,) = [command for command in self.commands if command[1] == word]
+        return command
 
 
 @pytest.fixture
@@ -59,13 +96,14 @@ def target(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
 
 def test_push_builds_the_bundle_and_nothing_else(target: Target) -> None:
     """The context is the bundle unpacked; the platform is SageMaker's; no attestations are added."""
-    docker = Docker(target)
-    image = push_image(target, "split", docker)
-    build = docker.commands[-1]
-    assert "medloop/imaging/splitting.py" in docker.context
-    assert not any(path.startswith(("tests/", "pipelines/", "medloop/cloud/")) for path in docker.context)
+    shell = Shell(target)
+    image = push_image(target, "split", run=shell)
+    build = shell.command("build")
+    assert "medloop/imaging/splitting.py" in shell.context
+    assert not any(path.startswith(("tests/", "pipelines/", "medloop/cloud/")) for path in shell.context)
     assert build[build.index("--platform") + 1] == "linux/amd64"
-    assert "--provenance=false" in build
+    assert {variables["BUILDX_NO_DEFAULT_ATTESTATIONS"] for variables in shell.variables} == {"1"}
+    assert shell.command("push") == ["docker", "push", build[build.index("--tag") + 1]]
     assert image.digest is not None
     assert image.digest.startswith("sha256:")
     assert image.tag == target.code_digest("split")
@@ -73,7 +111,7 @@ def test_push_builds_the_bundle_and_nothing_else(target: Target) -> None:
 
 def test_repository_is_immutable_and_scans_on_push(target: Target) -> None:
     """A tag never means another image."""
-    push_image(target, "split", Docker(target))
+    push_image(target, "split", run=Shell(target))
     (repository,) = target.boto.client("ecr").describe_repositories()["repositories"]
     assert repository["repositoryName"] == "medloop-split"
     assert repository["imageTagMutability"] == "IMMUTABLE"
@@ -83,29 +121,29 @@ def test_repository_is_immutable_and_scans_on_push(target: Target) -> None:
 
 def test_an_image_that_is_there_is_not_built_again(target: Target) -> None:
     """Its tag is its content."""
-    first = push_image(target, "split", Docker(target))
-    docker = Docker(target)
-    assert push_image(target, "split", docker) == first
-    assert docker.commands == []
+    first = push_image(target, "split", run=Shell(target))
+    shell = Shell(target)
+    assert push_image(target, "split", run=shell) == first
+    assert shell.commands == []
 
 
 def test_base_image_comes_from_the_accounts_own_region_with_a_login_there(target: Target) -> None:
     """Passwords go by standard input alone."""
-    docker = Docker(target)
-    push_image(target, "classify", docker)
-    logins = [command for command in docker.commands if command[1] == "login"]
+    shell = Shell(target)
+    push_image(target, "classify", run=shell)
+    logins = [command for command in shell.commands if command[1] == "login"]
     assert {command[-1] for command in logins} == {
         f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com",
         load_container("classify").base.partition("/")[0].replace("us-east-1", REGION),
     }
-    assert all(password and password not in " ".join(command) for command, password in zip(logins, docker.passwords))  # noqa: B905
-    assert f".ecr.{REGION}." in next(word for word in docker.commands[-1] if word.startswith("BASE_IMAGE="))
+    assert all(password and password not in " ".join(command) for command, password in zip(logins, shell.passwords))  # noqa: B905
+    assert f".ecr.{REGION}." in next(word for word in shell.command("build") if word.startswith("BASE_IMAGE="))
 
 
 def test_definitions_name_a_pushed_image_by_its_digest(target: Target) -> None:
     """Before it is pushed there is only the tag to name it by."""
     assert image_uri(target, "split").endswith(f"/medloop-split:{target.code_digest('split')}")
-    image = push_image(target, "split", Docker(target))
+    image = push_image(target, "split", run=Shell(target))
     fresh = Target("aws", target.boto, target.bucket, target.role_arn, ACCOUNT, REGION)
     assert image_uri(fresh, "split") == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/medloop-split@{image.digest}"
     assert find_image(fresh, "split") == image
@@ -114,15 +152,64 @@ def test_definitions_name_a_pushed_image_by_its_digest(target: Target) -> None:
 def test_a_failed_build_is_one_line(target: Target) -> None:
     """What Docker said is above it."""
     with pytest.raises(TargetError, match=r"`docker login .*` failed \(exit code 1\)"):
-        push_image(target, "split", Docker(target, code=1))
+        push_image(target, "split", run=Shell(target, code=1))
     assert find_image(target, "split").digest is None
 
 
-def test_no_docker_is_one_line(target: Target) -> None:
+@pytest.mark.parametrize("name", ["pytorch:2.14-cpu-amzn2023-sagemaker", "python:3.11-slim"])
+def test_a_base_by_digest_keeps_it_in_each_region(name: str) -> None:
+    """AWS's account changes with the region; what is built on doesn't."""
+    by_digest = f"763104351884.dkr.ecr.us-east-1.amazonaws.com/{name}@sha256:{'a' * 64}"
+    assert base_image_uri(by_digest, "eu-south-1").endswith(f"/{name}@sha256:{'a' * 64}")
+    assert base_image_uri(by_digest, "eu-south-1").startswith("692866216735" if "pytorch" in name else "763104351884")
+
+
+@pytest.mark.parametrize("engine", ["podman", "buildah"])
+def test_other_engines_push_dockers_format(target: Target, engine: str) -> None:
+    """SageMaker takes plain images; Docker is installed here, but its daemon doesn't respond."""
+    shell = Shell(target, working=[engine])
+    assert push_image(target, "split", run=shell).digest is not None
+    assert {command[0] for command in shell.commands} == {engine}
+    assert shell.command("build")[1:4] == ["build", "--format", "docker"]
+    assert shell.command("push")[1:4] == ["push", "--format", "v2s2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (None, r"no container engine works here \(tried docker, podman, buildah\); install podman"),
+        ("podman", r"no container engine works here \(tried podman\)"),
+        ("kaniko", r"container engine 'kaniko' is unknown; use one of docker, podman, buildah"),
+    ],
+)
+def test_no_engine_is_one_line(name: str | None, message: str) -> None:
     """The message names the fix."""
+    with pytest.raises(TargetError, match=message):
+        find_engine(name, Shell(working=()))
 
-    def absent(*_: Any, **__: Any) -> Any:
-        raise FileNotFoundError("docker")
 
-    with pytest.raises(TargetError, match="docker isn't installed here"):
-        push_image(target, "split", absent)
+@pytest.mark.parametrize("engine", ["docker", "podman", "buildah"])
+def test_a_local_build_takes_any_base_and_lists_what_is_in_the_image(engine: str, tmp_path: Path) -> None:
+    """No account is needed; the bill of materials comes with it, with a licence for each package that names one."""
+    shell = Shell(working=[engine])
+    built = build_image("split", "python:3.12-slim", None, ["--volume=/wheels:/wheels:ro"], tmp_path / "sbom", shell)
+    build = shell.command("build")
+    assert (build[-2], "BASE_IMAGE=python:3.12-slim" in build) == ("--volume=/wheels:/wheels:ro", True)
+    assert built.image == f"medloop-split:{make_bundle('split').digest}"
+    bom = json.loads(built.sbom.read_text())
+    assert built.sbom == tmp_path / "sbom" / "medloop-split.cdx.json"
+    assert (bom["bomFormat"], bom["metadata"]["component"]["type"]) == ("CycloneDX", "container")
+    licences = {package["purl"]: package.get("licenses") for package in bom["components"]}
+    assert licences == {
+        "pkg:pypi/numpy@2.4.6": [{"expression": "BSD-3-Clause AND MIT"}],
+        "pkg:pypi/pillow@13.0.0": [{"license": {"id": "MIT-CMU"}}],
+        "pkg:pypi/old@1": [{"license": {"name": "MIT License"}}],
+        "pkg:pypi/none@1": None,
+    }
+
+
+def test_the_same_image_has_the_same_serial_number() -> None:
+    """Another package is another bill."""
+    numbers = [json.loads(make_sbom(text, "split", "tag"))["serialNumber"] for text in (REPORT, REPORT)]
+    other = json.dumps([{"Name": "numpy", "Version": "2.4.5"}])
+    assert numbers[0] == numbers[1] != json.loads(make_sbom(other, "split", "tag"))["serialNumber"]

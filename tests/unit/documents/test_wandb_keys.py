@@ -60,6 +60,13 @@ def test_a_job_refuses_a_key_among_its_hyperparameters(wire: dict[str, str]) -> 
     assert HEX not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["[" * 2000, "[" * 900 + "]" * 900, '{"a":' * 5000, "[" * 100_000 + "]" * 100_000])
+def test_a_value_that_is_nested_too_deeply_is_named(value: str) -> None:
+    """It would be a traceback of the parser, or of the search for keys."""
+    with pytest.raises(SettingError, match="hyperparameter epochs"):
+        ClassificationHyperparameters.from_wire({"model_name": '"resnet18"', "epochs": value})
+
+
 def test_the_key_comes_from_the_environment_then_from_the_secret() -> None:
     """The variable takes precedence; without either there is no key and no request."""
     requested: list[str] = []
