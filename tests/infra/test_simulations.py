@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from infra.app import make_app
 from infra.images.repositories import BASE_VERSION
 from infra.names import ROLE_PATHS as ROLES
-from infra.names import SIMULATIONS
+from infra.names import SIMULATIONS, STACK_NAME
+from infra.settings import NetworkSettings, Settings
 from medloop.bundle import load_container
 from medloop.cloud.base_images import base_image_uri
 from tests.infra.actions import exists
@@ -63,6 +67,31 @@ def test_simulation(account: Account, who: str, verb: str, row: dict[str, Any]) 
     when = context(account, row.get("when", {}))
     decision = account.simulate(account.role(ROLES[who]), action, arn(account, resource), when)
     assert (decision == "allowed") == (verb == "may"), f"{decision}; {row.get('why', '')}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [{"vpc"}, set()], ids=["default", "no VPC"])
+def test_the_table_holds_in_smaller_stacks(tmp_path: Path, parts: set[str]) -> None:
+    """Except rows that need what a stack doesn't have; and those rows do need it."""
+    settings = Settings(network=NetworkSettings(vpc="vpc" in parts))
+    make_app(settings, outdir=str(tmp_path), validate=False).synth()
+    account = Account(json.loads((tmp_path / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")))
+    wrong = []
+    for who, verb, row in (parameter.values for parameter in ROWS):
+        if who == "mlflow":
+            continue
+        action, _, resource = row["ask"].partition(" ")
+        when = {
+            name: value for name, value in row.get("when", {}).items() if parts or value not in ("$subnets", "$group")
+        }
+        decision = account.simulate(
+            account.role(ROLES[who]), action, arn(account, resource), context(account, when) if parts else when
+        )
+        if (decision == "allowed") != (verb == "may"):
+            wrong.append(row)
+    assert wrong == [
+        row for _, _, row in (p.values for p in ROWS) if row.get("needs", "vpc") not in parts and "needs" in row
+    ]
 
 
 def bucket(account: Account, name: str) -> str:
