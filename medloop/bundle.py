@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import re
 import tarfile
 import tomllib
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from medloop.checkout import REPOSITORY
 from medloop.documents.reading import first_problem
 from medloop.errors import SettingError
+from medloop.file_state import file_state, is_settled
 
 DIGEST_LENGTH = 40
 _LEFT_OUT = {"__pycache__", ".DS_Store"}
@@ -144,16 +144,27 @@ def make_bundle(name: str, root: Path = REPOSITORY) -> Bundle:
     Raises:
         SettingError: The container's folder is malformed.
     """
-    spec = load_container(name, root)
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for file in bundle_files(spec, root):
-            content = (root / file).read_bytes()
-            member = tarfile.TarInfo(file.as_posix())
-            member.size, member.mode = len(content), 0o644
-            archive.addfile(member, io.BytesIO(content))
-    data = packed.getvalue()
+    files = bundle_files(load_container(name, root), root)
+    data = b"".join([*(_member(root / file, file.as_posix()) for file in files), bytes(2 * tarfile.BLOCKSIZE)])
+    data += bytes(-len(data) % tarfile.RECORDSIZE)
     return Bundle(name, hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH], data)
+
+
+def _member(path: Path, name: str) -> bytes:
+    """A file as a member of the archive; several bundles share most files, which are packed once for all."""
+    status = path.stat()
+    if not is_settled(status):  # a change might leave no trace in its state
+        return _pack.__wrapped__(path, name, "")
+    return _pack(path, name, file_state(status))
+
+
+@lru_cache(maxsize=4096)
+def _pack(path: Path, name: str, state: str) -> bytes:
+    content = path.read_bytes()
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), 0o644
+    header = member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    return header + content + bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
 def belongs(file: Path) -> bool:

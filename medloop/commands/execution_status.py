@@ -174,8 +174,14 @@ def execution_id(arn: str) -> str:
     return arn.rsplit("/", 1)[-1]
 
 
-def read_execution(sagemaker: SageMakerClient, arn: str) -> Execution:
-    """An execution and its steps as they are now."""
+def read_execution(sagemaker: SageMakerClient, arn: str, earlier: Execution | None = None) -> Execution:
+    """An execution and its steps as they are now.
+
+    Args:
+        sagemaker: SageMaker client.
+        arn: The execution's ARN.
+        earlier: What was read before: its parameters, which never change, aren't read again.
+    """
     response = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
     status = response["PipelineExecutionStatus"]
     started = response["CreationTime"]
@@ -191,7 +197,7 @@ def read_execution(sagemaker: SageMakerClient, arn: str) -> Execution:
         ended=ended,
         seconds=seconds_between(started, ended) or 0.0,
         reason=response.get("FailureReason", ""),
-        parameters=read_parameters(sagemaker, arn),
+        parameters=earlier.parameters if earlier else read_parameters(sagemaker, arn),
         steps=sorted(steps, key=lambda s: (s.started is None, s.started or started)),
     )
 

@@ -2,7 +2,7 @@
 
 The resource is the ARN of an execution, a job or a tuning job, or `endpoint/<name>` (an endpoint's ARN is in lower
 case). The process is started within the transaction that records it, and waits until its record names it: a caller that
-dies in between leaves neither. SIGTERM asks it to stop.
+dies in between leaves neither. SIGTERM asks it to stop. Each resource imports only what runs it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from medloop.local.engine.engine import run_execution
-from medloop.local.hosting.supervisor import Supervisor
-from medloop.local.hosting.transform import run_transform
 from medloop.local.jobs.job import PROCESSING, TRAINING, TRANSFORM, Job, JobKind
-from medloop.local.jobs.running import run_job
 from medloop.local.process_identity import is_own
 from medloop.local.state.backend import Backend
 from medloop.local.state.store import Table
-from medloop.local.tuning.running import run_tuning
 
 _WAIT_SECONDS = 30
 _POLL_SECONDS = 0.05
@@ -37,17 +32,47 @@ class Work(NamedTuple):
     run: Callable[[Backend, str, threading.Event], object]
 
 
+def _run_execution(backend: Backend, arn: str, stop: threading.Event) -> None:
+    from medloop.local.engine.engine import run_execution
+
+    run_execution(backend, arn, stop)
+
+
+def _run_job(job: Job, stop: threading.Event) -> None:
+    from medloop.local.jobs.running import run_job
+
+    run_job(job, stop)
+
+
+def _run_transform(job: Job, stop: threading.Event) -> None:
+    from medloop.local.hosting.transform import run_transform
+
+    run_transform(job, stop)
+
+
+def _run_tuning(backend: Backend, name: str, stop: threading.Event) -> None:
+    from medloop.local.tuning.running import run_tuning
+
+    run_tuning(backend, name, stop)
+
+
+def _run_endpoint(backend: Backend, name: str, stop: threading.Event) -> None:
+    from medloop.local.hosting.supervisor import Supervisor
+
+    Supervisor(backend, name, stop).run()
+
+
 def _job(kind: JobKind, run: Callable[[Job, threading.Event], object]) -> Work:
     return Work(kind.table, "_supervisor", lambda backend, name, stop: run(Job(backend, kind, name), stop))
 
 
 WORK = {
-    "execution": Work(Table.EXECUTIONS, "_engine", run_execution),
-    "processing-job": _job(PROCESSING, run_job),
-    "training-job": _job(TRAINING, run_job),
-    "transform-job": _job(TRANSFORM, run_transform),
-    "hyper-parameter-tuning-job": Work(Table.TUNING_JOBS, "_supervisor", run_tuning),
-    "endpoint": Work(Table.ENDPOINTS, "_supervisor", lambda backend, name, stop: Supervisor(backend, name, stop).run()),
+    "execution": Work(Table.EXECUTIONS, "_engine", _run_execution),
+    "processing-job": _job(PROCESSING, _run_job),
+    "training-job": _job(TRAINING, _run_job),
+    "transform-job": _job(TRANSFORM, _run_transform),
+    "hyper-parameter-tuning-job": Work(Table.TUNING_JOBS, "_supervisor", _run_tuning),
+    "endpoint": Work(Table.ENDPOINTS, "_supervisor", _run_endpoint),
 }
 
 

@@ -84,8 +84,9 @@ def follow(target: Target, arn: str, console: Console, sleep: Callable[[float], 
     sagemaker, reader = target.boto.client("sagemaker"), LogReader(target.boto.client("logs"))
     with LiveDisplay(console) if console.is_terminal else nullcontext(LineDisplay(console)) as display:
         pauses = chain(FIRST_PAUSES[target.name], repeat(SECONDS_BETWEEN_LOOKS[target.name]))
+        execution = None
         while True:
-            execution = read_execution(sagemaker, arn)
+            execution = read_execution(sagemaker, arn, execution)
             display.update(execution, reader.news(execution.steps))
             if not execution.running:
                 return execution

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ def wait_for_summary(services: Services, target: Target, home: Path, arn: str) -
     """
     identifier = execution_id(arn)
     print_line(services.err, f"execution: {arn}", "dim")
+    import_module("medloop.documents.evaluation")  # while the execution starts: its results are read with it
     try:
         execution = follow(target, arn, services.err, services.sleep)
     except KeyboardInterrupt:
