@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 import tarfile
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -128,14 +130,27 @@ def bundle_files(spec: ContainerSpec, root: Path = REPOSITORY) -> list[Path]:
     Raises:
         SettingError: An included path doesn't exist.
     """
-    files: set[Path] = set()
+    files: set[str] = set()
     for entry in spec.include:
         path = root / entry
         if not path.exists():
             raise SettingError(f"containers/{spec.name}/container.toml: include {entry!r} doesn't exist; fix the path")
-        entry_files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        files.update(file.relative_to(root) for file in entry_files if belongs(file.relative_to(root)))
-    return sorted(files, key=lambda file: file.as_posix())
+        if belongs(Path(entry)):
+            files.update([str(path)] if path.is_file() else _files_below(str(path)))
+    start = len(str(root / "_")) - 1
+    return [Path(file[start:]) for file in sorted(files)]
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    """The files of a folder that belong to a bundle; as text, which takes a tenth of the time of paths."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name in _LEFT_OUT:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(entry.path)
+            elif entry.is_file() and os.path.splitext(entry.name)[1] not in _LEFT_OUT_SUFFIXES:
+                yield entry.path
 
 
 def make_bundle(name: str, root: Path = REPOSITORY) -> Bundle:

@@ -205,7 +205,10 @@ def test_command_line_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("module", "unneeded"),
     [
-        ("medloop.local.runner", {"pydantic", "botocore", "boto3", "numpy"}),
+        (
+            "medloop.local.runner, medloop.local.engine.engine",
+            {"pydantic", "botocore", "boto3", "numpy", "http", "ssl"},
+        ),
         ("medloop.local.function_runner", {"pydantic", "numpy", "typer", "rich"}),
         ("medloop.imaging.split_plan", {"nibabel", "scipy"}),
     ],

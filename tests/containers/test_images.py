@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -226,6 +228,23 @@ class TestBundle:
         """The report contains a viewer of others."""
         files = {file.as_posix() for file in bundle_files(load_container("evaluate"))}
         assert "medloop/evaluation/report/viewer/LICENSE" in files
+
+    def test_an_archive_is_what_tarfile_writes(self, tmp_path: Path) -> None:
+        """Members are packed one by one: long names, names of other scripts, empty files and whole blocks."""
+        files = {"a" * 120 + ".py": b"1", "é/ü.txt": b"", "block": bytes(512), "d/__init__.py": b"x" * 513}
+        folder = tmp_path / "containers" / "tiny"
+        for name, content in {**files, "__pycache__/a.py": b"", "d/a.pyc": b""}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        files["container.toml"] = b'name="tiny"\nkind="lambda"\nbase="b"\ninclude=["containers/tiny"]\n'
+        (folder / "container.toml").write_bytes(files["container.toml"])
+        expected = io.BytesIO()
+        with tarfile.open(fileobj=expected, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for name, content in sorted(files.items()):
+                member = tarfile.TarInfo(f"containers/tiny/{name}")
+                member.size, member.mode = len(content), 0o644
+                archive.addfile(member, io.BytesIO(content))
+        assert make_bundle("tiny", tmp_path).archive == expected.getvalue()
 
     def test_another_byte_gives_another_digest(self, tmp_path: Path) -> None:
         """The digest names the content, not the time of a file."""

@@ -34,3 +34,21 @@ def test_a_terminal_gets_a_table_that_ends_as_the_execution(account: Any, finish
     last = screen.getvalue().removeprefix(during[0])
     assert "epoch=2" not in last
     assert {tuple(line.split()[:2]) for line in last.splitlines() if "Gate" in line} == {("Gate", "Succeeded")}
+
+
+def test_parameters_are_read_once(account: Any, finished: str) -> None:
+    """They never change, and each look would page through them again."""
+    account.executions[finished]["PipelineExecutionStatus"] = "Executing"
+    looks: list[float] = []
+    calls: list[str] = []
+    account.boto.events.register("before-parameter-build", lambda model, **_: calls.append(model.name))
+
+    def later(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            account.executions[finished]["PipelineExecutionStatus"] = "Succeeded"
+
+    target: Any = SimpleNamespace(name="local", boto=account.boto)
+    execution = follow(target, finished, Console(file=io.StringIO()), later)
+    assert execution.parameters
+    assert (calls.count("DescribePipelineExecution"), calls.count("ListPipelineParametersForExecution")) == (4, 1)

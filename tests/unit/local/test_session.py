@@ -7,8 +7,10 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
-from botocore.exceptions import ClientError, ParamValidationError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from medloop.errors import TargetError
 from medloop.local.session import local_session
@@ -46,6 +48,25 @@ def test_unknown_operation_is_refused_without_a_connection(
     with pytest.raises(ClientError, match="NotImplemented") as caught:
         getattr(local.boto.client(service), call)(**request_)
     assert f"{service}:{call.title().replace('_', '')}" in str(caught.value)
+
+
+def test_a_client_is_made_once_for_equal_arguments(local: Any) -> None:
+    """Another region, or a configuration, gives another one; so does another session."""
+    first = local.boto.client("s3")
+    assert local.boto.client("s3") is first
+    assert local.boto.client("s3", region_name="eu-west-1").meta.region_name == "eu-west-1"
+    assert local.boto.client("sagemaker") is not first
+    assert local.boto.client("s3", config=Config(read_timeout=1)) is not first
+    assert local_session(local.home).client("s3") is not first
+
+
+@pytest.mark.parametrize("service", ["sagemakr", "", "endpoints"])
+def test_an_unknown_service_is_refused_as_botocore_does(local: Any, service: str) -> None:
+    """Folders tell which services there are; `endpoints` is a file next to them."""
+    with pytest.raises(BotoCoreError) as caught:
+        local.boto.client(service)
+    with pytest.raises(type(caught.value)):
+        botocore.session.Session().create_client(service, region_name="us-east-1")
 
 
 @pytest.mark.usefixtures("_no_sockets")
