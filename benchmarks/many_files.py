@@ -5,8 +5,9 @@
 
 Distinct grey PNGs of 16 x 16 pixels in ten classes, so that the cost of a file counts, not that of its pixels; volumes
 of 32^3 voxels with labels. Each step runs in a process of its own. CPU time includes its processes; the peak of memory
-is its own, as theirs doesn't grow with the number of files. Data are by reference locally, so an upload is what a job's
-input and output take: links to the stored files, and a move of each file into the store.
+is its own, as theirs doesn't grow with the number of files; the last column is what it grew by since the size before,
+for each file more. A local job's input is links to the data; an upload goes to the local backend's S3, which writes
+each object to the disk, so it is the command's own cost and that of the disk, without a network.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     print(report.header("data sets of many files"))
     with tempfile.TemporaryDirectory(prefix="medloop-benchmark-", dir=args.data) as scratch:
-        columns = ["step", "files", "CPU, s", "CPU, ms a file", "peak memory, MiB"]
+        columns = ["step", "files", "CPU, s", "CPU, ms a file", "peak memory, MiB", "memory, bytes a file more"]
         report.print_table(columns, _rows(Path(scratch), args))
 
 
@@ -57,14 +58,22 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _rows(scratch: Path, args: argparse.Namespace) -> Iterator[list[object]]:
     kinds = (("classification", args.sizes, write_images), ("segmentation", args.volumes, write_volumes))
     for task, sizes, write in kinds:
+        smaller: dict[str, tuple[int, float]] = {}
         for size in sizes:
             data = scratch / f"{task}-{size}"
             write(data, size)
             for step in args.steps:
                 taken = measure(step, task, data, scratch / "out")
-                yield [f"{step}, {task}", size, taken["cpu"], 1000 * taken["cpu"] / size, taken["memory"]]
+                row = [f"{step}, {task}", size, taken["cpu"], 1000 * taken["cpu"] / size, taken["memory"]]
+                yield [*row, _growth(smaller.get(step), (size, taken["memory"]))]
+                smaller[step] = size, taken["memory"]
             shutil.rmtree(scratch / "out")
             shutil.rmtree(data)
+
+
+def _growth(smaller: tuple[int, float] | None, larger: tuple[int, float]) -> int | None:
+    """Bytes of peak memory by which a larger data set exceeds a smaller one, a file; None for the first size."""
+    return None if smaller is None else round((larger[1] - smaller[1]) * 2**20 / (larger[0] - smaller[0]))
 
 
 def measure(step: str, task: str, data: Path, out: Path) -> dict[str, float]:
@@ -144,6 +153,16 @@ def stage(task: Any, data: Path, out: Path) -> None:
     shutil.rmtree(out / "staged")
 
 
+def upload(task: Any, data: Path, out: Path) -> None:
+    """`data upload` to the local backend's S3."""
+    from medloop.cloud.data_upload import upload_data
+    from medloop.local.session import local_session
+    from medloop.local.state.home import BUCKET, Home
+
+    upload_data(local_session().client("s3"), data, f"s3://{BUCKET}/data/{data.name}")
+    shutil.rmtree(Home.find().root / "s3" / BUCKET / "data")
+
+
 STEPS: dict[str, Callable[[Any, Path, Path], None]] = {
     "data check": check,
     "check of run, first": check_of_run,
@@ -151,6 +170,7 @@ STEPS: dict[str, Callable[[Any, Path, Path], None]] = {
     "DataVersion, first": version,
     "DataVersion, unchanged": version,
     "input of a job": stage,
+    "data upload": upload,
     **{f"Split, {layout}": split(layout) for layout in LAYOUTS},
 }
 

@@ -9,7 +9,7 @@ only; nothing is ever written through them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -52,6 +52,10 @@ LAYOUTS: dict[Task, str] = {
 }
 
 
+_NO_ATTRIBUTES: Mapping[str, str] = {}
+"""One object for all cases: a million empty dictionaries take 64 MB."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawCase:
     """One image file, or one subject's folder.
@@ -70,7 +74,7 @@ class RawCase:
     split: Split | None
     patient: str | None = None
     written: str = ""
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=lambda: _NO_ATTRIBUTES)
 
 
 @dataclass

@@ -118,14 +118,17 @@ class _Thumbnails:
 
     def __init__(self, thumbnails: Sequence[bytes]) -> None:
         indices = np.array([index for index, thumbnail in enumerate(thumbnails) if thumbnail], dtype=np.intp)
-        values = np.frombuffer(b"".join(thumbnails), dtype=np.uint8).reshape(-1, EDGE * EDGE)
-        blocks = [values[start : start + _COLUMNS] for start in range(0, len(values), _COLUMNS)]
-        has_content = (
-            np.concatenate([_has_content(block) for block in blocks]) if blocks else np.zeros(0, dtype=np.bool_)
-        )
-        self.indices: NDArray[np.intp] = indices[has_content]
+        values, count = np.empty((len(indices), EDGE * EDGE), dtype=np.uint8), 0
+        for start in range(0, len(indices), _COLUMNS):  # in place: of a million images each copy takes 256 MB
+            block = indices[start : start + _COLUMNS]
+            content = np.frombuffer(b"".join(thumbnails[index] for index in block), np.uint8).reshape(len(block), -1)
+            has_content = _has_content(content)
+            end = count + np.count_nonzero(has_content)
+            values[count:end], indices[count:end] = content[has_content], block[has_content]
+            count = end
+        self.indices: NDArray[np.intp] = indices[:count]
         """Of the group's images."""
-        self.values = values[has_content]
+        self.values = values[:count]
         """[N, 256], uint8."""
 
     def __len__(self) -> int:

@@ -11,8 +11,8 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -119,13 +119,15 @@ def split_dataset(
     if previous and previous.task != settings.task:
         raise DataError(f"previous: its task is {previous.task}, not {settings.task}; give this task's last split.json")
     report = check_dataset(data, settings.task, settings.labels, progress_lines("files checked"))
-    cases = _cases_of_patients(report, key)
-    names = {case.path: name for name, group in cases.items() for case in group}
+    names = _pseudonyms(report, key)
+    cases = _cases_of_patients(report, names)
     earlier = _earlier_pseudonyms(cases, key)
-    known = _known_splits(previous, earlier) if previous else {}
+    known = _known_splits(previous, cases.keys(), earlier) if previous else {}
     plan = plan_split(report, settings, names, known, LaterSteps(settings))
     report.problems += plan.problems
     report.warnings += plan.warnings
+    report.cases = [replace(case, thumbnail=b"") for case in report.cases]  # compared by now: a quarter of the memory
+    cases = _cases_of_patients(report, names)
     rename = path_renamer(key, SAFE_NAMES | _class_folders(report))
     left_out = _quarantine(report, rename, settings.on_invalid)
     assigned_cases = _name_cases(report, cases, plan.split_of, settings.layout)
@@ -176,32 +178,43 @@ def _refusal(problems: list[Problem], rename: Callable[[str], str]) -> str:
     return f"{'; '.join(listed)}{more}; {FIX}"
 
 
-def _cases_of_patients(report: DatasetReport, key: bytes) -> PatientCases:
-    pseudonym_of = patient_pseudonym if report.identified else path_pseudonym
-    cases: dict[str, list[CheckedCase]] = defaultdict(list)
+def _pseudonyms(report: DatasetReport, key: bytes) -> dict[str, str]:
+    """Pseudonym of each case's patient, by path; one text for all cases of a patient."""
+    pseudonym_of = partial(patient_pseudonym if report.identified else path_pseudonym, key)
+    known: dict[str, str] = {}
+    return {path: known.setdefault(name := pseudonym_of(patient), name) for path, patient in report.patients.items()}
+
+
+def _cases_of_patients(report: DatasetReport, names: Mapping[str, str]) -> PatientCases:
+    cases: dict[str, list[CheckedCase]] = {}
     for case in report.cases:
-        cases[pseudonym_of(key, report.patients[case.path])].append(case)
+        name = names[case.path]
+        if name in cases:
+            cases[name].append(case)
+        else:
+            cases[name] = [case]  # a list that grew has room for four
     return cases
 
 
 def _earlier_pseudonyms(cases: PatientCases, key: bytes) -> dict[str, list[str]]:
-    """Pseudonyms that earlier versions made of a patient's identifier: of the text as it is written."""
-    return {
-        name: sorted({patient_pseudonym(key, case.raw.written) for case in group if case.raw.written} - {name})
+    """Pseudonyms that earlier versions made of the text of a patient's identifier, of patients that have any."""
+    made = (
+        (name, {patient_pseudonym(key, case.raw.written) for case in group if case.raw.written} - {name})
         for name, group in cases.items()
-    }
+    )
+    return {name: sorted(names) for name, names in made if names}
 
 
-def _known_splits(previous: SplitRecord, earlier: Mapping[str, list[str]]) -> dict[str, Split]:
+def _known_splits(previous: SplitRecord, patients: Set[str], earlier: Mapping[str, list[str]]) -> dict[str, Split]:
     """The splits that patients had; one who had several, perhaps under several pseudonyms, stays in the first."""
     known: dict[str, Split] = {}
     for split in SPLITS:
         for name in previous.pseudonyms(split):
             known.setdefault(name, split)
-    for name, names in earlier.items():
-        if splits := {known[each] for each in (name, *names) if each in known}:
+    for name in patients:
+        if splits := {known[each] for each in (name, *earlier.get(name, ())) if each in known}:
             known[name] = min(splits, key=SPLITS.index)
-    if known and not known.keys() & earlier.keys():
+    if known and not known.keys() & patients:
         print("warning: previous: knows none of these patients; was another key or patients.csv used?", flush=True)
     return known
 
@@ -235,9 +248,9 @@ def _record(
             item.pseudonym,
             Patient(
                 stratum=strata[item.pseudonym],
-                attributes=item.case.raw.attributes,
+                attributes=dict(item.case.raw.attributes),
                 cases=[],
-                earlier=earlier[item.pseudonym],
+                earlier=earlier.get(item.pseudonym, []),
             ),
         )
         classes = case_classes(item.case, report.classes)

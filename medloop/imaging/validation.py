@@ -6,7 +6,7 @@ the fix; nothing is raised for a bad file.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -329,11 +329,13 @@ def _patients(cases: list[CheckedCase]) -> dict[str, str]:
 
 def _find_duplicates(cases: list[CheckedCase], task: Task, identified: bool) -> list[Problem]:
     """The same pixels in two classes, under two patients, or in two subjects of an unnamed set."""
+    repeated = {digest for digest, count in Counter(case.image_digest for case in cases).items() if count > 1}
     groups: dict[str, list[CheckedCase]] = defaultdict(list)
     for case in cases:
-        groups[case.image_digest].append(case)
+        if case.image_digest in repeated:
+            groups[case.image_digest].append(case)
     problems = []
-    for duplicates in (group for group in groups.values() if len(group) > 1):
+    for duplicates in groups.values():
         if len({case.raw.group for case in duplicates}) > 1:
             message = "shows the same pixels as {related} of another class; remove the wrong one"
         elif identified and len({case.raw.patient for case in duplicates}) > 1:

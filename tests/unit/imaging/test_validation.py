@@ -37,6 +37,13 @@ def test_sound_images(tmp_path: Path) -> None:
     assert seen[-1] == (11, 11)
 
 
+def test_cases_without_a_table_share_what_is_empty(tmp_path: Path) -> None:
+    """A million empty dictionaries would take 64 MB."""
+    write_classes(tmp_path)
+    cases = check_dataset(tmp_path, "classification").cases
+    assert len({id(case.raw.attributes) for case in cases}) == 1
+
+
 def test_sound_volumes(tmp_path: Path) -> None:
     """Subject folders: classes come from the label values, or have the names given."""
     write_subjects(tmp_path)
