@@ -123,7 +123,7 @@ class _Thumbnails:
             block = indices[start : start + _COLUMNS]
             content = np.frombuffer(b"".join(thumbnails[index] for index in block), np.uint8).reshape(len(block), -1)
             has_content = _has_content(content)
-            end = count + np.count_nonzero(has_content)
+            end = count + int(np.count_nonzero(has_content))
             values[count:end], indices[count:end] = content[has_content], block[has_content]
             count = end
         self.indices: NDArray[np.intp] = indices[:count]
