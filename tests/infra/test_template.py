@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from aws_cdk import assertions
 from typer.testing import CliRunner
 
 from infra.app import make_app
-from infra.images.builds import PUSH
+from infra.images.builds import MAKE_KEY, PUSH
 from infra.names import SOURCE_KEY
 from infra.settings import AccessSettings, NetworkSettings, Settings, StorageSettings, TrackingSettings
 from infra.stack import STACK_NAME
@@ -138,7 +139,8 @@ def test_the_champion_is_the_function_that_pipelines_call(account: Account, asse
 def test_builds_run_a_command_that_there_is(account: Account) -> None:
     """As the command line takes it; with what it needs to know, on a machine where Docker runs."""
     project = account.resolve(account.properties(account.find("AWS::CodeBuild::Project", "Builds/Project")))
-    assert json.loads(project["Source"]["BuildSpec"])["phases"]["build"]["commands"] == [PUSH]
+    assert json.loads(project["Source"]["BuildSpec"])["phases"]["build"]["commands"] == [MAKE_KEY, PUSH]
+    assert importlib.util.find_spec(MAKE_KEY.split()[-1]) is not None
     done = CliRunner().invoke(app, [*PUSH.split()[1:], "--help"])
     assert done.exit_code == 0, done.output
     variables = {variable["Name"] for variable in project["Environment"]["EnvironmentVariables"]}
