@@ -117,7 +117,7 @@ def test_only_a_runs_id_is_cleaned(run: str) -> None:
 
 def test_the_makefile_passes_its_arguments() -> None:
     """`make aws-smoke ARGS=--dry-run`."""
-    command = ["make", "-n", "aws-smoke", "ARGS=--dry-run", "STAMP=", "BIN=bin"]
+    command = ["make", "--no-print-directory", "-n", "aws-smoke", "ARGS=--dry-run", "STAMP=", "BIN=bin"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "bin/python -m aws_smoke --dry-run"
 
