@@ -38,6 +38,6 @@ ROLE_PATHS = {
 """Paths of the roles in the stack, by their names in the table."""
 
 
-def list_pipelines(projects: Iterable[str]) -> list[str]:
-    """List the names of all pipelines: one a task, and one a task and project."""
-    return [pipeline_name(task, project) for project in ("", *projects) for task in TASKS]
+def list_pipelines(projects: Iterable[str], users_pipelines: Iterable[str] = ()) -> list[str]:
+    """List the names of all pipelines: one a task, one a task and project, and the same of the users' own pipelines."""
+    return [pipeline_name(name, project) for project in ("", *projects) for name in (*TASKS, *users_pipelines)]

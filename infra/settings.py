@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from infra.names import list_pipelines
 from medloop.bundle import load_container
 from medloop.cloud.hosting import has_gpu
-from medloop.cloud.layout import MAX_PROJECT, PROJECT_PATTERN
+from medloop.cloud.layout import MAX_PIPELINE, MAX_PROJECT, PIPELINE_PATTERN, PROJECT_PATTERN
 from medloop.documents.reading import first_problem
 from medloop.errors import SettingError
 from medloop.yaml_text import read_yaml
@@ -172,6 +172,8 @@ class Settings(Section):
     projects: list[Annotated[str, Field(pattern=PROJECT_PATTERN, min_length=1, max_length=MAX_PROJECT)]] = []
     """Projects of the users: each has for both tasks a pipeline, a model group, an endpoint and alarms of its own
     (`medloop pipelines upsert segmentation --project prostate`)."""
+    pipelines: list[Annotated[str, Field(pattern=PIPELINE_PATTERN, max_length=MAX_PIPELINE)]] = []
+    """Pipelines of users' own projects (`medloop init`), without `-<project>`."""
 
     @property
     def isolates_training(self) -> bool:
@@ -180,7 +182,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _schedules_start_known_pipelines(self) -> Self:
-        known = list_pipelines(self.projects)
+        known = list_pipelines(self.projects, self.pipelines)
         for number, schedule in enumerate(self.scheduling.schedules):
             if schedule.pipeline not in known:
                 raise ValueError(
@@ -188,6 +190,8 @@ class Settings(Section):
                 )
         if len(set(self.projects)) < len(self.projects):
             raise ValueError("projects: a name is there twice; remove one")
+        if twice := sorted(name for name in set(known) if known.count(name) > 1):
+            raise ValueError(f"pipelines: {twice[0]} is there twice, with those of tasks and projects; remove one")
         return self
 
     @model_validator(mode="after")

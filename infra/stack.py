@@ -82,7 +82,7 @@ class MedloopStack(cdk.Stack):
             security_group=self.network.security_group,
         )
         self.images = Images(self, "Images", keys=self.keys, keep=settings.storage.keep_on_destroy)
-        self.pipelines = list_pipelines(settings.projects)
+        self.pipelines = list_pipelines(settings.projects, settings.pipelines)
         self.registry = Registry(self, "Registry", projects=settings.projects)
         self.tracking = Tracking(self, "Tracking", settings=settings.tracking, storage=self.storage)
         self.execution = Execution(

@@ -3,6 +3,9 @@
 A bundle is what `containers/<name>/container.toml` includes, at the archive's root, so that
 `containers/<name>/main.py` is the entry point and `medloop` is importable. The local backend unpacks it;
 on AWS the image of that tag is built from it.
+
+Containers are next to medloop, and in the packages that users' pipelines come from (`medloop.projects`). In those,
+`include` names `containers/...` of the package, files of the package by its name, and medloop's own.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from medloop.checkout import REPOSITORY
 from medloop.documents.reading import first_problem
 from medloop.errors import SettingError
 from medloop.file_state import file_state, is_settled
+from medloop.projects import package_folders
 
 DIGEST_LENGTH = 40
 _LEFT_OUT = {"__pycache__", ".DS_Store"}
@@ -47,7 +51,7 @@ class ContainerSpec(BaseModel):
     base: str
     """The image that the Dockerfile builds on."""
     include: list[str]
-    """Repository paths, files or folders, that the job's code consists of."""
+    """Paths, files or folders, that the job's code consists of, as the bundle names them."""
     preload: list[str] = []
     """Modules of installed packages that the program imports: the local backend forks its jobs from a process that has
     imported them (medloop/local/jobs/warm.py). Empty: each job is a new process."""
@@ -92,16 +96,17 @@ class Bundle:
         return f"bundles/{self.digest}.tar.gz"
 
 
-def load_container(name: str, root: Path = REPOSITORY) -> ContainerSpec:
+def load_container(name: str, root: Path | None = None) -> ContainerSpec:
     """Read a container's container.toml.
 
     Args:
         name: The folder below `containers/`.
-        root: The checkout.
+        root: The folder that contains `containers/`; by default, the one that has the container.
 
     Raises:
-        SettingError: There is no such container, or its container.toml is malformed.
+        SettingError: There is no such container, or two, or its container.toml is malformed.
     """
+    root = root or _root_of(name)
     path = root / "containers" / name / "container.toml"
     try:
         spec = ContainerSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -119,26 +124,60 @@ def load_container(name: str, root: Path = REPOSITORY) -> ContainerSpec:
 
 
 def image_containers() -> list[str]:
-    """The containers that run as an image, sorted: all but functions."""
-    folders = sorted(path.parent.name for path in (REPOSITORY / "containers").glob("*/container.toml"))
-    return [name for name in folders if load_container(name).kind != "lambda"]
+    """The containers that run as an image, sorted, those of users' projects too: all but functions."""
+    folders = {path.parent.name for root in _roots() for path in root.glob("containers/*/container.toml")}
+    return [name for name in sorted(folders) if load_container(name).kind != "lambda"]
 
 
-def bundle_files(spec: ContainerSpec, root: Path = REPOSITORY) -> list[Path]:
-    """The bundle's files, relative to the checkout, sorted.
+def _roots() -> list[Path]:
+    """The folders that may contain `containers/`."""
+    return [REPOSITORY, *package_folders().values()]
+
+
+def _root_of(name: str) -> Path:
+    """The folder below which a container is; medloop's own if there is none.
+
+    Raises:
+        SettingError: Two have a container of this name, and images have no other.
+    """
+    roots = [root for root in _roots() if (root / "containers" / name / "container.toml").exists()]
+    if len(roots) > 1:
+        raise SettingError(
+            f"container {name}: is in {roots[0]}/containers and in {roots[1]}/containers; rename your project's"
+        )
+    return roots[0] if roots else REPOSITORY
+
+
+def bundle_files(spec: ContainerSpec, root: Path | None = None) -> list[Path]:
+    """The bundle's files as it names them, sorted.
 
     Raises:
         SettingError: An included path doesn't exist.
     """
-    files: set[str] = set()
+    return [Path(name) for name in _members(spec, root or _root_of(spec.name))]
+
+
+def _members(spec: ContainerSpec, root: Path) -> dict[str, str]:
+    """The bundle's files by their names in it, sorted."""
+    files: dict[str, str] = {}
     for entry in spec.include:
-        path = root / entry
+        base = _base(entry, root)
+        path = base / entry
         if not path.exists():
             raise SettingError(f"containers/{spec.name}/container.toml: include {entry!r} doesn't exist; fix the path")
         if belongs(Path(entry)):
-            files.update([str(path)] if path.is_file() else _files_below(str(path)))
-    start = len(str(root / "_")) - 1
-    return [Path(file[start:]) for file in sorted(files)]
+            start = len(str(base / "_")) - 1
+            included = [str(path)] if path.is_file() else _files_below(str(path))
+            files.update({file[start:]: file for file in included})
+    return dict(sorted(files.items()))
+
+
+def _base(entry: str, root: Path) -> Path:
+    """The folder that an included path is relative to."""
+    first = Path(entry).parts[:1]
+    if first == ("containers",):
+        return root
+    return root.parent if first == (root.name,) and root != REPOSITORY else REPOSITORY
 
 
 def _files_below(folder: str) -> Iterator[str]:
@@ -153,14 +192,15 @@ def _files_below(folder: str) -> Iterator[str]:
                 yield entry.path
 
 
-def make_bundle(name: str, root: Path = REPOSITORY) -> Bundle:
+def make_bundle(name: str, root: Path | None = None) -> Bundle:
     """Pack a container's code; the same files always give the same bytes.
 
     Raises:
         SettingError: The container's folder is malformed.
     """
-    files = bundle_files(load_container(name, root), root)
-    data = b"".join([*(_member(root / file, file.as_posix()) for file in files), bytes(2 * tarfile.BLOCKSIZE)])
+    root = root or _root_of(name)
+    files = _members(load_container(name, root), root)
+    data = b"".join([*(_member(Path(file), member) for member, file in files.items()), bytes(2 * tarfile.BLOCKSIZE)])
     data += bytes(-len(data) % tarfile.RECORDSIZE)
     return Bundle(name, hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH], data)
 

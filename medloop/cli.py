@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from medloop.commands import demo, images, presets, samples, tracking
+from medloop.commands import demo, images, init, presets, samples, tracking
 from medloop.commands.execution import executions
 from medloop.commands.hosting import endpoints
 from medloop.commands.launch import data, pipelines, run, schedules
@@ -53,6 +53,7 @@ def _options(
 
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
+app.command("init")(init.init)
 app.add_typer(samples.app, name="samples")
 app.add_typer(data.app, name="data")
 app.add_typer(pipelines.app, name="pipelines")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -14,11 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
+from medloop.projects import package_of, pipeline_points
 from medloop.setting_errors import parse_settings, suggest
 from medloop.yaml_text import read_yaml
-
-GROUP = "medloop.pipelines"
-"""The group of entry points of pipelines."""
 
 
 class Preset(BaseModel):
@@ -34,12 +30,6 @@ class Preset(BaseModel):
     """The workshop's lab that it covers."""
     settings: dict[str, Any] = Field(default_factory=dict)
     parameters: dict[str, str | int | float] = Field(default_factory=dict)
-
-
-@cache
-def pipeline_points() -> tuple[EntryPoint, ...]:
-    """The installed pipelines' entry points; finding them reads a file of each installed package."""
-    return tuple(entry_points(group=GROUP))
 
 
 def load_presets() -> dict[str, Preset]:
@@ -91,7 +81,7 @@ def preset_chain(preset: str | None, pipeline: str) -> list[tuple[str, Preset]]:
 
 def _shipped_files() -> dict[str, Traversable]:
     """The shipped presets' files by name."""
-    packages = sorted({_package(point) for point in pipeline_points()})
+    packages = sorted({package_of(point) for point in pipeline_points()})
     shipped = (file for package in packages for file in files(package).joinpath("presets").iterdir())
     return {file.name.removesuffix(".yaml"): file for file in shipped if file.name.endswith(".yaml")}
 
@@ -114,7 +104,3 @@ def _parse_preset(text: str, label: str) -> Preset:
         raise SettingError(f"preset {label}: must be a mapping with description and pipeline; write `key: value` lines")
     refuse_keys(content, f"preset {label}")
     return parse_settings(Preset, content, f"preset {label}")
-
-
-def _package(point: EntryPoint) -> str:
-    return point.module.partition(".")[0]

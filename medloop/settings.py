@@ -24,7 +24,8 @@ from medloop.documents.hyperparameters import REPLACEABLE_NETWORK
 from medloop.documents.reading import first_problem
 from medloop.documents.wandb_keys import refuse_keys
 from medloop.errors import SettingError
-from medloop.presets import Preset, pipeline_points, preset_chain
+from medloop.presets import Preset, preset_chain
+from medloop.projects import pipeline_points
 from medloop.setting_errors import parse_settings, setting_paths, shorten, suggest
 from medloop.yaml_text import read_yaml
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from medloop.cloud.commit import checkout_commit
+from medloop.cloud.commit import source_commit
 from medloop.cloud.hosting import has_gpu
 from medloop.cloud.images import image_uri
 from medloop.documents.artefact import IMAGE, MODEL_DIGEST, MODEL_DIGEST_VARIABLE
@@ -155,7 +155,7 @@ def _metadata(context: Context, split: ProcessingStep, evaluate: ProcessingStep)
     return {
         "data": context.parameters["InputData"],
         "data_version": context.parameters["DataVersion"],
-        "git_commit": checkout_commit(),
+        "git_commit": source_commit(type(context.settings).__module__),
         "split": output_uri(split, "split"),
         "evaluation": output_uri(evaluate, OUTPUT),
         "execution": ExecutionVariables.PIPELINE_EXECUTION_ARN,

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from medloop.bundle import belongs
 from medloop.checkout import REPOSITORY
-from medloop.cloud.commit import checkout_commit
+from medloop.cloud.commit import source_commit
 from medloop.cloud.target import Target, sdk_variables
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def build_key(target: Target, resolved: Resolved) -> str | None:
         "settings": settings,
         "target": [target.name, target.bucket, target.role_arn, target.account, target.region],
         "job_roles": dict(target.job_roles),
-        "checkout": [str(REPOSITORY), checkout_commit()],
+        "checkout": [str(REPOSITORY), source_commit(type(resolved.settings).__module__)],
         "python": sys.version,
         "installed": _installed(),
         "sdk": sdk_variables(),

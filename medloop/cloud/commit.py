@@ -6,9 +6,15 @@ import subprocess
 from pathlib import Path
 
 from medloop.checkout import REPOSITORY
+from medloop.projects import source_folder
 
 UNKNOWN = "none"
 DIRTY = "-dirty"
+
+
+def source_commit(module: str) -> str:
+    """The commit of the project that a pipeline's module belongs to: a user's, or this checkout."""
+    return checkout_commit(source_folder(module))
 
 
 def checkout_commit(root: Path = REPOSITORY) -> str:

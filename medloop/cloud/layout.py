@@ -23,6 +23,10 @@ PROJECT_PATTERN = r"^([a-z0-9](-?[a-z0-9])*)?$"
 """A project's name: lower case, digits and inner hyphens; empty for the pipelines without project."""
 MAX_PROJECT = 24
 """Characters of a project's name: names of 63 are made of it, such as that of an endpoint's configuration."""
+PIPELINE_PATTERN = r"^[a-z](-?[a-z0-9])*$"
+"""A pipeline's name, without project."""
+MAX_PIPELINE = 32
+"""Characters of a pipeline's name, without project."""
 DIGEST_CHARACTERS = 6
 
 

@@ -22,6 +22,7 @@ from medloop.checkout import checkout_folder
 from medloop.documents.json_text import read_json
 from medloop.local.jobs.job_site import PACKAGES, BundleFinder, leave_checkout
 from medloop.local.session import local_session
+from medloop.projects import package_folders
 
 Handler = Callable[[Any, Any], Any]
 
@@ -44,7 +45,7 @@ def load_handler(code: Path, handler: str) -> Handler:
     for name in _project_modules():
         del sys.modules[name]
     leave_checkout(checkout_folder(), sys.path, sys.meta_path)
-    sys.meta_path.insert(0, BundleFinder(str(code)))
+    sys.meta_path.insert(0, BundleFinder(str(code), [*package_folders()]))
     spec = importlib.util.spec_from_file_location("function_main", code / f"{module}.py")
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"No module named {module!r}")
@@ -56,7 +57,8 @@ def load_handler(code: Path, handler: str) -> Handler:
 
 
 def _project_modules() -> dict[str, Any]:
-    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in PACKAGES}
+    packages = {*PACKAGES, *package_folders()}
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in packages}
 
 
 def run(home: Path, folder: Path, handler: str, arn: str) -> dict[str, Any]:

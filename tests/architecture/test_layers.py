@@ -19,6 +19,7 @@ FLOORS = (
         "medloop/errors.py",
         "medloop/file_state.py",
         "medloop/log_metrics.py",
+        "medloop/projects.py",
         "medloop/s3_uri.py",
         "medloop/yaml_text.py",
     ),

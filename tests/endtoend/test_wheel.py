@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("medloop", "pipelines", "steps", "containers", "pyproject.toml", "README.md", "LICENSE")
 
 
-def _install(folder: Path) -> None:
+def install_wheel(folder: Path) -> None:
     """Build the wheel from a copy of the sources, and install it into a new environment next to this one's packages."""
     for name in SOURCES:
         source, copy = ROOT / name, folder / "sources" / name
@@ -45,7 +45,7 @@ def _install(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: Any) -> Path:
     """The interpreter of an environment that has the wheel."""
-    return made_once(tmp_path_factory, "wheel", _install) / "env/bin/python"
+    return made_once(tmp_path_factory, "wheel", install_wheel) / "env/bin/python"
 
 
 def medloop(python: Path | str, *arguments: str, folder: Path) -> str:

@@ -22,7 +22,8 @@ OWN_SCHEDULE = ScheduleSettings(
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The template with one project and its schedule."""
     folder = tmp_path_factory.mktemp("assembly")
-    settings = Settings(projects=["prostate"], scheduling=SchedulingSettings(schedules=[OWN_SCHEDULE]))
+    schedules = SchedulingSettings(schedules=[OWN_SCHEDULE])
+    settings = Settings(projects=["prostate"], pipelines=["lung-triage"], scheduling=schedules)
     make_app(settings, outdir=str(folder), validate=False).synth()
     return dict(json.loads(Path(folder / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")))
 
@@ -40,6 +41,9 @@ def test_each_project_has_model_groups_of_its_own(document: dict[str, Any]) -> N
     "name",
     [
         "pipeline/segmentation-prostate",
+        "pipeline/lung-triage",
+        "pipeline/lung-triage-prostate",
+        "medloop-lung-triage-failed",
         "model-package/medloop-segmentation-prostate/*",
         "medloop-segmentation-prostate-failed",
     ],
@@ -50,8 +54,9 @@ def test_rights_rules_and_alarms_name_the_projects_pipeline(document: dict[str, 
 
 
 def test_new_data_of_a_project_start_its_pipeline(document: dict[str, Any]) -> None:
-    """Its raw folder is in the rule."""
+    """Its raw folder is in the rule; so is that of a pipeline of a user's own."""
     assert "raw/segmentation-prostate/*/manifest.json" in json.dumps(document)
+    assert "raw/lung-triage/*/manifest.json" in json.dumps(document)
 
 
 def test_a_schedule_of_an_unknown_pipeline_is_refused() -> None:
@@ -65,3 +70,17 @@ def test_names_that_make_no_names_of_resources_are_refused(name: str) -> None:
     """Lower case, digits, inner hyphens, 24 characters."""
     with pytest.raises(ValueError, match="projects"):
         Settings(projects=[name])
+
+
+@pytest.mark.parametrize("name", ["classification", "segmentation-prostate"])
+def test_an_own_pipeline_named_as_another_is_refused(name: str) -> None:
+    """Each has rights and alarms of its own."""
+    with pytest.raises(ValueError, match=f"pipelines: {name} is there twice"):
+        Settings(projects=["prostate"], pipelines=[name])
+
+
+@pytest.mark.parametrize("name", ["", "Lungs", "a--b", "3d", "x" * 33, "*"])
+def test_own_pipelines_have_names_that_no_policy_reads_otherwise(name: str) -> None:
+    """Roles' rights contain them."""
+    with pytest.raises(ValueError, match="pipelines"):
+        Settings(pipelines=[name])

@@ -76,20 +76,32 @@ class _Execution:
 
 def compare_definition(services: Services, target: Target, package: Mapping[str, Any]) -> ComparedDefinition:
     """Compare the definitions behind a version with what this checkout builds from the settings that they record."""
-    from medloop.cloud.commit import checkout_commit
+    from medloop.cloud.commit import source_commit
 
-    built_from = checkout_commit()
+    arn = decoded(package.get("CustomerMetadataProperties")).get("execution", "")
+    built_from = source_commit(_module_of(arn))
     sagemaker = target.boto.client("sagemaker")
     try:
-        for execution in _executions(
-            sagemaker, decoded(package.get("CustomerMetadataProperties")).get("execution", "")
-        ):
+        for execution in _executions(sagemaker, arn):
             problem, is_proven = _compare(services, target, execution, built_from)
             if problem:
                 return ComparedDefinition(problem, is_proven, built_from)
     except UserError as error:
         return ComparedDefinition(str(error), False, built_from)
     return ComparedDefinition("", False, built_from)
+
+
+def _module_of(arn: str) -> str:
+    """The module of an execution's pipeline; empty if no installed pipeline has its name."""
+    from medloop.projects import pipeline_points
+    from medloop.settings import split_name
+
+    named = split_name(_pipeline_of(arn))
+    return next((point.module for point in pipeline_points() if named and point.name == named[0]), "")
+
+
+def _pipeline_of(arn: str) -> str:
+    return arn.partition(":pipeline/")[2].partition("/")[0]
 
 
 def _executions(sagemaker: SageMakerClient, arn: str) -> Iterator[_Execution]:
@@ -123,7 +135,7 @@ def _compare(services: Services, target: Target, execution: _Execution, built_fr
             f"it again; it names commit {commit}",
             False,
         )
-    if resolved.pipeline != execution.arn.partition(":pipeline/")[2].partition("/")[0]:
+    if resolved.pipeline != _pipeline_of(execution.arn):
         return f"execution {identifier} ran a definition of another pipeline, {resolved.pipeline}", True
     try:
         built = services.build(target, resolved)

@@ -38,16 +38,17 @@ _CHANGES: dict[str, tuple[tuple[int, int | None, bool], ...]] = {
 
 
 class BundleFinder:
-    """Finds this project's packages in the unpacked bundle `code` or nowhere."""
+    """Finds this project's packages, and `packages` of a user's project, in the unpacked bundle `code` or nowhere."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, packages: Sequence[str] = ()) -> None:
         self.code = code
+        self.packages = frozenset((*PACKAGES, *packages))
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The module's spec; None for packages of others. Raises ModuleNotFoundError if the bundle lacks it."""
-        if fullname.partition(".")[0] not in PACKAGES:
+        if fullname.partition(".")[0] not in self.packages:
             return None
         spec = PathFinder.find_spec(fullname, [self.code] if path is None else path, target)
         if spec is None:
@@ -111,9 +112,9 @@ def _leads_to(finder: Any, checkout: str) -> bool:
 
 
 def install(settings: dict[str, Any]) -> None:
-    """Apply `job_site.json`: `code`, `checkout`, `protected`, `allowed`."""
+    """Apply `job_site.json`: `code`, `checkout`, `protected`, `allowed`, and `packages` of users' projects."""
     leave_checkout(settings["checkout"], sys.path, sys.meta_path)
-    sys.meta_path.insert(0, BundleFinder(settings["code"]))
+    sys.meta_path.insert(0, BundleFinder(settings["code"], settings.get("packages", ())))
     sys.addaudithook(InputGuard(settings["protected"], settings["allowed"]))
 
 

@@ -30,6 +30,7 @@ from medloop.local.state.backend import Backend
 from medloop.local.state.home import BUCKET
 from medloop.local.state.objects import split_uri
 from medloop.local.state.store import Document
+from medloop.projects import package_folders
 
 _IMAGE = re.compile(r".*/medloop-([a-z0-9-]+):([A-Za-z0-9_.-]+)")
 
@@ -200,6 +201,7 @@ def write_site(
     settings = {
         "code": str(code or folder.root / "code"),
         "checkout": checkout_folder(),
+        "packages": [*package_folders()],
         "protected": _protected(os.path.realpath(backend.home.buckets), staged),
         "allowed": [os.path.realpath(path) for path in [folder.root, *owned]],
     }

@@ -52,6 +52,7 @@ from medloop.local.jobs.warm_servers import (
 from medloop.local.processes import Process
 from medloop.local.state.home import Home
 from medloop.local.state.log_streams import LogStream
+from medloop.projects import package_folders
 
 MINUTES_VARIABLE = "MEDLOOP_WARM_MINUTES"
 """Minutes without a job after which a server ends; 0 starts every job cold."""
@@ -187,6 +188,7 @@ def _plan(home: Home, folder: Folder, launch: Launch, limits: ServerLimits) -> P
         "preload": preload,
         "paths": paths,
         "checkout": checkout_folder(),
+        "packages": [*package_folders()],
         "job_site": job_site.__file__,
         "memory": memory.__file__,
         "idle_seconds": minutes * 60,

@@ -87,9 +87,9 @@ class Server:
 
     Args:
         folder: Its folder.
-        config: `preload`, `checkout`, `job_site` and `memory` (files), `idle_seconds`, `reserve` (the bytes of memory
-            that must be available for an idle server to continue), and `own`, the variables whose values are a job's
-            own.
+        config: `preload`, `checkout`, `packages` (of users' projects), `job_site` and `memory` (files), `idle_seconds`,
+            `reserve` (the bytes of memory that must be available for an idle server to continue), and `own`, the
+            variables whose values are a job's own.
     """
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ class Server:
         if changed := [path for path in files if os.path.exists(path) and os.stat(path).st_ctime > began]:
             raise SystemExit(f"{changed[0]} changed while it was imported")
         self.state = _file_states([*sys.path, *files, sys.executable, f"{sys.prefix}/pyvenv.cfg"])
-        _check_fit(job_site.PACKAGES, self.folder / "tmp")
+        _check_fit((*job_site.PACKAGES, *self.config.get("packages", ())), self.folder / "tmp")
         gc.collect()
         gc.freeze()
 

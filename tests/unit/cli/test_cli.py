@@ -36,7 +36,7 @@ def test_help_lists_what_there_is(medloop: Any) -> None:
     assert medloop("--help") == 0
 
     listed = [line.split()[0] for line in medloop.out.split("Commands:")[1].splitlines() if line.strip()]
-    expected = "demo run samples data pipelines executions models endpoints images presets schedules tracking"
+    expected = "demo run init samples data pipelines executions models endpoints images presets schedules tracking"
     assert sorted(listed) == sorted(expected.split())
 
 

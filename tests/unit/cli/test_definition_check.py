@@ -22,7 +22,7 @@ def checkout(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Name the commit of the approver's checkout."""
 
     def name(commit: str) -> None:
-        monkeypatch.setattr("medloop.cloud.commit.checkout_commit", lambda: commit)
+        monkeypatch.setattr("medloop.cloud.commit.source_commit", lambda module: commit)
 
     name(COMMIT)
     return name
