@@ -88,7 +88,8 @@ def package_name(name: str) -> str:
 def render(name: str) -> dict[Path, str]:
     """Render the project's files, by path in it."""
     environment, package = _environment(), package_name(name)
-    values = WORKFLOW | {
+    values: dict[str, Any] = {
+        **WORKFLOW,
         "name": name,
         "package": package,
         "pipelines": [(name, name)],
