@@ -151,10 +151,10 @@ CHECKS = (
 )
 STAYS = {
     "records of jobs and their log streams, which cost nothing": (),
-    "code, pseudonyms' key and no-model.txt, which each `pipelines upsert` stores": (
-        *("bundles/", "scripts/"),
-        PSEUDONYM_KEY,
+    "code, no-model.txt and pseudonyms' key, which `make images` and `pipelines upsert` store too": (
+        "bundles/",
         NO_MODEL_FILE,
+        PSEUDONYM_KEY,
     ),
     "one record of the test set's use, and a used version number in medloop-classification (check run)": (
         f"{TEST_USES}/",

@@ -55,6 +55,8 @@ def _applies(lab: Lab, row: Row) -> bool:
     parts = {
         "vpc": lab.stack.vpc is not None,
         "server": ("AWS::IAM::Role", ROLE_PATHS["mlflow"]) in lab.stack.resources,
+        "isolation": (isolates := lab.stack.outputs.get("IsolatedJobs") == "all"),
+        "connections": not isolates,
     }
     return parts.get(row.get("needs", ""), True)
 

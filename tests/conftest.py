@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 from botocore import hooks
 from botocore.client import ClientCreator
 from botocore.loaders import JSONFileLoader
-from jsonschema import Draft202012Validator
 
 from medloop.cloud.definition_cache import CACHE_VARIABLE
 from tests.shared import end_warm_servers, shared_folder
@@ -60,23 +58,6 @@ def _sessions_share_what_they_derive_from_service_models() -> Iterator[None]:
         patch.setattr(hooks, "accepts_kwargs", functools.lru_cache(1000)(hooks.accepts_kwargs))
         patch.setattr(ClientCreator, "_create_methods", create_methods)
         patch.setattr(hooks.EventAliaser, "_alias_event_name", alias_event_name)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _the_sdks_schema_is_checked_once() -> Iterator[None]:
-    """Each build of a definition checks again that the schema of the SDK's defaults is one: 0.1 s of CPU time."""
-    check, checked = Draft202012Validator.check_schema, set[int]()
-
-    def check_once(schema: Any, *arguments: Any, **options: Any) -> None:
-        module = sys.modules.get("sagemaker.core.config.config_schema")
-        constant = schema is getattr(module, "SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA", None)
-        if not constant or id(schema) not in checked:
-            check(schema, *arguments, **options)
-            checked.update([id(schema)] if constant else ())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Draft202012Validator, "check_schema", check_once)
         yield
 
 

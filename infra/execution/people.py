@@ -40,6 +40,8 @@ BOUND = (
     *("evaluation", "execution", "git_commit", "report_digest"),
 )
 """Entries of a version's metadata that say what it is: written at its registration, and never again."""
+NO_VALUE = "(none)"
+"""No value of an entry: the service takes no parentheses in one."""
 LISTING = ["sagemaker:ListModelPackageGroups", "sagemaker:ListModelPackages"]
 """The service knows no narrower resource for lists than all."""
 
@@ -83,14 +85,17 @@ def make_approver(
 def _decided() -> dict[str, Any]:
     """The conditions of an approver's request: a decision, and no entry changes that binds the version to its model.
 
-    Where the service gives no current value, the variable's default lets anything pass, as without the condition.
+    An entry that the request doesn't have is left alone (`IfExists`). Where the service gives no current value, the
+    variable is NO_VALUE, which no entry can be: the request is denied. Without a default, IAM may take the statement
+    for invalid.
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html (UpdateModelPackage)
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
     """
     key = "sagemaker:{}CustomerMetadataProperties/{}"
-    unchanged = {key.format("", name): f"${{{key.format('Current', name)}, '*'}}" for name in BOUND}
+    unchanged = {key.format("", name): f"${{{key.format('Current', name)}, '{NO_VALUE}'}}" for name in BOUND}
     return {
         "StringEquals": {"sagemaker:ModelApprovalStatus": DECISIONS},
-        "StringLikeIfExists": unchanged,
+        "StringEqualsIfExists": unchanged,
         "Null": {"sagemaker:CustomerMetadataPropertiesToRemove": "true"},
     }
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from medloop.cloud.layout import PSEUDONYM_KEY
 from medloop.cloud.sessions import open_target
+from medloop.cloud.target import Target, TargetName
 from medloop.cloud.upsert import ensure_pseudonym_key
 from medloop.errors import MedloopError
 
 
-def main() -> int:
-    """Make it unless it is there, and print which."""
+def main(open_account: Callable[[TargetName], Target] = open_target) -> int:
+    """Make it unless it is there, and print which; returns the exit code."""
     try:
-        was_made = ensure_pseudonym_key(open_target("aws"))
+        was_made = ensure_pseudonym_key(open_account("aws"))
     except (MedloopError, BotoCoreError, ClientError) as error:
         print(f"error: {PSEUDONYM_KEY}: {error}", file=sys.stderr)
         return 1

@@ -16,7 +16,7 @@ import pytest
 
 from aws_smoke.__main__ import main
 from aws_smoke.check import Check, Result
-from aws_smoke.checks import CHECKS, STAYS
+from aws_smoke.checks import CHECKS
 from aws_smoke.definitions import pipeline_cases
 from aws_smoke.report import Report
 from aws_smoke.runner import run_checks
@@ -104,6 +104,18 @@ def test_a_missing_right_of_a_role_is_named(aws: Mocked) -> None:
     assert allowed.startswith(
         "roles: pipeline: sagemaker:CreateEndpoint sagemaker:endpoint/medloop-segmentation is allow"
     )
+
+
+def test_a_stack_that_isolates_training_is_asked_for_it(aws: Mocked) -> None:
+    """By its output; the deployed one's tracking needs connections, which its role allows."""
+    lab = aws.lab()
+    assert lab.stack.outputs["IsolatedJobs"] == "processing"
+    lab.stack = dataclasses.replace(lab.stack, outputs={**lab.stack.outputs, "IsolatedJobs": "all"})
+    (failed,) = failures(run_checks(lab, some("roles"), lambda check: True, lambda result: None).results)
+    assert failed.startswith(
+        "roles: pipeline: sagemaker:CreateTrainingJob sagemaker:training-job/pipelines-e1-train when"
+    )
+    assert failed.count("is allowed") == 3
 
 
 CREATING = [
@@ -309,8 +321,3 @@ def test_a_request_that_is_refused_after_its_role_was_assumed_shows_that(aws: Mo
     aws.later = {"CreateTrainingJob": ("ResourceLimitExceeded", "the quota is 0")}
     results = {result.case: result for result in run(aws, "source-account")}
     assert (results["training job"].status, results["training job"].detail) == ("passed", NAMED)
-
-
-def test_what_stays_is_listed() -> None:
-    """Each object that a run leaves begins as the list says (the fixture compares the account's contents)."""
-    assert any("bundles/" in prefixes for prefixes in STAYS.values())

@@ -12,7 +12,7 @@ import pytest
 
 from aws_smoke.account import Stack
 from aws_smoke.check import Check, Result
-from aws_smoke.checks import CHECKS
+from aws_smoke.checks import CHECKS, STAYS
 from aws_smoke.lab import Lab, new_run
 from aws_smoke.refusal import MESSAGE, failed_step, follow, refusal_definition
 from aws_smoke.runner import run_checks
@@ -79,7 +79,12 @@ def test_a_check_passes_and_leaves_nothing(lab: Lab, check: str, monkeypatch: py
     assert group["ModelPackageGroupName"] == GROUP
     assert sagemaker.list_model_packages(ModelPackageGroupName=GROUP)["ModelPackageSummaryList"] == []
     listed = lab.target.boto.client("s3").list_objects_v2(Bucket=lab.target.bucket).get("Contents", [])
-    assert [item["Key"] for item in listed if lab.marker in item["Key"]] == []
+    keys = [item["Key"] for item in listed]
+    assert [key for key in keys if lab.marker in key] == []
+    # The plan names what is kept: nothing else is left, and nothing is named that isn't.
+    kept = [prefix for prefixes in STAYS.values() for prefix in prefixes] if check == "run" else []
+    assert [key for key in keys if not key.startswith(tuple(kept))] == []
+    assert [prefix for prefix in kept if not any(key.startswith(prefix) for key in keys)] == []
 
 
 def test_the_condition_that_is_not_met_fails_the_execution(lab: Lab) -> None:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from moto.core.utils import utcnow
 
-from infra.deployment.plan import REFUSED_TAG
+from infra.deployment.plan import REFUSED_TAG, converge
 from tests.infra.flows import BOTO_NAMES, World, world
 from tests.infra.template import ACCOUNT, REGION
 
@@ -542,6 +543,19 @@ def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> Non
     deploy(account, register(account))
     assert account.updates == []
     assert "made by someone else (by-hand)" in account.mails("Operations")[0]["Message"]
+
+
+@pytest.mark.parametrize("endpoint", ["medloop-classification", "medloop-segmentation-prostate"])
+def test_a_version_is_not_deployed_to_another_groups_endpoint(endpoint: str) -> None:
+    """Where it would replace the other group's model: EndpointName is the choice of whoever starts the execution."""
+    stack: Any = SimpleNamespace(endpoints=[GROUP, "medloop-classification", "medloop-segmentation-prostate"])
+    version = {"ModelPackageGroupName": GROUP, "ModelPackageVersion": 7, "ModelPackageArn": f"{VERSIONS}/{GROUP}/7"}
+    package = {**version, "CustomerMetadataProperties": {"endpoint": endpoint}}
+    no_requests: Any = None
+    planned = converge(package, stack, no_requests)
+    assert planned["action"] == "tell"
+    assert planned["subject"] == f"medloop: {GROUP}/7 is approved and not deployed"
+    assert f"endpoint {endpoint} serves another group than {GROUP}; nothing was done" in planned["message"]
 
 
 @pytest.mark.slow

@@ -10,24 +10,33 @@ import pytest
 import yaml
 
 from infra.app import make_app
+from infra.execution.people import BOUND, NO_VALUE
 from infra.images.repositories import BASE_VERSION
 from infra.names import ROLE_PATHS as ROLES
 from infra.names import SIMULATIONS, STACK_NAME
-from infra.settings import NetworkSettings, Settings
+from infra.settings import AccessSettings, NetworkSettings, Settings
 from medloop.bundle import load_container
 from medloop.cloud.base_images import base_image_uri
+from medloop.definition.requests import operation_problems, service_model
 from tests.infra.actions import exists
 from tests.infra.iam import Request, as_list, decide, matches
 from tests.infra.policies import Account
 from tests.infra.template import ACCOUNT, REGION
 
 TABLE = yaml.safe_load(SIMULATIONS.read_text(encoding="utf-8"))
-ROWS = [
-    pytest.param(who, verb, row, id=f"{who} {verb} {row['ask']} {row.get('when', '')}".strip())
-    for who, rules in TABLE.items()
-    for verb, rows in rules.items()
-    for row in rows
-]
+ROWS = [(who, verb, row) for who, rules in TABLE.items() for verb, rows in rules.items() for row in rows]
+ALL_PARTS = {"vpc", "server", "connections"}
+"""The parts of the stack that the fixtures synthesise, as the table names them."""
+STACKS = {
+    "default": (Settings(), {"vpc", "isolation"}),
+    "no VPC": (Settings(network=NetworkSettings(vpc=False)), {"isolation"}),
+    "training connects": (Settings(access=AccessSettings(training_connects=True)), {"vpc", "connections"}),
+}
+
+
+def rows_for(parts: set[str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """The rows that hold in a stack with these parts."""
+    return [row for row in ROWS if row[2].get("needs") in (None, *parts)]
 
 
 def arn(account: Account, text: str) -> str:
@@ -60,7 +69,13 @@ def context(account: Account, when: dict[str, Any]) -> dict[str, Any]:
     return {key: own_context.get(value, value) if isinstance(value, str) else value for key, value in when.items()}
 
 
-@pytest.mark.parametrize(("who", "verb", "row"), ROWS)
+@pytest.mark.parametrize(
+    ("who", "verb", "row"),
+    [
+        pytest.param(who, verb, row, id=f"{who} {verb} {row['ask']} {row.get('when', '')}".strip())
+        for who, verb, row in rows_for(ALL_PARTS)
+    ],
+)
 def test_simulation(account: Account, who: str, verb: str, row: dict[str, Any]) -> None:
     """A row of the table."""
     action, _, resource = row["ask"].partition(" ")
@@ -70,24 +85,23 @@ def test_simulation(account: Account, who: str, verb: str, row: dict[str, Any]) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [{"vpc"}, set()], ids=["default", "no VPC"])
-def test_the_table_holds_in_smaller_stacks(tmp_path: Path, parts: set[str]) -> None:
-    """Except rows that need what a stack doesn't have."""
-    settings = Settings(network=NetworkSettings(vpc="vpc" in parts))
+@pytest.mark.parametrize("name", STACKS)
+def test_the_table_holds_in_smaller_stacks(tmp_path: Path, name: str) -> None:
+    """Except rows that need what a stack doesn't have; training is isolated unless it is to open connections."""
+    settings, parts = STACKS[name]
     make_app(settings, outdir=str(tmp_path), validate=False).synth()
     account = Account(json.loads((tmp_path / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")))
     wrong = []
-    for who, verb, row in (parameter.values for parameter in ROWS):
+    for who, verb, row in rows_for(parts):
         if who == "mlflow":
             continue
         action, _, resource = row["ask"].partition(" ")
-        when = {
-            name: value for name, value in row.get("when", {}).items() if parts or value not in ("$subnets", "$group")
-        }
+        vpc, keys = "vpc" in parts, row.get("when", {})
+        when = {key: value for key, value in keys.items() if vpc or value not in ("$subnets", "$group")}
         decision = account.simulate(
-            account.role(ROLES[who]), action, arn(account, resource), context(account, when) if parts else when
+            account.role(ROLES[who]), action, arn(account, resource), context(account, when) if vpc else when
         )
-        if (decision == "allowed") != (verb == "may") and row.get("needs") in (None, *parts):
+        if (decision == "allowed") != (verb == "may"):
             wrong.append((who, verb, row))
     assert wrong == []
 
@@ -355,3 +369,35 @@ def test_every_role_of_the_table_is_tried_both_ways() -> None:
     assert set(TABLE) == set(ROLES)
     assert all({"may", "may not"} == set(rules) for rules in TABLE.values())
     assert len(ROWS) >= 40
+    assert {row["needs"] for _, _, row in ROWS if "needs" in row} == ALL_PARTS | {"isolation"}
+
+
+@pytest.mark.parametrize("name", BOUND)
+@pytest.mark.parametrize(
+    ("sent", "current", "decision"),
+    [
+        ("a", "a", "allowed"),
+        ("a", "b", "denied"),
+        ("a", None, "denied"),
+        (None, "b", "allowed"),
+    ],
+)
+def test_an_entry_that_binds_a_version_stays(
+    account: Account, name: str, sent: str | None, current: str | None, decision: str
+) -> None:
+    """Or isn't sent; without its current value it is denied."""
+    key = f"CustomerMetadataProperties/{name}"
+    values = {f"sagemaker:{key}": sent, f"sagemaker:Current{key}": current}
+    when = {key: value for key, value in values.items() if value is not None}
+    version = arn(account, "sagemaker:model-package/medloop-segmentation/7")
+    when |= {"sagemaker:ModelApprovalStatus": "Approved"}
+    role = account.role(ROLES["approver"])
+    assert account.simulate(role, "sagemaker:UpdateModelPackage", version, when) == decision
+
+
+def test_no_entry_has_the_value_that_stands_for_none() -> None:
+    """The service's set of characters lacks its parentheses, so that no request can match it."""
+    arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/g/1"
+    for value, is_refused in ((NO_VALUE, True), ("none", False)):
+        request = {"ModelPackageArn": arn, "CustomerMetadataProperties": {"image": value}}
+        assert bool(list(operation_problems("UpdateModelPackage", request, service_model()))) == is_refused

@@ -130,7 +130,7 @@ def test_who_may_not_list_versions_can_upsert(tmp_path: Path, resolved: Resolved
 
 
 def test_who_may_not_read_the_key_can_upsert(tmp_path: Path, resolved: Resolved) -> None:
-    """Engineers may store what isn't there yet, and not read the key of pseudonyms, which then stays."""
+    """Publishers may store what isn't there yet, and not read the key of pseudonyms, which then stays."""
     target = open_target("local", tmp_path)
     target.boto.client("s3").put_object(Bucket=target.bucket, Key=PSEUDONYM_KEY, Body=b"the key")
 
@@ -142,6 +142,29 @@ def test_who_may_not_read_the_key_can_upsert(tmp_path: Path, resolved: Resolved)
     assert NO_MODEL_FILE in uploaded
     assert PSEUDONYM_KEY not in uploaded
     assert stored(target, PSEUDONYM_KEY) == b"the key"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_who_may_not_make_the_key_needs_it_there(tmp_path: Path, resolved: Resolved, is_there: bool) -> None:
+    """Publishers learn from the listing whether the build of images has made it; without it no pipeline is stored."""
+    target = open_target("local", tmp_path)
+    if is_there:
+        target.boto.client("s3").put_object(Bucket=target.bucket, Key=PSEUDONYM_KEY, Body=b"the key")
+
+    def forbid(model: Any, params: dict[str, Any], **_: Any) -> None:
+        if str(params).count(PSEUDONYM_KEY):
+            code = "403" if model.name == "HeadObject" else "AccessDenied"
+            raise ClientError({"Error": {"Code": code, "Message": "no"}}, model.name)
+
+    for operation in ("HeadObject", "PutObject"):
+        target.boto.events.register_first(f"before-call.s3.{operation}", forbid)
+    if is_there:
+        assert PSEUDONYM_KEY not in upsert(target, resolved).uploaded
+        return
+    advice = f"target local: {PSEUDONYM_KEY} isn't there, and this role may not make it; `make images` does"
+    with pytest.raises(TargetError, match=f"^{advice}$"):
+        upsert(target, resolved)
+    assert target.boto.client("sagemaker").list_pipelines()["PipelineSummaries"] == []
 
 
 def test_refused_definition_stores_nothing(account: Target) -> None:
