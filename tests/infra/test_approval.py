@@ -547,7 +547,7 @@ def test_an_endpoint_that_is_not_the_stacks_is_left_alone(account: World) -> Non
 
 @pytest.mark.parametrize("endpoint", ["medloop-classification", "medloop-segmentation-prostate"])
 def test_a_version_is_not_deployed_to_another_groups_endpoint(endpoint: str) -> None:
-    """Where it would replace the other group's model: EndpointName is the choice of whoever starts the execution."""
+    """Where it would replace the other group's model: EndpointName is chosen at the start of an execution."""
     stack: Any = SimpleNamespace(endpoints=[GROUP, "medloop-classification", "medloop-segmentation-prostate"])
     version = {"ModelPackageGroupName": GROUP, "ModelPackageVersion": 7, "ModelPackageArn": f"{VERSIONS}/{GROUP}/7"}
     package = {**version, "CustomerMetadataProperties": {"endpoint": endpoint}}
