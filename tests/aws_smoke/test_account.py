@@ -106,7 +106,7 @@ def test_a_missing_right_of_a_role_is_named(aws: Mocked) -> None:
     )
 
 
-def test_a_stack_that_isolates_training_is_asked_for_it(aws: Mocked) -> None:
+def test_a_stack_that_isolates_training_is_simulated_as_such(aws: Mocked) -> None:
     """By its output; the deployed one's tracking needs connections, which its role allows."""
     lab = aws.lab()
     assert lab.stack.outputs["IsolatedJobs"] == "processing"

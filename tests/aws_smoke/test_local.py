@@ -82,9 +82,9 @@ def test_a_check_passes_and_leaves_nothing(lab: Lab, check: str, monkeypatch: py
     keys = [item["Key"] for item in listed]
     assert [key for key in keys if lab.marker in key] == []
     # The plan names what is kept: nothing else is left, and nothing is named that isn't.
-    kept = [prefix for prefixes in STAYS.values() for prefix in prefixes] if check == "run" else []
-    assert [key for key in keys if not key.startswith(tuple(kept))] == []
-    assert [prefix for prefix in kept if not any(key.startswith(prefix) for key in keys)] == []
+    expected = [prefix for prefixes in STAYS.values() for prefix in prefixes] if check == "run" else []
+    assert [key for key in keys if not key.startswith(tuple(expected))] == []
+    assert [prefix for prefix in expected if not any(key.startswith(prefix) for key in keys)] == []
 
 
 def test_the_condition_that_is_not_met_fails_the_execution(lab: Lab) -> None:
