@@ -36,19 +36,37 @@ class ContainerEngine:
         build: Options of `build`, beyond the common ones.
         push: Options of `push`.
         variables: Environment variables of each command.
+        remove: The command that kills and removes a container at once; empty for an engine that runs no jobs.
+        gpus: Options of `run` for all GPUs.
+        is_host_root: Whether root in a container is the host's, whoever calls.
     """
 
     name: str
     build: tuple[str, ...] = ()
     push: tuple[str, ...] = ()
     variables: Mapping[str, str] | None = None
+    remove: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    is_host_root: bool = False
 
 
 ENGINES: Final = {
     engine.name: engine
     for engine in (
-        ContainerEngine("docker", variables={"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}),
-        ContainerEngine("podman", ("--format", "docker"), ("--format", "v2s2")),
+        ContainerEngine(
+            "docker",
+            variables={"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
+            remove=("rm", "--force"),
+            gpus=("--gpus=all",),
+            is_host_root=True,
+        ),
+        ContainerEngine(
+            "podman",
+            ("--format", "docker"),
+            ("--format", "v2s2"),
+            remove=("rm", "--force", "--time=0"),
+            gpus=("--device=nvidia.com/gpu=all",),
+        ),
         ContainerEngine("buildah", ("--format", "docker"), ("--format", "v2s2")),
     )
 }

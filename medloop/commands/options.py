@@ -36,6 +36,15 @@ class TargetChoice(StrEnum):
     aws = "aws"
 
 
+class RuntimeChoice(StrEnum):
+    """How local jobs and endpoints run."""
+
+    process = "process"
+    container = "container"
+    docker = "docker"
+    podman = "podman"
+
+
 class TaskChoice(StrEnum):
     """Task of a data set."""
 
@@ -171,6 +180,14 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a build-time setting, such as split.seed=3."),
 ]
+RuntimeOption = Annotated[
+    RuntimeChoice | None,
+    typer.Option(
+        "--runtime",
+        help="How local jobs and endpoints run: as processes, or in the images that AWS runs, by the first engine that "
+        "works here or by this one (MEDLOOP_RUNTIME; process by default).",
+    ),
+]
 ProjectOption = Annotated[
     str | None,
     typer.Option(
@@ -219,6 +236,23 @@ def _call(
     json: JsonOption = False,
 ) -> Call:
     return Call(services(ctx), target, usable_home(home), json)
+
+
+def choose_runtime(call: Call, name: str) -> None:
+    """Make what this process and those that it starts run locally run so.
+
+    Raises:
+        TargetError: The target is AWS, or no engine works here.
+    """
+    from medloop.local.state.runtime import PROCESS, RUNTIME_VARIABLE
+
+    if call.where is not TargetChoice.local:
+        raise TargetError("--runtime: is for --target local; AWS runs images always; leave it out")
+    if name != PROCESS:
+        from medloop.local.jobs.container_runtime import find_runner
+
+        find_runner(name)
+    os.environ[RUNTIME_VARIABLE] = name
 
 
 def on_target(command: Callable[..., None]) -> Callable[..., None]:

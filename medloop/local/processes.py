@@ -22,6 +22,7 @@ import psutil
 from medloop.checkout import checkout_folder
 from medloop.local.process_identity import RUNNER, TABLE, Identity, name_lock, open_lock
 from medloop.local.state.home import HOME_VARIABLE, Home
+from medloop.local.state.runtime import RUNTIME_VARIABLE
 
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 _POLL_SECONDS = 0.02
@@ -174,13 +175,15 @@ def start(
     )
 
 
-def start_detached(home: Home, resource: str) -> Identity:
+def start_detached(home: Home, resource: str, runtime: str) -> Identity:
     """Start `python -m medloop.local.runner <resource>`, which outlives this process.
+
+    The runtime is that of the resource's record: of the process that created it, whoever starts it again.
 
     What it prints (errors, notes of the step cache) goes to `<home>/engines/<last part of the resource>.log`.
     """
     path = os.pathsep.join(filter(None, [checkout_folder(), os.environ.get("PYTHONPATH")]))
-    env = {**os.environ, HOME_VARIABLE: str(home.root), "PYTHONPATH": path}
+    env = {**os.environ, HOME_VARIABLE: str(home.root), RUNTIME_VARIABLE: runtime, "PYTHONPATH": path}
     log = home.folder("engines") / f"{resource.rpartition('/')[2]}.log"
     with log.open("ab") as output, open_lock(home) as lock:
         argv = [sys.executable, "-m", RUNNER, resource]

@@ -16,10 +16,12 @@ from medloop.commands.options import (
     ParamOption,
     PresetOption,
     ProjectOption,
+    RuntimeOption,
     SetOption,
     TargetChoice,
     WaitOption,
     YesOption,
+    choose_runtime,
     on_target,
 )
 from medloop.definition.read import read_definition
@@ -56,10 +58,13 @@ def run(
     budget: BudgetOption = None,
     yes: YesOption = False,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Check the data set first.")] = True,
+    runtime: RuntimeOption = None,
 ) -> None:
     """Run a pipeline on a data set, and follow it to its end."""
     from medloop.settings import resolve
 
+    if runtime is not None:
+        choose_runtime(call, runtime.value)
     if not data.strip():  # an empty path would be the current folder
         raise DataError("--data is empty; give the data set's folder, or s3://bucket/prefix")
     defaults = _defaults(call, data, dry_run=dry_run)

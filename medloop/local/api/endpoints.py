@@ -14,8 +14,7 @@ _SUMMARY = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "
 def create(backend: Backend, params: Document) -> Document:
     """CreateEndpoint."""
     with backend.store.write() as write:
-        name = params["EndpointName"]
-        endpoint = endpoints.create_endpoint(write, params, lambda: endpoints.start_supervisor(backend, name))
+        endpoint = endpoints.create_endpoint(write, params, backend)
         put_tags(write, endpoint["EndpointArn"], params.get("Tags") or [])
     return pick(endpoint, "EndpointArn")
 

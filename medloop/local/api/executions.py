@@ -16,6 +16,7 @@ from medloop.local.state import pipeline_versions
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id, now
 from medloop.local.state.model_packages import created_by
+from medloop.local.state.runtime import PROCESS
 from medloop.local.state.store import Document, Table, pick
 
 _SUMMARY = (
@@ -45,7 +46,8 @@ def start(backend: Backend, params: Document) -> Document:
         if config := params.get("SelectiveExecutionConfig"):
             reused = Selection(config).reused(write, name, definition)
             document["SelectiveExecutionConfig"] = config
-        document["_engine"] = processes.start_detached(backend.home, arn)
+        document["_runtime"] = backend.runtime
+        document["_engine"] = processes.start_detached(backend.home, arn, backend.runtime)
         write.put(Table.EXECUTIONS, arn, document, parent=name)
         for step in reused:
             write.put(Table.STEPS, f"{arn}/{step['StepName']}", step, parent=arn)
@@ -76,7 +78,7 @@ def retry(backend: Backend, params: Document) -> Document:
         attempts = {step["StepName"]: step.get("AttemptCount", 1) for step in again}
         document |= {"PipelineExecutionStatus": "Executing", "LastModifiedTime": now()}
         document["_attempts"] = document.get("_attempts", {}) | attempts
-        document["_engine"] = processes.start_detached(backend.home, arn)
+        document["_engine"] = processes.start_detached(backend.home, arn, document.get("_runtime", PROCESS))
         write.put(Table.EXECUTIONS, arn, document)
         write.put(Table.TOKENS, token, {"PipelineExecutionArn": arn}, parent=arn)
     return {"PipelineExecutionArn": arn}

@@ -36,7 +36,7 @@ def operations(
     """
 
     def start(backend: Backend, params: Document) -> Document:
-        detached = partial(start_detached, backend.home, kind.arn(params[kind.name_field]))
+        detached = partial(start_detached, backend.home, kind.arn(params[kind.name_field]), backend.runtime)
         with backend.store.write() as write:
             job = create(write, kind, params, detached)
             put_tags(write, job[f"{kind.name}Arn"], params.get("Tags") or [])

@@ -86,7 +86,7 @@ class Engine:
 
     def _remember(self, step: Step) -> None:
         """Put the result of a step into the cache whose job had completed when its engine died."""
-        key, result = step_cache.key_of(self.arn, step, self.scope), self.results[step.name]
+        key, result = step_cache.key_of(self.backend, self.arn, step, self.scope), self.results[step.name]
         if key:
             entry = step_cache.entry_of(self.backend, self.arn, step, result)
             with self.backend.store.write() as write:

@@ -21,6 +21,7 @@ from medloop.local.errors import ExpressionError, ServiceError
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import now
 from medloop.local.state.objects import split_uri
+from medloop.local.state.runtime import CONTAINER, PROCESS
 from medloop.local.state.store import Document, Table, Transaction
 
 
@@ -41,7 +42,7 @@ class Lookup:
 
 def look_up(backend: Backend, execution: str, step: Step, scope: Scope) -> Lookup:
     """Look for an earlier run of a step; `execution` is the ARN of the one that it belongs to now."""
-    key = key_of(execution, step, scope)
+    key = key_of(backend, execution, step, scope)
     if not key:
         return Lookup()
     with backend.store.read() as read:
@@ -75,15 +76,19 @@ def remember(write: Transaction, key: str, entry: Document) -> None:
     write.put(Table.CACHE, key, entry, parent=executions.pipeline_of(entry["execution"]))
 
 
-def key_of(execution: str, step: Step, scope: Scope) -> str:
-    """Pipeline, step and a digest of what is compared; empty where the step isn't cached, or a value is missing."""
+def key_of(backend: Backend, execution: str, step: Step, scope: Scope) -> str:
+    """Pipeline, step and a digest of what is compared; empty where the step isn't cached, or a value is missing.
+
+    A result of processes isn't one of containers: who asks for these wants to see that they run.
+    """
     if not is_cached(step):
         return ""
     try:
         arguments = resolve(compared(step), scope)
     except ExpressionError:
         return ""
-    text = json.dumps([step.type, arguments], sort_keys=True)
+    runtime = [] if backend.runtime == PROCESS else [CONTAINER]
+    text = json.dumps([step.type, arguments, *runtime], sort_keys=True)
     return f"{executions.pipeline_of(execution)}/{step.name}/{hashlib.sha256(text.encode()).hexdigest()}"
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,15 @@ import psutil
 from medloop.documents.archive import ArchiveError, Limits, unpack
 from medloop.local import processes
 from medloop.local.errors import ServiceError, StagingError, StartError
-from medloop.local.jobs.folders import Folder, Launch
-from medloop.local.jobs.staging import environment, unpack_image, write_site
+from medloop.local.jobs.folders import Folder, Launch, Program
+from medloop.local.jobs.staging import environment, local_image, thread_variables, unpack_image, write_site
 from medloop.local.jobs.warm import start_program
 from medloop.local.processes import Process
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import new_id
 from medloop.local.state.log_streams import LogStream
 from medloop.local.state.objects import split_uri
+from medloop.local.state.runtime import PROCESS
 from medloop.local.state.store import Document
 
 MAX_MODEL_BYTES = 30 << 30
@@ -62,6 +63,8 @@ class Container:
         port: Where it listens.
         log: What it prints goes there.
         temporary: Its TMPDIR.
+        published: Whether an engine publishes its port: then no process of ours listens, and it ends where the port
+            is taken.
     """
 
     plan: Document
@@ -70,6 +73,7 @@ class Container:
     port: int
     log: LogStream
     temporary: str
+    published: bool = False
 
     @classmethod
     def start(
@@ -91,14 +95,14 @@ class Container:
         try:
             launch = _stage(backend, folder, plan, temporary)
             port = _free_port()
-            launch.env["SAGEMAKER_BIND_TO_PORT"] = str(port)
+            launch = _listening(launch, port)
             process = start_program(backend.home, folder, launch, log, with_parent=True)
         except (StagingError, ServiceError, OSError) as error:
             folder.clear(temporary)
             raise StartError(str(error)) from error
         assert process.stdout is not None  # noqa: S101 (an invariant of PIPE)
         threading.Thread(target=log.follow, args=(process.stdout,), daemon=True).start()
-        return cls(plan, folder, process, port, log, temporary)
+        return cls(plan, folder, process, port, log, temporary, launch.program is not None)
 
     @property
     def variant(self) -> str:
@@ -144,7 +148,8 @@ class Container:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PING_SECONDS)
         try:
             connection.request("GET", "/ping")
-            return connection.getresponse().status == 200 and self._listens()
+            responds = connection.getresponse().status == 200
+            return responds and (self.running if self.published else self._listens())
         except (OSError, http.client.HTTPException):
             return False
         finally:
@@ -234,7 +239,19 @@ def _stage(backend: Backend, folder: Folder, plan: Document, temporary: str) -> 
     write_site(backend, folder, [], [])
     variables = {key: str(value) for key, value in plan["environment"].items()}
     env = environment(folder, temporary, variables, max(1, len(os.sched_getaffinity(0))))
-    return Launch([sys.executable, f"containers/{name}/main.py", "serve"], env, folder.root / "code")
+    launch = Launch([sys.executable, f"containers/{name}/main.py", "serve"], env, folder.root / "code")
+    if backend.runtime == PROCESS:
+        return launch
+    threads = thread_variables(max(1, len(os.sched_getaffinity(0))))
+    program = Program(backend.runtime, name, local_image(plan["image"]), ["serve"], variables=threads | variables)
+    return replace(launch, program=program)
+
+
+def _listening(launch: Launch, port: int) -> Launch:
+    """The start of a container that responds on this port of the host."""
+    if launch.program is not None:
+        return replace(launch, program=replace(launch.program, port=port))
+    return replace(launch, env={**launch.env, "SAGEMAKER_BIND_TO_PORT": str(port)})
 
 
 def _free_port() -> int:

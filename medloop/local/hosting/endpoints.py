@@ -6,7 +6,6 @@ when its model or its configuration is deleted. Only its supervisor changes `_pl
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from medloop.local import processes
@@ -15,6 +14,7 @@ from medloop.local.process_identity import Identity
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import arn, now
 from medloop.local.state.models import ENDPOINT, ENDPOINT_CONFIG, MAX_NAME, MODEL
+from medloop.local.state.runtime import PROCESS
 from medloop.local.state.store import Document, Table, Transaction
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
@@ -67,13 +67,13 @@ def _check_variant(write: Transaction, variant: Document, *, serves_queue: bool)
         raise invalid(f"MaxConcurrency of variant {name} must be 1 to {_MAX_CONCURRENCY}")
 
 
-def create_endpoint(write: Transaction, request: Document, start: Callable[[], Identity]) -> Document:
-    """Record a new endpoint.
+def create_endpoint(write: Transaction, request: Document, backend: Backend) -> Document:
+    """Record a new endpoint, and start its supervisor once the request is valid.
 
     Args:
         write: The transaction.
         request: CreateEndpoint's.
-        start: Starts its supervisor; called once the request is valid.
+        backend: The backend; its containers run as its jobs do, after each restart too.
 
     Raises:
         ServiceError: ValidationException when the name is taken, or there is no such configuration.
@@ -90,7 +90,8 @@ def create_endpoint(write: Transaction, request: Document, start: Callable[[], I
         "_plan": plan,
         "_next": None,
         "_processes": {},
-        "_supervisor": start(),
+        "_runtime": backend.runtime,
+        "_supervisor": start_supervisor(backend, name, backend.runtime),
     }
     write.put(Table.ENDPOINTS, name, document)
     return document
@@ -149,14 +150,14 @@ def revive(backend: Backend, document: Document) -> Document:
         current = write.get(Table.ENDPOINTS, document["EndpointName"])
         if current is None or processes.alive(current["_supervisor"], backend.home):  # another reader was first
             return current or document
-        current["_supervisor"] = start_supervisor(backend, current["EndpointName"])
+        current["_supervisor"] = start_supervisor(backend, current["EndpointName"], current.get("_runtime", PROCESS))
         write.put(Table.ENDPOINTS, current["EndpointName"], current)
     return current
 
 
-def start_supervisor(backend: Backend, name: str) -> Identity:
+def start_supervisor(backend: Backend, name: str, runtime: str) -> Identity:
     """Start an endpoint's supervisor; it waits until it finds itself in the record."""
-    return processes.start_detached(backend.home, f"endpoint/{name}")
+    return processes.start_detached(backend.home, f"endpoint/{name}", runtime)
 
 
 def _plan(write: Transaction, config_name: str) -> Document:

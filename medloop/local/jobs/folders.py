@@ -4,14 +4,45 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medloop.container.paths import PREFIX
 from medloop.local import processes
 from medloop.local.errors import StagingError
+from medloop.local.jobs.container_record import remove_container
 
 _PREFIX = re.compile(rf"(?<![\w./-]){re.escape(PREFIX)}(?=/|$|[\s,;:'\"])")
+
+
+@dataclass(frozen=True)
+class Program:
+    """What runs in a container: an image, and what the service gives it.
+
+    Args:
+        runtime: `container`, or an engine's name.
+        container: The folder below `containers/`.
+        image: `medloop-<container>:<digest of its code>`.
+        arguments: The words after the entry point.
+        entry: The entry point; empty for the image's own.
+        variables: The environment, with paths below /opt/ml as the service has them.
+        read: Folders to which links in the inputs lead.
+        written: Folders outside the staged one that it may write.
+        connects: Whether it needs the network: it reports to a tracking server.
+        port: The host's port that leads to the server in it; None for a job.
+    """
+
+    runtime: str
+    container: str
+    image: str
+    arguments: Sequence[str]
+    entry: Sequence[str] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    read: Sequence[Path] = ()
+    written: Sequence[Path] = ()
+    connects: bool = False
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -23,12 +54,14 @@ class Launch:
         env: The environment.
         cwd: The working folder.
         is_launcher: Whether it only starts others, as torchrun does, and so imports little itself.
+        program: What runs in a container instead; None for a process.
     """
 
     argv: list[str]
     env: dict[str, str]
     cwd: Path
     is_launcher: bool = False
+    program: Program | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +86,14 @@ class Folder:
             raise StagingError(f"LocalPath '{path}' must be below {PREFIX}")
         return self.ml / relative
 
+    def end_all(self) -> None:
+        """Kill what runs in it: processes, and its container."""
+        processes.kill_strays(self.ml)
+        remove_container(self.root)
+
     def clear(self, temporary: str) -> None:
         """Kill what runs in it and delete it, a process's own TMPDIR before; the folder itself comes last."""
-        processes.kill_strays(self.ml)
+        self.end_all()
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(self.root, ignore_errors=True)

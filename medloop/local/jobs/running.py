@@ -111,7 +111,7 @@ def _run_process(job: Job, launch: Launch, log: LogStream, stop_requested: Calla
     cause = _supervise(process, limit, stop_requested)
     # As in a container, all other processes end with the first one; they would keep the log open, too.
     process.signal_group(signal.SIGKILL)
-    processes.kill_strays(job.folder.ml)
+    job.folder.end_all()
     follower.join(timeout=30)
     return ProcessExit(process.wait(), cause)
 

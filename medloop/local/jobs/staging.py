@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from medloop.definition.job_rules import is_script_mode
 from medloop.documents.archive import BUNDLE_LIMITS, ArchiveError, unpack
 from medloop.local.errors import ServiceError, StagingError
 from medloop.local.jobs import job_site, script_mode, tracking
-from medloop.local.jobs.folders import Folder, Launch
+from medloop.local.jobs.folders import Folder, Launch, Program
 from medloop.local.jobs.inputs import link_inputs
 from medloop.local.jobs.job import TRAINING, Job, num_running
 from medloop.local.processes import inherited_environment
 from medloop.local.state.backend import Backend
 from medloop.local.state.home import BUCKET
 from medloop.local.state.objects import split_uri
+from medloop.local.state.runtime import PROCESS
 from medloop.local.state.store import Document
 from medloop.projects import package_folders
 
@@ -47,6 +49,10 @@ def stage(job: Job, document: Document) -> Launch:
         backend.home.folder(*folder.root.relative_to(backend.home.root).parts, name)
     code = folder.root / "code"
     if is_training and is_script_mode(document):
+        if backend.runtime != PROCESS:
+            raise StagingError(
+                "train.mode=script runs in AWS's own image, not in one of ours; set train.mode=container"
+            )
         container, code = "", folder.local(SCRIPT_CODE)  # where the drivers unpack it
     else:
         container = unpack_image(backend, _image(job, document), code)
@@ -55,14 +61,40 @@ def stage(job: Job, document: Document) -> Launch:
     }
     owned = [*_checkpoints(backend, document, folder), *tracking.link_events(backend.objects, document, folder.ml)]
     caches = _cache(backend) if is_training else {}
-    write_site(backend, folder, staged, [*owned, *map(Path, caches.values())], code)
+    owned += map(Path, caches.values())
+    write_site(backend, folder, staged, owned, code)
     env = caches | _environment(job, document)
     alias = None
     if not container:
         alias = script_mode.stage_drivers(folder, Path(document["_temporary"]))
         env |= script_mode.ENVIRONMENT
     is_launcher = is_training and _has_several_processes(document)
-    return Launch(_command(job, document, container, alias), env, folder.root / "code", is_launcher)
+    launch = Launch(_command(job, document, container, alias), env, folder.root / "code", is_launcher)
+    if backend.runtime == PROCESS:
+        return launch
+    read = [Path(path) for path in protected_folders(backend, staged)]
+    return replace(launch, program=_program(job, document, container, caches, read, owned))
+
+
+def _program(
+    job: Job, document: Document, container: str, caches: dict[str, str], read: list[Path], owned: list[Path]
+) -> Program:
+    """What runs in a container: the image's entry point or the request's, on the paths that the service has."""
+    entry, arguments = _words(job, document)
+    variables = tracking.environment(job.backend.home, document.get("Environment") or {})
+    is_launcher = job.kind is TRAINING and _has_several_processes(document)
+    threads = {} if is_launcher else thread_variables(_num_threads(job))  # torchrun divides the cores itself
+    return Program(
+        job.backend.runtime,
+        container,
+        local_image(_image(job, document)),
+        arguments,
+        entry,
+        threads | caches | variables | _names(job),
+        read,
+        [*owned, *tracking.written_folders(job.backend.home, variables)],
+        tracking.connects(variables),
+    )
 
 
 def _has_several_processes(training: Document) -> bool:
@@ -82,9 +114,7 @@ def unpack_image(backend: Backend, image: str, code: Path) -> str:
     Raises:
         StagingError: It is no image of ours, or its bundle is not there or damaged.
     """
-    match = _IMAGE.fullmatch(image)
-    if match is None:
-        raise StagingError(f"the image '{image}' is not medloop-<container>:<digest>, all that the local backend runs")
+    match = _match(image)
     try:
         data = backend.objects.read(f"s3://{BUCKET}/bundles/{match[2]}.tar.gz")
         unpack(data, code, BUNDLE_LIMITS)
@@ -93,6 +123,23 @@ def unpack_image(backend: Backend, image: str, code: Path) -> str:
     except (ArchiveError, OSError) as error:
         raise StagingError(f"the bundle of the image '{image}' can't be unpacked: {error}") from error
     return match[1]
+
+
+def _match(image: str) -> re.Match[str]:
+    match = _IMAGE.fullmatch(image)
+    if match is None:
+        raise StagingError(f"the image '{image}' is not medloop-<container>:<digest>, all that the local backend runs")
+    return match
+
+
+def local_image(image: str) -> str:
+    """The name under which an image is known to a container engine here: without the registry.
+
+    Raises:
+        StagingError: It is no image of ours.
+    """
+    match = _match(image)
+    return f"medloop-{match[1]}:{match[2]}"
 
 
 def _training(backend: Backend, job: Document, folder: Folder) -> Iterator[set[Path]]:
@@ -202,14 +249,15 @@ def write_site(
         "code": str(code or folder.root / "code"),
         "checkout": checkout_folder(),
         "packages": [*package_folders()],
-        "protected": _protected(os.path.realpath(backend.home.buckets), staged),
+        "protected": protected_folders(backend, staged),
         "allowed": [os.path.realpath(path) for path in [folder.root, *owned]],
     }
     _write_json(site / "job_site.json", settings)
 
 
-def _protected(store: str, staged: Collection[Path]) -> list[str]:
+def protected_folders(backend: Backend, staged: Collection[Path]) -> list[str]:
     """The store, the user's folders registered in it, and where else their links lead."""
+    store = os.path.realpath(backend.home.buckets)
     links = {path for folder in staged for path in (folder, *folder.parents)}
     roots = {store, *(os.path.realpath(path) for path in links if path.is_symlink())}
     for folder in sorted(os.path.realpath(folder) for folder in staged):
@@ -219,21 +267,39 @@ def _protected(store: str, staged: Collection[Path]) -> list[str]:
 
 
 def _command(job: Job, document: Document, container: str, alias: Path | None) -> list[str]:
-    is_training = job.kind is TRAINING
-    spec = document.get("AlgorithmSpecification", {}) if is_training else document["AppSpecification"]
-    entry = spec.get("ContainerEntrypoint") or [sys.executable, f"containers/{container}/main.py"]
-    arguments = spec.get("ContainerArguments") or (["train"] if is_training else [])
+    entry, arguments = _words(job, document)
+    entry = entry or [sys.executable, f"containers/{container}/main.py"]
     program = sys.executable if Path(entry[0]).name in ("python", "python3") else entry[0]
     return [program, *(job.folder.rewrite(str(word), alias) for word in [*entry[1:], *arguments])]
 
 
+def _words(job: Job, document: Document) -> tuple[list[str], list[str]]:
+    """The entry point that a request sets, empty for the image's, and its arguments."""
+    is_training = job.kind is TRAINING
+    spec = document.get("AlgorithmSpecification", {}) if is_training else document["AppSpecification"]
+    return spec.get("ContainerEntrypoint") or [], spec.get("ContainerArguments") or (["train"] if is_training else [])
+
+
 def _environment(job: Job, document: Document) -> dict[str, str]:
     """A job's environment, its own name and ARN in it."""
-    threads = max(1, len(os.sched_getaffinity(0)) // max(1, num_running(job.backend)))
-    verb = job.kind.type.time_prefix.upper()
-    identity = {f"{verb}_JOB_NAME": job.name, f"{verb}_JOB_ARN": job.arn}
     variables = tracking.environment(job.backend.home, document.get("Environment") or {})
-    return environment(job.folder, document["_temporary"], variables, threads) | identity
+    return environment(job.folder, document["_temporary"], variables, _num_threads(job)) | _names(job)
+
+
+def _num_threads(job: Job) -> int:
+    """The threads that a job's process may use: it shares the cores with the other jobs."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, num_running(job.backend)))
+
+
+def _names(job: Job) -> dict[str, str]:
+    """The variables by which a job knows its own name and ARN."""
+    verb = job.kind.type.time_prefix.upper()
+    return {f"{verb}_JOB_NAME": job.name, f"{verb}_JOB_ARN": job.arn}
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """The variables that limit the threads of a process."""
+    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
 
 
 def environment(folder: Folder, temporary: str, variables: dict[str, str], threads: int) -> dict[str, str]:
@@ -247,7 +313,7 @@ def environment(folder: Folder, temporary: str, variables: dict[str, str], threa
     """
     base = inherited_environment("HOME", "CUDA_VISIBLE_DEVICES")
     Path(temporary).mkdir(mode=0o700)
-    base |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+    base |= thread_variables(threads)
     rewritten = {name: folder.rewrite(value) for name, value in variables.items()}
     paths = [str(folder.root / "site"), str(folder.root / "code"), rewritten.pop("PYTHONPATH", "")]
     fixed = {

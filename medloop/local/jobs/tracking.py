@@ -30,6 +30,16 @@ def environment(home: Home, requested: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
+def written_folders(home: Home, variables: Mapping[str, str]) -> list[Path]:
+    """The folders that a job with this environment writes to outside its own: the local store's."""
+    return [home.folder("mlflow")] if variables.get("MLFLOW_TRACKING_URI") == store_uri(home) else []
+
+
+def connects(variables: Mapping[str, str]) -> bool:
+    """True if a job with this environment reports to a server."""
+    return variables.get("MLFLOW_TRACKING_URI", "").startswith("http") or variables.get("WANDB_MODE") == "online"
+
+
 def link_events(objects: Objects, job: Document, ml: Path) -> list[Path]:
     """Link the folder of TensorBoard's events to the bucket's own, which the job may write; returns the latter."""
     config = job.get("TensorBoardOutputConfig")

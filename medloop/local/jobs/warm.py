@@ -1,4 +1,4 @@
-"""Starts the program of a job or a container: as a new process, or warm, forked from a process with its packages.
+"""Starts the program of a job or a container: warm (forked from a process with its packages), new, or in an image.
 
 A container's `container.toml` lists what it preloads. The first program of a kind starts its server
 (`warm_server.py`), which imports that and forks all later ones, until it had nothing to do for MEDLOOP_WARM_MINUTES.
@@ -34,6 +34,7 @@ from medloop.checkout import checkout_folder
 from medloop.container import memory
 from medloop.local import processes
 from medloop.local.jobs import job_site
+from medloop.local.jobs.container_runtime import contain
 from medloop.local.jobs.folders import Folder, Launch
 from medloop.local.jobs.warm_servers import (
     LIMITS,
@@ -150,7 +151,10 @@ def start_program(
 
     Raises:
         OSError: The program can't be started.
+        StagingError: Its container can't.
     """
+    if launch.program is not None:
+        launch = contain(home, folder, launch, launch.program, log, is_cancelled)
     try:
         if (plan := _plan(home, folder, launch, limits)) is not None:
             return _start_warm(plan, _program(launch, folder, lasts=with_parent), limits, is_cancelled)

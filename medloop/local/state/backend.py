@@ -8,6 +8,7 @@ from pathlib import Path
 from medloop.local.state.database import is_writable
 from medloop.local.state.home import Home
 from medloop.local.state.objects import Objects
+from medloop.local.state.runtime import PROCESS, chosen_runtime
 from medloop.local.state.store import Store
 
 
@@ -18,6 +19,8 @@ class Backend:
     home: Home
     store: Store
     objects: Objects
+    runtime: str = PROCESS
+    """How its jobs and endpoints run (`runtime`)."""
 
     @property
     def is_writable(self) -> bool:
@@ -29,8 +32,8 @@ class Backend:
         """The backend of a home (see `Home.find`), which is made when something is first written.
 
         Raises:
-            TargetError: The home can't be one.
+            TargetError: The home can't be one, or MEDLOOP_RUNTIME is none.
         """
         root = Home.find(home)
         store = Store(root.database, root.folder, root.num_leftovers)
-        return cls(root, store, Objects(root, store))
+        return cls(root, store, Objects(root, store), chosen_runtime())

@@ -30,7 +30,7 @@ def _put(run: StepRun, request: Document) -> None:
     with run.backend.store.write() as write:
         endpoint = write.get(Table.ENDPOINTS, name)
         if endpoint is None:
-            endpoints.create_endpoint(write, request, lambda: endpoints.start_supervisor(run.backend, name))
+            endpoints.create_endpoint(write, request, run.backend)
             return
         coming = (endpoint["_next"] or endpoint["_plan"])["config"]
         if endpoint["EndpointStatus"] == "Failed" or coming != config:
