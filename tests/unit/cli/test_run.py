@@ -282,3 +282,21 @@ def test_a_step_that_there_is_not_is_refused_before_anything_changes(medloop: An
         "error: --only Nope: pipeline classification-data has no such step; it has: Evaluate, Gate"
     )
     assert account.calls == []
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--runtime", "container", "--target", "aws"], "--runtime: is for --target local"),
+        (["--runtime", "podman"], "no container engine works here (tried podman)"),
+    ],
+)
+def test_a_runtime_that_cannot_be_used_starts_nothing(
+    medloop: Any, account: Any, data: str, monkeypatch: pytest.MonkeyPatch, options: list[str], reason: str
+) -> None:
+    """Before anything is stored, in one line."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("MEDLOOP_RUNTIME", "process")
+    assert medloop("run", "classification", "--data", data, *options) == 2
+    assert reason in medloop.err
+    assert account.calls == []
