@@ -39,9 +39,10 @@ OPTIONS_VARIABLE = "MEDLOOP_CONTAINER_OPTIONS"
 SERVING_PORT = 8080
 _LIMITS = (
     *("--rm", "--read-only", "--cap-drop=all", "--security-opt=no-new-privileges"),
-    *("--security-opt=label=disable", "--tmpfs=/tmp", "--pull=never", "--log-driver=none", "--hostname=algo-1"),
+    *("--security-opt=label=disable", "--tmpfs=/tmp:exec", "--pull=never", "--log-driver=none", "--hostname=algo-1"),
 )
-"""An image is never pulled: its name without a registry could be a stranger's. The engine keeps no log of its own."""
+"""An image is never pulled: its name without a registry could be a stranger's. The engine keeps no log of its own.
+What torch compiles is loaded from /tmp."""
 _POLL_SECONDS = 0.1
 
 

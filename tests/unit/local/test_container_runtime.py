@@ -86,7 +86,7 @@ class TestClient:
     def test_it_shuts_the_container_off(self, start: Callable[..., tuple[Launch, str]]) -> None:
         """No network, no capabilities, a read-only root, no pull of a stranger's image; /tmp is writable."""
         argv = start()[0].argv
-        expected = {"--rm", "--network=none", "--read-only", "--cap-drop=all", "--tmpfs=/tmp", "--pull=never"}
+        expected = {"--rm", "--network=none", "--read-only", "--cap-drop=all", "--tmpfs=/tmp:exec", "--pull=never"}
         assert expected <= set(argv)
         assert argv[-2:] == ["medloop-tiny:0", "train"]
 
