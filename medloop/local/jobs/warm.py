@@ -34,7 +34,6 @@ from medloop.checkout import checkout_folder
 from medloop.container import memory
 from medloop.local import processes
 from medloop.local.jobs import job_site
-from medloop.local.jobs.container_runtime import contain
 from medloop.local.jobs.folders import Folder, Launch
 from medloop.local.jobs.warm_servers import (
     LIMITS,
@@ -154,6 +153,8 @@ def start_program(
         StagingError: Its container can't.
     """
     if launch.program is not None:
+        from medloop.local.jobs.container_runtime import contain
+
         launch = contain(home, folder, launch, launch.program, log, is_cancelled)
     try:
         if (plan := _plan(home, folder, launch, limits)) is not None:
