@@ -12,14 +12,22 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
+from medloop.bundle import make_bundle
+from medloop.local.session import local_session
+from medloop.local.state.home import ACCOUNT, BUCKET, REGION, Home
+from medloop.local.state.objects import reference
 from tests.containers.built import Images, configure, engine_or_reason
 from tests.containers.test_classify import lay_out
 from tests.containers.test_images import locked
+from tests.unit.local.conftest import Local, wait_until
+from tests.unit.local.steps import processing
 
 HYPERPARAMETERS = {"model_name": '"resnet18"', "epochs": "300", "batch_size": "4", "image_size": "16", "patience": "0"}
 CLASSES = ("one", "two")
@@ -126,6 +134,58 @@ class TestSplit:
         assert finish(process)[0] == 143
         assert time.monotonic() - began < images.GRACE
         assert not (ml / "output/message").exists()
+
+
+@pytest.mark.slow
+class TestLocalJobs:
+    """The local backend's jobs in the image of Split."""
+
+    @pytest.fixture
+    def local(self, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
+        """A local backend that runs jobs in containers, with Split's code and a data set."""
+        monkeypatch.setenv("MEDLOOP_RUNTIME", images.engine.name)
+        boto = local_session(tmp_path / "my home")
+        local = Local(tmp_path / "my home", boto, boto.client("sagemaker"), boto.client("s3"))
+        bundle = make_bundle("split")
+        local.s3.put_object(Bucket=BUCKET, Key=bundle.key, Body=bundle.data)
+        return local
+
+    def test_a_job_runs_in_it(self, local: Local, split_image: str, tmp_path: Path) -> None:
+        """The user's files are read where they are, and can't be written; outputs, message and log are stored."""
+        description, steps = local.run([split_step(split_image, make_data(tmp_path / "data"))])
+        assert description["PipelineExecutionStatus"] == "Succeeded", steps
+        assert b"train" in local.read(f"s3://{BUCKET}/split/split.json")
+        (job,) = local.sagemaker.list_processing_jobs()["ProcessingJobSummaries"]
+        message = local.sagemaker.describe_processing_job(ProcessingJobName=job["ProcessingJobName"])["ExitMessage"]
+        assert "train" in message
+        assert not list((local.home / "jobs").iterdir())
+
+    def test_a_killed_client_leaves_no_container(
+        self, images: Images, local: Local, split_image: str, tmp_path: Path
+    ) -> None:
+        """The job fails, and its container is gone when the failure is recorded."""
+        arn = local.start([split_step(split_image, make_data(tmp_path / "data", 1000))])
+        wait_until(lambda: list((local.home / "jobs").glob("*/container.json")))
+        (record,) = (local.home / "jobs").glob("*/container.json")
+        name = json.loads(record.read_text())["name"]
+        images.wait_until_running(name)
+        (client,) = [p for p in psutil.process_iter(["cmdline"]) if f"--name={name}" in (p.info["cmdline"] or [])]
+        client.kill()
+        assert local.finish(arn)["PipelineExecutionStatus"] == "Failed"
+        exists = subprocess.run([images.engine.name, "container", "exists", name], check=False)
+        assert exists.returncode == 1
+
+
+def split_step(image: str, data: Path) -> dict[str, Any]:
+    """A step that splits a folder."""
+    home = Home.find(data.parent / "my home")
+    return processing(
+        "Split",
+        f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{image.removeprefix('localhost/')}",
+        inputs={"data": reference(home, data) + "/"},
+        outputs={name: f"s3://{BUCKET}/{name}" for name in ("train", "val", "test", "split")},
+        arguments=[*SPLIT, *OUTPUTS],
+    )
 
 
 @pytest.fixture(scope="session")
