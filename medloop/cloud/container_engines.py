@@ -38,7 +38,7 @@ class ContainerEngine:
         variables: Environment variables of each command.
         remove: The command that kills and removes a container at once; empty for an engine that runs no jobs.
         gpus: Options of `run` for all GPUs.
-        is_host_root: Whether root in a container is the host's, whoever calls.
+        is_host_root: Whether root in a container is the host's also for a user who isn't.
     """
 
     name: str

@@ -37,7 +37,7 @@ class TargetChoice(StrEnum):
 
 
 class RuntimeChoice(StrEnum):
-    """How local jobs and endpoints run."""
+    """Runtimes of local jobs and endpoints."""
 
     process = "process"
     container = "container"
@@ -184,7 +184,7 @@ RuntimeOption = Annotated[
     RuntimeChoice | None,
     typer.Option(
         "--runtime",
-        help="How local jobs and endpoints run: as processes, or in the images that AWS runs, by the first engine that "
+        help="Run local jobs and endpoints as processes, or in the images that AWS runs, by the first engine that "
         "works here or by this one (MEDLOOP_RUNTIME; process by default).",
     ),
 ]

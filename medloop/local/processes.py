@@ -178,7 +178,7 @@ def start(
 def start_detached(home: Home, resource: str, runtime: str) -> Identity:
     """Start `python -m medloop.local.runner <resource>`, which outlives this process.
 
-    The runtime is that of the resource's record: of the process that created it, whoever starts it again.
+    The runtime is that of the resource's record: a resource that is started again keeps it.
 
     What it prints (errors, notes of the step cache) goes to `<home>/engines/<last part of the resource>.log`.
     """

@@ -1,7 +1,7 @@
 """The name of the container that a staged folder's program runs in: known before the container is made.
 
-The engine's client is the job's process, and its death leaves the container running: whoever ends the job or finds it
-dead removes the container by its name.
+The engine's client is the job's process, and its death leaves the container running: the process that ends the job, or
+finds it dead, removes the container by its name.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _PREFIX = re.compile(rf"(?<![\w./-]){re.escape(PREFIX)}(?=/|$|[\s,;:'\"])")
 
 @dataclass(frozen=True)
 class Program:
-    """What runs in a container: an image, and what the service gives it.
+    """The program of a container: an image, and what the service gives it.
 
     Args:
         runtime: `container`, or an engine's name.

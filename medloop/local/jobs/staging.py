@@ -79,8 +79,8 @@ def stage(job: Job, document: Document) -> Launch:
 def _program(
     job: Job, document: Document, container: str, caches: dict[str, str], read: list[Path], owned: list[Path]
 ) -> Program:
-    """What runs in a container: the image's entry point or the request's, on the paths that the service has."""
-    entry, arguments = _words(job, document)
+    """The program of a container: the image's entry point or the request's, on the paths that the service has."""
+    entry, arguments = _entry_and_arguments(job, document)
     variables = tracking.environment(job.backend.home, document.get("Environment") or {})
     is_launcher = job.kind is TRAINING and _has_several_processes(document)
     threads = {} if is_launcher else thread_variables(_num_threads(job))  # torchrun divides the cores itself
@@ -267,13 +267,13 @@ def protected_folders(backend: Backend, staged: Collection[Path]) -> list[str]:
 
 
 def _command(job: Job, document: Document, container: str, alias: Path | None) -> list[str]:
-    entry, arguments = _words(job, document)
+    entry, arguments = _entry_and_arguments(job, document)
     entry = entry or [sys.executable, f"containers/{container}/main.py"]
     program = sys.executable if Path(entry[0]).name in ("python", "python3") else entry[0]
     return [program, *(job.folder.rewrite(str(word), alias) for word in [*entry[1:], *arguments])]
 
 
-def _words(job: Job, document: Document) -> tuple[list[str], list[str]]:
+def _entry_and_arguments(job: Job, document: Document) -> tuple[list[str], list[str]]:
     """The entry point that a request sets, empty for the image's, and its arguments."""
     is_training = job.kind is TRAINING
     spec = document.get("AlgorithmSpecification", {}) if is_training else document["AppSpecification"]

@@ -20,7 +20,7 @@ class Backend:
     store: Store
     objects: Objects
     runtime: str = PROCESS
-    """How its jobs and endpoints run (`runtime`)."""
+    """The runtime of its jobs and endpoints (`state.runtime`)."""
 
     @property
     def is_writable(self) -> bool:

@@ -1,4 +1,4 @@
-"""How a home's jobs and endpoints run: as processes of this machine, or in the images that AWS runs.
+"""The runtime of local jobs and endpoints: processes of this machine, or the images that AWS runs.
 
 `MEDLOOP_RUNTIME` chooses it. An execution and an endpoint record the choice, and each detached process gets that of its
 record, so that retries, trials and restarts follow it.

@@ -114,7 +114,7 @@ class TestClient:
         assert launch.env["TAKEN"] == "the client's"
 
     def test_a_server_is_published_on_this_host_only(self, start: Callable[..., tuple[Launch, str]]) -> None:
-        """Nobody else on the network reaches the model."""
+        """No other computer reaches the model."""
         assert "--publish=127.0.0.1:1234:8080" in start(port=1234)[0].argv
 
     def test_a_tracker_is_reached(self, start: Callable[..., tuple[Launch, str]]) -> None:
@@ -230,7 +230,7 @@ class TestJobs:
     def test_a_killed_engine_leaves_no_container(
         self, local: Local, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The next reader removes it, and a retry runs in containers again, whatever its own choice is."""
+        """The next reader removes it, and a retry runs in containers again, also from a shell that chose processes."""
         arn = local.start([training("Train", tiny(local, WAIT))])
         wait_until(lambda: children(engine))
         (container,) = children(engine)
