@@ -163,12 +163,11 @@ def children(engine: FakeEngine) -> list[psutil.Process]:
 
 def clients(local: Local) -> list[psutil.Process]:
     """The engine's clients that run jobs of this home."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if "run" in words and any(str(local.home) in word for word in words):
-            found.append(process)
-    return found
+
+    def runs_here(words: list[str]) -> bool:
+        return "run" in words and any(str(local.home) in word for word in words)
+
+    return [p for p in psutil.process_iter(["cmdline"]) if runs_here(p.info["cmdline"] or [])]
 
 
 @pytest.mark.slow
