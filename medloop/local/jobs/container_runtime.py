@@ -97,8 +97,8 @@ def _options(engine: ContainerEngine, folder: Folder, program: Program) -> Itera
         for path in paths:
             yield _mount(path, path, writable=writable)
     for name, value in sorted(program.variables.items()):
-        # By name alone the value isn't in the list of processes; a name that the client has too is its own.
-        yield f"--env={name}={value}" if name in os.environ else f"--env={name}"
+        # By name alone the value isn't in the list of processes; a variable of the client's own keeps its value there.
+        yield f"--env={name}" if os.environ.get(name, value) == value else f"--env={name}={value}"
     if program.entry:
         yield f"--entrypoint={program.entry[0]}"
     if engine.is_host_root and os.geteuid() != 0:  # without capabilities, root can't write a user's folder

@@ -107,8 +107,9 @@ class TestClient:
     ) -> None:
         """A key is passed by name; a variable that the client itself needs keeps its value there."""
         monkeypatch.setenv("TAKEN", "the client's")
-        launch, _ = start(variables={"WANDB_API_KEY": "secret", "TAKEN": "the job's"})
-        assert "--env=WANDB_API_KEY" in launch.argv
+        monkeypatch.setenv("OWN_KEY", "secret too")
+        launch, _ = start(variables={"WANDB_API_KEY": "secret", "TAKEN": "the job's", "OWN_KEY": "secret too"})
+        assert {"--env=WANDB_API_KEY", "--env=OWN_KEY"} <= set(launch.argv)
         assert launch.env["WANDB_API_KEY"] == "secret"
         assert "--env=TAKEN=the job's" in launch.argv
         assert launch.env["TAKEN"] == "the client's"
