@@ -165,8 +165,8 @@ def children(engine: FakeEngine) -> list[psutil.Process]:
 def clients(local: Local) -> list[psutil.Process]:
     """The engine's clients that run jobs of this home."""
 
-    def runs_here(words: list[str]) -> bool:
-        return "run" in words and any(str(local.home) in word for word in words)
+    def runs_here(argv: list[str]) -> bool:
+        return "run" in argv and any(str(local.home) in word for word in argv)
 
     return [p for p in psutil.process_iter(["cmdline"]) if runs_here(p.info["cmdline"] or [])]
 
