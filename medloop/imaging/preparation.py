@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from medloop.errors import DataError
 from medloop.imaging.cache import Cache, TensorCheck, Tensors
@@ -71,6 +70,8 @@ def prepare(
     Raises:
         DataError: An item can't be made: the first in order, on all processes.
     """
+    from tqdm import tqdm  # trainings' images have it; evaluation and serving import this module without it
+
     index, number = share
     prepared: dict[int, Tensors] = {}
 
