@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import re
@@ -19,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 from medloop.bundle import REPOSITORY, bundle_files, load_container, make_bundle
 from medloop.errors import SettingError
+from tests.architecture.source import closure, tree
 
 ALL = sorted(path.parent.name for path in (REPOSITORY / "containers").glob("*/container.toml"))
 CONTAINERS = [name for name in ALL if load_container(name).kind != "lambda"]
@@ -62,6 +64,20 @@ def locked(name: str) -> dict[str, str]:
 
 
 BROUGHT_BY_BASE = set(requirements(REPOSITORY / "containers" / "brought-by-base.txt"))
+
+
+OWNERS = metadata.packages_distributions()
+
+
+def packages_at_top(path: Path) -> set[str]:
+    """Packages of others that a module imports when it is imported."""
+    imports = [node for node in tree(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {
+        module
+        for node in imports
+        for module in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names])
+    }
+    return {module.partition(".")[0] for module in modules} - {"medloop", *sys.stdlib_module_names}
 
 
 def unlocked(name: str, python: str) -> set[str]:
@@ -114,6 +130,18 @@ class TestDockerfile:
         lay_out(name, tmp_path)
         copied = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
         assert copied == set(bundle_files(load_container(name)))
+
+    def test_what_the_job_imports_is_in_the_image(self, name: str) -> None:
+        """All modules that the job's code imports at their top, however late it imports the code itself."""
+        lock = set(locked(name)) | BROUGHT_BY_BASE
+        start = REPOSITORY / load_container(name).entry_point
+        absent = {
+            f"{path.relative_to(REPOSITORY)} imports {module}"
+            for path in closure(start)
+            for module in packages_at_top(path)
+            if not {canonicalize_name(dist) for dist in OWNERS.get(module, [module])} & lock
+        }
+        assert absent == set()
 
     @pytest.mark.slow
     def test_entry_point_runs_from_the_copied_files(self, name: str, tmp_path: Path) -> None:
