@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from medloop.commands.registry import definition_check
 from medloop.commands.registry.decisions import decisions_of
 from medloop.definition.origin import Recorded, with_origin
+from medloop.errors import SettingError, UserError
 from tests.unit.cli.conftest import Desk
 from tests.unit.cli.versions import COMMIT, DEFINITION, EXECUTION, answer_executions, register
 
@@ -181,6 +183,8 @@ class Executions:
 
     def describe_pipeline_definition_for_execution(self, *, PipelineExecutionArn: str) -> dict[str, Any]:  # noqa: N803
         """DescribePipelineDefinitionForExecution."""
+        if PipelineExecutionArn not in self.definitions:
+            raise ClientError({"Error": {"Code": "ResourceNotFound"}}, "DescribePipelineDefinitionForExecution")
         return {"PipelineDefinition": self.definitions[PipelineExecutionArn]}
 
     def describe_pipeline_execution(self, *, PipelineExecutionArn: str) -> dict[str, Any]:  # noqa: N803
@@ -217,3 +221,70 @@ def test_results_of_an_earlier_execution_are_of_its_definition(
     compared = definition_check.compare_definition(services, target, package)
     assert (problem in compared.problem) if problem else compared.problem == ""
     assert compared.is_proven == bool(problem)
+
+
+def compared(definition: str, built: str | Exception, commit: str | None = None) -> definition_check.ComparedDefinition:
+    """The comparison for a version of one execution, whose definition's commit is the checkout's."""
+    from types import SimpleNamespace
+
+    def build(*_: Any) -> str:
+        if isinstance(built, Exception):
+            raise built
+        return built
+
+    sources = {EXECUTION: (f"{EXECUTION[:-1]}9", ["Train"])} if commit is None else {}
+    target: Any = SimpleNamespace(name="aws", boto=Executions({EXECUTION: definition}, sources))
+    services: Any = SimpleNamespace(build=build)
+    return definition_check.compare_definition(
+        services, target, {"CustomerMetadataProperties": {"execution": EXECUTION}}
+    )
+
+
+@pytest.mark.parametrize("commit", [f"{COMMIT}-dirty", "none"])
+def test_changed_files_or_an_unknown_commit_prove_nothing(checkout: Callable[[str], None], commit: str) -> None:
+    """Two checkouts of that name may have differed when each built."""
+    checkout(commit)
+    result = compared(of_commit(commit, changed(CHANGES["another image"][0])), of_commit(commit), commit)
+    assert "Steps.Train.Arguments.Image" in result.problem
+    assert not result.is_proven
+    with pytest.raises(UserError, match="--accept-definition"):
+        result.require("aws", "g/1", accept=False)
+    result.require("local", "g/1", accept=False)
+
+
+def test_a_definition_that_the_checkout_cannot_build_is_refused_on_aws(checkout: Callable[[str], None]) -> None:
+    """With the build's own reason."""
+    result = compared(DEFINITION, SettingError("containers/train: is missing"), COMMIT)
+    assert "can't build the definition of execution abc123abc123: containers/train: is missing" in result.problem
+    with pytest.raises(UserError, match="is missing; or approve it with --accept-definition"):
+        result.require("aws", "g/1", accept=False)
+
+
+def test_an_execution_that_cannot_be_read_is_refused_on_aws(checkout: Callable[[str], None]) -> None:
+    """The version's own or an earlier one, whose results it took: which code ran is unknown."""
+    result = compared(DEFINITION, DEFINITION)
+    assert result.problem.startswith("the definition of execution abc123abc129 can't be read (ResourceNotFound)")
+    with pytest.raises(UserError, match="it is unknown which code ran"):
+        result.require("aws", "g/1", accept=False)
+
+
+def test_a_step_whose_name_begins_like_a_skipped_steps_counts(desk: Desk, checkout: Callable[[str], None]) -> None:
+    """Train was run again; TrainMore's results are those of the earlier execution."""
+    from types import SimpleNamespace
+
+    def add_step(document: dict[str, Any]) -> None:
+        document["Steps"].append({"Name": "TrainMore", "Arguments": {"Image": "evil:1"}})
+
+    source = f"{EXECUTION[:-1]}4"
+    executions = Executions({EXECUTION: DEFINITION, source: changed(add_step)}, {EXECUTION: (source, ["Train"])})
+    target: Any = SimpleNamespace(name="local", boto=executions)
+    services: Any = SimpleNamespace(build=lambda *_: DEFINITION)
+    package = {"CustomerMetadataProperties": {"execution": EXECUTION}}
+    assert "Steps.TrainMore" in definition_check.compare_definition(services, target, package).problem
+
+
+def test_a_long_difference_is_recorded_within_the_limit(checkout: Callable[[str], None]) -> None:
+    """200 characters, of which the last show that it was cut."""
+    longer = changed(lambda d: d["Steps"][0]["Arguments"].update(Image="i" * 300))
+    note = compared(longer, DEFINITION, COMMIT).note
+    assert (len(note), note[-3:]) == (200, "...")

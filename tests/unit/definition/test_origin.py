@@ -26,7 +26,7 @@ def test_settings_come_back_as_they_were(size: int) -> None:
     recorded = Recorded("segmentation", {"note": 'ü"\\' * size, "network": {"subnets": ["a"]}, "rate": 1e-4})
     written = with_origin(definition(), recorded)
     assert read_origin(written) == recorded
-    assert all(len(text) <= MAX_TEXT for text in json.loads(written)["Metadata"].values())
+    assert all(len(text) <= 1024 for text in json.loads(written)["Metadata"].values())
     assert all(len(name) <= 128 and name.replace("_", "").isalnum() for name in json.loads(written)["Metadata"])
 
 
@@ -97,6 +97,9 @@ def test_a_step_or_member_of_the_entrys_name_is_a_difference() -> None:
     document["Steps"][0]["Arguments"]["git_commit"] = SECOND
     (change,) = differences(definition(), json.dumps(document))
     assert (change.kind, change.path) == ("added", "Steps.Train.Arguments.git_commit")
+    twice = [json.loads(json.dumps(document)) for _ in range(2)]
+    twice[1]["Steps"][0]["Arguments"]["git_commit"] = FIRST
+    assert [change.path for change in differences(*map(json.dumps, twice))] == ["Steps.Train.Arguments.git_commit"]
 
 
 def test_the_commit_is_found_in_a_branch() -> None:
