@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from typing import Any
 
-from medloop.documents.split import Split
-from medloop.imaging.checked_cases import CheckedCase
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.documents.split import SPLITS
+from medloop.imaging.checked_cases import CheckedCases
 from medloop.imaging.problems import Problem
 from medloop.imaging.similar_images import MAX_COMPARISONS, find_lookalikes
 
@@ -14,7 +18,7 @@ MAX_LISTED = 5
 
 
 def describe_lookalikes(
-    cases: Sequence[CheckedCase], split_of: Mapping[str, Split], names: Mapping[str, str]
+    cases: CheckedCases, splits: NDArray[np.int8], patients: NDArray[np.integer[Any]]
 ) -> Iterator[Problem]:
     """Name pairs of a test image and an image of train or val that looks like it, of different patients.
 
@@ -22,11 +26,12 @@ def describe_lookalikes(
 
     Args:
         cases: The usable cases.
-        split_of: Split by case path.
-        names: Patient by case path.
+        splits: Position of each case's split in SPLITS [N].
+        patients: A number of each case's patient [N].
     """
-    tested = [case for case in cases if case.thumbnail and split_of[case.path] == "test"]
-    compared = [case for case in cases if case.thumbnail and split_of[case.path] != "test"]
+    rows = cases.rows.astype(np.intp)
+    is_tested, has_thumbnail = splits == SPLITS.index("test"), cases.thumbnails.has(rows)
+    tested, compared = rows[is_tested & has_thumbnail], rows[~is_tested & has_thumbnail]
     if len(tested) * len(compared) > MAX_COMPARISONS:
         yield Problem(
             "",
@@ -34,21 +39,19 @@ def describe_lookalikes(
             "that were saved again as JPEG or at another size are not looked for",
         )
         return
+    found = find_lookalikes(cases.thumbnails, tested, compared)
+    pairs = [tuple(np.searchsorted(rows, (pair.first, pair.second)).tolist()) for pair in found]
     pairs = [
-        (tested[pair.first], compared[pair.second])
-        for pair in find_lookalikes([case.thumbnail for case in tested], [case.thumbnail for case in compared])
+        (first, second)
+        for first, second in pairs
+        if patients[first] != patients[second] and cases.images[first] != cases.images[second]
     ]
-    pairs = [
-        (case, other)
-        for case, other in pairs
-        if names[case.path] != names[other.path] and case.image_digest != other.image_digest
-    ]
-    for case, other in pairs[:MAX_LISTED]:
+    for first, second in pairs[:MAX_LISTED]:
         message = (
-            f"is in test and looks like {{related}} of {split_of[other.path]}, of another patient; if one is a copy of "
-            "the other (saved again, resized), remove it, or give both one patient in patients.csv"
+            f"is in test and looks like {{related}} of {SPLITS[splits[second]]}, of another patient; if one is a copy "
+            "of the other (saved again, resized), remove it, or give both one patient in patients.csv"
         )
-        yield Problem(case.path, message, related=other.path)
+        yield Problem(cases.path(first), message, related=cases.path(second))
     if len(pairs) > MAX_LISTED:
         yield Problem(
             "", f"{len(pairs)} test images look like images of train or val of other patients; {MAX_LISTED} are named"

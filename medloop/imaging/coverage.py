@@ -8,14 +8,15 @@ score either, and no version passes the gate.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medloop.documents.split import Split, Task
+from medloop.documents.split import SPLITS, Split, Task
+from medloop.imaging.splitting import NO_SPLIT, Patients, Splits
 
 Integers = NDArray[np.int64]
 Kinds = frozenset[str]
@@ -56,28 +57,33 @@ class Needs:
 
 
 def cover(
-    assigned: Mapping[str, Split],
-    kinds: Mapping[str, Kinds],
+    assigned: Splits,
+    profiles: Integers,
+    kinds: Sequence[Kinds],
     needs: Needs,
-    order: Callable[[str], tuple[str, str]],
-    fixed: Collection[str] = (),
-) -> dict[str, Split]:
+    order: Patients,
+    fixed: NDArray[np.bool_] | None = None,
+) -> Splits:
     """Exchange patients between splits until no exchange brings a missing class into one.
 
     An assignment in which nothing is missing is returned unchanged. Two patients change places where that is enough, so
     that the splits keep their sizes; else one patient moves. Each step lowers `Needs.unmet`, so the steps end.
 
     Args:
-        assigned: Split of each patient.
-        kinds: Classes of each patient.
+        assigned: Position of each patient's split in SPLITS; NO_SPLIT for those that don't take part [P].
+        profiles: Position of each patient's classes in `kinds` [P].
+        kinds: Classes that patients have.
         needs: What each split needs.
-        order: Sort key of a patient: neither names nor the order of files decide.
-        fixed: Patients that keep their splits.
+        order: Numbers of all patients: neither names nor the order of files decide.
+        fixed: True for patients that keep their splits [P].
     """
-    board = _Board(assigned, kinds, needs, order, fixed)
-    while exchange := board.best_exchange():
-        board.make(exchange)
-    return {patient: board.assigned[patient] for patient in assigned}
+    board = _Board(assigned, profiles, kinds, needs)
+    if any(needs.unmet(board.counts)):
+        movable = assigned != NO_SPLIT if fixed is None else (assigned != NO_SPLIT) & ~fixed
+        board.allow(order[movable[order]])
+        while exchange := board.best_exchange():
+            board.make(exchange)
+    return board.assigned
 
 
 @dataclass(frozen=True)
@@ -100,25 +106,29 @@ class _Exchange:
 class _Board:
     """An assignment with its counts, and the exchanges that improve it."""
 
-    def __init__(
-        self,
-        assigned: Mapping[str, Split],
-        kinds: Mapping[str, Kinds],
-        needs: Needs,
-        order: Callable[[str], tuple[str, str]],
-        fixed: Collection[str],
-    ) -> None:
-        self.assigned, self.needs = dict(assigned), needs
-        self.rows = {kind: row for row, kind in enumerate(sorted(frozenset[str]().union(*kinds.values())))}
-        self.sizes = Counter(assigned.values())
+    def __init__(self, assigned: Splits, profiles: Integers, kinds: Sequence[Kinds], needs: Needs) -> None:
+        self.assigned, self.profiles, self.kinds, self.needs = assigned.copy(), profiles, kinds, needs
+        taken = assigned != NO_SPLIT
+        pairs, sizes = np.unique(profiles[taken] * len(SPLITS) + assigned[taken], return_counts=True)
+        found = zip(pairs.tolist(), sizes.tolist(), strict=True)
+        groups = [(self._group(*divmod(pair, len(SPLITS))), size) for pair, size in found]
+        names = frozenset[str]().union(*(group.kinds for group, _ in groups))
+        self.rows = {kind: row for row, kind in enumerate(sorted(names))}
+        self.sizes = Counter[Split]()
         self.counts = np.zeros((len(self.rows), len(needs.splits)), dtype=np.int64)
-        for (split, classes), size in Counter((assigned[patient], kinds[patient]) for patient in assigned).items():
-            self.counts += size * self._counts_of(classes, split)
-        self.movable: dict[_Group, list[str]] = defaultdict(list)
-        if any(needs.unmet(self.counts)):
-            # Last first, as the next is popped from the end.
-            for patient in sorted(assigned.keys() - set(fixed), key=order, reverse=True):
-                self.movable[_Group(assigned[patient], kinds[patient])].append(patient)
+        for group, size in groups:
+            self.sizes[group.split] += size
+            self.counts += size * self._counts_of(group.kinds, group.split)
+        self.movable: dict[_Group, list[int]] = defaultdict(list)
+
+    def _group(self, profile: int, split: int) -> _Group:
+        return _Group(SPLITS[split], self.kinds[profile])
+
+    def allow(self, patients: Patients) -> None:
+        """Let patients change places, the first ones first."""
+        # Last first, as the next is popped from the end.
+        for patient in reversed(patients.tolist()):
+            self.movable[self._group(int(self.profiles[patient]), int(self.assigned[patient]))].append(patient)
 
     def _counts_of(self, kinds: Kinds, split: Split) -> Integers:
         """One patient's counts."""
@@ -167,6 +177,6 @@ class _Board:
     def _move(self, group: _Group, target: Split) -> None:
         patient = self.movable[group].pop()
         self.movable[_Group(target, group.kinds)].insert(0, patient)
-        self.assigned[patient] = target
+        self.assigned[patient] = SPLITS.index(target)
         self.sizes[group.split] -= 1
         self.sizes[target] += 1

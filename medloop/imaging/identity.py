@@ -58,6 +58,16 @@ def path_pseudonym(key: bytes, path: str) -> str:
     return pseudonym(key, f"path:{path}")
 
 
+def pseudonym_number(name: str) -> int:
+    """A pseudonym as a number, in the pseudonyms' order."""
+    return int(name[1:], 16)
+
+
+def numbered_pseudonym(number: int) -> str:
+    """The pseudonym of a number."""
+    return f"p{number:0{_DIGITS}x}"
+
+
 def case_stem(task: str, name: str, number: int, num_cases: int) -> str:
     """The name of a patient's case in outputs, without suffix: the pseudonym, numbered in the order of the content."""
     if task == "classification":

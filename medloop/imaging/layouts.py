@@ -9,9 +9,9 @@ only; nothing is ever written through them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from medloop.documents.names import tidy
@@ -33,6 +33,8 @@ from medloop.imaging.listing import IMAGE as IMAGE
 from medloop.imaging.listing import LABEL as LABEL
 from medloop.imaging.patients import PATIENTS_FILE, PatientTable, read_patients
 from medloop.imaging.problems import Problem
+from medloop.imaging.raw_cases import RawCase as RawCase
+from medloop.imaging.raw_cases import RawCases
 
 SPLIT_FOLDERS: dict[str, Split] = {
     **{"train": "train", "training": "train"},
@@ -52,38 +54,13 @@ LAYOUTS: dict[Task, str] = {
 }
 
 
-_NO_ATTRIBUTES: Mapping[str, str] = {}
-"""One object for all cases: a million empty dictionaries take 64 MB."""
-
-
-@dataclass(frozen=True, slots=True)
-class RawCase:
-    """One image file, or one subject's folder.
-
-    Attributes:
-        path: Relative to the root, POSIX; the image's, or the subject folder's.
-        group: The class: its folder's name as it looks (classification), or "" (segmentation).
-        split: The split whose folder contains it, or None.
-        patient: From patients.csv, in its normal form, or None.
-        written: The patient as patients.csv has it.
-        attributes: The patient's further columns.
-    """
-
-    path: str
-    group: str
-    split: Split | None
-    patient: str | None = None
-    written: str = ""
-    attributes: Mapping[str, str] = field(default_factory=lambda: _NO_ATTRIBUTES)
-
-
 @dataclass
 class Layout:
     """The cases of a data set's folders, and the problems of its layout."""
 
     task: Task
     presplit: bool
-    cases: list[RawCase]
+    cases: RawCases
     problems: list[Problem]
     identified: bool
     """True if patients.csv is there."""
@@ -101,23 +78,23 @@ def find_cases(root: Path, task: Task) -> Layout:
     """
     if not root.is_dir():
         raise DataError(f"{root}: is no folder; give the data set's folder")
-    layout = Layout(task, False, [], [], False)
+    layout = Layout(task, False, RawCases(), [], False)
     top = DataFolder(root)
     splits = _split_folders(top, layout)
     layout.presplit = bool(splits)
     tops = splits or [top]
-    for folder in tops:
-        finder = _classified if task == "classification" else _segmented
-        layout.cases += finder(folder, split_of_folder(folder.name) if splits else None, layout.problems)
+    finder = _classified if task == "classification" else _segmented
+    layout.cases = RawCases(
+        case
+        for folder in tops
+        for case in finder(folder, split_of_folder(folder.name) if splits else None, layout.problems)
+    )
     if foreign := _foreign_layout(tops, layout):
-        layout.cases, layout.problems, layout.is_foreign = [], [foreign], True
+        layout.cases, layout.problems, layout.is_foreign = RawCases(), [foreign], True
     else:
-        layout.warnings += find_same_classes((case.group, case.path.rpartition("/")[0]) for case in layout.cases)
-        groups = {name: tidy(name) for name in {case.group for case in layout.cases}}
-        layout.cases = [
-            case if groups[case.group] == case.group else replace(case, group=groups[case.group])
-            for case in layout.cases
-        ]
+        folders = layout.cases.folders
+        layout.warnings += find_same_classes((folder.group, folder.path.rstrip("/")) for folder in folders)
+        layout.cases.rename_groups({folder.group: tidy(folder.group) for folder in folders})
         _name_patients(root, layout)
     layout.problems += [Problem(path, NOT_UTF8) for path in names_not_in_utf8(root)]
     return layout
@@ -187,7 +164,7 @@ def _foreign_layout(tops: list[DataFolder], layout: Layout) -> Problem | None:
         return None if standard else recognise(tops[0], layout.task)
     if not layout.cases:
         return recognise(tops[0], layout.task)
-    if len({case.group for case in layout.cases}) > 2:
+    if len({folder.group for folder in layout.cases.folders}) > 2:
         return None
     advice = mistaken_classes(tops[0]) or boxes(tops[0]) or table_of_images(tops[0])
     return advice.problem() if advice else None
@@ -228,7 +205,7 @@ def _name_patients(root: Path, layout: Layout) -> None:
     layout.identified = table.present
     if table.present and not table.problems:
         table.match_paths(_all_paths(layout))
-        layout.cases = [_named(case, table, layout) for case in layout.cases]
+        layout.cases = RawCases(_named(case, table, layout) for case in layout.cases)
     layout.problems += table.problems
     layout.warnings += table.warnings
 
@@ -244,7 +221,7 @@ def _named(case: RawCase, table: PatientTable, layout: Layout) -> RawCase:
 
 def _all_paths(layout: Layout) -> Iterator[str]:
     """Every path that a row may name: cases, the folders above them, a subject's files, and what is wrong anyway."""
-    for path in [case.path for case in layout.cases] + [problem.path for problem in layout.problems]:
+    for path in chain((case.path for case in layout.cases), (problem.path for problem in layout.problems)):
         parts = path.split("/")
         yield from ("/".join(parts[:length]) for length in range(1, len(parts) + 1))
         if layout.task == "segmentation":

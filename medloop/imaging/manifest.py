@@ -12,7 +12,7 @@ import atexit
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -25,12 +25,14 @@ TRAINING_SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 """The splits that a training job reads."""
 
 
-def write_manifests(prefix: str, files: Mapping[Split, Mapping[str, str]], outputs: Mapping[str, Path]) -> None:
-    """Write each split's manifest.json, and sources.json next to split.json.
+def write_manifests(
+    prefix: str, files: Callable[[Split], Iterable[tuple[str, str]]], outputs: Mapping[str, Path]
+) -> None:
+    """Write each split's manifest.json, and sources.json next to split.json, name by name: there may be a million.
 
     Args:
         prefix: S3 URI of the raw data.
-        files: As in `Sources`.
+        files: Lists a split's files as `Sources` has them: path below the split's folder, and below the raw data.
         outputs: Folder by output: `train`, `val`, `test`, `split`.
 
     Raises:
@@ -38,17 +40,25 @@ def write_manifests(prefix: str, files: Mapping[Split, Mapping[str, str]], outpu
     """
     try:
         for split in SPLITS:
-            manifest = [{"prefix": f"{prefix.rstrip('/')}/"}, *sorted(files[split].values())]
-            _write(outputs[split] / MANIFEST_FILE, manifest)
-        _write(outputs["split"] / SOURCES_FILE, {"version": Sources.model_fields["version"].default, "files": files})
+            names = sorted(source for _, source in files(split))
+            with (outputs[split] / MANIFEST_FILE).open("w", encoding="utf-8") as file:
+                file.write(f'[\n {{\n  "prefix": {_text(prefix.rstrip("/") + "/")}\n }}')
+                file.writelines(f",\n {_text(name)}" for name in names)
+                file.write("\n]")
+        with (outputs["split"] / SOURCES_FILE).open("w", encoding="utf-8") as file:
+            file.write(f'{{\n "version": {Sources.model_fields["version"].default},\n "files": {{')
+            for split in SPLITS:
+                file.write(f'{"," if split != SPLITS[0] else ""}\n  "{split}": {{')
+                num = 0
+                for num, (path, source) in enumerate(files(split), 1):
+                    file.write(f"{',' if num > 1 else ''}\n   {_text(path)}: {_text(source)}")
+                file.write("\n  }" if num else "}")
+            file.write("\n }\n}")
     except UnicodeEncodeError:
         raise DataError("data: a file's name is not in UTF-8; rename it, or set split.layout=copy") from None
 
 
-def _write(path: Path, document: object) -> None:
-    """Write JSON piece by piece: the text of a million names is never in memory."""
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(document, file, ensure_ascii=False, indent=1)
+_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def channel_folder(channel: Path, split: Path, name: Split) -> Path:

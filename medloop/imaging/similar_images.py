@@ -8,7 +8,7 @@ above in 99 of 100). Thumbnails with little in them, such as the last slice of a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-EDGE = 16
-"""Edge of a thumbnail."""
+from medloop.imaging.thumbnails import EDGE, Thumbnails
+
 MAX_DISTANCE = 0.005
 """Largest distance, 1 minus the correlation, of images that look alike."""
 MIN_CONTENT = 0.25
@@ -44,7 +44,7 @@ _MAX_WIDTH = 1024
 
 @dataclass(frozen=True)
 class Lookalike:
-    """Indices of two images that look alike."""
+    """Rows of two images that look alike."""
 
     first: int
     second: int
@@ -87,14 +87,15 @@ def _reduced(grey: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(picture.reduce((width, height)))
 
 
-def find_lookalikes(first: Sequence[bytes], second: Sequence[bytes]) -> Iterator[Lookalike]:
+def find_lookalikes(thumbnails: Thumbnails, first: NDArray[np.intp], second: NDArray[np.intp]) -> Iterator[Lookalike]:
     """Find pairs of images that look alike, one of each group; the most similar one for each of the first group.
 
     Args:
-        first: Thumbnails.
-        second: Thumbnails of the other group.
+        thumbnails: Of all images.
+        first: Rows of a group, ascending.
+        second: Rows of the other group, ascending.
     """
-    tested, compared = _Thumbnails(first), _Thumbnails(second)
+    tested, compared = _Group(thumbnails, first), _Group(thumbnails, second)
     best, likeness = np.full(len(tested), -1), np.full(len(tested), np.float32(1 - MAX_DISTANCE))
     for rows, columns in _close_groups(tested, compared):
         values = tested.standardised(rows)
@@ -106,37 +107,28 @@ def find_lookalikes(first: Sequence[bytes], second: Sequence[bytes]) -> Iterator
             is_better = (highest > likeness[rows]) | ((highest == likeness[rows]) & (best[rows] < 0))
             best[rows[is_better]], likeness[rows[is_better]] = block[nearest[is_better]], highest[is_better]
     for row in np.flatnonzero(best >= 0).tolist():
-        yield Lookalike(int(tested.indices[row]), int(compared.indices[best[row]]))
+        yield Lookalike(int(tested.rows[row]), int(compared.rows[best[row]]))
 
 
-class _Thumbnails:
+class _Group:
     """The thumbnails of a group with something in them.
 
     Args:
-        thumbnails: The group's; empty ones are left out.
+        thumbnails: Of all images.
+        rows: The group's.
     """
 
-    def __init__(self, thumbnails: Sequence[bytes]) -> None:
-        indices = np.array([index for index, thumbnail in enumerate(thumbnails) if thumbnail], dtype=np.intp)
-        values, count = np.empty((len(indices), EDGE * EDGE), dtype=np.uint8), 0
-        for start in range(0, len(indices), _COLUMNS):  # in place: of a million images each copy takes 256 MB
-            block = indices[start : start + _COLUMNS]
-            content = np.frombuffer(b"".join(thumbnails[index] for index in block), np.uint8).reshape(len(block), -1)
-            has_content = _has_content(content)
-            end = count + int(np.count_nonzero(has_content))
-            values[count:end], indices[count:end] = content[has_content], block[has_content]
-            count = end
-        self.indices: NDArray[np.intp] = indices[:count]
-        """Of the group's images."""
-        self.values = values[:count]
-        """[N, 256], uint8."""
+    def __init__(self, thumbnails: Thumbnails, rows: NDArray[np.intp]) -> None:
+        self.thumbnails = thumbnails
+        blocks = (rows[start : start + _COLUMNS] for start in range(0, len(rows), _COLUMNS))
+        self.rows = np.concatenate([rows[:0], *(block[_has_content(thumbnails.take(block))] for block in blocks)])
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.rows)
 
-    def standardised(self, rows: NDArray[np.intp] | slice) -> NDArray[np.float32]:
-        """Thumbnails with mean 0 and length 1 [N, 256]."""
-        values: NDArray[np.float32] = self.values[rows].astype(np.float32)
+    def standardised(self, positions: NDArray[np.intp] | slice) -> NDArray[np.float32]:
+        """Thumbnails with mean 0 and length 1 [N, 256], by their positions in the group."""
+        values: NDArray[np.float32] = self.thumbnails.take(self.rows[positions]).astype(np.float32)
         values -= values.mean(axis=1, keepdims=True)
         values /= np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
         return values
@@ -154,7 +146,7 @@ def _has_content(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return share_is_enough
 
 
-def _close_groups(tested: _Thumbnails, compared: _Thumbnails) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _close_groups(tested: _Group, compared: _Group) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Divide the tested ones into groups, each with the compared ones that may look like one of them.
 
     What looks alike has nearly the same coordinates on any axis; so most pairs of many images needn't be compared.

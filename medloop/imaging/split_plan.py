@@ -6,9 +6,12 @@ The split job carries the plan out; `medloop data check` and `medloop run` make 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from medloop.documents.names import normalise
 from medloop.documents.split import SPLITS, Split
@@ -21,13 +24,15 @@ from medloop.documents.split_rule import (
     SplitRule,
 )
 from medloop.errors import DataError
+from medloop.imaging.checked_cases import ByCase
 from medloop.imaging.copies import describe_lookalikes
 from medloop.imaging.coverage import MIN_KINDS, Kinds, Needs, cover
 from medloop.imaging.network_grid import MAX_VOXELS, median_spacing, too_many_voxels
+from medloop.imaging.packed import Shared
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.problems import Problem
-from medloop.imaging.splitting import assign, complete, seeded_order
-from medloop.imaging.validation import CheckedCase, DatasetReport, case_classes
+from medloop.imaging.splitting import NO_SPLIT, Patients, Splits, assign, complete, seeded_order
+from medloop.imaging.validation import DatasetReport
 
 MAX_TEST = 0.4
 """Largest share of the patients that a warning proposes for test."""
@@ -54,14 +59,18 @@ class SplitPlan:
     """The split of every case.
 
     Attributes:
-        split_of: Split by case path.
-        strata: Class profile by patient.
+        split_of: Split by case path, in the order of the cases.
+        splits: Positions of the cases' splits in SPLITS [N].
+        patients: A number of each case's patient, from 0, in the order of their first cases [N].
+        strata: Class profile of each patient, by number.
         problems: What a later step refuses.
         warnings: What a later step can't measure.
     """
 
-    split_of: dict[str, Split] = field(default_factory=dict)
-    strata: dict[str, str] = field(default_factory=dict)
+    split_of: Mapping[str, Split] = field(default_factory=dict)
+    splits: Splits = field(default_factory=lambda: np.empty(0, np.int8))
+    patients: Patients = field(default_factory=lambda: np.empty(0, np.intp))
+    strata: Shared[str] = field(default_factory=Shared)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
@@ -69,7 +78,7 @@ class SplitPlan:
 def plan_split(
     report: DatasetReport,
     rule: SplitRule,
-    names: Mapping[str, str],
+    names: ByCase[str],
     previous: Mapping[str, Split] | None = None,
     later: LaterSteps | None = None,
 ) -> SplitPlan:
@@ -78,7 +87,7 @@ def plan_split(
     Args:
         report: The checked data set.
         rule: Fractions and seed.
-        names: Patient by case path, as `previous` names patients.
+        names: Patient of each case, as `previous` names patients; equal numbers are one patient's.
         previous: Split of patients seen before: they keep it.
         later: What training and evaluation are set to; None for their defaults.
 
@@ -87,58 +96,118 @@ def plan_split(
     """
     if any(problem.case is None or rule.on_invalid == "fail" for problem in report.problems):
         return SplitPlan()
-    cases: dict[str, list[CheckedCase]] = defaultdict(list)
-    for case in report.cases:
-        cases[names[case.path]].append(case)
-    classes = {
-        name: sorted({kind for case in group for kind in case_classes(case, report.classes)})
-        for name, group in cases.items()
-    }
+    patients = _Patients(report, names)
     try:
-        split_of = _split_of_cases(report, rule, cases, classes, previous)
+        splits = _splits_of_cases(report, rule, patients, previous)
     except DataError as error:
         return SplitPlan(problems=[Problem("", str(error).removeprefix("data set: "))])
     later = later or LaterSteps()
-    findings = _Findings(report, split_of, names, later.floors, fixed=bool(previous))
+    findings = _Findings(report, splits, patients.numbers, later.floors, fixed=bool(previous))
     return SplitPlan(
-        split_of,
-        {name: "+".join(kinds) for name, kinds in classes.items()},
-        [*(Problem("", message) for message in findings.problems()), *_too_large(report, split_of, later.resampling)],
+        ByCase(report.cases, splits, SPLITS.__getitem__),
+        splits,
+        patients.numbers,
+        patients.strata,
+        [*(Problem("", message) for message in findings.problems()), *_too_large(report, splits, later.resampling)],
         [
             *(Problem("", message) for message in findings.warnings()),
-            *describe_lookalikes(report.cases, split_of, names),
+            *describe_lookalikes(report.cases, splits, patients.numbers),
         ],
     )
 
 
-def _split_of_cases(
-    report: DatasetReport,
-    rule: SplitRule,
-    cases: Mapping[str, Sequence[CheckedCase]],
-    classes: Mapping[str, Sequence[str]],
-    previous: Mapping[str, Split] | None,
-) -> dict[str, Split]:
+class _Patients:
+    """The patients of the cases.
+
+    Attributes:
+        numbers: As in `SplitPlan`.
+        first: Position of each patient's first case [P].
+        profiles: Each patient's classes, sorted.
+    """
+
+    def __init__(self, report: DatasetReport, names: ByCase[str]) -> None:
+        self.report, self.names = report, names
+        _, first, numbers = np.unique(names.numbers, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        self.numbers: Patients = rank[numbers]
+        self.first: Patients = first[order]
+        self.profiles = self._profiles()
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def _profiles(self) -> Shared[tuple[str, ...]]:
+        of_cases, combinations = self.report.cases.classes(self.report.classes)
+        names = of_cases[self.first].tolist()
+        sets = [frozenset(names) for names in combinations]
+        known = {classes: number for number, classes in reversed([*enumerate(sets)])}
+        if len(self.numbers) > len(self.first):
+            for patient, number in zip(self.numbers.tolist(), of_cases.tolist(), strict=True):
+                if names[patient] != number:
+                    union = sets[names[patient]] | sets[number]
+                    names[patient] = known.setdefault(union, len(sets))
+                    sets += [union] if names[patient] == len(sets) else []
+        profiles = Shared[tuple[str, ...]]()
+        texts = [tuple(sorted(classes)) for classes in sets]
+        for number in names:
+            profiles.append(texts[number], texts[number])
+        return profiles
+
+    @property
+    def strata(self) -> Shared[str]:
+        """The names of the profiles."""
+        return self.profiles.map("+".join)
+
+    def strata_by_name(self) -> NDArray[np.int64]:
+        """Position of each patient's stratum in the order of their names [P]."""
+        names = ["+".join(profile) for profile in self.profiles.distinct]
+        position = {name: number for number, name in enumerate(sorted(set(names)))}
+        return np.array([position[name] for name in names], np.int64)[self.profiles.numbers]
+
+    def order(self, seed: int) -> Patients:
+        """Order the patients by their images: neither names nor the key change a split."""
+        images = self.report.cases.images
+        rows = self.first
+        if len(self.numbers) > len(rows):
+            by_digest = np.argsort(images.values, kind="stable")
+            rows = by_digest[np.unique(self.numbers[by_digest], return_index=True)[1]]
+        return seeded_order(seed, map(images.__getitem__, rows))
+
+    def previous_splits(self, previous: Mapping[str, Split]) -> Splits:
+        """Positions in SPLITS of the splits that patients had [P]; NO_SPLIT for new ones."""
+        known = (previous.get(self.names.at(row)) for row in self.first.tolist())
+        return np.array([SPLITS.index(split) if split else NO_SPLIT for split in known], np.int8)
+
+
+def _splits_of_cases(
+    report: DatasetReport, rule: SplitRule, patients: _Patients, previous: Mapping[str, Split] | None
+) -> Splits:
     """The split of each case: its folder's, or its patient's assigned one."""
-    strata = {name: "+".join(kinds) for name, kinds in classes.items()}
-    background = set(report.classes[:1]) if report.task == "segmentation" else set()
-    kinds: dict[str, Kinds] = {name: frozenset(present) - background for name, present in classes.items()}
-    # From the images: neither names nor the key change a split.
-    keys = {name: min(case.image_digest for case in group) for name, group in cases.items()}
+    strata, order = patients.strata_by_name(), patients.order(rule.seed)
+    before = patients.previous_splits(previous) if previous else None
     if report.presplit:
-        current = {name: {case.raw.split or "train" for case in group} for name, group in cases.items()}
-        assigned = complete(current, strata, rule.fractions, rule.seed, keys)
+        current = [np.isin(np.arange(len(patients)), patients.numbers[report.splits == n]) for n in range(len(SPLITS))]
+        assigned = complete(current, strata, rule.fractions, order)
     else:
-        assigned = assign(strata, rule.fractions, rule.seed, keys, previous)
-    if assigned:
-        splits = [split for split in SPLITS if split in assigned.values()]
-        needs, order = Needs(report.task, splits), seeded_order(rule.seed, keys)
-        assigned = cover(assigned, {n: kinds[n] for n in assigned}, needs, order, previous or ())
-    return {case.path: assigned.get(name, case.raw.split or "train") for name, group in cases.items() for case in group}
+        assigned = assign(strata, rule.fractions, order, before)
+    if (assigned != NO_SPLIT).any():
+        background = set(report.classes[:1]) if report.task == "segmentation" else set()
+        kinds: list[Kinds] = [frozenset(profile) - background for profile in patients.profiles.distinct]
+        needs = Needs(report.task, [SPLITS[number] for number in np.unique(assigned[assigned != NO_SPLIT])])
+        fixed = None if before is None else before != NO_SPLIT
+        assigned = cover(assigned, patients.profiles.numbers.astype(np.int64), kinds, needs, order, fixed)
+    of_cases = assigned[patients.numbers]
+    return np.where(of_cases == NO_SPLIT, report.splits, of_cases)
 
 
-def _too_large(report: DatasetReport, split_of: Mapping[str, Split], resampling: Resampling) -> Iterator[Problem]:
+def _too_large(report: DatasetReport, splits: Splits, resampling: Resampling) -> Iterator[Problem]:
     """Find volumes that training or evaluation refuses, as they have too many voxels at the network's voxel size."""
-    trained = [case.grid.spacing for case in report.cases if case.grid and split_of[case.path] == "train"]
+    if report.task == "classification":
+        return
+    is_trained = (splits == SPLITS.index("train")).tolist()
+    trained = [case.grid.spacing for case, chosen in zip(report.cases, is_trained, strict=True) if case.grid and chosen]
     if not resampling.resample or not trained:
         return
     spacing = resampling.spacing or median_spacing(trained)
@@ -158,18 +227,19 @@ class _Findings:
     def __init__(
         self,
         report: DatasetReport,
-        split_of: Mapping[str, Split],
-        names: Mapping[str, str],
+        splits: Splits,
+        patients: Patients,
         floors: Collection[str],
         *,
         fixed: bool,
     ) -> None:
         self.report, self.fixed, self.floors = report, fixed, floors
-        self.num_cases = Counter(split_of.values())
+        num_cases = np.bincount(splits, minlength=len(SPLITS)).tolist()
+        self.num_cases = dict(zip(SPLITS, num_cases, strict=True))
         self.noun = "class" if report.task == "classification" else "structure"
         self.kinds = report.classes if report.task == "classification" else report.classes[1:]
-        self.patients = _patients_by_class(report, split_of, names)
-        """By class, and by split; "" is any class, and any foreground has its own."""
+        self.patients = _count_patients(report, splits, patients)
+        """Numbers by class, and by split; "" is any class, and any foreground has its own."""
 
     def problems(self) -> Iterator[str]:
         """Describe what training or evaluation refuses."""
@@ -205,7 +275,7 @@ class _Findings:
             yield from self._calibration_warnings()
 
     def _interval_warnings(self) -> Iterator[str]:
-        num, total = (len(self.patients[_ANY]["test"]), self.report.num_patients)
+        num, total = (self.patients[_ANY]["test"], self.report.num_patients)
         if not self.report.identified:
             unit = "image" if self.report.task == "classification" else "subject"
             yield (
@@ -219,7 +289,7 @@ class _Findings:
             )
 
     def _calibration_warnings(self) -> Iterator[str]:
-        num_cases, num_patients = self.num_cases["val"], len(self.patients[_ANY]["val"])
+        num_cases, num_patients = self.num_cases["val"], self.patients[_ANY]["val"]
         if num_cases < MIN_CALIBRATION_CASES:
             yield (
                 f"val has {num_cases} images, and calibration needs {MIN_CALIBRATION_CASES}: probabilities stay as the "
@@ -258,7 +328,7 @@ class _Findings:
         return f"{self.noun} {shown}{more}"
 
     def _spread(self, kind: str) -> str:
-        return ", ".join(f"{split} {len(self.patients[kind][split])}" for split in SPLITS)
+        return ", ".join(f"{split} {self.patients[kind][split]}" for split in SPLITS)
 
     def _fix(self, split: Split) -> str:
         if self.report.presplit:
@@ -266,19 +336,29 @@ class _Findings:
         return "add patients with it" + (", or split without previous" if self.fixed else "")
 
 
-def _patients_by_class(
-    report: DatasetReport, split_of: Mapping[str, Split], names: Mapping[str, str]
-) -> dict[str, dict[Split, set[str]]]:
-    patients: dict[str, dict[Split, set[str]]] = {
-        kind: {split: set() for split in SPLITS} for kind in (_ANY, _FOREGROUND, *report.classes)
-    }
-    for case in report.cases:
-        classes = case_classes(case, report.classes)
-        foreground = [_FOREGROUND] if any(case.values) else []
-        for kind in (_ANY, *foreground, *classes):
-            patients[kind][split_of[case.path]].add(names[case.path])
+def _count_patients(report: DatasetReport, splits: Splits, patients: Patients) -> dict[str, dict[Split, int]]:
+    """Number of patients with each class in each split."""
+    numbers, combinations = report.cases.classes(report.classes)
     # Evaluation excludes patients that the model was trained or validated on.
-    seen = patients[_ANY]["train"] | patients[_ANY]["val"]
-    for of_split in patients.values():
-        of_split["test"] -= seen
-    return patients
+    test = SPLITS.index("test")
+    is_seen = np.zeros(1 + int(patients.max(initial=0)), np.bool_)
+    is_seen[patients[splits != test]] = True
+    counted = (splits != test) | ~is_seen[patients]
+    key = (numbers[counted] * len(SPLITS) + splits[counted]) * len(is_seen) + patients[counted]
+    combined, of_key = np.divmod(np.unique(key), len(is_seen))
+
+    def count(chosen: Callable[[tuple[str, ...]], bool]) -> dict[Split, int]:
+        has = np.array([chosen(names) for names in combinations], np.bool_)[combined // len(SPLITS)]
+        split = combined % len(SPLITS)
+        return {name: len(np.unique(of_key[has & (split == number)])) for number, name in enumerate(SPLITS)}
+
+    background = set(report.classes[:1])
+    return {
+        _ANY: count(lambda names: True),
+        _FOREGROUND: count(lambda names: bool(set(names) - background)),
+        **{name: count(partial(_contains, name)) for name in report.classes},
+    }
+
+
+def _contains(name: str, names: tuple[str, ...]) -> bool:
+    return name in names

@@ -6,8 +6,8 @@ the fix; nothing is raised for a bad file.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from medloop.documents.image_statistics import ImageStatistics
 from medloop.documents.leakage import Leakage, find_leakage
 from medloop.documents.split import SPLITS, Split, Task
+from medloop.imaging.checked_cases import ByCase, CheckedCases, Content, Memory, count_classes, read_contents
 from medloop.imaging.checked_cases import CheckedCase as CheckedCase
-from medloop.imaging.checked_cases import Content, Memory, read_contents
 from medloop.imaging.class_names import alike_to, doubtful_classes
+from medloop.imaging.duplicates import find_duplicates, patients_of
 from medloop.imaging.empty_slices import describe_empty_slices
 from medloop.imaging.files import UNKNOWN, FileError, Source, Volume, array_digest
 from medloop.imaging.formats import VOLUME_SUFFIXES, read_image_and_format, read_volume, read_volume_header
@@ -29,7 +30,7 @@ from medloop.imaging.grids import compare_grids
 from medloop.imaging.image_facts import ImageFacts, find_differences, measure_image, summarise
 from medloop.imaging.label_values import advise_gaps, advise_outside
 from medloop.imaging.layouts import IMAGE, LABEL, LAYOUTS, Layout, RawCase, advise_missing, find_cases
-from medloop.imaging.leakage_warning import describe_leakage
+from medloop.imaging.leakage_warning import describe_leakage, rows_of_split_patients
 from medloop.imaging.network_grid import grid_of
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.pictures import pixel_digest
@@ -75,36 +76,51 @@ class DatasetReport:
     """
 
     task: Task
-    cases: list[CheckedCase]
+    cases: CheckedCases
     problems: list[Problem]
     classes: list[str]
-    patients: dict[str, str]
+    patients: ByCase[str]
     presplit: bool
     identified: bool
     counts: dict[str, int] = field(default_factory=dict)
     """Usable cases of each class; in segmentation, those in which the class occurs."""
     warnings: list[Problem] = field(default_factory=list)
     """What doesn't keep the data set from being used."""
-    split_of: dict[str, Split] = field(default_factory=dict)
-    """The planned split of each usable case, by path; empty before it is planned."""
+    split_of: Mapping[str, Split] = field(default_factory=dict)
+    """The planned split of each usable case, by path, in the order of the cases; empty before it is planned."""
 
     @property
     def images(self) -> ImageStatistics | None:
         """Statistics of all usable images, their range that of the training split; None in segmentation."""
-        training = (case for case in self.cases if self.split_of.get(case.path) == "train")
-        return image_statistics(self.cases, training)
+        if not (facts := self.cases.facts()):
+            return None
+        is_trained = np.array([split == "train" for split in self.split_of.values()], np.bool_)
+        return summarise(facts, self.cases.facts(is_trained) if len(is_trained) else ())
 
     @property
     def num_patients(self) -> int:
         """Number of the usable cases' patients."""
-        return len(set(self.patients.values()))
+        return len(np.unique(self.patients.numbers))
+
+    def num_patients_of_classes(self) -> dict[str, int]:
+        """Number of the patients with cases of each class."""
+        numbers, combinations = self.cases.classes(self.classes)
+        pairs = np.unique(numbers * (1 + len(self.cases)) + self.patients.numbers)
+        classes, patients = np.divmod(pairs, 1 + len(self.cases))
+        occurs = {name: [name in names for names in combinations] for name in self.classes}
+        return {name: len(np.unique(patients[np.array(found)[classes]])) for name, found in occurs.items()}
 
     @property
     def leakage(self) -> Leakage:
         """Leakage of a ready-made split; a split that is still to be made assigns whole patients."""
-        return find_leakage(
-            _splits_of_patients(self), identified=self.identified, doubtful=bool(self.doubts_of_identifiers)
-        )
+        cases = [(patient, split) for _, patient, split in _leaking_cases(self)]
+        return find_leakage(cases, identified=self.identified, doubtful=bool(self.doubts_of_identifiers))
+
+    @property
+    def splits(self) -> NDArray[np.int8]:
+        """Position in SPLITS of the split whose folder contains each usable case, train's without any [N]."""
+        splits = [SPLITS.index(folder.split or "train") for folder in self.cases.raw.folders]
+        return np.array(splits, np.int8)[self.cases.folder_numbers]
 
     @property
     def doubts_of_identifiers(self) -> list[str]:
@@ -133,22 +149,20 @@ def check_dataset(
     """
     layout = find_cases(root, task)
     problems = list(layout.problems)
-    checked: list[CheckedCase] = []
+    checked = CheckedCases(layout.cases)
     read = partial(_content_or_problem, root, task, labels)
     workers = partial(processes_for_volumes, root, layout.cases) if task == "segmentation" else None
-    for done, (case, content) in enumerate(
-        zip(layout.cases, read_contents(layout.cases, read, memory, workers), strict=True), 1
-    ):
+    for row, content in enumerate(read_contents(layout.cases, read, memory, workers)):
         if isinstance(content, Problem):
             problems.append(content)
         else:
-            checked.append(CheckedCase(case, *content))
+            checked.append(row, content)
         if progress:
-            progress(done, len(layout.cases))
-    problems += _find_duplicates(checked, task, layout.identified)
-    unusable = {problem.case for problem in problems}
-    usable = [case for case in checked if case.path not in unusable]
-    return _make_report(layout, usable, problems, labels)
+            progress(row + 1, len(layout.cases))
+    problems += find_duplicates(checked, task, layout.identified)
+    if unusable := {problem.case for problem in problems if problem.case is not None}:
+        checked = checked.select(np.array([path not in unusable for path in checked.paths], np.bool_))
+    return _make_report(layout, checked, problems, labels)
 
 
 def _content_or_problem(root: Path, task: Task, labels: Sequence[str] | None, case: RawCase) -> Content | Problem:
@@ -160,41 +174,35 @@ def _content_or_problem(root: Path, task: Task, labels: Sequence[str] | None, ca
 
 
 def _make_report(
-    layout: Layout, usable: list[CheckedCase], problems: list[Problem], labels: Sequence[str] | None
+    layout: Layout, usable: CheckedCases, problems: list[Problem], labels: Sequence[str] | None
 ) -> DatasetReport:
     """The report: classes, patients, counts, and what is wrong with the usable cases as a whole."""
     segmentation = layout.task == "segmentation"
-    classes = _label_names(usable, labels) if segmentation else sorted({case.raw.group for case in usable})
+    classes = _label_names(usable, labels) if segmentation else _groups(usable)
     report = DatasetReport(
-        layout.task, usable, problems, classes, _patients(usable), layout.presplit, layout.identified
+        layout.task, usable, problems, classes, patients_of(usable), layout.presplit, layout.identified
     )
-    for case in usable:
-        for name in case_classes(case, classes):
-            report.counts[name] = report.counts.get(name, 0) + 1
+    report.counts = {name: count for name, count in count_classes(usable, classes).items() if count}
     if usable or not layout.is_foreign:
         report.problems += [Problem("", message) for message in _dataset_problems(report, labels)]
-    report.warnings += [*layout.warnings, *(warning for case in usable for warning in case.warnings)]
+    report.warnings += [*layout.warnings, *usable.warnings]
     report.warnings += _image_differences(usable)
     report.warnings += [
         *doubtful_classes(classes),
-        *describe_leakage(report.leakage, [*report.patients], _splits_of_patients(report)),
+        *describe_leakage(report.leakage, [path for path, *_ in _leaking_cases(report)]),
     ]
     return report
 
 
-def _splits_of_patients(report: DatasetReport) -> list[tuple[str, str]]:
-    return [(report.patients[case.path], case.raw.split or "train") for case in report.cases]
+def _groups(cases: CheckedCases, chosen: NDArray[np.bool_] | slice = slice(None)) -> list[str]:
+    """The classes of images, sorted."""
+    return sorted({cases.raw.folders[number].group for number in np.unique(cases.folder_numbers[chosen]).tolist()})
 
 
-def image_statistics(cases: Iterable[CheckedCase], training: Iterable[CheckedCase] = ()) -> ImageStatistics | None:
-    """Statistics of the cases' images, their range that of the training images; None in segmentation."""
-    facts, reference = ([case.facts for case in group if case.facts] for group in (cases, training))
-    return summarise(facts, reference) if facts else None
-
-
-def case_classes(case: CheckedCase, classes: Sequence[str]) -> list[str]:
-    """The class of an image, or the names of the labels that occur in a volume."""
-    return [classes[value] for value in case.values] if case.values else [case.raw.group]
+def _leaking_cases(report: DatasetReport) -> Iterator[tuple[str, str, str]]:
+    """Path, patient and split of each case of a patient in more than one split; the others needn't be looked at."""
+    for position in rows_of_split_patients(report.patients.numbers, report.splits):
+        yield report.cases.path(position), report.patients.at(position), SPLITS[report.splits[position]]
 
 
 def check_case(root: Path, case: RawCase, task: Task, labels: Sequence[str] | None = None) -> CheckedCase:
@@ -220,11 +228,11 @@ def _check_image(case: RawCase, pixels: NDArray[Any], form: str) -> CheckedCase:
     return CheckedCase(case, digest, warnings=warnings, facts=facts, thumbnail=thumbnail)
 
 
-def _image_differences(cases: Sequence[CheckedCase]) -> list[Problem]:
+def _image_differences(cases: CheckedCases) -> list[Problem]:
     groups: dict[str, list[ImageFacts]] = defaultdict(list)
-    for case in cases:
-        if case.facts:
-            groups[case.raw.group].append(case.facts)
+    facts, folders = cases.facts(), cases.raw.folders
+    for number, known in zip(cases.folder_numbers.tolist() if facts else (), facts, strict=True):
+        groups[folders[number].group].append(known)
     return [Problem("", message) for message in find_differences(groups)]
 
 
@@ -311,43 +319,11 @@ def _read_labels(path: Path, label: Volume, labels: Sequence[str] | None) -> tup
     return voxels.astype(np.uint8), tuple(sorted({int(value) for value in rounded}))
 
 
-def _label_names(cases: list[CheckedCase], labels: Sequence[str] | None) -> list[str]:
+def _label_names(cases: CheckedCases, labels: Sequence[str] | None) -> list[str]:
     if labels:
         return list(labels)
-    highest = max((value for case in cases for value in case.values), default=0)
+    highest = max(cases.values, default=0)
     return ["background", *(f"label {value}" for value in range(1, highest + 1))]
-
-
-def _patients(cases: list[CheckedCase]) -> dict[str, str]:
-    """Patient by case path. An unnamed case is its own patient; duplicates share one, as they must be in one split."""
-    first: dict[str, str] = {}
-    return {
-        case.path: case.raw.patient or first.setdefault(case.image_digest, case.path)
-        for case in cases
-    }  # fmt: skip
-
-
-def _find_duplicates(cases: list[CheckedCase], task: Task, identified: bool) -> list[Problem]:
-    """The same pixels in two classes, under two patients, or in two subjects of an unnamed set."""
-    repeated = {digest for digest, count in Counter(case.image_digest for case in cases).items() if count > 1}
-    groups: dict[str, list[CheckedCase]] = defaultdict(list)
-    for case in cases:
-        if case.image_digest in repeated:
-            groups[case.image_digest].append(case)
-    problems = []
-    for duplicates in groups.values():
-        if len({case.raw.group for case in duplicates}) > 1:
-            message = "shows the same pixels as {related} of another class; remove the wrong one"
-        elif identified and len({case.raw.patient for case in duplicates}) > 1:
-            message = "shows the same pixels as {related} of another patient; remove one or correct patients.csv"
-        elif task == "segmentation" and not identified:
-            message = "shows the same voxels as {related}; remove one, or give both one patient in patients.csv"
-        else:
-            continue
-        for case in duplicates:
-            duplicate = duplicates[0] if case is not duplicates[0] else duplicates[1]
-            problems.append(Problem(case.path, message, case=case.path, related=duplicate.path))
-    return problems
 
 
 def _dataset_problems(report: DatasetReport, labels: Sequence[str] | None) -> list[str]:
@@ -355,8 +331,8 @@ def _dataset_problems(report: DatasetReport, labels: Sequence[str] | None) -> li
         return [f"contains no usable case; a {report.task} data set has {LAYOUTS[report.task]}"]
     messages = _class_problems(report) if report.task == "classification" else _label_problems(report, labels)
     if report.presplit:
-        missing = [split for split in SPLITS if split not in {case.raw.split for case in report.cases}]
-        trained = {report.patients[case.path] for case in report.cases if case.raw.split == "train"}
+        missing = [split for number, split in enumerate(SPLITS) if not (report.splits == number).any()]
+        trained = np.unique(report.patients.numbers[report.splits == SPLITS.index("train")])
         if len(trained) < 1 + len(missing):
             needed = f"needs {1 + len(missing)} patients, as {' and '.join(missing) or 'training'} is taken from it"
             messages.append(f"folder train has {len(trained)} patients and {needed}; add patients")
@@ -370,17 +346,17 @@ def _class_problems(report: DatasetReport) -> list[str]:
     if len(report.classes) < 2:
         messages.append("has one class only; add a folder with images of another class")
     if report.presplit:
-        trained = {case.raw.group for case in report.cases if case.raw.split == "train"}
-        unseen = sorted(set(report.classes) - trained)
+        trained = _groups(report.cases, report.splits == SPLITS.index("train"))
+        unseen = sorted(set(report.classes) - set(trained))
         if unseen:
-            other = alike_to(unseen[0], sorted(trained))
+            other = alike_to(unseen[0], trained)
             fix = f"which has class {other}; give one class one name" if other else "add some or remove the class"
             messages.append(f"class {unseen[0]} has no image in folder train{', ' if other else '; '}{fix}")
     return messages
 
 
 def _label_problems(report: DatasetReport, labels: Sequence[str] | None) -> list[str]:
-    values = {value for case in report.cases for value in case.values}
+    values = report.cases.values
     if not values - {0}:
         return ["every label is empty; label at least one structure"]
     gaps = sorted(set(range(max(values) + 1)) - values)

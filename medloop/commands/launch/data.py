@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,18 +138,14 @@ def _planned_split(report: DatasetReport) -> dict[Split, int]:
     """Number of cases in each split."""
     from medloop.documents.split import SPLITS
 
-    return {split: sum(planned == split for planned in report.split_of.values()) for split in SPLITS}
+    counts = Counter(report.split_of.values())
+    return {split: counts[split] for split in SPLITS}
 
 
 def _class_rows(report: DatasetReport) -> list[tuple[str, int, int]]:
     """List name, usable cases and patients of each class; in segmentation, of the cases with that class."""
-    from medloop.imaging.validation import case_classes
-
-    patients: dict[str, set[str]] = {name: set() for name in report.classes}
-    for case in report.cases:
-        for name in case_classes(case, report.classes):
-            patients[name].add(report.patients[case.path])
-    return [(name, report.counts.get(name, 0), len(patients[name])) for name in report.classes]
+    patients = report.num_patients_of_classes()
+    return [(name, report.counts.get(name, 0), patients[name]) for name in report.classes]
 
 
 def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:

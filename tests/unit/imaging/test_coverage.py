@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from medloop.documents.split import SPLITS, Split, Task
 from medloop.imaging.coverage import Needs, cover
-from medloop.imaging.splitting import assign, seeded_order
+from medloop.imaging.splitting import Patients, Splits, assign, seeded_order
 
 FRACTIONS: dict[Split, float] = {"train": 0.7, "val": 0.2, "test": 0.1}
 
@@ -27,10 +29,29 @@ def make(groups: Mapping[str, int]) -> dict[str, frozenset[str]]:
 
 def split(kinds: Mapping[str, frozenset[str]], task: Task, seed: int = 0) -> tuple[dict[str, Split], dict[str, Split]]:
     """The assignment by strata, and the covered one."""
-    keys = {name: name for name in kinds}
-    strata = {name: "+".join(sorted(patient_kinds)) for name, patient_kinds in kinds.items()}
-    assigned = assign(strata, FRACTIONS, seed, keys)
-    return assigned, cover(assigned, kinds, Needs(task, SPLITS), seeded_order(seed, keys))
+    order = seeded_order(seed, kinds)
+    strata = ["+".join(sorted(patient_kinds)) for patient_kinds in kinds.values()]
+    names = sorted(set(strata))
+    assigned = assign(np.array([names.index(name) for name in strata]), FRACTIONS, order)
+    return by_name(kinds, assigned), covered_from(kinds, assigned, Needs(task, SPLITS), order)
+
+
+def by_name(kinds: Mapping[str, frozenset[str]], assigned: Splits) -> dict[str, Split]:
+    """The split of each patient."""
+    return {name: SPLITS[number] for name, number in zip(kinds, assigned, strict=True)}
+
+
+def covered_from(
+    kinds: Mapping[str, frozenset[str]],
+    assigned: Splits,
+    needs: Needs,
+    order: Patients,
+    fixed: NDArray[np.bool_] | None = None,
+) -> dict[str, Split]:
+    """The covered assignment."""
+    profiles = list(dict.fromkeys(kinds.values()))
+    numbers = np.array([profiles.index(patient_kinds) for patient_kinds in kinds.values()])
+    return by_name(kinds, cover(assigned, numbers, profiles, needs, order, fixed))
 
 
 def spread(assigned: Mapping[str, Split], kinds: Mapping[str, frozenset[str]], kind: str) -> Counter[Split]:
@@ -83,7 +104,10 @@ def test_fixed_patients_keep_their_splits() -> None:
     kinds = make({"lesion": 6, "": 6})
     before: dict[str, Split] = {name: "train" for name in kinds} | {"-0": "val", "-1": "test"}
     fixed = [name for name in kinds if name not in ("lesion-4", "lesion-5")]
-    covered = cover(before, kinds, Needs("segmentation", SPLITS), lambda name: (name, name), fixed)
+    assigned = np.array([SPLITS.index(split) for split in before.values()], np.int8)
+    is_fixed = np.array([name in fixed for name in kinds])
+    order = np.array([list(kinds).index(name) for name in sorted(kinds)])
+    covered = covered_from(kinds, assigned, Needs("segmentation", SPLITS), order, is_fixed)
     assert {name: covered[name] for name in fixed} == {name: before[name] for name in fixed}
     assert {covered["lesion-4"], covered["lesion-5"]} == {"val", "test"}
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from medloop.documents.split import SPLITS, Split
 from medloop.errors import DataError, SettingError
-from medloop.imaging.splitting import assign, complete, quotas
+from medloop.imaging.splitting import NO_SPLIT, assign, complete, quotas, seeded_order
 
 FRACTIONS: dict[Split, float] = {"train": 0.7, "val": 0.2, "test": 0.1}
 fractions = st.tuples(*[st.floats(0.05, 1)] * 3).map(lambda shares: dict(zip(SPLITS, shares, strict=True)))
@@ -20,8 +22,16 @@ worlds = st.lists(st.sampled_from("abc"), min_size=3, max_size=60).map(
 
 
 def split(strata: dict[str, str], shares: dict[Split, float], seed: int = 0, **previous: Split) -> dict[str, Split]:
-    """Assign with the patients' own names as turns."""
-    return assign(strata, shares, seed, {name: name for name in strata}, previous)
+    """Assign with the patients' own names as keys of the order."""
+    before = np.array([SPLITS.index(previous[name]) if name in previous else NO_SPLIT for name in strata], np.int8)
+    assigned = assign(numbers(strata), shares, seeded_order(seed, strata), before)
+    return {name: SPLITS[number] for name, number in zip(strata, assigned, strict=True)}
+
+
+def numbers(strata: dict[str, str]) -> NDArray[np.int64]:
+    """The strata in the order of their names."""
+    names = sorted(set(strata.values()))
+    return np.array([names.index(name) for name in strata.values()])
 
 
 @given(st.integers(3, 500), fractions)
@@ -120,12 +130,16 @@ def test_missing_splits_come_out_of_train() -> None:
     """Ready train and test folders: val is carved out of patients who are in train alone."""
     current: dict[str, set[Split]] = {f"p{i}": {"train"} for i in range(9)}
     current |= {"q": {"test"}, "both": {"train", "test"}}
-    strata = dict.fromkeys(current, "x")
-    moved = complete(current, strata, FRACTIONS, 0, {name: name for name in current})
 
-    assert set(moved) == {f"p{i}" for i in range(9)}
-    assert Counter(moved.values()) == {"train": 7, "val": 2}
-    assert complete(current | {"r": {"val"}}, strata, FRACTIONS, 0, {}) == {}
+    def moved(current: dict[str, set[Split]]) -> Counter[Split]:
+        has = [np.array([split in splits for splits in current.values()]) for split in SPLITS]
+        order = seeded_order(0, current)
+        splits = complete(has, np.zeros(len(current), np.int64), FRACTIONS, order)
+        assert (splits[9:] == NO_SPLIT).all()
+        return Counter(SPLITS[number] for number in splits if number != NO_SPLIT)
+
+    assert moved(current) == {"train": 7, "val": 2}
+    assert moved(current | {"r": {"val"}}) == {}
 
 
 def test_as_many_strata_as_patients() -> None:

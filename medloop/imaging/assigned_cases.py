@@ -1,0 +1,145 @@
+"""Cases with their splits and the names they get, and the records of their patients in split.json. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medloop.documents.split import SPLITS, Case, Patient, Split
+from medloop.imaging.checked_cases import ByCase, CheckedCases
+from medloop.imaging.formats import IMAGE_SUFFIXES, find_suffix
+from medloop.imaging.identity import case_stem, pseudonym_number
+from medloop.imaging.split_plan import SplitPlan
+from medloop.imaging.validation import DatasetReport
+
+
+@dataclass(frozen=True, slots=True)
+class AssignedCase:
+    """A case with its split.
+
+    Attributes:
+        source: Its path in the data set.
+        split: Its split.
+        path: Its path below the split's folder, which contains its patient's pseudonym.
+    """
+
+    source: str
+    split: Split
+    path: str
+
+
+class AssignedCases(Sequence[AssignedCase]):
+    """The cases sorted by pseudonym, each patient's in the order of their content: file names may contain dates.
+
+    Args:
+        report: The checked data set.
+        names: Pseudonym of each case's patient.
+        plan: Of the split.
+        layout: Of the outputs; copies are PNG.
+
+    Attributes:
+        cases, names, splits: As they were given, in the order of the data set.
+        order: Positions of the cases in the data set, sorted [N].
+        starts: Position in `order` of each patient's first case, and the number of cases [P + 1].
+    """
+
+    def __init__(self, report: DatasetReport, names: ByCase[str], plan: SplitPlan, layout: str) -> None:
+        self.report, self.names, self.plan, self.layout = report, names, plan, layout
+        self.cases, self.splits = report.cases, plan.splits
+        order = _by_content(self.cases)
+        self.order: NDArray[np.intp] = order[np.argsort(names.numbers[order], kind="stable")]
+        numbers = names.numbers[self.order]
+        is_first = np.ones(len(numbers) + 1, np.bool_)
+        is_first[1:-1] = numbers[1:] != numbers[:-1]
+        self.starts = np.flatnonzero(is_first)
+        self.class_numbers, self.combinations = self.cases.classes(report.classes)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @overload
+    def __getitem__(self, index: int) -> AssignedCase: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[AssignedCase]: ...
+
+    def __getitem__(self, index: int | slice) -> AssignedCase | list[AssignedCase]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        patient = int(np.searchsorted(self.starts, index, side="right")) - 1
+        start, stop = self.starts[patient : patient + 2].tolist()
+        row = int(self.order[index])
+        source, split = self.cases.path(row), SPLITS[self.splits[row]]
+        return AssignedCase(source, split, self._path(row, source, index - start, stop - start))
+
+    def __iter__(self) -> Iterator[AssignedCase]:
+        return map(self.__getitem__, range(len(self)))
+
+    def _path(self, row: int, source: str, number: int, num_cases: int) -> str:
+        stem = case_stem(self.report.task, self.names.at(row), number, num_cases)
+        if self.report.task == "segmentation":
+            return stem
+        suffix = ".png" if self.layout == "copy" else find_suffix(source, IMAGE_SUFFIXES)
+        return f"{self.combinations[self.class_numbers[row]][0]}/{stem}{suffix}"
+
+    def of_split(self, split: Split) -> Iterator[AssignedCase]:
+        """The cases of a split."""
+        chosen = np.flatnonzero(self.splits[self.order] == SPLITS.index(split))
+        return (self[index] for index in chosen.tolist())
+
+
+def _by_content(cases: CheckedCases) -> NDArray[np.intp]:
+    """Positions of cases by digest; of equal ones by path."""
+    order: NDArray[np.intp] = np.argsort(cases.images.values, kind="stable")
+    repeated = cases.images.repeated()
+    if len(repeated):
+        ranked = sorted(repeated.tolist(), key=lambda row: (cases.images[row], cases.path(row)))
+        order[np.isin(order, repeated)] = ranked
+    return order
+
+
+class PatientRecords(Mapping[str, Patient]):
+    """The patients of split.json, by pseudonym and sorted; each is made when it is read.
+
+    Args:
+        assigned: Their cases.
+        earlier: Pseudonyms that earlier versions made of them.
+    """
+
+    def __init__(self, assigned: AssignedCases, earlier: Mapping[str, list[str]]) -> None:
+        self.assigned, self.earlier = assigned, earlier
+        self.numbers = assigned.names.numbers[assigned.order[assigned.starts[:-1]]]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.assigned.names.value_of, map(int, self.numbers))
+
+    def __getitem__(self, name: str) -> Patient:
+        try:
+            number = np.uint64(pseudonym_number(name))
+        except ValueError:
+            raise KeyError(name) from None
+        patient = int(np.searchsorted(self.numbers, number))
+        if patient == len(self.numbers) or self.numbers[patient] != number:
+            raise KeyError(name)
+        return self._record(name, *self.assigned.starts[patient : patient + 2].tolist())
+
+    def _record(self, name: str, start: int, stop: int) -> Patient:
+        assigned, cases, plan = self.assigned, self.assigned.cases, self.assigned.plan
+        rows = assigned.order[start:stop].tolist()
+        person = cases.raw.people[cases.raw.person_numbers[cases.rows[rows[0]]]]
+        return Patient(
+            stratum=plan.strata[int(plan.patients[rows[0]])],
+            attributes=dict(person.attributes),
+            cases=[
+                Case(path=case.path, split=case.split, classes=list(assigned.combinations[assigned.class_numbers[row]]))
+                for case, row in zip(assigned[start:stop], rows, strict=True)
+            ],
+            earlier=self.earlier.get(name, []),
+        )
