@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from medloop.documents.file_names import CARD_FILE
@@ -18,7 +19,6 @@ from medloop.s3_uri import split_s3_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 MANIFEST = "manifest.json"
 """The file in a data set's folder that says it is complete, written last; its content is no data."""
@@ -41,15 +41,26 @@ def recordable(uri: str) -> str:
     return uri
 
 
-def content_marker(sizes: Mapping[str, int], digests: Mapping[str, str]) -> str:
+def content_marker(files: Iterable[tuple[str, int, str]]) -> str:
     """Return the name of the empty object that an upload ends with: number, bytes and a digest of all files.
 
     Args:
-        sizes: Bytes by the file's key, relative to the data set's prefix.
-        digests: SHA-256 of each file.
+        files: Key of each file, relative to the data set's prefix, its bytes, and its SHA-256.
     """
-    lines = "".join(sorted(f"{name}\t{digests[name]}\n" for name in sizes))
-    return f".content-{len(sizes)}-{sum(sizes.values())}-{hashlib.sha256(lines.encode()).hexdigest()}"
+    lines, num_bytes = [], 0
+    for name, size, digest in files:
+        lines.append(f"{name}\t{digest}\n")
+        num_bytes += size
+    return f".content-{len(lines)}-{num_bytes}-{_digest_of_lines(lines)}"
+
+
+def _digest_of_lines(lines: list[str]) -> str:
+    """SHA-256 over the lines, which are sorted in place: there may be a million."""
+    digest = hashlib.sha256()
+    lines.sort()
+    for line in lines:
+        digest.update(line.encode())
+    return digest.hexdigest()
 
 
 def data_version(s3: S3Client, uri: str) -> str | None:
@@ -75,23 +86,33 @@ def data_version(s3: S3Client, uri: str) -> str | None:
     bucket, prefix = split_s3_uri(uri)
     prefix = prefix.rstrip("/") + "/" if prefix else ""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    objects = {o["Key"].removeprefix(prefix): o for page in pages for o in page.get("Contents", [])}
-    markers = {name: o for name, o in objects.items() if _MARKER.fullmatch(name)}
-    data = {name: o for name, o in objects.items() if name not in NO_DATA and name not in markers}
-    if (noted := _noted_content(markers, data)) is not None:
-        return noted
-    lines = [f"{name}\t{o['Size']}\t{o['ETag']}\n" for name, o in data.items()]
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest() if lines else None
-
-
-def _noted_content(markers: Mapping[str, ObjectTypeDef], data: Mapping[str, ObjectTypeDef]) -> str | None:
-    """The digest in the newest marker's name; None if the objects are others, or newer, than those it was made for."""
-    if not markers or not data:
+    markers: dict[str, datetime] = {}
+    data, num_bytes, newest = [], 0, None
+    for listed in (o for page in pages for o in page.get("Contents", [])):
+        name, modified = listed["Key"].removeprefix(prefix), listed["LastModified"]
+        if _MARKER.fullmatch(name):
+            markers[name] = modified
+        elif name not in NO_DATA:
+            data.append(f"{name}\t{listed['Size']}\t{listed['ETag']}\n")
+            num_bytes += listed["Size"]
+            newest = modified if newest is None else max(newest, modified)
+    if newest is None:
         return None
-    newest = max(markers, key=lambda name: (markers[name]["LastModified"], name))
-    match = _MARKER.fullmatch(newest)
+    return _noted_content(markers, (len(data), num_bytes), newest) or _digest_of_lines(data)
+
+
+def _noted_content(markers: Mapping[str, datetime], size: tuple[int, int], newest: datetime) -> str | None:
+    """The digest in the newest marker's name; None if the objects are others, or newer, than those it was made for.
+
+    Args:
+        markers: Time of each marker.
+        size: Number and bytes of the objects.
+        newest: The objects' last time of change.
+    """
+    if not markers:
+        return None
+    name = max(markers, key=lambda name: (markers[name], name))
+    match = _MARKER.fullmatch(name)
     assert match is not None  # noqa: S101 (markers are what matches)
-    sizes = [o["Size"] for o in data.values()]
-    is_same = (int(match["number"]), int(match["bytes"])) == (len(sizes), sum(sizes))
-    is_newest = all(o["LastModified"] <= markers[newest]["LastModified"] for o in data.values())
-    return match["digest"] if is_same and is_newest else None
+    is_same = (int(match["number"]), int(match["bytes"])) == size
+    return match["digest"] if is_same and newest <= markers[name] else None

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from medloop.errors import DataError, UserError
 from medloop.input_data import MANIFEST, NO_DATA, content_marker, data_version, recordable
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WORKERS = 8
 """Files that are read and sent at once."""
+_BATCH = 256 * WORKERS
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -66,30 +68,33 @@ def upload_data(s3: S3Client, folder: Path, uri: str) -> Upload:
     if not prefix:
         raise UserError(f"{uri}: is a whole bucket; give a prefix, such as {uri}raw/segmentation/spleen/")
     with ThreadPoolExecutor(WORKERS) as pool:
-        digests = dict(zip(files, pool.map(_digest, files.values()), strict=True))
-        sent = pool.map(lambda name: s3.upload_file(str(files[name]), bucket, prefix + name), files)
-        for _ in sent:  # raises the first failure
-            pass
-    data = {name: path.stat().st_size for name, path in files.items() if name not in NO_DATA}
-    marker = content_marker(data, digests)
+        digests = b"".join(_in_batches(pool, lambda name: _digest(folder / name), files))
+        for _ in _in_batches(pool, lambda name: s3.upload_file(str(folder / name), bucket, prefix + name), files):
+            pass  # the first failure is raised
+    named = ((name, digests[32 * row : 32 * row + 32].hex()) for row, name in enumerate(files))
+    marker = content_marker(
+        (name, (folder / name).stat().st_size, digest) for name, digest in named if name not in NO_DATA
+    )
     s3.put_object(Bucket=bucket, Key=prefix + marker, Body=b"")
     s3.put_object(Bucket=bucket, Key=prefix + MANIFEST, Body=json.dumps({"content": marker}).encode())
     version = data_version(s3, uri)
     assert version is not None  # noqa: S101 (the folder has files)
-    return Upload(uri, len(files), sum(data.values()), version, by_content=marker.endswith(version))
+    return Upload(uri, len(files), int(marker.split("-")[2]), version, by_content=marker.endswith(version))
 
 
-def _files(folder: Path) -> Mapping[str, Path]:
+def _files(folder: Path) -> list[str]:
     """The folder's files by relative path, sorted; hidden files and folders, and an older manifest, are left out."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    named = {path.relative_to(folder): path for path in paths}
-    return {
-        name.as_posix(): path
-        for name, path in named.items()
-        if name.as_posix() != MANIFEST and not any(part.startswith(".") for part in name.parts)
-    }
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    shown = (name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+    return sorted(name for name in shown if name != MANIFEST)
 
 
-def _digest(path: Path) -> str:
+def _in_batches(pool: ThreadPoolExecutor, function: Callable[[str], Result], names: Sequence[str]) -> Iterator[Result]:
+    """Apply a function in threads; only a batch's calls are in memory."""
+    for start in range(0, len(names), _BATCH):
+        yield from pool.map(function, names[start : start + _BATCH])
+
+
+def _digest(path: Path) -> bytes:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").digest()

@@ -16,7 +16,7 @@ from medloop.imaging.on_all_cores import on_all_cores
 from medloop.imaging.packed import Digests, Shared
 from medloop.imaging.problems import Problem
 from medloop.imaging.raw_cases import RawCase, RawCases
-from medloop.imaging.similar_images import Thumbnails
+from medloop.imaging.thumbnails import Thumbnails
 
 Content = tuple[str, str, tuple[int, ...], tuple[Problem, ...], ImageFacts | None, VolumeGrid | None, bytes]
 """A case's content: the attributes of `CheckedCase` after the first."""

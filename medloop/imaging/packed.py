@@ -102,7 +102,7 @@ class Digests:
 
     def select(self, rows: NDArray[np.intp]) -> Digests:
         """The digests in some rows."""
-        return Digests(self.values[rows].tobytes())
+        return Digests(self.values[rows].tobytes() if self._buffer else b"")
 
     def repeated(self) -> NDArray[np.intp]:
         """Rows of digests that occur more than once, ascending."""
