@@ -67,7 +67,7 @@ def _rows(scratch: Path, args: argparse.Namespace) -> Iterator[list[object]]:
                 row = [f"{step}, {task}", size, taken["cpu"], 1000 * taken["cpu"] / size, taken["memory"]]
                 yield [*row, _growth(smaller.get(step), (size, taken["memory"]))]
                 smaller[step] = size, taken["memory"]
-            shutil.rmtree(scratch / "out")
+            shutil.rmtree(scratch / "out", ignore_errors=True)
             shutil.rmtree(data)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import overload
 
 import numpy as np
@@ -56,6 +57,8 @@ class AssignedCases(Sequence[AssignedCase]):
         is_first = np.ones(len(numbers) + 1, np.bool_)
         is_first[1:-1] = numbers[1:] != numbers[:-1]
         self.starts = np.flatnonzero(is_first)
+        self._patients = np.cumsum(is_first[:-1], dtype=np.uint32) - 1
+        self._suffix = lru_cache(partial(find_suffix, suffixes=IMAGE_SUFFIXES))
         self.class_numbers, self.combinations = self.cases.classes(report.classes)
 
     def __len__(self) -> int:
@@ -70,7 +73,7 @@ class AssignedCases(Sequence[AssignedCase]):
     def __getitem__(self, index: int | slice) -> AssignedCase | list[AssignedCase]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        patient = int(np.searchsorted(self.starts, index, side="right")) - 1
+        patient = self._patients[index]
         start, stop = self.starts[patient : patient + 2].tolist()
         row = int(self.order[index])
         source, split = self.cases.path(row), SPLITS[self.splits[row]]
@@ -83,13 +86,13 @@ class AssignedCases(Sequence[AssignedCase]):
         stem = case_stem(self.report.task, self.names.at(row), number, num_cases)
         if self.report.task == "segmentation":
             return stem
-        suffix = ".png" if self.layout == "copy" else find_suffix(source, IMAGE_SUFFIXES)
+        suffix = ".png" if self.layout == "copy" else self._suffix(source[source.rfind(".") :])
         return f"{self.combinations[self.class_numbers[row]][0]}/{stem}{suffix}"
 
     def of_split(self, split: Split) -> Iterator[AssignedCase]:
         """The cases of a split."""
         chosen = np.flatnonzero(self.splits[self.order] == SPLITS.index(split))
-        return (self[index] for index in chosen.tolist())
+        return map(self.__getitem__, chosen.tolist())
 
 
 def _by_content(cases: CheckedCases) -> NDArray[np.intp]:
@@ -128,10 +131,21 @@ class PatientRecords(Mapping[str, Patient]):
         patient = int(np.searchsorted(self.numbers, number))
         if patient == len(self.numbers) or self.numbers[patient] != number:
             raise KeyError(name)
-        return self._record(name, *self.assigned.starts[patient : patient + 2].tolist())
+        return self.record(name, patient)
 
-    def _record(self, name: str, start: int, stop: int) -> Patient:
+    def items(self) -> ItemsView[str, Patient]:
+        """Pseudonyms and records."""
+        return _Items(self)
+
+    def record(self, name: str, patient: int) -> Patient:
+        """Make the record of a patient.
+
+        Args:
+            name: Pseudonym.
+            patient: Position.
+        """
         assigned, cases, plan = self.assigned, self.assigned.cases, self.assigned.plan
+        start, stop = assigned.starts[patient : patient + 2].tolist()
         rows = assigned.order[start:stop].tolist()
         person = cases.raw.people[cases.raw.person_numbers[cases.rows[rows[0]]]]
         return Patient(
@@ -143,3 +157,10 @@ class PatientRecords(Mapping[str, Patient]):
             ],
             earlier=self.earlier.get(name, []),
         )
+
+
+class _Items(ItemsView[str, Patient]):
+    _mapping: PatientRecords
+
+    def __iter__(self) -> Iterator[tuple[str, Patient]]:
+        return ((name, self._mapping.record(name, patient)) for patient, name in enumerate(self._mapping))

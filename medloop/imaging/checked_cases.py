@@ -150,7 +150,7 @@ class CheckedCases(Sequence[CheckedCase]):
 
     def path(self, index: int) -> str:
         """The path of a case."""
-        return self.raw.path(int(self.rows[index]))
+        return self.raw.path(int(self._rows[index]))
 
     @property
     def paths(self) -> Iterator[str]:

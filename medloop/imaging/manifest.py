@@ -39,23 +39,27 @@ def write_manifests(
         DataError: A name can't be written in JSON, hence can't be a key in S3.
     """
     try:
-        for split in SPLITS:
-            names = sorted(source for _, source in files(split))
-            with (outputs[split] / MANIFEST_FILE).open("w", encoding="utf-8") as file:
-                file.write(f'[\n {{\n  "prefix": {_text(prefix.rstrip("/") + "/")}\n }}')
-                file.writelines(f",\n {_text(name)}" for name in names)
-                file.write("\n]")
         with (outputs["split"] / SOURCES_FILE).open("w", encoding="utf-8") as file:
             file.write(f'{{\n "version": {Sources.model_fields["version"].default},\n "files": {{')
             for split in SPLITS:
                 file.write(f'{"," if split != SPLITS[0] else ""}\n  "{split}": {{')
-                num = 0
-                for num, (path, source) in enumerate(files(split), 1):
-                    file.write(f"{',' if num > 1 else ''}\n   {_text(path)}: {_text(source)}")
-                file.write("\n  }" if num else "}")
+                names: list[str] = []
+                for path, source in files(split):
+                    file.write(f"{',' if names else ''}\n   {_text(path)}: {_text(source)}")
+                    names.append(source)
+                file.write("\n  }" if names else "}")
+                _write_manifest(outputs[split] / MANIFEST_FILE, prefix, names)
             file.write("\n }\n}")
     except UnicodeEncodeError:
         raise DataError("data: a file's name is not in UTF-8; rename it, or set split.layout=copy") from None
+
+
+def _write_manifest(path: Path, prefix: str, names: list[str]) -> None:
+    names.sort()
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f'[\n {{\n  "prefix": {_text(prefix.rstrip("/") + "/")}\n }}')
+        file.writelines(f",\n {_text(name)}" for name in names)
+        file.write("\n]")
 
 
 _text = json.JSONEncoder(ensure_ascii=False).encode
