@@ -61,7 +61,7 @@ class CheckedCase:
 
 
 class _Kind(NamedTuple):
-    """What many cases have in common."""
+    """Attributes that many cases have in common."""
 
     values: tuple[int, ...]
     facts: ImageFacts | None

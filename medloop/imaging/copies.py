@@ -39,8 +39,8 @@ def describe_lookalikes(
             "that were saved again as JPEG or at another size are not looked for",
         )
         return
-    found = find_lookalikes(cases.thumbnails, tested, compared)
-    pairs = [tuple(np.searchsorted(rows, (pair.first, pair.second)).tolist()) for pair in found]
+    lookalikes = find_lookalikes(cases.thumbnails, tested, compared)
+    pairs = [tuple(np.searchsorted(rows, (pair.first, pair.second)).tolist()) for pair in lookalikes]
     pairs = [
         (first, second)
         for first, second in pairs

@@ -110,8 +110,8 @@ class _Board:
         self.assigned, self.profiles, self.kinds, self.needs = assigned.copy(), profiles, kinds, needs
         taken = assigned != NO_SPLIT
         pairs, sizes = np.unique(profiles[taken] * len(SPLITS) + assigned[taken], return_counts=True)
-        found = zip(pairs.tolist(), sizes.tolist(), strict=True)
-        groups = [(self._group(*divmod(pair, len(SPLITS))), size) for pair, size in found]
+        with_sizes = zip(pairs.tolist(), sizes.tolist(), strict=True)
+        groups = [(self._group(*divmod(pair, len(SPLITS))), size) for pair, size in with_sizes]
         names = frozenset[str]().union(*(group.kinds for group, _ in groups))
         self.rows = {kind: row for row, kind in enumerate(sorted(names))}
         self.sizes = Counter[Split]()

@@ -53,8 +53,8 @@ class CaseFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """What patients.csv says of cases.
+class CsvPatient:
+    """A patient of cases, as patients.csv has it.
 
     Attributes:
         patient, written, attributes: As in `RawCase`.
@@ -73,7 +73,7 @@ class RawCases(Sequence[RawCase]):
     """
 
     def __init__(self, cases: Iterable[RawCase] = ()) -> None:
-        self._names, self._folders, self._people = Texts(), Shared[CaseFolder](), Shared[Person]()
+        self._names, self._folders, self._people = Texts(), Shared[CaseFolder](), Shared[CsvPatient]()
         for case in cases:
             self._append(case)
 
@@ -82,7 +82,7 @@ class RawCases(Sequence[RawCase]):
         folder = CaseFolder(path + slash, case.group, case.split)
         self._names.append(name)
         self._folders.append(folder, folder)
-        person = Person(case.patient, case.written, case.attributes)
+        person = CsvPatient(case.patient, case.written, case.attributes)
         self._people.append(person, (case.patient, case.written, *case.attributes.items()))
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class RawCases(Sequence[RawCase]):
         return self._folders.numbers
 
     @property
-    def people(self) -> Sequence[Person]:
+    def people(self) -> Sequence[CsvPatient]:
         """The patients of the cases; one is there several times if rows of patients.csv differ."""
         return self._people.distinct
 

@@ -192,8 +192,8 @@ def _known_splits(previous: SplitRecord, names: ByCase[str], earlier: Mapping[st
     for split in SPLITS:
         for name in previous.pseudonyms(split):
             known.setdefault(name, split)
-    for name, others in earlier.items():
-        if splits := {known[each] for each in (name, *others) if each in known}:
+    for name, older in earlier.items():
+        if splits := {known[each] for each in (name, *older) if each in known}:
             known[name] = min(splits, key=SPLITS.index)
     if known and not any(name in known for name in names.values()):
         print("warning: previous: knows none of these patients; was another key or patients.csv used?", flush=True)
