@@ -120,15 +120,20 @@ def split(layout: Any) -> Callable[[Any, Path, Path], None]:
     """The split job in a layout."""
 
     def run(task: Any, data: Path, out: Path) -> None:
-        from medloop.documents.split import SplitRecord
         from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset
 
         folders = [out / layout / name for name in ("train", "val", "test", "split")]
         settings = SplitSettings(task=task, layout=layout, data_uri="s3://bucket/data")
         split_dataset(data, b"k" * 32, settings, SplitOutputs(*folders))
-        SplitRecord.read(folders[-1])
 
     return run
+
+
+def read_split(task: Any, data: Path, out: Path) -> None:
+    """split.json as training and evaluation read it."""
+    from medloop.documents.split import SplitRecord
+
+    SplitRecord.read(out / LAYOUTS[-1] / "split")
 
 
 def version(task: Any, data: Path, out: Path) -> None:
@@ -172,6 +177,7 @@ STEPS: dict[str, Callable[[Any, Path, Path], None]] = {
     "input of a job": stage,
     "data upload": upload,
     **{f"Split, {layout}": split(layout) for layout in LAYOUTS},
+    "split.json, read": read_split,
 }
 
 

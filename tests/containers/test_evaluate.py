@@ -93,6 +93,14 @@ def test_segmentation_model(tmp_path: Path) -> None:
     registered = json.loads((output / "registration.json").read_text())
     digests = (registered["artefact_digest"], registered["model_digest"])
     assert digests == ("none", digest_of_model(inputs / "model")), "no archive was scored"
+    again = tmp_path / "again"
+    evaluate(inputs / "model", inputs / "test", inputs / "split", again, arguments)
+    assert contents(again) == contents(output), "equal inputs give equal pages: their digests bind an approval"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 @pytest.mark.parametrize(

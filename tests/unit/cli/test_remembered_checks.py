@@ -13,6 +13,7 @@ import pytest
 from medloop.cloud.definition_cache import CACHE_VARIABLE
 from medloop.commands.launch.remembered_checks import MAX_VERSIONS, open_remembered
 from medloop.documents.split import Task
+from medloop.imaging import checked_cases
 from medloop.imaging.layouts import find_cases
 from medloop.imaging.validation import DatasetReport, check_dataset
 from tests.unit.imaging.datasets import write_classes, write_image, write_subjects
@@ -66,6 +67,16 @@ def test_a_remembered_check_is_that_of_the_files(
     first = check(root, task)
     assert unread(root, task) == [case.path for case in first.cases]
     assert check(root, task) == first == check_dataset(root, task)
+
+
+def test_many_cases_are_recalled_window_by_window(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a window's contents are in memory together; each case keeps its own, read or remembered."""
+    root = write_deep(tmp_path / "data")
+    check(root)
+    write_image(root / "cyst" / "new.png", 50)
+    (root / "cyst" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    monkeypatch.setattr(checked_cases, "WINDOW", 3)
+    assert check(root) == check_dataset(root, "classification")
 
 
 def _edit(path: Path) -> None:
