@@ -223,8 +223,8 @@ def test_results_of_an_earlier_execution_are_of_its_definition(
     assert compared.is_proven == bool(problem)
 
 
-def compared(definition: str, built: str | Exception, commit: str | None = None) -> definition_check.ComparedDefinition:
-    """The comparison for a version of one execution, whose definition's commit is the checkout's."""
+def compared(definition: str, built: str | Exception, source: str = "") -> definition_check.ComparedDefinition:
+    """The comparison for a version of an execution, which may have taken Evaluate's results from another one."""
     from types import SimpleNamespace
 
     def build(*_: Any) -> str:
@@ -232,7 +232,7 @@ def compared(definition: str, built: str | Exception, commit: str | None = None)
             raise built
         return built
 
-    sources = {EXECUTION: (f"{EXECUTION[:-1]}9", ["Train"])} if commit is None else {}
+    sources = {EXECUTION: (source, ["Train"])} if source else {}
     target: Any = SimpleNamespace(name="aws", boto=Executions({EXECUTION: definition}, sources))
     services: Any = SimpleNamespace(build=build)
     return definition_check.compare_definition(
@@ -244,7 +244,7 @@ def compared(definition: str, built: str | Exception, commit: str | None = None)
 def test_changed_files_or_an_unknown_commit_prove_nothing(checkout: Callable[[str], None], commit: str) -> None:
     """Two checkouts of that name may have differed when each built."""
     checkout(commit)
-    result = compared(of_commit(commit, changed(CHANGES["another image"][0])), of_commit(commit), commit)
+    result = compared(of_commit(commit, changed(CHANGES["another image"][0])), of_commit(commit))
     assert "Steps.Train.Arguments.Image" in result.problem
     assert not result.is_proven
     with pytest.raises(UserError, match="--accept-definition"):
@@ -254,7 +254,7 @@ def test_changed_files_or_an_unknown_commit_prove_nothing(checkout: Callable[[st
 
 def test_a_definition_that_the_checkout_cannot_build_is_refused_on_aws(checkout: Callable[[str], None]) -> None:
     """With the build's own reason."""
-    result = compared(DEFINITION, SettingError("containers/train: is missing"), COMMIT)
+    result = compared(DEFINITION, SettingError("containers/train: is missing"))
     assert "can't build the definition of execution abc123abc123: containers/train: is missing" in result.problem
     with pytest.raises(UserError, match="is missing; or approve it with --accept-definition"):
         result.require("aws", "g/1", accept=False)
@@ -262,7 +262,7 @@ def test_a_definition_that_the_checkout_cannot_build_is_refused_on_aws(checkout:
 
 def test_an_execution_that_cannot_be_read_is_refused_on_aws(checkout: Callable[[str], None]) -> None:
     """The version's own or an earlier one, whose results it took: which code ran is unknown."""
-    result = compared(DEFINITION, DEFINITION)
+    result = compared(DEFINITION, DEFINITION, f"{EXECUTION[:-1]}9")
     assert result.problem.startswith("the definition of execution abc123abc129 can't be read (ResourceNotFound)")
     with pytest.raises(UserError, match="it is unknown which code ran"):
         result.require("aws", "g/1", accept=False)
@@ -286,5 +286,5 @@ def test_a_step_whose_name_begins_like_a_skipped_steps_counts(desk: Desk, checko
 def test_a_long_difference_is_recorded_within_the_limit(checkout: Callable[[str], None]) -> None:
     """200 characters, of which the last show that it was cut."""
     longer = changed(lambda d: d["Steps"][0]["Arguments"].update(Image="i" * 300))
-    note = compared(longer, DEFINITION, COMMIT).note
+    note = compared(longer, DEFINITION).note
     assert (len(note), note[-3:]) == (200, "...")
