@@ -232,7 +232,7 @@ class TestJobs:
     ) -> None:
         """The next reader removes it, and a retry runs in containers again, also from a shell that chose processes."""
         arn = local.start([training("Train", tiny(local, WAIT))])
-        wait_until(lambda: children(engine))
+        wait_until(lambda: children(engine) and "waiting" in self._log(local))  # its output would end it, later
         (container,) = children(engine)
         (client,) = clients(local)
         os.kill(client.ppid(), signal.SIGKILL)
