@@ -108,7 +108,7 @@ class DatasetReport:
         pairs = np.unique(numbers * (1 + len(self.cases)) + self.patients.numbers)
         classes, patients = np.divmod(pairs, 1 + len(self.cases))
         occurs = {name: [name in names for names in combinations] for name in self.classes}
-        return {name: len(np.unique(patients[np.array(has)[classes]])) for name, has in occurs.items()}
+        return {name: len(np.unique(patients[np.array(has, np.bool_)[classes]])) for name, has in occurs.items()}
 
     @property
     def leakage(self) -> Leakage:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from medloop.cloud.container_engines import ENGINES
+from medloop.documents.json_text import read_json
 from medloop.local.state.home import new_id
 
 _FILE = "container.json"
@@ -30,7 +31,7 @@ def write_record(root: Path, engine: str) -> str:
 def remove_container(root: Path) -> None:
     """Kill and remove a staged folder's container, if it has one that is still there."""
     try:
-        record = json.loads((root / _FILE).read_text(encoding="utf-8"))
+        record = read_json(root / _FILE)
         engine, name = ENGINES[record["engine"]], str(record["name"])
     except (OSError, ValueError, KeyError, TypeError):  # it has none
         return

@@ -25,8 +25,8 @@ class Counted:
     def __init__(self, session: Any) -> None:
         """Wrap a session's client."""
         self.pages = 0
-        session.events.register_first("before-call.sagemaker.ListModelPackages", self._count)
         self._sagemaker = session.client("sagemaker")
+        self._sagemaker.meta.events.register_first("before-call.sagemaker.ListModelPackages", self._count)
 
     def __getattr__(self, name: str) -> Any:
         """Every other operation."""

@@ -17,6 +17,7 @@ from medloop.input_data import data_version
 from medloop.local.session import local_session
 from medloop.samples.cards import CARDS, write_card
 from medloop.settings import command_name, resolve, split_name
+from tests.unit.cli.account import START
 
 
 @pytest.fixture
@@ -163,7 +164,13 @@ def test_a_changed_card_trains_nothing_again() -> None:
             return self
 
         def paginate(self, **_: str) -> Any:
-            return [{"Contents": [{"Key": f"d/{name}", "Size": 1, "ETag": "e"} for name in self.names]}]
+            return [
+                {
+                    "Contents": [
+                        {"Key": f"d/{name}", "Size": 1, "ETag": "e", "LastModified": START} for name in self.names
+                    ]
+                }
+            ]
 
     plain: Any = Pages(["a.png"])
     with_card: Any = Pages(["a.png", CARD_FILE])
