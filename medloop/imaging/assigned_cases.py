@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from medloop.documents.split import SPLITS, Case, Patient, Split
 from medloop.imaging.checked_cases import ByCase, CheckedCases
 from medloop.imaging.formats import IMAGE_SUFFIXES, find_suffix
 from medloop.imaging.identity import case_stem, pseudonym_number
+from medloop.imaging.packed import Columns
 from medloop.imaging.split_plan import SplitPlan
 from medloop.imaging.validation import DatasetReport
 
@@ -33,7 +33,7 @@ class AssignedCase:
     path: str
 
 
-class AssignedCases(Sequence[AssignedCase]):
+class AssignedCases(Columns[AssignedCase]):
     """The cases sorted by pseudonym, each patient's in the order of their content: file names may contain dates.
 
     Args:
@@ -64,23 +64,13 @@ class AssignedCases(Sequence[AssignedCase]):
     def __len__(self) -> int:
         return len(self.order)
 
-    @overload
-    def __getitem__(self, index: int) -> AssignedCase: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[AssignedCase]: ...
-
-    def __getitem__(self, index: int | slice) -> AssignedCase | list[AssignedCase]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
+    def row(self, index: int) -> AssignedCase:
+        """See `Columns`."""
         patient = self._patients[index]
         start, stop = self.starts[patient : patient + 2].tolist()
         row = int(self.order[index])
         source, split = self.cases.path(row), SPLITS[self.splits[row]]
         return AssignedCase(source, split, self._path(row, source, index - start, stop - start))
-
-    def __iter__(self) -> Iterator[AssignedCase]:
-        return map(self.__getitem__, range(len(self)))
 
     def _path(self, row: int, source: str, number: int, num_cases: int) -> str:
         stem = case_stem(self.report.task, self.names.at(row), number, num_cases)
@@ -92,7 +82,7 @@ class AssignedCases(Sequence[AssignedCase]):
     def of_split(self, split: Split) -> Iterator[AssignedCase]:
         """The cases of a split."""
         chosen = np.flatnonzero(self.splits[self.order] == SPLITS.index(split))
-        return map(self.__getitem__, chosen.tolist())
+        return map(self.row, chosen.tolist())
 
 
 def _by_content(cases: CheckedCases) -> NDArray[np.intp]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medloop.imaging.image_facts import ImageFacts
 from medloop.imaging.network_grid import VolumeGrid
 from medloop.imaging.on_all_cores import on_all_cores
-from medloop.imaging.packed import Digests, Shared
+from medloop.imaging.packed import Columns, Digests, Shared
 from medloop.imaging.problems import Problem
 from medloop.imaging.raw_cases import RawCase, RawCases
 from medloop.imaging.thumbnails import Thumbnails
@@ -68,7 +68,7 @@ class _Kind(NamedTuple):
     grid: VolumeGrid | None
 
 
-class CheckedCases(Sequence[CheckedCase]):
+class CheckedCases(Columns[CheckedCase]):
     """Checked cases in columns, some 80 bytes each; a `CheckedCase` is made when it is read.
 
     Args:
@@ -122,26 +122,11 @@ class CheckedCases(Sequence[CheckedCase]):
     def __len__(self) -> int:
         return self._num
 
-    @overload
-    def __getitem__(self, index: int) -> CheckedCase: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[CheckedCase]: ...
-
-    def __getitem__(self, index: int | slice) -> CheckedCase | list[CheckedCase]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
+    def row(self, index: int) -> CheckedCase:
+        """See `Columns`."""
         row, (values, facts, grid) = int(self.rows[index]), self._kinds[index]
         digests = self.images[index], self.labels[index]
         return CheckedCase(self.raw[row], *digests, values, self._warnings.get(row, ()), facts, grid)
-
-    def __iter__(self) -> Iterator[CheckedCase]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CheckedCases) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
     @property
     def rows(self) -> NDArray[np.uint32]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,32 @@ Value = TypeVar("Value")
 Other = TypeVar("Other")
 _DIGEST_BYTES = 32
 """SHA-256."""
+
+
+class Columns(Sequence[Value]):
+    """A sequence whose values are kept in columns: each is made when it is read."""
+
+    @abstractmethod
+    def row(self, index: int) -> Value:
+        """Make the value at an index, which is not negative."""
+
+    @overload
+    def __getitem__(self, index: int) -> Value: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Value]: ...
+
+    def __getitem__(self, index: int | slice) -> Value | list[Value]:
+        indices = range(len(self))[index]
+        return self.row(indices) if isinstance(indices, int) else [self.row(number) for number in indices]
+
+    def __iter__(self) -> Iterator[Value]:
+        return map(self.row, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Texts:
@@ -105,7 +132,7 @@ class Digests:
         return Digests(self.values[rows].tobytes() if self._buffer else b"")
 
     def repeated(self) -> NDArray[np.intp]:
-        """Rows of digests that occur more than once, ascending."""
+        """Columns of digests that occur more than once, ascending."""
         starts = self.values.view(np.uint64)[:: _DIGEST_BYTES // 8]
         order = np.argsort(starts, kind="stable")
         is_equal = starts[order[1:]] == starts[order[:-1]]  # the first 64 bits: equal digests are among them

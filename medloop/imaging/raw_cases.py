@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medloop.documents.split import Split
-from medloop.imaging.packed import Shared, Texts
+from medloop.imaging.packed import Columns, Shared, Texts
 
 _NO_ATTRIBUTES: Mapping[str, str] = {}
 """One object for all cases: a million empty dictionaries take 64 MB."""
@@ -65,7 +64,7 @@ class CsvPatient:
     attributes: Mapping[str, str]
 
 
-class RawCases(Sequence[RawCase]):
+class RawCases(Columns[RawCase]):
     """Cases of which each takes some 30 bytes; a `RawCase` is made when it is read.
 
     Args:
@@ -88,26 +87,11 @@ class RawCases(Sequence[RawCase]):
     def __len__(self) -> int:
         return len(self._names)
 
-    @overload
-    def __getitem__(self, index: int) -> RawCase: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[RawCase]: ...
-
-    def __getitem__(self, index: int | slice) -> RawCase | list[RawCase]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
+    def row(self, index: int) -> RawCase:
+        """See `Columns`."""
         folder, person = self._folders[index], self._people[index]
         path = folder.path + self._names[index]
         return RawCase(path, folder.group, folder.split, person.patient, person.written, person.attributes)
-
-    def __iter__(self) -> Iterator[RawCase]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RawCases) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def path(self, index: int) -> str:
         """The path of a case."""

@@ -65,6 +65,12 @@ def _own_variables() -> dict[str, tuple[None, None, Any, None]]:
 class _LocalSession(boto3.Session):
     """A session that makes each client once: each takes milliseconds, and a command requests twenty."""
 
+    @property
+    def events(self) -> Any:
+        """The emitter, for handlers of the clients that are requested after: a client copies them when it is made."""
+        self.__dict__.pop("_clients", None)
+        return super().events
+
     def client(self, *arguments: Any, **options: Any) -> Any:
         """See boto3.Session; equal arguments give the same client, which threads may share."""
         key = repr((arguments, sorted(options.items()))) if all(map(_is_plain, options.values())) else None

@@ -89,10 +89,8 @@ def answer_executions(
             return SimpleNamespace(status_code=200), response
 
         event = f"before-call.sagemaker.{operation}"
-        # The session's for clients to come, the client's for one that the session has made already.
-        for events in (boto.events, boto.client("sagemaker").meta.events):
-            events.unregister(event, unique_id=operation)
-            events.register(event, respond, unique_id=operation)
+        boto.events.unregister(event, unique_id=operation)
+        boto.events.register(event, respond, unique_id=operation)
 
 
 def keep_cards(boto: Any) -> None:

@@ -60,6 +60,15 @@ def test_a_client_is_made_once_for_equal_arguments(local: Any) -> None:
     assert local_session(local.home).client("s3") is not first
 
 
+def test_a_handler_of_the_session_reaches_clients_of_equal_arguments(local: Any) -> None:
+    """A client is remembered, but not beyond a handler's registration."""
+    calls: list[str] = []
+    local.boto.client("sts").get_caller_identity()
+    local.boto.events.register("before-call.sts", lambda model, **_: calls.append(model.name))
+    local.boto.client("sts").get_caller_identity()
+    assert calls == ["GetCallerIdentity"]
+
+
 @pytest.mark.parametrize("service", ["sagemakr", "", "endpoints"])
 def test_an_unknown_service_is_refused_as_botocore_does(local: Any, service: str) -> None:
     """Folders tell which services there are; `endpoints` is a file next to them."""
