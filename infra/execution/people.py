@@ -7,6 +7,7 @@ hands out. So no role stores a definition, or code that one names, and starts it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aws_cdk import Aws
@@ -46,39 +47,42 @@ LISTING = ["sagemaker:ListModelPackageGroups", "sagemaker:ListModelPackages"]
 """The service knows no narrower resource for lists than all."""
 
 
-def make_approver(
-    scope: Construct,
-    *,
-    access: AccessSettings,
-    storage: Storage,
-    images: Images,
-    pipelines: Sequence[str],
-    groups: Sequence[str],
-) -> iam.Role:
-    """Make the approvers' role: they see the evidence and approve or reject, and nothing else.
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The resources that the roles of people and of delivery are about.
 
     Args:
-        scope: CDK's parent.
-        access: Who approves.
-        storage: The evidence's bucket.
+        access: Who assumes the roles.
+        storage: The buckets of data, code and evidence.
         images: The containers' repositories.
-        pipelines: Names of the pipelines, whose runs led to the versions.
+        pipelines: Names of the pipelines.
         groups: Names of the model package groups.
     """
+
+    access: AccessSettings
+    storage: Storage
+    images: Images
+    pipelines: Sequence[str]
+    groups: Sequence[str]
+
+
+def make_approver(scope: Construct, workspace: Workspace) -> iam.Role:
+    """Make the approvers' role: they see the evidence and approve or reject, and nothing else."""
+    storage, groups = workspace.storage, workspace.groups
     rights = [
         statement("Decide", ["sagemaker:UpdateModelPackage"], versions_of(groups), _decided()),
         statement("SeeVersions", ["sagemaker:DescribeModelPackage", "sagemaker:ListTags"], versions_of(groups)),
         _see_groups(groups),
         statement("ListVersions", LISTING),
         # An execution's definition is compared with one that the approver's checkout builds.
-        _find_images(images),
+        _find_images(workspace.images),
         # The user who started an execution doesn't approve its version.
-        *_see_runs(pipelines),
+        *_see_runs(workspace.pipelines),
         # The artefact's time, which HEAD reports by the right to read: evidence older than the model proves nothing.
         *read_objects("ReadEvidence", storage.artefacts, EVALUATION, *MODEL_ARTEFACTS),
         *use_key("DecryptEvidence", storage.keys.artefacts, write=False),
     ]
-    people, description = signed_in(access.approvers), "medloop: people who approve or reject model versions"
+    people, description = signed_in(workspace.access.approvers), "medloop: people who approve or reject model versions"
     return make_role(Construct(scope, "Approver"), people, description, rights)
 
 
@@ -100,29 +104,14 @@ def _decided() -> dict[str, Any]:
     }
 
 
-def make_engineer(
-    scope: Construct,
-    *,
-    access: AccessSettings,
-    storage: Storage,
-    images: Images,
-    pipelines: Sequence[str],
-    groups: Sequence[str],
-) -> iam.Role:
+def make_engineer(scope: Construct, workspace: Workspace) -> iam.Role:
     """Make the engineers' role: they start published definitions, with parameters, and see the results.
 
     They store no definition and no code, start no job by themselves and hand no role to anyone. Parameters redirect
     nothing: outputs, images, roles and the ledger of test uses are part of the definition, and InputData is read with
     the role of the split, which reads data sets.
-
-    Args:
-        scope: CDK's parent.
-        access: Who they are.
-        storage: Holds the evidence.
-        images: The containers' repositories.
-        pipelines: Names of the pipelines.
-        groups: Names of the model package groups.
     """
+    storage, pipelines, groups = workspace.storage, workspace.pipelines, workspace.groups
     logs = [arn("logs", f"log-group:/aws/sagemaker/{kind}*") for kind in ("ProcessingJobs", "TrainingJobs")]
     bucket, data = storage.artefacts, {"StringLike": {"s3:prefix": [RAW]}}
     rights = [
@@ -133,51 +122,39 @@ def make_engineer(
         _see_groups(groups),
         statement("SeeVersions", ["sagemaker:DescribeModelPackage"], versions_of(groups)),
         statement("ListVersions", LISTING),
-        _find_images(images),
+        _find_images(workspace.images),
         *read_objects("ReadEvidence", bucket, EVALUATION),
         statement("DecryptEvidence", ["kms:Decrypt"], [storage.keys.artefacts.key_arn], _by_s3()),
         # DataVersion is made of the listing.
         statement("ListData", ["s3:ListBucket"], [storage.data.bucket_arn], data),
     ]
-    people, description = signed_in(access.engineers), "medloop: people who run published pipelines"
+    people, description = signed_in(workspace.access.engineers), "medloop: people who run published pipelines"
     return make_role(Construct(scope, "Engineer"), people, description, rights)
 
 
 def make_publisher(
-    scope: Construct,
-    *,
-    access: AccessSettings,
-    storage: Storage,
-    images: Images,
-    champion: lambda_.IFunction,
-    pipelines: Sequence[str],
-    groups: Sequence[str],
-    pipeline_role: iam.IRole,
+    scope: Construct, workspace: Workspace, *, champion: lambda_.IFunction, pipeline_role: iam.IRole
 ) -> iam.Role:
     """Make the role that publishes definitions of reviewed commits, for CI or an administrator; it starts none.
 
     Args:
         scope: CDK's parent.
-        access: Who assumes it.
-        storage: Holds the code.
-        images: The containers' repositories.
+        workspace: What it publishes, and who assumes it.
         champion: The function that pipelines invoke; `medloop pipelines upsert` checks that it exists.
-        pipelines: Names of the pipelines.
-        groups: Names of the model package groups.
         pipeline_role: The one role that it passes.
     """
-    bucket, key = storage.artefacts, storage.keys.artefacts
+    bucket, key = workspace.storage.artefacts, workspace.storage.keys.artefacts
     defining = [f"sagemaker:{verb}Pipeline" for verb in ("Create", "Update")]
     # Code is named by its content: a stored object is never overwritten.
     once = {"Null": {"s3:if-none-match": "false"}}
     objects = [bucket.arn_for_objects(name) for name in (*CODE, NO_MODEL_FILE)]
     absence = {"StringEquals": {"s3:prefix": [PSEUDONYM_KEY]}}
     rights = [
-        statement("Define", defining, sagemaker_arns("pipeline", pipelines)),
-        _see_pipelines(pipelines),
+        statement("Define", defining, sagemaker_arns("pipeline", workspace.pipelines)),
+        _see_pipelines(workspace.pipelines),
         statement("PassPipelineRole", ["iam:PassRole"], [pipeline_role.role_arn], TO_SAGEMAKER),
-        _see_groups(groups),
-        _find_images(images),
+        _see_groups(workspace.groups),
+        _find_images(workspace.images),
         statement("FindChampion", ["lambda:GetFunction"], [champion.function_arn]),
         statement("PutCodeOnce", ["s3:PutObject"], objects, once),
         *read_objects("ReadCode", bucket, *CODE, NO_MODEL_FILE),
@@ -186,7 +163,7 @@ def make_publisher(
         statement("UseArtefacts", ["kms:Decrypt", "kms:GenerateDataKey"], [key.key_arn], _by_s3()),
     ]
     description = "medloop: publishes reviewed definitions of pipelines"
-    return make_role(Construct(scope, "Publisher"), publishers(access.publishers), description, rights)
+    return make_role(Construct(scope, "Publisher"), publishers(workspace.access.publishers), description, rights)
 
 
 def publishers(arns: Sequence[str]) -> iam.IPrincipal:

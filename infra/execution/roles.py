@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from constructs import Construct
 
 from infra.execution.champion import make_champion
 from infra.execution.jobs import JobRoles
-from infra.execution.people import make_approver, make_engineer, make_publisher
+from infra.execution.people import Workspace, make_approver, make_engineer, make_publisher
 from infra.execution.pipeline import make_pipeline_role
 from infra.functions import Surroundings
 from infra.images.repositories import Images
@@ -66,13 +65,7 @@ class Execution(Construct):
             groups=groups,
             isolates_training=isolates_training,
         )
-        people: Any = {
-            "access": access,
-            "storage": storage,
-            "images": images,
-            "pipelines": pipelines,
-            "groups": groups,
-        }
-        self.engineer = make_engineer(self, **people)
-        self.publisher = make_publisher(self, **people, champion=self.champion, pipeline_role=self.pipeline)
-        self.approver = make_approver(self, **people)
+        workspace = Workspace(access=access, storage=storage, images=images, pipelines=pipelines, groups=groups)
+        self.engineer = make_engineer(self, workspace)
+        self.publisher = make_publisher(self, workspace, champion=self.champion, pipeline_role=self.pipeline)
+        self.approver = make_approver(self, workspace)
