@@ -79,8 +79,8 @@ engine: ## install podman from Debian's packages, unless podman, buildah or Dock
 	{ $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends podman runc; } || \
 	{ echo "no container engine: install podman, buildah or Docker" >&2; exit 1; }
 
-images-local: $(STAMP) ## build the container images on this machine, with a bill of materials each; BASE=image ENGINE=podman
-	$(BIN)/medloop images build $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
+images-local: $(STAMP) ## build the container images on this machine, with a bill of materials each; BASE=image ENGINE=podman OPTIONS='--volume=A:B:ro'
+	$(BIN)/medloop images build $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE)) $(foreach word,$(OPTIONS),'--option=$(word)')
 
 build-and-push: $(STAMP) ## build the container images with podman, buildah or Docker and push them to ECR (MEDLOOP_BUCKET, MEDLOOP_ROLE_ARN)
 	$(BIN)/medloop images push

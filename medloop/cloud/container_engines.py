@@ -17,6 +17,7 @@ from medloop.errors import TargetError
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 PLATFORM: Final = "linux/amd64"
+_STDERR: Final = 2
 _LISTING: Final = """import json
 from importlib.metadata import distributions
 heads = [distribution.metadata for distribution in distributions() if distribution.metadata["Name"]]
@@ -95,7 +96,7 @@ def find_engine(name: str | None = None, run: Run = subprocess.run) -> Container
 def run_engine(
     engine: ContainerEngine, arguments: Sequence[str], run: Run = subprocess.run, text: str | None = None
 ) -> None:
-    """Run one of the engine's commands; its output goes to the terminal.
+    """Run one of the engine's commands; its output goes to stderr: a command's own output may be JSON.
 
     Args:
         engine: The engine.
@@ -106,10 +107,10 @@ def run_engine(
     Raises:
         TargetError: It fails; the message names the command, whose output is above it.
     """
-    done = run([engine.name, *arguments], input=text, text=True, check=False, env=_environment(engine))
+    command = [engine.name, *arguments]
+    done = run(command, input=text, text=True, check=False, env=_environment(engine), stdout=_STDERR)
     if done.returncode != 0:
-        command = " ".join([engine.name, *arguments[:2]])
-        raise TargetError(f"`{command}` failed (exit code {done.returncode}); see its output above")
+        raise TargetError(f"`{' '.join(command[:3])}` failed (exit code {done.returncode}); see its output above")
 
 
 def build_arguments(engine: ContainerEngine, context: Path, container: str, base: str, tag: str) -> list[str]:

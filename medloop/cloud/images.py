@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from medloop.bundle import load_container, make_bundle
+from medloop.cloud.attached_sbom import attach_sbom, has_sbom
 from medloop.cloud.base_images import registry_domain
 from medloop.cloud.container_engines import (
     ContainerEngine,
@@ -154,6 +155,25 @@ def push_image(
     run_engine(engine, ["push", *engine.push, tag], run)
     _wait_for_scan(target, container)
     return find_image(target, container)
+
+
+def push_sbom(target: Target, container: str, engine: ContainerEngine | None = None, run: Run = subprocess.run) -> None:
+    """Attach the bill of materials to a container's pushed image, unless it has one.
+
+    It is read from the image, which the engine pulls where it was built elsewhere.
+
+    Raises:
+        TargetError: No engine works here, it fails, or ECR refuses; the message says which.
+    """
+    from medloop.cloud.sbom import make_sbom
+
+    ecr, repository, tag = target.boto.client("ecr"), _repository(container), target.code_digest(container)
+    if has_sbom(ecr, repository, tag):
+        return
+    engine = engine or find_engine(run=run)
+    _log_in(target, _registry(target), engine, run)
+    packages = list_packages(engine, _tagged_uri(target, container), run)
+    attach_sbom(ecr, repository, tag, make_sbom(packages, container, tag))
 
 
 def _build(

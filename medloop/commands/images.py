@@ -10,6 +10,7 @@ import typer
 
 from medloop.commands.options import DEFAULT_HOME, JsonOption, TargetChoice, services
 from medloop.commands.output import print_json, print_line, print_table
+from medloop.errors import TargetError
 
 if TYPE_CHECKING:
     from medloop.cloud.images import Image
@@ -66,16 +67,21 @@ def build(
 def push(
     ctx: typer.Context, names: NamesArgument = None, engine: EngineOption = None, json: JsonOption = False
 ) -> None:
-    """Build, and push, the images that aren't there yet."""
+    """Build, and push, the images that aren't there yet, and attach a bill of materials to each."""
     from medloop.bundle import image_containers
     from medloop.cloud.container_engines import find_engine
-    from medloop.cloud.images import push_image
+    from medloop.cloud.images import push_image, push_sbom
 
     target = services(ctx).target(TargetChoice.aws, DEFAULT_HOME)
+    chosen = find_engine(engine) if engine else None
     pushed = []
     for name in names or image_containers():
         print_line(services(ctx).err, f"image of containers/{name}", "dim")
-        pushed.append(push_image(target, name, find_engine(engine) if engine else None))
+        pushed.append(push_image(target, name, chosen))
+        try:
+            push_sbom(target, name, chosen)
+        except TargetError as error:  # the image is complete without
+            print_line(services(ctx).err, f"containers/{name} has no bill of materials in ECR: {error}", "yellow")
     _print(ctx, pushed, json=json)
 
 

@@ -130,6 +130,12 @@ class Images:
         return [f"{configuration}:/etc/pip.conf:ro", *(f"{path}:{path}:ro" for path in sorted(paths)), *torch]
 
 
+def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
+    """A container's exit code and log."""
+    text, _ = process.communicate(timeout=timeout)
+    return process.returncode, text
+
+
 def container_of(image: str) -> str:
     """The container of an image's name."""
     return image.rpartition("medloop-")[2].partition(":")[0]

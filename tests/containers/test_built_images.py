@@ -1,7 +1,7 @@
 """Images are built from their Dockerfiles and run as SageMaker runs them, without network, on a read-only root.
 
-The image of Split is in `make test`; those that bring torch and MLflow are in `make soak`. Without an engine
-(`make engine`) all are skipped.
+The image of Split is in `make test`; those that bring torch and MLflow are in `make soak` (test_built_torch_images).
+Without an engine (`make engine`) all are skipped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +22,12 @@ from medloop.bundle import make_bundle
 from medloop.local.session import local_session
 from medloop.local.state.home import ACCOUNT, BUCKET, REGION, Home
 from medloop.local.state.objects import reference
-from tests.containers.built import Images, configure, engine_or_reason
-from tests.containers.test_classify import lay_out
+from tests.containers.built import Images, finish
 from tests.containers.test_images import locked
 from tests.unit.local.conftest import Local, wait_until
 from tests.unit.local.steps import processing
 
-HYPERPARAMETERS = {"model_name": '"resnet18"', "epochs": "300", "batch_size": "4", "image_size": "16", "patience": "0"}
 CLASSES = ("one", "two")
-
-
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
-    """An engine that works here, with a configuration of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONTAINERS_CONF", str(configure(tmp_path_factory.mktemp("engine"))))
-        engine = engine_or_reason()
-        if isinstance(engine, str):
-            pytest.skip(engine)
-        yield Images(engine, tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(scope="session")
-def split_image(images: Images) -> str:
-    """The image of Split."""
-    return images.build("split")
 
 
 def make_data(folder: Path, count: int = 6) -> Path:
@@ -59,12 +39,6 @@ def make_data(folder: Path, count: int = 6) -> Path:
             pixels = random.integers(0, 60, (32, 32), np.uint8) + np.uint8(150 * number)
             Image.fromarray(pixels).save(folder / name / f"{index}.png")
     return folder
-
-
-def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
-    """A container's exit code and log."""
-    text, _ = process.communicate(timeout=timeout)
-    return process.returncode, text
 
 
 SPLIT = ("--task", "classification", "--input-data", "/opt/ml/processing/input/data")
@@ -121,6 +95,16 @@ class TestSplit:
         assert (code, "Traceback" in log) == (2, False), log
         assert reason in message
         assert len(message.splitlines()) == 1
+
+    def test_it_needs_no_root(self, images: Images, split_image: str, tmp_path: Path) -> None:
+        """SageMaker wants root; another platform's user, who can write the outputs, splits as well."""
+        ml = processing_root(tmp_path)
+        make_data(ml / "processing/input/data")
+        for folder in ml.rglob("output/**/"):
+            folder.chmod(0o777)
+        code, log = finish(images.run(split_image, *SPLIT, *OUTPUTS, ml=ml, options=("--user=65534:65534",)))
+        assert code == 0, log
+        assert (ml / "processing/output/split/split.json").stat().st_uid == 65534
 
     def test_sigterm_ends_it(self, images: Images, split_image: str, tmp_path: Path) -> None:
         """At once, in its first moments: the exit code is that of a stopped job, not of a killed one."""
@@ -186,52 +170,3 @@ def split_step(image: str, data: Path) -> dict[str, Any]:
         outputs={name: f"s3://{BUCKET}/{name}" for name in ("train", "val", "test", "split")},
         arguments=[*SPLIT, *OUTPUTS],
     )
-
-
-@pytest.fixture(scope="session")
-def classify_image(images: Images) -> str:
-    """The image of classification's training."""
-    return images.build("classify")
-
-
-def training_root(folder: Path, **hyperparameters: str) -> Path:
-    """The folders that the service makes for a training job."""
-    lay_out(folder, HYPERPARAMETERS | hyperparameters)
-    for name in ("model", "checkpoints"):
-        (folder / name).mkdir()
-    return folder
-
-
-@pytest.mark.soak
-class TestClassify:
-    """The image of classification's training."""
-
-    def test_it_has_what_its_lock_has(self, images: Images, classify_image: str) -> None:
-        """Nothing floats beyond what the base brings."""
-        assert images.freeze(classify_image) == locked("classify")
-
-    @pytest.mark.parametrize("value", ['"$(reboot)"', "1; import os", "[" * 2000, '{"__class__": "os.system"}'])
-    def test_a_hostile_hyperparameter_is_one_line(
-        self, images: Images, classify_image: str, tmp_path: Path, value: str
-    ) -> None:
-        """Refused by name, in the failure file."""
-        ml = training_root(tmp_path, epochs=value)
-        code, log = finish(images.run(classify_image, "train", ml=ml))
-        assert (code, "Traceback" in log) == (2, False), log
-        assert "epochs" in (ml / "output/failure").read_text()
-
-    def test_it_stops_with_a_checkpoint_and_resumes(self, images: Images, classify_image: str, tmp_path: Path) -> None:
-        """SIGTERM: exit code 143 and no failure; a new container takes up the checkpoint and finishes the model."""
-        ml = training_root(tmp_path)
-        name = f"medloop-test-{os.getpid()}"
-        first = images.run(classify_image, "train", ml=ml, options=(f"--name={name}", "--shm-size=64m"))
-        assert first.stdout is not None
-        assert any("val_loss=" in line for line in first.stdout)
-        images.stop(name)
-        code, log = finish(first)
-        assert (code, (ml / "output/failure").exists()) == (143, False), log
-        (ml / "input/config/hyperparameters.json").write_text(json.dumps(HYPERPARAMETERS | {"max_minutes": "0.05"}))
-        code, log = finish(images.run(classify_image, "train", ml=ml, options=("--shm-size=64m",)))
-        assert code == 0, log
-        assert "resumed" in log
-        assert {path.stat().st_mode & 0o777 for path in (ml / "model").iterdir() if path.is_file()} == {0o644}

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 METRICS_LINE = re.compile(r"^(\[\d+\] )?epoch=\d+;")
 """A line that reports an epoch; a trial's begins with its number."""
+BUILD_LINE = re.compile(
+    r"^(\[\d+\] )?(medloop: (\S+ builds )?the image |STEP \d+(/\d+)?: |Step \d+/\d+ : |#\d+ \[ *\d+/\d+\] )"
+)
+"""A line of an image's build: its beginning, its steps as podman, buildah and Docker print them, and its end."""
 
 
 @dataclass

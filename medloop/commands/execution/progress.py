@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from medloop.commands.execution.logs import METRICS_LINE, JobLog
+from medloop.commands.execution.logs import BUILD_LINE, METRICS_LINE, JobLog
 from medloop.commands.execution_status import Execution, ExecutionStep, read_execution
 from medloop.commands.output import duration, print_line, table
 
@@ -31,7 +31,7 @@ FIRST_PAUSES: dict[str, list[float]] = {"local": [0.1] * 20, "aws": []}
 
 @dataclass
 class LineDisplay:
-    """Prints one line for each change of a step's state, and for each epoch of a training job."""
+    """Prints one line for each change of a step's state, each epoch of a training job, and each step of a build."""
 
     console: Console
     _states: dict[str, str] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class LineDisplay:
         clock = duration(execution.seconds)
         for step in execution.steps:
             for line in news.get(step.name, []):
-                if METRICS_LINE.match(line):
+                if METRICS_LINE.match(line) or BUILD_LINE.match(line):
                     print_line(self.console, f"{clock:>6}  {step.name}: {line}")
             if self._states.get(step.name) != (now := f"{step.status} {step.reason}"):
                 self._states[step.name] = now

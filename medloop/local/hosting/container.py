@@ -25,6 +25,7 @@ import psutil
 from medloop.documents.archive import ArchiveError, Limits, unpack
 from medloop.local import processes
 from medloop.local.errors import ServiceError, StagingError, StartError
+from medloop.local.hosting.relay import Relay, is_supported
 from medloop.local.jobs.folders import Folder, Launch, Program
 from medloop.local.jobs.staging import environment, local_image, thread_variables, unpack_image, write_site
 from medloop.local.jobs.warm import start_program
@@ -65,6 +66,7 @@ class Container:
         temporary: Its TMPDIR.
         published: Whether an engine publishes its port: then no process of ours listens, and it ends where the port
             is taken.
+        relay: Listens on its port, where the container has no network.
     """
 
     plan: Document
@@ -74,6 +76,7 @@ class Container:
     log: LogStream
     temporary: str
     published: bool = False
+    relay: Relay | None = None
 
     @classmethod
     def start(
@@ -92,17 +95,22 @@ class Container:
             StartError: Its image or its model can't be used here.
         """
         temporary = temporary or str(Path(tempfile.gettempdir(), f"medloop-{new_id()}"))
+        relay = None
         try:
             launch = _stage(backend, folder, plan, temporary)
-            port = _free_port()
-            launch = _listening(launch, port)
+            if launch.program is not None and is_supported():
+                relay = Relay.start(folder)
+            port = _free_port() if relay is None else relay.port
+            launch = launch if relay is not None else _listening(launch, port)
             process = start_program(backend.home, folder, launch, log, with_parent=True)
         except (StagingError, ServiceError, OSError) as error:
+            if relay is not None:
+                relay.close()
             folder.clear(temporary)
             raise StartError(str(error)) from error
         assert process.stdout is not None  # noqa: S101 (an invariant of PIPE)
         threading.Thread(target=log.follow, args=(process.stdout,), daemon=True).start()
-        return cls(plan, folder, process, port, log, temporary, launch.program is not None)
+        return cls(plan, folder, process, port, log, temporary, launch.program is not None, relay)
 
     @property
     def variant(self) -> str:
@@ -183,6 +191,8 @@ class Container:
             self.process.signal_group(signal.SIGKILL)
             self.process.wait()
         self.folder.clear(self.temporary)
+        if self.relay is not None:
+            self.relay.close()
 
     def _did_not_pass(self) -> str:
         last = _last_line(self.log.path)

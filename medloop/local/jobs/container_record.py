@@ -10,9 +10,10 @@ import json
 import re
 import subprocess
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from medloop.cloud.container_engines import ENGINES
+from medloop.cloud.container_engines import ENGINES, ContainerEngine
 from medloop.documents.json_text import read_json
 from medloop.local.state.home import new_id
 
@@ -28,18 +29,31 @@ def write_record(root: Path, engine: str) -> str:
     return name
 
 
-def remove_container(root: Path) -> None:
-    """Kill and remove a staged folder's container, if it has one that is still there."""
+@dataclass(frozen=True)
+class ContainerRecord:
+    """A container: its engine, and its name there."""
+
+    engine: ContainerEngine
+    name: str
+
+
+def read_record(root: Path) -> ContainerRecord | None:
+    """The container of a staged folder; None if it has none, or the record is damaged."""
     try:
         record = read_json(root / _FILE)
         engine, name = ENGINES[record["engine"]], str(record["name"])
-    except (OSError, ValueError, KeyError, TypeError):  # it has none
-        return
-    if not _NAME.fullmatch(name):
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return ContainerRecord(engine, name) if _NAME.fullmatch(name) else None
+
+
+def remove_container(root: Path) -> None:
+    """Kill and remove a staged folder's container, if it has one that is still there."""
+    if (record := read_record(root)) is None:
         return
     with suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(  # noqa: S603 (a program of the table, and a name that was checked)
-            [engine.name, *engine.remove, name],
+            [record.engine.name, *record.engine.remove, record.name],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -29,14 +29,13 @@ from medloop.errors import SettingError, TargetError
 from medloop.local import processes
 from medloop.local.errors import StagingError
 from medloop.local.jobs.container_record import write_record
-from medloop.local.jobs.folders import Folder, Launch, Program
+from medloop.local.jobs.folders import SERVING_PORT, Folder, Launch, Program
 from medloop.local.state.home import Home
 from medloop.local.state.log_streams import LogStream
 from medloop.local.state.runtime import CONTAINER
 
 OPTIONS_VARIABLE = "MEDLOOP_CONTAINER_OPTIONS"
 """More options of the engine's `run`, as in a shell: another GPU flag, a larger /dev/shm."""
-SERVING_PORT = 8080
 _LIMITS = (
     *("--rm", "--read-only", "--cap-drop=all", "--security-opt=no-new-privileges"),
     *("--security-opt=label=disable", "--tmpfs=/tmp:exec", "--pull=never", "--log-driver=none", "--hostname=algo-1"),

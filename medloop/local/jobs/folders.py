@@ -13,6 +13,8 @@ from medloop.local import processes
 from medloop.local.errors import StagingError
 from medloop.local.jobs.container_record import remove_container
 
+SERVING_PORT = 8080
+"""Where a serving container listens, by SageMaker's contract."""
 _PREFIX = re.compile(rf"(?<![\w./-]){re.escape(PREFIX)}(?=/|$|[\s,;:'\"])")
 
 
@@ -30,7 +32,8 @@ class Program:
         read: Folders to which links in the inputs lead.
         written: Folders outside the staged one that it may write.
         connects: Whether it needs the network: it reports to a tracking server.
-        port: The host's port that leads to the server in it; None for a job.
+        port: The host's port that the engine publishes for the server in it; None for a job, and for a server that is
+            reached by a relay.
     """
 
     runtime: str

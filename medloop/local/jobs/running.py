@@ -113,7 +113,16 @@ def _run_process(job: Job, launch: Launch, log: LogStream, stop_requested: Calla
     process.signal_group(signal.SIGKILL)
     job.folder.end_all()
     follower.join(timeout=30)
-    return ProcessExit(process.wait(), cause)
+    return ProcessExit(_exit_code(launch, process.wait()), cause)
+
+
+def _exit_code(launch: Launch, code: int) -> int:
+    """Return a program's exit code as that of a process: negative if a signal killed it.
+
+    A container's is 128 and the signal's number. 143 stays: jobs exit with it themselves when they are stopped.
+    """
+    killed = launch.program is not None and code - 128 in {*signal.Signals} - {signal.SIGTERM}
+    return 128 - code if killed else code
 
 
 def _supervise(process: Process, limit: float, stop_requested: Callable[[], bool]) -> str | None:

@@ -52,3 +52,21 @@ def test_parameters_are_read_once(account: Any, finished: str) -> None:
     execution = follow(target, finished, Console(file=io.StringIO()), later)
     assert execution.parameters
     assert (calls.count("DescribePipelineExecution"), calls.count("ListPipelineParametersForExecution")) == (4, 1)
+
+
+def test_a_build_of_an_image_is_shown_in_a_log(account: Any, finished: str) -> None:
+    """Without a terminal each step of the first use's build is a line, by podman, Docker and Docker's builder."""
+    steps = [
+        "medloop: podman builds the image medloop-split:1f on python:3.11-slim",
+        "STEP 2/9: COPY requirements.txt /opt/medloop/requirements.txt",
+        "STEP 2: FROM base",
+        "Step 3/9 : RUN python -m pip install",
+        "#7 [3/9] RUN python -m pip install",
+        "medloop: the image was built in 15 s",
+    ]
+    account.logs["t-1/algo-1"] = ["Collecting numpy", *steps, "STEPS are counted", "#1 DONE 0.0s"]
+    screen = io.StringIO()
+    target: Any = SimpleNamespace(name="local", boto=account.boto)
+    follow(target, finished, Console(file=screen, width=200), lambda _: None)
+    lines = [line.partition("Train: ")[2] for line in screen.getvalue().splitlines() if "Train: " in line]
+    assert [line for line in lines if not line.startswith("Succeeded")] == steps

@@ -10,12 +10,13 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from medloop.bundle import load_container, make_bundle
 from medloop.cloud.base_images import base_image_uri
-from medloop.cloud.container_engines import find_engine
-from medloop.cloud.images import build_image, find_image, image_uri, push_image
+from medloop.cloud.container_engines import ContainerEngine, find_engine, run_engine
+from medloop.cloud.images import build_image, find_image, image_uri, push_image, push_sbom
 from medloop.cloud.sbom import make_sbom
 from medloop.cloud.target import Target
 from medloop.errors import TargetError
@@ -138,6 +139,73 @@ def test_base_image_comes_from_the_accounts_own_region_with_a_login_there(target
     }
     assert all(password and password not in " ".join(command) for command, password in zip(logins, shell.passwords))  # noqa: B905
     assert f".ecr.{REGION}." in next(word for word in shell.command("build") if word.startswith("BASE_IMAGE="))
+
+
+def blobs(target: Target, manifest: dict[str, Any]) -> list[tuple[str, int]]:
+    """Digest and size of the blobs of an artefact that ECR has."""
+    digests = [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
+    ecr = target.boto.client("ecr")
+    layers = ecr.batch_check_layer_availability(repositoryName="medloop-split", layerDigests=digests)["layers"]
+    return [(layer["layerDigest"], layer["layerSize"]) for layer in layers]
+
+
+def stored_sbom(target: Target) -> dict[str, Any] | None:
+    """The manifest of the bill of materials of Split's image."""
+    tag = f"{target.code_digest('split')}.sbom"
+    ecr = target.boto.client("ecr")
+    images = ecr.batch_get_image(repositoryName="medloop-split", imageIds=[{"imageTag": tag}])["images"]
+    return json.loads(images[0]["imageManifest"]) if images else None
+
+
+def test_a_bill_of_materials_is_attached_to_a_pushed_image(target: Target) -> None:
+    """By OCI's subject, so that it goes where the image goes; its blobs are in ECR, under their digests."""
+    image = push_image(target, "split", run=Shell(target))
+    push_sbom(target, "split", run=(shell := Shell(target)))
+    manifest = stored_sbom(target)
+    assert manifest is not None
+    assert manifest["artifactType"] == manifest["layers"][0]["mediaType"] == "application/vnd.cyclonedx+json"
+    assert manifest["subject"]["digest"] == image.digest
+    descriptors = [manifest["config"], *manifest["layers"]]
+    assert blobs(target, manifest) == [(item["digest"], item["size"]) for item in descriptors]
+    assert shell.command("run")[-1].startswith("import json")
+    push_sbom(target, "split", run=(again := Shell(target)))
+    assert again.commands == []
+
+
+def test_an_image_of_an_earlier_push_gets_its_bill_of_materials(target: Target) -> None:
+    """The engine of another computer pulls it: it logs in at the account's registry alone, and builds nothing."""
+    push_image(target, "split", run=Shell(target))
+    push_sbom(target, "split", run=(shell := Shell(target, working=["podman"])))
+    assert [command[1] for command in shell.commands] == ["login", "run"]
+    assert shell.command("login")[-1] == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+    assert stored_sbom(target) is not None
+
+
+def test_a_bill_of_materials_that_cannot_be_attached_is_one_line(target: Target) -> None:
+    """ECR's reason is in it; the image stays."""
+    image = push_image(target, "split", run=Shell(target))
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "InvalidParameterException", "Message": "no subject"}}, "PutImage")
+
+    target.boto.events.register("before-parameter-build.ecr.PutImage", refuse)
+    with pytest.raises(TargetError, match=r"medloop-split:.*bill of materials isn't attached.*no subject"):
+        push_sbom(target, "split", run=Shell(target))
+    assert find_image(target, "split").digest == image.digest
+
+
+def test_no_image_has_no_bill_of_materials(target: Target) -> None:
+    """ECR has neither."""
+    target.boto.client("ecr").create_repository(repositoryName="medloop-split")
+    with pytest.raises(TargetError, match=r"medloop-split:.*isn't in ECR; run `medloop images push`"):
+        push_sbom(target, "split", run=Shell(target))
+
+
+def test_an_engines_output_is_no_result(capfd: pytest.CaptureFixture[str]) -> None:
+    """A command's own output may be JSON."""
+    run_engine(ContainerEngine("echo"), ["STEP 1/9: FROM python"])
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "STEP 1/9: FROM python\n")
 
 
 def test_definitions_name_a_pushed_image_by_its_digest(target: Target) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = r"""
-import json, os, shutil, signal, subprocess, sys
+import json, os, shutil, signal, socket, subprocess, sys, time
 from pathlib import Path
 
 STATE = Path(__file__).resolve().parent / "state"
@@ -44,18 +44,36 @@ def run(words):
     pairs = [value.partition("=") for key, value in options if key == "--env"]
     env = {key: (value if sign else os.environ[key]).replace("/opt/ml", ml) for key, sign, value in pairs}
     env |= {"ML_ROOT": ml + "/.", "PYTHONPATH": str(IMAGES / image)}
-    if "--publish" in dict(options):
-        env["SAGEMAKER_BIND_TO_PORT"] = dict(options)["--publish"].split(":")[1]
+    port = None
+    if arguments == ["serve"]:  # it has no network of its own: another port stands for the container's 8080
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = env["SAGEMAKER_BIND_TO_PORT"] = str(probe.getsockname()[1])
     container = image.partition(":")[0].removeprefix("medloop-")
     program = [dict(options).get("--entrypoint") or sys.executable]
     program += [] if "--entrypoint" in dict(options) else [str(IMAGES / image / "containers" / container / "main.py")]
     argv = program + [word.replace("/opt/ml", ml) for word in arguments]
     child = subprocess.Popen(argv, env=env, cwd=IMAGES / image, start_new_session=True)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(child.pid, signal.SIGTERM))
-    (CONTAINERS / f"{name}.json").write_text(json.dumps({"flags": flags, "pid": child.pid}))
+    record = {"flags": flags, "pid": child.pid, "ml": ml, "port": port}
+    (CONTAINERS / f"{name}.json").write_text(json.dumps(record))
     code = child.wait()
     (CONTAINERS / f"{name}.json").rename(STATE / f"{name}.ended")
     sys.exit(code if code >= 0 else 128 - code)
+
+
+def exec_(words):
+    name, _, *arguments = words
+    path = CONTAINERS / f"{name}.json"
+    container = json.loads(path.read_text()) if path.exists() else {"pid": None}
+    if container["pid"] is None:
+        sys.exit("it doesn't run")
+    # Relative to the folder, since a socket's path has 107 bytes at most.
+    arguments = [word.replace("/opt/ml/", "") for word in arguments[:-1]] + [container["port"]]
+    child = subprocess.Popen([sys.executable, *arguments], cwd=container["ml"])
+    while path.exists() and child.poll() is None:
+        time.sleep(0.05)
+    child.kill()
 
 
 def rm(words):
@@ -74,7 +92,7 @@ if command == "info":
 elif command == "image":
     sys.exit(0 if (IMAGES / words[-1]).exists() else 1)
 else:
-    {"build": build, "run": run, "rm": rm}[command](words)
+    {"build": build, "run": run, "rm": rm, "exec": exec_}[command](words)
 """
 
 

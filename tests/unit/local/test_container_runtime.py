@@ -216,6 +216,22 @@ class TestJobs:
         described = local.sagemaker.describe_training_job(TrainingJobName=job["TrainingJobName"])
         assert "ModelArtifacts" in described
 
+    @pytest.mark.parametrize(
+        ("code", "reason"),
+        [
+            ("os.kill(os.getpid(), 9)", "the job's process was killed by signal 9 (SIGKILL), exit code: 137"),
+            ("os.kill(os.getpid(), 11)", "the job's process was killed by signal 11 (SIGSEGV), exit code: 139"),
+            ("sys.exit(143)", "See job logs for more information, exit code: 143"),
+        ],
+    )
+    def test_a_program_that_the_kernel_kills_says_so(
+        self, local: Local, engine: FakeEngine, code: str, reason: str
+    ) -> None:
+        """Without memory, by a fault of its own: in the words of a process, though the client's code is a number."""
+        ended = local.run([training("Train", tiny(local, f"import os, sys\n{code}"))])[1]["Train"]
+        assert ended["FailureReason"].partition("AlgorithmError: ")[2] == reason
+        assert len(engine.ended) == 1
+
     def test_a_killed_client_leaves_no_container(self, local: Local, engine: FakeEngine) -> None:
         """The job fails, and what the client left running is removed before its outputs are looked at."""
         arn = local.start([training("Train", tiny(local, WAIT))])
@@ -265,11 +281,16 @@ class TestJobs:
 
 @pytest.mark.slow
 def test_an_endpoint_responds_from_a_container(local: Local, engine: FakeEngine) -> None:
-    """Its model is unpacked, its port published; deleted, it leaves no container."""
+    """Its model is unpacked; it has no network, and is reached by a socket; deleted, it leaves no container."""
     hosting = Hosting(local, local.boto.client("sagemaker-runtime"), tiny(local, SERVER))
     hosting.endpoint("hello")
     body = hosting.runtime.invoke_endpoint(EndpointName="live", Body=b"12")["Body"].read()
     assert json.loads(body)["word"] == "hello"
-    assert len(engine.running) == 1
+    large = hosting.runtime.invoke_endpoint(EndpointName="live", Body=b"large 3000000")["Body"].read()
+    assert len(large) == 3_000_000
+    (container,) = engine.running
+    flags = json.loads(container.read_text())["flags"]
+    assert "--network=none" in flags
+    assert not [flag for flag in flags if flag.startswith("--publish")]
     local.sagemaker.delete_endpoint(EndpointName="live")
     wait_until(lambda: engine.running == [])
