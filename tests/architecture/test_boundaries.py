@@ -31,6 +31,8 @@ CONTROL_PLANE = (
         "medloop/definition",
         "medloop/documents",
         "medloop/samples",
+        "medloop/dicom",
+        "medloop/importing",
     ),
     *("medloop/settings.py", "medloop/bundle.py", "medloop/errors.py", "pipelines", "steps"),
 )

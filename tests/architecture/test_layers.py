@@ -34,7 +34,7 @@ FLOORS = (
         ),
         *("medloop/setting_errors.py", "medloop/data_card.py", "medloop/presets.py", "medloop/identity.py"),
     ),
-    ("medloop/imaging",),
+    ("medloop/imaging", "medloop/dicom", "medloop/importing"),
     ("medloop/training",),
     ("medloop/evaluation",),
     ("medloop/cloud", "medloop/local", "medloop/samples", "medloop/serving", "medloop/settings.py", "steps"),

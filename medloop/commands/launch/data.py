@@ -1,4 +1,4 @@
-"""`medloop data`: check a data set before it costs anything."""
+"""`medloop data`: import and check a data set before it costs anything."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rich.console import Console
 
 from medloop.commands.launch.checking import check as check_folder
 from medloop.commands.launch.checking import infer_task, print_problems, print_warnings, problem_line
+from medloop.commands.launch.importing import import_folder
+from medloop.commands.launch.label_names import parse_label_names
 from medloop.commands.launch.who import who
 from medloop.commands.options import (
     DEFAULT_HOME,
@@ -23,7 +25,7 @@ from medloop.commands.options import (
     services,
 )
 from medloop.commands.output import print_json, print_line, print_table
-from medloop.errors import SettingError, printable
+from medloop.errors import printable
 
 if TYPE_CHECKING:
     from medloop.documents.split import Split
@@ -34,6 +36,7 @@ MAX_CLASSES = 30
 """Rows of the table of classes."""
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
 app.command("who")(who)
+app.command("import")(import_folder)
 
 
 @app.callback()
@@ -55,7 +58,7 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Check every file of a data set as the split job does; exit code 2 if there are problems."""
-    names = _label_names(labels) if labels is not None else None
+    names = parse_label_names(labels) if labels is not None else None
     from medloop.documents.split_rule import SplitRule
 
     chosen = task.value if task else infer_task(folder)
@@ -92,18 +95,6 @@ def upload(
     if not done.by_content:
         reason = "other objects are below the prefix, so DataVersion depends on ETags, which KMS changes at each upload"
         print_line(services(ctx).err, f"{done.uri}: {reason}; delete them, or use another prefix", style="yellow")
-
-
-def _label_names(text: str) -> list[str]:
-    from pydantic import TypeAdapter, ValidationError
-
-    from medloop.documents.label_names import LabelNames
-    from medloop.documents.reading import first_problem
-
-    try:
-        return TypeAdapter(LabelNames).validate_python([name.strip() for name in text.split(",")])
-    except ValidationError as error:
-        raise SettingError(f"--labels {text}: {first_problem(error).reason}; write background,NAME,...") from None
 
 
 def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:

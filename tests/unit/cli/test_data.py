@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medloop.cloud.layout import PSEUDONYM_KEY
+from medloop.dicom.library import load_pydicom
+from medloop.local.state.home import BUCKET
 from tests.unit.imaging.datasets import write_image, write_subject
 
 
@@ -208,3 +212,25 @@ def test_a_long_table_of_classes_is_cut(medloop: Any, tmp_path: Path) -> None:
     assert ("class 28" in medloop.out, "class 29" in medloop.out) == (True, False)
     medloop("data", "check", str(tmp_path), "--task", "classification", "--json")
     assert len(medloop.json["classes"]) == 40
+
+
+def make_home(folder: Path) -> Path:
+    """A home with a key of pseudonyms."""
+    key = folder / "home" / "s3" / BUCKET / PSEUDONYM_KEY
+    key.parent.mkdir(parents=True)
+    key.write_bytes(b"k" * 32)
+    return folder / "home"
+
+
+def test_import_without_the_extra(medloop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DICOM without pydicom: one line with the command that installs it."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "1.dcm").write_bytes(bytes(128) + b"DICM")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    load_pydicom.cache_clear()
+
+    code = medloop("data", "import", str(tmp_path / "src"), str(tmp_path / "out"), "--home", str(make_home(tmp_path)))
+
+    load_pydicom.cache_clear()
+    assert code == 2
+    assert medloop.err == "error: DICOM: package pydicom is not installed; run pip install 'medloop[dicom]'\n"

@@ -1,0 +1,159 @@
+"""`medloop data import`: write a data set in medloop's layout from what hospitals and challenges give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medloop.commands.launch.label_names import parse_label_names
+from medloop.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    Services,
+    TargetChoice,
+    TaskChoice,
+    services,
+    usable_home,
+)
+from medloop.commands.output import print_json, print_line
+from medloop.commands.samples import progress_bar
+from medloop.errors import DataError
+
+if TYPE_CHECKING:
+    from medloop.documents.import_report import ImportReport
+
+MAX_LISTED = 20
+"""Reasons and warnings that are printed; the report has all."""
+
+
+class PetValues(StrEnum):
+    """Values of PET volumes."""
+
+    suv = "suv"
+    stored = "stored"
+
+
+class FramesOfLoop(StrEnum):
+    """Frames of a cine loop that become images."""
+
+    middle = "middle"
+    all = "all"
+
+
+def import_folder(
+    ctx: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, a zip file or a DICOMDIR.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set: a new folder, or one to resume.")],
+    task: Annotated[TaskChoice | None, typer.Option(help="Task to import for; by default the files decide.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--source", metavar="KIND", help="Kind of the source; by default it is recognised.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Structures to import, by label value, the background first."),
+    ] = None,
+    attributes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...", help="Columns of patients.csv from headers (sex,age_group,scanner by default; or none)."
+        ),
+    ] = None,
+    class_by: Annotated[
+        str,
+        typer.Option(metavar="WHERE", help="Class of 2D DICOM images: folder, or the keyword of a header field."),
+    ] = "",
+    accept_burned_in: Annotated[
+        bool, typer.Option("--accept-burned-in", help="Import images that may show a patient's name in their pixels.")
+    ] = False,
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Import volumes without a label, too.")] = False,
+    pet: Annotated[PetValues, typer.Option(help="Values of PET volumes.")] = PetValues.suv,
+    frames: Annotated[FramesOfLoop, typer.Option(help="Frames of cine loops to import.")] = FramesOfLoop.middle,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
+    """Import DICOM or another layout as a data set; a second import writes only what is missing."""
+    from medloop.importing.cases import ImportOptions
+    from medloop.importing.run_import import import_data
+
+    options = ImportOptions(
+        key=_read_key(services(ctx), home),
+        task=task.value if task else None,
+        labels=tuple(parse_label_names(labels)) if labels is not None else None,
+        attributes=_attributes(attributes),
+        class_by=class_by,
+        accept_burned_in=accept_burned_in,
+        unlabelled=unlabelled,
+        pet=pet.value,
+        frames=frames.value,
+    )
+    report = import_data(source, folder, options, kind, _bars(services(ctx)))
+    if json:
+        print_json(report.model_dump())
+    else:
+        _print(services(ctx), folder, report)
+    if not report.cases:
+        raise DataError(f"{source}: no case was imported; {_first_reason(report)}")
+
+
+def _bars(call: Services) -> Callable[[str], AbstractContextManager[Any]]:
+    return partial(progress_bar, call.err)
+
+
+def _attributes(text: str | None) -> tuple[str, ...]:
+    from medloop.dicom.attributes import DEFAULT_ATTRIBUTES
+
+    if text is None:
+        return DEFAULT_ATTRIBUTES
+    return () if text.strip() in ("", "none") else tuple(name.strip() for name in text.split(","))
+
+
+def _read_key(call: Services, home: Path) -> bytes:
+    """The key of pseudonyms of this home, which is made if it isn't there."""
+    from medloop.cloud.layout import PSEUDONYM_KEY
+    from medloop.cloud.upsert import ensure_pseudonym_key
+    from medloop.imaging.identity import read_key
+    from medloop.local.state.home import BUCKET
+
+    path = usable_home(home) / "s3" / BUCKET / PSEUDONYM_KEY
+    if not path.is_file():
+        ensure_pseudonym_key(call.target(TargetChoice.local, home))
+    return read_key(path.parent)
+
+
+def _first_reason(report: ImportReport) -> str:
+    return report.left_out[0].reason if report.left_out else "the source has no images"
+
+
+def _print(call: Services, folder: Path, report: ImportReport) -> None:
+    num_new = sum(case.is_new for case in report.cases)
+    print_line(call.out, f"source: {report.source} ({report.evidence})")
+    patients = f" of {report.num_patients} patients" if report.num_patients else ""
+    print_line(call.out, f"{folder}: {report.task}, {len(report.cases)} cases{patients}, {num_new} new")
+    if report.labels:
+        print_line(call.out, f"labels: {','.join(report.labels)}")
+    warnings = [*report.warnings, *_grouped((case.name, text) for case in report.cases for text in case.warnings)]
+    for text in warnings[:MAX_LISTED]:
+        print_line(call.err, f"warning: {text}", "yellow")
+    left_out = _grouped((omission.path, omission.reason) for omission in report.left_out)
+    for text in left_out[:MAX_LISTED]:
+        print_line(call.err, f"left out: {text}", "yellow")
+    rest = max(0, len(warnings) - MAX_LISTED) + max(0, len(left_out) - MAX_LISTED)
+    if rest:
+        print_line(call.err, f"and {rest} more; the report has all", "yellow")
+    if report.cases:
+        labels = f" --labels {','.join(report.labels)}" if report.labels else ""
+        print_line(call.out, f"next: medloop data check {folder} --task {report.task}{labels}")
+
+
+def _grouped(items: Any) -> Sequence[str]:
+    """One line a kind of message."""
+    from medloop.imaging.problems import Problem, group_by_kind
+
+    return [problem.line for problem in group_by_kind(Problem(path, text) for path, text in items)]
