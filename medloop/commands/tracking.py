@@ -26,7 +26,12 @@ app = typer.Typer(no_args_is_help=True, help="Experiment tracking of local runs.
 HOST = "127.0.0.1"
 START_SECONDS = 90.0
 _GRACE_SECONDS = 5.0
-_NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+_PAGE_ONLY = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    # The page of runs needs none of the processes that run MLflow's own jobs; each takes seconds to start.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
 
 
 @app.callback()
@@ -113,7 +118,7 @@ def serve(services: Services, page: TrackingPage) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_NO_TELEMETRY},
+            env={**os.environ, **_PAGE_ONLY},
             start_new_session=True,  # its workers end with it, and Ctrl-C reaches us alone
         )
         # SIGINT too: a shell that starts commands in the background has them ignore it.

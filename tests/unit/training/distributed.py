@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ Work = Callable[..., Any]
 """Takes the processes' view of each other, then the arguments of `on_ranks`; returns what torch.save keeps."""
 
 
-def on_ranks(size: int, folder: Path, work: Work, *arguments: Any) -> list[Any]:
+def on_ranks(size: int, folder: Path, work: Work, *arguments: Any, preload: Sequence[str] = ()) -> list[Any]:
     """What `work` returned on each of the processes.
 
     Args:
@@ -28,13 +28,14 @@ def on_ranks(size: int, folder: Path, work: Work, *arguments: Any) -> list[Any]:
         folder: For what they return.
         work: A function of a module, so that the other processes find it.
         arguments: For `work`.
+        preload: Modules that the work imports late.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
     # Forked from one process that has imported the work's module: torch and MONAI are 5 s of CPU time for each rank.
-    multiprocessing.set_forkserver_preload([work.__module__])
+    multiprocessing.set_forkserver_preload([work.__module__, *preload])
     mp.start_processes(_enter, (size, port, folder, work, arguments), nprocs=size, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import random
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from safetensors.torch import load_file
 from torch import Tensor
 
-ROOT = Path(__file__).parents[3]
+from tests.unit.training import resumable
+
 MAX_SECONDS = 0.8
 """From a process's first checkpoint to its end, at the longest."""
 
@@ -35,24 +35,26 @@ def finish_with_kills(folder: Path, num_kills: int, seed: int, epochs: int) -> t
         process = start(folder, epochs)
         wait_for_progress(folder, process)
         time.sleep(draws.uniform(0, MAX_SECONDS))
-        if process.poll() is None:
+        if process.is_alive():
             process.kill()
             killed += 1
-        process.wait()
-    assert start(folder, epochs).wait() == 0
+        process.join()
+    last = start(folder, epochs)
+    last.join()
+    assert last.exitcode == 0
     return killed, load_file(folder / "weights.safetensors")
 
 
-def start(folder: Path, epochs: int) -> subprocess.Popen[bytes]:
-    """A process of the run."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.training.resumable", str(folder), str(epochs)], env=environment
-    )
+def start(folder: Path, epochs: int) -> ForkServerProcess:
+    """A process of the run, forked from one that has imported torch: that takes longer than the run."""
+    multiprocessing.set_forkserver_preload([resumable.__name__])
+    process = multiprocessing.get_context("forkserver").Process(target=resumable.main, args=(folder, epochs))
+    process.start()
+    return process
 
 
-def wait_for_progress(folder: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for_progress(folder: Path, process: ForkServerProcess) -> None:
     """Until this process has begun to write, or has ended."""
     before = set(folder.iterdir())
-    while process.poll() is None and set(folder.iterdir()) == before:
+    while process.is_alive() and set(folder.iterdir()) == before:
         time.sleep(0.002)

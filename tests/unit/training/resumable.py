@@ -1,14 +1,12 @@
 """A small segmentation with everything that has state: dropout, augmentation, averages, accumulation, a best epoch.
 
-`python -m tests.unit.training.resumable FOLDER EPOCHS` runs it deterministically with a checkpoint after every step,
-and writes FOLDER/weights.safetensors at its end.
+`main` runs it deterministically with a checkpoint after every step, and writes FOLDER/weights.safetensors at its end.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -112,8 +110,8 @@ def state(result: FitResult) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in result.model.state_dict().items()}
 
 
-if __name__ == "__main__":
+def main(folder: Path, epochs: int) -> None:
+    """Run as a process of its own."""
     torch.set_num_threads(1)
-    target = Path(sys.argv[1])
-    save_file(state(run(target, epochs=int(sys.argv[2]))), target / "weights.partial")
-    os.replace(target / "weights.partial", target / "weights.safetensors")
+    save_file(state(run(folder, epochs=epochs)), folder / "weights.partial")
+    os.replace(folder / "weights.partial", folder / "weights.safetensors")

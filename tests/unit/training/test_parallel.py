@@ -29,6 +29,8 @@ from medloop.training.trainer import Trainer
 from tests.unit.training.distributed import CPU, on_ranks
 
 PATCH = (16, 16, 16)
+VOLUME = (1, 1, 32, 32, 64)
+"""The smallest input of SwinUNETR that leaves two voxels at its deepest level."""
 STEPS = 12
 STRATEGIES = ["ddp", "fsdp"]
 
@@ -184,7 +186,7 @@ def measure(ranks: Ranks, folder: Path, strategy: str) -> dict[str, Any]:
     model = networks.build(network)
     parallel = parallelise(model, settings, traits("swinunetr"), CPU, ranks)
     optimiser = make_optimiser(parallel.module, settings)
-    images = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(VOLUME, generator=torch.Generator().manual_seed(1))
     (ranks.sum(parallel.model(images).square().mean() / ranks.size) * ranks.size).backward()
     optimiser.step()
     tensors = [weight.detach() for weight in parallel.parameters]
@@ -199,7 +201,7 @@ def test_fsdp_divides_weights_and_optimiser(tmp_path: Path, two: list[dict[str, 
     single, both = measure(ALONE, tmp_path, "single"), [rank["measure fsdp"] for rank in two]
     assert max(rank["bytes"] for rank in both) <= 0.55 * single["bytes"]
     settings = SegmentationHyperparameters(model_name="swinunetr", feature_size=12, dropout=0.0)
-    images = torch.randn(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(2))
+    images = torch.randn(VOLUME, generator=torch.Generator().manual_seed(2))
     results = []
     for state in (single["state"], both[0]["state"], both[1]["state"]):
         model = networks.build(networks.describe(settings, 2)).eval()
@@ -224,4 +226,4 @@ def work(ranks: Ranks, folder: Path) -> dict[str, Any]:
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What `work` gave on each of two processes."""
     folder = tmp_path_factory.mktemp("two")
-    return on_ranks(2, folder / "out", work, folder)
+    return on_ranks(2, folder / "out", work, folder, preload=["monai.networks.nets"])
