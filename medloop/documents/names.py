@@ -43,6 +43,8 @@ _PERHAPS = frozenset({"nil", "not applicable", "empty", "no id", "not found", "x
 _CODES = frozenset({"-9", "-99", "-999", "-9999"})
 """Numbers that stand for a missing one where no other is negative."""
 _PLACEHOLDERS = _NOT_STATED | _PERHAPS | _CODES
+_LEADING_SIGNS = "<>=\u2264\u2265+-~\u00b1"
+"""Signs at the begin of a value, on which its meaning depends."""
 _SIGNS = "+-/\N{MINUS SIGN}\N{EN DASH}"
 """Results of tests: +, -, ++, +/-."""
 _LOOKALIKES = str.maketrans(
@@ -98,6 +100,18 @@ def alike(names: Iterable[str]) -> list[list[str]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(names):
         groups[fold(name)].append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def alike_values(values: Iterable[str]) -> list[list[str]]:
+    """Groups of different values of one attribute that may be one: `alike`, with equal signs and numbers.
+
+    `<50` and `>50` differ in signs, `0.5` and `-0.5` in their numbers.
+    """
+    groups: dict[object, list[str]] = defaultdict(list)
+    for value in sorted(set(values)):
+        signs = value[: len(value) - len(value.lstrip(_LEADING_SIGNS))]
+        groups[fold(value), signs, _number(value)].append(value)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -165,10 +179,15 @@ def _is_not_stated(value: str) -> bool:
 
 def _are_not_negative(values: Collection[str]) -> bool:
     """True if the values are numbers, none of them below zero."""
+    numbers = [_number(value.replace(",", ".")) for value in values]
+    return bool(numbers) and all(number is not None and number >= 0 for number in numbers)
+
+
+def _number(value: str) -> float | None:
     try:
-        return bool(values) and all(float(value.replace(",", ".")) >= 0 for value in values)
+        return float(value)
     except ValueError:
-        return False
+        return None
 
 
 def is_shortened(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medloop.documents.split import SPLITS
 from medloop.imaging.checked_cases import CheckedCases
 from medloop.imaging.problems import Problem
-from medloop.imaging.similar_images import MAX_COMPARISONS, find_lookalikes
+from medloop.imaging.similar_images import MAX_COMPARISONS, ClassImages, Lookalike, find_lookalikes
 
 MAX_LISTED = 5
 """Pairs that are named."""
@@ -39,13 +39,7 @@ def describe_lookalikes(
             "that were saved again as JPEG or at another size are not looked for",
         )
         return
-    lookalikes = find_lookalikes(cases.thumbnails, tested, compared)
-    pairs = [tuple(np.searchsorted(rows, (pair.first, pair.second)).tolist()) for pair in lookalikes]
-    pairs = [
-        (first, second)
-        for first, second in pairs
-        if patients[first] != patients[second] and cases.images[first] != cases.images[second]
-    ]
+    pairs = [*_find_copies(cases, patients, find_lookalikes(cases.thumbnails, tested, compared))]
     for first, second in pairs[:MAX_LISTED]:
         message = (
             f"is in test and looks like {{related}} of {SPLITS[splits[second]]}, of another patient; if one is a copy "
@@ -56,3 +50,23 @@ def describe_lookalikes(
         yield Problem(
             "", f"{len(pairs)} test images look like images of train or val of other patients; {MAX_LISTED} are named"
         )
+
+
+def _find_copies(
+    cases: CheckedCases, patients: NDArray[np.integer[Any]], lookalikes: Iterable[Lookalike]
+) -> Iterator[tuple[int, int]]:
+    """Positions of the images of different patients that look alike, and more so than others of the class do."""
+    rows, groups = cases.rows.astype(np.intp), [folder.group for folder in cases.raw.folders]
+    classes: dict[str, tuple[ClassImages, NDArray[np.integer[Any]]]] = {}
+    for pair in lookalikes:
+        first, second = np.searchsorted(rows, (pair.first, pair.second)).tolist()
+        if patients[first] == patients[second] or cases.images[first] == cases.images[second]:
+            continue
+        group = groups[cases.folder_numbers[second]]
+        if group not in classes:
+            of_class = np.isin(cases.folder_numbers, [number for number, name in enumerate(groups) if name == group])
+            images = ClassImages(cases.thumbnails, rows[of_class & cases.thumbnails.has(rows)])
+            classes[group] = images, patients[np.searchsorted(rows, images.rows)]
+        images, of_images = classes[group]
+        if images.is_closer_than_usual(pair, ~np.isin(of_images, (patients[first], patients[second]))):
+            yield first, second

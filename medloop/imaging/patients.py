@@ -13,6 +13,7 @@ from pathlib import Path
 
 from medloop.documents.names import (
     alike,
+    alike_values,
     find_doubtful_values,
     find_missing_values,
     is_date,
@@ -116,24 +117,29 @@ class PatientTable:
                 self.note(row.number, message)
 
     def check_values(self, values: _Values) -> None:
-        """Warn of attributes that are not stated for every patient, and of values that may stand for a missing one.
+        """Warn of attributes that aren't stated for every patient, and of values that may be missing, or be one.
 
         Args:
             values: Those of each attribute's column.
         """
         by_patient = {row.patient: row.attributes for row in self.rows.values()}
-        gaps, doubtful = [], []
+        gaps, doubtful, several = [], [], [" and ".join(map(repr, names)) for names in alike(values)]
         for name, column in values.items():
             if num := sum(name not in attributes for attributes in by_patient.values()):
                 missing = ", ".join(value or "empty" for value in sorted(find_missing_values(column)))
                 gaps.append(f"{name} ({num} of {len(by_patient)} patients: {missing})")
             doubtful += [f"{name} {value!r}" for value in sorted(find_doubtful_values(column))]
+            stated = column - find_missing_values(column)
+            several += [f"{name} {' and '.join(map(repr, group))}" for group in alike_values(stated)]
         if gaps:
             message = "columns not stated for every patient: {}; those without are in no subgroup of it"
             self._warn_of_columns(gaps, message)
         if doubtful:
             fix = "columns {}: count as values, with subgroups; leave the cell empty if the value is missing"
             self._warn_of_columns(doubtful, fix)
+        if several:
+            fix = "columns {}: may be one, and count as several, with subgroups of their own; write each in one form"
+            self._warn_of_columns(several, fix)
 
     def _warn_of_columns(self, texts: Sequence[str], message: str) -> None:
         more = f" and {len(texts) - MAX_LISTED} more" if len(texts) > MAX_LISTED else ""

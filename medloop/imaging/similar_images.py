@@ -2,7 +2,9 @@
 
 An image's thumbnail has 16 x 16 grey values. Two images look alike if the correlation of their thumbnails is at least
 1 - MAX_DISTANCE (docs/measurements.md: slices of different patients stay below 0.976, copies as JPEG of quality 75 are
-above in 99 of 100). Thumbnails with little in them, such as the last slice of a head, are not compared.
+above in 99 of 100). Thumbnails with little in them, such as the last slice of a head, are not compared. Images of one
+class may look alike by themselves, as one test pattern with noise does: in such a class, a copy is what is much closer
+to an image than the others are.
 """
 
 from __future__ import annotations
@@ -21,6 +23,15 @@ from medloop.imaging.thumbnails import EDGE, Thumbnails
 
 MAX_DISTANCE = 0.005
 """Largest distance, 1 minus the correlation, of images that look alike."""
+MAX_SHARE = 0.5
+"""Largest distance of a copy, as a share of the usual one in its class: two images with independent noise are not so
+close, and what a JPEG changes is a tenth of that."""
+USUAL = 0.75
+"""Share of a class's images that are at most at its usual distance: some of them may be copies, too."""
+MIN_USUAL = 2
+"""Images from which a distance is usual."""
+_ROUNDING = 2e-5
+"""Distance of thumbnails of one image, whose values are rounded."""
 MIN_CONTENT = 0.25
 """Share of a thumbnail's values that differ from its median."""
 CONTENT_STEP = 13
@@ -33,7 +44,7 @@ _FEW_COMPARISONS = 2**22
 """Pairs that are compared sooner than arranged."""
 _AXES = 8
 _SAMPLE = 1024
-"""Thumbnails that the axes are found from."""
+"""Thumbnails that the axes, or a class's usual distances, are found from."""
 _REACH = math.sqrt(2 * MAX_DISTANCE) + 1e-3
 """How far apart images that look alike are at most: thumbnails have length 1. The rest is for rounding."""
 _MAX_EDGE = 128
@@ -108,6 +119,36 @@ def find_lookalikes(thumbnails: Thumbnails, first: NDArray[np.intp], second: NDA
             best[rows[is_better]], likeness[rows[is_better]] = block[nearest[is_better]], highest[is_better]
     for row in np.flatnonzero(best >= 0).tolist():
         yield Lookalike(int(tested.rows[row]), int(compared.rows[best[row]]))
+
+
+class ClassImages:
+    """Images of a class, by which it is known how close to one another they usually are.
+
+    Args:
+        thumbnails: Of all images.
+        rows: The class's, ascending.
+
+    Attributes:
+        rows: Those of a sample.
+    """
+
+    def __init__(self, thumbnails: Thumbnails, rows: NDArray[np.intp]) -> None:
+        self.thumbnails = thumbnails
+        sample = _Group(thumbnails, rows[:: -(-len(rows) // _SAMPLE) or 1])
+        self.rows, self._values = sample.rows, sample.standardised(slice(None))
+
+    def is_closer_than_usual(self, pair: Lookalike, others: NDArray[np.bool_]) -> bool:
+        """True if a pair is much closer than its first image and the others are.
+
+        Args:
+            pair: Images that look alike.
+            others: [N], those of `rows` that are no images of the pair's patients.
+        """
+        if np.count_nonzero(others) < MIN_USUAL:
+            return True
+        first, second = _Group(self.thumbnails, np.array([pair.first, pair.second])).standardised(slice(None))
+        usual = 1 - np.quantile(self._values[others] @ first, 1 - USUAL)
+        return bool(max(1 - first @ second, _ROUNDING) <= MAX_SHARE * usual)
 
 
 class _Group:

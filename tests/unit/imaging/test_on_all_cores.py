@@ -58,6 +58,25 @@ def refuse(value: int) -> int:
     return value
 
 
+class LocalError(Exception):
+    """An error that can't be unpickled: it is made of other arguments than it has."""
+
+    def __init__(self, value: int, reason: str) -> None:
+        super().__init__(f"{value} {reason}")
+
+
+def refuse_locally(value: int) -> int:
+    """Raise what can't be unpickled, at two values."""
+    if value in (300, 900):
+        raise LocalError(value, "is refused")
+    return value
+
+
+def enlarge(value: int) -> bytes:
+    """Return more than a pipe takes at once."""
+    return bytes([value % 251]) * 100_000
+
+
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("size", [0, 1, 7, 1000])
 def test_results_are_in_order_for_any_number_of_cores(workers: int, size: int) -> None:
@@ -89,6 +108,32 @@ def test_an_error_is_raised_at_its_turn() -> None:
     with pytest.raises(ValueError, match="value 300"):
         results.extend(on_all_cores(refuse, range(1000), 2, worth=0))
     assert results == list(range(len(results)))
+
+
+def test_an_error_need_not_be_pickled() -> None:
+    """It has its own type and traceback."""
+    with pytest.raises(LocalError, match="300 is refused") as error:
+        list(on_all_cores(refuse_locally, range(1000), 2, worth=0))
+    assert error.traceback[-1].name == "refuse_locally"
+
+
+def test_results_may_be_large() -> None:
+    """Larger than what a pipe takes at once."""
+    results = on_all_cores(enlarge, range(300), 3, worth=0)
+    assert all(result == enlarge(value) for value, result in enumerate(results))
+
+
+def test_nothing_is_left_open() -> None:
+    """No pipe and no process remains, whether all results are taken or few, or an error ends the work."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    assert len(list(on_all_cores(abs, range(1000), 3, worth=0))) == 1000
+    few = on_all_cores(abs, range(10_000), 3, worth=0)
+    assert [next(few) for _ in range(3)] == [0, 1, 2]
+    few.close()
+    with pytest.raises(ValueError, match="value 300"):
+        list(on_all_cores(refuse, range(1000), 3, worth=0))
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert psutil.Process().children() == []
 
 
 def test_a_killed_process_loses_nothing() -> None:

@@ -189,6 +189,36 @@ def test_words_and_numbers_that_may_be_meant_are_values(tmp_path: Path, values: 
     )
 
 
+@pytest.mark.parametrize(
+    "values",
+    [("M", "m"), ("Site A", "site_a"), ("Z\u00fcrich", "Zurich"), ("7", "7.0"), ("3 T", "3T"), ("II a", "IIa", "NA")],
+)
+def test_alike_values_of_an_attribute_are_named(tmp_path: Path, values: tuple[str, ...]) -> None:
+    """They count as several, so each is a subgroup with too few patients for a score."""
+    lines = read_attribute(tmp_path, *values, "other")[1]
+    [warning] = [line for line in lines if "may be one" in line]
+    first, second = sorted(values[:2])
+    assert f"patients.csv: columns x {first!r} and {second!r}: may be one, and count as several" in warning
+
+
+@pytest.mark.parametrize(
+    "values",
+    [("<50", ">50"), ("\u226450", ">50"), ("0.5", "-0.5"), ("1.5", "15"), ("+", "-"), ("NA", "na", "1"), ("T1", "T2")],
+)
+def test_values_that_differ_in_signs_or_numbers_are_several(tmp_path: Path, values: tuple[str, ...]) -> None:
+    """No doubt is reported where there is none."""
+    assert not [line for line in read_attribute(tmp_path, *values)[1] if "may be one" in line]
+
+
+def test_alike_columns_are_named(tmp_path: Path) -> None:
+    """Two columns of one attribute make two sets of subgroups."""
+    table = read(tmp_path, "path,patient,Sex,sex\na/1,x,M,M\na/2,y,F,M\n")
+    assert [warning.line for warning in table.warnings] == [
+        "patients.csv: columns 'Sex' and 'sex': may be one, and count as several, with subgroups of their own; write "
+        "each in one form"
+    ]
+
+
 def test_attributes_are_no_doubt_about_patients(tmp_path: Path) -> None:
     """Leakage stays "none" where only attributes are missing; rows of a patient agree in any word for none."""
     write_classes(tmp_path)

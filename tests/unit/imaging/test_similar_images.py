@@ -185,3 +185,59 @@ def test_a_copy_of_a_training_image_in_test_is_named(tmp_path: Path) -> None:
     )
     hidden = [warning.hide(lambda path: "x") for warning in plan.warnings if "looks like" in warning.line]
     assert hidden[0].startswith("x: is in test and looks like x of train, of another patient;")
+
+
+def write_classes(root: Path, make: Callable[[int, np.random.Generator], NDArray[np.generic]], num: int = 24) -> None:
+    """Two classes of images that a test pattern is drawn in, with noise of their own; already split."""
+    rng = np.random.default_rng(0)
+    for number in range(num):
+        split = ("train", "val", "test")[number % 3]
+        write(root / split / "ab"[number // 3 % 2] / f"{number}.png", make(number // 3 % 2, rng))
+
+
+def waves(kind: int, rng: np.random.Generator) -> Pixels:
+    """Stripes or checks, and noise."""
+    y, x = np.mgrid[:40, :40]
+    pattern = np.sin(x / 3) * (np.sin(y / 3) if kind else 1)
+    return np.clip(120 + 60 * pattern + rng.normal(0, 6, x.shape), 0, 255).astype(np.uint8)
+
+
+def ramps(kind: int, rng: np.random.Generator) -> NDArray[np.uint16]:
+    """A ramp across or down with noise in the last bits only."""
+    y, x = np.mgrid[:64, :64]
+    return (64 * (y if kind else x) + rng.integers(0, 8, x.shape)).astype(np.uint16)
+
+
+def phantoms(kind: int, rng: np.random.Generator) -> Pixels:
+    """A disc of one of two sizes, always at one place, and noise."""
+    y, x = np.mgrid[:48, :48]
+    disc = np.hypot(x - 24, y - 24) < (16 if kind else 20)
+    return np.clip(70 + 110 * disc + rng.normal(0, 8, x.shape), 0, 255).astype(np.uint8)
+
+
+def find_copies(root: Path) -> list[str]:
+    """The test images that a check names as copies."""
+    report = check_dataset(root, "classification")
+    plan = plan_split(report, SplitRule(), report.patients)
+    return [warning.path for warning in plan.warnings if "looks like" in warning.line]
+
+
+@pytest.mark.parametrize("make", [waves, ramps, phantoms])
+def test_images_of_one_pattern_are_no_copies(
+    make: Callable[[int, np.random.Generator], NDArray[np.generic]], tmp_path: Path
+) -> None:
+    """All images of a class look alike, and none is a copy of another."""
+    write_classes(tmp_path, make)
+    assert find_copies(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [waves, phantoms])
+@pytest.mark.parametrize("name", ["JPEG", "a poor JPEG", "half the size", "larger, and JPEG", "16 bits", "darker"])
+def test_a_copy_is_named_among_images_of_one_pattern(
+    make: Callable[[int, np.random.Generator], Pixels], name: str, tmp_path: Path
+) -> None:
+    """A copy has the noise of its original."""
+    write_classes(tmp_path, make)
+    original = np.asarray(Image.open(tmp_path / "train" / "a" / "0.png"))
+    write(tmp_path / "test" / "a" / "copy.png", COPIES[name](original))
+    assert find_copies(tmp_path) == ["test/a/copy.png"]
