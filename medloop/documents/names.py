@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from medloop.errors import SettingError
@@ -53,6 +53,13 @@ _LOOKALIKES = str.maketrans(
     "abekmhopctyxijsabezhikmnoptyx",
 )
 """Cyrillic and Greek letters, the capitals of which look as Latin ones do (Unicode's confusables.txt)."""
+_LETTERS_O, _LETTERS_L = (re.compile(rf"(?<=\d)[{signs}]+|[{signs}]+(?=\d)") for signs in ("oO", "lI"))
+"""Letters next to digits that look like 0 and 1."""
+_PATIENT_WORD = re.compile(r"^(patient|pat|pt|subject|subj|sub|case|pid|id|mrn|nr|no)(?=-\d)")
+"""At the begin of a folded identifier."""
+_INVERTED = re.compile(r"([^,^\d]+)[,^] ?([^,^\d]+)")
+"""A person's last name and first name, as lists and DICOM have them."""
+_UMLAUT = re.compile(r"(?<=[aou])e")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 _MONTHS = "jan|feb|mar|mrz|m\u00e4r|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez"
 _DATE = re.compile(rf"\d{{1,2}}[-. ]{{1,2}}({_MONTHS})([-. ]\d{{2,4}})?|({_MONTHS})[-. ]\d{{2,4}}", re.IGNORECASE)
@@ -95,11 +102,25 @@ def fold(text: str) -> str:
     return folded or plain
 
 
-def alike(names: Iterable[str]) -> list[list[str]]:
+def fold_identifier(text: str) -> str:
+    """A patient's identifier in a still looser form: patient 7 and 7; P1O and P10; Smith, John and John Smith.
+
+    Without a leading word for a patient, with the digits that letters between digits are taken for, and with `ue` for
+    an umlaut.
+    """
+    plain = normalise(text)
+    if inverted := _INVERTED.fullmatch(plain):
+        plain = f"{inverted[2]} {inverted[1]}"
+    plain = _LETTERS_O.sub(lambda letters: "0" * len(letters[0]), plain)
+    plain = _LETTERS_L.sub(lambda letters: "1" * len(letters[0]), plain)
+    return _UMLAUT.sub("", _PATIENT_WORD.sub("", fold(plain)))
+
+
+def alike(names: Iterable[str], form: Callable[[str], str] = fold) -> list[list[str]]:
     """Groups of different names that share a looser form, each in the order of the names."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(names):
-        groups[fold(name)].append(name)
+        groups[form(name)].append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 

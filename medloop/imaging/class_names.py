@@ -6,10 +6,16 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from medloop.documents.names import alike, tidy
+from medloop.documents.names import alike, normalise, tidy
 from medloop.imaging.problems import Problem
 
 _PATIENT = re.compile(r"(patient|pat|subject|subj|sub|case|pid|mrn)s?[ _.-]*\d+", re.IGNORECASE)
+_SPLIT_WORD = "train|training|val|valid|validation|test|testing"
+_SPLIT = re.compile(rf"(({_SPLIT_WORD})[ _.-]+)?(?P<name>.+?)([ _.-]+({_SPLIT_WORD}))?", re.IGNORECASE)
+_PART = re.compile(
+    r"(.*[ _.-])?(part|fold|images?|imgs?|batch|chunk|set|folder|dir|disk|vol|archive)s?[ _.-]*\d+", re.I
+)
+_BACKGROUND = frozenset({"background", "bg", "bkg", "hintergrund", "fond", "fondo"})
 _MAX_NAMES = 3
 
 
@@ -42,14 +48,48 @@ def alike_classes(classes: Sequence[str]) -> list[Problem]:
 
 
 def doubtful_classes(classes: Sequence[str]) -> list[Problem]:
-    """Warnings of classes that are alike, or that are named as patients are (`patient01`, `patient02`)."""
-    warnings = alike_classes(classes)
+    """Warnings of classes that are alike, or that are named as patients, splits or parts of a download are."""
+    warnings = [*alike_classes(classes), *_classes_in_splits(classes)]
+    if len(classes) > 1 and all(map(_PART.fullmatch, classes)):
+        warnings.append(_warn_of_names(classes, "parts of one download", "parts", "make a folder per class instead"))
     if len(classes) > 2 and all(map(_PATIENT.fullmatch, classes)):
-        names = tuple(classes[:_MAX_NAMES])
-        shown = ", ".join(f"{{{number}}}" for number in range(len(names)))
-        text = f"has {len(classes)} classes with names as of patients ({shown}); if they are patients, make a folder "
-        warnings.append(Problem("", f"{text}per class instead, and name the patients in patients.csv", names=names))
+        fix = "make a folder per class instead, and name the patients in patients.csv"
+        warnings.append(_warn_of_names(classes, "patients", "patients", fix))
     return warnings
+
+
+def _warn_of_names(classes: Sequence[str], things: str, noun: str, fix: str) -> Problem:
+    names = tuple(classes[:_MAX_NAMES])
+    shown = ", ".join(f"{{{number}}}" for number in range(len(names)))
+    text = f"has {len(classes)} classes with names as of {things} ({shown}); if they are {noun}, {fix}"
+    return Problem("", text, names=names)
+
+
+def _classes_in_splits(classes: Sequence[str]) -> list[Problem]:
+    """A warning of each group of classes that differ in the name of a split (`cyst_train`, `cyst_test`)."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        if match := _SPLIT.fullmatch(name):
+            groups[match["name"]].append(name)
+    return [
+        Problem(
+            "",
+            f"classes {' and '.join(map(repr, group[:_MAX_NAMES]))} may be one class in several splits; if they are, "
+            f"move their images to train/{name}, val/{name} and test/{name}",
+        )
+        for name, group in groups.items()
+        if len(group) > 1
+    ]
+
+
+def misplaced_background(labels: Sequence[str]) -> list[Problem]:
+    """A warning if not the first of a segmentation's label names is that of the background."""
+    positions = [value for value, name in enumerate(labels) if normalise(name).casefold() in _BACKGROUND]
+    if not positions or 0 in positions:
+        return []
+    value = positions[0]
+    text = f"label value {value} is named {labels[value]!r}, and value 0 is the background; give the names by label "
+    return [Problem("", f"{text}value, the background first")]
 
 
 def alike_to(name: str, classes: Sequence[str]) -> str | None:

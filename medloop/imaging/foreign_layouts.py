@@ -253,6 +253,9 @@ def _images_two_deep(root: DataFolder) -> Advice | None:
     if len(root.folders) == 1 and (advice := table_of_images(tops[0])):
         return advice
     inner = [folder for top in tops for folder in _classes(top)]
+    if root.relative and len(root.folders) == 1:
+        text = "has its classes one level deeper, in {0}; move {1} to {2} and so on, in each split"
+        return Advice(text, (tops[0].relative, inner[0].relative, root.below(inner[0].name)))
     counts = {name: sum(folder.name == name for folder in inner) for name in {folder.name for folder in inner}}
     shown, names = _listed(3, tops)
     folder, top = inner[0], tops[0].name

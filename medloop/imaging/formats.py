@@ -71,7 +71,14 @@ class VolumeFormat(Format[Volume]):
 
 IMAGE_FORMATS: tuple[Format[Pixels], ...] = (
     Format("PNG", (".png",), (b"\x89PNG\r\n\x1a\n",), ("image/png",), pillow_reader("PNG")),
-    Format("JPEG", (".jpg", ".jpeg"), (b"\xff\xd8\xff",), ("image/jpeg",), pillow_reader("JPEG"), ("image/jpg",)),
+    Format(
+        "JPEG",
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        (b"\xff\xd8\xff",),
+        ("image/jpeg",),
+        pillow_reader("JPEG"),
+        ("image/jpg",),
+    ),
     Format("WebP", (".webp",), (b"RIFF",), ("image/webp",), pillow_reader("WEBP")),
     Format("BMP", (".bmp",), (b"BM",), ("image/bmp",), pillow_reader("BMP"), ("image/x-ms-bmp", "image/x-bmp")),
     Format("TIFF", (".tif", ".tiff"), tiff.MAGIC, ("image/tiff",), tiff.read_tiff),

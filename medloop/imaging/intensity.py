@@ -26,6 +26,8 @@ SMALLEST_STD = 1e-8
 """A constant volume has no contrast to scale: it becomes zeros."""
 SMALLEST_CONTRAST = 1e-6
 """Standard deviation by mean, below which the body of a volume is constant in float32."""
+MIN_STEPS = 4096
+"""Values of float32 between a volume's lowest and highest one."""
 SAMPLE = 1_000_003
 """Most voxels from which percentiles are taken, at equal distances: a prime, so that they are on no common plane."""
 FILL_DISTANCE = 2.0
@@ -49,7 +51,8 @@ def scale(voxels: NDArray[Any], rule: Intensity) -> NDArray[np.float32]:
     Raises:
         DataError: model.json's rule lacks a number.
     """
-    values = voxels.astype(np.float32)
+    offset = _offset(voxels)
+    values = (voxels - offset if offset else voxels).astype(np.float32)
     if rule.rule == "zscore":
         mean, std = _body_moments(values, rule.percentiles) if rule.percentiles else _moments(values)
     elif rule.low is None or rule.high is None or rule.mean is None or rule.std is None:
@@ -57,14 +60,23 @@ def scale(voxels: NDArray[Any], rule: Intensity) -> NDArray[np.float32]:
             f"model.json: intensity rule {rule.rule} needs low, high, mean and std; give training's own file"
         )
     else:
-        np.clip(values, rule.low, rule.high, out=values)
-        mean, std = rule.mean, rule.std
+        np.clip(values, rule.low - offset, rule.high - offset, out=values)
+        mean, std = rule.mean - offset, rule.std
     values -= np.float32(mean)
     # Maps in SI units, such as diffusion in m2/s, have deviations below any fixed bound.
     values /= np.float32(max(std, np.finfo(np.float32).tiny if rule.percentiles else SMALLEST_STD))
     if rule.percentiles:
         _compress(values)
     return values
+
+
+def _offset(voxels: NDArray[Any]) -> float:
+    """A value to subtract from voxels whose contrast float32 doesn't have, as they are far from zero; else 0."""
+    if voxels.dtype.kind not in "iuf" or voxels.dtype.itemsize < 4 or voxels.dtype == np.float32:
+        return 0.0
+    low, high = float(voxels.min()), float(voxels.max())
+    step = float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
+    return low if step * MIN_STEPS > high - low else 0.0
 
 
 def _moments(values: NDArray[Any]) -> tuple[float, float]:

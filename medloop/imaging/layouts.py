@@ -120,9 +120,17 @@ def infer_tasks(root: Path) -> list[Task]:
 
 def advise_missing(folder: Path) -> str:
     """Return the fix if a file of a subject is missing; files' names aren't in it, as they may be patients'."""
-    names = [path.name.lower() for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    paths = sorted(folder.iterdir())
+    names = [path.name.lower() for path in paths if path.is_file() and not path.name.startswith(".")]
     if end := next((end for end in _UNREAD_VOLUMES if any(name.endswith(end) for name in names)), None):
         return f"its folder contains {end} files, which are not read; convert them to .nii.gz"
+    other = (
+        name
+        for name in names
+        if name.startswith((f"{IMAGE}.", f"{LABEL}.")) and not name.endswith((*VOLUME_SUFFIXES, *DOCUMENTS))
+    )
+    if name := next(other, None):
+        return f"its folder contains {name}, which is not read; convert it to .nii.gz"
     named = [name for name in names if name.endswith(VOLUME_SUFFIXES) and not name.startswith((IMAGE, LABEL))]
     return "rename the volume in its folder" if named else "add it or remove the subject's folder"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, cast
@@ -194,13 +196,28 @@ def _read(path: Source, max_voxels: int = MAX_VOXELS) -> tuple[Any, Geometry, by
             header = parse_header(path, file.read(HEADER_BYTES))
             check_header(path, header, max_voxels)
             geometry = read_geometry(path, header)
-            return header, geometry, _read_voxels(path, file, header)
+            body, num_following = _read_voxels(path, file, header)
+            warnings = (*geometry.warnings, *_odd_length(header, num_following))
+            return header, replace(geometry, warnings=warnings), body
     except (OSError, EOFError, zlib.error):
         raise FileError(path, DAMAGED) from None
 
 
-def _read_voxels(path: Source, file: BufferedIOBase, header: Any) -> bytes:
-    """The voxels' bytes; the rest of the file is read too, so that a compressed file's checksum is verified."""
+def _odd_length(header: Any, num_following: int) -> Iterator[str]:
+    """Describe bytes after the voxels that may be further ones: as many as those of a slice."""
+    x, y, _ = shape_of(header)
+    if num_following >= x * y * header.get_data_dtype().itemsize:
+        yield (
+            f"contains {num_following} bytes after the {voxel_bytes(header)} that its header specifies (dim, "
+            "datatype), and they are not read; check that no slice or channel is lost"
+        )
+
+
+def _read_voxels(path: Source, file: BufferedIOBase, header: Any) -> tuple[bytes, int]:
+    """The voxels' bytes, and the number of those that follow.
+
+    The rest of the file is read too, so that a compressed file's checksum is verified.
+    """
     size = voxel_bytes(header)
     offset = first_offset(header)
     _check_size(path, offset + size)
@@ -214,7 +231,7 @@ def _read_voxels(path: Source, file: BufferedIOBase, header: Any) -> bytes:
         )
     following, number = _read_rest(path, file)
     start = start_of_voxels(path, header, offset + size + number)
-    return body if start == offset else (body + following)[start - offset :][:size]
+    return (body if start == offset else (body + following)[start - offset :][:size]), number
 
 
 def _read_rest(path: Source, file: BufferedIOBase) -> tuple[bytes, int]:

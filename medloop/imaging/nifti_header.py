@@ -38,6 +38,8 @@ QFAC_TOLERANCE = 1e-3
 """Distance of qfac from -1 that is rounding. ITK takes any negative one for -1; nibabel takes what is not -1 for 1."""
 SMALLEST_DETERMINANT = 1e-3
 """Of the affine with columns of length 1; below it two axes are the same."""
+MAX_EDGE = 100.0
+"""Edge of a voxel, in mm, from which the unit is probably wrong: slices are 10 mm thick at most."""
 SPACING_TOLERANCE = 1e-2
 """Relative difference of voxel sizes from which the two transforms of a header contradict each other."""
 _HEADERS = {348: "Nifti1Header", 540: "Nifti2Header"}
@@ -220,6 +222,7 @@ def read_geometry(path: Source, header: Any) -> Geometry:
     except _UnusableError as error:
         raise FileError(path, f"its geometry is not usable: {error}") from None
     warnings = _odd_sizes(header) if second is None else _contradictions(affine, second)
+    warnings += (*_odd_edges(_in_mm(affine, unit), unit), *_odd_depth(header))
     unused = tuple((name, _in_mm(stored, unit)) for name, stored in _unused(header))
     return Geometry(_in_mm(affine, unit), unit, None if second is None else _in_mm(second, unit), warnings, unused)
 
@@ -315,6 +318,11 @@ def _odd_sizes(header: Any) -> tuple[str, ...]:
     if int(header["sform_code"]) > 0:
         return ()
     warnings = []
+    if int(header["qform_code"]) <= 0:
+        warnings.append(
+            "has no orientation (qform_code and sform_code are 0): its axes are taken to run to the left, forward and "
+            "up; save it with its orientation"
+        )
     if negative := [axis for axis in (1, 2, 3) if header["pixdim"][axis] < 0]:
         listed = ", ".join(f"pixdim[{axis}] {float(header['pixdim'][axis]):g}" for axis in negative)
         warnings.append(f"has a negative voxel size ({listed}); its sign is ignored; correct the header")
@@ -324,6 +332,22 @@ def _odd_sizes(header: Any) -> tuple[str, ...]:
             "last axis; set it to -1"
         )
     return tuple(warnings)
+
+
+def _odd_edges(affine: Affine, unit: str) -> Iterator[str]:
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    if unit != UNKNOWN and edges.max() > MAX_EDGE:
+        shown = " x ".join(f"{edge:.4g}" for edge in edges)
+        yield f"has voxels of {shown} mm; correct its voxel size, or its unit (xyzt_units is {unit})"
+
+
+def _odd_depth(header: Any) -> Iterator[str]:
+    bits, kind = int(header["bitpix"]), header.get_data_dtype()
+    if bits not in (0, 8 * kind.itemsize):
+        yield (
+            f"its bitpix is {bits}, and its datatype ({kind.name}) has {8 * kind.itemsize} bits, which count; "
+            "correct the wrong one"
+        )
 
 
 def _contradictions(sform: Affine, qform: Affine) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from medloop.documents.names import (
     alike_values,
     find_doubtful_values,
     find_missing_values,
+    fold_identifier,
     is_date,
     is_missing,
     is_placeholder,
@@ -150,7 +151,9 @@ class PatientTable:
         numbers: dict[str, list[int]] = defaultdict(list)
         for row in self.rows.values():
             numbers[row.patient].append(row.number)
-        pairs: _Doubts = {tuple(group): [numbers[name][0] for name in group] for group in alike(numbers)}
+        pairs: _Doubts = {
+            tuple(group): [numbers[name][0] for name in group] for group in alike(numbers, fold_identifier)
+        }
         self._warn(pairs, "may be one patient", "write a patient's identifier in one form in every row")
         unusual = _without_digits(numbers)
         vague: _Doubts = {(name,): rows for name, rows in numbers.items() if is_placeholder(name) or name in unusual}
@@ -250,6 +253,11 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             if any(cell.strip() for cell in line) and not _is_separator("".join(line)):
                 yield number, line
     except csv.Error as error:
+        if "field limit" in str(error):
+            text = (
+                f"has a cell of more than {csv.field_size_limit()} characters; close its quotation mark, or shorten it"
+            )
+            raise _TableError(f"row {number + 1}: {text}") from None
         raise _TableError(f"row {number + 1}: is no comma-separated table ({error}); save it as CSV") from None
 
 

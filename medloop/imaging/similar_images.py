@@ -137,17 +137,17 @@ class ClassImages:
         sample = _Group(thumbnails, rows[:: -(-len(rows) // _SAMPLE) or 1])
         self.rows, self._values = sample.rows, sample.standardised(slice(None))
 
-    def is_closer_than_usual(self, pair: Lookalike, others: NDArray[np.bool_]) -> bool:
+    def is_closer_than_usual(self, pair: Lookalike, of_others: NDArray[np.bool_]) -> bool:
         """True if a pair is much closer than its first image and the others are.
 
         Args:
             pair: Images that look alike.
-            others: [N], those of `rows` that are no images of the pair's patients.
+            of_others: [N], those of `rows` that are no images of the pair's patients.
         """
-        if np.count_nonzero(others) < MIN_USUAL:
+        if np.count_nonzero(of_others) < MIN_USUAL:
             return True
         first, second = _Group(self.thumbnails, np.array([pair.first, pair.second])).standardised(slice(None))
-        usual = 1 - np.quantile(self._values[others] @ first, 1 - USUAL)
+        usual = 1 - np.quantile(self._values[of_others] @ first, 1 - USUAL)
         return bool(max(1 - first @ second, _ROUNDING) <= MAX_SHARE * usual)
 
 

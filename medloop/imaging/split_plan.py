@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medloop.documents.names import normalise
+from medloop.documents.quantities import Triple
 from medloop.documents.split import SPLITS, Split
 from medloop.documents.split_rule import (
     MEDIAN,
@@ -27,13 +28,15 @@ from medloop.errors import DataError
 from medloop.imaging.checked_cases import ByCase
 from medloop.imaging.copies import describe_lookalikes
 from medloop.imaging.coverage import MIN_KINDS, Kinds, Needs, cover
-from medloop.imaging.network_grid import MAX_VOXELS, median_spacing, too_many_voxels
+from medloop.imaging.network_grid import MAX_VOXELS, median_spacing, size_text, too_many_voxels
 from medloop.imaging.packed import Shared
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.problems import Problem
 from medloop.imaging.splitting import NO_SPLIT, Patients, Splits, assign, complete, seeded_order
 from medloop.imaging.validation import DatasetReport
 
+UNLIKE_SIZE = 8.0
+"""Factor between the edges of voxels, on average, from which a header's unit or voxel size is probably wrong."""
 MAX_TEST = 0.4
 """Largest share of the patients that a warning proposes for test."""
 _ANY, _FOREGROUND = "", "\0foreground"
@@ -103,14 +106,19 @@ def plan_split(
         return SplitPlan(problems=[Problem("", str(error).removeprefix("data set: "))])
     later = later or LaterSteps()
     findings = _Findings(report, splits, patients.numbers, later.floors, fixed=bool(previous))
+    spacing = _spacing_of_network(report, splits, later.resampling)
     return SplitPlan(
         ByCase(report.cases, splits, SPLITS.__getitem__),
         splits,
         patients.numbers,
         patients.strata,
-        [*(Problem("", message) for message in findings.problems()), *_too_large(report, splits, later.resampling)],
+        [
+            *(Problem("", message) for message in findings.problems()),
+            *(_too_large(report, *spacing) if spacing else ()),
+        ],
         [
             *(Problem("", message) for message in findings.warnings()),
+            *(_unlike_sizes(report, *spacing) if spacing else ()),
             *describe_lookalikes(report.cases, splits, patients.numbers),
         ],
     )
@@ -202,21 +210,39 @@ def _splits_of_cases(
     return np.where(of_cases == NO_SPLIT, report.splits, of_cases)
 
 
-def _too_large(report: DatasetReport, splits: Splits, resampling: Resampling) -> Iterator[Problem]:
-    """Find volumes that training or evaluation refuses, as they have too many voxels at the network's voxel size."""
-    if report.task == "classification":
-        return
+def _spacing_of_network(report: DatasetReport, splits: Splits, resampling: Resampling) -> tuple[Triple, str] | None:
+    """The voxel size to which training resamples, and where it is from; None if it doesn't."""
+    if report.task == "classification" or not resampling.resample:
+        return None
+    if resampling.spacing:
+        return resampling.spacing, "train.hyperparameters.spacing"
     is_trained = (splits == SPLITS.index("train")).tolist()
     trained = [case.grid.spacing for case, chosen in zip(report.cases, is_trained, strict=True) if case.grid and chosen]
-    if not resampling.resample or not trained:
-        return
-    spacing = resampling.spacing or median_spacing(trained)
-    source = "train.hyperparameters.spacing" if resampling.spacing else "the median of train"
+    return (median_spacing(trained), "the median of train") if trained else None
+
+
+def _too_large(report: DatasetReport, spacing: Triple, source: str) -> Iterator[Problem]:
+    """Find volumes that training or evaluation refuses, as they have too many voxels at the network's voxel size."""
     for case in report.cases:
         if case.grid and (reason := too_many_voxels(case.grid, spacing)):
             message = (
                 f"its {reason} ({source}), more than {MAX_VOXELS}; if its header's voxel size (pixdim, srow_x, srow_y, "
                 "srow_z) is wrong, correct it, else set train.hyperparameters.mode=resize"
+            )
+            yield Problem(f"{case.path}/{case.grid.file}", message)
+
+
+def _unlike_sizes(report: DatasetReport, spacing: Triple, source: str) -> Iterator[Problem]:
+    """Find volumes whose voxels are of another order of magnitude: a wrong unit leaves them a handful of voxels."""
+    for case in report.cases:
+        if not case.grid or too_many_voxels(case.grid, spacing):
+            continue
+        factor = (math.prod(case.grid.spacing) / math.prod(spacing)) ** (1 / 3)
+        if not 1 / UNLIKE_SIZE <= factor <= UNLIKE_SIZE:
+            message = (
+                f"its voxels of {size_text(case.grid.spacing)} are far from {size_text(spacing)} ({source}), to which "
+                "they are resampled; if its header's voxel size or unit (pixdim, srow_x, srow_y, srow_z, xyzt_units) "
+                "is wrong, correct it"
             )
             yield Problem(f"{case.path}/{case.grid.file}", message)
 

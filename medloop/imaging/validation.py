@@ -21,7 +21,7 @@ from medloop.documents.leakage import Leakage, find_leakage
 from medloop.documents.split import SPLITS, Split, Task
 from medloop.imaging.checked_cases import ByCase, CheckedCases, Content, Memory, count_classes, read_contents
 from medloop.imaging.checked_cases import CheckedCase as CheckedCase
-from medloop.imaging.class_names import alike_to, doubtful_classes
+from medloop.imaging.class_names import alike_to, doubtful_classes, misplaced_background
 from medloop.imaging.duplicates import find_duplicates, patients_of
 from medloop.imaging.empty_slices import describe_empty_slices
 from medloop.imaging.files import UNKNOWN, FileError, Source, Volume, array_digest
@@ -189,6 +189,7 @@ def _make_report(
     report.warnings += _image_differences(usable)
     report.warnings += [
         *doubtful_classes(classes),
+        *(misplaced_background(classes) if segmentation else ()),
         *describe_leakage(report.leakage, [path for path, *_ in _leaking_cases(report)]),
     ]
     return report

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medloop.documents.names import alike, find_name, fold, is_date, is_missing, is_placeholder, is_shortened, normalise
+from medloop.documents.names import (
+    alike,
+    find_name,
+    fold,
+    fold_identifier,
+    is_date,
+    is_missing,
+    is_placeholder,
+    is_shortened,
+    normalise,
+)
 
 
 @given(st.text())
@@ -73,6 +83,44 @@ def test_what_looks_alike_is_equal(written: str, normal: str) -> None:
 def test_forms_of_one_name_are_alike(first: str, second: str) -> None:
     """What two programs make of one identifier shares its looser form."""
     assert alike([first, second]) == [[first, second]]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("patient 7", "7"),
+        ("sub-007", "7"),
+        ("PAT_07", "patient 7"),
+        ("MRN 1234", "1234.0"),
+        ("P1O", "P10"),
+        ("A1OO", "A100"),
+        ("PO7", "P07"),
+        ("B2I", "B21"),
+        ("Smith, John", "John Smith"),
+        ("SMITH^JOHN", "John Smith"),
+        ("Mueller 3", "M\u00fcller 3"),
+        ("Schoen, Uwe", "Sch\u00f6n^Uwe"),
+    ],
+)
+def test_identifiers_that_people_wrote_are_alike(first: str, second: str) -> None:
+    """A word for a patient, a letter for a digit, first and last name, an umlaut without its sign."""
+    assert alike([first, second], fold_identifier) == [[first, second]]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("P7", "C7"),
+        ("P7", "P71"),
+        ("P1O", "P1"),
+        ("patient 7", "patient 70"),
+        ("Smith, John", "Smith, Joan"),
+        ("7", "A7"),
+    ],
+)
+def test_identifiers_of_two_patients_are_not_alike(first: str, second: str) -> None:
+    """Controls and patients, and numbers that differ."""
+    assert alike([first, second], fold_identifier) == []
 
 
 @pytest.mark.parametrize(

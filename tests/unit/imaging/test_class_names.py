@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medloop.imaging.validation import DatasetReport, check_dataset
-from tests.unit.imaging.datasets import write_image, write_patients
+from tests.unit.imaging.datasets import write_image, write_patients, write_subject
 
 COMPOSED, DECOMPOSED = "Zyste \u00fc", "Zyste u\u0308"
 
@@ -102,3 +102,57 @@ def test_classes_named_as_patients_are(tmp_path: Path, names: tuple[str, ...], w
     for warning in warnings:
         assert names[0] in warning.line
         assert names[0] not in warning.hide(lambda name: "x")
+
+
+@pytest.mark.parametrize(
+    "names", [("cyst_train", "cyst_test"), ("train-cyst", "test-cyst"), ("Training cyst", "Validation cyst")]
+)
+def test_classes_named_as_splits_are_reported(tmp_path: Path, names: tuple[str, str]) -> None:
+    """They would be two classes that nothing distinguishes."""
+    report = check(tmp_path, *names, "normal")
+    assert report.problems == []
+    [warning] = [warning for warning in report.warnings if "several splits" in warning.message]
+    first, second = sorted(names)
+    assert f"classes {first!r} and {second!r} may be one class in several splits" in warning.line
+    assert "move their images to train/cyst, val/cyst and test/cyst" in warning.line
+
+
+@pytest.mark.parametrize("name", ["HAM10000_images_part_", "fold", "images_00", "Batch "])
+def test_classes_named_as_parts_are_reported(tmp_path: Path, name: str) -> None:
+    """A download in numbered folders has no classes in their names."""
+    report = check(tmp_path, f"{name}1", f"{name}2")
+    assert report.problems == []
+    [warning] = [warning for warning in report.warnings if "parts" in warning.message]
+    assert f"has 2 classes with names as of parts of one download ({name}1, {name}2); if they are parts" in warning.line
+    assert f"{name}1" not in warning.hide(lambda path: "x")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("grade 1", "grade 2"),
+        ("test positive", "test negative"),
+        ("BIRADS 3", "BIRADS 4"),
+        ("train", "bus"),
+        ("valve a", "a"),
+    ],
+)
+def test_classes_with_numbers_and_tests_are_no_parts(tmp_path: Path, names: tuple[str, str]) -> None:
+    """No doubt is reported where there is none."""
+    for number, name in enumerate(names):
+        for index in range(4):
+            write_image(tmp_path / "train" / name / f"{number} {index}.png", 10 * number + index)
+    assert [w for w in check_dataset(tmp_path, "classification").warnings if "class" in w.message] == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_reported"),
+    [(["lesion", "background"], True), (["Lesion", "BG"], True), (["background", "a"], False)],
+)
+def test_a_background_that_is_not_first_is_reported(tmp_path: Path, labels: list[str], is_reported: bool) -> None:
+    """Value 0 is the background, under any name: names in another order train the wrong structure."""
+    for index in range(4):
+        write_subject(tmp_path / f"s{index}", index)
+    lines = [warning.line for warning in check_dataset(tmp_path, "segmentation", labels).warnings]
+    text = f"data set: label value 1 is named {labels[1]!r}, and value 0 is the background; give the names by label"
+    assert any(line.startswith(text) for line in lines) == is_reported

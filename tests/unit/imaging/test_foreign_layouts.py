@@ -107,6 +107,16 @@ def test_too_deep(tmp_path: Path, inner: str, folders: tuple[str, ...]) -> None:
     assert set(groups(check_dataset(tmp_path / inner, "classification"))) in ({"glioma", "notumor"}, {"x", "y"})
 
 
+def test_classes_one_level_deeper_in_each_split(tmp_path: Path) -> None:
+    """An archive of a split unpacks to a folder of its own name; the images move one level up."""
+    folders = [f"{split}/{split}/{name}" for split in ("test", "train") for name in ("glioma", "notumor")]
+    fill(tmp_path, folders, 3)
+    [line] = lines(tmp_path, "classification")
+    assert line.startswith("data set: has its classes one level deeper, in test/test; move ")
+    follow(tmp_path, line, [(folder, folder.partition("/")[2]) for folder in folders])
+    assert groups(check_dataset(tmp_path, "classification")) == {"glioma": 6, "notumor": 6}
+
+
 def test_subjects_too_deep(tmp_path: Path) -> None:
     """Of volumes, too."""
     for index in range(3):
@@ -331,6 +341,8 @@ def test_layouts_without_a_direct_way(
         (("image.nii.gz", "mask.nii.gz"), "s0/img.nii.gz: is missing; rename the volume in its folder"),
         (("img.nrrd", "Segmentation.seg.nrrd"), "its folder contains .nrrd files, which are not read; convert them"),
         (("img.img", "img.hdr"), "its folder contains .hdr files, which are not read; convert them"),
+        (("img.nii.gz", "label.npy"), "its folder contains label.npy, which is not read; convert it to .nii.gz"),
+        (("img.png", "label.png"), "its folder contains img.png, which is not read; convert it to .nii.gz"),
         (("img.json",), "s0/img.nii.gz: is missing; add it or remove the subject's folder"),
     ],
 )

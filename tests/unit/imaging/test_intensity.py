@@ -187,3 +187,23 @@ def test_a_zero_background_is_part_of_the_volume() -> None:
         brain = RNG.normal(800, deviation, BODY.shape)
         brain[:12] = 0
         np.testing.assert_allclose(intensity.scale(brain, ROBUST), intensity.scale(brain, PLAIN), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("offset", "kind"),
+    [(2**30, np.int32), (2**31, np.uint32), (-(10**9), np.int32), (1e9, np.float64), (-1e7, np.float64)],
+)
+@pytest.mark.parametrize("rule", ["zscore", "window"])
+def test_contrast_far_from_zero_stays(offset: float, kind: type, rule: str) -> None:
+    """float32, in which training computes, has steps of 64 at a thousand million."""
+    near = np.random.default_rng(0).integers(0, 50, (9, 8, 7))
+    far = (near.astype(np.float64) + offset).astype(kind)
+    rules = [
+        Intensity(rule="zscore", percentiles=(1, 99))
+        if rule == "zscore"
+        else Intensity(rule="window", low=low + 10, high=low + 40, mean=low + 10, std=30)
+        for low in (0, offset)
+    ]
+    expected = intensity.scale(near.astype(np.int32), rules[0])
+    assert np.ptp(expected) > 0.9
+    np.testing.assert_allclose(intensity.scale(far, rules[1]), expected, atol=1e-5)

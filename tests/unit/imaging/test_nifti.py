@@ -6,14 +6,16 @@ import gzip
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.nifti1 import Nifti1Extension
 
-from medloop.imaging.files import FileError
+from medloop.imaging.files import FileError, InMemory
 from medloop.imaging.nifti import FREE_TEXT, copy_nifti, read_nifti, read_nifti_header, write_nifti
+from tests.unit.imaging.niftis import make_file, make_header
 
 VOXELS = np.random.default_rng(0).integers(0, 1000, (7, 6, 5)).astype(np.int16)
 AFFINE = np.array([[0, -2.0, 0, 11], [1.5, 0, 0, -3], [0, 0, 4, 7], [0, 0, 0, 1]])
@@ -174,3 +176,45 @@ def test_values_beyond_float32_are_refused(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.full((3, 3, 3), -1e300), np.eye(4)), tmp_path / "huge.nii.gz")
     with pytest.raises(FileError, match="too large for float32"):
         read_nifti(tmp_path / "huge.nii.gz")
+
+
+def read_warnings(content: bytes) -> tuple[str, ...]:
+    """Warnings about a file."""
+    return read_nifti(InMemory("scan.nii", content)).warnings
+
+
+@pytest.mark.parametrize(
+    ("fields", "warning"),
+    [
+        (
+            {"xyzt_units": 1},
+            "has voxels of 1500 x 2000 x 4000 mm; correct its voxel size, or its unit (xyzt_units is m",
+        ),
+        ({"bitpix": 8}, "its bitpix is 8, and its datatype (int16) has 16 bits, which count; correct the wrong one"),
+        ({"sform": False, "qform": False}, "has no orientation (qform_code and sform_code are 0): its axes are taken"),
+    ],
+)
+def test_odd_headers_are_warned_of(fields: dict[str, Any], warning: str) -> None:
+    """What other programs may read otherwise, or what can't be meant."""
+    [line] = read_warnings(make_file(make_header(**fields)))
+    assert line.startswith(warning)
+
+
+@pytest.mark.parametrize("fields", [{}, {"xyzt_units": 2}, {"xyzt_units": 3}, {"bitpix": 0}, {"qform": False}])
+def test_sound_headers_have_no_warning(fields: dict[str, Any]) -> None:
+    """Micrometres are a unit of microscopes; a writer may leave bitpix at 0."""
+    assert read_warnings(make_file(make_header(**fields))) == ()
+
+
+@pytest.mark.parametrize(("num_bytes", "is_reported"), [(0, False), (83, False), (84, True), (420, True)])
+def test_bytes_of_further_slices_are_warned_of(num_bytes: int, is_reported: bool) -> None:
+    """A header whose dim or datatype is too small hides slices, channels or halves of values."""
+    lines = read_warnings(make_file(make_header()) + bytes(num_bytes))
+    text = f"contains {num_bytes} bytes after the 420 that its header specifies (dim, datatype), and they are not read"
+    assert [line.startswith(text) for line in lines] == [True] * is_reported
+
+
+def test_a_datatype_of_half_the_bytes_is_warned_of() -> None:
+    """16-bit values that are read as bytes are noise."""
+    lines = read_warnings(make_file(make_header(datatype=2)))
+    assert [line[:13] for line in lines] == ["its bitpix is", "contains 210 "]

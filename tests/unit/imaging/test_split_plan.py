@@ -231,6 +231,23 @@ def test_a_voxel_size_that_makes_a_volume_too_large(
     assert "(the median of train), more than 1073741824; if its header's voxel size (pixdim, srow_x, " in line
 
 
+@pytest.mark.parametrize("spacing", [(1e-3, 1e-3, 2e-3), (1e-3, 1.0, 2.0), (0.1, 0.1, 0.2), (10.0, 10.0, 20.0)])
+def test_a_voxel_size_of_another_order_is_warned_of(tmp_path: Path, spacing: tuple[float, float, float]) -> None:
+    """Millimetres written as micrometres or metres: such a volume would be resampled to a handful of voxels."""
+    problems, warnings = lines(plan(_with_one(tmp_path, spacing), "segmentation", LABELS))
+    assert problems == []
+    [line] = [line for line in warnings if "far from" in line]
+    assert line.startswith(f"subject 9/img.nii.gz: its voxels of {spacing[0]:g} x {spacing[1]:g} x {spacing[2]:g} are")
+    assert "far from 1 x 1 x 2 (the median of train), to which they are resampled; if its header's voxel size" in line
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 10.0), (0.3, 0.3, 0.3), (3.0, 3.0, 3.0), (1.0, 0.1, 2.0)])
+def test_voxel_sizes_of_one_order_are_no_doubt(tmp_path: Path, spacing: tuple[float, float, float]) -> None:
+    """Thick slices among thin ones, and twice the resolution."""
+    warnings = lines(plan(_with_one(tmp_path, spacing), "segmentation", LABELS))[1]
+    assert [line for line in warnings if "far from" in line] == []
+
+
 def test_the_rule_of_training_decides_about_voxel_sizes(tmp_path: Path) -> None:
     """Resized volumes may have any voxel size; a tiny spacing of the settings makes all too large."""
     root = _with_one(tmp_path, (1e3, 1e3, 1e3))

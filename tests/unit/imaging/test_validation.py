@@ -9,6 +9,7 @@ from typing import Literal
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from medloop.errors import DataError
 from medloop.imaging.validation import DatasetReport, check_dataset
@@ -245,6 +246,31 @@ def test_same_pixels_under_two_patients(tmp_path: Path) -> None:
         "cyst/scan 0.png: shows the same pixels as cyst/twin.png of another patient",
         "cyst/twin.png: shows the same pixels as cyst/scan 0.png of another patient",
     ]
+
+
+def test_a_duplicate_names_one_of_another_class(tmp_path: Path) -> None:
+    """Of two equal images in one class and one in another, each line names an image that is elsewhere."""
+    write_classes(tmp_path)
+    for path in ("cyst/twin.png", "normal/twin.png"):
+        write_image(tmp_path / path, 0)
+    assert [line.split(";")[0] for line in lines(check_dataset(tmp_path, "classification"))] == [
+        "cyst/scan 0.png: shows the same pixels as normal/twin.png of another class",
+        "cyst/twin.png: shows the same pixels as normal/twin.png of another class",
+        "normal/twin.png: shows the same pixels as cyst/scan 0.png of another class",
+    ]
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_blank_images_are_warned_of_in_any_class(tmp_path: Path, value: int) -> None:
+    """Two blank images show the same pixels, and say nothing about patients or classes."""
+    write_classes(tmp_path)
+    for name in ("cyst", "normal"):
+        Image.fromarray(np.full((8, 8), value, np.uint8)).save(tmp_path / name / "blank.png")
+    write_patients(tmp_path, [f"{path.relative_to(tmp_path)},{path}" for path in sorted(tmp_path.glob("*/*.png"))])
+    report = check_dataset(tmp_path, "classification")
+    assert (lines(report), len(report.cases), report.leakage.status) == ([], 12, "none")
+    blank = [warning.path for warning in report.warnings if "has one value everywhere" in warning.line]
+    assert blank == ["cyst/blank.png", "normal/blank.png"]
 
 
 def test_presplit_folders(tmp_path: Path) -> None:
