@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from medloop.documents.names import normalise
+
+
+@cache
+def tag_of(keyword: str | int) -> Any:
+    """The tag of a keyword, looked up once: headers have many elements, and series have many headers."""
+    from pydicom.tag import Tag
+
+    return Tag(keyword)
 
 
 def text(dataset: Any, keyword: str) -> str:
@@ -65,6 +74,6 @@ def in_groups(groups: Iterable[Any], macro: str) -> Any:
 
 def _value(dataset: Any, keyword: str) -> Any:
     try:
-        return dataset.get(keyword)
+        return dataset[tag_of(keyword)].value
     except Exception:  # The element is converted here: a malformed one raises what its conversion meets.
         return None

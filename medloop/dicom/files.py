@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medloop.dicom.elements import tag_of
 from medloop.dicom.library import load_pydicom
 from medloop.imaging.files import DAMAGED, FileError
 
 PREAMBLE = 128
 _MAGIC = b"DICM"
-_DEFLATED = b"1.2.840.10008.1.2.1.99\0"
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _START = 1024
 MAX_FILE = 4 << 30
 """Bytes of a file: an enhanced CT of 4,000 slices has 2 GiB."""
-MAX_INFLATED = 512 << 20
+MAX_INFLATED = 256 << 20
 """Bytes of a deflated file's content."""
 _BARE = (b"\x08\x00", b"\x02\x00")
 """Groups that a file without preamble begins with, as older programs write it."""
@@ -58,15 +59,30 @@ def read_dataset(path: Path, tags: Sequence[str | int] | None, *, pixels: bool =
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pydicom.dcmread(
-                path, force=True, stop_before_pixels=not pixels, specific_tags=None if tags is None else list(tags)
+            dataset = pydicom.dcmread(
+                path,
+                force=True,
+                stop_before_pixels=not pixels,
+                specific_tags=None if tags is None else list(map(tag_of, tags)),
             )
+            _set_syntax(dataset)
+            return dataset
     except RecursionError:
         raise FileError(path, "has sequences that are nested too deeply; export it again or remove it") from None
     except OSError as error:
         raise FileError(path, f"can't be read ({error.strerror or 'unexpected end'}); copy it again") from None
     except Exception:  # The parser raises what it meets: of struct, codecs, arithmetic.
         raise FileError(path, DAMAGED) from None
+
+
+def _set_syntax(dataset: Any) -> None:
+    """Name the transfer syntax in which a file without file meta information was read."""
+    from pydicom import uid
+
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        is_implicit, is_little = dataset.original_encoding
+        explicit = uid.ExplicitVRLittleEndian if is_little else uid.ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if is_implicit else explicit
 
 
 def _check_limits(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ class DicomFile:
     conversion: str
     num_frames: int
     num_samples: int
-    stored: tuple[int, int]
+    stored: tuple[float, float]
     planes: tuple[Plane, ...]
     tilt: float
     reference: Reference | None
@@ -179,8 +180,10 @@ def _num_frames(dataset: Any, path: Path) -> int:
     return num
 
 
-def _stored_range(dataset: Any) -> tuple[int, int]:
-    """Smallest and largest value that the pixels can have."""
+def _stored_range(dataset: Any) -> tuple[float, float]:
+    """Smallest and largest value that the pixels can have; infinite for pixels in floating point."""
+    if "BitsStored" not in dataset and integer(dataset, "BitsAllocated") >= 32:
+        return -math.inf, math.inf
     bits = min(32, integer(dataset, "BitsStored") or integer(dataset, "BitsAllocated", 16))
     if integer(dataset, "PixelRepresentation"):
         return -(1 << (bits - 1)), (1 << (bits - 1)) - 1

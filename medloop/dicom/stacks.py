@@ -231,6 +231,8 @@ def _reason_against(planes: Sequence[Plane]) -> str:
         return "ImageOrientationPatient or PixelSpacing is impossible (no right angle, or a length of 0); export again"
     if any("LOCALIZER" in plane.repetition[0] for plane in planes):
         return "is a localizer (ImageType), no volume"
+    if any("MOSAIC" in plane.repetition[0] for plane in planes):
+        return "is a mosaic (ImageType), the slices of which have no positions; export as enhanced MR, or convert it"
     if len(planes) < 2:
         return "is a single slice, no volume"
     gaps = np.diff(_sorted(planes)[2])
@@ -253,9 +255,9 @@ def _describe_missing(gaps: NDArray[np.float64]) -> str:
     if (np.abs(multiples - np.round(multiples)) < TOLERATED).all():
         missing, after = int(np.round(multiples[wide] - 1).sum()), ", ".join(str(each + 1) for each in wide[:3])
         more = ", ..." if len(wide) > 3 else ""
-        return (
-            f"{missing} slices are missing (after slice {after}{more} of {len(gaps) + 1}); export the complete series"
-        )
+        noun = "slices are" if missing > 1 else "slice is"
+        text = f"{missing} {noun} missing (after slice {after}{more} of {len(gaps) + 1})"
+        return f"{text}; export the complete series"
     return (
         f"slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart, which is no even volume; export a reconstruction "
         "with even distances"

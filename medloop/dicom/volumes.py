@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ _LUT_TAGS = ("ModalityLUTSequence", "RescaleSlope")
 _TYPES = (np.uint8, np.int16, np.uint16, np.int32)
 
 
-def read_voxels(stack: Stack, stored: tuple[int, int], *, suv: bool = False) -> NDArray[Any]:
+def read_voxels(stack: Stack, stored: tuple[float, float], *, suv: bool = False) -> NDArray[Any]:
     """Decode the slices of a stack.
 
     Args:
@@ -69,12 +70,15 @@ def _fill(target: NDArray[Any], pixels: NDArray[Any], plane: Plane, dataset: Any
     """Write a slice's values [columns, rows]."""
     if "ModalityLUTSequence" in dataset and "RescaleSlope" not in dataset and plane.slope == 1:
         target[...] = _look_up(plane.path, pixels, dataset).T
+    elif pixels.dtype.kind == "f" and target.dtype.kind != "f":
+        raise FileError(plane.path, "has pixels in floating point and BitsStored, which contradict; export it again")
     elif target.dtype.kind == "f":
         target[...] = (pixels.astype(np.float64) * plane.slope + plane.intercept).T * factor
     elif (plane.slope, plane.intercept) == (1, 0):
         target[...] = pixels.T
     else:
-        target[...] = pixels.T.astype(np.int64) * int(plane.slope) + int(plane.intercept)
+        wide = np.int64 if target.dtype.itemsize > 2 else np.int32
+        target[...] = (np.multiply(pixels, int(plane.slope), dtype=wide) + int(plane.intercept)).T
 
 
 def _look_up(path: Path, pixels: NDArray[Any], dataset: Any) -> NDArray[Any]:
@@ -86,9 +90,11 @@ def _look_up(path: Path, pixels: NDArray[Any], dataset: Any) -> NDArray[Any]:
         raise FileError(path, "ModalityLUTSequence can't be applied; export it again") from None
 
 
-def _voxel_type(planes: Sequence[Plane], stored: tuple[int, int]) -> Any:
+def _voxel_type(planes: Sequence[Plane], stored: tuple[float, float]) -> Any:
     """The smallest integer type for all values that can occur; float32 if a rescale isn't of whole numbers."""
-    if not all(plane.slope.is_integer() and plane.intercept.is_integer() for plane in planes):
+    if not math.isfinite(stored[0]) or not all(
+        plane.slope.is_integer() and plane.intercept.is_integer() for plane in planes
+    ):
         return np.float32
     ends = [value * plane.slope + plane.intercept for plane in planes for value in stored]
     low, high = min(ends), max(ends)

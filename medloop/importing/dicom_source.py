@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from medloop.dicom.attributes import keywords_of
 from medloop.dicom.burned_in import describe_risk
-from medloop.dicom.files import is_dicom
+from medloop.dicom.elements import items, text
+from medloop.dicom.files import is_dicom, read_dataset
 from medloop.dicom.instances import DicomFile, read_instance
 from medloop.dicom.library import load_pydicom
 from medloop.dicom.stacks import Stack, build_stacks
@@ -27,8 +28,13 @@ from medloop.importing.dicom_patients import PatientNames, merge_attributes
 from medloop.importing.dicom_subjects import SeriesVolume, plan_subjects
 
 DIRECTORY = "dicomdir"
+_UNSAFE_PARTS = frozenset({"", ".", ".."})
 VOLUMES = frozenset({"CT", "MR", "PT"})
 """Modalities that become volumes."""
+PICTURES = frozenset(
+    ["CR", "DX", "MG", "US", "IVUS", "XA", "RF", "IO", "PX", "OP", "OPT", "XC", "GM", "ES", "DG", "OT", "SC"]
+)
+"""Modalities that become 2D images."""
 
 
 def recognise(root: DataFolder) -> str | None:
@@ -76,7 +82,7 @@ def plan(folder: Path, options: ImportOptions, progress: ProgressBars) -> Import
         tuple(cases),
         (*headers.left_out, *left_out, *rejected, *other, *planned.left_out),
         planned.labels,
-        (*names.warnings(), *warnings, *planned.warnings),
+        (*_describe_directory(folder), *names.warnings(), *warnings, *planned.warnings),
     )
 
 
@@ -115,6 +121,28 @@ def _list_files(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths += [Path(top, name) for name in sorted(files) if not name.startswith(".") and name.lower() != DIRECTORY]
     return paths
+
+
+def _describe_directory(folder: Path) -> Iterator[str]:
+    """Warn of files that a DICOMDIR names and that aren't there. Its paths are only looked up, never followed."""
+    path = next((path for path in folder.iterdir() if path.name.lower() == DIRECTORY and path.is_file()), None)
+    if path is None:
+        return
+    try:
+        records = items(read_dataset(path, ["DirectoryRecordSequence"]), "DirectoryRecordSequence")
+    except FileError as error:
+        yield f"DICOMDIR: {error.reason}"
+        return
+    names = [name for record in records if (name := text(record, "ReferencedFileID"))]
+    missing = [name for name in names if not _is_there(folder, name.split("\\"))]
+    if missing:
+        yield f"DICOMDIR names {len(missing)} of {len(names)} files that are not there; copy the complete medium"
+
+
+def _is_there(folder: Path, parts: list[str]) -> bool:
+    if _UNSAFE_PARTS.intersection(parts) or any("/" in part for part in parts):
+        return False
+    return any(folder.joinpath(*form).is_file() for form in (parts, [part.lower() for part in parts]))
 
 
 def _read_headers(folder: Path, chosen: Sequence[str], progress: ProgressBars) -> _Headers:
@@ -157,6 +185,9 @@ def _sort_out(
         elif not instance.planes:
             kind = instance.modality or "of no modality"
             left_out.append(Omission((_relative(folder, instance.path),), f"is no image ({kind})"))
+        elif instance.modality not in VOLUMES | PICTURES:
+            reason = f"is of a modality that isn't imported ({instance.modality or 'none'})"
+            left_out.append(Omission((_relative(folder, instance.path),), reason))
         elif risk and not options.accept_burned_in:
             reason = f"may show a patient's name in its pixels: {risk}; look at it, then give --accept-burned-in"
             left_out.append(Omission((_relative(folder, instance.path),), reason))
@@ -187,7 +218,7 @@ def _build_series(
     return series, rejected
 
 
-def _stored(members: Sequence[DicomFile]) -> tuple[int, int]:
+def _stored(members: Sequence[DicomFile]) -> tuple[float, float]:
     return min(member.stored[0] for member in members), max(member.stored[1] for member in members)
 
 

@@ -42,7 +42,7 @@ class SeriesVolume:
 
     first: DicomFile
     stack: Stack
-    stored: tuple[int, int]
+    stored: tuple[float, float]
 
 
 @dataclass

@@ -16,11 +16,12 @@ from medloop.errors import DataError, TargetError
 from medloop.imaging.files import FileError
 from medloop.imaging.on_all_cores import on_all_cores
 from medloop.imaging.patients import PATIENTS_FILE
+from medloop.importing.archives import open_folder
 from medloop.importing.cases import ImportCase, ImportOptions, ImportPlan, Omission, ProgressBars, no_progress
 from medloop.importing.journal import FOLDER, Journal, WrittenCase, fingerprint
 from medloop.importing.sources import find_source
 
-_SCRATCH = "scratch"
+_SCRATCH, _UNPACKED = "scratch", "unpacked"
 
 
 def import_data(
@@ -33,20 +34,22 @@ def import_data(
     """Write a source as a data set that `medloop data check` reads; cases of an earlier import are not written again.
 
     Args:
-        folder: The source's.
+        folder: The source's, an archive of it, or its DICOMDIR.
         target: The data set's: new, empty, or of an earlier import.
         options: The user's choices.
         source: Name of the source's kind; None lets the folder decide.
         progress: Makes progress bars.
 
     Raises:
-        DataError: The source is of no known kind.
+        DataError: The source is of no known kind, or an archive that can't be unpacked.
         SettingError: The options don't fit.
         TargetError: The target contains other files, or can't be written.
     """
-    kind, evidence = find_source(folder, source)
-    plan = kind.plan(folder, options, progress)
-    with _open_target(target):
+    if _is_inside(folder, target):
+        raise TargetError(f"{target}: is in the source {folder}; give a folder outside of it")
+    with _open_target(target), open_folder(folder, target / FOLDER / _UNPACKED) as folder:
+        kind, evidence = find_source(folder, source)
+        plan = kind.plan(folder, options, progress)
         writer = _Writer(folder, target, Journal(target))
         results = writer.write_all(plan.cases, progress)
         report = _make_report(plan, results, kind.name, evidence)
@@ -54,6 +57,11 @@ def import_data(
         _write_patients(target, [case for case, result in results if not isinstance(result, Omission)])
         _write_text(target / FOLDER / ImportReport.FILE, report.model_dump_json(indent=2) + "\n")
     return report
+
+
+def _is_inside(folder: Path, target: Path) -> bool:
+    """True if a data set would be written into its own source."""
+    return folder.is_dir() and target.resolve().is_relative_to(folder.resolve())
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,8 @@ def _open_target(target: Path) -> Iterator[None]:
             raise TargetError(f"{target}: is a file; give a folder")
         if not notes.is_dir() and target.is_dir() and any(target.iterdir()):
             raise TargetError(f"{target}: contains other files; give a new folder, or that of an earlier import")
-        shutil.rmtree(notes / _SCRATCH, ignore_errors=True)
+        for name in (_SCRATCH, _UNPACKED):  # Of an import that was killed.
+            shutil.rmtree(notes / name, ignore_errors=True)
         (notes / _SCRATCH).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TargetError(f"{target}: can't be written ({error.strerror}); give another folder") from None

@@ -7,30 +7,14 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from medloop.documents.import_report import ImportReport
-from medloop.importing.cases import ImportOptions
-from medloop.importing.run_import import import_data
 from tests.unit.dicom.scanners import AXIAL, CORONAL, SAGITTAL, MadeSeries, multi_frame, oblique, save
-
-OPTIONS = ImportOptions(key=b"k" * 32, unlabelled=True)
-
-
-def run(source: Path, target: Path) -> ImportReport:
-    """Import volumes, with or without labels."""
-    return import_data(source, target, OPTIONS)
-
-
-def read_volume(report: ImportReport, target: Path, number: int = 0) -> tuple[np.ndarray[Any, Any], Any]:
-    """Voxels and affine of an imported case."""
-    image = nib.load(target / report.cases[number].name / "img.nii.gz")  # type: ignore[attr-defined]
-    return np.asanyarray(image.dataobj), image.affine
+from tests.unit.importing.importer import read_volume, run
 
 
 def reversed_numbers(index: int, dataset: Dataset) -> None:
