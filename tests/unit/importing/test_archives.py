@@ -120,8 +120,8 @@ def test_a_folder_with_other_files_is_no_target(tmp_path: Path) -> None:
         run(tmp_path / "src", tmp_path / "src" / "out")
 
 
-@pytest.mark.parametrize("given", ["DICOMDIR", ""])
-def test_a_medium_with_a_dicomdir(tmp_path: Path, given: str) -> None:
+@pytest.mark.parametrize("name", ["DICOMDIR", ""])
+def test_a_medium_with_a_dicomdir(tmp_path: Path, name: str) -> None:
     """Its folder is read; files that are missing are reported, and paths that leave the medium are never followed."""
     MadeSeries().write(tmp_path / "cd" / "IMAGES")
     save(MadeSeries(seed=5).dataset(0), tmp_path / "secret.dcm")
@@ -132,7 +132,7 @@ def test_a_medium_with_a_dicomdir(tmp_path: Path, given: str) -> None:
     directory.DirectoryRecordSequence = [item(DirectoryRecordType="IMAGE", ReferencedFileID=name) for name in names]
     save(directory, tmp_path / "cd" / "DICOMDIR")
 
-    report = run(tmp_path / "cd" / given, tmp_path / "out")
+    report = run(tmp_path / "cd" / name, tmp_path / "out")
 
     assert len(report.cases) == 1
     assert "DICOMDIR names 3 of 4 files that are not there; copy the complete medium" in report.warnings
