@@ -1,6 +1,6 @@
 # medloop. `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install browser dicom-tools demo test test-fast soak benchmarks check format lock lock-images build-and-push synth bootstrap deploy images aws-smoke destroy clean engine images-local
+.PHONY: help install browser dicom-tools demo test test-fast soak benchmarks check format lock lock-images build-and-push synth bootstrap deploy deploy-production images aws-smoke destroy clean engine images-local
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -101,7 +101,10 @@ bootstrap: $(STAMP) ## create the bucket for deployments, once per account and r
 	$(CDK) bootstrap
 
 deploy: $(STAMP) ## deploy the infrastructure into the account of your credentials (docs/deploy.md)
-	$(CDK) deploy
+	$(CDK) deploy medloop
+
+deploy-production: $(STAMP) ## deploy production into an account of its own, the one of your credentials (docs/delivery.md)
+	$(CDK) deploy medloop-production
 
 images: $(STAMP) ## build and push the images of the current commit in CodeBuild, without local Docker
 	@tmp=$$(mktemp -d) && trap 'rm -r "$$tmp"' EXIT && eval "$$($(BIN)/python -m infra.outputs)" && \
@@ -111,7 +114,7 @@ aws-smoke: $(STAMP) ## try the deployed account with what medloop sends, for und
 	@$(BIN)/python -m aws_smoke $(ARGS)
 
 destroy: $(STAMP) ## delete the infrastructure; buckets and keys are kept unless storage.keep_on_destroy is false
-	$(CDK) destroy
+	$(CDK) destroy medloop
 
 clean: ## remove the environment, caches and local runs
 	rm -rf .venv .medloop .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist cdk.out *.egg-info

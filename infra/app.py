@@ -9,8 +9,10 @@ import infra  # noqa: F401 - first: it names the Node that CDK runs on
 
 import aws_cdk as cdk  # isort: skip
 
+from infra.names import PRODUCTION_STACK_NAME, STACK_NAME
+from infra.production.stack import ProductionStack
 from infra.settings import Settings, load_settings
-from infra.stack import STACK_NAME, MedloopStack
+from infra.stack import MedloopStack
 from medloop.errors import MedloopError
 
 FEATURES = {
@@ -27,7 +29,7 @@ FEATURES = {
 
 
 def make_app(settings: Settings | None = None, outdir: str | None = None, validate: bool = True) -> cdk.App:
-    """The app with its one stack.
+    """The app: the stack of pipelines and, where production is in another account, the stack for that account.
 
     Args:
         settings: None reads the file, the environment and CDK's context.
@@ -43,6 +45,8 @@ def make_app(settings: Settings | None = None, outdir: str | None = None, valida
     chosen = settings or load_settings(app.node.get_all_context(), os.environ)
     # No account or region: what is deployed is, to the byte, what was reviewed and tested.
     MedloopStack(app, STACK_NAME, settings=chosen)
+    if chosen.production.registry:
+        ProductionStack(app, PRODUCTION_STACK_NAME, settings=chosen)
     return app
 
 

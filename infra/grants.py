@@ -39,7 +39,7 @@ def statement(
     Args:
         sid: Its purpose.
         actions: IAM actions, spelled out.
-        resources: ARNs; in a key's policy "*" is the key itself.
+        resources: ARNs; in a key's policy "*" is the key itself; none in a repository's.
         conditions: IAM conditions.
         principals: Callers, in the policy of a resource.
         deny: Deny instead.
@@ -87,19 +87,32 @@ def make_role(
     return role
 
 
-def arn(service_name: str, resource: str) -> str:
-    """The ARN of a resource in this account and region."""
-    return f"arn:{Aws.PARTITION}:{service_name}:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"
+def arn(service_name: str, resource: str, account: str = Aws.ACCOUNT_ID) -> str:
+    """The ARN of a resource in this region, and in this account or another."""
+    return f"arn:{Aws.PARTITION}:{service_name}:{Aws.REGION}:{account}:{resource}"
 
 
-def sagemaker_arns(kind: str, names: Iterable[str]) -> list[str]:
-    """ARNs of SageMaker's resources of a kind in this account and region."""
-    return [arn("sagemaker", f"{kind}/{name}") for name in names]
+def sagemaker_arns(kind: str, names: Iterable[str], account: str = Aws.ACCOUNT_ID) -> list[str]:
+    """ARNs of SageMaker's resources of a kind in this region, and in this account or another."""
+    return [arn("sagemaker", f"{kind}/{name}", account) for name in names]
 
 
-def versions_of(groups: Iterable[str]) -> list[str]:
+def versions_of(groups: Iterable[str], account: str = Aws.ACCOUNT_ID) -> list[str]:
     """ARNs of all model versions in groups."""
-    return sagemaker_arns("model-package", (f"{group}/*" for group in groups))
+    return sagemaker_arns("model-package", (f"{group}/*" for group in groups), account)
+
+
+def only_roles(account: str, *names: str) -> dict[str, Any]:
+    """The condition that only these roles of an account are meant, for a statement that names the account.
+
+    A policy that named the roles themselves could be stored only once they are there.
+    """
+    return {"ArnEquals": {"aws:PrincipalArn": [f"arn:{Aws.PARTITION}:iam::{account}:role/{name}" for name in names]}}
+
+
+def by_s3() -> dict[str, Any]:
+    """The condition that a key is used by S3 alone, for objects."""
+    return {"StringEquals": {"kms:ViaService": f"s3.{Aws.REGION}.amazonaws.com"}}
 
 
 def signed_in(people: Sequence[str]) -> iam.CompositePrincipal:

@@ -18,6 +18,8 @@ from infra.functions import PythonFunction
 from infra.grants import OWN_ACCOUNT, allow, make_role, service, statement
 
 DAY = Duration.hours(24)
+MAX_TARGETS = 5
+"""Of one rule: EventBridge's limit."""
 
 
 def state_machine(
@@ -86,6 +88,7 @@ def start_on(
     machine: sfn.StateMachine,
     dead_letters: sqs.IQueue,
     pattern: events.EventPattern | None = None,
+    bus: events.IEventBus | None = None,
     daily_inputs: Sequence[dict[str, str]] = (),
 ) -> None:
     """Start a state machine on events, or every day; an event that can't be delivered within a day goes to the queue.
@@ -98,11 +101,18 @@ def start_on(
         machine: What is started.
         dead_letters: Keeps events that could not be delivered.
         pattern: Which events; None: the clock's, every day.
-        daily_inputs: Every day the state machine starts once with each; a rule takes five at most.
+        bus: The bus of the events; None: the account's default.
+        daily_inputs: Every day the state machine starts once with each; a rule takes MAX_TARGETS at most.
     """
     schedule = None if pattern else events.Schedule.rate(DAY)
     rule = events.Rule(
-        scope, construct_id, rule_name=name, description=description, event_pattern=pattern, schedule=schedule
+        scope,
+        construct_id,
+        rule_name=name,
+        description=description,
+        event_pattern=pattern,
+        event_bus=bus,
+        schedule=schedule,
     )
     # A role of our own: CDK's could be assumed on behalf of another account.
     role = make_role(rule, "events", f"medloop: the rule {name} starts its state machine")

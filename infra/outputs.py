@@ -37,10 +37,16 @@ def read_outputs(client: CloudFormationClient) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
+def as_variables(outputs: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables of medloop, and the target."""
+    return {_upper(name): value for name, value in outputs.items() if name.startswith(VARIABLE)} | {
+        "MEDLOOP_TARGET": "aws"
+    }
+
+
 def as_exports(outputs: Mapping[str, str]) -> str:
     """Lines for a shell: medloop's variables, the target, and what docs/deploy.md's commands name."""
-    variables = {_upper(name): value for name, value in outputs.items() if name.startswith(VARIABLE)}
-    variables |= {"MEDLOOP_TARGET": "aws"}
+    variables = as_variables(outputs)
     variables |= {_upper(name): outputs[name] for name in SHELL_NAMES if name in outputs}
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items()))
 

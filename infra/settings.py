@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from infra.names import list_pipelines
 from medloop.bundle import load_container
@@ -23,6 +23,22 @@ PREFIX = "MEDLOOP_INFRA_"
 FILE = Path(__file__).with_name("settings.yaml")
 FILE_KEY = "settings"
 """Names another file: MEDLOOP_INFRA_SETTINGS, or `-c settings=FILE`."""
+
+
+def _account_text(value: object) -> object:
+    """An account's number as text: YAML reads one without quotes as a number, and loses zeros at its beginning."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if len(str(value)) != 12:
+            raise ValueError(f"is read as the number {value}; write the account's twelve digits in quotes")
+        return str(value)
+    return value
+
+
+AccountId = Annotated[str, BeforeValidator(_account_text), Field(pattern=r"^[0-9]{12}$")]
+ConnectionArn = Annotated[
+    str,
+    Field(pattern=r"^arn:aws[a-z-]*:(codeconnections|codestar-connections):[a-z0-9-]+:[0-9]{12}:connection/[\w-]+$"),
+]
 PrincipalArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[\w+=,.@/-]+)$")]
 
 
@@ -159,6 +175,63 @@ class MonitoringSettings(Section):
     """Largest drop of a new version's score below the score in production; beyond it, the data have drifted."""
 
 
+class ProductionSettings(Section):
+    """Production in an account of its own: `make deploy` shares the versions, `make deploy-production` serves them."""
+
+    account: AccountId | None = None
+    """Production's account; None: versions are served in the account in which they were made."""
+    artefact_bucket: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    """For `make deploy-production`: the output MedloopBucket of the stack medloop."""
+    artefact_key: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[\w-]+$")
+    """For `make deploy-production`: the output ArtefactKeyArn of the stack medloop."""
+
+    @property
+    def registry(self) -> str:
+        """The account of the versions, which the key names; empty before the stack medloop is there."""
+        return self.artefact_key.split(":")[4] if self.artefact_key else ""
+
+    @model_validator(mode="after")
+    def _accounts_are_two(self) -> Self:
+        if (self.artefact_bucket is None) != (self.artefact_key is None):
+            raise ValueError("artefact_bucket: and artefact_key are outputs of one stack; set both, or none")
+        if self.artefact_key and not self.account:
+            raise ValueError("account: is missing; set the account of production")
+        if self.account == self.registry:
+            raise ValueError(f"account: {self.account} is the account of artefact_key too; leave production out")
+        return self
+
+
+class DeliverySettings(Section):
+    """CI for those who change pipelines: its roles and, with CodePipeline, its pipelines."""
+
+    by: Literal["off", "github", "codepipeline"] = "off"
+    """`github`: roles that the jobs of the workflow assume; `codepipeline`: pipelines and builds in this account."""
+    repository: str = Field(default="", pattern=r"^([\w.-]+/)?[\w.-]*$")
+    """`ORG/REPO` of GitHub or of the connection; without connection, the name of a repository in CodeCommit."""
+    connection: ConnectionArn | None = None
+    """ARN of CodeConnections' connection to the repository's host; None: the repository is in CodeCommit."""
+    branch: str = Field(default="main", pattern=r"^[\w.][\w./-]*$")
+    """The reviewed branch: a commit on it is published."""
+    project: str = Field(default="", pattern=rf"^$|{PIPELINE_PATTERN}", max_length=MAX_PIPELINE)
+    """A project of `medloop init`, by its name; empty: medloop's own repository."""
+    oidc_provider: str | None = Field(
+        default=None, pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:oidc-provider/token\.actions\.githubusercontent\.com$"
+    )
+    """GitHub's provider, if the account has one already, as it can have only one; None: the stack makes it."""
+
+    @model_validator(mode="after")
+    def _repository_is_known(self) -> Self:
+        hosted = self.by == "github" or self.connection is not None
+        if self.by != "off" and not self.repository:
+            raise ValueError(f"repository: is missing; set {'ORG/REPO' if hosted else 'the name in CodeCommit'}")
+        if self.by != "off" and hosted != ("/" in self.repository):
+            raise ValueError(
+                f"repository: {self.repository!r} is no "
+                + ("ORG/REPO" if hosted else "name in CodeCommit; correct it, or set connection")
+            )
+        return self
+
+
 class Settings(Section):
     """Everything that can be chosen."""
 
@@ -169,6 +242,8 @@ class Settings(Section):
     scheduling: SchedulingSettings = SchedulingSettings()
     deployment: DeploymentSettings = DeploymentSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    production: ProductionSettings = ProductionSettings()
+    delivery: DeliverySettings = DeliverySettings()
     projects: list[Annotated[str, Field(pattern=PROJECT_PATTERN, min_length=1, max_length=MAX_PROJECT)]] = []
     """Projects of the users: each has for both tasks a pipeline, a model group, an endpoint and alarms of its own
     (`medloop pipelines upsert segmentation --project prostate`)."""
@@ -192,6 +267,13 @@ class Settings(Section):
             raise ValueError("projects: a name is there twice; remove one")
         if twice := sorted(name for name in set(known) if known.count(name) > 1):
             raise ValueError(f"pipelines: {twice[0]} is there twice, with those of tasks and projects; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _delivered_pipeline_is_known(self) -> Self:
+        project = self.delivery.project
+        if self.delivery.by != "off" and project and project not in self.pipelines:
+            raise ValueError(f"delivery.project: {project} is none of pipelines; add it there")
         return self
 
     @model_validator(mode="after")

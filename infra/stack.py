@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import aws_cdk as cdk
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.deployment.construct import CHECK_RULE, Deployment
+from infra.delivery.construct import Delivery
 from infra.deployment.construct import RULE as DECISIONS
+from infra.deployment.construct import Deployment, check_rules
+from infra.deployment.hosting import make_hosting
 from infra.execution.pipeline import TAG as JOB_TAG
 from infra.execution.roles import Execution
 from infra.functions import Surroundings
@@ -18,29 +19,19 @@ from infra.images.repositories import Images
 from infra.monitoring.construct import Monitoring
 from infra.monitoring.notifications import Notifications
 from infra.names import STACK_NAME as STACK_NAME
-from infra.names import list_pipelines
+from infra.names import TAG, list_pipelines
 from infra.network.vpc import Network
+from infra.outputs import as_settings, as_variables
+from infra.production.sharing import RULE as WITHDRAWALS
+from infra.production.sharing import Sharing
 from infra.registry.groups import Registry
 from infra.scheduling.construct import RULE as NEW_DATA
 from infra.scheduling.construct import Scheduling
 from infra.settings import Settings
 from infra.storage.buckets import Storage
 from infra.storage.keys import Keys
+from infra.storage.retention import RETENTION
 from infra.tracking.mlflow import Tracking
-from medloop.cloud.hosting import Hosting
-from steps.network import takes_volume_key
-
-TAG = ("medloop:part-of", "infra")
-"""Tag of everything in the stack; with the tag of pipelines' jobs, what budgets and costs go by."""
-_RETENTION = {
-    365: logs.RetentionDays.ONE_YEAR,
-    731: logs.RetentionDays.TWO_YEARS,
-    1096: logs.RetentionDays.THREE_YEARS,
-    1827: logs.RetentionDays.FIVE_YEARS,
-    2192: logs.RetentionDays.SIX_YEARS,
-    2557: logs.RetentionDays.SEVEN_YEARS,
-    3653: logs.RetentionDays.TEN_YEARS,
-}
 
 
 class MedloopStack(cdk.Stack):
@@ -55,7 +46,7 @@ class MedloopStack(cdk.Stack):
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, **kwargs: Any) -> None:
         super().__init__(scope, construct_id, description="Medical-image models on SageMaker Pipelines", **kwargs)
-        retention = _RETENTION[settings.storage.logs_days]
+        retention = RETENTION[settings.storage.logs_days]
         self.settings, self.log_retention = settings, retention
         self.keys = Keys(self, "Keys", settings=settings.storage)
         self.storage = Storage(self, "Storage", settings=settings.storage, keys=self.keys)
@@ -63,7 +54,7 @@ class MedloopStack(cdk.Stack):
             self,
             "Network",
             settings=settings.network,
-            keys=self.keys,
+            log_key=self.keys.logs,
             log_retention=retention,
             mlflow_server=settings.tracking.mlflow == "server",
         )
@@ -106,11 +97,33 @@ class MedloopStack(cdk.Stack):
             pipeline_role=self.execution.pipeline,
             log_retention=retention,
         )
+        self.sharing = self._sharing()
         self.scheduling = self._scheduling()
         self.deployment = self._deployment()
         self.monitoring = self._monitoring()
-        self._put_outputs()
+        outputs = self._outputs()
+        self.delivery = self._delivery({name: value for name, (value, _) in outputs.items()})
+        if self.delivery is not None:
+            outputs |= {
+                f"{name}RoleArn": (role.role_arn, "CI assumes it") for name, role in self.delivery.roles.items()
+            }
+        for name, (value, description) in outputs.items():
+            cdk.CfnOutput(self, name, value=value, description=description)
         cdk.Tags.of(self).add(*TAG)
+
+    def _sharing(self) -> Sharing | None:
+        """Versions, models and images for production in another account."""
+        if self.settings.production.account is None:
+            return None
+        return Sharing(
+            self,
+            "Sharing",
+            account=self.settings.production.account,
+            registry=self.registry,
+            storage=self.storage,
+            images=self.images,
+            dead_letters=self.notifications.dead_letters,
+        )
 
     def _scheduling(self) -> Scheduling:
         """Retraining by the clock and on new data."""
@@ -132,7 +145,7 @@ class MedloopStack(cdk.Stack):
             "Deployment",
             groups=self.registry.groups,
             endpoints=self.registry.groups,
-            hosting=self._hosting(),
+            hosting=make_hosting(self.settings.deployment, self.network, self.keys.artefacts),
             rollout=self.settings.deployment,
             inference_role=self.execution.jobs.inference,
             artefact_bucket=self.storage.artefacts,
@@ -142,15 +155,6 @@ class MedloopStack(cdk.Stack):
             tags=dict([TAG]),
             around=self.around,
         )
-
-    def _hosting(self) -> Hosting:
-        """The instances of endpoints: no connection can be opened from their containers."""
-        kind = self.settings.deployment.instance_type
-        vpc = None
-        if groups := self.network.security_group_ids:
-            vpc = {"SecurityGroupIds": groups, "Subnets": list(self.network.subnet_ids)}
-        key = self.keys.artefacts.key_arn if takes_volume_key(kind) else None
-        return Hosting(instance_type=kind, vpc=vpc, isolation=True, volume_key=key)
 
     def _monitoring(self) -> Monitoring:
         """Dashboard, alarms, budget, trail."""
@@ -169,7 +173,7 @@ class MedloopStack(cdk.Stack):
             functions=functions,
             operations=self.notifications.operations,
             dead_letters=self.notifications.dead_letters,
-            rules=[CHECK_RULE, DECISIONS, NEW_DATA],
+            rules=[*check_rules(self.registry.groups), DECISIONS, NEW_DATA, *([WITHDRAWALS] if self.sharing else [])],
             limits=self.settings.monitoring,
             tags={TAG[0]: [TAG[1]], JOB_TAG: self.pipelines},
             key=self.keys.logs,
@@ -178,7 +182,7 @@ class MedloopStack(cdk.Stack):
             log_retention=self.log_retention,
         )
 
-    def _put_outputs(self) -> None:
+    def _outputs(self) -> dict[str, tuple[str, str]]:
         """Outputs that medloop's command line reads as variables, or gets as settings (infra/outputs.py)."""
         execution = self.execution
         outputs = {
@@ -209,7 +213,30 @@ class MedloopStack(cdk.Stack):
                 self.network.security_group.security_group_id,
                 "setting network.security_group_ids",
             )
+        if self.sharing is not None:
+            outputs["MedloopProductionBusArn"] = (
+                self.sharing.bus_arn,
+                "`medloop endpoints promote` sends events there",
+            )
         if self.tracking.arn is not None:
             outputs["TrackingUri"] = (self.tracking.arn, "parameter TrackingUri")
-        for name, (value, description) in outputs.items():
-            cdk.CfnOutput(self, name, value=value, description=description)
+        return outputs
+
+    def _delivery(self, outputs: dict[str, str]) -> Delivery | None:
+        """CI for those who change pipelines."""
+        if self.settings.delivery.by == "off":
+            return None
+        return Delivery(
+            self,
+            "Delivery",
+            settings=self.settings.delivery,
+            workspace=self.execution.workspace,
+            publisher=self.execution.publisher,
+            hosting=make_hosting(self.settings.deployment, self.network, self.keys.artefacts),
+            inference_role=self.execution.jobs.inference,
+            volume_key=self.keys.artefacts,
+            bus_arn=self.sharing.bus_arn if self.sharing else None,
+            variables={**as_variables(outputs), "MEDLOOP_SETTINGS": as_settings(outputs)},
+            approvers=self.notifications.approvers,
+            log_retention=self.log_retention,
+        )

@@ -51,14 +51,14 @@ def check(group: str, serving: Serving, sagemaker: SageMakerClient) -> dict[str,
     approved = approved_versions(sagemaker, group)
     numbers = {int(arn.rpartition("/")[2]) for arn in approved}
     for name in serving.endpoints:
-        if problem := _find_problem(name, group, numbers, sagemaker):
+        if problem := find_problem(name, group, numbers, sagemaker):
             return problem
     if not approved:
         return result("nothing", f"{group}: no version is Approved, and none is served")
     return _undeployed(sagemaker.describe_model_package(ModelPackageName=approved[-1]), serving, sagemaker)
 
 
-def _find_problem(name: str, group: str, approved: set[int], sagemaker: SageMakerClient) -> dict[str, Any] | None:
+def find_problem(name: str, group: str, approved: set[int], sagemaker: SageMakerClient) -> dict[str, Any] | None:
     """Problem of an endpoint that serves one of the group's versions; None for any other endpoint."""
     endpoint = describe_endpoint(sagemaker, name)
     served = endpoint and version_of_config(endpoint["EndpointConfigName"], group)

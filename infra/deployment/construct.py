@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from infra.deployment.check import CHECK
+from infra.deployment.serving import serve_versions
 from infra.functions import PythonFunction, Surroundings
-from infra.grants import TO_SAGEMAKER, allow, arn, grant_key, inside_vpc, sagemaker_arns, statement, versions_of
-from infra.machines import start_on, state_machine
+from infra.grants import allow, arn, sagemaker_arns, statement, versions_of
+from infra.machines import MAX_TARGETS, start_on, state_machine
 from infra.monitoring.metrics import alarm, metric
 from infra.settings import DeploymentSettings
 from medloop.cloud.hosting import VARIANT, Hosting, named_requests
+from medloop.cloud.promotion import DETAIL_TYPE, SOURCE
 
 RULE = "medloop-model-decisions"
 CHECK_RULE = "medloop-daily-check"
+PROMOTIONS_RULE, WITHDRAWALS_RULE = "medloop-promotions", "medloop-withdrawals"
 NAMESPACE = "medloop"
 """CloudWatch's namespace of what the state machine measures (approval.asl.json names it too)."""
 DEFINITION = Path(__file__).with_name("approval.asl.json")
@@ -35,10 +38,12 @@ CODE = (
     "infra/deployment/check.py",
     "infra/deployment/function.py",
     "infra/deployment/plan.py",
+    "infra/deployment/promotion.py",
     "medloop/__init__.py",
     "medloop/champion.py",
     "medloop/cloud/__init__.py",
     "medloop/cloud/hosting.py",
+    "medloop/cloud/promotion.py",
     "medloop/errors.py",
     "medloop/s3_uri.py",
     "medloop/documents/__init__.py",
@@ -49,6 +54,19 @@ CODE = (
     "medloop/documents/metadata.py",
     "medloop/documents/names.py",
 )
+
+
+@dataclass(frozen=True)
+class Promotions:
+    """The source of versions that another account promotes to this one.
+
+    Args:
+        registry: The account of the versions.
+        bus: Where its events arrive.
+    """
+
+    registry: str
+    bus: events.IEventBus
 
 
 class Deployment(Construct):
@@ -70,6 +88,7 @@ class Deployment(Construct):
         operations: sns.ITopic,
         tags: Mapping[str, str],
         around: Surroundings,
+        promotions: Promotions | None = None,
     ) -> None:
         """Make it.
 
@@ -87,11 +106,13 @@ class Deployment(Construct):
             operations: The topic for failures.
             tags: Of models, configurations and endpoints.
             around: Key, logs, dead letters, network.
+            promotions: Serve what another account promotes; None: what this account approves.
         """
         super().__init__(scope, construct_id)
         if hosting.kind != "realtime":
             raise ValueError(f"hosting.kind: {hosting.kind}; the stack deploys realtime (canary, alarms, autoscaling)")
-        self.groups, self.endpoints = list(groups), list(endpoints)
+        self.groups, self.endpoints, self._promotions = list(groups), list(endpoints), promotions
+        self.versions = versions_of(groups, promotions.registry if promotions else Aws.ACCOUNT_ID)
         self.endpoint_arns = sagemaker_arns("endpoint", endpoints)
         self.config_arns = sagemaker_arns("endpoint-config", (f"{name}-*" for name in groups))
         self.alarms = {name: self._alarms(name, rollout, operations) for name in endpoints}
@@ -117,7 +138,10 @@ class Deployment(Construct):
         self._let_plan()
         self._let_deploy(hosting, inference_role, volume_key)
         self._let_scale()
-        self._on_decisions(around)
+        if promotions:
+            self._on_promotions(promotions, around)
+        else:
+            self._on_decisions(around)
         self._check_daily(around)
 
     def _serving_config(
@@ -143,6 +167,8 @@ class Deployment(Construct):
             },
             "tags": [{"Key": name, "Value": value} for name, value in sorted(tags.items())],
         }
+        if self._promotions:
+            document["registry"] = arn("sagemaker", "model-package", self._promotions.registry)
         return Stack.of(self).to_json_string(document)
 
     def _deployment(self, endpoint: str, rollout: DeploymentSettings) -> dict[str, Any]:
@@ -190,11 +216,12 @@ class Deployment(Construct):
 
     def _let_plan(self) -> None:
         """Let the function read the registry and the endpoints."""
+        # The list action has no resource: it lists all versions. A promotion names its version.
+        listing = [] if self._promotions else [statement("ListVersions", ["sagemaker:ListModelPackages"])]
         allow(
             self.function.role,
-            # The list action has no resource: it lists all versions.
-            statement("ListVersions", ["sagemaker:ListModelPackages"]),
-            statement("ReadVersions", ["sagemaker:DescribeModelPackage"], versions_of(self.groups)),
+            *listing,
+            statement("ReadVersions", ["sagemaker:DescribeModelPackage"], self.versions),
             statement("ReadEndpoints", ["sagemaker:DescribeEndpoint"], self.endpoint_arns),
             statement("ReadConfigs", ["sagemaker:DescribeEndpointConfig", "sagemaker:ListTags"], self.config_arns),
         )
@@ -202,27 +229,18 @@ class Deployment(Construct):
     def _let_deploy(self, hosting: Hosting, inference_role: iam.IRole, volume_key: kms.IKey) -> None:
         """Models and configurations of these groups' versions, these endpoints; no others."""
         models = sagemaker_arns("model", (f"{name}-*" for name in self.groups))
-        endpoints, configs = self.endpoint_arns, self.config_arns
         alarms = [each.alarm_arn for of_endpoint in self.alarms.values() for each in of_endpoint]
-        changing = [f"sagemaker:{verb}Endpoint" for verb in ("Create", "Update", "Describe", "Delete")]
-        vpc = hosting.vpc or {"Subnets": [], "SecurityGroupIds": []}
-        closed = {
-            "Bool": {"sagemaker:NetworkIsolation": "true"},
-            **inside_vpc(vpc["Subnets"], vpc["SecurityGroupIds"]),
-        }
         namespace = {"StringEquals": {"cloudwatch:namespace": NAMESPACE}}
         allow(
             self.machine,
-            statement("CreateModels", ["sagemaker:CreateModel"], models, closed),
-            statement("ReadVersions", ["sagemaker:DescribeModelPackage"], versions_of(self.groups)),
-            statement("CreateConfigs", ["sagemaker:CreateEndpointConfig"], configs),
-            statement("Endpoints", changing, [*endpoints, *configs]),
-            statement("Tag", ["sagemaker:AddTags"], [*models, *configs, *endpoints]),
+            *serve_versions(
+                self.groups, self.endpoints, hosting=hosting, inference_role=inference_role, volume_key=volume_key
+            ),
+            statement("ReadVersions", ["sagemaker:DescribeModelPackage"], self.versions),
+            # Another account's version is a resource of the request too: its group's policy has the same action.
+            *([statement("UseVersions", ["sagemaker:CreateModel"], self.versions)] if self._promotions else []),
+            statement("Tag", ["sagemaker:AddTags"], [*models, *self.config_arns, *self.endpoint_arns]),
             statement("ReadAlarms", ["cloudwatch:DescribeAlarms"], alarms),
-            statement("PassInferenceRole", ["iam:PassRole"], [inference_role.role_arn], TO_SAGEMAKER),
-            statement("SeeVolumeKey", ["kms:DescribeKey"], [volume_key.key_arn]),
-            # The service grants the key to the instances; the creator of the endpoint must be allowed that grant.
-            grant_key("LendVolumeKey", volume_key),
             # Metrics know no resource.
             statement("Measure", ["cloudwatch:PutMetricData"], conditions=namespace),
         )
@@ -268,17 +286,51 @@ class Deployment(Construct):
             dead_letters=around.dead_letters,
         )
 
+    def _on_promotions(self, promotions: Promotions, around: Surroundings) -> None:
+        """Promotions deploy; the registry's rejections are reported where the version is served."""
+        groups = {"ModelPackageGroupName": self.groups}
+        causes = {
+            "Promotions": (PROMOTIONS_RULE, "A version was promoted to production", SOURCE, DETAIL_TYPE, groups),
+            "Withdrawals": (
+                WITHDRAWALS_RULE,
+                "A version was rejected that may be served here",
+                "aws.sagemaker",
+                "SageMaker Model Package State Change",
+                {**groups, "ModelApprovalStatus": ["Rejected"]},
+            ),
+        }
+        for construct_id, (name, description, source, kind, detail) in causes.items():
+            pattern = events.EventPattern(
+                account=[promotions.registry], source=[source], detail_type=[kind], detail=detail
+            )
+            start_on(
+                self,
+                construct_id,
+                name=name,
+                description=description,
+                pattern=pattern,
+                bus=promotions.bus,
+                machine=self.machine,
+                dead_letters=around.dead_letters,
+            )
+
     def _check_daily(self, around: Surroundings) -> None:
         """An event that the service didn't send is lost to every queue: the daily check finds such decisions."""
-        start_on(
-            self,
-            "Check",
-            name=CHECK_RULE,
-            description="Do endpoints serve what was decided",
-            daily_inputs=[{CHECK: group} for group in self.groups],
-            machine=self.machine,
-            dead_letters=around.dead_letters,
-        )
+        for number, name in enumerate(check_rules(self.groups)):
+            start_on(
+                self,
+                f"Check{number or ''}",
+                name=name,
+                description="Do endpoints serve what was decided",
+                daily_inputs=[{CHECK: group} for group in self.groups[number * MAX_TARGETS :][:MAX_TARGETS]],
+                machine=self.machine,
+                dead_letters=around.dead_letters,
+            )
+
+
+def check_rules(groups: Sequence[str]) -> list[str]:
+    """Names of the rules of the daily check: one for each five groups."""
+    return [f"{CHECK_RULE}-{start}" if start else CHECK_RULE for start in range(0, len(groups), MAX_TARGETS)]
 
 
 def approval_definition(hosting: Hosting) -> str:

@@ -12,11 +12,14 @@ import boto3
 
 from infra.deployment.check import CHECK, check
 from infra.deployment.plan import Serving, plan
+from infra.deployment.promotion import check_promoted, respond_to
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Lambda's entry point; `event` holds EventBridge's event, or under `check` a group's name."""
     cause, serving, sagemaker = event["event"], Serving.read(os.environ["PLACE"]), boto3.client("sagemaker")
     if CHECK in cause:
-        return check(cause[CHECK], serving, sagemaker)
+        return (check_promoted if serving.registry else check)(cause[CHECK], serving, sagemaker)
+    if serving.registry:
+        return respond_to(cause, serving, sagemaker)
     return plan(cause["detail"]["ModelPackageArn"], serving, sagemaker)

@@ -54,6 +54,8 @@ class Serving:
         deployment: UpdateEndpoint's DeploymentConfig by endpoint.
         scaling: Autoscaling: `minimum`, `maximum` and `invocations` a minute and instance.
         tags: Of endpoints and configurations.
+        registry: `arn:...:model-package` of another account's versions, of which only promoted ones are served; empty:
+            the newest Approved version of this account is.
     """
 
     hosting: Hosting
@@ -63,6 +65,7 @@ class Serving:
     deployment: dict[str, dict[str, Any]]
     scaling: dict[str, int]
     tags: list[dict[str, str]]
+    registry: str = ""
 
     @classmethod
     def read(cls, text: str) -> Serving:
@@ -84,7 +87,7 @@ def plan(arn: str, serving: Serving, sagemaker: SageMakerClient) -> dict[str, An
         failed), approve (a person is to decide), tell (a person is to know) or nothing; `reason`, `config`; `subject`
         and `message` of a notification; with deploy and scale the requests; with approve what is `measured`.
     """
-    package = _describe_version(arn, sagemaker)
+    package = describe_version(arn, sagemaker)
     if package is None:
         return result("nothing", f"{arn.rpartition('model-package/')[2]} was deleted")
     status, made = package["ModelApprovalStatus"], package.get("ModelPackageStatus", "Completed")
@@ -178,7 +181,10 @@ def _requests(package: Mapping[str, Any], serving: Serving, name: str) -> dict[s
     folder = f"s3://{serving.bucket}/endpoints/{name}"
     model, config = named_requests(serving.hosting, package, serving.role, folder)
     endpoint = {"EndpointName": name, "EndpointConfigName": config["EndpointConfigName"]}
-    config_arn = f"{arn.partition(':model-package/')[0]}:endpoint-config/{config['EndpointConfigName']}"
+    partition, region = arn.split(":")[1], arn.split(":")[3]
+    # The account of what serves: the version may be another's.
+    account = serving.role.split(":")[4]
+    config_arn = f"arn:{partition}:sagemaker:{region}:{account}:endpoint-config/{config['EndpointConfigName']}"
     return {
         "endpoint": name,
         "model": name_of(package),
@@ -243,7 +249,7 @@ def _refused(sagemaker: SageMakerClient, tag_request: Mapping[str, Any]) -> str 
     return values[-1] if values else None
 
 
-def _describe_version(arn: str, sagemaker: SageMakerClient) -> DescribeModelPackageOutputTypeDef | None:
+def describe_version(arn: str, sagemaker: SageMakerClient) -> DescribeModelPackageOutputTypeDef | None:
     """DescribeModelPackage's answer; None if the version has been deleted since the event."""
     try:
         return sagemaker.describe_model_package(ModelPackageName=arn)

@@ -72,7 +72,7 @@ class JobRoles(Construct):
         self.inference = self._make("Inference", "serve", self._serve())
 
     def _make(self, construct_id: str, purpose: str, statements: Sequence[iam.PolicyStatement]) -> iam.Role:
-        rights = [*_run_as_job(self._network, self._images.arns), *statements]
+        rights = [*job_rights(self._network, self._images.arns), *statements]
         return make_role(self, "sagemaker", f"medloop: jobs that {purpose}", rights, construct_id)
 
     def _read_raw(self) -> list[iam.PolicyStatement]:
@@ -119,7 +119,7 @@ class JobRoles(Construct):
         ]
 
 
-def _run_as_job(network: Network, repositories: Sequence[str]) -> list[iam.PolicyStatement]:
+def job_rights(network: Network, repositories: Sequence[str]) -> list[iam.PolicyStatement]:
     """The rights that any job needs: its image, its log, its metrics, and its network interfaces.
 
     Args:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
@@ -20,6 +19,7 @@ from infra.execution.pipeline import JOBS, TAG
 from infra.grants import (
     TO_SAGEMAKER,
     arn,
+    by_s3,
     make_role,
     read_objects,
     sagemaker_arns,
@@ -75,7 +75,7 @@ def make_approver(scope: Construct, workspace: Workspace) -> iam.Role:
         _see_groups(groups),
         statement("ListVersions", LISTING),
         # An execution's definition is compared with one that the approver's checkout builds.
-        _find_images(workspace.images),
+        find_images(workspace.images),
         # The user who started an execution doesn't approve its version.
         *_see_runs(workspace.pipelines),
         # The artefact's time, which HEAD reports by the right to read: evidence older than the model proves nothing.
@@ -122,9 +122,9 @@ def make_engineer(scope: Construct, workspace: Workspace) -> iam.Role:
         _see_groups(groups),
         statement("SeeVersions", ["sagemaker:DescribeModelPackage"], versions_of(groups)),
         statement("ListVersions", LISTING),
-        _find_images(workspace.images),
+        find_images(workspace.images),
         *read_objects("ReadEvidence", bucket, EVALUATION),
-        statement("DecryptEvidence", ["kms:Decrypt"], [storage.keys.artefacts.key_arn], _by_s3()),
+        statement("DecryptEvidence", ["kms:Decrypt"], [storage.keys.artefacts.key_arn], by_s3()),
         # DataVersion is made of the listing.
         statement("ListData", ["s3:ListBucket"], [storage.data.bucket_arn], data),
     ]
@@ -151,16 +151,16 @@ def make_publisher(
     absence = {"StringEquals": {"s3:prefix": [PSEUDONYM_KEY]}}
     rights = [
         statement("Define", defining, sagemaker_arns("pipeline", workspace.pipelines)),
-        _see_pipelines(workspace.pipelines),
+        see_pipelines(workspace.pipelines),
         statement("PassPipelineRole", ["iam:PassRole"], [pipeline_role.role_arn], TO_SAGEMAKER),
         _see_groups(workspace.groups),
-        _find_images(workspace.images),
+        find_images(workspace.images),
         statement("FindChampion", ["lambda:GetFunction"], [champion.function_arn]),
         statement("PutCodeOnce", ["s3:PutObject"], objects, once),
         *read_objects("ReadCode", bucket, *CODE, NO_MODEL_FILE),
         # Whether the key of pseudonyms was made; it is neither made nor read with this role.
         statement("FindPseudonymKey", ["s3:ListBucket"], [bucket.bucket_arn], absence),
-        statement("UseArtefacts", ["kms:Decrypt", "kms:GenerateDataKey"], [key.key_arn], _by_s3()),
+        statement("UseArtefacts", ["kms:Decrypt", "kms:GenerateDataKey"], [key.key_arn], by_s3()),
     ]
     description = "medloop: publishes reviewed definitions of pipelines"
     return make_role(Construct(scope, "Publisher"), publishers(workspace.access.publishers), description, rights)
@@ -174,23 +174,19 @@ def publishers(arns: Sequence[str]) -> iam.IPrincipal:
     return iam.CompositePrincipal(*roles, *with_second_factor)
 
 
-def _by_s3() -> dict[str, Any]:
-    """The condition that a key is used by S3 alone, for objects."""
-    return {"StringEquals": {"kms:ViaService": f"s3.{Aws.REGION}.amazonaws.com"}}
-
-
 def _see_groups(groups: Sequence[str]) -> iam.PolicyStatement:
     return statement(
         "SeeGroups", ["sagemaker:DescribeModelPackageGroup"], sagemaker_arns("model-package-group", groups)
     )
 
 
-def _find_images(images: Images) -> iam.PolicyStatement:
+def find_images(images: Images) -> iam.PolicyStatement:
     """The digests of images, which are part of definitions; no image is pulled."""
     return statement("FindImages", ["ecr:DescribeImages"], images.arns)
 
 
-def _see_pipelines(names: Sequence[str]) -> iam.PolicyStatement:
+def see_pipelines(names: Sequence[str]) -> iam.PolicyStatement:
+    """Published definitions; executions aren't among them."""
     seeing = ["sagemaker:DescribePipeline", "sagemaker:ListPipelineVersions"]
     return statement("SeePipelines", seeing, sagemaker_arns("pipeline", names))
 
@@ -221,7 +217,7 @@ def _run_pipelines(names: Sequence[str]) -> list[iam.PolicyStatement]:
     pipelines, runs = (sagemaker_arns("pipeline", (name + end for name in names)) for end in ("", "/execution/*"))
     return [
         statement("Run", [f"sagemaker:{verb}" for verb in running], pipelines),
-        _see_pipelines(names),
+        see_pipelines(names),
         statement("SteerRuns", [f"sagemaker:{verb}" for verb in steering], runs),
         statement("ListPipelines", ["sagemaker:ListPipelines"]),
     ]

@@ -66,6 +66,7 @@ class Execution(Construct):
             isolates_training=isolates_training,
         )
         workspace = Workspace(access=access, storage=storage, images=images, pipelines=pipelines, groups=groups)
+        self.workspace = workspace
         self.engineer = make_engineer(self, workspace)
         self.publisher = make_publisher(self, workspace, champion=self.champion, pipeline_role=self.pipeline)
         self.approver = make_approver(self, workspace)

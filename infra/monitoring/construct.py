@@ -21,7 +21,8 @@ from constructs import Construct
 from infra.deployment.construct import NAMESPACE, endpoint_metric
 from infra.deployment.plan import DIMENSION, SCORE, SCORE_CHANGE
 from infra.grants import arn, service, statement
-from infra.monitoring.metrics import FIVE_MINUTES, alarm, metric
+from infra.monitoring.alarms import Alarms
+from infra.monitoring.metrics import FIVE_MINUTES, metric
 from infra.settings import MonitoringSettings
 
 PIPELINES = "AWS/Sagemaker/ModelBuildingPipeline"
@@ -29,7 +30,7 @@ PIPELINES = "AWS/Sagemaker/ModelBuildingPipeline"
 HOUR = Duration.hours(1)
 
 
-class Monitoring(Construct):
+class Monitoring(Alarms):
     """Dashboard, alarms, budget, cost anomalies, trail."""
 
     def __init__(
@@ -72,76 +73,34 @@ class Monitoring(Construct):
             watched_buckets: Whose objects' reads and writes are in the trail.
             log_retention: How long the trail's log is kept.
         """
-        super().__init__(scope, construct_id)
-        self.operations = operations
+        super().__init__(scope, construct_id, operations=operations)
         for name in pipelines:
             self._pipeline_alarms(name, limits)
         for entry, machine in machines.items():
-            self._machine_alarm(entry, machine)
+            self.add_machine(entry, machine)
         for group in groups:
             self._drift_alarm(group, limits)
-        self._function_alarm(functions)
-        self._dead_letter_alarms(dead_letters, rules)
+        self.add_functions(functions)
+        self.add_dead_letters(dead_letters, rules)
         self._budget(limits, tags)
         self._anomalies(limits, tags)
         self._trail(key, trail_bucket, watched_buckets, log_retention)
         self._dashboard(pipelines, groups, endpoints, machines, dead_letters)
 
-    def _alarm(
-        self,
-        name: str,
-        entry: str,
-        meaning: str,
-        watched: cloudwatch.IMetric,
-        threshold: float = 0,
-        below: bool = False,
-    ) -> None:
-        """An alarm above a threshold, or below; its description names the runbook's entry."""
-        description = f"Runbook: {entry}. {meaning}"
-        alarm(self, name, description, watched, self.operations, threshold=threshold, below=below)
-
     def _pipeline_alarms(self, name: str, limits: MonitoringSettings) -> None:
         failed = pipeline_metric(name, "ExecutionFailed")
-        self._alarm(f"medloop-{name}-failed", "medloop-execution-failed", "An execution failed.", failed)
+        self.add(f"medloop-{name}-failed", "medloop-execution-failed", "An execution failed.", failed)
         longest = pipeline_metric(name, "ExecutionDuration", "Maximum", HOUR)
         meaning = f"An execution took more than {limits.execution_hours} hours."
         # The service measures it in milliseconds.
         threshold = limits.execution_hours * 3_600_000
-        self._alarm(f"medloop-{name}-long", "medloop-execution-long", meaning, longest, threshold)
-
-    def _machine_alarm(self, entry: str, machine: sfn.IStateMachine) -> None:
-        bad: dict[str, cloudwatch.IMetric] = {
-            "failed": machine.metric_failed(period=FIVE_MINUTES),
-            "late": machine.metric_timed_out(period=FIVE_MINUTES),
-            "aborted": machine.metric_aborted(period=FIVE_MINUTES),
-        }
-        meaning = "An execution of the state machine failed, timed out or was stopped."
-        self._alarm(entry, entry, meaning, _total("failed + late + aborted", bad))
+        self.add(f"medloop-{name}-long", "medloop-execution-long", meaning, longest, threshold)
 
     def _drift_alarm(self, group: str, limits: MonitoringSettings) -> None:
         """A model of today's data that scores worse than that in production did: the data have changed."""
         meaning = f"A new version scored lower than the one in production, by more than {limits.score_drop}."
         change = version_metric(group, SCORE_CHANGE)
-        self._alarm(f"{group}-drift", "medloop-drift", meaning, change, -limits.score_drop, below=True)
-
-    def _function_alarm(self, functions: Sequence[lambda_.IFunction]) -> None:
-        errors = {f"e{number}": each.metric_errors(period=FIVE_MINUTES) for number, each in enumerate(functions)}
-        name = "medloop-function-errors"
-        self._alarm(name, name, "A function ended with an error.", _total(" + ".join(errors), errors))
-
-    def _dead_letter_alarms(self, queue: sqs.IQueue, rules: Sequence[str]) -> None:
-        """Messages in the queue, and failures to store one."""
-        lost = {
-            f"r{number}": metric("AWS/Events", "InvocationsFailedToBeSentToDlq", {"RuleName": rule})
-            for number, rule in enumerate(rules)
-        }
-        # Schedules of `medloop schedules` and of the stack are in the account's default group.
-        failures = "InvocationsFailedToBeSentToDeadLetterCount"
-        lost["s"] = metric("AWS/Scheduler", failures, {"ScheduleGroup": "default"})
-        total, entry = _total(" + ".join(f"FILL({name}, 0)" for name in lost), lost), "medloop-dead-letters"
-        self._alarm("medloop-events-lost", entry, "An event is lost, the queue did not take it.", total)
-        waiting = queue.metric_approximate_number_of_messages_visible(period=FIVE_MINUTES, statistic="Maximum")
-        self._alarm(entry, entry, "An event could not be delivered.", waiting)
+        self.add(f"{group}-drift", "medloop-drift", meaning, change, -limits.score_drop, below=True)
 
     def _budget(self, limits: MonitoringSettings, tags: Mapping[str, Sequence[str]]) -> None:
         """Resources with one of the tags."""
@@ -289,10 +248,6 @@ def pipeline_metric(
 def version_metric(group: str, name: str) -> cloudwatch.Metric:
     """A metric of versions that wait for a decision, put by the approval's state machine (infra/deployment/plan.py)."""
     return metric(NAMESPACE, name, {DIMENSION: group}, "Minimum", HOUR)
-
-
-def _total(expression: str, metrics: Mapping[str, cloudwatch.IMetric]) -> cloudwatch.MathExpression:
-    return cloudwatch.MathExpression(expression=expression, using_metrics=dict(metrics), period=FIVE_MINUTES)
 
 
 def _charges() -> cloudwatch.Metric:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.grants import ANY_PRINCIPAL, PULLING, make_role, statement
 from infra.settings import NetworkSettings
-from infra.storage.keys import Keys
 from infra.tracking.actions import SERVER_ACTIONS
 
 
@@ -76,9 +77,10 @@ class Network(Construct):
         scope: CDK's parent.
         construct_id: CDK's id.
         settings: Whether, and how large.
-        keys: Encrypt the flow log.
+        log_key: Encrypts the flow log.
         log_retention: How long the flow log is kept.
         mlflow_server: Whether jobs reach an MLflow tracking server.
+        models: ARNs of another account's objects that hosts read.
     """
 
     def __init__(
@@ -87,9 +89,10 @@ class Network(Construct):
         construct_id: str,
         *,
         settings: NetworkSettings,
-        keys: Keys,
+        log_key: kms.IKey,
         log_retention: logs.RetentionDays,
         mlflow_server: bool,
+        models: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, construct_id)
         self.vpc: ec2.Vpc | None = None
@@ -99,8 +102,8 @@ class Network(Construct):
             self.vpc = self._make_vpc(settings)
             self.subnet_ids = [subnet.subnet_id for subnet in self.vpc.isolated_subnets]
             self.security_group = self._make_group(self.vpc)
-            self._log_flows(self.vpc, keys, log_retention)
-            self._reach_storage(self.vpc)
+            self._log_flows(self.vpc, log_key, log_retention)
+            self._reach_storage(self.vpc, models)
             door = self._make_door(self.vpc, self.security_group)
             for service in [*SERVICES, *([MLFLOW] if mlflow_server else [])]:
                 self._reach(self.vpc, service, door)
@@ -134,21 +137,22 @@ class Network(Construct):
             group.add_egress_rule(group, port, "machines of one job")
         return group
 
-    def _log_flows(self, vpc: ec2.Vpc, keys: Keys, retention: logs.RetentionDays) -> None:
+    def _log_flows(self, vpc: ec2.Vpc, key: kms.IKey, retention: logs.RetentionDays) -> None:
         group = logs.LogGroup(
-            self, "Flows", encryption_key=keys.logs, retention=retention, removal_policy=cdk.RemovalPolicy.RETAIN
+            self, "Flows", encryption_key=key, retention=retention, removal_policy=cdk.RemovalPolicy.RETAIN
         )
         role = make_role(self, "vpc-flow-logs", "medloop: the VPC's flow log", construct_id="FlowsRole")
         vpc.add_flow_log("FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(group, role))
 
-    def _reach_storage(self, vpc: ec2.Vpc) -> None:
-        """S3 without an hourly price: buckets of this account, and those that ECR keeps images' layers in."""
+    def _reach_storage(self, vpc: ec2.Vpc, models: Sequence[str]) -> None:
+        """S3 without an hourly price: buckets of this account, ECR's buckets of images' layers, models elsewhere."""
         endpoint = vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
         in_account = {"StringEquals": {"aws:ResourceAccount": cdk.Aws.ACCOUNT_ID}}
         layers = f"arn:{cdk.Aws.PARTITION}:s3:::prod-{cdk.Aws.REGION}-starport-layer-bucket/*"
         for rights in (
             statement("OwnBucketsOnly", STORAGE_ACTIONS, conditions=in_account, principals=ANY_PRINCIPAL),
             statement("LayersOfImages", ["s3:GetObject"], [layers], principals=ANY_PRINCIPAL),
+            *([statement("Models", ["s3:GetObject"], models, principals=ANY_PRINCIPAL)] if models else []),
         ):
             endpoint.add_to_policy(rights)
 

@@ -23,7 +23,7 @@ class Registry(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, projects: Sequence[str]) -> None:
         super().__init__(scope, construct_id)
-        self.groups: list[str] = []
+        self.made: dict[str, sagemaker.CfnModelPackageGroup] = {}
         for project in ("", *projects):
             for task in TASKS:
                 group = group_name(task, project)
@@ -35,4 +35,9 @@ class Registry(Construct):
                 )
                 # A group that holds versions can't be deleted, and the versions are evidence.
                 made.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
-                self.groups.append(group)
+                self.made[group] = made
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the groups."""
+        return list(self.made)

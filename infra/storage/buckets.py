@@ -49,6 +49,10 @@ class Storage(Construct):
         _refuse_other_keys(bucket, key)
         return bucket
 
+    def make_bucket(self, construct_id: str, key: kms.IKey, *, expires: cdk.Duration) -> s3.Bucket:
+        """Make one more bucket, as the others are; its objects don't stay."""
+        return self._make(construct_id, key, [s3.LifecycleRule(id="all", expiration=expires)])
+
     def _make_logs(self) -> s3.Bucket:
         """The bucket of access logs: S3 delivers them with its own key only."""
         expiring = s3.LifecycleRule(id="logs", expiration=cdk.Duration.days(self.settings.logs_days))

@@ -55,36 +55,41 @@ class Keys(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: StorageSettings) -> None:
         super().__init__(scope, construct_id)
-        keep = cdk.RemovalPolicy.RETAIN if settings.keep_on_destroy else cdk.RemovalPolicy.DESTROY
-        self.data = self._make("Data", "raw images, which may name patients", keep)
-        self.artefacts = self._make("Artefacts", "what jobs write, images in ECR, functions' settings", keep)
-        self.logs = self._make("Logs", "logs and notifications", keep)
-        self._allow_logs()
+        self.data = make_key(self, "Data", "raw images, which may name patients", settings)
+        self.artefacts = make_key(self, "Artefacts", "what jobs write, images in ECR, functions' settings", settings)
+        self.logs = make_log_key(self, settings)
 
-    def _make(self, construct_id: str, description: str, keep: cdk.RemovalPolicy) -> kms.Key:
-        # The account administers the key, and its IAM policies decide who uses it: CDK's default, but spelled out.
-        root = [iam.AccountRootPrincipal()]
-        account = statement("AccountDecidesByIam", [*ADMINISTERING, *USING], principals=root)
-        return kms.Key(
-            self,
-            construct_id,
-            description=f"medloop: {description}",
-            alias=f"alias/medloop-{construct_id.lower()}",
-            enable_key_rotation=True,
-            removal_policy=keep,
-            policy=iam.PolicyDocument(statements=[account]),
-        )
 
-    def _allow_logs(self) -> None:
-        """CloudWatch Logs encrypts log groups of this account; EventBridge and CloudWatch use topics by this key."""
-        encrypting = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
-        groups = {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": arn("logs", "log-group:*")}}
-        notifying = [service(name) for name in ("events", "cloudwatch", "budgets", "costalerts")]
-        actions, logs = [f"kms:{verb}" for verb in encrypting], [service(f"logs.{cdk.Aws.REGION}")]
-        for rights in (
-            statement("LogGroups", actions, conditions=groups, principals=logs),
-            statement(
-                "Notifications", ["kms:Decrypt", "kms:GenerateDataKey"], conditions=OWN_ACCOUNT, principals=notifying
-            ),
-        ):
-            self.logs.add_to_resource_policy(rights)
+def make_key(scope: Construct, construct_id: str, description: str, settings: StorageSettings) -> kms.Key:
+    """Make a key that the account administers, and whose users its IAM policies decide: CDK's default, spelled out."""
+    root = [iam.AccountRootPrincipal()]
+    account = statement("AccountDecidesByIam", [*ADMINISTERING, *USING], principals=root)
+    return kms.Key(
+        scope,
+        construct_id,
+        description=f"medloop: {description}",
+        alias=f"alias/medloop-{construct_id.lower()}",
+        enable_key_rotation=True,
+        removal_policy=cdk.RemovalPolicy.RETAIN if settings.keep_on_destroy else cdk.RemovalPolicy.DESTROY,
+        policy=iam.PolicyDocument(statements=[account]),
+    )
+
+
+def make_log_key(scope: Construct, settings: StorageSettings) -> kms.Key:
+    """Make the key of logs and notifications.
+
+    CloudWatch Logs encrypts log groups of this account; EventBridge and CloudWatch use topics by this key.
+    """
+    key = make_key(scope, "Logs", "logs and notifications", settings)
+    encrypting = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
+    groups = {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": arn("logs", "log-group:*")}}
+    notifying = [service(name) for name in ("events", "cloudwatch", "budgets", "costalerts")]
+    actions, logs = [f"kms:{verb}" for verb in encrypting], [service(f"logs.{cdk.Aws.REGION}")]
+    for rights in (
+        statement("LogGroups", actions, conditions=groups, principals=logs),
+        statement(
+            "Notifications", ["kms:Decrypt", "kms:GenerateDataKey"], conditions=OWN_ACCOUNT, principals=notifying
+        ),
+    ):
+        key.add_to_resource_policy(rights)
+    return key

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medloop.checkout import REPOSITORY
+from medloop.ci import INSTALL_SAMPLES, workflow_values
 from medloop.cloud.layout import MAX_PIPELINE, PIPELINE_PATTERN
 from medloop.commands.options import services
 from medloop.commands.output import print_line
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "project_template"
 SUFFIX = ".jinja"
-WORKFLOW: Mapping[str, Any] = {
-    "install": [
-        "python -m pip install wheels/medloop-*.whl",
-        "python -m pip install --editable '.[dev]'",
-    ],
-    "checks": ["ruff check .", "ruff format --check .", "pytest"],
-    "images": ['medloop images push census | tee -a "$GITHUB_STEP_SUMMARY"'],
-}
-"""Values of the workflow's template that don't depend on the name."""
 _HIDDEN = {"github": ".github", "gitignore": ".gitignore"}
 """Parts of the templates' paths whose first character would hide them."""
 LOCKED = ("annotated-types", "dumb-init", "pydantic", "pydantic-core", "typing-extensions", "typing-inspection")
@@ -89,12 +81,9 @@ def render(name: str) -> dict[Path, str]:
     """Render the project's files, by path in it."""
     environment, package = _environment(), package_name(name)
     values: dict[str, Any] = {
-        **WORKFLOW,
+        **workflow_values(name),
         "name": name,
         "package": package,
-        "pipelines": [(name, name)],
-        "smoke": [f"medloop samples plane data && medloop run {name} --data data --preset smoke-{name}"],
-        "endpoint": name,
         "version": metadata("medloop")["Version"],
         "requires_python": metadata("medloop")["Requires-Python"],
         "locked": "\n".join(_locked(REPOSITORY / "containers" / "split" / "requirements.txt")),
@@ -108,7 +97,7 @@ def render_workflow(values: Mapping[str, Any]) -> str:
     """Render the GitHub Actions workflow alone, for another project.
 
     Args:
-        values: Lines of shell: `install`, `checks`, `smoke`, `images`; `pipelines` with their presets; `endpoint`.
+        values: As `workflow_values`.
     """
     return _environment().get_template("github/workflows/medloop.yml.jinja").render(values)
 
@@ -121,7 +110,7 @@ def _path(template: Path, names: Mapping[str, str]) -> Path:
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=False,  # noqa: S701 (no HTML)
         undefined=StrictUndefined,
@@ -133,6 +122,8 @@ def _environment() -> Environment:
         block_start_string="<%",
         block_end_string="%>",
     )
+    environment.globals["install_samples"] = INSTALL_SAMPLES
+    return environment
 
 
 def _locked(lock: Path) -> Iterator[str]:

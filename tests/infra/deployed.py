@@ -20,7 +20,6 @@ from infra.stack import STACK_NAME
 from tests.infra.richer_cloudformation import add_kinds
 from tests.infra.template import REGION
 
-_TEMPLATE = f"{STACK_NAME}.template.json"
 _BOOTSTRAP = "/cdk-bootstrap/hnb659fds/version"
 
 
@@ -29,22 +28,23 @@ class Deployed:
 
     Args:
         assembly: The folder that CDK wrote.
+        stack_name: One of its stacks.
     """
 
-    def __init__(self, assembly: Path) -> None:
+    def __init__(self, assembly: Path, stack_name: str = STACK_NAME) -> None:
         """Bootstrap the account, upload, create the stack, and read the resources that were created."""
         add_kinds()
         boto3.client("ssm").put_parameter(Name=_BOOTSTRAP, Value="21", Type="String")
         cloudformation = boto3.client("cloudformation")
         cloudformation.create_stack(
-            StackName=STACK_NAME,
-            TemplateURL=_upload(assembly),
+            StackName=stack_name,
+            TemplateURL=_upload(assembly, stack_name),
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
         )
-        (stack,) = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"]
+        (stack,) = cloudformation.describe_stacks(StackName=stack_name)["Stacks"]
         assert stack["StackStatus"] == "CREATE_COMPLETE", stack
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        summaries = cloudformation.get_paginator("list_stack_resources").paginate(StackName=STACK_NAME)
+        summaries = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack_name)
         self._resources = [summary for page in summaries for summary in page["StackResourceSummaries"]]
         self.kinds = {resource["LogicalResourceId"]: resource["ResourceType"] for resource in self._resources}
         """The kind of each resource that stands, by its logical name."""
@@ -63,22 +63,22 @@ class Deployed:
         return matching
 
 
-def _upload(assembly: Path) -> str:
+def _upload(assembly: Path, stack_name: str) -> str:
     """Put the assembly's files where its manifest says; returns the template's URL."""
     bucket = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
     client = boto3.client("s3")
     client.create_bucket(Bucket=bucket)
     template = ""
-    for (name, key), body in _files(assembly).items():
+    for (name, key), body in _files(assembly, stack_name).items():
         client.put_object(Bucket=bucket, Key=key, Body=body)
-        template = key if name == _TEMPLATE else template
+        template = key if name == f"{stack_name}.template.json" else template
     return f"https://{bucket}.s3.amazonaws.com/{template}"
 
 
 @cache
-def _files(assembly: Path) -> dict[tuple[str, str], bytes]:
+def _files(assembly: Path, stack_name: str) -> dict[tuple[str, str], bytes]:
     """The files of an assembly by their names and keys."""
-    manifest = json.loads((assembly / f"{STACK_NAME}.assets.json").read_text(encoding="utf-8"))
+    manifest = json.loads((assembly / f"{stack_name}.assets.json").read_text(encoding="utf-8"))
     values = {}
     for file in manifest["files"].values():
         (destination,) = file["destinations"].values()

@@ -32,7 +32,7 @@ from moto.cloudformation.models import Stack
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 from moto.core.utils import utcnow
-from moto.events.models import EventPattern
+from moto.events.models import EventPattern, EventsBackend
 from moto.kms import models as kms
 from moto.sagemaker.models import sagemaker_backends
 from moto.sns.models import Subscription
@@ -47,6 +47,7 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser, SyntaxErrorListener
 from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 
+from infra.names import STACK_NAME
 from medloop.definition.requests import operation_problems
 from tests.infra.deployed import Deployed
 from tests.infra.richer_moto import richer_sagemaker
@@ -60,9 +61,9 @@ ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
 class World:
     """An account with the stack, and EventBridge's part, which moto leaves out."""
 
-    def __init__(self, assembly: Path) -> None:
+    def __init__(self, assembly: Path, stack_name: str = STACK_NAME) -> None:
         """Deploy the stack, with a queue that hears what each topic says."""
-        self.stack = Deployed(assembly)
+        self.stack = Deployed(assembly, stack_name)
         self.sagemaker = self.client("sagemaker")
         self.s3 = self.client("s3")
         self.cloudwatch = self.client("cloudwatch")
@@ -89,21 +90,23 @@ class World:
         self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")
         return str(queue)
 
-    def send(self, source: str, detail_type: str, detail: dict[str, Any]) -> list[str]:
-        """Deliver an event to every rule that wants it; returns the executions that it started."""
+    def send(
+        self, source: str, detail_type: str, detail: dict[str, Any], *, sender: str = ACCOUNT, bus: str = "default"
+    ) -> list[str]:
+        """Deliver an event to every rule of a bus that wants it; returns the executions that it started."""
         event = {
-            "version": "0", "id": "e", "source": source, "detail-type": detail_type, "account": ACCOUNT,
+            "version": "0", "id": "e", "source": source, "detail-type": detail_type, "account": sender,
             "time": "2027-01-01T00:00:00Z", "region": REGION, "resources": [], "detail": detail,
         }  # fmt: skip
-        rules = self.client("events").list_rules()["Rules"]
+        rules = self.client("events").list_rules(EventBusName=bus)["Rules"]
         patterns = {rule["Name"]: rule["EventPattern"] for rule in rules if "EventPattern" in rule}
         matching = [rule for rule, pattern in patterns.items() if EventPattern.load(pattern).matches_event(event)]
-        targets = [target for rule in matching for target in self.targets(rule)]
+        targets = [target for rule in matching for target in self.targets(rule, bus)]
         return [self.start(target["Arn"], event) for target in targets if target["Arn"] in self.machines]
 
-    def targets(self, rule: str) -> list[dict[str, Any]]:
+    def targets(self, rule: str, bus: str = "default") -> list[dict[str, Any]]:
         """Where a rule sends its events."""
-        return list(self.client("events").list_targets_by_rule(Rule=rule)["Targets"])
+        return list(self.client("events").list_targets_by_rule(Rule=rule, EventBusName=bus)["Targets"])
 
     def tick(self, rule: str) -> list[str]:
         """What EventBridge does when a day is over, for a daily rule; returns the executions that it started."""
@@ -216,7 +219,7 @@ class World:
 
 
 @contextmanager
-def world(assembly: Path) -> Iterator[World]:
+def world(assembly: Path, stack_name: str = STACK_NAME) -> Iterator[World]:
     """Open the world; every wait of a state machine and every pause before a repetition takes a moment only."""
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
     # Reading a thousand images of machines, or JSON as YAML, would take longer than the flow itself.
@@ -232,10 +235,11 @@ def world(assembly: Path) -> Iterator[World]:
         patch.dict(StateTaskService._SERVICE_NAME_SFN_TO_BOTO_OVERRIDES, BOTO_NAMES),
         patch.object(Subscription, "private_key", _signing_key),
         patch.object(kms, "generate_private_key", _kms_key),
+        patch.object(EventsBackend, "_normalize_event_bus_arn", _name_of_bus),
         patch.object(boto3, "client", _remembering({})),
     ):
         boto3.DEFAULT_SESSION = _session()
-        made = World(assembly)
+        made = World(assembly, stack_name)
         invoke = _invoking(made)
         with richer_sagemaker(made):
             _session().events.register("before-call.lambda.Invoke", invoke)
@@ -329,6 +333,11 @@ class _Hasty:
     @staticmethod
     def sleep(_: float) -> None:
         """Don't."""
+
+
+def _name_of_bus(self: Any, bus: Any) -> str:
+    """The name in a bus's ARN; moto gets the bus itself, where a template refers to one."""
+    return "default" if bus is None else str(getattr(bus, "name", bus)).rpartition("/")[2]
 
 
 def _wait_a_moment(self: Any, env: Any, wait_seconds: int) -> None:

@@ -1,8 +1,9 @@
-"""A small evaluator of IAM policies, after AWS's documented logic for requests within one account.
+"""A small evaluator of IAM policies, after AWS's documented logic for requests within one account and across two.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html: an explicit deny in any
 policy wins; else an allow in the caller's policies or in the resource's policy is needed; a KMS key's policy must allow
-too, if only by delegating to the account's IAM policies. What it doesn't know is an error, never a guess.
+too, if only by delegating to the account's IAM policies. To a caller of another account both must allow
+(reference_policies_evaluation-logic-cross-account.html). What it doesn't know is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def decide(
     resource: Iterable[Statement] = (),
     *,
     resource_must_allow: bool = False,
+    across_accounts: bool = False,
     boundaries: Sequence[Iterable[Statement]] = (),
 ) -> Decision:
     """What the service answers.
@@ -51,6 +53,7 @@ def decide(
         identity: Statements of the caller's policies.
         resource: Statements of the resource's policy.
         resource_must_allow: Whether the resource's policy must allow too, as a KMS key's must.
+        across_accounts: The caller is of another account than the resource: both policies must allow.
         boundaries: Policies that must each allow, such as a VPC endpoint's.
     """
     identity, resource, limits = list(identity), list(resource), [list(limit) for limit in boundaries]
@@ -63,6 +66,8 @@ def decide(
     by_resource = [s for s in resource if _grants(s, request)]
     # A policy that names the account lets the account's own policies decide; by itself it gives nothing.
     direct = [s for s in by_resource if not _delegates(s)]
+    if across_accounts:
+        return "allowed" if applicable and by_resource else "denied"
     if resource_must_allow and not by_resource:
         return "denied"
     return "allowed" if applicable or direct else "denied"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 from tests.infra.iam import Decision, Request, as_list, decide
-from tests.infra.template import ACCOUNT, REGION, Template
+from tests.infra.template import REGION, Template
 
-_SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
+_SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{{account}}"
 _FORMS = {
-    "AWS::ECR::Repository": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{{RepositoryName}}",
+    "AWS::ECR::Repository": f"arn:aws:ecr:{REGION}:{{account}}:repository/{{RepositoryName}}",
     "AWS::SageMaker::MlflowTrackingServer": f"{_SAGEMAKER}:mlflow-tracking-server/{{TrackingServerName}}",
-    "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{LogGroupName}}:*",
-    "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{{AlarmName}}",
+    "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{{account}}:log-group:{{LogGroupName}}:*",
+    "AWS::CodeBuild::Project": f"arn:aws:codebuild:{REGION}:{{account}}:project/{{Name}}",
+    "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{REGION}:{{account}}:alarm:{{AlarmName}}",
 }
 
 
@@ -26,7 +27,7 @@ class Account(Template):
         form = _FORMS.get(self.resources[logical]["Type"])
         if form is None:
             return super().arn(logical)
-        properties = {"LogGroupName": logical, **self.resolve(self.properties(logical))}
+        properties = {"LogGroupName": logical, "account": self.account, **self.resolve(self.properties(logical))}
         return form.format_map(properties)
 
     def _call(self, name: str, argument: Any) -> Any:
@@ -77,15 +78,14 @@ class Account(Template):
 
     @cache  # noqa: B019 - one account a session
     def resource_policy(self, arn: str) -> list[dict[str, Any]]:
-        """Statements of the policy of an ARN's bucket or key; none of any other resource."""
-        if arn.startswith("arn:aws:s3:::"):
-            bucket = arn.removeprefix("arn:aws:s3:::").partition("/")[0]
-            policies = (self.resolve(self.properties(name)) for name in self.by_type("AWS::S3::BucketPolicy"))
-            documents = [policy["PolicyDocument"] for policy in policies if policy["Bucket"] == bucket]
-        else:
-            keys = [name for name in self.by_type("AWS::KMS::Key") if self.arn(name) == arn]
-            documents = [self.resolve(self.properties(name)["KeyPolicy"]) for name in keys]
-        return [statement for document in documents for statement in as_list(document["Statement"])]
+        """Statements of the policy of an ARN's bucket, key, repository, model group or bus; none of any other."""
+        documents = [
+            self.resolve(self.properties(name)[member])
+            for kind, (member, is_of) in _POLICIES.items()
+            for name in self.by_type(kind)
+            if member in self.properties(name) and is_of(self, name, arn)
+        ]
+        return [statement for document in documents for statement in as_list(document.get("Statement", document))]
 
     def endpoint_policy(self, path: str) -> list[dict[str, Any]]:
         """The statements of a VPC endpoint's policy."""
@@ -112,15 +112,42 @@ class Account(Template):
         every: dict[str, Any] = {
             "aws:SecureTransport": "true",
             "s3:TlsVersion": "1.3",
-            "aws:PrincipalAccount": ACCOUNT,
+            "aws:PrincipalAccount": self.account,
             "aws:PrincipalArn": role,
-            "aws:ResourceAccount": ACCOUNT,
+            "aws:ResourceAccount": self.account,
         }
         request = Request(role, action, resource, {**every, **(context or {})})
         limits = [self.endpoint_policy(through)] if through else []
         by_key = action.startswith("kms:")
         statements, policy = self.statements_of(role), self.resource_policy(resource)
         return decide(request, statements, policy, resource_must_allow=by_key, boundaries=limits)
+
+    def simulate_from(
+        self,
+        role: str,
+        identity: list[dict[str, Any]],
+        action: str,
+        resource: str,
+        context: Mapping[str, Any] | None = None,
+    ) -> Decision:
+        """What a service of this account answers a role of another.
+
+        Args:
+            role: The role's ARN.
+            identity: The statements of the role's own policies.
+            action: The action.
+            resource: The requested ARN, of this account.
+            context: Condition keys, in addition to those that every request has.
+        """
+        every = {
+            "aws:SecureTransport": "true",
+            "s3:TlsVersion": "1.3",
+            "aws:PrincipalAccount": role.split(":")[4],
+            "aws:PrincipalArn": role,
+            "aws:ResourceAccount": self.account,
+        }
+        request = Request(role, action, resource, {**every, **(context or {})})
+        return decide(request, identity, self.resource_policy(resource), across_accounts=True)
 
     def assume(self, role: str, principal: str, context: Mapping[str, Any] | None = None) -> Decision:
         """Decide whether a principal may assume a role; people's own policies are assumed to allow it."""
@@ -129,6 +156,34 @@ class Account(Template):
         )
         request = Request(principal, "sts:AssumeRole", role, context or {})
         return decide(request, own_statements, self.trust_of(role), resource_must_allow=True)
+
+
+def _is_of_group(account: Account, name: str, arn: str) -> bool:
+    return f":model-package/{account.properties(name)['ModelPackageGroupName']}/" in arn
+
+
+def _is_of_bucket(account: Account, name: str, arn: str) -> bool:
+    bucket = account.resolve(account.properties(name)["Bucket"])
+    return arn.partition("/")[0] == f"arn:aws:s3:::{bucket}"
+
+
+def _is_of_bus(account: Account, name: str, arn: str) -> bool:
+    (bus,) = account.by_type("AWS::Events::EventBus").values()
+    return arn.endswith(f":{account.account}:event-bus/{bus['Properties']['Name']}")
+
+
+def _is_it(account: Account, name: str, arn: str) -> bool:
+    return account.arn(name) == arn
+
+
+_POLICIES: dict[str, tuple[str, Callable[[Account, str, str], bool]]] = {
+    "AWS::S3::BucketPolicy": ("PolicyDocument", _is_of_bucket),
+    "AWS::KMS::Key": ("KeyPolicy", _is_it),
+    "AWS::ECR::Repository": ("RepositoryPolicyText", _is_it),
+    "AWS::SageMaker::ModelPackageGroup": ("ModelPackageGroupPolicy", _is_of_group),
+    "AWS::Events::EventBusPolicy": ("Statement", _is_of_bus),
+}
+"""Policies of resources: the member that holds one, and whether it is that of an ARN."""
 
 
 def allowing(account: Account) -> list[tuple[str, dict[str, Any]]]:

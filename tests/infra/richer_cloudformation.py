@@ -46,6 +46,11 @@ def _bucket_policy(name: str, _: Properties) -> Made:
     return {"Ref": name}
 
 
+def _bus_policy(name: str, _: Properties) -> Made:
+    """It is only named: moto's buses take events of anyone (simulated instead)."""
+    return {"Ref": name}
+
+
 def _subscription(_: str, properties: Properties) -> Made:
     return {"Ref": _client("sns").subscribe(**properties, ReturnSubscriptionArn=True)["SubscriptionArn"]}
 
@@ -129,6 +134,7 @@ _KINDS: dict[str, Callable[[str, Properties], Made]] = {
     "AWS::CloudWatch::Alarm": _alarm,
     "AWS::CodeBuild::Project": _build,
     "AWS::EC2::SecurityGroupEgress": _egress,
+    "AWS::Events::EventBusPolicy": _bus_policy,
     "AWS::S3::BucketPolicy": _bucket_policy,
     "AWS::SNS::Subscription": _subscription,
     "AWS::SNS::TopicPolicy": _topic_policy,

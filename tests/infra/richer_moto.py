@@ -14,7 +14,7 @@ from unittest.mock import patch
 from moto.applicationautoscaling.exceptions import AWSValidationException
 from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
 from moto.sagemaker.exceptions import ValidationError
-from moto.sagemaker.models import SageMakerModelBackend
+from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def richer_sagemaker(made: World) -> Iterator[None]:
 
     with (
         patch.object(ApplicationAutoscalingBackend, "register_scalable_target", _scaling(made)),
+        patch.object(backend, "describe_model_package", _describing(backend.describe_model_package)),
         patch.object(backend, "list_tags", list_tags),
         patch.object(backend, "start_pipeline_execution", start_once),
         patch.object(backend, "create_model", once(model, "model_name", "_models")),
@@ -71,6 +72,16 @@ def richer_sagemaker(made: World) -> Iterator[None]:
         patch.object(SageMakerResponse, "update_endpoint", _updating(made), create=True),
     ):
         yield
+
+
+def _describing(describe: Callable[..., Any]) -> Callable[..., Any]:
+    """DescribeModelPackage, of another account too: policies that allow it are simulated (test_production.py)."""
+
+    def describe_model_package(self: Any, model_package_name: str) -> Any:
+        owner = [*model_package_name.split(":"), *[""] * 5][4] or self.account_id
+        return describe(sagemaker_backends[owner][self.region_name], model_package_name)
+
+    return describe_model_package
 
 
 def _scaling(made: World) -> Callable[..., Any]:

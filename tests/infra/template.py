@@ -34,10 +34,12 @@ class Template:
 
     Args:
         document: As CDK wrote it.
+        account: Where it is deployed.
     """
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], account: str = ACCOUNT) -> None:
         """Keep it."""
+        self.account = account
         self.resources: dict[str, dict[str, Any]] = document["Resources"]
         self.document = document
 
@@ -62,17 +64,17 @@ class Template:
 
     def arn(self, logical: str) -> str:
         """A resource's ARN."""
-        kind, name = self.resources[logical]["Type"], self.name(logical)
+        kind, name, account = self.resources[logical]["Type"], self.name(logical), self.account
         forms = {
-            "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}",
-            "AWS::StepFunctions::StateMachine": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{name}",
-            "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}",
-            "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}",
-            "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{name}",
+            "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{account}:function:{name}",
+            "AWS::StepFunctions::StateMachine": f"arn:aws:states:{REGION}:{account}:stateMachine:{name}",
+            "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{account}:{name}",
+            "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{account}:{name}",
+            "AWS::IAM::Role": f"arn:aws:iam::{account}:role/{name}",
             "AWS::S3::Bucket": f"arn:aws:s3:::{name.lower()}",
-            "AWS::KMS::Key": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}",
+            "AWS::KMS::Key": f"arn:aws:kms:{REGION}:{account}:key/{name}",
         }
-        return forms.get(kind, f"arn:aws:other:{REGION}:{ACCOUNT}:{name}")
+        return forms.get(kind, f"arn:aws:other:{REGION}:{account}:{name}")
 
     def resolve(self, value: Any) -> Any:
         """The value with its references and functions replaced."""
@@ -89,6 +91,8 @@ class Template:
         return {key: self.resolve(item) for key, item in value.items()}
 
     def _ref(self, logical: str) -> Any:
+        if logical == "AWS::AccountId":
+            return self.account
         if logical in PSEUDO:
             return PSEUDO[logical]
         if logical not in self.resources:

@@ -12,8 +12,8 @@ import yaml
 from infra.app import make_app
 from infra.execution.people import BOUND, NO_VALUE
 from infra.images.repositories import BASE_VERSION
+from infra.names import DELIVERY_ROLE_PATHS, SIMULATIONS, STACK_NAME
 from infra.names import ROLE_PATHS as ROLES
-from infra.names import SIMULATIONS, STACK_NAME
 from infra.settings import AccessSettings, NetworkSettings, Settings
 from medloop.bundle import load_container
 from medloop.cloud.base_images import base_image_uri
@@ -42,13 +42,13 @@ def rows_for(parts: set[str]) -> list[tuple[str, str, dict[str, Any]]]:
 def arn(account: Account, text: str) -> str:
     """The ARN that a row's short form means."""
     bucket, slash, key = text.partition("/")
-    if bucket in ("data", "artefacts"):
+    if bucket in ("data", "artefacts", "delivery"):
         return account.arn(account.find("AWS::S3::Bucket", f"Storage/{bucket.title()}")) + slash + key
     kind, _, name = text.partition(":")
     if kind == "key":
         return account.arn(account.find("AWS::KMS::Key", f"Keys/{name.title()}"))
     if kind == "role":
-        return account.role(ROLES[name])
+        return account.role({**ROLES, **DELIVERY_ROLE_PATHS}[name])
     if kind == "repository":
         return account.arn(account.find("AWS::ECR::Repository", f"Images/{name.title()}"))
     if text == "*" or kind == "arn":

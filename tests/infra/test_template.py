@@ -201,8 +201,19 @@ def test_no_allowed_action_has_a_wildcard(account: Account) -> None:
     assert wild == []
 
 
-def test_actions_exist_and_can_be_about_their_resources(account: Account) -> None:
-    """A statement that can never match is a right that its author thinks is there."""
+UNLISTED = ("sagemaker:CreateModel", ":model-package/")
+"""CreateModel is about the version of another account too, which AWS lists in the guide and not in its reference.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-deploy.html
+"""
+
+
+def problems_of_actions(account: Account) -> list[str]:
+    """Actions that don't exist, or are about none of their resources, and resources that none is about."""
+
+    def is_about(action: str, resource: str) -> bool:
+        return fits(action, resource) or (action == UNLISTED[0] and UNLISTED[1] in resource)
+
     problems = []
     for where, statement in allowing(account):
         if "Resource" not in statement:
@@ -213,14 +224,19 @@ def test_actions_exist_and_can_be_about_their_resources(account: Account) -> Non
         problems += [
             f"{where}: {action} is about none of {resources}"
             for action in known
-            if not any(fits(action, resource) for resource in resources)
+            if not any(is_about(action, resource) for resource in resources)
         ]
         problems += [
             f"{where}: nothing in {known} is about {resource}"
             for resource in resources
-            if not any(fits(action, resource) for action in known)
+            if not any(is_about(action, resource) for action in known)
         ]
-    assert problems == []
+    return problems
+
+
+def test_actions_exist_and_can_be_about_their_resources(account: Account) -> None:
+    """A statement that can never match is a right that its author thinks is there."""
+    assert problems_of_actions(account) == []
 
 
 def test_outputs_are_what_the_command_line_reads(template: dict[str, Any]) -> None:

@@ -132,6 +132,26 @@ def deploy(
 
 @app.command()
 @on_target
+def promote(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An Approved version: ARN, GROUP/N, or GROUP.")],
+    *,
+    call: Call,
+) -> None:
+    """Promote a version to production in another account, which deploys it."""
+    from medloop.commands.hosting.promoting import promote_model
+    from medloop.commands.registry.versions import find_model
+
+    target = call.open()
+    arn = find_model(target.boto.client("sagemaker"), model)
+    promoted = promote_model(target, arn)
+    if call.json:
+        print_json({"model": promoted, "arn": arn})
+        return
+    print_line(call.services.out, f"{promoted} was promoted; production reports its deployment by mail")
+
+
+@app.command()
+@on_target
 def invoke(
     name: NameArgument,
     file: Annotated[Path, typer.Argument(help="An image or a volume, in a format that the model takes.")],

@@ -141,9 +141,13 @@ def test_a_workflow_has_no_keys_and_gives_rights_to_reviewed_code_only(text: str
     for name in ("images", "publish", "staging", "production"):
         assert jobs[name]["environment"]
         assert jobs[name]["if"].startswith(("github.event_name == 'push'", "github.event_name == 'workflow_dispatch'"))
-    assert roles["publish"][-1] == "${{ vars.PUBLISHER_ROLE_ARN }}"
+    assert {name for name, job in jobs.items() if "permissions" in job and "pull-requests" in job["permissions"]} == {
+        "comment"
+    }
+    # The right to comment is that of a job that runs no code of the pull request.
+    assert not any("uses" in step for step in jobs["comment"]["steps"])
     assert {name: job.get("needs") for name, job in jobs.items()} == {
-        **{"check": None, "differences": "check", "images": "check", "publish": "images"},
+        **{"check": None, "differences": "check", "comment": "differences", "images": "check", "publish": "images"},
         **{"staging": None, "production": "staging"},
     }
     steps = [step for job in jobs.values() for step in job["steps"]]
