@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
+from medloop.container.metrics import name_in_log
 from medloop.documents.split_rule import MIN_CALIBRATION_CASES, MIN_CALIBRATION_PATIENTS
 
 Floats = NDArray[np.float64]
@@ -137,4 +138,6 @@ def _temperature_text(logits: Floats, labels: Integers, temperature: float | Non
 def _threshold_text(points: dict[str, float]) -> str:
     if not points:
         return "no thresholds"
-    return "thresholds " + json.dumps({name: round(value, 4) for name, value in points.items()}, ensure_ascii=False)
+    return "thresholds " + json.dumps(
+        {name_in_log(name): round(value, 4) for name, value in points.items()}, ensure_ascii=False
+    )

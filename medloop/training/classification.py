@@ -9,12 +9,13 @@ from typing import Literal
 
 import torch
 
+from medloop.container.metrics import name_in_log
 from medloop.container.training import TrainingJob
 from medloop.documents.hyperparameters import ClassificationHyperparameters
 from medloop.documents.model import ImagePreprocessing
 from medloop.documents.networks import traits
 from medloop.documents.split import SplitRecord
-from medloop.errors import DataError, printable
+from medloop.errors import DataError
 from medloop.imaging import networks
 from medloop.imaging.cache import Cache
 from medloop.imaging.classify_dataset import fit_rule, list_images, load_labelled, measure_files
@@ -106,5 +107,5 @@ def _check_counts(files: Mapping[Literal["train", "val"], list[tuple[Path, int]]
         only = next(c for i, c in enumerate(classes) if i in present["val"])
         raise DataError(f"channel val: contains only class {only}, and AUROC needs two; add patients of other classes")
     if absent["val"]:
-        names = printable(", ".join(absent["val"]), allowed="")
+        names = ", ".join(map(name_in_log, absent["val"]))
         print(f"channel val: no image of class {names}; val_auroc leaves it out", flush=True)

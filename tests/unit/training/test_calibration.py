@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
@@ -121,3 +125,18 @@ def test_thresholds_need_some_patients(num_patients: int | None, fitted: bool) -
     assert bool(calibration.operating_point) == fitted
     assert calibration.temperature == find_temperature(logits, labels)
     assert ("fewer than 5 (4)" in calibration.note) != fitted
+
+
+@pytest.mark.parametrize("container", ["classify", "segment"])
+def test_no_class_is_a_metric_in_the_log(container: str) -> None:
+    """SageMaker reads metrics by regular expressions from the log, which names classes too."""
+    text = (Path(__file__).parents[3] / "containers" / container / "container.toml").read_text()
+    metrics = tomllib.loads(text)["metrics"]
+    classes = [f"{name}=0.999;" for name in metrics]
+    assert all(re.search(regex, f"{name}=0.999;") for name, regex in metrics.items())
+    logits, labels = drawn(1)
+    for start in range(0, len(classes), logits.shape[1]):
+        names = [*classes[start:], *"abc"][: logits.shape[1]]
+        note = calibrate(logits, labels, names).note
+        assert "thresholds" in note
+        assert not [name for name, regex in metrics.items() if re.search(regex, note)]
