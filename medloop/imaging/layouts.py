@@ -96,6 +96,7 @@ def find_cases(root: Path, task: Task) -> Layout:
         layout.warnings += find_same_classes((folder.group, folder.path.rstrip("/")) for folder in folders)
         layout.cases.rename_groups({folder.group: tidy(folder.group) for folder in folders})
         _name_patients(root, layout)
+        layout.warnings += _unread_tables(tops, task)
     layout.problems += [Problem(path, NOT_UTF8) for path in names_not_in_utf8(root)]
     return layout
 
@@ -216,6 +217,16 @@ def _name_patients(root: Path, layout: Layout) -> None:
         layout.cases = RawCases(_named(case, table, layout) for case in layout.cases)
     layout.problems += table.problems
     layout.warnings += table.warnings
+
+
+def _unread_tables(tops: list[DataFolder], task: Task) -> Iterator[Problem]:
+    """Warn of tables of patients in folders of splits and classes."""
+    for folder in (each for top in tops for each in (top, *(top.folders if task == "classification" else ()))):
+        if folder.relative and (name := next((n for n in folder.files if n.lower() == PATIENTS_FILE), None)):
+            message = (
+                f"is not read; write its rows into {PATIENTS_FILE} in the data set's folder, with paths from there"
+            )
+            yield Problem(folder.below(name), message)
 
 
 def _named(case: RawCase, table: PatientTable, layout: Layout) -> RawCase:

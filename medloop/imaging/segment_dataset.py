@@ -29,7 +29,7 @@ from medloop.imaging.preparation import ALONE, Item, Share, count_workers, in_th
 from medloop.imaging.validation import require_volume
 from medloop.imaging.volumes import preprocess, read_case, read_spacing, resize_label, to_ras
 
-PREPARATION = 2
+PREPARATION = 3
 """Version of what reading, checking and preprocessing make of a subject; raise it when that changes."""
 IN_MEMORY = Cache(None, 0)
 """A cache without files."""

@@ -98,6 +98,11 @@ class DatasetReport:
         return summarise(facts, self.cases.facts(is_trained) if len(is_trained) else ())
 
     @property
+    def patients_known(self) -> bool:
+        """True if patients.csv is there and can be used."""
+        return self.identified and not any(problem.path == PATIENTS_FILE for problem in self.problems)
+
+    @property
     def num_patients(self) -> int:
         """Number of the usable cases' patients."""
         return len(np.unique(self.patients.numbers))
@@ -114,7 +119,7 @@ class DatasetReport:
     def leakage(self) -> Leakage:
         """Leakage of a ready-made split; a split that is still to be made assigns whole patients."""
         cases = [(patient, split) for _, patient, split in _leaking_cases(self)]
-        return find_leakage(cases, identified=self.identified, doubtful=bool(self.doubts_of_identifiers))
+        return find_leakage(cases, identified=self.patients_known, doubtful=bool(self.doubts_of_identifiers))
 
     @property
     def splits(self) -> NDArray[np.int8]:

@@ -105,7 +105,7 @@ def _document(folder: Path, report: DatasetReport) -> dict[str, Any]:
         "folder": folder,
         "task": report.task,
         "presplit": report.presplit,
-        "patients_known": report.identified,
+        "patients_known": report.patients_known,
         "leakage": report.leakage.model_dump(),
         "num_cases": len(report.cases),
         "num_patients": report.num_patients,
@@ -142,11 +142,12 @@ def _class_rows(report: DatasetReport) -> list[tuple[str, int, int]]:
 def _print_counts(out: Console, folder: Path, report: DatasetReport) -> None:
     from medloop.commands.launch.run_time import default_hyperparameters, time_text
 
-    known = f"{report.num_patients} patients" if report.identified else "patients unknown (no patients.csv)"
+    reason = "patients.csv has problems" if report.identified else "no patients.csv"
+    known = f"{report.num_patients} patients" if report.patients_known else f"patients unknown ({reason})"
     split = ", already split" if report.presplit else ""
     print_line(out, f"{folder}: {report.task}, {len(report.cases)} usable cases, {known}{split}")
     if report.classes:
-        heading = "patients" if report.identified else "cases as patients"
+        heading = "patients" if report.patients_known else "cases as patients"
         rows = _class_rows(report)
         shown = rows if len(rows) <= MAX_CLASSES else rows[: MAX_CLASSES - 1]
         print_table(out, ("class", "cases", heading), [(printable(name), *counts) for name, *counts in shown])

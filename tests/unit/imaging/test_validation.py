@@ -248,6 +248,27 @@ def test_same_pixels_under_two_patients(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("rows", [["cyst,anna", "normal,NaN"], ["/abs/a.png,anna"], ["x,anna,3"]])
+def test_a_broken_table_certifies_nothing(tmp_path: Path, rows: list[str]) -> None:
+    """Leakage isn't "none" where no patient is known."""
+    write_patients(write_classes(tmp_path), rows)
+    report = check_dataset(tmp_path, "classification")
+    assert report.problems
+    assert (report.patients_known, report.leakage.status) == (False, "unknown")
+
+
+@pytest.mark.parametrize("folder", ["", "train/", "train/cyst/"])
+def test_a_table_in_another_folder_is_not_read(tmp_path: Path, folder: str) -> None:
+    """A warning says where it belongs."""
+    for split in ("train", "val", "test"):
+        write_classes(tmp_path / split)
+    (tmp_path / folder / "patients.csv").write_text("path,patient\ntrain,a\nval,b\ntest,c\n")
+    report = check_dataset(tmp_path, "classification")
+    lines = [warning.line for warning in report.warnings if "is not read" in warning.line]
+    text = "is not read; write its rows into patients.csv in the data set's folder, with paths from there"
+    assert lines == ([f"{folder}patients.csv: {text}"] if folder else [])
+
+
 def test_a_duplicate_names_one_of_another_class(tmp_path: Path) -> None:
     """Of two equal images in one class and one in another, each line names an image that is elsewhere."""
     write_classes(tmp_path)
