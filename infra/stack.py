@@ -74,7 +74,7 @@ class MedloopStack(cdk.Stack):
         )
         self.images = Images(self, "Images", keys=self.keys, keep=settings.storage.keep_on_destroy)
         self.pipelines = list_pipelines(settings.projects, settings.pipelines)
-        self.registry = Registry(self, "Registry", projects=settings.projects)
+        self.registry = Registry(self, "Registry", projects=settings.projects, pipelines=settings.pipelines)
         self.tracking = Tracking(self, "Tracking", settings=settings.tracking, storage=self.storage)
         self.execution = Execution(
             self,

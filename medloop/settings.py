@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -77,6 +77,8 @@ class Facts:
 class ProjectSettings(BaseModel):
     """Base of every pipeline's settings: what the command line reads of them itself."""
 
+    GROUP: ClassVar[str] = ""
+    """The pipeline that it shares model groups, and so champions, with; empty: it has groups of its own."""
     project: str = ""
     """The user's project; empty: none."""
 
@@ -136,7 +138,7 @@ class Resolved:
     @property
     def group(self) -> str:
         """The model group in which versions are registered."""
-        return group_name(self.spec.task, self.project)
+        return group_name(self.settings.GROUP or self.spec.name, self.project)
 
 
 def list_pipelines() -> list[str]:

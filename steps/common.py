@@ -70,7 +70,9 @@ class PipelineSettings(Settings, ProjectSettings):
         deploy, default = values.get("deploy", {}), cls.model_fields["deploy"].default.endpoint_name
         if not isinstance(deploy, dict) or "endpoint_name" in deploy:
             return values
-        return values | {"deploy": deploy | {"endpoint_name": f"{default}-{values['project']}"}}
+        # As the project's model group is named: an approval deploys to the endpoint of that name.
+        name = group_name(default.removeprefix("medloop-"), str(values["project"]))
+        return values | {"deploy": deploy | {"endpoint_name": name}}
 
     @model_validator(mode="after")
     def _isolated_jobs_track_nothing_far(self) -> Self:
@@ -108,7 +110,9 @@ class Context:
     @property
     def group(self) -> str:
         """The project's model group."""
-        return group_name(self.task, self.settings.project)
+        if shared := self.settings.GROUP:
+            return group_name(shared, self.settings.project)
+        return group_name(self.pipeline, "")
 
     def pipeline_of(self, steps: Sequence[Step]) -> Pipeline:
         """Make the SDK's pipeline of these steps; without experiment: its default needs further permissions."""

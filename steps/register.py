@@ -13,6 +13,7 @@ from medloop.cloud.images import image_uri
 from medloop.documents.artefact import IMAGE, MODEL_DIGEST, MODEL_DIGEST_VARIABLE
 from medloop.documents.card import CARD_FIX, NOT_FOR_APPROVAL, setting_names
 from medloop.documents.file_names import EVALUATION_FILE
+from medloop.documents.metadata import PIPELINE
 from medloop.documents.registration import METADATA
 from medloop.documents.split import Task
 from medloop.errors import SettingError
@@ -160,6 +161,7 @@ def _metadata(context: Context, split: ProcessingStep, evaluate: ProcessingStep)
         "evaluation": output_uri(evaluate, OUTPUT),
         "execution": ExecutionVariables.PIPELINE_EXECUTION_ARN,
         "endpoint": context.parameters["EndpointName"],
+        PIPELINE: context.pipeline,
         IMAGE: image_uri(context.target, CONTAINER),
         **{name: _registered(evaluate, name) for name in METADATA},
     }

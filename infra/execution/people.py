@@ -38,7 +38,7 @@ from medloop.documents.card import NOT_FOR_APPROVAL
 DECISIONS = ["Approved", "Rejected"]
 BOUND = (
     *(ARTEFACT_DIGEST, MODEL_DIGEST, IMAGE, NOT_FOR_APPROVAL, "champion", "code_digest", "data_digest", "endpoint"),
-    *("evaluation", "execution", "git_commit", "report_digest"),
+    *("evaluation", "execution", "git_commit", "pipeline", "report_digest"),
 )
 """Entries of a version's metadata that say what it is: written at its registration, and never again."""
 NO_VALUE = "(none)"

@@ -19,19 +19,22 @@ class Registry(Construct):
         scope: CDK's parent.
         construct_id: CDK's id.
         projects: The user's projects.
+        pipelines: Pipelines of users' own projects.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, projects: Sequence[str]) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, projects: Sequence[str], pipelines: Sequence[str]
+    ) -> None:
         super().__init__(scope, construct_id)
         self.made: dict[str, sagemaker.CfnModelPackageGroup] = {}
         for project in ("", *projects):
-            for task in TASKS:
-                group = group_name(task, project)
+            for pipeline in (*TASKS, *pipelines):
+                group = group_name(pipeline, project)
                 made = sagemaker.CfnModelPackageGroup(
                     self,
-                    pipeline_name(task, project).title().replace("-", ""),
+                    pipeline_name(pipeline, project).title().replace("-", ""),
                     model_package_group_name=group,
-                    model_package_group_description=f"{task}: versions from medloop's pipeline",
+                    model_package_group_description=f"{pipeline}: versions from medloop's pipeline",
                 )
                 # A group that holds versions can't be deleted, and the versions are evidence.
                 made.apply_removal_policy(cdk.RemovalPolicy.RETAIN)

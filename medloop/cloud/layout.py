@@ -27,6 +27,8 @@ PIPELINE_PATTERN = r"^[a-z](-?[a-z0-9])*$"
 """A pipeline's name, without project."""
 MAX_PIPELINE = 32
 """Characters of a pipeline's name, without project."""
+MAX_GROUP = 47
+"""Characters of a model group's name: an endpoint's configuration, of 63, is named by it, a version and a digest."""
 DIGEST_CHARACTERS = 6
 
 
@@ -52,6 +54,13 @@ def pipeline_name(pipeline: str, project: str) -> str:
     return f"{pipeline}-{project}" if project else pipeline
 
 
-def group_name(task: str, project: str) -> str:
-    """Return the name of a project's model group: `medloop-segmentation`, or `medloop-segmentation-prostate`."""
-    return f"medloop-{pipeline_name(task, project)}"
+def group_name(pipeline: str, project: str) -> str:
+    """Return the name of a model group: `medloop-segmentation`, or `medloop-segmentation-prostate`.
+
+    A name that is too long ends in a digest.
+    """
+    name = f"medloop-{pipeline_name(pipeline, project)}"
+    if len(name) <= MAX_GROUP:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:DIGEST_CHARACTERS]
+    return f"{name[: MAX_GROUP - DIGEST_CHARACTERS - 1].strip('-')}-{digest}"

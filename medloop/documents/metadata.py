@@ -10,6 +10,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
+PIPELINE = "pipeline"
+"""Entry of a version: the pipeline that registered it, by its name on the target."""
 MAX_VALUE = 256
 """Characters of one value."""
 MAX_ENTRIES = 50

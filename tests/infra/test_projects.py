@@ -29,12 +29,30 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_each_project_has_model_groups_of_its_own(document: dict[str, Any]) -> None:
-    """Two groups without project, two with it."""
+    """A group for each pipeline without project, and for each with it; those of the user's own pipelines too."""
     groups = Template(document).by_type("AWS::SageMaker::ModelPackageGroup")
     assert sorted(group["Properties"]["ModelPackageGroupName"] for group in groups.values()) == [
         *("medloop-classification", "medloop-classification-prostate"),
+        *("medloop-lung-triage", "medloop-lung-triage-prostate"),
         *("medloop-segmentation", "medloop-segmentation-prostate"),
     ]
+
+
+def test_a_rule_has_no_more_targets_than_eventbridge_takes(document: dict[str, Any]) -> None:
+    """Five: the daily check of six groups has two rules, and an alarm counts what both could not deliver."""
+    rules = Template(document).by_type("AWS::Events::Rule").values()
+    targets = {rule["Properties"]["Name"]: len(rule["Properties"]["Targets"]) for rule in rules}
+    assert {name: count for name, count in targets.items() if "check" in name} == {
+        "medloop-daily-check": 5,
+        "medloop-daily-check-5": 1,
+    }
+    assert max(targets.values()) <= 5
+    (lost,) = [
+        alarm["Properties"]
+        for alarm in Template(document).by_type("AWS::CloudWatch::Alarm").values()
+        if alarm["Properties"]["AlarmName"] == "medloop-events-lost"
+    ]
+    assert "medloop-daily-check-5" in json.dumps(lost)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from medloop.cloud.target import Target
 from medloop.commands.options import Services
 from medloop.commands.output import duration, print_line
 from medloop.commands.registry.evidence_files import check_artefact
+from medloop.documents.metadata import PIPELINE, decoded
 from medloop.errors import MedloopError, SettingError, UserError
 
 if TYPE_CHECKING:
@@ -108,16 +109,22 @@ def require_approved(package: Mapping[str, Any], flags: str = "") -> str:
 def default_hosting(package: Mapping[str, Any], preset: str | None = None, sets: tuple[str, ...] = ()) -> Hosting:
     """Hosting by the settings of the version's pipeline (`deploy`, `network`).
 
+    A version that was registered without its pipeline's name is of the pipeline that its group is named after.
+
     Raises:
         SettingError: A setting can't be used.
     """
     from medloop.settings import resolve, split_name
 
-    named = split_name(str(package["ModelPackageGroupName"]).removeprefix("medloop-"))
+    pipeline = decoded(package.get("CustomerMetadataProperties")).get(PIPELINE)
+    named = split_name(pipeline or str(package["ModelPackageGroupName"]).removeprefix("medloop-"))
     if named is None:
         if preset or sets:
+            source = f"pipeline {pipeline}, which isn't installed" if pipeline else "no pipeline"
             raise SettingError(
-                f"group {package['ModelPackageGroupName']} is of no pipeline; leave --preset and --set out"
+                f"group {package['ModelPackageGroupName']} is of {source}; "
+                + ("install its package, or " if pipeline else "")
+                + "leave --preset and --set out"
             )
         return Hosting()
     settings: Any = resolve(named[0], preset, sets, project=named[1]).settings
