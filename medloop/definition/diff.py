@@ -12,6 +12,8 @@ from medloop.errors import SettingError
 _KEYS = ("Name", "InputName", "OutputName", "ChannelName", "PropertyFileName", "Key", "VariantName", "MetricName")
 """Members that identify an element of a list, so that an insertion doesn't change all elements after it."""
 _MAX_SHOWN = 80
+_SHOWN_BEFORE = 30
+"""Characters that are shown before the first difference of two long values."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def _changes(path: str, before: Any, after: Any) -> Iterator[Change]:
             before, after = old or {}, new or {}
     if not (isinstance(before, dict) and isinstance(after, dict)):
         if before != after:
-            yield Change("changed", path, _short(before), _short(after))
+            yield Change("changed", path, *_short_pair(before, after))
         return
     for key in [*before, *(key for key in after if key not in before)]:
         inner = f"{path}.{key}" if path else str(key)
@@ -81,6 +83,23 @@ def _named(elements: list[Any]) -> dict[str, Any] | None:
     return None
 
 
+def _short_pair(before: Any, after: Any) -> tuple[str, str]:
+    """Shorten two values so that both contain their first difference: long URIs differ in their digests only."""
+    texts = [_text(before), _text(after)]
+    unequal = (number for number, (old, new) in enumerate(zip(*texts, strict=False)) if old != new)
+    start = max(0, next(unequal, min(map(len, texts))) - _SHOWN_BEFORE)
+    if start == 0 or max(map(len, texts)) <= _MAX_SHOWN:
+        return _cut(texts[0]), _cut(texts[1])
+    return _cut(f"...{texts[0][start:]}"), _cut(f"...{texts[1][start:]}")
+
+
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _cut(_text(value))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medloop.definition.diff import Change, diff_definitions
@@ -80,6 +80,43 @@ def differences(before: str, after: str) -> list[Change]:
     for text in (before, after):
         _document(text)
     return [change for change in diff_definitions(before, after) if not _is_commit(change)]
+
+
+def changes_to_review(before: str, after: str) -> list[Change]:
+    """List the differences between two definitions' JSON texts as a reviewer reads them.
+
+    The settings that were chosen differently come first (`settings train.epochs`; empty: the default), then their
+    effects and those of code, then the commit. The text in which a definition records its settings is left out.
+
+    Raises:
+        SettingError: One of the texts is not JSON, or names a member twice.
+    """
+    old, new = _document(before), _document(after)
+    rest = diff_definitions(*(json.dumps(_without_record(document)) for document in (old, new)))
+    commits = [Change(change.kind, "commit", change.before, change.after) for change in rest if _is_commit(change)]
+    effects = [change for change in rest if not _is_commit(change)]
+    return [*_settings_changes(before, after), *effects, *commits[:1]]
+
+
+def _settings_changes(before: str, after: str) -> list[Change]:
+    """The differences between the recorded settings; of a definition that records none, only that."""
+    old, new = read_origin(before), read_origin(after)
+    if old is None or new is None:
+        texts = ["" if recorded is None else "recorded" for recorded in (old, new)]
+        kind = "added" if old is None else "removed"
+        return [] if old is new else [Change(kind, "settings", *texts)]
+    changes = diff_definitions(*(json.dumps(dict(recorded.settings)) for recorded in (old, new)))
+    pipeline = [] if old.pipeline == new.pipeline else [Change("changed", "pipeline", old.pipeline, new.pipeline)]
+    return [*pipeline, *(replace(change, path=f"settings {change.path}") for change in changes)]
+
+
+def _without_record(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition without the record of its build."""
+    metadata = document.get(_METADATA)
+    if not isinstance(metadata, dict):
+        return dict(document)
+    entries = {name: text for name, text in metadata.items() if name != _PIPELINE and not name.startswith(_SETTINGS)}
+    return {**document, _METADATA: entries} if entries else {n: v for n, v in document.items() if n != _METADATA}
 
 
 def _is_commit(change: Change) -> bool:

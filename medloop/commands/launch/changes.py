@@ -10,7 +10,8 @@ from rich.console import Console
 
 from medloop.commands.options import Services
 from medloop.commands.output import print_line, print_table
-from medloop.definition.diff import Change, diff_definitions
+from medloop.definition.diff import Change
+from medloop.definition.origin import changes_to_review
 from medloop.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def pending_changes(services: Services, target: Target, resolved: Resolved) -> l
     from medloop.cloud.upsert import stored_definition
 
     stored = stored_definition(target, resolved.pipeline)
-    return None if stored is None else diff_definitions(stored, services.build(target, resolved))
+    return None if stored is None else changes_to_review(stored, services.build(target, resolved))
 
 
 def print_changes(console: Console, name: str, target: Target, changes: list[Change] | None) -> None:

@@ -75,3 +75,23 @@ def test_a_stored_definition_that_is_no_json_is_one_line() -> None:
     """Another tool may have written it."""
     with pytest.raises(SettingError, match=r"is not JSON .* upsert the pipeline again"):
         diff_definitions("{", "{}")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        (
+            "a" * 100 + "1" + "b" * 9,
+            "a" * 100 + "2" + "b" * 9,
+            ("..." + "a" * 30 + "1" + "b" * 9, "..." + "a" * 30 + "2" + "b" * 9),
+        ),
+        ("1" + "b" * 100, "2" + "b" * 100, ("1" + "b" * 76 + "...", "2" + "b" * 76 + "...")),
+        ("a" * 100, "a" * 101, ("..." + "a" * 30, "..." + "a" * 31)),
+        ("a" * 40 + "1", "a" * 40 + "2", ("a" * 40 + "1", "a" * 40 + "2")),
+        ("a" * 100 + "1" * 200, "b", ("a" * 77 + "...", "b")),
+    ],
+)
+def test_long_values_are_shown_where_they_differ(before: str, after: str, shown: tuple[str, str]) -> None:
+    """Images of two builds have long names that differ in their digests."""
+    (change,) = diff_definitions(json.dumps({"Image": before}), json.dumps({"Image": after}))
+    assert (change.before, change.after) == shown
