@@ -32,6 +32,7 @@ def test_webgl2_works_by_software(page: Page, tmp_path: Path) -> None:
     assert page.evaluate("document.querySelector('canvas').getContext('webgl2') !== null")
 
 
+@pytest.mark.slow
 def test_errors_and_requests_are_detected(browser: Browser, tmp_path: Path) -> None:
     """A console error, an exception, an image from the network and a file next to the page are named."""
     (tmp_path / "style.css").write_text("")
@@ -51,6 +52,7 @@ def test_errors_and_requests_are_detected(browser: Browser, tmp_path: Path) -> N
     assert [line for line in watch.complaints if line.endswith("page.html") or "data:" in line] == []
 
 
+@pytest.mark.slow
 def test_accessibility_violations_are_described(page: Page, tmp_path: Path) -> None:
     """Pale text and an image without alternative text are violations, each with its location; a plain page has none."""
     show(page, written(tmp_path, '<p id="pale" style="color:#bbb;background:#fff">pale</p><img src="data:,">'))
@@ -62,6 +64,7 @@ def test_accessibility_violations_are_described(page: Page, tmp_path: Path) -> N
     assert violations(page) == []
 
 
+@pytest.mark.slow
 def test_a_control_without_focus_and_a_page_too_wide_are_detected(phone: Page, tmp_path: Path) -> None:
     """A button that shows no focus is named; one that does, and hidden ones, are not."""
     body = '<button style="outline:0">dull</button><button>plain</button><button hidden>no</button>'

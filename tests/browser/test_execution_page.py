@@ -121,6 +121,7 @@ def test_the_dark_theme_is_accessible(page: Page, account: Account, page_of: Cal
     assert_accessible(page)
 
 
+@pytest.mark.slow
 def test_a_hostile_log_stays_text(page: Page, account: Account, page_of: Callable[[str], Followed]) -> None:
     """Logs and reasons run no script and create no element; colour codes and overwritten text are removed."""
     page.on("dialog", lambda dialog: pytest.fail(f"the page ran a script: {dialog.message}"))

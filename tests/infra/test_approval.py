@@ -82,6 +82,7 @@ def served(account: World) -> str:
     return str(account.endpoint(GROUP).endpoint_config_name).rpartition("-")[0]
 
 
+@pytest.mark.slow
 def test_an_approval_becomes_an_endpoint(account: World) -> None:
     """Made at the first deployment: two instances, autoscaling, a mail to approvers."""
     end = deploy(account, register(account))

@@ -58,6 +58,7 @@ def parameters(account: World) -> list[dict[str, str]]:
     return [{item["Name"]: item["Value"] for item in request["pipeline_parameters"]} for request in account.started]
 
 
+@pytest.mark.slow
 def test_a_manifest_starts_one_execution_with_the_version_that_run_computes(account: World) -> None:
     """DataVersion is the digest of keys, sizes and ETags, by the very function of `medloop run`."""
     (execution,) = arrive(account)

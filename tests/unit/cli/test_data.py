@@ -203,6 +203,7 @@ def test_a_floor_of_an_unknown_class_on_s3_is_refused_before_the_start(medloop: 
     assert medloop.err.splitlines()[-1] == "error: evaluate.floors: class 'background' is unknown; known: tumour"
 
 
+@pytest.mark.slow
 def test_a_long_table_of_classes_is_cut(medloop: Any, tmp_path: Path) -> None:
     """A folder of patients as classes, or a label of 255 structures; JSON has all."""
     for number in range(40):

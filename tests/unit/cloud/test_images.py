@@ -110,6 +110,7 @@ def test_push_builds_the_bundle_and_nothing_else(target: Target) -> None:
     assert image.tag == target.code_digest("split")
 
 
+@pytest.mark.slow
 def test_repository_is_immutable_and_scans_on_push(target: Target) -> None:
     """A tag never means another image."""
     push_image(target, "split", run=Shell(target))
@@ -120,6 +121,7 @@ def test_repository_is_immutable_and_scans_on_push(target: Target) -> None:
     assert repository["encryptionConfiguration"]["encryptionType"] == "KMS"
 
 
+@pytest.mark.slow
 def test_an_image_that_is_there_is_not_built_again(target: Target) -> None:
     """Its tag is its content."""
     first = push_image(target, "split", run=Shell(target))
@@ -128,6 +130,7 @@ def test_an_image_that_is_there_is_not_built_again(target: Target) -> None:
     assert shell.commands == []
 
 
+@pytest.mark.slow
 def test_base_image_comes_from_the_accounts_own_region_with_a_login_there(target: Target) -> None:
     """Passwords go by standard input alone."""
     shell = Shell(target)
@@ -157,6 +160,7 @@ def stored_sbom(target: Target) -> dict[str, Any] | None:
     return json.loads(images[0]["imageManifest"]) if images else None
 
 
+@pytest.mark.slow
 def test_a_bill_of_materials_is_attached_to_a_pushed_image(target: Target) -> None:
     """By OCI's subject, so that it goes where the image goes; its blobs are in ECR, under their digests."""
     image = push_image(target, "split", run=Shell(target))
@@ -172,6 +176,7 @@ def test_a_bill_of_materials_is_attached_to_a_pushed_image(target: Target) -> No
     assert again.commands == []
 
 
+@pytest.mark.slow
 def test_an_image_of_an_earlier_push_gets_its_bill_of_materials(target: Target) -> None:
     """The engine of another computer pulls it: it logs in at the account's registry alone, and builds nothing."""
     push_image(target, "split", run=Shell(target))
@@ -181,6 +186,7 @@ def test_an_image_of_an_earlier_push_gets_its_bill_of_materials(target: Target) 
     assert stored_sbom(target) is not None
 
 
+@pytest.mark.slow
 def test_a_bill_of_materials_that_cannot_be_attached_is_one_line(target: Target) -> None:
     """ECR's reason is in it; the image stays."""
     image = push_image(target, "split", run=Shell(target))
@@ -208,6 +214,7 @@ def test_an_engines_output_is_no_result(capfd: pytest.CaptureFixture[str]) -> No
     assert (out, err) == ("", "STEP 1/9: FROM python\n")
 
 
+@pytest.mark.slow
 def test_definitions_name_a_pushed_image_by_its_digest(target: Target) -> None:
     """Before it is pushed there is only the tag to name it by."""
     assert image_uri(target, "split").endswith(f"/medloop-split:{target.code_digest('split')}")
@@ -232,6 +239,7 @@ def test_a_base_by_digest_keeps_it_in_each_region(name: str) -> None:
     assert base_image_uri(by_digest, "eu-south-1").startswith("692866216735" if "pytorch" in name else "763104351884")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["podman", "buildah"])
 def test_other_engines_push_dockers_format(target: Target, engine: str) -> None:
     """SageMaker takes plain images; Docker is installed here, but its daemon doesn't respond."""

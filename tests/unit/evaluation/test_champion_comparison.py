@@ -189,6 +189,7 @@ def test_no_champion(tmp_path: Path) -> None:
     assert (evaluation.gate.margin_left, evaluation.gate.champion, evaluation.comparisons) == (0.0, "", [])
 
 
+@pytest.mark.slow
 def test_uses_and_the_first_version(tmp_path: Path) -> None:
     """Both comparisons are in the file and on the page; the gate is the champion's."""
     world = images(tmp_path, 12, first_arn=FIRST, test_uses=12)

@@ -121,6 +121,7 @@ def full_record(evaluation: Evaluation, text: str) -> Evaluation:
     )
 
 
+@pytest.mark.slow
 def test_no_text_of_a_user_becomes_markup(images: Assessment) -> None:
     """Class names, attributes, notes, versions and reasons that hold elements add none, and no handler."""
     harmless, hostile = Elements(), Elements()

@@ -27,6 +27,7 @@ def shifted(truth: np.ndarray, name: str) -> np.ndarray:
     return np.roll(truth, 1, axis=2) if name.startswith("p2") else truth
 
 
+@pytest.mark.slow
 def test_scores_and_files(tmp_path: Path) -> None:
     """One perfect case and one shifted by a voxel of 2 mm: Dice and HD95 in mm, in record and table."""
     world = volume_world(tmp_path, {"p1": TRUTH, "p2": TRUTH}, shifted)

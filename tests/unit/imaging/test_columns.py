@@ -38,6 +38,7 @@ def checked(raw: RawCases) -> CheckedCases:
     return cases
 
 
+@pytest.mark.slow
 def test_a_case_takes_few_bytes() -> None:
     """Digest, name, folder and facts of ten thousand images: below 100 bytes each, however long a folder's name is."""
     names = (f"{'a long name ' * 8}{number % 10}/{number:07}.png" for number in range(10_000))

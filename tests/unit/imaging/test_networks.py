@@ -100,6 +100,7 @@ def test_segmenters_keep_shapes_of_the_multiple(name: str) -> None:
         assert build(network).eval()(torch.rand(1, 1, *edges)).shape == (1, 3, *edges)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "message"),
     [

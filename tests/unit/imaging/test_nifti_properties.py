@@ -108,6 +108,7 @@ def require_nibabels_reading(content: bytes) -> None:
     return None
 
 
+@pytest.mark.slow
 @PATIENCE
 @given(BASES, HEADERS, st.sampled_from([0, 4, 20, 400]), st.sampled_from([0, 0, 1, 500]))
 def test_fields_of_a_header(base: dict[str, Any], fields: dict[str, Any], gap: int, cut: int) -> None:

@@ -77,6 +77,7 @@ def enlarge(value: int) -> bytes:
     return bytes([value % 251]) * 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("size", [0, 1, 7, 1000])
 def test_results_are_in_order_for_any_number_of_cores(workers: int, size: int) -> None:

@@ -358,6 +358,7 @@ mutations = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(mutations, max_size=4))
 @any_folder
 def test_no_table_breaks_the_reader(tmp_path: Path, changes: list[tuple[str, int, bytes]]) -> None:

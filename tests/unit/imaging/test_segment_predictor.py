@@ -154,6 +154,7 @@ def test_a_network_with_other_outputs_than_classes(tmp_path: Path) -> None:
         replace(sound, record=record).segment(tmp_path / "scan" / "img.nii.gz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -142,6 +142,7 @@ def test_missing_splits_come_out_of_train() -> None:
     assert moved(current | {"r": {"val"}}) == {}
 
 
+@pytest.mark.slow
 def test_as_many_strata_as_patients() -> None:
     """The time is linear: each of 20,000 patients may have a class profile of its own."""
     assigned = split({f"p{number}": f"{number}" for number in range(20_000)}, FRACTIONS)

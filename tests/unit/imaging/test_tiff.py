@@ -344,6 +344,7 @@ def mutate(content: bytes, data: st.DataObject) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(file=tiff_files(), data=st.data())
 def test_mutated_bytes(file: tuple[bytes, NDArray[np.generic]], data: st.DataObject) -> None:

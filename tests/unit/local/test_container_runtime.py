@@ -80,6 +80,7 @@ def start(tmp_path: Path, engine: FakeEngine) -> Callable[..., tuple[Launch, str
     return contained
 
 
+@pytest.mark.slow
 class TestClient:
     """The command of the engine's client."""
 

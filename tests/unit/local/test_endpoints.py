@@ -31,6 +31,7 @@ def code(error: Any) -> str:
     return str(error.value.response["Error"]["Code"])
 
 
+@pytest.mark.slow
 def test_endpoint_answers_with_its_model(hosting: Hosting) -> None:
     """Model, configuration, endpoint; the request's headers and the environment reach the container."""
     hosting.endpoint("one")

@@ -94,6 +94,7 @@ def test_a_handler_sees_its_bundle_alone_and_its_exception_is_returned(local: Lo
     assert (said["errorType"], said["errorMessage"], failed) == ("ValueError", "no good", "Unhandled")
 
 
+@pytest.mark.slow
 def test_a_handler_imports_from_its_bundle_while_it_runs_too(local: Local) -> None:
     """An import within a function, as on Lambda."""
     assert invoked(made(local), {"do": "import"}) == ([], None)

@@ -130,6 +130,7 @@ def test_refused_request_fails_its_step_with_the_reason(local: Any) -> None:
     assert "HyperParameters.epochs" in steps["Train"]["FailureReason"]
 
 
+@pytest.mark.slow
 def test_same_token_starts_once(local: Any) -> None:
     """StartPipelineExecution with a token used before answers with what it started then, by the caller, user@host."""
     create(local, [])

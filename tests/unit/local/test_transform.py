@@ -50,6 +50,7 @@ def finished(hosting: Hosting, name: str = "t") -> dict[str, Any]:
     return describe()
 
 
+@pytest.mark.slow
 def test_every_object_gets_its_answer(hosting: Hosting) -> None:
     """One `.out` an object, at its own place below the output path."""
     hosting.model("one")

@@ -98,6 +98,7 @@ def outcome(local: Local, name: str) -> list[tuple[dict[str, str], float]]:
     ]
 
 
+@pytest.mark.slow
 def test_trials_are_training_jobs_and_the_best_one_is_named(local: Local) -> None:
     """Static and tuned hyperparameters reach the job; its model lies where a training job's does."""
     ended = tune(local, request(local.image(SCORER)))

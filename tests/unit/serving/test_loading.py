@@ -100,6 +100,7 @@ SWAPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swap", SWAPS.values(), ids=SWAPS)
 @pytest.mark.parametrize("packed", [False, True])
 def test_another_model_than_the_registered_one_is_not_loaded(
@@ -116,6 +117,7 @@ def test_another_model_than_the_registered_one_is_not_loaded(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_registered_model_is_loaded(packed: bool, model: Path, tmp_path: Path) -> None:
     """By its digest with or without the prefix; files that no container reads may be added by hosting."""

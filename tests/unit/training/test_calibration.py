@@ -38,6 +38,7 @@ def test_temperature_has_the_least_loss(seed: int, scale: float) -> None:
     assert find_temperature(logits, labels) == pytest.approx(expected.x, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_overconfident_model_is_cooled() -> None:
     """Logits three times too large, on many cases: the temperature is 3."""
     assert find_temperature(*drawn(0, num_cases=20_000, scale=3.0)) == pytest.approx(3.0, rel=0.03)
