@@ -27,11 +27,13 @@ from typing import ClassVar
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from medloop.bundle import load_container
+from medloop.bundle import load_container, make_bundle
 from medloop.cloud.container_engines import ContainerEngine, find_engine
 from medloop.cloud.images import build_image
 from medloop.errors import TargetError
+from medloop.local.state.home import ACCOUNT, BUCKET, REGION
 from tests.containers.test_images import locked
+from tests.unit.local.conftest import Local
 
 SITE = f"/usr/local/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 LEFT_OUT = {"site-packages", "test", "tests", "idlelib", "turtledemo", "lib2to3"}
@@ -134,6 +136,13 @@ def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, s
     """A container's exit code and log."""
     text, _ = process.communicate(timeout=timeout)
     return process.returncode, text
+
+
+def store_bundle(local: Local, container: str, image: str) -> str:
+    """Store a container's code, as upsert does; returns the URI of its image."""
+    bundle = make_bundle(container)
+    local.s3.put_object(Bucket=BUCKET, Key=bundle.key, Body=bundle.data)
+    return f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{image.removeprefix('localhost/')}"
 
 
 def container_of(image: str) -> str:

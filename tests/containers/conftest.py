@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from medloop.local.session import local_session
 from tests.containers.built import Images, configure, engine_or_reason
 from tests.programs import Programs
+from tests.unit.local.conftest import Local
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
 def split_image(images: Images) -> str:
     """The image of Split."""
     return images.build("split")
+
+
+@pytest.fixture
+def local(images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
+    """A local backend that runs jobs and endpoints in containers."""
+    monkeypatch.setenv("MEDLOOP_RUNTIME", images.engine.name)
+    boto = local_session(tmp_path / "my home")
+    return Local(tmp_path / "my home", boto, boto.client("sagemaker"), boto.client("s3"))

@@ -18,11 +18,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from medloop.bundle import make_bundle
-from medloop.local.session import local_session
-from medloop.local.state.home import ACCOUNT, BUCKET, REGION, Home
+from medloop.local.state.home import BUCKET, Home
 from medloop.local.state.objects import reference
-from tests.containers.built import Images, finish
+from tests.containers.built import Images, finish, store_bundle
 from tests.containers.test_images import locked
 from tests.unit.local.conftest import Local, wait_until
 from tests.unit.local.steps import processing
@@ -125,19 +123,9 @@ class TestSplit:
 class TestLocalJobs:
     """The local backend's jobs in the image of Split."""
 
-    @pytest.fixture
-    def local(self, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
-        """A local backend that runs jobs in containers, with Split's code and a data set."""
-        monkeypatch.setenv("MEDLOOP_RUNTIME", images.engine.name)
-        boto = local_session(tmp_path / "my home")
-        local = Local(tmp_path / "my home", boto, boto.client("sagemaker"), boto.client("s3"))
-        bundle = make_bundle("split")
-        local.s3.put_object(Bucket=BUCKET, Key=bundle.key, Body=bundle.data)
-        return local
-
     def test_a_job_runs_in_it(self, local: Local, split_image: str, tmp_path: Path) -> None:
         """The user's files are read where they are, and can't be written; outputs, message and log are stored."""
-        description, steps = local.run([split_step(split_image, make_data(tmp_path / "data"))])
+        description, steps = local.run([split_step(local, split_image, make_data(tmp_path / "data"))])
         assert description["PipelineExecutionStatus"] == "Succeeded", steps
         assert b"train" in local.read(f"s3://{BUCKET}/split/split.json")
         (job,) = local.sagemaker.list_processing_jobs()["ProcessingJobSummaries"]
@@ -149,7 +137,7 @@ class TestLocalJobs:
         self, images: Images, local: Local, split_image: str, tmp_path: Path
     ) -> None:
         """The job fails, and its container is gone when the failure is recorded."""
-        arn = local.start([split_step(split_image, make_data(tmp_path / "data", 1000))])
+        arn = local.start([split_step(local, split_image, make_data(tmp_path / "data", 1000))])
         wait_until(lambda: list((local.home / "jobs").glob("*/container.json")))
         (record,) = (local.home / "jobs").glob("*/container.json")
         name = json.loads(record.read_text())["name"]
@@ -161,13 +149,12 @@ class TestLocalJobs:
         assert exists.returncode == 1
 
 
-def split_step(image: str, data: Path) -> dict[str, Any]:
+def split_step(local: Local, image: str, data: Path) -> dict[str, Any]:
     """A step that splits a folder."""
-    home = Home.find(data.parent / "my home")
     return processing(
         "Split",
-        f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{image.removeprefix('localhost/')}",
-        inputs={"data": reference(home, data) + "/"},
+        store_bundle(local, "split", image),
+        inputs={"data": reference(Home.find(local.home), data) + "/"},
         outputs={name: f"s3://{BUCKET}/{name}" for name in ("train", "val", "test", "split")},
         arguments=[*SPLIT, *OUTPUTS],
     )

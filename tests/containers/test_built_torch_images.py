@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,12 +23,15 @@ import pytest
 from medloop.documents.evaluation import Evaluation
 from medloop.documents.split import Task
 from medloop.imaging.classify_predictor import ImagePredictor
+from medloop.local.jobs.container_runtime import OPTIONS_VARIABLE
 from tests.containers import test_classify, test_segment
-from tests.containers.built import Images, finish
+from tests.containers.built import Images, finish, store_bundle, torch_volumes
 from tests.containers.endpoints import write_untrained
 from tests.containers.test_evaluate import stage
 from tests.containers.test_images import CONTAINERS, locked
 from tests.unit.evaluation.worlds import ball, image_world, volume_world
+from tests.unit.local.conftest import Local, wait_until
+from tests.unit.local.hosting import Hosting, archive
 from tests.unit.serving.worlds import nifti, png, read_map
 
 pytestmark = pytest.mark.soak
@@ -226,6 +230,28 @@ class TestServe:
         code, log = finish(images.run(build("serve"), "serve", ml=tmp_path))
         assert (code, "Traceback" in log) == (2, False), log
         assert "model.safetensors" in log
+
+
+def test_a_local_endpoint_responds_and_has_no_way_out(
+    images: Images, build: Callable[[str], str], local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a relay of two sides: the container has no network, and is gone when the endpoint is deleted."""
+    monkeypatch.setenv(OPTIONS_VARIABLE, shlex.join(f"--volume={volume}" for volume in torch_volumes("serve")))
+    model = write_untrained(tmp_path / "model", "classification")
+    files = {path.name: path.read_bytes() for path in model.iterdir()}
+    hosting = Hosting(local, local.boto.client("sagemaker-runtime"), store_bundle(local, "serve", build("serve")))
+    hosting.config(hosting.model("m", archive(files)))
+    local.sagemaker.create_endpoint(EndpointName="live", EndpointConfigName="m")
+    wait_until(lambda: hosting.describe()["EndpointStatus"] != "Creating", 180)
+    assert len(json.loads(hosting.invoke(png(), ContentType="image/png"))["probabilities"]) == 2
+    (record,) = local.home.glob("endpoints/live/*/container.json")
+    name = json.loads(record.read_text())["name"]
+    connect = ("python", "-c", "import socket; socket.create_connection(('1.1.1.1', 443), 5)")
+    done = subprocess.run([images.engine.name, "exec", name, *connect], check=False, capture_output=True, text=True)
+    assert "Network is unreachable" in done.stderr
+    local.sagemaker.delete_endpoint(EndpointName="live")
+    wait_until(hosting.gone)
+    assert subprocess.run([images.engine.name, "container", "exists", name], check=False).returncode == 1
 
 
 @contextmanager

@@ -14,11 +14,13 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from medloop.bundle import load_container, make_bundle
+from medloop.cli import main
 from medloop.cloud.base_images import base_image_uri
 from medloop.cloud.container_engines import ContainerEngine, find_engine, run_engine
 from medloop.cloud.images import build_image, find_image, image_uri, push_image, push_sbom
 from medloop.cloud.sbom import make_sbom
 from medloop.cloud.target import Target
+from medloop.commands.options import Services
 from medloop.errors import TargetError
 
 INSTALLED = {"docker"}
@@ -198,6 +200,18 @@ def test_a_bill_of_materials_that_cannot_be_attached_is_one_line(target: Target)
     with pytest.raises(TargetError, match=r"medloop-split:.*bill of materials isn't attached.*no subject"):
         push_sbom(target, "split", run=Shell(target))
     assert find_image(target, "split").digest == image.digest
+
+
+def test_images_that_are_pushed_need_no_engine(
+    target: Target, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`images push` warns that they have no bill of materials yet, and succeeds."""
+    image = push_image(target, "split", run=Shell(target))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert main(["images", "push", "split", "--json"], Services(open_target=lambda *_: target)) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)[0]["digest"] == image.digest
+    assert "containers/split has no bill of materials in ECR: no container engine works here" in err
 
 
 def test_no_image_has_no_bill_of_materials(target: Target) -> None:
