@@ -6,28 +6,19 @@ on what they depend if the folders alone don't tell (a folder may be a class, a 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import PurePosixPath
 
 from medloop.documents.split import Task
-from medloop.imaging.dataset_json import describe
 from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix
+from medloop.imaging.importable import IMAGE_FOLDERS, IMPORTABLE, MASK_END, MASK_FOLDERS, find_tables
 from medloop.imaging.listing import IMAGE, LABEL, MAX_DEPTH, DataFolder, walk
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.imaging.problems import Problem
 
-_IMAGES = ("images", "image", "imgs", "img", "scans", "volumes")
-_MASKS = (
-    *("masks", "mask", "labels", "label", "segmentations", "segmentation", "segs", "seg"),
-    *("annotations", "annotation", "groundtruth", "ground_truth", "gt"),
-)
-_MASK_MARK = re.compile(r"[ _.-]?(mask|label|seg|segmentation|gt|dseg|annotation)s?$", re.IGNORECASE)
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".tar.bz2", ".tar.xz")
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg")
-_TABLES = (".csv", ".tsv", ".xlsx", ".xls")
 _MAX_NAMES, _MAX_FOLDERS = 4, 200
 
 
@@ -77,11 +68,11 @@ def is_subject(folder: DataFolder) -> bool:
 
 def mistaken_classes(top: DataFolder) -> Advice | None:
     """Images and masks of the same names, in two folders that would be read as two classes."""
-    images, masks = top.find(*_IMAGES), top.find(*_MASKS)
+    images, masks = top.find(*IMAGE_FOLDERS), top.find(*MASK_FOLDERS)
     if images is None or masks is None or len(top.folders) > 2:
         return None
     stems = {_stem(name) for name in images.files_with(IMAGE_SUFFIXES)}
-    paired = [name for name in masks.files_with(IMAGE_SUFFIXES) if _MASK_MARK.sub("", _stem(name)) in stems]
+    paired = [name for name in masks.files_with(IMAGE_SUFFIXES) if MASK_END.sub("", _stem(name)) in stems]
     if not stems or 2 * len(paired) < len(stems):
         return None
     text = "contains images and their masks ({0}, {1}), not classes; segmentation takes volumes (.nii.gz), so convert"
@@ -142,71 +133,25 @@ def _nested(root: DataFolder) -> Advice | None:
     return Advice(text, (inner.relative, *names))
 
 
-def _nnunet(root: DataFolder) -> Advice | None:
-    """nnU-Net and the Medical Segmentation Decathlon: imagesTr, labelsTr, dataset.json."""
-    images, labels = root.find("imagestr"), root.find("labelstr")
-    if images is None or labels is None:
+def _imported(*names: str) -> Callable[[DataFolder], Advice | None]:
+    """Layouts that an import reads, by their names."""
+    layouts = [layout for layout in IMPORTABLE if layout.name in names]
+
+    def detect(root: DataFolder) -> Advice | None:
+        for layout in layouts:
+            if evidence := layout.detect(root):
+                folder = f"{{root}}/{{{len(evidence.names)}}}" if root.relative else "{root}"
+                text = f"has the layout of {layout.title} ({evidence.text}), which an import reads"
+                text = f"{text}; run medloop data import {folder} NEW_FOLDER"
+                return Advice(text, (*evidence.names, *([root.relative] if root.relative else [])))
         return None
-    described = describe(root.path)
-    case = next(iter(labels.files_with(VOLUME_SUFFIXES)), "CASE.nii.gz")
-    stem, suffix = _stem(case), find_suffix(case, VOLUME_SUFFIXES)
-    channels = images.files_with(tuple(f"_000{number}{suffix}" for number in range(10)))
-    name = "the Medical Segmentation Decathlon's" if not channels else "nnU-Net's"
-    image = f"{stem}_0000{suffix}" if channels else case
-    several = any("_0001" in each for each in channels) or described.several
-    note = ", one channel of each image" if several else ""
-    text = (
-        f"is {name} layout; in a new folder make one per case, {{0}}: {{1}} becomes {{0}}/{IMAGE}{suffix}{note}, {{2}} "
-        f"becomes {{0}}/{LABEL}{suffix} (imagesTs has no labels: leave it out), and give the new folder"
-    )
-    text += f" with the label names {described.labels}" if described.labels else ""
-    return Advice(text, (stem, images.below(image), labels.below(case)))
+
+    return detect
 
 
-def _bids(root: DataFolder) -> Advice | None:
-    """BIDS: sub-ID/[ses-ID/]anat/sub-ID_SUFFIX.nii.gz; labels mostly below derivatives."""
-    subjects = [folder for folder in root.folders if folder.name.startswith("sub-") and folder.folders]
-    if not subjects:
-        return None
-    paths = [folder.below(n) for s in subjects[:1] for folder in walk(s) for n in folder.files_with(VOLUME_SUFFIXES)]
-    image = next((path for path in paths if not _MASK_MARK.search(_stem(path))), None)
-    if image is None:
-        return None
-    volumes = (folder.below(n) for folder in walk(root) for n in folder.files_with(VOLUME_SUFFIXES))
-    label = next((path for path in volumes if _MASK_MARK.search(_stem(path)) and subjects[0].name in path), None)
-    suffix = find_suffix(image, VOLUME_SUFFIXES)
-    last = (
-        f"{{2}} becomes {{0}}/{LABEL}{suffix}" if label else f"its label map, which is not here, {{0}}/{LABEL}{suffix}"
-    )
-    text = (
-        f"is BIDS's layout; in a new folder make one per subject and session, {{0}}: {{1}} becomes "
-        f"{{0}}/{IMAGE}{suffix} (one image per folder), {last}, and give the new folder"
-    )
-    session = "_".join(part for part in PurePosixPath(image).parts[:-1] if part.startswith(("sub-", "ses-")))
-    return Advice(text, (session, image, label or ""))
-
-
-def _image_and_mask_folders(root: DataFolder) -> Advice | None:
-    """`images/CASE.nii.gz` and `masks/CASE.nii.gz`, at the top or below split folders."""
-    for top in (root, *root.folders):
-        images, masks = top.find(*_IMAGES), top.find(*_MASKS)
-        if images is None or masks is None:
-            continue
-        volumes = {_stem(name): name for name in images.files_with(VOLUME_SUFFIXES)}
-        marked = {_MASK_MARK.sub("", _stem(name)): name for name in masks.files_with(VOLUME_SUFFIXES)}
-        case = next((stem for stem in volumes if stem in marked), None)
-        if case is None and (advice := mistaken_classes(top)):
-            return advice
-        if case is None:
-            continue
-        suffix = find_suffix(volumes[case], VOLUME_SUFFIXES)
-        text = (
-            f"has images in {{0}} and labels in {{1}}; make a folder per subject, such as {{2}}: {{3}} becomes "
-            f"{{2}}/{IMAGE}{suffix} and {{4}} becomes {{2}}/{LABEL}{suffix}; then remove the two empty folders"
-        )
-        files = (top.below(case), images.below(volumes[case]), masks.below(marked[case]))
-        return Advice(text, (*_names(images, masks), *files))
-    return None
+def _images_and_masks(root: DataFolder) -> Advice | None:
+    """Pictures and their masks, at the top or below split folders."""
+    return next((advice for top in (root, *root.folders) if (advice := mistaken_classes(top))), None)
 
 
 def find_dicom(root: DataFolder) -> str | None:
@@ -321,9 +266,11 @@ def _flat_volumes(root: DataFolder) -> Advice | None:
 def table_of_images(root: DataFolder) -> Advice | None:
     """All images in one folder, next to a table that may have their classes."""
     holders = [folder for folder in (root, *root.folders) if folder.files_with(IMAGE_SUFFIXES)]
-    tables = [name for name in root.files_with(_TABLES) if name.lower() != PATIENTS_FILE]
+    tables = [*find_tables(root), *root.files_with((".xlsx", ".xls"))]
     if len(holders) != 1 or not tables:
         return None
+    if advice := _imported("table")(root):
+        return advice
     num = len(holders[0].files_with(IMAGE_SUFFIXES))
     text = f"has {num} images in one folder, next to the table {{0}}; if it has their classes, make a folder per class"
     return Advice(f"{text} and move each image into the folder of its class", (tables[0],))
@@ -341,7 +288,7 @@ def _flat_images(root: DataFolder) -> Advice | None:
 def boxes(root: DataFolder) -> Advice | None:
     """YOLO's and COCO's layouts: images, and text files with boxes."""
     for top in (root, *root.folders):
-        images, labels = top.find(*_IMAGES), top.find(*_MASKS)
+        images, labels = top.find(*IMAGE_FOLDERS), top.find(*MASK_FOLDERS)
         files = [folder.files_with for folder in (labels, *labels.folders)] if labels else []
         texts = any(files_with((".txt", ".json", ".xml")) for files_with in files)
         if images and labels and texts and not any(each((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)) for each in files):
@@ -367,15 +314,21 @@ def _videos(root: DataFolder) -> Advice | None:
     return None
 
 
-_COMMON = (_bids, _dicom, _archives, _videos)
+_COMMON = (_dicom, _archives, _videos)
 _DETECTORS: dict[Task, tuple[Callable[[DataFolder], Advice | None], ...]] = {
     "classification": (
-        *(_nnunet, _other_task("classification"), _image_and_mask_folders, boxes, _nested, _images_two_deep),
-        *(table_of_images, _flat_images, *_COMMON),
+        *(
+            _imported("nnunet", "decathlon"),
+            _other_task("classification"),
+            _imported("masks"),
+            _images_and_masks,
+            boxes,
+        ),
+        *(_nested, _images_two_deep, table_of_images, _flat_images, _imported("bids", "medmnist", "pairs"), *_COMMON),
     ),
     "segmentation": (
-        *(_one_subject, _nnunet, _image_and_mask_folders, _nested, _subjects_two_deep, _bids, _other_names),
-        *(_flat_volumes, _other_task("segmentation"), *_COMMON),
+        *(_one_subject, _imported("nnunet", "decathlon", "masks"), _images_and_masks, _nested, _subjects_two_deep),
+        *(_imported("bids", "table", "pairs"), _other_names, _flat_volumes, _other_task("segmentation"), *_COMMON),
     ),
 }
 """In the order in which they are tried: the first that recognises the layout decides."""

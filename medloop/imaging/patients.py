@@ -52,7 +52,7 @@ _Doubts = Mapping[tuple[str, ...], list[int]]
 """Rows by identifiers."""
 
 
-class _TableError(Exception):
+class TableError(Exception):
     """A problem of the table that makes it unusable."""
 
 
@@ -216,14 +216,14 @@ def read_patients(root: Path) -> PatientTable:
         return table
     table.present = True
     try:
-        lines = _read_lines(path)
+        lines = read_lines(path)
         header = _read_header(next(lines, (1, []))[1])
         rows = list(lines)
         values = _values_of_attributes(header, [line for _, line in rows])
         missing = {name: find_missing_values(column) for name, column in values.items()}
         for number, line in rows:
             _add_row(table, number, header, line, missing)
-    except _TableError as error:
+    except TableError as error:
         table.problems.append(Problem(PATIENTS_FILE, str(error)))
         return table
     table.check_attributes()
@@ -243,12 +243,12 @@ def _near_misses(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if _NEAR_MISS.fullmatch(path.name)) if root.is_dir() else []
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_lines(path: Path, required: Sequence[str] = REQUIRED) -> Iterator[tuple[int, list[str]]]:
     """The lines that aren't blank, with their numbers in a spreadsheet."""
     text = _read_text(path)
     number = 0
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_find_delimiter(text), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_find_delimiter(text, required), strict=True)
         for number, line in enumerate(reader, 1):
             if any(cell.strip() for cell in line) and not _is_separator("".join(line)):
                 yield number, line
@@ -257,15 +257,16 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             text = (
                 f"has a cell of more than {csv.field_size_limit()} characters; close its quotation mark, or shorten it"
             )
-            raise _TableError(f"row {number + 1}: {text}") from None
-        raise _TableError(f"row {number + 1}: is no comma-separated table ({error}); save it as CSV") from None
+            raise TableError(f"row {number + 1}: {text}") from None
+        raise TableError(f"row {number + 1}: is no comma-separated table ({error}); save it as CSV") from None
 
 
-def _find_delimiter(text: str) -> str:
-    """The sign that divides the first line into the required columns; a comma if none does."""
+def _find_delimiter(text: str, required: Sequence[str]) -> str:
+    """The sign that divides the first line into the required columns, or into several; a comma if none does."""
     start = next((line for line in io.StringIO(text, newline="") if line.strip() and not _is_separator(line)), "")
     for sign in DELIMITERS:
-        if set(REQUIRED) <= set(_names(next(csv.reader([start], delimiter=sign)))):
+        names = _names(next(csv.reader([start], delimiter=sign)))
+        if set(required) <= set(names) and len(names) > 1:
             return sign
     return ","
 
@@ -278,14 +279,14 @@ def _is_separator(line: str) -> bool:
 def _read_text(path: Path) -> str:
     try:
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            raise _TableError(f"is no file below {MAX_BYTES} bytes; save the table again")
+            raise TableError(f"is no file below {MAX_BYTES} bytes; save the table again")
         content = path.read_bytes()
         return content.decode(_UTF_16.get(content[:2].lower(), "utf-8-sig"))
     except OSError as error:
-        raise _TableError(f"can't be read ({error.strerror}); check its permissions") from None
+        raise TableError(f"can't be read ({error.strerror}); check its permissions") from None
     except UnicodeDecodeError as error:
         row = 1 + len(re.findall(rb"\r\n?|\n", error.object[: error.start]))
-        raise _TableError(f"row {row}: is not in UTF-8; save the table as UTF-8") from None
+        raise TableError(f"row {row}: is not in UTF-8; save the table as UTF-8") from None
 
 
 def _names(header: list[str]) -> list[str]:
@@ -304,13 +305,13 @@ def _read_header(line: list[str]) -> list[str]:
     repeated = sorted({name for name in header if header.count(name) > 1})
     identifying = [name for name in header if "".join(filter(str.isalnum, name.lower())) in _IDENTIFYING]
     if missing:
-        raise _TableError(f"has no column {' and no column '.join(missing)}; its first line must be path,patient,...")
+        raise TableError(f"has no column {' and no column '.join(missing)}; its first line must be path,patient,...")
     if "" in header:
-        raise _TableError(f"has a column without a name (number {header.index('') + 1}); name it")
+        raise TableError(f"has a column without a name (number {header.index('') + 1}); name it")
     if repeated:
-        raise _TableError(f"has column {repeated[0]!r} twice; rename one")
+        raise TableError(f"has column {repeated[0]!r} twice; rename one")
     if identifying:
-        raise _TableError(f"column {identifying[0]} may reveal who a patient is and would enter reports; remove it")
+        raise TableError(f"column {identifying[0]} may reveal who a patient is and would enter reports; remove it")
     return header
 
 
@@ -320,8 +321,8 @@ def _add_row(table: PatientTable, number: int, header: list[str], line: list[str
         first = table.rows.setdefault(path, row)
         if (first.patient, first.attributes) != (row.patient, row.attributes):
             kind = "another patient" if first.patient != row.patient else "other attributes"
-            raise _TableError(f"column path repeats row {first.number} with {kind}; remove the wrong row")
-    except _TableError as error:
+            raise TableError(f"column path repeats row {first.number} with {kind}; remove the wrong row")
+    except TableError as error:
         table.note(number, str(error))
 
 
@@ -332,15 +333,15 @@ def _read_row(number: int, header: list[str], line: list[str], missing: _Values)
         num_cells -= 1
     if num_cells != len(header):
         message = f"has {num_cells} cells where the first line has {len(header)}; quote cells that contain commas"
-        raise _TableError(message)
+        raise TableError(message)
     values = {name: cell.strip() for name, cell in zip(header, line, strict=False)}
     path, written = values.pop("path"), values.pop("patient")
     key = _comparable(path)
     patient = normalise(written)
     if not patient:
-        raise _TableError("column patient is empty; give every file its patient")
+        raise TableError("column patient is empty; give every file its patient")
     if is_missing(patient):
-        raise _TableError(f"column patient is {patient!r}, which means that it is missing; give every file its patient")
+        raise TableError(f"column patient is {patient!r}, which means that it is missing; give every file its patient")
     attributes = {name: value for name, cell in values.items() if (value := normalise(cell)) not in missing[name]}
     return key, PatientRow(number, path, patient, written, attributes)
 
@@ -348,5 +349,5 @@ def _read_row(number: int, header: list[str], line: list[str], missing: _Values)
 def _comparable(path: str) -> str:
     key = composed(path)
     if not path or key.startswith("/") or ".." in key.split("/") or "\0" in path:
-        raise _TableError("column path leaves the data set or is empty; give a path relative to its root")
+        raise TableError("column path leaves the data set or is empty; give a path relative to its root")
     return key

@@ -41,6 +41,8 @@ class ImportOptions:
         unlabelled: Write volumes without a label, too.
         pet: Values of PET volumes: SUV by body weight, or as stored.
         frames: Frames of a 2D cine loop that become images.
+        channel: Name or number of the channel that is imported of images with several; "" for none.
+        file: Name of the source's file in its folder, if the source is one file.
     """
 
     key: bytes
@@ -52,6 +54,8 @@ class ImportOptions:
     unlabelled: bool = False
     pet: Literal["suv", "stored"] = "suv"
     frames: Literal["middle", "all"] = "middle"
+    channel: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def merge_attributes(cases: Sequence[ImportCase]) -> tuple[list[ImportCase], lis
     differing: dict[str, int] = defaultdict(int)
     for columns in values.values():
         for name, several in columns.items():
-            differing[name] += len(several) > 1 and not ATTRIBUTES[name].merge(sorted(several))
+            differing[name] += len(several) > 1 and not _merge_values(name, several)
     warnings = [
         f"{name} differs within {num} patients and is left empty for them" for name, num in differing.items() if num
     ]
@@ -70,7 +70,12 @@ def merge_attributes(cases: Sequence[ImportCase]) -> tuple[list[ImportCase], lis
 
 def _merge(columns: Mapping[str, set[str]]) -> dict[str, str]:
     merged = {
-        name: next(iter(values)) if len(values) == 1 else ATTRIBUTES[name].merge(sorted(values))
+        name: next(iter(values)) if len(values) == 1 else _merge_values(name, values)
         for name, values in columns.items()
     }
     return {name: value for name, value in merged.items() if value}
+
+
+def _merge_values(name: str, values: set[str]) -> str:
+    """The value of a patient with several; "" if it isn't known, as of a table's own columns."""
+    return ATTRIBUTES[name].merge(sorted(values)) if name in ATTRIBUTES else ""

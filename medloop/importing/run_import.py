@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from medloop.imaging.patients import PATIENTS_FILE
 from medloop.importing.archives import open_folder
 from medloop.importing.cases import ImportCase, ImportOptions, ImportPlan, Omission, ProgressBars, no_progress
 from medloop.importing.journal import FOLDER, Journal, WrittenCase, fingerprint
-from medloop.importing.sources import find_source
+from medloop.importing.sources import ONE_FILE, find_source
 
 _SCRATCH, _UNPACKED = "scratch", "unpacked"
 
@@ -45,7 +45,8 @@ def import_data(
         SettingError: The options don't fit.
         TargetError: The target contains other files, or can't be written.
     """
-    if _is_inside(folder, target):
+    folder, options, source = _open_one_file(folder, options, source)
+    if _is_inside(folder, target) and source != "medmnist":
         raise TargetError(f"{target}: is in the source {folder}; give a folder outside of it")
     with _open_target(target), open_folder(folder, target / FOLDER / _UNPACKED) as folder:
         kind, evidence = find_source(folder, source)
@@ -62,6 +63,12 @@ def import_data(
 def _is_inside(folder: Path, target: Path) -> bool:
     """True if a data set would be written into its own source."""
     return folder.is_dir() and target.resolve().is_relative_to(folder.resolve())
+
+
+def _open_one_file(source: Path, options: ImportOptions, kind: str | None) -> tuple[Path, ImportOptions, str | None]:
+    """The folder of a source that is a table or a file of arrays, the options with the file's name, and the kind."""
+    found = ONE_FILE.get(source.suffix.lower()) if source.is_file() else None
+    return (source.parent, replace(options, file=source.name), kind or found) if found else (source, options, kind)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,9 @@ def import_folder(
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Import volumes without a label, too.")] = False,
     pet: Annotated[PetValues, typer.Option(help="Values of PET volumes.")] = PetValues.suv,
     frames: Annotated[FramesOfLoop, typer.Option(help="Frames of cine loops to import.")] = FramesOfLoop.middle,
+    channel: Annotated[
+        str, typer.Option(metavar="NAME|NUMBER", help="Channel of images with several channels to import.")
+    ] = "",
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
@@ -92,6 +95,7 @@ def import_folder(
         unlabelled=unlabelled,
         pet=pet.value,
         frames=frames.value,
+        channel=channel,
     )
     report = import_data(source, folder, options, kind, _bars(services(ctx)))
     if json:

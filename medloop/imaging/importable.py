@@ -1,0 +1,236 @@
+"""Layouts of others that `medloop data import` reads, recognised by their folders and names; one row each. Torch-free.
+
+`data check` names the import for each; `medloop.importing.sources` has a reader for each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from medloop.imaging.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, find_suffix
+from medloop.imaging.listing import LABEL, DataFolder, walk
+from medloop.imaging.patients import PATIENTS_FILE
+
+VOLUME_ENDS = (*VOLUME_SUFFIXES, ".mha", ".mhd", ".nrrd", ".nhdr")
+"""Suffixes of volumes that imports read."""
+PICTURE_ENDS = (*IMAGE_SUFFIXES, ".gif", ".jp2", ".j2k", ".pgm", ".ppm", ".pbm", ".pnm", ".tga", ".avif")
+"""Suffixes of pictures that imports read."""
+NNUNET_IMAGE = re.compile(r"(.+)_(\d{4})")
+"""An image's name without its suffix: case and channel."""
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "scans", "volumes")
+MASK_FOLDERS = (
+    *("masks", "mask", "labels", "label", "segmentations", "segmentation", "segs", "seg"),
+    *("annotations", "annotation", "groundtruth", "ground_truth", "gt"),
+)
+_MASK_WORD = "mask|label|labelmap|seg|segmentation|gt|dseg|annotation|roi"
+MASK_END = re.compile(rf"[ _.-]?({_MASK_WORD})s?$", re.IGNORECASE)
+MASK_START = re.compile(rf"^({_MASK_WORD})s?[ _.-]", re.IGNORECASE)
+_IMAGE_WORD = "img|image|scan|volume|vol"
+IMAGE_END = re.compile(rf"[ _.-]({_IMAGE_WORD})s?$", re.IGNORECASE)
+IMAGE_START = re.compile(rf"^({_IMAGE_WORD})s?[ _.-]", re.IGNORECASE)
+TABLE_ENDS = (".csv", ".tsv", ".parquet")
+_SPLITS = ("train", "training", "val", "valid", "validation", "validate", "test", "testing")
+_MAX_FOLDERS = 200
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The reason for which a folder has a layout; `{0}`, `{1}`, ... stand for the names."""
+
+    text: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The reason, with the names."""
+        return self.text.format(*self.names)
+
+
+@dataclass(frozen=True)
+class ImportableLayout:
+    """A layout that imports read.
+
+    Attributes:
+        name: On the command line and in reports.
+        title: In messages.
+        detect: Evidence that a folder has the layout; None if it has not.
+    """
+
+    name: str
+    title: str
+    detect: Callable[[DataFolder], Evidence | None]
+
+
+def stem_of(name: str) -> str:
+    """A volume's name without its suffix."""
+    return name[: -len(suffix)] if (suffix := find_suffix(name, VOLUME_ENDS)) else name
+
+
+def is_mask(stem: str) -> bool:
+    """True if a volume's name says that it is a label."""
+    return bool(MASK_END.search(stem) or MASK_START.search(stem))
+
+
+def image_key(stem: str) -> str:
+    """The case of an image's name."""
+    match = NNUNET_IMAGE.fullmatch(stem)
+    return (match[1] if match else IMAGE_START.sub("", IMAGE_END.sub("", stem, 1), 1)) or stem
+
+
+def mask_key(stem: str) -> str:
+    """The case of a label's name."""
+    return IMAGE_START.sub("", MASK_START.sub("", MASK_END.sub("", stem, 1), 1), 1) or stem
+
+
+def tops_of(root: DataFolder) -> list[DataFolder]:
+    """The folder, or those of its splits if one of them is for training."""
+    splits = [folder for folder in root.folders if folder.name.lower() in _SPLITS]
+    return splits if any(folder.name.lower().startswith("train") for folder in splits) else [root]
+
+
+def _folders_of_nnunet(root: DataFolder) -> tuple[DataFolder, DataFolder] | None:
+    images, labels = root.find("imagestr"), root.find("labelstr")
+    return (images, labels) if images and labels else None
+
+
+def _has_channels(images: DataFolder) -> bool:
+    return any(NNUNET_IMAGE.fullmatch(stem_of(name)) for name in images.files_with(VOLUME_ENDS))
+
+
+def _detect_nnunet(root: DataFolder) -> Evidence | None:
+    """nnU-Net: imagesTr/CASE_0000, labelsTr/CASE."""
+    folders = _folders_of_nnunet(root)
+    if folders is None or not _has_channels(folders[0]):
+        return None
+    names = tuple(folder.relative for folder in folders)
+    return Evidence("contains {0} and {1}, and images end in _0000", names)
+
+
+def _detect_decathlon(root: DataFolder) -> Evidence | None:
+    """The Medical Segmentation Decathlon: imagesTr/CASE, labelsTr/CASE."""
+    folders = _folders_of_nnunet(root)
+    if folders is None or _has_channels(folders[0]):
+        return None
+    return Evidence("contains {0} and {1}", tuple(folder.relative for folder in folders))
+
+
+def bids_volumes(root: DataFolder) -> Iterator[tuple[DataFolder, str]]:
+    """The volumes of a folder in BIDS's layout, with their folders."""
+    for folder in walk(root):
+        for name in folder.files_with(VOLUME_ENDS):
+            if name.startswith("sub-"):
+                yield folder, name
+
+
+def _detect_bids(root: DataFolder) -> Evidence | None:
+    """BIDS: sub-ID/[ses-ID/]anat/sub-ID_SUFFIX.nii.gz; labels mostly below derivatives."""
+    subject = next((folder for folder in root.folders if folder.name.startswith("sub-") and folder.folders), None)
+    if subject is None:
+        return None
+    first = next((folder.below(name) for folder, name in bids_volumes(subject)), None)
+    return Evidence("contains volumes of BIDS, such as {0}", (first,)) if first else None
+
+
+def _detect_medmnist(root: DataFolder) -> Evidence | None:
+    """MedMNIST: NAME.npz with train_images, train_labels and so on."""
+    from medloop.imaging.npz import MEDMNIST_ARRAYS, list_arrays
+
+    for name in root.files_with((".npz",)):
+        if set(MEDMNIST_ARRAYS) <= list_arrays(root.path / name).keys():
+            return Evidence("contains MedMNIST's arrays in {0}", (name,))
+    return None
+
+
+def find_tables(root: DataFolder) -> list[str]:
+    """Tables in a folder that may be labels."""
+    return [name for name in root.files_with(TABLE_ENDS) if name.lower() != PATIENTS_FILE]
+
+
+def _detect_table(root: DataFolder) -> Evidence | None:
+    """labels.csv: a row for each file, with its label."""
+    from medloop.imaging.label_tables import find_columns, read_heading
+
+    folders = list(islice(walk(root), _MAX_FOLDERS))
+    if not any(folder.files_with((*PICTURE_ENDS, *VOLUME_ENDS)) for folder in folders):
+        return None
+    for name in find_tables(root):
+        columns = find_columns(read_heading(root.path / name))
+        if columns is not None:
+            return Evidence(f"contains the table {{0}} with columns {columns.path} and {columns.label}", (name,))
+    return None
+
+
+def mask_folders(root: DataFolder) -> Iterator[tuple[DataFolder, DataFolder, str]]:
+    """Folders of images and of their masks, with the name of the split that they are in, or ""."""
+    for top in tops_of(root):
+        images, masks = top.find(*IMAGE_FOLDERS), top.find(*MASK_FOLDERS)
+        if not images or not masks:
+            continue
+        inner = tops_of(images)
+        if inner[0] is images:
+            yield images, masks, top.name if top is not root else ""
+            continue
+        for folder in inner:
+            if other := masks.find(folder.name.lower()):
+                yield folder, other, folder.name
+
+
+def _detect_mask_folders(root: DataFolder) -> Evidence | None:
+    """images/CASE.nii.gz and masks/CASE.nii.gz, at the top or in folders of splits."""
+    for images, masks, _ in mask_folders(root):
+        stems = {image_key(stem_of(name)) for name in images.files_with(VOLUME_ENDS)}
+        found = {mask_key(stem_of(name)) for folder in walk(masks, 1) for name in folder.files_with(VOLUME_ENDS)}
+        found |= {folder.name for folder in masks.folders}
+        if stems & found:
+            return Evidence("contains images in {0} and their labels in {1}", (images.relative, masks.relative))
+    return None
+
+
+def _detect_pairs(root: DataFolder) -> Evidence | None:
+    """Images and labels in one folder, or in one folder for each subject."""
+    for top in tops_of(root):
+        for folder in (top, *islice(top.folders, _MAX_FOLDERS)):
+            images, masks = split_volumes(folder)
+            if not images or not (masks or (folder is not top and folder.find(*MASK_FOLDERS))):
+                continue
+            if folder is not top and masks:
+                return Evidence("contains image and label in {0}", (folder.relative,))
+            if folder is not top and any(f.files_with(VOLUME_ENDS) for f in folder.folders):
+                return Evidence("contains an image and folders of masks in {0}", (folder.relative,))
+            keys = {image_key(stem_of(name)): name for name in images}
+            pair = next((name for name in masks if mask_key(stem_of(name)) in keys), None)
+            if pair:
+                names = (folder.below(keys[mask_key(stem_of(pair))]), folder.below(pair))
+                return Evidence("contains pairs of images and labels, such as {0} and {1}", names)
+    return None
+
+
+def split_volumes(folder: DataFolder) -> tuple[list[str], list[str]]:
+    """Names of a folder's images, and of its labels."""
+    volumes = folder.files_with(VOLUME_ENDS)
+    masks = [name for name in volumes if is_mask(stem_of(name)) or stem_of(name).lower() == LABEL]
+    return [name for name in volumes if name not in masks], masks
+
+
+def _detect_classes(root: DataFolder) -> Evidence | None:
+    """CLASS/IMAGE, in any format of pictures."""
+    for top in tops_of(root):
+        classes = [folder for folder in top.folders if folder.files_with(PICTURE_ENDS)]
+        if len(classes) > 1:
+            return Evidence("contains folders of pictures, such as {0} and {1}", tuple(f.relative for f in classes[:2]))
+    return None
+
+
+IMPORTABLE: tuple[ImportableLayout, ...] = (
+    ImportableLayout("nnunet", "nnU-Net", _detect_nnunet),
+    ImportableLayout("decathlon", "the Medical Segmentation Decathlon", _detect_decathlon),
+    ImportableLayout("bids", "BIDS", _detect_bids),
+    ImportableLayout("medmnist", "MedMNIST", _detect_medmnist),
+    ImportableLayout("table", "a table of labels", _detect_table),
+    ImportableLayout("masks", "folders of images and masks", _detect_mask_folders),
+    ImportableLayout("pairs", "pairs of images and labels", _detect_pairs),
+    ImportableLayout("classes", "class folders", _detect_classes),
+)
+"""In the order in which they are tried."""

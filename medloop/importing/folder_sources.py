@@ -1,0 +1,232 @@
+"""Images and labels in folders: images/ and masks/, and pairs in one folder or in one for each subject. Torch-free."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+
+from medloop.documents.split import Split
+from medloop.errors import DataError
+from medloop.imaging.dataset_json import DescribedLabels
+from medloop.imaging.files import FileError
+from medloop.imaging.importable import (
+    MASK_FOLDERS,
+    VOLUME_ENDS,
+    image_key,
+    mask_folders,
+    mask_key,
+    split_volumes,
+    stem_of,
+    tops_of,
+)
+from medloop.imaging.layouts import split_of_folder
+from medloop.imaging.listing import LABEL, DataFolder
+from medloop.importing.cases import ImportOptions, ImportPlan, Omission, ProgressBars
+from medloop.importing.itk_volumes import segment_names
+from medloop.importing.patient_columns import NO_ROW, read_source_patients
+from medloop.importing.source_files import require_inside
+from medloop.importing.subject_cases import MaskFile, VolumePair, choose_axis, choose_channel, plan_pairs
+
+
+def plan_mask_folders(folder: Path, options: ImportOptions, progress: ProgressBars) -> ImportPlan:
+    """Match images with masks by their names, without `img_`, `_mask` and the like.
+
+    Raises:
+        SettingError: The options don't fit.
+    """
+    left_out: list[Omission] = []
+    pairs = [
+        pair
+        for images, masks, name in mask_folders(DataFolder(folder))
+        for pair in _match_folders(images, masks, split_of_folder(name), options, left_out)
+    ]
+    return _finish(folder, pairs, left_out, options, progress)
+
+
+def plan_subject_pairs(folder: Path, options: ImportOptions, progress: ProgressBars) -> ImportPlan:
+    """Match images and labels in one folder, or in one for each subject.
+
+    Raises:
+        SettingError: The options don't fit.
+    """
+    left_out: list[Omission] = []
+    pairs: list[VolumePair] = []
+    root = DataFolder(folder)
+    subjects: list[tuple[DataFolder, Split | None]] = []
+    for top in tops_of(root):
+        split = split_of_folder(top.name) if top is not root else None
+        pairs += _match_names(top, split_volumes(top), split, left_out)
+        subjects += [(each, split) for each in top.folders]
+    modalities = {each.relative: _modalities(each) for each, _ in subjects}
+    channel = _choose_modality(modalities, options.channel)
+    for each, split in subjects:
+        if pair := _match_subject(each, modalities[each.relative], channel, split, left_out):
+            pairs.append(pair)
+    return _finish(folder, pairs, left_out, options, progress)
+
+
+def _finish(
+    folder: Path, pairs: Sequence[VolumePair], left_out: Sequence[Omission], options: ImportOptions, bars: ProgressBars
+) -> ImportPlan:
+    """Add patients and channels, and plan the cases."""
+    patients = read_source_patients(folder)
+    identified = [replace(pair, patient=row[0], attributes=row[1]) for pair, row in _rows(pairs, patients.find)]
+    nameless = [pair for pair in identified if patients.is_known and pair.patient is None]
+    chosen = [pair for pair in identified if pair not in nameless]
+    axis = choose_axis(folder, [pair.image for pair in chosen], (), options.channel) if chosen else None
+    chosen = [replace(pair, channel=axis) for pair in chosen]
+    described = _segments(folder, [mask.path for pair in chosen for mask in pair.masks])
+    plan = plan_pairs(folder, chosen, options, bars, described)
+    rest = [Omission((pair.image,), NO_ROW) for pair in nameless]
+    return replace(plan, left_out=(*left_out, *rest, *plan.left_out))
+
+
+def _rows(
+    pairs: Sequence[VolumePair], find: Callable[[str], tuple[str | None, Mapping[str, str]]]
+) -> Iterator[tuple[VolumePair, tuple[str | None, Mapping[str, str]]]]:
+    """The patients' rows: of an image's path, of its folder, or of the subject's name."""
+    for pair in pairs:
+        row = find(pair.image)
+        yield pair, row if row[0] is not None else find(pair.name)
+
+
+def _segments(folder: Path, labels: Sequence[str]) -> DescribedLabels:
+    """Names of labels in 3D Slicer's files, where all agree."""
+    names: dict[int, str] = {}
+    for path in labels:
+        if not path.lower().endswith(".seg.nrrd"):
+            continue
+        try:
+            segments = segment_names(require_inside(folder, folder / path))
+        except FileError:
+            continue
+        if any(names.get(value, name) != name for value, name in segments.items()):
+            raise DataError(f"{path}: a label value has another name than in other files; give one name to each value")
+        names |= segments
+    return DescribedLabels(names)
+
+
+def _match_folders(
+    images: DataFolder, masks: DataFolder, split: Split | None, options: ImportOptions, left_out: list[Omission]
+) -> Iterator[VolumePair]:
+    by_key = _masks_by_key(masks, left_out)
+    cases = _images_by_case(images)
+    channels = sorted({number for case in cases.values() for number in case})
+    chosen = channels[choose_channel([str(each) for each in channels], options.channel)] if len(channels) > 1 else None
+    for key, case in cases.items():
+        image = case.get(chosen) if chosen is not None else next(iter(case.values()))
+        if image is None:
+            left_out.append(Omission(tuple(case.values()), f"has no channel {chosen}, which is imported; add it"))
+            continue
+        label = by_key.pop(stem_of(os.path.basename(image)), None) or by_key.pop(key, None)
+        yield VolumePair(key, image, label or (), None, split)
+    for unmatched in by_key.values():
+        files = tuple(mask.path for mask in unmatched)
+        left_out.append(Omission(files, "is a label without an image of its name; add the image"))
+
+
+def _images_by_case(images: DataFolder) -> dict[str, dict[int, str]]:
+    """Images by case and channel: `CASE_0000` is channel 0 where another case, or channel, is named so, too."""
+    names = images.files_with(VOLUME_ENDS)
+    keys = [image_key(stem_of(name)) for name in names]
+    unique = len(set(keys)) == len(keys)
+    cases: dict[str, dict[int, str]] = defaultdict(dict)
+    for name, key in zip(names, keys, strict=True):
+        end = stem_of(name)[-4:]
+        channel = int(end) if not unique and end.isdecimal() else 0
+        case = key if channel not in cases[key] else stem_of(name)
+        cases[case][channel] = images.below(name)
+    return {case: channels for case, channels in cases.items() if channels}
+
+
+def _masks_by_key(masks: DataFolder, left_out: list[Omission]) -> dict[str, tuple[MaskFile, ...]]:
+    """Labels by case: files, or folders with a file for each structure, or folders of structures with cases."""
+    found: dict[str, list[MaskFile]] = defaultdict(list)
+    for name in masks.files_with(VOLUME_ENDS):
+        found[mask_key(stem_of(name))].append(MaskFile(masks.below(name)))
+    names = [{mask_key(stem_of(name)) for name in each.files_with(VOLUME_ENDS)} for each in masks.folders]
+    by_structure = len(names) > 1 and 2 * len(set.intersection(*names)) > len(set.union(*names)) and _is_many(names)
+    for each in masks.folders:
+        for name in each.files_with(VOLUME_ENDS):
+            key, structure = each.name, mask_key(stem_of(name))
+            key, structure = (structure, key) if by_structure else (key, structure)
+            found[key].append(MaskFile(each.below(name), structure))
+    for key, files in list(found.items()):
+        if sum(not file.structure for file in files) > 1:
+            left_out.append(Omission(tuple(file.path for file in files), "are several labels of one case; remove one"))
+            del found[key]
+    return {key: tuple(files) for key, files in found.items()}
+
+
+def _is_many(names: Sequence[set[str]]) -> bool:
+    """True if the folders have more files than there are folders: cases are more than structures."""
+    return len(set.union(*names)) > len(names)
+
+
+def _match_names(
+    top: DataFolder, volumes: tuple[list[str], list[str]], split: Split | None, left_out: list[Omission]
+) -> Iterator[VolumePair]:
+    """Pairs in one folder, such as `a.nii.gz` and `a_seg.nii.gz`."""
+    images, masks = volumes
+    by_key = {mask_key(stem_of(name)): MaskFile(top.below(name)) for name in masks}
+    for name in images:
+        key = image_key(stem_of(name))
+        label = by_key.pop(stem_of(name), None) or by_key.pop(key, None)
+        yield VolumePair(key, top.below(name), (label,) if label else (), None, split)
+    for mask in by_key.values():
+        left_out.append(Omission((mask.path,), "is a label without an image of its name; add the image"))
+
+
+def _modalities(subject: DataFolder) -> dict[str, str]:
+    """The images of a subject's folder, by what distinguishes them: `t1`, `flair`."""
+    images, _ = split_volumes(subject)
+    stems = [stem_of(name) for name in images]
+    start = _common_start(stems) if len(stems) > 1 else ""
+    start = start[: max(start.rfind(sign) for sign in "_-. ") + 1]
+    return {stem[len(start) :] or stem: subject.below(name) for stem, name in zip(stems, images, strict=True)}
+
+
+def _choose_modality(modalities: Mapping[str, Mapping[str, str]], chosen: str) -> str:
+    """The image of each folder that is imported; "" where each has one."""
+    if all(len(images) < 2 for images in modalities.values()):
+        return ""
+    names = list(dict.fromkeys(name for images in modalities.values() if len(images) > 1 for name in images))
+    return names[choose_channel(names, chosen)]
+
+
+def _match_subject(
+    subject: DataFolder, images: Mapping[str, str], channel: str, split: Split | None, left_out: list[Omission]
+) -> VolumePair | None:
+    """The image and the label of a subject's folder."""
+    masks = [MaskFile(subject.below(name)) for name in split_volumes(subject)[1]]
+    folders = filter(None, [subject.find(*MASK_FOLDERS)])
+    structures = [MaskFile(f.below(name), stem_of(name)) for f in folders for name in f.files_with(VOLUME_ENDS)]
+    image = images.get(channel) or (next(iter(images.values())) if len(images) == 1 else None)
+    files = (*images.values(), *(mask.path for mask in (*masks, *structures)))
+    if not files:
+        return None
+    if image is None:
+        reason = f"has no image {channel}, which is imported; add it" if channel else "is a label without an image"
+        left_out.append(Omission(files, reason))
+        return None
+    if len(masks) > 1:
+        exact = [mask for mask in masks if stem_of(mask.path.rpartition("/")[2]).lower() == LABEL]
+        masks = exact if len(exact) == 1 else [replace(m, structure=_structure_of(m.path, image)) for m in masks]
+    return VolumePair(subject.name, image, tuple(masks or structures), None, split)
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    """The beginning that texts share."""
+    signs = zip(*texts, strict=False)
+    return "".join(first for first, *_ in takewhile(lambda column: len(set(column)) == 1, signs))
+
+
+def _structure_of(path: str, image: str) -> str:
+    """The structure of one of several masks in a folder, by its name: `liver` of `case_liver_mask`."""
+    stem, other = (stem_of(each.rpartition("/")[2]) for each in (path, image))
+    name = mask_key(stem).removeprefix(other).removeprefix(_common_start([stem, other])).strip("_-. ")
+    return name or mask_key(stem)
