@@ -37,7 +37,7 @@ _MAX_FOLDERS = 200
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LayoutEvidence:
     """The reason for which a folder has a layout; `{0}`, `{1}`, ... stand for the names."""
 
     text: str
@@ -55,12 +55,12 @@ class ImportableLayout:
     Attributes:
         name: On the command line and in reports.
         title: In messages.
-        detect: Evidence that a folder has the layout; None if it has not.
+        detect: LayoutEvidence that a folder has the layout; None if it has not.
     """
 
     name: str
     title: str
-    detect: Callable[[DataFolder], Evidence | None]
+    detect: Callable[[DataFolder], LayoutEvidence | None]
 
 
 def stem_of(name: str) -> str:
@@ -99,21 +99,21 @@ def _has_channels(images: DataFolder) -> bool:
     return any(NNUNET_IMAGE.fullmatch(stem_of(name)) for name in images.files_with(VOLUME_ENDS))
 
 
-def _detect_nnunet(root: DataFolder) -> Evidence | None:
+def _detect_nnunet(root: DataFolder) -> LayoutEvidence | None:
     """nnU-Net: imagesTr/CASE_0000, labelsTr/CASE."""
     folders = _folders_of_nnunet(root)
     if folders is None or not _has_channels(folders[0]):
         return None
     names = tuple(folder.relative for folder in folders)
-    return Evidence("contains {0} and {1}, and images end in _0000", names)
+    return LayoutEvidence("contains {0} and {1}, and images end in _0000", names)
 
 
-def _detect_decathlon(root: DataFolder) -> Evidence | None:
+def _detect_decathlon(root: DataFolder) -> LayoutEvidence | None:
     """The Medical Segmentation Decathlon: imagesTr/CASE, labelsTr/CASE."""
     folders = _folders_of_nnunet(root)
     if folders is None or _has_channels(folders[0]):
         return None
-    return Evidence("contains {0} and {1}", tuple(folder.relative for folder in folders))
+    return LayoutEvidence("contains {0} and {1}", tuple(folder.relative for folder in folders))
 
 
 def bids_volumes(root: DataFolder) -> Iterator[tuple[DataFolder, str]]:
@@ -124,22 +124,22 @@ def bids_volumes(root: DataFolder) -> Iterator[tuple[DataFolder, str]]:
                 yield folder, name
 
 
-def _detect_bids(root: DataFolder) -> Evidence | None:
+def _detect_bids(root: DataFolder) -> LayoutEvidence | None:
     """BIDS: sub-ID/[ses-ID/]anat/sub-ID_SUFFIX.nii.gz; labels mostly below derivatives."""
     subject = next((folder for folder in root.folders if folder.name.startswith("sub-") and folder.folders), None)
     if subject is None:
         return None
     first = next((folder.below(name) for folder, name in bids_volumes(subject)), None)
-    return Evidence("contains volumes of BIDS, such as {0}", (first,)) if first else None
+    return LayoutEvidence("contains volumes of BIDS, such as {0}", (first,)) if first else None
 
 
-def _detect_medmnist(root: DataFolder) -> Evidence | None:
+def _detect_medmnist(root: DataFolder) -> LayoutEvidence | None:
     """MedMNIST: NAME.npz with train_images, train_labels and so on."""
     from medloop.imaging.npz import MEDMNIST_ARRAYS, list_arrays
 
     for name in root.files_with((".npz",)):
         if set(MEDMNIST_ARRAYS) <= list_arrays(root.path / name).keys():
-            return Evidence("contains MedMNIST's arrays in {0}", (name,))
+            return LayoutEvidence("contains MedMNIST's arrays in {0}", (name,))
     return None
 
 
@@ -148,7 +148,7 @@ def find_tables(root: DataFolder) -> list[str]:
     return [name for name in root.files_with(TABLE_ENDS) if name.lower() != PATIENTS_FILE]
 
 
-def _detect_table(root: DataFolder) -> Evidence | None:
+def _detect_table(root: DataFolder) -> LayoutEvidence | None:
     """labels.csv: a row for each file, with its label."""
     from medloop.imaging.label_tables import find_columns, read_heading
 
@@ -158,7 +158,7 @@ def _detect_table(root: DataFolder) -> Evidence | None:
     for name in find_tables(root):
         columns = find_columns(read_heading(root.path / name))
         if columns is not None:
-            return Evidence(f"contains the table {{0}} with columns {columns.path} and {columns.label}", (name,))
+            return LayoutEvidence(f"contains the table {{0}} with columns {columns.path} and {columns.label}", (name,))
     return None
 
 
@@ -177,18 +177,18 @@ def mask_folders(root: DataFolder) -> Iterator[tuple[DataFolder, DataFolder, str
                 yield folder, other, folder.name
 
 
-def _detect_mask_folders(root: DataFolder) -> Evidence | None:
+def _detect_mask_folders(root: DataFolder) -> LayoutEvidence | None:
     """images/CASE.nii.gz and masks/CASE.nii.gz, at the top or in folders of splits."""
     for images, masks, _ in mask_folders(root):
         stems = {image_key(stem_of(name)) for name in images.files_with(VOLUME_ENDS)}
-        found = {mask_key(stem_of(name)) for folder in walk(masks, 1) for name in folder.files_with(VOLUME_ENDS)}
-        found |= {folder.name for folder in masks.folders}
-        if stems & found:
-            return Evidence("contains images in {0} and their labels in {1}", (images.relative, masks.relative))
+        labelled = {mask_key(stem_of(name)) for folder in walk(masks, 1) for name in folder.files_with(VOLUME_ENDS)}
+        labelled |= {folder.name for folder in masks.folders}
+        if stems & labelled:
+            return LayoutEvidence("contains images in {0} and their labels in {1}", (images.relative, masks.relative))
     return None
 
 
-def _detect_pairs(root: DataFolder) -> Evidence | None:
+def _detect_pairs(root: DataFolder) -> LayoutEvidence | None:
     """Images and labels in one folder, or in one folder for each subject."""
     for top in tops_of(root):
         for folder in (top, *islice(top.folders, _MAX_FOLDERS)):
@@ -196,14 +196,14 @@ def _detect_pairs(root: DataFolder) -> Evidence | None:
             if not images or not (masks or (folder is not top and folder.find(*MASK_FOLDERS))):
                 continue
             if folder is not top and masks:
-                return Evidence("contains image and label in {0}", (folder.relative,))
+                return LayoutEvidence("contains image and label in {0}", (folder.relative,))
             if folder is not top and any(f.files_with(VOLUME_ENDS) for f in folder.folders):
-                return Evidence("contains an image and folders of masks in {0}", (folder.relative,))
+                return LayoutEvidence("contains an image and folders of masks in {0}", (folder.relative,))
             keys = {image_key(stem_of(name)): name for name in images}
             pair = next((name for name in masks if mask_key(stem_of(name)) in keys), None)
             if pair:
                 names = (folder.below(keys[mask_key(stem_of(pair))]), folder.below(pair))
-                return Evidence("contains pairs of images and labels, such as {0} and {1}", names)
+                return LayoutEvidence("contains pairs of images and labels, such as {0} and {1}", names)
     return None
 
 
@@ -214,12 +214,14 @@ def split_volumes(folder: DataFolder) -> tuple[list[str], list[str]]:
     return [name for name in volumes if name not in masks], masks
 
 
-def _detect_classes(root: DataFolder) -> Evidence | None:
+def _detect_classes(root: DataFolder) -> LayoutEvidence | None:
     """CLASS/IMAGE, in any format of pictures."""
     for top in tops_of(root):
         classes = [folder for folder in top.folders if folder.files_with(PICTURE_ENDS)]
         if len(classes) > 1:
-            return Evidence("contains folders of pictures, such as {0} and {1}", tuple(f.relative for f in classes[:2]))
+            return LayoutEvidence(
+                "contains folders of pictures, such as {0} and {1}", tuple(f.relative for f in classes[:2])
+            )
     return None
 
 

@@ -50,7 +50,7 @@ class BidsFile:
 
     @property
     def kind(self) -> str:
-        """What distinguishes the images of a session: further entities, and the suffix."""
+        """The distinction between the images of a session: further entities, and the suffix."""
         rest = [f"{key}-{value}" for key, value in self.entities.items() if key not in ("sub", "ses")]
         return "_".join([*rest, self.suffix])
 

@@ -33,7 +33,7 @@ from medloop.importing.subject_cases import MaskFile, VolumePair, choose_axis, c
 
 
 def plan_mask_folders(folder: Path, options: ImportOptions, progress: ProgressBars) -> ImportPlan:
-    """Match images with masks by their names, without `img_`, `_mask` and the like.
+    """Match images with masks by their names, without `img_`, `_mask` and similar ones.
 
     Raises:
         SettingError: The options don't fit.
@@ -145,21 +145,21 @@ def _images_by_case(images: DataFolder) -> dict[str, dict[int, str]]:
 
 def _masks_by_key(masks: DataFolder, left_out: list[Omission]) -> dict[str, tuple[MaskFile, ...]]:
     """Labels by case: files, or folders with a file for each structure, or folders of structures with cases."""
-    found: dict[str, list[MaskFile]] = defaultdict(list)
+    by_case: dict[str, list[MaskFile]] = defaultdict(list)
     for name in masks.files_with(VOLUME_ENDS):
-        found[mask_key(stem_of(name))].append(MaskFile(masks.below(name)))
+        by_case[mask_key(stem_of(name))].append(MaskFile(masks.below(name)))
     names = [{mask_key(stem_of(name)) for name in each.files_with(VOLUME_ENDS)} for each in masks.folders]
     by_structure = len(names) > 1 and 2 * len(set.intersection(*names)) > len(set.union(*names)) and _is_many(names)
     for each in masks.folders:
         for name in each.files_with(VOLUME_ENDS):
             key, structure = each.name, mask_key(stem_of(name))
             key, structure = (structure, key) if by_structure else (key, structure)
-            found[key].append(MaskFile(each.below(name), structure))
-    for key, files in list(found.items()):
+            by_case[key].append(MaskFile(each.below(name), structure))
+    for key, files in list(by_case.items()):
         if sum(not file.structure for file in files) > 1:
             left_out.append(Omission(tuple(file.path for file in files), "are several labels of one case; remove one"))
-            del found[key]
-    return {key: tuple(files) for key, files in found.items()}
+            del by_case[key]
+    return {key: tuple(files) for key, files in by_case.items()}
 
 
 def _is_many(names: Sequence[set[str]]) -> bool:

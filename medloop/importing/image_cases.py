@@ -60,6 +60,7 @@ def plan_pictures(
         SettingError: The options don't fit.
     """
     require_classification(options)
+    images = sorted(images, key=_is_converted)  # What is linked keeps its name.
     names = unique_names(map(_case_name, images))
     cases = [
         ImportCase(
@@ -88,6 +89,10 @@ def require_classification(options: ImportOptions) -> None:
 def class_path(group: str, split: Split | None) -> str:
     """The folder of a class in the data set."""
     return f"{split}/{safe_name(group)}" if split else safe_name(group)
+
+
+def _is_converted(image: LabelledImage) -> bool:
+    return find_suffix(image.path, IMAGE_SUFFIXES) is None
 
 
 def _case_name(image: LabelledImage) -> str:

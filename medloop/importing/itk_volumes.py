@@ -24,7 +24,7 @@ ITK_ENDS = (*META_ENDS, *NRRD_ENDS)
 MAX_HEADER = 2**20
 """Bytes of a header; names of many segments are in Slicer's."""
 _DATA_FILE = re.compile(rb"^\s*(ElementDataFile|data ?file)\s*[:=]\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
-_HERE = ("LOCAL", "")
+_SAME_FILE = ("LOCAL", "")
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SEGMENT = re.compile(r"Segment(\d+)_(Name|LabelValue)")
 
@@ -146,7 +146,7 @@ def _data_file(path: Path) -> str:
     if not is_meta and not start.startswith(b"NRRD"):
         raise FileError(path, "is no NRRD file, despite its name; replace or remove it")
     name = match[2].decode("utf-8", "replace") if match else ""
-    return "" if name.upper() in _HERE else name
+    return "" if name.upper() in _SAME_FILE else name
 
 
 def _check_data_file(path: Path) -> None:

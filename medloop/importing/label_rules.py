@@ -151,8 +151,8 @@ def _find_ignored(used: set[int], described: DescribedLabels) -> set[int]:
     if described.ignored is not None:
         ignored.add(described.ignored)
     if _MASK in used and _MASK not in described.names and used - {0, _MASK} - ignored and max(used) == _MASK:
-        others = used - {0, _MASK} - ignored
-        if others == set(range(1, len(others) + 1)):
+        rest = used - {0, _MASK} - ignored
+        if rest == set(range(1, len(rest) + 1)):
             ignored.add(_MASK)
     return ignored
 

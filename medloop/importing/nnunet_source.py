@@ -110,8 +110,8 @@ def _pairs(
         for case, channels in images.get(split, {}).items():
             label = labels.pop(case, None)
             if channel not in channels:
-                others = tuple(channels.values())
-                left_out.append(Omission(others, f"has no channel {channel}, which is imported; add it"))
+                paths = tuple(channels.values())
+                left_out.append(Omission(paths, f"has no channel {channel}, which is imported; add it"))
                 continue
             masks = (MaskFile(label),) if label else ()
             yield VolumePair(case, channels[channel], masks, None, split if has_test else None)

@@ -67,8 +67,8 @@ def _is_inside(folder: Path, target: Path) -> bool:
 
 def _open_one_file(source: Path, options: ImportOptions, kind: str | None) -> tuple[Path, ImportOptions, str | None]:
     """The folder of a source that is a table or a file of arrays, the options with the file's name, and the kind."""
-    found = ONE_FILE.get(source.suffix.lower()) if source.is_file() else None
-    return (source.parent, replace(options, file=source.name), kind or found) if found else (source, options, kind)
+    known = ONE_FILE.get(source.suffix.lower()) if source.is_file() else None
+    return (source.parent, replace(options, file=source.name), kind or known) if known else (source, options, kind)
 
 
 @dataclass(frozen=True)

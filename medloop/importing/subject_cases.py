@@ -88,7 +88,7 @@ def plan_pairs(
     values = _scan(root, labelled, progress)
     usable = [pair for pair in labelled if not any(isinstance(values[mask.path], Omission) for mask in pair.masks)]
     left_out += _find_unusable(labelled, values)
-    scanned = {path: found for path, found in values.items() if not isinstance(found, Omission)}
+    scanned = {path: occurring for path, occurring in values.items() if not isinstance(occurring, Omission)}
     rule = choose_rule(
         [scanned[mask.path] for pair in usable for mask in pair.masks if not mask.structure],
         [mask.structure for pair in usable for mask in pair.masks if mask.structure],
@@ -153,8 +153,10 @@ def _scan(root: Path, pairs: Sequence[VolumePair], progress: ProgressBars) -> di
     masks = list({mask.path: mask for pair in pairs for mask in pair.masks}.values())
     values: dict[str, tuple[int, ...] | Omission] = {}
     with progress("labels read") as show:
-        for number, (mask, found) in enumerate(zip(masks, on_all_cores(partial(_scan_one, root), masks), strict=True)):
-            values[mask.path] = Omission((mask.path,), found) if isinstance(found, str) else found
+        for number, (mask, occurring) in enumerate(
+            zip(masks, on_all_cores(partial(_scan_one, root), masks), strict=True)
+        ):
+            values[mask.path] = Omission((mask.path,), occurring) if isinstance(occurring, str) else occurring
             show(number + 1, len(masks))
     return values
 
@@ -172,10 +174,10 @@ def _scan_one(root: Path, mask: MaskFile) -> tuple[int, ...] | str:
 
 def _find_unusable(pairs: Sequence[VolumePair], values: Mapping[str, tuple[int, ...] | Omission]) -> Iterator[Omission]:
     for pair in pairs:
-        bad = [(mask.path, found) for mask in pair.masks if isinstance(found := values[mask.path], Omission)]
+        bad = [(mask.path, occurring) for mask in pair.masks if isinstance(occurring := values[mask.path], Omission)]
         if bad:
-            others = [path for path in (pair.image, *(mask.path for mask in pair.masks)) if path != bad[0][0]]
-            yield Omission((bad[0][0], *others), bad[0][1].reason)
+            rest = [path for path in (pair.image, *(mask.path for mask in pair.masks)) if path != bad[0][0]]
+            yield Omission((bad[0][0], *rest), bad[0][1].reason)
 
 
 def _without_ignored(

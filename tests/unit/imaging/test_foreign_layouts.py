@@ -17,6 +17,8 @@ from medloop.documents.split import Task
 from medloop.errors import DataError, printable
 from medloop.imaging.layouts import NOT_UTF8, find_cases, infer_tasks
 from medloop.imaging.validation import DatasetReport, check_dataset
+from medloop.importing.cases import ImportOptions
+from medloop.importing.run_import import import_data
 from tests.unit.imaging.datasets import write_image, write_subject
 
 Moves = list[tuple[str, str]]
@@ -209,52 +211,70 @@ def _sites(root: Path, _: str) -> Moves:
     return moves
 
 
-@pytest.mark.parametrize(
-    ("build", "variant", "message"),
-    [
-        (_nnunet, "_0000", "is nnU-Net's layout"),
-        (_nnunet, "", "is the Medical Segmentation Decathlon's layout"),
-        (_bids, "", "is BIDS's layout"),
-        (_pairs, "", "has images in images and labels in masks"),
-        (_pairs, "_seg", "has images in images and labels in masks"),
-        (_sites, "", "has its subjects one level deeper, in north, south"),
-    ],
-)
-def test_layouts_of_volumes(tmp_path: Path, build: Callable[[Path, str], Moves], variant: str, message: str) -> None:
-    """Who follows the line has every case, with its own label."""
-    moves = build(tmp_path, variant)
-    [line] = lines(tmp_path, "segmentation")
+LAYOUTS_OF_VOLUMES = {
+    "nnU-Net": (
+        _nnunet,
+        "_0000",
+        "has the layout of nnU-Net (contains imagesTr and labelsTr, and images end in _0000)",
+    ),
+    "Decathlon": (_nnunet, "", "has the layout of the Medical Segmentation Decathlon (contains imagesTr and labelsTr)"),
+    "BIDS": (_bids, "", "has the layout of BIDS (contains volumes of BIDS, such as sub-01/anat/sub-01_T1w.nii.gz)"),
+    "masks": (_pairs, "", "of folders of images and masks (contains images in images and their labels in masks)"),
+    "marked masks": (_pairs, "_seg", "of folders of images and masks (contains images in images and their labels"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS_OF_VOLUMES)
+def test_layouts_that_an_import_reads(tmp_path: Path, name: str) -> None:
+    """The line's command gives a data set with every case and its own label."""
+    build, variant, message = LAYOUTS_OF_VOLUMES[name]
+    moves = build(tmp_path / "src", variant)
+    [line] = lines(tmp_path / "src", "segmentation")
     assert message in line
-    assert "with the label names background,lesion" in line or build is not _nnunet
+    assert line.endswith(", which an import reads; run medloop data import DIR NEW_FOLDER")
+    report = import_data(tmp_path / "src", tmp_path / "out", ImportOptions(key=bytes(32)))
+    checked = check_dataset(tmp_path / "out", "segmentation", report.labels or ["background", "lesion"])
+    assert [problem.line for problem in checked.problems] == []
+    assert len(checked.cases) == len({target.split("/")[0] for _, target in moves})
+
+
+def test_subjects_of_sites(tmp_path: Path) -> None:
+    """Who follows the line has every case, with its own label."""
+    moves = _sites(tmp_path, "")
+    [line] = lines(tmp_path, "segmentation")
+    assert "has its subjects one level deeper, in north, south" in line
     follow(tmp_path, line, moves)
     report = check_dataset(tmp_path, "segmentation", ["background", "lesion"])
     assert [problem.line for problem in report.problems] == []
     assert len(report.cases) == len({target.split("/")[0] for _, target in moves})
 
 
-@pytest.mark.parametrize(("build", "message"), [(_nnunet, "is nnU-Net's layout"), (_bids, "is BIDS's layout")])
-def test_layouts_of_volumes_too_deep(tmp_path: Path, build: Callable[[Path, str], Moves], message: str) -> None:
-    """The paths in the steps are the data set's; the task follows from the files."""
-    moves = build(tmp_path / "ds" / "Dataset001", "_0000")
+@pytest.mark.parametrize(("build", "title"), [(_nnunet, "nnU-Net"), (_bids, "BIDS")])
+def test_layouts_of_volumes_too_deep(tmp_path: Path, build: Callable[[Path, str], Moves], title: str) -> None:
+    """The folder in the command is the layout's; the task follows from the files."""
+    build(tmp_path / "ds" / "Dataset001", "_0000")
     [line] = lines(tmp_path, "segmentation")
-    assert message in line
-    assert f"ds/Dataset001/{moves[0][0]} becomes {moves[0][1]}" in line
+    assert f"has the layout of {title}" in line
+    assert line.endswith("run medloop data import DIR/ds/Dataset001 NEW_FOLDER")
     assert infer_tasks(tmp_path) == ["segmentation"]
 
 
 def test_volumes_under_other_names(tmp_path: Path) -> None:
-    """Which is the image the line doesn't guess; one rename in each folder is enough."""
+    """Pairs that their names show are imported; of others the line doesn't guess which is the image."""
     for index in range(3):
-        volume(tmp_path, f"s{index}/t2.nii.gz", f"s{index}/t2_mask.nii.gz", index)
-    [line] = lines(tmp_path, "segmentation")
-    assert (
-        "such as s0 with t2.nii.gz, t2_mask.nii.gz, rename the image to img.nii.gz and its label map to label" in line
-    )
-
-    for index in range(2):
-        volume(tmp_path / "flat", f"s{index}.nii.gz", f"s{index}_seg.nii.gz", index)
-    [line] = lines(tmp_path / "flat", "segmentation")
-    assert "has 4 volumes in one folder, such as s0.nii.gz and s0_seg.nii.gz; make a folder per subject" in line
+        volume(tmp_path / "a", f"s{index}/t2.nii.gz", f"s{index}/t2_mask.nii.gz", index)
+        volume(tmp_path / "b", f"s{index}.nii.gz", f"s{index}_seg.nii.gz", index)
+        volume(tmp_path / "c", f"s{index}/t2.nii.gz", f"s{index}/t1.nii.gz", index)
+        volume(tmp_path / "d", f"s{index}.nii.gz", f"t{index}.nii.gz", index)
+    expected = {
+        "a": "has the layout of pairs of images and labels (contains image and label in s0), which an import reads",
+        "b": "(contains pairs of images and labels, such as s0.nii.gz and s0_seg.nii.gz), which an import reads; run",
+        "c": "such as s0 with t1.nii.gz, t2.nii.gz, rename the image to img.nii.gz and its label map to label",
+        "d": "has 6 volumes in one folder, such as s0.nii.gz and s1.nii.gz; make a folder per subject",
+    }
+    for name, message in expected.items():
+        [line] = lines(tmp_path / name, "segmentation")
+        assert message in line
 
 
 def _masks(root: Path) -> None:
@@ -266,6 +286,11 @@ def _masks(root: Path) -> None:
 def _table(root: Path) -> None:
     fill(root, ["images"], 4)
     (root / "labels.csv").write_text("image,label\n0,cyst\n")
+
+
+def _other_table(root: Path) -> None:
+    fill(root, ["images"], 4)
+    (root / "notes.csv").write_text("a,b\n0,cyst\n")
 
 
 def _flat(root: Path) -> None:
@@ -308,8 +333,9 @@ def _file(name: str) -> Callable[[Path], object]:
     [
         ("classification", _masks, "contains images and their masks (images, masks), not classes"),
         ("segmentation", _masks, "contains images and their masks (images, masks), not classes"),
-        ("classification", _table, "has 4 images in one folder, next to the table labels.csv; if it has their classes"),
-        ("classification", lambda root: _table(root / "ham"), "has 4 images in one folder, next to the table labels"),
+        ("classification", _table, "has the layout of a table of labels (contains the table labels.csv with columns"),
+        ("classification", lambda root: _table(root / "ham"), "run medloop data import DIR/ham NEW_FOLDER"),
+        ("classification", _other_table, "has 4 images in one folder, next to the table notes.csv; if it has their"),
         ("classification", _flat, "has 4 images and no class folder; make a folder per class"),
         ("classification", _boxes, "has images in train/images and text files with labels in train/labels"),
         ("classification", _boxes_in_splits, "has images in images and text files with labels in labels"),

@@ -1,4 +1,4 @@
-"""Layouts of volumes with label maps: imported voxels, geometry and labels are those that the layout's own reader gives."""
+"""Layouts of volumes with label maps: imported voxels, geometry and labels are those of the layout's own reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 from medloop.documents.import_report import ImportReport
 from medloop.errors import DataError, SettingError
@@ -40,13 +40,13 @@ def save(path: Path, voxels: np.ndarray[Any, Any]) -> None:
     if path.name.endswith((".nii", ".nii.gz")):
         nib.save(nib.Nifti1Image(voxels, AFFINE), path)
         return
-    image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
+    image = SimpleITK.GetImageFromArray(voxels.transpose(2, 1, 0))
     lps = np.diag([-1, -1, 1, 1]) @ AFFINE
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
-    sitk.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
+    SimpleITK.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
 
 
 def run(source: Path, target: Path, options: ImportOptions = OPTIONS) -> ImportReport:
@@ -94,13 +94,11 @@ def test_nnunet_of_both_versions(tmp_path: Path, labels: dict[str, Any], end: st
 
     report = run(tmp_path / "src", tmp_path / "out", replace(OPTIONS, channel="flair"))
 
-    assert report.source == "nnunet" and report.labels == ["background", "liver", "tumour"]
+    assert report.source == "nnunet"
+    assert report.labels == ["background", "liver", "tumour"]
     assert [case.name for case in report.cases] == ["case_0", "case_1", "case_2"]
-    assert [(omission.path, omission.num_files) for omission in report.left_out] == [
-        (f"imagesTs/case_9_0000{end}", 1)
-    ] * (0 if report.left_out[0].reason.startswith("has no channel") else 1) or "has no channel 1" in report.left_out[
-        0
-    ].reason
+    assert "imagesTs/case_9_0000" in report.left_out[0].path
+    assert "has no channel 1" in report.left_out[0].reason
     for index in range(3):
         image, label = made(index)
         (voxels, labels_), affine = read(tmp_path / "out", f"case_{index}")
@@ -386,14 +384,16 @@ def test_bids_joins_label_maps_and_masks(tmp_path: Path) -> None:
     report = run(tmp_path / "src", tmp_path / "out", replace(OPTIONS, attributes=("sex", "age_group", "scanner")))
 
     assert (report.source, report.labels) == ("bids", ["Background", "grey", "white", "lesion"])
-    assert report.num_patients == 3 and len(report.cases) == 6
+    assert report.num_patients == 3
+    assert len(report.cases) == 6
     image, label = made(10 + ord("a"), (0, 3, 9))
     expected = np.where(image > 500, 3, 0)
     expected[label == 3], expected[label == 9] = 1, 2
     np.testing.assert_array_equal(read(tmp_path / "out", "sub-01_ses-a")[0][1], expected)
     rows = (tmp_path / "out/patients.csv").read_text().splitlines()
     assert rows[:2] == ["path,patient,age_group,sex", "sub-01_ses-a,sub-01,30-39,F"]
-    assert rows[3].endswith("sub-02,90+,M") and rows[5].endswith("sub-03,0-9,F")
+    assert rows[3].endswith("sub-02,90+,M")
+    assert rows[5].endswith("sub-03,0-9,F")
     assert (
         "participants.tsv columns handedness are not imported; --attributes A,B names those that are" in report.warnings
     )
@@ -455,7 +455,8 @@ def test_conventions_of_names(tmp_path: Path, name: str) -> None:
         save(tmp_path / "src" / image_name.format(index), image)
         save(tmp_path / "src" / label_name.format(index), label.astype(np.uint8))
     report = run(tmp_path / "src", tmp_path / "out")
-    assert [case.name for case in report.cases] == ["c0", "c1", "c2"] and not report.left_out
+    assert [case.name for case in report.cases] == ["c0", "c1", "c2"]
+    assert not report.left_out
     for index in range(3):
         (voxels, label), affine = read(tmp_path / "out", f"c{index}")
         np.testing.assert_array_equal(voxels, made(index)[0])
@@ -574,4 +575,5 @@ def test_hostile_headers_of_mha_and_nrrd(tmp_path: Path, name: str, content: str
     report = run(tmp_path / "src", tmp_path / "out")
     assert len(report.cases) == 3
     [omission] = report.left_out
-    assert omission.path == f"images/{name}" and message in omission.reason
+    assert omission.path == f"images/{name}"
+    assert message in omission.reason
