@@ -132,7 +132,7 @@ class Digests:
         return Digests(self.values[rows].tobytes() if self._buffer else b"")
 
     def repeated(self) -> NDArray[np.intp]:
-        """Columns of digests that occur more than once, ascending."""
+        """Rows of digests that occur more than once, ascending."""
         starts = self.values.view(np.uint64)[:: _DIGEST_BYTES // 8]
         order = np.argsort(starts, kind="stable")
         is_equal = starts[order[1:]] == starts[order[:-1]]  # the first 64 bits: equal digests are among them
