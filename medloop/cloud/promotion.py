@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from medloop.documents.artefact import IMAGE, MODEL_DIGEST, changed_image, recorded_digest
+from medloop.documents.artefact import IMAGE, MODEL_DIGEST, recorded_digest
 from medloop.documents.metadata import decoded
 
 SOURCE, DETAIL_TYPE = "medloop", "medloop Promotion"
@@ -23,7 +23,7 @@ _BY_DIGEST = re.compile(r"[^@]+@sha256:[0-9a-f]{64}")
 def refusal_of(package: Mapping[str, Any]) -> str:
     """The reason for which a version isn't promoted; "" if it can be.
 
-    Without the digests of model and image, nothing would be compared with what was approved.
+    Without the digests of model and image, nothing would be compared with what was approved; both sides compare them.
 
     Args:
         package: DescribeModelPackage's response.
@@ -34,8 +34,6 @@ def refusal_of(package: Mapping[str, Any]) -> str:
         return "it was registered without its model's digest; run the pipeline again, it registers a new version"
     if not _BY_DIGEST.fullmatch(decoded(package.get("CustomerMetadataProperties")).get(IMAGE, "")):
         return "it was registered without its image's digest; push the images and run the pipeline again"
-    if changed := changed_image(package):
-        return f"{changed}; restore the version's InferenceSpecification, or run the pipeline again"
     return ""
 
 

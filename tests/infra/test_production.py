@@ -79,6 +79,14 @@ def test_across_the_accounts(
     assert registry.simulate_from(there(role), identity, action, arn(registry, resource), when) == decision
 
 
+@pytest.mark.parametrize(("role", "action", "resource", "when"), [row[:4] for row in ROWS if row[4] == "denied"])
+def test_the_registry_decides_by_itself(
+    registry: Account, role: str, action: str, resource: str, when: dict[str, str]
+) -> None:
+    """What it refuses, it refuses to a role that production's account allowed everything."""
+    assert registry.simulate_from(there(role), ANYTHING, action, arn(registry, resource), when) == "denied"
+
+
 @pytest.mark.parametrize(
     "role",
     [there("Admin"), there("medloop-production-x"), there(HOSTING_ROLE, "333333333333"), there("x", ACCOUNT[::-1])],

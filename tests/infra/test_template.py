@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from infra.app import make_app
 from infra.images.builds import MAKE_KEY, PUSH
-from infra.names import SOURCE_KEY
+from infra.names import PRODUCTION_STACK_NAME, SOURCE_KEY
 from infra.settings import AccessSettings, NetworkSettings, Settings, StorageSettings, TrackingSettings
 from infra.stack import STACK_NAME
 from medloop.bundle import bundle_files, image_containers, load_container
@@ -51,9 +51,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Account:
 
 
 @pytest.mark.slow
-def test_cfn_lint_finds_nothing(assembly: Path, tmp_path: Path) -> None:
-    """Neither errors nor warnings, except those that are answered here."""
-    text = (assembly / f"{STACK_NAME}.template.json").read_text(encoding="utf-8")
+@pytest.mark.parametrize("stack_name", [STACK_NAME, PRODUCTION_STACK_NAME])
+def test_cfn_lint_finds_nothing(delivered: Path, tmp_path: Path, stack_name: str) -> None:
+    """Neither errors nor warnings, except those that are answered here; of the stacks with all that they can have."""
+    text = (delivered / f"{stack_name}.template.json").read_text(encoding="utf-8")
     document = tmp_path / "template.json"
     # cfn-lint checks state machines before it fills in their substitutions, and takes this one for a malformed ARN.
     document.write_text(text.replace("arn:${Partition}:", "arn:aws:"), encoding="utf-8")
