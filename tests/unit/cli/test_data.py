@@ -123,9 +123,10 @@ def test_the_task_is_inferred(medloop: Any, images: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("files", "task", "message"),
     [
-        (("imagesTr/c1_0000.nii.gz", "labelsTr/c1.nii.gz"), "segmentation", "is nnU-Net's layout"),
-        (("sub-1/anat/sub-1_T1w.nii.gz",), "segmentation", "is BIDS's layout"),
-        (("s1/flair.nii.gz", "s1/seg.nii.gz"), "segmentation", "has no img.nii.gz and label.nii.gz in any folder"),
+        (("imagesTr/c1_0000.nii.gz", "labelsTr/c1.nii.gz"), "segmentation", "has the layout of nnU-Net (contains"),
+        (("sub-1/anat/sub-1_T1w.nii.gz",), "segmentation", "has the layout of BIDS (contains"),
+        (("s1/flair.nii.gz", "s1/seg.nii.gz"), "segmentation", "has the layout of pairs of images and labels"),
+        (("s1/flair.nii.gz", "s1/t1.nii.gz"), "segmentation", "has no img.nii.gz and label.nii.gz in any folder"),
         (("p1/series/1.dcm",), "classification", "contains DICOM files"),
         (("data/v1/cyst/1.png", "data/v1/normal/1.png"), "classification", "give {folder}/data/v1"),
         (("img.nii.gz", "label.nii.gz"), "segmentation", "is the folder of one subject"),
