@@ -76,7 +76,7 @@ def _finish(
     patients = read_source_patients(folder)
     identified = [replace(pair, patient=row[0], attributes=row[1]) for pair, row in _rows(pairs, patients.find)]
     nameless = [pair for pair in identified if patients.is_known and pair.patient is None]
-    chosen = [pair for pair in identified if pair not in nameless]
+    chosen = [pair for pair in identified if not patients.is_known or pair.patient is not None]
     axis = choose_axis(folder, [pair.image for pair in chosen], (), options.channel) if chosen else None
     chosen = [replace(pair, channel=axis) for pair in chosen]
     described = _segments(folder, [mask.path for pair in chosen for mask in pair.masks])

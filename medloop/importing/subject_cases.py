@@ -84,7 +84,7 @@ def plan_pairs(
     if options.task == "classification":
         raise SettingError("--task classification: the source has volumes with label maps; omit it")
     labelled = [pair for pair in pairs if pair.masks or options.unlabelled]
-    left_out = [Omission((pair.image,), UNLABELLED) for pair in pairs if pair not in labelled and not pair.masks]
+    left_out = [Omission((pair.image,), UNLABELLED) for pair in pairs if not pair.masks and not options.unlabelled]
     values = _scan(root, labelled, progress)
     usable = [pair for pair in labelled if not any(isinstance(values[mask.path], Omission) for mask in pair.masks)]
     left_out += _find_unusable(labelled, values)
@@ -240,8 +240,9 @@ def _write_label(target: Path, masks: Sequence[tuple[Path, MaskFile]], rule: Lab
             continue
         _require_same_grid(path, volume, first[1])
         both = (label != 0) & (classes != 0) & (label != classes)
-        for pair in zip(label[both].tolist(), classes[both].tolist(), strict=True):
-            overlaps[pair] += 1
+        codes, numbers = np.unique(label[both].astype(np.uint16) * 256 + classes[both], return_counts=True)
+        for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
+            overlaps[divmod(code, 256)] += number
         label = np.where(classes != 0, classes, label)
     if label is None or first is None:
         return

@@ -227,7 +227,7 @@ def _plan(
     if volumes and pictures:
         raise SettingError("--task: the table has volumes and 2D images; divide it into two")
     for row in rows:
-        if row not in volumes and row not in pictures:
+        if not row.path.lower().endswith((*VOLUME_ENDS, *PICTURE_ENDS)):
             problems.add(row.number, f"column {columns.path} names no picture and no volume")
     if not volumes:
         images = [LabelledImage(row.path, row.label, row.split, row.patient, row.attributes) for row in pictures]

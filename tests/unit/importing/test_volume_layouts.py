@@ -577,3 +577,51 @@ def test_hostile_headers_of_mha_and_nrrd(tmp_path: Path, name: str, content: str
     [omission] = report.left_out
     assert omission.path == f"images/{name}"
     assert message in omission.reason
+
+
+def test_volumes_without_a_label(tmp_path: Path) -> None:
+    """They stay out by a reason, or are imported on request."""
+    for index in range(2):
+        save(tmp_path / f"src/images/c{index}.nii.gz", made(index)[0])
+    save(tmp_path / "src/masks/c0.nii.gz", made(0)[1])
+    report = run(tmp_path / "src", tmp_path / "out")
+    assert [(omission.path, omission.reason[:13]) for omission in report.left_out] == [
+        ("images/c1.nii.gz", "has no label;")
+    ]
+    report = run(tmp_path / "src", tmp_path / "out", replace(OPTIONS, unlabelled=True))
+    assert [(case.name, case.is_new) for case in report.cases] == [("c0", False), ("c1", True)]
+    assert [path.name for path in (tmp_path / "out/c1").iterdir()] == ["img.nii.gz"]
+
+
+def test_names_of_slicers_segments(tmp_path: Path) -> None:
+    """A .seg.nrrd has them in its header; files that disagree are refused by name."""
+
+    def write(index: int, name: str) -> None:
+        image = SimpleITK.GetImageFromArray(made(index)[1].astype(np.uint8).transpose(2, 1, 0))
+        for number, (key, value) in enumerate({name: 1, "spleen": 2}.items()):
+            image.SetMetaData(f"Segment{number}_Name", key)
+            image.SetMetaData(f"Segment{number}_LabelValue", str(value))
+        SimpleITK.WriteImage(image, str(tmp_path / f"src/c{index}/Segmentation.seg.nrrd"))
+        volume = SimpleITK.GetImageFromArray(made(index)[0].transpose(2, 1, 0))
+        SimpleITK.WriteImage(volume, str(tmp_path / f"src/c{index}/ct.nrrd"))
+
+    for index in range(3):
+        (tmp_path / f"src/c{index}").mkdir(parents=True)
+        write(index, "liver")
+    assert run(tmp_path / "src", tmp_path / "out").labels == ["background", "liver", "spleen"]
+    write(2, "kidney")
+    with pytest.raises(
+        DataError, match=r"c2/Segmentation.seg.nrrd: a label value has another name than in other files"
+    ):
+        run(tmp_path / "src", tmp_path / "out2")
+
+
+def test_names_that_only_look_like_splits(tmp_path: Path) -> None:
+    """A case called test is no split of the data set; names that differ in case only stay apart."""
+    for name in ("test", "train_1", "A", "a"):
+        image, label = made(len(name) + ord(name[0]))
+        save(tmp_path / f"src/imagesTr/{name}.nii.gz", image)
+        save(tmp_path / f"src/labelsTr/{name}.nii.gz", label)
+    report = run(tmp_path / "src", tmp_path / "out")
+    assert sorted(case.name for case in report.cases) == ["A", "a-2", "case-test", "train_1"]
+    require_sound(tmp_path / "out", report)
