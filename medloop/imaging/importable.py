@@ -218,7 +218,8 @@ def _detect_classes(root: DataFolder) -> LayoutEvidence | None:
     """CLASS/IMAGE, in any format of pictures."""
     for top in tops_of(root):
         classes = [folder for folder in top.folders if folder.files_with(PICTURE_ENDS)]
-        if len(classes) > 1:
+        are_masks = len(classes) == 2 and top.find(*IMAGE_FOLDERS) and top.find(*MASK_FOLDERS)
+        if len(classes) > 1 and not are_masks:
             return LayoutEvidence(
                 "contains folders of pictures, such as {0} and {1}", tuple(f.relative for f in classes[:2])
             )

@@ -79,7 +79,7 @@ def plan_bids(folder: Path, options: ImportOptions, progress: ProgressBars) -> I
     pairs = list(_pairs(images, labels, kind, left_out))
     attributes, warnings = _read_participants(folder, options)
     pairs = [replace(pair, attributes=attributes.get(pair.patient or "", {})) for pair in pairs]
-    axis = choose_axis(folder, [pair.image for pair in pairs], (), options.channel) if pairs else None
+    axis = choose_axis(folder, [pair.image for pair in pairs if pair.masks or options.unlabelled], (), options.channel)
     pairs = [replace(pair, channel=axis) for pair in pairs]
     plan = plan_pairs(folder, pairs, options, progress, DescribedLabels(dict(_read_names(root, labels))))
     return replace(plan, left_out=(*left_out, *plan.left_out), warnings=(*warnings, *plan.warnings))

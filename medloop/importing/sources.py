@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from medloop.errors import DataError, SettingError
+from medloop.imaging.foreign_layouts import recognise
 from medloop.imaging.importable import IMPORTABLE
 from medloop.imaging.listing import MAX_DEPTH, DataFolder
 from medloop.importing import dicom_source
@@ -30,16 +31,16 @@ _PLANS: dict[str, Callable[[Path, ImportOptions, ProgressBars], ImportPlan]] = {
 """Readers of the layouts that `medloop.imaging.importable` recognises, by name."""
 
 
-def _recognise(number: int) -> Callable[[DataFolder], str | None]:
-    def recognise(root: DataFolder) -> str | None:
+def _recogniser(number: int) -> Callable[[DataFolder], str | None]:
+    def describe(root: DataFolder) -> str | None:
         evidence = IMPORTABLE[number].detect(root)
         return str(evidence) if evidence else None
 
-    return recognise
+    return describe
 
 
 _LAYOUTS = tuple(
-    DataSource(layout.name, layout.title, _recognise(number), _PLANS[layout.name])
+    DataSource(layout.name, layout.title, _recogniser(number), _PLANS[layout.name])
     for number, layout in enumerate(IMPORTABLE)
 )
 _BEFORE_DICOM = ("nnunet", "decathlon", "bids", "medmnist")
@@ -78,6 +79,8 @@ def find_source(folder: Path, name: str | None = None) -> tuple[DataSource, str]
         inner = inner.folders[0]
         if any(source.recognise(DataFolder(inner.path)) for source in SOURCES):
             raise DataError(f"{folder}: contains the data in {inner.relative}; give {inner.path}")
+    if problem := recognise(root, "classification"):
+        raise DataError(f"{folder}: {problem.owner_reason(str(folder))}")
     raise DataError(f"{folder}: is of no known kind ({known}); choose with --source, or give the folder of the data")
 
 

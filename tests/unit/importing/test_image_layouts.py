@@ -399,3 +399,12 @@ def test_the_report_names_what_was_done(tmp_path: Path) -> None:
     assert (report["source"], report["evidence"]) == (
         *("table", "contains the table labels.csv with columns path and label"),
     )
+
+
+def test_pictures_and_masks_are_no_classes(tmp_path: Path) -> None:
+    """Images and their masks of two folders would be learnt as two classes."""
+    for seed in range(3):
+        picture(tmp_path / f"src/images/{seed}.png", seed)
+        picture(tmp_path / f"src/masks/{seed}_mask.png", 9 + seed)
+    with pytest.raises(DataError, match=r"src: contains images and their masks \(images, masks\), not classes"):
+        run(tmp_path / "src", tmp_path / "out")

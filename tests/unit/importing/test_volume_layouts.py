@@ -625,3 +625,12 @@ def test_names_that_only_look_like_splits(tmp_path: Path) -> None:
     report = run(tmp_path / "src", tmp_path / "out")
     assert sorted(case.name for case in report.cases) == ["A", "a-2", "case-test", "train_1"]
     require_sound(tmp_path / "out", report)
+
+
+def test_series_over_time_without_a_label_dont_count(tmp_path: Path) -> None:
+    """They need no channel, and are left out."""
+    bids(tmp_path / "src")
+    save(tmp_path / "src/sub-09/func/sub-09_bold.nii.gz", np.zeros((4, 4, 4, 7), np.int16))
+    report = run(tmp_path / "src", tmp_path / "out")
+    assert len(report.cases) == 6
+    assert ("sub-09/func/sub-09_bold.nii.gz", 1) in [(each.path, each.num_files) for each in report.left_out]
