@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -27,9 +27,8 @@ from medloop.imaging.layouts import split_of_folder
 from medloop.imaging.listing import LABEL, DataFolder
 from medloop.importing.cases import ImportOptions, ImportPlan, Omission, ProgressBars
 from medloop.importing.itk_volumes import segment_names
-from medloop.importing.patient_columns import NO_ROW, read_source_patients
 from medloop.importing.source_files import require_inside
-from medloop.importing.subject_cases import MaskFile, VolumePair, choose_axis, choose_channel, plan_pairs
+from medloop.importing.subject_cases import MaskFile, VolumePair, choose_axis, choose_channel, identify, plan_pairs
 
 
 def plan_mask_folders(folder: Path, options: ImportOptions, progress: ProgressBars) -> ImportPlan:
@@ -70,28 +69,15 @@ def plan_subject_pairs(folder: Path, options: ImportOptions, progress: ProgressB
 
 
 def _finish(
-    folder: Path, pairs: Sequence[VolumePair], left_out: Sequence[Omission], options: ImportOptions, bars: ProgressBars
+    folder: Path, pairs: Sequence[VolumePair], left_out: list[Omission], options: ImportOptions, bars: ProgressBars
 ) -> ImportPlan:
     """Add patients and channels, and plan the cases."""
-    patients = read_source_patients(folder)
-    identified = [replace(pair, patient=row[0], attributes=row[1]) for pair, row in _rows(pairs, patients.find)]
-    nameless = [pair for pair in identified if patients.is_known and pair.patient is None]
-    chosen = [pair for pair in identified if not patients.is_known or pair.patient is not None]
-    axis = choose_axis(folder, [pair.image for pair in chosen], (), options.channel) if chosen else None
+    chosen = identify(folder, pairs, left_out)
+    axis = choose_axis(folder, [pair.image for pair in chosen], (), options.channel)
     chosen = [replace(pair, channel=axis) for pair in chosen]
     described = _segments(folder, [mask.path for pair in chosen for mask in pair.masks])
     plan = plan_pairs(folder, chosen, options, bars, described)
-    rest = [Omission((pair.image,), NO_ROW) for pair in nameless]
-    return replace(plan, left_out=(*left_out, *rest, *plan.left_out))
-
-
-def _rows(
-    pairs: Sequence[VolumePair], find: Callable[[str], tuple[str | None, Mapping[str, str]]]
-) -> Iterator[tuple[VolumePair, tuple[str | None, Mapping[str, str]]]]:
-    """The patients' rows: of an image's path, of its folder, or of the subject's name."""
-    for pair in pairs:
-        row = find(pair.image)
-        yield pair, row if row[0] is not None else find(pair.name)
+    return replace(plan, left_out=(*left_out, *plan.left_out))
 
 
 def _segments(folder: Path, labels: Sequence[str]) -> DescribedLabels:
@@ -114,7 +100,7 @@ def _match_folders(
     images: DataFolder, masks: DataFolder, split: Split | None, options: ImportOptions, left_out: list[Omission]
 ) -> Iterator[VolumePair]:
     by_key = _masks_by_key(masks, left_out)
-    cases = _images_by_case(images)
+    cases = _images_by_case(images, left_out)
     channels = sorted({number for case in cases.values() for number in case})
     chosen = channels[choose_channel([str(each) for each in channels], options.channel)] if len(channels) > 1 else None
     for key, case in cases.items():
@@ -129,7 +115,7 @@ def _match_folders(
         left_out.append(Omission(files, "is a label without an image of its name; add the image"))
 
 
-def _images_by_case(images: DataFolder) -> dict[str, dict[int, str]]:
+def _images_by_case(images: DataFolder, left_out: list[Omission]) -> dict[str, dict[int, str]]:
     """Images by case and channel: `CASE_0000` is channel 0 where another case, or channel, is named so, too."""
     names = images.files_with(VOLUME_ENDS)
     keys = [image_key(stem_of(name)) for name in names]
@@ -139,7 +125,11 @@ def _images_by_case(images: DataFolder) -> dict[str, dict[int, str]]:
         end = stem_of(name)[-4:]
         channel = int(end) if not unique and end.isdecimal() else 0
         case = key if channel not in cases[key] else stem_of(name)
-        cases[case][channel] = images.below(name)
+        if channel in cases[case]:
+            reason = "is next to an image of the same case and channel, which is imported; remove one"
+            left_out.append(Omission((images.below(name),), reason))
+        else:
+            cases[case][channel] = images.below(name)
     return {case: channels for case, channels in cases.items() if channels}
 
 

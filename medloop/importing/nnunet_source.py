@@ -19,6 +19,7 @@ from medloop.importing.subject_cases import (
     VolumePair,
     choose_axis,
     choose_channel,
+    identify,
     plan_pairs,
 )
 
@@ -122,12 +123,12 @@ def _pairs(
 def _finish(
     folder: Path,
     pairs: Sequence[VolumePair],
-    left_out: Sequence[Omission],
+    left_out: list[Omission],
     described: DatasetJson,
     options: ImportOptions,
     progress: ProgressBars,
 ) -> ImportPlan:
-    plan = plan_pairs(folder, pairs, options, progress, described.labels)
+    plan = plan_pairs(folder, identify(folder, pairs, left_out), options, progress, described.labels)
     tests = tuple(omission.files[0] for omission in plan.left_out if _is_test(omission))
     rest = [omission for omission in plan.left_out if not _is_test(omission)]
     if tests:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from medloop.imaging.on_all_cores import on_all_cores
 from medloop.imaging.validation import read_subject
 from medloop.importing.cases import ImportCase, ImportOptions, ImportPlan, Omission, ProgressBars
 from medloop.importing.label_rules import LabelRule, choose_rule, remap, scan_label
+from medloop.importing.patient_columns import NO_ROW, read_source_patients
 from medloop.importing.source_files import require_inside, safe_name, unique_names
 from medloop.importing.volume_files import is_itk, num_channels, read_source_volume, write_image
 
@@ -102,6 +103,29 @@ def plan_pairs(
 
 
 UNLABELLED = "has no label; add one, or give --unlabelled to import the volume all the same"
+
+
+def identify(root: Path, pairs: Sequence[VolumePair], left_out: list[Omission]) -> list[VolumePair]:
+    """The pairs with their patients from the source's patients.csv; all as they are if there is none.
+
+    A row may name an image's path, a folder above it, or the case. Pairs without a row are left out.
+
+    Raises:
+        DataError: patients.csv can't be used.
+    """
+    patients = read_source_patients(root)
+    if not patients.is_known:
+        return list(pairs)
+    identified = []
+    for pair in pairs:
+        patient, attributes = patients.find(pair.image)
+        if patient is None:
+            patient, attributes = patients.find(pair.name)
+        if patient is None:
+            left_out.append(Omission((pair.image,), NO_ROW))
+        else:
+            identified.append(replace(pair, patient=patient, attributes=attributes))
+    return identified
 
 
 def choose_channel(names: Sequence[str], chosen: str) -> int:

@@ -634,3 +634,29 @@ def test_series_over_time_without_a_label_dont_count(tmp_path: Path) -> None:
     report = run(tmp_path / "src", tmp_path / "out")
     assert len(report.cases) == 6
     assert ("sub-09/func/sub-09_bold.nii.gz", 1) in [(each.path, each.num_files) for each in report.left_out]
+
+
+def test_patients_of_a_challenge(tmp_path: Path) -> None:
+    """A patients.csv next to dataset.json names cases, or images; a case without a row stays out."""
+    nnunet(tmp_path / "src", V2)
+    (tmp_path / "src/patients.csv").write_text("path,patient\ncase_0,A\nimagesTr/case_1_0000.nii.gz,\u00a0A\n")
+    report = run(tmp_path / "src", tmp_path / "out", replace(OPTIONS, channel="0"))
+    assert (tmp_path / "out/patients.csv").read_text() == "path,patient\ncase_0,A\ncase_1,A\n"
+    assert [(each.path, each.reason) for each in report.left_out if "case_2" in each.path] == [
+        ("imagesTr/case_2_0000.nii.gz", "has no row in patients.csv; add one")
+    ]
+    (tmp_path / "src/patients.csv").write_text("path,patient\ncase_0,\n")
+    with pytest.raises(DataError, match=r"patients.csv: row 2: column patient is empty"):
+        run(tmp_path / "src", tmp_path / "out2", replace(OPTIONS, channel="0"))
+
+
+def test_an_image_in_two_formats(tmp_path: Path) -> None:
+    """One is imported, and the other named."""
+    for index in range(3):
+        image, label = made(index)
+        save(tmp_path / f"src/images/c{index}.nii.gz", image)
+        save(tmp_path / f"src/masks/c{index}.nii.gz", label)
+    save(tmp_path / "src/images/c0.nrrd", made(0)[0])
+    report = run(tmp_path / "src", tmp_path / "out")
+    assert [each.path for each in report.left_out] == ["images/c0.nrrd"]
+    assert len(report.cases) == 3
