@@ -195,7 +195,7 @@ def test_a_step_type_is_a_row_a_runner_and_a_builder(project: Checkout, images: 
     changes = project.json(
         "pipelines", "diff", "quality", "--project", "images", "--set", "check.fail_on_violation=false"
     )["changes"]
-    assert [change["path"] for change in changes] == ["Metadata.medloop_settings_001", "Steps.Check.FailOnViolation"]
+    assert [change["path"] for change in changes] == ["settings check", "Steps.Check.FailOnViolation"]
     (images / "b" / "4.png").unlink()
     assert project.medloop("run", "quality", "--data", str(images)) == 1
     assert "step Check: ClientError: 1 violations, see s3://" in project.err
