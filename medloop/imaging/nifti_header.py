@@ -6,6 +6,8 @@ doesn't allow; tests/unit/imaging/test_nifti_readers.py lists what nibabel, Simp
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,14 +73,27 @@ class Geometry:
     unused: tuple[tuple[str, Affine], ...] = ()
 
 
+def load_nibabel() -> Any:
+    """Import nibabel, without pydicom where that isn't imported yet: it would take longer than nibabel itself.
+
+    Nibabel uses it for header extensions of DICOM alone, which nothing here reads; without it they are bytes.
+    """
+    if not {"nibabel", "pydicom"} & sys.modules.keys():
+        sys.modules["pydicom"] = None  # type: ignore[assignment] # the import system's sign of a module to refuse
+        try:
+            importlib.import_module("nibabel")
+        finally:
+            del sys.modules["pydicom"]
+    return importlib.import_module("nibabel")
+
+
 def parse_header(path: Source, start: bytes) -> Any:
     """Parse the first bytes of a file (decompressed), without a check.
 
     Raises:
         FileError: It is no NIfTI file, or shorter than its header.
     """
-    import nibabel as nib
-
+    nib = load_nibabel()
     orders = {"<": int.from_bytes(start[:4], "little"), ">": int.from_bytes(start[:4], "big")}
     order = next((order for order, size in orders.items() if size in _HEADERS), None)
     if order is None:

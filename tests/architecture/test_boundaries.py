@@ -221,6 +221,15 @@ def test_an_unchanged_run_loads_only_what_it_needs(module: str, unneeded: set[st
 
 
 @pytest.mark.slow
+def test_reading_a_volume_leaves_pydicom_out() -> None:
+    """Nibabel would import it, for longer than all the rest; who wants it afterwards has it."""
+    statement = "from medloop.imaging.nifti_header import load_nibabel; load_nibabel()"
+    assert "nibabel" in loaded_after(statement)
+    assert "pydicom" not in loaded_after(statement)
+    assert {"pydicom", "nibabel"} <= loaded_after(f"{statement}; import pydicom.dataset")
+
+
+@pytest.mark.slow
 def test_building_a_pipeline_loads_no_torch() -> None:
     """The check is transitive: modules in the interpreter afterwards, including the SDK's."""
     modules = [
