@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from medloop.cli import main
 from tests.shared import made_once
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,8 +58,7 @@ def medloop(python: Path | str, *arguments: str, folder: Path) -> str:
     return process.stdout
 
 
-def _definition(python: Path | str, pipeline: str, folder: Path) -> Any:
-    text = medloop(python, "pipelines", "definition", pipeline, folder=folder)
+def _definition(text: str) -> Any:
     document = json.loads(text)
     commits = _named(document, "git_commit")
     assert commits
@@ -79,10 +79,17 @@ def _named(document: Any, name: str) -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pipeline", ["classification", "segmentation"])
-def test_an_installed_wheel_builds_the_checkouts_definitions(wheel: Path, tmp_path: Path, pipeline: str) -> None:
+def test_an_installed_wheel_builds_the_checkouts_definitions(
+    wheel: Path, tmp_path: Path, pipeline: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Definitions name code by digest, so equal ones mean that every container travelled whole."""
     assert medloop(wheel, "--version", folder=tmp_path).startswith("medloop ")
-    assert _definition(wheel, pipeline, tmp_path) == _definition(sys.executable, pipeline, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MEDLOOP_HOME", raising=False)
+    assert main(["pipelines", "definition", pipeline]) == 0
+    expected = capsys.readouterr().out
+    installed = medloop(wheel, "pipelines", "definition", pipeline, folder=tmp_path)
+    assert _definition(installed) == _definition(expected)
 
 
 @pytest.mark.soak

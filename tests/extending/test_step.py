@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def project(checkout: Checkout) -> Checkout:
+def project(checkout: Checkout) -> Iterator[Checkout]:
     """A checkout whose classification counts the images of each class after Split."""
     for name, text in CONTAINER.items():
         checkout.add(f"containers/census/{name}", text)
@@ -129,7 +130,8 @@ def project(checkout: Checkout) -> Checkout:
     checkout.insert(pipeline, "    census: CensusSettings = CensusSettings()", before="    train: Classification")
     checkout.insert(pipeline, "    census = census_step(context, settings.census, data)", before="    train, model")
     checkout.replace(pipeline, "pipeline_of([split, train,", "pipeline_of([split, census, train,")
-    return checkout
+    with checkout.sharing_the_sdk():
+        yield checkout
 
 
 @pytest.mark.slow

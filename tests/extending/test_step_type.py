@@ -5,6 +5,7 @@ The pipeline and the container that use it are the test's own; they are no part 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,7 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def project(checkout: Checkout) -> Checkout:
+def project(checkout: Checkout) -> Iterator[Checkout]:
     """A checkout with a pipeline of one QualityCheck step, and without the step type."""
     (checkout.root / "pipelines/quality.py").write_text(PIPELINE)
     info = checkout.root / "quality-1.0.dist-info"
@@ -155,7 +156,8 @@ def project(checkout: Checkout) -> Checkout:
     for name, text in CONTAINER.items():
         (checkout.root / "containers/quality" / name).write_text(text)
     checkout.add("steps/quality_check.py", BUILDER)
-    return checkout
+    with checkout.sharing_the_sdk():
+        yield checkout
 
 
 @pytest.fixture
