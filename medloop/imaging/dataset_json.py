@@ -17,6 +17,7 @@ from medloop.errors import DataError
 DATASET_JSON = "dataset.json"
 MAX_BYTES = 64 * 2**20
 _IGNORE = "ignore"
+_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _read_labels(labels: Any) -> DescribedLabels:
         if isinstance(value, list):
             regions[key] = tuple(_value("labels", key, each) for each in value)
             continue
-        is_first = key.isdecimal() and isinstance(value, str) and not value.isdecimal()
+        is_first = _is_number(key) and isinstance(value, str) and not _is_number(value)
         number, name = (int(key), str(value)) if is_first else (_value("labels", key, value), key)
         if number in names or number == ignored:
             raise _wrong("labels", f"value {number} has two names; correct one")
@@ -118,8 +119,13 @@ def _read_labels(labels: Any) -> DescribedLabels:
     return DescribedLabels(names, ignored, regions)
 
 
+def _is_number(text: str) -> bool:
+    """True for digits of a value that a label, or a number of channels, can have."""
+    return text.isdecimal() and len(text) <= _DIGITS
+
+
 def _value(name: str, key: str, value: Any) -> int:
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and _is_number(value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 2**31:
         raise _wrong(name, f"{key!r} is {value!r}; write a label value, as 1")
@@ -130,7 +136,7 @@ def _read_channels(channels: Any) -> tuple[str, ...]:
     """Names of channels by number: an object, a list, or one name."""
     if isinstance(channels, str):
         return (channels,)
-    if isinstance(channels, dict) and all(key.isdecimal() for key in channels):
+    if isinstance(channels, dict) and all(map(_is_number, channels)):
         return tuple(str(channels[key]) for key in sorted(channels, key=int))
     if isinstance(channels, Sequence):
         return tuple(map(str, channels))

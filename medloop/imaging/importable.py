@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -73,10 +73,20 @@ def is_mask(stem: str) -> bool:
     return bool(MASK_END.search(stem) or MASK_START.search(stem))
 
 
-def image_key(stem: str) -> str:
-    """The case of an image's name."""
+def image_keys(stem: str) -> list[str]:
+    """Cases that an image's name may stand for: itself, without `img` and similar words, without a channel's number."""
+    plain = _without_image(stem)
     match = NNUNET_IMAGE.fullmatch(stem)
-    return (match[1] if match else IMAGE_START.sub("", IMAGE_END.sub("", stem, 1), 1)) or stem
+    return list(dict.fromkeys([stem, plain, *([match[1], _without_image(match[1])] if match else [])]))
+
+
+def choose_key(stem: str, labels: Container[str]) -> str:
+    """The case of an image's name: the one that has a label, else the name without `img` and similar words."""
+    return next((key for key in image_keys(stem) if key in labels), _without_image(stem))
+
+
+def _without_image(stem: str) -> str:
+    return IMAGE_START.sub("", IMAGE_END.sub("", stem, 1), 1) or stem
 
 
 def mask_key(stem: str) -> str:
@@ -95,14 +105,18 @@ def _folders_of_nnunet(root: DataFolder) -> tuple[DataFolder, DataFolder] | None
     return (images, labels) if images and labels else None
 
 
-def _has_channels(images: DataFolder) -> bool:
-    return any(NNUNET_IMAGE.fullmatch(stem_of(name)) for name in images.files_with(VOLUME_ENDS))
+def _has_channels(images: DataFolder, labels: DataFolder) -> bool:
+    """True if numbers at the end of images' names are channels: labels have none, or another one."""
+    cases = {stem_of(name) for name in labels.files_with(VOLUME_ENDS)}
+    stems = [stem_of(name) for name in images.files_with(VOLUME_ENDS)]
+    matches = [match[1] for stem in stems if (match := NNUNET_IMAGE.fullmatch(stem))]
+    return any(case in cases for case in matches) or (bool(matches) and cases.isdisjoint(stems))
 
 
 def _detect_nnunet(root: DataFolder) -> LayoutEvidence | None:
     """nnU-Net: imagesTr/CASE_0000, labelsTr/CASE."""
     folders = _folders_of_nnunet(root)
-    if folders is None or not _has_channels(folders[0]):
+    if folders is None or not _has_channels(*folders):
         return None
     names = tuple(folder.relative for folder in folders)
     return LayoutEvidence("contains {0} and {1}, and images end in _0000", names)
@@ -111,7 +125,7 @@ def _detect_nnunet(root: DataFolder) -> LayoutEvidence | None:
 def _detect_decathlon(root: DataFolder) -> LayoutEvidence | None:
     """The Medical Segmentation Decathlon: imagesTr/CASE, labelsTr/CASE."""
     folders = _folders_of_nnunet(root)
-    if folders is None or _has_channels(folders[0]):
+    if folders is None or _has_channels(*folders):
         return None
     return LayoutEvidence("contains {0} and {1}", tuple(folder.relative for folder in folders))
 
@@ -180,7 +194,7 @@ def mask_folders(root: DataFolder) -> Iterator[tuple[DataFolder, DataFolder, str
 def _detect_mask_folders(root: DataFolder) -> LayoutEvidence | None:
     """images/CASE.nii.gz and masks/CASE.nii.gz, at the top or in folders of splits."""
     for images, masks, _ in mask_folders(root):
-        stems = {image_key(stem_of(name)) for name in images.files_with(VOLUME_ENDS)}
+        stems = {key for name in images.files_with(VOLUME_ENDS) for key in image_keys(stem_of(name))}
         labelled = {mask_key(stem_of(name)) for folder in walk(masks, 1) for name in folder.files_with(VOLUME_ENDS)}
         labelled |= {folder.name for folder in masks.folders}
         if stems & labelled:
@@ -199,7 +213,7 @@ def _detect_pairs(root: DataFolder) -> LayoutEvidence | None:
                 return LayoutEvidence("contains image and label in {0}", (folder.relative,))
             if folder is not top and any(f.files_with(VOLUME_ENDS) for f in folder.folders):
                 return LayoutEvidence("contains an image and folders of masks in {0}", (folder.relative,))
-            keys = {image_key(stem_of(name)): name for name in images}
+            keys = {key: name for name in images for key in image_keys(stem_of(name))}
             pair = next((name for name in masks if mask_key(stem_of(name)) in keys), None)
             if pair:
                 names = (folder.below(keys[mask_key(stem_of(pair))]), folder.below(pair))
@@ -210,8 +224,9 @@ def _detect_pairs(root: DataFolder) -> LayoutEvidence | None:
 def split_volumes(folder: DataFolder) -> tuple[list[str], list[str]]:
     """Names of a folder's images, and of its labels."""
     volumes = folder.files_with(VOLUME_ENDS)
-    masks = [name for name in volumes if is_mask(stem_of(name)) or stem_of(name).lower() == LABEL]
-    return [name for name in volumes if name not in masks], masks
+    are_masks = [is_mask(stem_of(name)) or stem_of(name).lower() == LABEL for name in volumes]
+    images, masks = ([n for n, each in zip(volumes, are_masks, strict=True) if each is kind] for kind in (False, True))
+    return images, masks
 
 
 def _detect_classes(root: DataFolder) -> LayoutEvidence | None:

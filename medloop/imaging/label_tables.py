@@ -66,6 +66,8 @@ def find_columns(heading: Sequence[str]) -> TableColumns | None:
 
 def read_heading(path: Path) -> list[str]:
     """Names of a table's columns; none if it can't be read."""
+    if not path.is_file():
+        return []
     with suppress(TableError, OSError, UserError, ValueError):
         if path.suffix.lower() == PARQUET:
             return list(_parquet(path).schema_arrow.names)

@@ -70,6 +70,21 @@ def npy_labels(labels: NDArray[np.uint8], volume: Volume, source: Source | None)
     return file.getvalue()
 
 
+def read_npy_header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order (True for Fortran's) and type of an array; the file is then at its first value.
+
+    Raises:
+        ValueError: It is no `.npy`, or its header is too long.
+    """
+    try:
+        version = npy_format.read_magic(file)
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
+    except Exception as error:  # a hostile header makes NumPy's parser raise nearly anything
+        raise ValueError(str(error)) from None
+    return shape, fortran, dtype
+
+
 def read_npy(source: Source, max_values: int) -> NDArray[Any]:
     """Read an array, in the byte order of this computer.
 
@@ -80,10 +95,8 @@ def read_npy(source: Source, max_values: int) -> NDArray[Any]:
         content = opened.read()
     file = io.BytesIO(content)
     try:
-        version = npy_format.read_magic(file)
-        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
-    except Exception:  # a hostile header makes NumPy's parser raise nearly anything
+        shape, fortran, dtype = read_npy_header(file)
+    except ValueError:
         raise FileError(source, DAMAGED) from None
     if dtype.hasobject or dtype.fields or dtype.subdtype or not dtype.itemsize or min(shape, default=1) < 1:
         raise FileError(source, "contains no plain numbers or none at all; give an array of integers or floating point")

@@ -23,7 +23,7 @@ from medloop.importing.subject_cases import MaskFile, VolumePair, choose_axis, c
 
 PARTICIPANTS = "participants.tsv"
 _LABEL_MAPS, _MASKS = ("dseg", "seg"), ("mask", "roi")
-_PROBABILITIES = ("probseg",)
+_DIGITS = 9
 _OWN_SPACES = ("", "orig", "native", "individual", "scanner", "t1w", "t2w", "flair", "ct", "pet")
 
 
@@ -60,6 +60,9 @@ class BidsFile:
         return self.suffix in (*_LABEL_MAPS, *_MASKS)
 
 
+UNNAMED = "is not named as BIDS names volumes; rename it sub-ID_SUFFIX"
+
+
 def plan_bids(folder: Path, options: ImportOptions, progress: ProgressBars) -> ImportPlan:
     """Take the image of each session that the user chooses, and join its label maps and masks.
 
@@ -68,13 +71,17 @@ def plan_bids(folder: Path, options: ImportOptions, progress: ProgressBars) -> I
         SettingError: The options don't fit.
     """
     root = DataFolder(folder)
-    files = [_parse(each, name) for each, name in bids_volumes(root)]
-    left_out: list[Omission] = []
+    parsed = [_parse(each, name) for each, name in bids_volumes(root)]
+    files = [file for file in parsed if "sub" in file.entities]
+    left_out = [Omission((file.path,), UNNAMED) for file in parsed if "sub" not in file.entities]
     labels = _labels_by_session([file for file in files if file.is_label], left_out)
     images: dict[str, list[BidsFile]] = defaultdict(list)
+    derived = tuple(file.path for file in files if not file.is_label and file.is_derived)
     for file in files:
-        if not file.is_label and not file.is_derived and file.suffix not in _PROBABILITIES:
+        if not file.is_label and not file.is_derived:
             images[file.session].append(file)
+    if derived:
+        left_out.append(Omission(derived, "is derived (images, probabilities); the raw images are imported"))
     kind = _choose_kind(images, labels, options.channel)
     pairs = list(_pairs(images, labels, kind, left_out))
     attributes, warnings = _read_participants(folder, options)
@@ -170,7 +177,7 @@ def _names_of(path: Path) -> Iterator[tuple[int, str]]:
     seen: dict[int, int] = {}
     for number, cells in table.rows:
         index = cells[columns["index"]].removesuffix(".0")
-        if not index.isdecimal():
+        if not index.isdecimal() or len(index) > _DIGITS:
             raise DataError(f"{path.name} row {number}: column index is {index!r}; write a label value")
         if int(index) in seen:
             raise DataError(f"{path.name} row {number}: index {index} repeats row {seen[int(index)]}; remove one")

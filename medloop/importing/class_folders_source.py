@@ -11,6 +11,8 @@ from medloop.importing.cases import ImportOptions, ImportPlan, Omission, Progres
 from medloop.importing.image_cases import LabelledImage, plan_pictures
 from medloop.importing.patient_columns import NO_ROW, read_source_patients
 
+OUTSIDE = "is outside a class folder; move it into one"
+
 
 def plan_class_folders(folder: Path, options: ImportOptions, progress: ProgressBars) -> ImportPlan:
     """Take each picture in its class; splits stay.
@@ -25,6 +27,8 @@ def plan_class_folders(folder: Path, options: ImportOptions, progress: ProgressB
     left_out: list[Omission] = []
     for top in tops_of(root):
         split = split_of_folder(top.name) if top is not root else None
+        outside = [Omission((top.below(name),), OUTSIDE) for name in top.files_with(PICTURE_ENDS)]
+        left_out += outside
         for group in top.folders:
             left_out += [
                 Omission((inner.relative,), "is a folder inside a class folder; move its images into the class")

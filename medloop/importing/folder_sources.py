@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,8 +14,10 @@ from medloop.imaging.dataset_json import DescribedLabels
 from medloop.imaging.files import FileError
 from medloop.imaging.importable import (
     MASK_FOLDERS,
+    NNUNET_IMAGE,
     VOLUME_ENDS,
-    image_key,
+    choose_key,
+    image_keys,
     mask_folders,
     mask_key,
     split_volumes,
@@ -27,7 +28,7 @@ from medloop.imaging.layouts import split_of_folder
 from medloop.imaging.listing import LABEL, DataFolder
 from medloop.importing.cases import ImportOptions, ImportPlan, Omission, ProgressBars
 from medloop.importing.itk_volumes import segment_names
-from medloop.importing.source_files import require_inside
+from medloop.importing.source_files import list_unread, require_inside
 from medloop.importing.subject_cases import MaskFile, VolumePair, choose_axis, choose_channel, identify, plan_pairs
 
 
@@ -37,7 +38,9 @@ def plan_mask_folders(folder: Path, options: ImportOptions, progress: ProgressBa
     Raises:
         SettingError: The options don't fit.
     """
-    left_out: list[Omission] = []
+    left_out = [
+        omission for images, _, _ in mask_folders(DataFolder(folder)) for omission in list_unread(images, VOLUME_ENDS)
+    ]
     pairs = [
         pair
         for images, masks, name in mask_folders(DataFolder(folder))
@@ -100,7 +103,7 @@ def _match_folders(
     images: DataFolder, masks: DataFolder, split: Split | None, options: ImportOptions, left_out: list[Omission]
 ) -> Iterator[VolumePair]:
     by_key = _masks_by_key(masks, left_out)
-    cases = _images_by_case(images, left_out)
+    cases = _images_by_case(images, by_key, left_out)
     channels = sorted({number for case in cases.values() for number in case})
     chosen = channels[choose_channel([str(each) for each in channels], options.channel)] if len(channels) > 1 else None
     for key, case in cases.items():
@@ -108,29 +111,27 @@ def _match_folders(
         if image is None:
             left_out.append(Omission(tuple(case.values()), f"has no channel {chosen}, which is imported; add it"))
             continue
-        label = by_key.pop(stem_of(os.path.basename(image)), None) or by_key.pop(key, None)
-        yield VolumePair(key, image, label or (), None, split)
+        yield VolumePair(key, image, by_key.pop(key, ()), None, split)
     for unmatched in by_key.values():
         files = tuple(mask.path for mask in unmatched)
         left_out.append(Omission(files, "is a label without an image of its name; add the image"))
 
 
-def _images_by_case(images: DataFolder, left_out: list[Omission]) -> dict[str, dict[int, str]]:
-    """Images by case and channel: `CASE_0000` is channel 0 where another case, or channel, is named so, too."""
-    names = images.files_with(VOLUME_ENDS)
-    keys = [image_key(stem_of(name)) for name in names]
-    unique = len(set(keys)) == len(keys)
+def _images_by_case(
+    images: DataFolder, labels: Mapping[str, object], left_out: list[Omission]
+) -> dict[str, dict[int, str]]:
+    """Images by case and channel: `CASE_0000` is channel 0 of CASE if that has a label and CASE_0000 has none."""
     cases: dict[str, dict[int, str]] = defaultdict(dict)
-    for name, key in zip(names, keys, strict=True):
-        end = stem_of(name)[-4:]
-        channel = int(end) if not unique and end.isdecimal() else 0
-        case = key if channel not in cases[key] else stem_of(name)
-        if channel in cases[case]:
+    for name in images.files_with(VOLUME_ENDS):
+        stem = stem_of(name)
+        key, match = choose_key(stem, labels), NNUNET_IMAGE.fullmatch(stem)
+        channel = int(match[2]) if match and key in image_keys(match[1]) else 0
+        if channel in cases[key]:
             reason = "is next to an image of the same case and channel, which is imported; remove one"
             left_out.append(Omission((images.below(name),), reason))
         else:
-            cases[case][channel] = images.below(name)
-    return {case: channels for case, channels in cases.items() if channels}
+            cases[key][channel] = images.below(name)
+    return cases
 
 
 def _masks_by_key(masks: DataFolder, left_out: list[Omission]) -> dict[str, tuple[MaskFile, ...]]:
@@ -164,8 +165,8 @@ def _match_names(
     images, masks = volumes
     by_key = {mask_key(stem_of(name)): MaskFile(top.below(name)) for name in masks}
     for name in images:
-        key = image_key(stem_of(name))
-        label = by_key.pop(stem_of(name), None) or by_key.pop(key, None)
+        key = choose_key(stem_of(name), by_key)
+        label = by_key.pop(key, None)
         yield VolumePair(key, top.below(name), (label,) if label else (), None, split)
     for mask in by_key.values():
         left_out.append(Omission((mask.path,), "is a label without an image of its name; add the image"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from medloop.documents.split import Split
-from medloop.errors import SettingError
+from medloop.errors import DataError, SettingError
 from medloop.imaging.files import DAMAGED, FileError, Source, load_small
 from medloop.imaging.formats import IMAGE_SUFFIXES, find_suffix, read_image
 from medloop.imaging.importable import PICTURE_ENDS
@@ -60,8 +61,9 @@ def plan_pictures(
         SettingError: The options don't fit.
     """
     require_classification(options)
-    images = sorted(images, key=_is_converted)  # What is linked keeps its name.
-    names = unique_names(map(_case_name, images))
+    images = _with_names(images, options.labels)
+    _require_distinct(images)
+    names = _choose_names(images)
     cases = [
         ImportCase(
             name=name,
@@ -95,8 +97,50 @@ def _is_converted(image: LabelledImage) -> bool:
     return find_suffix(image.path, IMAGE_SUFFIXES) is None
 
 
-def _case_name(image: LabelledImage) -> str:
-    name = safe_name(image.path.rpartition("/")[2])
+def _with_names(images: Sequence[LabelledImage], labels: Sequence[str] | None) -> Sequence[LabelledImage]:
+    """The images with the user's names of classes that are numbers.
+
+    Raises:
+        SettingError: The classes are no numbers, or have no name.
+    """
+    if labels is None:
+        return images
+    names = {str(value): name for value, name in enumerate(labels)}
+    groups = {image.group for image in images}
+    if unnamed := sorted(groups - names.keys()):
+        raise SettingError(f"--labels: names classes by number, and the source has {', '.join(unnamed[:5])}; omit it")
+    return [replace(image, group=names[image.group]) for image in images]
+
+
+def _require_distinct(images: Sequence[LabelledImage]) -> None:
+    """Refuse classes that would share a folder.
+
+    Raises:
+        DataError: The message names two.
+    """
+    groups: dict[str, str] = {}
+    for group in dict.fromkeys(image.group for image in images):
+        first = groups.setdefault(safe_name(group), group)
+        if first != group:
+            raise DataError(f"classes {first!r} and {group!r} would share the folder {safe_name(group)}; rename one")
+
+
+def _choose_names(images: Sequence[LabelledImage]) -> list[str]:
+    """Paths in the data set: the file's name; if that repeats, with its old suffix, or with the folders above it."""
+    names = [_case_name(image, image.path.rpartition("/")[2]) for image in images]
+    repeated = {name for name, number in Counter(names).items() if number > 1}
+    for index, image in enumerate(images):
+        if names[index] in repeated and _is_converted(image):
+            names[index] = f"{class_path(image.group, image.split)}/{safe_name(image.path.rpartition('/')[2])}.png"
+    repeated = {name for name, number in Counter(names).items() if number > 1}
+    for index, image in enumerate(images):
+        if names[index] in repeated:
+            names[index] = _case_name(image, image.path.replace("/", "_"))
+    return unique_names(names)
+
+
+def _case_name(image: LabelledImage, name: str) -> str:
+    name = safe_name(name)
     suffix = find_suffix(name, PICTURE_ENDS) or ""
     end = name[len(name) - len(suffix) :] if suffix in IMAGE_SUFFIXES else ".png"
     return f"{class_path(image.group, image.split)}/{name[: len(name) - len(suffix)]}{end}"

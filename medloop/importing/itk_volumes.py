@@ -23,9 +23,12 @@ META_ENDS, NRRD_ENDS = (".mha", ".mhd"), (".nrrd", ".nhdr")
 ITK_ENDS = (*META_ENDS, *NRRD_ENDS)
 MAX_HEADER = 2**20
 """Bytes of a header; names of many segments are in Slicer's."""
-_DATA_FILE = re.compile(rb"^\s*(ElementDataFile|data ?file)\s*[:=]\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+_FLAGS = re.IGNORECASE | re.MULTILINE
+_META_DATA = re.compile(rb"^\s*ElementDataFile\s*[:=]\s*(.*?)\s*$", _FLAGS)
+_NRRD_DATA = re.compile(rb"^\s*data ?file\s*:\s*(.*?)\s*$", _FLAGS)
 _SAME_FILE = ("LOCAL", "")
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_VALUE = re.compile(r"\d{1,9}", re.ASCII)
 _SEGMENT = re.compile(r"Segment(\d+)_(Name|LabelValue)")
 
 
@@ -48,7 +51,7 @@ def read_itk(path: Path, channel: int | None = None) -> Volume:
     """Read a volume, in its own type of numbers.
 
     Args:
-        path: The real path of the file.
+        path: The file.
         channel: Of an image with several.
 
     Raises:
@@ -88,7 +91,7 @@ def segment_names(path: Path) -> dict[int, str]:
     return {
         int(field["LabelValue"]): field["Name"]
         for field in fields.values()
-        if field.get("Name") and field.get("LabelValue", "").isdecimal()
+        if field.get("Name") and _VALUE.fullmatch(field.get("LabelValue", ""))
     }
 
 
@@ -130,8 +133,8 @@ def _read(path: Path, reader: Any) -> tuple[Any, Any]:
     return voxels, _LPS_TO_RAS @ affine
 
 
-def _data_file(path: Path) -> str:
-    """The file that a header names for its voxels; "" if they are in the same file."""
+def _data_files(path: Path) -> list[str]:
+    """The files that a header names for its voxels; none if they are in the same file."""
     try:
         with path.open("rb") as file:
             start = file.read(MAX_HEADER)
@@ -140,27 +143,26 @@ def _data_file(path: Path) -> str:
     is_meta = path.name.lower().endswith(META_ENDS)
     if not is_meta:
         start = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
-    match = _DATA_FILE.search(start)
-    if match is None and is_meta:
+    names = [name.decode("utf-8", "replace") for name in (_META_DATA if is_meta else _NRRD_DATA).findall(start)]
+    if not names and is_meta:
         raise FileError(path, "is no MetaImage, despite its name (ElementDataFile is missing); replace or remove it")
     if not is_meta and not start.startswith(b"NRRD"):
         raise FileError(path, "is no NRRD file, despite its name; replace or remove it")
-    name = match[2].decode("utf-8", "replace") if match else ""
-    return "" if name.upper() in _SAME_FILE else name
+    # Programs differ in the line that counts if there are several: each must be safe.
+    return [name for name in names if name.upper() not in _SAME_FILE]
 
 
 def _check_data_file(path: Path) -> None:
     """Refuse a header whose voxels are elsewhere than in the same folder."""
-    name = _data_file(path)
-    if not name:
-        return
-    data = path.parent / name
-    if "/" in name or "\\" in name or "%" in name or name.upper().startswith("LIST") or data.is_symlink():
-        raise FileError(path, "takes its voxels from other files than one next to it; save the volume as one file")
-    if not data.is_file():
-        raise FileError(path, "its voxels' file (ElementDataFile, data file) is missing; copy it next to the header")
+    for name in _data_files(path):
+        data = path.parent / name
+        if "/" in name or "\\" in name or "%" in name or name.upper().startswith("LIST") or data.is_symlink():
+            raise FileError(path, "takes its voxels from other files than one next to it; save the volume as one file")
+        if not data.is_file():
+            raise FileError(
+                path, "its voxels' file (ElementDataFile, data file) is missing; copy it next to the header"
+            )
 
 
 def _stored_bytes(path: Path) -> int:
-    name = _data_file(path)
-    return (path.parent / name if name else path).stat().st_size
+    return max(file.stat().st_size for file in (path, *(path.parent / name for name in _data_files(path))))

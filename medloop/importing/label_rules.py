@@ -53,7 +53,7 @@ def scan_label(path: Path) -> tuple[int, ...]:
     """The values that occur in a label map.
 
     Args:
-        path: Its real path.
+        path: The file.
 
     Raises:
         FileError: It can't be read, or its values are no whole numbers.

@@ -12,7 +12,7 @@ from medloop.imaging.dataset_json import DATASET_JSON, DatasetJson, read_dataset
 from medloop.imaging.importable import NNUNET_IMAGE, VOLUME_ENDS, stem_of
 from medloop.imaging.listing import DataFolder
 from medloop.importing.cases import ImportOptions, ImportPlan, Omission, ProgressBars
-from medloop.importing.source_files import PathError, resolve_path
+from medloop.importing.source_files import PathError, list_unread, resolve_path
 from medloop.importing.subject_cases import (
     UNLABELLED,
     MaskFile,
@@ -41,7 +41,7 @@ def plan_nnunet(folder: Path, options: ImportOptions, progress: ProgressBars) ->
     images = {split: _channels(root.find(top)) for top, _, split in _FOLDERS}
     names = _channel_names(described, [case for cases in images.values() for case in cases.values()])
     channel = choose_channel(names, options.channel)
-    left_out: list[Omission] = []
+    left_out = [omission for top, _, _ in _FOLDERS for omission in _unread(root.find(top), is_nnunet=True)]
     pairs = list(_pairs(root, images, channel, left_out))
     return _finish(folder, pairs, left_out, described, options, progress)
 
@@ -62,7 +62,7 @@ def plan_decathlon(folder: Path, options: ImportOptions, progress: ProgressBars)
     }
     paths = [path for cases in images.values() for case in cases.values() for path in case.values()]
     axis = choose_axis(folder, paths, described.channels, options.channel)
-    left_out: list[Omission] = []
+    left_out = [omission for top, _, _ in _FOLDERS for omission in _unread(root.find(top), is_nnunet=False)]
     pairs = [
         VolumePair(pair.name, pair.image, pair.masks, axis, pair.split) for pair in _pairs(root, images, 0, left_out)
     ]
@@ -90,6 +90,16 @@ def _channels(folder: DataFolder | None) -> dict[str, dict[int, str]]:
         if match := NNUNET_IMAGE.fullmatch(stem_of(name)):
             cases.setdefault(match[1], {})[int(match[2])] = folder.below(name) if folder else name
     return cases
+
+
+def _unread(folder: DataFolder | None, *, is_nnunet: bool) -> Iterator[Omission]:
+    """Files in a folder of images that are in no case."""
+    if folder is None:
+        return
+    yield from list_unread(folder, VOLUME_ENDS)
+    for name in folder.files_with(VOLUME_ENDS) if is_nnunet else ():
+        if not NNUNET_IMAGE.fullmatch(stem_of(name)):
+            yield Omission((folder.below(name),), "has no channel in its name; rename it CASE_0000")
 
 
 def _channel_names(described: DatasetJson, cases: Sequence[Mapping[int, str]]) -> list[str]:

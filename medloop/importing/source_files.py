@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from medloop.documents.names import tidy
-from medloop.imaging.files import FileError
+from medloop.imaging.files import NOT_REGULAR, FileError
 from medloop.imaging.layouts import NOT_UTF8, SPLIT_FOLDERS
+from medloop.imaging.listing import DOCUMENTS, DataFolder
+from medloop.importing.cases import Omission
 
 _RESERVED = frozenset([*SPLIT_FOLDERS, "__macosx", "@eadir", "$recycle.bin", "lost+found"])
 """Names of folders that the product doesn't take for a case or a class."""
+_FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
+"""Beginnings that patients.csv would escape, so that a spreadsheet runs no cell (`medloop.documents.csv_text`)."""
+_FORMULA_INSIDE = re.compile("[;,|](?=[\\s']*[=+@\uff1d\uff0b\uff0d\uff20-])")
 _OUTSIDE = "leads out of the source; put the file itself there, or give the folder that contains both"
 
 
@@ -42,26 +49,35 @@ def resolve_path(root: Path, text: str) -> Path:
 
 
 def require_inside(root: Path, path: Path) -> Path:
-    """The real path of a source file.
+    """The path of a source file that may be read.
 
     Raises:
-        FileError: It is a link that leads out of the source, or its name is not in UTF-8.
+        FileError: It is a link that leads out of the source, no regular file, or its name is not in UTF-8.
     """
     try:
-        path.name.encode()
+        str(path.relative_to(root)).encode()
     except UnicodeEncodeError:
         raise FileError(path, NOT_UTF8) from None
     real = Path(os.path.realpath(path))
     if not real.is_relative_to(os.path.realpath(root)):
         raise FileError(path, f"is a link that {_OUTSIDE}")
-    return real
+    if not real.is_file():  # A pipe would block its reader.
+        raise FileError(path, NOT_REGULAR)
+    return path
+
+
+def list_unread(folder: DataFolder, ends: tuple[str, ...]) -> Iterator[Omission]:
+    """Leave out the files of a folder of images that are neither read nor documents."""
+    for name in folder.files:
+        if not name.lower().endswith((*ends, *DOCUMENTS)):
+            yield Omission((folder.below(name),), "is in a format that isn't imported; convert or remove it")
 
 
 def link_file(source: Path, target: Path) -> None:
     """Give a file a second name, without a copy; on another disk it is copied.
 
     Args:
-        source: Its real path: no link.
+        source: The file, or a link to it.
         target: Its folder is made where it is missing.
 
     Raises:
@@ -69,7 +85,7 @@ def link_file(source: Path, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)
+        os.link(os.path.realpath(source), target)  # os.link would link a link itself.
     except OSError:
         try:
             shutil.copyfile(source, target)
@@ -80,18 +96,21 @@ def link_file(source: Path, target: Path) -> None:
 def safe_name(name: str) -> str:
     """A name as that of a case or a class: one part of a path, neither hidden nor a split's."""
     plain = tidy(name).replace("/", "-").replace("\\", "-").lstrip(". ").strip() or "case"
-    return f"case-{plain}" if plain.lower() in _RESERVED else plain
+    plain = _FORMULA_INSIDE.sub("_", plain)
+    return f"case-{plain}" if plain.lower() in _RESERVED or plain.startswith(_FORMULAS) else plain
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
     """The names, numbered where they would be one (on any file system)."""
     used: set[str] = set()
+    numbers: Counter[str] = Counter()
     result = []
     for name in names:
         stem, dot, suffix = name.partition(".") if "/" not in name else _divide(name)
-        candidate, number = name, 2
+        candidate = name
         while candidate.casefold() in used:
-            candidate, number = f"{stem}-{number}{dot}{suffix}", number + 1
+            numbers[name.casefold()] += 1
+            candidate = f"{stem}-{numbers[name.casefold()] + 1}{dot}{suffix}"
         used.add(candidate.casefold())
         result.append(candidate)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,6 +16,7 @@ from medloop.documents.split import Split
 from medloop.errors import SettingError
 from medloop.imaging.dataset_json import DescribedLabels
 from medloop.imaging.files import FileError, Volume
+from medloop.imaging.importable import stem_of
 from medloop.imaging.listing import IMAGE, LABEL
 from medloop.imaging.nifti import nifti_labels, write_nifti
 from medloop.imaging.on_all_cores import on_all_cores
@@ -97,7 +98,7 @@ def plan_pairs(
         options.labels,
     )
     chosen = list(_without_ignored(usable, scanned, rule, left_out))
-    names = unique_names(map(_case_name, chosen))
+    names = unique_names(_choose_names(chosen))
     cases = [_make_case(root, name, pair, rule, scanned) for name, pair in zip(names, chosen, strict=True)]
     return ImportPlan("segmentation", tuple(cases), tuple(left_out), rule.names, rule.warnings)
 
@@ -215,8 +216,12 @@ def _without_ignored(
             yield pair
 
 
-def _case_name(pair: VolumePair) -> str:
-    return f"{pair.split}/{safe_name(pair.name)}" if pair.split else safe_name(pair.name)
+def _choose_names(pairs: Sequence[VolumePair]) -> Iterator[str]:
+    """Subjects' folders: the case's name, or if that repeats, the path of its image."""
+    numbers = Counter((pair.split, pair.name) for pair in pairs)
+    for pair in pairs:
+        name = pair.name if numbers[pair.split, pair.name] == 1 else stem_of(pair.image).replace("/", "_")
+        yield f"{pair.split}/{safe_name(name)}" if pair.split else safe_name(name)
 
 
 def _make_case(

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from medloop.dicom.attributes import DEFAULT_ATTRIBUTES
 from medloop.documents.names import is_missing, normalise, tidy
 from medloop.documents.split import Split
 from medloop.errors import DataError, SettingError
-from medloop.imaging.importable import PICTURE_ENDS, VOLUME_ENDS, find_tables, image_key, stem_of
+from medloop.imaging.importable import PICTURE_ENDS, VOLUME_ENDS, find_tables, stem_of
 from medloop.imaging.label_tables import TableColumns, find_columns, read_heading, read_label_table
 from medloop.imaging.layouts import split_of_folder
 from medloop.imaging.listing import DataFolder, walk
@@ -133,6 +134,8 @@ def plan_table(folder: Path, options: ImportOptions, progress: ProgressBars) -> 
     table = read_label_table(folder / name)
     columns = find_columns(table.heading) or columns
     taken = [each for each in (columns.path, columns.label, columns.patient, columns.split) if each]
+    if not columns.patient and options.attributes not in ((), DEFAULT_ATTRIBUTES):
+        raise SettingError(f"--attributes: {name} has no column patient, which attributes belong to; add it")
     attributes = choose_columns(table.heading, taken, options.attributes if columns.patient else ())
     files, problems = _Files(DataFolder(folder)), _Problems(name)
     for number in table.uneven:
@@ -150,7 +153,7 @@ def plan_table(folder: Path, options: ImportOptions, progress: ProgressBars) -> 
         plan,
         cases=tuple(cases),
         left_out=(*problems.omissions(), *unlisted, *plan.left_out),
-        warnings=(*attributes.describe_ignored(name), *warnings, *plan.warnings),
+        warnings=(*(attributes.describe_ignored(name) if columns.patient else ()), *warnings, *plan.warnings),
     )
 
 
@@ -239,7 +242,7 @@ def _plan(
         except PathError as error:
             problems.add(row.number, f"column {columns.label} {error}")
             continue
-        name = image_key(stem_of(row.path.rpartition("/")[2]))
+        name = stem_of(row.path.rpartition("/")[2])
         name = row.path.split("/")[-2] if name in ("img", "image", "ct", "mr") and "/" in row.path else name
         pairs.append(VolumePair(name, row.path, (MaskFile(label),), None, row.split, row.patient, row.attributes))
     axis = choose_axis(folder, [pair.image for pair in pairs], (), options.channel) if pairs else None

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from medloop.imaging.files import DAMAGED, FileError, Volume
+from medloop.imaging.files import DAMAGED, FileError, Volume, read_start
 from medloop.imaging.formats import VOLUME_SUFFIXES, find_suffix, read_volume
 from medloop.imaging.nifti import GZIP, MAX_DEFLATE_RATIO, write_gzip, write_nifti
 from medloop.imaging.nifti_header import (
@@ -36,7 +36,7 @@ def num_channels(path: Path) -> int:
     """The number of a volume's channels, from its header.
 
     Args:
-        path: The real path.
+        path: The file.
 
     Raises:
         FileError: The header can't be used.
@@ -61,7 +61,7 @@ def write_image(source: Path, folder: Path, stem: str, channel: int | None) -> N
     """Give a data set a volume: by a link where it is NIfTI of one channel, else as `.nii.gz` with equal voxels.
 
     Args:
-        source: Its real path.
+        source: The file.
         folder: The subject's.
         stem: Of its name in the folder.
         channel: Of a volume with several.
@@ -114,7 +114,7 @@ def _channels_of(path: Path, header: Any) -> int:
     if len(further) > 1 or any(not 0 < edge <= _MAX_CHANNELS for edge in further):
         raise FileError(path, f"has axes {further} after the first three (dim); give one volume, or one with channels")
     number = further[0] if further else 1
-    size = path.stat().st_size * (MAX_DEFLATE_RATIO if path.name.lower().endswith(".gz") else 1)
+    size = path.stat().st_size * (MAX_DEFLATE_RATIO if read_start(path, 2) == GZIP else 1)
     if number * int(np.prod(dims[1:4], dtype=object)) > size:
         raise FileError(path, DAMAGED)
     return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
@@ -49,7 +50,7 @@ class FramesOfLoop(StrEnum):
 
 def import_folder(
     ctx: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, a zip file or a DICOMDIR.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, archive, DICOMDIR, table or .npz file.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set: a new folder, or one to resume.")],
     task: Annotated[TaskChoice | None, typer.Option(help="Task to import for; by default the files decide.")] = None,
     kind: Annotated[
@@ -57,7 +58,7 @@ def import_folder(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help="Structures to import, by label value, the background first."),
+        typer.Option(metavar="A,B,...", help="Structures by label value, the background first; or names of classes."),
     ] = None,
     attributes: Annotated[
         str | None,
@@ -152,8 +153,8 @@ def _print(call: Services, folder: Path, report: ImportReport) -> None:
     if rest:
         print_line(call.err, f"and {rest} more; the report has all", "yellow")
     if report.cases:
-        labels = f" --labels {','.join(report.labels)}" if report.labels else ""
-        print_line(call.out, f"next: medloop data check {folder} --task {report.task}{labels}")
+        labels = f" --labels {shlex.quote(','.join(report.labels))}" if report.labels else ""
+        print_line(call.out, f"next: medloop data check {shlex.quote(str(folder))} --task {report.task}{labels}")
 
 
 def _grouped(items: Any) -> Sequence[str]:

@@ -15,8 +15,8 @@ from medloop.documents.split import SPLITS
 from medloop.imaging.split_job import SplitOutputs, SplitSettings, split_dataset
 from medloop.importing.cases import ImportOptions
 from medloop.importing.run_import import import_data
-from tests.unit.importing.test_image_layouts import medmnist, picture, write_table
-from tests.unit.importing.test_volume_layouts import bids, decathlon, made, nnunet
+from tests.unit.importing.image_sources import medmnist, picture, write_table
+from tests.unit.importing.volume_sources import bids, decathlon, made, nnunet
 
 KEY = b"k" * 32
 OPTIONS = ImportOptions(key=KEY)
