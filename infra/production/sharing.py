@@ -86,7 +86,11 @@ class Sharing(Construct):
         )
 
     def _share_image(self, images: Images) -> None:
-        """The serving image, to the account: which principal the service pulls with isn't documented for endpoints."""
+        """The serving image, to the account: which principal the service pulls with isn't documented for endpoints.
+
+        Its layers are decrypted with a grant that ECR has of the key, not with a right of who pulls.
+        https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html
+        """
         pulling = statement("ProductionPulls", PULLING, (), **self._there)
         images.repositories[SERVED].add_to_resource_policy(pulling)
 
