@@ -8,6 +8,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from infra.delivery.construct import Delivery
+from infra.delivery.pipelines import list_rules
 from infra.deployment.construct import RULE as DECISIONS
 from infra.deployment.construct import Deployment, check_rules
 from infra.deployment.hosting import make_hosting
@@ -173,7 +174,13 @@ class MedloopStack(cdk.Stack):
             functions=functions,
             operations=self.notifications.operations,
             dead_letters=self.notifications.dead_letters,
-            rules=[*check_rules(self.registry.groups), DECISIONS, NEW_DATA, *([WITHDRAWALS] if self.sharing else [])],
+            rules=[
+                *check_rules(self.registry.groups),
+                DECISIONS,
+                NEW_DATA,
+                *([WITHDRAWALS] if self.sharing else []),
+                *list_rules(self.settings.delivery),
+            ],
             limits=self.settings.monitoring,
             tags={TAG[0]: [TAG[1]], JOB_TAG: self.pipelines},
             key=self.keys.logs,
@@ -237,6 +244,6 @@ class MedloopStack(cdk.Stack):
             volume_key=self.keys.artefacts,
             bus_arn=self.sharing.bus_arn if self.sharing else None,
             variables={**as_variables(outputs), "MEDLOOP_SETTINGS": as_settings(outputs)},
-            approvers=self.notifications.approvers,
+            notifications=self.notifications,
             log_retention=self.log_retention,
         )

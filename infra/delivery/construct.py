@@ -8,7 +8,6 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from infra.delivery.builds import Build, Source
@@ -19,6 +18,7 @@ from infra.delivery.pipelines import Pipelines, Repository
 from infra.delivery.roles import DeliveryRoles
 from infra.execution.people import Workspace
 from infra.grants import make_role
+from infra.monitoring.notifications import Notifications
 from infra.settings import DeliverySettings
 from medloop.cloud.hosting import Hosting
 
@@ -37,7 +37,7 @@ class Delivery(Construct):
         volume_key: Encrypts the volumes of endpoints' instances.
         bus_arn: Production's event bus; None: production isn't in another account.
         variables: The environment of medloop's commands in this account.
-        approvers: The topic for promotions that wait.
+        notifications: Topics for promotions that wait and for failures.
         log_retention: How long logs are kept.
     """
 
@@ -54,7 +54,7 @@ class Delivery(Construct):
         volume_key: kms.IKey,
         bus_arn: str | None,
         variables: Mapping[str, str],
-        approvers: sns.ITopic,
+        notifications: Notifications,
         log_retention: logs.RetentionDays,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -76,7 +76,7 @@ class Delivery(Construct):
         ).roles | {PUBLISHER: publisher}
         _trust(publisher, principals[PUBLISHER])
         if self.project_roles:
-            self.pipelines = self._make_pipelines(approvers)
+            self.pipelines = self._make_pipelines(notifications)
 
     def _make_project_roles(self) -> dict[str, iam.Role]:
         scope = Construct(self, "ProjectRoles")
@@ -95,7 +95,7 @@ class Delivery(Construct):
             if job.role is not None
         }
 
-    def _make_pipelines(self, approvers: sns.ITopic) -> Pipelines:
+    def _make_pipelines(self, notifications: Notifications) -> Pipelines:
         storage = self._workspace.storage
         bucket = storage.make_bucket("Delivery", storage.keys.artefacts, expires=cdk.Duration.days(30))
         source = Source(bucket, Repository(self.settings).cloning)
@@ -122,8 +122,10 @@ class Delivery(Construct):
             builds=builds,
             source=source,
             key=storage.keys.artefacts,
-            approvers=approvers,
+            approvers=notifications.approvers,
+            operations=notifications.operations,
             notification_key=storage.keys.logs,
+            dead_letters=notifications.dead_letters,
         )
 
 

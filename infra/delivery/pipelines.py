@@ -13,9 +13,11 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import aws_codepipeline as codepipeline
 from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.delivery.builds import Build, Source, version_variable
@@ -25,12 +27,20 @@ from infra.settings import DeliverySettings
 SOURCE = "Source"
 APPROVAL = "Approval"
 REVIEW, DELIVERY, PROMOTION = "medloop-review", "medloop-delivery", "medloop-promotion"
+COMMITS_RULE, FAILURES_RULE = "medloop-commits", "medloop-delivery-failures"
 STAGES: Mapping[str, Mapping[str, Sequence[str]]] = {
     REVIEW: {"Check": ["check"], "Differences": ["differences"]},
     DELIVERY: {"Check": ["check"], "Images": ["images"], "Publish": ["differences", "publish"]},
     PROMOTION: {"Staging": ["staging"], APPROVAL: [], "Production": ["production"]},
 }
 """Jobs by pipeline and stage, one after the other."""
+
+
+def list_rules(settings: DeliverySettings) -> list[str]:
+    """List the names of the rules that CodePipeline's pipelines come with."""
+    if settings.by != "codepipeline":
+        return []
+    return [FAILURES_RULE] if settings.connection else [FAILURES_RULE, COMMITS_RULE]
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,9 @@ class Pipelines(Construct):
         source: Where pipelines keep a commit's files.
         key: Encrypts them.
         approvers: The topic for promotions that wait.
-        notification_key: Encrypts its messages.
+        operations: The topic for failures.
+        notification_key: Encrypts the topics' messages.
+        dead_letters: Keeps events that could not be delivered.
     """
 
     def __init__(
@@ -100,7 +112,9 @@ class Pipelines(Construct):
         source: Source,
         key: kms.IKey,
         approvers: sns.ITopic,
+        operations: sns.ITopic,
         notification_key: kms.IKey,
+        dead_letters: sqs.IQueue,
     ) -> None:
         super().__init__(scope, construct_id)
         self.repository, self._settings = Repository(settings), settings
@@ -108,8 +122,9 @@ class Pipelines(Construct):
         self.role = self._make_role(notification_key)
         names = [name for name in STAGES if name != REVIEW or settings.connection]
         self.pipelines = {name: self._make(name) for name in names}
+        self._report_failures(operations, dead_letters)
         if settings.connection is None:
-            self._follow_branch()
+            self._follow_branch(dead_letters)
 
     def _make_role(self, notification_key: kms.IKey) -> iam.Role:
         bucket, projects = self._source.bucket, [build.project.project_arn for build in self._builds.values()]
@@ -175,28 +190,47 @@ class Pipelines(Construct):
         git = {"pullRequest": [{**branches, "events": ["OPEN", "UPDATED"]}]} if name == REVIEW else {"push": [branches]}
         return [{"providerType": "CodeStarSourceConnection", "gitConfiguration": {"sourceActionName": SOURCE, **git}}]
 
-    def _follow_branch(self) -> None:
+    def _follow_branch(self, dead_letters: sqs.IQueue) -> None:
         """CodeCommit's commits on the branch start the delivery."""
-        target = arn("codepipeline", DELIVERY)
-        rule = events.CfnRule(
+        rule = events.Rule(
             self,
             "Commits",
-            name="medloop-commits",
+            rule_name=COMMITS_RULE,
             description="A commit on the reviewed branch",
-            event_pattern={
-                "source": ["aws.codecommit"],
-                "detail-type": ["CodeCommit Repository State Change"],
-                "resources": [self.repository.arn],
-                "detail": {
+            event_pattern=events.EventPattern(
+                source=["aws.codecommit"],
+                detail_type=["CodeCommit Repository State Change"],
+                resources=[self.repository.arn],
+                detail={
                     "event": ["referenceCreated", "referenceUpdated"],
                     "referenceType": ["branch"],
                     "referenceName": [self._settings.branch],
                 },
-            },
+            ),
         )
-        starting = [statement("Start", ["codepipeline:StartPipelineExecution"], [target])]
+        pipeline = codepipeline.Pipeline.from_pipeline_arn(self, "Followed", arn("codepipeline", DELIVERY))
+        starting = [statement("Start", ["codepipeline:StartPipelineExecution"], [pipeline.pipeline_arn])]
         role = make_role(rule, "events", "medloop: commits start the delivery", starting)
-        rule.targets = [events.CfnRule.TargetProperty(arn=target, id="Delivery", role_arn=role.role_arn)]
+        rule.add_target(
+            targets.CodePipeline(pipeline, event_role=role.without_policy_updates(), dead_letter_queue=dead_letters)
+        )
+
+    def _report_failures(self, operations: sns.ITopic, dead_letters: sqs.IQueue) -> None:
+        """Notify operations of a failed run: no user waits for one that a commit started."""
+        name = events.EventField.from_path("$.detail.pipeline")
+        rule = events.Rule(
+            self,
+            "Failures",
+            rule_name=FAILURES_RULE,
+            description="A run of delivery or promotion failed",
+            event_pattern=events.EventPattern(
+                source=["aws.codepipeline"],
+                detail_type=["CodePipeline Pipeline Execution State Change"],
+                detail={"pipeline": [each for each in self.pipelines if each != REVIEW], "state": ["FAILED"]},
+            ),
+        )
+        message = events.RuleTargetInput.from_text(f"CodePipeline's pipeline {name} failed; its console shows the job.")
+        rule.add_target(targets.SnsTopic(operations, message=message, dead_letter_queue=dead_letters))
 
 
 def _action(

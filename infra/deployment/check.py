@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from infra.deployment.plan import (
-    BACK,
     IN_PROGRESS,
     Serving,
     converge,
@@ -51,14 +50,16 @@ def check(group: str, serving: Serving, sagemaker: SageMakerClient) -> dict[str,
     approved = approved_versions(sagemaker, group)
     numbers = {int(arn.rpartition("/")[2]) for arn in approved}
     for name in serving.endpoints:
-        if problem := find_problem(name, group, numbers, sagemaker):
+        if problem := find_problem(name, group, numbers, serving, sagemaker):
             return problem
     if not approved:
         return result("nothing", f"{group}: no version is Approved, and none is served")
     return _undeployed(sagemaker.describe_model_package(ModelPackageName=approved[-1]), serving, sagemaker)
 
 
-def find_problem(name: str, group: str, approved: set[int], sagemaker: SageMakerClient) -> dict[str, Any] | None:
+def find_problem(
+    name: str, group: str, approved: set[int], serving: Serving, sagemaker: SageMakerClient
+) -> dict[str, Any] | None:
     """Problem of an endpoint that serves one of the group's versions; None for any other endpoint."""
     endpoint = describe_endpoint(sagemaker, name)
     served = endpoint and version_of_config(endpoint["EndpointConfigName"], group)
@@ -66,9 +67,10 @@ def find_problem(name: str, group: str, approved: set[int], sagemaker: SageMaker
         return None
     model, status = f"{group}/{served}", endpoint["EndpointStatus"]
     if served not in approved:
-        return notify(f"{model} is not Approved and served", f"endpoint {name} serves {model}; {BACK}")
+        return notify(f"{model} is not Approved and served", f"endpoint {name} serves {model}; {serving.back}")
     if status != "InService":
-        return notify(f"endpoint {name} is {status}", f"{model} should be served; check it, then approve {model} again")
+        fix = f"{model} should be served; check it, then {serving.again(model)}"
+        return notify(f"endpoint {name} is {status}", fix)
     return None
 
 

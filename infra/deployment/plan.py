@@ -37,7 +37,8 @@ A repeated event doesn't send images to it again; a new approval does.
 SCORE, SCORE_CHANGE, DIMENSION = "Score", "ScoreChange", "ModelPackageGroup"
 """Metrics of versions that wait for a decision, and their dimension."""
 BACK = "`medloop endpoints deploy GROUP/N --target aws` an Approved version, or `medloop endpoints delete`"
-"""What a person may do about a version that is served and shouldn't be."""
+PROMOTE_BACK = "promote an Approved version: `medloop endpoints promote GROUP/N --back --target aws`"
+"""What a person may do about a version that is served and shouldn't be: in its account, and in another."""
 MAX_SUBJECT = 100
 """SNS's limit of a mail's subject."""
 
@@ -66,6 +67,16 @@ class Serving:
     scaling: dict[str, int]
     tags: list[dict[str, str]]
     registry: str = ""
+
+    @property
+    def back(self) -> str:
+        """Advice about a version that is served and shouldn't be."""
+        return PROMOTE_BACK if self.registry else BACK
+
+    def again(self, model: str) -> str:
+        """Advice that lets a version be deployed once more."""
+        command = f"promote {model} again: medloop endpoints promote {model} --target aws"
+        return command if self.registry else f"approve {model} again"
 
     @classmethod
     def read(cls, text: str) -> Serving:
@@ -109,11 +120,22 @@ def _withdrawn(package: Mapping[str, Any], serving: Serving, sagemaker: SageMake
     served = endpoint and version_of_config(endpoint["EndpointConfigName"], package["ModelPackageGroupName"])
     if served != package["ModelPackageVersion"]:
         return result("nothing", f"{model} is {package['ModelApprovalStatus']}")
-    return notify(f"{model} is {package['ModelApprovalStatus']} and served", f"endpoint {name} serves {model}; {BACK}")
+    return notify(
+        f"{model} is {package['ModelApprovalStatus']} and served", f"endpoint {name} serves {model}; {serving.back}"
+    )
 
 
-def converge(package: Mapping[str, Any], serving: Serving, sagemaker: SageMakerClient) -> dict[str, Any]:
-    """Plan the action that makes the endpoint serve the newest Approved version."""
+def converge(
+    package: Mapping[str, Any], serving: Serving, sagemaker: SageMakerClient, *, back: bool = False
+) -> dict[str, Any]:
+    """Plan the action that makes the endpoint serve this version, the newest Approved one or the promoted one.
+
+    Args:
+        package: DescribeModelPackage's response.
+        serving: The endpoints, and how versions are served.
+        sagemaker: SageMaker client.
+        back: Also in the place of a newer version, as a person decided.
+    """
     model, name = name_of(package), endpoint_of(package)
     undone = f"{model} is approved and not deployed"
     if name not in serving.endpoints:
@@ -137,7 +159,7 @@ def converge(package: Mapping[str, Any], serving: Serving, sagemaker: SageMakerC
     action = {**result("deploy", f"{model} to endpoint {name}", config), **requests, "exists": endpoint is not None}
     if endpoint is None:
         return {**action, "other_machine": False}
-    if refusal := _refusal(endpoint, package):
+    if refusal := _refusal(endpoint, package, serving, back=back):
         return notify(undone, refusal)
     return _compared(action, endpoint["EndpointConfigName"], serving, sagemaker) or notify(
         undone,
@@ -162,7 +184,7 @@ def endpoint_of(package: Mapping[str, Any]) -> str:
     return str(package.get("CustomerMetadataProperties", {}).get("endpoint") or package["ModelPackageGroupName"])
 
 
-def _refusal(endpoint: Mapping[str, Any], package: Mapping[str, Any]) -> str | None:
+def _refusal(endpoint: Mapping[str, Any], package: Mapping[str, Any], serving: Serving, *, back: bool) -> str | None:
     """Reason for which an endpoint isn't changed without a person; None if there is none."""
     name, group = endpoint["EndpointName"], package["ModelPackageGroupName"]
     if endpoint["EndpointStatus"] != "InService":
@@ -170,9 +192,10 @@ def _refusal(endpoint: Mapping[str, Any], package: Mapping[str, Any]) -> str | N
     served = version_of_config(endpoint["EndpointConfigName"], group)
     if served is None:
         return f"endpoint {name} was made by someone else ({endpoint['EndpointConfigName']}); nothing was done"
-    if served > package["ModelPackageVersion"]:
-        back = f"medloop endpoints deploy {name_of(package)} --target aws"
-        return f"endpoint {name} serves the newer {group}/{served}; going back is by hand: {back}"
+    if served > package["ModelPackageVersion"] and not back:
+        command = "promote {} --back" if serving.registry else "deploy {}"
+        fix = f"medloop endpoints {command.format(name_of(package))} --target aws"
+        return f"endpoint {name} serves the newer {group}/{served}; going back is by hand: {fix}"
     return None
 
 

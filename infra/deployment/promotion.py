@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from infra.deployment.check import find_problem
 from infra.deployment.plan import (
-    BACK,
     Serving,
     converge,
     describe_endpoint,
@@ -47,15 +46,21 @@ def respond_to(event: Mapping[str, Any], serving: Serving, sagemaker: SageMakerC
     if package is None:
         return notify("a version can't be served here", refusal)
     if event["source"] == SOURCE:
-        return promote(package, serving, sagemaker)
+        decided = {**(package.get("CustomerMetadataProperties") or {}), "decision": f"promotion {event['id']}"}
+        back = event["detail"].get("Back") is True
+        return promote({**package, "CustomerMetadataProperties": decided}, serving, sagemaker, back=back)
     return _withdraw(package, serving, sagemaker)
 
 
-def promote(package: Mapping[str, Any], serving: Serving, sagemaker: SageMakerClient) -> dict[str, Any]:
-    """Plan the deployment of this version, though a newer one may be Approved: that one wasn't promoted."""
+def promote(package: Mapping[str, Any], serving: Serving, sagemaker: SageMakerClient, *, back: bool) -> dict[str, Any]:
+    """Plan the deployment of this version, though a newer one may be Approved: that one wasn't promoted.
+
+    Its decision is the promotion: after a deployment that was rolled back, a repeated event tries no more, and another
+    promotion does.
+    """
     if refusal := refusal_of(package):
         return notify(f"{name_of(package)} was promoted and isn't deployed", refusal)
-    return converge(package, serving, sagemaker)
+    return converge(package, serving, sagemaker, back=back)
 
 
 def check_promoted(group: str, serving: Serving, sagemaker: SageMakerClient) -> dict[str, Any]:
@@ -75,7 +80,7 @@ def check_promoted(group: str, serving: Serving, sagemaker: SageMakerClient) -> 
         if served:
             package, _ = _read(f"{serving.registry}/{group}/{served}", serving, sagemaker)
             is_approved = package is not None and package["ModelApprovalStatus"] == "Approved"
-            if problem := find_problem(name, group, {served} if is_approved else set(), sagemaker):
+            if problem := find_problem(name, group, {served} if is_approved else set(), serving, sagemaker):
                 return problem
     return result("nothing", f"{group}: what is served is Approved")
 
@@ -87,7 +92,7 @@ def _withdraw(package: Mapping[str, Any], serving: Serving, sagemaker: SageMaker
     served = endpoint and version_of_config(endpoint["EndpointConfigName"], package["ModelPackageGroupName"])
     if status == "Approved" or served != package["ModelPackageVersion"]:
         return result("nothing", f"{model} is {status}")
-    return notify(f"{model} is {status} and served", f"endpoint {name} serves {model}; {BACK}")
+    return notify(f"{model} is {status} and served", f"endpoint {name} serves {model}; {serving.back}")
 
 
 def _read(arn: str, serving: Serving, sagemaker: SageMakerClient) -> tuple[dict[str, Any] | None, str]:

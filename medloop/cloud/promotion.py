@@ -37,13 +37,14 @@ def refusal_of(package: Mapping[str, Any]) -> str:
     return ""
 
 
-def promotion_entry(bus: str, arn: str, group: str) -> dict[str, Any]:
+def promotion_entry(bus: str, arn: str, group: str, *, back: bool = False) -> dict[str, Any]:
     """PutEvents' one entry.
 
     Args:
         bus: The ARN of production's event bus.
         arn: The version's ARN.
         group: Its group.
+        back: Also in the place of a newer version.
     """
-    detail = {"ModelPackageArn": arn, "ModelPackageGroupName": group}
+    detail = {"ModelPackageArn": arn, "ModelPackageGroupName": group, **({"Back": True} if back else {})}
     return {"EventBusName": bus, "Source": SOURCE, "DetailType": DETAIL_TYPE, "Detail": json.dumps(detail)}

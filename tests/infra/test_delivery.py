@@ -194,6 +194,25 @@ def test_without_a_connection_the_source_is_codecommit(tmp_path: Path) -> None:
     assert problems_of_actions(account) == []
 
 
+def test_failures_are_mailed_and_no_event_of_delivery_is_lost(registry: Account) -> None:
+    """Of what a commit or a person started; of pull requests their author sees the result."""
+    rule = registry.resolve(registry.properties(registry.find("AWS::Events::Rule", "Delivery/Pipelines/Failures")))
+    assert rule["EventPattern"]["detail"] == {
+        "pipeline": ["medloop-delivery", "medloop-promotion"],
+        "state": ["FAILED"],
+    }
+    (target,) = rule["Targets"]
+    assert target["Arn"].endswith(":medloop-operations")
+    rules = [registry.resolve(registry.properties(name)) for name in registry.by_type("AWS::Events::Rule")]
+    assert all("medloop-dead-letters" in t["DeadLetterConfig"]["Arn"] for each in rules for t in each["Targets"])
+    (lost,) = [
+        registry.properties(name)
+        for name in registry.by_type("AWS::CloudWatch::Alarm")
+        if registry.properties(name)["AlarmName"] == "medloop-events-lost"
+    ]
+    assert [each["Name"] for each in rules if each["Name"] not in json.dumps(lost)] == []
+
+
 def test_commands_are_those_that_there_are(tmp_path: Path) -> None:
     """Each line is the shell's, and each `medloop` in it a command with options that it has."""
     from typer.main import get_command

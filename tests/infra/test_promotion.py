@@ -20,7 +20,7 @@ from infra.deployment.promotion import check_promoted, respond_to
 from infra.names import PRODUCTION_STACK_NAME, PROMOTIONS_BUS
 from infra.settings import ProductionSettings, Settings
 from medloop.cloud.hosting import Hosting
-from medloop.cloud.promotion import DETAIL_TYPE, SOURCE, promotion_entry
+from medloop.cloud.promotion import DETAIL_TYPE, promotion_entry
 from medloop.documents.artefact import MODEL_DIGEST_VARIABLE
 from tests.infra.flows import World, world
 from tests.infra.template import ACCOUNT, REGION
@@ -50,6 +50,7 @@ class Registry:
 
     versions: dict[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tags: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, number: int, group: str = GROUP, **changes: Any) -> str:
         """Register a version; returns its ARN."""
@@ -84,12 +85,12 @@ class Registry:
         return {"ProductionVariants": [{"InstanceType": SERVING.hosting.instance_type}]}
 
     def get_paginator(self, _: str) -> Any:
-        """No configuration has tags."""
+        """Tags of any configuration."""
         return self
 
     def paginate(self, **_: str) -> list[dict[str, Any]]:
         """One page."""
-        return [{"Tags": []}]
+        return [{"Tags": self.tags}]
 
 
 def _look_up(known: dict[str, Any], name: str, message: str) -> Any:
@@ -98,9 +99,10 @@ def _look_up(known: dict[str, Any], name: str, message: str) -> Any:
     return known[name]
 
 
-def promotion(arn: str) -> dict[str, Any]:
+def promotion(arn: str, identifier: str = "e1", *, back: bool = False) -> dict[str, Any]:
     """The event, with what EventBridge and the sender give."""
-    return {"source": SOURCE, "detail": {"ModelPackageArn": arn}}
+    entry = promotion_entry("bus", arn, GROUP, back=back)
+    return {"id": identifier, "source": entry["Source"], "detail": json.loads(entry["Detail"])}
 
 
 def rejection(arn: str) -> dict[str, Any]:
@@ -132,6 +134,28 @@ def test_a_newer_approved_version_is_not_deployed_in_its_place() -> None:
     registry = Registry()
     promoted, _ = registry.add(7), registry.add(8)
     assert respond(registry, promotion(promoted))["model"] == f"{GROUP}/7"
+
+
+def test_going_back_is_asked_for() -> None:
+    """An event that comes late doesn't bring an older version back; a person does, and the mail names the command."""
+    registry = Registry()
+    older = registry.add(7)
+    registry.serve(8)
+    plan = respond(registry, promotion(older))
+    assert plan["action"] == "tell"
+    assert f"medloop endpoints promote {GROUP}/7 --back --target aws" in plan["message"]
+    assert respond(registry, promotion(older, back=True))["action"] == "deploy"
+
+
+def test_after_a_rollback_another_promotion_tries_again() -> None:
+    """The repeated event of the first doesn't send images to the same version once more."""
+    registry = Registry()
+    registry.serve(6)
+    arn = registry.add(7)
+    first = respond(registry, promotion(arn, "e1"))
+    registry.tags = first["mark"]["Tags"]
+    assert respond(registry, promotion(arn, "e1"))["action"] == "nothing"
+    assert respond(registry, promotion(arn, "e2"))["action"] == "deploy"
 
 
 SWAPPED = [{"Image": IMAGE.replace("a" * 64, "c" * 64), "ModelDataUrl": "s3://artefacts/model.tar.gz"}]
@@ -236,6 +260,7 @@ def test_the_daily_check_looks_at_what_is_served(
     response = check_promoted(GROUP, SERVING, client)
     assert response["action"] == ("tell" if message else "nothing")
     assert message is None or message in response["message"]
+    assert message is None or "medloop endpoints promote" in response["message"]
     assert check_promoted("medloop-classification", SERVING, client)["action"] == "nothing"
 
 

@@ -13,6 +13,7 @@ import typer
 
 from medloop.commands.options import Call, PresetOption, Services, SetOption, on_target
 from medloop.commands.output import duration, print_json, print_line, print_table
+from medloop.errors import UserError
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -133,7 +134,8 @@ def deploy(
 @app.command()
 @on_target
 def promote(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An Approved version: ARN, GROUP/N, or GROUP.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An Approved version: ARN or GROUP/N.")],
+    back: Annotated[bool, typer.Option("--back", help="Go back: replace a newer version.")] = False,
     *,
     call: Call,
 ) -> None:
@@ -141,9 +143,11 @@ def promote(
     from medloop.commands.hosting.promoting import promote_model
     from medloop.commands.registry.versions import find_model
 
+    if "/" not in model:
+        raise UserError(f"{model}: names no version; give GROUP/N, as the newest may not be the one that was tried")
     target = call.open()
     arn = find_model(target.boto.client("sagemaker"), model)
-    promoted = promote_model(target, arn)
+    promoted = promote_model(target, arn, back=back)
     if call.json:
         print_json({"model": promoted, "arn": arn})
         return

@@ -11,8 +11,10 @@ from medloop.commands.registry.versions import name_of
 from medloop.errors import TargetError, UserError
 
 
-def promote_model(target: Target, arn: str) -> str:
+def promote_model(target: Target, arn: str, *, back: bool = False) -> str:
     """Check that a version is what was approved, and send the event that promotes it; return `GROUP/N`.
+
+    With `back` it may be older than the version that production serves.
 
     Raises:
         UserError: The version isn't Approved, its model or image was changed, or they aren't known by digest.
@@ -31,7 +33,7 @@ def promote_model(target: Target, arn: str) -> str:
         raise UserError(f"{model}: {refusal}")
     if warning := check_artefact(target, package):
         raise UserError(warning)
-    entry = promotion_entry(bus, arn, package["ModelPackageGroupName"])
+    entry = promotion_entry(bus, arn, package["ModelPackageGroupName"], back=back)
     response = target.boto.client("events").put_events(Entries=[entry])
     if response["FailedEntryCount"]:
         (result,) = response["Entries"]

@@ -70,10 +70,10 @@ class Account:
         return {"FailedEntryCount": int(bool(self.refusal)), "Entries": [entry]}
 
 
-def promote(account: Account) -> str:
+def promote(account: Account, **options: bool) -> str:
     """Promote the account's version."""
     boto: Any = account
-    return promote_model(Target("aws", boto, "b", "role", "123456789012", "us-east-1"), ARN)
+    return promote_model(Target("aws", boto, "b", "role", "123456789012", "us-east-1"), ARN, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,13 @@ def test_an_approved_version_is_promoted_by_its_arn() -> None:
     (entry,) = request["Entries"]
     assert (entry["EventBusName"], entry["Source"]) == (BUS, "medloop")
     assert json.loads(entry["Detail"]) == {"ModelPackageArn": ARN, "ModelPackageGroupName": GROUP}
+
+
+def test_going_back_is_part_of_the_event() -> None:
+    """Production replaces a newer version only then."""
+    account = Account()
+    promote(account, back=True)
+    assert json.loads(account.sent[0]["Entries"][0]["Detail"])["Back"] is True
 
 
 @pytest.mark.parametrize(
@@ -127,6 +134,12 @@ def test_without_another_account_nothing_is_promoted(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv(BUS_VARIABLE)
     with pytest.raises(TargetError, match=f"{BUS_VARIABLE} is not set; set it to the stack's output Medloop"):
         promote(Account())
+
+
+def test_a_group_is_no_version(medloop: Any) -> None:
+    """Its newest version may be another one by the time that it is promoted."""
+    assert medloop("endpoints", "promote", GROUP) == 2
+    assert f"{GROUP}: names no version; give GROUP/N" in medloop.err
 
 
 def test_the_local_backend_has_one_account(medloop: Any, tmp_path: Path) -> None:
