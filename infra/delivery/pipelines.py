@@ -21,7 +21,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.delivery.builds import Build, Source, version_variable
-from infra.grants import arn, by_s3, make_role, statement
+from infra.grants import arn, by_s3, make_role, service, statement
 from infra.settings import DeliverySettings
 
 SOURCE = "Source"
@@ -61,8 +61,8 @@ class Repository:
     @property
     def cloning(self) -> iam.PolicyStatement:
         """The right of a build to clone it."""
-        service = self.arn.split(":")[2]
-        actions = [f"{service}:UseConnection"] if self.settings.connection else ["codecommit:GitPull"]
+        prefix = self.arn.split(":")[2]
+        actions = [f"{prefix}:UseConnection"] if self.settings.connection else ["codecommit:GitPull"]
         return statement("Clone", actions, [self.arn])
 
     @property
@@ -230,7 +230,15 @@ class Pipelines(Construct):
             ),
         )
         message = events.RuleTargetInput.from_text(f"CodePipeline's pipeline {name} failed; its console shows the job.")
-        rule.add_target(targets.SnsTopic(operations, message=message, dead_letter_queue=dead_letters))
+        # Given by its ARN: with the topic itself, CDK would let the key be used by `kms:GenerateDataKey*`.
+        by_arn = sns.Topic.from_topic_arn(self, "Operations", operations.topic_arn)
+        rule.add_target(targets.SnsTopic(by_arn, message=message, dead_letter_queue=dead_letters))
+        by_rule = {"ArnEquals": {"aws:SourceArn": rule.rule_arn}}
+        operations.add_to_resource_policy(
+            statement(
+                "PublishFailures", ["sns:Publish"], [operations.topic_arn], by_rule, principals=[service("events")]
+            )
+        )
 
 
 def _action(
