@@ -136,7 +136,7 @@ def test_a_newer_approved_version_is_not_deployed_in_its_place() -> None:
     assert respond(registry, promotion(promoted))["model"] == f"{GROUP}/7"
 
 
-def test_going_back_is_asked_for() -> None:
+def test_going_back_is_requested() -> None:
     """An event that comes late doesn't bring an older version back; a person does, and the mail names the command."""
     registry = Registry()
     older = registry.add(7)
