@@ -79,10 +79,10 @@ engine: ## install podman from Debian's packages, unless podman, buildah or Dock
 	{ $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends podman runc; } || \
 	{ echo "no container engine: install podman, buildah or Docker" >&2; exit 1; }
 
-dicom-tools: ## install other readers of DICOM from Debian's packages, which tests compare with (dcm2niix, dcmtk, dicom3tools)
-	@for name in dcm2niix dcmdump dciodvfy; do command -v "$$name" >/dev/null || missing=1; done; [ -n "$$missing" ] || exit 0; \
+dicom-tools: ## install other readers of DICOM from Debian's packages, which tests compare with (dcm2niix, dcmtk, dicom3tools, Orthanc)
+	@for name in dcm2niix dcmdump dciodvfy Orthanc; do command -v "$$name" >/dev/null || missing=1; done; [ -n "$$missing" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; \
-	$$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends dcm2niix dcmtk dicom3tools
+	$$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends dcm2niix dcmtk dicom3tools orthanc orthanc-dicomweb
 
 images-local: $(STAMP) ## build the container images on this machine, with a bill of materials each; BASE=image ENGINE=podman OPTIONS='--volume=A:B:ro'
 	$(BIN)/medloop images build $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE)) $(foreach word,$(OPTIONS),'--option=$(word)')

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medloop.dicom.codestreams import coded_size
 from medloop.dicom.elements import integer
 from medloop.dicom.files import read_dataset
 from medloop.imaging.files import FileError, TooLargeError
@@ -48,6 +49,7 @@ def decode(path: Path, dataset: Any) -> NDArray[Any]:
     from pydicom.pixels import pixel_array
 
     num = _check_size(path, dataset)
+    _check_frames(path, dataset, num)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -79,6 +81,24 @@ def _check_size(path: Path, dataset: Any) -> int:
             path, f"is truncated: its header specifies {needed} bytes of pixels, and it has {present}; copy it again"
         )
     return num
+
+
+def _check_frames(path: Path, dataset: Any, num: int) -> None:
+    """Refuse compressed frames of another size than the header's, before they are decoded."""
+    if not _is_compressed(dataset):
+        return
+    from pydicom.encaps import generate_frames
+
+    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
+    try:
+        frames = generate_frames(dataset.PixelData, number_of_frames=num)
+        sizes = {size for frame in frames if (size := coded_size(frame))}
+    except Exception:  # A malformed encapsulation fails anywhere in pydicom.
+        raise FileError(path, "its compressed pixels are damaged; export it again or remove it") from None
+    if different := sizes - {(rows, columns)}:
+        height, width = different.pop()
+        text = f"its compressed pixels have {height} rows and {width} columns, and its header says {rows} and {columns}"
+        raise FileError(path, f"{text}; export it again or remove it")
 
 
 def _is_compressed(dataset: Any) -> bool:

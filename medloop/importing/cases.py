@@ -85,6 +85,7 @@ class ImportCase:
         patient: As patients.csv will name the patient; None if unknown.
         attributes: Further columns of patients.csv.
         warnings: What is odd about the source files.
+        num_voxels: Voxels that writing it holds in memory at once; 0 for few.
     """
 
     name: str
@@ -94,6 +95,7 @@ class ImportCase:
     patient: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    num_voxels: int = 0
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def _files(folder: Path, stack: Stack) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_relative(folder, plane.path) for plane in stack.planes))
 
 
-def _list_files(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """All files below a folder, sorted, except hidden ones and the DICOMDIR."""
     paths: list[Path] = []
     for top, folders, files in os.walk(folder):
@@ -146,7 +146,7 @@ def _is_there(folder: Path, parts: list[str]) -> bool:
 
 
 def _read_headers(folder: Path, chosen: Sequence[str], progress: ProgressBars) -> _Headers:
-    files = _list_files(folder)
+    files = list_files(folder)
     headers, foreign = _Headers(), list[str]()
     with progress("headers read") as show:
         results = zip(files, on_all_cores(partial(_read, chosen), files), strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -197,6 +198,7 @@ def _make_case(
         patient=patient,
         attributes=compute_attributes(options.attributes, series.first.chosen),
         warnings=(*stack.warnings, *_describe_header_tilt(series)),
+        num_voxels=math.prod(stack.shape),
     )
 
 

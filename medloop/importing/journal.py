@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from medloop.documents.file_names import IMPORT_FOLDER
 from medloop.errors import TargetError
 from medloop.importing.cases import ImportCase
 
-FOLDER = ".medloop-import"
-"""Folder in the data set with journal and report; hidden, so that it is no data and is never uploaded."""
 _FILE = "journal.jsonl"
 
 
@@ -47,7 +46,7 @@ class Journal:
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self._path = target / FOLDER / _FILE
+        self._path = target / IMPORT_FOLDER / _FILE
         self._cases = {case.name: case for case in self._read()}
 
     def __len__(self) -> int:

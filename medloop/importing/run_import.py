@@ -10,17 +10,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from medloop.container.memory import available_memory
 from medloop.documents.csv_text import csv_text
+from medloop.documents.file_names import IMPORT_FOLDER
 from medloop.documents.import_report import ImportedCase, ImportReport, LeftOut
 from medloop.errors import DataError, TargetError
 from medloop.imaging.files import FileError
-from medloop.imaging.on_all_cores import on_all_cores
+from medloop.imaging.on_all_cores import num_cores, on_all_cores
 from medloop.imaging.patients import PATIENTS_FILE
 from medloop.importing.archives import open_folder
 from medloop.importing.cases import ImportCase, ImportOptions, ImportPlan, Omission, ProgressBars, no_progress
-from medloop.importing.journal import FOLDER, Journal, WrittenCase, fingerprint
+from medloop.importing.journal import Journal, WrittenCase, fingerprint
 from medloop.importing.sources import ONE_FILE, find_source
 
+BYTES_PER_VOXEL = 20
+"""Of writing a subject: the voxels, their file's content, compressed or not, the label and a mask."""
 _SCRATCH, _UNPACKED = "scratch", "unpacked"
 
 
@@ -48,7 +52,7 @@ def import_data(
     folder, options, source = _open_one_file(folder, options, source)
     if _is_inside(folder, target) and source != "medmnist":
         raise TargetError(f"{target}: is in the source {folder}; give a folder outside of it")
-    with _open_target(target), open_folder(folder, target / FOLDER / _UNPACKED) as folder:
+    with _open_target(target), open_folder(folder, target / IMPORT_FOLDER / _UNPACKED) as folder:
         kind, evidence = find_source(folder, source)
         plan = kind.plan(folder, options, progress)
         writer = _Writer(folder, target, Journal(target))
@@ -56,7 +60,7 @@ def import_data(
         report = _make_report(plan, results, kind.name, evidence)
         report.warnings += writer.describe_stale(plan)
         _write_patients(target, [case for case, result in results if not isinstance(result, Omission)])
-        _write_text(target / FOLDER / ImportReport.FILE, report.model_dump_json(indent=2) + "\n")
+        _write_text(target / IMPORT_FOLDER / ImportReport.FILE, report.model_dump_json(indent=2) + "\n")
     return report
 
 
@@ -101,13 +105,13 @@ class _Writer:
         work = [(number, cases[number]) for number in missing]
         results: dict[int, _Result | Omission] = {n: _Result(case, False) for n, case in enumerate(known) if case}
         with progress("cases written") as show:
-            for done, (number, outcome) in enumerate(on_all_cores(self._write, work), 1):
+            for done, (number, outcome) in enumerate(on_all_cores(self._write, work, partial(_num_processes, work)), 1):
                 results[number] = self._move(cases[number], fingerprints[number], number, outcome)
                 show(done, len(work))
         return [(case, results[number]) for number, case in enumerate(cases)]
 
     def _scratch(self, number: int) -> Path:
-        return self._target / FOLDER / _SCRATCH / str(number)
+        return self._target / IMPORT_FOLDER / _SCRATCH / str(number)
 
     def _write(self, item: tuple[int, ImportCase]) -> tuple[int, tuple[str, ...] | _Failure]:
         """Write a case under a temporary name; runs in another process."""
@@ -150,6 +154,13 @@ class _Writer:
             yield f"{stale[0]}{more}: of an earlier import, and no longer in the source; remove it if it is wrong"
 
 
+def _num_processes(work: Sequence[tuple[int, ImportCase]]) -> int:
+    """Processes that may each write a volume as large as the largest: at least one, at most one a core."""
+    largest = max((case.num_voxels for _, case in work), default=0)
+    available = available_memory() if largest else None
+    return num_cores() if available is None else max(1, min(num_cores(), available // (BYTES_PER_VOXEL * largest)))
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -164,7 +175,7 @@ def _open_target(target: Path) -> Iterator[None]:
     Raises:
         TargetError: It contains other files, or can't be written.
     """
-    notes = target / FOLDER
+    notes = target / IMPORT_FOLDER
     try:
         if target.exists() and not target.is_dir():
             raise TargetError(f"{target}: is a file; give a folder")
@@ -173,6 +184,7 @@ def _open_target(target: Path) -> Iterator[None]:
         for name in (_SCRATCH, _UNPACKED):  # Of an import that was killed.
             shutil.rmtree(notes / name, ignore_errors=True)
         (notes / _SCRATCH).mkdir(parents=True, exist_ok=True)
+        notes.chmod(0o700)  # The report names source files, and those are often named after patients.
     except OSError as error:
         raise TargetError(f"{target}: can't be written ({error.strerror}); give another folder") from None
     try:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from medloop.commands.launch.checking import check as check_folder
 from medloop.commands.launch.checking import infer_task, print_problems, print_warnings, problem_line
+from medloop.commands.launch.deidentifying import deidentify_folder
 from medloop.commands.launch.importing import import_folder
 from medloop.commands.launch.label_names import parse_label_names
 from medloop.commands.launch.who import who
@@ -37,6 +38,7 @@ MAX_CLASSES = 30
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
 app.command("who")(who)
 app.command("import")(import_folder)
+app.command("deidentify")(deidentify_folder)
 
 
 @app.callback()

@@ -25,7 +25,7 @@ from medloop.commands.options import (
 )
 from medloop.commands.output import print_json, print_line
 from medloop.commands.samples import progress_bar
-from medloop.errors import DataError
+from medloop.errors import DataError, SettingError
 
 if TYPE_CHECKING:
     from medloop.documents.import_report import ImportReport
@@ -50,7 +50,12 @@ class FramesOfLoop(StrEnum):
 
 def import_folder(
     ctx: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A folder, archive, DICOMDIR, table or .npz file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC", help="A folder, archive, DICOMDIR, table or .npz file, or the URL of a DICOMweb server."
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set: a new folder, or one to resume.")],
     task: Annotated[TaskChoice | None, typer.Option(help="Task to import for; by default the files decide.")] = None,
     kind: Annotated[
@@ -79,6 +84,14 @@ def import_folder(
     channel: Annotated[
         str, typer.Option(metavar="NAME|NUMBER", help="Channel of images with several channels to import.")
     ] = "",
+    query: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Studies of a DICOMweb server, as ModalitiesInStudy=CT; repeatable."),
+    ] = None,
+    originals: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where files of a DICOMweb server are kept (DIR-dicom by default)."),
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
@@ -87,7 +100,7 @@ def import_folder(
     from medloop.importing.run_import import import_data
 
     options = ImportOptions(
-        key=_read_key(services(ctx), home),
+        key=read_pseudonym_key(services(ctx), home),
         task=task.value if task else None,
         labels=tuple(parse_label_names(labels)) if labels is not None else None,
         attributes=_attributes(attributes),
@@ -98,7 +111,8 @@ def import_folder(
         frames=frames.value,
         channel=channel,
     )
-    report = import_data(source, folder, options, kind, _bars(services(ctx)))
+    path = _local(services(ctx), source, originals or _originals(folder), query or [])
+    report = import_data(path, folder, options, kind, progress_bars(services(ctx)))
     if json:
         print_json(report.model_dump())
     else:
@@ -107,7 +121,42 @@ def import_folder(
         raise DataError(f"{source}: no case was imported; {_first_reason(report)}")
 
 
-def _bars(call: Services) -> Callable[[str], AbstractContextManager[Any]]:
+def _local(call: Services, source: str, originals: Path, query: Sequence[str]) -> Path:
+    """The source's path; the files of a DICOMweb server are fetched first."""
+    if not source.startswith(("http://", "https://")):
+        if query:
+            raise SettingError(f"--query {query[0]}: is for a DICOMweb server; give its URL as SRC")
+        return Path(source)
+    from medloop.dicom.web import fetch, open_client
+
+    filters = dict(_filter(text) for text in query)
+    client = open_client(source)
+    with progress_bar(call.err, "files fetched") as show:
+        fetched = fetch(client, source, originals, filters, show)
+    if not fetched.num_files:
+        raise DataError(f"{source}: has no studies that match; change --query")
+    text = f"{originals}: {fetched.num_files - fetched.num_missing} original files, {fetched.num_new} new"
+    print_line(call.err, f"{text}; they have patients' names: delete the folder when you no longer need it", "yellow")
+    if fetched.num_missing:
+        print_line(call.err, f"warning: {source} lists {fetched.num_missing} files that it doesn't send", "yellow")
+    return originals
+
+
+def _originals(folder: Path) -> Path:
+    """The folder next to a data set's."""
+    path = folder.absolute()
+    return path.with_name(f"{path.name}-dicom")
+
+
+def _filter(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise SettingError(f"--query {text}: has no value; write KEY=VALUE, as ModalitiesInStudy=CT")
+    return name, value
+
+
+def progress_bars(call: Services) -> Callable[[str], AbstractContextManager[Any]]:
+    """Bars on the terminal for long steps, by their names."""
     return partial(progress_bar, call.err)
 
 
@@ -119,7 +168,7 @@ def _attributes(text: str | None) -> tuple[str, ...]:
     return () if text.strip() in ("", "none") else tuple(name.strip() for name in text.split(","))
 
 
-def _read_key(call: Services, home: Path) -> bytes:
+def read_pseudonym_key(call: Services, home: Path) -> bytes:
     """The key of pseudonyms of this home, which is made if it isn't there."""
     from medloop.cloud.layout import PSEUDONYM_KEY
     from medloop.cloud.upsert import ensure_pseudonym_key
@@ -143,10 +192,10 @@ def _print(call: Services, folder: Path, report: ImportReport) -> None:
     print_line(call.out, f"{folder}: {report.task}, {len(report.cases)} cases{patients}, {num_new} new")
     if report.labels:
         print_line(call.out, f"labels: {','.join(report.labels)}")
-    warnings = [*report.warnings, *_grouped((case.name, text) for case in report.cases for text in case.warnings)]
+    warnings = [*report.warnings, *grouped_lines((case.name, text) for case in report.cases for text in case.warnings)]
     for text in warnings[:MAX_LISTED]:
         print_line(call.err, f"warning: {text}", "yellow")
-    left_out = _grouped((omission.path, omission.reason) for omission in report.left_out)
+    left_out = grouped_lines((omission.path, omission.reason) for omission in report.left_out)
     for text in left_out[:MAX_LISTED]:
         print_line(call.err, f"left out: {text}", "yellow")
     rest = max(0, len(warnings) - MAX_LISTED) + max(0, len(left_out) - MAX_LISTED)
@@ -157,7 +206,7 @@ def _print(call: Services, folder: Path, report: ImportReport) -> None:
         print_line(call.out, f"next: medloop data check {shlex.quote(str(folder))} --task {report.task}{labels}")
 
 
-def _grouped(items: Any) -> Sequence[str]:
+def grouped_lines(items: Any) -> Sequence[str]:
     """One line a kind of message."""
     from medloop.imaging.problems import Problem, group_by_kind
 

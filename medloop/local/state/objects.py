@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from medloop.cloud.layout import PSEUDONYM_KEY
+from medloop.documents.file_names import IMPORT_FOLDER
 from medloop.documents.json_text import MAX_BYTES, read_json
 from medloop.errors import DataError, UserError, printable
 from medloop.local.errors import ServiceError
@@ -236,6 +237,8 @@ def _walk(base: Path, prefix: str, stem: str, above: frozenset[str], after: byte
         return
     for key, entry in _entries(base, prefix, stem):
         if entry.is_dir():
+            if entry.name == IMPORT_FOLDER:
+                continue
             below = os.fsencode(f"{key}/")
             if below > after or after.startswith(below):
                 yield from _walk(Path(entry.path), f"{key}/", "", above | {real}, after)

@@ -14,6 +14,7 @@ from PIL import Image
 from medloop.cloud.layout import PSEUDONYM_KEY
 from medloop.dicom.library import load_pydicom
 from medloop.local.state.home import BUCKET
+from tests.unit.dicom.scanners import MadeSeries, save, segmentation
 from tests.unit.imaging.datasets import write_image, write_subject
 
 
@@ -236,3 +237,45 @@ def test_import_without_the_extra(medloop: Any, tmp_path: Path, monkeypatch: pyt
     load_pydicom.cache_clear()
     assert code == 2
     assert medloop.err == "error: DICOM: package pydicom is not installed; run pip install 'medloop[dicom]'\n"
+
+
+def write_labelled_series(folder: Path) -> None:
+    """A CT with a segmentation."""
+    series, numbers = MadeSeries(), np.zeros((5, 7, 6), np.uint8)
+    numbers[1:3, 2:5, 1:4] = 1
+    series.write(folder)
+    save(segmentation(series.datasets(), numbers, ["Liver"]), folder / "seg.dcm")
+
+
+def test_import_prints_the_next_command(medloop: Any, tmp_path: Path) -> None:
+    """Counts, labels, what was left out, and the check."""
+    write_labelled_series(tmp_path / "src")
+    (tmp_path / "src" / "notes.txt").write_text("x")
+    command = ("data", "import", str(tmp_path / "src"), str(tmp_path / "out"), "--home", str(make_home(tmp_path)))
+
+    assert medloop(*command) == 0
+    assert "segmentation, 1 cases of 1 patients, 1 new" in medloop.out
+    assert f"next: medloop data check {tmp_path / 'out'} --task segmentation --labels background,Liver" in medloop.out
+    assert medloop.err == "left out: notes.txt: is no DICOM file\n"
+    assert medloop(*command, "--json") == 0
+    assert [case["is_new"] for case in medloop.json["cases"]] == [False]
+    assert medloop(*command, "--query", "Modality=CT") == 2
+    assert "--query Modality=CT: is for a DICOMweb server" in medloop.err
+
+
+def test_an_import_without_a_case_fails(medloop: Any, tmp_path: Path) -> None:
+    """With the first reason."""
+    MadeSeries().write(tmp_path / "src")
+    home = str(make_home(tmp_path))
+    assert medloop("data", "import", str(tmp_path / "src"), str(tmp_path / "out"), "--home", home) == 2
+    assert "no case was imported; has no segmentation (SEG or RTSTRUCT); --unlabelled" in medloop.err
+
+
+def test_deidentify(medloop: Any, tmp_path: Path) -> None:
+    """Copies under pseudonyms; a second time another folder is needed."""
+    MadeSeries().write(tmp_path / "src")
+    command = ("data", "deidentify", str(tmp_path / "src"), str(tmp_path / "out"), "--home", str(make_home(tmp_path)))
+    assert medloop(*command, "--retain-dates") == 0
+    assert medloop.out == f"{tmp_path / 'out'}: 5 files\n"
+    assert medloop(*command) == 2
+    assert "contains files; give a new folder" in medloop.err

@@ -212,6 +212,13 @@ def test_no_identifier_is_written(tmp_path: Path) -> None:
         assert [secret for secret in secrets if secret in content + str(path.relative_to(tmp_path)).encode()] == []
 
 
+def test_notes_are_for_the_owner_alone(tmp_path: Path) -> None:
+    """The report names source files."""
+    save(picture(), tmp_path / "src" / "Doe" / "1")
+    run(tmp_path / "src", tmp_path / "out", class_by="folder")
+    assert (tmp_path / "out" / ".medloop-import").stat().st_mode & 0o777 == 0o700
+
+
 def tracer(**changes: Any) -> dict[str, Any]:
     """Elements of an FDG PET: 370 MBq an hour before the scan, 74 kg."""
     information = item(RadionuclideTotalDose=370e6, RadionuclideHalfLife=6586.2, RadiopharmaceuticalStartTime="110000")

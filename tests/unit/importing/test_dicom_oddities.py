@@ -140,6 +140,16 @@ def lossless_jpeg(pixels: Any) -> bytes:
     return bytes(imagecodecs.jpeg_encode(plain, lossless=True, bitspersample=12))
 
 
+def jpeg_2000(pixels: Any) -> bytes:
+    """A lossless code stream."""
+    return bytes(imagecodecs.jpeg2k_encode(pixels, reversible=True, level=0, codecformat="J2K"))
+
+
+def jpeg_ls(pixels: Any) -> bytes:
+    """A lossless stream."""
+    return bytes(imagecodecs.jpegls_encode(pixels))
+
+
 def run_lengths(folder: Path) -> MadeSeries:
     """Pydicom's own RLE."""
     for index, dataset in enumerate(TEN.datasets()):
@@ -176,11 +186,8 @@ READ: dict[str, Build] = {
     "JPEG lossless": compressed(uid.JPEGLossless, lossless_jpeg),
     "JPEG lossless SV1": compressed(uid.JPEGLosslessSV1, lossless_jpeg),
     "JPEG lossless, signed": compressed(uid.JPEGLosslessSV1, lossless_jpeg, signed=True),
-    "JPEG-LS": compressed(uid.JPEGLSLossless, lambda pixels: bytes(imagecodecs.jpegls_encode(pixels))),
-    "JPEG 2000": compressed(
-        uid.JPEG2000Lossless,
-        lambda pixels: bytes(imagecodecs.jpeg2k_encode(pixels, reversible=True, level=0, codecformat="J2K")),
-    ),
+    "JPEG-LS": compressed(uid.JPEGLSLossless, jpeg_ls),
+    "JPEG 2000": compressed(uid.JPEG2000Lossless, jpeg_2000),
 }
 
 
@@ -229,6 +236,22 @@ def mixed_patients(index: int, dataset: Dataset) -> None:
 def no_decoder(folder: Path) -> None:
     """A transfer syntax of video."""
     compressed(uid.MPEG2MPML, lambda pixels: bytes(100))(folder)
+
+
+def wrong_size(encode: Callable[[Any], bytes], syntax: str) -> Build:
+    """Compressed pixels of 64 x 64 in a file whose header says 8 x 8."""
+
+    def build(folder: Path) -> None:
+        dataset = MadeSeries(shape=(64, 64, 3), intercept=0).dataset(0)
+        dataset.PixelData = encapsulate([encode(MadeSeries(shape=(64, 64, 3)).stored[0])])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID, dataset.Rows, dataset.Columns = syntax, 8, 8
+        save(dataset, folder / "0")
+        dataset.SOPInstanceUID, dataset.ImagePositionPatient = "1.2.3", [-101.5, -88.25, 42.5]
+        dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        save(dataset, folder / "1")
+
+    return build
 
 
 def garbage(folder: Path) -> None:
@@ -282,6 +305,9 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "nested": (nested, "has sequences that are nested too deeply"),
     "bomb": (bomb, "inflates to more than 256 MiB"),
     "no decoder": (no_decoder, "pixels can't be decoded"),
+    "JPEG 2000 of another size": (wrong_size(jpeg_2000, uid.JPEG2000Lossless), "have 64 rows and 64 columns, and its"),
+    "JPEG of another size": (wrong_size(lossless_jpeg, uid.JPEGLosslessSV1), "have 64 rows and 64 columns, and its"),
+    "JPEG-LS of another size": (wrong_size(jpeg_ls, uid.JPEGLSLossless), "have 64 rows and 64 columns, and its"),
     "garbage": (garbage, "it again or remove it"),
     "frames without positions": (frames_without_positions, "ImagePositionPatient is missing"),
     "another modality": (changed(set_element("Modality", "NM")), "is of a modality that isn't imported (NM)"),

@@ -196,6 +196,15 @@ def test_referenced_folder_is_read_in_place(local: Any, tmp_path: Path) -> None:
     assert local.read(f"{uri}/benign/a b.png") == b"2"
 
 
+def test_notes_of_an_import_are_no_objects(local: Any, tmp_path: Path) -> None:
+    """They name source files, which jobs don't see, and change with each import, which DataVersion doesn't."""
+    (tmp_path / "data" / ".medloop-import").mkdir(parents=True)
+    (tmp_path / "data" / ".medloop-import" / "report.json").write_text("Doe/1.dcm")
+    (tmp_path / "data" / "a.png").write_bytes(b"1")
+    prefix = reference(Home.find(local.home), tmp_path / "data").removeprefix(f"s3://{BUCKET}/")
+    assert keys(local.s3, Prefix=prefix) == [f"{prefix}/a.png"]
+
+
 def test_referenced_folder_is_never_written(local: Any, tmp_path: Path) -> None:
     """Every writing call below a reference is refused, and the folder stays as it is."""
     folder = tmp_path / "data"
