@@ -16,12 +16,12 @@ from datetime import date, timedelta
 from typing import Any
 
 from medloop.dicom.elements import integer, text
-from medloop.dicom.kept_elements import (
+from medloop.dicom.image_elements import (
     CODES,
     DATES,
     DEVICE,
     EMPTY,
-    KEPT,
+    IMAGE_ELEMENTS,
     STANDARD_SCHEMES,
     TEXT_VRS,
     TIMES,
@@ -151,14 +151,14 @@ class _Cleaner:
         if not _has_own_type(element):
             return None
         if vr == "SQ":
-            return self._sequence(element, depth) if keyword in KEPT else None
+            return self._sequence(element, depth) if keyword in IMAGE_ELEMENTS else None
         if keyword in CODES:
             return element if is_standard_code and _CODE.fullmatch(str(element.value)) else None
         if keyword in DEVICE:
             return element if self._retained.device else None
         if keyword in DATES or keyword in TIMES:
             return self._moment(element) if self._retained.dates else None
-        return self._value(element) if keyword in KEPT else None
+        return self._value(element) if keyword in IMAGE_ELEMENTS else None
 
     def _sequence(self, element: Any, depth: int) -> Any:
         if depth >= MAX_DEPTH:

@@ -48,14 +48,28 @@ class FramesOfLoop(StrEnum):
     all = "all"
 
 
+QueryOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Studies of a DICOMweb server, as ModalitiesInStudy=CT; repeatable."),
+]
+OriginalsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where files of a DICOMweb server are kept (DIR-dicom by default)."),
+]
+ChannelOption = Annotated[
+    str, typer.Option(metavar="NAME|NUMBER", help="Channel of images with several channels to import.")
+]
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SRC", help="A folder, archive, DICOMDIR, table or .npz file, or the URL of a DICOMweb server."
+    ),
+]
+
+
 def import_folder(
     ctx: typer.Context,
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SRC", help="A folder, archive, DICOMDIR, table or .npz file, or the URL of a DICOMweb server."
-        ),
-    ],
+    source: SourceArgument,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data set: a new folder, or one to resume.")],
     task: Annotated[TaskChoice | None, typer.Option(help="Task to import for; by default the files decide.")] = None,
     kind: Annotated[
@@ -81,17 +95,9 @@ def import_folder(
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Import volumes without a label, too.")] = False,
     pet: Annotated[PetValues, typer.Option(help="Values of PET volumes.")] = PetValues.suv,
     frames: Annotated[FramesOfLoop, typer.Option(help="Frames of cine loops to import.")] = FramesOfLoop.middle,
-    channel: Annotated[
-        str, typer.Option(metavar="NAME|NUMBER", help="Channel of images with several channels to import.")
-    ] = "",
-    query: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Studies of a DICOMweb server, as ModalitiesInStudy=CT; repeatable."),
-    ] = None,
-    originals: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Where files of a DICOMweb server are kept (DIR-dicom by default)."),
-    ] = None,
+    channel: ChannelOption = "",
+    query: QueryOption = None,
+    originals: OriginalsOption = None,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
@@ -118,7 +124,7 @@ def import_folder(
     else:
         _print(services(ctx), folder, report)
     if not report.cases:
-        raise DataError(f"{source}: no case was imported; {_first_reason(report)}")
+        raise DataError(f"{source}: no case was imported; {_why_none(report)}")
 
 
 def _local(call: Services, source: str, originals: Path, query: Sequence[str]) -> Path:
@@ -181,8 +187,9 @@ def read_pseudonym_key(call: Services, home: Path) -> bytes:
     return read_key(path.parent)
 
 
-def _first_reason(report: ImportReport) -> str:
-    return report.left_out[0].reason if report.left_out else "the source has no images"
+def _why_none(report: ImportReport) -> str:
+    reasons = {omission.reason for omission in report.left_out}
+    return "the lines above say why" if len(reasons) > 1 else next(iter(reasons), "the source has no images")
 
 
 def _print(call: Services, folder: Path, report: ImportReport) -> None:

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from medloop.dicom.deidentify import Retained, deidentify
-from medloop.dicom.kept_elements import CODES, DATES, DEVICE, EMPTY, KEPT, TIMES
+from medloop.dicom.image_elements import CODES, DATES, DEVICE, EMPTY, IMAGE_ELEMENTS, TIMES
 from medloop.dicom.library import load_pydicom
 from medloop.importing.deidentify_files import deidentify_files
 from tests.unit.dicom.scanners import MadeSeries, item, save, segmentation, set_pixels
@@ -32,7 +32,7 @@ PLANTED: dict[str, Any] = {
 }
 """A value of each type (VR) that identifies someone."""
 TYPES = sorted(PLANTED)
-LISTED = KEPT | CODES | DATES | DEVICE | TIMES | {"PatientName", "PatientID"}
+LISTED = IMAGE_ELEMENTS | CODES | DATES | DEVICE | TIMES | {"PatientName", "PatientID"}
 
 
 def plant(dataset: Dataset) -> None:
@@ -90,7 +90,9 @@ def test_no_planted_identifier_is_left(planted: Dataset, retained: Retained) -> 
     assert not any(element.tag.is_private for element in pydicom.dcmread(io.BytesIO(cleaned)))
 
 
-@pytest.mark.parametrize("keyword", sorted(KEPT & {"SliceThickness", "Rows", "ImageType", "BodyPartExamined", "KVP"}))
+@pytest.mark.parametrize(
+    "keyword", sorted(IMAGE_ELEMENTS & {"SliceThickness", "Rows", "ImageType", "BodyPartExamined", "KVP"})
+)
 def test_text_in_an_element_of_another_type(keyword: str) -> None:
     """An element that stays, written with a type in which any text fits, goes."""
     dataset = MadeSeries().dataset(0)

@@ -9,7 +9,7 @@ from typing import Any
 
 _CODE_TEXT = re.compile(r"[A-Z0-9_ ]{0,16}")
 
-_KEPT_NAMES = (
+_IMAGE_NAMES = (
     # What an image is, and which objects belong together: UIDs are replaced.
     "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID "
     "Modality ConversionType BurnedInAnnotation LossyImageCompression LossyImageCompressionRatio PatientPosition "
@@ -58,7 +58,7 @@ _KEPT_NAMES = (
     "RTReferencedStudySequence RTReferencedSeriesSequence ContourImageSequence ROIContourSequence ReferencedROINumber "
     "ContourSequence ContourGeometricType NumberOfContourPoints ContourData ROIDisplayColor"
 )
-KEPT = frozenset(_KEPT_NAMES.split())
+IMAGE_ELEMENTS = frozenset(_IMAGE_NAMES.split())
 CODES = frozenset({"CodeValue", "CodingSchemeDesignator"})
 """Elements of a code, which stay if its scheme is public; its meaning is written again from the code."""
 STANDARD_SCHEMES = frozenset({"DCM", "SCT", "SRT", "UCUM", "FMA", "RADLEX", "LN"})
