@@ -36,6 +36,13 @@ class TargetChoice(StrEnum):
     aws = "aws"
 
 
+class PetValues(StrEnum):
+    """Values of PET volumes."""
+
+    suv = "suv"
+    stored = "stored"
+
+
 class RuntimeChoice(StrEnum):
     """Runtimes of local jobs and endpoints."""
 

@@ -1,4 +1,4 @@
-"""Studies of a DICOMweb server (PS3.18), fetched into a folder, each file once. Torch-free."""
+"""DICOMweb servers (PS3.18): studies are fetched into a folder, each file once, and results are stored. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from medloop.dicom.elements import integer, items
 from medloop.dicom.library import load_pydicom
 from medloop.errors import DataError, MedloopError, UserError
 from medloop.imaging.progress_lines import Progress
@@ -29,7 +30,7 @@ Records = Sequence[Mapping[str, Any]]
 
 
 class WebClient(Protocol):
-    """The methods of dicomweb_client's DICOMwebClient that fetching uses."""
+    """The methods of dicomweb_client's DICOMwebClient that are used."""
 
     def search_for_studies(self, *, limit: int, offset: int, search_filters: dict[str, Any]) -> Records:
         """Query studies."""
@@ -45,6 +46,9 @@ class WebClient(Protocol):
 
     def retrieve_instance(self, study: str, series: str, instance: str, /, *, media_types: Any) -> Any:
         """Retrieve an instance."""
+
+    def store_instances(self, datasets: Sequence[Any]) -> Any:
+        """Store instances; the response names those that failed."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,22 @@ def fetch(client: WebClient, url: str, folder: Path, filters: Mapping[str, str],
     return Fetched(len(listed), counts.num_new, len(listed) - counts.done)
 
 
+def store(client: WebClient, url: str, dataset: Any) -> None:
+    """Store an instance by STOW-RS.
+
+    Raises:
+        DataError: The server can't be reached, or refuses the instance.
+    """
+    with _Translated(url, f"check the URL, and that the server takes {dataset.Modality}"):
+        response = client.store_instances([dataset])
+    failed = items(response, "FailedSOPSequence")
+    if failed:
+        reason = integer(failed[0], "FailureReason")
+        raise DataError(
+            f"{url}: refuses the result (FailureReason {reason:04X}h); check that it takes {dataset.Modality}"
+        )
+
+
 @dataclass
 class _Counts:
     total: int
@@ -123,8 +143,8 @@ class _Counts:
 class _Translated:
     """Errors of the network and of the server in one line."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, fix: str = "check the URL and --query") -> None:
+        self._url, self._fix = url, fix
 
     def __enter__(self) -> None:
         pass
@@ -137,7 +157,7 @@ class _Translated:
             fix = f"set {TOKEN_VARIABLE}, or write name and password to ~/.netrc"
             raise DataError(f"{self._url}: refuses access (status {status}); {fix}") from None
         if isinstance(error, requests.HTTPError):
-            raise DataError(f"{self._url}: responds with status {status}; check the URL and --query") from None
+            raise DataError(f"{self._url}: responds with status {status}; {self._fix}") from None
         if isinstance(error, requests.RequestException):
             raise DataError(f"{self._url}: can't be reached ({type(error).__name__}); check the URL") from None
         # Two libraries parse what a server sends, and raise what they meet.

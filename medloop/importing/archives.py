@@ -24,6 +24,12 @@ _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 DICOMDIR = "DICOMDIR"
 
 
+def is_archive(path: Path) -> bool:
+    """True if a file stands for a folder: an archive, or a DICOMDIR."""
+    name = path.name
+    return name.upper() == DICOMDIR or name.lower().endswith(_TARS) or zipfile.is_zipfile(path)
+
+
 @contextmanager
 def open_folder(source: Path, scratch: Path) -> Iterator[Path]:
     """Give the folder of a source.

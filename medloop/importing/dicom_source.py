@@ -15,7 +15,7 @@ from medloop.dicom.elements import items, text
 from medloop.dicom.files import is_dicom, read_dataset
 from medloop.dicom.instances import DicomFile, read_instance
 from medloop.dicom.library import load_pydicom
-from medloop.dicom.stacks import Stack, build_stacks
+from medloop.dicom.stacks import Rejected, Stack, build_stacks
 from medloop.documents.split import Task
 from medloop.errors import SettingError
 from medloop.imaging.files import FileError
@@ -44,7 +44,7 @@ def recognise(root: DataFolder) -> str | None:
 
 
 @dataclass
-class _Headers:
+class Headers:
     """The headers of a source, and the files that have none."""
 
     instances: list[DicomFile] = field(default_factory=list)
@@ -59,7 +59,7 @@ def plan(folder: Path, options: ImportOptions, progress: ProgressBars) -> Import
     """
     load_pydicom()
     chosen = [*keywords_of(options.attributes), *([options.class_by] if _is_keyword(options.class_by) else [])]
-    headers = _read_headers(folder, chosen, progress)
+    headers = read_headers(folder, chosen, progress)
     images, labels, left_out = _sort_out(folder, headers, options)
     volumes, pictures = (
         [each for each in images if each.modality in VOLUMES],
@@ -145,9 +145,10 @@ def _is_there(folder: Path, parts: list[str]) -> bool:
     return any(folder.joinpath(*form).is_file() for form in (parts, [part.lower() for part in parts]))
 
 
-def _read_headers(folder: Path, chosen: Sequence[str], progress: ProgressBars) -> _Headers:
+def read_headers(folder: Path, chosen: Sequence[str], progress: ProgressBars) -> Headers:
+    """Read the headers of all files below a folder, with the elements that `chosen` names besides."""
     files = list_files(folder)
-    headers, foreign = _Headers(), list[str]()
+    headers, foreign = Headers(), list[str]()
     with progress("headers read") as show:
         results = zip(files, on_all_cores(partial(_read, chosen), files), strict=True)
         for number, (path, header) in enumerate(results, 1):
@@ -174,7 +175,7 @@ def _read(chosen: Sequence[str], path: Path) -> DicomFile | str:
 
 
 def _sort_out(
-    folder: Path, headers: _Headers, options: ImportOptions
+    folder: Path, headers: Headers, options: ImportOptions
 ) -> tuple[list[DicomFile], list[DicomFile], list[Omission]]:
     """Images, segmentations, and what is neither or may show a name."""
     images, labels, left_out = list[DicomFile](), list[DicomFile](), list[Omission]()
@@ -209,13 +210,19 @@ def _build_series(
             files = tuple(_relative(folder, member.path) for member in members)
             rejected.append(Omission(files, "PatientID differs within the series; export the series again"))
             continue
-        built = build_stacks([plane for member in members for plane in member.planes])
+        volumes_of_series, without_volume = build_volumes(members)
         rejected += [
             Omission(tuple(dict.fromkeys(_relative(folder, plane.path) for plane in each.planes)), each.reason)
-            for each in built.rejected
+            for each in without_volume
         ]
-        series += [SeriesVolume(members[0], stack, _stored(members)) for stack in built.stacks]
+        series += volumes_of_series
     return series, rejected
+
+
+def build_volumes(members: Sequence[DicomFile]) -> tuple[list[SeriesVolume], list[Rejected]]:
+    """The volumes of a series' files, and slices of which none can be made."""
+    built = build_stacks([plane for member in members for plane in member.planes])
+    return [SeriesVolume(members[0], stack, _stored(members)) for stack in built.stacks], built.rejected
 
 
 def _stored(members: Sequence[DicomFile]) -> tuple[float, float]:

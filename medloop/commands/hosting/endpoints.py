@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medloop.commands.options import Call, PresetOption, Services, SetOption, on_target
+from medloop.commands.options import Call, PetValues, PresetOption, Services, SetOption, on_target
 from medloop.commands.output import duration, print_json, print_line, print_table
 from medloop.errors import UserError
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
+    from medloop.cloud.target import Target
     from medloop.commands.hosting.invoking import Prediction
+    from medloop.commands.hosting.studies import StudyOptions
 
 app = typer.Typer(no_args_is_help=True, help="Approved versions at work.")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name.")]
@@ -58,7 +61,7 @@ def list_(call: Call) -> None:
 def _row(sagemaker: SageMakerClient, name: str) -> dict[str, Any]:
     from botocore.exceptions import ClientError
 
-    from medloop.commands.hosting.invoking import kind_of
+    from medloop.commands.hosting.invoking import kind_of, served_container
 
     endpoint = sagemaker.describe_endpoint(EndpointName=name)
     variant: Mapping[str, Any] = next(iter(endpoint.get("ProductionVariants", [])), {})
@@ -66,7 +69,7 @@ def _row(sagemaker: SageMakerClient, name: str) -> dict[str, Any]:
     try:
         config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
         machine = _machine(config["ProductionVariants"][0])
-        model = _served(sagemaker, config["ProductionVariants"][0]["ModelName"])
+        model = served_container(sagemaker, config["ProductionVariants"][0]["ModelName"])[0]
     except (ClientError, KeyError):
         pass  # an endpoint keeps running when its configuration or model is deleted
     images = variant.get("DeployedImages") or [{}]
@@ -89,14 +92,6 @@ def _machine(variant: Mapping[str, Any]) -> str:
     if serverless:
         return f"{serverless['MemorySizeInMB']} MB, {serverless['MaxConcurrency']} at once"
     return f"{variant.get('InitialInstanceCount', 1)} x {variant['InstanceType']}"
-
-
-def _served(sagemaker: SageMakerClient, name: str) -> str:
-    """`GROUP/N` of a version; the model's own name where it is of none."""
-    model = sagemaker.describe_model(ModelName=name)
-    definition = model.get("PrimaryContainer") or (model.get("Containers") or [{}])[0]
-    package = str(definition.get("ModelPackageName", ""))
-    return package.partition(":model-package/")[2] or name
 
 
 @app.command()
@@ -164,25 +159,55 @@ def invoke(
     ] = None,
     accept: Annotated[str | None, typer.Option("--accept", help="Media type of the response.")] = None,
     by_queue: Annotated[bool, typer.Option("--async", help="By the queue of an asynchronous endpoint.")] = False,
+    series: Annotated[str, typer.Option(metavar="UID", help="DICOM: the series, if the study has several.")] = "",
+    codes: Annotated[Path | None, typer.Option(help="DICOM: YAML with the codes of the model's classes.")] = None,
+    description: Annotated[str, typer.Option(help="DICOM: the result's SeriesDescription.")] = "",
+    pet: Annotated[PetValues, typer.Option(help="DICOM: values of PET volumes.")] = PetValues.suv,
+    store: Annotated[str, typer.Option(metavar="URL", help="DICOM: send the result to this DICOMweb server.")] = "",
     *,
     call: Call,
 ) -> None:
-    """Predict one image or volume: probabilities or volumes as a table, a label map to --out."""
+    """Predict an image, a volume or a DICOM series: probabilities or volumes as a table, a label map to --out."""
     from medloop.commands.hosting.invoking import accept_for, write_response
     from medloop.commands.hosting.invoking import invoke as send
+    from medloop.commands.hosting.studies import StudyOptions, is_study, open_archive
 
     target = call.open()
-    form = accept_for(out, accept)
-    response = send(target, name, file, accept=form, by_queue=by_queue, sleep=call.services.sleep, flags=call.flags)
+    options = StudyOptions(out, accept, series, codes, description, pet.value, store)
+    send_to = partial(send, target, name, by_queue=by_queue, sleep=call.services.sleep, flags=call.flags)
+    send_result = open_archive(store) if store and is_study(file) else None
+    if is_study(file):
+        response = _predict_study(call, target, name, file, options, send_to)
+    else:
+        options.require_file(file)
+        response = send_to(file, accept=accept_for(out, accept))
     if out is not None:
         write_response(response, out)
+    if send_result is not None:
+        send_result(response)
     if call.json:
-        print_json({"endpoint": name, "content_type": response.content_type or form, "out": out, **response.summary})
+        content_type = response.content_type or accept_for(out, accept)
+        stored = {"stored": store} if store else {}
+        print_json({"endpoint": name, "content_type": content_type, "out": out, **stored, **response.summary})
         return
-    _show(call.services, response, out)
+    _show(call.services, response, out, store)
 
 
-def _show(services: Services, response: Prediction, out: Path | None) -> None:
+def _predict_study(
+    call: Call, target: Target, name: str, study: Path, options: StudyOptions, send_to: Callable[..., Prediction]
+) -> Prediction:
+    from medloop.commands.hosting.studies import describe_algorithm, predict_study
+
+    return predict_study(
+        study,
+        options,
+        lambda file, accept: send_to(file, accept=accept, study=study),
+        lambda: describe_algorithm(target.boto.client("sagemaker"), name),
+        lambda text: print_line(call.services.err, f"warning: {text}", "yellow"),
+    )
+
+
+def _show(services: Services, response: Prediction, out: Path | None, store: str) -> None:
     summary = response.summary
     if "probabilities" in summary:
         ranked = sorted(summary["probabilities"].items(), key=lambda pair: -pair[1])
@@ -193,7 +218,9 @@ def _show(services: Services, response: Prediction, out: Path | None) -> None:
         print_table(services.out, ("", ""), list(summary.items()))
     if out is not None:
         print_line(services.out, str(out))
-    elif not summary:
+    if store:
+        print_line(services.out, f"stored at {store}")
+    if out is None and not store and not summary:
         print_line(
             services.err, f"the response has {len(response.body)} bytes and is no JSON; give --out FILE to keep it"
         )

@@ -20,6 +20,7 @@ from medloop.errors import DataError, MedloopError, SettingError, UserError
 from medloop.imaging.formats import ALL_FORMATS, VOLUME_FORMATS, find_suffix
 
 if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 MAX_BYTES = {"realtime": 6_291_456, "serverless": 4 << 20, "async": 1 << 30}
@@ -80,6 +81,14 @@ def kind_of(endpoint: Mapping[str, Any]) -> str:
     return "serverless" if any("CurrentServerlessConfig" in variant for variant in variants) else "realtime"
 
 
+def served_container(sagemaker: SageMakerClient, model: str) -> tuple[str, Mapping[str, str]]:
+    """`GROUP/N` of a model's version (the model's own name if it is of none), and its container's environment."""
+    description = sagemaker.describe_model(ModelName=model)
+    container = description.get("PrimaryContainer") or (description.get("Containers") or [{}])[0]
+    package = str(container.get("ModelPackageName", ""))
+    return package.partition(":model-package/")[2] or model, container.get("Environment") or {}
+
+
 def media_type(file: Path) -> str:
     """The Content-Type of a file, by its name.
 
@@ -109,11 +118,20 @@ def accept_for(out: Path | None, requested: str | None) -> str:
 
 
 def invoke(
-    target: Target, name: str, file: Path, *, accept: str, by_queue: bool, sleep: Callable[[float], None], flags: str
+    target: Target,
+    name: str,
+    file: Path,
+    *,
+    accept: str,
+    by_queue: bool,
+    sleep: Callable[[float], None],
+    flags: str,
+    study: Path | None = None,
 ) -> Prediction:
     """Send an image or a volume to an endpoint, and return its response in the form `accept`.
 
-    With `by_queue`, the request is asynchronous, and `sleep` waits between two looks for its response.
+    With `by_queue`, the request is asynchronous, and `sleep` waits between two looks for its response. Messages name
+    the study if the file was made of one.
 
     Raises:
         UserError: The endpoint, the file or its size can't be used; the model refuses it.
@@ -130,14 +148,16 @@ def invoke(
         raise UserError(f"endpoint {name} is {kind}, and --async needs an asynchronous one; {_way(name, flags)}")
     if len(body) > MAX_BYTES[kind]:
         way = "cut it into parts" if kind == "async" else _way(name, flags)
-        raise DataError(f"{file}: has {len(body):,} bytes, and a {kind} endpoint takes {MAX_BYTES[kind]:,}; {way}")
+        raise DataError(
+            f"{study or file}: has {len(body):,} bytes, and a {kind} endpoint takes {MAX_BYTES[kind]:,}; {way}"
+        )
     client = target.boto.client("sagemaker-runtime", config=Config(read_timeout=_READ_SECONDS))
     try:
         if kind == "async":
-            return _by_queue(target, client, name, file, content_type, accept, sleep)
+            return _by_queue(target, client, name, file, study or file, content_type, accept, sleep)
         response = client.invoke_endpoint(EndpointName=name, Body=body, ContentType=content_type, Accept=accept)
     except ClientError as error:
-        raise _explain(error, file, name) from error
+        raise _explain(error, study or file, name) from error
     return Prediction(response.get("ContentType", ""), response["Body"].read(), response.get("CustomAttributes", ""))
 
 
@@ -187,6 +207,7 @@ def _by_queue(
     client: SageMakerRuntimeClient,
     name: str,
     file: Path,
+    shown: Path,
     content_type: str,
     accept: str,
     sleep: Callable[[float], None],
@@ -204,7 +225,7 @@ def _by_queue(
         if (body := _stored(target, request["OutputLocation"])) is not None:
             return Prediction("", body, "")
         if (failure := _stored(target, request.get("FailureLocation", ""))) is not None:
-            raise DataError(f"{file}: the endpoint failed in it: {failure.decode('utf-8', errors='replace')}")
+            raise DataError(f"{shown}: the endpoint failed in it: {failure.decode('utf-8', errors='replace')}")
         pause = min(5.0, 0.2 + waited / 10)
         sleep(pause)
         waited += pause

@@ -17,6 +17,7 @@ from medloop.commands.options import (
     DEFAULT_HOME,
     HomeOption,
     JsonOption,
+    PetValues,
     Services,
     TargetChoice,
     TaskChoice,
@@ -32,13 +33,6 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 20
 """Reasons and warnings that are printed; the report has all."""
-
-
-class PetValues(StrEnum):
-    """Values of PET volumes."""
-
-    suv = "suv"
-    stored = "stored"
 
 
 class FramesOfLoop(StrEnum):

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from medloop.dicom.web import Fetched, fetch, open_client
 from medloop.errors import DataError, UserError
+from tests.unit.dicom.orthanc import run_orthanc
 from tests.unit.dicom.scanners import MadeSeries, segmentation
 from tests.unit.importing.importer import read_volume, run
 
@@ -145,39 +141,11 @@ def test_urls(tmp_path: Path) -> None:
         open_client("http://")
 
 
-def free_port() -> int:
-    """A port that no server uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[str]:
     """The URL of Orthanc's DICOMweb."""
-    if not shutil.which("Orthanc") or not Path("/usr/share/orthanc/plugins").is_dir():
-        pytest.skip("Orthanc is not installed (apt-get install orthanc orthanc-dicomweb)")
-    port, home = free_port(), tmp_path / "orthanc"
-    home.mkdir()
-    settings = {
-        "HttpPort": port, "DicomPort": free_port(), "StorageDirectory": str(home), "IndexDirectory": str(home),
-        "RemoteAccessAllowed": False, "Plugins": ["/usr/share/orthanc/plugins"],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }  # fmt: skip
-    (tmp_path / "orthanc.json").write_text(json.dumps(settings))
-    command = ["Orthanc", str(tmp_path / "orthanc.json")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            try:
-                requests.get(f"http://127.0.0.1:{port}/dicom-web/studies", timeout=1).raise_for_status()
-                break
-            except requests.RequestException:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/dicom-web"
-    finally:
-        process.terminate()
-        process.wait(20)
+    with run_orthanc(tmp_path) as url:
+        yield url
 
 
 @pytest.mark.slow
