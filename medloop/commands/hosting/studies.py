@@ -164,6 +164,10 @@ class ResultRequest:
         from medloop.dicom.segmentation_writer import make_segmentation
         from medloop.imaging.nifti import read_nifti
 
+        if not self.series.files[0].frame_of_reference:
+            self.warn(
+                f"{self.study}: FrameOfReferenceUID is missing; the result has one of its own, which viewers may refuse"
+            )
         volume = self.series.volume
         assert volume is not None  # noqa: S101 (the caller's choice)
         response = self.send(self.file, NIFTI)
