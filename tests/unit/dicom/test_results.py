@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from pydicom.dataset import Dataset
 
 from medloop.commands.hosting.invoking import JSON, Prediction
 from medloop.commands.hosting.studies import NIFTI, StudyOptions, predict_study
-from medloop.errors import SettingError
+from medloop.errors import DataError, SettingError
+from medloop.imaging.nifti import nifti_labels, read_nifti
 from tests.unit.dicom.predictions import (
     ALGORITHM,
     SECRET,
@@ -234,3 +236,16 @@ def test_other_forms_are_the_endpoints(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asanyarray(labels.dataobj), threshold(series.values))
     np.testing.assert_allclose(labels.affine, series.affine, atol=1e-4)
     assert set(send().summary["volumes"]) == {"bright", "dark"}
+
+
+def test_a_label_map_on_another_grid_is_refused(tmp_path: Path) -> None:
+    """It would be drawn over the wrong voxels."""
+    MadeSeries().write(tmp_path)
+
+    def send(file: Path, accept: str) -> Prediction:
+        volume = read_nifti(file)
+        moved = replace(volume, affine=volume.affine + np.eye(4)[:, [3, 3, 3, 0]])
+        return Prediction(accept, nifti_labels(threshold(np.asarray(volume.voxels)), moved, None), "")
+
+    with pytest.raises(DataError, match="label map is on another grid"):
+        predict_study(tmp_path, StudyOptions(out=Path("seg.dcm")), send, lambda: ALGORITHM, print)
