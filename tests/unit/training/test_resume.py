@@ -69,9 +69,12 @@ def test_sigterm_leaves_a_checkpoint_within_two_steps(tmp_path: Path) -> None:
 
 def test_killed_at_a_random_instant(tmp_path: Path, uninterrupted: dict[str, Tensor]) -> None:
     """SIGKILL at a random instant; another process resumes, to the same weights."""
-    num_kills, weights = finish_with_kills(tmp_path, num_kills=1, seed=0, epochs=4)
-    assert num_kills == 1
-    assert_equal(weights, uninterrupted)
+    for seed in range(20):  # a run of a second may end before its instant when other work delays the kill
+        num_kills, weights = finish_with_kills(tmp_path / str(seed), num_kills=1, seed=seed, epochs=4)
+        assert_equal(weights, uninterrupted)
+        if num_kills:
+            return
+    pytest.fail("every run ended before it could be killed")
 
 
 def test_a_signal_in_a_validation_loses_no_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
